@@ -1,0 +1,16 @@
+//! Compiles the wire's protobuf files with a compiler written in Rust, so that no `protoc` is needed.
+
+use std::error::Error;
+use tonic_prost_build::Config;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    const FILES: [&str; 3] = ["lanyard/v1/issuer.proto", "lanyard/v1/admin.proto", "spiffe/workload.proto"];
+    for file in FILES {
+        println!("cargo::rerun-if-changed=proto/{file}");
+    }
+    let descriptors = protox::compile(FILES, ["proto"])?;
+    let mut config = Config::new();
+    config.bytes(["."]);
+    tonic_prost_build::configure().compile_fds_with_config(descriptors, config)?;
+    Ok(())
+}

@@ -1,0 +1,4 @@
+//! Lanyard: every CI job gets a cryptographic identity that a service mesh understands.
+//!
+//! The rooms stand in reading order, which is also import order: a room uses only rooms above it.
+//! Start with `issuance/flow.rs`, the one road from a CI token to an SVID.

@@ -1,0 +1,3 @@
+//! The commands come last.
+
+fn main() {}
