@@ -2,3 +2,7 @@
 //!
 //! The rooms stand in reading order, which is also import order: a room uses only rooms above it.
 //! Start with `issuance/flow.rs`, the one road from a CI token to an SVID.
+
+// ground: knows nothing of Lanyard
+pub mod clock;
+pub mod telemetry;

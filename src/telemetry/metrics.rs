@@ -1,0 +1,169 @@
+//! The numbers that operators watch. Label sets are closed: codes and configured names, never an identity.
+
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+use std::sync::Arc;
+use std::time::Duration;
+use time::OffsetDateTime;
+
+/// The numbers that operators watch; clones count together.
+#[derive(Clone, Debug)]
+pub struct Metrics(Arc<Numbers>);
+
+/// Which door a request came through.
+#[derive(Clone, Copy, Debug, EncodeLabelValue, Eq, Hash, PartialEq)]
+pub enum Door {
+    /// `lanyard.v1.Issuer`.
+    Grpc,
+    /// `/v1/…`.
+    Rest,
+}
+
+#[derive(Debug)]
+struct Numbers {
+    registry: Registry,
+    exchanges: Family<Outcome, Counter>,
+    issue_seconds: Histogram,
+    journal_position: Gauge,
+    live_sessions: Gauge,
+    bundle_sequence: Gauge,
+    issuer_keys_fetched: Family<Issuer, Gauge>,
+    open_connections: Gauge,
+    refused_connections: Family<Reason, Counter>,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct Outcome {
+    door: Door,
+    code: &'static str,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct Issuer {
+    issuer: String,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct Reason {
+    reason: &'static str,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// All numbers at zero.
+    pub fn new() -> Self {
+        // From 0.1 ms, below the cheapest exchange, to 6.5 s, short of the deadline.
+        let buckets = exponential_buckets(0.0001, 2.0, 17);
+        let mut numbers = Numbers {
+            registry: Registry::with_prefix("lanyard"),
+            exchanges: Family::default(),
+            issue_seconds: Histogram::new(buckets),
+            journal_position: Gauge::default(),
+            live_sessions: Gauge::default(),
+            bundle_sequence: Gauge::default(),
+            issuer_keys_fetched: Family::default(),
+            open_connections: Gauge::default(),
+            refused_connections: Family::default(),
+        };
+        numbers.register();
+        Self(Arc::new(numbers))
+    }
+
+    /// An SVID was asked for; `code` is `issued` or the refusal's code.
+    pub fn answered(&self, door: Door, code: &'static str, took: Duration) {
+        self.0.exchanges.get_or_create(&Outcome { door, code }).inc();
+        self.0.issue_seconds.observe(took.as_secs_f64());
+    }
+
+    /// The journal's newest record.
+    pub fn journal_is_at(&self, position: u64) {
+        self.0.journal_position.set(signed(position));
+    }
+
+    /// How many sessions can be renewed.
+    pub fn sessions_live(&self, count: usize) {
+        self.0.live_sessions.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// The sequence of the bundle that we publish.
+    pub fn bundle_is_at(&self, sequence: u64) {
+        self.0.bundle_sequence.set(signed(sequence));
+    }
+
+    /// When the keys of an issuer, by its configured name, were last fetched.
+    pub fn issuer_keys_fetched(&self, issuer: &str, at: OffsetDateTime) {
+        let label = Issuer { issuer: issuer.to_owned() };
+        self.0.issuer_keys_fetched.get_or_create(&label).set(at.unix_timestamp());
+    }
+
+    /// A connection was opened.
+    pub fn connection_opened(&self) {
+        self.0.open_connections.inc();
+    }
+
+    /// A connection was closed.
+    pub fn connection_closed(&self) {
+        self.0.open_connections.dec();
+    }
+
+    /// A connection was not served.
+    pub fn connection_refused(&self, reason: &'static str) {
+        self.0.refused_connections.get_or_create(&Reason { reason }).inc();
+    }
+
+    /// All numbers in the `OpenMetrics` 1.0 text format.
+    pub fn render(&self) -> String {
+        let mut page = String::new();
+        // Writing to a string cannot fail; a metric that cannot say itself leaves its page unfinished.
+        if text::encode(&mut page, &self.0.registry).is_err() {
+            tracing::error!("the metrics page could not be completed");
+        }
+        page
+    }
+}
+
+impl Numbers {
+    fn register(&mut self) {
+        let registry = &mut self.registry;
+        registry.register("answers", "Requests for an SVID, by door and outcome", self.exchanges.clone());
+        registry.register("answer_seconds", "From request to answer", self.issue_seconds.clone());
+        registry.register("journal_position", "The journal's newest record", self.journal_position.clone());
+        registry.register("live_sessions", "Sessions that can be renewed", self.live_sessions.clone());
+        registry.register("bundle_sequence", "The published bundle's sequence", self.bundle_sequence.clone());
+        let help = "When an issuer's keys were last fetched, Unix time";
+        registry.register("issuer_keys_fetched_timestamp_seconds", help, self.issuer_keys_fetched.clone());
+        registry.register("open_connections", "Connections on the issuer port", self.open_connections.clone());
+        let help = "Connections on the issuer port that were not served";
+        registry.register("refused_connections", help, self.refused_connections.clone());
+    }
+}
+
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_operator_reads_outcomes_by_door_and_code() {
+        let metrics = Metrics::new();
+        metrics.answered(Door::Grpc, "issued", Duration::from_micros(300));
+        metrics.answered(Door::Rest, "token_replayed", Duration::from_micros(200));
+        metrics.issuer_keys_fetched("corp", OffsetDateTime::UNIX_EPOCH + Duration::from_secs(7));
+        let page = metrics.render();
+        assert!(page.contains(r#"lanyard_answers_total{door="Grpc",code="issued"} 1"#), "{page}");
+        assert!(page.contains(r#"lanyard_answers_total{door="Rest",code="token_replayed"} 1"#), "{page}");
+        assert!(page.contains(r#"lanyard_issuer_keys_fetched_timestamp_seconds{issuer="corp"} 7"#), "{page}");
+    }
+}
