@@ -6,3 +6,4 @@
 // ground: knows nothing of Lanyard
 pub mod clock;
 pub mod telemetry;
+pub mod crypto;

@@ -1,0 +1,273 @@
+//! Private keys that sign. They print as their public name only, cannot be cloned, and are wiped on drop.
+
+use super::{CryptoError, KeyAlgorithm, PublicKey, PublicNumbers};
+use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::rsa;
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _, RSA_PKCS1_SHA256};
+use std::fmt;
+use x509_parser::asn1_rs::{Any, FromDer};
+use zeroize::Zeroizing;
+
+/// A private key that we use to sign: P-256 (other kinds join when a setting asks for them).
+/// Prints as its public name only; the private bytes are wiped on drop (aws-lc cleanses what it frees).
+pub struct KeyPair {
+    public: PublicKey,
+    pkcs8: Zeroizing<Vec<u8>>,
+    library: EcdsaKeyPair,
+}
+
+impl KeyPair {
+    /// Makes a new key.
+    ///
+    /// # Errors
+    /// `Generation`; `NotASigningKind` for any kind but P-256.
+    pub fn generate(algorithm: KeyAlgorithm) -> Result<Self, CryptoError> {
+        if algorithm != KeyAlgorithm::EcP256 {
+            return Err(CryptoError::NotASigningKind(algorithm));
+        }
+        EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING)
+            .map_err(|_unspecified| CryptoError::Generation)
+            .and_then(Self::of_library_key)
+    }
+
+    /// Reads an unencrypted PKCS#8 key, DER, of either version.
+    ///
+    /// # Errors
+    /// `BadKey`.
+    #[expect(clippy::needless_pass_by_value, reason = "taken over, so that the caller's copy is wiped")]
+    pub fn from_pkcs8(pkcs8: Zeroizing<Vec<u8>>) -> Result<Self, CryptoError> {
+        const WHAT: CryptoError = CryptoError::BadKey { what: "P-256 private key (PKCS#8)" };
+        // The library reads one key and does not mind what follows it; we do.
+        if !Any::from_der(&pkcs8).is_ok_and(|(behind, _key)| behind.is_empty()) {
+            return Err(WHAT);
+        }
+        EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &pkcs8)
+            .map_err(|_rejected| WHAT)
+            .and_then(Self::of_library_key)
+    }
+
+    fn of_library_key(library: EcdsaKeyPair) -> Result<Self, CryptoError> {
+        let spki: PublicKeyX509Der<'_> =
+            library.public_key().as_der().map_err(|_unspecified| CryptoError::BadKey { what: "P-256 public key" })?;
+        let public = PublicKey::from_spki_der(spki.as_ref())?;
+        let pkcs8 = library.to_pkcs8v1().map_err(|_unspecified| CryptoError::Generation)?;
+        Ok(Self { public, pkcs8: Zeroizing::new(pkcs8.as_ref().to_vec()), library })
+    }
+
+    /// The private key as PKCS#8 version 0, DER (SPIFFE Workload API §5.2.1: unencrypted PKCS#8).
+    pub fn pkcs8_der(&self) -> &[u8] {
+        &self.pkcs8
+    }
+
+    /// The public half.
+    pub const fn public(&self) -> &PublicKey {
+        &self.public
+    }
+
+    /// Signs as X.509 wants it (ECDSA: ASN.1 DER, SHA-256).
+    ///
+    /// # Errors
+    /// `Signing`.
+    pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>, CryptoError> {
+        let signature =
+            self.library.sign(&SystemRandom::new(), message).map_err(|_unspecified| CryptoError::Signing)?;
+        Ok(signature.as_ref().to_vec())
+    }
+
+    /// Signs as a JWS wants it (RFC 7518 §3.4: r and s side by side).
+    ///
+    /// # Errors
+    /// `Signing`.
+    pub fn sign_jws(&self, message: &[u8]) -> Result<Vec<u8>, CryptoError> {
+        side_by_side(&self.sign(message)?).ok_or(CryptoError::Signing)
+    }
+}
+
+/// The two numbers of an ECDSA signature in ASN.1 (RFC 3279 §2.2.3), 32 bytes each.
+/// Cheaper than a second private key in memory that would sign in the other form.
+fn side_by_side(asn1: &[u8]) -> Option<Vec<u8>> {
+    let mut both = Vec::with_capacity(64);
+    let (&[0x30, _length], mut rest) = asn1.split_first_chunk()? else { return None };
+    for _number in ["r", "s"] {
+        let (&[0x02, length], behind) = rest.split_first_chunk()? else { return None };
+        let (number, behind) = behind.split_at_checked(usize::from(length))?;
+        let number = number.strip_prefix(b"\0").unwrap_or(number);
+        both.resize(both.len() + 32_usize.checked_sub(number.len())?, 0);
+        both.extend_from_slice(number);
+        rest = behind;
+    }
+    rest.is_empty().then_some(both)
+}
+
+impl fmt::Debug for KeyPair {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KeyPair({})", self.public.id())
+    }
+}
+
+impl rcgen::PublicKeyData for KeyPair {
+    fn subject_public_key_info(&self) -> Vec<u8> {
+        self.public.subject_public_key_info()
+    }
+
+    fn der_bytes(&self) -> &[u8] {
+        self.public.der_bytes()
+    }
+
+    fn algorithm(&self) -> &'static rcgen::SignatureAlgorithm {
+        rcgen::PublicKeyData::algorithm(&self.public)
+    }
+}
+
+impl rcgen::SigningKey for KeyPair {
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
+        Self::sign(self, message).map_err(|_signing| rcgen::Error::RemoteKeyError)
+    }
+}
+
+/// An RSA-2048 key for signing RS256, as GitLab signs its tokens. Only stand-ins and tests make one.
+pub struct RsaKeyPair {
+    public: PublicKey,
+    pkcs8: Zeroizing<Vec<u8>>,
+    library: rsa::KeyPair,
+}
+
+impl RsaKeyPair {
+    /// Makes a 2048-bit key (some tens of milliseconds).
+    ///
+    /// # Errors
+    /// `Generation`.
+    pub fn generate() -> Result<Self, CryptoError> {
+        let library = rsa::KeyPair::generate(rsa::KeySize::Rsa2048).map_err(|_unspecified| CryptoError::Generation)?;
+        Self::of_library_key(library)
+    }
+
+    /// Reads an unencrypted PKCS#8 key, DER.
+    ///
+    /// # Errors
+    /// `BadKey`.
+    #[expect(clippy::needless_pass_by_value, reason = "taken over, so that the caller's copy is wiped")]
+    pub fn from_pkcs8(pkcs8: Zeroizing<Vec<u8>>) -> Result<Self, CryptoError> {
+        let library = rsa::KeyPair::from_pkcs8(&pkcs8)
+            .map_err(|_rejected| CryptoError::BadKey { what: "RSA private key (PKCS#8)" })?;
+        Self::of_library_key(library)
+    }
+
+    fn of_library_key(library: rsa::KeyPair) -> Result<Self, CryptoError> {
+        let spki: PublicKeyX509Der<'_> =
+            library.public_key().as_der().map_err(|_unspecified| CryptoError::BadKey { what: "RSA public key" })?;
+        let public = PublicKey::from_spki_der(spki.as_ref())?;
+        let pkcs8 = library.as_der().map_err(|_unspecified| CryptoError::Generation)?;
+        Ok(Self { public, pkcs8: Zeroizing::new(pkcs8.as_ref().to_vec()), library })
+    }
+
+    /// The private key as PKCS#8, DER.
+    pub fn pkcs8_der(&self) -> &[u8] {
+        &self.pkcs8
+    }
+
+    /// The public half.
+    pub const fn public(&self) -> &PublicKey {
+        &self.public
+    }
+
+    /// Modulus and exponent, for a JWK.
+    pub fn numbers(&self) -> PublicNumbers {
+        self.public.numbers()
+    }
+
+    /// RSASSA-PKCS1-v1_5 with SHA-256 (RS256).
+    ///
+    /// # Errors
+    /// `Signing`.
+    pub fn sign_rs256(&self, message: &[u8]) -> Result<Vec<u8>, CryptoError> {
+        let mut signature = vec![0; self.library.public_modulus_len()];
+        self.library
+            .sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), message, &mut signature)
+            .map_err(|_unspecified| CryptoError::Signing)?;
+        Ok(signature)
+    }
+}
+
+impl fmt::Debug for RsaKeyPair {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RsaKeyPair({})", self.public.id())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::JwsAlgorithm;
+
+    fn p256() -> KeyPair {
+        KeyPair::generate(KeyAlgorithm::EcP256).unwrap()
+    }
+
+    #[test]
+    fn what_a_key_signs_its_public_half_verifies_and_no_other_does() {
+        let (key, other) = (p256(), p256());
+        let signature = key.sign(b"message").unwrap();
+        assert!(key.public().verify(b"message", &signature).is_ok());
+        assert!(key.public().verify(b"another", &signature).is_err());
+        assert!(other.public().verify(b"message", &signature).is_err());
+    }
+
+    #[test]
+    fn a_jws_signature_is_64_bytes_and_verifies_as_es256() {
+        let key = p256();
+        // Often enough that a number shorter than 32 bytes, one in 128, is surely among them.
+        for _ in 0..2000 {
+            let signature = key.sign_jws(b"message").unwrap();
+            assert_eq!(signature.len(), 64);
+            assert!(key.public().verify_jws(JwsAlgorithm::Es256, b"message", &signature).is_ok());
+            assert!(key.public().verify(b"message", &signature).is_err());
+        }
+    }
+
+    #[test]
+    fn odd_asn1_is_no_pair_of_numbers() {
+        assert_eq!(side_by_side(&[0x30, 6, 2, 1, 5, 2, 1, 7]).map(|both| (both[31], both[63])), Some((5, 7)));
+        for odd in
+            [&[][..], &[0x30], &[0x30, 3, 2, 1, 5], &[0x30, 6, 2, 9, 5, 2, 1, 7], &[0x30, 7, 2, 1, 5, 2, 1, 7, 0]]
+        {
+            assert_eq!(side_by_side(odd), None, "{odd:?}");
+        }
+    }
+
+    #[test]
+    fn a_key_is_written_as_pkcs8_version_0_and_reads_back() {
+        let key = p256();
+        assert_eq!(key.pkcs8_der().get(3..6), Some([2, 1, 0].as_slice()), "version INTEGER 0");
+        let back = KeyPair::from_pkcs8(Zeroizing::new(key.pkcs8_der().to_vec())).unwrap();
+        assert_eq!((back.public(), back.pkcs8_der()), (key.public(), key.pkcs8_der()));
+        let longer = [key.pkcs8_der(), b"\0"].concat();
+        assert!(KeyPair::from_pkcs8(Zeroizing::new(longer)).is_err());
+    }
+
+    #[test]
+    fn a_key_of_another_curve_is_refused() {
+        let p384 = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384).unwrap();
+        assert!(KeyPair::from_pkcs8(Zeroizing::new(p384.serialize_der())).is_err());
+        let refused = KeyPair::generate(KeyAlgorithm::Ed25519).unwrap_err();
+        assert!(matches!(refused, CryptoError::NotASigningKind(KeyAlgorithm::Ed25519)));
+    }
+
+    #[test]
+    fn debug_shows_the_name_and_no_private_byte() {
+        let key = p256();
+        assert_eq!(format!("{key:?}"), format!("KeyPair({})", key.public().id()));
+    }
+
+    #[test]
+    fn an_rsa_key_signs_rs256_and_reads_back() {
+        let key = RsaKeyPair::generate().unwrap();
+        let back = RsaKeyPair::from_pkcs8(Zeroizing::new(key.pkcs8_der().to_vec())).unwrap();
+        let signature = back.sign_rs256(b"message").unwrap();
+        assert!(key.public().verify_jws(JwsAlgorithm::Rs256, b"message", &signature).is_ok());
+        assert!(key.public().verify_jws(JwsAlgorithm::Ps256, b"message", &signature).is_err());
+        let PublicNumbers::Rsa { n, e } = key.numbers() else { panic!("an RSA key has RSA numbers") };
+        assert_eq!((n.len(), e), (256, vec![1, 0, 1]));
+    }
+}

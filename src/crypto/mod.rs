@@ -1,0 +1,25 @@
+//! The only room that names the signing and hashing library (aws-lc-rs).
+//!
+//! ```text
+//!   random      public_key ◀── key_pair          seal: private keys at rest
+//!                   │
+//!                   └─▶ fingerprint: digests that name keys and records
+//! ```
+//! Not here: what a certificate or a token says (`svid`), who may use a key (`authority`).
+
+mod fingerprint;
+mod jwt_provider;
+mod provider;
+mod pem;
+mod random;
+mod public_key;
+mod key_pair;
+mod seal;
+
+pub use fingerprint::{Digest, KeyId, NotADigest};
+pub use key_pair::{KeyPair, RsaKeyPair};
+pub use pem::PemLabel;
+pub use provider::install_providers;
+pub use public_key::{CryptoError, JwsAlgorithm, KeyAlgorithm, PublicKey, PublicNumbers};
+pub use random::Random;
+pub use seal::{SealContext, SealError, SealedKey, SealingKey};
