@@ -7,3 +7,4 @@
 pub mod clock;
 pub mod telemetry;
 pub mod crypto;
+pub mod store;

@@ -1,0 +1,501 @@
+//! The one thread that writes: takes commits, decides them in order, makes a batch durable, answers.
+//!
+//! Invariants: nobody is answered before the batch is on the medium; a condition sees all that its own batch wrote
+//! before it; after a write that did not work nothing of the batch remains; after a sync that did not work nothing
+//! more is written, because the system may have forgotten what it could not write.
+
+use super::checkpoint::{self, Claim};
+use super::index::{Index, Overlay};
+use super::journal::{AppendError, Journal};
+use super::record::Page;
+use super::{Commit, Committed, Condition, Entry, LocalSettings, Position, Revision, StoreError, Stored};
+use crate::clock::Clock;
+use crate::crypto::KeyPair;
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
+use time::OffsetDateTime;
+use tokio::sync::oneshot;
+use tracing::{error, warn};
+
+/// More in one batch would only make the first wait longer: the sync is shared well by then.
+const BATCH_MAX: usize = 256;
+/// A note waits no longer than this for company, well within the second it is promised.
+const NOTE_WAITS: Duration = Duration::from_millis(500);
+/// Notes kept while the disk is full; more of them would say the same.
+const NOTES_MAX: usize = 4096;
+/// Time services step a clock by less; more is somebody's mistake.
+const CLOCK_STEP_MAX: time::Duration = time::Duration::seconds(30);
+
+/// What callers send.
+#[derive(Debug)]
+pub(super) enum Message {
+    Close,
+    Commit(Commit, Reply),
+    Note(Entry),
+}
+
+type Reply = oneshot::Sender<Result<Committed, StoreError>>;
+
+/// The writer and all it holds.
+#[derive(Debug)]
+pub(super) struct Committer {
+    incoming: Receiver<Message>,
+    journal: Journal,
+    index: Arc<Index>,
+    settings: LocalSettings,
+    signer: Arc<KeyPair>,
+    clock: Arc<dyn Clock>,
+
+    commits: Vec<(Commit, Reply)>,
+    notes: Vec<Entry>,
+    notes_due: Option<Instant>,
+    closing: bool,
+    /// How many commits the last batch had.
+    company: usize,
+    /// The length at which the segment ends; later than `segment_bytes` after a checkpoint that did not work.
+    turn_at: u64,
+
+    page: Page,
+    overlay: Overlay,
+    answers: Vec<(Reply, Result<Committed, StoreError>)>,
+}
+
+/// The thread must end: going on would not be safe.
+#[derive(Debug)]
+struct Stop;
+
+impl Committer {
+    pub(super) fn new(
+        incoming: Receiver<Message>,
+        journal: Journal,
+        index: Arc<Index>,
+        settings: LocalSettings,
+        (signer, clock): (Arc<KeyPair>, Arc<dyn Clock>),
+    ) -> Self {
+        Self {
+            turn_at: settings.segment_bytes,
+            incoming,
+            journal,
+            index,
+            settings,
+            signer,
+            clock,
+            commits: Vec::new(),
+            notes: Vec::new(),
+            notes_due: None,
+            closing: false,
+            company: 0,
+            page: Page::new(),
+            overlay: Overlay::default(),
+            answers: Vec::new(),
+        }
+    }
+
+    /// Works until the store closes or must stop; then whoever still waits gets `Stopped`.
+    pub(super) fn run(mut self) {
+        while !self.closing {
+            self.gather();
+            if self.turn().is_err() {
+                return;
+            }
+        }
+        // What was sent before the end is still done.
+        loop {
+            self.take_waiting();
+            if self.commits.is_empty() && self.notes_due.is_none() {
+                break;
+            }
+            if self.turn().is_err() {
+                return;
+            }
+        }
+        if let Err(error) = self.index.flush(self.journal.link().into()) {
+            warn!(%error, "the index was not flushed; the next start reads more of the journal");
+        }
+    }
+
+    /// Waits for work, and a little longer for more of it if there was company in the last batch.
+    fn gather(&mut self) {
+        while self.commits.is_empty() && !self.closing {
+            match self.next_message() {
+                Ok(message) => self.take(message),
+                Err(RecvTimeoutError::Timeout) => return,
+                Err(RecvTimeoutError::Disconnected) => self.closing = true,
+            }
+        }
+        self.take_waiting();
+        if self.company > 1 && self.commits.len() < self.company && !self.closing {
+            // Asleep rather than waiting on the queue: so that no sender pays for waking us.
+            thread::park_timeout(self.settings.hold_for);
+            self.take_waiting();
+        }
+    }
+
+    fn next_message(&self) -> Result<Message, RecvTimeoutError> {
+        match self.notes_due {
+            Some(due) => self.incoming.recv_timeout(due.saturating_duration_since(instant())),
+            None => self.incoming.recv().map_err(|_closed| RecvTimeoutError::Disconnected),
+        }
+    }
+
+    fn take_waiting(&mut self) {
+        while self.commits.len() < BATCH_MAX {
+            let Ok(message) = self.incoming.try_recv() else { return };
+            self.take(message);
+        }
+    }
+
+    fn take(&mut self, message: Message) {
+        match message {
+            Message::Close => self.closing = true,
+            Message::Commit(commit, reply) => self.commits.push((commit, reply)),
+            Message::Note(_) if self.notes.len() >= NOTES_MAX => warn!("a note is lost: the journal takes none now"),
+            Message::Note(entry) => {
+                self.notes.push(entry);
+                self.notes_due.get_or_insert_with(|| instant() + NOTE_WAITS);
+            }
+        }
+    }
+
+    /// One batch, from decision to answer.
+    fn turn(&mut self) -> Result<(), Stop> {
+        self.company = self.commits.len();
+        self.notes_due = None;
+        let (now, last) = (to_the_millisecond(self.clock.now()), self.journal.link());
+        if last.at - now > CLOCK_STEP_MAX {
+            error!(%now, last = %last.at, "the clock went back; nothing is written until it is right");
+            for (_commit, reply) in self.commits.drain(..) {
+                send(reply, Err(StoreError::ClockWentBack { last: last.at, now }));
+            }
+            return Ok(());
+        }
+        self.page.begin(last, now.max(last.at));
+        for entry in &self.notes {
+            self.page.add(entry, &[]);
+        }
+        let mut commits = std::mem::take(&mut self.commits);
+        for (commit, reply) in commits.drain(..) {
+            let answer = self.decide(commit);
+            self.answers.push((reply, answer));
+        }
+        self.commits = commits;
+        let written = if self.page.is_empty() { Ok(()) } else { self.write() };
+        for (reply, answer) in self.answers.drain(..) {
+            send(reply, answer);
+        }
+        written?;
+        if self.journal.length() >= self.turn_at { self.checkpoint() } else { Ok(()) }
+    }
+
+    /// Whether a commit happens; if so its line is on the page and its writes are in the overlay.
+    fn decide(&mut self, commit: Commit) -> Result<Committed, StoreError> {
+        for condition in &commit.conditions {
+            let (Condition::Absent(key) | Condition::Present(key) | Condition::Unchanged(key, _)) = condition;
+            if !condition.holds(self.revision(key).map_err(StoreError::Index)?) {
+                let found = self.read(key).map_err(StoreError::Index)?;
+                return Ok(Committed::Conflict { key: key.clone(), found });
+            }
+        }
+        let position = self.page.add(&commit.entry, &commit.writes);
+        self.overlay.take(commit.writes, position);
+        Ok(Committed::Done(position))
+    }
+
+    fn revision(&self, key: &str) -> io::Result<Option<Revision>> {
+        match self.overlay.0.get(key) {
+            Some(stored) => Ok(stored.as_ref().map(|stored| stored.revision)),
+            None => self.index.revision(key),
+        }
+    }
+
+    fn read(&self, key: &str) -> io::Result<Option<Stored>> {
+        match self.overlay.0.get(key) {
+            Some(stored) => Ok(stored.clone()),
+            None => self.index.read(key),
+        }
+    }
+
+    /// Makes the page durable and then seen. When it does not work, every answer of the batch becomes that error:
+    /// also a conflict may have been with a write that never was.
+    fn write(&mut self) -> Result<(), Stop> {
+        let fault = match self.journal.append(&self.page) {
+            Ok(()) => {
+                self.notes.clear();
+                let Err(error) = self.index.apply(&mut self.overlay, self.page.link().into()) else { return Ok(()) };
+                error!(%error, "the index does not follow the journal; the store stops, a restart mends it");
+                Fault::Stop(StoreError::Index, error)
+            }
+            Err(AppendError::Refused(error)) => {
+                warn!(%error, "the journal cannot be written; nothing of this batch happened");
+                Fault::GoOn(error)
+            }
+            Err(AppendError::Unsure(error)) => {
+                error!(%error, "the journal cannot be synced; the store stops, a restart finds out what is in it");
+                Fault::Stop(StoreError::Journal, error)
+            }
+        };
+        self.overlay.0.clear();
+        let (kind, error, ends): (fn(io::Error) -> StoreError, _, _) = match fault {
+            Fault::GoOn(error) => (StoreError::Journal, error, Ok(())),
+            Fault::Stop(kind, error) => (kind, error, Err(Stop)),
+        };
+        for (_reply, answer) in &mut self.answers {
+            *answer = Err(kind(again(&error)));
+        }
+        ends
+    }
+
+    /// Ends the segment: state, record, next segment. When it does not work, the segment simply grows on.
+    fn checkpoint(&mut self) -> Result<(), Stop> {
+        let last = self.journal.link();
+        if let Err(error) = self.index.flush(last.into()) {
+            error!(%error, "the index cannot be written; the store stops, a restart mends it");
+            return Err(Stop);
+        }
+        match self.claim(last.position + 1) {
+            Ok(entry) => {
+                self.page.begin(last, last.at.max(to_the_millisecond(self.clock.now())));
+                self.page.add(&entry, &[]);
+            }
+            Err(error) => {
+                self.checkpoint_later(&error);
+                return Ok(());
+            }
+        }
+        match self.journal.append(&self.page) {
+            Ok(()) => {}
+            Err(AppendError::Refused(error)) => {
+                self.checkpoint_later(&error);
+                return Ok(());
+            }
+            Err(AppendError::Unsure(error)) => {
+                error!(%error, "the journal cannot be synced; the store stops, a restart finds out what is in it");
+                return Err(Stop);
+            }
+        }
+        self.journal.turn_over();
+        self.turn_at = self.settings.segment_bytes;
+        let settled = self.index.flush(self.journal.link().into());
+        if let Err(error) = settled {
+            error!(%error, "the index does not follow the journal; the store stops, a restart mends it");
+            return Err(Stop);
+        }
+        if let Err(error) = checkpoint::prune(self.journal.folder()) {
+            warn!(%error, "an old checkpoint stays");
+        }
+        Ok(())
+    }
+
+    /// Writes the state and vouches for it in an entry.
+    fn claim(&self, position: Position) -> io::Result<Entry> {
+        let state = checkpoint::write(self.journal.folder(), position, &self.index)?;
+        Claim::sign(state, position, &self.journal.link().digest, &self.signer).map_err(io::Error::other)?.to_entry()
+    }
+
+    /// Tries again when the segment has grown by another half.
+    fn checkpoint_later(&mut self, error: &io::Error) {
+        warn!(%error, "no checkpoint could be written; the segment grows on");
+        self.turn_at = self.journal.length().saturating_add(self.settings.segment_bytes / 2);
+    }
+}
+
+/// What a batch that did not work means.
+enum Fault {
+    GoOn(io::Error),
+    Stop(fn(io::Error) -> StoreError, io::Error),
+}
+
+impl Condition {
+    fn holds(&self, found: Option<Revision>) -> bool {
+        match self {
+            Self::Absent(_) => found.is_none(),
+            Self::Present(_) => found.is_some(),
+            Self::Unchanged(_, revision) => found == Some(*revision),
+        }
+    }
+}
+
+/// A caller that has gone does not need the answer.
+fn send(reply: Reply, answer: Result<Committed, StoreError>) {
+    drop(reply.send(answer));
+}
+
+/// The same error for another caller.
+fn again(error: &io::Error) -> io::Error {
+    error.raw_os_error().map_or_else(|| io::Error::new(error.kind(), error.to_string()), io::Error::from_raw_os_error)
+}
+
+/// As a record tells it.
+fn to_the_millisecond(at: OffsetDateTime) -> OffsetDateTime {
+    at.replace_millisecond(at.millisecond()).unwrap_or(at)
+}
+
+#[expect(clippy::disallowed_methods, reason = "measures how long a note waits on a real queue; tells no time")]
+fn instant() -> Instant {
+    Instant::now()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::journal::{Disk, RealDisk, Tail};
+    use super::super::{
+        Commit, Committed, Condition, IndexKind, LocalSettings, LocalStore, Store, StoreError, Write, verify_journal,
+    };
+    use crate::clock::SystemClock;
+    use crate::crypto::{KeyAlgorithm, KeyPair};
+    use serde_json::value::RawValue;
+    use std::io;
+    use std::path::Path;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+    use tempfile::TempDir;
+
+    /// A disk with little room, or one that cannot sync.
+    #[derive(Clone, Debug)]
+    struct BadDisk(Arc<Faults>);
+
+    #[derive(Debug)]
+    struct Faults {
+        room: AtomicUsize,
+        sync_fails: AtomicBool,
+        cut_fails: AtomicBool,
+    }
+
+    #[derive(Debug)]
+    struct BadTail(Arc<Faults>, Box<dyn Tail>);
+
+    impl Disk for BadDisk {
+        fn open(&self, path: &Path) -> io::Result<Box<dyn Tail>> {
+            Ok(Box::new(BadTail(Arc::clone(&self.0), RealDisk.open(path)?)))
+        }
+    }
+
+    impl Tail for BadTail {
+        fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+            let fits = bytes.len().min(self.0.room.load(SeqCst));
+            self.1.append(&bytes[..fits])?;
+            self.0.room.fetch_sub(fits, SeqCst);
+            if fits == bytes.len() { Ok(()) } else { Err(io::ErrorKind::StorageFull.into()) }
+        }
+
+        fn sync(&mut self) -> io::Result<()> {
+            if self.0.sync_fails.load(SeqCst) { Err(io::ErrorKind::Other.into()) } else { self.1.sync() }
+        }
+
+        fn cut(&mut self, length: u64) -> io::Result<()> {
+            if self.0.cut_fails.load(SeqCst) { Err(io::ErrorKind::Other.into()) } else { self.1.cut(length) }
+        }
+    }
+
+    struct Scene {
+        folder: TempDir,
+        disk: BadDisk,
+        signer: Arc<KeyPair>,
+        kind: IndexKind,
+    }
+
+    impl Scene {
+        fn new(kind: IndexKind, room: usize) -> Self {
+            let faults = Faults {
+                room: AtomicUsize::new(room),
+                sync_fails: AtomicBool::new(false),
+                cut_fails: AtomicBool::new(false),
+            };
+            Self {
+                folder: TempDir::new().unwrap(),
+                disk: BadDisk(Arc::new(faults)),
+                signer: Arc::new(KeyPair::generate(KeyAlgorithm::EcP256).unwrap()),
+                kind,
+            }
+        }
+
+        fn open(&self) -> Arc<LocalStore> {
+            let mut settings = LocalSettings::new(self.folder.path().to_owned());
+            (settings.index, settings.segment_bytes) = (self.kind, 4000);
+            let (disk, signer) = (Box::new(self.disk.clone()), Arc::clone(&self.signer));
+            LocalStore::open_on(disk, settings, signer, Arc::new(SystemClock)).unwrap()
+        }
+    }
+
+    fn claim(key: &str) -> Commit {
+        let raw = |text: &str| RawValue::from_string(text.to_owned()).unwrap();
+        Commit {
+            conditions: vec![Condition::Absent(key.to_owned())],
+            writes: vec![Write::Put(key.to_owned(), raw("1"))],
+            entry: raw(r#"{"kind":"claim"}"#),
+        }
+    }
+
+    /// Ten keys, each asked for twice: whoever loses must not be told so by a batch that never was. How many were won.
+    async fn ask_twice(store: &LocalStore, round: u32) -> usize {
+        let keys: Vec<_> = (0..10).map(|n| format!("{round:02}/{n}")).collect();
+        let answers: Vec<_> = keys.iter().chain(&keys).map(|key| store.commit(claim(key))).collect();
+        let mut done = 0;
+        for answer in answers {
+            match answer.await {
+                Ok(Committed::Done(_)) => done += 1,
+                Ok(Committed::Conflict { found, .. }) => assert!(found.is_some()),
+                Err(StoreError::Journal(error)) => assert_eq!(error.kind(), io::ErrorKind::StorageFull),
+                Err(other) => panic!("{other}"),
+            }
+        }
+        done
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_loses_nothing_and_does_nothing_by_half() {
+        for kind in [IndexKind::Memory, IndexKind::Sled] {
+            fill_the_disk(kind).await;
+        }
+    }
+
+    async fn fill_the_disk(kind: IndexKind) {
+        let scene = Scene::new(kind, 20_000);
+        let store = scene.open();
+        let mut held = 0;
+        for round in 0..20 {
+            held += ask_twice(&store, round).await;
+            assert_eq!(store.list("").unwrap().len(), held, "seen is what was promised, no more and no less");
+        }
+        assert!(held < 200, "the disk was never full");
+        scene.disk.0.room.store(usize::MAX, SeqCst);
+        assert!(matches!(store.commit(claim("room again")).await, Ok(Committed::Done(_))));
+        drop(store);
+        let report = verify_journal(scene.folder.path(), Some(scene.signer.public())).unwrap();
+        assert_eq!((report.records - report.checkpoints, report.torn), (u64::try_from(held).unwrap() + 1, None));
+        assert_eq!(scene.open().list("").unwrap().len(), held + 1);
+    }
+
+    #[tokio::test]
+    async fn a_sync_that_did_not_work_stops_the_store_until_a_restart() {
+        let scene = Scene::new(IndexKind::Sled, usize::MAX);
+        let store = scene.open();
+        store.commit(claim("before")).await.unwrap();
+        scene.disk.0.sync_fails.store(true, SeqCst);
+        assert!(matches!(store.commit(claim("a")).await, Err(StoreError::Journal(_))));
+        scene.disk.0.sync_fails.store(false, SeqCst);
+        assert!(matches!(store.commit(claim("b")).await, Err(StoreError::Stopped)));
+        assert!(store.read("a").unwrap().is_none(), "what may be lost is not shown");
+        assert!(store.read("before").unwrap().is_some());
+        drop(store);
+        let store = scene.open();
+        assert!(matches!(store.commit(claim("b")).await, Ok(Committed::Done(_))));
+    }
+
+    #[tokio::test]
+    async fn a_write_that_cannot_be_taken_back_stops_the_store_and_a_restart_cuts_it() {
+        let scene = Scene::new(IndexKind::Memory, 300);
+        let store = scene.open();
+        store.commit(claim("before")).await.unwrap();
+        scene.disk.0.cut_fails.store(true, SeqCst);
+        assert!(matches!(store.commit(claim("a")).await, Err(StoreError::Journal(_))));
+        assert!(matches!(store.commit(claim("a")).await, Err(StoreError::Stopped)));
+        drop(store);
+        let store = scene.open();
+        assert!(store.repaired().is_some());
+        assert_eq!(store.list("").unwrap().len(), 1);
+    }
+}

@@ -1,0 +1,121 @@
+//! What a store promises: one call commits conditions, writes and a journal entry together, or nothing.
+
+use serde_json::value::RawValue;
+use std::fmt::Debug;
+use std::future::Future;
+use std::pin::Pin;
+use time::OffsetDateTime;
+
+/// A pending answer of a store.
+pub type Answer<T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send>>;
+
+/// Grows with every write to a key: the journal position of the record that wrote it.
+pub type Revision = u64;
+
+/// A record's number in the journal, from 1.
+pub type Position = u64;
+
+/// The text of a journal entry, one JSON object. The `kind` called `checkpoint` is the store's own.
+pub type Entry = Box<RawValue>;
+
+/// A value and when it was written.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    /// JSON text, with the owner's version in it.
+    pub value: Box<RawValue>,
+    /// Which write it was.
+    pub revision: Revision,
+}
+
+/// What must hold for a commit to happen.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Condition {
+    /// The key holds nothing.
+    Absent(String),
+    /// The key holds something.
+    Present(String),
+    /// The key was last written by this revision.
+    Unchanged(String, Revision),
+}
+
+/// One change.
+#[derive(Clone, Debug)]
+pub enum Write {
+    /// The key holds this from now on.
+    Put(String, Box<RawValue>),
+    /// The key holds nothing from now on.
+    Delete(String),
+}
+
+/// Conditions, writes and the entry that tells of them.
+#[derive(Clone, Debug)]
+pub struct Commit {
+    /// All must hold, looked at in order.
+    pub conditions: Vec<Condition>,
+    /// Done together; of several writes to one key the last counts.
+    pub writes: Vec<Write>,
+    /// What the journal says of it.
+    pub entry: Entry,
+}
+
+/// What became of a commit.
+#[derive(Clone, Debug)]
+pub enum Committed {
+    /// Durable at this position.
+    Done(Position),
+    /// A condition did not hold: nothing was written. The first such condition's key, and what it holds.
+    Conflict {
+        /// The key.
+        key: String,
+        /// What it holds now.
+        found: Option<Stored>,
+    },
+}
+
+/// Why a store could not answer. After any of these nothing is half done.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The clock stands further behind the last record than a correction explains; nothing is written until it is right.
+    #[error("the clock says {now}, but the journal's last record is of {last}")]
+    ClockWentBack {
+        /// The time of the last record.
+        last: OffsetDateTime,
+        /// What the clock says.
+        now: OffsetDateTime,
+    },
+    /// The index could not be read, or did not take what the journal already holds; then the store stops
+    /// and a restart brings the index up to the journal.
+    #[error("the index cannot be used")]
+    Index(#[source] std::io::Error),
+    /// The journal could not be written: nothing happened. Or it could not be synced: the store stops, and only
+    /// a restart tells whether the commit is in the journal, whole, or not at all.
+    #[error("the journal cannot be written")]
+    Journal(#[source] std::io::Error),
+    /// The committer has stopped: the process is ending, or an earlier sync did not work and only a restart is safe.
+    #[error("the store has stopped")]
+    Stopped,
+}
+
+/// Keys and values behind a journal.
+pub trait Store: Debug + Send + Sync + 'static {
+    /// What a key holds.
+    ///
+    /// # Errors
+    /// `Index`.
+    fn read(&self, key: &str) -> Result<Option<Stored>, StoreError>;
+
+    /// Everything under a prefix, in key order.
+    ///
+    /// # Errors
+    /// `Index`.
+    fn list(&self, prefix: &str) -> Result<Vec<(String, Stored)>, StoreError>;
+
+    /// Conditions, writes and entry, together and durable, or nothing. Dropping the answer does not undo it.
+    fn commit(&self, commit: Commit) -> Answer<Committed>;
+
+    /// Queues an entry that nobody waits for; it is durable with the next commit or within a second.
+    ///
+    /// # Errors
+    /// `Stopped`.
+    fn note(&self, entry: Entry) -> Result<(), StoreError>;
+}

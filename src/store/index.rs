@@ -1,0 +1,144 @@
+//! What every key holds now: made from the journal, thrown away without loss.
+
+use super::record::Link;
+use super::sled_index::SledIndex;
+use super::{Position, Revision, Stored, Write};
+use crate::crypto::Digest;
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::ops::Bound;
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
+
+/// What the index is kept in.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum IndexKind {
+    /// The process's memory: made anew at each start.
+    Memory,
+    /// A sled database in the store's folder.
+    #[default]
+    Sled,
+}
+
+/// How far an index has followed the journal.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Applied {
+    pub(super) position: Position,
+    pub(super) digest: Digest,
+}
+
+impl From<Link> for Applied {
+    fn from(link: Link) -> Self {
+        Self { position: link.position, digest: link.digest }
+    }
+}
+
+/// Changes that are not in the index yet, the last of each key.
+#[derive(Debug, Default)]
+pub(super) struct Overlay(pub(super) HashMap<String, Option<Stored>>);
+
+impl Overlay {
+    /// Takes in the writes of one record.
+    pub(super) fn take(&mut self, writes: impl IntoIterator<Item = Write>, revision: Revision) {
+        self.0.extend(writes.into_iter().map(|write| match write {
+            Write::Put(key, value) => (key, Some(Stored { value, revision })),
+            Write::Delete(key) => (key, None),
+        }));
+    }
+}
+
+/// The index, of either kind.
+#[derive(Debug)]
+pub(super) enum Index {
+    Memory(RwLock<BTreeMap<String, Stored>>),
+    Sled(SledIndex),
+}
+
+impl Index {
+    /// An empty index in memory.
+    pub(super) const fn memory() -> Self {
+        Self::Memory(RwLock::new(BTreeMap::new()))
+    }
+
+    pub(super) fn read(&self, key: &str) -> io::Result<Option<Stored>> {
+        match self {
+            Self::Memory(keys) => Ok(shared(keys).get(key).cloned()),
+            Self::Sled(sled) => sled.read(key),
+        }
+    }
+
+    /// Like `read`, without the cost of the value.
+    pub(super) fn revision(&self, key: &str) -> io::Result<Option<Revision>> {
+        match self {
+            Self::Memory(keys) => Ok(shared(keys).get(key).map(|stored| stored.revision)),
+            Self::Sled(sled) => sled.revision(key),
+        }
+    }
+
+    pub(super) fn list(&self, prefix: &str) -> io::Result<Vec<(String, Stored)>> {
+        match self {
+            Self::Memory(keys) => {
+                let from = (Bound::Included(prefix), Bound::Unbounded);
+                let pairs = shared(keys)
+                    .range::<str, _>(from)
+                    .take_while(|(key, _)| key.starts_with(prefix))
+                    .map(|(key, stored)| (key.clone(), stored.clone()))
+                    .collect();
+                Ok(pairs)
+            }
+            Self::Sled(sled) => sled.list(prefix),
+        }
+    }
+
+    /// Shows everything in key order. The committer alone may ask, after a flush.
+    pub(super) fn each(&self, mut show: impl FnMut(&str, &Stored) -> io::Result<()>) -> io::Result<()> {
+        match self {
+            Self::Memory(keys) => shared(keys).iter().try_for_each(|(key, stored)| show(key, stored)),
+            Self::Sled(sled) => sled.each(show),
+        }
+    }
+
+    /// Takes in what was written up to `applied`, all at once, and empties the overlay.
+    pub(super) fn apply(&self, overlay: &mut Overlay, applied: Applied) -> io::Result<()> {
+        match self {
+            Self::Memory(keys) => {
+                let mut keys = keys.write().unwrap_or_else(PoisonError::into_inner);
+                for (key, stored) in overlay.0.drain() {
+                    match stored {
+                        Some(stored) => drop(keys.insert(key, stored)),
+                        None => drop(keys.remove(&key)),
+                    }
+                }
+                Ok(())
+            }
+            Self::Sled(sled) => sled.apply(overlay, applied),
+        }
+    }
+
+    /// Makes durable what can be, up to `applied`.
+    pub(super) fn flush(&self, applied: Applied) -> io::Result<()> {
+        match self {
+            Self::Memory(_) => Ok(()),
+            Self::Sled(sled) => sled.flush(applied),
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        match self {
+            Self::Memory(keys) => shared(keys).is_empty(),
+            Self::Sled(sled) => sled.is_empty(),
+        }
+    }
+
+    /// How far it has come, if it remembers.
+    pub(super) fn applied(&self) -> io::Result<Option<Applied>> {
+        match self {
+            Self::Memory(_) => Ok(None),
+            Self::Sled(sled) => sled.applied(),
+        }
+    }
+}
+
+/// A writer that panicked left whole entries behind: each insert is one step.
+fn shared(keys: &RwLock<BTreeMap<String, Stored>>) -> RwLockReadGuard<'_, BTreeMap<String, Stored>> {
+    keys.read().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,202 @@
+//! The store of one machine: a journal in a folder, one thread that writes it, an index that many read.
+
+use super::committer::{Committer, Message};
+use super::index::Index;
+use super::journal::{Disk, RealDisk};
+use super::reader::FOLDER;
+use super::record::on_one_line;
+use super::recovery::{Recovered, recover};
+use super::{Answer, Commit, Committed, Entry, IndexKind, JournalError, Store, StoreError, Stored, TornTail, Write};
+use crate::clock::Clock;
+use crate::crypto::KeyPair;
+use std::fs::{self, DirBuilder, File, Permissions, TryLockError};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
+use tokio::sync::{oneshot, watch};
+
+/// How a store is kept.
+#[derive(Clone, Debug)]
+pub struct LocalSettings {
+    /// The folder; made when it is missing, for its owner alone.
+    pub dir: PathBuf,
+    /// What the index is kept in.
+    pub index: IndexKind,
+    /// A segment that has grown beyond this ends with a checkpoint.
+    pub segment_bytes: u64,
+    /// How long a batch waits for more callers, when the one before had more than one. A caller alone never waits.
+    pub hold_for: Duration,
+}
+
+impl LocalSettings {
+    /// The settings of a server with nothing configured, in this folder.
+    pub fn new(dir: PathBuf) -> Self {
+        Self {
+            dir,
+            index: IndexKind::default(),
+            // Reads back in about half a second.
+            segment_bytes: 64 << 20,
+            // Measured with 64 callers: saves a quarter of the processor time; more only makes everybody wait longer.
+            hold_for: Duration::from_micros(100),
+        }
+    }
+}
+
+/// Why a store cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process has this folder open.
+    #[error("{} is in use by another server", dir.display())]
+    InUse {
+        /// The folder.
+        dir: PathBuf,
+    },
+    /// A file or folder could not be made, read or written.
+    #[error("{} cannot be used", path.display())]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The journal is not as it was written.
+    #[error("the journal cannot be trusted: keep it as it is, restore the last backup, and compare the two")]
+    Journal(#[from] JournalError),
+    /// The index knows of records that the journal does not hold.
+    #[error(
+        "{}: records that were acknowledged are missing from its end; restore the journal. If this is a restored backup \
+         and the loss is accepted, delete the index folder beside it and start again", dir.display()
+    )]
+    RecordsRemoved {
+        /// The journal's folder.
+        dir: PathBuf,
+    },
+}
+
+impl OpenError {
+    pub(super) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io { path: path.to_owned(), source }
+    }
+}
+
+/// An open store. Dropping it writes what is queued and ends its thread.
+#[derive(Debug)]
+pub struct LocalStore {
+    index: Arc<Index>,
+    queue: Sender<Message>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    repaired: Option<TornTail>,
+    /// Has no sender any more once the thread has ended.
+    alive: watch::Receiver<()>,
+    /// Held as long as the store lives.
+    _lock: File,
+}
+
+impl LocalStore {
+    /// Opens the store of a folder; `signer` signs its checkpoints.
+    ///
+    /// # Errors
+    /// `InUse`, `Io`, and `Journal` when something in the journal was changed or lost.
+    pub fn open(settings: LocalSettings, signer: Arc<KeyPair>, clock: Arc<dyn Clock>) -> Result<Arc<Self>, OpenError> {
+        Self::open_on(Box::new(RealDisk), settings, signer, clock)
+    }
+
+    pub(super) fn open_on(
+        disk: Box<dyn Disk>,
+        settings: LocalSettings,
+        signer: Arc<KeyPair>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Arc<Self>, OpenError> {
+        for folder in [settings.dir.clone(), settings.dir.join(FOLDER)] {
+            private_folder(&folder).map_err(OpenError::io(&folder))?;
+        }
+        let dir = settings.dir.clone();
+        let lock = lock(&dir)?;
+        let Recovered { journal, index, torn } = recover(&settings, disk)?;
+        let index = Arc::new(index);
+        let (queue, incoming) = channel();
+        let committer = Committer::new(incoming, journal, Arc::clone(&index), settings, (signer, clock));
+        let (living, alive) = watch::channel(());
+        let run = move || {
+            committer.run();
+            drop(living);
+        };
+        let thread = Builder::new().name("committer".into()).spawn(run);
+        let thread = thread.map_err(OpenError::io(&dir))?;
+        Ok(Arc::new(Self { index, queue, thread: Mutex::new(Some(thread)), repaired: torn, alive, _lock: lock }))
+    }
+
+    /// The unfinished record that opening cut off, if there was one.
+    pub const fn repaired(&self) -> Option<&TornTail> {
+        self.repaired.as_ref()
+    }
+
+    /// Resolves when the store writes no more: it was closed, or stopped because only a restart is safe.
+    pub async fn ended(&self) {
+        // Nothing is ever sent; the only change is that the sender is gone.
+        let _gone = self.alive.clone().changed().await.is_err();
+    }
+
+    /// Writes what is queued, flushes the index and ends the thread; blocks until then. Later commits get `Stopped`.
+    pub fn close(&self) {
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(thread) = thread else { return };
+        // A committer that has stopped by itself takes no message.
+        drop(self.queue.send(Message::Close));
+        drop(thread.join());
+    }
+}
+
+impl Drop for LocalStore {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl Store for LocalStore {
+    fn read(&self, key: &str) -> Result<Option<Stored>, StoreError> {
+        self.index.read(key).map_err(StoreError::Index)
+    }
+
+    fn list(&self, prefix: &str) -> Result<Vec<(String, Stored)>, StoreError> {
+        self.index.list(prefix).map_err(StoreError::Index)
+    }
+
+    fn commit(&self, commit: Commit) -> Answer<Committed> {
+        let Commit { conditions, writes, entry } = commit;
+        let flat = |write| match write {
+            Write::Put(key, value) => Write::Put(key, on_one_line(value)),
+            Write::Delete(key) => Write::Delete(key),
+        };
+        let commit = Commit { conditions, writes: writes.into_iter().map(flat).collect(), entry: on_one_line(entry) };
+        let (answer, answered) = oneshot::channel();
+        // When the thread is gone the message is dropped, and with it `answer`.
+        drop(self.queue.send(Message::Commit(commit, answer)));
+        Box::pin(async move { answered.await.unwrap_or(Err(StoreError::Stopped)) })
+    }
+
+    fn note(&self, entry: Entry) -> Result<(), StoreError> {
+        self.queue.send(Message::Note(on_one_line(entry))).map_err(|_stopped| StoreError::Stopped)
+    }
+}
+
+fn private_folder(folder: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    fs::set_permissions(folder, Permissions::from_mode(0o700))
+}
+
+fn lock(dir: &Path) -> Result<File, OpenError> {
+    let path = dir.join("lock");
+    let mut options = super::journal::private();
+    let file = options.create(true).write(true).truncate(false).open(&path).map_err(OpenError::io(&path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(OpenError::InUse { dir: dir.to_owned() }),
+        Err(TryLockError::Error(source)) => Err(OpenError::Io { path, source }),
+    }
+}

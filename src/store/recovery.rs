@@ -1,0 +1,227 @@
+//! From what a stopped process left to a journal that can be written and an index that agrees with it.
+//!
+//! An index that remembers how far it came gets the records it lacks. One that cannot be opened is moved aside and made
+//! anew from the newest checkpoint that holds, and the records after it. One that has seen what the journal does not
+//! hold is a witness: records were removed, and the store does not open.
+
+use super::checkpoint::{self, Claim};
+use super::index::{Applied, Index, Overlay};
+use super::journal::{Disk, Journal};
+use super::reader::{FOLDER, Segment};
+use super::record::Link;
+use super::sled_index::SledIndex;
+use super::{Flaw, IndexKind, JournalError, JournalReader, LocalSettings, OpenError, Record, TornTail};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::path::{Path, PathBuf};
+use tracing::warn;
+
+/// How many changes go to the index at once while it is made.
+const STEP: usize = 1024;
+/// More than a checkpoint record ever has: its fields are of fixed size.
+const CHECKPOINT_LINE_BYTES_MAX: u64 = 4096;
+
+/// What a start begins with.
+#[derive(Debug)]
+pub(super) struct Recovered {
+    pub(super) journal: Journal,
+    pub(super) index: Index,
+    /// The unfinished line that was cut off.
+    pub(super) torn: Option<TornTail>,
+}
+
+/// Reads, repairs and agrees.
+pub(super) fn recover(settings: &LocalSettings, disk: Box<dyn Disk>) -> Result<Recovered, OpenError> {
+    let folder = settings.dir.join(FOLDER);
+    checkpoint::prune(&folder)?;
+    let history = History { segments: Segment::all(&folder)?, folder };
+    let (index, end) = match settings.index {
+        IndexKind::Memory => {
+            let index = Index::memory();
+            let end = history.rebuild(&index).map_err(Trouble::into_open_error(&settings.dir))?;
+            (index, end)
+        }
+        IndexKind::Sled => history.sled(&settings.dir.join("index"))?,
+    };
+    if let Some(TornTail { segment, offset, bytes }) = &end.torn {
+        warn!(segment = %segment.display(), offset, bytes, "cut off a record that was never finished");
+        cut(segment, *offset).map_err(OpenError::io(segment))?;
+    }
+    let End { segment, length, link, torn } = end;
+    Ok(Recovered { journal: Journal::at(history.folder, disk, segment, length, link), index, torn })
+}
+
+fn cut(segment: &Path, length: u64) -> io::Result<()> {
+    let file = OpenOptions::new().write(true).open(segment)?;
+    file.set_len(length)?;
+    file.sync_all()
+}
+
+/// Where the journal ends.
+#[derive(Debug)]
+struct End {
+    segment: Segment,
+    length: u64,
+    link: Link,
+    torn: Option<TornTail>,
+}
+
+/// What can stop the making of an index.
+#[derive(Debug)]
+enum Trouble {
+    Index(io::Error),
+    Journal(JournalError),
+}
+
+impl Trouble {
+    fn into_open_error(path: &Path) -> impl FnOnce(Self) -> OpenError {
+        move |trouble| match trouble {
+            Self::Index(source) => OpenError::Io { path: path.to_owned(), source },
+            Self::Journal(error) => OpenError::Journal(error),
+        }
+    }
+}
+
+impl From<io::Error> for Trouble {
+    fn from(error: io::Error) -> Self {
+        Self::Index(error)
+    }
+}
+
+impl From<JournalError> for Trouble {
+    fn from(error: JournalError) -> Self {
+        Self::Journal(error)
+    }
+}
+
+/// The segments of a journal.
+#[derive(Debug)]
+struct History {
+    folder: PathBuf,
+    segments: Vec<Segment>,
+}
+
+impl History {
+    /// Brings the sled index up to the journal, or makes it anew.
+    fn sled(&self, folder: &Path) -> Result<(Index, End), OpenError> {
+        let found = SledIndex::open(folder).map(Index::Sled).map_err(Trouble::Index);
+        let why = match found.and_then(|index| Ok(self.follow(&index)?.map(|end| (index, end)))) {
+            Ok(Some(done)) => return Ok(done),
+            Ok(None) => return Err(OpenError::RecordsRemoved { dir: self.folder.clone() }),
+            Err(Trouble::Index(error)) => error,
+            Err(Trouble::Journal(error)) => return Err(error.into()),
+        };
+        let aside = SledIndex::set_aside(folder).map_err(OpenError::io(folder))?;
+        warn!(error = %why, kept_as = %aside.display(), "the index cannot be used; making it anew from the journal");
+        let index = Index::Sled(SledIndex::open(folder).map_err(OpenError::io(folder))?);
+        let end = self.rebuild(&index).map_err(Trouble::into_open_error(folder))?;
+        Ok((index, end))
+    }
+
+    /// Gives an index what it lacks; nothing if it is not an index of this journal.
+    fn follow(&self, index: &Index) -> Result<Option<End>, Trouble> {
+        let Some(applied) = index.applied()? else {
+            return Ok(if index.is_empty() { Some(self.rebuild(index)?) } else { None });
+        };
+        let at = self.segments.iter().rposition(|segment| segment.first <= applied.position + 1).unwrap_or(0);
+        let base = self.base(at)?.map_or(Link::START, |record| record.link());
+        self.replay(index, at, base, applied)
+    }
+
+    /// Fills an empty index: from the newest checkpoint that holds, and the records after it.
+    fn rebuild(&self, index: &Index) -> Result<End, Trouble> {
+        let mut at = self.segments.len().saturating_sub(1);
+        let base = loop {
+            let Some(record) = self.base(at)? else { break Link::START };
+            if self.load(index, &record)? {
+                break record.link();
+            }
+            at -= 1;
+        };
+        let end = self.replay(index, at, base, base.into())?;
+        let end = end.ok_or_else(|| io::Error::other("the journal changed while it was read"))?;
+        // So that a crash soon after does not mean the same work again.
+        index.flush(end.link.into())?;
+        Ok(end)
+    }
+
+    /// The checkpoint record before a segment; none before the first.
+    fn base(&self, at: usize) -> Result<Option<Record>, JournalError> {
+        let before = at.checked_sub(1).and_then(|before| self.segments.get(before));
+        let (Some(before), Some(segment)) = (before, self.segments.get(at)) else { return Ok(None) };
+        let position = segment.first.saturating_sub(1);
+        let broken = |why| JournalError::Broken { segment: before.path.clone(), position, why };
+        let line = last_line(&before.path).map_err(JournalError::io(&before.path))?;
+        let record = Record::parse(&line).map_err(broken)?;
+        if record.position != position {
+            return Err(broken(Flaw::PositionDiffers));
+        }
+        if !checkpoint::is_one(&record.entry) {
+            return Err(broken(Flaw::CheckpointMissing));
+        }
+        Ok(Some(record))
+    }
+
+    /// Loads the state a record vouches for; false when it is not there or not that state.
+    fn load(&self, index: &Index, record: &Record) -> Result<bool, Trouble> {
+        let path = checkpoint::path(&self.folder, record.position);
+        let summary = checkpoint::read(&path, |_key, _stored| Ok(()));
+        let claim = Claim::of(record);
+        if !matches!((&claim, &summary), (Some(claim), Ok(summary)) if claim.is_of(*summary)) {
+            warn!(checkpoint = %path.display(), "the checkpoint does not hold; reading the records before it");
+            return Ok(false);
+        }
+        let mut overlay = Overlay::default();
+        // Until the last step the index says that it has come nowhere.
+        let nowhere = Applied::from(Link::START);
+        checkpoint::read(&path, |key, stored| {
+            overlay.0.insert(key, Some(stored));
+            if overlay.0.len() < STEP { Ok(()) } else { index.apply(&mut overlay, nowhere) }
+        })?;
+        index.apply(&mut overlay, record.link().into())?;
+        Ok(true)
+    }
+
+    /// Reads the segments from `at` on, which follow `base`, and applies what comes after `applied`.
+    fn replay(&self, index: &Index, at: usize, base: Link, applied: Applied) -> Result<Option<End>, Trouble> {
+        let mut reader = JournalReader::from(self.segments.get(at..).unwrap_or_default().to_vec(), base);
+        let mut overlay = Overlay::default();
+        let mut met = Applied::from(base) == applied;
+        while let Some(record) = reader.next().transpose()? {
+            let here = Applied::from(record.link());
+            met |= here == applied;
+            if here.position <= applied.position {
+                continue;
+            }
+            if !met {
+                return Ok(None);
+            }
+            overlay.take(record.into_writes(), here.position);
+            if overlay.0.len() >= STEP {
+                index.apply(&mut overlay, here)?;
+            }
+        }
+        if !met {
+            return Ok(None);
+        }
+        let link = reader.link();
+        index.apply(&mut overlay, link.into())?;
+        let (segment, length) = match reader.place() {
+            Some((segment, length)) if !reader.ends_with_checkpoint() => (segment.clone(), length),
+            // Nothing yet, or a finished segment: the next record begins a new one.
+            Some(_) | None => (Segment::new(&self.folder, link.position + 1), 0),
+        };
+        Ok(Some(End { segment, length, link, torn: reader.torn().cloned() }))
+    }
+}
+
+/// The last line of a finished segment, without its end.
+fn last_line(path: &Path) -> io::Result<Vec<u8>> {
+    let mut file = File::open(path)?;
+    let from = file.metadata()?.len().saturating_sub(CHECKPOINT_LINE_BYTES_MAX);
+    file.seek(SeekFrom::Start(from))?;
+    let mut end = Vec::new();
+    file.read_to_end(&mut end)?;
+    let lines = end.strip_suffix(b"\n").unwrap_or_default();
+    Ok(lines.rsplit(|byte| *byte == b'\n').next().unwrap_or_default().to_vec())
+}

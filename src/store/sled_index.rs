@@ -1,0 +1,257 @@
+//! The index in sled, as far as it can be trusted: nothing here is missed when it is gone.
+//!
+//! sled 0.34 panics or errs on files that a power loss left short, so it is opened and walked once in a thread of
+//! its own; its `flush` does not reach the medium, so a sync of its file follows; its own flusher is off, because
+//! the journal is durable already. A value is its revision (8 bytes, big-endian) and its JSON text.
+//!
+//! sled pays for every write with a walk and a page; so changes wait in memory, where readers look first, and go
+//! to sled many at once and in key order. After a crash sled lacks the last of them, and the journal has them.
+//! Most questions are about keys that nobody has written yet (a new token); a roll of all keys answers those.
+
+use super::index::{Applied, Overlay};
+use super::{Revision, Stored};
+use crate::crypto::Digest;
+use serde_json::value::RawValue;
+use std::collections::{BTreeMap, HashSet};
+use std::fs::{self, DirBuilder, File};
+use std::io;
+use std::ops::Bound;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
+use std::thread;
+
+/// Where sled remembers how far it has come. No key of ours begins so: 0xFF is in no UTF-8 text.
+const APPLIED: &[u8] = b"\xffapplied";
+/// Grows only as far as there is state. 64,000 sessions fit; at 16 MiB they do not, and a commit costs 8 µs more.
+const CACHE_BYTES: u64 = 64 << 20;
+/// How many damaged folders are kept for whoever wants to look; then the last gives way to the next.
+const KEPT_ASIDE_MAX: u32 = 9;
+
+/// So many changes wait in memory: some hundred kilobytes, and some milliseconds to hand them over.
+const YOUNG_MAX: usize = 1024;
+
+/// A sled database that holds an index.
+#[derive(Debug)]
+pub(super) struct SledIndex {
+    sled: sled::Db,
+    folder: PathBuf,
+    /// Written by the committer alone.
+    young: RwLock<Young>,
+}
+
+/// What is known without asking sled.
+#[derive(Debug, Default)]
+struct Young {
+    /// Changes that sled does not have yet.
+    changes: BTreeMap<String, Option<Stored>>,
+    /// Every key that holds something, here or in sled.
+    roll: HashSet<Tag>,
+}
+
+/// Stands for a key: half of its digest, since keys hold what strangers choose, and two must never share one.
+type Tag = [u8; 16];
+
+fn tag(key: &str) -> Tag {
+    let mut tag = Tag::default();
+    for (byte, digest) in tag.iter_mut().zip(Digest::of(key.as_bytes()).as_bytes()) {
+        *byte = *digest;
+    }
+    tag
+}
+
+impl Young {
+    fn take(&mut self, changes: impl Iterator<Item = (String, Option<Stored>)>) {
+        for (key, change) in changes {
+            match &change {
+                Some(_) => self.roll.insert(tag(&key)),
+                None => self.roll.remove(&tag(&key)),
+            };
+            self.changes.insert(key, change);
+        }
+    }
+
+    /// The changes of keys that begin so.
+    fn under(&self, prefix: &str) -> Vec<(String, Option<Stored>)> {
+        let from = (Bound::Included(prefix), Bound::Unbounded);
+        let changes = self.changes.range::<str, _>(from).take_while(|(key, _)| key.starts_with(prefix));
+        changes.map(|(key, change)| (key.clone(), change.clone())).collect()
+    }
+
+    fn look(&self, key: &str) -> Known<'_> {
+        match self.changes.get(key) {
+            Some(Some(stored)) => Known::Here(stored),
+            None if self.roll.contains(&tag(key)) => Known::InSled,
+            Some(None) | None => Known::Absent,
+        }
+    }
+}
+
+/// What is known of a key without asking sled.
+enum Known<'a> {
+    Absent,
+    Here(&'a Stored),
+    InSled,
+}
+
+impl SledIndex {
+    /// Opens it and walks through it once: damage shows here, where a rebuild is still possible.
+    pub(super) fn open(folder: &Path) -> io::Result<Self> {
+        DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+        let place = folder.to_owned();
+        let opener = thread::Builder::new().name("index-open".into()).spawn(move || Self::open_here(place))?;
+        opener.join().unwrap_or_else(|_panic| Err(damaged("sled panicked")))
+    }
+
+    fn open_here(folder: PathBuf) -> io::Result<Self> {
+        let config = sled::Config::new().path(&folder).cache_capacity(CACHE_BYTES).flush_every_ms(None);
+        let sled = config.mode(sled::Mode::HighThroughput).open()?;
+        let index = Self { sled, folder, young: RwLock::default() };
+        let mut roll = HashSet::new();
+        index.each(|key, _stored| {
+            roll.insert(tag(key));
+            Ok(())
+        })?;
+        index.young.write().unwrap_or_else(PoisonError::into_inner).roll = roll;
+        index.applied()?;
+        Ok(index)
+    }
+
+    /// Moves a folder that cannot be used out of the way and answers its new place.
+    pub(super) fn set_aside(folder: &Path) -> io::Result<PathBuf> {
+        let name = |n: u32| folder.with_file_name(format!("index.damaged-{n}"));
+        let free = (1..KEPT_ASIDE_MAX).map(name).find(|place| !place.exists()).unwrap_or(name(KEPT_ASIDE_MAX));
+        if free.exists() {
+            fs::remove_dir_all(&free)?;
+        }
+        fs::rename(folder, &free)?;
+        Ok(free)
+    }
+
+    pub(super) fn read(&self, key: &str) -> io::Result<Option<Stored>> {
+        match self.young().look(key) {
+            Known::Absent => return Ok(None),
+            Known::Here(stored) => return Ok(Some(stored.clone())),
+            Known::InSled => {}
+        }
+        self.sled.get(key)?.map(|bytes| stored(&bytes)).transpose()
+    }
+
+    pub(super) fn revision(&self, key: &str) -> io::Result<Option<Revision>> {
+        match self.young().look(key) {
+            Known::Absent => return Ok(None),
+            Known::Here(stored) => return Ok(Some(stored.revision)),
+            Known::InSled => {}
+        }
+        self.sled.get(key)?.map(|bytes| Ok(split(&bytes)?.0)).transpose()
+    }
+
+    pub(super) fn list(&self, prefix: &str) -> io::Result<Vec<(String, Stored)>> {
+        // Young changes first: what is handed over meanwhile is then seen twice rather than not at all. The committer
+        // is not kept waiting for a long walk.
+        let young = self.young().under(prefix);
+        let mut found = BTreeMap::new();
+        for pair in self.sled.scan_prefix(prefix) {
+            let (key, value) = pair?;
+            if key != APPLIED {
+                found.insert(text(&key)?.to_owned(), Some(stored(&value)?));
+            }
+        }
+        for (key, change) in young {
+            let newer = |kept: &Option<Stored>| revision_of(kept.as_ref()) > revision_of(change.as_ref());
+            if change.is_none() || !found.get(&key).is_some_and(newer) {
+                found.insert(key, change);
+            }
+        }
+        Ok(found.into_iter().filter_map(|(key, stored)| Some((key, stored?))).collect())
+    }
+
+    /// Shows everything; only for the committer, after `flush` or before the first change.
+    pub(super) fn each(&self, mut show: impl FnMut(&str, &Stored) -> io::Result<()>) -> io::Result<()> {
+        for pair in self.sled.iter() {
+            let (key, value) = pair?;
+            if key != APPLIED {
+                show(text(&key)?, &stored(&value)?)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn apply(&self, overlay: &mut Overlay, applied: Applied) -> io::Result<()> {
+        let full = {
+            let mut young = self.young.write().unwrap_or_else(PoisonError::into_inner);
+            young.take(overlay.0.drain());
+            young.changes.len() >= YOUNG_MAX
+        };
+        if full { self.hand_over(applied) } else { Ok(()) }
+    }
+
+    /// Gives sled all changes and the mark in one step.
+    pub(super) fn hand_over(&self, applied: Applied) -> io::Result<()> {
+        let mut batch = sled::Batch::default();
+        let mut value = Vec::new();
+        for (key, change) in &self.young().changes {
+            let Some(stored) = change else {
+                batch.remove(key.as_bytes());
+                continue;
+            };
+            value.clear();
+            value.extend_from_slice(&stored.revision.to_be_bytes());
+            value.extend_from_slice(stored.value.get().as_bytes());
+            batch.insert(key.as_bytes(), value.as_slice());
+        }
+        let mut mark = applied.position.to_be_bytes().to_vec();
+        mark.extend_from_slice(applied.digest.as_bytes());
+        batch.insert(APPLIED, mark);
+        self.sled.apply_batch(batch)?;
+        // Only now: until here readers found them in memory.
+        self.young.write().unwrap_or_else(PoisonError::into_inner).changes.clear();
+        Ok(())
+    }
+
+    /// A writer that panicked left whole changes behind: each insert is one step.
+    fn young(&self) -> RwLockReadGuard<'_, Young> {
+        self.young.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Hands over, then sled's flush, and the sync that it leaves out.
+    pub(super) fn flush(&self, applied: Applied) -> io::Result<()> {
+        self.hand_over(applied)?;
+        self.sled.flush()?;
+        File::open(self.folder.join("db"))?.sync_data()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.sled.is_empty()
+    }
+
+    pub(super) fn applied(&self) -> io::Result<Option<Applied>> {
+        let Some(bytes) = self.sled.get(APPLIED)? else { return Ok(None) };
+        let (position, digest) = split(&bytes)?;
+        let digest = digest.try_into().map_err(|_length| damaged("the mark has a wrong length"))?;
+        Ok(Some(Applied { position, digest: Digest::from_bytes(digest) }))
+    }
+}
+
+fn revision_of(stored: Option<&Stored>) -> Option<Revision> {
+    stored.map(|stored| stored.revision)
+}
+
+fn damaged(what: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what)
+}
+
+fn split(bytes: &[u8]) -> io::Result<(u64, &[u8])> {
+    let (number, rest) = bytes.split_first_chunk().ok_or_else(|| damaged("a value is too short"))?;
+    Ok((u64::from_be_bytes(*number), rest))
+}
+
+fn stored(bytes: &[u8]) -> io::Result<Stored> {
+    let (revision, value) = split(bytes)?;
+    let value: Box<RawValue> = serde_json::from_slice(value)?;
+    Ok(Stored { value, revision })
+}
+
+fn text(key: &[u8]) -> io::Result<&str> {
+    str::from_utf8(key).map_err(|_not_text| damaged("a key is not text"))
+}

@@ -1,0 +1,119 @@
+//! What every store must do, told once and run with each index; and what the files must survive.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::as_conversions,
+    reason = "in a test a wrong value is the failure"
+)]
+
+mod conformance;
+mod cost;
+mod damage;
+mod histories;
+
+use lanyard::clock::ManualClock;
+use lanyard::crypto::{KeyAlgorithm, KeyPair};
+use lanyard::store::{Commit, Committed, Condition, IndexKind, LocalSettings, LocalStore, OpenError, Position};
+use lanyard::store::{Store, StoreError, Write};
+use serde_json::value::RawValue;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tempfile::TempDir;
+use time::macros::datetime;
+
+/// A folder for a store, and what it is opened with.
+struct Place {
+    folder: TempDir,
+    kind: IndexKind,
+    signer: Arc<KeyPair>,
+    clock: Arc<ManualClock>,
+    segment_bytes: u64,
+}
+
+impl Place {
+    fn new(kind: IndexKind) -> Self {
+        Self {
+            folder: TempDir::new().unwrap(),
+            kind,
+            signer: Arc::new(KeyPair::generate(KeyAlgorithm::EcP256).unwrap()),
+            clock: Arc::new(ManualClock::at(datetime!(2026-03-01 12:00 UTC))),
+            segment_bytes: 64 << 20,
+        }
+    }
+
+    fn with_segments_of(mut self, bytes: u64) -> Self {
+        self.segment_bytes = bytes;
+        self
+    }
+
+    fn dir(&self) -> &Path {
+        self.folder.path()
+    }
+
+    fn try_open(&self) -> Result<Arc<LocalStore>, OpenError> {
+        let mut settings = LocalSettings::new(self.dir().to_owned());
+        (settings.index, settings.segment_bytes) = (self.kind, self.segment_bytes);
+        settings.hold_for = Duration::from_micros(50);
+        LocalStore::open(settings, Arc::clone(&self.signer), Arc::clone(&self.clock) as _)
+    }
+
+    fn open(&self) -> Arc<LocalStore> {
+        self.try_open().unwrap()
+    }
+
+    /// Removes the index of a closed store, if it is in a folder.
+    fn lose_index(&self) {
+        let index = self.dir().join("index");
+        if index.exists() {
+            std::fs::remove_dir_all(index).unwrap();
+        }
+    }
+
+    /// The files of the journal with this ending, oldest first.
+    fn files(&self, ending: &str) -> Vec<PathBuf> {
+        let all = self.dir().join("journal").read_dir().unwrap().map(|file| file.unwrap().path());
+        let mut found: Vec<_> = all.filter(|path| path.extension().is_some_and(|found| found == ending)).collect();
+        found.sort();
+        found
+    }
+}
+
+fn raw(text: &str) -> Box<RawValue> {
+    RawValue::from_string(text.to_owned()).unwrap()
+}
+
+fn put(key: &str, value: &str) -> Write {
+    Write::Put(key.to_owned(), raw(value))
+}
+
+fn delete(key: &str) -> Write {
+    Write::Delete(key.to_owned())
+}
+
+fn absent(key: &str) -> Condition {
+    Condition::Absent(key.to_owned())
+}
+
+fn commit(conditions: Vec<Condition>, writes: Vec<Write>) -> Commit {
+    Commit { conditions, writes, entry: raw(r#"{"kind":"test"}"#) }
+}
+
+async fn write(store: &LocalStore, writes: Vec<Write>) -> Position {
+    done(store.commit(commit(vec![], writes)).await)
+}
+
+fn done(answer: Result<Committed, StoreError>) -> Position {
+    match answer.unwrap() {
+        Committed::Done(position) => position,
+        Committed::Conflict { key, .. } => panic!("a conflict over {key}"),
+    }
+}
+
+/// Everything a store holds, to compare.
+fn content(store: &LocalStore) -> Vec<(String, String, u64)> {
+    let all = store.list("").unwrap().into_iter();
+    all.map(|(key, stored)| (key, stored.value.get().to_owned(), stored.revision)).collect()
+}
