@@ -8,3 +8,7 @@ pub mod clock;
 pub mod telemetry;
 pub mod crypto;
 pub mod store;
+
+// nouns: pure values
+pub mod identity;
+pub mod bundle;

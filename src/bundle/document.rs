@@ -1,0 +1,292 @@
+//! The SPIFFE bundle format (SPIFFE Trust Domain and Bundle §4), and the forms clients read.
+//!
+//! As a reader: a document that is no bundle is refused whole, an entry that is odd is skipped alone, so that one
+//! publisher's slip does not end all trust. As a writer: known keys only, in the exact members of the standard.
+
+use super::{Jwk, StrictJson, StrictJsonError};
+use crate::crypto::{PemLabel, PublicKey};
+use crate::identity::TrustDomain;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use rustls_pki_types::CertificateDer;
+use serde_json::{Map, Value, json};
+use std::collections::BTreeSet;
+use std::time::Duration;
+use x509_parser::certificate::X509Certificate;
+use x509_parser::prelude::FromDer;
+
+/// The largest document that is read (FED-7).
+const DOCUMENT_BYTES_MAX: usize = 1024 * 1024;
+
+/// How often to look again when the document does not say (FED-4).
+const REFRESH_UNSET: Duration = Duration::from_secs(300);
+
+const X509_USE: &str = "x509-svid";
+const JWT_USE: &str = "jwt-svid";
+const WIT_USE: &str = "wit-svid";
+
+/// A trust domain's bundle; the name never travels apart from it (TDB-24).
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Bundle {
+    /// Whose keys these are.
+    pub trust_domain: TrustDomain,
+    /// Grows on every change.
+    pub sequence: u64,
+    /// How often to look again; what a publisher says, unclamped.
+    pub refresh_hint: Duration,
+    /// Root certificates, oldest first.
+    pub x509_authorities: Vec<CertificateDer<'static>>,
+    /// Keys that verify JWT-SVIDs.
+    pub jwt_authorities: Vec<JwtAuthority>,
+}
+
+/// A key that verifies JWT-SVIDs.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct JwtAuthority {
+    /// The RFC 7638 thumbprint, or what a foreign publisher chose.
+    pub kid: String,
+    /// The key.
+    pub key: PublicKey,
+}
+
+/// Why a document is no bundle. Odd entries are skipped one by one and are no error (TDB-8 to TDB-16).
+#[derive(Debug, thiserror::Error)]
+pub enum BundleError {
+    /// One `kid` for two keys: which of them a token means cannot be told.
+    #[error("two keys have the kid {kid:?}")]
+    DoubledKid {
+        /// Which.
+        kid: String,
+    },
+    /// Not a JSON object, data behind it, or a name twice.
+    #[error("the bundle document is not a strict JSON object")]
+    Json(#[from] StrictJsonError),
+    /// `keys` is absent or no list.
+    #[error("the bundle document has no list \"keys\"")]
+    Keys,
+    /// `spiffe_refresh_hint` is not a number of seconds.
+    #[error("spiffe_refresh_hint is not a whole number of seconds")]
+    RefreshHint,
+    /// `spiffe_sequence` is not an integer of 64 bits.
+    #[error("spiffe_sequence is not a whole number of at most 64 bits")]
+    Sequence,
+    /// Over 1 MiB.
+    #[error("the bundle document has {actual} bytes, at most {DOCUMENT_BYTES_MAX} are read")]
+    TooLarge {
+        /// What came.
+        actual: usize,
+    },
+}
+
+impl JwtAuthority {
+    /// The key under its RFC 7638 thumbprint.
+    pub fn new(key: PublicKey) -> Self {
+        Self { kid: Jwk::of(&key.numbers()).thumbprint(), key }
+    }
+
+    fn to_jwk(&self) -> Map<String, Value> {
+        let mut jwk = Jwk::of(&self.key.numbers()).into_members();
+        jwk.insert("kid".to_owned(), self.kid.clone().into());
+        jwk
+    }
+}
+
+impl Bundle {
+    /// Reads a SPIFFE bundle document; at most 1 MiB.
+    ///
+    /// # Errors
+    /// See [`BundleError`].
+    pub fn parse(trust_domain: TrustDomain, json: &[u8]) -> Result<Self, BundleError> {
+        if json.len() > DOCUMENT_BYTES_MAX {
+            return Err(BundleError::TooLarge { actual: json.len() });
+        }
+        let document = StrictJson::object(json)?;
+        let keys = document.get("keys").and_then(Value::as_array).ok_or(BundleError::Keys)?;
+        let entries: Vec<_> = keys.iter().filter_map(Value::as_object).collect();
+        check_kids(&entries)?;
+        let whole = |name: &str| document.get(name).map(Value::as_u64);
+        let hint = whole("spiffe_refresh_hint").unwrap_or(Some(0)).ok_or(BundleError::RefreshHint)?;
+        Ok(Self {
+            trust_domain,
+            sequence: whole("spiffe_sequence").unwrap_or(Some(0)).ok_or(BundleError::Sequence)?,
+            refresh_hint: if hint == 0 { REFRESH_UNSET } else { Duration::from_secs(hint) },
+            x509_authorities: entries.iter().filter_map(|entry| x509_authority(entry)).collect(),
+            jwt_authorities: entries.iter().filter_map(|entry| jwt_authority(entry)).collect(),
+        })
+    }
+
+    /// The SPIFFE bundle document, JSON.
+    pub fn to_json(&self) -> Vec<u8> {
+        let x509 = self.x509_authorities.iter().filter_map(|authority| {
+            let mut jwk = Jwk::of(&certified_key(authority)?.numbers()).into_members();
+            jwk.insert("use".to_owned(), X509_USE.into());
+            jwk.insert("x5c".to_owned(), json!([STANDARD.encode(authority)]));
+            Some(jwk)
+        });
+        let jwt = self.jwt_authorities.iter().map(|authority| {
+            let mut jwk = authority.to_jwk();
+            jwk.insert("use".to_owned(), JWT_USE.into());
+            jwk
+        });
+        let document = json!({
+            "keys": x509.chain(jwt).collect::<Vec<_>>(),
+            "spiffe_refresh_hint": self.refresh_hint.as_secs(),
+            "spiffe_sequence": self.sequence,
+        });
+        document.to_string().into_bytes()
+    }
+
+    /// The X.509 authorities as PEM.
+    pub fn to_pem(&self) -> String {
+        self.x509_authorities.iter().map(|authority| PemLabel::Certificate.armour(authority).to_string()).collect()
+    }
+
+    /// The X.509 authorities as DER, back to back, as the Workload API wants them (WAPI-19).
+    pub fn to_der(&self) -> Vec<u8> {
+        self.x509_authorities.iter().flat_map(AsRef::as_ref).copied().collect()
+    }
+
+    /// A JWK Set with the JWT keys only, as the Workload API wants it (WAPI-24).
+    pub fn to_jwks(&self) -> Vec<u8> {
+        let keys: Vec<_> = self.jwt_authorities.iter().map(JwtAuthority::to_jwk).collect();
+        json!({ "keys": keys }).to_string().into_bytes()
+    }
+}
+
+/// `kid` is unique over all JWT and WIT keys (TDB-19).
+fn check_kids(entries: &[&Map<String, Value>]) -> Result<(), BundleError> {
+    let mut seen = BTreeSet::new();
+    for entry in entries.iter().filter(|entry| matches!(member(entry, "use"), Some(JWT_USE | WIT_USE))) {
+        if let Some(kid) = member(entry, "kid")
+            && !seen.insert(kid)
+        {
+            return Err(BundleError::DoubledKid { kid: kid.to_owned() });
+        }
+    }
+    Ok(())
+}
+
+fn member<'a>(entry: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
+    entry.get(name).and_then(Value::as_str)
+}
+
+/// The first certificate of `x5c`, if it is a CA's and its key is the entry's (TDB-12 to TDB-16).
+fn x509_authority(entry: &Map<String, Value>) -> Option<CertificateDer<'static>> {
+    if member(entry, "use") != Some(X509_USE) {
+        return None;
+    }
+    let first = entry.get("x5c")?.as_array()?.first()?.as_str()?;
+    let certificate = CertificateDer::from(STANDARD.decode(first).ok()?);
+    let key = certified_key(&certificate)?;
+    (Jwk::read(entry)? == key).then_some(certificate)
+}
+
+/// The key of a CA certificate, whole and exact.
+fn certified_key(certificate: &CertificateDer<'_>) -> Option<PublicKey> {
+    let (behind, certificate) = X509Certificate::from_der(certificate).ok()?;
+    let signs = certificate.key_usage().ok()?.is_none_or(|usage| usage.value.key_cert_sign());
+    if !behind.is_empty() || !certificate.is_ca() || !signs {
+        return None;
+    }
+    PublicKey::from_spki_der(certificate.public_key().raw).ok()
+}
+
+/// A key under a `kid`; other uses, kinds and symmetric keys are skipped (TDB-8 to TDB-10, TDB-17, TDB-18).
+fn jwt_authority(entry: &Map<String, Value>) -> Option<JwtAuthority> {
+    if member(entry, "use") != Some(JWT_USE) {
+        return None;
+    }
+    let kid = member(entry, "kid").filter(|kid| !kid.is_empty())?.to_owned();
+    Some(JwtAuthority { kid, key: Jwk::read(entry)? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn vectors(section: &str) -> Vec<Value> {
+        let all: Value =
+            serde_json::from_str(include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/spiffe.json")))
+                .unwrap();
+        all[section].as_array().unwrap().clone()
+    }
+
+    fn parse(json: &str) -> Result<Bundle, BundleError> {
+        Bundle::parse(TrustDomain::parse("example.org").unwrap(), json.as_bytes())
+    }
+
+    #[test]
+    fn the_vectors_get_their_verdicts_and_their_counts() {
+        let vectors = vectors("bundle");
+        assert_eq!(vectors.len(), 42);
+        for vector in vectors {
+            let verdict = parse(vector["input"].as_str().unwrap());
+            // Where the standard leaves it open (1e3), we refuse.
+            assert_eq!(verdict.is_ok(), vector["verdict"] == "accept", "{}: {verdict:?}", vector["id"]);
+            let (Ok(bundle), Some(expect)) = (verdict, vector["expect"].as_object()) else { continue };
+            let counts = (bundle.x509_authorities.len(), bundle.jwt_authorities.len());
+            let expected = (expect["x509"].as_u64().unwrap(), expect["jwt"].as_u64().unwrap());
+            assert_eq!(
+                counts,
+                (usize::try_from(expected.0).unwrap(), usize::try_from(expected.1).unwrap()),
+                "{}",
+                vector["id"]
+            );
+        }
+    }
+
+    fn rotating() -> Bundle {
+        parse(vectors("bundle")[1]["input"].as_str().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn what_is_published_is_what_was_read_in_exactly_the_standards_members() {
+        let bundle = rotating();
+        let json = bundle.to_json();
+        assert_eq!(Bundle::parse(bundle.trust_domain.clone(), &json).unwrap(), bundle);
+        let document = StrictJson::object(&json).unwrap();
+        let members = |at: usize| document["keys"][at].as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+        assert_eq!(members(0), ["crv", "kty", "use", "x", "x5c", "y"]);
+        assert_eq!(members(2), ["crv", "kid", "kty", "use", "x", "y"]);
+    }
+
+    #[test]
+    fn the_workload_apis_forms_hold_one_kind_of_key_each() {
+        let bundle = rotating();
+        let der = bundle.to_der();
+        let (behind, _first) = X509Certificate::from_der(&der).unwrap();
+        let (behind, _second) = X509Certificate::from_der(behind).unwrap();
+        assert!(behind.is_empty());
+        let jwks = StrictJson::object(&bundle.to_jwks()).unwrap();
+        let keys = jwks["keys"].as_array().unwrap();
+        assert_eq!((keys.len(), keys[0].get("use"), keys[0]["kid"].as_str()), (1, None, Some("j1")));
+        let empty = Bundle { x509_authorities: Vec::new(), jwt_authorities: Vec::new(), ..bundle };
+        assert_eq!((empty.to_jwks().as_slice(), empty.to_pem().as_str()), (b"{\"keys\":[]}".as_slice(), ""));
+    }
+
+    #[test]
+    fn the_pem_reads_back() {
+        use rustls_pki_types::pem::PemObject;
+        let bundle = rotating();
+        let back: Vec<_> =
+            CertificateDer::pem_slice_iter(bundle.to_pem().as_bytes()).collect::<Result<_, _>>().unwrap();
+        assert_eq!(back, bundle.x509_authorities);
+        assert!(bundle.to_pem().lines().all(|line| line.len() <= 64));
+    }
+
+    #[test]
+    fn a_document_over_one_mebibyte_is_not_looked_at() {
+        let refused = parse(&" ".repeat(DOCUMENT_BYTES_MAX + 1)).unwrap_err();
+        assert!(matches!(refused, BundleError::TooLarge { .. }));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_are_a_bundle_or_refused(json in ".{0,80}", use_ in "x509-svid|jwt-svid|.{0,4}", value in ".{0,20}") {
+            drop(parse(&json));
+            let entry = json!({"use": use_, "kty": "EC", "crv": "P-256", "kid": value, "x": value, "y": value, "x5c": [value]});
+            let bundle = parse(&json!({"keys": [entry]}).to_string()).unwrap();
+            proptest::prop_assert!(bundle.x509_authorities.is_empty() && bundle.jwt_authorities.is_empty());
+        }
+    }
+}
