@@ -12,3 +12,4 @@ pub mod store;
 // nouns: pure values
 pub mod identity;
 pub mod bundle;
+pub mod svid;

@@ -1,0 +1,524 @@
+//! The fields of an X509-SVID and of the certificates that sign it, and how they are laid out (mesh contract A).
+//!
+//! Every field is set here, from our own fields alone: nothing is taken from a CSR but the key, and none of
+//! rcgen's defaults reaches a certificate. `inspect` reads the result back and shares no code with this file.
+
+use crate::crypto::{KeyPair, PublicKey, Random};
+use crate::identity::{SpiffeId, TrustDomain};
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod,
+    KeyUsagePurpose, SanType, SerialNumber, SigningKey,
+};
+use rustls_pki_types::CertificateDer;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::sync::Arc;
+use time::OffsetDateTime;
+use x509_parser::certificate::X509Certificate;
+use x509_parser::prelude::FromDer;
+
+/// Whose certificates these are, in every subject.
+const ORGANIZATION: &str = "Lanyard";
+
+/// A certificate's serial number: 16 random bytes, positive, not zero (RFC 5280 §4.1.2.2). Prints as hex.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Serial([u8; 16]);
+
+impl Serial {
+    /// A new one: 126 random bits, so that it is positive and always has all of its 16 bytes.
+    pub fn random(random: &Random) -> Self {
+        let mut bytes = random.bytes::<16>();
+        let [first, ..] = &mut bytes;
+        *first = *first & 0x3f | 0x40;
+        Self(bytes)
+    }
+
+    /// A serial number read from elsewhere; none if it is negative or zero.
+    pub fn from_bytes(bytes: [u8; 16]) -> Option<Self> {
+        let [first, ..] = bytes;
+        (first & 0x80 == 0 && bytes != [0; 16]).then_some(Self(bytes))
+    }
+
+    /// The bytes, big-endian.
+    pub const fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+}
+
+impl fmt::Display for Serial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl TryFrom<String> for Serial {
+    type Error = &'static str;
+
+    fn try_from(hex: String) -> Result<Self, &'static str> {
+        const WHAT: &str = "a serial number is 32 hex digits, positive and not zero";
+        let exact = hex.len() == 32 && hex.bytes().all(|digit| digit.is_ascii_hexdigit());
+        let number = u128::from_str_radix(&hex, 16).map_err(|_not_hex| WHAT)?;
+        Self::from_bytes(number.to_be_bytes()).filter(|_| exact).ok_or(WHAT)
+    }
+}
+
+impl From<Serial> for String {
+    fn from(serial: Serial) -> Self {
+        serial.to_string()
+    }
+}
+
+/// The subject of a leaf (mesh contract A8).
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Subject {
+    /// No subject; the SAN is critical then.
+    Empty,
+    /// `O=Lanyard`.
+    #[default]
+    Organization,
+    /// `O=Lanyard, CN=p<project id>`.
+    Project(u64),
+}
+
+impl Subject {
+    fn distinguished_name(self) -> DistinguishedName {
+        let mut name = DistinguishedName::new();
+        if self != Self::Empty {
+            name.push(DnType::OrganizationName, ORGANIZATION);
+        }
+        if let Self::Project(id) = self {
+            name.push(DnType::CommonName, format!("p{id}"));
+        }
+        name
+    }
+}
+
+/// All that an X509-SVID says.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct LeafFields {
+    /// The one URI SAN.
+    pub spiffe_id: SpiffeId,
+    /// The key that is certified.
+    pub key: PublicKey,
+    /// The serial number.
+    pub serial: Serial,
+    /// The subject.
+    pub subject: Subject,
+    /// Whole seconds.
+    pub not_before: OffsetDateTime,
+    /// Whole seconds.
+    pub not_after: OffsetDateTime,
+}
+
+/// All that a root or an intermediate says: critical CA:TRUE with a path length, keyCertSign and cRLSign,
+/// the trust domain's ID as URI SAN, its own SKI.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct AuthorityFields {
+    /// Whose authority it is.
+    pub trust_domain: TrustDomain,
+    /// The common name; differs by generation, so that path builders choose right (X509-23).
+    pub common_name: String,
+    /// Its key.
+    pub key: PublicKey,
+    /// The serial number.
+    pub serial: Serial,
+    /// How many authorities may stand below: 1 for a root, 0 for an intermediate.
+    pub path_length: u8,
+    /// Whole seconds.
+    pub not_before: OffsetDateTime,
+    /// Whole seconds.
+    pub not_after: OffsetDateTime,
+}
+
+/// Why fields cannot be laid out.
+#[derive(Debug, thiserror::Error)]
+pub enum LayoutError {
+    /// The library refused.
+    #[error("the certificate cannot be built")]
+    Build(#[source] rcgen::Error),
+    /// The issuer's certificate is not one that may sign: CA:TRUE, keyCertSign and a subject key identifier.
+    #[error("the issuer's certificate cannot be read, or is not a certificate authority's")]
+    Issuer,
+    /// The key to sign with is not the one in the issuer's certificate, or not the one that certifies itself.
+    #[error("the signing key does not belong to the issuer's certificate")]
+    IssuerKey,
+    /// A leaf for a trust domain's own ID (X509-SVID §2).
+    #[error("{0} names no workload: a leaf's ID has a path")]
+    NoPath(SpiffeId),
+    /// Ends before it begins, or has parts of a second, which a certificate cannot say.
+    #[error("a certificate lasts from one whole second to a later one, not from {not_before} to {not_after}")]
+    Validity {
+        /// From when.
+        not_before: OffsetDateTime,
+        /// Until when.
+        not_after: OffsetDateTime,
+    },
+}
+
+/// A signing certificate and its key, made ready once, so that a leaf costs little more than its signature.
+pub struct LeafSigner {
+    issuer: Issuer<'static, SharedKey>,
+}
+
+/// rcgen signs with owned or borrowed keys only.
+struct SharedKey(Arc<KeyPair>);
+
+impl rcgen::PublicKeyData for SharedKey {
+    fn der_bytes(&self) -> &[u8] {
+        self.0.der_bytes()
+    }
+
+    fn algorithm(&self) -> &'static rcgen::SignatureAlgorithm {
+        self.0.algorithm()
+    }
+}
+
+impl SigningKey for SharedKey {
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
+        SigningKey::sign(self.0.as_ref(), message)
+    }
+}
+
+impl LeafSigner {
+    /// Reads the signing certificate, whose key `key` is.
+    ///
+    /// # Errors
+    /// `Issuer`, `IssuerKey`.
+    pub fn new(issuer: &CertificateDer<'_>, key: Arc<KeyPair>) -> Result<Self, LayoutError> {
+        check_issuer(issuer, &key)?;
+        let issuer = Issuer::from_ca_cert_der(issuer, SharedKey(key)).map_err(LayoutError::Build)?;
+        Ok(Self { issuer })
+    }
+
+    /// Lays out a leaf and signs it.
+    ///
+    /// # Errors
+    /// `Build`, `NoPath`, `Validity`.
+    pub fn sign(&self, fields: &LeafFields) -> Result<CertificateDer<'static>, LayoutError> {
+        fields.sign_by(&self.issuer)
+    }
+}
+
+impl fmt::Debug for LeafSigner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "LeafSigner({:?})", self.issuer.key().0)
+    }
+}
+
+/// The certificate may sign others, and the key is its own.
+fn check_issuer(certificate: &CertificateDer<'_>, key: &KeyPair) -> Result<(), LayoutError> {
+    let (behind, issuer) = X509Certificate::from_der(certificate).map_err(|_malformed| LayoutError::Issuer)?;
+    let signs = issuer.key_usage().is_ok_and(|usage| usage.is_some_and(|usage| usage.value.key_cert_sign()));
+    let named = issuer.iter_extensions().any(|extension| {
+        matches!(extension.parsed_extension(), x509_parser::extensions::ParsedExtension::SubjectKeyIdentifier(_))
+    });
+    if !(behind.is_empty() && issuer.is_ca() && signs && named) {
+        return Err(LayoutError::Issuer);
+    }
+    if issuer.public_key().raw != key.public().spki_der() {
+        return Err(LayoutError::IssuerKey);
+    }
+    Ok(())
+}
+
+impl LeafFields {
+    /// Lays out and signs once; who signs often keeps a [`LeafSigner`]. `issuer` is the signing certificate, its key is `key`.
+    ///
+    /// # Errors
+    /// See [`LayoutError`].
+    pub fn sign(&self, issuer: &CertificateDer<'_>, key: &KeyPair) -> Result<CertificateDer<'static>, LayoutError> {
+        check_issuer(issuer, key)?;
+        self.sign_by(&Issuer::from_ca_cert_der(issuer, key).map_err(LayoutError::Build)?)
+    }
+
+    /// The only place where a leaf is built.
+    fn sign_by(&self, issuer: &Issuer<'_, impl SigningKey>) -> Result<CertificateDer<'static>, LayoutError> {
+        if !self.spiffe_id.names_a_workload() {
+            return Err(LayoutError::NoPath(self.spiffe_id.clone()));
+        }
+        let mut leaf = base(&self.spiffe_id, &self.key, self.serial, (self.not_before, self.not_after))?;
+        leaf.distinguished_name = self.subject.distinguished_name();
+        leaf.is_ca = IsCa::ExplicitNoCa;
+        leaf.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        leaf.use_authority_key_identifier_extension = true;
+        let signed = leaf.signed_by(&self.key, issuer).map_err(LayoutError::Build)?;
+        Ok(signed.into())
+    }
+}
+
+impl AuthorityFields {
+    /// Signs itself: a root.
+    ///
+    /// # Errors
+    /// See [`LayoutError`].
+    pub fn sign_itself(&self, key: &KeyPair) -> Result<CertificateDer<'static>, LayoutError> {
+        if key.public() != &self.key {
+            return Err(LayoutError::IssuerKey);
+        }
+        Ok(self.params()?.self_signed(key).map_err(LayoutError::Build)?.into())
+    }
+
+    /// Signs it by another authority: an intermediate.
+    ///
+    /// # Errors
+    /// See [`LayoutError`].
+    pub fn sign(&self, issuer: &CertificateDer<'_>, key: &KeyPair) -> Result<CertificateDer<'static>, LayoutError> {
+        check_issuer(issuer, key)?;
+        let issuer = Issuer::from_ca_cert_der(issuer, key).map_err(LayoutError::Build)?;
+        let mut params = self.params()?;
+        params.use_authority_key_identifier_extension = true;
+        Ok(params.signed_by(&self.key, &issuer).map_err(LayoutError::Build)?.into())
+    }
+
+    fn params(&self) -> Result<CertificateParams, LayoutError> {
+        let validity = (self.not_before, self.not_after);
+        let mut authority = base(&self.trust_domain.id(), &self.key, self.serial, validity)?;
+        authority.distinguished_name = Subject::Organization.distinguished_name();
+        authority.distinguished_name.push(DnType::CommonName, self.common_name.as_str());
+        authority.is_ca = IsCa::Ca(BasicConstraints::Constrained(self.path_length));
+        authority.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        Ok(authority)
+    }
+}
+
+/// What leaf and authority share; every default of rcgen that could show is overwritten here or by the caller.
+fn base(
+    uri: &SpiffeId,
+    key: &PublicKey,
+    serial: Serial,
+    (not_before, not_after): (OffsetDateTime, OffsetDateTime),
+) -> Result<CertificateParams, LayoutError> {
+    if not_before >= not_after || not_before.nanosecond() != 0 || not_after.nanosecond() != 0 {
+        return Err(LayoutError::Validity { not_before, not_after });
+    }
+    let mut params = CertificateParams::default();
+    params.serial_number = Some(SerialNumber::from_slice(serial.as_bytes()));
+    params.not_before = not_before;
+    params.not_after = not_after;
+    params.subject_alt_names = vec![SanType::URI(uri.as_str().try_into().map_err(LayoutError::Build)?)];
+    // The SHA-256 of the SubjectPublicKeyInfo (RFC 7093 §2, method 4), which the key carries already, cut to 160 bits.
+    let ski = key.id().digest().as_bytes().iter().take(20).copied().collect();
+    params.key_identifier_method = KeyIdMethod::PreSpecified(ski);
+    Ok(params)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::KeyAlgorithm;
+    use crate::svid::inspect_certificate;
+    use time::Duration;
+    use time::macros::datetime;
+
+    const NOON: OffsetDateTime = datetime!(2026-11-21 12:00 UTC);
+
+    fn key() -> Arc<KeyPair> {
+        Arc::new(KeyPair::generate(KeyAlgorithm::EcP256).unwrap())
+    }
+
+    fn authority(key: &KeyPair, path_length: u8) -> AuthorityFields {
+        AuthorityFields {
+            trust_domain: TrustDomain::parse("example.org").unwrap(),
+            common_name: format!("authority {path_length}"),
+            key: key.public().clone(),
+            serial: Serial::random(&Random::system()),
+            path_length,
+            not_before: NOON,
+            not_after: NOON + Duration::days(1),
+        }
+    }
+
+    fn leaf() -> LeafFields {
+        LeafFields {
+            spiffe_id: SpiffeId::parse("spiffe://example.org/acme/api/-/pipelines/574").unwrap(),
+            key: key().public().clone(),
+            serial: Serial::random(&Random::system()),
+            subject: Subject::Organization,
+            not_before: NOON,
+            not_after: NOON + Duration::minutes(15),
+        }
+    }
+
+    /// A root, an intermediate under it, and a signer ready with the latter.
+    fn chain() -> (CertificateDer<'static>, CertificateDer<'static>, LeafSigner) {
+        let (root_key, key) = (key(), key());
+        let root = authority(&root_key, 1).sign_itself(&root_key).unwrap();
+        let intermediate = authority(&key, 0).sign(&root, &root_key).unwrap();
+        let signer = LeafSigner::new(&intermediate, key).unwrap();
+        (root, intermediate, signer)
+    }
+
+    fn read<'a>(der: &'a CertificateDer<'_>) -> X509Certificate<'a> {
+        X509Certificate::from_der(der).unwrap().1
+    }
+
+    #[test]
+    fn a_leaf_says_exactly_its_fields() {
+        let (_root, _intermediate, signer) = chain();
+        for subject in [Subject::Empty, Subject::Organization, Subject::Project(42)] {
+            let fields = LeafFields { subject, ..leaf() };
+            let facts = inspect_certificate(&signer.sign(&fields).unwrap()).unwrap();
+            assert_eq!(facts.spiffe_id, fields.spiffe_id);
+            assert_eq!((facts.key_id, facts.serial), (fields.key.id(), fields.serial));
+            assert_eq!((facts.subject, facts.not_before, facts.not_after), (subject, NOON, fields.not_after));
+        }
+    }
+
+    #[test]
+    fn each_signature_name_and_key_identifier_leads_to_the_issuer() {
+        let (root, intermediate, signer) = chain();
+        let leaf = signer.sign(&leaf()).unwrap();
+        let (intermediate, leaf) = (read(&intermediate), read(&leaf));
+        leaf.verify_signature(Some(intermediate.public_key())).unwrap();
+        intermediate.verify_signature(Some(read(&root).public_key())).unwrap();
+        assert_eq!((leaf.issuer(), intermediate.issuer()), (intermediate.subject(), read(&root).subject()));
+        assert_ne!(intermediate.subject(), read(&root).subject(), "a subject of its own for each generation");
+        assert_eq!(key_identifiers(&leaf).1, key_identifiers(&intermediate).0);
+        assert_eq!(key_identifiers(&intermediate).1, key_identifiers(&read(&root)).0);
+    }
+
+    /// The subject's and the authority's.
+    fn key_identifiers(certificate: &X509Certificate<'_>) -> (Option<Vec<u8>>, Option<Vec<u8>>) {
+        use x509_parser::extensions::ParsedExtension::{AuthorityKeyIdentifier, SubjectKeyIdentifier};
+        let find = |of: fn(&x509_parser::extensions::ParsedExtension<'_>) -> Option<Vec<u8>>| {
+            certificate.iter_extensions().find_map(|extension| of(extension.parsed_extension()))
+        };
+        let subject =
+            find(|extension| if let SubjectKeyIdentifier(id) = extension { Some(id.0.to_vec()) } else { None });
+        let authority = find(|extension| {
+            if let AuthorityKeyIdentifier(id) = extension {
+                id.key_identifier.as_ref().map(|id| id.0.to_vec())
+            } else {
+                None
+            }
+        });
+        (subject, authority)
+    }
+
+    #[test]
+    fn an_authority_is_a_critical_ca_that_signs_certificates_and_lists_and_nothing_else() {
+        let (root, intermediate, _signer) = chain();
+        for (certificate, path_length) in [(&root, 1), (&intermediate, 0)] {
+            let certificate = read(certificate);
+            let constraints = certificate.basic_constraints().unwrap().unwrap();
+            assert!(constraints.critical && constraints.value.ca);
+            assert_eq!(constraints.value.path_len_constraint, Some(path_length));
+            let usage = certificate.key_usage().unwrap().unwrap();
+            assert!(usage.critical && usage.value.key_cert_sign() && usage.value.crl_sign());
+            assert!(!usage.value.digital_signature());
+            let names = &certificate.subject_alternative_name().unwrap().unwrap().value.general_names;
+            assert!(matches!(names.as_slice(), [x509_parser::extensions::GeneralName::URI("spiffe://example.org")]));
+            assert_eq!(certificate.name_constraints().unwrap(), None);
+        }
+    }
+
+    #[test]
+    fn rcgen_trap_1_what_a_csr_asks_for_is_not_signed() {
+        let greedy = rcgen::KeyPair::generate().unwrap();
+        let mut wish = CertificateParams::new(vec!["evil.example".to_owned()]).unwrap();
+        wish.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        wish.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        let csr = wish.serialize_request(&greedy).unwrap();
+        let proven = crate::svid::ProvenKey::of_der(csr.der()).unwrap();
+        let (_root, _intermediate, signer) = chain();
+        let issued = signer.sign(&LeafFields { key: proven.key().clone(), ..leaf() }).unwrap();
+        inspect_certificate(&issued).expect("a plain leaf");
+        assert!(!read(&issued).is_ca());
+    }
+
+    #[test]
+    fn rcgen_trap_2_the_certified_key_is_the_csrs_byte_for_byte() {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let csr = CertificateParams::default().serialize_request(&key).unwrap();
+        let proven = crate::svid::ProvenKey::of_der(csr.der()).unwrap();
+        let (_root, _intermediate, signer) = chain();
+        let issued = signer.sign(&LeafFields { key: proven.key().clone(), ..leaf() }).unwrap();
+        assert_eq!(read(&issued).public_key().raw, rcgen::PublicKeyData::subject_public_key_info(&key));
+    }
+
+    #[test]
+    fn rcgen_trap_3_no_default_shows() {
+        let (_root, _intermediate, signer) = chain();
+        let fields = leaf();
+        let again = LeafFields { serial: Serial::random(&Random::system()), ..fields.clone() };
+        let (one, other) = (signer.sign(&fields).unwrap(), signer.sign(&again).unwrap());
+        let (one, other) = (read(&one), read(&other));
+        assert_ne!(one.raw_serial(), other.raw_serial(), "the same key twice, two serial numbers");
+        assert_eq!(one.subject().to_string(), "O=Lanyard");
+        assert_eq!(one.validity().not_after.timestamp(), fields.not_after.unix_timestamp());
+        assert!(
+            one.iter_extensions().any(|e| e.oid == x509_parser::oid_registry::OID_X509_EXT_AUTHORITY_KEY_IDENTIFIER)
+        );
+    }
+
+    #[test]
+    fn rcgen_trap_4_serials_are_positive_whole_and_never_repeat() {
+        let random = Random::system();
+        let serials: std::collections::BTreeSet<_> = (0..10_000).map(|_| Serial::random(&random)).collect();
+        assert_eq!(serials.len(), 10_000);
+        assert!(serials.iter().all(|serial| (0x40..0x80).contains(&serial.as_bytes()[0])));
+        let serial = *serials.first().unwrap();
+        assert_eq!(Serial::try_from(serial.to_string()), Ok(serial));
+        for odd in [
+            "",
+            "00000000000000000000000000000000",
+            "ff000000000000000000000000000000",
+            "+1000000000000000000000000000000",
+        ] {
+            assert!(Serial::try_from(odd.to_owned()).is_err(), "{odd}");
+        }
+    }
+
+    #[test]
+    fn rcgen_trap_4_an_empty_subject_makes_the_san_critical_and_only_that() {
+        let (_root, _intermediate, signer) = chain();
+        for (subject, critical) in
+            [(Subject::Empty, true), (Subject::Organization, false), (Subject::Project(7), false)]
+        {
+            let issued = signer.sign(&LeafFields { subject, ..leaf() }).unwrap();
+            assert_eq!(read(&issued).subject_alternative_name().unwrap().unwrap().critical, critical);
+        }
+    }
+
+    #[test]
+    fn rcgen_trap_5_a_key_that_cannot_sign_is_an_error_and_no_certificate() {
+        struct Broken(Arc<KeyPair>);
+        impl rcgen::PublicKeyData for Broken {
+            fn der_bytes(&self) -> &[u8] {
+                self.0.der_bytes()
+            }
+            fn algorithm(&self) -> &'static rcgen::SignatureAlgorithm {
+                self.0.algorithm()
+            }
+        }
+        impl SigningKey for Broken {
+            fn sign(&self, _message: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
+                Err(rcgen::Error::RemoteKeyError)
+            }
+        }
+        let (root, key) = {
+            let key = key();
+            (authority(&key, 0).sign_itself(&key).unwrap(), key)
+        };
+        let issuer = Issuer::from_ca_cert_der(&root, Broken(key)).unwrap();
+        assert!(matches!(leaf().sign_by(&issuer), Err(LayoutError::Build(rcgen::Error::RemoteKeyError))));
+    }
+
+    #[test]
+    fn what_cannot_be_said_is_refused() {
+        let (root, _intermediate, signer) = chain();
+        let whole = leaf();
+        let late = LeafFields { not_before: whole.not_after, ..whole.clone() };
+        let parts = LeafFields { not_after: whole.not_after + Duration::milliseconds(1), ..whole.clone() };
+        let pathless = LeafFields { spiffe_id: SpiffeId::parse("spiffe://example.org").unwrap(), ..whole.clone() };
+        assert!(matches!(signer.sign(&late), Err(LayoutError::Validity { .. })));
+        assert!(matches!(signer.sign(&parts), Err(LayoutError::Validity { .. })));
+        assert!(matches!(signer.sign(&pathless), Err(LayoutError::NoPath(_))));
+        assert!(matches!(whole.sign(&root, &key()), Err(LayoutError::IssuerKey)));
+        let leaf_as_issuer = signer.sign(&whole).unwrap();
+        assert!(matches!(LeafSigner::new(&leaf_as_issuer, key()), Err(LayoutError::Issuer)));
+    }
+}
