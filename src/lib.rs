@@ -13,3 +13,4 @@ pub mod store;
 pub mod identity;
 pub mod bundle;
 pub mod svid;
+pub mod tls;

@@ -1,0 +1,70 @@
+//! Why a handshake, or what it needs, did not come about.
+
+use crate::crypto::CryptoError;
+use std::io;
+use std::path::PathBuf;
+
+/// Why a handshake, or what it needs, did not come about.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// The library could not build a certificate.
+    #[error("the certificate cannot be built")]
+    Build(#[source] rcgen::Error),
+    /// A client went away, or does not speak our TLS.
+    #[error("no TLS with the client")]
+    Client(#[source] io::Error),
+    /// A file cannot be read.
+    #[error("{} cannot be read", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The server was reached, but the two sides did not agree.
+    #[error("no TLS with {server}; we trust {trust}")]
+    Handshake {
+        /// Host and port.
+        server: String,
+        /// What we would have believed.
+        trust: String,
+        /// What the library says.
+        source: io::Error,
+    },
+    /// A key could not be made or read.
+    #[error("the key cannot be used")]
+    Key(#[from] CryptoError),
+    /// A text holds none of what it was given for.
+    #[error("no PEM {what} in {place}")]
+    Missing {
+        /// A certificate or a private key.
+        what: &'static str,
+        /// A path, or where else the text came from.
+        place: String,
+    },
+    /// A name that no certificate can carry, or that no server can have.
+    #[error("{name:?} is neither a DNS name nor an IP address")]
+    Name {
+        /// The name.
+        name: String,
+    },
+    /// The client on the other side did not complete the handshake in time.
+    #[error("the client did not complete the handshake in time")]
+    Slow,
+    /// Nobody answers there.
+    #[error("cannot connect to {server}")]
+    Unreachable {
+        /// Host and port.
+        server: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// Certificate and key are there, but do not serve.
+    #[error("certificate and key from {place} cannot be used")]
+    Unusable {
+        /// Where they came from.
+        place: String,
+        /// What the library says.
+        source: rustls::Error,
+    },
+}

@@ -1,0 +1,28 @@
+//! How we shake hands: versions, our certificate, and whose key the other side holds.
+//!
+//! ```text
+//!   server: DoorCa ─▶ DoorCertificate ─▶ IssuerDoor ─▶ Handshaken { stream, PeerKey }
+//!   client: ServerTrust + SessionCertificate ─▶ TlsClient ─▶ stream
+//! ```
+//! TLS 1.3 only. At the issuer door the client's certificate carries a key and nothing else: chain, names and dates
+//! in it are not judged, possession is proven by the handshake's own signature. Hence no resumption, tickets or early
+//! data: a resumed connection would show the certificate again without a new proof.
+//! Not here: who may use a key (`session`), HTTP (`wire`, `server`).
+
+mod error;
+mod door_ca;
+mod door_certificate;
+mod issuer_door;
+mod peer_key;
+mod server_trust;
+mod session_certificate;
+mod client;
+
+pub use client::{ClientStream, TlsClient};
+pub use door_ca::DoorCa;
+pub use door_certificate::DoorCertificate;
+pub use error::TlsError;
+pub use issuer_door::{Handshaken, IssuerDoor, ServerStream};
+pub use peer_key::{NotASessionKey, PeerKey};
+pub use server_trust::ServerTrust;
+pub use session_certificate::SessionCertificate;
