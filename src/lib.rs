@@ -14,3 +14,6 @@ pub mod identity;
 pub mod bundle;
 pub mod svid;
 pub mod tls;
+
+// rules: pure decisions
+pub mod token;

@@ -1,0 +1,105 @@
+//! Whose tokens are taken, and on what terms: checked settings, built by `config`.
+
+use super::claims::{Claims, IssuerName};
+use super::error::{TokenError, quotable};
+use super::keys::KeySet;
+use super::verify::Expectations;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// One issuer as configured.
+#[derive(Debug)]
+pub struct Issuer {
+    /// What its tokens must say.
+    pub expectations: Expectations,
+    /// Where its keys come from.
+    pub keys: KeySource,
+    /// Whether paths are pinned at first use.
+    pub pins: Pins,
+    /// Top-level namespaces that are ours; tokens of others are strangers. Empty: all are ours.
+    pub namespaces: Vec<String>,
+}
+
+impl Issuer {
+    /// The short name that rules use.
+    pub const fn name(&self) -> &IssuerName {
+        &self.expectations.issuer
+    }
+
+    /// Whether the claims are of a namespace that is ours. GitLab compares paths without case.
+    pub fn knows(&self, claims: &Claims) -> bool {
+        let namespace = top_level(claims).to_lowercase();
+        self.namespaces.is_empty() || self.namespaces.iter().any(|ours| ours.to_lowercase() == namespace)
+    }
+
+    /// Lets the claims in, unless they are a stranger's: on a GitLab that others use too, anybody's token is genuine.
+    ///
+    /// # Errors
+    /// `Stranger`.
+    pub fn admit(&self, claims: &Claims) -> Result<(), TokenError> {
+        if self.knows(claims) { Ok(()) } else { Err(TokenError::Stranger { namespace: quotable(top_level(claims)) }) }
+    }
+}
+
+/// The namespace that holds the project, with all others around it.
+fn top_level(claims: &Claims) -> &str {
+    claims.project_path.split('/').next().unwrap_or_default()
+}
+
+/// Where an issuer's keys come from. Never from a token.
+#[derive(Clone, Debug)]
+pub enum KeySource {
+    /// OIDC discovery.
+    Discovery {
+        /// The document's whole URL, see [`KeySource::document_of`].
+        url: String,
+        /// The only CA trusted for it, PEM; none for the system's.
+        ca_pem: Option<Vec<u8>>,
+    },
+    /// A file of the operator's.
+    Jwks(KeySet),
+}
+
+impl KeySource {
+    /// Where an issuer's discovery document is by the standard (`OpenID` Connect Discovery 1.0 §4).
+    pub fn document_of(issuer_url: &str) -> String {
+        format!("{}/.well-known/openid-configuration", issuer_url.strip_suffix('/').unwrap_or(issuer_url))
+    }
+}
+
+/// How a path comes to belong to a project.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Pins {
+    /// By an operator's word only.
+    Declared,
+    /// At first use.
+    Learned,
+}
+
+/// All issuers, by the exact text of `iss`.
+#[derive(Clone, Debug, Default)]
+pub struct Issuers(BTreeMap<String, Arc<Issuer>>);
+
+impl Issuers {
+    /// The issuer that a token names, compared as a string.
+    pub fn by_url(&self, iss: &str) -> Option<&Arc<Issuer>> {
+        self.0.get(iss)
+    }
+
+    /// The issuer that a rule names.
+    pub fn by_name(&self, name: &str) -> Option<&Arc<Issuer>> {
+        self.iter().find(|issuer| &*issuer.name().0 == name)
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Issuer>> {
+        self.0.values()
+    }
+}
+
+/// Two of one URL: the last wins, so whoever builds the list checks first.
+impl FromIterator<Issuer> for Issuers {
+    fn from_iter<T: IntoIterator<Item = Issuer>>(issuers: T) -> Self {
+        Self(issuers.into_iter().map(|one| (one.expectations.issuer_url.clone(), Arc::new(one))).collect())
+    }
+}

@@ -1,0 +1,28 @@
+//! Is this OIDC token genuine, and what does it say?
+//!
+//! ```text
+//!   text ─▶ parse ─▶ UnverifiedToken ─▶ verify (keys, expectations, now) ─▶ VerifiedClaims
+//!             └─ providers: what each claim must look like, a table
+//! ```
+//! Everything here is a function of its arguments: no clock, no network, no store. Where keys come from is
+//! `discovery`; whether a token was used before is `session`; what its bearer may be is `policy`.
+
+mod claims;
+mod error;
+mod providers;
+mod payload;
+mod parse;
+mod keys;
+mod verify;
+mod issuers;
+
+pub use claims::{ClaimValue, ClaimView, Claims, ExternalIdentity, IssuerName, VerifiedClaims};
+pub use error::TokenError;
+pub use issuers::{Issuer, Issuers, KeySource, Pins};
+pub use keys::{JwksError, KeySet};
+pub use parse::{TokenAlgorithm, UnverifiedToken};
+pub use providers::{ClaimKind, KNOWN_CLAIMS, claim_kind};
+pub use verify::Expectations;
+
+#[cfg(test)]
+pub(crate) mod tests;

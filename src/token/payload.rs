@@ -1,0 +1,391 @@
+//! The token's JSON, read in one pass: each known claim by its shape in the table, duplicates refused.
+
+use super::claims::{ClaimValue, ExternalIdentity};
+use super::error::{TokenError, quotable};
+use super::providers::{GITLAB, LIST_MAX, Shape, TEXT_BYTES_MAX, position};
+use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use std::collections::BTreeSet;
+use std::fmt;
+
+/// Every known claim that the payload has, by its place in the table.
+pub(super) struct Payload([Option<Read>; GITLAB.len()]);
+
+/// One claim as read.
+#[derive(Debug)]
+pub(super) enum Read {
+    Audience(Audience),
+    Kept(ClaimValue),
+    Time(i64),
+}
+
+/// `aud` (RFC 7519 §4.1.3).
+#[derive(Debug)]
+pub(super) enum Audience {
+    List(Vec<String>),
+    One(String),
+}
+
+/// The header's members that mean something here. `jku`, `jwk`, `x5c`, `x5u` are read past: a key never comes from
+/// the token it signs.
+#[derive(Debug, Default)]
+pub(super) struct Header {
+    pub(super) alg: Option<String>,
+    pub(super) crit: bool,
+    pub(super) kid: Option<String>,
+    pub(super) typ: Option<String>,
+}
+
+impl Payload {
+    /// Reads a JSON object.
+    pub(super) fn parse(json: &[u8]) -> Result<Self, TokenError> {
+        let mut complaint = None;
+        read_whole(json, PayloadSeed(&mut complaint))
+            .map_err(|_json| complaint.unwrap_or(TokenError::Malformed { what: "the payload is not one JSON object" }))
+    }
+
+    /// Takes a claim out, if the token has it.
+    pub(super) fn take(&mut self, name: &str) -> Option<Read> {
+        self.0.get_mut(position(name)?)?.take()
+    }
+
+    /// All that is left, by name.
+    pub(super) fn rest(self) -> impl Iterator<Item = (&'static str, ClaimValue)> {
+        self.0.into_iter().zip(&GITLAB).filter_map(|(read, (name, _))| match read? {
+            Read::Kept(value) => Some((*name, value)),
+            Read::Audience(_) | Read::Time(_) => None,
+        })
+    }
+}
+
+impl fmt::Debug for Payload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Payload(unverified)")
+    }
+}
+
+impl Header {
+    /// Reads a JSON object.
+    pub(super) fn parse(json: &[u8]) -> Result<Self, TokenError> {
+        let mut complaint = None;
+        read_whole(json, HeaderSeed(&mut complaint)).map_err(|_json| {
+            complaint.unwrap_or(TokenError::Malformed { what: "the header is not one JSON object of texts" })
+        })
+    }
+}
+
+/// Where a reader deep inside serde, whose errors are only text, leaves the typed one.
+type Complaint = Option<TokenError>;
+
+fn read_whole<'de, S: DeserializeSeed<'de>>(json: &'de [u8], seed: S) -> Result<S::Value, serde_json::Error> {
+    let mut reader = serde_json::Deserializer::from_slice(json);
+    let value = seed.deserialize(&mut reader)?;
+    reader.end()?;
+    Ok(value)
+}
+
+fn complain<E: Error>(complaint: &mut Complaint, error: TokenError) -> E {
+    *complaint = Some(error);
+    E::custom("see the complaint")
+}
+
+fn twice<E: Error>(complaint: &mut Complaint, name: &str) -> E {
+    complain(complaint, TokenError::DuplicateMember { name: quotable(name) })
+}
+
+struct PayloadSeed<'a>(&'a mut Complaint);
+
+impl<'de> DeserializeSeed<'de> for PayloadSeed<'_> {
+    type Value = Payload;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Payload, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for PayloadSeed<'_> {
+    type Value = Payload;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Payload, A::Error> {
+        let mut payload = Payload([const { None }; GITLAB.len()]);
+        let (mut seen, mut unknown) = (0_u64, BTreeSet::new());
+        while let Some(place) = members.next_key_seed(ClaimName { unknown: &mut unknown, complaint: self.0 })? {
+            let claim = place.and_then(|at| Some((at, GITLAB.get(at)?)));
+            let Some((at, (name, shape))) = claim else {
+                members.next_value::<IgnoredAny>()?;
+                continue;
+            };
+            if seen & (1 << at) != 0 {
+                return Err(twice(self.0, name));
+            }
+            seen |= 1 << at;
+            let value = members.next_value_seed(ClaimSeed { name, shape: *shape, complaint: self.0 })?;
+            if let Some(slot) = payload.0.get_mut(at) {
+                *slot = value;
+            }
+        }
+        Ok(payload)
+    }
+}
+
+/// A member's name, as its place in the table; unknown ones are only remembered.
+struct ClaimName<'a> {
+    unknown: &'a mut BTreeSet<String>,
+    complaint: &'a mut Complaint,
+}
+
+impl<'de> DeserializeSeed<'de> for ClaimName<'_> {
+    type Value = Option<usize>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Option<usize>, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for ClaimName<'_> {
+    type Value = Option<usize>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a name")
+    }
+
+    fn visit_str<E: Error>(self, name: &str) -> Result<Option<usize>, E> {
+        let place = position(name);
+        if place.is_none() && !self.unknown.insert(name.to_owned()) {
+            return Err(twice(self.complaint, name));
+        }
+        Ok(place)
+    }
+}
+
+/// One claim's value, to be read by its shape.
+struct ClaimSeed<'a> {
+    name: &'static str,
+    shape: Shape,
+    complaint: &'a mut Complaint,
+}
+
+impl ClaimSeed<'_> {
+    fn wrong<E: Error>(self) -> E {
+        complain(self.complaint, TokenError::ClaimShape { name: self.name, wanted: self.shape.words() })
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for ClaimSeed<'_> {
+    type Value = Option<Read>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Option<Read>, D::Error> {
+        if self.shape == Shape::Ignored {
+            return deserializer.deserialize_ignored_any(IgnoredAny).map(|_past| None);
+        }
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for ClaimSeed<'_> {
+    type Value = Option<Read>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.shape.words())
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Option<Read>, E> {
+        let kept = |text: &str| Some(Read::Kept(ClaimValue::Text(text.to_owned())));
+        Ok(match self.shape {
+            Shape::Audience if text.len() <= TEXT_BYTES_MAX => Some(Read::Audience(Audience::One(text.to_owned()))),
+            Shape::BoolText if matches!(text, "true" | "false" | "") => {
+                Some(Read::Kept(ClaimValue::Bool(text == "true")))
+            }
+            Shape::Id | Shape::IdOrEmpty if digits(text).is_some() => {
+                digits(text).map(|id| Read::Kept(ClaimValue::Id(id)))
+            }
+            Shape::IdOrEmpty if text.is_empty() => None,
+            Shape::Path if is_path(text) => kept(text),
+            Shape::Text if text.len() <= TEXT_BYTES_MAX => kept(text),
+            // Store keys are made of it, and 255 is far above the 36 of a UUID.
+            Shape::Token if (1..=255).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic()) => kept(text),
+            Shape::Audience
+            | Shape::BoolText
+            | Shape::Id
+            | Shape::IdNumber
+            | Shape::IdOrEmpty
+            | Shape::Identities
+            | Shape::Ignored
+            | Shape::Path
+            | Shape::Text
+            | Shape::Texts
+            | Shape::Time
+            | Shape::Token => return Err(self.wrong()),
+        })
+    }
+
+    fn visit_u64<E: Error>(self, number: u64) -> Result<Option<Read>, E> {
+        match (self.shape, i64::try_from(number)) {
+            (Shape::Time, Ok(seconds)) => Ok(Some(Read::Time(seconds))),
+            (Shape::IdNumber, Ok(1..)) => Ok(Some(Read::Kept(ClaimValue::Id(number)))),
+            _ => Err(self.wrong()),
+        }
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Option<Read>, E> {
+        let nullable = matches!(self.shape, Shape::BoolText | Shape::IdNumber | Shape::IdOrEmpty | Shape::Text);
+        if nullable { Ok(None) } else { Err(self.wrong()) }
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Option<Read>, A::Error> {
+        let mut complaint = None;
+        let read = match self.shape {
+            Shape::Audience => texts(&mut list).map(|all| all.map(|all| Read::Audience(Audience::List(all)))),
+            Shape::Identities => identities(&mut list, &mut complaint).map(|all| all.map(Read::Kept)),
+            Shape::Texts => texts(&mut list).map(|all| all.map(|all| Read::Kept(ClaimValue::Texts(all)))),
+            Shape::BoolText
+            | Shape::Id
+            | Shape::IdNumber
+            | Shape::IdOrEmpty
+            | Shape::Ignored
+            | Shape::Path
+            | Shape::Text
+            | Shape::Time
+            | Shape::Token => return Err(self.wrong()),
+        };
+        read.map_err(|_json| match complaint {
+            Some(error) => complain(self.complaint, error),
+            None => self.wrong(),
+        })
+    }
+
+    fn visit_bool<E: Error>(self, _: bool) -> Result<Option<Read>, E> {
+        Err(self.wrong())
+    }
+
+    fn visit_f64<E: Error>(self, _: f64) -> Result<Option<Read>, E> {
+        Err(self.wrong())
+    }
+
+    fn visit_i64<E: Error>(self, _: i64) -> Result<Option<Read>, E> {
+        Err(self.wrong())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, _: A) -> Result<Option<Read>, A::Error> {
+        Err(self.wrong())
+    }
+}
+
+/// The list, or none where it is too long to keep.
+fn texts<'de, A: SeqAccess<'de>>(list: &mut A) -> Result<Option<Vec<String>>, A::Error> {
+    let mut all = Vec::new();
+    let mut over = false;
+    while let Some(text) = list.next_element::<String>()? {
+        over |= all.len() == LIST_MAX || text.len() > TEXT_BYTES_MAX;
+        if !over {
+            all.push(text);
+        }
+    }
+    Ok((!over).then_some(all))
+}
+
+/// As `texts`, for pairs; members that GitLab may add to a pair are read past.
+fn identities<'de, A: SeqAccess<'de>>(list: &mut A, complaint: &mut Complaint) -> Result<Option<ClaimValue>, A::Error> {
+    let mut all = Vec::new();
+    let mut over = false;
+    while let Some(one) = list.next_element_seed(IdentitySeed(complaint))? {
+        over |= all.len() == LIST_MAX || one.provider.len() + one.extern_uid.len() > TEXT_BYTES_MAX;
+        if !over {
+            all.push(one);
+        }
+    }
+    Ok((!over).then_some(ClaimValue::Identities(all)))
+}
+
+struct IdentitySeed<'a>(&'a mut Complaint);
+
+impl<'de> DeserializeSeed<'de> for IdentitySeed<'_> {
+    type Value = ExternalIdentity;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<ExternalIdentity, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for IdentitySeed<'_> {
+    type Value = ExternalIdentity;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a pair of provider and extern_uid")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<ExternalIdentity, A::Error> {
+        let (mut provider, mut extern_uid, mut seen) = (None, None, BTreeSet::new());
+        while let Some(name) = members.next_key::<String>()? {
+            match name.as_str() {
+                "provider" => provider = Some(members.next_value()?),
+                "extern_uid" => extern_uid = Some(members.next_value()?),
+                _ => drop(members.next_value::<IgnoredAny>()?),
+            }
+            if let Some(name) = seen.replace(name) {
+                return Err(twice(self.0, &name));
+            }
+        }
+        match (provider, extern_uid) {
+            (Some(provider), Some(extern_uid)) => Ok(ExternalIdentity { provider, extern_uid }),
+            _ => Err(A::Error::custom("an incomplete pair")),
+        }
+    }
+}
+
+struct HeaderSeed<'a>(&'a mut Complaint);
+
+impl<'de> DeserializeSeed<'de> for HeaderSeed<'_> {
+    type Value = Header;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Header, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for HeaderSeed<'_> {
+    type Value = Header;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Header, A::Error> {
+        let mut header = Header::default();
+        let mut seen = BTreeSet::new();
+        while let Some(name) = members.next_key::<String>()? {
+            match name.as_str() {
+                "alg" => header.alg = Some(members.next_value()?),
+                "kid" => header.kid = Some(members.next_value()?),
+                "typ" => header.typ = Some(members.next_value()?),
+                other => {
+                    header.crit |= other == "crit";
+                    members.next_value::<IgnoredAny>()?;
+                }
+            }
+            if let Some(name) = seen.replace(name) {
+                return Err(twice(self.0, &name));
+            }
+        }
+        Ok(header)
+    }
+}
+
+/// `^[1-9][0-9]{0,18}$`: 19 digits always fit into 64 bits.
+fn digits(text: &str) -> Option<u64> {
+    let canonical =
+        (1..=19).contains(&text.len()) && !text.starts_with('0') && text.bytes().all(|byte| byte.is_ascii_digit());
+    canonical.then(|| text.parse().ok()).flatten()
+}
+
+/// Segments of GitLab's characters, none empty, `.` or `..`.
+fn is_path(text: &str) -> bool {
+    text.len() <= TEXT_BYTES_MAX
+        && text.split('/').all(|segment| {
+            !matches!(segment, "" | "." | "..")
+                && segment.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_'))
+        })
+}

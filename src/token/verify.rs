@@ -1,0 +1,232 @@
+//! A readable token, the issuer's keys and the time: to claims that hold, or the reason why not.
+
+use super::claims::{ClaimValue, Claims, IssuerName, VerifiedClaims};
+use super::error::{TokenError, quotable};
+use super::keys::KeySet;
+use super::parse::{TokenAlgorithm, UnverifiedToken};
+use super::payload::{Audience, Payload, Read};
+use super::providers::actor_kind;
+use std::borrow::Cow;
+use std::time::Duration;
+use time::OffsetDateTime;
+
+/// Longest life of a token: GitLab's longest job timeout is a month, and a day is to spare. What comes after may add it to
+/// any time without a look.
+const LIFE_MAX: Duration = Duration::from_secs(32 * 86_400);
+
+/// What an issuer's tokens must say.
+#[derive(Clone, Debug)]
+pub struct Expectations {
+    /// The short name that rules use.
+    pub issuer: IssuerName,
+    /// The exact `iss`.
+    pub issuer_url: String,
+    /// Our audience.
+    pub audience: String,
+    /// Whether a list of audiences that holds ours is enough; every other party of the list could then use the token
+    /// here first.
+    pub allow_shared_audience: bool,
+    /// The signature algorithms allowed; the token's header has no say.
+    pub algorithms: Vec<TokenAlgorithm>,
+    /// How far the issuer's clock may be off.
+    pub leeway: Duration,
+    /// How long after `iat` a token may be used for the first time.
+    pub max_token_age: Duration,
+}
+
+impl Expectations {
+    /// Leeway by default; integrations 1.2 allows at most this.
+    pub const LEEWAY: Duration = Duration::from_secs(30);
+    /// Longest time from `iat` to first use by default: jobs that wait longer for their first step are rare.
+    pub const MAX_TOKEN_AGE: Duration = Duration::from_secs(3600);
+}
+
+impl UnverifiedToken {
+    /// Believes the token if the named key signed it for us, it is in its time, and it is a CI job's.
+    /// Its age is another question, see [`VerifiedClaims::fresh_enough`]; so is whether it was used before.
+    ///
+    /// # Errors
+    /// `IssuerWrong`, `AlgorithmRefused`, `KeyUnknown`, `Signature`, then what the claims have wrong.
+    pub fn verify(
+        self,
+        keys: &KeySet,
+        expected: &Expectations,
+        now: OffsetDateTime,
+    ) -> Result<VerifiedClaims, TokenError> {
+        if self.issuer() != expected.issuer_url {
+            let found = quotable(self.issuer());
+            return Err(TokenError::IssuerWrong { found, wanted: expected.issuer_url.clone() });
+        }
+        if !expected.algorithms.contains(&self.algorithm) {
+            return Err(TokenError::AlgorithmRefused { alg: self.algorithm.as_str().to_owned() });
+        }
+        let parts = self.text.split_at_checked(self.signed_bytes);
+        let parts = parts.and_then(|(message, rest)| Some((message, rest.strip_prefix('.')?)));
+        keys.verify(self.kid(), self.algorithm, parts.ok_or(TokenError::Signature)?)?;
+        let mut payload = self.payload;
+        check_audience(&mut payload, expected)?;
+        let (issued_at, expires_at) = check_times(&mut payload, expected.leeway, now)?;
+        let claims = into_claims(payload, expected.issuer.clone(), issued_at, expires_at)?;
+        check_agreement(&claims)?;
+        Ok(VerifiedClaims::proven(claims))
+    }
+}
+
+impl Claims {
+    /// Claims that nobody signed, from a token's payload (JSON), read by the same rules: for asking what a policy would say.
+    /// Audience and times are not judged, and may be missing.
+    ///
+    /// # Errors
+    /// What the claims have wrong.
+    pub fn unproven(payload_json: &[u8], issuer: IssuerName) -> Result<Self, TokenError> {
+        let mut payload = Payload::parse(payload_json)?;
+        let mut time = |name| match payload.take(name) {
+            Some(Read::Time(seconds)) => OffsetDateTime::from_unix_timestamp(seconds).ok(),
+            _ => None,
+        };
+        let (issued_at, expires_at) = (time("iat"), time("exp"));
+        let epoch = OffsetDateTime::UNIX_EPOCH;
+        into_claims(payload, issuer, issued_at.unwrap_or(epoch), expires_at.unwrap_or(epoch))
+    }
+}
+
+impl VerifiedClaims {
+    /// Whether the token may still be used for the first time.
+    ///
+    /// # Errors
+    /// `TooOld`.
+    pub fn fresh_enough(&self, max_token_age: Duration, now: OffsetDateTime) -> Result<(), TokenError> {
+        let issued_at = self.claims().issued_at;
+        if now - issued_at > max_token_age {
+            return Err(TokenError::TooOld { issued_at, max_seconds: max_token_age.as_secs() });
+        }
+        Ok(())
+    }
+}
+
+fn check_audience(payload: &mut Payload, expected: &Expectations) -> Result<(), TokenError> {
+    let wanted = &expected.audience;
+    let (found, shared) = match payload.take("aud") {
+        Some(Read::Audience(Audience::One(one))) => (vec![one], false),
+        Some(Read::Audience(Audience::List(list))) => (list, true),
+        _ => return Err(TokenError::ClaimMissing { name: "aud" }),
+    };
+    if !found.contains(wanted) {
+        return Err(TokenError::AudienceWrong { found: quotable(&found.join(", ")), wanted: wanted.clone() });
+    }
+    if shared && !expected.allow_shared_audience {
+        return Err(TokenError::AudienceShared { wanted: wanted.clone() });
+    }
+    Ok(())
+}
+
+/// `iat` and `exp`, once `exp`, `nbf` and `iat` hold (RFC 7519 §4.1.4 to §4.1.6) and are no farther apart than a job runs.
+fn check_times(
+    payload: &mut Payload,
+    leeway: Duration,
+    now: OffsetDateTime,
+) -> Result<(OffsetDateTime, OffsetDateTime), TokenError> {
+    let mut time = |name: &'static str| match payload.take(name) {
+        Some(Read::Time(seconds)) => OffsetDateTime::from_unix_timestamp(seconds)
+            .map(Some)
+            .map_err(|_range| TokenError::ClaimShape { name, wanted: "a time before the year 10000" }),
+        _ => Ok(None),
+    };
+    let issued_at = time("iat")?.ok_or(TokenError::ClaimMissing { name: "iat" })?;
+    let expires_at = time("exp")?.ok_or(TokenError::ClaimMissing { name: "exp" })?;
+    let not_before = time("nbf")?.unwrap_or(issued_at);
+    if expires_at - issued_at > LIFE_MAX {
+        return Err(TokenError::LivesTooLong { at: expires_at });
+    }
+    if now - expires_at >= leeway {
+        return Err(TokenError::Expired { at: expires_at });
+    }
+    if not_before - now > leeway {
+        return Err(TokenError::NotYetValid { at: not_before });
+    }
+    if issued_at - now > leeway {
+        return Err(TokenError::IssuedInFuture { at: issued_at });
+    }
+    Ok((issued_at, expires_at))
+}
+
+fn into_claims(
+    mut payload: Payload,
+    issuer: IssuerName,
+    issued_at: OffsetDateTime,
+    expires_at: OffsetDateTime,
+) -> Result<Claims, TokenError> {
+    Ok(Claims {
+        issuer,
+        jti: text(&mut payload, "jti")?,
+        subject: text(&mut payload, "sub")?,
+        issued_at,
+        expires_at,
+        project_id: id(&mut payload, "project_id")?,
+        project_path: text(&mut payload, "project_path")?,
+        namespace_id: id(&mut payload, "namespace_id")?,
+        pipeline_id: id(&mut payload, "pipeline_id")?,
+        job_id: id(&mut payload, "job_id")?,
+        more: payload.rest().map(|(name, value)| (Cow::Borrowed(name), value)).collect(),
+    })
+    .and_then(derive)
+}
+
+fn id(payload: &mut Payload, name: &'static str) -> Result<u64, TokenError> {
+    match payload.take(name) {
+        Some(Read::Kept(ClaimValue::Id(id))) => Ok(id),
+        _ => Err(TokenError::ClaimMissing { name }),
+    }
+}
+
+fn text(payload: &mut Payload, name: &'static str) -> Result<String, TokenError> {
+    match payload.take(name) {
+        Some(Read::Kept(ClaimValue::Text(text))) => Ok(text),
+        _ => Err(TokenError::ClaimMissing { name }),
+    }
+}
+
+/// Adds `merge_request`, `fork` and `actor.kind`.
+fn derive(mut claims: Claims) -> Result<Claims, TokenError> {
+    let more = &mut claims.more;
+    let Some(ClaimValue::Text(source)) = more.get("pipeline_source") else {
+        return Err(TokenError::ClaimMissing { name: "pipeline_source" });
+    };
+    let merge_request = matches!(source.as_str(), "merge_request_event" | "external_pull_request_event");
+    // Before the fix of 18.4 a fork's merge request looks just like one of the project's own: assume the worse.
+    let fork = match more.get("job_project_id") {
+        Some(ClaimValue::Id(job_project_id)) => *job_project_id != claims.project_id,
+        _ => merge_request,
+    };
+    let user_id = match more.get("user_id") {
+        Some(ClaimValue::Id(id)) => Some(*id),
+        _ => None,
+    };
+    let login = match more.get("user_login") {
+        Some(ClaimValue::Text(login)) => Some(login.as_str()),
+        _ => None,
+    };
+    let actor = actor_kind(user_id, login).to_owned();
+    more.insert(Cow::Borrowed("actor.kind"), ClaimValue::Text(actor));
+    more.insert(Cow::Borrowed("fork"), ClaimValue::Bool(fork));
+    more.insert(Cow::Borrowed("merge_request"), ClaimValue::Bool(merge_request));
+    Ok(claims)
+}
+
+/// What GitLab never writes side by side is no token of GitLab's.
+fn check_agreement(claims: &Claims) -> Result<(), TokenError> {
+    let says = |name: &str| claims.more.get(name);
+    if says("fork") == Some(&ClaimValue::Bool(true)) && says("merge_request") == Some(&ClaimValue::Bool(false)) {
+        return Err(TokenError::ClaimContradicts { name: "job_project_id", other: "project_id" });
+    }
+    // A Maintainer chooses which pairs `sub` has, but not what they say; `project_path` or `project_id` comes first.
+    let subject = claims.subject.as_str();
+    let first = |prefix: &str| subject.strip_prefix(prefix).map(|rest| rest.split(':').next().unwrap_or(rest));
+    if first("project_path:").is_some_and(|path| path != claims.project_path) {
+        return Err(TokenError::ClaimContradicts { name: "sub", other: "project_path" });
+    }
+    if first("project_id:").is_some_and(|id| id != claims.project_id.to_string()) {
+        return Err(TokenError::ClaimContradicts { name: "sub", other: "project_id" });
+    }
+    Ok(())
+}
