@@ -17,3 +17,4 @@ pub mod tls;
 
 // rules: pure decisions
 pub mod token;
+pub mod policy;

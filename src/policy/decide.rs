@@ -1,0 +1,241 @@
+//! Verified claims and a wish: to a grant, or a denial with its reason.
+
+use super::{Denial, Kind, ProfileTemplate, RefusalRule, Rule, SharedId};
+use crate::crypto::Digest;
+use crate::identity::{SpiffeId, TrustDomain};
+use crate::token::{Claims, IssuerName, VerifiedClaims};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// All rules, in order.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    digest: Digest,
+    refusals: Vec<RefusalRule>,
+    rules: Vec<Arc<Rule>>,
+}
+
+/// What a caller asks to be given.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Wish {
+    /// A JWT-SVID.
+    Jwt {
+        /// Which of the rule's SVIDs; none for the default.
+        profile: Option<String>,
+        /// Whom it is for.
+        audiences: Vec<String>,
+        /// Whether the caller proved to hold a session's key.
+        has_key: bool,
+    },
+    /// An X.509-SVID.
+    X509 {
+        /// Which of the rule's SVIDs; none for the default.
+        profile: Option<String>,
+    },
+}
+
+/// What the bearer may be, within which limits. Only a rule makes one.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Grant {
+    audiences: Vec<String>,
+    kind: Kind,
+    pin: Option<PathPin>,
+    profile: Option<String>,
+    rule: Arc<Rule>,
+    spiffe_id: SpiffeId,
+}
+
+/// That a path belongs to a project: to be remembered, and held against others who come with that path.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct PathPin {
+    /// Whose projects.
+    pub issuer: IssuerName,
+    /// `project_path` in lower case, since GitLab compares paths without it.
+    pub folded_path: String,
+    /// Whose path it is.
+    pub project_id: u64,
+}
+
+impl Policy {
+    /// A policy of these rules.
+    ///
+    /// # Errors
+    /// `id_shared_by_unequal_rules`: every pair of rules that could give one ID while demanding different things.
+    pub fn new(refusals: Vec<RefusalRule>, rules: Vec<Rule>, digest: Digest) -> Result<Self, Vec<SharedId>> {
+        let shared = super::shared_ids::find(&rules);
+        if !shared.is_empty() {
+            return Err(shared);
+        }
+        Ok(Self { digest, refusals, rules: rules.into_iter().map(Arc::new).collect() })
+    }
+
+    /// The digest of the files it was read from, so that replicas can say whether theirs differ.
+    pub const fn digest(&self) -> &Digest {
+        &self.digest
+    }
+
+    /// The refusals, in order.
+    pub fn refusals(&self) -> &[RefusalRule] {
+        &self.refusals
+    }
+
+    /// The rules, in order.
+    pub fn rules(&self) -> &[Arc<Rule>] {
+        &self.rules
+    }
+
+    /// The rule that speaks for these claims: refusals first, then the first that matches. Rules that only observe
+    /// decide nothing.
+    ///
+    /// # Errors
+    /// `RefusedByRule` or `NoRuleMatches`.
+    pub fn choose(&self, claims: &Claims) -> Result<Arc<Rule>, Denial> {
+        if let Some(refusal) = self.refusals.iter().find(|refusal| refusal.matches(claims)) {
+            return Err(Denial::RefusedByRule { rule: refusal.name.clone(), say: refusal.say.clone() });
+        }
+        let first = self.rules.iter().find(|rule| !rule.observe && rule.matches(claims));
+        first.map(Arc::clone).ok_or(Denial::NoRuleMatches)
+    }
+
+    /// The rules that only observe and would match.
+    pub fn observers<'a>(&'a self, claims: &'a Claims) -> impl Iterator<Item = &'a Rule> {
+        self.rules.iter().map(AsRef::as_ref).filter(|rule| rule.observe && rule.matches(claims))
+    }
+}
+
+impl Rule {
+    /// What this rule gives the bearer of these claims. `choose` found the rule by the same claims.
+    ///
+    /// # Errors
+    /// Every [`Denial`] but `NoRuleMatches` and `RefusedByRule`.
+    pub fn grant(
+        self: &Arc<Self>,
+        claims: &VerifiedClaims,
+        wish: &Wish,
+        trust_domain: &TrustDomain,
+    ) -> Result<Grant, Denial> {
+        let (kind, profile, audiences) = match wish {
+            Wish::Jwt { profile, audiences, has_key } => {
+                self.check_jwt(audiences, *has_key)?;
+                (Kind::Jwt, profile, audiences.clone())
+            }
+            Wish::X509 { profile } => {
+                self.check_kind(Kind::X509)?;
+                (Kind::X509, profile, Vec::new())
+            }
+        };
+        let svid = self.svid(profile.as_deref())?;
+        let claims = claims.claims();
+        let spiffe_id = self.name(svid, claims, trust_domain)?;
+        let by_path = svid.id.holes().any(|hole| matches!(hole, "project_path" | "namespace_path"));
+        let pin = by_path.then(|| PathPin {
+            issuer: claims.issuer.clone(),
+            folded_path: claims.project_path.to_lowercase(),
+            project_id: claims.project_id,
+        });
+        Ok(Grant { audiences, kind, pin, profile: svid.profile.clone(), rule: Arc::clone(self), spiffe_id })
+    }
+
+    /// The ID that one of its SVIDs has for these claims.
+    pub(super) fn name(
+        &self,
+        svid: &ProfileTemplate,
+        claims: &Claims,
+        trust_domain: &TrustDomain,
+    ) -> Result<SpiffeId, Denial> {
+        let text = |name: &str| claims.view(name).map(|value| value.to_string());
+        svid.id.fill(trust_domain, text).map_err(|source| Denial::IdDoesNotFit { rule: self.name.clone(), source })
+    }
+
+    fn check_kind(&self, kind: Kind) -> Result<(), Denial> {
+        if self.kinds.contains(&kind) {
+            return Ok(());
+        }
+        let kind = match kind {
+            Kind::Jwt => "JWT-SVID (\"jwt\")",
+            Kind::X509 => "X.509-SVID (\"x509\")",
+        };
+        Err(Denial::KindNotGranted { rule: self.name.clone(), kind })
+    }
+
+    /// The whole request or nothing: never a part of its audiences.
+    fn check_jwt(&self, audiences: &[String], has_key: bool) -> Result<(), Denial> {
+        self.check_kind(Kind::Jwt)?;
+        if !has_key && !self.jwt_without_key {
+            return Err(Denial::JwtNeedsKey { rule: self.name.clone() });
+        }
+        let foreign = audiences.iter().find(|asked| !self.audiences.contains(asked));
+        if let Some(asked) = foreign.cloned().or_else(|| audiences.is_empty().then(String::new)) {
+            let granted = words(self.audiences.iter().map(String::as_str));
+            return Err(Denial::AudienceNotGranted { rule: self.name.clone(), asked, granted });
+        }
+        if audiences.len() > 1 && !self.multi_audience {
+            return Err(Denial::TooManyAudiences { rule: self.name.clone(), asked: audiences.len() });
+        }
+        Ok(())
+    }
+
+    fn svid(&self, profile: Option<&str>) -> Result<&ProfileTemplate, Denial> {
+        let found = match profile {
+            None => self.svids.first(),
+            Some(name) => self.svids.iter().find(|svid| svid.profile.as_deref() == Some(name)),
+        };
+        found.ok_or_else(|| Denial::ProfileUnknown {
+            rule: self.name.clone(),
+            asked: profile.unwrap_or_default().to_owned(),
+            known: words(self.svids.iter().filter_map(|svid| svid.profile.as_deref())),
+        })
+    }
+}
+
+fn words<'a, T: Iterator<Item = &'a str>>(some: T) -> String {
+    let all: Vec<&str> = some.collect();
+    if all.is_empty() { "none".to_owned() } else { all.join(", ") }
+}
+
+impl Grant {
+    /// Whom a JWT-SVID is for; empty for an X.509-SVID.
+    pub fn audiences(&self) -> &[String] {
+        &self.audiences
+    }
+
+    /// Which document.
+    pub const fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// How long its session may last, if the rule limits it.
+    pub fn max_session(&self) -> Option<Duration> {
+        self.rule.max_session
+    }
+
+    /// The path that the ID rests on, if it rests on one.
+    pub const fn pin(&self) -> Option<&PathPin> {
+        self.pin.as_ref()
+    }
+
+    /// Which of the rule's SVIDs, if they have names.
+    pub fn profile(&self) -> Option<&str> {
+        self.profile.as_deref()
+    }
+
+    /// The names of all SVIDs that the rule grants, the default first; empty where its only one has no name.
+    pub fn profiles(&self) -> Vec<String> {
+        self.rule.svids.iter().filter_map(|svid| svid.profile.clone()).collect()
+    }
+
+    /// The rule's name.
+    pub fn rule(&self) -> &str {
+        &self.rule.name
+    }
+
+    /// Who the bearer is.
+    pub const fn spiffe_id(&self) -> &SpiffeId {
+        &self.spiffe_id
+    }
+
+    /// Longest life of one SVID.
+    pub fn ttl(&self) -> Duration {
+        self.rule.ttl
+    }
+}

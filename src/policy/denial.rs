@@ -1,0 +1,105 @@
+//! Policy's no: an answer, not a fault.
+
+use crate::identity::FillError;
+
+/// Why the bearer may not be what was wished for. Each says what to change.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Denial {
+    /// The rule has other audiences, or the request names none.
+    #[error(
+        "rule {rule:?} grants no JWT-SVID for audience {asked:?}; it has: {granted}. Ask for one of these, or have it added to the rule's audiences"
+    )]
+    AudienceNotGranted {
+        /// The rule.
+        rule: String,
+        /// The audience.
+        asked: String,
+        /// What the rule has, with commas, or `none`.
+        granted: String,
+    },
+    /// The claims do not make an ID by the rule's template.
+    #[error("rule {rule:?} cannot name this job: {source}")]
+    IdDoesNotFit {
+        /// The rule.
+        rule: String,
+        /// Why.
+        source: FillError,
+    },
+    /// A token without a key, and the rule does not say that this is enough.
+    #[error(
+        "rule {rule:?} gives JWT-SVIDs to sessions only; connect with a session key (as lanyard exec does), or set jwt_without_key in the rule"
+    )]
+    JwtNeedsKey {
+        /// The rule.
+        rule: String,
+    },
+    /// The rule grants no such document.
+    #[error("rule {rule:?} grants no {kind}; add it to the rule's kinds")]
+    KindNotGranted {
+        /// The rule.
+        rule: String,
+        /// In words.
+        kind: &'static str,
+    },
+    /// No rule is for these claims.
+    #[error("no rule matches this job; lanyard explain shows each rule and the term that failed")]
+    NoRuleMatches,
+    /// The rule has no SVID of this name.
+    #[error("rule {rule:?} has no profile {asked:?}; it has: {known}")]
+    ProfileUnknown {
+        /// The rule.
+        rule: String,
+        /// The profile.
+        asked: String,
+        /// What the rule has, with commas, or `none`.
+        known: String,
+    },
+    /// A refusal came first.
+    #[error("{say}")]
+    RefusedByRule {
+        /// The refusal's name.
+        rule: String,
+        /// In its own words.
+        say: String,
+    },
+    /// Several audiences at once, and the rule does not say that they may share a token.
+    #[error(
+        "rule {rule:?} gives one audience a JWT-SVID, and {asked} were asked for; ask once for each, or set multi_audience in the rule"
+    )]
+    TooManyAudiences {
+        /// The rule.
+        rule: String,
+        /// How many.
+        asked: usize,
+    },
+}
+
+impl Denial {
+    /// The stable code that scripts may rely on.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::AudienceNotGranted { .. } => "audience_not_granted",
+            Self::IdDoesNotFit { .. } => "id_does_not_fit",
+            Self::JwtNeedsKey { .. } => "jwt_needs_key",
+            Self::KindNotGranted { .. } => "kind_not_granted",
+            Self::NoRuleMatches => "no_rule_matches",
+            Self::ProfileUnknown { .. } => "profile_unknown",
+            Self::RefusedByRule { .. } => "refused_by_rule",
+            Self::TooManyAudiences { .. } => "too_many_audiences",
+        }
+    }
+
+    /// The rule that spoke, if one did.
+    pub fn rule(&self) -> Option<&str> {
+        match self {
+            Self::NoRuleMatches => None,
+            Self::AudienceNotGranted { rule, .. }
+            | Self::IdDoesNotFit { rule, .. }
+            | Self::JwtNeedsKey { rule }
+            | Self::KindNotGranted { rule, .. }
+            | Self::ProfileUnknown { rule, .. }
+            | Self::RefusedByRule { rule, .. }
+            | Self::TooManyAudiences { rule, .. } => Some(rule),
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! What may the bearer be.
+//!
+//! ```text
+//!   Claims ─▶ Policy::choose ─▶ Rule ─▶ Rule::grant (wish) ─▶ Grant, or a Denial that says what to change
+//!       └──▶ Policy::walk: the same tests, each with what it wanted and got
+//! ```
+//! A rule's conditions are typed tests, no expression language: so each can be explained, checked at load and
+//! compared with another rule's. Not here: reading policy files (`config`), what other systems say (facts).
+
+mod glob;
+mod condition;
+mod rule;
+mod denial;
+mod decide;
+mod explain;
+mod shared_ids;
+
+pub use condition::{Condition, Test, Truth};
+pub use decide::{Grant, PathPin, Policy, Wish};
+pub use denial::Denial;
+pub use explain::{RuleWalk, TermWalk, Verdict, Walk};
+pub use glob::Glob;
+pub use rule::{Kind, Need, ProfileTemplate, RefusalRule, Rule};
+pub use shared_ids::SharedId;

@@ -1,0 +1,209 @@
+//! Two rules that can grant one ID must demand the same: otherwise the ID would promise the stricter rule's
+//! conditions to a mesh, and the laxer rule would give it to somebody who does not meet them.
+
+use super::{Condition, Rule, Test};
+use crate::identity::IdTemplate;
+use std::collections::BTreeSet;
+
+/// Two rules that could give the same ID while demanding different things.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("rules {first:?} and {second:?} can both give {template}, and demand different things")]
+pub struct SharedId {
+    /// The earlier rule.
+    pub first: String,
+    /// The later rule.
+    pub second: String,
+    /// The later rule's template.
+    pub template: String,
+    /// What only the first demands, in words.
+    pub only_first: Vec<String>,
+    /// What only the second demands, in words.
+    pub only_second: Vec<String>,
+}
+
+/// Every such pair. Rules that only observe grant nothing and do not count.
+pub(super) fn find(rules: &[Rule]) -> Vec<SharedId> {
+    let granting: Vec<&Rule> = rules.iter().filter(|rule| !rule.observe).collect();
+    let mut found = Vec::new();
+    for (at, second) in granting.iter().enumerate() {
+        for first in granting.iter().take(at) {
+            found.extend(shared(first, second));
+        }
+    }
+    found
+}
+
+fn shared(first: &Rule, second: &Rule) -> Option<SharedId> {
+    let pairs = first.svids.iter().flat_map(|a| second.svids.iter().map(move |b| (&a.id, &b.id)));
+    pairs.filter(|(a, b)| can_meet(a, b) && !(a == b && told_apart(first, second, a))).find_map(|(a, b)| {
+        let (mine, theirs) = (demands(first, a), demands(second, b));
+        (mine != theirs).then(|| SharedId {
+            first: first.name.clone(),
+            second: second.name.clone(),
+            template: b.to_string(),
+            only_first: mine.difference(&theirs).cloned().collect(),
+            only_second: theirs.difference(&mine).cloned().collect(),
+        })
+    })
+}
+
+/// What a rule demands beyond what the ID itself shows, in words. The issuer always counts: no template shows it.
+fn demands(rule: &Rule, template: &IdTemplate) -> BTreeSet<String> {
+    let mut shown = Vec::new();
+    for hole in template.holes() {
+        shown.extend_from_slice(match hole {
+            "project_path" | "project_id" => &["project_path", "project_id", "namespace_path", "namespace_id"],
+            "namespace_path" | "namespace_id" => &["namespace_path", "namespace_id"],
+            "pipeline_id" | "job_id" => &["pipeline_id"][..],
+            _ => &[],
+        });
+    }
+    let counts = |term: &&Condition| !term.tests().iter().all(|(name, ..)| shown.contains(name));
+    let when = rule.when.iter().filter(counts).map(ToString::to_string);
+    let unless = rule.unless.iter().filter(counts).map(|term| format!("unless {term}"));
+    when.chain(unless).collect()
+}
+
+/// Whether two rules of one template fix a claim of it to different values, so that no ID is of both.
+fn told_apart(first: &Rule, second: &Rule, template: &IdTemplate) -> bool {
+    template.holes().any(|hole| match (exact(first, hole), exact(second, hole)) {
+        (Some(mine), Some(theirs)) => mine.is_disjoint(&theirs),
+        _ => false,
+    })
+}
+
+/// The values that a rule fixes a claim to.
+fn exact(rule: &Rule, claim: &str) -> Option<BTreeSet<String>> {
+    rule.when.iter().find_map(|term| match term {
+        Condition::Claim { name, test, .. } if name == claim => values(test),
+        Condition::All(_) | Condition::Any(_) | Condition::Claim { .. } | Condition::Not(_) => None,
+    })
+}
+
+fn values(test: &Test) -> Option<BTreeSet<String>> {
+    match test {
+        Test::Id(id) => Some(BTreeSet::from([id.to_string()])),
+        Test::Text(exactly) => Some(BTreeSet::from([exactly.clone()])),
+        Test::OneOf { tests, .. } => {
+            let each: Option<Vec<_>> = tests.iter().map(values).collect();
+            Some(each?.into_iter().flatten().collect())
+        }
+        Test::Bool(_) | Test::Glob(_) | Test::Prefix(_) => None,
+    }
+}
+
+/// Whether some claims give the same ID by both templates.
+fn can_meet(a: &IdTemplate, b: &IdTemplate) -> bool {
+    meet(&segments(a), &segments(b), &|a, b| match (a, b) {
+        (Segment::AnyName, Segment::AnyName) => true,
+        (Segment::AnyName, Segment::Pieces(pieces)) | (Segment::Pieces(pieces), Segment::AnyName) => {
+            !is_no_name(pieces)
+        }
+        (Segment::Pieces(a), Segment::Pieces(b)) => meet(a, b, &|a, b| a.can_be(*b)),
+    })
+}
+
+/// A thing that stands once, or any number of times.
+#[derive(Clone, Debug, Eq, PartialEq)]
+enum Step<T> {
+    Any(T),
+    One(T),
+}
+
+/// One segment of an ID.
+#[derive(Clone, Debug, Eq, PartialEq)]
+enum Segment {
+    /// A name in a path; never `-`.
+    AnyName,
+    Pieces(Vec<Step<Letter>>),
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Letter {
+    Digit,
+    This(char),
+}
+
+impl Letter {
+    fn can_be(self, other: Self) -> bool {
+        match (self, other) {
+            (Self::Digit, Self::Digit) => true,
+            (Self::Digit, Self::This(c)) | (Self::This(c), Self::Digit) => c.is_ascii_digit(),
+            (Self::This(a), Self::This(b)) => a == b,
+        }
+    }
+}
+
+/// Whether two patterns have a sequence in common.
+fn meet<T>(a: &[Step<T>], b: &[Step<T>], can_be: &impl Fn(&T, &T) -> bool) -> bool {
+    match (a.split_first(), b.split_first()) {
+        (None, None) => true,
+        (Some((Step::Any(_), rest)), _) if meet(rest, b, can_be) => true,
+        (_, Some((Step::Any(_), rest))) if meet(a, rest, can_be) => true,
+        (Some((Step::One(x), rest_a)), Some((Step::One(y), rest_b))) => can_be(x, y) && meet(rest_a, rest_b, can_be),
+        (Some((Step::One(x), rest_a)), Some((Step::Any(y), _))) => can_be(x, y) && meet(rest_a, b, can_be),
+        (Some((Step::Any(x), _)), Some((Step::One(y), rest_b))) => can_be(x, y) && meet(a, rest_b, can_be),
+        _ => false,
+    }
+}
+
+fn segments(template: &IdTemplate) -> Vec<Step<Segment>> {
+    let text = template.to_string();
+    let mut steps = Vec::new();
+    for segment in text.split('/').skip(1) {
+        if matches!(segment, "{project_path}" | "{namespace_path}") {
+            steps.extend([Step::One(Segment::AnyName), Step::Any(Segment::AnyName)]);
+        } else {
+            steps.push(Step::One(Segment::Pieces(letters(segment))));
+        }
+    }
+    steps
+}
+
+/// A hole that is no path is an id: digits.
+fn letters(segment: &str) -> Vec<Step<Letter>> {
+    let mut steps = Vec::new();
+    let mut inside_hole = false;
+    for c in segment.chars() {
+        match c {
+            '{' => steps.extend([Step::One(Letter::Digit), Step::Any(Letter::Digit)]),
+            _ if inside_hole || c == '}' => {}
+            _ => steps.push(Step::One(Letter::This(c))),
+        }
+        inside_hole = c == '{' || (inside_hole && c != '}');
+    }
+    steps
+}
+
+/// `-` is what no GitLab namespace or project can be called.
+fn is_no_name(pieces: &[Step<Letter>]) -> bool {
+    pieces == [Step::One(Letter::This('-'))]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn templates_that_can_give_one_id_are_seen() {
+        for (a, b, shared) in [
+            ("/{project_path}/-/pipelines/{pipeline_id}", "/{project_path}/-/pipelines/{pipeline_id}", true),
+            ("/{project_path}/-/pipelines/{pipeline_id}", "/{project_path}/-/jobs/{job_id}", false),
+            ("/{project_path}/-/pipelines/{pipeline_id}", "/{project_path}/-/pipelines/{job_id}", true),
+            ("/{project_path}/-/pipelines/{pipeline_id}", "/acme/api/-/pipelines/7", true),
+            ("/{project_path}/-/pipelines/{pipeline_id}", "/acme/api/-/pipelines/latest", false),
+            ("/{project_path}/-/pipelines/{pipeline_id}", "/{namespace_path}/-/pipelines/{pipeline_id}", true),
+            (
+                "/{project_path}/-/pipelines/{pipeline_id}",
+                "/{project_path}/-/environments/production/pipelines/{pipeline_id}",
+                false,
+            ),
+            ("/projects/{project_id}/-/ci", "/projects/p{project_id}/-/ci", false),
+            ("/projects/{project_id}/-/ci", "/{project_path}/-/ci", true),
+            ("/corp/{project_path}/-/ci", "/partner/{project_path}/-/ci", false),
+        ] {
+            let (a, b) = (IdTemplate::parse(a).unwrap(), IdTemplate::parse(b).unwrap());
+            assert_eq!((can_meet(&a, &b), can_meet(&b, &a)), (shared, shared), "{a} and {b}");
+        }
+    }
+}
