@@ -18,3 +18,6 @@ pub mod tls;
 // rules: pure decisions
 pub mod token;
 pub mod policy;
+
+// keepers: state and the outside world
+pub mod discovery;

@@ -1,0 +1,184 @@
+//! One HTTPS client for documents of others: small, quick, no redirects, no proxy.
+
+use crate::crypto::{Digest, install_providers};
+use reqwest::{Certificate, Client, StatusCode, redirect};
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::pin::Pin;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+/// A key set of a hundred RSA keys is about 50 KiB.
+const BODY_BYTES_MAX: usize = 256 * 1024;
+/// From connecting to the last byte.
+const WITHIN: Duration = Duration::from_secs(5);
+
+/// An answer to come.
+pub type Fetching<'a> = Pin<Box<dyn Future<Output = Result<Vec<u8>, FetchError>> + Send + 'a>>;
+
+/// Gets a document.
+pub trait Fetch: Debug + Send + Sync + 'static {
+    /// The body at `url`. With `ca_pem` only these CAs are believed, else the fetcher's own choice.
+    fn get<'a>(&'a self, url: &'a str, ca_pem: Option<&'a [u8]>) -> Fetching<'a>;
+}
+
+/// Why a document was not got.
+#[derive(Debug, thiserror::Error)]
+pub enum FetchError {
+    /// The PEM of a CA holds no usable certificate.
+    #[error("the CA file is not usable PEM")]
+    Ca(#[source] reqwest::Error),
+    /// No client could be made.
+    #[error("no HTTPS client could be made")]
+    Client(#[source] reqwest::Error),
+    /// The URL is not one that we fetch.
+    #[error("{url} is not https")]
+    NotHttps {
+        /// The URL.
+        url: String,
+    },
+    /// Another answer than 200; a redirect is one too.
+    #[error("{url} answered {status}")]
+    Status {
+        /// The URL.
+        url: String,
+        /// The answer.
+        status: StatusCode,
+    },
+    /// More than we read.
+    #[error("{url} has more than {max} bytes")]
+    TooLarge {
+        /// The URL.
+        url: String,
+        /// The limit.
+        max: usize,
+    },
+    /// No connection, no trust, no answer in time.
+    #[error("{url} could not be read")]
+    Unreachable {
+        /// The URL.
+        url: String,
+        /// Why.
+        #[source]
+        source: reqwest::Error,
+    },
+}
+
+/// The client.
+#[derive(Debug)]
+pub struct HttpsFetch {
+    usual: Client,
+    loopback_http: bool,
+    /// Clients that believe one CA only, by the digest of its PEM; as many as issuers with a `ca_file`.
+    pinned: Mutex<BTreeMap<Digest, Client>>,
+}
+
+impl HttpsFetch {
+    /// A client that believes `ca_pem` only, or the system's CAs.
+    ///
+    /// # Errors
+    /// `Ca`, `Client`.
+    pub fn new(ca_pem: Option<&[u8]>) -> Result<Self, FetchError> {
+        Ok(Self { usual: client(ca_pem)?, loopback_http: false, pinned: Mutex::default() })
+    }
+
+    /// Lets plain HTTP through where it cannot leave the machine.
+    #[must_use]
+    pub fn with_loopback_http(self) -> Self {
+        Self { loopback_http: true, ..self }
+    }
+
+    fn client(&self, ca_pem: Option<&[u8]>) -> Result<Client, FetchError> {
+        let Some(pem) = ca_pem else { return Ok(self.usual.clone()) };
+        let digest = Digest::of(pem);
+        let pinned = || self.pinned.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = pinned().get(&digest).cloned();
+        if let Some(known) = known {
+            return Ok(known);
+        }
+        let new = client(Some(pem))?;
+        pinned().insert(digest, new.clone());
+        Ok(new)
+    }
+
+    fn check_scheme(&self, url: &str) -> Result<(), FetchError> {
+        let host = url.strip_prefix("http://").map(|rest| rest.split(['/', '?', '#']).next().unwrap_or(rest));
+        let stays_here = |host: &str| {
+            let name = host.rsplit_once(':').map_or(host, |(name, _port)| name);
+            matches!(name, "127.0.0.1" | "[::1]" | "localhost")
+        };
+        if url.starts_with("https://") || (self.loopback_http && host.is_some_and(stays_here)) {
+            return Ok(());
+        }
+        Err(FetchError::NotHttps { url: url.to_owned() })
+    }
+
+    async fn read(&self, url: &str, ca_pem: Option<&[u8]>) -> Result<Vec<u8>, FetchError> {
+        self.check_scheme(url)?;
+        let unreachable =
+            |source: reqwest::Error| FetchError::Unreachable { url: url.to_owned(), source: source.without_url() };
+        let mut answer = self.client(ca_pem)?.get(url).send().await.map_err(unreachable)?;
+        if answer.status() != StatusCode::OK {
+            return Err(FetchError::Status { url: url.to_owned(), status: answer.status() });
+        }
+        let mut body = Vec::new();
+        while let Some(piece) = answer.chunk().await.map_err(unreachable)? {
+            if body.len() + piece.len() > BODY_BYTES_MAX {
+                return Err(FetchError::TooLarge { url: url.to_owned(), max: BODY_BYTES_MAX });
+            }
+            body.extend_from_slice(&piece);
+        }
+        Ok(body)
+    }
+}
+
+impl Fetch for HttpsFetch {
+    fn get<'a>(&'a self, url: &'a str, ca_pem: Option<&'a [u8]>) -> Fetching<'a> {
+        Box::pin(self.read(url, ca_pem))
+    }
+}
+
+fn client(ca_pem: Option<&[u8]>) -> Result<Client, FetchError> {
+    install_providers();
+    let builder = Client::builder()
+        .timeout(WITHIN)
+        .redirect(redirect::Policy::none())
+        .no_proxy()
+        .tls_version_min(reqwest::tls::Version::TLS_1_2)
+        .user_agent(concat!("lanyard/", env!("CARGO_PKG_VERSION")));
+    let builder = match ca_pem {
+        Some(pem) => builder.tls_certs_only(Certificate::from_pem_bundle(pem).map_err(FetchError::Ca)?),
+        None => builder,
+    };
+    builder.build().map_err(FetchError::Client)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn plain_http_is_refused_unless_it_is_allowed_and_stays_on_the_machine() {
+        let strict = HttpsFetch::new(None).unwrap();
+        let loopback = HttpsFetch::new(None).unwrap().with_loopback_http();
+        for url in ["http://127.0.0.1:1/x", "http://gitlab.example.com/", "file:///etc/passwd", "HTTPS://x"] {
+            let refused = strict.get(url, None).await.unwrap_err();
+            assert!(matches!(refused, FetchError::NotHttps { .. }), "{url}");
+        }
+        for (url, allowed) in [
+            ("http://127.0.0.1:8080/x", true),
+            ("http://localhost", true),
+            ("http://[::1]:1/", true),
+            ("http://localhost.example.com/", false),
+            ("http://user@127.0.0.1/", false),
+            ("http://gitlab.example.com#@127.0.0.1/", false),
+        ] {
+            assert_eq!(loopback.check_scheme(url).is_ok(), allowed, "{url}");
+        }
+    }
+
+    #[test]
+    fn a_ca_file_that_is_no_certificate_is_refused() {
+        assert!(matches!(HttpsFetch::new(Some(b"-----BEGIN CERTIFICATE-----\nAA\n")), Err(FetchError::Ca(_))));
+    }
+}

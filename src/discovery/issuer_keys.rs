@@ -1,0 +1,361 @@
+//! Issuers' keys: discovered, cached, refreshed, the last good ones kept while an issuer is down.
+//!
+//! Readers take no lock. A fetch is a task of its own, and all who need it wait for its outcome: a caller who goes away
+//! stops nothing. It is tried at most every 30 s per issuer, whatever names of keys strangers make up.
+
+use super::{Fetch, FetchError};
+use crate::clock::Clock;
+use crate::token::{Issuer, IssuerName, Issuers, JwksError, KeySet, KeySource};
+use arc_swap::ArcSwap;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use time::OffsetDateTime;
+use tokio::sync::Mutex;
+
+/// Design section 9, settled numbers: one refetch per issuer in this time.
+const REFETCH_WINDOW: Duration = Duration::from_secs(30);
+/// How long keys are used before they are asked for again. GitLab allows a day; a key that it withdraws after a
+/// theft should not live that long here.
+const REFRESH_AFTER: Duration = Duration::from_secs(3600);
+/// How long keys are used while their issuer is down, unless configured: a working day's outage of GitLab.
+const LAST_GOOD_FOR: Duration = Duration::from_secs(24 * 3600);
+
+/// The keys of all issuers.
+#[derive(Debug)]
+pub struct IssuerKeys {
+    clock: Arc<dyn Clock>,
+    fetch: Arc<dyn Fetch>,
+    issuers: Arc<Issuers>,
+    last_good_for: Duration,
+    slots: BTreeMap<String, Arc<Slot>>,
+}
+
+/// Why an issuer's keys are not to be had.
+#[derive(Debug, thiserror::Error)]
+pub enum DiscoveryError {
+    /// The last fetch is older than the question, and too young for another one: the key may be new.
+    #[error("the keys of issuer {issuer} were fetched a moment ago and lack {kid:?}; try again in {seconds} s")]
+    JustFetched {
+        /// The issuer.
+        issuer: IssuerName,
+        /// The name, from the token.
+        kid: String,
+        /// When the next fetch may start, from now.
+        seconds: u64,
+    },
+    /// The issuer has keys, and none of this name, by a fetch that was made for this question.
+    #[error("issuer {issuer} has no usable key {kid:?}")]
+    KeyUnknown {
+        /// The issuer.
+        issuer: IssuerName,
+        /// The name, from the token.
+        kid: String,
+    },
+    /// The issuer is down for longer than its last good keys may be used.
+    #[error("the keys of issuer {issuer} are of {fetched_at} and too old to be used")]
+    LastGoodTooOld {
+        /// The issuer.
+        issuer: IssuerName,
+        /// When the last good keys came.
+        fetched_at: OffsetDateTime,
+        /// What stands in the way of new ones.
+        #[source]
+        source: Arc<KeysError>,
+    },
+    /// No keys yet.
+    #[error("the keys of issuer {issuer} could not be fetched")]
+    Unavailable {
+        /// The issuer.
+        issuer: IssuerName,
+        /// Why.
+        #[source]
+        source: Arc<KeysError>,
+    },
+}
+
+impl DiscoveryError {
+    /// The stable code that scripts may rely on.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::JustFetched { .. } => "issuer_keys_just_fetched",
+            Self::KeyUnknown { .. } => "token_key_unknown",
+            Self::LastGoodTooOld { .. } | Self::Unavailable { .. } => "issuer_unavailable",
+        }
+    }
+
+    /// Whether it may be better soon (503), rather than the token's fault (401).
+    pub const fn is_unavailable(&self) -> bool {
+        !matches!(self, Self::KeyUnknown { .. })
+    }
+}
+
+/// Why a fetch brought no keys.
+#[derive(Debug, thiserror::Error)]
+pub enum KeysError {
+    /// The document is no discovery document.
+    #[error("{url} is no discovery document with issuer and jwks_uri")]
+    Document {
+        /// Where.
+        url: String,
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// A document was not got.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    /// A fetch is under way, or broke down, and the next may come only after the window.
+    #[error("a fetch did not end; the next one may start 30 s after it")]
+    NotEnded,
+    /// The document is another issuer's (`OpenID` Connect Discovery 1.0 §4.3).
+    #[error(
+        "{url} says that its issuer is {found:?}, not {wanted:?}; correct the issuer's url, or name discovery_url too if the two differ on purpose"
+    )]
+    IssuerDiffers {
+        /// Where.
+        url: String,
+        /// As the document says.
+        found: String,
+        /// As configured.
+        wanted: String,
+    },
+    /// The key set is none.
+    #[error("{url}")]
+    Jwks {
+        /// Where.
+        url: String,
+        /// Why.
+        #[source]
+        source: JwksError,
+    },
+    /// The key set is at no safe place.
+    #[error("jwks_uri {uri:?} is not https")]
+    JwksUri {
+        /// As the document says.
+        uri: String,
+    },
+    /// The issuer is not one of those that the server was started with.
+    #[error("the issuer is not configured here")]
+    NotConfigured,
+}
+
+#[derive(Debug)]
+struct Slot {
+    issuer: Arc<Issuer>,
+    state: ArcSwap<State>,
+    /// Held by the task that fetches.
+    flight: Arc<Mutex<()>>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct State {
+    good: Option<(Arc<KeySet>, OffsetDateTime)>,
+    /// Outcome of the last try; none if it worked.
+    error: Option<Arc<KeysError>>,
+    tried_at: Option<OffsetDateTime>,
+    /// How many fetches were begun: tells one that was made for a question from one before it, which no clock can.
+    tries: u64,
+}
+
+impl State {
+    fn tried_lately(&self, now: OffsetDateTime) -> bool {
+        // A clock that was put back must not keep us from fetching until it has caught up.
+        self.tried_at.is_some_and(|tried_at| {
+            (OffsetDateTime::UNIX_EPOCH..=now).contains(&tried_at) && now - tried_at < REFETCH_WINDOW
+        })
+    }
+
+    fn wants_refresh(&self, now: OffsetDateTime) -> bool {
+        self.good.as_ref().is_none_or(|(_, fetched_at)| now - *fetched_at >= REFRESH_AFTER) && !self.tried_lately(now)
+    }
+}
+
+#[derive(Deserialize)]
+struct Document {
+    issuer: String,
+    jwks_uri: String,
+}
+
+impl IssuerKeys {
+    /// Keys of these issuers; nothing is fetched yet.
+    pub fn new(issuers: Arc<Issuers>, clock: Arc<dyn Clock>, fetch: Arc<dyn Fetch>) -> Self {
+        let slot = |issuer: &Arc<Issuer>| {
+            let state = match &issuer.keys {
+                KeySource::Discovery { .. } => State::default(),
+                KeySource::Jwks(keys) => {
+                    State { good: Some((Arc::new(keys.clone()), clock.now())), ..State::default() }
+                }
+            };
+            let slot = Slot { issuer: Arc::clone(issuer), state: ArcSwap::from_pointee(state), flight: Arc::default() };
+            (issuer.expectations.issuer_url.clone(), Arc::new(slot))
+        };
+        let slots = issuers.iter().map(slot).collect();
+        Self { clock, fetch, issuers, last_good_for: LAST_GOOD_FOR, slots }
+    }
+
+    /// Whose keys they are.
+    pub fn issuers(&self) -> &Issuers {
+        &self.issuers
+    }
+
+    /// With another time for which keys are used while their issuer is down.
+    #[must_use]
+    pub fn with_last_good_for(self, last_good_for: Duration) -> Self {
+        Self { last_good_for, ..self }
+    }
+
+    /// Keys of an issuer among which the named one is.
+    ///
+    /// # Errors
+    /// `KeyUnknown` after a look at the issuer; `JustFetched` where the last look is too near for another; the others
+    /// when it cannot be reached.
+    pub async fn of(&self, issuer: &Issuer, kid: &str) -> Result<Arc<KeySet>, DiscoveryError> {
+        let Some(slot) = self.slots.get(&issuer.expectations.issuer_url) else {
+            return Err(unavailable(issuer, Arc::new(KeysError::NotConfigured)));
+        };
+        let (state, now) = (slot.state.load(), self.clock.now());
+        if let KeySource::Jwks(_) = slot.issuer.keys {
+            return known(&state, kid).ok_or_else(|| unknown(issuer, kid));
+        }
+        if !state.wants_refresh(now) {
+            if let Some(keys) = known(&state, kid) {
+                return self.young_enough(issuer, &state, keys, now);
+            }
+        } else if let (Some(keys), Err(_busy)) = (known(&state, kid), slot.flight.try_lock()) {
+            return self.young_enough(issuer, &state, keys, now);
+        }
+        let tries = state.tries;
+        drop(state);
+        self.of_refreshed(slot, kid, tries).await
+    }
+
+    /// Fetches what every issuer has, so that the first token waits for nothing. Errors are for the log.
+    pub async fn warm(&self) -> Vec<DiscoveryError> {
+        let mut errors = Vec::new();
+        for slot in self.slots.values().filter(|slot| matches!(slot.issuer.keys, KeySource::Discovery { .. })) {
+            self.refresh_if(slot, State::wants_refresh).await;
+            if let Some(source) = &slot.state.load().error {
+                errors.push(unavailable(&slot.issuer, Arc::clone(source)));
+            }
+        }
+        errors
+    }
+
+    /// `tries` is how many fetches were begun before the question.
+    async fn of_refreshed(&self, slot: &Arc<Slot>, kid: &str, tries: u64) -> Result<Arc<KeySet>, DiscoveryError> {
+        self.refresh_if(slot, |state, now| known(state, kid).is_none() || state.wants_refresh(now)).await;
+        let (state, now) = (slot.state.load_full(), self.clock.now());
+        let issuer = &slot.issuer;
+        match (known(&state, kid), &state.error) {
+            (Some(keys), _) => self.young_enough(issuer, &state, keys, now),
+            // A new key of an issuer that is down cannot be told from an invented one: say that it is down.
+            (None, Some(error)) => Err(unavailable(issuer, Arc::clone(error))),
+            (None, None) if state.tries == tries => Err(just_fetched(issuer, kid, &state, now)),
+            (None, None) => Err(unknown(issuer, kid)),
+        }
+    }
+
+    /// Fetches if it is wanted once nobody else does, and not too soon after the last time.
+    ///
+    /// The task takes the flight along: were the fetch its caller's, a stranger who hangs up in time could end each one
+    /// and keep new keys from us for ever.
+    #[expect(clippy::disallowed_methods, reason = "it ends by itself within the fetcher's time limit")]
+    async fn refresh_if(&self, slot: &Arc<Slot>, wanted: impl FnOnce(&State, OffsetDateTime) -> bool) {
+        let flight = Arc::clone(&slot.flight).lock_owned().await;
+        let (state, now) = (slot.state.load_full(), self.clock.now());
+        if state.tried_lately(now) || !wanted(&state, now) {
+            return;
+        }
+        let (slot, fetch) = (Arc::clone(slot), Arc::clone(&self.fetch));
+        let task = tokio::spawn(async move {
+            slot.try_fetch(&*fetch, now).await;
+            drop(flight);
+        });
+        // A task that broke down left `NotEnded` behind, and that is what the caller reads.
+        drop(task.await);
+    }
+
+    /// While fetches fail the last good keys stay in use, but not for ever.
+    fn young_enough(
+        &self,
+        issuer: &Issuer,
+        state: &State,
+        keys: Arc<KeySet>,
+        now: OffsetDateTime,
+    ) -> Result<Arc<KeySet>, DiscoveryError> {
+        match (&state.good, &state.error) {
+            (Some((_, fetched_at)), Some(error)) if now - *fetched_at > self.last_good_for => {
+                let (fetched_at, source) = (*fetched_at, Arc::clone(error));
+                Err(DiscoveryError::LastGoodTooOld { issuer: issuer.name().clone(), fetched_at, source })
+            }
+            _ => Ok(keys),
+        }
+    }
+}
+
+impl Slot {
+    /// Only with the flight in hand. The try is noted before it starts, so that one that breaks down counts too.
+    async fn try_fetch(&self, fetch: &dyn Fetch, now: OffsetDateTime) {
+        let before = self.state.load_full();
+        let tried = State {
+            good: before.good.clone(),
+            error: Some(Arc::new(KeysError::NotEnded)),
+            tried_at: Some(now),
+            tries: before.tries + 1,
+        };
+        self.state.store(Arc::new(tried.clone()));
+        let state = match self.fetch_keys(fetch).await {
+            Ok(keys) => State { good: Some((Arc::new(keys), now)), error: None, ..tried },
+            Err(error) => State { error: Some(Arc::new(error)), ..tried },
+        };
+        self.state.store(Arc::new(state));
+    }
+
+    async fn fetch_keys(&self, fetch: &dyn Fetch) -> Result<KeySet, KeysError> {
+        let KeySource::Discovery { url, ca_pem } = &self.issuer.keys else {
+            return Err(KeysError::NotConfigured);
+        };
+        let ca_pem = ca_pem.as_deref();
+        let json = fetch.get(url, ca_pem).await?;
+        let document: Document =
+            serde_json::from_slice(&json).map_err(|source| KeysError::Document { url: url.clone(), source })?;
+        let wanted = &self.issuer.expectations.issuer_url;
+        // A URL given separately is the operator's word that the issuer goes by another name there.
+        if *url == KeySource::document_of(wanted) && document.issuer != *wanted {
+            let (url, wanted, found) = (url.clone(), wanted.clone(), document.issuer);
+            return Err(KeysError::IssuerDiffers { url, found, wanted });
+        }
+        // Plain HTTP only where the operator named the document so; the fetcher lets that through on loopback alone.
+        let uri = document.jwks_uri;
+        let as_named = url.starts_with("http://") && uri.starts_with("http://");
+        if !as_named && !uri.starts_with("https://") {
+            return Err(KeysError::JwksUri { uri });
+        }
+        let jwks = fetch.get(&uri, ca_pem).await?;
+        KeySet::parse(&jwks).map_err(|source| KeysError::Jwks { url: uri, source })
+    }
+}
+
+fn known(state: &State, kid: &str) -> Option<Arc<KeySet>> {
+    state.good.as_ref().filter(|(keys, _)| keys.holds(kid)).map(|(keys, _)| Arc::clone(keys))
+}
+
+fn unknown(issuer: &Issuer, kid: &str) -> DiscoveryError {
+    DiscoveryError::KeyUnknown { issuer: issuer.name().clone(), kid: cut(kid) }
+}
+
+fn just_fetched(issuer: &Issuer, kid: &str, state: &State, now: OffsetDateTime) -> DiscoveryError {
+    let next = state.tried_at.unwrap_or(now) + REFETCH_WINDOW;
+    let seconds = u64::try_from((next - now).whole_seconds()).unwrap_or(0) + 1;
+    DiscoveryError::JustFetched { issuer: issuer.name().clone(), kid: cut(kid), seconds }
+}
+
+fn cut(kid: &str) -> String {
+    kid.chars().take(200).collect()
+}
+
+fn unavailable(issuer: &Issuer, source: Arc<KeysError>) -> DiscoveryError {
+    DiscoveryError::Unavailable { issuer: issuer.name().clone(), source }
+}

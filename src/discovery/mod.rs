@@ -1,0 +1,16 @@
+//! What we learn from others over HTTPS.
+//!
+//! ```text
+//!   IssuerKeys::of (issuer, kid) ─▶ keys in memory, lock-free
+//!        └─ unknown kid or old keys ─▶ Fetch: discovery document ─▶ jwks_uri ─▶ KeySet
+//! ```
+//! **Invariant:** no URL comes from a token. The configuration names the discovery document, that names the key set.
+
+mod https;
+mod issuer_keys;
+
+pub use https::{Fetch, FetchError, Fetching, HttpsFetch};
+pub use issuer_keys::{DiscoveryError, IssuerKeys, KeysError};
+
+#[cfg(test)]
+mod tests;
