@@ -21,3 +21,4 @@ pub mod policy;
 
 // keepers: state and the outside world
 pub mod discovery;
+pub mod audit;

@@ -1,0 +1,156 @@
+//! What an entry says. Nothing secret: tokens, keys and signatures never stand in one.
+
+use crate::crypto::{Digest, KeyId};
+use crate::token::{Claims, IssuerName};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// Something that is recorded before it is done.
+pub trait Auditable {
+    /// What the journal says of it.
+    fn entry(&self) -> Entry<'_>;
+}
+
+/// One entry of the journal.
+#[derive(Debug, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Entry<'a> {
+    /// A key of ours is made, used from now on, or put away.
+    Authority {
+        /// What is done.
+        step: &'a str,
+        /// Which kind of key.
+        authority: &'a str,
+        /// The key.
+        key_id: KeyId,
+        /// Counts the keys of a kind.
+        generation: u64,
+        /// The keyring's sequence after the step.
+        sequence: u64,
+    },
+    /// An SVID is about to be signed: all that it will say.
+    Intent {
+        /// Names the request in answers, logs and entries.
+        request_id: &'a str,
+        /// The session it belongs to; none for a JWT-SVID bought with a token alone.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        session: Option<&'a str>,
+        /// For whom.
+        job: &'a Job,
+        /// Which rule grants it.
+        rule: &'a str,
+        /// Of which policy.
+        policy: Digest,
+        /// The identity.
+        spiffe_id: &'a str,
+        /// What will be signed.
+        svid: Value,
+    },
+    /// An SVID was signed, read back and found equal to its intent.
+    Issued {
+        /// The request of its intent.
+        request_id: &'a str,
+        /// SHA-256 of the certificate, or of the JWT-SVID's text.
+        digest: Digest,
+    },
+    /// A known bearer got a no.
+    Refused {
+        /// Names the request.
+        request_id: &'a str,
+        /// The stable code.
+        code: &'a str,
+        /// Why, for operators.
+        why: &'a str,
+        /// Who asked.
+        job: &'a Job,
+        /// How many equal refusals since the last entry stand behind this one.
+        repeats: u64,
+    },
+    /// A session ended before its time.
+    SessionEnded {
+        /// Which.
+        session: &'a str,
+        /// Why.
+        why: &'a str,
+        /// Whose it was.
+        job: &'a Job,
+    },
+    /// The server started.
+    Started {
+        /// Its version.
+        version: &'a str,
+        /// The trust domain.
+        trust_domain: &'a str,
+        /// The policy's digest.
+        policy: Digest,
+        /// The keyring's sequence.
+        keyring: u64,
+    },
+    /// Records of the past were dropped from the index: their tokens cannot be used any more.
+    Swept {
+        /// How many.
+        records: usize,
+    },
+}
+
+/// Which CI job an entry is about.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Job {
+    /// The issuer's configured name.
+    pub issuer: IssuerName,
+    /// The token's `jti`.
+    pub jti: String,
+    /// The token's `sub`, as it came.
+    pub sub: String,
+    /// The project.
+    pub project_id: u64,
+    /// Its path at the time.
+    pub project_path: String,
+    /// The pipeline.
+    pub pipeline_id: u64,
+    /// The job.
+    pub job_id: u64,
+    /// The commit, the ref and the person, as far as the token tells.
+    #[serde(flatten)]
+    pub more: std::collections::BTreeMap<String, Value>,
+}
+
+impl Job {
+    /// What an auditor asks for first.
+    const SHOWN: [&'static str; 6] = ["sha", "ref_path", "environment", "user_login", "user_id", "runner_id"];
+
+    /// The job of a token.
+    pub fn of(claims: &Claims) -> Self {
+        let more = Self::SHOWN
+            .iter()
+            .filter_map(|name| {
+                let value = serde_json::to_value(claims.more.get(*name)?).ok()?;
+                Some(((*name).to_owned(), value))
+            })
+            .collect();
+        Self {
+            issuer: claims.issuer.clone(),
+            jti: claims.jti.clone(),
+            sub: claims.subject.clone(),
+            project_id: claims.project_id,
+            project_path: claims.project_path.clone(),
+            pipeline_id: claims.pipeline_id,
+            job_id: claims.job_id,
+            more,
+        }
+    }
+}
+
+/// What a reader of the journal needs of any entry.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Received {
+    /// Which kind of entry.
+    pub kind: String,
+    /// The request, if it was one.
+    pub request_id: Option<String>,
+    /// The job, if one is concerned.
+    pub job: Option<Job>,
+    /// The rest, as it stands.
+    #[serde(flatten)]
+    pub more: serde_json::Map<String, Value>,
+}

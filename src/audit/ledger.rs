@@ -1,0 +1,126 @@
+//! The hand that writes the journal. Only what it has written down may be signed: [`Recorded`] has no other maker.
+
+use super::refusals::{Folding, Refused};
+use super::{Auditable, Entry};
+use crate::crypto::Digest;
+use crate::store::{Commit, Committed, Condition, Position, Store, StoreError, Stored, Write};
+use serde_json::value::to_raw_value;
+use std::sync::Arc;
+use time::OffsetDateTime;
+
+/// What is changed in the store together with an entry, and what must hold for it.
+#[derive(Clone, Debug, Default)]
+pub struct Changes {
+    /// All must hold.
+    pub conditions: Vec<Condition>,
+    /// Done together.
+    pub writes: Vec<Write>,
+}
+
+/// Something whose intent is durable. The value inside comes out by [`Recorded::into_inner`] only.
+///
+/// Nobody but the ledger makes one, so nothing is signed that is not on record:
+/// ```compile_fail,E0451
+/// let recorded = lanyard::audit::Recorded { subject: "never written down", position: 1 };
+/// ```
+#[derive(Debug)]
+pub struct Recorded<T> {
+    subject: T,
+    position: Position,
+}
+
+impl<T> Recorded<T> {
+    /// What was recorded.
+    pub const fn as_inner(&self) -> &T {
+        &self.subject
+    }
+
+    /// What was recorded, to be done now.
+    pub fn into_inner(self) -> T {
+        self.subject
+    }
+
+    /// Where in the journal.
+    pub const fn position(&self) -> Position {
+        self.position
+    }
+}
+
+/// Why something was not recorded; then it must not happen.
+#[derive(Debug, thiserror::Error)]
+pub enum AdmitError<T> {
+    /// Somebody else changed what this depends on; the subject comes back, to be thought over.
+    #[error("{key} was changed meanwhile")]
+    Conflict {
+        /// The key whose condition did not hold.
+        key: String,
+        /// What it holds now.
+        found: Option<Stored>,
+        /// What was to be recorded.
+        subject: Box<T>,
+    },
+    /// The store cannot write.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Writes entries. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Ledger {
+    store: Arc<dyn Store>,
+    folding: Arc<Folding>,
+}
+
+impl Ledger {
+    /// A ledger on a store's journal.
+    pub fn new(store: Arc<dyn Store>) -> Self {
+        Self { store, folding: Arc::default() }
+    }
+
+    /// Writes the intent and its changes in one durable commit.
+    ///
+    /// # Errors
+    /// `Conflict` when a condition does not hold, `Store` when nothing could be written. Nothing is half done.
+    pub async fn admit<T: Auditable>(&self, subject: T, changes: Changes) -> Result<Recorded<T>, AdmitError<T>> {
+        match self.commit(&subject.entry(), changes).await? {
+            Committed::Done(position) => Ok(Recorded { subject, position }),
+            Committed::Conflict { key, found } => Err(AdmitError::Conflict { key, found, subject: Box::new(subject) }),
+        }
+    }
+
+    /// Writes an entry that is itself the deed, such as the end of a session, with its changes.
+    ///
+    /// # Errors
+    /// When the store cannot write.
+    pub async fn commit(&self, entry: &Entry<'_>, changes: Changes) -> Result<Committed, StoreError> {
+        let Changes { conditions, writes } = changes;
+        self.store.commit(Commit { conditions, writes, entry: text(entry)? }).await
+    }
+
+    /// Notes that what was intended is done. Nobody waits: the intent is what makes an identity traceable.
+    ///
+    /// # Errors
+    /// When the store has stopped.
+    pub fn conclude(&self, request_id: &str, digest: Digest) -> Result<(), StoreError> {
+        self.store.note(text(&Entry::Issued { request_id, digest })?)
+    }
+
+    /// Notes a no to a known bearer; equal ones within a minute are folded into one entry.
+    ///
+    /// # Errors
+    /// When the store has stopped.
+    pub fn refuse(&self, refused: &Refused<'_>, now: OffsetDateTime) -> Result<(), StoreError> {
+        let Some(repeats) = self.folding.fold(refused, now) else { return Ok(()) };
+        self.store.note(text(&Entry::Refused {
+            request_id: refused.request_id,
+            code: refused.code,
+            why: &refused.why,
+            job: refused.job,
+            repeats,
+        })?)
+    }
+}
+
+fn text(entry: &Entry<'_>) -> Result<crate::store::Entry, StoreError> {
+    to_raw_value(entry).map_err(|fault| StoreError::Journal(fault.into()))
+}

@@ -1,0 +1,14 @@
+//! Nothing happens unrecorded: every decision and every change of state is an entry in the journal.
+//!
+//! ```text
+//!   Draft, Step … ─▶ admit (entry + changes, one durable commit) ─▶ Recorded<T> ─▶ the key may be used
+//! ```
+//! Not here: the file's format and its chain (`store`), what is changed along with an entry (`session`, `authority`).
+
+mod entry;
+mod ledger;
+mod refusals;
+
+pub use entry::{Auditable, Entry, Job, Received};
+pub use ledger::{AdmitError, Changes, Ledger, Recorded};
+pub use refusals::Refused;
