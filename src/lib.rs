@@ -22,3 +22,4 @@ pub mod policy;
 // keepers: state and the outside world
 pub mod discovery;
 pub mod audit;
+pub mod authority;

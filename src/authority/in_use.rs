@@ -1,0 +1,47 @@
+//! The signing keys of a keyring, made ready: an intermediate for certificates, a key for tokens.
+
+use super::{AuthorityKind, Keyring};
+use crate::bundle::JwtAuthority;
+use crate::crypto::{KeyId, KeyPair};
+use crate::svid::LeafSigner;
+use rustls_pki_types::CertificateDer;
+use std::sync::Arc;
+use time::OffsetDateTime;
+
+/// The intermediate in use.
+#[derive(Debug)]
+pub(super) struct X509Signer {
+    pub(super) key_id: KeyId,
+    pub(super) leaves: LeafSigner,
+    pub(super) certificate: CertificateDer<'static>,
+    pub(super) not_before: OffsetDateTime,
+    pub(super) not_after: OffsetDateTime,
+}
+
+/// The JWT key in use.
+#[derive(Debug)]
+pub(super) struct JwtSigner {
+    pub(super) kid: String,
+    pub(super) key: Arc<KeyPair>,
+    pub(super) not_after: OffsetDateTime,
+}
+
+/// The active keys; none if a kind has no active key, or its certificate does not fit.
+pub(super) fn signers(keyring: &Keyring) -> Option<(X509Signer, JwtSigner)> {
+    let x509 = keyring.active(AuthorityKind::X509Intermediate)?;
+    let jwt = keyring.active(AuthorityKind::Jwt)?;
+    let certificate = x509.certificate.clone()?;
+    let x509 = X509Signer {
+        key_id: x509.key_id(),
+        leaves: LeafSigner::new(&certificate, Arc::clone(&x509.key)).ok()?,
+        certificate,
+        not_before: x509.not_before,
+        not_after: x509.not_after,
+    };
+    let jwt = JwtSigner {
+        kid: JwtAuthority::new(jwt.key.public().clone()).kid,
+        key: Arc::clone(&jwt.key),
+        not_after: jwt.not_after,
+    };
+    Some((x509, jwt))
+}

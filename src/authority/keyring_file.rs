@@ -1,0 +1,275 @@
+//! The keyring at rest: one file, private keys sealed, replaced as a whole (written aside, synced, renamed).
+
+use super::{Authority, AuthorityKind, AuthorityState, Keyring};
+use crate::crypto::{CryptoError, KeyId, KeyPair, SealContext, SealError, SealedKey, SealingKey};
+use crate::identity::TrustDomain;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use rustls_pki_types::CertificateDer;
+use serde::{Deserialize, Serialize};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use time::OffsetDateTime;
+
+/// The format's version; a newer one is refused.
+const VERSION: u32 = 1;
+
+/// Why the keyring cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyringError {
+    /// Not our format, or a field that makes no sense.
+    #[error("{path} is not a keyring of version {VERSION}: {why}")]
+    Format {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// The file system said no.
+    #[error("the keyring {path} cannot be read or written")]
+    Io {
+        /// Which file.
+        path: PathBuf,
+        /// What it said.
+        #[source]
+        source: io::Error,
+    },
+    /// A private key does not open.
+    #[error("key {key_id} in {path} does not open: wrong sealing key, or a file from another place")]
+    Sealed {
+        /// Which file.
+        path: PathBuf,
+        /// Which key.
+        key_id: KeyId,
+        /// Why.
+        #[source]
+        source: SealError,
+    },
+    /// An opened key is not the key it says.
+    #[error("key {key_id} in {path} is not a usable key")]
+    Key {
+        /// Which file.
+        path: PathBuf,
+        /// Which key.
+        key_id: KeyId,
+        /// Why.
+        #[source]
+        source: CryptoError,
+    },
+    /// The file is for another trust domain.
+    #[error("{path} holds the keys of {found}, the configuration says {wanted}")]
+    TrustDomain {
+        /// Which file.
+        path: PathBuf,
+        /// What it is for.
+        found: TrustDomain,
+        /// What is configured.
+        wanted: TrustDomain,
+    },
+}
+
+/// Where the keyring is kept, and the key that opens it.
+#[derive(Debug)]
+pub struct KeyringFile {
+    path: PathBuf,
+    sealing: SealingKey,
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct Kept {
+    version: u32,
+    trust_domain: TrustDomain,
+    sequence: u64,
+    published_sequence: u64,
+    authorities: Vec<KeptAuthority>,
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct KeptAuthority {
+    kind: AuthorityKind,
+    generation: u64,
+    state: AuthorityState,
+    key_id: KeyId,
+    certificate: Option<String>,
+    #[serde(with = "time::serde::rfc3339")]
+    not_before: OffsetDateTime,
+    #[serde(with = "time::serde::rfc3339")]
+    not_after: OffsetDateTime,
+    sealed: SealedKey,
+}
+
+impl KeyringFile {
+    /// A keyring kept at `path`.
+    pub const fn new(path: PathBuf, sealing: SealingKey) -> Self {
+        Self { path, sealing }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Reads it and opens every key; none if there is no file.
+    ///
+    /// # Errors
+    /// See [`KeyringError`].
+    pub fn load(&self, trust_domain: &TrustDomain) -> Result<Option<Keyring>, KeyringError> {
+        let text = match fs::read(&self.path) {
+            Ok(text) => text,
+            Err(absent) if absent.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(self.io(source)),
+        };
+        let kept: Kept = serde_json::from_slice(&text).map_err(|fault| self.format(fault.to_string()))?;
+        if kept.version != VERSION {
+            return Err(self.format(format!("it says version {}", kept.version)));
+        }
+        if kept.trust_domain != *trust_domain {
+            let (path, wanted) = (self.path.clone(), trust_domain.clone());
+            return Err(KeyringError::TrustDomain { path, found: kept.trust_domain, wanted });
+        }
+        let authorities =
+            kept.authorities.iter().map(|authority| self.open(trust_domain, authority)).collect::<Result<_, _>>()?;
+        let Kept { trust_domain, sequence, published_sequence, .. } = kept;
+        Ok(Some(Keyring { trust_domain, sequence, published_sequence, authorities }))
+    }
+
+    /// Replaces the file by this keyring, durably; a crash leaves the former or the new one, whole.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn save(&self, keyring: &Keyring) -> Result<(), KeyringError> {
+        let kept = Kept {
+            version: VERSION,
+            trust_domain: keyring.trust_domain.clone(),
+            sequence: keyring.sequence,
+            published_sequence: keyring.published_sequence,
+            authorities: keyring.authorities.iter().map(|authority| self.close(keyring, authority)).collect(),
+        };
+        let text = serde_json::to_vec_pretty(&kept).map_err(|fault| self.format(fault.to_string()))?;
+        self.replace(&text).map_err(|source| self.io(source))
+    }
+
+    fn replace(&self, text: &[u8]) -> io::Result<()> {
+        let aside = self.path.with_extension("new");
+        let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&aside)?;
+        file.write_all(text)?;
+        file.sync_all()?;
+        fs::rename(&aside, &self.path)?;
+        File::open(self.path.parent().unwrap_or_else(|| Path::new(".")))?.sync_all()
+    }
+
+    fn open(&self, trust_domain: &TrustDomain, kept: &KeptAuthority) -> Result<Authority, KeyringError> {
+        let (path, key_id) = (self.path.clone(), kept.key_id);
+        let pkcs8 = self.sealing.unseal(context(trust_domain, kept.kind, kept.generation, key_id), &kept.sealed);
+        let pkcs8 = pkcs8.map_err(|source| KeyringError::Sealed { path: path.clone(), key_id, source })?;
+        let key = KeyPair::from_pkcs8(pkcs8).map_err(|source| KeyringError::Key { path, key_id, source })?;
+        if key.public().id() != key_id {
+            return Err(self.format(format!("key {key_id} is another key inside")));
+        }
+        let certificate = kept.certificate.as_ref().map(|text| STANDARD.decode(text)).transpose();
+        let certificate = certificate.map_err(|fault| self.format(fault.to_string()))?;
+        Ok(Authority {
+            kind: kept.kind,
+            generation: kept.generation,
+            state: kept.state,
+            key: Arc::new(key),
+            certificate: certificate.map(CertificateDer::from),
+            not_before: kept.not_before,
+            not_after: kept.not_after,
+        })
+    }
+
+    fn close(&self, keyring: &Keyring, authority: &Authority) -> KeptAuthority {
+        let Authority { kind, generation, .. } = *authority;
+        let key_id = authority.key_id();
+        let context = context(&keyring.trust_domain, kind, generation, key_id);
+        KeptAuthority {
+            kind,
+            generation,
+            state: authority.state,
+            key_id,
+            certificate: authority.certificate.as_ref().map(|certificate| STANDARD.encode(certificate)),
+            not_before: authority.not_before,
+            not_after: authority.not_after,
+            sealed: self.sealing.seal(context, authority.key.pkcs8_der()),
+        }
+    }
+
+    fn io(&self, source: io::Error) -> KeyringError {
+        KeyringError::Io { path: self.path.clone(), source }
+    }
+
+    fn format(&self, why: String) -> KeyringError {
+        KeyringError::Format { path: self.path.clone(), why }
+    }
+}
+
+fn context(trust_domain: &TrustDomain, kind: AuthorityKind, generation: u64, key_id: KeyId) -> SealContext<'_> {
+    SealContext { trust_domain: trust_domain.as_str(), key_id, kind: kind.as_str(), generation }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::authority::{Lifetimes, open_keyring};
+    use crate::crypto::Random;
+    use std::time::Duration;
+
+    const LIFETIMES: Lifetimes =
+        Lifetimes { root: Duration::from_secs(86_400_000), intermediate: Duration::from_secs(86_400) };
+
+    fn file(folder: &Path, sealing: &[u8; 32]) -> KeyringFile {
+        KeyringFile::new(folder.join("keyring.json"), SealingKey::from_bytes(sealing).unwrap())
+    }
+
+    fn open(file: &KeyringFile, domain: &str) -> Result<Keyring, crate::authority::RotatorError> {
+        let now = OffsetDateTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+        open_keyring(file, &TrustDomain::parse(domain).unwrap(), &LIFETIMES, (now, &Random::system()), false)
+    }
+
+    #[test]
+    fn keys_come_back_with_the_sealing_key_and_with_no_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let made = open(&file(folder.path(), &[7; 32]), "ci.example.org").unwrap();
+        let again = open(&file(folder.path(), &[7; 32]), "ci.example.org").unwrap();
+        let ids = |keyring: &Keyring| keyring.authorities.iter().map(Authority::key_id).collect::<Vec<_>>();
+        assert_eq!(ids(&made), ids(&again));
+        let other = open(&file(folder.path(), &[8; 32]), "ci.example.org").unwrap_err();
+        assert!(other.to_string().contains("wrong sealing key"), "{other}");
+    }
+
+    #[test]
+    fn a_keyring_of_another_trust_domain_is_not_used() {
+        let folder = tempfile::tempdir().unwrap();
+        open(&file(folder.path(), &[7; 32]), "ci.example.org").unwrap();
+        let refused = open(&file(folder.path(), &[7; 32]), "other.example.org").unwrap_err();
+        assert!(refused.to_string().contains("other.example.org"), "{refused}");
+    }
+
+    #[test]
+    fn a_sealed_key_moved_to_another_place_in_the_file_does_not_open() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = file(folder.path(), &[7; 32]);
+        open(&file, "ci.example.org").unwrap();
+        let mut kept: serde_json::Value = serde_json::from_slice(&fs::read(file.path()).unwrap()).unwrap();
+        kept["authorities"][0]["generation"] = 2.into();
+        fs::write(file.path(), kept.to_string()).unwrap();
+        assert!(open(&file, "ci.example.org").is_err());
+    }
+
+    #[test]
+    fn private_keys_do_not_stand_in_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = file(folder.path(), &[7; 32]);
+        let keyring = open(&file, "ci.example.org").unwrap();
+        let text = fs::read_to_string(file.path()).unwrap();
+        for authority in &keyring.authorities {
+            assert!(!text.contains(&STANDARD.encode(authority.key.pkcs8_der())));
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! The keys in use: they draft, and they sign what is on record and nothing else.
+
+use super::draft::{Asked, Content, end_of_life, whole_seconds};
+use super::in_use::{JwtSigner, X509Signer, signers};
+use super::{Draft, DraftError, Keyring, LimitedBy, Published};
+use crate::audit::Recorded;
+use crate::crypto::{CryptoError, Random};
+use crate::identity::TrustDomain;
+use crate::policy::{Grant, Kind};
+use crate::svid::{JwtFields, LayoutError, LeafFields, ProvenKey, Serial, Subject};
+use arc_swap::ArcSwap;
+use rustls_pki_types::CertificateDer;
+use std::sync::Arc;
+use std::time::Duration;
+use time::OffsetDateTime;
+use tokio::sync::watch;
+
+/// A leaf begins a little in the past, for clocks that run behind (X509-21).
+const BACKDATE: Duration = Duration::from_secs(10);
+
+/// A JWT-SVID is a bearer token: minutes at most, whatever the rule's ttl (JWT-19).
+const JWT_TTL_MAX: Duration = Duration::from_secs(300);
+
+/// Why a recorded draft was not signed.
+#[derive(Debug, thiserror::Error)]
+pub enum SignError {
+    /// The JWT could not be signed.
+    #[error("the JWT-SVID cannot be signed")]
+    Jwt(#[from] CryptoError),
+    /// The certificate could not be built.
+    #[error("the certificate cannot be built")]
+    X509(#[from] LayoutError),
+}
+
+/// Bytes under our key, with the draft they must be equal to.
+#[derive(Debug)]
+pub struct Signed {
+    /// What should stand in the bytes.
+    pub draft: Draft,
+    /// What was signed.
+    pub bytes: SignedBytes,
+}
+
+/// A credential as it leaves.
+#[derive(Debug)]
+pub enum SignedBytes {
+    /// Leaf first, then the intermediate; the root is left out.
+    X509(Vec<CertificateDer<'static>>),
+    /// Compact serialisation.
+    Jwt(String),
+}
+
+/// The keys in use, swapped by the rotator.
+#[derive(Debug)]
+pub struct Authorities {
+    trust_domain: TrustDomain,
+    random: Random,
+    x509: ArcSwap<X509Signer>,
+    jwt: ArcSwap<JwtSigner>,
+    published: watch::Sender<Arc<Published>>,
+}
+
+impl Authorities {
+    /// The keys of a keyring that has an active one of each kind; none otherwise.
+    pub(super) fn of(keyring: &Keyring, random: Random) -> Option<Self> {
+        let (x509, jwt) = signers(keyring)?;
+        Some(Self {
+            trust_domain: keyring.trust_domain.clone(),
+            random,
+            x509: ArcSwap::from_pointee(x509),
+            jwt: ArcSwap::from_pointee(jwt),
+            published: watch::Sender::new(Arc::new(Published::of(keyring))),
+        })
+    }
+
+    /// Takes a changed keyring into use; watchers of the bundle are told only if it changed.
+    pub(super) fn swap(&self, keyring: &Keyring) {
+        let Some((x509, jwt)) = signers(keyring) else { return };
+        self.x509.store(Arc::new(x509));
+        self.jwt.store(Arc::new(jwt));
+        let published = Arc::new(Published::of(keyring));
+        self.published.send_if_modified(|current| {
+            let changed = current.bundle != published.bundle;
+            if changed {
+                *current = published;
+            }
+            changed
+        });
+    }
+
+    /// Whose keys these are.
+    pub const fn trust_domain(&self) -> &TrustDomain {
+        &self.trust_domain
+    }
+
+    /// The bundle, now and as it changes.
+    pub fn published(&self) -> watch::Receiver<Arc<Published>> {
+        self.published.subscribe()
+    }
+
+    /// When the intermediate in use ends.
+    pub fn signer_ends_at(&self) -> OffsetDateTime {
+        self.x509.load().not_after
+    }
+
+    /// All that will be signed for a grant.
+    ///
+    /// # Errors
+    /// `NoKey` for an X.509-SVID without a proven key, `NoTimeLeft` when a limit has passed.
+    pub fn draft(
+        &self,
+        grant: Grant,
+        key: Option<&ProvenKey>,
+        asked: Asked,
+        now: OffsetDateTime,
+    ) -> Result<Draft, DraftError> {
+        let (content, limited_by) = match grant.kind() {
+            Kind::X509 => self.draft_x509(&grant, key.ok_or(DraftError::NoKey)?, &asked, now)?,
+            Kind::Jwt => self.draft_jwt(&grant, &asked, now)?,
+        };
+        Ok(Draft { asked, grant, limited_by, content })
+    }
+
+    fn draft_x509(
+        &self,
+        grant: &Grant,
+        key: &ProvenKey,
+        asked: &Asked,
+        now: OffsetDateTime,
+    ) -> Result<(Content, LimitedBy), DraftError> {
+        let signer = self.x509.load_full();
+        let (not_after, limited_by) = end_of_life(now, grant.ttl(), asked.session_ends_at, signer.not_after)?;
+        let fields = LeafFields {
+            spiffe_id: grant.spiffe_id().clone(),
+            key: key.key().clone(),
+            serial: Serial::random(&self.random),
+            subject: Subject::Organization,
+            not_before: whole_seconds(now - BACKDATE).max(signer.not_before),
+            not_after,
+        };
+        Ok((Content::X509 { fields, signer }, limited_by))
+    }
+
+    fn draft_jwt(&self, grant: &Grant, asked: &Asked, now: OffsetDateTime) -> Result<(Content, LimitedBy), DraftError> {
+        let signer = self.jwt.load_full();
+        let ttl = grant.ttl().min(JWT_TTL_MAX);
+        let (not_after, limited_by) = end_of_life(now, ttl, asked.session_ends_at, signer.not_after)?;
+        let fields = JwtFields {
+            spiffe_id: grant.spiffe_id().clone(),
+            audience: grant.audiences().to_vec(),
+            jti: Serial::random(&self.random).to_string(),
+            issued_at: whole_seconds(now),
+            not_after,
+        };
+        Ok((Content::Jwt { fields, signer }, limited_by))
+    }
+
+    /// Uses the key on what is on record, and on nothing else:
+    /// ```compile_fail,E0308
+    /// fn sign(keys: &lanyard::authority::Authorities, draft: lanyard::authority::Draft) {
+    ///     keys.sign(draft);
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// See [`SignError`].
+    pub fn sign(&self, intent: Recorded<Draft>) -> Result<Signed, SignError> {
+        let draft = intent.into_inner();
+        let bytes = match &draft.content {
+            Content::X509 { fields, signer } => {
+                let leaf = signer.leaves.sign(fields)?;
+                SignedBytes::X509(vec![leaf, signer.certificate.clone()])
+            }
+            Content::Jwt { fields, signer } => SignedBytes::Jwt(fields.sign(&signer.kid, &signer.key)?),
+        };
+        Ok(Signed { draft, bytes })
+    }
+}
