@@ -23,3 +23,4 @@ pub mod policy;
 pub mod discovery;
 pub mod audit;
 pub mod authority;
+pub mod session;

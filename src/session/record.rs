@@ -1,0 +1,94 @@
+//! A session as it is kept, and the names it is kept under.
+
+use super::Proof;
+use crate::crypto::{Digest, KeyId};
+use crate::identity::SpiffeId;
+use crate::token::Claims;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+use time::OffsetDateTime;
+
+/// Names a session: the digest of its token's issuer and `jti`, so that one token can have one only.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct SessionId(Digest);
+
+impl SessionId {
+    /// The session that a token opens.
+    pub fn of(claims: &Claims) -> Self {
+        Self(Digest::of_parts(&[b"session", claims.issuer.0.as_bytes(), claims.jti.as_bytes()]))
+    }
+}
+
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for SessionId {
+    type Err = crate::crypto::NotADigest;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse().map(Self)
+    }
+}
+
+/// Why a session ended before its time.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EndReason {
+    /// The agent said that the job is over.
+    Logout,
+}
+
+impl EndReason {
+    /// As entries and answers say it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Logout => "logout",
+        }
+    }
+}
+
+/// What is kept of a session, under `session/<id>`. The version stands in front.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(super) struct Record {
+    pub(super) v: u32,
+    pub(super) owner: KeyId,
+    pub(super) proof: Proof,
+    #[serde(with = "time::serde::timestamp")]
+    pub(super) opened_at: OffsetDateTime,
+    #[serde(with = "time::serde::timestamp")]
+    pub(super) ends_at: OffsetDateTime,
+    /// The rule that opened it.
+    pub(super) rule: String,
+    /// The IDs granted so far, by profile (`""` is the one without a name); they never change.
+    pub(super) ids: BTreeMap<String, SpiffeId>,
+    pub(super) ended: Option<EndReason>,
+    pub(super) claims: Claims,
+}
+
+impl Record {
+    /// The version that this server writes.
+    pub(super) const VERSION: u32 = 1;
+}
+
+/// Where a session's record stands.
+pub(super) fn session_key(id: &SessionId) -> String {
+    format!("session/{id}")
+}
+
+/// The tombstone of a job that was closed: none of its tokens opens or renews anything any more.
+pub(super) fn job_key(claims: &Claims) -> String {
+    format!("job/{}/{}/{}", claims.issuer, claims.project_id, claims.job_id)
+}
+
+/// A tombstone, kept until the job's tokens cannot be used any more.
+#[derive(Debug, Deserialize, Serialize)]
+pub(super) struct Tombstone {
+    pub(super) v: u32,
+    #[serde(with = "time::serde::timestamp")]
+    pub(super) until: OffsetDateTime,
+}
