@@ -24,3 +24,6 @@ pub mod discovery;
 pub mod audit;
 pub mod authority;
 pub mod session;
+
+// the flow
+pub mod issuance;

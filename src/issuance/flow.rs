@@ -1,0 +1,221 @@
+//! The one function to read first: how a CI token, or a session it opened, becomes an SVID.
+
+use super::recorder::Recorder;
+use super::{Bearer, IssuedSvid, Refusal, Request};
+use crate::audit::{AdmitError, Job, Ledger, Recorded};
+use crate::authority::{Asked, Authorities, Draft};
+use crate::clock::Clock;
+use crate::discovery::IssuerKeys;
+use crate::policy::{Grant, Policy, Walk};
+use crate::session::{Admission, EndReason, Pinned, Proof, SessionId, SessionKey, Sessions, Standing};
+use crate::store::Store;
+use crate::svid::ProvenKey;
+use crate::token::{Claims, Issuer, Issuers, UnverifiedToken, VerifiedClaims};
+use std::sync::Arc;
+use time::OffsetDateTime;
+
+/// How often an admission is thought over when somebody else was faster.
+const ADMISSIONS_MAX: usize = 4;
+
+/// The collaborators of the road.
+#[derive(Debug)]
+pub struct Issuance {
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// Whose tokens count.
+    pub issuers: Arc<Issuers>,
+    /// Their keys.
+    pub issuer_keys: Arc<IssuerKeys>,
+    /// Who may be what.
+    pub policy: Arc<Policy>,
+    /// Who was here before.
+    pub sessions: Sessions,
+    /// What is known of paths and sessions.
+    pub store: Arc<dyn Store>,
+    /// The journal's hand.
+    pub ledger: Ledger,
+    /// Our keys.
+    pub authorities: Arc<Authorities>,
+    /// Who is told of outcomes.
+    pub recorder: Recorder,
+}
+
+impl Issuance {
+    /// Turns one CI token, or the session it opened, into one SVID, or says why not.
+    ///
+    /// # Errors
+    /// Every [`Refusal`] is counted, and recorded when the bearer is known.
+    pub async fn issue(&self, request: Request) -> Result<IssuedSvid, Refusal> {
+        let began = self.clock.now();
+        let mut job = None;
+        let outcome = self.road(&request, &mut job).await;
+        let now = self.clock.now();
+        self.recorder.outcome(&self.ledger, (&request, job.as_deref()), &outcome, (began, now));
+        outcome
+    }
+
+    async fn road(&self, request: &Request, known: &mut Option<Arc<Job>>) -> Result<IssuedSvid, Refusal> {
+        let (claims, live) = self.bearer(request).await?; // who does ask: genuine token, or live session's owner
+        self.issuer(claims.claims())?.admit(claims.claims())?; // is it one of ours; nothing is kept of strangers
+        let job = Arc::new(Job::of(claims.claims()));
+        *known = Some(Arc::clone(&job));
+        let key = request.proven_key()?; // the key to certify; none for a JWT-SVID
+        let owner = SessionKey::of(request.connection.as_ref(), key.as_ref())?; // whose session it is
+        let rule = self.policy.choose(claims.claims())?; // which rule speaks
+        let standing = self.standing(live, &claims, owner.as_ref())?; // another key's token: ask nobody else
+        let grant = rule.grant(&claims, &request.wish(owner.is_some()), self.authorities.trust_domain())?;
+        let pinned = self.pinned(&claims, &grant)?; // whose path it is
+        let visit = Visit { request, claims: &claims, owner, job };
+        let draft = self.draft(&visit, grant, key.as_ref(), &standing)?; // what we will sign
+        let intent = self.admit(&visit, draft, (standing, pinned)).await?; // token bound and intent written: one commit
+        let signed = self.authorities.sign(intent)?; // the key is used here
+        let issued = IssuedSvid::inspect(signed)?; // read back, compared
+        self.ledger.conclude(issued.request_id(), issued.digest())?; // written down again
+        Ok(issued)
+    }
+
+    /// The claims of a genuine token, or those kept with a live session of the connection's key.
+    async fn bearer(&self, request: &Request) -> Result<(VerifiedClaims, Option<Standing>), Refusal> {
+        match &request.bearer {
+            Bearer::Token(token) => Ok((self.verify(token).await?, None)),
+            Bearer::Session(id) => {
+                let connection = request.connection.as_ref().ok_or(Refusal::SessionKeyMissing)?;
+                let (claims, standing) = self.sessions.renewable(id, connection.id(), self.clock.now())?;
+                Ok((claims, Some(standing)))
+            }
+        }
+    }
+
+    async fn verify(&self, token: &str) -> Result<VerifiedClaims, Refusal> {
+        let token = UnverifiedToken::parse(token)?; // who claims to ask
+        let issuer = self.issuers.by_url(token.issuer()); // whose word counts
+        let issuer = issuer.ok_or_else(|| Refusal::UnknownIssuer { issuer: cut(token.issuer()) })?;
+        let keys = self.issuer_keys.of(issuer, token.kid()).await?;
+        Ok(token.verify(&keys, &issuer.expectations, self.clock.now())?)
+    }
+
+    /// Where the bearer stands; a token must be fresh when it is first used, a live session's need not be.
+    fn standing(
+        &self,
+        live: Option<Standing>,
+        claims: &VerifiedClaims,
+        owner: Option<&SessionKey>,
+    ) -> Result<Standing, Refusal> {
+        let now = self.clock.now();
+        let standing = match live {
+            Some(standing) => standing,
+            None => self.sessions.look(claims.claims(), owner, now)?,
+        };
+        match standing {
+            Standing::Live { .. } => {}
+            Standing::New | Standing::Unbound => {
+                claims.fresh_enough(self.issuer(claims.claims())?.expectations.max_token_age, now)?;
+            }
+        }
+        Ok(standing)
+    }
+
+    fn pinned(&self, claims: &VerifiedClaims, grant: &Grant) -> Result<Pinned, Refusal> {
+        let issuer = self.issuer(claims.claims())?;
+        Ok(Pinned::look(issuer.pins, &*self.store, grant.pin())?)
+    }
+
+    fn draft(
+        &self,
+        visit: &Visit<'_>,
+        grant: Grant,
+        key: Option<&ProvenKey>,
+        standing: &Standing,
+    ) -> Result<Draft, Refusal> {
+        let now = self.clock.now(); // read again, after the slow part
+        let claims = visit.claims.claims();
+        let session = visit.owner.map(|_| SessionId::of(claims).to_string());
+        let asked = Asked {
+            request_id: visit.request.id.to_string(),
+            session,
+            session_ends_at: self.sessions.ends_at(claims, standing, &grant, now),
+            job: Arc::clone(&visit.job),
+            policy: *self.policy.digest(),
+        };
+        Ok(self.authorities.draft(grant, key, asked, now)?)
+    }
+
+    /// Binds the token and writes the intent. When somebody else was faster, looks again: the same key's session is
+    /// joined, another key's is a no.
+    async fn admit(
+        &self,
+        visit: &Visit<'_>,
+        mut draft: Draft,
+        (mut standing, mut pinned): (Standing, Pinned),
+    ) -> Result<Recorded<Draft>, Refusal> {
+        for _ in 0..ADMISSIONS_MAX {
+            let now = self.clock.now();
+            let (claims, owner) = (visit.claims.claims(), visit.owner.as_ref());
+            let ends_at = session_end(owner, &draft);
+            let grant = draft.grant();
+            let admission = Admission { claims, owner, standing: &standing, pinned, grant, now, ends_at };
+            let changes = self.sessions.changes(&admission)?;
+            match self.ledger.admit(draft, changes).await {
+                Ok(intent) => {
+                    self.recorder.admitted(intent.position());
+                    return Ok(intent);
+                }
+                Err(AdmitError::Store(fault)) => return Err(fault.into()),
+                Err(AdmitError::Conflict { subject, .. }) => draft = *subject,
+            }
+            standing = self.standing(None, visit.claims, owner)?;
+            pinned = self.pinned(visit.claims, draft.grant())?;
+        }
+        Err(Refusal::TooMany)
+    }
+
+    /// A session's issuer may have left the configuration meanwhile; then nothing of it is renewed.
+    fn issuer(&self, claims: &Claims) -> Result<&Issuer, Refusal> {
+        let issuer = self.issuers.by_name(&claims.issuer.0);
+        issuer.map(|issuer| &**issuer).ok_or_else(|| Refusal::UnknownIssuer { issuer: claims.issuer.to_string() })
+    }
+
+    /// Ends a session of the connection's key, and closes its job.
+    ///
+    /// # Errors
+    /// When the session is not this key's, or nothing can be recorded.
+    pub async fn end(&self, id: &SessionId, connection: crate::crypto::KeyId) -> Result<(), Refusal> {
+        Ok(self.sessions.end(&self.ledger, id, connection, EndReason::Logout).await?)
+    }
+
+    /// The walk of the policy for a genuine token's bearer: the road up to the rule.
+    ///
+    /// # Errors
+    /// When the token is not genuine.
+    pub async fn explain(&self, token: &str) -> Result<(VerifiedClaims, Walk), Refusal> {
+        let claims = self.verify(token).await?;
+        let walk = self.policy.walk(claims.claims(), self.authorities.trust_domain());
+        Ok((claims, walk))
+    }
+
+    /// What time it is for the doors.
+    pub fn now(&self) -> OffsetDateTime {
+        self.clock.now()
+    }
+}
+
+/// What the later steps of one request share.
+struct Visit<'a> {
+    request: &'a Request,
+    claims: &'a VerifiedClaims,
+    owner: Option<SessionKey>,
+    job: Arc<Job>,
+}
+
+/// A session without a client certificate ends with its first SVID.
+fn session_end(owner: Option<&SessionKey>, draft: &Draft) -> OffsetDateTime {
+    match owner.map(SessionKey::proof) {
+        Some(Proof::Request) => draft.not_after(),
+        Some(Proof::Connection) | None => draft.asked().session_ends_at,
+    }
+}
+
+/// Enough of an unbelieved text for a log.
+fn cut(text: &str) -> String {
+    text.chars().take(200).collect()
+}

@@ -1,0 +1,16 @@
+//! The one road: token, claims, rule, standing, grant, draft, record, sign, read back, hand out.
+//!
+//! Read `flow.rs` first. Every way in (gRPC, REST, renewal, explain) is that road or a prefix of it; the types of the
+//! rooms above prove the order of its steps.
+
+mod request;
+mod refusal;
+mod issued;
+mod flow;
+mod recorder;
+
+pub use flow::Issuance;
+pub use issued::{Credential, IssuedSvid, ReadBackError};
+pub use recorder::Recorder;
+pub use refusal::Refusal;
+pub use request::{Bearer, Csr, Request, RequestId, Wanted};
