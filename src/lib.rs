@@ -27,3 +27,7 @@ pub mod session;
 
 // the flow
 pub mod issuance;
+
+// doors
+pub mod wire;
+pub mod api;

@@ -1,0 +1,80 @@
+//! What all doors share: the road behind them, and what every request passes on its way there.
+
+use super::limits::Budget;
+use super::refused::{Class, Refused};
+use super::watches::Watches;
+use crate::authority::Published;
+use crate::crypto::{PublicKey, Random};
+use crate::issuance::{Bearer, Issuance, IssuedSvid, Refusal, Request, RequestId, Wanted};
+use crate::policy::Walk;
+use crate::telemetry::{Door, Shutdown};
+use crate::tls::PeerKey;
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// What all doors share.
+#[derive(Debug)]
+pub struct Desk {
+    pub(super) issuance: Arc<Issuance>,
+    pub(super) published: watch::Receiver<Arc<Published>>,
+    pub(super) shutdown: Shutdown,
+    pub(super) watches: Watches,
+    random: Random,
+    budget: Budget,
+}
+
+impl Desk {
+    /// A desk before this road. Its open streams end at shutdown.
+    pub fn new(
+        issuance: Arc<Issuance>,
+        published: watch::Receiver<Arc<Published>>,
+        random: Random,
+        shutdown: Shutdown,
+    ) -> Arc<Self> {
+        Arc::new(Self { issuance, published, shutdown, watches: Watches::default(), random, budget: Budget::default() })
+    }
+
+    /// Names a request.
+    pub(super) fn request_id(&self) -> RequestId {
+        RequestId::random(&self.random)
+    }
+
+    /// The bundle as it is now.
+    pub(super) fn bundle(&self) -> Arc<Published> {
+        Arc::clone(&self.published.borrow())
+    }
+
+    /// Sends a request down the road, if there is a place for it.
+    pub(super) async fn issue(
+        &self,
+        door: Door,
+        bearer: Bearer,
+        wanted: Wanted,
+        peer: &PeerKey,
+    ) -> Result<IssuedSvid, Refused> {
+        let id = self.request_id();
+        let connection = session_key(peer, &id)?.cloned();
+        let Some(_place) = self.budget.take() else { return Err(Refused::of(&Refusal::TooMany, &id)) };
+        let name = id.clone();
+        let request = Request { id, door, bearer, wanted, connection };
+        self.issuance.issue(request).await.map_err(|refusal| Refused::of(&refusal, &name))
+    }
+
+    /// The walk of the policy for a genuine token.
+    pub(super) async fn explain(&self, token: &str, id: &RequestId) -> Result<Walk, Refused> {
+        let Some(_place) = self.budget.take() else { return Err(Refused::of(&Refusal::TooMany, id)) };
+        let (_claims, walk) = self.issuance.explain(token).await.map_err(|refusal| Refused::of(&refusal, id))?;
+        Ok(walk)
+    }
+}
+
+/// The connection's session key, if the client showed any certificate.
+pub(super) fn session_key<'a>(peer: &'a PeerKey, id: &RequestId) -> Result<Option<&'a PublicKey>, Refused> {
+    let fit = peer.session_key();
+    fit.map_err(|kind| Refused::new(Class::Malformed, "session_key_kind", kind.to_string(), id))
+}
+
+/// The connection's session key, for calls that need one.
+pub(super) fn needed_session_key<'a>(peer: &'a PeerKey, id: &RequestId) -> Result<&'a PublicKey, Refused> {
+    session_key(peer, id)?.ok_or_else(|| Refused::of(&Refusal::SessionKeyMissing, id))
+}

@@ -1,0 +1,136 @@
+//! What an agent hears while it lives: its live sessions and the bundle first, then every change, never history.
+
+use crate::api::desk::Desk;
+use crate::api::refused::{Class, Refused};
+use crate::api::watches::WatchPlace;
+use crate::crypto::KeyId;
+use crate::issuance::Refusal;
+use crate::session::{Ended, SessionId};
+use crate::wire::lanyard::{Event, LiveSessions, SessionEnded, event::Kind};
+use std::collections::VecDeque;
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use tokio::sync::broadcast::{self, error::RecvError};
+use tokio_stream::Stream;
+use tonic::Status;
+
+type Turn = Pin<Box<dyn Future<Output = (Option<Watcher>, Result<Kind, Status>)> + Send>>;
+
+/// The events of one agent; ends with an error status and never with OK, which some clients take for good.
+pub(in crate::api) struct Events(Option<Turn>);
+
+impl fmt::Debug for Events {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Events")
+    }
+}
+
+struct Watcher {
+    desk: Arc<Desk>,
+    _place: WatchPlace,
+    owner: KeyId,
+    /// The sessions that the agent said it holds.
+    held: Vec<SessionId>,
+    bundles: tokio::sync::watch::Receiver<Arc<crate::authority::Published>>,
+    ends: broadcast::Receiver<Ended>,
+    due: VecDeque<Due>,
+}
+
+/// What is to be said before anything is waited for.
+enum Due {
+    Sessions,
+    Bundle,
+    /// Nothing more: no session of this key lives.
+    Farewell,
+}
+
+impl Events {
+    /// The events for the agent with this session key, which holds these sessions and a bundle already.
+    pub(super) fn of(
+        desk: Arc<Desk>,
+        (place, owner, held): (WatchPlace, KeyId, Vec<SessionId>),
+        bundle_sequence: u64,
+    ) -> Self {
+        // Listening begins before the present is told, so that nothing falls between.
+        let ends = desk.issuance.sessions.ends();
+        let mut bundles = desk.published.clone();
+        let mut due = VecDeque::from([Due::Sessions]);
+        if bundles.borrow_and_update().bundle.sequence != bundle_sequence {
+            due.push_back(Due::Bundle);
+        }
+        Self(Some(Box::pin(Watcher { desk, _place: place, owner, held, bundles, ends, due }.next())))
+    }
+}
+
+impl Stream for Events {
+    type Item = Result<Event, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let Some(turn) = &mut self.0 else { return Poll::Ready(None) };
+        let Poll::Ready((watcher, said)) = turn.as_mut().poll(context) else { return Poll::Pending };
+        self.0 = watcher.map(|watcher| -> Turn { Box::pin(watcher.next()) });
+        Poll::Ready(Some(said.map(|kind| Event { kind: Some(kind) })))
+    }
+}
+
+impl Watcher {
+    async fn next(mut self) -> (Option<Self>, Result<Kind, Status>) {
+        match self.event().await {
+            Ok(kind) => (Some(self), Ok(kind)),
+            Err(status) => (None, Err(status)),
+        }
+    }
+
+    async fn event(&mut self) -> Result<Kind, Status> {
+        loop {
+            match self.due.pop_front() {
+                Some(Due::Sessions) => return self.sessions(),
+                Some(Due::Bundle) => return Ok(Kind::Bundle(self.bundles.borrow_and_update().json.clone())),
+                Some(Due::Farewell) => return Err(self.farewell()),
+                None => {}
+            }
+            tokio::select! {
+                () = self.desk.shutdown.wait() => return Err(Status::unavailable("the server is stopping")),
+                changed = self.bundles.changed() => match changed {
+                    Ok(()) => self.due.push_back(Due::Bundle),
+                    Err(_gone) => return Err(Status::unavailable("the server is stopping")),
+                },
+                ended = self.ends.recv() => match ended {
+                    Ok(ended) if ended.owner == self.owner => return Ok(told(&ended)),
+                    Ok(_of_another) => {}
+                    // Too slow to hear of each end: the whole present says it too.
+                    Err(RecvError::Lagged(_)) => self.due.push_back(Due::Sessions),
+                    Err(RecvError::Closed) => return Err(Status::unavailable("the server is stopping")),
+                },
+            }
+        }
+    }
+
+    /// Which of its sessions live. A key without any hears that and no more: its agent learns of an end that it missed,
+    /// and a stranger holds no stream.
+    fn sessions(&mut self) -> Result<Kind, Status> {
+        let (sessions, now) = (&self.desk.issuance.sessions, self.desk.issuance.now());
+        let mut live = Vec::new();
+        for id in &self.held {
+            let lives = sessions.lives(id, self.owner, now);
+            if lives.map_err(|error| Refused::of(&Refusal::from(error), &self.desk.request_id()).into_status())? {
+                live.push(id.to_string());
+            }
+        }
+        if live.is_empty() {
+            self.due = VecDeque::from([Due::Farewell]);
+        }
+        Ok(Kind::Sessions(LiveSessions { session: live }))
+    }
+
+    fn farewell(&self) -> Status {
+        let detail = "no session that was named lives and belongs to this connection's key";
+        Refused::new(Class::Forbidden, "session_unknown", detail, &self.desk.request_id()).into_status()
+    }
+}
+
+fn told(ended: &Ended) -> Kind {
+    Kind::SessionEnded(SessionEnded { session: ended.session.to_string(), reason: ended.reason.as_str().to_owned() })
+}

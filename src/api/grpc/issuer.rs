@@ -1,0 +1,150 @@
+//! `lanyard.v1.Issuer`: decode, call, encode.
+
+use super::events::Events;
+use crate::api::desk::{Desk, needed_session_key};
+use crate::api::limits::{SESSIONS_WATCHED_MAX, WATCHES_PER_KEY_MAX};
+use crate::api::refused::{Class, Refused};
+use crate::issuance::{Bearer, Credential, Csr, IssuedSvid, Wanted};
+use crate::session::SessionId;
+use crate::telemetry::Door;
+use crate::tls::PeerKey;
+use crate::wire::lanyard::{
+    EndSessionAnswer, EndSessionRequest, ExchangeRequest, FetchJwtRequest, JwtAnswer, RenewRequest, WatchRequest,
+    X509Answer, issuer_server,
+};
+use bytes::Bytes;
+use std::sync::Arc;
+use tonic::{Request, Response, Status};
+
+/// The service.
+#[derive(Debug)]
+pub(in crate::api) struct Issuer(pub(in crate::api) Arc<Desk>);
+
+#[tonic::async_trait]
+impl issuer_server::Issuer for Issuer {
+    async fn exchange(&self, request: Request<ExchangeRequest>) -> Result<Response<X509Answer>, Status> {
+        let peer = peer_of(&request)?;
+        let ExchangeRequest { token, csr, profile } = request.into_inner();
+        self.x509(Bearer::Token(token), csr, profile, &peer).await
+    }
+
+    async fn renew(&self, request: Request<RenewRequest>) -> Result<Response<X509Answer>, Status> {
+        let peer = peer_of(&request)?;
+        let RenewRequest { session, csr, profile, bundle_sequence: _ } = request.into_inner();
+        let session = self.session(&session)?;
+        self.x509(Bearer::Session(session), csr, profile, &peer).await
+    }
+
+    async fn fetch_jwt(&self, request: Request<FetchJwtRequest>) -> Result<Response<JwtAnswer>, Status> {
+        let peer = peer_of(&request)?;
+        let FetchJwtRequest { session, audience, profile } = request.into_inner();
+        let bearer = Bearer::Session(self.session(&session)?);
+        let wanted = Wanted::Jwt { audiences: audience, profile: named(profile) };
+        let issued = self.0.issue(Door::Grpc, bearer, wanted, &peer).await.map_err(Refused::into_status)?;
+        Ok(Response::new(jwt_answer(&issued)))
+    }
+
+    async fn end_session(&self, request: Request<EndSessionRequest>) -> Result<Response<EndSessionAnswer>, Status> {
+        let peer = peer_of(&request)?;
+        let id = self.0.request_id();
+        let key = needed_session_key(&peer, &id).map_err(Refused::into_status)?;
+        let session = self.session(&request.into_inner().session)?;
+        let ended = self.0.issuance.end(&session, key.id()).await;
+        ended.map_err(|refusal| Refused::of(&refusal, &id).into_status())?;
+        Ok(Response::new(EndSessionAnswer {}))
+    }
+
+    type WatchStream = Events;
+
+    async fn watch(&self, request: Request<WatchRequest>) -> Result<Response<Events>, Status> {
+        let peer = peer_of(&request)?;
+        let id = self.0.request_id();
+        let refused = |class, code, detail: String| Refused::new(class, code, detail, &id).into_status();
+        let owner = needed_session_key(&peer, &id).map_err(Refused::into_status)?.id();
+        let WatchRequest { bundle_sequence, session } = request.into_inner();
+        if session.len() > SESSIONS_WATCHED_MAX {
+            let detail = format!("at most {SESSIONS_WATCHED_MAX} sessions a stream");
+            return Err(refused(Class::Malformed, "too_many_sessions", detail));
+        }
+        let place = self.0.watches.enter(owner).ok_or_else(|| {
+            let detail = format!("this session key has {WATCHES_PER_KEY_MAX} streams open already");
+            refused(Class::TooMany, "too_many_watches", detail)
+        })?;
+        // A name that is none cannot live, so it is left out of the answer.
+        let held = session.iter().filter_map(|name| name.parse().ok()).collect();
+        Ok(Response::new(Events::of(Arc::clone(&self.0), (place, owner, held), bundle_sequence)))
+    }
+}
+
+impl Issuer {
+    async fn x509(
+        &self,
+        bearer: Bearer,
+        csr: Bytes,
+        profile: String,
+        peer: &PeerKey,
+    ) -> Result<Response<X509Answer>, Status> {
+        // Over gRPC the session key is the connection's, always; a session that nobody can renew is for curl.
+        if matches!(peer, PeerKey::Absent) {
+            needed_session_key(peer, &self.0.request_id()).map_err(Refused::into_status)?;
+        }
+        let wanted = Wanted::X509 { csr: Csr::Der(csr), profile: named(profile) };
+        let issued = self.0.issue(Door::Grpc, bearer, wanted, peer).await.map_err(Refused::into_status)?;
+        Ok(Response::new(self.x509_answer(&issued)))
+    }
+
+    fn x509_answer(&self, issued: &IssuedSvid) -> X509Answer {
+        let bundle = self.0.bundle();
+        let certificate_chain = match issued.credential() {
+            Credential::X509(chain) => chain.iter().map(|der| Bytes::copy_from_slice(der)).collect(),
+            Credential::Jwt(_) => Vec::new(),
+        };
+        X509Answer {
+            request_id: issued.request_id().to_owned(),
+            session: issued.session().unwrap_or_default().to_owned(),
+            spiffe_id: issued.spiffe_id().to_string(),
+            certificate_chain,
+            not_before: issued.not_before().unix_timestamp(),
+            not_after: issued.not_after().unix_timestamp(),
+            limited_by: issued.limited_by().as_str().to_owned(),
+            profile: issued.profile().unwrap_or_default().to_owned(),
+            profiles: issued.profiles(),
+            session_ends_at: issued.session_ends_at().unix_timestamp(),
+            bundle: bundle.json.clone(),
+            trust_domain: bundle.bundle.trust_domain.to_string(),
+        }
+    }
+
+    fn session(&self, text: &str) -> Result<SessionId, Status> {
+        text.parse().map_err(|_not_a_digest| {
+            let detail = "a session is named by 64 hex digits";
+            Refused::new(Class::Malformed, "session_malformed", detail, &self.0.request_id()).into_status()
+        })
+    }
+}
+
+fn jwt_answer(issued: &IssuedSvid) -> JwtAnswer {
+    let jwt_svid = match issued.credential() {
+        Credential::Jwt(jwt) => jwt.clone(),
+        Credential::X509(_) => String::new(),
+    };
+    JwtAnswer {
+        request_id: issued.request_id().to_owned(),
+        spiffe_id: issued.spiffe_id().to_string(),
+        jwt_svid,
+        not_after: issued.not_after().unix_timestamp(),
+        limited_by: issued.limited_by().as_str().to_owned(),
+        profile: issued.profile().unwrap_or_default().to_owned(),
+    }
+}
+
+/// The wire writes "none" as an empty text.
+fn named(profile: String) -> Option<String> {
+    Some(profile).filter(|profile| !profile.is_empty())
+}
+
+/// The accept loop says on every request whose connection it came over.
+fn peer_of<T>(request: &Request<T>) -> Result<Arc<PeerKey>, Status> {
+    let peer = request.extensions().get::<Arc<PeerKey>>().cloned();
+    peer.ok_or_else(|| Status::internal("the connection's key is not known"))
+}

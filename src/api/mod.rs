@@ -1,0 +1,22 @@
+//! The server's doors: decode, call the road, encode; and how a no looks outside.
+//!
+//! ```text
+//!   IssuerDoors ─▶ grpc (Issuer) ─┐                 AdminDoor ─▶ grpc (Admin)
+//!               └▶ rest (/v1/…) ──┴▶ Desk ─▶ issuance           HealthDoor ─▶ probes, metrics
+//! ```
+//! Sizes, times and the number of requests at once are limited here, before anything is believed.
+//! Not here: who listens where (`server`), what is granted (`issuance`).
+
+pub mod limits;
+mod refused;
+mod status;
+mod lent;
+mod watches;
+mod desk;
+mod grpc;
+mod rest;
+mod doors;
+
+pub use desk::Desk;
+pub use doors::{AdminDoor, Body, HealthDoor, IssuerDoors};
+pub use refused::{CODE_METADATA, REQUEST_ID_METADATA};

@@ -1,0 +1,115 @@
+//! What outsiders learn of each refusal: how it is filed, and the one thing to change.
+
+use super::refused::{Class, Refused};
+use crate::authority::{DraftError, LimitedBy};
+use crate::discovery::DiscoveryError;
+use crate::issuance::{Refusal, RequestId};
+use crate::session::{OwnerError, PinError, SessionError};
+use crate::svid::CsrError;
+use crate::token::TokenError;
+use std::borrow::Cow;
+use time::UtcOffset;
+use time::format_description::well_known::Rfc3339;
+
+impl Refused {
+    /// A refusal of the road. Why our own parts did not work is for operators, in the log; outsiders read that it was so.
+    pub(super) fn of(refusal: &Refusal, request_id: &RequestId) -> Self {
+        let class = class_of(refusal);
+        let detail = match (class, refusal) {
+            (Class::Broken, _) => "the server could not sign; nothing was issued".into(),
+            (Class::Unavailable, Refusal::Discovery(young @ DiscoveryError::JustFetched { .. })) => {
+                Cow::Owned(young.to_string())
+            }
+            (Class::Unavailable, Refusal::Draft(_)) => "the server's signing key is about to change; try again".into(),
+            (Class::Unavailable, Refusal::Discovery(_)) => {
+                "the keys of the token's issuer cannot be had at the moment; try again".into()
+            }
+            (Class::Unavailable, _) => {
+                "nothing can be recorded at the moment, and no identity is issued unrecorded; try again".into()
+            }
+            (_, Refusal::Session(SessionError::Replayed)) => {
+                "the token was already used with another key; one token, one key: use the agent or folder that used it \
+                 first, or retry the job. If that was not you, tell your operator"
+                    .into()
+            }
+            (_, Refusal::Session(SessionError::Ended)) => {
+                "this token's session has ended (logout, exec --end, or the agent stopped); a token cannot be used \
+                 again: retry the job"
+                    .into()
+            }
+            (_, plain) => Cow::Owned(with_plain_time(plain)),
+        };
+        Self::new(class, refusal.code(), detail, request_id)
+    }
+}
+
+/// The refusal's own words, with the time in them as job logs write it: RFC 3339, whole seconds.
+fn with_plain_time(refusal: &Refusal) -> String {
+    let words = refusal.to_string();
+    let (Refusal::Draft(DraftError::NoTimeLeft { at, .. })
+    | Refusal::Token(
+        TokenError::Expired { at }
+        | TokenError::IssuedInFuture { at }
+        | TokenError::NotYetValid { at }
+        | TokenError::TooOld { issued_at: at, .. },
+    )) = refusal
+    else {
+        return words;
+    };
+    let plain = at.to_offset(UtcOffset::UTC).replace_nanosecond(0).ok().and_then(|at| at.format(&Rfc3339).ok());
+    plain.map_or_else(|| words.clone(), |plain| words.replace(&at.to_string(), &plain))
+}
+
+/// No wildcard here: whoever adds a refusal decides what outsiders see of it.
+const fn class_of(refusal: &Refusal) -> Class {
+    match refusal {
+        Refusal::Csr(
+            CsrError::Key(_)
+            | CsrError::KeyKind(_)
+            | CsrError::Malformed
+            | CsrError::NotProven(_)
+            | CsrError::SignatureAlgorithm,
+        )
+        | Refusal::Draft(DraftError::NoKey)
+        | Refusal::Owner(OwnerError::CsrIsSessionKey | OwnerError::KeyKind) => Class::Malformed,
+        Refusal::Csr(CsrError::TooLarge { .. }) | Refusal::Token(TokenError::TooLarge { .. }) => Class::TooLarge,
+        // Our own key is about to be changed; the bearer has done nothing wrong.
+        Refusal::Draft(DraftError::NoTimeLeft { limited_by: LimitedBy::Signer, .. }) => Class::Unavailable,
+        Refusal::Denied(_) | Refusal::Draft(DraftError::NoTimeLeft { .. }) => Class::Forbidden,
+        Refusal::Discovery(error) if !error.is_unavailable() => Class::NotGenuine,
+        Refusal::Discovery(_) | Refusal::Store(_) => Class::Unavailable,
+        Refusal::ReadBack(_) | Refusal::Sign(_) => Class::Broken,
+        Refusal::Session(error) => session_class(error),
+        Refusal::Token(error) if error.is_malformed() => Class::Malformed,
+        Refusal::SessionKeyMissing | Refusal::Token(_) | Refusal::UnknownIssuer { .. } => Class::NotGenuine,
+        Refusal::TooMany => Class::TooMany,
+    }
+}
+
+const fn session_class(error: &SessionError) -> Class {
+    match error {
+        SessionError::Ended
+        | SessionError::IdentityChanged { .. }
+        | SessionError::NotOwner
+        | SessionError::NotRenewable
+        | SessionError::Pin(PinError::NotPinned { .. } | PinError::Reused { .. }) => Class::Forbidden,
+        SessionError::Pin(PinError::Store(_)) | SessionError::Store(_) => Class::Unavailable,
+        SessionError::Replayed => Class::Conflict,
+        SessionError::Unknown => Class::Absent,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use time::macros::datetime;
+
+    #[test]
+    fn a_time_in_a_refusal_reads_as_job_logs_write_it() {
+        let at = datetime!(2026-11-21 9:05:07.25 +01:00);
+        let said = |refusal: TokenError| with_plain_time(&refusal.into());
+        assert_eq!(said(TokenError::Expired { at }), "the token expired at 2026-11-21T08:05:07Z");
+        assert_eq!(said(TokenError::NotYetValid { at }), "the token is not valid before 2026-11-21T08:05:07Z");
+        assert_eq!(said(TokenError::Signature), TokenError::Signature.to_string());
+    }
+}
