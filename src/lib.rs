@@ -31,3 +31,4 @@ pub mod issuance;
 // doors
 pub mod wire;
 pub mod api;
+pub mod agent;

@@ -1,0 +1,139 @@
+//! What the agent holds for its workloads: one writer, many watchers. Each state is whole, never a change.
+
+use crate::bundle::Bundle;
+use crate::crypto::KeyPair;
+use crate::identity::SpiffeId;
+use rustls_pki_types::CertificateDer;
+use std::sync::Arc;
+use time::OffsetDateTime;
+use tokio::sync::watch;
+
+/// One X.509-SVID and its private key.
+#[derive(Debug)]
+pub(super) struct Svid {
+    pub(super) spiffe_id: SpiffeId,
+    /// The rule's name for it; empty where the rule has only one.
+    pub(super) profile: String,
+    /// Leaf first, root left out.
+    pub(super) chain: Vec<CertificateDer<'static>>,
+    pub(super) key: KeyPair,
+    pub(super) not_after: OffsetDateTime,
+}
+
+/// All that one session gives: never without an SVID, and the bundle always with it (WAPI-40).
+#[derive(Clone, Debug)]
+pub(super) struct Identity {
+    pub(super) session: String,
+    /// The default one first.
+    pub(super) svids: Arc<[Svid]>,
+    pub(super) bundle: Arc<Bundle>,
+    pub(super) session_ends_at: OffsetDateTime,
+}
+
+impl Identity {
+    /// When the first of the SVIDs ends.
+    pub(super) fn not_after(&self) -> OffsetDateTime {
+        self.svids.iter().map(|svid| svid.not_after).min().unwrap_or(OffsetDateTime::UNIX_EPOCH)
+    }
+}
+
+/// What workloads can have now.
+#[derive(Clone, Debug)]
+pub(super) enum State {
+    /// No SVID yet, or none any more while the server is away: one can still come.
+    Waiting,
+    /// These.
+    Serving(Identity),
+    /// Nothing: the session has ended, but a token that could open another one is on its way.
+    Between,
+    /// Nothing: refused for good, or the session has ended.
+    Withdrawn,
+    /// Nothing from this process: it is about to end.
+    Stopping,
+}
+
+/// Where watchers look.
+pub(super) type KeeperWatch = watch::Receiver<State>;
+
+/// The one writer.
+#[derive(Debug)]
+pub(super) struct Keeper(watch::Sender<State>);
+
+impl Keeper {
+    pub(super) fn new() -> Self {
+        Self(watch::Sender::new(State::Waiting))
+    }
+
+    pub(super) fn watch(&self) -> KeeperWatch {
+        self.0.subscribe()
+    }
+
+    /// What is served now, if anything is.
+    pub(super) fn serving(&self) -> Option<Identity> {
+        match &*self.0.borrow() {
+            State::Serving(identity) => Some(identity.clone()),
+            State::Waiting | State::Between | State::Withdrawn | State::Stopping => None,
+        }
+    }
+
+    /// A better identity is in hand.
+    pub(super) fn serve(&self, identity: Identity) {
+        self.turn(State::Serving(identity));
+    }
+
+    /// An identity can come from now on; what is served stays.
+    pub(super) fn expect_one(&self) {
+        self.0.send_if_modified(|state| {
+            let withdrawn = matches!(state, State::Withdrawn);
+            if withdrawn {
+                *state = State::Between;
+            }
+            withdrawn
+        });
+    }
+
+    /// The SVID is over before a new one came.
+    pub(super) fn lapse(&self) {
+        self.turn(State::Waiting);
+    }
+
+    /// The trust bundle changed; an older one is not taken (TDB-27).
+    pub(super) fn take_bundle(&self, bundle: Bundle) {
+        self.0.send_if_modified(|state| match state {
+            State::Serving(identity) if newer(&bundle, &identity.bundle) => {
+                identity.bundle = Arc::new(bundle);
+                true
+            }
+            State::Serving(_) | State::Waiting | State::Between | State::Withdrawn | State::Stopping => false,
+        });
+    }
+
+    /// Nothing more comes from what we have.
+    pub(super) fn withdraw(&self) {
+        self.turn(State::Withdrawn);
+    }
+
+    /// What was served has ended; whoever asks waits for what comes next.
+    pub(super) fn withdraw_for_another(&self) {
+        self.turn(State::Between);
+    }
+
+    /// The process ends; nothing changes this any more.
+    pub(super) fn stop(&self) {
+        self.turn(State::Stopping);
+    }
+
+    fn turn(&self, to: State) {
+        self.0.send_if_modified(|state| {
+            let goes_on = !matches!(state, State::Stopping);
+            if goes_on {
+                *state = to;
+            }
+            goes_on
+        });
+    }
+}
+
+fn newer(bundle: &Bundle, held: &Bundle) -> bool {
+    bundle.trust_domain == held.trust_domain && bundle.sequence > held.sequence
+}

@@ -1,0 +1,202 @@
+//! The connection to the server: gRPC over mutual TLS, with the session key as our certificate.
+
+use super::keeper::Svid;
+use crate::bundle::{Bundle, BundleError};
+use crate::crypto::{CryptoError, KeyPair};
+use crate::identity::{SpiffeId, SpiffeIdError, TrustDomain, TrustDomainError};
+use crate::svid::{InspectError, inspect_certificate};
+use crate::telemetry::chain;
+use crate::wire::lanyard::issuer_client::IssuerClient;
+use crate::wire::lanyard::{
+    EndSessionRequest, Event, ExchangeRequest, FetchJwtRequest, JwtAnswer, RenewRequest, WatchRequest, X509Answer,
+};
+use rustls_pki_types::CertificateDer;
+use std::time::Duration;
+use tonic::transport::Channel;
+use tonic::{Code, Request, Status, Streaming};
+
+/// For one answer; a server that is slower is away.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+
+/// Metadata of a refusal: its stable code and the name of the request.
+const CODE: &str = "lanyard-code";
+const REQUEST_ID: &str = "lanyard-request-id";
+
+/// The server said no, for good.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("{code}: {say}")]
+pub struct Refused {
+    /// The stable code, such as `token_replayed`.
+    pub code: String,
+    /// What to change.
+    pub say: String,
+    /// Names the request in the server's log and journal; empty when the server did not name it.
+    pub request_id: String,
+    /// The HTTP status that fits: 400, 401, 403, 404, 409 or 413.
+    pub status: u16,
+}
+
+/// Why the server gave nothing.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LinkError {
+    #[error("the server's bundle cannot be read")]
+    Bundle(#[from] BundleError),
+    #[error("the server's certificate does not fit the request: {0}")]
+    Certificate(&'static str),
+    #[error("the server's SPIFFE ID cannot be read")]
+    Id(#[from] SpiffeIdError),
+    #[error("the server's certificate cannot be read")]
+    Inspect(#[from] InspectError),
+    #[error("no key for the request")]
+    Key(#[from] CryptoError),
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    #[error("the server's trust domain cannot be read")]
+    TrustDomain(#[from] TrustDomainError),
+    #[error("the server is not reachable: {0}")]
+    Unavailable(String),
+}
+
+/// What the server grants with one X.509-SVID.
+#[derive(Debug)]
+pub(super) struct Granted {
+    pub(super) svid: Svid,
+    pub(super) session: String,
+    pub(super) session_ends_at: time::OffsetDateTime,
+    pub(super) profiles: Vec<String>,
+    pub(super) bundle: Bundle,
+}
+
+/// Calls the server; clones share one connection, made when first needed and again when lost.
+#[derive(Clone, Debug)]
+pub(super) struct ServerLink(IssuerClient<Channel>);
+
+impl ServerLink {
+    pub(super) fn new(channel: Channel) -> Self {
+        Self(IssuerClient::new(channel))
+    }
+
+    /// Trades a token for the first SVID of a session; the same token gives the same session again.
+    pub(super) async fn exchange(&self, token: &str) -> Result<Granted, LinkError> {
+        let (key, csr) = super::request::fresh_key()?;
+        let request = ExchangeRequest { token: token.to_owned(), csr: csr.into(), profile: String::new() };
+        let answer = self.0.clone().exchange(timely(request)).await.map_err(|status| refused(&status))?;
+        granted(answer.into_inner(), key)
+    }
+
+    /// A fresh SVID of a live session.
+    pub(super) async fn renew(&self, session: &str, profile: &str, sequence: u64) -> Result<Granted, LinkError> {
+        let (key, csr) = super::request::fresh_key()?;
+        let (session, profile) = (session.to_owned(), profile.to_owned());
+        let request = RenewRequest { session, csr: csr.into(), profile, bundle_sequence: sequence };
+        let answer = self.0.clone().renew(timely(request)).await.map_err(|status| refused(&status))?;
+        granted(answer.into_inner(), key)
+    }
+
+    /// A JWT-SVID of a live session.
+    pub(super) async fn fetch_jwt(
+        &self,
+        session: &str,
+        audience: &[String],
+        profile: &str,
+    ) -> Result<JwtAnswer, LinkError> {
+        let request =
+            FetchJwtRequest { session: session.to_owned(), audience: audience.to_vec(), profile: profile.to_owned() };
+        let answer = self.0.clone().fetch_jwt(timely(request)).await.map_err(|status| refused(&status))?;
+        Ok(answer.into_inner())
+    }
+
+    /// Ends a session.
+    pub(super) async fn end(&self, session: &str) -> Result<(), LinkError> {
+        let request = EndSessionRequest { session: session.to_owned() };
+        self.0.clone().end_session(timely(request)).await.map_err(|status| refused(&status))?;
+        Ok(())
+    }
+
+    /// What changes on the server's side for this session, from now on.
+    pub(super) async fn watch(&self, sequence: u64, session: &str) -> Result<Streaming<Event>, LinkError> {
+        let request = WatchRequest { bundle_sequence: sequence, session: vec![session.to_owned()] };
+        let stream = self.0.clone().watch(request).await.map_err(|status| refused(&status))?;
+        Ok(stream.into_inner())
+    }
+}
+
+/// Tells a refusal, which is final, from a server that is away or busy.
+fn refused(status: &Status) -> LinkError {
+    let http = match status.code() {
+        Code::InvalidArgument | Code::FailedPrecondition | Code::OutOfRange | Code::Unimplemented => 400,
+        Code::Unauthenticated => 401,
+        Code::PermissionDenied => 403,
+        Code::NotFound => 404,
+        Code::AlreadyExists => 409,
+        Code::Ok
+        | Code::Aborted
+        | Code::Cancelled
+        | Code::DataLoss
+        | Code::DeadlineExceeded
+        | Code::Internal
+        | Code::ResourceExhausted
+        | Code::Unavailable
+        | Code::Unknown => return LinkError::Unavailable(why(status)),
+    };
+    let word = |name| status.metadata().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let code = match word(CODE) {
+        "" => "refused",
+        code => code,
+    };
+    let (code, request_id) = (code.to_owned(), word(REQUEST_ID).to_owned());
+    Refused { code, say: status.message().to_owned(), request_id, status: http }.into()
+}
+
+/// The status's causes, where it has any: its own words then only say that there was one.
+fn why(status: &Status) -> String {
+    std::error::Error::source(status).map_or_else(|| status.message().to_owned(), chain)
+}
+
+/// A request that is given up when its answer is late.
+fn timely<T>(message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.set_timeout(ANSWER_WITHIN);
+    request
+}
+
+/// Reads an answer, and believes of it only what fits the key that we made.
+fn granted(answer: X509Answer, key: KeyPair) -> Result<Granted, LinkError> {
+    let trust_domain = TrustDomain::parse(&answer.trust_domain)?;
+    let bundle = Bundle::parse(trust_domain.clone(), &answer.bundle)?;
+    let spiffe_id = SpiffeId::parse(&answer.spiffe_id)?;
+    let chain: Vec<_> = answer.certificate_chain.iter().map(|der| CertificateDer::from(der.to_vec())).collect();
+    let leaf = inspect_certificate(chain.first().ok_or(LinkError::Certificate("there is none"))?)?;
+    if leaf.key_id != key.public().id() {
+        return Err(LinkError::Certificate("another key"));
+    }
+    if leaf.spiffe_id != spiffe_id || spiffe_id.trust_domain() != trust_domain {
+        return Err(LinkError::Certificate("another SPIFFE ID"));
+    }
+    if bundle.x509_authorities.is_empty() {
+        return Err(LinkError::Certificate("no root that it could be verified with"));
+    }
+    let session_ends_at = time::OffsetDateTime::from_unix_timestamp(answer.session_ends_at)
+        .map_err(|_range| LinkError::Certificate("the session's end is no time"))?;
+    Ok(Granted {
+        svid: Svid { spiffe_id, profile: answer.profile, chain, key, not_after: leaf.not_after },
+        session: answer.session,
+        session_ends_at,
+        profiles: answer.profiles,
+        bundle,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_is_away_is_no_refusal() {
+        for (code, is_final) in
+            [(Code::Unavailable, false), (Code::ResourceExhausted, false), (Code::PermissionDenied, true)]
+        {
+            assert_eq!(matches!(refused(&Status::new(code, "x")), LinkError::Refused(_)), is_final);
+        }
+    }
+}

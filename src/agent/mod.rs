@@ -1,0 +1,40 @@
+//! The sidecar on the runner: opens a session with the job's token, renews its SVID, and serves it to workloads.
+//!
+//! ```text
+//!   token_source, login_door ─▶ renewer ─▶ link ─▶ server
+//!                                  │         └─ events
+//!                                keeper ─▶ workload_api (behind any_authority), files
+//! ```
+//! Not here: anything that signs. What the agent may be is the server's decision at each renewal.
+
+mod run;
+mod token_source;
+mod login_door;
+mod renewer;
+mod outcome;
+mod attempts;
+mod renewal;
+mod session_file;
+mod request;
+mod link;
+mod events;
+mod keeper;
+mod workload_api;
+mod jwt_svids;
+mod socket;
+mod places;
+mod any_authority;
+mod header_block;
+mod file_output;
+mod files;
+
+pub use file_output::FileOutput;
+pub use files::SvidFiles;
+pub use link::Refused;
+pub use login_door::AgentHandle;
+pub use outcome::{LoggedIn, LoggedOut};
+pub use run::{Agent, AgentError, AgentSettings, MODE_EVERYBODY, MODE_OWNER, OnStop};
+pub use session_file::{SessionFileError, remove_session_key};
+pub use socket::SocketError;
+pub use token_source::TokenSource;
+pub use workload_api::Callers;

@@ -1,0 +1,389 @@
+//! Opens a session with a token and renews it until it ends; the only one that tells the keeper what to hold.
+//!
+//! ```text
+//!   opening: token ──exchange──▶ becomes the live session; what lived before is let go in silence
+//!               └─ refused: dropped; what lives goes on
+//!   live: session ──renew, renew, …──▶ ended: struck out of the file, nothing served
+//!            └─ server away: the last good SVID stays until its own end
+//! ```
+//! Both are worked at side by side: a live session is served, watched and renewed until its successor is there.
+//! A refusal by the server is final for a token or a session; everything else is tried again.
+//! Orders and events may come at any time; a request that is under way goes on (see `attempts`).
+//! A session that is over here stays in the file until the server has heard so, and is told before a token is tried.
+
+use super::attempts::{Ending, Live, Opening, Turn};
+use super::keeper::{Identity, Keeper};
+use super::link::{LinkError, Refused, ServerLink};
+use super::outcome::{LoggedIn, LoggedOut};
+use super::renewal;
+use super::run::OnStop;
+use super::session_file::{KeptSession, SessionFile};
+use crate::bundle::Bundle;
+use crate::clock::Clock;
+use crate::crypto::{Digest, Random};
+use crate::telemetry::{Shutdown, chain};
+use crate::wire::lanyard::event::Kind;
+use std::sync::Arc;
+use std::time::Duration;
+use time::OffsetDateTime;
+use tokio::sync::{mpsc, oneshot};
+use zeroize::Zeroizing;
+
+/// Whoever logs out waits so long for the server; after that the goodbye is said without them.
+const GOODBYE_WITHIN: Duration = Duration::from_secs(5);
+
+/// What the doors ask of the renewer.
+#[derive(Debug)]
+pub(super) enum Order {
+    Login { token: Zeroizing<String>, answer: oneshot::Sender<Result<LoggedIn, Refused>> },
+    Logout { answer: oneshot::Sender<LoggedOut> },
+}
+
+/// What came of waiting.
+enum Happening {
+    Opened(Result<Identity, LinkError>),
+    Lived(Turn),
+    /// The server's word on the end of one of the sessions that have ended here.
+    Ended(usize, Result<(), LinkError>),
+}
+
+/// See the file's opening words.
+pub(super) struct Renewer {
+    link: ServerLink,
+    file: SessionFile,
+    keeper: Arc<Keeper>,
+    clock: Arc<dyn Clock>,
+    random: Random,
+    opening: Option<Opening>,
+    live: Option<Live>,
+    endings: Vec<Ending>,
+    waiting: Vec<oneshot::Sender<Result<LoggedIn, Refused>>>,
+}
+
+impl Renewer {
+    /// Goes on with the last session of the file, if there is one.
+    pub(super) fn new(
+        link: ServerLink,
+        file: SessionFile,
+        keeper: Arc<Keeper>,
+        clock: Arc<dyn Clock>,
+        random: Random,
+    ) -> Self {
+        let (opening, live, endings, waiting) = (None, None, Vec::new(), Vec::new());
+        let mut renewer = Self { link, file, keeper, clock, random, opening, live, endings, waiting };
+        for session in renewer.file.ending().to_vec() {
+            tracing::info!(session = session.id, "the server has not heard of this session's end; telling it");
+            renewer.endings.push(renewer.ending(session));
+        }
+        if let Some(session) = renewer.file.last().cloned() {
+            tracing::info!(session = session.id, "going on with the session of a former run");
+            renewer.live = Some(renewer.begin(session, renewer.clock.now()));
+        }
+        renewer
+    }
+
+    /// Works until shutdown.
+    pub(super) async fn run(mut self, mut orders: mpsc::Receiver<Order>, on_stop: OnStop, shutdown: Shutdown) {
+        loop {
+            tokio::select! {
+                biased;
+                () = shutdown.wait() => break,
+                Some(order) = orders.recv() => self.obey(order).await,
+                happening = self.next() => self.react(happening),
+            }
+        }
+        match on_stop {
+            OnStop::EndSession => {
+                if let told @ LoggedOut::NotTold { .. } = self.logout("agent stopped").await {
+                    tracing::warn!("{told}; the next agent of this state_dir tells it");
+                }
+            }
+            OnStop::KeepSession => {}
+        }
+    }
+
+    fn begin(&self, session: KeptSession, renew_at: OffsetDateTime) -> Live {
+        Live::new(session, renew_at, (&self.link, &self.keeper, &self.clock, &self.random))
+    }
+
+    fn ending(&self, session: KeptSession) -> Ending {
+        Ending::new(session, self.link.clone(), Arc::clone(&self.clock))
+    }
+
+    async fn obey(&mut self, order: Order) {
+        match order {
+            Order::Login { token, answer } => self.login(token, answer),
+            Order::Logout { answer } => {
+                let told = self.logout("logout").await;
+                // Whoever asked may have gone; the session has ended all the same.
+                let _gone = answer.send(told);
+            }
+        }
+    }
+
+    /// Begins a session with a token, or joins the one that it has begun already.
+    fn login(&mut self, token: Zeroizing<String>, answer: oneshot::Sender<Result<LoggedIn, Refused>>) {
+        let digest = Digest::of(token.as_bytes());
+        self.waiting.push(answer);
+        if self.opening.as_ref().is_none_or(|opening| opening.token != digest) {
+            let lives = self.live.as_ref().is_some_and(|live| live.session.token == digest);
+            self.opening = (!lives).then(|| Opening::new(token, self.link.clone(), Arc::clone(&self.clock)));
+            self.keeper.expect_one();
+            self.hurry_endings();
+            self.answer_waiting();
+        }
+    }
+
+    /// Ends everything here, and then tells the server. What it does not hear in time stays in the file.
+    async fn logout(&mut self, reason: &str) -> LoggedOut {
+        self.opening = None;
+        if let Some(live) = &self.live {
+            let ends_at = live.ends_at.or(live.session.ends_at);
+            let session = KeptSession { ends_at, ..live.session.clone() };
+            if let Err(error) = self.file.end(session.clone()) {
+                tracing::error!(%error, session = session.id, "the session's end cannot be kept for a restart");
+            }
+            self.endings.push(self.ending(session));
+        }
+        self.end(reason);
+        self.hurry_endings();
+        let goodbye = async {
+            while !self.endings.is_empty() {
+                let (place, answer) = Ending::any(&mut self.endings).await;
+                self.ended(place, answer)?;
+            }
+            Ok(())
+        };
+        let why = match tokio::time::timeout(GOODBYE_WITHIN, goodbye).await {
+            Ok(Ok(())) => return LoggedOut::Told,
+            Ok(Err(why)) => why,
+            Err(_slow) => format!("no answer within {} s", GOODBYE_WITHIN.as_secs()),
+        };
+        let ends_at = self.endings.iter().filter_map(|ending| ending.session.ends_at).max();
+        LoggedOut::NotTold { why, ends_at }
+    }
+
+    /// Somebody waits for the ends to be told.
+    fn hurry_endings(&mut self) {
+        let now = self.clock.now();
+        self.endings
+            .iter_mut()
+            .filter(|ending| ending.attempts.failures() > 0)
+            .for_each(|ending| ending.attempts.at(now));
+    }
+
+    /// The server has heard of a session's end, or knows no such session; or else the reason why not yet.
+    fn ended(&mut self, place: usize, answer: Result<(), LinkError>) -> Result<(), String> {
+        let now = self.clock.now();
+        let Some(ending) = self.endings.get_mut(place) else { return Ok(()) };
+        let (why, id) = match answer {
+            Ok(()) => (None, ending.session.id.clone()),
+            Err(LinkError::Refused(refused)) => {
+                tracing::info!(%refused, session = ending.session.id, "the server has no such session to end");
+                (None, ending.session.id.clone())
+            }
+            Err(error) => {
+                let again_at = ending.attempts.failed(&self.random);
+                let (error, id) = (chain(&error), ending.session.id.clone());
+                tracing::warn!(error, session = id, %again_at, "the server did not hear the session's end");
+                (Some(error), id)
+            }
+        };
+        if why.is_none() || ending.session.ends_at.is_some_and(|ends_at| ends_at <= now) {
+            self.endings.remove(place);
+            if let Err(error) = self.file.told(&id) {
+                tracing::error!(%error, session = id, "the ended session is still in its file");
+            }
+        }
+        why.map_or(Ok(()), Err)
+    }
+
+    /// Waits for the next thing to do, and does its talking. Changes nothing and holds no
+    /// request, so it may be dropped at any point.
+    async fn next(&mut self) -> Happening {
+        let held = self.keeper.serving();
+        let Self { clock, opening, live, endings, .. } = self;
+        let ends_are_tried = endings.iter().all(|ending| ending.attempts.failures() > 0);
+        let lived = async {
+            match live {
+                Some(live) => live.next(&**clock, held.as_ref()).await,
+                None => std::future::pending().await,
+            }
+        };
+        let opened = async {
+            match opening {
+                Some(opening) if ends_are_tried => opening.attempts.answered().await,
+                Some(_) | None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            turn = lived => Happening::Lived(turn),
+            identity = opened => Happening::Opened(identity),
+            (place, answer) = Ending::any(endings) => Happening::Ended(place, answer),
+        }
+    }
+
+    fn react(&mut self, happening: Happening) {
+        match happening {
+            Happening::Opened(Ok(identity)) => self.open(identity),
+            Happening::Opened(Err(LinkError::Refused(refused))) => self.refuse_token(&refused),
+            Happening::Opened(Err(error)) => {
+                if let Some(opening) = &mut self.opening {
+                    warn(&error, opening.attempts.failed(&self.random));
+                }
+            }
+            Happening::Lived(Turn::Renewed(Ok(identity))) => self.renew(identity),
+            Happening::Lived(Turn::Renewed(Err(LinkError::Refused(refused)))) => self.refuse_session(&refused),
+            Happening::Lived(Turn::Renewed(Err(error))) => {
+                if let Some(live) = &mut self.live {
+                    warn(&error, live.renewals.failed(&self.random));
+                }
+            }
+            Happening::Lived(Turn::Heard(kind)) => self.hear(kind),
+            Happening::Lived(Turn::SvidOver) => {
+                tracing::error!("the SVID ran out before the server gave a new one");
+                self.keeper.lapse();
+            }
+            Happening::Lived(Turn::SessionOver) => self.end("its time is over"),
+            // Said in the log; it is tried again.
+            Happening::Ended(place, answer) => drop(self.ended(place, answer)),
+        }
+    }
+
+    /// A token has become a session. One that it replaces is let go in silence and runs out with its own token:
+    /// a goodbye closes its whole job, and the new session may be of that job.
+    fn open(&mut self, identity: Identity) {
+        let Some(opening) = self.opening.take() else { return };
+        let session =
+            KeptSession { id: identity.session.clone(), token: opening.token, ends_at: Some(identity.session_ends_at) };
+        let former = self.live.take().map(|live| live.session.id);
+        if let Err(error) = self.file.keep(session.clone(), former.as_deref()) {
+            tracing::error!(%error, "the session cannot be kept; a restart will need the token again");
+        }
+        let mut live = self.begin(session, self.renew_at(&identity));
+        live.ends_at = Some(identity.session_ends_at);
+        self.live = Some(live);
+        self.serve(identity);
+    }
+
+    fn renew(&mut self, identity: Identity) {
+        let renew_at = self.renew_at(&identity);
+        if let Some(live) = &mut self.live {
+            live.renewals.at(renew_at);
+            live.ends_at = Some(identity.session_ends_at);
+            self.serve(identity);
+        }
+    }
+
+    fn renew_at(&self, identity: &Identity) -> OffsetDateTime {
+        let renew_at = renewal::renew_at(self.clock.now(), identity.not_after(), &self.random);
+        tracing::info!(
+            spiffe_id = identity.svids.first().map(|svid| svid.spiffe_id.as_str()),
+            not_after = %identity.not_after(), %renew_at, session = identity.session, "SVID received"
+        );
+        renew_at
+    }
+
+    fn serve(&mut self, identity: Identity) {
+        self.keeper.serve(identity);
+        self.answer_waiting();
+    }
+
+    fn forget(&mut self, id: &str) {
+        if let Err(error) = self.file.forget(id) {
+            tracing::error!(%error, session = id, "the ended session is still in its file");
+        }
+    }
+
+    /// The server will not change its mind about this token; what lives goes on.
+    fn refuse_token(&mut self, refused: &Refused) {
+        self.opening = None;
+        self.log(refused);
+        self.answer_refused(refused);
+        if self.live.is_none() {
+            self.keeper.withdraw();
+        }
+    }
+
+    /// The server will not change its mind about this session; a token that is on its way goes on.
+    fn refuse_session(&mut self, refused: &Refused) {
+        self.log(refused);
+        if self.opening.is_none() {
+            self.answer_refused(refused);
+        }
+        self.end("refused");
+    }
+
+    fn log(&self, refused: &Refused) {
+        // Whoever waits for the answer hears it from us; without one, the log is the only place.
+        if self.waiting.iter().all(oneshot::Sender::is_closed) {
+            tracing::error!(code = refused.code, request_id = refused.request_id, "refused: {}", refused.say);
+        } else {
+            tracing::info!(code = refused.code, request_id = refused.request_id, "refused: {}", refused.say);
+        }
+    }
+
+    fn answer_refused(&mut self, refused: &Refused) {
+        for waiting in self.waiting.drain(..) {
+            // Whoever asked may have gone.
+            let _gone = waiting.send(Err(refused.clone()));
+        }
+    }
+
+    fn hear(&mut self, kind: Kind) {
+        let Some(live) = &self.live else { return };
+        match kind {
+            Kind::Sessions(alive) if !alive.session.contains(&live.session.id) => {
+                self.end("the server does not know it any more");
+            }
+            Kind::SessionEnded(ended) if ended.session == live.session.id => self.end(&ended.reason),
+            Kind::Sessions(_) | Kind::SessionEnded(_) => {}
+            Kind::Bundle(json) => self.take_bundle(&json),
+        }
+    }
+
+    fn take_bundle(&self, json: &[u8]) {
+        let Some(held) = self.keeper.serving() else { return };
+        match Bundle::parse(held.bundle.trust_domain.clone(), json) {
+            Ok(bundle) => self.keeper.take_bundle(bundle),
+            Err(error) => tracing::error!(%error, "the server's bundle cannot be read; the last one stays"),
+        }
+    }
+
+    /// The session is forgotten, and nothing is served until a token that is on its way has become another one.
+    fn end(&mut self, reason: &str) {
+        if let Some(live) = self.live.take() {
+            tracing::info!(session = live.session.id, reason, "session ended");
+            self.forget(&live.session.id);
+        }
+        if self.opening.is_some() {
+            self.keeper.withdraw_for_another();
+            return;
+        }
+        self.answer_refused(&Refused {
+            code: "session_ended".to_owned(),
+            say: format!("the session has ended ({reason}); log in with a fresh token"),
+            request_id: String::new(),
+            status: 403,
+        });
+        self.keeper.withdraw();
+    }
+
+    /// Tells those who logged in, once there is something to tell.
+    fn answer_waiting(&mut self) {
+        let Some(identity) = self.keeper.serving() else { return };
+        let (None, Some(svid)) = (&self.opening, identity.svids.first()) else { return };
+        let logged_in = LoggedIn {
+            spiffe_id: svid.spiffe_id.as_str().to_owned(),
+            not_after: svid.not_after,
+            session: identity.session.clone(),
+        };
+        for waiting in self.waiting.drain(..) {
+            let _gone = waiting.send(Ok(logged_in.clone()));
+        }
+    }
+}
+
+fn warn(error: &LinkError, again_at: OffsetDateTime) {
+    tracing::warn!(error = chain(error), %again_at, "no SVID from the server");
+}

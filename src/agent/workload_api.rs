@@ -1,0 +1,239 @@
+//! The SPIFFE Workload API: five RPCs over what the keeper holds (SPIFFE Workload API §5, §6).
+//!
+//! A stream is held open in silence while an SVID can still come, then sends the whole state at once and again when
+//! it changes, and never ends with OK, since several clients do not come back after that (RUN-2):
+//! `Unavailable` when what it served is gone or the agent stops, `PermissionDenied` when there was never anything.
+
+use super::jwt_svids::JwtSvids;
+use super::keeper::{Identity, KeeperWatch, State};
+use crate::clock::Clock;
+use crate::identity::SpiffeId;
+use crate::svid::validate_jwt_svid;
+use crate::wire::workload::spiffe_workload_api_server::SpiffeWorkloadApi;
+use crate::wire::workload::{
+    JwtBundlesRequest, JwtBundlesResponse, Jwtsvid, JwtsvidRequest, JwtsvidResponse, ValidateJwtsvidRequest,
+    ValidateJwtsvidResponse, X509BundlesRequest, X509BundlesResponse, X509svid, X509svidRequest, X509svidResponse,
+};
+use bytes::Bytes;
+use std::pin::Pin;
+use std::sync::Arc;
+use tokio_stream::wrappers::WatchStream;
+use tokio_stream::{Stream, StreamExt};
+use tonic::transport::server::UdsConnectInfo;
+use tonic::{Request, Response, Status};
+
+/// Metadata of every call (SPIFFE Workload Endpoint §6.1), against requests forged through a browser or proxy.
+const HEADER: &str = "workload.spiffe.io";
+
+/// The text that clients look for.
+const NO_IDENTITY: &str = "no identity issued";
+
+/// A stream of full states.
+type States<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// Who may ask.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Callers {
+    /// Whoever sees the socket; its folder is mounted only where the job is.
+    Any,
+    /// Processes of our own uid.
+    OwnUid,
+}
+
+/// Lets a call in or not, before anything else is looked at.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Admission {
+    pub(super) callers: Callers,
+    pub(super) own_uid: u32,
+}
+
+impl Admission {
+    /// Whether a process of this uid may ask; one that the system does not name may not.
+    pub(super) fn admits(self, uid: Option<u32>) -> bool {
+        match self.callers {
+            Callers::Any => true,
+            Callers::OwnUid => uid == Some(self.own_uid),
+        }
+    }
+}
+
+impl tonic::service::Interceptor for Admission {
+    fn call(&mut self, request: Request<()>) -> Result<Request<()>, Status> {
+        let mut values = request.metadata().get_all(HEADER).iter();
+        if (values.next().map(tonic::metadata::MetadataValue::as_bytes), values.next()) != (Some(b"true"), None) {
+            return Err(Status::invalid_argument(format!("the call must carry `{HEADER}: true` once")));
+        }
+        let peer = request.extensions().get::<UdsConnectInfo>().and_then(|info| info.peer_cred);
+        if self.admits(peer.map(|peer| peer.uid())) { Ok(request) } else { Err(Status::permission_denied(NO_IDENTITY)) }
+    }
+}
+
+/// See the file's opening words.
+#[derive(Debug)]
+pub(super) struct WorkloadApi {
+    pub(super) keeper: KeeperWatch,
+    pub(super) jwt_svids: Arc<JwtSvids>,
+    pub(super) clock: Arc<dyn Clock>,
+}
+
+impl WorkloadApi {
+    /// The states of the keeper, each as the message that `render` makes of it; equal ones are sent once.
+    fn states<T>(&self, render: impl Fn(&Identity) -> T + Send + 'static) -> Response<States<T>>
+    where
+        T: Clone + PartialEq + Send + 'static,
+    {
+        let mut sent: Option<T> = None;
+        let states = WatchStream::new(self.keeper.clone()).filter_map(move |state| match (state, &sent) {
+            (State::Serving(identity), _) => {
+                let message = render(&identity);
+                let changed = sent.as_ref() != Some(&message);
+                sent = Some(message.clone());
+                changed.then_some(Ok(message))
+            }
+            (State::Stopping, _) => Some(Err(stopping())),
+            (State::Waiting | State::Between, None) => None,
+            (State::Withdrawn, None) => Some(Err(Status::permission_denied(NO_IDENTITY))),
+            (State::Waiting | State::Between | State::Withdrawn, Some(_)) => {
+                Some(Err(Status::unavailable("the identity has ended")))
+            }
+        });
+        // The keeper lives as long as the process; should it go first, the stream still must not end with OK.
+        Response::new(Box::pin(states.chain(tokio_stream::once(Err(stopping())))))
+    }
+
+    /// What is served, waiting for it while it can still come; the caller's own deadline is the limit.
+    async fn identity(&self) -> Result<Identity, Status> {
+        let mut keeper = self.keeper.clone();
+        let state = keeper
+            .wait_for(|state| !matches!(state, State::Waiting | State::Between))
+            .await
+            .map_err(|_gone| stopping())?;
+        match &*state {
+            State::Serving(identity) => Ok(identity.clone()),
+            State::Withdrawn => Err(Status::permission_denied(NO_IDENTITY)),
+            State::Waiting | State::Between | State::Stopping => Err(stopping()),
+        }
+    }
+}
+
+fn stopping() -> Status {
+    Status::unavailable("the agent is stopping")
+}
+
+#[tonic::async_trait]
+impl SpiffeWorkloadApi for WorkloadApi {
+    type FetchX509SVIDStream = States<X509svidResponse>;
+    type FetchX509BundlesStream = States<X509BundlesResponse>;
+    type FetchJWTBundlesStream = States<JwtBundlesResponse>;
+
+    async fn fetch_x509svid(
+        &self,
+        _request: Request<X509svidRequest>,
+    ) -> Result<Response<Self::FetchX509SVIDStream>, Status> {
+        Ok(self.states(x509_svids))
+    }
+
+    async fn fetch_x509_bundles(
+        &self,
+        _request: Request<X509BundlesRequest>,
+    ) -> Result<Response<Self::FetchX509BundlesStream>, Status> {
+        Ok(self.states(|identity| {
+            let der = Bytes::from(identity.bundle.to_der());
+            X509BundlesResponse { crl: Vec::new(), bundles: [(own_domain(identity), der)].into() }
+        }))
+    }
+
+    async fn fetch_jwt_bundles(
+        &self,
+        _request: Request<JwtBundlesRequest>,
+    ) -> Result<Response<Self::FetchJWTBundlesStream>, Status> {
+        Ok(self.states(|identity| {
+            let keys = Bytes::from(identity.bundle.to_jwks());
+            JwtBundlesResponse { bundles: [(own_domain(identity), keys)].into() }
+        }))
+    }
+
+    async fn fetch_jwtsvid(&self, request: Request<JwtsvidRequest>) -> Result<Response<JwtsvidResponse>, Status> {
+        let JwtsvidRequest { audience, spiffe_id } = request.into_inner();
+        if audience.is_empty() || audience.iter().any(String::is_empty) {
+            return Err(Status::invalid_argument("an audience is needed, and none may be empty"));
+        }
+        let wanted = match spiffe_id.as_str() {
+            "" => None,
+            id => Some(SpiffeId::parse(id).map_err(|error| Status::invalid_argument(format!("{id:?}: {error}")))?),
+        };
+        let identity = self.identity().await?;
+        let mut svids = Vec::new();
+        for own in identity.svids.iter().filter(|own| wanted.as_ref().is_none_or(|id| *id == own.spiffe_id)) {
+            let svid =
+                self.jwt_svids.of(&identity, &own.profile, &audience).await.map_err(|error| Status::from(&error))?;
+            svids.push(Jwtsvid { spiffe_id: own.spiffe_id.as_str().to_owned(), svid, hint: own.profile.clone() });
+        }
+        if svids.is_empty() {
+            return Err(Status::permission_denied(NO_IDENTITY));
+        }
+        Ok(Response::new(JwtsvidResponse { svids }))
+    }
+
+    async fn validate_jwtsvid(
+        &self,
+        request: Request<ValidateJwtsvidRequest>,
+    ) -> Result<Response<ValidateJwtsvidResponse>, Status> {
+        let ValidateJwtsvidRequest { audience, svid } = request.into_inner();
+        if audience.is_empty() || svid.is_empty() {
+            return Err(Status::invalid_argument("an audience and an SVID are needed"));
+        }
+        let identity = self.identity().await?;
+        let (spiffe_id, claims) = validate_jwt_svid(&svid, &audience, &[&*identity.bundle], self.clock.now())
+            .map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let claims = Some(as_struct(with_audience_list(claims)));
+        Ok(Response::new(ValidateJwtsvidResponse { spiffe_id: spiffe_id.as_str().to_owned(), claims }))
+    }
+}
+
+/// The key of our own trust domain in a map of bundles: its SPIFFE ID, not its bare name.
+fn own_domain(identity: &Identity) -> String {
+    identity.bundle.trust_domain.id().as_str().to_owned()
+}
+
+fn x509_svids(identity: &Identity) -> X509svidResponse {
+    let bundle = Bytes::from(identity.bundle.to_der());
+    let message = |own: &super::keeper::Svid| X509svid {
+        spiffe_id: own.spiffe_id.as_str().to_owned(),
+        x509_svid: own.chain.iter().flat_map(|der| der.iter().copied()).collect(),
+        x509_svid_key: Bytes::copy_from_slice(own.key.pkcs8_der()),
+        bundle: bundle.clone(),
+        hint: own.profile.clone(),
+    };
+    X509svidResponse { svids: identity.svids.iter().map(message).collect(), ..X509svidResponse::default() }
+}
+
+/// `aud` as a list, also where the token has a single text (WAPI-32).
+fn with_audience_list(
+    mut claims: serde_json::Map<String, serde_json::Value>,
+) -> serde_json::Map<String, serde_json::Value> {
+    if let Some(audience) = claims.get_mut("aud").filter(|audience| audience.is_string()) {
+        *audience = serde_json::Value::Array(vec![audience.take()]);
+    }
+    claims
+}
+
+fn as_struct(claims: serde_json::Map<String, serde_json::Value>) -> prost_types::Struct {
+    prost_types::Struct { fields: claims.into_iter().map(|(name, value)| (name, as_value(value))).collect() }
+}
+
+fn as_value(value: serde_json::Value) -> prost_types::Value {
+    use prost_types::value::Kind;
+    let kind = match value {
+        serde_json::Value::Null => Kind::NullValue(0),
+        serde_json::Value::Bool(truth) => Kind::BoolValue(truth),
+        // A Struct's numbers are doubles, which is fine for times.
+        serde_json::Value::Number(number) => Kind::NumberValue(number.as_f64().unwrap_or(f64::NAN)),
+        serde_json::Value::String(text) => Kind::StringValue(text),
+        serde_json::Value::Array(values) => {
+            Kind::ListValue(prost_types::ListValue { values: values.into_iter().map(as_value).collect() })
+        }
+        serde_json::Value::Object(members) => Kind::StructValue(as_struct(members)),
+    };
+    prost_types::Value { kind: Some(kind) }
+}
