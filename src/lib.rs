@@ -32,3 +32,6 @@ pub mod issuance;
 pub mod wire;
 pub mod api;
 pub mod agent;
+
+// roots: where parts are joined
+pub mod config;

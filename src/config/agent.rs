@@ -1,0 +1,182 @@
+//! The agent's file: which server, where the job's token comes from, where workloads ask.
+
+use super::Environment;
+use super::problem::{Problem, read_text};
+use super::section::{Reader, Section};
+use crate::agent::{AgentSettings, Callers, FileOutput, MODE_EVERYBODY, MODE_OWNER, OnStop, TokenSource};
+use crate::crypto::Digest;
+use crate::tls::ServerTrust;
+use crate::wire::ServerUrl;
+use std::path::{Path, PathBuf};
+use zeroize::Zeroizing;
+
+/// Where GitLab puts the token when the job's `id_tokens` entry has this name.
+const TOKEN_VARIABLE: &str = "LANYARD_ID_TOKEN";
+
+/// Reads and checks an agent's file.
+///
+/// # Errors
+/// Every problem there is, by file and line.
+pub fn load_agent(file: &Path, environment: &dyn Environment) -> Result<AgentSettings, Vec<Problem>> {
+    let text = read_text(file, "name the agent's configuration with --config")?;
+    let reader = Reader::new(file, &text);
+    let settings = read(&reader, environment);
+    reader.settled(settings)
+}
+
+fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option<AgentSettings> {
+    let mut root = reader.document();
+    let server = root
+        .parsed("server", "the server's URL, such as \"https://lanyard.corp.example:8443\"", str::parse::<ServerUrl>)
+        .or_else(|| root.missing("server", "write the server's URL, such as \"https://lanyard.corp.example:8443\""));
+    let trust = read_trust(&mut root);
+    let callers = read_mode(&mut root);
+    let state_dir = root.path("state_dir").or_else(|| {
+        root.missing("state_dir", "write a folder on tmpfs for the session key, such as \"/run/lanyard/agent\"")
+    });
+    let token = read_token(root.section("token"), environment);
+    let mut listen = root.section("listen");
+    let workload_socket = socket(&mut listen, "workload");
+    let workload_socket =
+        workload_socket.or_else(|| listen.missing("workload", "write where workloads ask, an absolute path"));
+    let agent_socket = socket(&mut listen, "agent");
+    listen.finish();
+    let files = read_files(&mut root);
+    root.finish();
+    let callers = callers?;
+    Some(AgentSettings {
+        server: server?,
+        trust: trust?,
+        workload_socket: workload_socket?,
+        agent_socket,
+        socket_mode: if callers == Callers::Any { MODE_EVERYBODY } else { MODE_OWNER },
+        callers,
+        state_dir: state_dir?,
+        token: token?,
+        files,
+        on_stop: OnStop::EndSession,
+    })
+}
+
+/// The server's certificate is believed for one reason only, and which one is written down.
+fn read_trust(root: &mut Section<'_, '_>) -> Option<ServerTrust> {
+    let digest_line = root.line_of("server_ca_sha256");
+    let pinned =
+        root.parsed("server_ca_sha256", "64 hex digits: the SHA-256 of the CA certificate, DER", str::parse::<Digest>);
+    if !root.holds("server_ca_file") {
+        root.skip("server_ca_file");
+        return match (pinned, digest_line) {
+            (Some(digest), _) => Some(ServerTrust::Sha256(digest)),
+            (None, Some(_wrong)) => None,
+            (None, None) => Some(ServerTrust::System),
+        };
+    }
+    let line = root.line_of("server_ca_file");
+    let (path, pem) = root.file("server_ca_file")?;
+    if digest_line.is_some() {
+        root.problem("server_ca_sha256", digest_line, "given beside server_ca_file", "keep one of them");
+    }
+    match ServerTrust::from_pem(&pem, &path.to_string_lossy()) {
+        Ok(trust) => Some(trust),
+        Err(error) => {
+            root.problem("server_ca_file", line, error.to_string(), "name a PEM file with the CA's certificate");
+            None
+        }
+    }
+}
+
+/// Which processes are the job is configured and never guessed.
+fn read_mode(root: &mut Section<'_, '_>) -> Option<Callers> {
+    let would_do = "\"pod\": whoever sees the socket is the job, so mount its folder only there; or \"own-uid\": processes \
+                    of the agent's own user are";
+    let mode = root.parsed("mode", would_do, |text| match text {
+        "own-uid" => Ok(Callers::OwnUid),
+        "pod" => Ok(Callers::Any),
+        _ => Err("no mode"),
+    });
+    mode.or_else(|| root.missing("mode", &format!("write {would_do}")))
+}
+
+fn read_token(mut token: Section<'_, '_>, environment: &dyn Environment) -> Option<TokenSource> {
+    let file = token.path("file");
+    let source = token.parsed("source", "\"login\", \"file\" or \"environment\"", |text| match text {
+        "environment" | "file" | "login" => Ok(text.to_owned()),
+        _ => Err("unknown"),
+    });
+    let given = environment.value(TOKEN_VARIABLE);
+    let found = match (source.as_deref(), file, given) {
+        (None | Some("file"), Some(file), _) => Some(TokenSource::File(file)),
+        (Some("file"), None, _) => token.missing("file", "write the file that the token will be in"),
+        (Some("environment"), _, None) => {
+            token.problem(
+                "source",
+                None,
+                format!("\"environment\", and {TOKEN_VARIABLE} is not set"),
+                "set it, or use \"login\"",
+            );
+            None
+        }
+        (None | Some("environment"), None, Some(given)) => Some(TokenSource::Given(Zeroizing::new(given))),
+        (_, Some(_), _) => {
+            token.problem(
+                "file",
+                None,
+                "given, and the token comes from elsewhere",
+                "leave it out, or write source = \"file\"",
+            );
+            None
+        }
+        (_, None, _) => Some(TokenSource::Login),
+    };
+    token.finish();
+    found
+}
+
+fn read_files(root: &mut Section<'_, '_>) -> Option<FileOutput> {
+    if !root.holds("files") {
+        root.skip("files");
+        return None;
+    }
+    let mut files = root.section("files");
+    let folder =
+        files.path("folder").or_else(|| files.missing("folder", "write the folder for svid.pem and the others"));
+    let hook = files.list("hook", "a program and its arguments, each a text", |part| Ok::<_, String>(part.to_owned()));
+    files.finish();
+    Some(FileOutput { folder: folder?, hook: hook.unwrap_or_default() })
+}
+
+/// Other processes must find it from wherever they stand.
+fn socket(section: &mut Section<'_, '_>, key: &'static str) -> Option<PathBuf> {
+    section.parsed(key, "an absolute path", |text| {
+        if text.starts_with('/') { Ok(PathBuf::from(text)) } else { Err("not absolute") }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::MapEnvironment;
+    use super::*;
+
+    fn load(text: &str, environment: &MapEnvironment) -> Result<AgentSettings, Vec<Problem>> {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("agent.toml");
+        std::fs::write(&file, text).unwrap();
+        load_agent(&file, environment)
+    }
+
+    const GOOD: &str = "server = \"https://lanyard.test:8443\"\nmode = \"pod\"\nstate_dir = \"/run/x\"\n\
+                        [listen]\nworkload = \"/run/x/workload.sock\"\n";
+
+    #[test]
+    fn a_token_in_the_environment_is_used_and_else_a_login_is_waited_for() {
+        let environment = MapEnvironment([("LANYARD_ID_TOKEN".to_owned(), "t".to_owned())].into());
+        assert!(matches!(load(GOOD, &environment).unwrap().token, TokenSource::Given(_)));
+        assert_eq!(load(GOOD, &MapEnvironment::default()).unwrap().token, TokenSource::Login);
+    }
+
+    #[test]
+    fn the_mode_is_never_guessed() {
+        let problems = load(&GOOD.replace("mode = \"pod\"\n", ""), &MapEnvironment::default()).unwrap_err();
+        assert_eq!(problems.iter().map(|problem| problem.key.as_str()).collect::<Vec<_>>(), ["mode"]);
+    }
+}

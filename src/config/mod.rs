@@ -1,0 +1,25 @@
+//! Text to checked settings; the only reader of files and environment.
+//!
+//! ```text
+//!   file ─▶ section: typed reading, nothing forgotten ─▶ server, agent, policy: settings ─▶ rooms
+//!                        └─▶ problem: what is wrong, on which line, what would do
+//! ```
+//! All problems of a file are reported at once. Rooms never see a raw value and never import config.
+
+mod problem;
+mod quantity;
+mod environment;
+mod section;
+mod issuer;
+mod conditions;
+mod dangers;
+mod policy;
+mod server;
+mod agent;
+
+pub use agent::load_agent;
+pub use environment::{Environment, MapEnvironment, SystemEnvironment};
+pub use policy::load_policy;
+pub use problem::Problem;
+pub(crate) use quantity::parse_duration;
+pub use server::{DoorSettings, Lifetimes, ServerSettings, StoreKind, load_server};

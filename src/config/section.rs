@@ -1,0 +1,339 @@
+//! Reading a TOML table key by key: every key typed, none forgotten, every problem kept with its line.
+//!
+//! Serde would stop at the first wrong key; a person wants them all at once.
+
+use super::problem::{Problem, line_of};
+use super::quantity::{parse_duration, parse_size, render_duration};
+use std::cell::RefCell;
+use std::fmt::Display;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+/// One file while it is read, and what is wrong with it so far.
+#[derive(Debug)]
+pub(super) struct Reader<'t> {
+    file: &'t Path,
+    text: &'t str,
+    problems: RefCell<Vec<Problem>>,
+}
+
+impl<'t> Reader<'t> {
+    pub(super) const fn new(file: &'t Path, text: &'t str) -> Self {
+        Self { file, text, problems: RefCell::new(Vec::new()) }
+    }
+
+    /// The whole document. What is not TOML is a problem each, and the rest is read all the same.
+    pub(super) fn document(&self) -> Section<'_, 't> {
+        let (table, errors) = DeTable::parse_recoverable(self.text);
+        for error in errors {
+            let line = error.span().map(|span| line_of(self.text, span.start));
+            self.report(line, String::new(), format!("not TOML: {}", error.message()), "mend the line".to_owned());
+        }
+        Section {
+            reader: self,
+            path: String::new(),
+            line: None,
+            table: table.into_inner(),
+            known: Vec::new(),
+            found: Vec::new(),
+        }
+    }
+
+    pub(super) fn report(&self, line: Option<usize>, key: String, found: String, remedy: String) {
+        self.problems.borrow_mut().push(Problem { file: self.file.to_owned(), line, key, found, remedy });
+    }
+
+    /// Takes over the problems of another file that this one names.
+    pub(super) fn adopt(&self, problems: Vec<Problem>) {
+        self.problems.borrow_mut().extend(problems);
+    }
+
+    /// A problem of this file that is not reported here, such as a warning.
+    pub(super) fn problem_at(&self, line: Option<usize>, key: &str, found: String, remedy: &str) -> Problem {
+        Problem { file: self.file.to_owned(), line, key: key.to_owned(), found, remedy: remedy.to_owned() }
+    }
+
+    /// The settings if nothing is wrong, else all that is, by line.
+    pub(super) fn settled<T>(self, settings: Option<T>) -> Result<T, Vec<Problem>> {
+        let mut problems = self.problems.into_inner();
+        problems.sort_by_key(|problem| (problem.file != self.file, problem.line));
+        match settings {
+            Some(settings) if problems.is_empty() => Ok(settings),
+            _ => Err(problems),
+        }
+    }
+
+    /// A path as the file means it: relative to the file's own folder.
+    fn resolve(&self, path: &str) -> PathBuf {
+        self.file.parent().unwrap_or(Path::new("")).join(path)
+    }
+}
+
+/// One table; each key is taken out once, and what is left at the end is unknown.
+#[derive(Debug)]
+pub(super) struct Section<'r, 't> {
+    reader: &'r Reader<'t>,
+    path: String,
+    line: Option<usize>,
+    table: DeTable<'t>,
+    known: Vec<&'static str>,
+    found: Vec<&'static str>,
+}
+
+/// A value and where it stood.
+struct Found<'t> {
+    value: DeValue<'t>,
+    line: usize,
+}
+
+impl<'t> Section<'_, 't> {
+    fn key_path(&self, key: &str) -> String {
+        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
+    }
+
+    fn take(&mut self, key: &'static str) -> Option<Found<'t>> {
+        self.known.push(key);
+        let value: Spanned<DeValue<'t>> = self.table.remove(key)?;
+        self.found.push(key);
+        let line = line_of(self.reader.text, value.span().start);
+        Some(Found { value: value.into_inner(), line })
+    }
+
+    /// Says that a key of this table is wrong.
+    pub(super) fn problem(&self, key: &str, line: Option<usize>, found: impl Into<String>, remedy: impl Into<String>) {
+        self.reader.report(line.or(self.line), self.key_path(key), found.into(), remedy.into());
+    }
+
+    /// Says that a key is missing, unless it was there and wrong; gives none, for `or_else`.
+    pub(super) fn missing<T>(&self, key: &str, remedy: &str) -> Option<T> {
+        if !self.found.contains(&key) {
+            self.problem(key, None, "nothing", remedy);
+        }
+        None
+    }
+
+    /// A text, read by `parse`; `would_do` completes "write …".
+    pub(super) fn parsed<T, E: Display>(
+        &mut self,
+        key: &'static str,
+        would_do: &str,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Option<T> {
+        let found = self.take(key)?;
+        let remedy = format!("write {would_do}");
+        let Some(text) = found.value.as_str() else {
+            self.problem(key, Some(found.line), an(&found.value), remedy);
+            return None;
+        };
+        match parse(text) {
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.problem(key, Some(found.line), format!("\"{text}\" ({error})"), remedy);
+                None
+            }
+        }
+    }
+
+    /// Any text.
+    pub(super) fn text(&mut self, key: &'static str, would_do: &str) -> Option<String> {
+        self.parsed(key, would_do, |text| if text.is_empty() { Err("empty") } else { Ok(text.to_owned()) })
+    }
+
+    /// A path, relative to the file's folder.
+    pub(super) fn path(&mut self, key: &'static str) -> Option<PathBuf> {
+        let text = self.text(key, "a path; a relative one starts at this file's folder")?;
+        Some(self.reader.resolve(&text))
+    }
+
+    /// A file that is read at once; what the key was told of goes with the bytes.
+    pub(super) fn file(&mut self, key: &'static str) -> Option<(PathBuf, Vec<u8>)> {
+        let line = self.line_of(key);
+        let path = self.path(key)?;
+        match std::fs::read(&path) {
+            Ok(bytes) => Some((path, bytes)),
+            Err(error) => {
+                self.problem(
+                    key,
+                    line,
+                    super::problem::unreadable(&path, &error),
+                    "name a file that this user may read",
+                );
+                None
+            }
+        }
+    }
+
+    /// A span of time. Every span has an end, so that none added to a time can leave the calendar.
+    pub(super) fn duration(&mut self, key: &'static str, most: Duration) -> Option<Duration> {
+        let line = self.line_of(key);
+        let span = self.parsed(key, "a span with its unit, such as \"15m\", \"1h30m\" or \"30d\"", parse_duration)?;
+        if span > most {
+            let remedy = format!("write at most \"{}\"", render_duration(most));
+            self.problem(key, line, format!("\"{}\"", render_duration(span)), remedy);
+            return None;
+        }
+        Some(span)
+    }
+
+    /// A size in bytes.
+    pub(super) fn size(&mut self, key: &'static str) -> Option<u64> {
+        self.parsed(key, "a size with its unit, such as \"64KiB\" or \"16MiB\"", parse_size)
+    }
+
+    /// A truth value.
+    pub(super) fn flag(&mut self, key: &'static str) -> Option<bool> {
+        let found = self.take(key)?;
+        if found.value.as_bool().is_none() {
+            self.problem(key, Some(found.line), an(&found.value), "write true or false, without quotes");
+        }
+        found.value.as_bool()
+    }
+
+    /// One text or a list of texts, each read by `parse`.
+    pub(super) fn list<T, E: Display>(
+        &mut self,
+        key: &'static str,
+        would_do: &str,
+        parse: impl Fn(&str) -> Result<T, E>,
+    ) -> Option<Vec<T>> {
+        let found = self.take(key)?;
+        let values = if let DeValue::Array(array) = found.value {
+            array.into_iter().map(Spanned::into_inner).collect()
+        } else {
+            vec![found.value]
+        };
+        let mut read = Vec::new();
+        for value in values {
+            match value.as_str().map(&parse) {
+                Some(Ok(value)) => read.push(value),
+                Some(Err(error)) => {
+                    let text = value.as_str().unwrap_or_default();
+                    self.problem(key, Some(found.line), format!("\"{text}\" ({error})"), format!("write {would_do}"));
+                }
+                None => self.problem(key, Some(found.line), an(&value), format!("write {would_do}")),
+            }
+        }
+        Some(read)
+    }
+
+    /// A table within; an empty one when it is not there.
+    pub(super) fn section(&mut self, key: &'static str) -> Self {
+        let (table, line) = match self.take(key) {
+            Some(Found { value: DeValue::Table(table), line }) => (table, Some(line)),
+            Some(found) => {
+                self.problem(
+                    key,
+                    Some(found.line),
+                    an(&found.value),
+                    format!("write a table, [{}]", self.key_path(key)),
+                );
+                (DeTable::new(), Some(found.line))
+            }
+            None => (DeTable::new(), self.line),
+        };
+        Section { reader: self.reader, path: self.key_path(key), line, table, known: Vec::new(), found: Vec::new() }
+    }
+
+    /// The tables of a list, `[[key]]`.
+    pub(super) fn sections(&mut self, key: &'static str) -> Vec<Self> {
+        let remedy = format!("write a list of tables, [[{}]]", self.key_path(key));
+        let array = match self.take(key) {
+            Some(Found { value: DeValue::Array(array), .. }) => array,
+            Some(found) => {
+                self.problem(key, Some(found.line), an(&found.value), remedy);
+                return Vec::new();
+            }
+            None => return Vec::new(),
+        };
+        let mut sections = Vec::new();
+        for (index, value) in array.into_iter().enumerate() {
+            let line = line_of(self.reader.text, value.span().start);
+            let path = format!("{}[{index}]", self.key_path(key));
+            let value = value.into_inner();
+            if let DeValue::Table(table) = value {
+                let (reader, line) = (self.reader, Some(line));
+                sections.push(Self { reader, path, line, table, known: Vec::new(), found: Vec::new() });
+            } else {
+                self.problem(key, Some(line), an(&value), remedy.as_str());
+            }
+        }
+        sections
+    }
+
+    /// Takes out all keys that are left, whatever they are called, by line: for tables whose keys are data.
+    pub(super) fn entries(&mut self) -> Vec<(usize, String, Spanned<DeValue<'t>>)> {
+        let table = std::mem::take(&mut self.table).into_iter();
+        let line = |offset| line_of(self.reader.text, offset);
+        let mut entries: Vec<_> =
+            table.map(|(key, value)| (line(key.span().start), key.into_inner().into_owned(), value)).collect();
+        entries.sort_by_key(|(.., value)| value.span().start);
+        entries
+    }
+
+    /// The line of a value that was taken with its place.
+    pub(super) fn line_of_value<T>(&self, value: &Spanned<T>) -> usize {
+        line_of(self.reader.text, value.span().start)
+    }
+
+    /// Where the table begins.
+    pub(super) const fn line(&self) -> Option<usize> {
+        self.line
+    }
+
+    /// Takes a key that is known here and not read.
+    pub(super) fn skip(&mut self, key: &'static str) {
+        self.take(key);
+    }
+
+    /// The line of a key that was not taken yet.
+    pub(super) fn line_of(&self, key: &str) -> Option<usize> {
+        self.table.get(key).map(|value| line_of(self.reader.text, value.span().start))
+    }
+
+    /// Whether a key stands here and was not taken yet.
+    pub(super) fn holds(&self, key: &str) -> bool {
+        self.table.contains_key(key)
+    }
+
+    /// Ends the reading: what was not taken is unknown.
+    pub(super) fn finish(mut self) {
+        for (key, _value) in std::mem::take(&mut self.table) {
+            let line = line_of(self.reader.text, key.span().start);
+            let remedy = match nearest(key.get_ref(), &self.known) {
+                Some(known) => format!("did you mean {known}?"),
+                None => format!("known here: {}", self.known.join(", ")),
+            };
+            self.problem(key.get_ref(), Some(line), "a key that nobody reads", remedy);
+        }
+    }
+}
+
+/// What a value is, in words.
+pub(super) fn an(value: &DeValue<'_>) -> String {
+    match value.type_str() {
+        kind @ ("array" | "integer") => format!("an {kind}"),
+        kind => format!("a {kind}"),
+    }
+}
+
+/// The known key that a mistyped one most likely meant: at most two edits away.
+pub(super) fn nearest(key: &str, known: &[&'static str]) -> Option<&'static str> {
+    known.iter().map(|name| (edits(key, name), *name)).filter(|(edits, _)| *edits <= 2).min().map(|(_, name)| name)
+}
+
+/// The Levenshtein distance.
+fn edits(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.chars().count()).collect();
+    for (i, from) in a.chars().enumerate() {
+        let mut next = vec![i + 1];
+        for ((j, to), above) in b.chars().enumerate().zip(row.windows(2)) {
+            let [diagonal, over] = above else { continue };
+            let left = next.get(j).copied().unwrap_or(usize::MAX - 1);
+            next.push((diagonal + usize::from(from != to)).min(over + 1).min(left + 1));
+        }
+        row = next;
+    }
+    row.last().copied().unwrap_or(0)
+}

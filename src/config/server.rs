@@ -1,0 +1,340 @@
+//! The server's file: one trust domain, its doors, its keys, its issuers and its policy.
+
+use super::issuer::read_issuers;
+use super::policy::TTL_MAX;
+use super::problem::{Problem, read_text};
+use super::quantity::{SPAN_MAX, render_duration};
+use super::section::{Reader, Section};
+use super::{Environment, load_policy};
+use crate::identity::TrustDomain;
+use crate::policy::Policy;
+use crate::token::Issuers;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Below this an SVID ends before slow consumers have seen it; tests with real consumers go below, with a warning.
+const TTL_WARNED_BELOW: Duration = Duration::from_secs(60);
+/// A root that outlives its algorithm helps nobody, and no certificate can end after 9999.
+const ROOT_MAX: Duration = Duration::from_secs(50 * 365 * 86_400);
+/// Long enough to be rare on disk, short enough that start-up reads little behind the last checkpoint.
+const SEGMENT_BYTES: u64 = 64 << 20;
+/// The issuer door of a server that names none.
+const LISTEN: &str = "127.0.0.1:8443";
+
+/// Everything a server must know to start.
+#[derive(Clone, Debug)]
+pub struct ServerSettings {
+    /// Whose identities it issues.
+    pub trust_domain: TrustDomain,
+    /// Where journal, index and sealed keys live.
+    pub data_dir: PathBuf,
+    /// What holds the index.
+    pub store: StoreKind,
+    /// When a journal segment ends.
+    pub segment_bytes: u64,
+    /// The issuer port: gRPC and REST.
+    pub listen: Vec<SocketAddr>,
+    /// The server's own TLS certificate.
+    pub door: DoorSettings,
+    /// The Unix socket for operators.
+    pub admin_socket: PathBuf,
+    /// The plain port for `/live`, `/ready` and `/metrics`; none switches it off.
+    pub health: Option<SocketAddr>,
+    /// 32 bytes that seal the keyring; made at the first start when neither it nor a keyring exists.
+    pub sealing_key_file: PathBuf,
+    /// How long things live.
+    pub lifetimes: Lifetimes,
+    /// Whose tokens count.
+    pub issuers: Issuers,
+    /// Where the rules are.
+    pub policy_file: PathBuf,
+    /// The rules.
+    pub policy: Policy,
+    /// What loads, but should be known.
+    pub warnings: Vec<Problem>,
+}
+
+/// What holds the index; the journal is on disk with either.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum StoreKind {
+    /// Rebuilt from the journal at each start.
+    Memory,
+    /// sled, on disk.
+    #[default]
+    Sled,
+}
+
+/// The certificate that the doors show.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum DoorSettings {
+    /// Made at the first start in the data folder, for these names; clients trust its PEM.
+    DoorCa {
+        /// DNS names and addresses.
+        names: Vec<String>,
+    },
+    /// An operator's files, read again when they change.
+    Files {
+        /// PEM, leaf first.
+        certificate: PathBuf,
+        /// PEM, unencrypted.
+        key: PathBuf,
+    },
+}
+
+/// How long things live.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Lifetimes {
+    /// A root. Ten years: whoever pasted it somewhere by hand must not meet its end by surprise, and a stolen root is
+    /// ended by removing it from the bundle, not by waiting.
+    pub root: Duration,
+    /// An intermediate: a day (design section 7), replaced long before.
+    pub intermediate: Duration,
+    /// An SVID whose rule names no ttl.
+    pub svid: Duration,
+}
+
+impl Lifetimes {
+    /// An SVID by default: a quarter of an hour outlives every renewal hiccup and few thefts.
+    pub const SVID: Duration = Duration::from_secs(15 * 60);
+}
+
+impl Default for Lifetimes {
+    fn default() -> Self {
+        Self { root: Duration::from_secs(3650 * 86_400), intermediate: Duration::from_secs(86_400), svid: Self::SVID }
+    }
+}
+
+/// Reads and checks a server's file, with the policy and keys it names.
+///
+/// # Errors
+/// Every problem there is, by file and line.
+pub fn load_server(file: &Path, environment: &dyn Environment) -> Result<ServerSettings, Vec<Problem>> {
+    let text = read_text(file, "name the server's configuration with --config")?;
+    let reader = Reader::new(file, &text);
+    let settings = read(&reader, environment);
+    reader.settled(settings)
+}
+
+fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option<ServerSettings> {
+    let mut root = reader.document();
+    let trust_domain = root
+        .parsed("trust_domain", "a trust domain, such as \"ci.example.org\"", TrustDomain::parse)
+        .or_else(|| root.missing("trust_domain", "write the trust domain, such as \"ci.example.org\""));
+    let data_dir = root.path("data_dir").or_else(|| root.missing("data_dir", "write the folder for journal and keys"));
+    let policy_file = root.path("policy_file").or_else(|| root.missing("policy_file", "write the file with the rules"));
+    let store = root.parsed("store", "\"sled\" or \"memory\"", |text| match text {
+        "memory" => Ok(StoreKind::Memory),
+        "sled" => Ok(StoreKind::Sled),
+        _ => Err("no store"),
+    });
+    let segment_bytes = root.size("segment_bytes").unwrap_or(SEGMENT_BYTES);
+    let mut listen = root.section("listen");
+    let doors = listen.list("issuer", "an address with a port, such as \"0.0.0.0:8443\"", str::parse);
+    let health = read_health(&mut listen);
+    let admin_socket = listen.path("admin_socket");
+    listen.finish();
+    let doors: Vec<SocketAddr> = doors.unwrap_or_else(|| LISTEN.parse().into_iter().collect());
+    let door = read_door(root.section("tls"), &doors);
+    let (lifetimes, sealing_key_file, warnings) = read_keys(reader, root.section("keys"), root.section("svid"));
+    let issuers = read_issuers(&mut root);
+    root.finish();
+    let policy_file = policy_file?;
+    let names: Vec<_> = issuers.iter().map(|issuer| issuer.name().clone()).collect();
+    let policy = load_policy(&policy_file, &names, lifetimes.svid).map_err(|problems| reader.adopt(problems)).ok();
+    let data_dir = data_dir?;
+    Some(ServerSettings {
+        trust_domain: trust_domain?,
+        admin_socket: admin_socket.unwrap_or_else(|| data_dir.join("admin.sock")),
+        sealing_key_file: sealing_key_file.unwrap_or_else(|| default_sealing_key(&data_dir, environment)),
+        data_dir,
+        store: store.unwrap_or_default(),
+        segment_bytes,
+        listen: doors,
+        door: door?,
+        health,
+        lifetimes,
+        issuers,
+        policy_file,
+        policy: policy?,
+        warnings,
+    })
+}
+
+/// `health = "off"` switches the plain port off.
+fn read_health(listen: &mut Section<'_, '_>) -> Option<SocketAddr> {
+    let line = listen.line_of("health");
+    let would_do = "a loopback address with a port, such as \"127.0.0.1:8081\", or \"off\"";
+    let address = listen.parsed("health", would_do, |text| match text {
+        "off" => Ok(None),
+        address => address.parse::<SocketAddr>().map(Some),
+    })??;
+    if !address.ip().is_loopback() && !address.ip().is_unspecified() {
+        listen.problem(
+            "health",
+            line,
+            format!("\"{address}\""),
+            "keep it on loopback or 0.0.0.0: it speaks without TLS",
+        );
+    }
+    Some(address)
+}
+
+fn read_door(mut tls: Section<'_, '_>, doors: &[SocketAddr]) -> Option<DoorSettings> {
+    let names = tls.list("names", "a DNS name or an address of this server", |name| {
+        if name.is_empty() || name.contains(char::is_whitespace) { Err("no name") } else { Ok(name.to_owned()) }
+    });
+    let names_given = names.is_some();
+    let (certificate, key) = (tls.file("cert_file"), tls.file("key_file"));
+    let door = match (certificate, key) {
+        (Some((certificate, _)), Some((key, _))) if !names_given => Some(DoorSettings::Files { certificate, key }),
+        (Some(_), Some(_)) => {
+            tls.problem("names", None, "given beside cert_file", "leave names out: the certificate has its own");
+            None
+        }
+        (Some(_), None) => tls.missing("key_file", "write the private key's file too, or neither for a door CA"),
+        (None, Some(_)) => tls.missing("cert_file", "write the certificate's file too, or neither for a door CA"),
+        (None, None) => Some(DoorSettings::DoorCa { names: names.unwrap_or_else(|| default_names(doors)) }),
+    };
+    tls.finish();
+    door
+}
+
+/// The addresses it listens on, and what this machine calls itself.
+fn default_names(doors: &[SocketAddr]) -> Vec<String> {
+    let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
+    for door in doors {
+        let name = door.ip().to_string();
+        if !door.ip().is_unspecified() && !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names
+}
+
+/// systemd hands credentials to a service in a folder of its own; else the key stays beside what it seals.
+fn default_sealing_key(data_dir: &Path, environment: &dyn Environment) -> PathBuf {
+    match environment.value("CREDENTIALS_DIRECTORY") {
+        Some(folder) => Path::new(&folder).join("lanyard-sealing.key"),
+        None => data_dir.join("sealing.key"),
+    }
+}
+
+fn read_keys(
+    reader: &Reader<'_>,
+    mut keys: Section<'_, '_>,
+    mut svid: Section<'_, '_>,
+) -> (Lifetimes, Option<PathBuf>, Vec<Problem>) {
+    let default = Lifetimes::default();
+    let lines = (keys.line_of("intermediate_lifetime"), svid.line_of("ttl"));
+    let lifetimes = Lifetimes {
+        root: keys.duration("root_lifetime", ROOT_MAX).unwrap_or(default.root),
+        intermediate: keys.duration("intermediate_lifetime", SPAN_MAX).unwrap_or(default.intermediate),
+        svid: svid.duration("ttl", TTL_MAX).unwrap_or(default.svid),
+    };
+    let written = render_duration;
+    if lifetimes.intermediate >= lifetimes.root {
+        let remedy = format!("stay below the root's lifetime, {}", written(lifetimes.root));
+        keys.problem("intermediate_lifetime", lines.0, format!("\"{}\"", written(lifetimes.intermediate)), remedy);
+    }
+    if lifetimes.svid.is_zero() || lifetimes.svid >= lifetimes.intermediate {
+        let remedy = format!("stay below its signer's lifetime, {}", written(lifetimes.intermediate));
+        svid.problem("ttl", lines.1, format!("\"{}\"", written(lifetimes.svid)), remedy);
+    }
+    let mut warnings = Vec::new();
+    if lifetimes.svid < TTL_WARNED_BELOW {
+        warnings.push(reader.problem_at(
+            lines.1,
+            "svid.ttl",
+            format!("\"{}\"", written(lifetimes.svid)),
+            "use a minute or more outside tests: slow consumers may see only expired SVIDs",
+        ));
+    }
+    let sealing_key_file = keys.path("sealing_key_file");
+    keys.finish();
+    svid.finish();
+    (lifetimes, sealing_key_file, warnings)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::MapEnvironment;
+    use super::*;
+
+    /// The problems of a file with an issuer and no policy, which is the first of them; each as "line key".
+    fn problems_of(settings: &str) -> Vec<String> {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("server.toml");
+        let text = format!("trust_domain = \"ci.example.org\"\ndata_dir = \"data\"\n{settings}");
+        std::fs::write(&file, text).unwrap();
+        let problems = load_server(&file, &MapEnvironment::default()).unwrap_err();
+        let line = |problem: &Problem| problem.line.unwrap_or(0);
+        problems.iter().skip(1).map(|problem| format!("{} {}", line(problem), problem.key)).collect()
+    }
+
+    const ISSUER: &str =
+        "[[issuer]]\nname = \"corp\"\nurl = \"https://gitlab.example\"\naudience = \"https://lanyard.example\"\n";
+
+    #[test]
+    fn namespaces_that_would_let_everybody_in_or_nobody_do_not_load() {
+        assert_eq!(problems_of(&format!("{ISSUER}namespaces = [\"acme\"]")), [""; 0]);
+        for wrong in ["[]", "[\"acme\", \"acme/api\"]", "[\"acme\", \"*\"]"] {
+            assert_eq!(problems_of(&format!("{ISSUER}namespaces = {wrong}")), ["7 issuer[0].namespaces"], "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_rule_without_a_ttl_has_the_server_s() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("server.toml");
+        let rule = |name: &str, ttl: &str| {
+            format!("[[rule]]\nname = \"{name}\"\nid = \"/{{project_path}}/-/{name}\"\n{ttl}\nwhen.issuer = \"corp\"\n")
+        };
+        let policy = rule("own", "ttl = \"5m\"") + &rule("none", "");
+        std::fs::write(folder.path().join("policy.toml"), policy).unwrap();
+        let text = format!(
+            "trust_domain = \"ci.example.org\"\ndata_dir = \"data\"\npolicy_file = \"policy.toml\"\n[svid]\nttl = \"7m\"\n{ISSUER}"
+        );
+        std::fs::write(&file, text).unwrap();
+        let policy = load_server(&file, &MapEnvironment::default()).unwrap().policy;
+        let ttls: Vec<u64> = policy.rules().iter().map(|rule| rule.ttl.as_secs() / 60).collect();
+        assert_eq!(ttls, [5, 7]);
+    }
+
+    #[test]
+    fn spans_beyond_all_sense_do_not_load() {
+        let keys = "[keys]\nroot_lifetime = \"18251d\"\nintermediate_lifetime = \"91d\"\n[svid]\nttl = \"25h\"\n";
+        let wrong =
+            ["4 keys.root_lifetime", "5 keys.intermediate_lifetime", "7 svid.ttl", "12 issuer[0].max_token_age"];
+        assert_eq!(problems_of(&format!("{keys}{ISSUER}max_token_age = \"1000000000d\"")), wrong);
+        let keys = "[keys]\nroot_lifetime = \"18250d\"\nintermediate_lifetime = \"90d\"\n[svid]\nttl = \"24h\"\n";
+        assert_eq!(problems_of(&format!("{keys}{ISSUER}max_token_age = \"90d\"")), [""; 0]);
+    }
+
+    #[test]
+    fn every_problem_of_a_file_is_reported_at_once_with_its_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("server.toml");
+        let text = "trust_domain = 7\nstroe = \"sled\"\ndata_dir = \"data\"\n[svid]\nttl = \"15\"\n[tls]\nkey_file = \"gone.pem\"\n\
+                    [[issuer]]\nname = \"corp\"\nurl = \"gitlab.example\"\n";
+        std::fs::write(&file, text).unwrap();
+        let problems = load_server(&file, &MapEnvironment::default()).unwrap_err();
+        let seen: Vec<_> = problems.iter().map(|p| (p.line, p.key.as_str())).collect();
+        assert_eq!(
+            seen,
+            [
+                (None, "policy_file"),
+                (Some(1), "trust_domain"),
+                (Some(2), "stroe"),
+                (Some(5), "svid.ttl"),
+                (Some(7), "tls.key_file"),
+                (Some(8), "issuer[0].audience"),
+                (Some(10), "issuer[0].url"),
+            ],
+            "{problems:#?}"
+        );
+        assert!(
+            problems[2].to_string().ends_with("server.toml:2: stroe: a key that nobody reads; did you mean store?")
+        );
+    }
+}
