@@ -35,3 +35,4 @@ pub mod agent;
 
 // roots: where parts are joined
 pub mod config;
+pub mod server;

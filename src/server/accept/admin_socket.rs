@@ -1,0 +1,70 @@
+//! The admin door: a Unix socket for the server's own user and root.
+
+use super::connection::{Speech, serve};
+use super::listen::listen;
+use crate::api::AdminDoor;
+use crate::telemetry::Shutdown;
+use hyper_util::rt::TokioIo;
+use std::fs::{self, Permissions};
+use std::io;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use tokio::net::unix::SocketAddr;
+use tokio::net::{UnixListener, UnixStream};
+
+/// The admin socket, bound. Its file goes when it does.
+#[derive(Debug)]
+pub struct AdminSocket {
+    listener: UnixListener,
+    path: PathBuf,
+    /// Whose the socket is, and so whose this process is.
+    owner: u32,
+    door: AdminDoor,
+}
+
+impl AdminSocket {
+    /// Binds the socket; a file that a dead server left behind is replaced, a living one's is not.
+    ///
+    /// # Errors
+    /// When another server listens there, or the folder does not allow it.
+    pub async fn bind(path: &Path, door: AdminDoor) -> io::Result<Self> {
+        if UnixStream::connect(path).await.is_ok() {
+            return Err(io::Error::new(io::ErrorKind::AddrInUse, "another process listens on the admin socket"));
+        }
+        match fs::symlink_metadata(path) {
+            Ok(left_behind) if left_behind.file_type().is_socket() => fs::remove_file(path)?,
+            Ok(_something_else) => return Err(io::ErrorKind::AlreadyExists.into()),
+            Err(_absent) => {}
+        }
+        let listener = UnixListener::bind(path)?;
+        fs::set_permissions(path, Permissions::from_mode(0o600))?;
+        let owner = fs::metadata(path)?.uid();
+        Ok(Self { listener, path: path.to_owned(), owner, door })
+    }
+
+    /// Serves until shutdown.
+    pub async fn run(self, shutdown: Shutdown) {
+        let admit = |(stream, _from): (UnixStream, SocketAddr)| {
+            if !self.admits(&stream) {
+                tracing::warn!("somebody else's process was turned away from the admin socket");
+                return None;
+            }
+            let (door, shutdown) = (self.door.clone(), shutdown.clone());
+            let answer = move |request| door.clone().answer(request);
+            Some(async move { serve(TokioIo::new(stream), Speech::Http2, answer, &shutdown).await })
+        };
+        listen(|context| self.listener.poll_accept(context), admit, &shutdown).await;
+    }
+
+    fn admits(&self, stream: &UnixStream) -> bool {
+        stream.peer_cred().is_ok_and(|peer| peer.uid() == 0 || peer.uid() == self.owner)
+    }
+}
+
+impl Drop for AdminSocket {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_file(&self.path) {
+            tracing::debug!(%error, "the admin socket's file stays");
+        }
+    }
+}

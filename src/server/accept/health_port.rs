@@ -1,0 +1,46 @@
+//! The plain port for probes and metrics; meant for the loopback or a pod's own network.
+
+use super::connection::{Speech, serve};
+use super::listen::listen;
+use crate::api::HealthDoor;
+use crate::telemetry::Shutdown;
+use hyper_util::rt::TokioIo;
+use std::io;
+use std::net::SocketAddr;
+use tokio::net::{TcpListener, TcpStream};
+
+/// The health port, bound.
+#[derive(Debug)]
+pub struct HealthPort {
+    listener: TcpListener,
+    door: HealthDoor,
+}
+
+impl HealthPort {
+    /// Binds the port.
+    ///
+    /// # Errors
+    /// When the address is not to be had.
+    pub async fn bind(address: SocketAddr, door: HealthDoor) -> io::Result<Self> {
+        Ok(Self { listener: TcpListener::bind(address).await?, door })
+    }
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// When the operating system does not say.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Serves until shutdown.
+    pub async fn run(self, shutdown: Shutdown) {
+        let Self { listener, door } = self;
+        let admit = |(tcp, _from): (TcpStream, SocketAddr)| {
+            let (door, shutdown) = (door.clone(), shutdown.clone());
+            let answer = move |request| door.clone().answer(request);
+            Some(async move { serve(TokioIo::new(tcp), Speech::Http1, answer, &shutdown).await })
+        };
+        listen(|context| listener.poll_accept(context), admit, &shutdown).await;
+    }
+}

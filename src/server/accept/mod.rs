@@ -1,0 +1,12 @@
+//! Who may come in, and how a connection is served: the only part of the server that knows HTTP.
+
+mod listen;
+mod traffic;
+mod connection;
+mod issuer_port;
+mod health_port;
+mod admin_socket;
+
+pub use admin_socket::AdminSocket;
+pub use health_port::HealthPort;
+pub use issuer_port::IssuerPort;

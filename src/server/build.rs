@@ -1,0 +1,117 @@
+//! Builds the CA's parts from settings, in the order in which they need each other.
+
+use super::ServerError;
+use crate::audit::{Changes, Entry, Ledger};
+use crate::authority::{AuthorityKind, KeyringFile, Lifetimes, Rotator, RotatorError, open_keyring, open_sealing_key};
+use crate::clock::Clock;
+use crate::config::{ServerSettings, StoreKind};
+use crate::crypto::{PemLabel, PublicKey, Random};
+use crate::discovery::{Fetch, IssuerKeys};
+use crate::issuance::{Issuance, Recorder};
+use crate::session::Sessions;
+use crate::store::{IndexKind, LocalSettings, LocalStore, Store};
+use crate::telemetry::Metrics;
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::Path;
+use std::sync::Arc;
+
+/// In the data folder: what verifies the journal's checkpoints. A copy kept elsewhere tells a replaced one.
+pub const JOURNAL_KEY_FILE: &str = "journal_key.pem";
+
+/// The CA, ready to be put behind doors.
+#[derive(Debug)]
+pub struct Parts {
+    /// The road.
+    pub issuance: Arc<Issuance>,
+    /// Changes keys when it is time.
+    pub rotator: Rotator,
+    /// Journal and index.
+    pub store: Arc<LocalStore>,
+    /// What operators watch.
+    pub metrics: Metrics,
+}
+
+/// What the world gives to the parts.
+#[derive(Debug)]
+pub struct World {
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// Where chance comes from.
+    pub random: Random,
+    /// How issuers' documents are fetched.
+    pub fetch: Arc<dyn Fetch>,
+}
+
+/// Opens keys and journal, and joins everything up to the doors.
+///
+/// # Errors
+/// Whatever is missing or does not fit; nothing was issued then.
+pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, ServerError> {
+    let World { clock, random, fetch } = world;
+    let folder = &settings.data_dir;
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    made.map_err(|source| ServerError::Folder { path: folder.clone(), source })?;
+
+    let keyring_path = folder.join("keyring.json");
+    let sealing = open_sealing_key(&settings.sealing_key_file, keyring_path.exists())?;
+    let file = KeyringFile::new(keyring_path, sealing);
+    let lifetimes = Lifetimes { root: settings.lifetimes.root, intermediate: settings.lifetimes.intermediate };
+    let has_history = folder.join("journal").exists();
+    let keyring = open_keyring(&file, &settings.trust_domain, &lifetimes, (clock.now(), &random), has_history)?;
+
+    let journal_key = keyring.active(AuthorityKind::Journal).ok_or(RotatorError::NoRoot)?;
+    show_journal_key(folder, journal_key.key.public())?;
+    let store = open_store(settings, Arc::clone(&journal_key.key), Arc::clone(&clock)).await?;
+    let shared: Arc<dyn Store> = Arc::<LocalStore>::clone(&store);
+    let ledger = Ledger::new(Arc::clone(&shared));
+    let sequence = keyring.sequence;
+    let rotator = Rotator::begin(file, keyring, lifetimes, (&*shared, ledger.clone()), random).await?;
+
+    let policy = Arc::new(settings.policy.clone());
+    let started = Entry::Started {
+        version: env!("CARGO_PKG_VERSION"),
+        trust_domain: settings.trust_domain.as_str(),
+        policy: *policy.digest(),
+        keyring: sequence,
+    };
+    ledger.commit(&started, Changes::default()).await?;
+
+    let issuers = Arc::new(settings.issuers.clone());
+    let metrics = Metrics::new();
+    let issuance = Issuance {
+        issuer_keys: Arc::new(IssuerKeys::new(Arc::clone(&issuers), Arc::clone(&clock), fetch)),
+        clock,
+        issuers,
+        policy,
+        sessions: Sessions::new(Arc::clone(&shared)),
+        store: shared,
+        ledger,
+        authorities: rotator.authorities(),
+        recorder: Recorder::new(metrics.clone()),
+    };
+    Ok(Parts { issuance: Arc::new(issuance), rotator, store, metrics })
+}
+
+/// Lays the public key of the journal's checkpoints beside it, for auditors.
+fn show_journal_key(folder: &Path, key: &PublicKey) -> Result<(), ServerError> {
+    let path = folder.join(JOURNAL_KEY_FILE);
+    let written = std::fs::write(&path, PemLabel::PublicKey.armour(key.spki_der()).as_bytes());
+    written.map_err(|source| ServerError::File { path, source })
+}
+
+/// Opening reads and repairs files, which is no work for a thread that serves others.
+async fn open_store(
+    settings: &ServerSettings,
+    journal_key: Arc<crate::crypto::KeyPair>,
+    clock: Arc<dyn Clock>,
+) -> Result<Arc<LocalStore>, ServerError> {
+    let index = match settings.store {
+        StoreKind::Memory => IndexKind::Memory,
+        StoreKind::Sled => IndexKind::Sled,
+    };
+    let (dir, segment_bytes) = (settings.data_dir.clone(), settings.segment_bytes);
+    let open =
+        move || LocalStore::open(LocalSettings { index, segment_bytes, ..LocalSettings::new(dir) }, journal_key, clock);
+    Ok(tokio::task::spawn_blocking(open).await.map_err(|_stopped| ServerError::Stopped)??)
+}

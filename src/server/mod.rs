@@ -1,0 +1,12 @@
+//! Builds the CA from settings, starts its tasks, stops them in order.
+
+mod error;
+mod build;
+mod accept;
+mod door;
+mod run;
+
+pub use accept::{AdminSocket, HealthPort, IssuerPort};
+pub use build::{JOURNAL_KEY_FILE, Parts, World, build};
+pub use error::ServerError;
+pub use run::Server;

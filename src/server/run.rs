@@ -1,0 +1,170 @@
+//! The running server: what it starts, in which order, and in which order it stops.
+
+use super::build::{Parts, World, build};
+use super::door::open_door;
+use super::{AdminSocket, HealthPort, IssuerPort, ServerError};
+use crate::api::{AdminDoor, Desk, HealthDoor, IssuerDoors};
+use crate::clock::Clock;
+use crate::config::ServerSettings;
+use crate::issuance::Issuance;
+use crate::telemetry::{Metrics, Readiness, Shutdown, Unready, chain};
+use crate::tls::{DoorCertificate, IssuerDoor};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::task::JoinSet;
+
+/// Ended sessions do no harm where they lie, so counting and sweeping them may be rare.
+const SWEEP_EVERY: Duration = Duration::from_secs(300);
+
+/// A server whose parts are built and whose ports are bound; it answers once it runs.
+#[derive(Debug)]
+pub struct Server {
+    parts: Parts,
+    clock: Arc<dyn Clock>,
+    certificate: Arc<DoorCertificate>,
+    issuer_ports: Vec<IssuerPort>,
+    admin: AdminSocket,
+    health: Option<HealthPort>,
+    readiness: Readiness,
+    warming: Unready,
+    shutdown: Shutdown,
+}
+
+impl Server {
+    /// Opens keys and journal, and binds every port. Runs until `shutdown`.
+    ///
+    /// # Errors
+    /// Whatever is missing or does not fit; nothing is left running then.
+    pub async fn start(settings: &ServerSettings, world: World, shutdown: Shutdown) -> Result<Self, ServerError> {
+        let (clock, random) = (Arc::clone(&world.clock), world.random.clone());
+        let readiness = Readiness::default();
+        let warming = readiness.wait_for("issuer keys");
+        let parts = build(settings, world).await?;
+        let certificate = Arc::new(open_door(settings, &random, clock.now())?);
+
+        let published = parts.rotator.authorities().published();
+        let desk = Desk::new(Arc::clone(&parts.issuance), published, random, shutdown.clone());
+        let doors = IssuerDoors::new(&desk);
+        let mut issuer_ports = Vec::new();
+        for address in &settings.listen {
+            let tls = IssuerDoor::new(Arc::<DoorCertificate>::clone(&certificate))?;
+            let port = IssuerPort::bind(*address, tls, doors.clone(), parts.metrics.clone()).await;
+            issuer_ports.push(port.map_err(|source| ServerError::Address { address: *address, source })?);
+        }
+        let admin = AdminSocket::bind(&settings.admin_socket, AdminDoor::new(&desk)).await;
+        let admin = admin.map_err(|source| ServerError::Socket { path: settings.admin_socket.clone(), source })?;
+        let mut health = None;
+        if let Some(address) = settings.health {
+            let door = HealthDoor::new(readiness.clone(), parts.metrics.clone());
+            let port = HealthPort::bind(address, door).await;
+            health = Some(port.map_err(|source| ServerError::Address { address, source })?);
+        }
+        Ok(Self { parts, clock, certificate, issuer_ports, admin, health, readiness, warming, shutdown })
+    }
+
+    /// Where the issuer ports listen.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.issuer_ports.iter().filter_map(|port| port.address().ok()).collect()
+    }
+
+    /// Where probes and Prometheus ask.
+    pub fn health_address(&self) -> Option<SocketAddr> {
+        self.health.as_ref()?.address().ok()
+    }
+
+    /// Serves until shutdown. Then the doors drain, then the keepers end, then the journal is closed: nobody is
+    /// answered by a server that cannot record.
+    ///
+    /// # Errors
+    /// `Stopped` when a part ended by itself.
+    pub async fn run(self) -> Result<(), ServerError> {
+        let Self { parts, clock, certificate, issuer_ports, admin, health, readiness, warming, shutdown } = self;
+        let Parts { issuance, rotator, store, metrics } = parts;
+        let (end, ended) = Shutdown::pair();
+
+        let mut keepers = JoinSet::new();
+        let published = rotator.authorities().published();
+        keepers.spawn(meter(published, metrics.clone(), ended.clone()));
+        keepers.spawn(rotator.run(Arc::clone(&clock), ended.clone()));
+        keepers.spawn(certificate.run(clock, ended.clone()));
+        keepers.spawn(sweep(Arc::clone(&issuance), metrics, ended.clone()));
+        keepers.spawn(warm(issuance, warming, ended.clone()));
+        if let Some(health) = health {
+            keepers.spawn(health.run(ended));
+        }
+        let mut doors = JoinSet::new();
+        for port in issuer_ports {
+            doors.spawn(port.run(shutdown.clone()));
+        }
+        doors.spawn(admin.run(shutdown.clone()));
+
+        let outcome = tokio::select! {
+            // Doors end at shutdown too; only without one is their end early.
+            biased;
+            () = shutdown.wait() => Ok(()),
+            () = store.ended() => Err(ServerError::Stopped),
+            Some(_early) = keepers.join_next() => Err(ServerError::Stopped),
+            Some(_early) = doors.join_next() => Err(ServerError::Stopped),
+        };
+        // On another thread a door can hear of shutdown, and end, between our asking and our looking at it.
+        let outcome = if shutdown.is_due() { Ok(()) } else { outcome };
+        let _draining = readiness.wait_for("the end: the server is stopping");
+        if outcome.is_err() {
+            tracing::error!("a part of the server ended by itself; the server stops");
+            doors.abort_all();
+        }
+        while doors.join_next().await.is_some() {}
+        end.pull();
+        while keepers.join_next().await.is_some() {}
+        // Closing syncs files, which is no work for a thread that serves others.
+        let closed = tokio::task::spawn_blocking(move || store.close()).await;
+        closed.map_err(|_panicked| ServerError::Stopped)?;
+        outcome
+    }
+}
+
+/// Fetches the issuers' keys before the first token comes. A silent issuer does not hold up the others, nor renewals.
+async fn warm(issuance: Arc<Issuance>, warming: Unready, shutdown: Shutdown) {
+    tokio::select! {
+        () = shutdown.wait() => return,
+        errors = issuance.issuer_keys.warm() => for error in errors {
+            tracing::warn!(why = chain(&error), "an issuer's keys are not here yet");
+        },
+    }
+    drop(warming);
+    shutdown.wait().await;
+}
+
+/// Drops what is of no use any more, and counts what lives.
+async fn sweep(issuance: Arc<Issuance>, metrics: Metrics, shutdown: Shutdown) {
+    loop {
+        let now = issuance.now();
+        match issuance.sessions.sweep(&issuance.ledger, now).await {
+            Ok(swept) => metrics.sessions_live(swept.live),
+            Err(error) => tracing::warn!(why = chain(&error), "sessions cannot be swept"),
+        }
+        tokio::select! {
+            () = shutdown.wait() => return,
+            () = issuance.clock.wait_until(now + SWEEP_EVERY) => {}
+        }
+    }
+}
+
+/// Shows which bundle is published.
+async fn meter(
+    mut published: tokio::sync::watch::Receiver<Arc<crate::authority::Published>>,
+    metrics: Metrics,
+    shutdown: Shutdown,
+) {
+    loop {
+        metrics.bundle_is_at(published.borrow_and_update().bundle.sequence);
+        tokio::select! {
+            () = shutdown.wait() => return,
+            changed = published.changed() => if changed.is_err() {
+                // The rotator is gone, and with it every change.
+                return shutdown.wait().await;
+            },
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! Promises to users, told as stories: the whole CA in one process, on a clock that the test moves.
+#![expect(clippy::disallowed_methods, reason = "racers are tasks")]
+#![expect(clippy::unwrap_used, reason = "a story that cannot go on has failed")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod doors;
+mod renewal;
+mod road;
+mod sessions;

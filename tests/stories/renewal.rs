@@ -1,0 +1,78 @@
+//! A session is renewed by its key alone, by today's rules, for as long as its token allows.
+
+use crate::support::harness::{Agent, Harness, POLICY, start};
+use std::time::Duration;
+
+#[tokio::test]
+async fn a_session_renews_until_its_token_expires_and_the_last_svid_ends_with_it() {
+    let harness = Harness::new().await;
+    let agent = Agent::new();
+    let session = harness.exchange(&harness.issuer.token(start()), &agent).await.unwrap().session().unwrap().to_owned();
+    for _ in 0..5 {
+        harness.advance(500);
+        let renewed = harness.renew(&session, &agent).await.unwrap();
+        assert_eq!(renewed.not_after(), harness.now() + Duration::from_secs(900));
+    }
+    harness.advance(500);
+    let last = harness.renew(&session, &agent).await.unwrap();
+    assert_eq!((last.not_after(), last.limited_by().as_str()), (start() + Duration::from_secs(3600), "session"));
+    harness.advance(600);
+    assert_eq!(harness.renew(&session, &agent).await.unwrap_err().code(), "session_ended");
+}
+
+#[tokio::test]
+async fn another_key_cannot_renew_a_session() {
+    let harness = Harness::new().await;
+    let session =
+        harness.exchange(&harness.issuer.token(start()), &Agent::new()).await.unwrap().session().unwrap().to_owned();
+    assert_eq!(harness.renew(&session, &Agent::new()).await.unwrap_err().code(), "session_not_yours");
+}
+
+#[tokio::test]
+async fn a_session_survives_the_restart_of_the_server() {
+    let harness = Harness::with(POLICY, "sled").await;
+    let agent = Agent::new();
+    let session = harness.exchange(&harness.issuer.token(start()), &agent).await.unwrap().session().unwrap().to_owned();
+    let harness = harness.restarted(None).await;
+    harness.renew(&session, &agent).await.unwrap();
+}
+
+#[tokio::test]
+async fn renewal_is_decided_by_the_rules_of_today() {
+    let harness = Harness::with(POLICY, "sled").await;
+    let agent = Agent::new();
+    let session = harness.exchange(&harness.issuer.token(start()), &agent).await.unwrap().session().unwrap().to_owned();
+    let elsewhere = POLICY.replace("[rule.when]", "[rule.when]\nproject_id = 1");
+    let harness = harness.restarted(Some(&elsewhere)).await;
+    assert_eq!(harness.renew(&session, &agent).await.unwrap_err().code(), "no_rule_matches");
+    let renamed = POLICY.replace("/-/pipelines/", "/-/builds/");
+    let harness = harness.restarted(Some(&renamed)).await;
+    assert_eq!(harness.renew(&session, &agent).await.unwrap_err().code(), "identity_changed");
+}
+
+#[tokio::test]
+async fn the_intermediate_is_replaced_long_before_it_ends_and_the_bundle_does_not_change() {
+    let mut harness = Harness::new().await;
+    let before = harness.issuance().authorities.published().borrow().json.clone();
+    let ends = harness.issuance().authorities.signer_ends_at();
+    harness.advance(13 * 3600);
+    let now = harness.now();
+    harness.parts.rotator.turn(now).await.unwrap();
+    assert!(harness.issuance().authorities.signer_ends_at() > ends);
+    assert_eq!(harness.issuance().authorities.published().borrow().json, before);
+    let harness = harness.restarted(None).await;
+    assert!(harness.issuance().authorities.signer_ends_at() > ends, "the new key was kept");
+}
+
+#[tokio::test]
+async fn a_rule_of_tomorrow_adds_no_identity_to_a_session_of_today() {
+    let harness = Harness::with(POLICY, "sled").await;
+    let agent = Agent::new();
+    let session = harness.exchange(&harness.issuer.token(start()), &agent).await.unwrap().session().unwrap().to_owned();
+    let other = POLICY.replace("every project, its pipelines", "another rule").replace(
+        "id = \"/{project_path}/-/pipelines/{pipeline_id}\"",
+        "svid = [{ profile = \"istio\", id = \"/{project_path}/-/builds/{pipeline_id}\" }]",
+    );
+    let harness = harness.restarted(Some(&other)).await;
+    assert_eq!(harness.renew(&session, &agent).await.unwrap_err().code(), "identity_changed");
+}

@@ -1,0 +1,192 @@
+//! A whole CA in one process, on a clock that the test moves: no doors, no network.
+
+use super::issuer::{AUDIENCE, FakeIssuer, URL};
+use lanyard::clock::{Clock, ManualClock};
+use lanyard::config::{MapEnvironment, ServerSettings, load_server};
+use lanyard::crypto::{KeyAlgorithm, KeyPair, PublicKey, Random};
+use lanyard::discovery::HttpsFetch;
+use lanyard::issuance::{Bearer, Credential, Csr, Issuance, IssuedSvid, Refusal, Request, RequestId, Wanted};
+use lanyard::server::{Parts, World, build};
+use lanyard::session::SessionId;
+use lanyard::telemetry::Door;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tempfile::TempDir;
+use time::OffsetDateTime;
+
+pub(crate) const POLICY: &str = r#"
+[[rule]]
+name = "every project, its pipelines"
+id = "/{project_path}/-/pipelines/{pipeline_id}"
+ttl = "15m"
+kinds = ["x509", "jwt"]
+audiences = ["https://service.test"]
+[rule.when]
+issuer = "corp"
+"#;
+
+/// The start of every story: 2026-11-02 09:30 UTC.
+pub(crate) fn start() -> OffsetDateTime {
+    OffsetDateTime::from_unix_timestamp(1_793_611_800).unwrap()
+}
+
+pub(crate) struct Harness {
+    pub(crate) folder: TempDir,
+    pub(crate) clock: Arc<ManualClock>,
+    pub(crate) issuer: FakeIssuer,
+    pub(crate) parts: Parts,
+    policy: String,
+    store: &'static str,
+    line: &'static str,
+}
+
+impl Harness {
+    pub(crate) async fn new() -> Self {
+        Self::with(POLICY, "memory").await
+    }
+
+    pub(crate) async fn with(policy: &str, store: &'static str) -> Self {
+        Self::whose_issuer_says("", policy, store).await
+    }
+
+    /// With a line more in the issuer's section.
+    pub(crate) async fn whose_issuer_says(line: &'static str, policy: &str, store: &'static str) -> Self {
+        lanyard::crypto::install_providers();
+        let (folder, issuer) = (TempDir::new().unwrap(), FakeIssuer::new());
+        let clock = Arc::new(ManualClock::at(start()));
+        fs::write(folder.path().join("jwks.json"), issuer.jwks()).unwrap();
+        let parts = open(folder.path(), (policy, store, line), &clock).await;
+        Self { folder, clock, issuer, parts, policy: policy.to_owned(), store, line }
+    }
+
+    /// The same folder under another policy, as after a restart.
+    pub(crate) async fn restarted(self, policy: Option<&str>) -> Self {
+        let Self { folder, clock, issuer, parts, policy: former, store, line } = self;
+        let policy = policy.map_or(former, str::to_owned);
+        parts.store.close();
+        drop(parts);
+        let parts = open(folder.path(), (&policy, store, line), &clock).await;
+        Self { folder, clock, issuer, parts, policy, store, line }
+    }
+
+    pub(crate) fn issuance(&self) -> &Arc<Issuance> {
+        &self.parts.issuance
+    }
+
+    pub(crate) fn now(&self) -> OffsetDateTime {
+        self.clock.now()
+    }
+
+    pub(crate) fn advance(&self, seconds: u64) {
+        self.clock.advance(Duration::from_secs(seconds));
+    }
+
+    /// A token and a fresh CSR over a connection with this key.
+    pub(crate) async fn exchange(&self, token: &str, agent: &Agent) -> Result<IssuedSvid, Refusal> {
+        self.issuance().issue(request(Bearer::Token(token.to_owned()), x509(), Some(agent.public()))).await
+    }
+
+    pub(crate) async fn renew(&self, session: &str, agent: &Agent) -> Result<IssuedSvid, Refusal> {
+        let session: SessionId = session.parse().unwrap();
+        self.issuance().issue(request(Bearer::Session(session), x509(), Some(agent.public()))).await
+    }
+
+    /// As curl and openssl do it: no client certificate, the CSR's key binds.
+    pub(crate) async fn exchange_by_csr(&self, token: &str, csr: Vec<u8>) -> Result<IssuedSvid, Refusal> {
+        let wanted = Wanted::X509 { csr: Csr::Der(csr.into()), profile: None };
+        self.issuance().issue(request(Bearer::Token(token.to_owned()), wanted, None)).await
+    }
+
+    pub(crate) async fn jwt(&self, token: &str, audience: &str, agent: Option<&Agent>) -> Result<IssuedSvid, Refusal> {
+        let wanted = Wanted::Jwt { audiences: vec![audience.to_owned()], profile: None };
+        let connection = agent.map(Agent::public);
+        self.issuance().issue(request(Bearer::Token(token.to_owned()), wanted, connection)).await
+    }
+
+    /// The journal's records as text, after everything noted has been written.
+    pub(crate) fn journal(&self) -> String {
+        self.parts.store.close();
+        let mut files: Vec<PathBuf> = fs::read_dir(self.folder.path().join("data/journal"))
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .filter(|path| path.extension().is_some_and(|extension| extension == "jsonl"))
+            .collect();
+        files.sort();
+        files.iter().map(|file| fs::read_to_string(file).unwrap()).collect()
+    }
+}
+
+fn request(bearer: Bearer, wanted: Wanted, connection: Option<PublicKey>) -> Request {
+    Request { id: RequestId::random(&Random::system()), door: Door::Grpc, bearer, wanted, connection }
+}
+
+pub(crate) fn x509() -> Wanted {
+    Wanted::X509 { csr: Csr::Der(csr().into()), profile: None }
+}
+
+/// A request for a key of its own.
+pub(crate) fn csr() -> Vec<u8> {
+    csr_for(&KeyPair::generate(KeyAlgorithm::EcP256).unwrap())
+}
+
+pub(crate) fn csr_for(key: &KeyPair) -> Vec<u8> {
+    rcgen::CertificateParams::default().serialize_request(key).unwrap().der().to_vec()
+}
+
+/// The leaf's and the intermediate's DER.
+pub(crate) fn chain(issued: &IssuedSvid) -> Vec<Vec<u8>> {
+    match issued.credential() {
+        Credential::X509(chain) => chain.iter().map(|certificate| certificate.to_vec()).collect(),
+        Credential::Jwt(_) => panic!("an X.509-SVID was asked for"),
+    }
+}
+
+/// An agent's session key.
+pub(crate) struct Agent(KeyPair);
+
+impl Agent {
+    pub(crate) fn new() -> Self {
+        Self(KeyPair::generate(KeyAlgorithm::EcP256).unwrap())
+    }
+
+    pub(crate) fn public(&self) -> PublicKey {
+        self.0.public().clone()
+    }
+
+    pub(crate) fn key(&self) -> &KeyPair {
+        &self.0
+    }
+}
+
+async fn open(folder: &Path, (policy, store, line): (&str, &str, &str), clock: &Arc<ManualClock>) -> Parts {
+    let settings = settings(folder, policy, store, line);
+    let clock: Arc<dyn Clock> = Arc::<ManualClock>::clone(clock);
+    let fetch = Arc::new(HttpsFetch::new(None).unwrap());
+    build(&settings, World { clock, random: Random::system(), fetch }).await.unwrap()
+}
+
+/// Settings read from a file, as an operator writes it.
+pub(crate) fn settings(folder: &Path, policy: &str, store: &str, line: &str) -> ServerSettings {
+    let shown = folder.display();
+    fs::write(folder.join("policy.toml"), policy).unwrap();
+    let text = format!(
+        r#"
+trust_domain = "ci.example.org"
+data_dir = "{shown}/data"
+policy_file = "{shown}/policy.toml"
+store = "{store}"
+
+[[issuer]]
+name = "corp"
+url = "{URL}"
+audience = "{AUDIENCE}"
+jwks_file = "{shown}/jwks.json"
+{line}
+"#
+    );
+    let file = folder.join("server.toml");
+    fs::write(&file, text).unwrap();
+    load_server(&file, &MapEnvironment::default()).unwrap()
+}

@@ -1,0 +1,6 @@
+//! What the test programs share: an issuer that mints tokens like GitLab's, and a whole server in one process.
+#![expect(clippy::panic, clippy::unwrap_used, reason = "a helper that cannot do its work ends the test")]
+#![allow(dead_code, reason = "each test program uses its own part")]
+
+pub(crate) mod harness;
+pub(crate) mod issuer;
