@@ -36,3 +36,4 @@ pub mod agent;
 // roots: where parts are joined
 pub mod config;
 pub mod server;
+pub mod dev;
