@@ -37,3 +37,4 @@ pub mod agent;
 pub mod config;
 pub mod server;
 pub mod dev;
+pub mod cli;

@@ -1,0 +1,42 @@
+//! `lanyard agent`: the daemon beside a runner, until it is told to stop.
+
+use super::render;
+use crate::agent::Agent;
+use crate::clock::SystemClock;
+use crate::config::{SystemEnvironment, load_agent};
+use crate::crypto::Random;
+use crate::telemetry::{Shutdown, ShutdownTrigger};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+/// What can be typed.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Args {
+    /// The configuration
+    #[arg(long, env = "LANYARD_AGENT_CONFIG", value_name = "FILE")]
+    config: PathBuf,
+}
+
+/// Serves until SIGINT or SIGTERM, or until a part ends by itself.
+pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let settings = match load_agent(&args.config, &SystemEnvironment) {
+        Ok(settings) => settings,
+        Err(problems) => {
+            render::problems(&problems);
+            return Ok(ExitCode::FAILURE);
+        }
+    };
+    let (trigger, shutdown) = Shutdown::pair();
+    let agent = Agent::build(settings, Arc::new(SystemClock), &Random::system())?;
+    let mut running = std::pin::pin!(agent.run(shutdown));
+    tokio::select! {
+        ended = &mut running => ended?,
+        signal = ShutdownTrigger::signalled() => {
+            tracing::info!(signal = signal?, "stopping");
+            trigger.pull();
+            running.await?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}

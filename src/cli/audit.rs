@@ -1,0 +1,271 @@
+//! `lanyard audit show|verify`: the evidence, read from the journal's own files; no server need run.
+
+use super::failure::{WrongUsage, unreadable};
+use super::remote::named_config;
+use super::render;
+use crate::audit::Received;
+use crate::clock::{Clock as _, SystemClock};
+use crate::config::{SystemEnvironment, load_server, parse_duration};
+use crate::crypto::PublicKey;
+use crate::server::JOURNAL_KEY_FILE;
+use crate::store::{JournalReader, Record, verify_journal};
+use anyhow::Context as _;
+use rustls_pki_types::SubjectPublicKeyInfoDer;
+use rustls_pki_types::pem::PemObject as _;
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+/// The kinds of entries, as the journal writes them.
+const KINDS: [&str; 8] =
+    ["authority", "checkpoint", "intent", "issued", "refused", "session_ended", "started", "swept"];
+
+/// What can be typed.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(clap::Subcommand, Debug)]
+enum Action {
+    /// What was decided: who got which identity, by which rule, and who was refused
+    Show {
+        #[command(flatten)]
+        journal: Journal,
+        #[command(flatten)]
+        filter: Filter,
+        /// One JSON object a record, as it stands in the journal
+        #[arg(long)]
+        json: bool,
+    },
+    /// Whether the journal is whole: every record's digest, the chain between them, every checkpoint
+    Verify {
+        #[command(flatten)]
+        journal: Journal,
+        /// The public key that signs checkpoints, PEM [default: `journal_key.pem` in the data folder]
+        #[arg(long, value_name = "FILE")]
+        key: Option<PathBuf>,
+        /// One JSON object
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(clap::Args, Debug)]
+struct Journal {
+    #[arg(
+        long,
+        value_name = "FILE",
+        help = "The server's configuration; its data folder holds the journal [env: LANYARD_CONFIG]"
+    )]
+    config: Option<PathBuf>,
+    /// The data folder itself, or a copy of it
+    #[arg(long, value_name = "DIR", conflicts_with = "config")]
+    data_dir: Option<PathBuf>,
+}
+
+#[derive(clap::Args, Debug)]
+struct Filter {
+    /// Only this request, as an answer or a refusal named it; the first eight characters will do
+    #[arg(long, value_name = "ID")]
+    request_id: Option<String>,
+    /// Only jobs of this project, by path or id
+    #[arg(long, value_name = "PROJECT")]
+    project: Option<String>,
+    /// Only what happened since: a span such as 2h, or a time such as 2026-11-21T05:00:00Z
+    #[arg(long, value_name = "WHEN", value_parser = parse_since)]
+    since: Option<Since>,
+    /// Only entries of this kind
+    #[arg(long, value_name = "KIND", value_parser = KINDS)]
+    kind: Option<String>,
+}
+
+/// How much of a name a terminal shows.
+const SHORT: usize = 8;
+
+#[derive(Clone, Copy, Debug)]
+enum Since {
+    Ago(std::time::Duration),
+    At(OffsetDateTime),
+}
+
+fn parse_since(text: &str) -> Result<Since, String> {
+    if let Ok(at) = OffsetDateTime::parse(text, &Rfc3339) {
+        return Ok(Since::At(at));
+    }
+    parse_duration(text)
+        .map(Since::Ago)
+        .map_err(|_no_span| "write a span such as 2h, or a time such as 2026-11-21T05:00:00Z".to_owned())
+}
+
+/// Reads the journal.
+pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    match &args.action {
+        Action::Show { journal, filter, json } => show(journal, filter, *json),
+        Action::Verify { journal, key, json } => verify(journal, key.as_deref(), *json),
+    }
+}
+
+impl Journal {
+    /// The data folder; none when the configuration has problems, which are printed then.
+    fn folder(&self) -> anyhow::Result<Option<PathBuf>> {
+        match (&self.data_dir, named_config(self.config.clone())) {
+            (Some(folder), _) => Ok(Some(folder.clone())),
+            (None, Some(file)) => Ok(load_server(&file, &SystemEnvironment)
+                .map(|settings| settings.data_dir)
+                .map_err(|problems| render::problems(&problems))
+                .ok()),
+            (None, None) => {
+                Err(WrongUsage::new("name the journal: --config FILE, --data-dir DIR, or LANYARD_CONFIG").into())
+            }
+        }
+    }
+}
+
+impl Filter {
+    fn admits(&self, record: &Record, entry: &Received, since: Option<OffsetDateTime>) -> bool {
+        let of_project = |wanted: &String| {
+            entry.job.as_ref().is_some_and(|job| job.project_path == *wanted || job.project_id.to_string() == *wanted)
+        };
+        since.is_none_or(|since| record.at >= since)
+            && self.kind.as_ref().is_none_or(|kind| *kind == entry.kind)
+            && self.request_id.as_ref().is_none_or(|id| entry.request_id.as_ref().is_some_and(|own| names(id, own)))
+            && self.project.as_ref().is_none_or(of_project)
+    }
+}
+
+fn show(journal: &Journal, filter: &Filter, as_json: bool) -> anyhow::Result<ExitCode> {
+    let Some(folder) = journal.folder()? else { return Ok(ExitCode::FAILURE) };
+    let since = filter.since.map(|since| match since {
+        Since::Ago(span) => SystemClock.now() - span,
+        Since::At(at) => at,
+    });
+    let mut rows = Vec::new();
+    let mut found = false;
+    for record in JournalReader::open(&folder)? {
+        let record = record?;
+        let entry: Received = serde_json::from_str(record.entry.get())?;
+        if !filter.admits(&record, &entry, since) {
+            continue;
+        }
+        found = true;
+        if as_json {
+            // Evidence stays as it was written, to the millisecond.
+            let at = record.at.format(&Rfc3339)?;
+            render::json(
+                &json!({ "position": record.position, "at": at, "digest": record.digest, "entry": record.entry }),
+            )?;
+        } else {
+            rows.push(row(&record, entry));
+        }
+    }
+    if let (false, Some(id)) = (found, &filter.request_id) {
+        anyhow::bail!("the journal has no entry of request {id:?} that you asked for; `lanyard audit show` lists all");
+    }
+    if !as_json {
+        render::rows(&["position", "at", "kind", "project", "job", "what", "request"], rows)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Whether what was typed means this request: its whole name, or its beginning as a terminal shows it.
+pub(super) fn names(typed: &str, request_id: &str) -> bool {
+    typed == request_id || (typed.len() >= SHORT && request_id.starts_with(typed))
+}
+
+/// Enough of a name or a digest to tell it from its neighbours.
+fn short(name: &str) -> &str {
+    name.get(..SHORT).unwrap_or(name)
+}
+
+fn row(record: &Record, entry: Received) -> Vec<String> {
+    let what = what(&entry);
+    let (project, job) = entry.job.map(|job| (job.project_path, job.job_id.to_string())).unwrap_or_default();
+    let request = entry.request_id.unwrap_or_default();
+    let request = if render::is_terminal() { short(&request).to_owned() } else { request };
+    vec![record.position.to_string(), render::time(record.at), entry.kind, project, job, what, request]
+}
+
+/// What tells most of each kind: the identity, the code, the session, the key and what became of it.
+fn what(entry: &Received) -> String {
+    let text = |name: &str| entry.more.get(name).and_then(Value::as_str).unwrap_or_default();
+    let number = |name: &str| entry.more.get(name).and_then(Value::as_u64).unwrap_or_default();
+    match entry.kind.as_str() {
+        "authority" => {
+            let (authority, key, step) = (text("authority"), short(text("key_id")), text("step"));
+            format!("{authority} {key} {step}, sequence {}", number("sequence"))
+        }
+        "intent" => text("spiffe_id").to_owned(),
+        "issued" => format!("SHA-256 {}", short(text("digest"))),
+        "refused" => text("code").to_owned(),
+        "session_ended" => text("session").to_owned(),
+        "started" => text("version").to_owned(),
+        "swept" => format!("{} records", number("records")),
+        _ => String::new(),
+    }
+}
+
+fn verify(journal: &Journal, key: Option<&Path>, as_json: bool) -> anyhow::Result<ExitCode> {
+    let Some(folder) = journal.folder()? else { return Ok(ExitCode::FAILURE) };
+    let key = read_key(key.unwrap_or(&folder.join(JOURNAL_KEY_FILE)))?;
+    let report = verify_journal(&folder, Some(&key))?;
+    let torn = report.torn.as_ref().map_or(0, |torn| torn.bytes);
+    if as_json {
+        render::json(&json!({
+            "records": report.records,
+            "checkpoints": report.checkpoints,
+            "last_digest": report.last_digest,
+            "last_at": report.last_at.map(render::time),
+            "torn_bytes": torn,
+        }))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let (records, checkpoints) =
+        (render::count(report.records, "record"), render::count(report.checkpoints, "checkpoint"));
+    render::say(&format!("the journal is whole: {records}, {checkpoints}"))?;
+    render::say(&format!("last digest {}; kept elsewhere, it proves later that nothing was cut", report.last_digest))?;
+    if torn > 0 {
+        render::say(&format!(
+            "the last {torn} bytes are a record that a crash left unfinished; nobody was told of it"
+        ))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn read_key(file: &Path) -> anyhow::Result<PublicKey> {
+    let pem = std::fs::read(file).map_err(unreadable(file))?;
+    let spki = SubjectPublicKeyInfoDer::from_pem_slice(&pem);
+    let spki = spki.map_err(|_not_pem| anyhow::anyhow!("{} holds no public key in PEM", file.display()))?;
+    PublicKey::from_spki_der(&spki).with_context(|| format!("{} holds no usable public key", file.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(entry: Value) -> String {
+        what(&serde_json::from_value(entry).unwrap())
+    }
+
+    #[test]
+    fn each_kind_tells_what_matters_of_it() {
+        let key = json!({
+            "kind": "authority", "authority": "x509-intermediate", "key_id": "af5fdb1199", "step": "succeed",
+            "generation": 2, "sequence": 7,
+        });
+        assert_eq!(told(key), "x509-intermediate af5fdb11 succeed, sequence 7");
+        assert_eq!(told(json!({ "kind": "started", "version": "0.1.0" })), "0.1.0");
+        assert_eq!(told(json!({ "kind": "refused", "code": "token_replayed" })), "token_replayed");
+        assert_eq!(told(json!({ "kind": "of tomorrow" })), "");
+    }
+
+    #[test]
+    fn a_request_is_found_by_what_a_terminal_shows_of_it() {
+        assert!(names("0123abcd", "0123abcd99"));
+        assert!(names("0123", "0123"));
+        assert!(!names("0123abc", "0123abcd99"));
+    }
+}

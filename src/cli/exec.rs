@@ -1,0 +1,312 @@
+//! `lanyard exec`: an identity for one command, from the running agent or from one of its own.
+
+use super::failure::WrongUsage;
+use super::login::{self, Answer, Problem, TokenArgs};
+use super::remote::ServerArgs;
+use super::render;
+use crate::agent::{Agent, AgentError, AgentHandle, AgentSettings, Callers, LoggedOut, MODE_OWNER, OnStop};
+use crate::agent::{Refused, TokenSource, remove_session_key};
+use crate::clock::SystemClock;
+use crate::crypto::{Digest, Random};
+use crate::telemetry::{Shutdown, chain};
+use anyhow::Context;
+use rustix::process::{Pid, Signal, kill_process};
+use std::ffi::OsString;
+use std::io::IsTerminal;
+use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{ExitCode, ExitStatus};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::process::{Child, Command};
+use tokio::signal::unix::{self, SignalKind, signal};
+use zeroize::Zeroizing;
+
+/// How workloads find their socket (SPIFFE Workload Endpoint §4).
+const ENDPOINT: &str = "SPIFFE_ENDPOINT_SOCKET";
+
+/// Room that the file's name takes of a socket path's 107 bytes.
+const FOLDER_BYTES_MAX: usize = 95;
+
+/// Runs a command with an identity of its own; exit code and signals are the command's
+#[derive(clap::Args, Debug)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    token: TokenArgs,
+    #[command(flatten)]
+    server: ServerArgs,
+    /// The socket of a running agent, used if it answers
+    #[arg(long, env = "LANYARD_AGENT_SOCKET", value_name = "PATH")]
+    agent_socket: Option<PathBuf>,
+    /// The Workload API of the running agent
+    #[arg(long, env = ENDPOINT, value_name = "unix:PATH")]
+    endpoint: Option<String>,
+    /// How long to wait for the first SVID, in seconds
+    #[arg(long, default_value_t = 120, value_name = "SECONDS")]
+    wait: u64,
+    /// End the session when the command has ended, so that nobody can go on with it
+    #[arg(long)]
+    end: bool,
+    /// The command
+    #[arg(trailing_var_arg = true, required = true, value_name = "CMD")]
+    command: Vec<OsString>,
+}
+
+/// Runs it.
+pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let token = args.token.read()?;
+    let signals = Signals::listen()?;
+    match running_agent(&args)? {
+        Some((agent, endpoint)) => with_agent(&args, &agent, &endpoint, &token, signals).await,
+        None => Box::pin(alone(&args, token, signals)).await,
+    }
+}
+
+/// The sockets of a running agent, if both answer.
+fn running_agent(args: &Args) -> anyhow::Result<Option<(PathBuf, String)>> {
+    let Some(agent) = args.agent_socket.clone() else { return Ok(None) };
+    if !agent.is_absolute() {
+        return Err(WrongUsage::new(format!("the agent's socket {} must be an absolute path", agent.display())).into());
+    }
+    let answers = |path: &Path| std::os::unix::net::UnixStream::connect(path).is_ok();
+    if !answers(&agent) {
+        let agent = agent.display();
+        tracing::warn!(
+            "no agent at {agent}; this command gets a session of its own, and the agent cannot use this token any more"
+        );
+        return Ok(None);
+    }
+    let Some(endpoint) = args.endpoint.clone() else { return Ok(None) };
+    let both = super::svid::socket_path(&endpoint).is_ok_and(|path| answers(&path));
+    Ok(both.then_some((agent, endpoint)))
+}
+
+async fn with_agent(
+    args: &Args,
+    agent: &Path,
+    endpoint: &str,
+    token: &str,
+    mut signals: Signals,
+) -> anyhow::Result<ExitCode> {
+    match first_svid(args, &mut signals, login::log_in(agent, token)).await {
+        Ok(answer) => {
+            if let Answer::Refused(problem) = answer? {
+                return Ok(login::tell(&problem));
+            }
+        }
+        Err(code) => return Ok(code),
+    }
+    let status = follow(start(args, endpoint)?, signals).await?;
+    if args.end {
+        match login::log_out(agent).await {
+            Ok(Answer::Done(_)) => {}
+            Ok(Answer::Refused(problem)) => render::aside(&problem.detail),
+            Err(error) => tracing::error!(error = chain(&*error), "the agent did not hear the session's end"),
+        }
+    }
+    Ok(code_of(status))
+}
+
+/// Waits for the login, no longer than we may and as long as nobody stops us: the command then never starts.
+async fn first_svid<T>(args: &Args, signals: &mut Signals, login: impl Future<Output = T>) -> Result<T, ExitCode> {
+    tokio::select! {
+        biased;
+        signal = signals.next() => Err(ended_by(signal.as_raw())),
+        answer = tokio::time::timeout(Duration::from_secs(args.wait), login) => answer.map_err(|_late| late(args.wait)),
+    }
+}
+
+/// With an agent of our own, which lives as long as the command. Key and session stay for the job's next `exec`.
+async fn alone(args: &Args, token: Zeroizing<String>, mut signals: Signals) -> anyhow::Result<ExitCode> {
+    let random = Random::system();
+    let socket_folder = SocketFolder::make(&random)?;
+    let workload_socket = socket_folder.0.join("api.sock");
+    let endpoint = format!("unix://{}", workload_socket.display());
+    let state_dir = std::env::temp_dir().join(format!("lanyard-{}", Digest::of(token.as_bytes())));
+    let settings = AgentSettings {
+        server: args.server.url()?,
+        trust: args.server.trust()?,
+        workload_socket,
+        agent_socket: None,
+        socket_mode: MODE_OWNER,
+        callers: Callers::OwnUid,
+        state_dir: state_dir.clone(),
+        token: TokenSource::Login,
+        files: None,
+        on_stop: OnStop::KeepSession,
+    };
+    let agent = Agent::build(settings, Arc::new(SystemClock), &random)?;
+    let handle = agent.handle();
+    let (trigger, shutdown) = Shutdown::pair();
+    let work = async {
+        // Dropped with this block, also on an early return: the agent stops with its command.
+        let _stops_the_agent = trigger;
+        match first_svid(args, &mut signals, handle.login(token)).await {
+            Ok(Ok(_first_svid)) => {}
+            Ok(Err(refused)) => return Ok(login::tell(&problem(refused))),
+            Err(code) => return Ok(code),
+        }
+        let status = follow(start(args, &endpoint)?, signals).await?;
+        if args.end {
+            end(&handle, &state_dir).await;
+        }
+        anyhow::Ok(code_of(status))
+    };
+    beside(agent.run(shutdown), work).await
+}
+
+/// Ends the session for good: where the server cannot be told, nobody is left the key to go on with.
+async fn end(agent: &AgentHandle, state_dir: &Path) {
+    let told = agent.logout().await;
+    if told == LoggedOut::Told {
+        return;
+    }
+    let key = match remove_session_key(state_dir) {
+        Ok(()) => "its session key is removed, so that nobody can go on with it".to_owned(),
+        Err(error) => format!("and its session key could not be removed: {}", chain(&error)),
+    };
+    render::aside(&format!("{told}; {key}; {}", told.ends_by_itself()));
+}
+
+/// Works beside the agent. An agent that fails takes the identity away, not the command, whose code stays ours.
+async fn beside<T>(agent: impl Future<Output = Result<(), AgentError>>, work: impl Future<Output = T>) -> T {
+    let agent = async {
+        if let Err(error) = agent.await {
+            tracing::error!(error = chain(&error), "the agent failed; nothing is renewed from here on");
+        }
+    };
+    tokio::join!(agent, work).1
+}
+
+fn problem(refused: Refused) -> Problem {
+    Problem { code: refused.code, detail: refused.say, request_id: refused.request_id }
+}
+
+fn late(seconds: u64) -> ExitCode {
+    render::aside(&format!("no SVID within {seconds} s: the server is not reachable, see the warnings above"));
+    ExitCode::from(3)
+}
+
+/// A folder for one socket, gone with the command.
+struct SocketFolder(PathBuf);
+
+impl SocketFolder {
+    /// In the temporary folder; under `/tmp` where that one's path is too long for a socket (EP-17).
+    fn make(random: &Random) -> anyhow::Result<Self> {
+        let name = format!("lanyard-exec-{:016x}", u64::from_be_bytes(random.bytes()));
+        let mut folder = std::env::temp_dir().join(&name);
+        if folder.as_os_str().len() > FOLDER_BYTES_MAX || !folder.is_absolute() {
+            folder = Path::new("/tmp").join(name);
+        }
+        std::fs::DirBuilder::new()
+            .mode(0o700)
+            .create(&folder)
+            .with_context(|| format!("no folder for the socket at {}", folder.display()))?;
+        Ok(Self(folder))
+    }
+}
+
+impl Drop for SocketFolder {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_dir_all(&self.0) {
+            tracing::debug!(%error, folder = %self.0.display(), "the socket's folder stays behind");
+        }
+    }
+}
+
+/// Starts the command: it finds the socket, and not the token.
+fn start(args: &Args, endpoint: &str) -> anyhow::Result<Child> {
+    let [program, arguments @ ..] = args.command.as_slice() else {
+        return Err(WrongUsage::new("no command").into());
+    };
+    Command::new(program)
+        .args(arguments)
+        .env(ENDPOINT, endpoint)
+        .env_remove(&args.token.token_env)
+        .kill_on_drop(true)
+        .spawn()
+        .with_context(|| format!("{} cannot be started", program.display()))
+}
+
+/// The signals that are meant for the command. Whoever listens before it starts loses none of them.
+struct Signals {
+    terminate: unix::Signal,
+    hang_up: unix::Signal,
+    interrupt: unix::Signal,
+    quit: unix::Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            hang_up: signal(SignalKind::hangup())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            quit: signal(SignalKind::quit())?,
+        })
+    }
+
+    async fn next(&mut self) -> Signal {
+        tokio::select! {
+            _ = self.terminate.recv() => Signal::TERM,
+            _ = self.hang_up.recv() => Signal::HUP,
+            _ = self.interrupt.recv() => Signal::INT,
+            _ = self.quit.recv() => Signal::QUIT,
+        }
+    }
+}
+
+/// Waits for the command, and hands it the signals, also those that came just before it started.
+async fn follow(mut child: Child, mut signals: Signals) -> anyhow::Result<ExitStatus> {
+    // The keys of a terminal reach the whole group, so the command has heard them already.
+    let from_keys = std::io::stdin().is_terminal();
+    let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
+    loop {
+        let heard = tokio::select! {
+            status = child.wait() => return Ok(status?),
+            heard = signals.next() => heard,
+        };
+        let told = from_keys && (heard == Signal::INT || heard == Signal::QUIT);
+        if let (Some(pid), false) = (pid, told)
+            && let Err(error) = kill_process(pid, heard)
+        {
+            tracing::debug!(%error, ?heard, "the command was gone already");
+        }
+    }
+}
+
+/// The command's own code; 128 and the signal's number where a signal ended it, as shells do.
+fn code_of(status: ExitStatus) -> ExitCode {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => ExitCode::from(u8::try_from(code).unwrap_or(1)),
+        (None, Some(signal)) => ended_by(signal),
+        (None, None) => ExitCode::FAILURE,
+    }
+}
+
+fn ended_by(signal: i32) -> ExitCode {
+    ExitCode::from(u8::try_from(128 + signal).unwrap_or(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::process::getpid;
+
+    #[tokio::test]
+    async fn a_signal_just_before_the_command_reaches_it() {
+        let signals = Signals::listen().unwrap();
+        kill_process(getpid(), Signal::HUP).unwrap();
+        let child = Command::new("sleep").arg("60").kill_on_drop(true).spawn().unwrap();
+        let status = tokio::time::timeout(Duration::from_secs(20), follow(child, signals)).await.unwrap().unwrap();
+        assert_eq!(status.signal(), Some(Signal::HUP.as_raw()));
+    }
+
+    #[tokio::test]
+    async fn an_agent_that_fails_leaves_the_commands_code_alone() {
+        let agent = async { Err(AgentError::Ended("the Workload API")) };
+        let command = async { Command::new("sh").args(["-c", "sleep 0.1; exit 7"]).status().await.unwrap() };
+        assert_eq!(beside(agent, command).await.code(), Some(7));
+    }
+}

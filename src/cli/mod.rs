@@ -1,0 +1,26 @@
+//! One file a noun; the only place that prints.
+//!
+//! ```text
+//!   command: what can be typed ─▶ one file a noun: asks, decides the exit code ─▶ render: what a person reads
+//! ```
+//! Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 not reachable.
+
+mod command;
+mod render;
+mod failure;
+mod remote;
+mod dev;
+mod server;
+mod agent;
+mod login;
+mod exec;
+mod svid;
+mod explain;
+mod policy;
+mod config;
+mod bundle;
+mod audit;
+mod health;
+
+pub use command::Cli;
+pub use render::complain;

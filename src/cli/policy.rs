@@ -1,0 +1,59 @@
+//! `lanyard policy check`: whether rules load, before they are used. Needs no server.
+
+use super::failure::WrongUsage;
+use super::render;
+use crate::config::{Lifetimes, SystemEnvironment, load_policy, load_server};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// What can be typed.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(clap::Subcommand, Debug)]
+enum Action {
+    /// Reads rules and says everything that is wrong with them
+    Check {
+        /// The policy; without it, the one that the configuration names
+        file: Option<PathBuf>,
+        /// The server's configuration, which names the policy when FILE is left out
+        #[arg(long, env = "LANYARD_CONFIG", value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// What is wrong, as one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Checks.
+pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let Action::Check { file, config, json } = &args.action;
+    let (read, checked) = match (file, config) {
+        (Some(file), _) => (file, load_policy(file, &[], Lifetimes::SVID).map(|policy| (file.clone(), policy))),
+        (None, Some(config)) => {
+            let settings = load_server(config, &SystemEnvironment);
+            (config, settings.map(|settings| (settings.policy_file, settings.policy)))
+        }
+        (None, None) => return Err(WrongUsage::new("name the policy: lanyard policy check FILE").into()),
+    };
+    match checked {
+        Ok((file, _policy)) if *json => render::checked(&file, &[], &[])?,
+        Ok((file, policy)) => {
+            let (rules, refusals) = (policy.rules().len(), policy.refusals().len());
+            let (rules, refusals) = (render::count(rules, "rule"), render::count(refusals, "refusal"));
+            render::say(&format!("{}: good, {rules}, {refusals}", file.display()))?;
+        }
+        Err(problems) => {
+            if *json {
+                render::unless_closed(render::checked(read, &problems, &[]))?;
+            } else {
+                render::problems(&problems);
+            }
+            return Ok(ExitCode::FAILURE);
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}

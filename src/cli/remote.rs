@@ -1,0 +1,107 @@
+//! Which server a command asks, and how its answers read.
+
+use super::failure::plain;
+use super::login::Problem;
+use crate::config::{Environment as _, SystemEnvironment};
+use crate::crypto::Digest;
+use crate::tls::{ServerTrust, TlsClient, TlsError};
+use crate::wire::{HttpsClient, HttpsError, NotAServerUrl, ServerUrl};
+use bytes::Bytes;
+use http::StatusCode;
+use serde_json::Value;
+use std::io;
+use std::path::PathBuf;
+
+/// Which server, and whom to believe that it is the one.
+#[derive(clap::Args, Clone, Debug)]
+pub(super) struct ServerArgs {
+    /// The server's https URL
+    #[arg(long, env = "LANYARD_SERVER", value_name = "URL")]
+    server: Option<String>,
+    // The variable is read by hand: only what is typed may conflict.
+    #[arg(
+        long,
+        value_name = "FILE",
+        help = "PEM file of the CA that signed the server's certificate [env: LANYARD_SERVER_CA] [default: the system's]"
+    )]
+    server_ca: Option<PathBuf>,
+    /// SHA-256 of a certificate in the server's chain (DER), in place of a file
+    #[arg(long, value_name = "HEX", conflicts_with = "server_ca")]
+    server_ca_sha256: Option<Digest>,
+}
+
+/// Why a server gave no answer that helps.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum RemoteError {
+    #[error("{} cannot be read: {}", file.display(), plain(source))]
+    CaFile { file: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Https(#[from] HttpsError),
+    #[error("no server is named: set LANYARD_SERVER (with `. dev.env` after `lanyard dev`), or give --server URL")]
+    NoServer,
+    #[error("--server {0:?}: write https://host or https://host:port")]
+    Url(String),
+    #[error("refused: {}", .0.code)]
+    Refused(Problem),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+}
+
+impl RemoteError {
+    pub(super) const fn is_wrong_usage(&self) -> bool {
+        matches!(self, Self::NoServer | Self::Url(_))
+    }
+
+    pub(super) const fn is_unreachable(&self) -> bool {
+        matches!(self, Self::Https(HttpsError::Connect(_) | HttpsError::Exchange { .. } | HttpsError::Slow { .. }))
+    }
+}
+
+impl ServerArgs {
+    /// Asks for a page.
+    pub(super) async fn fetch(&self, path: &str) -> Result<Bytes, RemoteError> {
+        let (status, body) = self.client()?.fetch(path).await?;
+        answer(status, body)
+    }
+
+    /// Asks with a body.
+    pub(super) async fn post(&self, path: &str, body: &Value) -> Result<Bytes, RemoteError> {
+        let (status, body) = self.client()?.post_json(path, body.to_string().into_bytes()).await?;
+        answer(status, body)
+    }
+
+    /// Where it is.
+    pub(super) fn url(&self) -> Result<ServerUrl, RemoteError> {
+        let url = self.server.as_deref().filter(|url| !url.is_empty()).ok_or(RemoteError::NoServer)?;
+        url.parse().map_err(|_odd: NotAServerUrl| RemoteError::Url(url.to_owned()))
+    }
+
+    /// Whom to believe.
+    pub(super) fn trust(&self) -> Result<ServerTrust, RemoteError> {
+        let server_ca = self.server_ca.clone().or_else(|| SystemEnvironment.value("LANYARD_SERVER_CA").map(Into::into));
+        match (&self.server_ca_sha256, server_ca) {
+            (Some(digest), _) => Ok(ServerTrust::Sha256(*digest)),
+            (None, Some(file)) => {
+                let pem = std::fs::read(&file).map_err(|source| RemoteError::CaFile { file: file.clone(), source })?;
+                Ok(ServerTrust::from_pem(&pem, &file.to_string_lossy())?)
+            }
+            (None, None) => Ok(ServerTrust::System),
+        }
+    }
+
+    fn client(&self) -> Result<HttpsClient, RemoteError> {
+        Ok(HttpsClient::new(self.url()?, TlsClient::new(&self.trust()?, None, &["http/1.1"])?))
+    }
+}
+
+fn answer(status: StatusCode, body: Bytes) -> Result<Bytes, RemoteError> {
+    if status.is_success() {
+        return Ok(body);
+    }
+    Err(RemoteError::Refused(Problem::of(status, &body)))
+}
+
+/// The configuration that was typed, or else the variable's; read by hand, since only what is typed may conflict.
+pub(super) fn named_config(typed: Option<PathBuf>) -> Option<PathBuf> {
+    typed.or_else(|| SystemEnvironment.value("LANYARD_CONFIG").map(Into::into))
+}

@@ -1,0 +1,159 @@
+//! The only place that prints. Facts go to standard output, all else to standard error.
+
+use super::failure::{exit_code, plain};
+use crate::config::Problem;
+use comfy_table::{Table, presets};
+use serde::Serialize;
+use std::fmt::Display;
+use std::io::{self, IsTerminal as _, Write};
+use std::path::Path;
+use std::process::ExitCode;
+use time::format_description::well_known::Rfc3339;
+use time::{OffsetDateTime, UtcOffset};
+
+/// Why a fact did not reach whoever asked.
+#[derive(Debug, thiserror::Error)]
+enum OutputError {
+    /// Whoever closed the other end has read enough.
+    #[error("standard output is closed")]
+    Closed,
+    /// A full disk, for one: what was asked for is lost, which must not count as done.
+    #[error("standard output cannot be written: {0}")]
+    Unwritable(String),
+}
+
+/// Says why a command failed, cause by cause, and gives its exit code.
+pub fn complain(error: &anyhow::Error) -> ExitCode {
+    if is_closed(error) {
+        return ExitCode::SUCCESS;
+    }
+    let mut text = format!("error: {error}\n");
+    let mut above = error.to_string();
+    for cause in error.chain().skip(1) {
+        let cause = cause.to_string();
+        // A transparent error repeats its cause's words.
+        if !above.contains(&cause) {
+            text.push_str("  because ");
+            text.push_str(&cause);
+            text.push('\n');
+        }
+        above = cause;
+    }
+    aside(text.trim_end());
+    exit_code(error)
+}
+
+/// A text, as a fact; an error where it cannot be written, which ends the command.
+pub(crate) fn say(text: &str) -> anyhow::Result<()> {
+    Ok(put(io::stdout(), text)?)
+}
+
+/// A text that is no fact: progress, warnings, advice.
+pub(crate) fn aside(text: &str) {
+    // Where standard error is gone, nobody is left to tell.
+    let _untold = put(io::stderr(), text).is_err();
+}
+
+/// A fact for machines, one line.
+pub(crate) fn json(fact: &impl Serialize) -> anyhow::Result<()> {
+    say(&serde_json::to_string(fact)?)
+}
+
+/// Facts in rows: a table for a person, columns between tabs for a pipe.
+pub(crate) fn rows(head: &[&str], rows: Vec<Vec<String>>) -> anyhow::Result<()> {
+    if is_terminal() {
+        let mut table = Table::new();
+        table.load_style(presets::NOTHING);
+        table.set_header(head.iter().map(|name| name.to_uppercase())).add_rows(rows);
+        return say(&table.trim_fmt());
+    }
+    let lines: Vec<String> = rows.into_iter().map(|row| row.join("\t")).collect();
+    if lines.is_empty() { Ok(()) } else { say(&lines.join("\n")) }
+}
+
+/// Whether a person looks on.
+pub(super) fn is_terminal() -> bool {
+    io::stdout().is_terminal()
+}
+
+/// For commands whose exit code is the answer, or that go on: who closed a pipe has read enough and changes neither.
+pub(super) fn unless_closed(told: anyhow::Result<()>) -> anyhow::Result<()> {
+    told.or_else(|error| if is_closed(&error) { Ok(()) } else { Err(error) })
+}
+
+fn is_closed(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(OutputError::Closed))
+}
+
+/// A time in UTC, to the second.
+pub(super) fn time(at: OffsetDateTime) -> String {
+    let at = at.to_offset(UtcOffset::UTC);
+    at.replace_nanosecond(0).unwrap_or(at).format(&Rfc3339).unwrap_or_default()
+}
+
+/// How many of something.
+pub(super) fn count<N: Copy + Display + From<u8> + PartialEq>(many: N, one: &str) -> String {
+    if many == N::from(1) { format!("1 {one}") } else { format!("{many} {one}s") }
+}
+
+/// Every problem of a file, and how many.
+pub(super) fn problems(problems: &[Problem]) {
+    for problem in problems {
+        aside(&problem.to_string());
+    }
+    aside(&count(problems.len(), "problem"));
+}
+
+/// What a check found, for machines.
+pub(super) fn checked(file: &Path, problems: &[Problem], warnings: &[Problem]) -> anyhow::Result<()> {
+    let problem = |problem: &Problem| {
+        let Problem { file, line, key, found, remedy } = problem;
+        serde_json::json!({ "file": file, "line": line, "key": key, "found": found, "remedy": remedy })
+    };
+    json(&serde_json::json!({
+        "file": file,
+        "good": problems.is_empty(),
+        "problems": problems.iter().map(problem).collect::<Vec<_>>(),
+        "warnings": warnings.iter().map(problem).collect::<Vec<_>>(),
+    }))
+}
+
+/// Completions for a shell.
+pub(super) fn completions(shell: clap_complete::Shell, command: &mut clap::Command) -> anyhow::Result<ExitCode> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, command, "lanyard", &mut script);
+    say(String::from_utf8_lossy(&script).trim_end())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn put(mut to: impl Write, text: &str) -> Result<(), OutputError> {
+    writeln!(to, "{text}").and_then(|()| to.flush()).map_err(|error| {
+        let is_closed = error.kind() == io::ErrorKind::BrokenPipe;
+        if is_closed { OutputError::Closed } else { OutputError::Unwritable(plain(&error)) }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::OpenOptions;
+    use time::macros::datetime;
+
+    #[test]
+    fn a_full_disk_is_told_and_a_closed_pipe_is_not() {
+        let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let error = put(full, "a fact").unwrap_err();
+        assert_eq!(error.to_string(), "standard output cannot be written: No space left on device");
+        assert!(unless_closed(Err(error.into())).is_err());
+        let (reader, writer) = io::pipe().unwrap();
+        drop(reader);
+        let error = anyhow::Error::from(put(writer, "a fact").unwrap_err());
+        assert!(is_closed(&error));
+        assert!(unless_closed(Err(error)).is_ok());
+    }
+
+    #[test]
+    fn times_are_whole_seconds_in_utc() {
+        assert_eq!(time(datetime!(2026-11-21 06:30:00.25 +1)), "2026-11-21T05:30:00Z");
+    }
+}
