@@ -1,0 +1,106 @@
+//! What an exchange costs: one JSON object a line, each beside the floor F of raw cryptography measured in the same run.
+//!
+//! `cargo bench --bench road [-- NAME…]`. Prints and judges nothing: a busy machine must not turn a build red. Every
+//! number is the median of seven pairs, the floor measured right before the thing. Costs are processor time, latencies
+//! are the caller's wait.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "what cannot be measured ends the run"
+)]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program that measures, for people")]
+#![expect(clippy::disallowed_methods, reason = "it measures real time, of real processes")]
+
+#[expect(dead_code, reason = "shared with the stories, which use more of it")]
+#[path = "../support/issuer.rs"]
+mod issuer;
+#[expect(dead_code, reason = "the process tests use the rest")]
+#[path = "../process/callers.rs"]
+mod callers;
+#[expect(dead_code, reason = "the process tests use the rest")]
+#[path = "../process/place.rs"]
+mod place;
+#[expect(dead_code, reason = "the process tests use the rest")]
+#[path = "../process/server.rs"]
+mod server;
+
+mod exchange;
+mod floor;
+mod issuing_core;
+
+use floor::Floor;
+use lanyard::crypto::install_providers;
+use serde_json::json;
+use std::fs;
+use std::time::Duration;
+
+/// Odd, so that the median is one of them.
+const PAIRS: usize = 7;
+
+fn main() {
+    // Cargo hands its own `--bench` along; a name chooses.
+    let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
+    let wants = |name: &str| {
+        wanted.is_empty() || wanted.iter().any(|wanted| name.contains(wanted.as_str()) || wanted.contains(name))
+    };
+    install_providers();
+    let floor = Floor::new();
+    floor.measure();
+    if wants("floor") {
+        let floors = (0..PAIRS).map(|_| floor.measure()).map(|cost| Pair { floor: cost, cost });
+        print_median("floor", floors);
+    }
+    if wants("issuing_core") {
+        let core = issuing_core::IssuingCore::new();
+        core.measure();
+        print_median("issuing_core", (0..PAIRS).map(|_| Pair { floor: floor.measure(), cost: core.measure() }));
+    }
+    if wants("exchange") {
+        exchange::measure(&floor);
+    }
+}
+
+/// Processor time of this thread per turn: on a machine shared with others the clock on the wall also counts their turns.
+fn processor_time_of(turns: u32, work: impl FnOnce()) -> Duration {
+    let before = thread_time();
+    work();
+    thread_time().saturating_sub(before) / turns
+}
+
+/// The first number of `schedstat` is nanoseconds on a processor (Linux, Documentation/scheduler/sched-stats.rst).
+fn thread_time() -> Duration {
+    let text = fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+    Duration::from_nanos(text.split(' ').next().unwrap().parse().unwrap())
+}
+
+/// One measurement and the floor of its moment.
+#[derive(Clone, Copy)]
+struct Pair {
+    floor: Duration,
+    cost: Duration,
+}
+
+impl Pair {
+    fn ratio(self) -> f64 {
+        self.cost.as_secs_f64() / self.floor.as_secs_f64()
+    }
+}
+
+/// Prints the pair in the middle, by its ratio: what disturbs the machine disturbs both of a pair.
+fn print_median(name: &str, pairs: impl Iterator<Item = Pair>) {
+    let mut pairs: Vec<Pair> = pairs.collect();
+    pairs.sort_by(|a, b| a.ratio().total_cmp(&b.ratio()));
+    let median = pairs[pairs.len() / 2];
+    let micros = median.cost.as_secs_f64() * 1e6;
+    print(name, micros, "us", Some(median.ratio()));
+}
+
+/// One line.
+fn print(name: &str, value: f64, unit: &str, floor_ratio: Option<f64>) {
+    let rounded = |value: f64| (value * 1000.0).round() / 1000.0;
+    let line = json!({
+        "name": name, "value": rounded(value), "unit": unit, "floor_ratio": floor_ratio.map(rounded),
+    });
+    println!("{line}");
+}

@@ -1,0 +1,27 @@
+//! The real binary: started, loaded, killed, damaged, restarted, and compared with what it promised.
+#![expect(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "what cannot go on here ends the test, and says so"
+)]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a process outside needs real time, real tasks and the real environment"
+)]
+
+#[expect(dead_code, reason = "shared with the stories, which use more of it")]
+#[path = "../support/issuer.rs"]
+mod issuer;
+
+mod place;
+mod server;
+mod callers;
+mod journal;
+
+mod crashes;
+mod damage;
+mod lifecycle;
+mod memory;
+mod race;
