@@ -1,11 +1,12 @@
 //! `lanyard agent`: the daemon beside a runner, until it is told to stop.
 
+use super::daemon::until_signalled;
 use super::render;
 use crate::agent::Agent;
 use crate::clock::SystemClock;
 use crate::config::{SystemEnvironment, load_agent};
 use crate::crypto::Random;
-use crate::telemetry::{Shutdown, ShutdownTrigger};
+use crate::telemetry::Shutdown;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -29,14 +30,5 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     };
     let (trigger, shutdown) = Shutdown::pair();
     let agent = Agent::build(settings, Arc::new(SystemClock), &Random::system())?;
-    let mut running = std::pin::pin!(agent.run(shutdown));
-    tokio::select! {
-        ended = &mut running => ended?,
-        signal = ShutdownTrigger::signalled() => {
-            tracing::info!(signal = signal?, "stopping");
-            trigger.pull();
-            running.await?;
-        }
-    }
-    Ok(ExitCode::SUCCESS)
+    until_signalled(agent.run(shutdown), trigger).await
 }

@@ -1,12 +1,13 @@
 //! `lanyard server`: the CA service, until it is told to stop.
 
+use super::daemon::until_signalled;
 use super::render;
 use crate::clock::SystemClock;
 use crate::config::{SystemEnvironment, load_server};
 use crate::crypto::Random;
 use crate::discovery::HttpsFetch;
 use crate::server::{Server, World};
-use crate::telemetry::{Shutdown, ShutdownTrigger};
+use crate::telemetry::Shutdown;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -37,14 +38,5 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let server = Box::pin(Server::start(&settings, world, shutdown)).await?;
     let places: Vec<_> = server.addresses().iter().map(ToString::to_string).collect();
     tracing::info!(trust_domain = %settings.trust_domain, listens = places.join(" "), "serving");
-    let mut running = std::pin::pin!(server.run());
-    tokio::select! {
-        ended = &mut running => ended?,
-        signal = ShutdownTrigger::signalled() => {
-            tracing::info!(signal = signal?, "stopping");
-            trigger.pull();
-            running.await?;
-        }
-    }
-    Ok(ExitCode::SUCCESS)
+    until_signalled(server.run(), trigger).await
 }
