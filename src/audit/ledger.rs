@@ -30,11 +30,6 @@ pub struct Recorded<T> {
 }
 
 impl<T> Recorded<T> {
-    /// What was recorded.
-    pub const fn as_inner(&self) -> &T {
-        &self.subject
-    }
-
     /// What was recorded, to be done now.
     pub fn into_inner(self) -> T {
         self.subject

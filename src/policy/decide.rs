@@ -96,11 +96,6 @@ impl Policy {
         let first = self.rules.iter().find(|rule| !rule.observe && rule.matches(claims));
         first.map(Arc::clone).ok_or(Denial::NoRuleMatches)
     }
-
-    /// The rules that only observe and would match.
-    pub fn observers<'a>(&'a self, claims: &'a Claims) -> impl Iterator<Item = &'a Rule> {
-        self.rules.iter().map(AsRef::as_ref).filter(|rule| rule.observe && rule.matches(claims))
-    }
 }
 
 impl Rule {

@@ -8,7 +8,6 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 use std::sync::Arc;
 use std::time::Duration;
-use time::OffsetDateTime;
 
 /// The numbers that operators watch; clones count together.
 #[derive(Clone, Debug)]
@@ -31,7 +30,6 @@ struct Numbers {
     journal_position: Gauge,
     live_sessions: Gauge,
     bundle_sequence: Gauge,
-    issuer_keys_fetched: Family<Issuer, Gauge>,
     open_connections: Gauge,
     refused_connections: Family<Reason, Counter>,
 }
@@ -40,11 +38,6 @@ struct Numbers {
 struct Outcome {
     door: Door,
     code: &'static str,
-}
-
-#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
-struct Issuer {
-    issuer: String,
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
@@ -70,7 +63,6 @@ impl Metrics {
             journal_position: Gauge::default(),
             live_sessions: Gauge::default(),
             bundle_sequence: Gauge::default(),
-            issuer_keys_fetched: Family::default(),
             open_connections: Gauge::default(),
             refused_connections: Family::default(),
         };
@@ -97,12 +89,6 @@ impl Metrics {
     /// The sequence of the bundle that we publish.
     pub fn bundle_is_at(&self, sequence: u64) {
         self.0.bundle_sequence.set(signed(sequence));
-    }
-
-    /// When the keys of an issuer, by its configured name, were last fetched.
-    pub fn issuer_keys_fetched(&self, issuer: &str, at: OffsetDateTime) {
-        let label = Issuer { issuer: issuer.to_owned() };
-        self.0.issuer_keys_fetched.get_or_create(&label).set(at.unix_timestamp());
     }
 
     /// A connection was opened.
@@ -139,8 +125,6 @@ impl Numbers {
         registry.register("journal_position", "The journal's newest record", self.journal_position.clone());
         registry.register("live_sessions", "Sessions that can be renewed", self.live_sessions.clone());
         registry.register("bundle_sequence", "The published bundle's sequence", self.bundle_sequence.clone());
-        let help = "When an issuer's keys were last fetched, Unix time";
-        registry.register("issuer_keys_fetched_timestamp_seconds", help, self.issuer_keys_fetched.clone());
         registry.register("open_connections", "Connections on the issuer port", self.open_connections.clone());
         let help = "Connections on the issuer port that were not served";
         registry.register("refused_connections", help, self.refused_connections.clone());
@@ -160,10 +144,10 @@ mod tests {
         let metrics = Metrics::new();
         metrics.answered(Door::Grpc, "issued", Duration::from_micros(300));
         metrics.answered(Door::Rest, "token_replayed", Duration::from_micros(200));
-        metrics.issuer_keys_fetched("corp", OffsetDateTime::UNIX_EPOCH + Duration::from_secs(7));
+        metrics.journal_is_at(7);
         let page = metrics.render();
         assert!(page.contains(r#"lanyard_answers_total{door="Grpc",code="issued"} 1"#), "{page}");
         assert!(page.contains(r#"lanyard_answers_total{door="Rest",code="token_replayed"} 1"#), "{page}");
-        assert!(page.contains(r#"lanyard_issuer_keys_fetched_timestamp_seconds{issuer="corp"} 7"#), "{page}");
+        assert!(page.contains("lanyard_journal_position 7"), "{page}");
     }
 }
