@@ -7,42 +7,30 @@
 use super::checkpoint::{self, Claim};
 use super::index::{Index, Overlay};
 use super::journal::{AppendError, Journal};
+use super::queue::{Answers, Incoming, Message, Reply};
 use super::record::Page;
 use super::{Commit, Committed, Condition, Entry, LocalSettings, Position, Revision, StoreError, Stored};
 use crate::clock::Clock;
 use crate::crypto::KeyPair;
 use std::io;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::mpsc::RecvTimeoutError;
 use std::thread;
 use std::time::{Duration, Instant};
 use time::OffsetDateTime;
-use tokio::sync::oneshot;
 use tracing::{error, warn};
 
 /// More in one batch would only make the first wait longer: the sync is shared well by then.
 const BATCH_MAX: usize = 256;
 /// A note waits no longer than this for company, well within the second it is promised.
 const NOTE_WAITS: Duration = Duration::from_millis(500);
-/// Notes kept while the disk is full; more of them would say the same.
-const NOTES_MAX: usize = 4096;
 /// Time services step a clock by less; more is somebody's mistake.
 const CLOCK_STEP_MAX: time::Duration = time::Duration::seconds(30);
-
-/// What callers send.
-#[derive(Debug)]
-pub(super) enum Message {
-    Close,
-    Commit(Commit, Reply),
-    Note(Entry),
-}
-
-type Reply = oneshot::Sender<Result<Committed, StoreError>>;
 
 /// The writer and all it holds.
 #[derive(Debug)]
 pub(super) struct Committer {
-    incoming: Receiver<Message>,
+    incoming: Incoming,
     journal: Journal,
     index: Arc<Index>,
     settings: LocalSettings,
@@ -51,6 +39,7 @@ pub(super) struct Committer {
 
     commits: Vec<(Commit, Reply)>,
     notes: Vec<Entry>,
+    /// When the notes are looked at, if no commit comes before; never, while asleep.
     notes_due: Option<Instant>,
     closing: bool,
     /// How many commits the last batch had.
@@ -60,7 +49,7 @@ pub(super) struct Committer {
 
     page: Page,
     overlay: Overlay,
-    answers: Vec<(Reply, Result<Committed, StoreError>)>,
+    answers: Answers,
 }
 
 /// The thread must end: going on would not be safe.
@@ -69,7 +58,7 @@ struct Stop;
 
 impl Committer {
     pub(super) fn new(
-        incoming: Receiver<Message>,
+        incoming: Incoming,
         journal: Journal,
         index: Arc<Index>,
         settings: LocalSettings,
@@ -90,7 +79,7 @@ impl Committer {
             company: 0,
             page: Page::new(),
             overlay: Overlay::default(),
-            answers: Vec::new(),
+            answers: Answers::default(),
         }
     }
 
@@ -105,7 +94,7 @@ impl Committer {
         // What was sent before the end is still done.
         loop {
             self.take_waiting();
-            if self.commits.is_empty() && self.notes_due.is_none() {
+            if self.commits.is_empty() && self.incoming.may_sleep() {
                 break;
             }
             if self.turn().is_err() {
@@ -120,8 +109,10 @@ impl Committer {
     /// Waits for work, and a little longer for more of it if there was company in the last batch.
     fn gather(&mut self) {
         while self.commits.is_empty() && !self.closing {
-            match self.next_message() {
+            let until_due = self.notes_due.map(|due| due.saturating_duration_since(instant()));
+            match self.incoming.next(until_due) {
                 Ok(message) => self.take(message),
+                Err(RecvTimeoutError::Timeout) if self.incoming.may_sleep() => self.notes_due = None,
                 Err(RecvTimeoutError::Timeout) => return,
                 Err(RecvTimeoutError::Disconnected) => self.closing = true,
             }
@@ -134,16 +125,9 @@ impl Committer {
         }
     }
 
-    fn next_message(&self) -> Result<Message, RecvTimeoutError> {
-        match self.notes_due {
-            Some(due) => self.incoming.recv_timeout(due.saturating_duration_since(instant())),
-            None => self.incoming.recv().map_err(|_closed| RecvTimeoutError::Disconnected),
-        }
-    }
-
     fn take_waiting(&mut self) {
         while self.commits.len() < BATCH_MAX {
-            let Ok(message) = self.incoming.try_recv() else { return };
+            let Ok(message) = self.incoming.waiting() else { return };
             self.take(message);
         }
     }
@@ -152,24 +136,22 @@ impl Committer {
         match message {
             Message::Close => self.closing = true,
             Message::Commit(commit, reply) => self.commits.push((commit, reply)),
-            Message::Note(_) if self.notes.len() >= NOTES_MAX => warn!("a note is lost: the journal takes none now"),
-            Message::Note(entry) => {
-                self.notes.push(entry);
-                self.notes_due.get_or_insert_with(|| instant() + NOTE_WAITS);
-            }
+            Message::Noted => self.notes_due = Some(instant() + NOTE_WAITS),
         }
     }
 
     /// One batch, from decision to answer.
     fn turn(&mut self) -> Result<(), Stop> {
         self.company = self.commits.len();
-        self.notes_due = None;
+        self.notes_due = Some(instant() + NOTE_WAITS);
+        self.incoming.take_notes(&mut self.notes);
         let (now, last) = (to_the_millisecond(self.clock.now()), self.journal.link());
         if last.at - now > CLOCK_STEP_MAX {
             error!(%now, last = %last.at, "the clock went back; nothing is written until it is right");
             for (_commit, reply) in self.commits.drain(..) {
-                send(reply, Err(StoreError::ClockWentBack { last: last.at, now }));
+                self.answers.push(reply, Err(StoreError::ClockWentBack { last: last.at, now }));
             }
+            self.answers.hand_over();
             return Ok(());
         }
         self.page.begin(last, now.max(last.at));
@@ -179,13 +161,11 @@ impl Committer {
         let mut commits = std::mem::take(&mut self.commits);
         for (commit, reply) in commits.drain(..) {
             let answer = self.decide(commit);
-            self.answers.push((reply, answer));
+            self.answers.push(reply, answer);
         }
         self.commits = commits;
         let written = if self.page.is_empty() { Ok(()) } else { self.write() };
-        for (reply, answer) in self.answers.drain(..) {
-            send(reply, answer);
-        }
+        self.answers.hand_over();
         written?;
         if self.journal.length() >= self.turn_at { self.checkpoint() } else { Ok(()) }
     }
@@ -242,9 +222,7 @@ impl Committer {
             Fault::GoOn(error) => (StoreError::Journal, error, Ok(())),
             Fault::Stop(kind, error) => (kind, error, Err(Stop)),
         };
-        for (_reply, answer) in &mut self.answers {
-            *answer = Err(kind(again(&error)));
-        }
+        self.answers.fail(|| kind(again(&error)));
         ends
     }
 
@@ -316,11 +294,6 @@ impl Condition {
             Self::Unchanged(_, revision) => found == Some(*revision),
         }
     }
-}
-
-/// A caller that has gone does not need the answer.
-fn send(reply: Reply, answer: Result<Committed, StoreError>) {
-    drop(reply.send(answer));
 }
 
 /// The same error for another caller.

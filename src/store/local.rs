@@ -1,8 +1,9 @@
 //! The store of one machine: a journal in a folder, one thread that writes it, an index that many read.
 
-use super::committer::{Committer, Message};
+use super::committer::Committer;
 use super::index::Index;
 use super::journal::{Disk, RealDisk};
+use super::queue::{Queue, queue};
 use super::reader::FOLDER;
 use super::record::on_one_line;
 use super::recovery::{Recovered, recover};
@@ -13,11 +14,10 @@ use std::fs::{self, DirBuilder, File, Permissions, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 
 /// How a store is kept.
 #[derive(Clone, Debug)]
@@ -88,7 +88,7 @@ impl OpenError {
 #[derive(Debug)]
 pub struct LocalStore {
     index: Arc<Index>,
-    queue: Sender<Message>,
+    queue: Queue,
     thread: Mutex<Option<JoinHandle<()>>>,
     repaired: Option<TornTail>,
     /// Has no sender any more once the thread has ended.
@@ -119,7 +119,7 @@ impl LocalStore {
         let lock = lock(&dir)?;
         let Recovered { journal, index, torn } = recover(&settings, disk)?;
         let index = Arc::new(index);
-        let (queue, incoming) = channel();
+        let (queue, incoming) = queue();
         let committer = Committer::new(incoming, journal, Arc::clone(&index), settings, (signer, clock));
         let (living, alive) = watch::channel(());
         let run = move || {
@@ -146,8 +146,7 @@ impl LocalStore {
     pub fn close(&self) {
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(thread) = thread else { return };
-        // A committer that has stopped by itself takes no message.
-        drop(self.queue.send(Message::Close));
+        self.queue.close();
         drop(thread.join());
     }
 }
@@ -174,14 +173,11 @@ impl Store for LocalStore {
             Write::Delete(key) => Write::Delete(key),
         };
         let commit = Commit { conditions, writes: writes.into_iter().map(flat).collect(), entry: on_one_line(entry) };
-        let (answer, answered) = oneshot::channel();
-        // When the thread is gone the message is dropped, and with it `answer`.
-        drop(self.queue.send(Message::Commit(commit, answer)));
-        Box::pin(async move { answered.await.unwrap_or(Err(StoreError::Stopped)) })
+        Box::pin(self.queue.commit(commit))
     }
 
     fn note(&self, entry: Entry) -> Result<(), StoreError> {
-        self.queue.send(Message::Note(on_one_line(entry))).map_err(|_stopped| StoreError::Stopped)
+        self.queue.note(on_one_line(entry))
     }
 }
 

@@ -23,6 +23,7 @@ mod checkpoint;
 mod index;
 mod sled_index;
 mod recovery;
+mod queue;
 mod committer;
 mod local;
 

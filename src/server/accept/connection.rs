@@ -51,7 +51,7 @@ where
     F: Future<Output = Response<B>> + Send + 'static,
     B: hyper::body::Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + Unpin + 'static,
 {
-    let traffic = Traffic::new();
+    let traffic = Traffic::default();
     let service = service_fn(|request| {
         let (stream, response) = (traffic.enter(), answer(request));
         async move { Ok::<_, Infallible>(response.await.map(|body| Carried::new(body, stream))) }

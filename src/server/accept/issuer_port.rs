@@ -2,6 +2,7 @@
 
 use super::connection::{Speech, serve};
 use super::listen::listen;
+use super::together::Together;
 use crate::api::IssuerDoors;
 use crate::telemetry::{Metrics, Shutdown};
 use crate::tls::IssuerDoor;
@@ -69,7 +70,7 @@ async fn connection(tcp: TcpStream, tls: IssuerDoor, doors: IssuerDoors, (place,
     let peer = Arc::new(shaken.peer_key);
     let speech = if shaken.http2 { Speech::Http2 } else { Speech::Http1 };
     let answer = move |request| doors.clone().answer(request, Arc::clone(&peer));
-    serve(TokioIo::new(shaken.stream), speech, answer, &shutdown).await;
+    serve(TokioIo::new(Together::new(shaken.stream)), speech, answer, &shutdown).await;
 }
 
 /// Who is here, by neighbourhood.

@@ -1,22 +1,27 @@
 //! The open streams of a connection, and for how long there were none.
+//!
+//! Counted without waking anybody, for it happens at each request; looked at now and then.
 
 use hyper::body::{Body, Frame, SizeHint};
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::sync::watch;
 
-/// How many streams are open.
-#[derive(Debug)]
-pub(super) struct Traffic {
-    open: watch::Sender<usize>,
-    /// Has seen no stream yet, and so hears of the first one whenever it is asked.
-    unseen: watch::Receiver<usize>,
+/// How many streams there were, and how many are over.
+#[derive(Debug, Default)]
+pub(super) struct Traffic(Arc<Counts>);
+
+#[derive(Debug, Default)]
+struct Counts {
+    opened: AtomicUsize,
+    over: AtomicUsize,
 }
 
 /// An open stream, from its request to the end of its answer.
 #[derive(Debug)]
-pub(super) struct OpenStream(watch::Sender<usize>);
+pub(super) struct OpenStream(Arc<Counts>);
 
 /// An answer's body, whose end is its stream's.
 #[derive(Debug)]
@@ -26,40 +31,41 @@ pub(super) struct Carried<B> {
 }
 
 impl Traffic {
-    /// No stream yet.
-    pub(super) fn new() -> Self {
-        let (open, unseen) = watch::channel(0);
-        Self { open, unseen }
-    }
-
     /// A stream opens.
     pub(super) fn enter(&self) -> OpenStream {
-        self.open.send_modify(|open| *open = open.saturating_add(1));
-        OpenStream(self.open.clone())
+        self.0.opened.fetch_add(1, Ordering::Relaxed);
+        OpenStream(Arc::clone(&self.0))
     }
 
     /// Resolves when the first request does not come within this time; never, once it came.
     pub(super) async fn silent_for(&self, most: Duration) {
-        if tokio::time::timeout(most, self.unseen.clone().changed()).await.is_ok() {
+        tokio::time::sleep(most).await;
+        if self.0.opened.load(Ordering::Relaxed) > 0 {
             std::future::pending::<()>().await;
         }
     }
 
-    /// Resolves when no stream was open for this time.
+    /// Resolves when no stream was open for this time, or up to twice this time.
     pub(super) async fn idle_for(&self, most: Duration) {
-        let mut open = self.open.subscribe();
-        // The sender is ours, so waiting cannot fail.
-        while open.wait_for(|open| *open == 0).await.is_ok() {
-            if tokio::time::timeout(most, open.changed()).await.is_err() {
+        loop {
+            let before = self.counts();
+            tokio::time::sleep(most).await;
+            if self.counts() == before && before.0 == before.1 {
                 return;
             }
         }
+    }
+
+    /// Opened and over. Read in this order, a stream that opens in between cannot hide another's end.
+    fn counts(&self) -> (usize, usize) {
+        let over = self.0.over.load(Ordering::Acquire);
+        (self.0.opened.load(Ordering::Relaxed), over)
     }
 }
 
 impl Drop for OpenStream {
     fn drop(&mut self) {
-        self.0.send_modify(|open| *open = open.saturating_sub(1));
+        self.0.over.fetch_add(1, Ordering::Release);
     }
 }
 
@@ -102,7 +108,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_connection_is_idle_only_without_an_open_answer() {
-        let traffic = Traffic::new();
+        let traffic = Traffic::default();
         assert!(resolves(traffic.idle_for(SHORT)).await);
         let answer = Carried::new(Empty::<bytes::Bytes>::new(), traffic.enter());
         assert!(!resolves(traffic.idle_for(SHORT)).await);
@@ -112,7 +118,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_connection_is_silent_until_its_first_request() {
-        let traffic = Traffic::new();
+        let traffic = Traffic::default();
         assert!(resolves(traffic.silent_for(SHORT)).await);
         drop(traffic.enter());
         assert!(!resolves(traffic.silent_for(SHORT)).await);
