@@ -22,6 +22,8 @@ use tracing::{error, warn};
 
 /// More in one batch would only make the first wait longer: the sync is shared well by then.
 const BATCH_MAX: usize = 256;
+/// How often a batch that is held looks whether somebody came.
+const HOLD_STEPS: u32 = 8;
 /// A note waits no longer than this for company, well within the second it is promised.
 const NOTE_WAITS: Duration = Duration::from_millis(500);
 /// Time services step a clock by less; more is somebody's mistake.
@@ -118,10 +120,21 @@ impl Committer {
             }
         }
         self.take_waiting();
-        if self.company > 1 && self.commits.len() < self.company && !self.closing {
+        if self.company > 1 && !self.closing {
+            self.hold();
+        }
+    }
+
+    /// Lets the batch grow as long as others keep coming, `hold_for` at most: a sync costs as much for one as for many.
+    fn hold(&mut self) {
+        for _ in 0..HOLD_STEPS {
+            let before = self.commits.len();
             // Asleep rather than waiting on the queue: so that no sender pays for waking us.
-            thread::park_timeout(self.settings.hold_for);
+            thread::park_timeout(self.settings.hold_for / HOLD_STEPS);
             self.take_waiting();
+            if self.commits.len() == before || self.commits.len() >= BATCH_MAX {
+                return;
+            }
         }
     }
 

@@ -12,10 +12,9 @@ use super::index::{Applied, Overlay};
 use super::{Revision, Stored};
 use crate::crypto::Digest;
 use serde_json::value::RawValue;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::{self, DirBuilder, File};
 use std::io;
-use std::ops::Bound;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard};
@@ -43,8 +42,8 @@ pub(super) struct SledIndex {
 /// What is known without asking sled.
 #[derive(Debug, Default)]
 struct Young {
-    /// Changes that sled does not have yet.
-    changes: BTreeMap<String, Option<Stored>>,
+    /// Changes that sled does not have yet, with their keys.
+    changes: HashMap<Tag, (String, Option<Stored>)>,
     /// Every key that holds something, here or in sled.
     roll: HashSet<Tag>,
 }
@@ -63,26 +62,28 @@ fn tag(key: &str) -> Tag {
 impl Young {
     fn take(&mut self, changes: impl Iterator<Item = (String, Option<Stored>)>) {
         for (key, change) in changes {
+            let tag = tag(&key);
             match &change {
-                Some(_) => self.roll.insert(tag(&key)),
-                None => self.roll.remove(&tag(&key)),
+                Some(_) => self.roll.insert(tag),
+                None => self.roll.remove(&tag),
             };
-            self.changes.insert(key, change);
+            self.changes.insert(tag, (key, change));
         }
     }
 
-    /// The changes of keys that begin so.
-    fn under(&self, prefix: &str) -> Vec<(String, Option<Stored>)> {
-        let from = (Bound::Included(prefix), Bound::Unbounded);
-        let changes = self.changes.range::<str, _>(from).take_while(|(key, _)| key.starts_with(prefix));
-        changes.map(|(key, change)| (key.clone(), change.clone())).collect()
+    /// The changes of keys that begin so, in no order.
+    fn under<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = &'a (String, Option<Stored>)> {
+        self.changes.values().filter(move |(key, _)| key.starts_with(prefix))
     }
 
     fn look(&self, key: &str) -> Known<'_> {
-        match self.changes.get(key) {
-            Some(Some(stored)) => Known::Here(stored),
-            None if self.roll.contains(&tag(key)) => Known::InSled,
-            Some(None) | None => Known::Absent,
+        let tag = tag(key);
+        if !self.roll.contains(&tag) {
+            return Known::Absent;
+        }
+        match self.changes.get(&tag) {
+            Some((_, Some(stored))) => Known::Here(stored),
+            Some((_, None)) | None => Known::InSled,
         }
     }
 }
@@ -149,7 +150,7 @@ impl SledIndex {
     pub(super) fn list(&self, prefix: &str) -> io::Result<Vec<(String, Stored)>> {
         // Young changes first: what is handed over meanwhile is then seen twice rather than not at all. The committer
         // is not kept waiting for a long walk.
-        let young = self.young().under(prefix);
+        let young: Vec<_> = self.young().under(prefix).cloned().collect();
         let mut found = BTreeMap::new();
         for pair in self.sled.scan_prefix(prefix) {
             let (key, value) = pair?;
@@ -190,7 +191,10 @@ impl SledIndex {
     pub(super) fn hand_over(&self, applied: Applied) -> io::Result<()> {
         let mut batch = sled::Batch::default();
         let mut value = Vec::new();
-        for (key, change) in &self.young().changes {
+        let young = self.young();
+        let mut changes: Vec<_> = young.under("").collect();
+        changes.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        for (key, change) in changes {
             let Some(stored) = change else {
                 batch.remove(key.as_bytes());
                 continue;
@@ -200,6 +204,7 @@ impl SledIndex {
             value.extend_from_slice(stored.value.get().as_bytes());
             batch.insert(key.as_bytes(), value.as_slice());
         }
+        drop(young);
         let mut mark = applied.position.to_be_bytes().to_vec();
         mark.extend_from_slice(applied.digest.as_bytes());
         batch.insert(APPLIED, mark);
