@@ -1,7 +1,7 @@
 //! The hand that writes the journal. Only what it has written down may be signed: [`Recorded`] has no other maker.
 
 use super::refusals::{Folding, Refused};
-use super::{Auditable, Entry};
+use super::{Auditable, Entry, Job};
 use crate::crypto::Digest;
 use crate::store::{Commit, Committed, Condition, Position, Store, StoreError, Stored, Write};
 use serde_json::value::to_raw_value;
@@ -98,6 +98,14 @@ impl Ledger {
     /// When the store has stopped.
     pub fn conclude(&self, request_id: &str, digest: Digest) -> Result<(), StoreError> {
         self.store.note(text(&Entry::Issued { request_id, digest })?)
+    }
+
+    /// Notes what a rule on trial would have done.
+    ///
+    /// # Errors
+    /// When the store has stopped.
+    pub fn observe(&self, request_id: &str, rule: &str, would: &str, job: &Job) -> Result<(), StoreError> {
+        self.store.note(text(&Entry::Observed { request_id, rule, would, job })?)
     }
 
     /// Notes a no to a known bearer; equal ones within a minute are folded into one entry.

@@ -61,6 +61,7 @@ impl Issuance {
         *known = Some(Arc::clone(&job));
         let key = request.proven_key()?; // the key to certify; none for a JWT-SVID
         let owner = SessionKey::of(request.connection.as_ref(), key.as_ref())?; // whose session it is
+        self.observe(request, &claims, (owner.as_ref(), &job))?; // what rules on trial would say
         let rule = self.policy.choose(claims.claims())?; // which rule speaks
         let standing = self.standing(live, &claims, owner.as_ref())?; // another key's token: ask nobody else
         let grant = rule.grant(&claims, &request.wish(owner.is_some()), self.authorities.trust_domain())?;
@@ -113,6 +114,24 @@ impl Issuance {
             }
         }
         Ok(standing)
+    }
+
+    /// Rules that only observe are heard and recorded, and decide nothing.
+    fn observe(
+        &self,
+        request: &Request,
+        claims: &VerifiedClaims,
+        (owner, job): (Option<&SessionKey>, &Job),
+    ) -> Result<(), Refusal> {
+        for rule in self.policy.on_trial(claims.claims()) {
+            let granted = rule.grant(claims, &request.wish(owner.is_some()), self.authorities.trust_domain());
+            let would = match &granted {
+                Ok(grant) => grant.spiffe_id().as_str(),
+                Err(denial) => denial.code(),
+            };
+            self.ledger.observe(request.id.as_str(), &rule.name, would, job)?;
+        }
+        Ok(())
     }
 
     fn pinned(&self, claims: &VerifiedClaims, grant: &Grant) -> Result<Pinned, Refusal> {

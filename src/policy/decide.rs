@@ -96,6 +96,14 @@ impl Policy {
         let first = self.rules.iter().find(|rule| !rule.observe && rule.matches(claims));
         first.map(Arc::clone).ok_or(Denial::NoRuleMatches)
     }
+
+    /// The rules on trial that would speak for these claims before the rule that does.
+    pub fn on_trial(&self, claims: &Claims) -> impl Iterator<Item = &Arc<Rule>> {
+        let refused = self.refusals.iter().any(|refusal| refusal.matches(claims));
+        let asked = if refused { &[][..] } else { &self.rules };
+        let matching = asked.iter().filter(|rule| rule.matches(claims));
+        matching.take_while(|rule| rule.observe)
+    }
 }
 
 impl Rule {

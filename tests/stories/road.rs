@@ -54,6 +54,29 @@ async fn every_identity_is_on_record_before_it_is_handed_out() {
 }
 
 #[tokio::test]
+async fn a_rule_on_trial_is_heard_and_recorded_and_decides_nothing() {
+    let trial = r#"
+[[rule]]
+name = "by number, on trial"
+id = "/projects/{project_id}/-/pipelines/{pipeline_id}"
+observe = true
+[rule.when]
+issuer = "corp"
+project_path = "acme/**"
+namespace_id = 72
+"#;
+    let harness = Harness::with(&format!("{trial}{POLICY}{}", trial.replace("trial", "late trial")), "memory").await;
+    let issued = harness.exchange_by_csr(&harness.issuer.token(start()), csr()).await.unwrap();
+    assert!(issued.spiffe_id().as_str().ends_with("/acme/payments/api/-/pipelines/574"));
+    let journal = harness.journal();
+    let observed: Vec<_> = journal.lines().filter(|line| line.contains(r#""kind":"observed""#)).collect();
+    let [observed] = observed[..] else { panic!("one rule stands before the one that decides: {journal}") };
+    for part in [issued.request_id(), "by number, on trial", r#""would":"spiffe://ci.example.org/projects/"#] {
+        assert!(observed.contains(part), "{part} is not in {observed}");
+    }
+}
+
+#[tokio::test]
 async fn neither_token_nor_key_stands_in_the_journal() {
     let harness = Harness::new().await;
     let token = harness.issuer.token(start());
