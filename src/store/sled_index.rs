@@ -27,8 +27,9 @@ const CACHE_BYTES: u64 = 64 << 20;
 /// How many damaged folders are kept for whoever wants to look; then the last gives way to the next.
 const KEPT_ASIDE_MAX: u32 = 9;
 
-/// So many changes wait in memory: some hundred kilobytes, and some milliseconds to hand them over.
-const YOUNG_MAX: usize = 1024;
+/// So many changes wait in memory: some hundred kilobytes, and a few milliseconds to hand them over. With more, the
+/// allocator gives the room back in between, and the kernel clears it anew each time.
+const YOUNG_MAX: usize = 256;
 
 /// A sled database that holds an index.
 #[derive(Debug)]
