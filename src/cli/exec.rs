@@ -9,6 +9,7 @@ use crate::agent::{Refused, TokenSource, remove_session_key};
 use crate::clock::SystemClock;
 use crate::crypto::{Digest, Random};
 use crate::telemetry::{Shutdown, chain};
+use crate::wire::EndpointAddress;
 use anyhow::Context;
 use rustix::process::{Pid, Signal, kill_process};
 use std::ffi::OsString;
@@ -78,7 +79,7 @@ fn running_agent(args: &Args) -> anyhow::Result<Option<(PathBuf, String)>> {
         return Ok(None);
     }
     let Some(endpoint) = args.endpoint.clone() else { return Ok(None) };
-    let both = super::svid::socket_path(&endpoint).is_ok_and(|path| answers(&path));
+    let both = matches!(endpoint.parse(), Ok(EndpointAddress::Unix(path)) if answers(&path));
     Ok(both.then_some((agent, endpoint)))
 }
 

@@ -1,9 +1,11 @@
 //! Generated protobuf types, and conversions to and from nouns; and how the server is reached.
 
 mod channel;
+mod endpoint_address;
 mod https;
 
 pub use channel::{NotAServerUrl, ServerUrl, channel};
+pub use endpoint_address::{EndpointAddress, NotAnEndpoint};
 pub use generated::{lanyard, workload};
 pub use https::{HttpsClient, HttpsError};
 
