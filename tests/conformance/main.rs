@@ -1,22 +1,31 @@
 //! What the SPIFFE standards ask, held against the tests that show it; and every vector and sample, with its verdict.
 //!
-//! A test names what it shows in the last lines of its doc comment, `Shows: ID-1, ID-4.` From these lines and
-//! `tests/vectors/requirements.toml` comes `docs/conformance.md`. After a change:
+//! A test names what it shows in the last lines of its doc comment, `Shows: ID-1, ID-4.`; a vector has it in its file.
+//! From these and `tests/vectors/requirements.toml` comes `docs/conformance.md`. After a change:
 //! `LANYARD_GOLDEN=write cargo test --test conformance`.
 
 #![expect(
     clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
     clippy::disallowed_methods,
     reason = "in a test a wrong value is the failure; a switch in the environment rewrites the page"
 )]
 
+mod gitlab;
 mod page;
 mod requirements;
 mod shows;
+mod vectors;
+#[path = "../support/mod.rs"]
+mod support;
 
+use gitlab::GitLab;
 use requirements::Requirements;
 use shows::Shown;
+use std::collections::BTreeMap;
 use std::fs;
+use std::io::Write as _;
 use std::path::Path;
 
 /// Where the page is written to.
@@ -46,6 +55,46 @@ fn the_page_says_what_the_tests_say() {
     let committed = fs::read_to_string(&path).unwrap_or_default();
     let differs = committed.lines().zip(page.lines()).find(|(old, new)| old != new);
     assert!(committed == page, "{PAGE} is out of date, first at {differs:?}; rewrite it with LANYARD_GOLDEN=write");
+}
+
+#[test]
+fn every_vector_of_the_standards_gets_its_verdict() {
+    let tallies = vectors::judge_all();
+    let vectors: usize = tallies.iter().map(vectors::Tally::vectors).sum();
+    tell(&format!("{vectors} SPIFFE vectors\n"));
+    for tally in &tallies {
+        tell(&format!("  {tally}\n"));
+    }
+    let complaints: Vec<_> = tallies.into_iter().flat_map(|tally| tally.complaints).collect();
+    assert!(complaints.is_empty(), "{} complaint(s):\n{}\n", complaints.len(), complaints.join("\n"));
+    assert_eq!(vectors, 263);
+}
+
+#[tokio::test]
+async fn every_sample_of_gitlab_is_read_as_what_it_is_and_every_malformed_one_is_refused() {
+    let gitlab = GitLab::new();
+    let mut complaints: Vec<String> = gitlab.samples().iter().filter_map(|sample| gitlab.misread(sample)).collect();
+    let read = gitlab.samples().len() - complaints.len();
+    let mut codes: BTreeMap<String, usize> = BTreeMap::new();
+    for vector in gitlab.malformed() {
+        match gitlab.refusal(vector).await {
+            Some(code) => *codes.entry(code).or_default() += 1,
+            None => complaints.push(format!("{}: not refused: {}", vector["name"], vector["why"])),
+        }
+    }
+    let refused: usize = codes.values().sum();
+    tell(&format!("{} GitLab samples: {read} read as what they are\n", gitlab.samples().len()));
+    tell(&format!("{} malformed GitLab tokens: {refused} refused\n", gitlab.malformed().len()));
+    for (code, count) in &codes {
+        tell(&format!("  {code:<28} {count:>3}\n"));
+    }
+    assert!(complaints.is_empty(), "{} complaint(s):\n{}\n", complaints.len(), complaints.join("\n"));
+    assert_eq!((read, refused), (42, 38));
+}
+
+/// Says it where it is seen also when the test passes: what the test program writes itself is not held back.
+fn tell(what: &str) {
+    std::io::stderr().write_all(what.as_bytes()).unwrap();
 }
 
 // What follows makes sure that the judge can fail.

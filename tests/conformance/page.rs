@@ -5,6 +5,12 @@ use super::shows::{Shown, Test};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+/// The test that runs all vectors.
+const VECTORS_TEST: &str = "every_vector_of_the_standards_gets_its_verdict";
+
+/// How many vectors of a requirement are named.
+const NAMED_MAX: usize = 6;
+
 const OPENING: &str = "\
 # Conformance
 
@@ -38,8 +44,7 @@ fn counts(page: &mut String, requirements: &Requirements, shown: &Shown) {
     let (mut by_test, mut by_design) = (0, 0);
     let mut waiting: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for one in requirements.all() {
-        let tested = !shown.tests_of(&one.id).is_empty();
-        match (&one.waits, tested) {
+        match (&one.waits, shown.shows(&one.id)) {
             (_, true) => by_test += 1,
             (Some(waits), false) => waiting.entry(waits).or_default().push(&one.id),
             (None, false) => by_design += 1,
@@ -64,12 +69,21 @@ fn counts(page: &mut String, requirements: &Requirements, shown: &Shown) {
 fn proof(one: &Requirement, shown: &Shown) -> String {
     let tests = shown.tests_of(&one.id);
     let mut proof: Vec<String> = tests.iter().map(link).collect();
+    proof.extend(shown.vectors.get(&one.id).map(|vectors| names(vectors)));
     proof.extend(one.by.clone());
     if let Some(waits) = &one.waits {
-        let rest = if tests.is_empty() { "" } else { "the rest " };
+        let rest = if shown.shows(&one.id) { "the rest " } else { "" };
         proof.push(format!("*{rest}waits for {waits}*"));
     }
     proof.join(", ")
+}
+
+/// The vectors by name, the first few of them.
+fn names(vectors: &[String]) -> String {
+    let few: Vec<_> = vectors.iter().take(NAMED_MAX).map(String::as_str).collect();
+    let more = vectors.len() - few.len();
+    let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!("[{VECTORS_TEST}](../tests/conformance/main.rs) ({}{rest})", few.join(" "))
 }
 
 fn link(test: &Test) -> String {

@@ -83,7 +83,7 @@ impl Requirements {
             for client in one.clients.split(", ").filter(|client| !client.is_empty() && !CLIENTS.contains(client)) {
                 complain(format!("the client {client} is none"));
             }
-            if shown.tests_of(&one.id).is_empty() && one.waits.is_none() && one.by.is_none() {
+            if !shown.shows(&one.id) && one.waits.is_none() && one.by.is_none() {
                 complain("no test shows it, and it neither waits for anything nor says why not".to_owned());
             }
         }
@@ -91,6 +91,8 @@ impl Requirements {
             complaints
                 .extend(tests.iter().map(|test| format!("{id}: {} shows it, but it is no requirement", test.path)));
         }
+        let strange = shown.vectors.keys().filter(|id| !known.contains(id.as_str()));
+        complaints.extend(strange.map(|id| format!("{id}: vectors name it, but it is no requirement")));
         complaints
     }
 }

@@ -1,15 +1,18 @@
 //! Which test shows what: the `Shows:` lines above the tests of the whole tree.
 
+use super::vectors;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 const MARK: &str = "Shows: ";
 
-/// What the tests say that they show.
+/// What the tests say that they show, and the vectors for what they are there.
 #[derive(Debug, Default)]
 pub(super) struct Shown {
     pub(super) by_requirement: BTreeMap<String, Vec<Test>>,
+    /// The names of the vectors that go with a requirement.
+    pub(super) vectors: BTreeMap<String, Vec<String>>,
     /// Lines that show nothing.
     pub(super) complaints: Vec<String>,
 }
@@ -45,7 +48,13 @@ impl Shown {
             let relative = path.strip_prefix(root).unwrap().display().to_string();
             shown.read(&relative, &fs::read_to_string(&path).unwrap());
         }
+        shown.vectors = vectors::by_requirement();
         shown
+    }
+
+    /// Whether anything does.
+    pub(super) fn shows(&self, id: &str) -> bool {
+        self.by_requirement.contains_key(id) || self.vectors.contains_key(id)
     }
 
     /// The tests that show a requirement.
