@@ -20,6 +20,7 @@ mod link;
 mod events;
 mod keeper;
 mod workload_api;
+mod reflection;
 mod jwt_svids;
 mod socket;
 mod places;

@@ -7,6 +7,9 @@ pub use channel::{NotAServerUrl, ServerUrl, channel};
 pub use generated::{lanyard, workload};
 pub use https::{HttpsClient, HttpsError};
 
+/// The file that defines the Workload API and the one it imports, as a protobuf `FileDescriptorSet`.
+pub const WORKLOAD_DESCRIPTORS: &[u8] = tonic::include_file_descriptor_set!("workload");
+
 #[expect(
     missing_docs,
     unused_qualifications,
