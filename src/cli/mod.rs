@@ -9,6 +9,7 @@ mod command;
 mod render;
 mod failure;
 mod remote;
+mod endpoint;
 mod daemon;
 mod dev;
 mod server;
