@@ -28,14 +28,17 @@ mod any_authority;
 mod header_block;
 mod file_output;
 mod files;
+mod layout;
+mod memory;
 
 pub use file_output::FileOutput;
 pub use files::SvidFiles;
+pub use layout::{Layout, NoLayout};
 pub use link::Refused;
 pub use login_door::AgentHandle;
 pub use outcome::{LoggedIn, LoggedOut};
 pub use run::{Agent, AgentError, AgentSettings, MODE_EVERYBODY, MODE_OWNER, OnStop};
 pub use session_file::{SessionFileError, remove_session_key};
 pub use socket::SocketError;
-pub use token_source::TokenSource;
+pub use token_source::{TOKEN_VARIABLE, TokenSource};
 pub use workload_api::Callers;
