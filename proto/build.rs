@@ -1,6 +1,7 @@
 //! Compiles the wire's protobuf files with a compiler written in Rust, so that no `protoc` is needed.
 
 use std::error::Error;
+use std::path::Path;
 use tonic_prost_build::Config;
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -9,6 +10,12 @@ fn main() -> Result<(), Box<dyn Error>> {
         println!("cargo::rerun-if-changed=proto/{file}");
     }
     let descriptors = protox::compile(FILES, ["proto"])?;
+    // What server reflection shows: the Workload API with what it imports, and nothing else of ours.
+    let shown = protox::Compiler::new(["proto"])?
+        .include_imports(true)
+        .open_file("spiffe/workload.proto")?
+        .encode_file_descriptor_set();
+    std::fs::write(Path::new(&std::env::var("OUT_DIR")?).join("workload.bin"), shown)?;
     let mut config = Config::new();
     config.bytes(["."]);
     tonic_prost_build::configure().compile_fds_with_config(descriptors, config)?;

@@ -47,7 +47,9 @@ impl FromStr for EndpointUrl {
         if authority.as_str().contains('@') {
             return Err(EndpointUrlError::User);
         }
-        if authority.host().is_empty() || authority.as_str().ends_with(':') {
+        // What stands behind the host is a port or nothing; the library lets odd ones pass.
+        let port = authority.as_str().strip_prefix(authority.host()).unwrap_or_default();
+        if authority.host().is_empty() || !port.is_empty() && authority.port_u16().is_none_or(|port| port == 0) {
             return Err(EndpointUrlError::NotAUrl);
         }
         Ok(Self(uri))

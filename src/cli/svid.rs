@@ -7,16 +7,14 @@ use crate::crypto::Digest;
 use crate::svid::{inspect_certificate, inspect_jwt};
 use crate::wire::workload::spiffe_workload_api_client::SpiffeWorkloadApiClient;
 use crate::wire::workload::{JwtsvidRequest, X509svid, X509svidRequest, X509svidResponse};
-use crate::wire::{EndpointAddress, NotAnEndpoint};
+use crate::wire::{NotAnAddress, WorkloadAddress};
 use anyhow::Context;
-use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
-use tokio::net::{TcpStream, UnixStream};
 use tonic::metadata::MetadataValue;
-use tonic::transport::{Channel, Endpoint, Uri};
+use tonic::transport::Channel;
 use tonic::{Code, Request, Status, Streaming};
 
 /// How long an agent that has gone is left alone before it is asked again.
@@ -159,7 +157,7 @@ impl X509 {
     /// Tries until somebody serves SVIDs there.
     async fn open_again(&self, mut why: Status) -> anyhow::Result<(Streaming<X509svidResponse>, X509svidResponse)> {
         let mut logged = String::new();
-        let mut client = channel_to(address(&self.socket.endpoint)?);
+        let mut client = SpiffeWorkloadApiClient::new(self.socket.address()?.channel());
         loop {
             // Once for each new reason, not once a second.
             if logged != why.message() {
@@ -214,16 +212,17 @@ async fn jwt(args: Jwt) -> anyhow::Result<ExitCode> {
 }
 
 impl Socket {
+    fn address(&self) -> Result<WorkloadAddress, WrongUsage> {
+        self.endpoint.parse().map_err(|wrong: NotAnAddress| WrongUsage::new(wrong.to_string()))
+    }
+
     /// A client of a socket where somebody listens.
     async fn client(&self) -> anyhow::Result<SpiffeWorkloadApiClient<Channel>> {
-        let address = address(&self.endpoint)?;
+        let address = self.address()?;
         // A try beforehand: what the transport says later no longer tells a missing file from a silent agent.
-        let tried = match &address {
-            EndpointAddress::Tcp(address) => TcpStream::connect(address).await.map(drop),
-            EndpointAddress::Unix(path) => UnixStream::connect(path).await.map(drop),
-        };
+        let tried = address.reach().await;
         tried.map_err(|error| NotReachable::agent("the Workload API", self.endpoint.as_str(), &error))?;
-        Ok(channel_to(address))
+        Ok(SpiffeWorkloadApiClient::new(address.channel()))
     }
 
     fn complain(&self, status: &Status) -> anyhow::Result<ExitCode> {
@@ -245,24 +244,6 @@ impl Socket {
     }
 }
 
-/// A client that connects when it is used, and again when it must.
-fn channel_to(address: EndpointAddress) -> SpiffeWorkloadApiClient<Channel> {
-    let localhost = Endpoint::from_static("http://localhost");
-    let path = match address {
-        EndpointAddress::Tcp(address) => {
-            let connect =
-                tower::service_fn(move |_uri: Uri| async move { TcpStream::connect(address).await.map(TokioIo::new) });
-            return SpiffeWorkloadApiClient::new(localhost.connect_with_connector_lazy(connect));
-        }
-        EndpointAddress::Unix(path) => path,
-    };
-    let connect = tower::service_fn(move |_uri: Uri| {
-        let path = path.clone();
-        async move { UnixStream::connect(path).await.map(TokioIo::new) }
-    });
-    SpiffeWorkloadApiClient::new(localhost.connect_with_connector_lazy(connect))
-}
-
 /// Whether this comes from our own transport, not from whoever answers.
 fn is_of_transport(status: &Status) -> bool {
     std::error::Error::source(status).is_some_and(<dyn std::error::Error>::is::<tonic::transport::Error>)
@@ -271,11 +252,6 @@ fn is_of_transport(status: &Status) -> bool {
 fn silent(seconds: u64) -> ExitCode {
     render::aside(&format!("no SVID within {seconds} s: the agent has none yet; has the job logged in?"));
     ExitCode::FAILURE
-}
-
-/// Reads the address that was typed, or that the environment holds.
-fn address(endpoint: &str) -> anyhow::Result<EndpointAddress> {
-    endpoint.parse().map_err(|wrong: NotAnEndpoint| WrongUsage::new(wrong.to_string()).into())
 }
 
 fn call<T>(message: T) -> Request<T> {

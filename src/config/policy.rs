@@ -15,6 +15,8 @@ use std::time::Duration;
 
 /// An intermediate lives 24 h (design section 7), and no SVID outlives its signer.
 pub(super) const TTL_MAX: Duration = Duration::from_secs(24 * 3600);
+/// WAPI-15.
+const HINT_BYTES_MAX: usize = 1024;
 const NO_FACTS: &str =
     "this version has no source of facts yet, so a need could never be met; remove it, or keep the rule for later";
 
@@ -215,7 +217,7 @@ fn read_svids(section: &mut Section<'_, '_>) -> Option<Vec<ProfileTemplate>> {
     let mut svids: Vec<ProfileTemplate> = Vec::new();
     let mut whole = true;
     for mut table in tables {
-        let profile = table.text("profile", "a name, such as \"linkerd\"");
+        let profile = table.parsed("profile", "a name of at most 1024 bytes, such as \"linkerd\"", hint);
         let profile = profile.or_else(|| table.missing("profile", "name it; callers ask for it by that name"));
         let id = table.parsed("id", would_do, IdTemplate::parse);
         let id = id.or_else(|| table.missing("id", "write a template"));
@@ -229,6 +231,15 @@ fn read_svids(section: &mut Section<'_, '_>) -> Option<Vec<ProfileTemplate>> {
         table.finish();
     }
     whole.then_some(svids)
+}
+
+/// A profile's name is the hint that workloads see (SPIFFE Workload API §5.2.1: at most 1024 bytes).
+fn hint(text: &str) -> Result<String, &'static str> {
+    match text.len() {
+        0 => Err("empty"),
+        1..=HINT_BYTES_MAX => Ok(text.to_owned()),
+        _ => Err("too long"),
+    }
 }
 
 fn read_ttl(section: &mut Section<'_, '_>, default: Duration) -> Option<Duration> {
@@ -362,6 +373,21 @@ mod tests {
         let [_issuer, term] = &*walk.rules[0].terms else { panic!("two terms, {:?}", walk.rules[0].terms) };
         assert_eq!((&*term.claim, &*term.wanted, term.got.as_deref()), ("fork", "false", Some("true")));
         assert!(term.implied && !term.passes);
+    }
+
+    /// Shows: WAPI-14, WAPI-15.
+    #[test]
+    fn hints_differ_and_are_short() {
+        let svid = |profile: &str, id: &str| {
+            format!("[[rule.svid]]\nprofile = \"{profile}\"\nid = \"/{{project_path}}/-/{id}\"\n")
+        };
+        let policy = |a: &str, b: &str| {
+            read(&format!("[[rule]]\nname = \"a\"\nwhen.issuer = \"corp\"\n{}{}", svid(a, "a"), svid(b, "b")))
+        };
+        policy(&"h".repeat(1024), "b").unwrap();
+        for (a, b) in [(&*"h".repeat(1025), "b"), ("same", "same"), ("", "b")] {
+            assert_eq!(policy(a, b).unwrap_err().len(), 1, "{a:?}, {b:?}");
+        }
     }
 
     /// Takes out the problem that is wanted as "line piece"; line 0 is the whole file.

@@ -8,7 +8,7 @@ mod x509_svid;
 
 use lanyard::bundle::EndpointUrl;
 use lanyard::identity::{SpiffeId, TrustDomain};
-use lanyard::wire::EndpointAddress;
+use lanyard::wire::WorkloadAddress;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::fmt::{self, Display};
@@ -135,7 +135,7 @@ fn judge_of(kind: &str) -> Option<Judge> {
     Some(match kind {
         "spiffe_id" => Box::new(|vector| Some(spiffe_id(vector))),
         "trust_domain" => Box::new(|vector| Some(Verdict::of(TrustDomain::parse(text(vector, "input"))))),
-        "endpoint_socket" => Box::new(|vector| Some(Verdict::of(text(vector, "input").parse::<EndpointAddress>()))),
+        "endpoint_socket" => Box::new(|vector| Some(Verdict::of(text(vector, "input").parse::<WorkloadAddress>()))),
         "bundle_endpoint_url" => Box::new(|vector| Some(Verdict::of(text(vector, "input").parse::<EndpointUrl>()))),
         "bundle" => Box::new(|vector| Some(documents::bundle(vector))),
         "jwt_bundle" => Box::new(|vector| Some(documents::jwt_bundle(text(vector, "input")))),

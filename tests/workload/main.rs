@@ -1,0 +1,1 @@
+//! The Workload API and the files as workloads meet them: the real server and the real agent, nothing fake between.
