@@ -210,6 +210,7 @@ impl Auditable for Draft {
 mod tests {
     use super::*;
 
+    /// Shows: X509-21.
     #[test]
     fn the_earliest_of_three_limits_ends_an_svid_and_is_named() {
         let now = OffsetDateTime::UNIX_EPOCH + Duration::from_millis(1_500);

@@ -171,6 +171,7 @@ mod tests {
 
     proptest! {
         /// Over any history of visits, late ones and clock jumps backwards among them.
+        /// Shows: FED-3, TDB-27.
         #[test]
         fn the_invariants_hold_over_random_histories(visits in proptest::collection::vec(-7200_i64..200_000, 1..40)) {
             let mut now = OffsetDateTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);

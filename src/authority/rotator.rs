@@ -307,6 +307,7 @@ mod tests {
         }
     }
 
+    /// Shows: TDB-27.
     #[tokio::test]
     async fn a_keyring_from_before_the_last_step_is_refused() {
         let folder = tempfile::tempdir().unwrap();

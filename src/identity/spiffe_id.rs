@@ -186,6 +186,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    /// Shows: ID-9.
     #[test]
     fn every_byte_of_a_path_is_in_the_set_or_refused() {
         for byte in (0..=u8::MAX).filter(|byte| *byte != b'/') {
@@ -195,11 +196,13 @@ mod tests {
         }
     }
 
+    /// Shows: ID-16.
     #[test]
     fn case_tells_two_paths_apart() {
         assert_ne!(SpiffeId::parse("spiffe://example.org/CI"), SpiffeId::parse("spiffe://example.org/ci"));
     }
 
+    /// Shows: ID-14.
     #[test]
     fn an_id_of_2049_bytes_is_not_made() {
         let trust_domain = TrustDomain::parse("example.org").unwrap();
@@ -209,6 +212,7 @@ mod tests {
         assert_eq!(refused, SpiffeIdError::TooLong { actual: 2049 });
     }
 
+    /// Shows: ID-10.
     #[test]
     fn a_trust_domain_names_itself_without_a_path() {
         let id = TrustDomain::parse("example.org").unwrap().id();
@@ -216,6 +220,7 @@ mod tests {
     }
 
     proptest! {
+        /// Shows: ID-1, ID-17.
         #[test]
         fn what_is_built_from_segments_is_what_parse_reads(segments in prop::collection::vec(".{0,12}", 0..5)) {
             let trust_domain = TrustDomain::parse("example.org").unwrap();

@@ -123,6 +123,7 @@ impl From<TrustDomain> for String {
 mod tests {
     use super::*;
 
+    /// Shows: ID-4.
     #[test]
     fn every_byte_is_in_the_set_or_refused() {
         for byte in 0..=u8::MAX {
@@ -131,6 +132,7 @@ mod tests {
         }
     }
 
+    /// Shows: ID-5, ID-16.
     #[test]
     fn upper_case_is_told_its_lower_case_form() {
         let refused = TrustDomain::parse("CI.Example.org").unwrap_err();

@@ -142,6 +142,7 @@ mod tests {
         assert!(matches!(ProvenKey::of_der(&vec![0; CSR_BYTES_MAX + 1]), Err(CsrError::TooLarge { .. })));
     }
 
+    /// Shows: X509-20.
     #[test]
     fn only_p256_is_certified() {
         let csr = csr_by(&KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384).unwrap());

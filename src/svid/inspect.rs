@@ -302,6 +302,7 @@ mod tests {
     /// digitalSignature, as a bit string.
     const KEY_USAGE: (&[u64], &[u8]) = (&[2, 5, 29, 15], &[3, 2, 7, 0x80]);
 
+    /// Shows: X509-1.
     #[test]
     fn the_baseline_leaf_is_read() {
         let facts = inspect_certificate(&leaf(|_same| {})).unwrap();
@@ -319,6 +320,7 @@ mod tests {
         }
     }
 
+    /// Shows: X509-1, X509-3, X509-17.
     #[test]
     fn names_other_than_one_workloads_id_are_refused() {
         let not_one: Is = |e| matches!(e, InspectError::SubjectAlternativeName);
@@ -345,6 +347,7 @@ mod tests {
         ]);
     }
 
+    /// Shows: X509-8, X509-9, X509-10, X509-12, X509-13.
     #[test]
     fn rights_other_than_a_leafs_are_refused() {
         let constraints: Is = |e| matches!(e, InspectError::BasicConstraints);

@@ -253,6 +253,7 @@ mod tests {
         }
     }
 
+    /// Shows: ID-19, JWT-2, JWT-13.
     #[test]
     fn what_is_signed_reads_back_and_validates() {
         let key = key();
@@ -266,6 +267,7 @@ mod tests {
         assert!(payload["exp"].is_i64() && payload["iat"].is_i64(), "plain integers");
     }
 
+    /// Shows: JWT-12, JWT-14.
     #[test]
     fn the_leeway_is_thirty_seconds() {
         let key = key();
@@ -278,6 +280,7 @@ mod tests {
         assert!(matches!(at(NOW - Duration::seconds(31)), Err(JwtSvidError::NotYet { claim: "iat", .. })));
     }
 
+    /// Shows: ID-19, JWT-16, JWT-17.
     #[test]
     fn the_right_kid_with_the_wrong_key_is_refused() {
         let (key, other) = (key(), key());
@@ -288,6 +291,7 @@ mod tests {
         assert!(matches!(none, Err(JwtSvidError::UnknownTrustDomain(_))));
     }
 
+    /// Shows: JWT-1, JWT-7.
     #[test]
     fn only_compact_strict_tokens_are_read() {
         let key = key();

@@ -355,6 +355,7 @@ mod tests {
         X509Certificate::from_der(der).unwrap().1
     }
 
+    /// Shows: ID-19, X509-1, X509-3, X509-8, X509-9, X509-10, X509-12, X509-13.
     #[test]
     fn a_leaf_says_exactly_its_fields() {
         let (_root, _intermediate, signer) = chain();
@@ -367,6 +368,7 @@ mod tests {
         }
     }
 
+    /// Shows: X509-16, X509-23.
     #[test]
     fn each_signature_name_and_key_identifier_leads_to_the_issuer() {
         let (root, intermediate, signer) = chain();
@@ -398,6 +400,7 @@ mod tests {
         (subject, authority)
     }
 
+    /// Shows: ID-18, X509-6, X509-7, X509-10, X509-11, X509-14, X509-15.
     #[test]
     fn an_authority_is_a_critical_ca_that_signs_certificates_and_lists_and_nothing_else() {
         let (root, intermediate, _signer) = chain();
@@ -454,6 +457,7 @@ mod tests {
         );
     }
 
+    /// Shows: X509-22.
     #[test]
     fn rcgen_trap_4_serials_are_positive_whole_and_never_repeat() {
         let random = Random::system();
@@ -472,6 +476,7 @@ mod tests {
         }
     }
 
+    /// Shows: X509-4.
     #[test]
     fn rcgen_trap_4_an_empty_subject_makes_the_san_critical_and_only_that() {
         let (_root, _intermediate, signer) = chain();

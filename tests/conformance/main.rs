@@ -13,6 +13,7 @@
 )]
 
 mod gitlab;
+mod issued;
 mod page;
 mod requirements;
 mod shows;
