@@ -8,6 +8,7 @@ use super::run::OnStop;
 use super::token_source::TOKEN_VARIABLE;
 use crate::clock::Clock;
 use crate::telemetry::Shutdown;
+use rustix::process::{Pid, Signal, kill_process_group};
 use std::io;
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -62,7 +63,7 @@ impl FileOutput {
         match std::fs::create_dir_all(&self.folder) {
             Ok(()) if on_memory(&self.folder) => {}
             Ok(()) => {
-                tracing::warn!(%folder, "the SVID's keys are kept on a disk; a tmpfs would forget them with the machine")
+                tracing::warn!(%folder, "the SVID's keys are kept on a disk; a tmpfs would forget them with the machine");
             }
             Err(error) => tracing::error!(%error, %folder, "the folder for the SVID's files cannot be made"),
         }
@@ -121,13 +122,33 @@ impl FileOutput {
         let [program, arguments @ ..] = self.hook.as_slice() else { return true };
         let mut hook = Command::new(program);
         // The job's token is nothing that a reader of files needs.
-        hook.args(arguments).env_remove(TOKEN_VARIABLE).stdin(Stdio::null()).kill_on_drop(true);
-        match tokio::time::timeout(self.hook_within, hook.status()).await {
+        hook.args(arguments).env_remove(TOKEN_VARIABLE).stdin(Stdio::null()).process_group(0);
+        let ran = async {
+            let mut hook = hook.spawn()?;
+            let mut all = Group(hook.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)));
+            let status = hook.wait().await;
+            all.0 = None;
+            status
+        };
+        match tokio::time::timeout(self.hook_within, ran).await {
             Ok(Ok(status)) if status.success() => return true,
             Ok(Ok(status)) => tracing::error!(%status, program, "the hook failed"),
             Ok(Err(error)) => tracing::error!(%error, program, "the hook cannot be run"),
             Err(_slow) => tracing::error!(program, "the hook took more than {} s", self.hook_within.as_secs()),
         }
         false
+    }
+}
+
+/// A hook with all that it has started, ended with this; none once it has ended by itself.
+struct Group(Option<Pid>);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(leader) = self.0
+            && let Err(error) = kill_process_group(leader, Signal::KILL)
+        {
+            tracing::debug!(%error, "the hook had gone already");
+        }
     }
 }

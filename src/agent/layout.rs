@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 /// A set of files that belong together.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Layout {
-    /// `svid_combined.pem`: leaf, intermediates and key in one file, as HAProxy reads them.
+    /// `svid_combined.pem`: leaf, intermediates and key in one file, as `HAProxy` reads them.
     Combined,
     /// `cert-chain.pem`, `key.pem`, `root-cert.pem`, as Istio's proxy reads them.
     IstioFiles,

@@ -15,6 +15,8 @@ use std::time::Duration;
 
 /// An intermediate lives 24 h (design section 7), and no SVID outlives its signer.
 pub(super) const TTL_MAX: Duration = Duration::from_secs(24 * 3600);
+/// The Rust client refuses a message with more (WAPI-37).
+const SVIDS_MAX: usize = 100;
 /// WAPI-15.
 const HINT_BYTES_MAX: usize = 1024;
 const NO_FACTS: &str =
@@ -214,6 +216,11 @@ fn read_svids(section: &mut Section<'_, '_>) -> Option<Vec<ProfileTemplate>> {
             "keep one: id for a single SVID, svid tables for several",
         );
     }
+    let too_many = tables.get(SVIDS_MAX).map(Section::line);
+    if let Some(line) = too_many {
+        let remedy = format!("keep at most {SVIDS_MAX}: clients of the Workload API read no more");
+        section.problem("svid", line, format!("{} SVIDs", tables.len()), remedy);
+    }
     let mut svids: Vec<ProfileTemplate> = Vec::new();
     let mut whole = true;
     for mut table in tables {
@@ -388,6 +395,20 @@ mod tests {
         for (a, b) in [(&*"h".repeat(1025), "b"), ("same", "same"), ("", "b")] {
             assert_eq!(policy(a, b).unwrap_err().len(), 1, "{a:?}, {b:?}");
         }
+    }
+
+    /// Shows: WAPI-37.
+    #[test]
+    fn a_rule_has_no_more_svids_than_a_client_reads() {
+        let policy = |count: usize| {
+            let svid = |n: usize| format!("[[rule.svid]]\nprofile = \"p{n}\"\nid = \"/{{project_path}}/-/p{n}\"\n");
+            let svids: String = (0..count).map(svid).collect();
+            read(&format!("[[rule]]\nname = \"a\"\nwhen.issuer = \"corp\"\n{svids}"))
+        };
+        assert_eq!(policy(100).unwrap().rules()[0].svids.len(), 100);
+        let problems = policy(101).unwrap_err();
+        assert_eq!(problems.len(), 1);
+        assert!(problems[0].contains("policy.toml:304") && problems[0].contains("101 SVIDs"), "{problems:?}");
     }
 
     /// Takes out the problem that is wanted as "line piece"; line 0 is the whole file.
