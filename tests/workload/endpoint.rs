@@ -95,7 +95,7 @@ async fn whatever_a_client_calls_us_it_is_served() {
     }
 }
 
-/// Shows: EP-14, WAPI-4.
+/// Shows: EP-14, WAPI-4, WIT-8, BRK-1.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_offered_is_said_to_be_unimplemented() {
     let site = Site::open(TWO_PROFILES).await;
@@ -108,6 +108,8 @@ async fn what_is_not_offered_is_said_to_be_unimplemented() {
         "/SpiffeWorkloadAPI/fetchx509svid",
         "/SpiffeWorkloadAPI/",
         "/spiffe.SpiffeWorkloadAPI/FetchX509SVID",
+        "/spiffe.broker.API/FetchJWTSVID",
+        "/spiffe.broker.API/SubscribeToX509SVID",
         "/lanyard.v1.Issuer/Exchange",
         "/",
     ] {

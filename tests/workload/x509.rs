@@ -52,7 +52,8 @@ fn is_complete(svid: &X509svid, id: &str) {
     chain[0].verify_signature(Some(chain[1].public_key())).unwrap();
 }
 
-/// Shows: WAPI-5, WAPI-12, WAPI-13, WAPI-14, WAPI-16, WAPI-17, WAPI-18, WAPI-21, WAPI-40.
+/// Shows: WAPI-5, WAPI-12, WAPI-13, WAPI-14, WAPI-16, WAPI-17, WAPI-18, WAPI-21, WAPI-40, X509-24, X509-25, X509-26,
+/// X509-27.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_first_message_comes_at_once_and_holds_all_that_is_granted() {
     let site = Site::open(TWO_PROFILES).await;
