@@ -1,6 +1,7 @@
 //! The server's file: one trust domain, its doors, its keys, its issuers and its policy.
 
 use super::issuer::read_issuers;
+use super::leaf::read_leaf;
 use super::policy::TTL_MAX;
 use super::problem::{Problem, read_text};
 use super::quantity::{SPAN_MAX, render_duration};
@@ -8,6 +9,7 @@ use super::section::{Reader, Section};
 use super::{Environment, load_policy};
 use crate::identity::TrustDomain;
 use crate::policy::Policy;
+use crate::svid::LeafProfile;
 use crate::token::Issuers;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -45,6 +47,8 @@ pub struct ServerSettings {
     pub sealing_key_file: PathBuf,
     /// How long things live.
     pub lifetimes: Lifetimes,
+    /// How leaves look.
+    pub leaf: LeafProfile,
     /// Whose tokens count.
     pub issuers: Issuers,
     /// Where the rules are.
@@ -136,11 +140,15 @@ fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option<ServerSett
     listen.finish();
     let doors: Vec<SocketAddr> = doors.unwrap_or_else(|| LISTEN.parse().into_iter().collect());
     let door = read_door(root.section("tls"), &doors);
-    let (lifetimes, sealing_key_file, warnings) = read_keys(reader, root.section("keys"), root.section("svid"));
+    let mut svid = root.section("svid");
+    let (lifetimes, sealing_key_file, mut warnings) = read_keys(reader, root.section("keys"), &mut svid);
+    let leaf = read_leaf(reader, &mut svid, &mut warnings);
+    svid.finish();
     let issuers = read_issuers(&mut root);
     root.finish();
     let policy_file = policy_file?;
-    let names: Vec<_> = issuers.iter().map(|issuer| issuer.name().clone()).collect();
+    let names: Vec<_> =
+        issuers.iter().map(|issuer| (issuer.name().clone(), issuer.expectations.issuer_url.clone())).collect();
     let policy = load_policy(&policy_file, &names, lifetimes.svid).map_err(|problems| reader.adopt(problems)).ok();
     let data_dir = data_dir?;
     Some(ServerSettings {
@@ -154,6 +162,7 @@ fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option<ServerSett
         door: door?,
         health,
         lifetimes,
+        leaf,
         issuers,
         policy_file,
         policy: policy?,
@@ -223,7 +232,7 @@ fn default_sealing_key(data_dir: &Path, environment: &dyn Environment) -> PathBu
 fn read_keys(
     reader: &Reader<'_>,
     mut keys: Section<'_, '_>,
-    mut svid: Section<'_, '_>,
+    svid: &mut Section<'_, '_>,
 ) -> (Lifetimes, Option<PathBuf>, Vec<Problem>) {
     let default = Lifetimes::default();
     let lines = (keys.line_of("intermediate_lifetime"), svid.line_of("ttl"));
@@ -252,7 +261,6 @@ fn read_keys(
     }
     let sealing_key_file = keys.path("sealing_key_file");
     keys.finish();
-    svid.finish();
     (lifetimes, sealing_key_file, warnings)
 }
 

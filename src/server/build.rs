@@ -84,6 +84,7 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
         clock,
         issuers,
         policy,
+        leaf: Arc::new(settings.leaf.clone()),
         sessions: Sessions::new(Arc::clone(&shared)),
         store: shared,
         ledger,

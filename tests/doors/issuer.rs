@@ -6,7 +6,7 @@ use hyper_util::service::TowerToHyperService;
 use lanyard::bundle::{Bundle, JwtAuthority};
 use lanyard::crypto::{KeyAlgorithm, KeyPair, Random};
 use lanyard::identity::{SpiffeId, TrustDomain};
-use lanyard::svid::{AuthorityFields, JwtFields, LeafFields, LeafSigner, ProvenKey, Serial, Subject};
+use lanyard::svid::{AuthorityFields, BuildClaims, JwtFields, LeafFields, LeafSigner, ProvenKey, Serial, Subject};
 use lanyard::tls::{DoorCa, DoorCertificate, IssuerDoor, PeerKey, ServerTrust};
 use lanyard::wire::ServerUrl;
 use lanyard::wire::lanyard::event::Kind;
@@ -119,6 +119,8 @@ impl FakeIssuer {
             key: ProvenKey::of_der(csr).unwrap().key().clone(),
             serial: Serial::random(&Random::system()),
             subject: Subject::default(),
+            dns: None,
+            build_claims: BuildClaims::default(),
             not_before: now - Duration::from_secs(10),
             not_after,
         };
