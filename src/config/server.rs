@@ -47,6 +47,8 @@ pub struct ServerSettings {
     pub sealing_key_file: PathBuf,
     /// How long things live.
     pub lifetimes: Lifetimes,
+    /// Whether new intermediates may sign only for IDs of the trust domain.
+    pub name_constraints: bool,
     /// How leaves look.
     pub leaf: LeafProfile,
     /// Whose tokens count.
@@ -141,7 +143,10 @@ fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option<ServerSett
     let doors: Vec<SocketAddr> = doors.unwrap_or_else(|| LISTEN.parse().into_iter().collect());
     let door = read_door(root.section("tls"), &doors);
     let mut svid = root.section("svid");
-    let (lifetimes, sealing_key_file, mut warnings) = read_keys(reader, root.section("keys"), &mut svid);
+    let mut keys = root.section("keys");
+    let constraints_line = keys.line_of("name_constraints");
+    let name_constraints = keys.flag("name_constraints").unwrap_or(false);
+    let (lifetimes, sealing_key_file, mut warnings) = read_keys(reader, keys, &mut svid);
     let leaf = read_leaf(reader, &mut svid, &mut warnings);
     svid.finish();
     let issuers = read_issuers(&mut root);
@@ -150,6 +155,11 @@ fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option<ServerSett
     let names: Vec<_> =
         issuers.iter().map(|issuer| (issuer.name().clone(), issuer.expectations.issuer_url.clone())).collect();
     let policy = load_policy(&policy_file, &names, lifetimes.svid).map_err(|problems| reader.adopt(problems)).ok();
+    if name_constraints && policy.as_ref().is_some_and(serves_linkerd) {
+        let found = "true, and a rule has the profile \"linkerd\"".to_owned();
+        let remedy = "leave name_constraints out: Linkerd rejects every chain that has them".to_owned();
+        reader.report(constraints_line, "keys.name_constraints".to_owned(), found, remedy);
+    }
     let data_dir = data_dir?;
     Some(ServerSettings {
         trust_domain: trust_domain?,
@@ -162,12 +172,18 @@ fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option<ServerSett
         door: door?,
         health,
         lifetimes,
+        name_constraints,
         leaf,
         issuers,
         policy_file,
         policy: policy?,
         warnings,
     })
+}
+
+/// Whether a rule gives SVIDs that are meant for Linkerd.
+fn serves_linkerd(policy: &Policy) -> bool {
+    policy.rules().iter().flat_map(|rule| &rule.svids).any(|svid| svid.profile.as_deref() == Some("linkerd"))
 }
 
 /// `health = "off"` switches the plain port off.
@@ -307,6 +323,27 @@ mod tests {
         let policy = load_server(&file, &MapEnvironment::default()).unwrap().policy;
         let ttls: Vec<u64> = policy.rules().iter().map(|rule| rule.ttl.as_secs() / 60).collect();
         assert_eq!(ttls, [5, 7]);
+    }
+
+    #[test]
+    fn name_constraints_beside_a_profile_for_linkerd_do_not_load() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("server.toml");
+        let load = |profile: &str| {
+            let rule = format!(
+                "[[rule]]\nname = \"a\"\nwhen.issuer = \"corp\"\n[[rule.svid]]\nprofile = \"{profile}\"\nid = \"/{{project_path}}\"\n"
+            );
+            std::fs::write(folder.path().join("policy.toml"), rule).unwrap();
+            let text = format!(
+                "trust_domain = \"ci.example.org\"\ndata_dir = \"data\"\npolicy_file = \"policy.toml\"\n[keys]\nname_constraints = true\n{ISSUER}"
+            );
+            std::fs::write(&file, text).unwrap();
+            load_server(&file, &MapEnvironment::default())
+        };
+        assert!(load("istio").unwrap().name_constraints);
+        let problems = load("linkerd").unwrap_err();
+        let seen: Vec<_> = problems.iter().map(|p| (p.line, p.key.as_str())).collect();
+        assert_eq!(seen, [(Some(5), "keys.name_constraints")]);
     }
 
     #[test]

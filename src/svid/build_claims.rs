@@ -5,11 +5,15 @@
 //! lacks has no extension: Fulcio leaves out what is empty, and its readers take an absent one for empty. What does
 //! not fit is refused, never cut: half a URL names something else.
 
+use super::der::der;
 use rcgen::CustomExtension;
 use std::collections::BTreeMap;
 
 /// Where Fulcio's extensions live.
 const FULCIO: &[u64] = &[1, 3, 6, 1, 4, 1, 57264, 1];
+
+/// The tag of a `UTF8String` (X.690 §8.23).
+const UTF8_STRING: u8 = 12;
 
 /// The longest value. With all sixteen at their longest a chain stays below the 32 KiB that Java takes for one
 /// handshake message.
@@ -147,7 +151,7 @@ impl BuildClaims {
     pub(super) fn extensions(&self) -> Vec<CustomExtension> {
         let lay_out = |(claim, value): (&BuildClaim, &String)| {
             let oid = [FULCIO, &[u64::from(claim.arc())]].concat();
-            CustomExtension::from_oid_content(&oid, utf8_string(value))
+            CustomExtension::from_oid_content(&oid, der(UTF8_STRING, value.as_bytes()))
         };
         self.0.iter().map(lay_out).collect()
     }
@@ -157,19 +161,6 @@ impl BuildClaims {
 fn commands(character: char) -> bool {
     character.is_control()
         || matches!(character, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
-
-/// A DER `UTF8String` (X.690 §8.23, §10.1): tag 12, the shortest form of the length.
-fn utf8_string(text: &str) -> Vec<u8> {
-    const TAG: u8 = 12;
-    let [.., high, low] = text.len().to_be_bytes();
-    let head = match (high, low) {
-        (0, 0..0x80) => vec![TAG, low],
-        (0, _) => vec![TAG, 0x81, low],
-        // VALUE_BYTES_MAX is below 2^16.
-        _ => vec![TAG, 0x82, high, low],
-    };
-    [&head, text.as_bytes()].concat()
 }
 
 #[cfg(test)]
@@ -189,20 +180,5 @@ mod tests {
         let mut none = BuildClaims::default();
         add(&mut none, "").unwrap();
         assert!(none.is_empty() && !claims.is_empty());
-    }
-
-    #[test]
-    fn lengths_have_their_shortest_form() {
-        for (bytes, head) in [
-            (0, vec![12, 0]),
-            (127, vec![12, 127]),
-            (128, vec![12, 0x81, 128]),
-            (255, vec![12, 0x81, 255]),
-            (256, vec![12, 0x82, 1, 0]),
-            (1024, vec![12, 0x82, 4, 0]),
-        ] {
-            let laid_out = utf8_string(&"a".repeat(bytes));
-            assert_eq!((&laid_out[..head.len()], laid_out.len()), (head.as_slice(), head.len() + bytes));
-        }
     }
 }

@@ -1,6 +1,7 @@
 //! A request for a certificate whose sender proved to hold the key. The CSR gives its key and nothing else:
 //! subject, names and extensions in it are ignored.
 
+use super::der::der;
 use crate::crypto::{CryptoError, KeyAlgorithm, PublicKey};
 use rustls_pki_types::CertificateSigningRequestDer;
 use rustls_pki_types::pem::PemObject;
@@ -21,6 +22,9 @@ pub(super) const fn signature_algorithm(kind: KeyAlgorithm) -> &'static [u8] {
         KeyAlgorithm::Rsa => b"\x30\x0d\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0b\x05\x00",
     }
 }
+
+/// The tag of a bit string; its first byte counts unused bits, of which a signature has none (X.690 §8.6).
+const BIT_STRING: u8 = 3;
 
 /// A public key whose private half signed the request that brought it.
 #[derive(Clone, Debug)]
@@ -86,8 +90,8 @@ impl ProvenKey {
             return Err(CsrError::SignatureAlgorithm(kind));
         }
         // The parser does not look at every tag outside the signed part; the bytes there have one form only.
-        let head = bit_string_head(signature.data.len()).ok_or(CsrError::Malformed)?;
-        if !csr.ends_with(&[info.raw, algorithm, &head, &signature.data].concat()) {
+        let bits = der(BIT_STRING, &[&[0], signature.data.as_ref()].concat());
+        if !csr.ends_with(&[info.raw, algorithm, &bits].concat()) {
             return Err(CsrError::Malformed);
         }
         key.verify(info.raw, &signature.data).map_err(CsrError::NotProven)?;
@@ -111,17 +115,6 @@ impl ProvenKey {
     pub const fn key(&self) -> &PublicKey {
         &self.0
     }
-}
-
-/// The head of a whole-byte bit string (X.690 §8.6, §10.1); none for one longer than any signature.
-fn bit_string_head(bytes: usize) -> Option<Vec<u8>> {
-    let length = u16::try_from(bytes + 1).ok()?;
-    let [high, low] = length.to_be_bytes();
-    Some(match length {
-        0..0x80 => vec![0x03, low, 0],
-        0x80..0x100 => vec![0x03, 0x81, low, 0],
-        _ => vec![0x03, 0x82, high, low, 0],
-    })
 }
 
 fn check_size(actual: usize) -> Result<(), CsrError> {

@@ -8,6 +8,7 @@
 //! ```
 //! Not here: which key signs (`authority`), who may have one (`policy`).
 
+mod der;
 mod serial;
 mod profile;
 mod build_claims;

@@ -3,12 +3,13 @@
 //! Every field is set here, from our own fields alone: nothing is taken from a CSR but the key, and none of
 //! rcgen's defaults reaches a certificate. `inspect` reads the result back and shares no code with this file.
 
+use super::der::der;
 use super::{BuildClaims, DnsSan, SanOrder, Serial, Subject};
 use crate::crypto::{KeyPair, PublicKey};
 use crate::identity::{SpiffeId, TrustDomain};
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod,
-    KeyUsagePurpose, SanType, SerialNumber, SigningKey,
+    BasicConstraints, CertificateParams, CustomExtension, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyIdMethod, KeyUsagePurpose, SanType, SerialNumber, SigningKey,
 };
 use rustls_pki_types::CertificateDer;
 use std::fmt;
@@ -68,6 +69,8 @@ pub struct AuthorityFields {
     pub serial: Serial,
     /// How many authorities may stand below: 1 for a root, 0 for an intermediate.
     pub path_length: u8,
+    /// Whether it may sign only for IDs of its trust domain (mesh contract A7): not every mesh can read that.
+    pub name_constraints: bool,
     /// Whole seconds.
     pub not_before: OffsetDateTime,
     /// Whole seconds.
@@ -228,8 +231,24 @@ impl AuthorityFields {
         authority.distinguished_name.push(DnType::CommonName, self.common_name.as_str());
         authority.is_ca = IsCa::Ca(BasicConstraints::Constrained(self.path_length));
         authority.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        if self.name_constraints {
+            authority.custom_extensions.push(only_uris_of(&self.trust_domain));
+        }
         Ok(authority)
     }
+}
+
+/// Critical name constraints that permit URIs of one host only (RFC 5280 §4.2.1.10); rcgen knows none for URIs.
+fn only_uris_of(trust_domain: &TrustDomain) -> CustomExtension {
+    const NAME_CONSTRAINTS: &[u64] = &[2, 5, 29, 30];
+    const SEQUENCE: u8 = 0x30;
+    const PERMITTED: u8 = 0xa0;
+    const URI: u8 = 0x86;
+    let subtree = der(SEQUENCE, &der(URI, trust_domain.as_str().as_bytes()));
+    let content = der(SEQUENCE, &der(PERMITTED, &subtree));
+    let mut extension = CustomExtension::from_oid_content(NAME_CONSTRAINTS, content);
+    extension.set_criticality(true);
+    extension
 }
 
 /// What leaf and authority share; every default of rcgen that could show is overwritten here or by the caller.
@@ -275,6 +294,7 @@ mod tests {
             key: key.public().clone(),
             serial: Serial::random(&Random::system()),
             path_length,
+            name_constraints: false,
             not_before: NOON,
             not_after: NOON + Duration::days(1),
         }

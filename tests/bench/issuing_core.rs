@@ -85,6 +85,7 @@ fn signer(key: KeyPair, now: OffsetDateTime) -> LeafSigner {
         key: key.public().clone(),
         serial: Serial::random(&Random::system()),
         path_length: 0,
+        name_constraints: false,
         not_before: now,
         not_after: now + Duration::from_secs(86_400),
     };

@@ -77,6 +77,7 @@ impl FakeIssuer {
             key: key.public().clone(),
             serial: Serial::random(random),
             path_length,
+            name_constraints: false,
             not_before: whole(now) - Duration::from_secs(60),
             not_after: whole(now) + Duration::from_secs(3600),
         };
