@@ -4,7 +4,7 @@ use super::keeper::Svid;
 use crate::bundle::{Bundle, BundleError};
 use crate::crypto::{CryptoError, KeyPair};
 use crate::identity::{SpiffeId, SpiffeIdError, TrustDomain, TrustDomainError};
-use crate::svid::{InspectError, inspect_certificate};
+use crate::svid::{InspectError, X509SvidError, inspect_certificate, validate_x509_svid};
 use crate::telemetry::chain;
 use crate::wire::lanyard::issuer_client::IssuerClient;
 use crate::wire::lanyard::{
@@ -47,6 +47,8 @@ pub(super) enum LinkError {
     Id(#[from] SpiffeIdError),
     #[error("the server's certificate cannot be read")]
     Inspect(#[from] InspectError),
+    #[error("the server's certificate chain does not hold")]
+    Invalid(#[from] X509SvidError),
     #[error("no key for the request")]
     Key(#[from] CryptoError),
     #[error(transparent)]
@@ -173,9 +175,8 @@ fn granted(answer: X509Answer, key: KeyPair) -> Result<Granted, LinkError> {
     if leaf.spiffe_id != spiffe_id || spiffe_id.trust_domain() != trust_domain {
         return Err(LinkError::Certificate("another SPIFFE ID"));
     }
-    if bundle.x509_authorities.is_empty() {
-        return Err(LinkError::Certificate("no root that it could be verified with"));
-    }
+    // To its last second, not now: a clock that runs behind here is no fault of the certificate.
+    validate_x509_svid(&chain, &[&bundle], leaf.not_after)?;
     let session_ends_at = time::OffsetDateTime::from_unix_timestamp(answer.session_ends_at)
         .map_err(|_range| LinkError::Certificate("the session's end is no time"))?;
     Ok(Granted {

@@ -22,17 +22,22 @@ const HINT_BYTES_MAX: usize = 1024;
 const NO_FACTS: &str =
     "this version has no source of facts yet, so a need could never be met; remove it, or keep the rule for later";
 
-/// Reads and checks a policy file. With no issuers (a file checked by itself) any issuer's name will do. `ttl` is for
+/// Reads and checks a policy file. `issuers` are names with their URLs; with none (a file checked by itself) any name
+/// will do. `ttl` is for
 /// rules that name none: the server's, or [`super::Lifetimes::SVID`] for a file checked by itself.
 ///
 /// # Errors
 /// Every problem of the file, by line.
-pub fn load_policy(file: &Path, issuers: &[IssuerName], ttl: Duration) -> Result<Policy, Vec<Problem>> {
+pub fn load_policy(file: &Path, issuers: &[(IssuerName, String)], ttl: Duration) -> Result<Policy, Vec<Problem>> {
     let text = read_text(file, "name a file with rules that this user may read")?;
     read_policy(file, &text, (issuers, ttl))
 }
 
-fn read_policy(file: &Path, text: &str, (issuers, ttl): (&[IssuerName], Duration)) -> Result<Policy, Vec<Problem>> {
+fn read_policy(
+    file: &Path,
+    text: &str,
+    (issuers, ttl): (&[(IssuerName, String)], Duration),
+) -> Result<Policy, Vec<Problem>> {
     let reader = Reader::new(file, text);
     let mut root = reader.document();
     let lists = Lists::read(&mut root.section("lists"));
@@ -65,7 +70,7 @@ fn read_policy(file: &Path, text: &str, (issuers, ttl): (&[IssuerName], Duration
 }
 
 struct Rules<'p> {
-    issuers: &'p [IssuerName],
+    issuers: &'p [(IssuerName, String)],
     lists: Lists,
     /// Where each rule begins, by name.
     lines: BTreeMap<String, Option<usize>>,
@@ -114,8 +119,9 @@ impl Rules<'_> {
                 "name whom JWT-SVIDs of this rule may be for; without it none can be had",
             );
         }
-        let flags = ["jwt_without_key", "multi_audience", "observe"].map(|key| section.flag(key).unwrap_or(false));
-        let [jwt_without_key, multi_audience, observe] = flags;
+        let flags = ["build_claims", "jwt_without_key", "multi_audience", "observe"];
+        let [build_claims, jwt_without_key, multi_audience, observe] =
+            flags.map(|key| section.flag(key).unwrap_or(false));
         let path_only = section.text("path_only", "the reason why a path alone may decide here");
         if section.holds("need") {
             let line = section.line_of("need");
@@ -132,6 +138,7 @@ impl Rules<'_> {
         let complete = name.zip(issuer).zip(svids).zip(ttl);
         let rule = complete.map(|(((name, issuer), svids), ttl)| Rule {
             audiences,
+            build_claims: build_claims.then(|| self.url_of(&issuer)),
             issuer,
             jwt_without_key,
             kinds,
@@ -168,9 +175,15 @@ impl Rules<'_> {
         read_terms(&mut table, &self.lists)
     }
 
+    /// Where the issuer's GitLab is. A policy that is checked by itself does not know; it issues nothing either.
+    fn url_of(&self, issuer: &IssuerName) -> String {
+        let known = self.issuers.iter().find(|(name, _url)| name == issuer);
+        known.map_or_else(|| format!("https://{issuer}"), |(_name, url)| url.clone())
+    }
+
     /// Whose tokens the rule is for: one issuer, exactly, since ids and paths mean nothing beyond it.
     fn issuer(&self, section: &Section<'_, '_>, when: &[(usize, Condition)]) -> Option<IssuerName> {
-        let known: Vec<&str> = self.issuers.iter().map(|name| &*name.0).collect();
+        let known: Vec<&str> = self.issuers.iter().map(|(name, _url)| &*name.0).collect();
         let named = when.iter().find_map(|(line, term)| match term {
             Condition::Claim { name, test, .. } if name == "issuer" => Some((*line, test)),
             Condition::All(_) | Condition::Any(_) | Condition::Claim { .. } | Condition::Not(_) => None,
@@ -283,7 +296,12 @@ mod tests {
 
     fn read(text: &str) -> Result<Policy, Vec<String>> {
         let problems = |problems: Vec<Problem>| problems.iter().map(ToString::to_string).collect();
-        read_policy(Path::new("policy.toml"), text, (&[IssuerName("corp".into())], Lifetimes::SVID)).map_err(problems)
+        read_policy(
+            Path::new("policy.toml"),
+            text,
+            (&[(IssuerName("corp".into()), "https://gitlab.example".to_owned())], Lifetimes::SVID),
+        )
+        .map_err(problems)
     }
 
     /// `x509`, `x509 profile`, `jwt audience…`, `jwt-without-key audience…`
