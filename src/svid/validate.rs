@@ -2,7 +2,8 @@
 //!
 //! `inspect` reads what we made ourselves and takes nothing else; this reads what anybody may have made. The chain is
 //! taken as it must come, leaf first and each certificate before its issuer; no path is searched. Of signatures it
-//! takes one algorithm a kind of key: ECDSA P-256 and RSA with SHA-256, P-384 with SHA-384, Ed25519.
+//! takes one algorithm a kind of key: ECDSA P-256 and RSA with SHA-256, P-384 with SHA-384, P-521 with
+//! SHA-512, Ed25519.
 //! Where the standard leaves a choice, ours is that of the strictest client: a leaf without basic constraints is none.
 
 use super::authority_path::{Link, check_issuer};

@@ -95,6 +95,7 @@ fn a_key_for_certificates_verifies_no_token_of_the_same_trust_domain() {
         key: key.public().clone(),
         serial: Serial::random(&Random::system()),
         path_length: 1,
+        name_constraints: false,
         not_before: start(),
         not_after: start() + Duration::from_secs(3600),
     };
