@@ -71,7 +71,9 @@ fn within(name: &GeneralName<'_>, permitted: &[GeneralSubtree<'_>], excluded: &[
         // Of other kinds nobody here can tell.
         _ => false,
     };
-    let judged = matches!(name, GeneralName::URI(_) | GeneralName::DNSName(_));
+    // Which hosts a wildcard stands for is not said (Go's CVE-2025-61727): nothing excluded may be among them.
+    let wildcard = matches!(name, GeneralName::DNSName(host) if host.contains('*'));
+    let judged = matches!(name, GeneralName::URI(_) | GeneralName::DNSName(_)) && !wildcard;
     let mut concerned = permitted.iter().filter(same_kind).peekable();
     let allowed = concerned.peek().is_none() || concerned.any(covers);
     let mut forbidding = excluded.iter().filter(same_kind);
