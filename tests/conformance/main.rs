@@ -18,6 +18,8 @@ mod page;
 mod requirements;
 mod shows;
 mod vectors;
+#[path = "../judges/recipe.rs"]
+mod recipe;
 #[path = "../support/mod.rs"]
 mod support;
 

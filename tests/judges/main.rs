@@ -19,5 +19,6 @@ mod judge;
 mod leaves;
 mod made;
 mod openssl;
+mod recipe;
 mod templates;
 mod vectors;

@@ -1,4 +1,5 @@
 //! The real agent beside the real server, in one process and on one clock that the test moves; workloads ask its socket.
+#![expect(clippy::disallowed_methods, reason = "server and agent are tasks of the test")]
 
 use super::harness::settings;
 use super::issuer::FakeIssuer;

@@ -9,7 +9,7 @@ use lanyard::bundle::{Bundle, JwtAuthority};
 use lanyard::clock::{Clock, ManualClock, SystemClock};
 use lanyard::crypto::{KeyAlgorithm, KeyPair, Random};
 use lanyard::identity::{SpiffeId, TrustDomain};
-use lanyard::svid::{AuthorityFields, LeafFields, LeafSigner, ProvenKey, Serial, Subject};
+use lanyard::svid::{AuthorityFields, BuildClaims, LeafFields, LeafSigner, ProvenKey, Serial, Subject};
 use lanyard::tls::{DoorCa, DoorCertificate, IssuerDoor, ServerTrust};
 use lanyard::wire::ServerUrl;
 use lanyard::wire::lanyard::event::Kind;
@@ -173,6 +173,7 @@ fn authority(name: &str, key: &KeyPair, path_length: u8, clock: &ManualClock) ->
         key: key.public().clone(),
         serial: Serial::random(&Random::system()),
         path_length,
+        name_constraints: false,
         not_before: clock.now() - Duration::from_secs(60),
         not_after: clock.now() + Duration::from_secs(86_400),
     }
@@ -197,6 +198,8 @@ impl Shared {
             key: ProvenKey::of_der(csr).unwrap().key().clone(),
             serial: Serial::random(&Random::system()),
             subject: Subject::default(),
+            dns: None,
+            build_claims: BuildClaims::default(),
             not_before: now - Duration::from_secs(10),
             not_after: now + Duration::from_secs(900),
         };

@@ -81,13 +81,7 @@ async fn each_generation_of_signers_has_a_name_and_a_key_identifier_of_its_own()
     let [former, present] = [&before, &after].map(|chain| {
         let (leaf, signer) = (read(&chain[0]), read(&chain[1]));
         assert_eq!(leaf.issuer(), signer.subject());
-        let named = signer.iter_extensions().find_map(|extension| {
-            if let ParsedExtension::SubjectKeyIdentifier(id) = extension.parsed_extension() {
-                Some(id.0.to_vec())
-            } else {
-                None
-            }
-        });
+        let named = signer.iter_extensions().find_map(|extension| key_identifier(extension.parsed_extension()));
         assert_eq!(Some(inspect_certificate(&chain[0]).unwrap().authority_key_identifier), named);
         (signer.subject().to_string(), named)
     });
@@ -96,4 +90,8 @@ async fn each_generation_of_signers_has_a_name_and_a_key_identifier_of_its_own()
 
 fn read(der: &[u8]) -> X509Certificate<'_> {
     X509Certificate::from_der(der).unwrap().1
+}
+
+fn key_identifier(extension: &ParsedExtension<'_>) -> Option<Vec<u8>> {
+    if let ParsedExtension::SubjectKeyIdentifier(id) = extension { Some(id.0.to_vec()) } else { None }
 }
