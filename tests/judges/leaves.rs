@@ -225,6 +225,18 @@ async fn every_judge_reads_what_was_asked_for_and_takes_it_from_either_side() {
 }
 
 #[tokio::test]
+async fn a_server_takes_the_settings_that_the_page_shows() {
+    let page = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/operations.md"));
+    let shown = page.split("```toml\n").find(|block| block.starts_with("[svid]")).unwrap();
+    let server = shown.split("```").next().unwrap().to_owned().leak();
+    let harness = Harness::whose_issuer_says(server, POLICY, "memory").await;
+    let issued = harness.exchange(&harness.issuer.token(start()), &Agent::new()).await.unwrap();
+    let facts = lanyard::svid::inspect_certificate(&chain(&issued)[0]).unwrap();
+    let dns = facts.dns.unwrap();
+    assert_eq!((dns.name.as_str(), dns.order), ("pl574.p4711.ci.example.org", lanyard::svid::SanOrder::DnsFirst));
+}
+
+#[tokio::test]
 async fn a_renewed_leaf_tells_of_the_build_like_the_first() {
     let wish = Wish { name: "renewed", rule: "build_claims = true", ..PLAIN };
     let (harness, agent, files) = (server(&wish).await, Agent::new(), Files::new());
