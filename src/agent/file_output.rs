@@ -22,6 +22,9 @@ const HOOK_TRIES: u32 = 3;
 /// Between two tries; doubled after each.
 const HOOK_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
+/// Files that could not be written are tried again: somebody may have made room.
+const AGAIN_AFTER: Duration = Duration::from_secs(5);
+
 /// Where files go.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct FileOutput {
@@ -79,15 +82,24 @@ impl FileOutput {
                 State::Between | State::Withdrawn => withdraw(&self.folder).map(|()| true),
                 State::Waiting | State::Stopping => Ok(false),
             };
+            let mut again_at = None;
             match done {
                 Ok(true) => self.run_hook(keeper, clock).await,
                 Ok(false) => {}
                 Err(error) => {
                     tracing::error!(%error, folder = %self.folder.display(), "the SVID's files cannot be written");
+                    again_at = Some(clock.now() + AGAIN_AFTER);
                 }
             }
-            if keeper.changed().await.is_err() {
-                return;
+            let again = async {
+                match again_at {
+                    Some(at) => clock.wait_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = again => {}
+                changed = keeper.changed() => if changed.is_err() { return },
             }
         }
     }

@@ -75,17 +75,17 @@ impl SvidFiles {
     /// Puts these files, and no others of a former state, into the folder.
     ///
     /// # Errors
-    /// When the system does not let us; the former state then stays.
+    /// When the system does not let us; the former state then stays, and nothing of the new one.
     pub fn publish(&self, folder: &Path, generation: &str) -> io::Result<()> {
         std::fs::create_dir_all(folder)?;
         let (name, inside) = make_generation(folder, generation)?;
-        if let Err(error) = self.write_into(&inside) {
+        let former = std::fs::read_link(folder.join(CURRENT)).ok();
+        let switch = || replace_link(Path::new(&name), &folder.join(CURRENT));
+        if let Err(error) = self.write_into(&inside).and_then(|()| switch()) {
             // Whatever of it is there holds a key; if this fails too, the next generation's sweep comes.
             drop(std::fs::remove_dir_all(&inside));
             return Err(error);
         }
-        let former = std::fs::read_link(folder.join(CURRENT)).ok();
-        replace_link(Path::new(&name), &folder.join(CURRENT))?;
         for (file, ..) in &self.files {
             replace_link(&Path::new(CURRENT).join(file), &folder.join(file))?;
         }

@@ -142,16 +142,22 @@ fn read_files(root: &mut Section<'_, '_>) -> Option<FileOutput> {
     let mut files = root.section("files");
     let folder =
         files.path("folder").or_else(|| files.missing("folder", "write the folder for svid.pem and the others"));
-    let would_do = "\"pem\", \"istio-files\", \"combined\", \"kafka-pem\" or \"per-td\"";
-    let line = files.line_of("layout");
-    let layouts = files.list("layout", would_do, str::parse::<Layout>).unwrap_or_else(|| vec![Layout::Pem]);
-    if layouts.is_empty() {
-        files.problem("layout", line, "none", format!("write {would_do}, or leave it out"));
-    }
+    let layouts = read_layouts(&mut files);
     let hook = files.list("hook", "a program and its arguments, each a text", |part| Ok::<_, String>(part.to_owned()));
     let hook_within = files.duration("hook_timeout", HOOK_WITHIN_MAX).unwrap_or(FileOutput::HOOK_WITHIN);
     files.finish();
     Some(FileOutput { folder: folder?, layouts, hook: hook.unwrap_or_default(), hook_within })
+}
+
+/// The layout `pem` unless others are named. A list with nothing that can be read is told by what is wrong in it.
+fn read_layouts(files: &mut Section<'_, '_>) -> Vec<Layout> {
+    let would_do = "\"pem\", \"istio-files\", \"combined\", \"kafka-pem\" or \"per-td\"";
+    let (line, wrong) = (files.line_of("layout"), std::cell::Cell::new(false));
+    let layouts = files.list("layout", would_do, |name| name.parse::<Layout>().inspect_err(|_none| wrong.set(true)));
+    if layouts.as_ref().is_some_and(Vec::is_empty) && !wrong.get() {
+        files.problem("layout", line, "none", format!("write {would_do}, or leave it out"));
+    }
+    layouts.unwrap_or_else(|| vec![Layout::Pem])
 }
 
 /// Other processes must find it from wherever they stand.

@@ -153,6 +153,25 @@ fn the_state_before_stays_for_readers_that_are_still_in_it_until_the_next() {
     }
 }
 
+/// Mesh contract F2.
+#[tokio::test(flavor = "multi_thread")]
+async fn files_that_could_not_be_written_are_written_once_they_can_be() {
+    let (site, work) = (Site::open(TWO_PROFILES).await, in_memory());
+    let folder = work.path().join("files");
+    fs::write(&folder, "something else has this name").unwrap();
+    let agent = site.agent_with_files(FileOutput::new(folder.clone()));
+    agent.login(site.token()).await.unwrap();
+    assert_eq!(agent.x509().await.svids.len(), 2, "the socket does not wait for the files");
+    fs::remove_file(&folder).unwrap();
+    within(async {
+        while !folder.join("svid_key.pem").exists() {
+            site.clock.advance(Duration::from_secs(1));
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+}
+
 /// A program that notes how it was called and what it was told, and then does as `more` says.
 fn hook(folder: &Path, more: &str) -> Vec<String> {
     let (program, calls) = (folder.join("hook"), folder.join("calls"));
