@@ -359,6 +359,7 @@ mod tests {
         Ok(out.split_off(PREFACE.len()))
     }
 
+    /// Shows: RUN-1.
     #[test]
     fn a_block_in_padded_and_continued_pieces_leaves_as_one_frame() {
         let block = request();

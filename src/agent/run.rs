@@ -7,11 +7,12 @@ use super::keeper::Keeper;
 use super::link::ServerLink;
 use super::login_door::{self, AgentHandle};
 use super::places::Places;
+use super::reflection::with_reflection;
 use super::renewer::{Order, Renewer};
 use super::session_file::{SessionFile, SessionFileError, Sharing, own_uid};
 use super::socket::{SocketError, SocketFile, bind};
 use super::token_source::TokenSource;
-use super::workload_api::{Admission, Callers, WorkloadApi};
+use super::workload_api::{Admission, Callers, WorkloadApi, with_header};
 use crate::clock::Clock;
 use crate::crypto::Random;
 use crate::telemetry::Shutdown;
@@ -26,7 +27,7 @@ use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::UnixListenerStream;
-use tonic::service::InterceptorLayer;
+use tonic::service::{InterceptorLayer, Routes};
 
 /// Doors close within this time, or are closed: the goodbye to the server, and a little.
 const CLOSE_WITHIN: Duration = Duration::from_secs(6);
@@ -246,7 +247,14 @@ async fn serve_workloads(
     clock: Arc<dyn Clock>,
 ) -> &'static str {
     let service = SpiffeWorkloadApiServer::new(api).max_decoding_message_size(REQUEST_BYTES_MAX);
-    let service = tower::ServiceBuilder::new().layer(InterceptorLayer::new(admission)).service(service);
+    let admitted = tower::ServiceBuilder::new()
+        .layer(InterceptorLayer::new(with_header))
+        .layer(InterceptorLayer::new(admission))
+        .service(service);
+    let routes = match with_reflection(Routes::new(admitted), admission) {
+        Ok(routes) => routes,
+        Err(error) => return logged("the Workload API's reflection", Err(error)),
+    };
     let places = Places::new();
     // Whoever comes when all places are taken waits in the system's queue.
     let connections = UnixListenerStream::new(listener).then(move |accepted| {
@@ -261,7 +269,7 @@ async fn serve_workloads(
     let connections = connections.filter_map(Result::transpose);
     let served = tonic::transport::Server::builder()
         .max_concurrent_streams(STREAMS_MAX)
-        .add_service(service)
+        .add_routes(routes)
         .serve_with_incoming_shutdown(connections, async move { shutdown.wait().await })
         .await;
     logged("the Workload API", served)

@@ -3,6 +3,7 @@
 //! **Invariants**: the key is on disk before the server hears of it, so that a restart can go on; of several
 //! processes that open one folder at the same time, the first makes the key and all use it. SVID keys are never here.
 
+use super::memory::on_memory;
 use crate::crypto::{CryptoError, Digest, KeyAlgorithm, KeyPair, Random};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -255,22 +256,6 @@ fn own_folder(folder: &Path) -> Result<(), SessionFileError> {
 pub(super) fn own_uid() -> Result<u32, SessionFileError> {
     let path = Path::new("/proc/self");
     Ok(std::fs::metadata(path).map_err(|source| at(path, source))?.uid())
-}
-
-/// Whether the folder lives in memory; when the system does not tell, it is believed to.
-fn on_memory(folder: &Path) -> bool {
-    let (Ok(folder), Ok(mounts)) = (folder.canonicalize(), std::fs::read_to_string("/proc/self/mounts")) else {
-        return true;
-    };
-    let kind = mounts
-        .lines()
-        .filter_map(|line| {
-            let mut words = line.split(' ').skip(1);
-            Some((words.next()?, words.next()?))
-        })
-        .filter(|(place, _)| folder.starts_with(place))
-        .max_by_key(|(place, _)| place.len());
-    kind.is_none_or(|(_, kind)| matches!(kind, "tmpfs" | "ramfs"))
 }
 
 fn read(path: &Path) -> Result<Content, SessionFileError> {

@@ -59,12 +59,17 @@ impl Admission {
 
 impl tonic::service::Interceptor for Admission {
     fn call(&mut self, request: Request<()>) -> Result<Request<()>, Status> {
-        let mut values = request.metadata().get_all(HEADER).iter();
-        if (values.next().map(tonic::metadata::MetadataValue::as_bytes), values.next()) != (Some(b"true"), None) {
-            return Err(Status::invalid_argument(format!("the call must carry `{HEADER}: true` once")));
-        }
         let peer = request.extensions().get::<UdsConnectInfo>().and_then(|info| info.peer_cred);
         if self.admits(peer.map(|peer| peer.uid())) { Ok(request) } else { Err(Status::permission_denied(NO_IDENTITY)) }
+    }
+}
+
+/// Turns away what does not carry the header; asked of the Workload API only, not of other services on the socket (EP-16).
+pub(super) fn with_header(request: Request<()>) -> Result<Request<()>, Status> {
+    let mut values = request.metadata().get_all(HEADER).iter();
+    match (values.next().map(tonic::metadata::MetadataValue::as_bytes), values.next()) {
+        (Some(b"true"), None) => Ok(request),
+        _ => Err(Status::invalid_argument(format!("the call must carry `{HEADER}: true` once"))),
     }
 }
 

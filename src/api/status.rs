@@ -68,7 +68,7 @@ const fn class_of(refusal: &Refusal) -> Class {
             | CsrError::KeyKind(_)
             | CsrError::Malformed
             | CsrError::NotProven(_)
-            | CsrError::SignatureAlgorithm,
+            | CsrError::SignatureAlgorithm(_),
         )
         | Refusal::Draft(DraftError::NoKey)
         | Refusal::Owner(OwnerError::CsrIsSessionKey | OwnerError::KeyKind) => Class::Malformed,

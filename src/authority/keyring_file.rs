@@ -216,12 +216,15 @@ fn context(trust_domain: &TrustDomain, kind: AuthorityKind, generation: u64, key
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::authority::{Lifetimes, open_keyring};
+    use crate::authority::{KeyPlan, open_keyring};
     use crate::crypto::Random;
     use std::time::Duration;
 
-    const LIFETIMES: Lifetimes =
-        Lifetimes { root: Duration::from_secs(86_400_000), intermediate: Duration::from_secs(86_400) };
+    const PLAN: KeyPlan = KeyPlan {
+        root: Duration::from_secs(86_400_000),
+        intermediate: Duration::from_secs(86_400),
+        name_constraints: false,
+    };
 
     fn file(folder: &Path, sealing: &[u8; 32]) -> KeyringFile {
         KeyringFile::new(folder.join("keyring.json"), SealingKey::from_bytes(sealing).unwrap())
@@ -229,7 +232,7 @@ mod tests {
 
     fn open(file: &KeyringFile, domain: &str) -> Result<Keyring, crate::authority::RotatorError> {
         let now = OffsetDateTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
-        open_keyring(file, &TrustDomain::parse(domain).unwrap(), &LIFETIMES, (now, &Random::system()), false)
+        open_keyring(file, &TrustDomain::parse(domain).unwrap(), &PLAN, (now, &Random::system()), false)
     }
 
     #[test]

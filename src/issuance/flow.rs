@@ -9,7 +9,7 @@ use crate::discovery::IssuerKeys;
 use crate::policy::{Grant, Policy, Walk};
 use crate::session::{Admission, EndReason, Pinned, Proof, SessionId, SessionKey, Sessions, Standing};
 use crate::store::Store;
-use crate::svid::ProvenKey;
+use crate::svid::{LeafProfile, ProvenKey};
 use crate::token::{Claims, Issuer, Issuers, UnverifiedToken, VerifiedClaims};
 use std::sync::Arc;
 use time::OffsetDateTime;
@@ -28,6 +28,8 @@ pub struct Issuance {
     pub issuer_keys: Arc<IssuerKeys>,
     /// Who may be what.
     pub policy: Arc<Policy>,
+    /// How leaves look.
+    pub leaf: Arc<LeafProfile>,
     /// Who was here before.
     pub sessions: Sessions,
     /// What is known of paths and sessions.
@@ -59,7 +61,7 @@ impl Issuance {
         self.issuer(claims.claims())?.admit(claims.claims())?; // is it one of ours; nothing is kept of strangers
         let job = Arc::new(Job::of(claims.claims()));
         *known = Some(Arc::clone(&job));
-        let key = request.proven_key()?; // the key to certify; none for a JWT-SVID
+        let key = request.proven_key(&self.leaf.key_kinds)?; // the key to certify; none for a JWT-SVID
         let owner = SessionKey::of(request.connection.as_ref(), key.as_ref())?; // whose session it is
         self.observe(request, &claims, (owner.as_ref(), &job))?; // what rules on trial would say
         let rule = self.policy.choose(claims.claims())?; // which rule speaks
@@ -155,6 +157,7 @@ impl Issuance {
             session_ends_at: self.sessions.ends_at(claims, standing, &grant, now),
             job: Arc::clone(&visit.job),
             policy: *self.policy.digest(),
+            leaf: Arc::clone(&self.leaf),
         };
         Ok(self.authorities.draft(grant, key, asked, now)?)
     }

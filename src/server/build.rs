@@ -2,7 +2,7 @@
 
 use super::ServerError;
 use crate::audit::{Changes, Entry, Ledger};
-use crate::authority::{AuthorityKind, KeyringFile, Lifetimes, Rotator, RotatorError, open_keyring, open_sealing_key};
+use crate::authority::{AuthorityKind, KeyPlan, KeyringFile, Rotator, RotatorError, open_keyring, open_sealing_key};
 use crate::clock::Clock;
 use crate::config::{ServerSettings, StoreKind};
 use crate::crypto::{PemLabel, PublicKey, Random};
@@ -56,9 +56,13 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
     let keyring_path = folder.join("keyring.json");
     let sealing = open_sealing_key(&settings.sealing_key_file, keyring_path.exists())?;
     let file = KeyringFile::new(keyring_path, sealing);
-    let lifetimes = Lifetimes { root: settings.lifetimes.root, intermediate: settings.lifetimes.intermediate };
+    let plan = KeyPlan {
+        root: settings.lifetimes.root,
+        intermediate: settings.lifetimes.intermediate,
+        name_constraints: settings.name_constraints,
+    };
     let has_history = folder.join("journal").exists();
-    let keyring = open_keyring(&file, &settings.trust_domain, &lifetimes, (clock.now(), &random), has_history)?;
+    let keyring = open_keyring(&file, &settings.trust_domain, &plan, (clock.now(), &random), has_history)?;
 
     let journal_key = keyring.active(AuthorityKind::Journal).ok_or(RotatorError::NoRoot)?;
     show_journal_key(folder, journal_key.key.public())?;
@@ -66,7 +70,7 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
     let shared: Arc<dyn Store> = Arc::<LocalStore>::clone(&store);
     let ledger = Ledger::new(Arc::clone(&shared));
     let sequence = keyring.sequence;
-    let rotator = Rotator::begin(file, keyring, lifetimes, (&*shared, ledger.clone()), random).await?;
+    let rotator = Rotator::begin(file, keyring, plan, (&*shared, ledger.clone()), random).await?;
 
     let policy = Arc::new(settings.policy.clone());
     let started = Entry::Started {
@@ -84,6 +88,7 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
         clock,
         issuers,
         policy,
+        leaf: Arc::new(settings.leaf.clone()),
         sessions: Sessions::new(Arc::clone(&shared)),
         store: shared,
         ledger,

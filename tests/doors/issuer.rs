@@ -6,7 +6,7 @@ use hyper_util::service::TowerToHyperService;
 use lanyard::bundle::{Bundle, JwtAuthority};
 use lanyard::crypto::{KeyAlgorithm, KeyPair, Random};
 use lanyard::identity::{SpiffeId, TrustDomain};
-use lanyard::svid::{AuthorityFields, JwtFields, LeafFields, LeafSigner, ProvenKey, Serial, Subject};
+use lanyard::svid::{AuthorityFields, BuildClaims, JwtFields, LeafFields, LeafSigner, ProvenKey, Serial, Subject};
 use lanyard::tls::{DoorCa, DoorCertificate, IssuerDoor, PeerKey, ServerTrust};
 use lanyard::wire::ServerUrl;
 use lanyard::wire::lanyard::event::Kind;
@@ -77,6 +77,7 @@ impl FakeIssuer {
             key: key.public().clone(),
             serial: Serial::random(random),
             path_length,
+            name_constraints: false,
             not_before: whole(now) - Duration::from_secs(60),
             not_after: whole(now) + Duration::from_secs(3600),
         };
@@ -119,6 +120,8 @@ impl FakeIssuer {
             key: ProvenKey::of_der(csr).unwrap().key().clone(),
             serial: Serial::random(&Random::system()),
             subject: Subject::default(),
+            dns: None,
+            build_claims: BuildClaims::default(),
             not_before: now - Duration::from_secs(10),
             not_after,
         };

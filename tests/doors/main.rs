@@ -70,7 +70,7 @@ impl Running {
             callers: Callers::OwnUid,
             state_dir: folder.path().join("state"),
             token: TokenSource::Login,
-            files: Some(FileOutput { folder: folder.path().join("files"), hook: Vec::new() }),
+            files: Some(FileOutput::new(folder.path().join("files"))),
             on_stop,
         };
         let agent = Agent::build(settings, Arc::new(SystemClock), &Random::system()).unwrap();

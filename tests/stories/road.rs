@@ -8,6 +8,7 @@ use lanyard::svid::{inspect_certificate, validate_jwt_svid};
 use std::time::Duration;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+/// Shows: ID-19.
 #[tokio::test]
 async fn a_token_becomes_an_svid_that_names_project_and_pipeline() {
     let harness = Harness::new().await;
@@ -18,6 +19,7 @@ async fn a_token_becomes_an_svid_that_names_project_and_pipeline() {
     assert_eq!(issued.limited_by().as_str(), "ttl");
 }
 
+/// Shows: X509-16, X509-25.
 #[tokio::test]
 async fn the_chain_ends_at_the_published_root_and_leaves_it_out() {
     let harness = Harness::new().await;
@@ -105,6 +107,7 @@ async fn a_token_used_too_long_after_it_was_minted_buys_nothing() {
     assert_eq!(harness.exchange_by_csr(&token, csr()).await.unwrap_err().code(), "token_too_old");
 }
 
+/// Shows: ID-17.
 #[tokio::test]
 async fn a_project_that_took_over_a_path_does_not_take_over_its_identity() {
     let harness = Harness::new().await;
@@ -126,6 +129,7 @@ async fn a_project_that_took_over_a_path_does_not_take_over_its_identity() {
     assert_eq!(refusal.code(), "project_path_reused", "the case of a path makes no other project");
 }
 
+/// Shows: JWT-16, JWT-17, JWT-19, JWT-22.
 #[tokio::test]
 async fn a_jwt_svid_verifies_against_the_published_bundle() {
     let harness = Harness::new().await;
@@ -138,6 +142,7 @@ async fn a_jwt_svid_verifies_against_the_published_bundle() {
     assert_eq!(claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap(), 300);
 }
 
+/// Shows: JWT-18, WAPI-27.
 #[tokio::test]
 async fn an_audience_that_no_rule_names_is_refused() {
     let harness = Harness::new().await;
