@@ -66,16 +66,29 @@ pub enum OpenError {
     },
     /// The journal is not as it was written.
     #[error("the journal cannot be trusted: keep it as it is, restore the last backup, and compare the two")]
-    Journal(#[from] JournalError),
-    /// The index knows of records that the journal does not hold.
+    Journal(#[source] JournalError),
+    /// The index, or a checkpoint's state, knows of records that the journal does not hold.
     #[error(
-        "{}: records that were acknowledged are missing from its end; restore the journal. If this is a restored backup \
-         and the loss is accepted, delete the index folder beside it and start again", dir.display()
+        "{}: records that were acknowledged are missing from its end, as {} tells; restore the journal. If this is a \
+         restored backup and the loss is accepted, move that witness away and start again",
+        dir.display(), witness.display()
     )]
     RecordsRemoved {
         /// The journal's folder.
         dir: PathBuf,
+        /// What knows of them.
+        witness: PathBuf,
     },
+}
+
+impl From<JournalError> for OpenError {
+    /// A file that cannot be read says nothing about what is in it.
+    fn from(error: JournalError) -> Self {
+        match error {
+            JournalError::Io { path, source } => Self::Io { path, source },
+            broken @ JournalError::Broken { .. } => Self::Journal(broken),
+        }
+    }
 }
 
 impl OpenError {
@@ -117,7 +130,7 @@ impl LocalStore {
         }
         let dir = settings.dir.clone();
         let lock = lock(&dir)?;
-        let Recovered { journal, index, torn } = recover(&settings, disk)?;
+        let Recovered { journal, index, torn } = recover(&settings, disk, signer.public())?;
         let index = Arc::new(index);
         let (queue, incoming) = channel();
         let committer = Committer::new(incoming, journal, Arc::clone(&index), settings, (signer, clock));

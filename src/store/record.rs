@@ -49,7 +49,7 @@ pub enum Flaw {
     #[error("the text and its digest differ")]
     DigestDiffers,
     /// The line is no digest and JSON of our form.
-    #[error("the line is not a record")]
+    #[error("the line is not a record that this version knows")]
     NotARecord,
     /// Another number than the next is found; records or a segment are missing.
     #[error("records are missing or stand in the wrong place")]

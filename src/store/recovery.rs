@@ -11,6 +11,7 @@ use super::reader::{FOLDER, Segment};
 use super::record::Link;
 use super::sled_index::SledIndex;
 use super::{Flaw, IndexKind, JournalError, JournalReader, LocalSettings, OpenError, Record, TornTail};
+use crate::crypto::PublicKey;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -31,10 +32,9 @@ pub(super) struct Recovered {
 }
 
 /// Reads, repairs and agrees.
-pub(super) fn recover(settings: &LocalSettings, disk: Box<dyn Disk>) -> Result<Recovered, OpenError> {
+pub(super) fn recover(settings: &LocalSettings, disk: Box<dyn Disk>, key: &PublicKey) -> Result<Recovered, OpenError> {
     let folder = settings.dir.join(FOLDER);
-    checkpoint::prune(&folder)?;
-    let history = History { segments: Segment::all(&folder)?, folder };
+    let history = History { segments: Segment::all(&folder)?, folder, key };
     let (index, end) = match settings.index {
         IndexKind::Memory => {
             let index = Index::memory();
@@ -43,6 +43,11 @@ pub(super) fn recover(settings: &LocalSettings, disk: Box<dyn Disk>) -> Result<R
         }
         IndexKind::Sled => history.sled(&settings.dir.join("index"))?,
     };
+    // A state is written when every record before its own is on the medium.
+    if let Some((_, witness)) = checkpoint::newest(&history.folder)?.filter(|(of, _)| *of > end.link.position + 1) {
+        return Err(OpenError::RecordsRemoved { dir: history.folder, witness });
+    }
+    checkpoint::prune(&history.folder)?;
     if let Some(TornTail { segment, offset, bytes }) = &end.torn {
         warn!(segment = %segment.display(), offset, bytes, "cut off a record that was never finished");
         cut(segment, *offset).map_err(OpenError::io(segment))?;
@@ -77,7 +82,7 @@ impl Trouble {
     fn into_open_error(path: &Path) -> impl FnOnce(Self) -> OpenError {
         move |trouble| match trouble {
             Self::Index(source) => OpenError::Io { path: path.to_owned(), source },
-            Self::Journal(error) => OpenError::Journal(error),
+            Self::Journal(error) => error.into(),
         }
     }
 }
@@ -96,18 +101,23 @@ impl From<JournalError> for Trouble {
 
 /// The segments of a journal.
 #[derive(Debug)]
-struct History {
+struct History<'a> {
     folder: PathBuf,
     segments: Vec<Segment>,
+    /// What every checkpoint is signed by.
+    key: &'a PublicKey,
 }
 
-impl History {
+impl History<'_> {
     /// Brings the sled index up to the journal, or makes it anew.
     fn sled(&self, folder: &Path) -> Result<(Index, End), OpenError> {
         let found = SledIndex::open(folder).map(Index::Sled).map_err(Trouble::Index);
         let why = match found.and_then(|index| Ok(self.follow(&index)?.map(|end| (index, end)))) {
             Ok(Some(done)) => return Ok(done),
-            Ok(None) => return Err(OpenError::RecordsRemoved { dir: self.folder.clone() }),
+            Ok(None) => {
+                let (dir, witness) = (self.folder.clone(), folder.to_owned());
+                return Err(OpenError::RecordsRemoved { dir, witness });
+            }
             Err(Trouble::Index(error)) => error,
             Err(Trouble::Journal(error)) => return Err(error.into()),
         };
@@ -159,7 +169,14 @@ impl History {
         if !checkpoint::is_one(&record.entry) {
             return Err(broken(Flaw::CheckpointMissing));
         }
+        self.vouched_for(&record).map_err(broken)?;
         Ok(Some(record))
+    }
+
+    /// A checkpoint by another key is of another journal, or of nobody who may write this one.
+    fn vouched_for(&self, record: &Record) -> Result<(), Flaw> {
+        let signed = Claim::of(record).is_some_and(|claim| claim.is_signed_by(self.key, record));
+        if signed { Ok(()) } else { Err(Flaw::SignatureDiffers) }
     }
 
     /// Loads the state a record vouches for; false when it is not there or not that state.
@@ -189,6 +206,9 @@ impl History {
         let mut met = Applied::from(base) == applied;
         while let Some(record) = reader.next().transpose()? {
             let here = Applied::from(record.link());
+            if checkpoint::is_one(&record.entry) {
+                self.vouched_for(&record).map_err(|why| reader.broken(why))?;
+            }
             met |= here == applied;
             if here.position <= applied.position {
                 continue;
