@@ -11,7 +11,10 @@
 mod conformance;
 mod cost;
 mod damage;
+mod harm;
 mod histories;
+mod sled_harm;
+mod verdicts;
 
 use lanyard::clock::ManualClock;
 use lanyard::crypto::{KeyAlgorithm, KeyPair};
