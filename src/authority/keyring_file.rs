@@ -160,7 +160,8 @@ impl KeyringFile {
         file.write_all(text)?;
         file.sync_all()?;
         fs::rename(&aside, &self.path)?;
-        File::open(self.path.parent().unwrap_or_else(|| Path::new(".")))?.sync_all()
+        File::open(self.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")))?
+            .sync_all()
     }
 
     fn open(&self, trust_domain: &TrustDomain, kept: &KeptAuthority) -> Result<Authority, KeyringError> {
