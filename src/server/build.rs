@@ -79,6 +79,9 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
 
     let issuers = Arc::new(settings.issuers.clone());
     let metrics = Metrics::new();
+    if store.set_aside().is_some() {
+        metrics.index_set_aside();
+    }
     let issuance = Issuance {
         issuer_keys: Arc::new(IssuerKeys::new(Arc::clone(&issuers), Arc::clone(&clock), fetch)),
         clock,
@@ -93,10 +96,16 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
     Ok(Parts { issuance: Arc::new(issuance), rotator, store, metrics })
 }
 
-/// Lays the public key of the journal's checkpoints beside it, for auditors.
+/// Lays the public key of the journal's checkpoints beside it, for auditors. Written aside: on a full disk the one that
+/// is there must not become an empty file.
 fn show_journal_key(folder: &Path, key: &PublicKey) -> Result<(), ServerError> {
     let path = folder.join(JOURNAL_KEY_FILE);
-    let written = std::fs::write(&path, PemLabel::PublicKey.armour(key.spki_der()).as_bytes());
+    let pem = PemLabel::PublicKey.armour(key.spki_der());
+    if std::fs::read(&path).is_ok_and(|there| there == pem.as_bytes()) {
+        return Ok(());
+    }
+    let aside = path.with_extension("new");
+    let written = std::fs::write(&aside, pem.as_bytes()).and_then(|()| std::fs::rename(&aside, &path));
     written.map_err(|source| ServerError::File { path, source })
 }
 

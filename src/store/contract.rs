@@ -47,9 +47,20 @@ pub enum Write {
     Delete(String),
 }
 
+/// Which room on the disk a commit may take.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Room {
+    /// What is left of it.
+    Common,
+    /// Also what is kept back for a full disk: for what must not wait until somebody makes room.
+    Reserve,
+}
+
 /// Conditions, writes and the entry that tells of them.
 #[derive(Clone, Debug)]
 pub struct Commit {
+    /// How much it matters when the disk is full.
+    pub room: Room,
     /// All must hold, looked at in order.
     pub conditions: Vec<Condition>,
     /// Done together; of several writes to one key the last counts.

@@ -6,6 +6,7 @@ use super::journal::{Disk, RealDisk};
 use super::reader::FOLDER;
 use super::record::on_one_line;
 use super::recovery::{Recovered, recover};
+use super::reserve::Reserve;
 use super::{Answer, Commit, Committed, Entry, IndexKind, JournalError, Store, StoreError, Stored, TornTail, Write};
 use crate::clock::Clock;
 use crate::crypto::KeyPair;
@@ -30,6 +31,8 @@ pub struct LocalSettings {
     pub segment_bytes: u64,
     /// How long a batch waits for more callers, when the one before had more than one. A caller alone never waits.
     pub hold_for: Duration,
+    /// So much of the disk is kept back for ends and key steps; 0 for none.
+    pub reserve_bytes: u64,
 }
 
 impl LocalSettings {
@@ -42,6 +45,8 @@ impl LocalSettings {
             segment_bytes: 64 << 20,
             // Measured with 64 callers: saves a quarter of the processor time; more only makes everybody wait longer.
             hold_for: Duration::from_micros(100),
+            // Some thousand ends of sessions.
+            reserve_bytes: 8 << 20,
         }
     }
 }
@@ -104,8 +109,10 @@ pub struct LocalStore {
     queue: Sender<Message>,
     thread: Mutex<Option<JoinHandle<()>>>,
     repaired: Option<TornTail>,
+    set_aside: Option<PathBuf>,
     /// Has no sender any more once the thread has ended.
     alive: watch::Receiver<()>,
+    full: watch::Receiver<bool>,
     /// Held as long as the store lives.
     _lock: File,
 }
@@ -130,10 +137,12 @@ impl LocalStore {
         }
         let dir = settings.dir.clone();
         let lock = lock(&dir)?;
-        let Recovered { journal, index, torn } = recover(&settings, disk, signer.public())?;
+        let Recovered { journal, index, torn, set_aside } = recover(&settings, disk, signer.public())?;
         let index = Arc::new(index);
         let (queue, incoming) = channel();
-        let committer = Committer::new(incoming, journal, Arc::clone(&index), settings, (signer, clock));
+        let reserve = Reserve::open(&dir, settings.reserve_bytes);
+        let full = reserve.watch();
+        let committer = Committer::new(incoming, (journal, reserve), Arc::clone(&index), settings, (signer, clock));
         let (living, alive) = watch::channel(());
         let run = move || {
             committer.run();
@@ -141,12 +150,23 @@ impl LocalStore {
         };
         let thread = Builder::new().name("committer".into()).spawn(run);
         let thread = thread.map_err(OpenError::io(&dir))?;
-        Ok(Arc::new(Self { index, queue, thread: Mutex::new(Some(thread)), repaired: torn, alive, _lock: lock }))
+        let thread = Mutex::new(Some(thread));
+        Ok(Arc::new(Self { index, queue, thread, repaired: torn, set_aside, alive, full, _lock: lock }))
     }
 
     /// The unfinished record that opening cut off, if there was one.
     pub const fn repaired(&self) -> Option<&TornTail> {
         self.repaired.as_ref()
+    }
+
+    /// Where opening moved a damaged index, if there was one.
+    pub fn set_aside(&self) -> Option<&Path> {
+        self.set_aside.as_deref()
+    }
+
+    /// Whether the disk is full, so that only what may use the reserve is written.
+    pub fn is_full(&self) -> watch::Receiver<bool> {
+        self.full.clone()
     }
 
     /// Resolves when the store writes no more: it was closed, or stopped because only a restart is safe.
@@ -181,12 +201,13 @@ impl Store for LocalStore {
     }
 
     fn commit(&self, commit: Commit) -> Answer<Committed> {
-        let Commit { conditions, writes, entry } = commit;
+        let Commit { room, conditions, writes, entry } = commit;
         let flat = |write| match write {
             Write::Put(key, value) => Write::Put(key, on_one_line(value)),
             Write::Delete(key) => Write::Delete(key),
         };
-        let commit = Commit { conditions, writes: writes.into_iter().map(flat).collect(), entry: on_one_line(entry) };
+        let writes = writes.into_iter().map(flat).collect();
+        let commit = Commit { room, conditions, writes, entry: on_one_line(entry) };
         let (answer, answered) = oneshot::channel();
         // When the thread is gone the message is dropped, and with it `answer`.
         drop(self.queue.send(Message::Commit(commit, answer)));

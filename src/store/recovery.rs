@@ -9,7 +9,7 @@ use super::index::{Applied, Index, Overlay};
 use super::journal::{Disk, Journal};
 use super::reader::{FOLDER, Segment};
 use super::record::Link;
-use super::sled_index::SledIndex;
+use super::sled_index::{self, SledIndex};
 use super::{Flaw, IndexKind, JournalError, JournalReader, LocalSettings, OpenError, Record, TornTail};
 use crate::crypto::PublicKey;
 use std::fs::{File, OpenOptions};
@@ -29,19 +29,29 @@ pub(super) struct Recovered {
     pub(super) index: Index,
     /// The unfinished line that was cut off.
     pub(super) torn: Option<TornTail>,
+    /// Where a damaged index was moved to.
+    pub(super) set_aside: Option<PathBuf>,
 }
 
 /// Reads, repairs and agrees.
 pub(super) fn recover(settings: &LocalSettings, disk: Box<dyn Disk>, key: &PublicKey) -> Result<Recovered, OpenError> {
     let folder = settings.dir.join(FOLDER);
     let history = History { segments: Segment::all(&folder)?, folder, key };
-    let (index, end) = match settings.index {
+    let mut set_aside = None;
+    let kind = match sled_index::has_room(&settings.dir) {
+        Err(error) if settings.index == IndexKind::Sled => {
+            warn!(%error, "no room for the index on disk; it is kept in memory until the next start");
+            IndexKind::Memory
+        }
+        Ok(()) | Err(_) => settings.index,
+    };
+    let (index, end) = match kind {
         IndexKind::Memory => {
             let index = Index::memory();
             let end = history.rebuild(&index).map_err(Trouble::into_open_error(&settings.dir))?;
             (index, end)
         }
-        IndexKind::Sled => history.sled(&settings.dir.join("index"))?,
+        IndexKind::Sled => history.sled(&settings.dir.join("index"), &mut set_aside)?,
     };
     // A state is written when every record before its own is on the medium.
     if let Some((_, witness)) = checkpoint::newest(&history.folder)?.filter(|(of, _)| *of > end.link.position + 1) {
@@ -53,7 +63,8 @@ pub(super) fn recover(settings: &LocalSettings, disk: Box<dyn Disk>, key: &Publi
         cut(segment, *offset).map_err(OpenError::io(segment))?;
     }
     let End { segment, length, link, torn } = end;
-    Ok(Recovered { journal: Journal::at(history.folder, disk, segment, length, link), index, torn })
+    let journal = Journal::at(history.folder, disk, segment, length, link);
+    Ok(Recovered { journal, index, torn, set_aside })
 }
 
 fn cut(segment: &Path, length: u64) -> io::Result<()> {
@@ -110,7 +121,7 @@ struct History<'a> {
 
 impl History<'_> {
     /// Brings the sled index up to the journal, or makes it anew.
-    fn sled(&self, folder: &Path) -> Result<(Index, End), OpenError> {
+    fn sled(&self, folder: &Path, set_aside: &mut Option<PathBuf>) -> Result<(Index, End), OpenError> {
         let found = SledIndex::open(folder).map(Index::Sled).map_err(Trouble::Index);
         let why = match found.and_then(|index| Ok(self.follow(&index)?.map(|end| (index, end)))) {
             Ok(Some(done)) => return Ok(done),
@@ -123,6 +134,7 @@ impl History<'_> {
         };
         let aside = SledIndex::set_aside(folder).map_err(OpenError::io(folder))?;
         warn!(error = %why, kept_as = %aside.display(), "the index cannot be used; making it anew from the journal");
+        *set_aside = Some(aside);
         let index = Index::Sled(SledIndex::open(folder).map_err(OpenError::io(folder))?);
         let end = self.rebuild(&index).map_err(Trouble::into_open_error(folder))?;
         Ok((index, end))
