@@ -1,6 +1,6 @@
 //! Builds the CA's parts from settings, in the order in which they need each other.
 
-use super::ServerError;
+use super::{ServerError, data_folder};
 use crate::audit::{Changes, Entry, Ledger};
 use crate::authority::{AuthorityKind, KeyringFile, Lifetimes, Rotator, RotatorError, open_keyring, open_sealing_key};
 use crate::clock::Clock;
@@ -11,8 +11,6 @@ use crate::issuance::{Issuance, Recorder};
 use crate::session::Sessions;
 use crate::store::{IndexKind, LocalSettings, LocalStore, Store};
 use crate::telemetry::Metrics;
-use std::fs::DirBuilder;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -50,8 +48,7 @@ pub struct World {
 pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, ServerError> {
     let World { clock, random, fetch } = world;
     let folder = &settings.data_dir;
-    let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
-    made.map_err(|source| ServerError::Folder { path: folder.clone(), source })?;
+    data_folder::own(folder)?;
 
     let keyring_path = folder.join("keyring.json");
     let sealing = open_sealing_key(&settings.sealing_key_file, keyring_path.exists())?;
