@@ -46,7 +46,8 @@ impl Which {
 
 /// Puts the right digest before a changed text: what somebody does who knows the format.
 fn made_right(line: &str) -> String {
-    let text = line[65..].trim_end_matches('\n');
+    let (_digest, text) = line.split_at(65);
+    let text = text.trim_end_matches('\n');
     format!("{} {text}\n", Digest::of(text.as_bytes()))
 }
 
@@ -132,7 +133,7 @@ fn checkpoint_harms() -> Vec<Harm> {
         harm("the newest state file emptied", state(0, |_bytes| Vec::new())),
         harm("the newest state file shortened by a byte", state(0, |bytes| bytes[..bytes.len() - 1].to_vec())),
         harm("the newest state file removed", |place| {
-            fs::remove_file(place.files("checkpoint").pop().unwrap()).unwrap()
+            fs::remove_file(place.files("checkpoint").pop().unwrap()).unwrap();
         }),
         harm("both state files spoilt", |place| {
             for path in place.files("checkpoint") {
@@ -275,7 +276,7 @@ fn strangers() -> Vec<Harm> {
             "zeros in the middle of the last record",
             line(newest, 0, |line| {
                 let (start, rest) = line.split_at(80);
-                format!("{start}{}{}", "\0".repeat(40), &rest[40..])
+                format!("{start}{}{}", "\0".repeat(40), rest.split_at(40).1)
             }),
         ),
         harm("the end of another journal behind this one", |place| {

@@ -45,13 +45,14 @@ pub(super) async fn a_past(kind: IndexKind) -> Past {
 impl Past {
     /// The same past in a folder of its own, to be harmed.
     pub(super) fn copy(&self) -> Place {
-        let Place { kind, segment_bytes, .. } = self.place;
+        let Place { kind, segment_bytes, reserve_bytes, .. } = self.place;
         let copy = Place {
             folder: TempDir::new().unwrap(),
             kind,
             signer: Arc::clone(&self.place.signer),
             clock: Arc::clone(&self.place.clock),
             segment_bytes,
+            reserve_bytes,
         };
         for entry in self.place.dir().read_dir().unwrap().map(Result::unwrap) {
             if entry.path().is_dir() {
