@@ -27,6 +27,8 @@ mod recovery;
 mod reserve;
 mod committer;
 mod local;
+#[cfg(test)]
+mod faults;
 
 pub use contract::{
     Answer, Commit, Committed, Condition, Entry, Position, Revision, Room, Store, StoreError, Stored, Write,
