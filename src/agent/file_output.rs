@@ -15,6 +15,9 @@ use tokio::process::Command;
 /// A hook that reloads a service has time enough; one that hangs must not keep the next state back.
 const HOOK_WITHIN: Duration = Duration::from_secs(30);
 
+/// Files that could not be written are tried again: somebody may have made room.
+const AGAIN_AFTER: Duration = Duration::from_secs(5);
+
 /// Where files go.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct FileOutput {
@@ -43,15 +46,24 @@ impl FileOutput {
                 State::Between | State::Withdrawn => withdraw(&self.folder).map(|()| true),
                 State::Waiting | State::Stopping => Ok(false),
             };
+            let mut again_at = None;
             match done {
                 Ok(true) => self.run_hook().await,
                 Ok(false) => {}
                 Err(error) => {
                     tracing::error!(%error, folder = %self.folder.display(), "the SVID's files cannot be written");
+                    again_at = Some(clock.now() + AGAIN_AFTER);
                 }
             }
+            let again = async {
+                match again_at {
+                    Some(at) => clock.wait_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
                 () = shutdown.wait() => return,
+                () = again => {}
                 changed = keeper.changed() => if changed.is_err() { return },
             }
         }

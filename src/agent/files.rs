@@ -61,23 +61,31 @@ impl SvidFiles {
     /// Puts these files, and no others of a former state, into the folder.
     ///
     /// # Errors
-    /// When the system does not let us; the former state then stays.
+    /// When the system does not let us; the former state then stays, and nothing of the new one.
     pub fn publish(&self, folder: &Path, generation: &str) -> io::Result<()> {
         std::fs::create_dir_all(folder)?;
         let name = format!("{GENERATION}{generation}");
         let inside = folder.join(&name);
         DirBuilder::new().mode(0o755).create(&inside)?;
+        if let Err(error) = self.write(&inside).and_then(|()| replace_link(Path::new(&name), &folder.join(CURRENT))) {
+            // No half key is left lying about. If it cannot be removed, the first error is still the one to tell.
+            drop(std::fs::remove_dir_all(&inside));
+            return Err(error);
+        }
+        for (file, ..) in &self.files {
+            replace_link(&Path::new(CURRENT).join(file), &folder.join(file))?;
+        }
+        sweep(folder, Some(&name))
+    }
+
+    fn write(&self, inside: &Path) -> io::Result<()> {
         for (file, mode, content) in &self.files {
             let mut file = OpenOptions::new().write(true).create_new(true).mode(*mode).open(inside.join(file))?;
             // Whatever the process's umask takes away, readers are promised these modes.
             file.set_permissions(PermissionsExt::from_mode(*mode))?;
             file.write_all(content.as_bytes())?;
         }
-        replace_link(Path::new(&name), &folder.join(CURRENT))?;
-        for (file, ..) in &self.files {
-            replace_link(&Path::new(CURRENT).join(file), &folder.join(file))?;
-        }
-        sweep(folder, Some(&name))
+        Ok(())
     }
 }
 
