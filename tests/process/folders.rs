@@ -108,13 +108,13 @@ fn an_index_that_cannot_be_read_is_named_or_set_aside_and_never_trusted() {
     let said = words(&as_nobody("server"));
     assert!(said.contains("serving"), "{said}");
     let index = place.data().join("index");
-    fs::set_permissions(&index, Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&index, Permissions::from_mode(0o000)).unwrap();
     let said = words(&as_nobody("server"));
     assert!(said.contains("serving") && said.contains("making it anew"), "{said}");
     assert!(place.data().join("index.damaged-1").exists());
     fs::set_permissions(place.data().join("journal"), Permissions::from_mode(0o500)).unwrap();
     let segments = place.segments();
-    fs::set_permissions(&segments[0], Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&segments[0], Permissions::from_mode(0o000)).unwrap();
     let said = words(&as_nobody("server"));
     assert!(said.contains("cannot be used") && said.contains("Permission denied"), "{said}");
     assert!(!said.contains("cannot be trusted"), "{said}");

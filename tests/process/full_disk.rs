@@ -4,6 +4,7 @@
 use crate::apart;
 use crate::callers::{Caller, Door, Outcome, csr, now, p256, session_channel};
 use crate::journal;
+use crate::memory::agent_config;
 use crate::place::Place;
 use crate::server::{Server, audit_verify, words};
 use lanyard::wire::lanyard::issuer_client::IssuerClient;
@@ -12,7 +13,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::future::Future;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// The reserve takes 8 MiB, sled one.
@@ -23,9 +24,9 @@ const LEFT_KIB: [usize; 5] = [0, 12, 40, 120, 200];
 /// A freed disk is noticed within a second.
 const AGAIN_WITHIN: Duration = Duration::from_secs(10);
 
-/// Takes all the room of the data folder, but for so much.
-fn ballast(place: &Place, left_kib: usize) -> PathBuf {
-    let path = place.data().join("ballast");
+/// Takes all the room of a folder's file system, but for so much.
+fn ballast(folder: &Path, left_kib: usize) -> PathBuf {
+    let path = folder.join("ballast");
     let mut file = fs::File::create(&path).unwrap();
     let block = [0; 4096];
     let mut blocks = 0_u64;
@@ -122,7 +123,7 @@ fn a_disk_that_fills_up_refuses_identities_and_goes_on_when_there_is_room() {
             for _ in 0..3 {
                 scene.must_issue().await;
             }
-            let ballast = ballast(&scene.place, left_kib);
+            let ballast = ballast(&scene.place.data(), left_kib);
             scene.fill().await;
             scene.must_be_whole();
             assert!(scene.server.log().contains("the disk is full"), "{}", scene.server.log());
@@ -146,7 +147,7 @@ fn on_a_full_disk_a_session_can_be_ended_and_a_server_can_start() {
         let token = scene.place.issuer.token(now());
         let request = ExchangeRequest { token: token.clone(), csr: csr(&p256()).into(), profile: String::new() };
         let session = agent.exchange(request.clone()).await.unwrap().into_inner().session;
-        let ballast = ballast(&scene.place, 0);
+        let ballast = ballast(&scene.place.data(), 0);
         scene.fill().await;
         agent.end_session(EndSessionRequest { session }).await.unwrap();
         let ends = |place: &Place| {
@@ -167,4 +168,47 @@ fn on_a_full_disk_a_session_can_be_ended_and_a_server_can_start() {
         scene.must_be_whole();
         assert_eq!(ends(&scene.place), 1);
     });
+}
+
+#[test]
+fn an_agent_serves_without_room_for_its_files_and_writes_them_when_there_is() {
+    if !apart::inside("full_disk::an_agent_serves_without_room_for_its_files_and_writes_them_when_there_is") {
+        return;
+    }
+    let place = Place::new();
+    let _server = Server::start(&place);
+    let (svids, state) = (place.file("svids"), place.file("state"));
+    apart::mount_small(&svids, 64);
+    apart::mount_small(&state, 64);
+
+    let full = ballast(&state, 0);
+    let (status, said) = Server::spawn_agent(&agent_config(&place)).wait();
+    assert_eq!(status.code(), Some(1), "{said}");
+    assert!(said.contains("state") && said.contains("No space left"), "{said}");
+    fs::remove_file(full).unwrap();
+    assert_eq!(names(&state), ["lock"], "no half key is left");
+
+    let full = ballast(&svids, 0);
+    let mut agent = Server::spawn_agent(&agent_config(&place));
+    agent.wait_until(|| fs::metadata(agent_log(&place)).is_ok_and(|_| log(&place).contains("files cannot be written")));
+    assert!(log(&place).contains("No space left") && log(&place).contains("SVID received"), "{}", log(&place));
+    assert_eq!(names(&svids), ["ballast"], "nothing is there by half");
+    fs::remove_file(full).unwrap();
+    agent.wait_until(|| svids.join("svid_key.pem").exists());
+    assert!(fs::read_to_string(svids.join("svid_key.pem")).unwrap().ends_with("-----END PRIVATE KEY-----\n"));
+}
+
+fn agent_log(place: &Place) -> PathBuf {
+    place.file("agent.log")
+}
+
+fn log(place: &Place) -> String {
+    fs::read_to_string(agent_log(place)).unwrap()
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let mut names: Vec<_> =
+        folder.read_dir().unwrap().map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
 }

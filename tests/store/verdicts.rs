@@ -140,10 +140,16 @@ async fn each_harm_to_the_journal_has_its_verdict() {
     for harm in journal_harms() {
         found += &block(&harm, [&memory, &sled]).await;
     }
+    compare(TABLE, &found);
+}
+
+/// Holds a table against what was found, block by block; a switch makes what was found the table.
+#[expect(clippy::disallowed_methods, reason = "a switch of this test, not of the server")]
+pub(super) fn compare(table: &str, found: &str) {
     if std::env::var_os("LANYARD_REWRITE_TABLES").is_some() {
-        fs::write(TABLE, &found).unwrap();
+        fs::write(table, found).unwrap();
     }
-    let wanted = fs::read_to_string(TABLE).unwrap();
+    let wanted = fs::read_to_string(table).unwrap();
     for (found, wanted) in found.split("\n=== ").zip(wanted.split("\n=== ")) {
         assert_eq!(found, wanted, "judge it, then LANYARD_REWRITE_TABLES=1");
     }
