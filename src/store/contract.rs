@@ -15,7 +15,7 @@ pub type Revision = u64;
 /// A record's number in the journal, from 1.
 pub type Position = u64;
 
-/// The text of a journal entry, one JSON object. The `kind` called `checkpoint` is the store's own.
+/// The text of a journal entry, one JSON object. The kinds `checkpoint` and `time_accepted` are the store's own.
 pub type Entry = Box<RawValue>;
 
 /// A value and when it was written.
@@ -87,7 +87,10 @@ pub enum Committed {
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The clock stands further behind the last record than a correction explains; nothing is written until it is right.
-    #[error("the clock says {now}, but the journal's last record is of {last}")]
+    #[error(
+        "the clock says {now}, but the journal's last record is of {last}; if the clock is right now, stop the server \
+         and run `lanyard audit accept-time`"
+    )]
     ClockWentBack {
         /// The time of the last record.
         last: OffsetDateTime,

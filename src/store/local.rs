@@ -224,7 +224,7 @@ fn private_folder(folder: &Path) -> io::Result<()> {
     fs::set_permissions(folder, Permissions::from_mode(0o700))
 }
 
-fn lock(dir: &Path) -> Result<File, OpenError> {
+pub(super) fn lock(dir: &Path) -> Result<File, OpenError> {
     let path = dir.join("lock");
     let mut options = super::journal::private();
     let file = options.create(true).write(true).truncate(false).open(&path).map_err(OpenError::io(&path))?;

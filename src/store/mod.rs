@@ -25,11 +25,13 @@ mod index;
 mod sled_index;
 mod recovery;
 mod reserve;
+mod accept_time;
 mod committer;
 mod local;
 #[cfg(test)]
 mod faults;
 
+pub use accept_time::{AcceptedTime, accept_time};
 pub use contract::{
     Answer, Commit, Committed, Condition, Entry, Position, Revision, Room, Store, StoreError, Stored, Write,
 };

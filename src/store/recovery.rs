@@ -67,7 +67,7 @@ pub(super) fn recover(settings: &LocalSettings, disk: Box<dyn Disk>, key: &Publi
     Ok(Recovered { journal, index, torn, set_aside })
 }
 
-fn cut(segment: &Path, length: u64) -> io::Result<()> {
+pub(super) fn cut(segment: &Path, length: u64) -> io::Result<()> {
     let file = OpenOptions::new().write(true).open(segment)?;
     file.set_len(length)?;
     file.sync_all()
@@ -75,11 +75,22 @@ fn cut(segment: &Path, length: u64) -> io::Result<()> {
 
 /// Where the journal ends.
 #[derive(Debug)]
-struct End {
-    segment: Segment,
-    length: u64,
+pub(super) struct End {
+    pub(super) segment: Segment,
+    pub(super) length: u64,
     link: Link,
-    torn: Option<TornTail>,
+    pub(super) torn: Option<TornTail>,
+}
+
+/// Where a journal ends that was read to its end.
+pub(super) fn end_of(reader: &JournalReader, journal: &Path) -> End {
+    let link = reader.link();
+    let (segment, length) = match reader.place() {
+        Some((segment, length)) if !reader.ends_with_checkpoint() => (segment.clone(), length),
+        // Nothing yet, or a finished segment: the next record begins a new one.
+        Some(_) | None => (Segment::new(journal, link.position + 1), 0),
+    };
+    End { segment, length, link, torn: reader.torn().cloned() }
 }
 
 /// What can stop the making of an index.
@@ -236,14 +247,8 @@ impl History<'_> {
         if !met {
             return Ok(None);
         }
-        let link = reader.link();
-        index.apply(&mut overlay, link.into())?;
-        let (segment, length) = match reader.place() {
-            Some((segment, length)) if !reader.ends_with_checkpoint() => (segment.clone(), length),
-            // Nothing yet, or a finished segment: the next record begins a new one.
-            Some(_) | None => (Segment::new(&self.folder, link.position + 1), 0),
-        };
-        Ok(Some(End { segment, length, link, torn: reader.torn().cloned() }))
+        index.apply(&mut overlay, reader.link().into())?;
+        Ok(Some(end_of(&reader, &self.folder)))
     }
 }
 

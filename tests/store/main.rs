@@ -8,6 +8,7 @@
     reason = "in a test a wrong value is the failure"
 )]
 
+mod clock;
 mod conformance;
 mod cost;
 mod damage;
