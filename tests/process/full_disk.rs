@@ -7,6 +7,9 @@ use crate::journal;
 use crate::memory::agent_config;
 use crate::place::Place;
 use crate::server::{Server, audit_verify, words};
+use lanyard::authority::{KeyringFile, Lifetimes, open_keyring};
+use lanyard::crypto::{Random, SealingKey};
+use lanyard::identity::TrustDomain;
 use lanyard::wire::lanyard::issuer_client::IssuerClient;
 use lanyard::wire::lanyard::{EndSessionRequest, ExchangeRequest};
 use std::collections::BTreeSet;
@@ -211,4 +214,35 @@ fn names(folder: &Path) -> Vec<String> {
         folder.read_dir().unwrap().map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     names
+}
+
+#[test]
+fn a_keyring_can_be_saved_on_a_full_disk_and_is_never_half_there() {
+    if !apart::inside("full_disk::a_keyring_can_be_saved_on_a_full_disk_and_is_never_half_there") {
+        return;
+    }
+    let home = tempfile::tempdir().unwrap();
+    let folder = home.path().join("small");
+    apart::mount_small(&folder, 256);
+    let day = Duration::from_secs(86_400);
+    let (domain, lifetimes) =
+        (TrustDomain::parse("ci.example.org").unwrap(), Lifetimes { root: day * 1000, intermediate: day });
+    let file = |name: &str| KeyringFile::new(folder.join(name), SealingKey::from_bytes(&[7; 32]).unwrap());
+    let kept = file("keyring.json");
+    let keyring = open_keyring(&kept, &domain, &lifetimes, (now(), &Random::system()), false).unwrap();
+    let full = ballast(&folder, 0);
+    for sequence in 5..9 {
+        let mut next = keyring.clone();
+        next.sequence = sequence;
+        kept.save(&next).unwrap();
+        assert_eq!(kept.load(&domain).unwrap().unwrap().sequence, sequence);
+    }
+    // What the spare gave is taken too, and another keyring has none.
+    let fuller = folder.join("more");
+    fs::rename(&full, &fuller).unwrap();
+    ballast(&folder, 0);
+    let refused = file("other.json").save(&keyring).unwrap_err();
+    assert!(std::error::Error::source(&refused).unwrap().to_string().contains("No space left"), "{refused:?}");
+    assert!(!folder.join("other.json").exists());
+    assert_eq!(kept.load(&domain).unwrap().unwrap().sequence, 8);
 }
