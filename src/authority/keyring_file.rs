@@ -168,7 +168,7 @@ impl KeyringFile {
             done => done?,
         }
         // Best effort: without it only the next full disk is met with less.
-        if !spare.exists() && fs::write(&spare, [0; SPARE_BYTES]).is_err() {
+        if !spare.exists() && fs::write(&spare, vec![0; SPARE_BYTES]).is_err() {
             drop(fs::remove_file(&spare));
         }
         Ok(())

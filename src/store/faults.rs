@@ -75,8 +75,12 @@ struct Scene {
 
 impl Scene {
     fn open(&self, disk: Box<dyn Disk>) -> Arc<LocalStore> {
+        self.open_with_reserve(disk, 0)
+    }
+
+    fn open_with_reserve(&self, disk: Box<dyn Disk>, bytes: u64) -> Arc<LocalStore> {
         let mut settings = LocalSettings::new(self.folder.path().to_owned());
-        (settings.index, settings.segment_bytes, settings.reserve_bytes) = (self.kind, 900, 0);
+        (settings.index, settings.segment_bytes, settings.reserve_bytes) = (self.kind, 900, bytes);
         LocalStore::open_on(disk, settings, Arc::clone(&self.signer), Arc::new(SystemClock)).unwrap()
     }
 
@@ -148,4 +152,24 @@ async fn fails_everywhere(kind: IndexKind, how: io::ErrorKind) {
 async fn whatever_operation_on_the_journal_fails_no_promise_is_broken() {
     fails_everywhere(IndexKind::Memory, io::ErrorKind::StorageFull).await;
     fails_everywhere(IndexKind::Sled, io::ErrorKind::Other).await;
+}
+
+#[tokio::test]
+async fn who_finds_the_disk_full_gets_the_reserve_at_once_or_not_at_all() {
+    for (room, gets_it) in [(Room::Reserve, true), (Room::Common, false)] {
+        let signer = Arc::new(KeyPair::generate(KeyAlgorithm::EcP256).unwrap());
+        let scene = Scene { folder: TempDir::new().unwrap(), signer, kind: IndexKind::Memory };
+        // The second operation writes the first record.
+        let disk = FaultyDisk { done: Arc::default(), fails_at: 1, how: io::ErrorKind::StorageFull };
+        let store = scene.open_with_reserve(Box::new(disk), 64 << 10);
+        assert_eq!(scene.folder.path().join("reserve").metadata().unwrap().len(), 64 << 10);
+        let (full, key) = (store.is_full(), ["a".to_owned()]);
+        let answer = store.commit(Commit { room, ..claim(&key) }).await;
+        assert_eq!(matches!(answer, Ok(Committed::Done(1))), gets_it, "{answer:?}");
+        assert_eq!(store.read("a").unwrap().is_some(), gets_it);
+        assert!(full.has_changed().unwrap(), "operators are told");
+        // The medium has room in truth, so it goes on.
+        assert!(matches!(store.commit(claim(&["b".to_owned()])).await, Ok(Committed::Done(_))));
+        assert!(!*store.is_full().borrow());
+    }
 }

@@ -50,7 +50,7 @@ impl Reserve {
 
     /// A write found no room. True when there is room now, for whoever may use it.
     pub(super) fn release(&self, error: &io::Error) -> bool {
-        if self.bytes == 0 || self.is_open() || error.kind() != io::ErrorKind::StorageFull {
+        if self.bytes == 0 || self.is_open() || !is_full(error) {
             return false;
         }
         let released = fs::remove_file(&self.path);
@@ -80,7 +80,7 @@ impl Reserve {
         match take_room(&self.path, self.bytes) {
             Ok(()) if self.full.send_replace(false) => info!("there is room on the disk again"),
             Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+            Err(error) if is_full(&error) => {
                 drop(fs::remove_file(&self.path));
                 if !self.full.send_replace(true) {
                     error!(bytes = self.bytes, "no room for the reserve: identities are refused; make room");
@@ -93,6 +93,11 @@ impl Reserve {
             }
         }
     }
+}
+
+/// No room for anybody, or none for us.
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::QuotaExceeded | io::ErrorKind::StorageFull)
 }
 
 /// How much the file system of a folder has left for us.
