@@ -3,7 +3,7 @@
 use super::refusals::{Folding, Refused};
 use super::{Auditable, Entry, Job};
 use crate::crypto::Digest;
-use crate::store::{Commit, Committed, Condition, Position, Store, StoreError, Stored, Write};
+use crate::store::{Commit, Committed, Condition, Position, Room, Store, StoreError, Stored, Write};
 use serde_json::value::to_raw_value;
 use std::sync::Arc;
 use time::OffsetDateTime;
@@ -77,19 +77,24 @@ impl Ledger {
     /// # Errors
     /// `Conflict` when a condition does not hold, `Store` when nothing could be written. Nothing is half done.
     pub async fn admit<T: Auditable>(&self, subject: T, changes: Changes) -> Result<Recorded<T>, AdmitError<T>> {
-        match self.commit(&subject.entry(), changes).await? {
+        match self.write(&subject.entry(), changes, Room::Common).await? {
             Committed::Done(position) => Ok(Recorded { subject, position }),
             Committed::Conflict { key, found } => Err(AdmitError::Conflict { key, found, subject: Box::new(subject) }),
         }
     }
 
-    /// Writes an entry that is itself the deed, such as the end of a session, with its changes.
+    /// Writes an entry that is itself the deed, such as the end of a session, with its changes; also on a full disk, as
+    /// long as the reserve lasts.
     ///
     /// # Errors
     /// When the store cannot write.
     pub async fn commit(&self, entry: &Entry<'_>, changes: Changes) -> Result<Committed, StoreError> {
+        self.write(entry, changes, Room::Reserve).await
+    }
+
+    async fn write(&self, entry: &Entry<'_>, changes: Changes, room: Room) -> Result<Committed, StoreError> {
         let Changes { conditions, writes } = changes;
-        self.store.commit(Commit { conditions, writes, entry: text(entry)? }).await
+        self.store.commit(Commit { room, conditions, writes, entry: text(entry)? }).await
     }
 
     /// Notes that what was intended is done. Nobody waits: the intent is what makes an identity traceable.

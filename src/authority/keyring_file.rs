@@ -17,6 +17,9 @@ use time::OffsetDateTime;
 /// The format's version; a newer one is refused.
 const VERSION: u32 = 1;
 
+/// Several times what a keyring of many keys takes.
+const SPARE_BYTES: usize = 64 << 10;
+
 /// Why the keyring cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyringError {
@@ -154,13 +157,31 @@ impl KeyringFile {
         self.replace(&text).map_err(|source| self.io(source))
     }
 
+    /// On a full disk the room that is kept back beside the file is used, so that a key can still be changed.
     fn replace(&self, text: &[u8]) -> io::Result<()> {
+        let spare = self.path.with_extension("spare");
+        match self.replace_once(text) {
+            Err(full) if full.kind() == io::ErrorKind::StorageFull && spare.exists() => {
+                fs::remove_file(&spare)?;
+                self.replace_once(text)?;
+            }
+            done => done?,
+        }
+        // Best effort: without it only the next full disk is met with less.
+        if !spare.exists() && fs::write(&spare, vec![0; SPARE_BYTES]).is_err() {
+            drop(fs::remove_file(&spare));
+        }
+        Ok(())
+    }
+
+    fn replace_once(&self, text: &[u8]) -> io::Result<()> {
         let aside = self.path.with_extension("new");
         let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&aside)?;
         file.write_all(text)?;
         file.sync_all()?;
         fs::rename(&aside, &self.path)?;
-        File::open(self.path.parent().unwrap_or_else(|| Path::new(".")))?.sync_all()
+        File::open(self.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")))?
+            .sync_all()
     }
 
     fn open(&self, trust_domain: &TrustDomain, kept: &KeptAuthority) -> Result<Authority, KeyringError> {

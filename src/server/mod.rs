@@ -1,6 +1,7 @@
 //! Builds the CA from settings, starts its tasks, stops them in order.
 
 mod error;
+mod data_folder;
 mod build;
 mod accept;
 mod door;

@@ -86,6 +86,7 @@ impl Server {
         let mut keepers = JoinSet::new();
         let published = rotator.authorities().published();
         keepers.spawn(meter(published, metrics.clone(), ended.clone()));
+        keepers.spawn(gauge(store.is_full(), metrics.clone(), ended.clone()));
         keepers.spawn(rotator.run(Arc::clone(&clock), ended.clone()));
         keepers.spawn(certificate.run(clock, ended.clone()));
         keepers.spawn(sweep(Arc::clone(&issuance), metrics, ended.clone()));
@@ -99,17 +100,22 @@ impl Server {
         }
         doors.spawn(admin.run(shutdown.clone()));
 
+        let mut store_ended = false;
         let outcome = tokio::select! {
             // Doors end at shutdown too; only without one is their end early.
             biased;
             () = shutdown.wait() => Ok(()),
-            () = store.ended() => Err(ServerError::Stopped),
+            () = store.ended() => {
+                store_ended = true;
+                Err(ServerError::Stopped)
+            }
             Some(_early) = keepers.join_next() => Err(ServerError::Stopped),
             Some(_early) = doors.join_next() => Err(ServerError::Stopped),
         };
         // On another thread a door can hear of shutdown, and end, between our asking and our looking at it.
         let outcome = if shutdown.is_due() { Ok(()) } else { outcome };
         let _draining = readiness.wait_for("the end: the server is stopping");
+        let _stopped = store_ended.then(|| readiness.wait_for("the store, which has stopped: the log says why"));
         if outcome.is_err() {
             tracing::error!("a part of the server ended by itself; the server stops");
             doors.abort_all();
@@ -147,6 +153,18 @@ async fn sweep(issuance: Arc<Issuance>, metrics: Metrics, shutdown: Shutdown) {
         tokio::select! {
             () = shutdown.wait() => return,
             () = issuance.clock.wait_until(now + SWEEP_EVERY) => {}
+        }
+    }
+}
+
+/// Shows whether the disk is full.
+async fn gauge(mut full: tokio::sync::watch::Receiver<bool>, metrics: Metrics, shutdown: Shutdown) {
+    loop {
+        metrics.disk_is_full(*full.borrow_and_update());
+        tokio::select! {
+            () = shutdown.wait() => return,
+            // Without the store the server ends anyway.
+            changed = full.changed() => if changed.is_err() { return shutdown.wait().await },
         }
     }
 }

@@ -9,7 +9,8 @@ use super::index::{Index, Overlay};
 use super::journal::{AppendError, Journal};
 use super::queue::{Answers, Incoming, Message, Reply};
 use super::record::Page;
-use super::{Commit, Committed, Condition, Entry, LocalSettings, Position, Revision, StoreError, Stored};
+use super::reserve::Reserve;
+use super::{Commit, Committed, Condition, Entry, LocalSettings, Position, Revision, Room, StoreError, Stored};
 use crate::clock::Clock;
 use crate::crypto::KeyPair;
 use std::io;
@@ -34,6 +35,7 @@ const CLOCK_STEP_MAX: time::Duration = time::Duration::seconds(30);
 pub(super) struct Committer {
     incoming: Incoming,
     journal: Journal,
+    reserve: Reserve,
     index: Arc<Index>,
     settings: LocalSettings,
     signer: Arc<KeyPair>,
@@ -52,6 +54,8 @@ pub(super) struct Committer {
     page: Page,
     overlay: Overlay,
     answers: Answers,
+    /// Whether the reserve was opened in this turn.
+    opened: bool,
 }
 
 /// The thread must end: going on would not be safe.
@@ -61,7 +65,7 @@ struct Stop;
 impl Committer {
     pub(super) fn new(
         incoming: Incoming,
-        journal: Journal,
+        (journal, reserve): (Journal, Reserve),
         index: Arc<Index>,
         settings: LocalSettings,
         (signer, clock): (Arc<KeyPair>, Arc<dyn Clock>),
@@ -70,6 +74,7 @@ impl Committer {
             turn_at: settings.segment_bytes,
             incoming,
             journal,
+            reserve,
             index,
             settings,
             signer,
@@ -82,6 +87,7 @@ impl Committer {
             page: Page::new(),
             overlay: Overlay::default(),
             answers: Answers::default(),
+            opened: false,
         }
     }
 
@@ -103,7 +109,8 @@ impl Committer {
                 return;
             }
         }
-        if let Err(error) = self.index.flush(self.journal.link().into()) {
+        let flushed = self.index.has_room().and_then(|()| self.index.flush(self.journal.link().into()));
+        if let Err(error) = flushed {
             warn!(%error, "the index was not flushed; the next start reads more of the journal");
         }
     }
@@ -162,25 +169,36 @@ impl Committer {
         if last.at - now > CLOCK_STEP_MAX {
             error!(%now, last = %last.at, "the clock went back; nothing is written until it is right");
             for (_commit, reply) in self.commits.drain(..) {
-                self.answers.push(reply, Err(StoreError::ClockWentBack { last: last.at, now }));
+                self.answers.push(reply, Err(StoreError::ClockWentBack { last: last.at, now }), None);
             }
             self.answers.hand_over();
             return Ok(());
         }
         self.page.begin(last, now.max(last.at));
-        for entry in &self.notes {
-            self.page.add(entry, &[]);
+        if self.reserve.is_open() {
+            self.reserve.look(instant());
+        }
+        self.opened = false;
+        if !self.reserve.is_open() {
+            for entry in &self.notes {
+                self.page.add(entry, &[]);
+            }
         }
         let mut commits = std::mem::take(&mut self.commits);
         for (commit, reply) in commits.drain(..) {
-            let answer = self.decide(commit);
-            self.answers.push(reply, answer);
+            let again = (commit.room == Room::Reserve).then(|| commit.clone());
+            let answer = if again.is_none() && self.reserve.is_open() { Err(full()) } else { self.decide(commit) };
+            self.answers.push(reply, answer, again);
         }
         self.commits = commits;
         let written = if self.page.is_empty() { Ok(()) } else { self.write() };
+        if self.opened {
+            self.answers.take_back(&mut self.commits);
+        }
         self.answers.hand_over();
         written?;
-        if self.journal.length() >= self.turn_at { self.checkpoint() } else { Ok(()) }
+        let turns = self.journal.length() >= self.turn_at && !self.reserve.is_open();
+        if turns { self.checkpoint() } else { Ok(()) }
     }
 
     /// Whether a commit happens; if so its line is on the page and its writes are in the overlay.
@@ -216,13 +234,16 @@ impl Committer {
     fn write(&mut self) -> Result<(), Stop> {
         let fault = match self.journal.append(&self.page) {
             Ok(()) => {
-                self.notes.clear();
+                if !self.reserve.is_open() {
+                    self.notes.clear();
+                }
                 let Err(error) = self.index.apply(&mut self.overlay, self.page.link().into()) else { return Ok(()) };
                 error!(%error, "the index does not follow the journal; the store stops, a restart mends it");
                 Fault::Stop(StoreError::Index, error)
             }
             Err(AppendError::Refused(error)) => {
                 warn!(%error, "the journal cannot be written; nothing of this batch happened");
+                self.opened = self.reserve.release(&error);
                 Fault::GoOn(error)
             }
             Err(AppendError::Unsure(error)) => {
@@ -235,13 +256,17 @@ impl Committer {
             Fault::GoOn(error) => (StoreError::Journal, error, Ok(())),
             Fault::Stop(kind, error) => (kind, error, Err(Stop)),
         };
-        self.answers.fail(|| kind(again(&error)));
+        self.answers.fail(|| kind(same(&error)));
         ends
     }
 
     /// Ends the segment: state, record, next segment. When it does not work, the segment simply grows on.
     fn checkpoint(&mut self) -> Result<(), Stop> {
         let last = self.journal.link();
+        if let Err(error) = self.index.has_room() {
+            self.checkpoint_later(&error);
+            return Ok(());
+        }
         if let Err(error) = self.index.flush(last.into()) {
             error!(%error, "the index cannot be written; the store stops, a restart mends it");
             return Err(Stop);
@@ -309,8 +334,13 @@ impl Condition {
     }
 }
 
+/// What those hear who may not use the reserve.
+fn full() -> StoreError {
+    StoreError::Journal(io::ErrorKind::StorageFull.into())
+}
+
 /// The same error for another caller.
-fn again(error: &io::Error) -> io::Error {
+fn same(error: &io::Error) -> io::Error {
     error.raw_os_error().map_or_else(|| io::Error::new(error.kind(), error.to_string()), io::Error::from_raw_os_error)
 }
 
@@ -328,7 +358,8 @@ fn instant() -> Instant {
 mod tests {
     use super::super::journal::{Disk, RealDisk, Tail};
     use super::super::{
-        Commit, Committed, Condition, IndexKind, LocalSettings, LocalStore, Store, StoreError, Write, verify_journal,
+        Commit, Committed, Condition, IndexKind, LocalSettings, LocalStore, Room, Store, StoreError, Write,
+        verify_journal,
     };
     use crate::clock::SystemClock;
     use crate::crypto::{KeyAlgorithm, KeyPair};
@@ -400,7 +431,7 @@ mod tests {
 
         fn open(&self) -> Arc<LocalStore> {
             let mut settings = LocalSettings::new(self.folder.path().to_owned());
-            (settings.index, settings.segment_bytes) = (self.kind, 4000);
+            (settings.index, settings.segment_bytes, settings.reserve_bytes) = (self.kind, 4000, 0);
             let (disk, signer) = (Box::new(self.disk.clone()), Arc::clone(&self.signer));
             LocalStore::open_on(disk, settings, signer, Arc::new(SystemClock)).unwrap()
         }
@@ -409,6 +440,7 @@ mod tests {
     fn claim(key: &str) -> Commit {
         let raw = |text: &str| RawValue::from_string(text.to_owned()).unwrap();
         Commit {
+            room: Room::Common,
             conditions: vec![Condition::Absent(key.to_owned())],
             writes: vec![Write::Put(key.to_owned(), raw("1"))],
             entry: raw(r#"{"kind":"claim"}"#),

@@ -31,7 +31,15 @@ pub(super) type Reply = oneshot::Sender<(Outcome, Answers)>;
 
 /// Answers on their way; dropping them hands them out.
 #[derive(Debug, Default)]
-pub(super) struct Answers(Vec<(Reply, Outcome)>);
+pub(super) struct Answers(Vec<Pending>);
+
+#[derive(Debug)]
+struct Pending {
+    reply: Reply,
+    outcome: Outcome,
+    /// The commit, if it may be tried again.
+    again: Option<Commit>,
+}
 
 /// The callers' end.
 #[derive(Debug)]
@@ -152,23 +160,33 @@ impl Drop for Incoming {
 }
 
 impl Answers {
-    /// One more.
-    pub(super) fn push(&mut self, reply: Reply, outcome: Outcome) {
-        self.0.push((reply, outcome));
+    /// One more, with the commit if it may be tried again.
+    pub(super) fn push(&mut self, reply: Reply, outcome: Outcome, again: Option<Commit>) {
+        self.0.push(Pending { reply, outcome, again });
     }
 
     /// All become this error.
     pub(super) fn fail(&mut self, error: impl Fn() -> StoreError) {
-        for (_reply, outcome) in &mut self.0 {
-            *outcome = Err(error());
+        for pending in &mut self.0 {
+            pending.outcome = Err(error());
+        }
+    }
+
+    /// Takes back those that may be tried again.
+    pub(super) fn take_back(&mut self, commits: &mut Vec<(Commit, Reply)>) {
+        for Pending { reply, outcome, again } in std::mem::take(&mut self.0) {
+            match again {
+                Some(commit) => commits.push((commit, reply)),
+                None => self.push(reply, outcome, None),
+            }
         }
     }
 
     /// Hands all to the first caller that is still there.
     pub(super) fn hand_over(&mut self) {
         let mut rest = std::mem::take(self);
-        while let Some((reply, outcome)) = rest.0.pop() {
-            match reply.send((outcome, rest)) {
+        while let Some(first) = rest.0.pop() {
+            match first.reply.send((first.outcome, rest)) {
                 Ok(()) => return,
                 Err((_outcome, back)) => rest = back,
             }
@@ -178,9 +196,9 @@ impl Answers {
 
 impl Drop for Answers {
     fn drop(&mut self) {
-        for (reply, outcome) in self.0.drain(..) {
+        for pending in self.0.drain(..) {
             // A caller that has gone does not need the answer.
-            drop(reply.send((outcome, Self::default())));
+            drop(pending.reply.send((pending.outcome, Self::default())));
         }
     }
 }
@@ -192,11 +210,12 @@ fn locked(notes: &Mutex<Notes>) -> MutexGuard<'_, Notes> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Room;
     use super::*;
     use serde_json::value::RawValue;
 
     fn commit() -> Commit {
-        Commit { conditions: Vec::new(), writes: Vec::new(), entry: RawValue::NULL.to_owned() }
+        Commit { room: Room::Common, conditions: Vec::new(), writes: Vec::new(), entry: RawValue::NULL.to_owned() }
     }
 
     #[tokio::test]
@@ -206,7 +225,7 @@ mod tests {
         let mut answers = Answers::default();
         for position in 1..=8 {
             let Ok(Message::Commit(_, reply)) = incoming.waiting() else { panic!("a commit was sent") };
-            answers.push(reply, Ok(Committed::Done(position)));
+            answers.push(reply, Ok(Committed::Done(position)), None);
         }
         drop(callers.pop()); // the first to be told has gone before,
         answers.hand_over();

@@ -9,6 +9,7 @@
 //! Most questions are about keys that nobody has written yet (a new token); a roll of all keys answers those.
 
 use super::index::{Applied, Overlay};
+use super::reserve::free_bytes;
 use super::{Revision, Stored};
 use crate::crypto::Digest;
 use serde_json::value::RawValue;
@@ -30,6 +31,14 @@ const KEPT_ASIDE_MAX: u32 = 9;
 /// So many changes wait in memory: some hundred kilobytes, and a few milliseconds to hand them over. With more, the
 /// allocator gives the room back in between, and the kernel clears it anew each time.
 const YOUNG_MAX: usize = 256;
+
+/// Below this sled is not written to: changes wait in memory, and cannot be more than the journal has room for.
+const ROOM_BYTES: u64 = 4 << 20;
+
+/// Whether a folder's file system has room for what sled may write next.
+pub(super) fn has_room(folder: &Path) -> io::Result<()> {
+    if free_bytes(folder)? >= ROOM_BYTES { Ok(()) } else { Err(io::ErrorKind::StorageFull.into()) }
+}
 
 /// A sled database that holds an index.
 #[derive(Debug)]
@@ -185,7 +194,7 @@ impl SledIndex {
             young.take(overlay.0.drain());
             young.changes.len() >= YOUNG_MAX
         };
-        if full { self.hand_over(applied) } else { Ok(()) }
+        if full && self.has_room().is_ok() { self.hand_over(applied) } else { Ok(()) }
     }
 
     /// Gives sled all changes and the mark in one step.
@@ -225,6 +234,10 @@ impl SledIndex {
         self.hand_over(applied)?;
         self.sled.flush()?;
         File::open(self.folder.join("db"))?.sync_data()
+    }
+
+    pub(super) fn has_room(&self) -> io::Result<()> {
+        has_room(&self.folder)
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -15,6 +15,7 @@
 #[path = "../support/issuer.rs"]
 mod issuer;
 
+mod apart;
 mod place;
 mod server;
 mod callers;
@@ -22,6 +23,8 @@ mod journal;
 
 mod crashes;
 mod damage;
+mod folders;
+mod full_disk;
 mod lifecycle;
 mod memory;
 mod race;

@@ -28,7 +28,7 @@ fn an_idle_agent_with_an_svid_keeps_12_mib_at_most() {
 }
 
 /// An agent that keeps one job's SVID.
-fn agent_config(place: &Place) -> PathBuf {
+pub(crate) fn agent_config(place: &Place) -> PathBuf {
     let (port, folder) = (place.port, place.file(""));
     let folder = folder.display();
     fs::write(place.file("token"), place.issuer.token(now())).unwrap();
