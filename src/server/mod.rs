@@ -3,6 +3,7 @@
 mod error;
 mod build;
 mod accept;
+mod descriptors;
 mod door;
 mod run;
 

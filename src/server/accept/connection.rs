@@ -1,7 +1,11 @@
 //! One HTTP connection, from its first byte to its polite end.
 
 use super::traffic::{Carried, Traffic};
-use crate::api::limits::{HEADER_BYTES_MAX, STREAMS_PER_CONNECTION_MAX};
+use crate::api::limits::{
+    BROKEN_STREAMS_MAX, CALL_WITHIN, CONNECTION_WINDOW_BYTES, FIRST_REQUEST_WITHIN, FRAME_BYTES_MAX, GOODBYE_WITHIN,
+    HEADER_BYTES_MAX, HEADER_READ_WITHIN, HEADERS_MAX, IDLE_AT_MOST, PING_EVERY, PONG_WITHIN, READ_BUFFER_BYTES,
+    RESET_STREAMS_MAX, SEND_BUFFER_BYTES, STREAM_WINDOW_BYTES, STREAMS_PER_CONNECTION_MAX,
+};
 use crate::telemetry::Shutdown;
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -12,27 +16,6 @@ use hyper_util::server::conn::auto;
 use std::convert::Infallible;
 use std::error::Error;
 use std::pin::pin;
-use std::time::Duration;
-
-/// Between a connection and its first request; who waits longer holds a place for nothing.
-const FIRST_REQUEST_WITHIN: Duration = Duration::from_secs(10);
-/// Without an open stream. Agents keep one open, so only what is forgotten or held for its own sake stays so long quiet.
-const IDLE_AT_MOST: Duration = Duration::from_secs(600);
-/// RFC 9112 leaves it to us; a header of an honest client comes in one packet or a few.
-const HEADER_READ_WITHIN: Duration = Duration::from_secs(5);
-/// Finds agents that went away without a word.
-const PING_EVERY: Duration = Duration::from_secs(20);
-/// Longer than any round trip.
-const PONG_WITHIN: Duration = Duration::from_secs(10);
-/// A client that is told to go has nothing open; a round trip is enough.
-const GOODBYE_WITHIN: Duration = Duration::from_secs(10);
-/// Two of the largest messages: a client need not wait for us in the middle of one.
-const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
-/// Four such streams.
-const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
-
-/// What HTTP/1.1 reads ahead at most; also the limit of its header.
-const READ_BUFFER_BYTES: usize = 64 * 1024;
 
 /// How a door's connections speak.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -54,13 +37,14 @@ where
     let traffic = Traffic::new();
     let service = service_fn(|request| {
         let (stream, response) = (traffic.enter(), answer(request));
-        async move { Ok::<_, Infallible>(response.await.map(|body| Carried::new(body, stream))) }
+        async move { Ok::<_, Infallible>(Carried::of(response.await, stream)) }
     });
     let builder = speech.builder();
     let mut connection = pin!(builder.serve_connection(io, service));
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         () = traffic.silent_for(FIRST_REQUEST_WITHIN) => return,
+        () = traffic.call_lasts(CALL_WITHIN) => return tracing::debug!("a client does not read its answer"),
         () = traffic.idle_for(IDLE_AT_MOST) => {
             connection.as_mut().graceful_shutdown();
             tokio::time::timeout(GOODBYE_WITHIN, connection).await.unwrap_or(Ok(()))
@@ -81,7 +65,8 @@ impl Speech {
         match self {
             Self::Http1 => {
                 let mut http1 = builder.http1();
-                http1.timer(TokioTimer::new()).header_read_timeout(HEADER_READ_WITHIN).max_buf_size(READ_BUFFER_BYTES);
+                http1.timer(TokioTimer::new()).header_read_timeout(HEADER_READ_WITHIN);
+                http1.max_buf_size(READ_BUFFER_BYTES).max_headers(HEADERS_MAX);
                 builder.http1_only()
             }
             Self::Http2 => {
@@ -89,7 +74,9 @@ impl Speech {
                 http2.timer(TokioTimer::new()).keep_alive_interval(PING_EVERY).keep_alive_timeout(PONG_WITHIN);
                 http2.max_concurrent_streams(STREAMS_PER_CONNECTION_MAX).max_header_list_size(HEADER_BYTES_MAX);
                 http2.initial_stream_window_size(STREAM_WINDOW_BYTES);
-                http2.initial_connection_window_size(CONNECTION_WINDOW_BYTES);
+                http2.initial_connection_window_size(CONNECTION_WINDOW_BYTES).max_frame_size(FRAME_BYTES_MAX);
+                http2.max_pending_accept_reset_streams(RESET_STREAMS_MAX).max_send_buf_size(SEND_BUFFER_BYTES);
+                http2.max_local_error_reset_streams(BROKEN_STREAMS_MAX);
                 builder.http2_only()
             }
         }
