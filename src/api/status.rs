@@ -76,6 +76,7 @@ const fn class_of(refusal: &Refusal) -> Class {
         // Our own key is about to be changed; the bearer has done nothing wrong.
         Refusal::Draft(DraftError::NoTimeLeft { limited_by: LimitedBy::Signer, .. }) => Class::Unavailable,
         Refusal::Denied(_) | Refusal::Draft(DraftError::NoTimeLeft { .. }) => Class::Forbidden,
+        Refusal::Discovery(DiscoveryError::Crowded { .. }) => Class::TooMany,
         Refusal::Discovery(error) if !error.is_unavailable() => Class::NotGenuine,
         Refusal::Discovery(_) | Refusal::Store(_) => Class::Unavailable,
         Refusal::ReadBack(_) | Refusal::Sign(_) => Class::Broken,
