@@ -6,15 +6,18 @@
 //!
 //! **Spec**: RFC 9113 §3.4 (preface), §4.1 (frames), §6.2 (HEADERS), §6.10 (CONTINUATION).
 
+use super::calls::{Connection, OpenCalls};
 use super::header_block::{BLOCK_BYTES_MAX, BlockError, BlockRewriter};
+use super::limits::{FIRST_REQUEST_WITHIN, IDLE_LOOKED_AT_EVERY};
 use super::places::Taken;
-use crate::clock::Wait;
+use crate::clock::{Clock, Wait};
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::UnixStream;
-use tonic::transport::server::{Connected, UdsConnectInfo};
+use tonic::transport::server::Connected;
 
 /// What every client says first.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -263,23 +266,44 @@ pub(super) struct AnyAuthority {
     read: usize,
     /// Its share of the connections that may be open; given back with the connection.
     _place: Taken,
-    /// When the first request must have come.
-    deadline: Wait,
+    calls: Arc<OpenCalls>,
+    clock: Arc<dyn Clock>,
+    /// When to look again whether anything is asked here.
+    look: Wait,
+    /// How many calls there had been, if none was open, at the last look.
+    seen_idle_after: Option<usize>,
 }
 
 impl AnyAuthority {
-    pub(super) fn new(inner: UnixStream, place: Taken, deadline: Wait) -> Self {
-        Self { inner, filter: FrameFilter::new(), passed: Vec::new(), read: 0, _place: place, deadline }
+    pub(super) fn new(inner: UnixStream, place: Taken, clock: Arc<dyn Clock>) -> Self {
+        let look = clock.wait_until(clock.now() + FIRST_REQUEST_WITHIN);
+        let (filter, calls) = (FrameFilter::new(), Arc::default());
+        Self { inner, filter, passed: Vec::new(), read: 0, _place: place, calls, clock, look, seen_idle_after: None }
+    }
+
+    /// Whether nothing was asked in time, or not for a long time. Looked at now and then: a call's end wakes nobody here.
+    fn is_forgotten(&mut self, cx: &mut Context<'_>) -> bool {
+        while self.look.as_mut().poll(cx).is_ready() {
+            let idle_after = self.calls.begun_if_idle();
+            if !self.filter.asked || idle_after.is_some() && idle_after == self.seen_idle_after {
+                return true;
+            }
+            self.seen_idle_after = idle_after;
+            self.look = self.clock.wait_until(self.clock.now() + IDLE_LOOKED_AT_EVERY);
+        }
+        false
     }
 }
 
 impl AsyncRead for AnyAuthority {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let Self { inner, filter, passed, read, deadline, .. } = self.get_mut();
-        if !filter.asked && deadline.as_mut().poll(cx).is_ready() {
-            tracing::debug!("a workload's connection that asked for nothing was closed");
-            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        let this = self.get_mut();
+        if this.is_forgotten(cx) {
+            tracing::debug!("a workload's connection on which nothing was asked is closed");
+            // As if the client had gone: nothing is under way that could be cut off.
+            return Poll::Ready(Ok(()));
         }
+        let Self { inner, filter, passed, read, .. } = this;
         while *read == passed.len() {
             // An idle connection keeps no buffer.
             (*passed, *read) = (Vec::new(), 0);
@@ -329,10 +353,10 @@ impl AsyncWrite for AnyAuthority {
 }
 
 impl Connected for AnyAuthority {
-    type ConnectInfo = UdsConnectInfo;
+    type ConnectInfo = Connection;
 
-    fn connect_info(&self) -> Self::ConnectInfo {
-        self.inner.connect_info()
+    fn connect_info(&self) -> Connection {
+        Connection { peer: self.inner.connect_info(), calls: Arc::clone(&self.calls) }
     }
 }
 

@@ -46,9 +46,10 @@ impl Panicked {
     }
 }
 
-/// From now on panics are counted and told in the log, by their place.
-pub fn watch_panics() {
-    set_hook(Box::new(|info| {
+/// From now on panics are counted and told in the log, by their place; `besides` does what is to be done with those that
+/// nothing contains. A test passes what was there before, so that failing tests are still heard.
+pub fn watch_panics(besides: impl Fn(&PanicHookInfo<'_>) + Send + Sync + 'static) {
+    set_hook(Box::new(move |info| {
         PANICS.inc();
         let panicked = Panicked::of(info);
         let contained = CONTAINED.with_borrow_mut(|contained| match contained {
@@ -61,6 +62,7 @@ pub fn watch_panics() {
         if !contained {
             let thread = thread::current();
             tracing::error!(thread = thread.name().unwrap_or("without a name"), "{panicked}");
+            besides(info);
         }
     }));
 }
@@ -93,10 +95,11 @@ pub async fn contained<T>(work: impl Future<Output = T>) -> Result<T, Panicked> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::panic::take_hook;
 
     #[tokio::test]
     async fn a_panic_ends_its_own_work_and_tells_its_place_but_no_value() {
-        watch_panics();
+        watch_panics(take_hook());
         let before = panics().get();
         let token = "secret".to_owned();
         let told = contained(async { token.parse::<u8>().unwrap() }).await.unwrap_err().to_string();
