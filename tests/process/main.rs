@@ -11,7 +11,6 @@
     reason = "a process outside needs real time, real tasks and the real environment"
 )]
 
-#[expect(dead_code, reason = "shared with the stories, which use more of it")]
 #[path = "../support/issuer.rs"]
 mod issuer;
 
@@ -19,9 +18,12 @@ mod place;
 mod server;
 mod callers;
 mod journal;
+mod wire;
+mod hostile_load;
 
 mod crashes;
 mod damage;
+mod hostile;
 mod lifecycle;
 mod memory;
 mod race;
