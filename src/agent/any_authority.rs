@@ -363,8 +363,13 @@ impl Connected for AnyAuthority {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::agent::places::Places;
+    use crate::clock::ManualClock;
     use loona_hpack::{Decoder, Encoder};
     use proptest::prelude::*;
+    use std::time::Duration;
+    use time::OffsetDateTime;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
         let [.., l0, l1, l2] = payload.len().to_be_bytes();
@@ -426,6 +431,39 @@ mod tests {
             assert_eq!(fed(&frames, 4096), Err(violation));
         }
         assert_eq!(FrameFilter::new().feed(b"GET / HTTP/1.1\r\n", &mut Vec::new()), Err(Violation::Preface));
+    }
+
+    /// Reads until nothing more is there; whether the connection has ended.
+    async fn has_ended(server: &mut AnyAuthority) -> bool {
+        let mut read = [0; 4096];
+        let reading = async { while server.read(&mut read).await.unwrap() > 0 {} };
+        tokio::time::timeout(Duration::from_millis(50), reading).await.is_ok()
+    }
+
+    #[tokio::test]
+    async fn a_connection_on_which_nothing_is_asked_ends_and_one_with_an_open_call_stays() {
+        let clock = Arc::new(ManualClock::at(OffsetDateTime::UNIX_EPOCH));
+        let connection = async |asked: &[u8]| {
+            let (mut client, server) = UnixStream::pair().unwrap();
+            client.write_all(asked).await.unwrap();
+            let place = Places::new(9, 9).take(&server).await.unwrap().unwrap();
+            (client, AnyAuthority::new(server, place, Arc::<ManualClock>::clone(&clock)))
+        };
+        let asked = [PREFACE, &frame(HEADERS, END_HEADERS | 1, 1, &request())].concat();
+        let (_silent_client, mut silent) = connection(PREFACE).await;
+        let (_idle_client, mut idle) = connection(&asked).await;
+        let (_busy_client, mut busy) = connection(&asked).await;
+        let call = busy.calls.begin();
+        assert!(!has_ended(&mut silent).await && !has_ended(&mut idle).await && !has_ended(&mut busy).await);
+        clock.advance(FIRST_REQUEST_WITHIN);
+        assert!(has_ended(&mut silent).await && !has_ended(&mut idle).await && !has_ended(&mut busy).await);
+        clock.advance(IDLE_LOOKED_AT_EVERY);
+        assert!(has_ended(&mut idle).await && !has_ended(&mut busy).await);
+        drop(call);
+        clock.advance(IDLE_LOOKED_AT_EVERY);
+        assert!(!has_ended(&mut busy).await, "it was not idle all the time");
+        clock.advance(IDLE_LOOKED_AT_EVERY);
+        assert!(has_ended(&mut busy).await);
     }
 
     proptest! {

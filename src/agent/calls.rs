@@ -39,7 +39,7 @@ impl OpenCalls {
         (self.open.load(Ordering::Relaxed) == 0).then(|| self.begun.load(Ordering::Relaxed))
     }
 
-    fn begin(self: &Arc<Self>) -> OpenCall {
+    pub(super) fn begin(self: &Arc<Self>) -> OpenCall {
         self.open.fetch_add(1, Ordering::Relaxed);
         self.begun.fetch_add(1, Ordering::Relaxed);
         OpenCall(Arc::clone(self))
@@ -48,7 +48,7 @@ impl OpenCalls {
 
 /// Counts as open until it is dropped.
 #[derive(Debug)]
-struct OpenCall(Arc<OpenCalls>);
+pub(super) struct OpenCall(Arc<OpenCalls>);
 
 impl Drop for OpenCall {
     fn drop(&mut self) {

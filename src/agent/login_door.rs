@@ -156,7 +156,7 @@ async fn connection(stream: UnixStream, answer: Answer, (place, shutdown): (Take
     });
     let mut http1 = http1::Builder::new();
     http1.timer(TokioTimer::new()).header_read_timeout(HEADER_WITHIN).max_headers(HEADERS_MAX);
-    let served = http1.max_buf_size(HEADER_BYTES_MAX).serve_connection(TokioIo::new(stream), service);
+    let served = http1.max_header_size(HEADER_BYTES_MAX).serve_connection(TokioIo::new(stream), service);
     let mut served = pin!(served);
     let ended = tokio::select! {
         ended = served.as_mut() => ended,

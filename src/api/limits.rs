@@ -17,7 +17,9 @@ pub const IDLE_AT_MOST: Duration = Duration::from_secs(120);
 /// RFC 9112 leaves it to us; a header of an honest client comes in one packet or a few.
 pub const HEADER_READ_WITHIN: Duration = Duration::from_secs(5);
 /// Names, content type and trace headers need a fraction of it.
-pub const HEADER_BYTES_MAX: u32 = 16 * 1024;
+pub const HEADER_BYTES_MAX: usize = 16 * 1024;
+/// The same as HTTP/2 counts it, unpacked (RFC 9113 §6.5.2).
+pub const HEADER_LIST_BYTES_MAX: u32 = 16 * 1024;
 /// Browsers send some thirty, gRPC clients ten. HTTP/2's are limited by their bytes alone.
 pub const HEADERS_MAX: usize = 64;
 /// What HTTP/1.1 reads ahead at most: a header, and the beginning of a body.

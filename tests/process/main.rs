@@ -21,9 +21,11 @@ mod journal;
 mod wire;
 mod hostile_load;
 
+mod agent_limits;
 mod crashes;
 mod damage;
 mod hostile;
 mod lifecycle;
+mod limits;
 mod memory;
 mod race;
