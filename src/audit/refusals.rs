@@ -41,19 +41,18 @@ impl Folding {
         let job = refused.job;
         let (code, issuer) = (refused.code.as_bytes(), job.issuer.0.as_bytes());
         let name = Digest::of_parts(&[code, issuer, &job.project_id.to_be_bytes(), &job.job_id.to_be_bytes()]);
-        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if seen.len() >= REMEMBERED_MAX && !seen.contains_key(&name) {
-            seen.retain(|_, last| now - last.since < FOLDED_FOR);
-        }
-        if seen.len() >= REMEMBERED_MAX && !seen.contains_key(&name) {
-            // As many more as there are codes and issuers.
-            return fold(&mut seen, Digest::of_parts(&[code, issuer]), now);
-        }
-        fold(&mut seen, name, now)
+        let names = [name, Digest::of_parts(&[code, issuer])];
+        fold(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner), names, now)
     }
 }
 
-fn fold(seen: &mut HashMap<Digest, Seen>, name: Digest, now: OffsetDateTime) -> Option<u64> {
+/// Folds by the first name, or by the second when no more of the first kind are remembered.
+fn fold(seen: &mut HashMap<Digest, Seen>, [name, coarse]: [Digest; 2], now: OffsetDateTime) -> Option<u64> {
+    if seen.len() >= REMEMBERED_MAX && !seen.contains_key(&name) {
+        seen.retain(|_, last| now - last.since < FOLDED_FOR);
+    }
+    // As many more as there are codes and issuers.
+    let name = if seen.len() < REMEMBERED_MAX || seen.contains_key(&name) { name } else { coarse };
     if let Some(last) = seen.get_mut(&name) {
         if now - last.since < FOLDED_FOR {
             last.silent += 1;

@@ -15,8 +15,18 @@ use std::{fmt, future, thread};
 static PANICS: LazyLock<Counter> = LazyLock::new(Counter::default);
 
 thread_local! {
-    /// Where the contained work of this thread broke down; `None` inside while it has not, `None` outside without any.
-    static CONTAINED: RefCell<Option<Option<Panicked>>> = const { RefCell::new(None) };
+    static WORK: RefCell<Work> = const { RefCell::new(Work::Alone) };
+}
+
+/// What this thread is doing.
+#[derive(Debug)]
+enum Work {
+    /// Something that nobody contains.
+    Alone,
+    /// Contained work that has not panicked.
+    Contained,
+    /// Contained work that has.
+    Ended(Panicked),
 }
 
 /// Work ended in a panic.
@@ -52,14 +62,14 @@ pub fn watch_panics(besides: impl Fn(&PanicHookInfo<'_>) + Send + Sync + 'static
     set_hook(Box::new(move |info| {
         PANICS.inc();
         let panicked = Panicked::of(info);
-        let contained = CONTAINED.with_borrow_mut(|contained| match contained {
-            Some(found) => {
-                *found = Some(panicked.clone());
-                true
+        let alone = WORK.with_borrow_mut(|work| {
+            let alone = matches!(work, Work::Alone);
+            if !alone {
+                *work = Work::Ended(panicked.clone());
             }
-            None => false,
+            alone
         });
-        if !contained {
+        if alone {
             let thread = thread::current();
             tracing::error!(thread = thread.name().unwrap_or("without a name"), "{panicked}");
             besides(info);
@@ -80,13 +90,15 @@ pub async fn contained<T>(work: impl Future<Output = T>) -> Result<T, Panicked> 
     let mut work = pin!(work);
     // The work is not touched again after a panic, so nobody sees it half done.
     future::poll_fn(|context| {
-        let before = CONTAINED.replace(Some(None));
+        let before = WORK.replace(Work::Contained);
         let turn = catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(context)));
-        let found = CONTAINED.replace(before).flatten();
-        match turn {
-            Ok(Poll::Pending) => Poll::Pending,
-            Ok(Poll::Ready(done)) => Poll::Ready(Ok(done)),
-            Err(_words) => Poll::Ready(Err(found.unwrap_or_else(Panicked::somewhere))),
+        let after = WORK.replace(before);
+        match (turn, after) {
+            (Ok(Poll::Pending), _) => Poll::Pending,
+            (Ok(Poll::Ready(done)), _) => Poll::Ready(Ok(done)),
+            (Err(_words), Work::Ended(panicked)) => Poll::Ready(Err(panicked)),
+            // Nobody watches panics in this process.
+            (Err(_words), Work::Alone | Work::Contained) => Poll::Ready(Err(Panicked::somewhere())),
         }
     })
     .await

@@ -53,7 +53,7 @@ fn honest_jobs_are_served_beside_a_flood_of_hostile_requests() {
     honest.use_up(&used);
     settle();
     let before = Snapshot::of(&place, &server);
-    let flood = Flood::start(&place, used, rate, seconds);
+    let flood = Flood::start(&place, &used, rate, seconds);
     let watch = watch_memory(server.pid(), seconds);
     let beside = honest.ask_for(seconds, tokens);
     let tally = flood.join();
@@ -134,8 +134,8 @@ fn honest_tokens(place: &Place, seconds: u32) -> Vec<String> {
 struct Flood(thread::JoinHandle<Tally>);
 
 impl Flood {
-    fn start(place: &Place, used: Vec<String>, rate: u32, seconds: u32) -> Self {
-        let kinds = Arc::new(kinds(&place.issuer, &used));
+    fn start(place: &Place, used: &[String], rate: u32, seconds: u32) -> Self {
+        let kinds = Arc::new(kinds(&place.issuer, used));
         let (port, address) = (Arc::new(Port::of(place, "http/1.1")), address(place.port));
         let until = Instant::now() + Duration::from_secs(seconds.into());
         Self(thread::spawn(move || {
@@ -188,7 +188,7 @@ fn journal_bytes(place: &Place) -> u64 {
     place.segments().iter().map(|segment| fs::metadata(segment).unwrap().len()).sum()
 }
 
-/// What a process has used of the processors: `utime` and `stime` of proc_pid_stat(5), in hundredths.
+/// What a process has used of the processors: `utime` and `stime` of `proc_pid_stat(5)`, in hundredths.
 fn cpu_time(pid: u32) -> Duration {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
@@ -226,7 +226,7 @@ fn report(
     for ((name, code), count) in &tally.answers {
         println!("  {name}: {count} x {code}");
     }
-    let cpu = (after.cpu - before.cpu).as_secs_f64();
+    let cpu = after.cpu.saturating_sub(before.cpu).as_secs_f64();
     let all = f64::from(u32::try_from(tally.answered).unwrap());
     println!("server: {:.0} % of one processor, {:.0} µs a request", cpu * 100.0 / f64::from(seconds), cpu * 1e6 / all);
     for (name, took) in [("quiet", quiet), ("beside", beside)] {

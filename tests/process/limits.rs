@@ -135,7 +135,7 @@ async fn abuse_of_http2_ends_its_own_connection() {
     for (what, bytes, ends) in [
         ("a flood of empty CONTINUATION frames", continued(100), (GOAWAY, ENHANCE_YOUR_CALM)),
         ("streams taken back at once (CVE-2023-44487)", taken_back.collect(), (GOAWAY, ENHANCE_YOUR_CALM)),
-        ("a frame of more than 16 KiB", frame(DATA, 0, 1, &[0; 16_385]), (GOAWAY, FRAME_SIZE_ERROR)),
+        ("a frame of more than 16 KiB", frame(DATA, 0, 1, &vec![0; 16_385]), (GOAWAY, FRAME_SIZE_ERROR)),
         ("more streams than a connection has", unfinished(), (RST_STREAM, REFUSED_STREAM)),
     ] {
         assert_eq!(ends_with(&port, &bytes, ends.0).await, Some(ends), "{what}");
@@ -242,11 +242,11 @@ async fn connections_of_one_address_leave_room_for_others_and_files_for_the_jour
     }
     closed_at_once(surplus.pop().unwrap()).await;
     drop((open, surplus));
-    let served = async {
+    let is_served = async {
         while !matches!(Caller::curl().offer(&place.issuer.token(now()), &Door::of(&place)).await, Outcome::Issued(_)) {
         }
     };
-    tokio::time::timeout(PATIENCE, served).await.unwrap();
+    tokio::time::timeout(PATIENCE, is_served).await.unwrap();
     server.kill().unwrap();
     server.wait().unwrap();
 }
@@ -259,7 +259,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Stream for S {}
 async fn closed_at_once(stream: impl Stream) {
     let mut connection = Connection::on(stream);
     let end = tokio::time::timeout(Duration::from_secs(4), connection.frame()).await;
-    assert!(end.expect("a connection too many is closed").is_err());
+    assert!(end.unwrap().is_err());
 }
 
 /// Sends the bytes after a preface; the code with which the server ends the stream or the connection.
@@ -288,7 +288,7 @@ async fn frames(connection: &mut Connection<impl Stream>, is_last: impl Fn(&Fram
         }
         Ok(())
     };
-    tokio::time::timeout(PATIENCE, reading).await.expect("an end in time").unwrap();
+    tokio::time::timeout(PATIENCE, reading).await.unwrap().unwrap();
     seen
 }
 

@@ -60,14 +60,9 @@ impl<S: AsyncRead + Unpin> Connection<S> {
     /// Some more bytes.
     async fn more(&mut self) -> io::Result<()> {
         // Enough for some dozen answers at once.
-        let mut chunk = [0; 16 * 1024];
-        match self.stream.read(&mut chunk).await? {
-            0 => Err(io::ErrorKind::UnexpectedEof.into()),
-            count => {
-                self.read.extend_from_slice(&chunk[..count]);
-                Ok(())
-            }
-        }
+        self.read.reserve(16 * 1024);
+        let count = self.stream.read_buf(&mut self.read).await?;
+        if count == 0 { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
     }
 
     /// The next frame of HTTP/2: kind, flags, payload.

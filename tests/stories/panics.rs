@@ -71,7 +71,7 @@ impl Running {
         let world = World { clock: Arc::<Tripwire>::clone(&clock), random: Random::system(), fetch };
         let (stop, shutdown) = Shutdown::pair();
         let server = Server::start(&settings, world, shutdown).await.unwrap();
-        let url = format!("https://127.0.0.1:{}", server.addresses()[0].port()).parse().unwrap();
+        let url = format!("https://127.0.0.1:{}", server.addresses().first().unwrap().port()).parse().unwrap();
         let pem = fs::read(settings.data_dir.join("door-ca.pem")).unwrap();
         let trust = ServerTrust::from_pem(&pem, "the door CA").unwrap();
         let curl = HttpsClient::new(url, TlsClient::new(&trust, None, &["http/1.1"]).unwrap());

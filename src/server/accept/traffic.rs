@@ -88,14 +88,14 @@ impl Traffic {
         let mut open = self.open.subscribe();
         loop {
             let oldest = open.borrow_and_update().calls.first().copied();
-            match oldest {
-                None => drop(open.changed().await),
-                Some(call) => {
-                    tokio::time::sleep_until(call.0 + most).await;
-                    if open.borrow().calls.contains(&call) {
-                        return;
-                    }
-                }
+            let Some(call) = oldest else {
+                // The sender is ours, so waiting cannot fail.
+                drop(open.changed().await);
+                continue;
+            };
+            tokio::time::sleep_until(call.0 + most).await;
+            if open.borrow().calls.contains(&call) {
+                return;
             }
         }
     }
@@ -184,19 +184,15 @@ mod tests {
     #[tokio::test]
     async fn a_call_has_an_end_and_a_stream_only_once_its_client_reads() {
         let traffic = Traffic::new();
-        let answer = |endless: bool| {
-            let mut answer = Response::new(Full::<bytes::Bytes>::from("said"));
-            if endless {
-                answer.extensions_mut().insert(Endless);
-            }
-            Carried::of(answer, traffic.enter())
-        };
+        let answer = || Response::new(Full::<bytes::Bytes>::from("said"));
         assert!(!resolves(traffic.call_lasts(SHORT)).await, "there is no call");
-        let call = answer(false);
+        let call = Carried::of(answer(), traffic.enter());
         assert!(resolves(traffic.call_lasts(SHORT)).await);
         drop(call);
         assert!(!resolves(traffic.call_lasts(SHORT)).await);
-        let mut stream = answer(true);
+        let mut stream = answer();
+        stream.extensions_mut().insert(Endless);
+        let mut stream = Carried::of(stream, traffic.enter());
         assert!(resolves(traffic.call_lasts(SHORT)).await, "nothing of it was read");
         stream.body_mut().frame().await.unwrap().unwrap();
         assert!(!resolves(traffic.call_lasts(SHORT)).await);
