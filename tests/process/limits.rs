@@ -10,10 +10,11 @@ use crate::wire::{
 };
 use std::io;
 use std::net::Ipv4Addr;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::process::Command;
 
 /// Added to every time that a door allows: the machine may be busy, and times decide nothing but that there is an end.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -223,8 +224,8 @@ async fn connections_of_one_address_leave_room_for_others_and_files_for_the_jour
     let place = Place::new();
     let with_few_files = format!("ulimit -n 700; exec {} server --config \"$0\"", env!("CARGO_BIN_EXE_lanyard"));
     let mut sh = Command::new("sh");
-    sh.args(["-c", &with_few_files]).arg(place.config()).stderr(Stdio::null());
-    let mut server = sh.spawn().unwrap();
+    sh.args(["-c", &with_few_files]).arg(place.config()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut server = sh.kill_on_drop(true).spawn().unwrap();
     let ready = async {
         while TcpStream::connect((Ipv4Addr::LOCALHOST, place.port)).await.is_err() {
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -247,8 +248,7 @@ async fn connections_of_one_address_leave_room_for_others_and_files_for_the_jour
         }
     };
     tokio::time::timeout(PATIENCE, is_served).await.unwrap();
-    server.kill().unwrap();
-    server.wait().unwrap();
+    server.kill().await.unwrap();
 }
 
 /// What all transports here are.
