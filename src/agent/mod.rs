@@ -8,6 +8,7 @@
 //! Not here: anything that signs. What the agent may be is the server's decision at each renewal.
 
 mod run;
+mod limits;
 mod token_source;
 mod login_door;
 mod renewer;
@@ -24,6 +25,7 @@ mod reflection;
 mod jwt_svids;
 mod socket;
 mod places;
+mod calls;
 mod any_authority;
 mod header_block;
 mod file_output;

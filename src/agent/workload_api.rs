@@ -4,6 +4,7 @@
 //! it changes, and never ends with OK, since several clients do not come back after that (RUN-2):
 //! `Unavailable` when what it served is gone or the agent stops, `PermissionDenied` when there was never anything.
 
+use super::calls::Connection;
 use super::jwt_svids::JwtSvids;
 use super::keeper::{Identity, KeeperWatch, State};
 use crate::clock::Clock;
@@ -19,7 +20,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use tokio_stream::wrappers::WatchStream;
 use tokio_stream::{Stream, StreamExt};
-use tonic::transport::server::UdsConnectInfo;
 use tonic::{Request, Response, Status};
 
 /// Metadata of every call (SPIFFE Workload Endpoint §6.1), against requests forged through a browser or proxy.
@@ -59,7 +59,7 @@ impl Admission {
 
 impl tonic::service::Interceptor for Admission {
     fn call(&mut self, request: Request<()>) -> Result<Request<()>, Status> {
-        let peer = request.extensions().get::<UdsConnectInfo>().and_then(|info| info.peer_cred);
+        let peer = request.extensions().get::<Connection>().and_then(|connection| connection.peer.peer_cred);
         if self.admits(peer.map(|peer| peer.uid())) { Ok(request) } else { Err(Status::permission_denied(NO_IDENTITY)) }
     }
 }

@@ -1,7 +1,7 @@
 //! The one function to read first: how a CI token, or a session it opened, becomes an SVID.
 
 use super::recorder::Recorder;
-use super::{Bearer, IssuedSvid, Refusal, Request};
+use super::{Bearer, IssuedSvid, Refusal, Request, Shares};
 use crate::audit::{AdmitError, Job, Ledger, Recorded};
 use crate::authority::{Asked, Authorities, Draft};
 use crate::clock::Clock;
@@ -38,6 +38,8 @@ pub struct Issuance {
     pub ledger: Ledger,
     /// Our keys.
     pub authorities: Arc<Authorities>,
+    /// Who is on the road now.
+    pub shares: Shares,
     /// Who is told of outcomes.
     pub recorder: Recorder,
 }
@@ -61,6 +63,7 @@ impl Issuance {
         self.issuer(claims.claims())?.admit(claims.claims())?; // is it one of ours; nothing is kept of strangers
         let job = Arc::new(Job::of(claims.claims()));
         *known = Some(Arc::clone(&job));
+        let _place = self.shares.enter(claims.claims())?; // no issuer or namespace takes the whole road
         let key = request.proven_key(&self.leaf.key_kinds)?; // the key to certify; none for a JWT-SVID
         let owner = SessionKey::of(request.connection.as_ref(), key.as_ref())?; // whose session it is
         self.observe(request, &claims, (owner.as_ref(), &job))?; // what rules on trial would say

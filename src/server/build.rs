@@ -7,7 +7,7 @@ use crate::clock::Clock;
 use crate::config::{ServerSettings, StoreKind};
 use crate::crypto::{PemLabel, PublicKey, Random};
 use crate::discovery::{Fetch, IssuerKeys};
-use crate::issuance::{Issuance, Recorder};
+use crate::issuance::{Issuance, Recorder, Shares};
 use crate::session::Sessions;
 use crate::store::{IndexKind, LocalSettings, LocalStore, Store};
 use crate::telemetry::Metrics;
@@ -93,6 +93,7 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
         store: shared,
         ledger,
         authorities: rotator.authorities(),
+        shares: Shares::default(),
         recorder: Recorder::new(metrics.clone()),
     };
     Ok(Parts { issuance: Arc::new(issuance), rotator, store, metrics })

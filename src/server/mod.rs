@@ -4,6 +4,7 @@ mod error;
 mod data_folder;
 mod build;
 mod accept;
+mod descriptors;
 mod door;
 mod run;
 

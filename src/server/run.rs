@@ -1,9 +1,10 @@
 //! The running server: what it starts, in which order, and in which order it stops.
 
 use super::build::{Parts, World, build};
+use super::descriptors::for_connections;
 use super::door::open_door;
 use super::{AdminSocket, HealthPort, IssuerPort, ServerError};
-use crate::api::{AdminDoor, Desk, HealthDoor, IssuerDoors};
+use crate::api::{AdminDoor, Crowd, Desk, HealthDoor, IssuerDoors};
 use crate::clock::Clock;
 use crate::config::ServerSettings;
 use crate::issuance::Issuance;
@@ -46,10 +47,10 @@ impl Server {
         let published = parts.rotator.authorities().published();
         let desk = Desk::new(Arc::clone(&parts.issuance), published, random, shutdown.clone());
         let doors = IssuerDoors::new(&desk);
-        let mut issuer_ports = Vec::new();
+        let (crowd, mut issuer_ports) = (Crowd::at_issuer_port(for_connections()), Vec::new());
         for address in &settings.listen {
             let tls = IssuerDoor::new(Arc::<DoorCertificate>::clone(&certificate))?;
-            let port = IssuerPort::bind(*address, tls, doors.clone(), parts.metrics.clone()).await;
+            let port = IssuerPort::bind(*address, tls, doors.clone(), (crowd.clone(), parts.metrics.clone())).await;
             issuer_ports.push(port.map_err(|source| ServerError::Address { address: *address, source })?);
         }
         let admin = AdminSocket::bind(&settings.admin_socket, AdminDoor::new(&desk)).await;

@@ -1,5 +1,6 @@
 //! The numbers that operators watch. Label sets are closed: codes and configured names, never an identity.
 
+use super::panics::panics;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -146,6 +147,7 @@ impl Numbers {
         registry.register("open_connections", "Connections on the issuer port", self.open_connections.clone());
         let help = "Connections on the issuer port that were not served";
         registry.register("refused_connections", help, self.refused_connections.clone());
+        registry.register("panics", "Panics of this process, in requests and elsewhere", panics());
     }
 }
 
