@@ -109,6 +109,10 @@ impl Committer {
                 return;
             }
         }
+        // Notes that found no room before: perhaps there is some now.
+        if !self.notes.is_empty() && self.turn().is_err() {
+            return;
+        }
         let flushed = self.index.has_room().and_then(|()| self.index.flush(self.journal.link().into()));
         if let Err(error) = flushed {
             warn!(%error, "the index was not flushed; the next start reads more of the journal");

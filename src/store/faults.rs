@@ -173,3 +173,14 @@ async fn who_finds_the_disk_full_gets_the_reserve_at_once_or_not_at_all() {
         assert!(!*store.is_full().borrow());
     }
 }
+
+#[tokio::test]
+async fn a_note_that_could_not_be_written_is_tried_once_more_at_the_end() {
+    let signer = Arc::new(KeyPair::generate(KeyAlgorithm::EcP256).unwrap());
+    let scene = Scene { folder: TempDir::new().unwrap(), signer, kind: IndexKind::Memory };
+    let disk = FaultyDisk { done: Arc::default(), fails_at: 1, how: io::ErrorKind::StorageFull };
+    let store = scene.open(Box::new(disk));
+    store.note(claim(&[]).entry).unwrap();
+    store.close();
+    assert_eq!(verify_journal(scene.folder.path(), None).unwrap().records, 1);
+}
