@@ -10,6 +10,7 @@
 
 mod clients;
 mod endings;
+mod helper;
 mod issuer;
 mod running;
 mod sessions;

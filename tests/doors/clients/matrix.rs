@@ -31,6 +31,7 @@ fn forged(token: &str) -> String {
     format!("{signed}.{other}{rest}")
 }
 
+/// Shows: RUN-1, EP-1, EP-5, EP-8, EP-18, WAPI-1, WAPI-2, WAPI-18, WAPI-31.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_client_gets_both_kinds_both_bundles_and_a_validation() {
     let agent = Running::logged_in().await;
@@ -48,6 +49,7 @@ async fn every_client_gets_both_kinds_both_bundles_and_a_validation() {
     }
 }
 
+/// Shows: WAPI-27.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_client_gets_one_token_for_several_audiences_only_where_the_rule_says_so() {
     let agent = Running::logged_in().await;
@@ -69,6 +71,7 @@ async fn every_client_gets_one_token_for_several_audiences_only_where_the_rule_s
     }
 }
 
+/// Shows: WAPI-7.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_client_sees_renewals_over_an_open_stream() {
     let agent = Running::start().await;
@@ -88,6 +91,7 @@ async fn every_client_sees_renewals_over_an_open_stream() {
     assert_eq!(agent.issuer.exchanges.load(Ordering::SeqCst), 1, "renewed, not exchanged again");
 }
 
+/// Shows: EP-12.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_client_keeps_the_last_good_svid_while_the_server_is_away_and_gets_the_next_one_after() {
     let agent = Running::start().await;
@@ -117,6 +121,7 @@ async fn every_client_keeps_the_last_good_svid_while_the_server_is_away_and_gets
     }
 }
 
+/// Shows: RUN-2, WAPI-10.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_client_finds_a_restarted_agent_and_goes_on_with_the_session() {
     let agent = Running::logged_in().await;
@@ -135,6 +140,7 @@ async fn every_client_finds_a_restarted_agent_and_goes_on_with_the_session() {
     assert_eq!(again.issuer.exchanges.load(Ordering::SeqCst), 1, "the same session");
 }
 
+/// Shows: RUN-2, EP-13, WAPI-22.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_client_hears_the_end_of_its_identity_and_takes_the_next_one() {
     let agent = Running::logged_in().await;
@@ -156,6 +162,7 @@ async fn every_client_hears_the_end_of_its_identity_and_takes_the_next_one() {
     }
 }
 
+/// Shows: RUN-3.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_client_that_was_there_before_the_identity_gets_it_with_its_first_call() {
     let agent = Running::start().await;
@@ -180,4 +187,19 @@ async fn every_client_that_was_there_before_the_identity_gets_it_with_its_first_
         client.gets(&format!("jwt_svid {SERVICE}"), &json!({"spiffe_id": ID})).await;
     }
     within(login).await.unwrap().unwrap();
+}
+
+/// Shows: WAPI-6, WAPI-7.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_client_is_told_of_new_authorities_and_keeps_its_svid() {
+    let agent = Running::logged_in().await;
+    let mut clients = watching(&agent).await;
+    within(eventually(|| agent.issuer.tell.receiver_count() > 0)).await;
+    agent.issuer.announce_authorities();
+    for (client, serial) in &mut clients {
+        assert_eq!(client.hear("update").await["serial"], *serial, "{}", client.name);
+        for bundles in ["x509_bundles", "jwt_bundles"] {
+            client.gets(bundles, &json!({"trust_domains": ["ci.example.org"], "authorities": 2})).await;
+        }
+    }
 }
