@@ -47,6 +47,7 @@ async fn logging_out_tells_the_server_and_takes_the_files_away() {
     agent.files_are(false).await;
 }
 
+/// Shows: EP-13, WAPI-12.
 #[tokio::test]
 async fn a_refused_token_is_told_with_its_code_and_a_live_session_outlives_it() {
     let agent = Running::start().await;
