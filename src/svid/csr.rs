@@ -1,7 +1,7 @@
 //! A request for a certificate whose sender proved to hold the key. The CSR gives its key and nothing else:
 //! subject, names and extensions in it are ignored.
 
-use super::der::der;
+use super::der::{BIT_STRING, der};
 use crate::crypto::{CryptoError, KeyAlgorithm, PublicKey};
 use rustls_pki_types::CertificateSigningRequestDer;
 use rustls_pki_types::pem::PemObject;
@@ -23,9 +23,6 @@ pub(super) const fn signature_algorithm(kind: KeyAlgorithm) -> &'static [u8] {
         KeyAlgorithm::Rsa => b"\x30\x0d\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0b\x05\x00",
     }
 }
-
-/// The tag of a bit string; its first byte counts unused bits, of which a signature has none (X.690 §8.6).
-const BIT_STRING: u8 = 3;
 
 /// A public key whose private half signed the request that brought it.
 #[derive(Clone, Debug)]

@@ -1,6 +1,12 @@
 //! DER of the few values that no library lays out for us (X.690 §8.1, §10.1).
 
-/// A value with its tag and the shortest form of its length. Nothing here reaches 64 KiB.
+/// The tag of a bit string; its first byte counts unused bits, of which a signature has none (X.690 §8.6).
+pub(super) const BIT_STRING: u8 = 3;
+/// The tag of a sequence.
+pub(super) const SEQUENCE: u8 = 0x30;
+
+/// A value with its tag and the shortest form of its length. Nothing that we make reaches 64 KiB; what is longer
+/// comes out wrong and equals nothing.
 pub(super) fn der(tag: u8, content: &[u8]) -> Vec<u8> {
     let [.., high, low] = content.len().to_be_bytes();
     let head = match (high, low) {

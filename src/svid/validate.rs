@@ -8,6 +8,7 @@
 
 use super::authority_path::{Link, check_issuer};
 use super::csr::signature_algorithm;
+use super::der::{BIT_STRING, SEQUENCE, der};
 use crate::bundle::Bundle;
 use crate::crypto::{CryptoError, PublicKey};
 use crate::identity::{SpiffeId, SpiffeIdError, TrustDomain};
@@ -144,18 +145,17 @@ pub fn validate_x509_svid(
         path.pop();
     }
     let roots = read_all(bundle.x509_authorities.iter(), path.len())?;
-    let last = path.last().ok_or(X509SvidError::ChainLength { count: 0 })?;
-    let by_root = |root: &&X509Certificate<'_>| {
-        last.issuer().as_raw() == root.subject().as_raw() && issued(last, root, path.len() - 1).is_ok()
-    };
-    let strangers = || X509SvidError::Issuer { at: path.len() - 1, trust_domain: trust_domain.clone() };
-    let root = roots.iter().find(by_root).ok_or_else(strangers)?;
-    for (at, pair) in path.windows(2).enumerate() {
-        let [certificate, issuer] = pair else { continue };
-        if certificate.issuer().as_raw() != issuer.subject().as_raw() {
-            return Err(X509SvidError::Issuer { at, trust_domain });
+    let signed: Vec<_> =
+        chain.iter().zip(&path).enumerate().map(|(at, (der, read))| Signed { der, read, at }).collect();
+    let last = signed.last().ok_or(X509SvidError::ChainLength { count: 0 })?;
+    let stranger = |at| X509SvidError::Issuer { at, trust_domain: trust_domain.clone() };
+    let by_root = |root: &&X509Certificate<'_>| last.names(root) && last.check(root).is_ok();
+    let root = roots.iter().find(by_root).ok_or_else(|| stranger(last.at))?;
+    for (signed, issuer) in signed.iter().zip(path.iter().skip(1)) {
+        if !signed.names(issuer) {
+            return Err(stranger(signed.at));
         }
-        issued(certificate, issuer, at)?;
+        signed.check(issuer)?;
     }
     path.push(root.clone());
     check_leaf(leaf_of(&path)?)?;
@@ -247,15 +247,30 @@ fn check_one(path: &[X509Certificate<'_>], at: usize, now: OffsetDateTime) -> Re
     if at > 0 { check_issuer(&Link { path, at }) } else { Ok(()) }
 }
 
-/// Whether the issuer's key signed the certificate.
-fn issued(certificate: &X509Certificate<'_>, issuer: &X509Certificate<'_>, at: usize) -> Result<(), X509SvidError> {
-    let signature = |source| X509SvidError::Signature { at, source };
-    let key = PublicKey::from_spki_der(issuer.public_key().raw).map_err(|source| signature(Some(source)))?;
-    let known = AlgorithmIdentifier::from_der(signature_algorithm(key.algorithm()));
-    let algorithms = [&certificate.signature, &certificate.signature_algorithm];
-    if !known.is_ok_and(|(_, known)| algorithms.into_iter().all(|named| *named == known)) {
-        return Err(signature(None));
+/// A certificate of a chain beside its bytes.
+struct Signed<'c, 'a> {
+    der: &'c [u8],
+    read: &'c X509Certificate<'a>,
+    at: usize,
+}
+
+impl Signed<'_, '_> {
+    fn names(&self, issuer: &X509Certificate<'_>) -> bool {
+        self.read.issuer().as_raw() == issuer.subject().as_raw()
     }
-    let signed = certificate.tbs_certificate.as_ref();
-    key.verify(signed, &certificate.signature_value.data).map_err(|source| signature(Some(source)))
+
+    /// Whether the issuer's key signed it. The parser does not look at every tag outside of the signed part; the bytes
+    /// there have one form only.
+    fn check(&self, issuer: &X509Certificate<'_>) -> Result<(), X509SvidError> {
+        let fault = |source| X509SvidError::Signature { at: self.at, source };
+        let key = PublicKey::from_spki_der(issuer.public_key().raw).map_err(|source| fault(Some(source)))?;
+        let algorithm = signature_algorithm(key.algorithm());
+        let named = AlgorithmIdentifier::from_der(algorithm).is_ok_and(|(_, known)| self.read.signature == known);
+        let (signed, signature) = (self.read.tbs_certificate.as_ref(), self.read.signature_value.data.as_ref());
+        let bits = der(BIT_STRING, &[&[0], signature].concat());
+        if !named || self.der != der(SEQUENCE, &[signed, algorithm, &bits].concat()) {
+            return Err(fault(None));
+        }
+        key.verify(signed, signature).map_err(|source| fault(Some(source)))
+    }
 }

@@ -3,7 +3,7 @@
 //! Every field is set here, from our own fields alone: nothing is taken from a CSR but the key, and none of
 //! rcgen's defaults reaches a certificate. `inspect` reads the result back and shares no code with this file.
 
-use super::der::der;
+use super::der::{SEQUENCE, der};
 use super::{BuildClaims, DnsSan, SanOrder, Serial, Subject};
 use crate::crypto::{KeyPair, PublicKey};
 use crate::identity::{SpiffeId, TrustDomain};
@@ -241,7 +241,6 @@ impl AuthorityFields {
 /// Critical name constraints that permit URIs of one host only (RFC 5280 §4.2.1.10); rcgen knows none for URIs.
 fn only_uris_of(trust_domain: &TrustDomain) -> CustomExtension {
     const NAME_CONSTRAINTS: &[u64] = &[2, 5, 29, 30];
-    const SEQUENCE: u8 = 0x30;
     const PERMITTED: u8 = 0xa0;
     const URI: u8 = 0x86;
     let subtree = der(SEQUENCE, &der(URI, trust_domain.as_str().as_bytes()));

@@ -5,7 +5,7 @@ use super::made::{Authority, Der, Files, roots};
 use super::vectors;
 use crate::support::harness::{Agent, Harness, POLICY, chain, start};
 use lanyard::identity::TrustDomain;
-use lanyard::svid::{DnsSan, LeafFields, SanOrder};
+use lanyard::svid::{DnsSan, LeafFields, SanOrder, validate_x509_svid};
 use std::time::Duration;
 
 /// All of them, and Lanyard's own validator.
@@ -52,6 +52,47 @@ async fn a_chain_is_leaf_and_intermediate_and_needs_both() {
         // Go leaves it to its caller whether an authority may be a peer.
         (files.hearing("the intermediate as a peer", &chain[1..], &roots, now), &["go"]),
     ]);
+}
+
+/// Shows: X509-16, X509-23.
+#[test]
+fn a_name_without_its_key_opens_nothing() {
+    let (files, now) = (Files::new(), start());
+    let (root, double) = (Authority::root("root", now), Authority::root("root", now));
+    let intermediate = root.below("intermediate", now, |_same| {});
+    let impostor = root.below("intermediate", now, |_same| {});
+    let leaf = intermediate.leaf(now, |_same| {});
+    let mut forged = leaf.to_vec();
+    *forged.last_mut().unwrap() ^= 1;
+    let chain = |leaf: &Der, below: &Authority| [leaf.clone(), below.certificate.clone()];
+    let roots = |root: &Authority| [root.certificate.clone()];
+    taken_by([
+        (files.hearing("genuine", &chain(&leaf, &intermediate), &roots(&root), now), &EVERYBODY),
+        (files.hearing("forged", &chain(&Der::from(forged), &intermediate), &roots(&root), now), &[]),
+        (files.hearing("another key of the issuer's name", &chain(&leaf, &impostor), &roots(&root), now), &[]),
+        (files.hearing("another key of the root's name", &chain(&leaf, &intermediate), &roots(&double), now), &[]),
+    ]);
+}
+
+/// Shows: X509-16.
+#[test]
+fn no_changed_byte_of_a_chain_is_taken_by_us_or_makes_us_panic() {
+    let now = start();
+    let root = Authority::root("root", now);
+    let intermediate = root.below("intermediate", now, |_same| {});
+    let leaf = intermediate.leaf(now, named);
+    let bundle = vectors::bundle("ci.example.org", vec![root.certificate.clone()]);
+    let chain = [leaf, intermediate.certificate.clone()];
+    assert!(validate_x509_svid(&chain, &[&bundle], now).is_ok());
+    for place in 0..chain.len() {
+        for at in 0..chain[place].len() {
+            let mut bytes = chain[place].to_vec();
+            bytes[at] ^= 0x11;
+            let mut odd = chain.clone();
+            odd[place] = Der::from(bytes);
+            assert!(validate_x509_svid(&odd, &[&bundle], now).is_err(), "byte {at} of certificate {place}");
+        }
+    }
 }
 
 /// Shows: X509-23, FED-3.

@@ -30,7 +30,7 @@ pub(crate) fn ours(hearing: &Hearing, trust_domain: &str) -> Result<SpiffeId, X5
     validate_x509_svid(&read(&hearing.chain), &[&other, &own], at)
 }
 
-fn bundle(trust_domain: &str, x509_authorities: Vec<Der>) -> Bundle {
+pub(crate) fn bundle(trust_domain: &str, x509_authorities: Vec<Der>) -> Bundle {
     let trust_domain = TrustDomain::parse(trust_domain).unwrap();
     Bundle { trust_domain, sequence: 1, refresh_hint: HOUR, x509_authorities, jwt_authorities: Vec::new() }
 }
