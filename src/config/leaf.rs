@@ -50,10 +50,12 @@ fn read_key_kinds(reader: &Reader<'_>, svid: &mut Section<'_, '_>, warnings: &mu
     let odd: Vec<String> =
         kinds.iter().filter(|kind| **kind != KeyAlgorithm::EcP256).map(ToString::to_string).collect();
     if !odd.is_empty() {
-        let found = odd.join(", ");
-        let remedy =
-            "keep to \"ec-p256\" where meshes are to accept the certificates: Istio, Envoy and Linkerd all take it";
-        warnings.push(reader.problem_at(line, "svid.key_kinds", found, remedy));
+        let remedy = if kinds.contains(&KeyAlgorithm::EcP256) {
+            "keep to \"ec-p256\" where meshes are to accept the certificates: Istio, Envoy and Linkerd all take it"
+        } else {
+            "add \"ec-p256\", unless no agent of Lanyard's is to be served: they make no other keys"
+        };
+        warnings.push(reader.problem_at(line, "svid.key_kinds", odd.join(", "), remedy));
     }
     kinds
 }

@@ -388,6 +388,21 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
+        #[test]
+        fn any_text_that_a_build_claim_takes_reads_back_as_it_was(one in ".{0,300}", other in "\\PC{0,1000}") {
+            let (_root, _intermediate, signer) = chain();
+            let mut build_claims = BuildClaims::default();
+            for (claim, text) in [(BuildClaim::Issuer, one), (BuildClaim::DeploymentEnvironment, other)] {
+                drop(build_claims.add(claim, text));
+            }
+            let fields = LeafFields { build_claims, ..leaf() };
+            let facts = inspect_certificate(&signer.sign(&fields).unwrap()).unwrap();
+            proptest::prop_assert_eq!(facts.build_claims, fields.build_claims.by_arc());
+        }
+    }
+
     /// Shows: ID-18, X509-6, X509-7, X509-10, X509-11, X509-14, X509-15.
     #[test]
     fn an_authority_is_a_critical_ca_that_signs_certificates_and_lists_and_nothing_else() {
