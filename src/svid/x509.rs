@@ -403,6 +403,7 @@ mod tests {
         }
     }
 
+    /// Shows: ID-18, X509-6, X509-7, X509-10, X509-11, X509-14, X509-15.
     #[test]
     fn an_authority_is_a_critical_ca_that_signs_certificates_and_lists_and_nothing_else() {
         let (root, intermediate, _signer) = chain();
