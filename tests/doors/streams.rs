@@ -10,7 +10,6 @@ use tokio_stream::StreamExt;
 use tonic::Code;
 use zeroize::Zeroizing;
 
-/// Shows: EP-4, EP-11, WAPI-26.
 #[tokio::test]
 async fn a_call_without_the_header_is_turned_away_before_anything() {
     let agent = Running::start().await;
@@ -22,7 +21,6 @@ async fn a_call_without_the_header_is_turned_away_before_anything() {
     assert_eq!(agent.raw().fetch_jwtsvid(call(none, &["true"])).await.unwrap_err().code(), Code::InvalidArgument);
 }
 
-/// Shows: WAPI-7.
 #[tokio::test]
 async fn a_renewal_reaches_an_open_stream_in_time_with_a_fresh_key() {
     let agent = Running::start().await;
@@ -36,7 +34,6 @@ async fn a_renewal_reaches_an_open_stream_in_time_with_a_fresh_key() {
     assert_eq!(agent.issuer.exchanges.load(Ordering::SeqCst), 1, "renewed, not exchanged again");
 }
 
-/// Shows: RUN-3.
 #[tokio::test]
 async fn a_stream_waits_in_silence_until_the_server_is_there() {
     let agent = Running::start().await;
@@ -53,7 +50,6 @@ async fn a_stream_waits_in_silence_until_the_server_is_there() {
     within(login).await.unwrap().unwrap();
 }
 
-/// Shows: EP-13, WAPI-22.
 #[tokio::test]
 async fn the_end_of_a_session_ends_streams_and_then_there_is_no_identity() {
     let agent = Running::logged_in().await;
@@ -69,7 +65,6 @@ async fn the_end_of_a_session_ends_streams_and_then_there_is_no_identity() {
     assert_eq!((next.code(), next.message()), (Code::PermissionDenied, "no identity issued"));
 }
 
-/// Shows: RUN-2.
 #[tokio::test]
 async fn a_stopping_agent_never_says_ok_and_its_session_lives_on() {
     let agent = Running::logged_in().await;
@@ -83,7 +78,6 @@ async fn a_stopping_agent_never_says_ok_and_its_session_lives_on() {
     assert!(kept(agent.folder.path()).contains("\"s1\""));
 }
 
-/// Shows: EP-12.
 #[tokio::test]
 async fn the_last_good_svid_is_served_while_the_server_is_away() {
     let agent = Running::start().await;
