@@ -242,3 +242,23 @@ fn as_value(value: serde_json::Value) -> prost_types::Value {
     };
     prost_types::Value { kind: Some(kind) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Shows: EP-10.
+    #[test]
+    fn another_user_may_ask_only_where_everybody_may() {
+        for (callers, uid, admitted) in [
+            (Callers::Any, Some(7), true),
+            (Callers::Any, None, true),
+            (Callers::OwnUid, Some(7), true),
+            (Callers::OwnUid, Some(8), false),
+            (Callers::OwnUid, Some(0), false),
+            (Callers::OwnUid, None, false),
+        ] {
+            assert_eq!(Admission { callers, own_uid: 7 }.admits(uid), admitted, "{callers:?} {uid:?}");
+        }
+    }
+}
