@@ -61,7 +61,8 @@ public final class WorkloadClient {
         X509Context context = client.fetchX509Context();
         X509Svid svid = context.getDefaultSvid();
         X509SvidValidator.verifyChain(svid.getChain(), context.getX509BundleSet());
-        say("x509_svid", "spiffe_id", svid.getSpiffeId().toString(), "chain", svid.getChain().size(), "serial", serial(svid));
+        say("x509_svid", "spiffe_id", svid.getSpiffeId().toString(), "chain", svid.getChain().size(),
+                "serial", serial(svid));
     }
 
     private void x509Bundles() throws Exception {

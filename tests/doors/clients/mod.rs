@@ -123,7 +123,10 @@ impl Client {
             match said {
                 Some(said) if wanted(&said) => return said,
                 Some(other) => self.unheard.push_back(other),
-                None => panic!("{}: no {what}, or it is gone; it said {:?}", self.name, self.unheard),
+                None => {
+                    let log = std::fs::read_to_string(&self.complaints).unwrap_or_default();
+                    panic!("{}: no {what}, or it is gone; it said {:?}\n{log}", self.name, self.unheard)
+                }
             }
         }
     }

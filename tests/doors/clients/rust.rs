@@ -28,7 +28,8 @@ async fn obey(client: &WorkloadApiClient, step: &str, words: &[&str]) -> Result<
     Ok(match (step, words) {
         ("x509_svid", []) => {
             let svid = client.fetch_x509_svid().await?;
-            json!({"spiffe_id": svid.spiffe_id().to_string(), "chain": svid.cert_chain().len(), "serial": serial(&svid)})
+            let id = svid.spiffe_id().to_string();
+            json!({"spiffe_id": id, "chain": svid.cert_chain().len(), "serial": serial(&svid)})
         }
         ("x509_bundles", []) => {
             let set = client.fetch_x509_bundles().await?;
