@@ -28,8 +28,10 @@ mod header_block;
 mod file_output;
 mod files;
 
+pub use any_authority::{FrameFilter, Violation};
 pub use file_output::FileOutput;
 pub use files::SvidFiles;
+pub use header_block::{BlockError, BlockRewriter};
 pub use link::Refused;
 pub use login_door::AgentHandle;
 pub use outcome::{LoggedIn, LoggedOut};
