@@ -134,17 +134,30 @@ impl Letter {
     }
 }
 
-/// Whether two patterns have a sequence in common.
+/// Whether two patterns have a sequence in common. The work is bounded by one length times the other: rows run from the
+/// end of `a` to its start, and a cell says whether what is left of both meets.
 fn meet<T>(a: &[Step<T>], b: &[Step<T>], can_be: &impl Fn(&T, &T) -> bool) -> bool {
-    match (a.split_first(), b.split_first()) {
-        (None, None) => true,
-        (Some((Step::Any(_), rest)), _) if meet(rest, b, can_be) => true,
-        (_, Some((Step::Any(_), rest))) if meet(a, rest, can_be) => true,
-        (Some((Step::One(x), rest_a)), Some((Step::One(y), rest_b))) => can_be(x, y) && meet(rest_a, rest_b, can_be),
-        (Some((Step::One(x), rest_a)), Some((Step::Any(y), _))) => can_be(x, y) && meet(rest_a, b, can_be),
-        (Some((Step::Any(x), _)), Some((Step::One(y), rest_b))) => can_be(x, y) && meet(a, rest_b, can_be),
-        _ => false,
+    let mut below = vec![false; b.len() + 1];
+    for from_a in std::iter::once(None).chain(a.iter().rev().map(Some)) {
+        let mut row = vec![false; b.len() + 1];
+        for at in (0..=b.len()).rev() {
+            let is = |row: &[bool], at: usize| row.get(at) == Some(&true);
+            let met = match (from_a, b.get(at)) {
+                (None, None) => true,
+                (Some(Step::Any(_)), _) if is(&below, at) => true,
+                (_, Some(Step::Any(_))) if is(&row, at + 1) => true,
+                (Some(Step::One(x)), Some(Step::One(y))) => is(&below, at + 1) && can_be(x, y),
+                (Some(Step::One(x)), Some(Step::Any(y))) => is(&below, at) && can_be(x, y),
+                (Some(Step::Any(x)), Some(Step::One(y))) => is(&row, at + 1) && can_be(x, y),
+                _ => false,
+            };
+            if let Some(cell) = row.get_mut(at) {
+                *cell = met;
+            }
+        }
+        below = row;
     }
+    below.first() == Some(&true)
 }
 
 fn segments(template: &IdTemplate) -> Vec<Step<Segment>> {
@@ -205,5 +218,17 @@ mod tests {
             let (a, b) = (IdTemplate::parse(a).unwrap(), IdTemplate::parse(b).unwrap());
             assert_eq!((can_meet(&a, &b), can_meet(&b, &a)), (shared, shared), "{a} and {b}");
         }
+    }
+
+    #[test]
+    fn templates_with_many_holes_are_compared_in_a_moment() {
+        let ids = vec!["{project_id}-{pipeline_id}"; 60].join("-");
+        let (a, b) = (format!("/{ids}-x"), format!("/{ids}-y"));
+        let (a, b) = (IdTemplate::parse(&a).unwrap(), IdTemplate::parse(&b).unwrap());
+        assert!(!can_meet(&a, &b) && can_meet(&a, &a));
+        let paths = vec!["{project_path}/-"; 100].join("/");
+        let (a, b) = (format!("/{paths}/x"), format!("/{paths}/y"));
+        let (a, b) = (IdTemplate::parse(&a).unwrap(), IdTemplate::parse(&b).unwrap());
+        assert!(!can_meet(&a, &b) && can_meet(&a, &a));
     }
 }
