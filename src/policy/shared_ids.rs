@@ -21,16 +21,15 @@ pub struct SharedId {
     pub only_second: Vec<String>,
 }
 
-/// Every such pair. Rules that only observe grant nothing and do not count.
+/// A thousand rules of one template would make half a million pairs; whoever mends the first sees the rest.
+const PAIRS_MAX: usize = 100;
+
+/// The first hundred of such pairs. Rules that only observe grant nothing and do not count.
 pub(super) fn find(rules: &[Rule]) -> Vec<SharedId> {
     let granting: Vec<&Rule> = rules.iter().filter(|rule| !rule.observe).collect();
-    let mut found = Vec::new();
-    for (at, second) in granting.iter().enumerate() {
-        for first in granting.iter().take(at) {
-            found.extend(shared(first, second));
-        }
-    }
-    found
+    let with_all_before = granting.iter().enumerate();
+    let pairs = with_all_before.flat_map(|(at, second)| granting.iter().take(at).map(move |first| (*first, *second)));
+    pairs.filter_map(|(first, second)| shared(first, second)).take(PAIRS_MAX).collect()
 }
 
 fn shared(first: &Rule, second: &Rule) -> Option<SharedId> {
@@ -94,13 +93,14 @@ fn values(test: &Test) -> Option<BTreeSet<String>> {
 
 /// Whether some claims give the same ID by both templates.
 fn can_meet(a: &IdTemplate, b: &IdTemplate) -> bool {
-    meet(&segments(a), &segments(b), &|a, b| match (a, b) {
-        (Segment::AnyName, Segment::AnyName) => true,
-        (Segment::AnyName, Segment::Pieces(pieces)) | (Segment::Pieces(pieces), Segment::AnyName) => {
-            !is_no_name(pieces)
-        }
-        (Segment::Pieces(a), Segment::Pieces(b)) => meet(a, b, &|a, b| a.can_be(*b)),
-    })
+    a == b
+        || meet(&segments(a), &segments(b), &|a, b| match (a, b) {
+            (Segment::AnyName, Segment::AnyName) => true,
+            (Segment::AnyName, Segment::Pieces(pieces)) | (Segment::Pieces(pieces), Segment::AnyName) => {
+                !is_no_name(pieces)
+            }
+            (Segment::Pieces(a), Segment::Pieces(b)) => meet(a, b, &|a, b| a.can_be(*b)),
+        })
 }
 
 /// A thing that stands once, or any number of times.
