@@ -20,3 +20,4 @@ mod doors;
 pub use desk::Desk;
 pub use doors::{AdminDoor, Body, HealthDoor, IssuerDoors};
 pub use refused::{CODE_METADATA, REQUEST_ID_METADATA};
+pub use rest::{BodyError, Form, read_object};
