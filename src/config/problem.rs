@@ -52,7 +52,7 @@ impl Lines {
 }
 
 /// Why a file that was named is of no use.
-pub(super) fn unreadable(file: &Path, error: &std::io::Error) -> String {
+pub(super) fn unreadable(file: &Path, error: &io::Error) -> String {
     format!("{} cannot be read ({error})", file.display())
 }
 

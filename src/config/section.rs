@@ -14,6 +14,9 @@ use toml::de::{DeTable, DeValue};
 /// A file that is not of our form at all has a problem in each line, and each takes a hundred times its size to tell.
 const PROBLEMS_MAX: usize = 1000;
 
+/// Room for the longest remedy, which names all claims.
+const WORDS_CHARACTERS_MAX: usize = 2000;
+
 /// One file while it is read, and what is wrong with it so far.
 #[derive(Debug)]
 pub(super) struct Reader<'t> {
@@ -48,6 +51,7 @@ impl<'t> Reader<'t> {
     }
 
     pub(super) fn report(&self, line: Option<usize>, key: String, found: String, remedy: String) {
+        let [key, found, remedy] = [key, found, remedy].map(readable);
         self.keep(Problem { file: self.file.to_owned(), line, key, found, remedy });
     }
 
@@ -327,6 +331,15 @@ impl<'t> Section<'_, 't> {
     }
 }
 
+/// What is repeated from the file may be as long as the file, and told in each of many problems.
+fn readable(mut words: String) -> String {
+    if let Some((at, _)) = words.char_indices().nth(WORDS_CHARACTERS_MAX) {
+        words.truncate(at);
+        words.push('…');
+    }
+    words
+}
+
 /// What a value is, in words.
 pub(super) fn an(value: &DeValue<'_>) -> String {
     match value.type_str() {
@@ -337,7 +350,10 @@ pub(super) fn an(value: &DeValue<'_>) -> String {
 
 /// The known key that a mistyped one most likely meant: at most two edits away.
 pub(super) fn nearest(key: &str, known: &[&'static str]) -> Option<&'static str> {
-    known.iter().map(|name| (edits(key, name), *name)).filter(|(edits, _)| *edits <= 2).min().map(|(_, name)| name)
+    let length = key.chars().count();
+    // Too long or too short a key is that many edits away, and need not be walked.
+    let alike = known.iter().filter(|name| name.chars().count().abs_diff(length) <= 2);
+    alike.map(|name| (edits(key, name), *name)).filter(|(edits, _)| *edits <= 2).min().map(|(_, name)| name)
 }
 
 /// The Levenshtein distance.
