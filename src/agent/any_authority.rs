@@ -306,11 +306,11 @@ impl AsyncRead for AnyAuthority {
             let mut chunk = ReadBuf::new(&mut chunk);
             if unread.is_empty() {
                 ready!(Pin::new(&mut *inner).poll_read(cx, &mut chunk))?;
-                if chunk.filled().is_empty() {
-                    return Poll::Ready(Ok(()));
-                }
             }
             let come = if unread.is_empty() { chunk.filled() } else { unread.as_slice() };
+            if come.is_empty() {
+                return Poll::Ready(Ok(()));
+            }
             let rest = filter.feed(come, passed).map_err(|violation| {
                 tracing::debug!(%violation, "a workload's connection was closed");
                 io::Error::new(io::ErrorKind::InvalidData, violation)

@@ -63,7 +63,9 @@ impl<'t> Reader<'t> {
 
     /// Takes over the problems of another file that this one names.
     pub(super) fn adopt(&self, problems: Vec<Problem>) {
-        problems.into_iter().for_each(|problem| self.keep(problem));
+        for problem in problems {
+            self.keep(problem);
+        }
     }
 
     /// A problem of this file that is not reported here, such as a warning.
