@@ -107,7 +107,19 @@ pub(crate) fn mutations(documents: Vec<Vec<u8>>) -> impl Strategy<Value = Vec<u8
         }
         document
     });
-    prop_oneof![9 => mutated, 1 => prop::collection::vec(any::<u8>(), 0..300)]
+    prop_oneof![4 => mutated, 1 => prop::collection::vec(any::<u8>(), 0..150)]
+}
+
+/// Programs of edits, six bytes each, and now and then something behind them.
+pub(crate) fn edits() -> impl Strategy<Value = Vec<u8>> {
+    let edit = prop_oneof![
+        2 => any::<[u8; 6]>(),
+        1 => any::<[u8; 5]>().prop_map(|[what, high, low, count, byte]| [what, u8::MAX, high, low, count, byte]),
+        2 => (any::<[u8; 3]>(), 0_u8..4).prop_map(|([which, low, byte], high)| [5, which, high, low, 1, byte]),
+    ];
+    let more = prop_oneof![3 => Just(Vec::new()), 1 => prop::collection::vec(any::<u8>(), 0..60)];
+    let programs = prop_oneof![prop::collection::vec(edit.clone(), 1), prop::collection::vec(edit, 1..5)];
+    (programs, more).prop_map(|(edits, more)| [edits.concat(), more].concat())
 }
 
 impl Step {

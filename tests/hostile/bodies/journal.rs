@@ -54,7 +54,7 @@ pub fn history(kind: IndexKind) -> Files {
         for n in 0..11 {
             let put = Write::Put(format!("k/{}", n % 4), raw(format!(r#"{{"n":{n}}}"#)));
             let writes = if n % 5 == 4 { vec![put, Write::Delete("k/1".to_owned())] } else { vec![put] };
-            let commit = Commit { conditions: vec![], writes, entry: raw(r#"{"kind":"test"}"#.to_owned()) };
+            let commit = Commit { conditions: vec![], writes, entry: raw(format!(r#"{{"kind":"test","n":{n}}}"#)) };
             runtime.block_on(store.commit(commit)).unwrap();
         }
         drop(store);
@@ -147,23 +147,27 @@ pub fn change(file: &mut Vec<u8>, [what, _, at_high, at_low, count, byte]: [u8; 
             }
             *file = lines.concat();
         }
+        // Counted from the end, so that the last records are found by small numbers.
         _ => {
-            if let Some(digit) = file.iter_mut().rev().find(|found| found.is_ascii_digit()) {
-                *digit = b'0' + byte % 10;
-            }
-            reseal(file, usize::from(count) % 8);
+            let before = file.len() - at;
+            // A number's first digit, not one of a digest.
+            let is_number = |pair: &[u8]| pair[0] == b':' && pair[1].is_ascii_digit();
+            let Some(colon) = file[..before].windows(2).rposition(is_number) else { return false };
+            file[colon + 1] = b'0' + byte % 10;
+            let line = file[..colon].iter().filter(|byte| **byte == b'\n').count();
+            reseal(file, line, if count % 2 == 1 { line } else { usize::MAX });
             return true;
         }
     }
     false
 }
 
-/// Makes every line from this one on follow from the one before.
-fn reseal(file: &mut Vec<u8>, from: usize) {
+/// Makes lines follow from the one before, whatever they say.
+fn reseal(file: &mut Vec<u8>, first: usize, last: usize) {
     let mut before: Option<String> = None;
     let mut sealed = Vec::new();
     for (number, line) in file.split_inclusive(|byte| *byte == b'\n').enumerate() {
-        let (Some(text), true) = (line.get(65..), number >= from) else {
+        let (Some(text), true) = (line.get(65..), (first..=last).contains(&number)) else {
             before = line.get(..64).map(|digest| String::from_utf8_lossy(digest).into_owned());
             sealed.extend_from_slice(line);
             continue;

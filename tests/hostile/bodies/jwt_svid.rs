@@ -2,7 +2,7 @@
 
 use super::Seed;
 use super::law::{Cost, can_be_shown};
-use super::signed::{KEY, KID, Sent, document};
+use super::signed::{KEY, KID, Sent, changed, document};
 use lanyard::bundle::{Bundle, JwtAuthority};
 use lanyard::identity::{SpiffeId, TrustDomain};
 use lanyard::svid::{inspect_jwt, validate_jwt_svid};
@@ -62,6 +62,7 @@ pub fn body(bytes: &[u8]) -> bool {
     assert_eq!(signed["sub"], id.as_str());
     assert!(id.names_a_workload() && id.trust_domain() == bundle.trust_domain);
     assert!(sent.text.len() <= 96 * 1024);
+    assert!(changed(&sent.text).all(|other| validate_jwt_svid(&other, AUDIENCE, &[bundle], NOW).is_err()));
     let NumericDate(expires) = serde_json::from_value(signed["exp"].clone()).unwrap();
     assert!(expires > f64::from(i32::try_from(NOW.unix_timestamp() - 31).unwrap()));
     true

@@ -6,6 +6,7 @@
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::missing_panics_doc,
+    clippy::string_slice,
     clippy::unreachable,
     reason = "a law that does not hold ends the run"
 )]

@@ -2,7 +2,7 @@
 
 use super::Seed;
 use super::law::{Cost, can_be_shown};
-use super::signed::{KID, Sent, document, jwk};
+use super::signed::{KID, Sent, changed, document, jwk};
 use lanyard::token::{Claims, Expectations, IssuerName, KeySet, TokenAlgorithm, UnverifiedToken, VerifiedClaims};
 use serde_json::{Value, json};
 use std::sync::LazyLock;
@@ -56,6 +56,9 @@ pub fn body(bytes: &[u8]) -> bool {
         Ok(verified) => {
             let payload = sent.payload.expect("only what we signed is believed");
             says_what_was_signed(verified.claims(), payload);
+            for other in changed(&sent.text) {
+                assert!(UnverifiedToken::parse(&other).and_then(|token| token.verify(keys, expected, now())).is_err());
+            }
             true
         }
         Err(error) => {
