@@ -154,7 +154,7 @@ pub fn change(file: &mut Vec<u8>, [what, _, at_high, at_low, count, byte]: [u8; 
             let is_number = |pair: &[u8]| pair[0] == b':' && pair[1].is_ascii_digit();
             let Some(colon) = file[..before].windows(2).rposition(is_number) else { return false };
             file[colon + 1] = b'0' + byte % 10;
-            let line = file[..colon].iter().filter(|byte| **byte == b'\n').count();
+            let line = file[..colon].split(|byte| *byte == b'\n').count() - 1;
             reseal(file, line, if count % 2 == 1 { line } else { usize::MAX });
             return true;
         }

@@ -94,14 +94,14 @@ fn says_what_was_signed(claims: &Claims, payload: &[u8]) {
     assert_eq!(*claims, serde_json::from_slice(&kept).expect("claims are kept with a session"));
 }
 
-/// The claims of every sample, believed; for what decides about them.
+/// The claims of some samples, believed; for what decides about them.
 pub fn verified() -> &'static [VerifiedClaims] {
     static VERIFIED: LazyLock<Vec<VerifiedClaims>> = LazyLock::new(|| {
         let verify = |seed: Seed| {
             let sent = Sent::of(&seed.bytes).unwrap();
             UnverifiedToken::parse(&sent.text).unwrap().verify(&KEYS, &EXPECTED, now()).unwrap()
         };
-        seeds().into_iter().map(verify).collect()
+        seeds().into_iter().step_by(6).map(verify).collect()
     });
     &VERIFIED
 }
