@@ -165,7 +165,7 @@ impl SpiffeWorkloadApi for WorkloadApi {
         }
         let wanted = match spiffe_id.as_str() {
             "" => None,
-            id => Some(SpiffeId::parse(id).map_err(|error| Status::invalid_argument(format!("{id:?}: {error}")))?),
+            id => Some(SpiffeId::parse(id).map_err(|error| Status::invalid_argument(error.to_string()))?),
         };
         let identity = self.identity().await?;
         let mut svids = Vec::new();
