@@ -1,14 +1,22 @@
 //! Compiles the wire's protobuf files with a compiler written in Rust, so that no `protoc` is needed.
 
 use std::error::Error;
+use std::path::Path;
 use tonic_prost_build::Config;
 
+#[expect(clippy::disallowed_methods, reason = "cargo names the folder for what is built in the environment only")]
 fn main() -> Result<(), Box<dyn Error>> {
     const FILES: [&str; 3] = ["lanyard/v1/issuer.proto", "lanyard/v1/admin.proto", "spiffe/workload.proto"];
     for file in FILES {
         println!("cargo::rerun-if-changed=proto/{file}");
     }
     let descriptors = protox::compile(FILES, ["proto"])?;
+    // What server reflection shows: the Workload API with what it imports, and nothing else of ours.
+    let shown = protox::Compiler::new(["proto"])?
+        .include_imports(true)
+        .open_file("spiffe/workload.proto")?
+        .encode_file_descriptor_set();
+    std::fs::write(Path::new(&std::env::var("OUT_DIR")?).join("workload.bin"), shown)?;
     let mut config = Config::new();
     config.bytes(["."]);
     tonic_prost_build::configure().compile_fds_with_config(descriptors, config)?;

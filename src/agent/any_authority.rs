@@ -6,15 +6,18 @@
 //!
 //! **Spec**: RFC 9113 §3.4 (preface), §4.1 (frames), §6.2 (HEADERS), §6.10 (CONTINUATION).
 
+use super::calls::{Connection, OpenCalls};
 use super::header_block::{BLOCK_BYTES_MAX, BlockError, BlockRewriter};
+use super::limits::{FIRST_REQUEST_WITHIN, IDLE_LOOKED_AT_EVERY};
 use super::places::Taken;
-use crate::clock::Wait;
+use crate::clock::{Clock, Wait};
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::UnixStream;
-use tonic::transport::server::{Connected, UdsConnectInfo};
+use tonic::transport::server::Connected;
 
 /// What every client says first.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -281,24 +284,45 @@ pub(super) struct AnyAuthority {
     read: usize,
     /// Its share of the connections that may be open; given back with the connection.
     _place: Taken,
-    /// When the first request must have come.
-    deadline: Wait,
+    calls: Arc<OpenCalls>,
+    clock: Arc<dyn Clock>,
+    /// When to look again whether anything is asked here.
+    look: Wait,
+    /// How many calls there had been, if none was open, at the last look.
+    seen_idle_after: Option<usize>,
 }
 
 impl AnyAuthority {
-    pub(super) fn new(inner: UnixStream, place: Taken, deadline: Wait) -> Self {
+    pub(super) fn new(inner: UnixStream, place: Taken, clock: Arc<dyn Clock>) -> Self {
+        let look = clock.wait_until(clock.now() + FIRST_REQUEST_WITHIN);
+        let (filter, calls) = (FrameFilter::default(), Arc::default());
         let (unread, passed) = (Vec::new(), Vec::new());
-        Self { inner, filter: FrameFilter::default(), unread, passed, read: 0, _place: place, deadline }
+        Self { inner, filter, unread, passed, read: 0, _place: place, calls, clock, look, seen_idle_after: None }
+    }
+
+    /// Whether nothing was asked in time, or not for a long time. Looked at now and then: a call's end wakes nobody here.
+    fn is_forgotten(&mut self, cx: &mut Context<'_>) -> bool {
+        while self.look.as_mut().poll(cx).is_ready() {
+            let idle_after = self.calls.begun_if_idle();
+            if !self.filter.asked || idle_after.is_some() && idle_after == self.seen_idle_after {
+                return true;
+            }
+            self.seen_idle_after = idle_after;
+            self.look = self.clock.wait_until(self.clock.now() + IDLE_LOOKED_AT_EVERY);
+        }
+        false
     }
 }
 
 impl AsyncRead for AnyAuthority {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let Self { inner, filter, unread, passed, read, deadline, .. } = self.get_mut();
-        if !filter.asked && deadline.as_mut().poll(cx).is_ready() {
-            tracing::debug!("a workload's connection that asked for nothing was closed");
-            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        let this = self.get_mut();
+        if this.is_forgotten(cx) {
+            tracing::debug!("a workload's connection on which nothing was asked is closed");
+            // As if the client had gone: nothing is under way that could be cut off.
+            return Poll::Ready(Ok(()));
         }
+        let Self { inner, filter, unread, passed, read, .. } = this;
         while *read == passed.len() {
             // An idle connection keeps no buffer.
             (*passed, *read) = (Vec::new(), 0);
@@ -352,18 +376,23 @@ impl AsyncWrite for AnyAuthority {
 }
 
 impl Connected for AnyAuthority {
-    type ConnectInfo = UdsConnectInfo;
+    type ConnectInfo = Connection;
 
-    fn connect_info(&self) -> Self::ConnectInfo {
-        self.inner.connect_info()
+    fn connect_info(&self) -> Connection {
+        Connection { peer: self.inner.connect_info(), calls: Arc::clone(&self.calls) }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::agent::places::Places;
+    use crate::clock::ManualClock;
     use loona_hpack::{Decoder, Encoder};
     use proptest::prelude::*;
+    use std::time::Duration;
+    use time::OffsetDateTime;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
         let [.., l0, l1, l2] = payload.len().to_be_bytes();
@@ -386,6 +415,7 @@ mod tests {
         Ok(all.split_off(PREFACE.len()))
     }
 
+    /// Shows: RUN-1.
     #[test]
     fn a_block_in_padded_and_continued_pieces_leaves_as_one_frame() {
         let block = request();
@@ -446,6 +476,39 @@ mod tests {
             rounds += 1;
         }
         assert_eq!(rounds, 301 / 2 + 1);
+    }
+
+    /// Reads until nothing more is there; whether the connection has ended.
+    async fn has_ended(server: &mut AnyAuthority) -> bool {
+        let mut read = [0; 4096];
+        let reading = async { while server.read(&mut read).await.unwrap() > 0 {} };
+        tokio::time::timeout(Duration::from_millis(50), reading).await.is_ok()
+    }
+
+    #[tokio::test]
+    async fn a_connection_on_which_nothing_is_asked_ends_and_one_with_an_open_call_stays() {
+        let clock = Arc::new(ManualClock::at(OffsetDateTime::UNIX_EPOCH));
+        let connection = async |asked: &[u8]| {
+            let (mut client, server) = UnixStream::pair().unwrap();
+            client.write_all(asked).await.unwrap();
+            let place = Places::new(9, 9).take(&server).await.unwrap().unwrap();
+            (client, AnyAuthority::new(server, place, Arc::<ManualClock>::clone(&clock)))
+        };
+        let asked = [PREFACE, &frame(HEADERS, END_HEADERS | 1, 1, &request())].concat();
+        let (_silent_client, mut silent) = connection(PREFACE).await;
+        let (_idle_client, mut idle) = connection(&asked).await;
+        let (_busy_client, mut busy) = connection(&asked).await;
+        let call = busy.calls.begin();
+        assert!(!has_ended(&mut silent).await && !has_ended(&mut idle).await && !has_ended(&mut busy).await);
+        clock.advance(FIRST_REQUEST_WITHIN);
+        assert!(has_ended(&mut silent).await && !has_ended(&mut idle).await && !has_ended(&mut busy).await);
+        clock.advance(IDLE_LOOKED_AT_EVERY);
+        assert!(has_ended(&mut idle).await && !has_ended(&mut busy).await);
+        drop(call);
+        clock.advance(IDLE_LOOKED_AT_EVERY);
+        assert!(!has_ended(&mut busy).await, "it was not idle all the time");
+        clock.advance(IDLE_LOOKED_AT_EVERY);
+        assert!(has_ended(&mut busy).await);
     }
 
     proptest! {

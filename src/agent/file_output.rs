@@ -2,9 +2,13 @@
 
 use super::files::{SvidFiles, withdraw};
 use super::keeper::{Identity, KeeperWatch, State};
+use super::layout::Layout;
+use super::memory::on_memory;
 use super::run::OnStop;
+use super::token_source::TOKEN_VARIABLE;
 use crate::clock::Clock;
 use crate::telemetry::Shutdown;
+use rustix::process::{Pid, Signal, kill_process_group};
 use std::io;
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -12,22 +16,44 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::process::Command;
 
-/// A hook that reloads a service has time enough; one that hangs must not keep the next state back.
-const HOOK_WITHIN: Duration = Duration::from_secs(30);
+/// How often a hook is run for one change, until it succeeds: a service that restarts just then is there the next time.
+const HOOK_TRIES: u32 = 3;
+
+/// Between two tries; doubled after each.
+const HOOK_AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+/// Files that could not be written are tried again: somebody may have made room.
+const AGAIN_AFTER: Duration = Duration::from_secs(5);
 
 /// Where files go.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct FileOutput {
     /// The folder; made if missing.
     pub folder: PathBuf,
+    /// Which sets of files.
+    pub layouts: Vec<Layout>,
     /// A program with its arguments, run after each change; empty for none.
     pub hook: Vec<String>,
+    /// A hook that takes longer is ended.
+    pub hook_within: Duration,
 }
 
 impl FileOutput {
+    /// A hook that reloads a service has time enough; one that hangs must not keep the next state back for long.
+    pub const HOOK_WITHIN: Duration = Duration::from_secs(30);
+
+    /// The layout `pem` and no hook.
+    pub fn new(folder: PathBuf) -> Self {
+        Self { folder, layouts: vec![Layout::Pem], hook: Vec::new(), hook_within: Self::HOOK_WITHIN }
+    }
+
     /// Writes until shutdown. Files outlive the process, not the identity.
     pub(super) async fn run(self, mut keeper: KeeperWatch, clock: Arc<dyn Clock>, on_stop: OnStop, shutdown: Shutdown) {
-        self.follow(&mut keeper, &*clock, shutdown).await;
+        self.warn_of_disk();
+        tokio::select! {
+            () = shutdown.wait() => {}
+            () = self.follow(&mut keeper, &*clock) => {}
+        }
         if on_stop == OnStop::EndSession
             && let Err(error) = withdraw(&self.folder)
         {
@@ -35,7 +61,20 @@ impl FileOutput {
         }
     }
 
-    async fn follow(&self, keeper: &mut KeeperWatch, clock: &dyn Clock, shutdown: Shutdown) {
+    fn warn_of_disk(&self) {
+        let folder = self.folder.display();
+        match std::fs::create_dir_all(&self.folder) {
+            Ok(()) if on_memory(&self.folder) => {}
+            Ok(()) => {
+                tracing::warn!(%folder, "the SVID's keys are kept on a disk; a tmpfs would forget them with the machine");
+            }
+            Err(error) => tracing::error!(%error, %folder, "the folder for the SVID's files cannot be made"),
+        }
+    }
+
+    /// Until the keeper is gone; may be dropped while a hook runs, which then ends. Files are written in this task and not
+    /// beside it: a write that outlived it would leave a key behind.
+    async fn follow(&self, keeper: &mut KeeperWatch, clock: &dyn Clock) {
         loop {
             let state = keeper.borrow_and_update().clone();
             let done = match &state {
@@ -43,39 +82,85 @@ impl FileOutput {
                 State::Between | State::Withdrawn => withdraw(&self.folder).map(|()| true),
                 State::Waiting | State::Stopping => Ok(false),
             };
+            let mut again_at = None;
             match done {
-                Ok(true) => self.run_hook().await,
+                Ok(true) => self.run_hook(keeper, clock).await,
                 Ok(false) => {}
                 Err(error) => {
                     tracing::error!(%error, folder = %self.folder.display(), "the SVID's files cannot be written");
+                    again_at = Some(clock.now() + AGAIN_AFTER);
                 }
             }
+            let again = async {
+                match again_at {
+                    Some(at) => clock.wait_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
-                () = shutdown.wait() => return,
+                () = again => {}
                 changed = keeper.changed() => if changed.is_err() { return },
             }
         }
     }
 
     fn publish(&self, identity: &Identity, clock: &dyn Clock) -> io::Result<()> {
-        let mut files = SvidFiles::new();
+        let mut files = SvidFiles::with(&self.layouts);
+        let roots = || identity.bundle.x509_authorities.iter().map(|der| &**der);
         for (place, svid) in identity.svids.iter().enumerate() {
             let name = if place == 0 { "" } else { &svid.profile };
-            let chain = svid.chain.iter().map(|der| &**der);
-            let bundle = identity.bundle.x509_authorities.iter().map(|der| &**der);
-            files.add(name, chain, svid.key.pkcs8_der(), bundle);
+            files.add(name, svid.chain.iter().map(|der| &**der), svid.key.pkcs8_der(), roots());
         }
+        files.add_bundle(identity.bundle.trust_domain.as_str(), &roots().collect::<Vec<_>>());
         files.publish(&self.folder, &clock.now().unix_timestamp_nanos().to_string())
     }
 
-    async fn run_hook(&self) {
-        let [program, arguments @ ..] = self.hook.as_slice() else { return };
-        let ran = Command::new(program).args(arguments).stdin(Stdio::null()).kill_on_drop(true).status();
-        match tokio::time::timeout(HOOK_WITHIN, ran).await {
-            Ok(Ok(status)) if status.success() => {}
+    /// Tells the reader of the files, until it has heard; the next change is told anew.
+    async fn run_hook(&self, keeper: &KeeperWatch, clock: &dyn Clock) {
+        for tried in 1..=HOOK_TRIES {
+            if self.hook_succeeds().await || tried == HOOK_TRIES {
+                return;
+            }
+            let again_at = clock.now() + HOOK_AGAIN_AFTER * (1 << (tried - 1));
+            let mut change = keeper.clone();
+            tokio::select! {
+                () = clock.wait_until(again_at) => {}
+                _anew = change.changed() => return,
+            }
+        }
+    }
+
+    async fn hook_succeeds(&self) -> bool {
+        let [program, arguments @ ..] = self.hook.as_slice() else { return true };
+        let mut hook = Command::new(program);
+        // The job's token is nothing that a reader of files needs.
+        hook.args(arguments).env_remove(TOKEN_VARIABLE).stdin(Stdio::null()).process_group(0);
+        let ran = async {
+            let mut hook = hook.spawn()?;
+            let mut all = Group(hook.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)));
+            let status = hook.wait().await;
+            all.0 = None;
+            status
+        };
+        match tokio::time::timeout(self.hook_within, ran).await {
+            Ok(Ok(status)) if status.success() => return true,
             Ok(Ok(status)) => tracing::error!(%status, program, "the hook failed"),
             Ok(Err(error)) => tracing::error!(%error, program, "the hook cannot be run"),
-            Err(_slow) => tracing::error!(program, "the hook took more than {} s", HOOK_WITHIN.as_secs()),
+            Err(_slow) => tracing::error!(program, "the hook took more than {} s", self.hook_within.as_secs()),
+        }
+        false
+    }
+}
+
+/// A hook with all that it has started, ended with this; none once it has ended by itself.
+struct Group(Option<Pid>);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(leader) = self.0
+            && let Err(error) = kill_process_group(leader, Signal::KILL)
+        {
+            tracing::debug!(%error, "the hook had gone already");
         }
     }
 }

@@ -3,10 +3,11 @@
 //! ```text
 //!   DIR/svid.pem ─▶ ..data/svid.pem        DIR/..data ─▶ ..gen-…   one rename switches all of them
 //! ```
-//! Readers that open the three files one after another may still straddle a switch; the hook runs after it.
+//! Whoever opens `..data` once and reads its files from there sees one state; the one before stays until the next, for
+//! readers that are still in it. Who opens the files one after another may straddle a switch; the hook runs after it.
 
-use crate::crypto::PemLabel;
-use std::fs::{DirBuilder, OpenOptions};
+use super::layout::{Layout, SvidTexts, certificates};
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -16,21 +17,30 @@ const CURRENT: &str = "..data";
 const GENERATION: &str = "..gen-";
 
 /// Everybody on the machine may read certificates.
-const MODE_PUBLIC: u32 = 0o644;
+pub(super) const MODE_PUBLIC: u32 = 0o644;
 
 /// Private keys are for their owner alone.
-const MODE_SECRET: u32 = 0o600;
+pub(super) const MODE_SECRET: u32 = 0o600;
 
-/// The files of one X.509-SVID: `svid.pem`, `svid_key.pem`, `svid_bundle.pem`.
+/// The files of one state, in the layouts that readers want.
 #[derive(Debug)]
 pub struct SvidFiles {
+    layouts: Vec<Layout>,
     files: Vec<(String, u32, Zeroizing<String>)>,
 }
 
 impl SvidFiles {
-    /// Nothing yet.
-    pub const fn new() -> Self {
-        Self { files: Vec::new() }
+    /// Nothing yet, in the layout `pem`.
+    pub fn new() -> Self {
+        Self::with(&[Layout::Pem])
+    }
+
+    /// Nothing yet, in these layouts.
+    pub fn with(layouts: &[Layout]) -> Self {
+        let mut layouts = layouts.to_vec();
+        layouts.sort_unstable();
+        layouts.dedup();
+        Self { layouts, files: Vec::new() }
     }
 
     /// Adds one SVID, all of it DER; a name other than the default's empty one stands in the file names:
@@ -48,36 +58,70 @@ impl SvidFiles {
             return;
         }
         let suffix = if name.is_empty() { String::new() } else { format!(".{name}") };
-        let certificates = |ders: &mut dyn Iterator<Item = &'a [u8]>| {
-            Zeroizing::new(ders.map(|der| PemLabel::Certificate.armour(der).to_string()).collect::<String>())
-        };
-        let chain = certificates(&mut chain.into_iter());
-        let bundle = certificates(&mut bundle.into_iter());
-        self.files.push((format!("svid{suffix}.pem"), MODE_PUBLIC, chain));
-        self.files.push((format!("svid_key{suffix}.pem"), MODE_SECRET, PemLabel::PrivateKey.armour(key)));
-        self.files.push((format!("svid_bundle{suffix}.pem"), MODE_PUBLIC, bundle));
+        let texts = SvidTexts::of(chain, key, bundle);
+        for (stem, mode, text) in self.layouts.iter().flat_map(|layout| texts.files(*layout)) {
+            self.files.push((format!("{stem}{suffix}.pem"), mode, text));
+        }
+    }
+
+    /// Adds the roots of one trust domain, DER, where they are wanted apart.
+    pub fn add_bundle(&mut self, trust_domain: &str, roots: &[&[u8]]) {
+        if self.layouts.contains(&Layout::PerTrustDomain) {
+            let text = Zeroizing::new(certificates(roots));
+            self.files.push((format!("bundle.{trust_domain}.pem"), MODE_PUBLIC, text));
+        }
     }
 
     /// Puts these files, and no others of a former state, into the folder.
     ///
     /// # Errors
-    /// When the system does not let us; the former state then stays.
+    /// When the system does not let us; the former state then stays, and nothing of the new one.
     pub fn publish(&self, folder: &Path, generation: &str) -> io::Result<()> {
         std::fs::create_dir_all(folder)?;
-        let name = format!("{GENERATION}{generation}");
-        let inside = folder.join(&name);
-        DirBuilder::new().mode(0o755).create(&inside)?;
+        let (name, inside) = make_generation(folder, generation)?;
+        let former = std::fs::read_link(folder.join(CURRENT)).ok();
+        let switch = || replace_link(Path::new(&name), &folder.join(CURRENT));
+        if let Err(error) = self.write_into(&inside).and_then(|()| switch()) {
+            // Whatever of it is there holds a key; if this fails too, the next generation's sweep comes.
+            drop(std::fs::remove_dir_all(&inside));
+            return Err(error);
+        }
+        for (file, ..) in &self.files {
+            replace_link(&Path::new(CURRENT).join(file), &folder.join(file))?;
+        }
+        File::open(folder)?.sync_all()?;
+        sweep(folder, |kept| kept == Path::new(&name) || Some(kept) == former.as_deref())
+    }
+
+    /// Everything is on the disk before anybody is led to it.
+    fn write_into(&self, inside: &Path) -> io::Result<()> {
         for (file, mode, content) in &self.files {
             let mut file = OpenOptions::new().write(true).create_new(true).mode(*mode).open(inside.join(file))?;
             // Whatever the process's umask takes away, readers are promised these modes.
             file.set_permissions(PermissionsExt::from_mode(*mode))?;
             file.write_all(content.as_bytes())?;
+            file.sync_all()?;
         }
-        replace_link(Path::new(&name), &folder.join(CURRENT))?;
-        for (file, ..) in &self.files {
-            replace_link(&Path::new(CURRENT).join(file), &folder.join(file))?;
+        File::open(inside)?.sync_all()
+    }
+}
+
+/// A folder for a state, new also where a former run, or the same state written again, has left one of that name.
+fn make_generation(folder: &Path, generation: &str) -> io::Result<(String, PathBuf)> {
+    let mut again = 0_u32;
+    loop {
+        let name =
+            if again == 0 { format!("{GENERATION}{generation}") } else { format!("{GENERATION}{generation}.{again}") };
+        let inside = folder.join(&name);
+        match DirBuilder::new().mode(0o755).create(&inside) {
+            Ok(()) => {
+                // Whatever the process's umask takes away.
+                std::fs::set_permissions(&inside, PermissionsExt::from_mode(0o755))?;
+                return Ok((name, inside));
+            }
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => again += 1,
+            Err(error) => return Err(error),
         }
-        sweep(folder, Some(&name))
     }
 }
 
@@ -93,7 +137,7 @@ pub(super) fn withdraw(folder: &Path) -> io::Result<()> {
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
         Ok(()) | Err(_) => {}
     }
-    if folder.exists() { sweep(folder, None) } else { Ok(()) }
+    if folder.exists() { sweep(folder, |_| false) } else { Ok(()) }
 }
 
 /// Makes a symbolic link, or turns an old one, in one step.
@@ -112,13 +156,12 @@ fn replace_link(target: &Path, link: &Path) -> io::Result<()> {
     std::fs::rename(&aside, link)
 }
 
-/// Removes the generations that are not current, and the links that lead nowhere.
-fn sweep(folder: &Path, current: Option<&str>) -> io::Result<()> {
+/// Removes the generations that are not kept, and the links that lead nowhere.
+fn sweep(folder: &Path, kept: impl Fn(&Path) -> bool) -> io::Result<()> {
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;
         let name = entry.file_name();
-        let name = name.to_string_lossy();
-        if name.starts_with(GENERATION) && current != Some(&*name) {
+        if name.to_string_lossy().starts_with(GENERATION) && !kept(Path::new(&name)) {
             std::fs::remove_dir_all(entry.path())?;
         } else if std::fs::read_link(entry.path()).is_ok_and(|to| to.starts_with(CURRENT)) && !entry.path().exists() {
             std::fs::remove_file(entry.path())?;
@@ -148,11 +191,15 @@ mod tests {
     }
 
     #[test]
-    fn a_new_generation_replaces_the_old_one_and_leaves_nothing_behind() {
+    fn a_new_generation_replaces_the_old_one_and_leaves_only_that_behind() {
         let folder = tempfile::tempdir().unwrap();
+        publish(folder.path(), "0", &[""]);
         publish(folder.path(), "1", &["", "istio"]);
         publish(folder.path(), "2", &[""]);
-        assert_eq!(names(folder.path()), ["..data", "..gen-2", "svid.pem", "svid_bundle.pem", "svid_key.pem"]);
+        assert_eq!(
+            names(folder.path()),
+            ["..data", "..gen-1", "..gen-2", "svid.pem", "svid_bundle.pem", "svid_key.pem"]
+        );
         let key = std::fs::read_to_string(folder.path().join("svid_key.pem")).unwrap();
         assert_eq!(key, "-----BEGIN PRIVATE KEY-----\nMg==\n-----END PRIVATE KEY-----\n");
         let mode = |file| std::fs::metadata(folder.path().join(file)).unwrap().mode() & 0o777;
@@ -160,6 +207,26 @@ mod tests {
         withdraw(folder.path()).unwrap();
         assert!(names(folder.path()).is_empty());
         withdraw(&folder.path().join("never made")).unwrap();
+    }
+
+    #[test]
+    fn the_same_state_written_again_is_a_generation_of_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        for _ in 0..3 {
+            publish(folder.path(), "2", &[""]);
+        }
+        assert_eq!(names(folder.path()).len(), 6, "the two newest, and four links");
+    }
+
+    #[test]
+    fn a_generation_that_cannot_be_written_leaves_the_former_and_no_key() {
+        let folder = tempfile::tempdir().unwrap();
+        publish(folder.path(), "1", &[""]);
+        let mut files = SvidFiles::new();
+        files.add("", [[1].as_slice()], b"2", [[4_u8].as_slice()]);
+        files.add("", [[1].as_slice()], b"2", [[4_u8].as_slice()]);
+        files.publish(folder.path(), "2").unwrap_err();
+        assert_eq!(names(folder.path()), ["..data", "..gen-1", "svid.pem", "svid_bundle.pem", "svid_key.pem"]);
     }
 
     #[test]

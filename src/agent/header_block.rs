@@ -194,6 +194,7 @@ mod tests {
         Encoder::new().encode(fields)
     }
 
+    /// Shows: RUN-1, EP-18.
     #[test]
     fn an_authority_that_is_none_becomes_localhost_and_a_good_one_stays() {
         let long = "a/".repeat(3000);

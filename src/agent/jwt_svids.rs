@@ -103,6 +103,7 @@ impl From<&LinkError> for tonic::Status {
             | LinkError::Certificate(_)
             | LinkError::Id(_)
             | LinkError::Inspect(_)
+            | LinkError::Invalid(_)
             | LinkError::Key(_)
             | LinkError::TrustDomain(_)
             | LinkError::Unavailable(_) => Self::unavailable(error.to_string()),

@@ -76,8 +76,14 @@ impl Keeper {
         }
     }
 
-    /// A better identity is in hand.
-    pub(super) fn serve(&self, identity: Identity) {
+    /// A better identity is in hand. Its bundle may be older than the one that the server has told of since: a newer one
+    /// is kept (TDB-27).
+    pub(super) fn serve(&self, mut identity: Identity) {
+        if let Some(held) = self.serving()
+            && newer(&held.bundle, &identity.bundle)
+        {
+            identity.bundle = held.bundle;
+        }
         self.turn(State::Serving(identity));
     }
 

@@ -4,7 +4,7 @@ use super::keeper::Svid;
 use crate::bundle::{Bundle, BundleError};
 use crate::crypto::{CryptoError, KeyPair};
 use crate::identity::{SpiffeId, SpiffeIdError, TrustDomain, TrustDomainError};
-use crate::svid::{InspectError, inspect_certificate};
+use crate::svid::{InspectError, X509SvidError, inspect_certificate, validate_x509_svid};
 use crate::telemetry::chain;
 use crate::wire::lanyard::issuer_client::IssuerClient;
 use crate::wire::lanyard::{
@@ -47,6 +47,8 @@ pub(super) enum LinkError {
     Id(#[from] SpiffeIdError),
     #[error("the server's certificate cannot be read")]
     Inspect(#[from] InspectError),
+    #[error("the server's certificate chain does not hold")]
+    Invalid(#[from] X509SvidError),
     #[error("no key for the request")]
     Key(#[from] CryptoError),
     #[error(transparent)]
@@ -173,9 +175,8 @@ fn granted(answer: X509Answer, key: KeyPair) -> Result<Granted, LinkError> {
     if leaf.spiffe_id != spiffe_id || spiffe_id.trust_domain() != trust_domain {
         return Err(LinkError::Certificate("another SPIFFE ID"));
     }
-    if bundle.x509_authorities.is_empty() {
-        return Err(LinkError::Certificate("no root that it could be verified with"));
-    }
+    // To its last second, not now: a clock that runs behind here is no fault of the certificate.
+    validate_x509_svid(&chain, &[&bundle], leaf.not_after)?;
     let session_ends_at = time::OffsetDateTime::from_unix_timestamp(answer.session_ends_at)
         .map_err(|_range| LinkError::Certificate("the session's end is no time"))?;
     Ok(Granted {
@@ -190,6 +191,74 @@ fn granted(answer: X509Answer, key: KeyPair) -> Result<Granted, LinkError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::crypto::{KeyAlgorithm, PublicKey, Random};
+    use crate::svid::{AuthorityFields, BuildClaims, LeafFields, Serial, Subject};
+    use time::OffsetDateTime;
+
+    const ID: &str = "spiffe://ci.test/acme/api/-/pipelines/7";
+
+    fn new_key() -> KeyPair {
+        KeyPair::generate(KeyAlgorithm::EcP256).unwrap()
+    }
+
+    fn authority(key: &KeyPair, path_length: u8) -> AuthorityFields {
+        AuthorityFields {
+            trust_domain: TrustDomain::parse("ci.test").unwrap(),
+            common_name: format!("authority {path_length}"),
+            key: key.public().clone(),
+            serial: Serial::random(&Random::system()),
+            path_length,
+            name_constraints: false,
+            not_before: OffsetDateTime::UNIX_EPOCH,
+            not_after: OffsetDateTime::UNIX_EPOCH + Duration::from_secs(86_400),
+        }
+    }
+
+    fn leaf(key: &PublicKey) -> LeafFields {
+        LeafFields {
+            spiffe_id: SpiffeId::parse(ID).unwrap(),
+            dns: None,
+            key: key.clone(),
+            serial: Serial::random(&Random::system()),
+            subject: Subject::Organization,
+            build_claims: BuildClaims::default(),
+            not_before: OffsetDateTime::UNIX_EPOCH,
+            not_after: OffsetDateTime::UNIX_EPOCH + Duration::from_secs(900),
+        }
+    }
+
+    #[test]
+    fn a_chain_that_the_bundle_beside_it_does_not_hold_is_not_served() {
+        let (root_key, signing, other_key) = (new_key(), new_key(), new_key());
+        let root = authority(&root_key, 1).sign_itself(&root_key).unwrap();
+        let other = authority(&other_key, 1).sign_itself(&other_key).unwrap();
+        let intermediate = authority(&signing, 0).sign(&root, &root_key).unwrap();
+        let judge = |beside: &CertificateDer<'static>, below: &[&CertificateDer<'static>]| {
+            let key = new_key();
+            let leaf = leaf(key.public()).sign(&intermediate, &signing).unwrap();
+            let bundle = Bundle {
+                trust_domain: TrustDomain::parse("ci.test").unwrap(),
+                sequence: 1,
+                refresh_hint: Duration::from_secs(300),
+                x509_authorities: vec![beside.clone()],
+                jwt_authorities: Vec::new(),
+            };
+            let chain = [&leaf].into_iter().chain(below.iter().copied()).map(|der| der.to_vec().into()).collect();
+            let answer = X509Answer {
+                spiffe_id: ID.to_owned(),
+                certificate_chain: chain,
+                bundle: bundle.to_json().into(),
+                trust_domain: "ci.test".to_owned(),
+                ..X509Answer::default()
+            };
+            granted(answer, key).map(|granted| granted.svid.chain.len())
+        };
+        // Long expired by any clock, and that is the workloads' business.
+        assert_eq!(judge(&root, &[&intermediate]).unwrap(), 2);
+        for torn in [judge(&other, &[&intermediate]), judge(&root, &[]), judge(&root, &[&other])] {
+            assert!(matches!(torn, Err(LinkError::Invalid(_))), "{torn:?}");
+        }
+    }
 
     #[test]
     fn a_server_that_is_away_is_no_refusal() {

@@ -1,29 +1,42 @@
 //! The agent's own socket: HTTP/1.1, so that `curl --unix-socket` alone can log in.
 //!
 //! `POST /v1/login {"token"}` answers once the first SVID is there; `POST /v1/logout` ends the session.
-//! A refusal of the server is passed on as it came (RFC 9457).
+//! A refusal of the server is passed on as it came (RFC 9457). A login may wait for the server as long as its client
+//! does; until its request is whole it may not.
 
 use super::Refused;
+use super::limits::{
+    HEADER_BYTES_MAX, HEADER_WITHIN, HEADERS_MAX, LOGIN_BYTES_MAX, LOGINS_MAX, LOGINS_OF_ONE_MAX, REQUEST_WITHIN,
+};
 use super::outcome::{LoggedIn, LoggedOut};
+use super::places::{Places, Taken};
 use super::renewer::Order;
 use super::workload_api::Admission;
+use crate::telemetry::{Shutdown, contained};
 use axum::Json;
 use axum::Router;
-use axum::extract::connect_info::Connected;
-use axum::extract::{ConnectInfo, DefaultBodyLimit, Request, State};
-use axum::http::{StatusCode, header};
-use axum::middleware::Next;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::{Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use axum::serve::IncomingStream;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::{Deserialize, Serialize};
+use std::convert::Infallible;
+use std::pin::pin;
+use std::time::Duration;
 use time::OffsetDateTime;
-use tokio::net::UnixListener;
+use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+use tower::Service;
 use zeroize::Zeroizing;
 
-/// The largest token, and the JSON around it.
-const BODY_BYTES_MAX: usize = 128 * 1024;
+/// An accept that did not work (no file descriptors left) will not work a microsecond later either.
+const REST_AFTER_ERROR: Duration = Duration::from_millis(100);
 
 /// Logs in and out; held by the door, and by whoever runs the agent inside its own process.
 #[derive(Clone, Debug)]
@@ -98,42 +111,99 @@ impl IntoResponse for Refused {
     }
 }
 
-/// Which uid connected.
-#[derive(Clone, Copy, Debug)]
-struct Peer(Option<u32>);
-
-impl Connected<IncomingStream<'_, UnixListener>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
-        Self(stream.io().peer_cred().ok().map(|peer| peer.uid()))
-    }
-}
-
-/// Serves the door until `shutdown` resolves.
-pub(super) async fn serve(
-    listener: UnixListener,
-    agent: AgentHandle,
-    admission: Admission,
-    shutdown: impl Future<Output = ()> + Send + 'static,
-) -> std::io::Result<()> {
+/// Serves the door until shutdown; logins under way then may end.
+pub(super) async fn serve(listener: UnixListener, agent: AgentHandle, admission: Admission, shutdown: Shutdown) {
     let routes = Router::new()
         .route("/v1/login", post(login))
         .route("/v1/logout", post(logout))
-        .layer(axum::middleware::from_fn_with_state(admission, admit))
-        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(DefaultBodyLimit::max(LOGIN_BYTES_MAX))
         .with_state(agent);
-    axum::serve(listener, routes.into_make_service_with_connect_info::<Peer>()).with_graceful_shutdown(shutdown).await
+    let places = Places::new(LOGINS_MAX, LOGINS_OF_ONE_MAX);
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            () = shutdown.wait() => break,
+            Some(_ended) = connections.join_next() => continue,
+            accepted = admitted(&listener, &places) => accepted,
+        };
+        match accepted {
+            Ok(Some((stream, place))) => {
+                let admits = admission.admits(stream.peer_cred().ok().map(|peer| peer.uid()));
+                let answer = Answer { routes: routes.clone(), admits };
+                connections.spawn(connection(stream, answer, (place, shutdown.clone())));
+            }
+            Ok(None) => {}
+            Err(error) => {
+                tracing::warn!(%error, "a connection to the agent's socket could not be accepted");
+                tokio::time::sleep(REST_AFTER_ERROR).await;
+            }
+        }
+    }
+    while connections.join_next().await.is_some() {}
 }
 
-async fn admit(
-    State(admission): State<Admission>,
-    ConnectInfo(Peer(uid)): ConnectInfo<Peer>,
-    request: Request,
-    next: Next,
-) -> Response {
-    if admission.admits(uid) {
-        return next.run(request).await;
+/// The next connection; whoever comes when all places are taken waits in the system's queue.
+async fn admitted(listener: &UnixListener, places: &Places) -> std::io::Result<Option<(UnixStream, Taken)>> {
+    let (stream, _from) = listener.accept().await?;
+    let place = places.take(&stream).await.map_err(std::io::Error::other)?;
+    Ok(place.map(|place| (stream, place)))
+}
+
+async fn connection(stream: UnixStream, answer: Answer, (place, shutdown): (Taken, Shutdown)) {
+    let service = service_fn(move |request| {
+        let answer = answer.clone();
+        async move { Ok::<_, Infallible>(answer.to(request).await) }
+    });
+    let mut http1 = http1::Builder::new();
+    http1.timer(TokioTimer::new()).header_read_timeout(HEADER_WITHIN).max_headers(HEADERS_MAX);
+    let served = http1.max_header_size(HEADER_BYTES_MAX).serve_connection(TokioIo::new(stream), service);
+    let mut served = pin!(served);
+    let ended = tokio::select! {
+        ended = served.as_mut() => ended,
+        () = shutdown.wait() => {
+            served.as_mut().graceful_shutdown();
+            served.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection to the agent's socket broke off");
     }
-    refusal("caller_not_admitted", "this agent answers processes of its own user only", 403).into_response()
+    drop(place);
+}
+
+/// Answers the requests of one connection.
+#[derive(Clone, Debug)]
+struct Answer {
+    routes: Router,
+    /// Whether its process may ask at all.
+    admits: bool,
+}
+
+impl Answer {
+    async fn to(mut self, request: Request<Incoming>) -> Response {
+        if !self.admits {
+            let say = "this agent answers processes of its own user only";
+            return refusal("caller_not_admitted", say, 403).into_response();
+        }
+        // Whole before anybody works on it: a login may take long, its request may not.
+        let (head, body) = request.into_parts();
+        let body = Limited::new(body, LOGIN_BYTES_MAX).collect();
+        let body = match tokio::time::timeout(REQUEST_WITHIN, body).await {
+            Ok(Ok(body)) => body.to_bytes(),
+            Ok(Err(error)) if error.is::<LengthLimitError>() => {
+                return refusal("body_too_large", "a token is never so large", 413).into_response();
+            }
+            Ok(Err(_broken)) => return refusal("body_incomplete", "the body ended early", 400).into_response(),
+            Err(_elapsed) => return refusal("request_timeout", "the body did not come in time", 408).into_response(),
+        };
+        let answered = contained(self.routes.call(Request::from_parts(head, axum::body::Body::from(body)))).await;
+        answered
+            .unwrap_or_else(|panicked| {
+                tracing::error!("a login or logout {panicked}");
+                Ok(refusal("internal", "the agent broke down over this request", 500).into_response())
+            })
+            .unwrap_or_else(|never| match never {})
+    }
 }
 
 async fn login(State(agent): State<AgentHandle>, body: String) -> Response {

@@ -8,6 +8,7 @@
 //! Not here: anything that signs. What the agent may be is the server's decision at each renewal.
 
 mod run;
+mod limits;
 mod token_source;
 mod login_door;
 mod renewer;
@@ -20,23 +21,28 @@ mod link;
 mod events;
 mod keeper;
 mod workload_api;
+mod reflection;
 mod jwt_svids;
 mod socket;
 mod places;
+mod calls;
 mod any_authority;
 mod header_block;
 mod file_output;
 mod files;
+mod layout;
+mod memory;
 
 pub use any_authority::{FrameFilter, Violation};
 pub use file_output::FileOutput;
 pub use files::SvidFiles;
 pub use header_block::{BlockError, BlockRewriter};
+pub use layout::{Layout, NoLayout};
 pub use link::Refused;
 pub use login_door::AgentHandle;
 pub use outcome::{LoggedIn, LoggedOut};
 pub use run::{Agent, AgentError, AgentSettings, MODE_EVERYBODY, MODE_OWNER, OnStop};
 pub use session_file::{SessionFileError, remove_session_key};
 pub use socket::SocketError;
-pub use token_source::TokenSource;
+pub use token_source::{TOKEN_VARIABLE, TokenSource};
 pub use workload_api::Callers;

@@ -5,12 +5,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::net::UnixStream;
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 
-/// Open connections: some for each process of a large job, at some ten kilobytes each.
-const CONNECTIONS_MAX: usize = 1024;
-
-/// Open connections of one process; clients use one or two.
-const CONNECTIONS_OF_ONE_MAX: usize = 256;
-
 /// Whose connection it is: a process, or all of a user where its process is in another namespace.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 enum Peer {
@@ -23,6 +17,7 @@ enum Peer {
 #[derive(Clone, Debug)]
 pub(super) struct Places {
     all: Arc<Semaphore>,
+    of_one_max: usize,
     taken: Arc<Mutex<BTreeMap<Peer, usize>>>,
 }
 
@@ -37,8 +32,9 @@ pub(super) struct Place {
 }
 
 impl Places {
-    pub(super) fn new() -> Self {
-        Self { all: Arc::new(Semaphore::new(CONNECTIONS_MAX)), taken: Arc::default() }
+    /// So many places, and so many of them for one process.
+    pub(super) fn new(all_max: usize, of_one_max: usize) -> Self {
+        Self { all: Arc::new(Semaphore::new(all_max)), of_one_max, taken: Arc::default() }
     }
 
     /// A place for a connection, waiting for it while all are taken; none for a process that has its own share.
@@ -55,8 +51,8 @@ impl Places {
     fn of(&self, peer: Peer) -> Option<Place> {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let count = taken.entry(peer).or_default();
-        if *count >= CONNECTIONS_OF_ONE_MAX {
-            tracing::debug!(?peer, "this process has {CONNECTIONS_OF_ONE_MAX} connections; no more for it");
+        if *count >= self.of_one_max {
+            tracing::debug!(?peer, "this process has {count} connections; no more for it");
             return None;
         }
         *count += 1;
@@ -83,8 +79,8 @@ mod tests {
 
     #[test]
     fn a_process_with_all_its_places_leaves_room_for_others() {
-        let places = Places::new();
-        let mut held: Vec<_> = (0..CONNECTIONS_OF_ONE_MAX).map(|_| places.of(Peer::Process(7)).unwrap()).collect();
+        let places = Places::new(4, 2);
+        let mut held: Vec<_> = (0..2).map(|_| places.of(Peer::Process(7)).unwrap()).collect();
         assert!(places.of(Peer::Process(7)).is_none());
         places.of(Peer::Process(8)).unwrap();
         held.pop();

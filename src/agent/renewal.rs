@@ -55,6 +55,7 @@ mod tests {
         }
     }
 
+    /// Shows: WAPI-11.
     #[test]
     fn a_hundred_agents_do_not_renew_at_once() {
         let random = Random::seeded(1);

@@ -141,7 +141,8 @@ impl Renewer {
             let ends_at = live.ends_at.or(live.session.ends_at);
             let session = KeptSession { ends_at, ..live.session.clone() };
             if let Err(error) = self.file.end(session.clone()) {
-                tracing::error!(%error, session = session.id, "the session's end cannot be kept for a restart");
+                let error = chain(&error);
+                tracing::error!(error, session = session.id, "the session's end cannot be kept for a restart");
             }
             self.endings.push(self.ending(session));
         }
@@ -192,7 +193,7 @@ impl Renewer {
         if why.is_none() || ending.session.ends_at.is_some_and(|ends_at| ends_at <= now) {
             self.endings.remove(place);
             if let Err(error) = self.file.told(&id) {
-                tracing::error!(%error, session = id, "the ended session is still in its file");
+                tracing::error!(error = chain(&error), session = id, "the ended session is still in its file");
             }
         }
         why.map_or(Ok(()), Err)
@@ -258,7 +259,7 @@ impl Renewer {
             KeptSession { id: identity.session.clone(), token: opening.token, ends_at: Some(identity.session_ends_at) };
         let former = self.live.take().map(|live| live.session.id);
         if let Err(error) = self.file.keep(session.clone(), former.as_deref()) {
-            tracing::error!(%error, "the session cannot be kept; a restart will need the token again");
+            tracing::error!(error = chain(&error), "the session cannot be kept; a restart will need the token again");
         }
         let mut live = self.begin(session, self.renew_at(&identity));
         live.ends_at = Some(identity.session_ends_at);
@@ -271,6 +272,9 @@ impl Renewer {
         if let Some(live) = &mut self.live {
             live.renewals.at(renew_at);
             live.ends_at = Some(identity.session_ends_at);
+            if let Err(error) = self.file.catch_up() {
+                tracing::error!(error = chain(&error), "the session still cannot be kept");
+            }
             self.serve(identity);
         }
     }
@@ -291,7 +295,7 @@ impl Renewer {
 
     fn forget(&mut self, id: &str) {
         if let Err(error) = self.file.forget(id) {
-            tracing::error!(%error, session = id, "the ended session is still in its file");
+            tracing::error!(error = chain(&error), session = id, "the ended session is still in its file");
         }
     }
 

@@ -1,17 +1,21 @@
-//! Joins the agent's parts, starts and stops its tasks: the only place in this room that starts any.
+//! Joins the agent's parts, starts and stops its tasks: the only place in this room that starts any, but for those of
+//! the doors' connections.
 
 use super::any_authority::AnyAuthority;
+use super::calls::CallsLayer;
 use super::file_output::FileOutput;
 use super::jwt_svids::JwtSvids;
 use super::keeper::Keeper;
+use super::limits::{CONNECTIONS_MAX, CONNECTIONS_OF_ONE_MAX, REQUEST_BYTES_MAX, RESET_STREAMS_MAX, STREAMS_MAX};
 use super::link::ServerLink;
 use super::login_door::{self, AgentHandle};
 use super::places::Places;
+use super::reflection::with_reflection;
 use super::renewer::{Order, Renewer};
 use super::session_file::{SessionFile, SessionFileError, Sharing, own_uid};
 use super::socket::{SocketError, SocketFile, bind};
 use super::token_source::TokenSource;
-use super::workload_api::{Admission, Callers, WorkloadApi};
+use super::workload_api::{Admission, Callers, WorkloadApi, with_header};
 use crate::clock::Clock;
 use crate::crypto::Random;
 use crate::telemetry::Shutdown;
@@ -26,19 +30,10 @@ use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::UnixListenerStream;
-use tonic::service::InterceptorLayer;
+use tonic::service::{InterceptorLayer, Routes};
 
 /// Doors close within this time, or are closed: the goodbye to the server, and a little.
 const CLOSE_WITHIN: Duration = Duration::from_secs(6);
-
-/// Requests to our doors are small: a JWT-SVID to validate is the largest.
-const REQUEST_BYTES_MAX: usize = 128 * 1024;
-
-/// A connection that asks for nothing within this time is closed.
-const FIRST_REQUEST_WITHIN: Duration = Duration::from_secs(5);
-
-/// Open streams of one connection; clients use up to three.
-const STREAMS_MAX: u32 = 128;
 
 /// Logins that wait for the renewer.
 const ORDERS_WAITING: usize = 16;
@@ -246,22 +241,30 @@ async fn serve_workloads(
     clock: Arc<dyn Clock>,
 ) -> &'static str {
     let service = SpiffeWorkloadApiServer::new(api).max_decoding_message_size(REQUEST_BYTES_MAX);
-    let service = tower::ServiceBuilder::new().layer(InterceptorLayer::new(admission)).service(service);
-    let places = Places::new();
+    let admitted = tower::ServiceBuilder::new()
+        .layer(InterceptorLayer::new(with_header))
+        .layer(InterceptorLayer::new(admission))
+        .service(service);
+    let routes = match with_reflection(Routes::new(admitted), admission) {
+        Ok(routes) => routes,
+        Err(error) => return logged("the Workload API's reflection", Err(error)),
+    };
+    let places = Places::new(CONNECTIONS_MAX, CONNECTIONS_OF_ONE_MAX);
     // Whoever comes when all places are taken waits in the system's queue.
     let connections = UnixListenerStream::new(listener).then(move |accepted| {
         let (places, clock) = (places.clone(), Arc::clone(&clock));
         async move {
             let stream = accepted?;
             let place = places.take(&stream).await.map_err(std::io::Error::other)?;
-            let deadline = clock.wait_until(clock.now() + FIRST_REQUEST_WITHIN);
-            std::io::Result::Ok(place.map(|place| AnyAuthority::new(stream, place, deadline)))
+            std::io::Result::Ok(place.map(|place| AnyAuthority::new(stream, place, clock)))
         }
     });
     let connections = connections.filter_map(Result::transpose);
     let served = tonic::transport::Server::builder()
+        .layer(CallsLayer::default())
         .max_concurrent_streams(STREAMS_MAX)
-        .add_service(service)
+        .http2_max_pending_accept_reset_streams(Some(RESET_STREAMS_MAX))
+        .add_routes(routes)
         .serve_with_incoming_shutdown(connections, async move { shutdown.wait().await })
         .await;
     logged("the Workload API", served)
@@ -273,8 +276,8 @@ async fn serve_logins(
     admission: Admission,
     shutdown: Shutdown,
 ) -> &'static str {
-    let stop = async move { shutdown.wait().await };
-    logged("the agent's socket", login_door::serve(listener, agent, admission, stop).await)
+    login_door::serve(listener, agent, admission, shutdown).await;
+    "the agent's socket"
 }
 
 fn logged<E: std::fmt::Display>(part: &'static str, served: Result<(), E>) -> &'static str {

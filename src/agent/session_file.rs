@@ -3,6 +3,7 @@
 //! **Invariants**: the key is on disk before the server hears of it, so that a restart can go on; of several
 //! processes that open one folder at the same time, the first makes the key and all use it. SVID keys are never here.
 
+use super::memory::on_memory;
 use crate::crypto::{CryptoError, Digest, KeyAlgorithm, KeyPair, Random};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -105,6 +106,8 @@ pub(super) struct SessionFile {
     key: Arc<KeyPair>,
     sessions: Vec<KeptSession>,
     ending: Vec<KeptSession>,
+    /// Whether the file lacks what is known here.
+    behind: bool,
     random: Random,
     _lock: File,
 }
@@ -134,7 +137,8 @@ impl SessionFile {
         let pkcs8 = STANDARD.decode(content.key.0.as_bytes()).map_err(|_not_base64| not_ours())?;
         let key = Arc::new(KeyPair::from_pkcs8(Zeroizing::new(pkcs8))?);
         let Content { sessions, ending, .. } = content;
-        Ok(Self { folder: folder.to_owned(), key, sessions, ending, random: random.clone(), _lock: lock })
+        let (folder, random) = (folder.to_owned(), random.clone());
+        Ok(Self { folder, key, sessions, ending, behind: false, random, _lock: lock })
     }
 
     pub(super) const fn key(&self) -> &Arc<KeyPair> {
@@ -150,7 +154,7 @@ impl SessionFile {
     pub(super) fn keep(&mut self, session: KeptSession, former: Option<&str>) -> Result<(), SessionFileError> {
         let others = |kept: &KeptSession| kept.id != session.id && former != Some(&*kept.id);
         if self.sessions.last() == Some(&session) && former.is_none_or(|former| former == session.id) {
-            return Ok(());
+            return self.catch_up();
         }
         self.sessions.retain(others);
         self.sessions.push(session);
@@ -173,7 +177,7 @@ impl SessionFile {
     pub(super) fn forget(&mut self, id: &str) -> Result<(), SessionFileError> {
         let before = self.sessions.len();
         self.sessions.retain(|kept| kept.id != id);
-        if before == self.sessions.len() { Ok(()) } else { self.save() }
+        if before == self.sessions.len() { self.catch_up() } else { self.save() }
     }
 
     /// Strikes out a session of whose end the server knows now.
@@ -182,12 +186,20 @@ impl SessionFile {
         self.save()
     }
 
+    /// Writes down what could not be written when it was told: the disk may have room again.
+    pub(super) fn catch_up(&mut self) -> Result<(), SessionFileError> {
+        if self.behind { self.save() } else { Ok(()) }
+    }
+
     /// Replaces the file, but makes none where another run has removed the key.
-    fn save(&self) -> Result<(), SessionFileError> {
+    fn save(&mut self) -> Result<(), SessionFileError> {
+        self.behind = true;
         let path = self.folder.join(FILE);
         std::fs::symlink_metadata(&path).map_err(|source| at(&path, source))?;
         let draft = write_aside(&self.folder, &content(&self.key, &self.sessions, &self.ending), &self.random)?;
-        std::fs::rename(&draft, &path).map_err(|source| at(&path, source))
+        std::fs::rename(&draft, &path).map_err(|source| at(&path, source))?;
+        self.behind = false;
+        Ok(())
     }
 }
 
@@ -257,22 +269,6 @@ pub(super) fn own_uid() -> Result<u32, SessionFileError> {
     Ok(std::fs::metadata(path).map_err(|source| at(path, source))?.uid())
 }
 
-/// Whether the folder lives in memory; when the system does not tell, it is believed to.
-fn on_memory(folder: &Path) -> bool {
-    let (Ok(folder), Ok(mounts)) = (folder.canonicalize(), std::fs::read_to_string("/proc/self/mounts")) else {
-        return true;
-    };
-    let kind = mounts
-        .lines()
-        .filter_map(|line| {
-            let mut words = line.split(' ').skip(1);
-            Some((words.next()?, words.next()?))
-        })
-        .filter(|(place, _)| folder.starts_with(place))
-        .max_by_key(|(place, _)| place.len());
-    kind.is_none_or(|(_, kind)| matches!(kind, "tmpfs" | "ramfs"))
-}
-
 fn read(path: &Path) -> Result<Content, SessionFileError> {
     let mut text = Zeroizing::new(String::new());
     let file = File::open(path).map_err(|source| at(path, source))?;
@@ -292,7 +288,11 @@ fn write_aside(folder: &Path, content: &Content, random: &Random) -> Result<Path
         file.write_all(&text)?;
         file.sync_all()
     };
-    write().map_err(|source| at(&path, source))?;
+    write().map_err(|source| {
+        // No half key is left lying about. If it cannot be removed, the first error is still the one to tell.
+        drop(std::fs::remove_file(&path));
+        at(&path, source)
+    })?;
     Ok(path)
 }
 
@@ -349,6 +349,20 @@ mod tests {
         remove_session_key(&folder).unwrap();
         again.keep(KeptSession { id: "s2".to_owned(), token: Digest::of(b"t"), ends_at: None }, None).unwrap_err();
         assert!(!folder.join(FILE).exists(), "a removed key stays removed");
+    }
+
+    #[test]
+    fn what_could_not_be_written_is_written_later() {
+        let home = tempfile::tempdir().unwrap();
+        let (folder, away) = (home.path().join("state"), home.path().join("away"));
+        let mut file = SessionFile::open(&folder, Sharing::WithOthers, &Random::system()).unwrap();
+        let session = KeptSession { id: "s1".to_owned(), token: Digest::of(b"t"), ends_at: None };
+        std::fs::rename(&folder, &away).unwrap();
+        file.keep(session.clone(), None).unwrap_err();
+        std::fs::rename(&away, &folder).unwrap();
+        file.catch_up().unwrap();
+        let again = SessionFile::open(&folder, Sharing::WithOthers, &Random::system()).unwrap();
+        assert_eq!(again.last(), Some(&session));
     }
 
     #[test]

@@ -93,6 +93,7 @@ impl Drop for SocketFile {
 mod tests {
     use super::*;
 
+    /// Shows: EP-19.
     #[tokio::test]
     async fn a_stale_socket_is_replaced_and_a_living_one_is_not() {
         let folder = tempfile::tempdir().unwrap();
@@ -107,6 +108,7 @@ mod tests {
         assert!(matches!(bind(&path, 0o777), Err(SocketError::NotASocket { .. })));
     }
 
+    /// Shows: EP-17.
     #[tokio::test]
     async fn a_path_that_the_kernel_cannot_take_is_named_with_its_length() {
         let folder = tempfile::tempdir().unwrap();

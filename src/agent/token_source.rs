@@ -17,6 +17,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// What the server reads at most (settled number: token ≤ 96 KiB), and one byte to notice more.
 const TOKEN_BYTES_MAX: u64 = 96 * 1024;
 
+/// Where GitLab puts the token when the job's `id_tokens` entry has this name.
+pub const TOKEN_VARIABLE: &str = "LANYARD_ID_TOKEN";
+
 /// Where the agent gets the job's token from.
 #[derive(Clone, Eq, PartialEq)]
 pub enum TokenSource {

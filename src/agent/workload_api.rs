@@ -4,6 +4,7 @@
 //! it changes, and never ends with OK, since several clients do not come back after that (RUN-2):
 //! `Unavailable` when what it served is gone or the agent stops, `PermissionDenied` when there was never anything.
 
+use super::calls::Connection;
 use super::jwt_svids::JwtSvids;
 use super::keeper::{Identity, KeeperWatch, State};
 use crate::clock::Clock;
@@ -19,7 +20,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use tokio_stream::wrappers::WatchStream;
 use tokio_stream::{Stream, StreamExt};
-use tonic::transport::server::UdsConnectInfo;
 use tonic::{Request, Response, Status};
 
 /// Metadata of every call (SPIFFE Workload Endpoint §6.1), against requests forged through a browser or proxy.
@@ -59,12 +59,17 @@ impl Admission {
 
 impl tonic::service::Interceptor for Admission {
     fn call(&mut self, request: Request<()>) -> Result<Request<()>, Status> {
-        let mut values = request.metadata().get_all(HEADER).iter();
-        if (values.next().map(tonic::metadata::MetadataValue::as_bytes), values.next()) != (Some(b"true"), None) {
-            return Err(Status::invalid_argument(format!("the call must carry `{HEADER}: true` once")));
-        }
-        let peer = request.extensions().get::<UdsConnectInfo>().and_then(|info| info.peer_cred);
+        let peer = request.extensions().get::<Connection>().and_then(|connection| connection.peer.peer_cred);
         if self.admits(peer.map(|peer| peer.uid())) { Ok(request) } else { Err(Status::permission_denied(NO_IDENTITY)) }
+    }
+}
+
+/// Turns away what does not carry the header; asked of the Workload API only, not of other services on the socket (EP-16).
+pub(super) fn with_header(request: Request<()>) -> Result<Request<()>, Status> {
+    let mut values = request.metadata().get_all(HEADER).iter();
+    match (values.next().map(tonic::metadata::MetadataValue::as_bytes), values.next()) {
+        (Some(b"true"), None) => Ok(request),
+        _ => Err(Status::invalid_argument(format!("the call must carry `{HEADER}: true` once"))),
     }
 }
 
@@ -236,4 +241,24 @@ fn as_value(value: serde_json::Value) -> prost_types::Value {
         serde_json::Value::Object(members) => Kind::StructValue(as_struct(members)),
     };
     prost_types::Value { kind: Some(kind) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Shows: EP-10.
+    #[test]
+    fn another_user_may_ask_only_where_everybody_may() {
+        for (callers, uid, admitted) in [
+            (Callers::Any, Some(7), true),
+            (Callers::Any, None, true),
+            (Callers::OwnUid, Some(7), true),
+            (Callers::OwnUid, Some(8), false),
+            (Callers::OwnUid, Some(0), false),
+            (Callers::OwnUid, None, false),
+        ] {
+            assert_eq!(Admission { callers, own_uid: 7 }.admits(uid), admitted, "{callers:?} {uid:?}");
+        }
+    }
 }

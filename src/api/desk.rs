@@ -1,6 +1,6 @@
 //! What all doors share: the road behind them, and what every request passes on its way there.
 
-use super::limits::Budget;
+use super::crowd::{Caller, Good, Held};
 use super::refused::{Class, Refused};
 use super::watches::Watches;
 use crate::authority::Published;
@@ -20,7 +20,6 @@ pub struct Desk {
     pub(super) shutdown: Shutdown,
     pub(super) watches: Watches,
     random: Random,
-    budget: Budget,
 }
 
 impl Desk {
@@ -31,7 +30,7 @@ impl Desk {
         random: Random,
         shutdown: Shutdown,
     ) -> Arc<Self> {
-        Arc::new(Self { issuance, published, shutdown, watches: Watches::default(), random, budget: Budget::default() })
+        Arc::new(Self { issuance, published, shutdown, watches: Watches::default(), random })
     }
 
     /// Names a request.
@@ -50,22 +49,33 @@ impl Desk {
         door: Door,
         bearer: Bearer,
         wanted: Wanted,
-        peer: &PeerKey,
+        caller: &Caller,
     ) -> Result<IssuedSvid, Refused> {
         let id = self.request_id();
-        let connection = session_key(peer, &id)?.cloned();
-        let Some(_place) = self.budget.take() else { return Err(Refused::of(&Refusal::TooMany, &id)) };
+        let connection = session_key(&caller.key, &id)?.cloned();
+        let _place = place_of(caller, &id)?;
         let name = id.clone();
         let request = Request { id, door, bearer, wanted, connection };
         self.issuance.issue(request).await.map_err(|refusal| Refused::of(&refusal, &name))
     }
 
-    /// The walk of the policy for a genuine token.
+    /// The walk of the policy for a genuine token, if there is a place for the question.
+    pub(super) async fn explain_to(&self, caller: &Caller, token: &str) -> Result<Walk, Refused> {
+        let id = self.request_id();
+        let _place = place_of(caller, &id)?;
+        self.explain(token, &id).await
+    }
+
+    /// The walk of the policy for a genuine token; operators need no place.
     pub(super) async fn explain(&self, token: &str, id: &RequestId) -> Result<Walk, Refused> {
-        let Some(_place) = self.budget.take() else { return Err(Refused::of(&Refusal::TooMany, id)) };
         let (_claims, walk) = self.issuance.explain(token).await.map_err(|refusal| Refused::of(&refusal, id))?;
         Ok(walk)
     }
+}
+
+/// A place among the tokens that are verified at once.
+fn place_of(caller: &Caller, id: &RequestId) -> Result<Held, Refused> {
+    caller.visitor.hold(Good::Verifications, 1).ok_or_else(|| Refused::of(&Refusal::TooMany, id))
 }
 
 /// The connection's session key, if the client showed any certificate.

@@ -1,18 +1,19 @@
 //! The doors as the server sees them: a request goes in, a response comes out.
 
+use super::crowd::{Caller, Good};
 use super::desk::Desk;
 use super::grpc::{Admin, Issuer};
-use super::lent::{Lent, lend};
+use super::lent::{Lent, Stopped, lend};
 use super::limits::{ANSWER_WITHIN, MESSAGE_BYTES_MAX};
 use super::refused::{CODE_METADATA, Class, Refused};
 use super::rest;
-use crate::telemetry::{Metrics, Readiness};
-use crate::tls::PeerKey;
+use crate::issuance::Refusal;
+use crate::telemetry::{Metrics, Panicked, Readiness, contained};
 use crate::wire::lanyard::admin_server::AdminServer;
 use crate::wire::lanyard::issuer_server::IssuerServer;
 use axum::Router;
 use axum::response::IntoResponse;
-use http::{HeaderMap, Request, Response, header};
+use http::{HeaderMap, Request, Response, StatusCode, header};
 use http_body_util::Either;
 use hyper::body::Incoming;
 use std::sync::Arc;
@@ -37,15 +38,23 @@ impl IssuerDoors {
         Self { desk: Arc::clone(desk), grpc, rest: rest::routes(Arc::clone(desk)) }
     }
 
-    /// Answers one request of the connection whose client holds this key.
-    pub async fn answer(mut self, request: Request<Incoming>, peer: Arc<PeerKey>) -> Response<Body> {
+    /// Answers one request of this caller. The answer carries what the request holds (`Arc<Held>`) until it is sent.
+    pub async fn answer(mut self, request: Request<Incoming>, caller: Arc<Caller>) -> Response<Body> {
         let grpc = is_grpc(request.headers());
-        let (mut request, lender) = lend(request);
-        request.extensions_mut().insert(peer);
+        let Some(held) = caller.visitor.hold(Good::Requests, 1) else { return self.no(grpc, Nothing::Crowded) };
+        let (mut request, mut lender) = lend(request, &caller.visitor);
+        request.extensions_mut().insert(caller);
         // A stream's answer begins at once, so the limit is on calls only.
-        let answered = tokio::time::timeout(ANSWER_WITHIN, self.handled(request, grpc)).await;
+        let answered = tokio::time::timeout(ANSWER_WITHIN, contained(self.handled(request, grpc))).await;
         let leftover = lender.leftover();
-        let answer = answered.unwrap_or_else(|_elapsed| self.late(grpc, leftover.is_some()));
+        let mut answer = match (lender.stopped(), answered) {
+            (Some(Stopped::Crowded), _) => self.no(grpc, Nothing::Crowded),
+            (Some(Stopped::Slow), _) => self.no(grpc, Nothing::Unread),
+            (None, Ok(Ok(answer))) => answer,
+            (None, Ok(Err(panicked))) => self.no(grpc, Nothing::Broken(panicked)),
+            (None, Err(_elapsed)) => self.no(grpc, if leftover.is_some() { Nothing::Unread } else { Nothing::Late }),
+        };
+        answer.extensions_mut().insert(Arc::new(held));
         if let Some(leftover) = leftover {
             leftover.read_away().await;
         }
@@ -71,20 +80,39 @@ impl IssuerDoors {
         refused.into_status().into_http()
     }
 
-    /// Whose fault it is that the answer is not there in time shows in whether the request is.
-    fn late(&self, grpc: bool, request_unread: bool) -> Response<Body> {
-        let (class, code, detail) = if request_unread {
-            (Class::Slow, "request_timeout", "the request did not come in time; try again")
-        } else {
-            (Class::Late, "deadline", "the answer took too long; try again")
+    /// Whose fault it is that there is no answer shows in its class.
+    fn no(&self, grpc: bool, why: Nothing) -> Response<Body> {
+        let id = self.desk.request_id();
+        let refused = match why {
+            Nothing::Broken(panicked) => {
+                tracing::error!(request_id = id.as_str(), "a request {panicked}");
+                Refused::new(Class::Broken, "internal", "the server broke down over this request", &id)
+            }
+            Nothing::Crowded => Refused::of(&Refusal::TooMany, &id),
+            Nothing::Late => Refused::new(Class::Late, "deadline", "the answer took too long; try again", &id),
+            Nothing::Unread => {
+                let detail = "the request did not come in time; try again";
+                Refused::new(Class::Slow, "request_timeout", detail, &id)
+            }
         };
-        let refused = Refused::new(class, code, detail, &self.desk.request_id());
         if grpc {
             return refused.into_status().into_http().map(Either::Left);
         }
         refused.into_response().map(Either::Right)
     }
 }
+
+/// Why there is no answer.
+enum Nothing {
+    Broken(Panicked),
+    Crowded,
+    Late,
+    Unread,
+}
+
+/// Goes with an answer that has no end of its own, as one of its extensions.
+#[derive(Clone, Copy, Debug)]
+pub struct Endless;
 
 /// The admin door. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -98,7 +126,16 @@ impl AdminDoor {
 
     /// Answers one request.
     pub async fn answer(mut self, request: Request<Incoming>) -> Response<Body> {
-        self.0.call(request).await.unwrap_or_else(|never| match never {}).map(Either::Left)
+        let answered = tokio::time::timeout(ANSWER_WITHIN, contained(self.0.call(request))).await;
+        let status = match answered {
+            Ok(Ok(Ok(answer))) => return answer.map(Either::Left),
+            Ok(Err(panicked)) => {
+                tracing::error!("an operator's request {panicked}");
+                Status::internal("the server broke down over this request")
+            }
+            Err(_elapsed) => Status::deadline_exceeded("the answer took too long"),
+        };
+        status.into_http().map(Either::Left)
     }
 }
 
@@ -114,7 +151,16 @@ impl HealthDoor {
 
     /// Answers one request.
     pub async fn answer(mut self, request: Request<Incoming>) -> Response<Body> {
-        self.0.call(request).await.unwrap_or_else(|never| match never {}).map(Either::Right)
+        let answered = tokio::time::timeout(ANSWER_WITHIN, contained(self.0.call(request))).await;
+        let answer = match answered {
+            Ok(Ok(Ok(answer))) => answer,
+            Ok(Err(panicked)) => {
+                tracing::error!("a probe's request {panicked}");
+                StatusCode::INTERNAL_SERVER_ERROR.into_response()
+            }
+            Err(_elapsed) => StatusCode::GATEWAY_TIMEOUT.into_response(),
+        };
+        answer.map(Either::Right)
     }
 }
 

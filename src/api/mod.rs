@@ -8,6 +8,7 @@
 //! Not here: who listens where (`server`), what is granted (`issuance`).
 
 pub mod limits;
+mod crowd;
 mod refused;
 mod status;
 mod lent;
@@ -17,7 +18,8 @@ mod grpc;
 mod rest;
 mod doors;
 
+pub use crowd::{Caller, Crowd, Held, Visitor};
 pub use desk::Desk;
-pub use doors::{AdminDoor, Body, HealthDoor, IssuerDoors};
+pub use doors::{AdminDoor, Body, Endless, HealthDoor, IssuerDoors};
 pub use refused::{CODE_METADATA, REQUEST_ID_METADATA};
 pub use rest::{BodyError, Form, read_object};

@@ -68,7 +68,7 @@ const fn class_of(refusal: &Refusal) -> Class {
             | CsrError::KeyKind(_)
             | CsrError::Malformed
             | CsrError::NotProven(_)
-            | CsrError::SignatureAlgorithm,
+            | CsrError::SignatureAlgorithm(_),
         )
         | Refusal::Draft(DraftError::NoKey)
         | Refusal::Owner(OwnerError::CsrIsSessionKey | OwnerError::KeyKind) => Class::Malformed,
@@ -76,13 +76,13 @@ const fn class_of(refusal: &Refusal) -> Class {
         // Our own key is about to be changed; the bearer has done nothing wrong.
         Refusal::Draft(DraftError::NoTimeLeft { limited_by: LimitedBy::Signer, .. }) => Class::Unavailable,
         Refusal::Denied(_) | Refusal::Draft(DraftError::NoTimeLeft { .. }) => Class::Forbidden,
+        Refusal::Discovery(DiscoveryError::Crowded { .. }) | Refusal::TooMany => Class::TooMany,
         Refusal::Discovery(error) if !error.is_unavailable() => Class::NotGenuine,
         Refusal::Discovery(_) | Refusal::Store(_) => Class::Unavailable,
         Refusal::ReadBack(_) | Refusal::Sign(_) => Class::Broken,
         Refusal::Session(error) => session_class(error),
         Refusal::Token(error) if error.is_malformed() => Class::Malformed,
         Refusal::SessionKeyMissing | Refusal::Token(_) | Refusal::UnknownIssuer { .. } => Class::NotGenuine,
-        Refusal::TooMany => Class::TooMany,
     }
 }
 

@@ -53,6 +53,17 @@ pub enum Entry<'a> {
         /// SHA-256 of the certificate, or of the JWT-SVID's text.
         digest: Digest,
     },
+    /// A rule that only observes matched before the rule that decided.
+    Observed {
+        /// Names the request.
+        request_id: &'a str,
+        /// The rule on trial.
+        rule: &'a str,
+        /// The identity that it would give, or the code of its no.
+        would: &'a str,
+        /// Who asked.
+        job: &'a Job,
+    },
     /// A known bearer got a no.
     Refused {
         /// Names the request.

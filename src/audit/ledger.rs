@@ -1,9 +1,9 @@
 //! The hand that writes the journal. Only what it has written down may be signed: [`Recorded`] has no other maker.
 
 use super::refusals::{Folding, Refused};
-use super::{Auditable, Entry};
+use super::{Auditable, Entry, Job};
 use crate::crypto::Digest;
-use crate::store::{Commit, Committed, Condition, Position, Store, StoreError, Stored, Write};
+use crate::store::{Commit, Committed, Condition, Position, Room, Store, StoreError, Stored, Write};
 use serde_json::value::to_raw_value;
 use std::sync::Arc;
 use time::OffsetDateTime;
@@ -77,19 +77,24 @@ impl Ledger {
     /// # Errors
     /// `Conflict` when a condition does not hold, `Store` when nothing could be written. Nothing is half done.
     pub async fn admit<T: Auditable>(&self, subject: T, changes: Changes) -> Result<Recorded<T>, AdmitError<T>> {
-        match self.commit(&subject.entry(), changes).await? {
+        match self.write(&subject.entry(), changes, Room::Common).await? {
             Committed::Done(position) => Ok(Recorded { subject, position }),
             Committed::Conflict { key, found } => Err(AdmitError::Conflict { key, found, subject: Box::new(subject) }),
         }
     }
 
-    /// Writes an entry that is itself the deed, such as the end of a session, with its changes.
+    /// Writes an entry that is itself the deed, such as the end of a session, with its changes; also on a full disk, as
+    /// long as the reserve lasts.
     ///
     /// # Errors
     /// When the store cannot write.
     pub async fn commit(&self, entry: &Entry<'_>, changes: Changes) -> Result<Committed, StoreError> {
+        self.write(entry, changes, Room::Reserve).await
+    }
+
+    async fn write(&self, entry: &Entry<'_>, changes: Changes, room: Room) -> Result<Committed, StoreError> {
         let Changes { conditions, writes } = changes;
-        self.store.commit(Commit { conditions, writes, entry: text(entry)? }).await
+        self.store.commit(Commit { room, conditions, writes, entry: text(entry)? }).await
     }
 
     /// Notes that what was intended is done. Nobody waits: the intent is what makes an identity traceable.
@@ -98,6 +103,14 @@ impl Ledger {
     /// When the store has stopped.
     pub fn conclude(&self, request_id: &str, digest: Digest) -> Result<(), StoreError> {
         self.store.note(text(&Entry::Issued { request_id, digest })?)
+    }
+
+    /// Notes what a rule on trial would have done.
+    ///
+    /// # Errors
+    /// When the store has stopped.
+    pub fn observe(&self, request_id: &str, rule: &str, would: &str, job: &Job) -> Result<(), StoreError> {
+        self.store.note(text(&Entry::Observed { request_id, rule, would, job })?)
     }
 
     /// Notes a no to a known bearer; equal ones within a minute are folded into one entry.

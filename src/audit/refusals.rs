@@ -22,7 +22,7 @@ pub struct Refused<'a> {
 
 /// Equal refusals within this span make one entry.
 const FOLDED_FOR: Duration = Duration::from_secs(60);
-/// How many different refusals are remembered; past that all are written.
+/// How many different refusals are remembered; past that those of an issuer are folded together, whoever they are of.
 const REMEMBERED_MAX: usize = 4096;
 
 /// What was refused lately.
@@ -39,17 +39,20 @@ impl Folding {
     /// How many were folded into this one; none if it is folded itself.
     pub(super) fn fold(&self, refused: &Refused<'_>, now: OffsetDateTime) -> Option<u64> {
         let job = refused.job;
-        let name = Digest::of_parts(&[
-            refused.code.as_bytes(),
-            job.issuer.0.as_bytes(),
-            &job.project_id.to_be_bytes(),
-            &job.job_id.to_be_bytes(),
-        ]);
-        fold(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner), name, now)
+        let (code, issuer) = (refused.code.as_bytes(), job.issuer.0.as_bytes());
+        let name = Digest::of_parts(&[code, issuer, &job.project_id.to_be_bytes(), &job.job_id.to_be_bytes()]);
+        let names = [name, Digest::of_parts(&[code, issuer])];
+        fold(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner), names, now)
     }
 }
 
-fn fold(seen: &mut HashMap<Digest, Seen>, name: Digest, now: OffsetDateTime) -> Option<u64> {
+/// Folds by the first name, or by the second when no more of the first kind are remembered.
+fn fold(seen: &mut HashMap<Digest, Seen>, [name, coarse]: [Digest; 2], now: OffsetDateTime) -> Option<u64> {
+    if seen.len() >= REMEMBERED_MAX && !seen.contains_key(&name) {
+        seen.retain(|_, last| now - last.since < FOLDED_FOR);
+    }
+    // As many more as there are codes and issuers.
+    let name = if seen.len() < REMEMBERED_MAX || seen.contains_key(&name) { name } else { coarse };
     if let Some(last) = seen.get_mut(&name) {
         if now - last.since < FOLDED_FOR {
             last.silent += 1;
@@ -59,12 +62,7 @@ fn fold(seen: &mut HashMap<Digest, Seen>, name: Digest, now: OffsetDateTime) -> 
         *last = Seen { since: now, silent: 0 };
         return Some(silent);
     }
-    if seen.len() >= REMEMBERED_MAX {
-        seen.retain(|_, last| now - last.since < FOLDED_FOR);
-    }
-    if seen.len() < REMEMBERED_MAX {
-        seen.insert(name, Seen { since: now, silent: 0 });
-    }
+    seen.insert(name, Seen { since: now, silent: 0 });
     Some(0)
 }
 
@@ -74,24 +72,39 @@ mod tests {
     use crate::token::IssuerName;
     use std::collections::BTreeMap;
 
-    #[test]
-    fn a_job_in_a_loop_makes_one_entry_a_minute() {
-        let job = Job {
+    fn job(job_id: u64) -> Job {
+        Job {
             issuer: IssuerName("corp".into()),
             jti: "j".to_owned(),
             sub: "s".to_owned(),
             project_id: 1,
             project_path: "a/b".to_owned(),
             pipeline_id: 2,
-            job_id: 3,
+            job_id,
             more: BTreeMap::new(),
-        };
-        let refused = Refused { request_id: "r", code: "no_rule_matches", why: "none".to_owned(), job: &job };
-        let folding = Folding::default();
-        let now = OffsetDateTime::UNIX_EPOCH;
+        }
+    }
+
+    fn refused(job: &Job) -> Refused<'_> {
+        Refused { request_id: "r", code: "no_rule_matches", why: "none".to_owned(), job }
+    }
+
+    #[test]
+    fn a_job_in_a_loop_makes_one_entry_a_minute() {
+        let (folding, now, job) = (Folding::default(), OffsetDateTime::UNIX_EPOCH, job(3));
+        let refused = refused(&job);
         assert_eq!(folding.fold(&refused, now), Some(0));
         assert_eq!(folding.fold(&refused, now + Duration::from_secs(1)), None);
         assert_eq!(folding.fold(&refused, now + Duration::from_secs(59)), None);
         assert_eq!(folding.fold(&refused, now + Duration::from_secs(60)), Some(2));
+    }
+
+    #[test]
+    fn more_jobs_than_are_remembered_do_not_write_more_entries() {
+        let (folding, now) = (Folding::default(), OffsetDateTime::UNIX_EPOCH);
+        let jobs = 2 * u64::try_from(REMEMBERED_MAX).unwrap();
+        let entries = || (0..jobs).filter(|id| folding.fold(&refused(&job(*id)), now).is_some()).count();
+        assert_eq!(entries(), REMEMBERED_MAX + 1);
+        assert_eq!(entries(), 0);
     }
 }

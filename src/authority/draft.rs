@@ -5,7 +5,7 @@ use crate::audit::{Auditable, Entry, Job};
 use crate::crypto::Digest;
 use crate::identity::SpiffeId;
 use crate::policy::Grant;
-use crate::svid::{CertificateFacts, JwtFacts, JwtFields, LeafFields};
+use crate::svid::{CertificateFacts, JwtFacts, JwtFields, LeafFields, LeafProfile};
 use serde::Serialize;
 use serde_json::json;
 use std::sync::Arc;
@@ -64,6 +64,8 @@ pub struct Asked {
     pub job: Arc<Job>,
     /// The digest of the policy that decided.
     pub policy: Digest,
+    /// How leaves look.
+    pub leaf: Arc<LeafProfile>,
 }
 
 /// All that will be signed. Lives no longer than the key that signs it.
@@ -128,6 +130,9 @@ impl Draft {
         equal("spiffe_id", &facts.spiffe_id, &fields.spiffe_id)?;
         equal("key", &facts.key_id, &fields.key.id())?;
         equal("serial", &facts.serial, &fields.serial)?;
+        equal("subject", &facts.subject, &fields.subject)?;
+        equal("dns", &facts.dns, &fields.dns)?;
+        equal("build_claims", &facts.build_claims, &fields.build_claims.by_arc())?;
         equal("not_before", &facts.not_before, &fields.not_before)?;
         equal("not_after", &facts.not_after, &fields.not_after)
     }
@@ -179,6 +184,8 @@ impl Auditable for Draft {
                 "type": "x509",
                 "serial": fields.serial,
                 "key_id": fields.key.id(),
+                "dns": fields.dns.as_ref().map(|dns| &dns.name),
+                "build_claims": !fields.build_claims.is_empty(),
                 "not_before": fields.not_before.unix_timestamp(),
                 "not_after": fields.not_after.unix_timestamp(),
                 "limited_by": self.limited_by,
@@ -210,6 +217,7 @@ impl Auditable for Draft {
 mod tests {
     use super::*;
 
+    /// Shows: X509-21.
     #[test]
     fn the_earliest_of_three_limits_ends_an_svid_and_is_named() {
         let now = OffsetDateTime::UNIX_EPOCH + Duration::from_millis(1_500);

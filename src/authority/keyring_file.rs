@@ -1,7 +1,7 @@
 //! The keyring at rest: one file, private keys sealed, replaced as a whole (written aside, synced, renamed).
 
 use super::{Authority, AuthorityKind, AuthorityState, Keyring};
-use crate::crypto::{CryptoError, KeyId, KeyPair, SealContext, SealError, SealedKey, SealingKey};
+use crate::crypto::{CryptoError, Digest, KeyId, KeyPair, SealContext, SealError, SealedKey, SealingKey};
 use crate::identity::TrustDomain;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -16,6 +16,9 @@ use time::OffsetDateTime;
 
 /// The format's version; a newer one is refused.
 const VERSION: u32 = 1;
+
+/// Several times what a keyring of many keys takes.
+const SPARE_BYTES: usize = 64 << 10;
 
 /// Why the keyring cannot be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -86,6 +89,8 @@ struct Kept {
     sequence: u64,
     published_sequence: u64,
     authorities: Vec<KeptAuthority>,
+    /// The digest of all the above, sealed: a changed date, state or certificate is found like a changed key.
+    whole: SealedKey,
 }
 
 #[derive(Deserialize, Serialize)]
@@ -134,7 +139,12 @@ impl KeyringFile {
         }
         let authorities =
             kept.authorities.iter().map(|authority| self.open(trust_domain, authority)).collect::<Result<_, _>>()?;
-        let Kept { trust_domain, sequence, published_sequence, .. } = kept;
+        let Kept { trust_domain, sequence, published_sequence, authorities: read, whole, .. } = kept;
+        let (context, digest) = self.all_of(&trust_domain, (sequence, published_sequence), &read)?;
+        let wanted = self.sealing.unseal(context, &whole);
+        if !wanted.is_ok_and(|wanted| *wanted == digest.as_bytes()) {
+            return Err(self.format("it was changed after it was written; restore a backup".to_owned()));
+        }
         Ok(Some(Keyring { trust_domain, sequence, published_sequence, authorities }))
     }
 
@@ -143,24 +153,46 @@ impl KeyringFile {
     /// # Errors
     /// `Io`.
     pub fn save(&self, keyring: &Keyring) -> Result<(), KeyringError> {
+        let Keyring { trust_domain, sequence, published_sequence, .. } = keyring;
+        let authorities: Vec<_> = keyring.authorities.iter().map(|authority| self.close(keyring, authority)).collect();
+        let (context, digest) = self.all_of(trust_domain, (*sequence, *published_sequence), &authorities)?;
         let kept = Kept {
             version: VERSION,
-            trust_domain: keyring.trust_domain.clone(),
-            sequence: keyring.sequence,
-            published_sequence: keyring.published_sequence,
-            authorities: keyring.authorities.iter().map(|authority| self.close(keyring, authority)).collect(),
+            trust_domain: trust_domain.clone(),
+            sequence: *sequence,
+            published_sequence: *published_sequence,
+            whole: self.sealing.seal(context, digest.as_bytes()),
+            authorities,
         };
         let text = serde_json::to_vec_pretty(&kept).map_err(|fault| self.format(fault.to_string()))?;
         self.replace(&text).map_err(|source| self.io(source))
     }
 
+    /// On a full disk the room that is kept back beside the file is used, so that a key can still be changed.
     fn replace(&self, text: &[u8]) -> io::Result<()> {
+        let spare = self.path.with_extension("spare");
+        match self.replace_once(text) {
+            Err(full) if full.kind() == io::ErrorKind::StorageFull && spare.exists() => {
+                fs::remove_file(&spare)?;
+                self.replace_once(text)?;
+            }
+            done => done?,
+        }
+        // Best effort: without it only the next full disk is met with less.
+        if !spare.exists() && fs::write(&spare, vec![0; SPARE_BYTES]).is_err() {
+            drop(fs::remove_file(&spare));
+        }
+        Ok(())
+    }
+
+    fn replace_once(&self, text: &[u8]) -> io::Result<()> {
         let aside = self.path.with_extension("new");
         let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&aside)?;
         file.write_all(text)?;
         file.sync_all()?;
         fs::rename(&aside, &self.path)?;
-        File::open(self.path.parent().unwrap_or_else(|| Path::new(".")))?.sync_all()
+        File::open(self.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")))?
+            .sync_all()
     }
 
     fn open(&self, trust_domain: &TrustDomain, kept: &KeptAuthority) -> Result<Authority, KeyringError> {
@@ -200,6 +232,21 @@ impl KeyringFile {
         }
     }
 
+    /// The digest of everything in the file, and what its seal is bound to.
+    fn all_of<'a>(
+        &self,
+        trust_domain: &'a TrustDomain,
+        (sequence, published_sequence): (u64, u64),
+        authorities: &[KeptAuthority],
+    ) -> Result<(SealContext<'a>, Digest), KeyringError> {
+        let first = authorities.first().ok_or_else(|| self.format("it holds no key".to_owned()))?;
+        let text = serde_json::to_vec(&(VERSION, trust_domain, sequence, published_sequence, authorities));
+        let text = text.map_err(|fault| self.format(fault.to_string()))?;
+        let trust_domain = trust_domain.as_str();
+        let context = SealContext { trust_domain, key_id: first.key_id, kind: "keyring", generation: sequence };
+        Ok((context, Digest::of(&text)))
+    }
+
     fn io(&self, source: io::Error) -> KeyringError {
         KeyringError::Io { path: self.path.clone(), source }
     }
@@ -216,12 +263,15 @@ fn context(trust_domain: &TrustDomain, kind: AuthorityKind, generation: u64, key
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::authority::{Lifetimes, open_keyring};
+    use crate::authority::{KeyPlan, open_keyring};
     use crate::crypto::Random;
     use std::time::Duration;
 
-    const LIFETIMES: Lifetimes =
-        Lifetimes { root: Duration::from_secs(86_400_000), intermediate: Duration::from_secs(86_400) };
+    const PLAN: KeyPlan = KeyPlan {
+        root: Duration::from_secs(86_400_000),
+        intermediate: Duration::from_secs(86_400),
+        name_constraints: false,
+    };
 
     fn file(folder: &Path, sealing: &[u8; 32]) -> KeyringFile {
         KeyringFile::new(folder.join("keyring.json"), SealingKey::from_bytes(sealing).unwrap())
@@ -229,7 +279,7 @@ mod tests {
 
     fn open(file: &KeyringFile, domain: &str) -> Result<Keyring, crate::authority::RotatorError> {
         let now = OffsetDateTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
-        open_keyring(file, &TrustDomain::parse(domain).unwrap(), &LIFETIMES, (now, &Random::system()), false)
+        open_keyring(file, &TrustDomain::parse(domain).unwrap(), &PLAN, (now, &Random::system()), false)
     }
 
     #[test]
@@ -260,6 +310,36 @@ mod tests {
         kept["authorities"][0]["generation"] = 2.into();
         fs::write(file.path(), kept.to_string()).unwrap();
         assert!(open(&file, "ci.example.org").is_err());
+    }
+
+    #[test]
+    fn a_keyring_that_was_changed_or_cut_at_any_place_is_not_used() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = file(folder.path(), &[7; 32]);
+        let keyring = open(&file, "ci.example.org").unwrap();
+        let domain = TrustDomain::parse("ci.example.org").unwrap();
+        let whole = fs::read(file.path()).unwrap();
+        let same = |found: &Keyring| {
+            let told = |keyring: &Keyring| format!("{keyring:?}");
+            told(found) == told(&keyring)
+        };
+        assert!(same(&file.load(&domain).unwrap().unwrap()));
+        // A prime step comes to every field and every bit; sealed keys are long and slow to open.
+        for at in (0..whole.len()).step_by(5) {
+            let mut changed = whole.clone();
+            changed[at] ^= 1 << (at % 7);
+            fs::write(file.path(), &changed).unwrap();
+            // Another blank, or an upper-case digit, says the same.
+            let found = file.load(&domain).ok().flatten();
+            assert!(found.is_none_or(|found| same(&found)), "byte {at} of the keyring");
+            fs::write(file.path(), &whole[..at]).unwrap();
+            assert!(file.load(&domain).is_err(), "cut after {at} bytes");
+        }
+        fs::write(file.path(), &whole).unwrap();
+        fs::write(file.path().with_extension("new"), "half a keyr").unwrap();
+        assert!(same(&file.load(&domain).unwrap().unwrap()), "what a crash left beside it does no harm");
+        file.save(&keyring).unwrap();
+        assert!(same(&file.load(&domain).unwrap().unwrap()));
     }
 
     #[test]

@@ -20,7 +20,7 @@ pub use draft::{Asked, Draft, DraftError, LimitedBy};
 pub use keyring::{Authority, AuthorityKind, AuthorityState, Keyring};
 pub use keyring_file::{KeyringError, KeyringFile};
 pub use published::Published;
-pub use rotation::{Lifetimes, Step, StepKind};
+pub use rotation::{KeyPlan, Step, StepKind};
 pub use rotator::{Rotator, RotatorError, open_keyring};
 pub use sealing::{SealingKeyError, open_sealing_key};
 pub use signer::{Authorities, SignError, Signed, SignedBytes};

@@ -1,4 +1,4 @@
-//! What is due for our keys: a pure function of keyring, lifetimes and time to at most one step.
+//! What is due for our keys: a pure function of keyring, plan and time to at most one step.
 //!
 //! Invariants, over any history (house rules of key change):
 //! 1. exactly one active key of a kind once the first exists;
@@ -16,13 +16,15 @@ use crate::crypto::KeyId;
 use std::time::Duration;
 use time::OffsetDateTime;
 
-/// How long keys of each kind live.
+/// How long keys of each kind live, and what their certificates say.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Lifetimes {
+pub struct KeyPlan {
     /// A root's certificate, and a JWT key's and a journal key's use.
     pub root: Duration,
     /// An intermediate's certificate; the next one takes over at half of it.
     pub intermediate: Duration,
+    /// Whether intermediates may sign only for IDs of their trust domain. The one in use stays until its successor.
+    pub name_constraints: bool,
 }
 
 /// One change of the keyring.
@@ -48,19 +50,19 @@ const KINDS: [AuthorityKind; 4] =
     [AuthorityKind::X509Root, AuthorityKind::X509Intermediate, AuthorityKind::Jwt, AuthorityKind::Journal];
 
 /// The step that is due, if any.
-pub(super) fn due(keyring: &Keyring, lifetimes: &Lifetimes, now: OffsetDateTime) -> Option<Step> {
+pub(super) fn due(keyring: &Keyring, plan: &KeyPlan, now: OffsetDateTime) -> Option<Step> {
     KINDS.into_iter().find_map(|authority| {
-        let kind = due_for(keyring, lifetimes, authority, now)?;
+        let kind = due_for(keyring, plan, authority, now)?;
         Some(Step { kind, authority })
     })
 }
 
-fn due_for(keyring: &Keyring, lifetimes: &Lifetimes, kind: AuthorityKind, now: OffsetDateTime) -> Option<StepKind> {
+fn due_for(keyring: &Keyring, plan: &KeyPlan, kind: AuthorityKind, now: OffsetDateTime) -> Option<StepKind> {
     let Some(active) = keyring.active(kind) else { return Some(StepKind::Succeed) };
     match kind {
         AuthorityKind::X509Root | AuthorityKind::Jwt | AuthorityKind::Journal => None,
         AuthorityKind::X509Intermediate
-            if now >= succession_at(active.not_after, lifetimes) && outlives(keyring, lifetimes, active, now) =>
+            if now >= succession_at(active.not_after, plan) && outlives(keyring, plan, active, now) =>
         {
             Some(StepKind::Succeed)
         }
@@ -75,14 +77,14 @@ fn due_for(keyring: &Keyring, lifetimes: &Lifetimes, kind: AuthorityKind, now: O
 }
 
 /// Whether a successor made now would live longer: under a root that ends soon it would not.
-fn outlives(keyring: &Keyring, lifetimes: &Lifetimes, active: &Authority, now: OffsetDateTime) -> bool {
+fn outlives(keyring: &Keyring, plan: &KeyPlan, active: &Authority, now: OffsetDateTime) -> bool {
     let root = keyring.active(AuthorityKind::X509Root);
-    root.is_some_and(|root| (now + lifetimes.intermediate).min(root.not_after) > active.not_after)
+    root.is_some_and(|root| (now + plan.intermediate).min(root.not_after) > active.not_after)
 }
 
 /// An intermediate hands over when half its life is left, so that the longest SVID still fits.
-fn succession_at(not_after: OffsetDateTime, lifetimes: &Lifetimes) -> OffsetDateTime {
-    not_after - lifetimes.intermediate / 2
+fn succession_at(not_after: OffsetDateTime, plan: &KeyPlan) -> OffsetDateTime {
+    not_after - plan.intermediate / 2
 }
 
 /// A step with the key it concerns: what the journal says before it is done.
@@ -116,13 +118,16 @@ mod tests {
     use proptest::prelude::*;
     use std::sync::Arc;
 
-    const LIFETIMES: Lifetimes =
-        Lifetimes { root: Duration::from_secs(3650 * 86_400), intermediate: Duration::from_secs(86_400) };
+    const PLAN: KeyPlan = KeyPlan {
+        root: Duration::from_secs(3650 * 86_400),
+        intermediate: Duration::from_secs(86_400),
+        name_constraints: false,
+    };
 
     fn key(kind: AuthorityKind, generation: u64, now: OffsetDateTime) -> Authority {
         let life = match kind {
-            AuthorityKind::X509Intermediate => LIFETIMES.intermediate,
-            AuthorityKind::X509Root | AuthorityKind::Jwt | AuthorityKind::Journal => LIFETIMES.root,
+            AuthorityKind::X509Intermediate => PLAN.intermediate,
+            AuthorityKind::X509Root | AuthorityKind::Jwt | AuthorityKind::Journal => PLAN.root,
         };
         Authority {
             kind,
@@ -145,12 +150,13 @@ mod tests {
     }
 
     fn settle(mut keyring: Keyring, now: OffsetDateTime) -> Keyring {
-        while let Some(step) = due(&keyring, &LIFETIMES, now) {
+        while let Some(step) = due(&keyring, &PLAN, now) {
             keyring = apply(&keyring, step, now);
         }
         keyring
     }
 
+    /// Shows: X509-21.
     #[test]
     fn near_the_end_of_a_root_no_successor_is_made_that_would_not_live_longer() {
         let now = OffsetDateTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
@@ -162,15 +168,16 @@ mod tests {
             }
         }
         let later = now + Duration::from_secs(13 * 3600);
-        assert!(matches!(due(&keyring, &LIFETIMES, later), Some(Step { kind: StepKind::Succeed, .. })));
+        assert!(matches!(due(&keyring, &PLAN, later), Some(Step { kind: StepKind::Succeed, .. })));
         let mut next = key(AuthorityKind::X509Intermediate, 2, later);
         next.not_after = root_ends;
         let keyring = keyring.succeeded_by(next);
-        assert_eq!(due(&keyring, &LIFETIMES, later), None);
+        assert_eq!(due(&keyring, &PLAN, later), None);
     }
 
     proptest! {
         /// Over any history of visits, late ones and clock jumps backwards among them.
+        /// Shows: FED-3, TDB-27.
         #[test]
         fn the_invariants_hold_over_random_histories(visits in proptest::collection::vec(-7200_i64..200_000, 1..40)) {
             let mut now = OffsetDateTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
@@ -187,7 +194,7 @@ mod tests {
                     prop_assert!(gone.not_after < now, "a key left while what it signed could be valid");
                 }
                 let left = keyring.active(AuthorityKind::X509Intermediate).unwrap().not_after - now;
-                prop_assert!(left > LIFETIMES.intermediate / 2);
+                prop_assert!(left > PLAN.intermediate / 2);
                 prop_assert!(keyring.sequence >= before.sequence);
                 prop_assert_eq!(keyring.published_sequence, before.published_sequence, "the bundle did not change");
             }

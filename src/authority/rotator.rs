@@ -5,8 +5,7 @@
 
 use super::rotation::{Planned, due};
 use super::{
-    Authorities, Authority, AuthorityKind, AuthorityState, Keyring, KeyringError, KeyringFile, Lifetimes, Step,
-    StepKind,
+    Authorities, Authority, AuthorityKind, AuthorityState, KeyPlan, Keyring, KeyringError, KeyringFile, Step, StepKind,
 };
 use crate::audit::{Changes, Ledger};
 use crate::clock::Clock;
@@ -96,7 +95,7 @@ struct Recorded {
 pub fn open_keyring(
     file: &KeyringFile,
     trust_domain: &TrustDomain,
-    lifetimes: &Lifetimes,
+    plan: &KeyPlan,
     (now, random): (OffsetDateTime, &Random),
     has_history: bool,
 ) -> Result<Keyring, RotatorError> {
@@ -107,8 +106,8 @@ pub fn open_keyring(
         return Err(RotatorError::HistoryWithoutKeys { keyring: file.path().to_owned() });
     }
     let mut keyring = Keyring::empty(trust_domain.clone());
-    while let Some(Step { kind: StepKind::Succeed, authority }) = due(&keyring, lifetimes, now) {
-        keyring = keyring.succeeded_by(make(&keyring, authority, lifetimes, now, random)?);
+    while let Some(Step { kind: StepKind::Succeed, authority }) = due(&keyring, plan, now) {
+        keyring = keyring.succeeded_by(make(&keyring, authority, plan, now, random)?);
     }
     file.save(&keyring)?;
     Ok(keyring)
@@ -119,7 +118,7 @@ pub fn open_keyring(
 pub struct Rotator {
     file: KeyringFile,
     keyring: Keyring,
-    lifetimes: Lifetimes,
+    plan: KeyPlan,
     random: Random,
     ledger: Ledger,
     authorities: Arc<Authorities>,
@@ -133,7 +132,7 @@ impl Rotator {
     pub async fn begin(
         file: KeyringFile,
         keyring: Keyring,
-        lifetimes: Lifetimes,
+        plan: KeyPlan,
         (store, ledger): (&dyn Store, Ledger),
         random: Random,
     ) -> Result<Self, RotatorError> {
@@ -146,7 +145,7 @@ impl Rotator {
             return Err(RotatorError::JournalLost { keyring: keyring.sequence, recorded });
         }
         let authorities = Authorities::of(&keyring, random.clone()).ok_or(RotatorError::NoRoot)?;
-        let rotator = Self { file, keyring, lifetimes, random, ledger, authorities: Arc::new(authorities) };
+        let rotator = Self { file, keyring, plan, random, ledger, authorities: Arc::new(authorities) };
         if rotator.keyring.sequence > recorded {
             rotator.record_all().await?;
         }
@@ -177,7 +176,7 @@ impl Rotator {
     /// # Errors
     /// See [`RotatorError`].
     pub async fn turn(&mut self, now: OffsetDateTime) -> Result<(), RotatorError> {
-        while let Some(step) = due(&self.keyring, &self.lifetimes, now) {
+        while let Some(step) = due(&self.keyring, &self.plan, now) {
             self.take(step, now).await?;
         }
         Ok(())
@@ -186,7 +185,7 @@ impl Rotator {
     async fn take(&mut self, step: Step, now: OffsetDateTime) -> Result<(), RotatorError> {
         let (next, key_id) = match step.kind {
             StepKind::Succeed => {
-                let made = make(&self.keyring, step.authority, &self.lifetimes, now, &self.random)?;
+                let made = make(&self.keyring, step.authority, &self.plan, now, &self.random)?;
                 let key_id = made.key_id();
                 (self.keyring.succeeded_by(made), key_id)
             }
@@ -233,14 +232,14 @@ fn recorded_sequence(store: &dyn Store) -> Result<u64, StoreError> {
 fn make(
     keyring: &Keyring,
     kind: AuthorityKind,
-    lifetimes: &Lifetimes,
+    plan: &KeyPlan,
     now: OffsetDateTime,
     random: &Random,
 ) -> Result<Authority, RotatorError> {
     let now = super::draft::whole_seconds(now);
     let (key, generation) = (KeyPair::generate(KeyAlgorithm::EcP256)?, keyring.next_generation(kind));
     let mut not_before = now - BACKDATE;
-    let mut not_after = now + lifetimes.root;
+    let mut not_after = now + plan.root;
     let certificate = match kind {
         AuthorityKind::Journal | AuthorityKind::Jwt => None,
         AuthorityKind::X509Root => {
@@ -251,8 +250,9 @@ fn make(
             let root = keyring.active(AuthorityKind::X509Root).ok_or(RotatorError::NoRoot)?;
             let issuer: &CertificateDer<'_> = root.certificate.as_ref().ok_or(RotatorError::NoRoot)?;
             not_before = not_before.max(root.not_before);
-            not_after = (now + lifetimes.intermediate).min(root.not_after);
+            not_after = (now + plan.intermediate).min(root.not_after);
             let fields = fields(keyring, &key, (0, "intermediate"), (not_before, not_after), random);
+            let fields = AuthorityFields { name_constraints: plan.name_constraints, ..fields };
             Some(fields.sign(issuer, &root.key)?)
         }
     };
@@ -274,6 +274,7 @@ fn fields(
         key: key.public().clone(),
         serial: Serial::random(random),
         path_length,
+        name_constraints: false,
         not_before,
         not_after,
     }
@@ -287,17 +288,20 @@ mod tests {
     use crate::store::{IndexKind, LocalSettings, LocalStore};
     use std::path::Path;
 
-    const LIFETIMES: Lifetimes =
-        Lifetimes { root: Duration::from_secs(86_400_000), intermediate: Duration::from_secs(86_400) };
+    const PLAN: KeyPlan = KeyPlan {
+        root: Duration::from_secs(86_400_000),
+        intermediate: Duration::from_secs(86_400),
+        name_constraints: false,
+    };
 
     async fn begin(folder: &Path) -> Result<Rotator, RotatorError> {
         let file = KeyringFile::new(folder.join("keyring.json"), SealingKey::from_bytes(&[7; 32]).unwrap());
         let (domain, random, now) = (TrustDomain::parse("ci.test").unwrap(), Random::system(), SystemClock.now());
-        let keyring = open_keyring(&file, &domain, &LIFETIMES, (now, &random), folder.join("journal").exists())?;
+        let keyring = open_keyring(&file, &domain, &PLAN, (now, &random), folder.join("journal").exists())?;
         let settings = LocalSettings { index: IndexKind::Memory, ..LocalSettings::new(folder.to_owned()) };
         let signer = Arc::clone(&keyring.active(AuthorityKind::Journal).unwrap().key);
         let store: Arc<dyn Store> = LocalStore::open(settings, signer, Arc::new(SystemClock)).unwrap();
-        Rotator::begin(file, keyring, LIFETIMES, (&*store, Ledger::new(Arc::clone(&store))), random).await
+        Rotator::begin(file, keyring, PLAN, (&*store, Ledger::new(Arc::clone(&store))), random).await
     }
 
     async fn a_day_later(folder: &Path, steps: u32) {
@@ -307,6 +311,7 @@ mod tests {
         }
     }
 
+    /// Shows: TDB-27.
     #[tokio::test]
     async fn a_keyring_from_before_the_last_step_is_refused() {
         let folder = tempfile::tempdir().unwrap();
@@ -339,7 +344,7 @@ mod tests {
         let rotator = begin(folder.path()).await.unwrap();
         let later = SystemClock.now() + Duration::from_secs(13 * 3600);
         let kind = AuthorityKind::X509Intermediate;
-        let made = make(&rotator.keyring, kind, &LIFETIMES, later, &rotator.random).unwrap();
+        let made = make(&rotator.keyring, kind, &PLAN, later, &rotator.random).unwrap();
         rotator.file.save(&rotator.keyring.succeeded_by(made)).unwrap();
         drop(rotator);
         assert_eq!(begin(folder.path()).await.unwrap().keyring.sequence, 5);

@@ -7,7 +7,7 @@ use crate::audit::Recorded;
 use crate::crypto::{CryptoError, Random};
 use crate::identity::TrustDomain;
 use crate::policy::{Grant, Kind};
-use crate::svid::{JwtFields, LayoutError, LeafFields, ProvenKey, Serial, Subject};
+use crate::svid::{JwtFields, LayoutError, LeafFields, ProvenKey, Serial};
 use arc_swap::ArcSwap;
 use rustls_pki_types::CertificateDer;
 use std::sync::Arc;
@@ -134,7 +134,9 @@ impl Authorities {
             spiffe_id: grant.spiffe_id().clone(),
             key: key.key().clone(),
             serial: Serial::random(&self.random),
-            subject: Subject::Organization,
+            subject: asked.leaf.subject(asked.job.project_id),
+            dns: asked.leaf.dns_san(asked.job.project_id, asked.job.pipeline_id),
+            build_claims: grant.build_claims().clone(),
             not_before: whole_seconds(now - BACKDATE).max(signer.not_before),
             not_after,
         };

@@ -38,6 +38,7 @@ impl Jwk {
         let numbers = match (text("kty")?, text("crv")) {
             ("EC", Some("P-256")) => PublicNumbers::Ec { curve: "P-256", x: number("x")?, y: number("y")? },
             ("EC", Some("P-384")) => PublicNumbers::Ec { curve: "P-384", x: number("x")?, y: number("y")? },
+            ("EC", Some("P-521")) => PublicNumbers::Ec { curve: "P-521", x: number("x")?, y: number("y")? },
             ("OKP", Some("Ed25519")) => PublicNumbers::Ed25519 { x: number("x")? },
             ("RSA", _) => PublicNumbers::Rsa { n: number("n")?, e: number("e")? },
             _ => return None,
@@ -66,6 +67,7 @@ impl Jwk {
 mod tests {
     use super::*;
 
+    /// Shows: TDB-19.
     #[test]
     fn the_thumbprint_of_rfc_7638_section_3_1() {
         let n = "0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZCiFV4n3oknjhMstn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9c7d0zgdAZHzu6qMQvRL5hajrn1n91CbOpbISD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-csFCur-kEgU8awapJzKnqDKgw";
@@ -74,6 +76,7 @@ mod tests {
         assert_eq!(Jwk::of(&key.numbers()).thumbprint(), "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs");
     }
 
+    /// Shows: TDB-18.
     #[test]
     fn a_private_or_symmetric_key_is_no_public_one() {
         let mut jwk = serde_json::json!({"kty": "EC", "crv": "P-256",

@@ -101,6 +101,7 @@ impl<'de> Visitor<'de> for StrictJson {
 mod tests {
     use super::*;
 
+    /// Shows: TDB-20.
     #[test]
     fn a_name_twice_is_refused_at_any_depth() {
         assert!(StrictJson::object(br#"{"a":1,"b":{"a":1}}"#).is_ok());
@@ -109,6 +110,7 @@ mod tests {
         }
     }
 
+    /// Shows: TDB-3.
     #[test]
     fn numbers_keep_their_value_and_depth_is_limited() {
         let object = StrictJson::object(br#"{"big":9007199254740993,"less":-1,"part":0.5}"#).unwrap();

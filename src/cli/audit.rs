@@ -1,4 +1,4 @@
-//! `lanyard audit show|verify`: the evidence, read from the journal's own files; no server need run.
+//! `lanyard audit show|verify|accept-time`: the evidence, read from the journal's own files; no server need run.
 
 use super::failure::{WrongUsage, unreadable};
 use super::remote::named_config;
@@ -8,7 +8,7 @@ use crate::clock::{Clock as _, SystemClock};
 use crate::config::{SystemEnvironment, load_server, parse_duration};
 use crate::crypto::PublicKey;
 use crate::server::JOURNAL_KEY_FILE;
-use crate::store::{JournalReader, Record, verify_journal};
+use crate::store::{AcceptedTime, JournalReader, Record, accept_time, verify_journal};
 use anyhow::Context as _;
 use rustls_pki_types::SubjectPublicKeyInfoDer;
 use rustls_pki_types::pem::PemObject as _;
@@ -19,8 +19,8 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 /// The kinds of entries, as the journal writes them.
-const KINDS: [&str; 8] =
-    ["authority", "checkpoint", "intent", "issued", "refused", "session_ended", "started", "swept"];
+const KINDS: [&str; 9] =
+    ["authority", "checkpoint", "intent", "issued", "refused", "session_ended", "started", "swept", "time_accepted"];
 
 /// What can be typed.
 #[derive(clap::Args, Debug)]
@@ -51,6 +51,14 @@ enum Action {
         /// One JSON object
         #[arg(long)]
         json: bool,
+    },
+    /// Writes that the clock is right now, after records of a clock that once ran ahead; the server must be stopped
+    AcceptTime {
+        #[command(flatten)]
+        journal: Journal,
+        /// What happened to the clock; stands in the journal
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
     },
 }
 
@@ -106,6 +114,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     match &args.action {
         Action::Show { journal, filter, json } => show(journal, filter, *json),
         Action::Verify { journal, key, json } => verify(journal, key.as_deref(), *json),
+        Action::AcceptTime { journal, reason } => accept(journal, reason),
     }
 }
 
@@ -203,6 +212,7 @@ fn what(entry: &Received) -> String {
         "refused" => text("code").to_owned(),
         "session_ended" => text("session").to_owned(),
         "started" => text("version").to_owned(),
+        "time_accepted" => format!("instead of {}: {}", text("instead_of"), text("reason")),
         "swept" => format!("{} records", number("records")),
         _ => String::new(),
     }
@@ -232,6 +242,22 @@ fn verify(journal: &Journal, key: Option<&Path>, as_json: bool) -> anyhow::Resul
             "the last {torn} bytes are a record that a crash left unfinished; nobody was told of it"
         ))?;
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn accept(journal: &Journal, reason: &str) -> anyhow::Result<ExitCode> {
+    let Some(folder) = journal.folder()? else { return Ok(ExitCode::FAILURE) };
+    let by = format!("uid {}", rustix::process::getuid().as_raw());
+    let now = SystemClock.now();
+    let said = match accept_time(&folder, now, &by, reason)? {
+        Some(AcceptedTime { position, instead_of }) => format!(
+            "record {position} accepts {} after {}; the server can be started",
+            render::time(now),
+            render::time(instead_of)
+        ),
+        None => "nothing to accept: no record is later than the clock".to_owned(),
+    };
+    render::say(&said)?;
     Ok(ExitCode::SUCCESS)
 }
 

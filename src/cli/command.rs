@@ -80,6 +80,7 @@ impl Cli {
     /// Whatever a person should read.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let filter = self.log.unwrap_or_else(|| self.command.log_filter().to_owned());
+        telemetry::watch_panics(|_| {});
         telemetry::install(self.log_format, &filter).map_err(|error| WrongUsage::new(error.to_string()))?;
         self.command.runtime()?.block_on(self.command.run())
     }

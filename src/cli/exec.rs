@@ -9,6 +9,7 @@ use crate::agent::{Refused, TokenSource, remove_session_key};
 use crate::clock::SystemClock;
 use crate::crypto::{Digest, Random};
 use crate::telemetry::{Shutdown, chain};
+use crate::wire::WorkloadAddress;
 use anyhow::Context;
 use rustix::process::{Pid, Signal, kill_process};
 use std::ffi::OsString;
@@ -57,20 +58,19 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let token = args.token.read()?;
     let signals = Signals::listen()?;
-    match running_agent(&args)? {
+    match running_agent(&args).await? {
         Some((agent, endpoint)) => with_agent(&args, &agent, &endpoint, &token, signals).await,
         None => Box::pin(alone(&args, token, signals)).await,
     }
 }
 
 /// The sockets of a running agent, if both answer.
-fn running_agent(args: &Args) -> anyhow::Result<Option<(PathBuf, String)>> {
+async fn running_agent(args: &Args) -> anyhow::Result<Option<(PathBuf, String)>> {
     let Some(agent) = args.agent_socket.clone() else { return Ok(None) };
     if !agent.is_absolute() {
         return Err(WrongUsage::new(format!("the agent's socket {} must be an absolute path", agent.display())).into());
     }
-    let answers = |path: &Path| std::os::unix::net::UnixStream::connect(path).is_ok();
-    if !answers(&agent) {
+    if WorkloadAddress::Unix(agent.clone()).reach().await.is_err() {
         let agent = agent.display();
         tracing::warn!(
             "no agent at {agent}; this command gets a session of its own, and the agent cannot use this token any more"
@@ -78,7 +78,10 @@ fn running_agent(args: &Args) -> anyhow::Result<Option<(PathBuf, String)>> {
         return Ok(None);
     }
     let Some(endpoint) = args.endpoint.clone() else { return Ok(None) };
-    let both = super::svid::socket_path(&endpoint).is_ok_and(|path| answers(&path));
+    let both = match endpoint.parse::<WorkloadAddress>() {
+        Ok(address) => address.reach().await.is_ok(),
+        Err(_wrong) => false,
+    };
     Ok(both.then_some((agent, endpoint)))
 }
 

@@ -152,7 +152,9 @@ fn story(walk: &Value) -> String {
     if let Some(verdict) = walk.get("verdict") {
         lines.push(if text(verdict, "outcome") == "granted" {
             let (id, rule, ttl) = (text(verdict, "spiffe_id"), text(verdict, "rule"), text(verdict, "ttl_seconds"));
-            format!("granted: {id}\n  by rule \"{rule}\", for {ttl} s at most")
+            let told =
+                if is_true(verdict, "build_claims") { ", telling of the build (Fulcio's extensions)" } else { "" };
+            format!("granted: {id}\n  by rule \"{rule}\", for {ttl} s at most{told}")
         } else {
             format!("denied: {}\n  {}", text(verdict, "code"), text(verdict, "reason"))
         });

@@ -7,15 +7,14 @@ use crate::crypto::Digest;
 use crate::svid::{inspect_certificate, inspect_jwt};
 use crate::wire::workload::spiffe_workload_api_client::SpiffeWorkloadApiClient;
 use crate::wire::workload::{JwtsvidRequest, X509svid, X509svidRequest, X509svidResponse};
+use crate::wire::{NotAnAddress, WorkloadAddress};
 use anyhow::Context;
-use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
-use tokio::net::UnixStream;
 use tonic::metadata::MetadataValue;
-use tonic::transport::{Channel, Endpoint, Uri};
+use tonic::transport::Channel;
 use tonic::{Code, Request, Status, Streaming};
 
 /// How long an agent that has gone is left alone before it is asked again.
@@ -158,7 +157,7 @@ impl X509 {
     /// Tries until somebody serves SVIDs there.
     async fn open_again(&self, mut why: Status) -> anyhow::Result<(Streaming<X509svidResponse>, X509svidResponse)> {
         let mut logged = String::new();
-        let mut client = channel_to(socket_path(&self.socket.endpoint)?);
+        let mut client = SpiffeWorkloadApiClient::new(self.socket.address()?.channel());
         loop {
             // Once for each new reason, not once a second.
             if logged != why.message() {
@@ -213,13 +212,17 @@ async fn jwt(args: Jwt) -> anyhow::Result<ExitCode> {
 }
 
 impl Socket {
+    fn address(&self) -> Result<WorkloadAddress, WrongUsage> {
+        self.endpoint.parse().map_err(|wrong: NotAnAddress| WrongUsage::new(wrong.to_string()))
+    }
+
     /// A client of a socket where somebody listens.
     async fn client(&self) -> anyhow::Result<SpiffeWorkloadApiClient<Channel>> {
-        let path = socket_path(&self.endpoint)?;
+        let address = self.address()?;
         // A try beforehand: what the transport says later no longer tells a missing file from a silent agent.
-        let tried = UnixStream::connect(&path).await;
+        let tried = address.reach().await;
         tried.map_err(|error| NotReachable::agent("the Workload API", self.endpoint.as_str(), &error))?;
-        Ok(channel_to(path))
+        Ok(SpiffeWorkloadApiClient::new(address.channel()))
     }
 
     fn complain(&self, status: &Status) -> anyhow::Result<ExitCode> {
@@ -241,15 +244,6 @@ impl Socket {
     }
 }
 
-/// A client that connects when it is used, and again when it must.
-fn channel_to(path: PathBuf) -> SpiffeWorkloadApiClient<Channel> {
-    let connect = tower::service_fn(move |_uri: Uri| {
-        let path = path.clone();
-        async move { UnixStream::connect(path).await.map(TokioIo::new) }
-    });
-    SpiffeWorkloadApiClient::new(Endpoint::from_static("http://localhost").connect_with_connector_lazy(connect))
-}
-
 /// Whether this comes from our own transport, not from whoever answers.
 fn is_of_transport(status: &Status) -> bool {
     std::error::Error::source(status).is_some_and(<dyn std::error::Error>::is::<tonic::transport::Error>)
@@ -258,20 +252,6 @@ fn is_of_transport(status: &Status) -> bool {
 fn silent(seconds: u64) -> ExitCode {
     render::aside(&format!("no SVID within {seconds} s: the agent has none yet; has the job logged in?"));
     ExitCode::FAILURE
-}
-
-/// Reads `unix:/path` or `unix:///path` (SPIFFE Workload Endpoint §4; EP-6), or a bare absolute path.
-pub(super) fn socket_path(endpoint: &str) -> anyhow::Result<PathBuf> {
-    let path = match endpoint.strip_prefix("unix:") {
-        Some(rest) => rest.strip_prefix("//").unwrap_or(rest),
-        None => endpoint,
-    };
-    let odd = path.contains(['?', '#']) || !path.starts_with('/') || path == "/";
-    if odd {
-        let wrong = format!("{endpoint:?} is no Workload API socket; write unix:///absolute/path");
-        return Err(WrongUsage::new(wrong).into());
-    }
-    Ok(PathBuf::from(path))
 }
 
 fn call<T>(message: T) -> Request<T> {
@@ -370,15 +350,5 @@ mod tests {
         assert_eq!(split(&both), Some(vec![[0x30, 1, 9].as_slice(), &long]));
         assert_eq!(split(&both[..20]), None);
         assert_eq!(split(&[0x30, 0x80, 0, 0]), None);
-    }
-
-    #[test]
-    fn a_socket_is_named_as_the_standard_says() {
-        for good in ["unix:///run/a.sock", "unix:/run/a.sock", "/run/a.sock"] {
-            assert_eq!(socket_path(good).unwrap(), Path::new("/run/a.sock"));
-        }
-        for bad in ["", "unix://", "unix:///", "unix:run/a", "unix://run/a", "unix:///a?x", "tcp://127.0.0.1:1"] {
-            assert!(socket_path(bad).is_err(), "{bad}");
-        }
     }
 }

@@ -3,15 +3,17 @@
 use super::Environment;
 use super::problem::{Problem, read_text};
 use super::section::{Reader, Section};
-use crate::agent::{AgentSettings, Callers, FileOutput, MODE_EVERYBODY, MODE_OWNER, OnStop, TokenSource};
+use crate::agent::{AgentSettings, Callers, FileOutput, Layout, MODE_EVERYBODY, MODE_OWNER, OnStop};
+use crate::agent::{TOKEN_VARIABLE, TokenSource};
 use crate::crypto::Digest;
 use crate::tls::ServerTrust;
 use crate::wire::ServerUrl;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use zeroize::Zeroizing;
 
-/// Where GitLab puts the token when the job's `id_tokens` entry has this name.
-const TOKEN_VARIABLE: &str = "LANYARD_ID_TOKEN";
+/// A hook that takes longer than this would keep the files behind the SVID for most of its life.
+const HOOK_WITHIN_MAX: Duration = Duration::from_secs(300);
 
 /// Reads and checks an agent's file.
 ///
@@ -140,9 +142,22 @@ fn read_files(root: &mut Section<'_, '_>) -> Option<FileOutput> {
     let mut files = root.section("files");
     let folder =
         files.path("folder").or_else(|| files.missing("folder", "write the folder for svid.pem and the others"));
+    let layouts = read_layouts(&mut files);
     let hook = files.list("hook", "a program and its arguments, each a text", |part| Ok::<_, String>(part.to_owned()));
+    let hook_within = files.duration("hook_timeout", HOOK_WITHIN_MAX).unwrap_or(FileOutput::HOOK_WITHIN);
     files.finish();
-    Some(FileOutput { folder: folder?, hook: hook.unwrap_or_default() })
+    Some(FileOutput { folder: folder?, layouts, hook: hook.unwrap_or_default(), hook_within })
+}
+
+/// The layout `pem` unless others are named. A list with nothing that can be read is told by what is wrong in it.
+fn read_layouts(files: &mut Section<'_, '_>) -> Vec<Layout> {
+    let would_do = "\"pem\", \"istio-files\", \"combined\", \"kafka-pem\" or \"per-td\"";
+    let (line, wrong) = (files.line_of("layout"), std::cell::Cell::new(false));
+    let layouts = files.list("layout", would_do, |name| name.parse::<Layout>().inspect_err(|_none| wrong.set(true)));
+    if layouts.as_ref().is_some_and(Vec::is_empty) && !wrong.get() {
+        files.problem("layout", line, "none", format!("write {would_do}, or leave it out"));
+    }
+    layouts.unwrap_or_else(|| vec![Layout::Pem])
 }
 
 /// Other processes must find it from wherever they stand.
@@ -172,6 +187,28 @@ mod tests {
         let environment = MapEnvironment([("LANYARD_ID_TOKEN".to_owned(), "t".to_owned())].into());
         assert!(matches!(load(GOOD, &environment).unwrap().token, TokenSource::Given(_)));
         assert_eq!(load(GOOD, &MapEnvironment::default()).unwrap().token, TokenSource::Login);
+    }
+
+    #[test]
+    fn files_are_pem_unless_other_readers_are_named() {
+        let files =
+            |more: &str| load(&format!("{GOOD}[files]\nfolder = \"/run/x\"\n{more}"), &MapEnvironment::default());
+        let settings = files("").unwrap().files.unwrap();
+        assert_eq!((settings.layouts, settings.hook_within), (vec![Layout::Pem], FileOutput::HOOK_WITHIN));
+        let settings = files("layout = [\"istio-files\", \"per-td\"]\nhook_timeout = \"5s\"").unwrap().files.unwrap();
+        assert_eq!(settings.layouts, [Layout::IstioFiles, Layout::PerTrustDomain]);
+        assert_eq!(settings.hook_within, Duration::from_secs(5));
+        for wrong in ["layout = [\"der\"]", "layout = []", "hook_timeout = \"1h\""] {
+            assert_eq!(files(wrong).unwrap_err().len(), 1, "{wrong}");
+        }
+    }
+
+    /// Shows: EP-2.
+    #[test]
+    fn there_is_no_way_to_ask_for_a_tcp_socket() {
+        let text = GOOD.replace("/run/x/workload.sock", "tcp://127.0.0.1:8081");
+        let problems = load(&text, &MapEnvironment::default()).unwrap_err();
+        assert_eq!(problems.iter().map(|problem| problem.key.as_str()).collect::<Vec<_>>(), ["listen.workload"]);
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod issuer;
 mod conditions;
 mod dangers;
 mod policy;
+mod leaf;
 mod server;
 mod agent;
 

@@ -15,20 +15,29 @@ use std::time::Duration;
 
 /// An intermediate lives 24 h (design section 7), and no SVID outlives its signer.
 pub(super) const TTL_MAX: Duration = Duration::from_secs(24 * 3600);
+/// The Rust client refuses a message with more (WAPI-37).
+const SVIDS_MAX: usize = 100;
+/// WAPI-15.
+const HINT_BYTES_MAX: usize = 1024;
 const NO_FACTS: &str =
     "this version has no source of facts yet, so a need could never be met; remove it, or keep the rule for later";
 
-/// Reads and checks a policy file. With no issuers (a file checked by itself) any issuer's name will do. `ttl` is for
+/// Reads and checks a policy file. `issuers` are names with their URLs; with none (a file checked by itself) any name
+/// will do. `ttl` is for
 /// rules that name none: the server's, or [`super::Lifetimes::SVID`] for a file checked by itself.
 ///
 /// # Errors
 /// Every problem of the file, by line.
-pub fn load_policy(file: &Path, issuers: &[IssuerName], ttl: Duration) -> Result<Policy, Vec<Problem>> {
+pub fn load_policy(file: &Path, issuers: &[(IssuerName, String)], ttl: Duration) -> Result<Policy, Vec<Problem>> {
     let text = read_text(file, "name a file with rules that this user may read")?;
     read_policy(file, &text, (issuers, ttl))
 }
 
-fn read_policy(file: &Path, text: &str, (issuers, ttl): (&[IssuerName], Duration)) -> Result<Policy, Vec<Problem>> {
+fn read_policy(
+    file: &Path,
+    text: &str,
+    (issuers, ttl): (&[(IssuerName, String)], Duration),
+) -> Result<Policy, Vec<Problem>> {
     let reader = Reader::new(file, text);
     let mut root = reader.document();
     let lists = Lists::read(&mut root.section("lists"));
@@ -61,7 +70,7 @@ fn read_policy(file: &Path, text: &str, (issuers, ttl): (&[IssuerName], Duration
 }
 
 struct Rules<'p> {
-    issuers: &'p [IssuerName],
+    issuers: &'p [(IssuerName, String)],
     lists: Lists,
     /// Where each rule begins, by name.
     lines: BTreeMap<String, Option<usize>>,
@@ -110,8 +119,9 @@ impl Rules<'_> {
                 "name whom JWT-SVIDs of this rule may be for; without it none can be had",
             );
         }
-        let flags = ["jwt_without_key", "multi_audience", "observe"].map(|key| section.flag(key).unwrap_or(false));
-        let [jwt_without_key, multi_audience, observe] = flags;
+        let flags = ["build_claims", "jwt_without_key", "multi_audience", "observe"];
+        let [build_claims, jwt_without_key, multi_audience, observe] =
+            flags.map(|key| section.flag(key).unwrap_or(false));
         let path_only = section.text("path_only", "the reason why a path alone may decide here");
         if section.holds("need") {
             let line = section.line_of("need");
@@ -128,6 +138,7 @@ impl Rules<'_> {
         let complete = name.zip(issuer).zip(svids).zip(ttl);
         let rule = complete.map(|(((name, issuer), svids), ttl)| Rule {
             audiences,
+            build_claims: build_claims.then(|| self.url_of(&issuer)),
             issuer,
             jwt_without_key,
             kinds,
@@ -164,9 +175,15 @@ impl Rules<'_> {
         read_terms(&mut table, &self.lists)
     }
 
+    /// Where the issuer's GitLab is. A policy that is checked by itself does not know; it issues nothing either.
+    fn url_of(&self, issuer: &IssuerName) -> String {
+        let known = self.issuers.iter().find(|(name, _url)| name == issuer);
+        known.map_or_else(|| format!("https://{issuer}"), |(_name, url)| url.clone())
+    }
+
     /// Whose tokens the rule is for: one issuer, exactly, since ids and paths mean nothing beyond it.
     fn issuer(&self, section: &Section<'_, '_>, when: &[(usize, Condition)]) -> Option<IssuerName> {
-        let known: Vec<&str> = self.issuers.iter().map(|name| &*name.0).collect();
+        let known: Vec<&str> = self.issuers.iter().map(|(name, _url)| &*name.0).collect();
         let named = when.iter().find_map(|(line, term)| match term {
             Condition::Claim { name, test, .. } if name == "issuer" => Some((*line, test)),
             Condition::All(_) | Condition::Any(_) | Condition::Claim { .. } | Condition::Not(_) => None,
@@ -212,10 +229,15 @@ fn read_svids(section: &mut Section<'_, '_>) -> Option<Vec<ProfileTemplate>> {
             "keep one: id for a single SVID, svid tables for several",
         );
     }
+    let too_many = tables.get(SVIDS_MAX).map(Section::line);
+    if let Some(line) = too_many {
+        let remedy = format!("keep at most {SVIDS_MAX}: clients of the Workload API read no more");
+        section.problem("svid", line, format!("{} SVIDs", tables.len()), remedy);
+    }
     let mut svids: Vec<ProfileTemplate> = Vec::new();
     let mut whole = true;
     for mut table in tables {
-        let profile = table.text("profile", "a name, such as \"linkerd\"");
+        let profile = table.parsed("profile", "a name of at most 1024 bytes, such as \"linkerd\"", hint);
         let profile = profile.or_else(|| table.missing("profile", "name it; callers ask for it by that name"));
         let id = table.parsed("id", would_do, IdTemplate::parse);
         let id = id.or_else(|| table.missing("id", "write a template"));
@@ -229,6 +251,15 @@ fn read_svids(section: &mut Section<'_, '_>) -> Option<Vec<ProfileTemplate>> {
         table.finish();
     }
     whole.then_some(svids)
+}
+
+/// A profile's name is the hint that workloads see (SPIFFE Workload API §5.2.1: at most 1024 bytes).
+fn hint(text: &str) -> Result<String, &'static str> {
+    match text.len() {
+        0 => Err("empty"),
+        1..=HINT_BYTES_MAX => Ok(text.to_owned()),
+        _ => Err("too long"),
+    }
 }
 
 fn read_ttl(section: &mut Section<'_, '_>, default: Duration) -> Option<Duration> {
@@ -265,7 +296,12 @@ mod tests {
 
     fn read(text: &str) -> Result<Policy, Vec<String>> {
         let problems = |problems: Vec<Problem>| problems.iter().map(ToString::to_string).collect();
-        read_policy(Path::new("policy.toml"), text, (&[IssuerName("corp".into())], Lifetimes::SVID)).map_err(problems)
+        read_policy(
+            Path::new("policy.toml"),
+            text,
+            (&[(IssuerName("corp".into()), "https://gitlab.example".to_owned())], Lifetimes::SVID),
+        )
+        .map_err(problems)
     }
 
     /// `x509`, `x509 profile`, `jwt audience…`, `jwt-without-key audience…`
@@ -362,6 +398,35 @@ mod tests {
         let [_issuer, term] = &*walk.rules[0].terms else { panic!("two terms, {:?}", walk.rules[0].terms) };
         assert_eq!((&*term.claim, &*term.wanted, term.got.as_deref()), ("fork", "false", Some("true")));
         assert!(term.implied && !term.passes);
+    }
+
+    /// Shows: WAPI-14, WAPI-15.
+    #[test]
+    fn hints_differ_and_are_short() {
+        let svid = |profile: &str, id: &str| {
+            format!("[[rule.svid]]\nprofile = \"{profile}\"\nid = \"/{{project_path}}/-/{id}\"\n")
+        };
+        let policy = |a: &str, b: &str| {
+            read(&format!("[[rule]]\nname = \"a\"\nwhen.issuer = \"corp\"\n{}{}", svid(a, "a"), svid(b, "b")))
+        };
+        policy(&"h".repeat(1024), "b").unwrap();
+        for (a, b) in [(&*"h".repeat(1025), "b"), ("same", "same"), ("", "b")] {
+            assert_eq!(policy(a, b).unwrap_err().len(), 1, "{a:?}, {b:?}");
+        }
+    }
+
+    /// Shows: WAPI-37.
+    #[test]
+    fn a_rule_has_no_more_svids_than_a_client_reads() {
+        let policy = |count: usize| {
+            let svid = |n: usize| format!("[[rule.svid]]\nprofile = \"p{n}\"\nid = \"/{{project_path}}/-/p{n}\"\n");
+            let svids: String = (0..count).map(svid).collect();
+            read(&format!("[[rule]]\nname = \"a\"\nwhen.issuer = \"corp\"\n{svids}"))
+        };
+        assert_eq!(policy(100).unwrap().rules()[0].svids.len(), 100);
+        let problems = policy(101).unwrap_err();
+        assert_eq!(problems.len(), 1);
+        assert!(problems[0].contains("policy.toml:304") && problems[0].contains("101 SVIDs"), "{problems:?}");
     }
 
     /// Takes out the problem that is wanted as "line piece"; line 0 is the whole file.

@@ -1,6 +1,7 @@
 //! The server's file: one trust domain, its doors, its keys, its issuers and its policy.
 
 use super::issuer::read_issuers;
+use super::leaf::read_leaf;
 use super::policy::TTL_MAX;
 use super::problem::{Problem, read_text};
 use super::quantity::{SPAN_MAX, render_duration};
@@ -8,6 +9,7 @@ use super::section::{Reader, Section};
 use super::{Environment, load_policy};
 use crate::identity::TrustDomain;
 use crate::policy::Policy;
+use crate::svid::LeafProfile;
 use crate::token::Issuers;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -45,6 +47,10 @@ pub struct ServerSettings {
     pub sealing_key_file: PathBuf,
     /// How long things live.
     pub lifetimes: Lifetimes,
+    /// Whether new intermediates may sign only for IDs of the trust domain.
+    pub name_constraints: bool,
+    /// How leaves look.
+    pub leaf: LeafProfile,
     /// Whose tokens count.
     pub issuers: Issuers,
     /// Where the rules are.
@@ -136,12 +142,24 @@ fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option<ServerSett
     listen.finish();
     let doors: Vec<SocketAddr> = doors.unwrap_or_else(|| LISTEN.parse().into_iter().collect());
     let door = read_door(root.section("tls"), &doors);
-    let (lifetimes, sealing_key_file, warnings) = read_keys(reader, root.section("keys"), root.section("svid"));
+    let mut svid = root.section("svid");
+    let mut keys = root.section("keys");
+    let constraints_line = keys.line_of("name_constraints");
+    let name_constraints = keys.flag("name_constraints").unwrap_or(false);
+    let (lifetimes, sealing_key_file, mut warnings) = read_keys(reader, keys, &mut svid);
+    let leaf = read_leaf(reader, &mut svid, &mut warnings);
+    svid.finish();
     let issuers = read_issuers(&mut root);
     root.finish();
     let policy_file = policy_file?;
-    let names: Vec<_> = issuers.iter().map(|issuer| issuer.name().clone()).collect();
+    let names: Vec<_> =
+        issuers.iter().map(|issuer| (issuer.name().clone(), issuer.expectations.issuer_url.clone())).collect();
     let policy = load_policy(&policy_file, &names, lifetimes.svid).map_err(|problems| reader.adopt(problems)).ok();
+    if name_constraints && policy.as_ref().is_some_and(serves_linkerd) {
+        let found = "true, and a rule has the profile \"linkerd\"".to_owned();
+        let remedy = "leave name_constraints out: Linkerd rejects every chain that has them".to_owned();
+        reader.report(constraints_line, "keys.name_constraints".to_owned(), found, remedy);
+    }
     let data_dir = data_dir?;
     Some(ServerSettings {
         trust_domain: trust_domain?,
@@ -154,11 +172,18 @@ fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option<ServerSett
         door: door?,
         health,
         lifetimes,
+        name_constraints,
+        leaf,
         issuers,
         policy_file,
         policy: policy?,
         warnings,
     })
+}
+
+/// Whether a rule gives SVIDs that are meant for Linkerd.
+fn serves_linkerd(policy: &Policy) -> bool {
+    policy.rules().iter().flat_map(|rule| &rule.svids).any(|svid| svid.profile.as_deref() == Some("linkerd"))
 }
 
 /// `health = "off"` switches the plain port off.
@@ -223,7 +248,7 @@ fn default_sealing_key(data_dir: &Path, environment: &dyn Environment) -> PathBu
 fn read_keys(
     reader: &Reader<'_>,
     mut keys: Section<'_, '_>,
-    mut svid: Section<'_, '_>,
+    svid: &mut Section<'_, '_>,
 ) -> (Lifetimes, Option<PathBuf>, Vec<Problem>) {
     let default = Lifetimes::default();
     let lines = (keys.line_of("intermediate_lifetime"), svid.line_of("ttl"));
@@ -252,7 +277,6 @@ fn read_keys(
     }
     let sealing_key_file = keys.path("sealing_key_file");
     keys.finish();
-    svid.finish();
     (lifetimes, sealing_key_file, warnings)
 }
 
@@ -299,6 +323,27 @@ mod tests {
         let policy = load_server(&file, &MapEnvironment::default()).unwrap().policy;
         let ttls: Vec<u64> = policy.rules().iter().map(|rule| rule.ttl.as_secs() / 60).collect();
         assert_eq!(ttls, [5, 7]);
+    }
+
+    #[test]
+    fn name_constraints_beside_a_profile_for_linkerd_do_not_load() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("server.toml");
+        let load = |profile: &str| {
+            let rule = format!(
+                "[[rule]]\nname = \"a\"\nwhen.issuer = \"corp\"\n[[rule.svid]]\nprofile = \"{profile}\"\nid = \"/{{project_path}}\"\n"
+            );
+            std::fs::write(folder.path().join("policy.toml"), rule).unwrap();
+            let text = format!(
+                "trust_domain = \"ci.example.org\"\ndata_dir = \"data\"\npolicy_file = \"policy.toml\"\n[keys]\nname_constraints = true\n{ISSUER}"
+            );
+            std::fs::write(&file, text).unwrap();
+            load_server(&file, &MapEnvironment::default())
+        };
+        assert!(load("istio").unwrap().name_constraints);
+        let problems = load("linkerd").unwrap_err();
+        let seen: Vec<_> = problems.iter().map(|p| (p.line, p.key.as_str())).collect();
+        assert_eq!(seen, [(Some(5), "keys.name_constraints")]);
     }
 
     #[test]

@@ -236,6 +236,7 @@ mod tests {
         }
     }
 
+    /// Shows: X509-24.
     #[test]
     fn a_key_is_written_as_pkcs8_version_0_and_reads_back() {
         let key = p256();

@@ -5,10 +5,10 @@
 use super::KeyId;
 use aws_lc_rs::encoding::AsDer;
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_ASN1, ECDSA_P384_SHA384_FIXED, ED25519,
-    ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA384, RSA_PKCS1_2048_8192_SHA512,
-    RSA_PSS_2048_8192_SHA256, RSA_PSS_2048_8192_SHA384, RSA_PSS_2048_8192_SHA512, RsaPublicKeyComponents,
-    UnparsedPublicKey, VerificationAlgorithm,
+    ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_ASN1, ECDSA_P384_SHA384_FIXED,
+    ECDSA_P521_SHA512_ASN1, ECDSA_P521_SHA512_FIXED, ED25519, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256,
+    RSA_PKCS1_2048_8192_SHA384, RSA_PKCS1_2048_8192_SHA512, RSA_PSS_2048_8192_SHA256, RSA_PSS_2048_8192_SHA384,
+    RSA_PSS_2048_8192_SHA512, RsaPublicKeyComponents, UnparsedPublicKey, VerificationAlgorithm,
 };
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -55,6 +55,8 @@ pub enum KeyAlgorithm {
     EcP256,
     /// ECDSA on P-384 with SHA-384.
     EcP384,
+    /// ECDSA on P-521 with SHA-512; foreign authorities and tokens may have it.
+    EcP521,
     /// Ed25519.
     Ed25519,
     /// RSA of 2048 bits or more.
@@ -66,18 +68,20 @@ impl fmt::Display for KeyAlgorithm {
         f.write_str(match self {
             Self::EcP256 => "EC P-256",
             Self::EcP384 => "EC P-384",
+            Self::EcP521 => "EC P-521",
             Self::Ed25519 => "Ed25519",
             Self::Rsa => "RSA",
         })
     }
 }
 
-/// The signature algorithms of JWS that a JWT-SVID may use (SPIFFE JWT-SVID §2.1) and that our keys have.
+/// The signature algorithms of JWS that a JWT-SVID may use (SPIFFE JWT-SVID §2.1): these nine and no others.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 #[expect(missing_docs, reason = "the names of RFC 7518 §3.1, nothing more")]
 pub enum JwsAlgorithm {
     Es256,
     Es384,
+    Es512,
     Ps256,
     Ps384,
     Ps512,
@@ -87,8 +91,17 @@ pub enum JwsAlgorithm {
 }
 
 impl JwsAlgorithm {
-    const ALL: [Self; 8] =
-        [Self::Es256, Self::Es384, Self::Ps256, Self::Ps384, Self::Ps512, Self::Rs256, Self::Rs384, Self::Rs512];
+    const ALL: [Self; 9] = [
+        Self::Es256,
+        Self::Es384,
+        Self::Es512,
+        Self::Ps256,
+        Self::Ps384,
+        Self::Ps512,
+        Self::Rs256,
+        Self::Rs384,
+        Self::Rs512,
+    ];
 
     /// The algorithm of a header's `alg`, compared exactly.
     pub fn named(alg: &str) -> Option<Self> {
@@ -100,6 +113,7 @@ impl JwsAlgorithm {
         match self {
             Self::Es256 => "ES256",
             Self::Es384 => "ES384",
+            Self::Es512 => "ES512",
             Self::Ps256 => "PS256",
             Self::Ps384 => "PS384",
             Self::Ps512 => "PS512",
@@ -114,6 +128,7 @@ impl JwsAlgorithm {
         match self {
             Self::Es256 => KeyAlgorithm::EcP256,
             Self::Es384 => KeyAlgorithm::EcP384,
+            Self::Es512 => KeyAlgorithm::EcP521,
             Self::Ps256 | Self::Ps384 | Self::Ps512 | Self::Rs256 | Self::Rs384 | Self::Rs512 => KeyAlgorithm::Rsa,
         }
     }
@@ -122,6 +137,7 @@ impl JwsAlgorithm {
         match self {
             Self::Es256 => &ECDSA_P256_SHA256_FIXED,
             Self::Es384 => &ECDSA_P384_SHA384_FIXED,
+            Self::Es512 => &ECDSA_P521_SHA512_FIXED,
             Self::Ps256 => &RSA_PSS_2048_8192_SHA256,
             Self::Ps384 => &RSA_PSS_2048_8192_SHA384,
             Self::Ps512 => &RSA_PSS_2048_8192_SHA512,
@@ -170,6 +186,8 @@ const P256_PREFIX: &[u8] =
     b"\x30\x59\x30\x13\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07\x03\x42\x00\x04";
 const P384_PREFIX: &[u8] =
     b"\x30\x76\x30\x10\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x05\x2b\x81\x04\x00\x22\x03\x62\x00\x04";
+const P521_PREFIX: &[u8] =
+    b"\x30\x81\x9b\x30\x10\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x05\x2b\x81\x04\x00\x23\x03\x81\x86\x00\x04";
 const ED25519_PREFIX: &[u8] = b"\x30\x2a\x30\x05\x06\x03\x2b\x65\x70\x03\x21\x00";
 
 /// The sizes of RSA modulus that we take, in bits.
@@ -203,6 +221,9 @@ impl PublicKey {
         } else if let Some(numbers) = ec_numbers(spki_der, P384_PREFIX, "P-384", 48) {
             let bits = [b"\x04", spki_der.get(P384_PREFIX.len()..).unwrap_or_default()].concat();
             Self::assemble(spki_der, bits, KeyAlgorithm::EcP384, numbers, &ECDSA_P384_SHA384_ASN1)
+        } else if let Some(numbers) = ec_numbers(spki_der, P521_PREFIX, "P-521", 66) {
+            let bits = [b"\x04", spki_der.get(P521_PREFIX.len()..).unwrap_or_default()].concat();
+            Self::assemble(spki_der, bits, KeyAlgorithm::EcP521, numbers, &ECDSA_P521_SHA512_ASN1)
         } else if let Some(x) = spki_der.strip_prefix(ED25519_PREFIX) {
             let numbers = PublicNumbers::Ed25519 { x: x.to_vec() };
             Self::assemble(spki_der, x.to_vec(), KeyAlgorithm::Ed25519, numbers, &ED25519)
@@ -223,6 +244,9 @@ impl PublicKey {
             }
             PublicNumbers::Ec { curve: "P-384", x, y } if x.len() == 48 => {
                 Self::from_spki_der(&[P384_PREFIX, x, y].concat())
+            }
+            PublicNumbers::Ec { curve: "P-521", x, y } if x.len() == 66 => {
+                Self::from_spki_der(&[P521_PREFIX, x, y].concat())
             }
             PublicNumbers::Ec { .. } => Err(CryptoError::BadKey { what: "EC point" }),
             PublicNumbers::Ed25519 { x } => Self::from_spki_der(&[ED25519_PREFIX, x].concat()),
@@ -302,7 +326,7 @@ fn ec_numbers(spki_der: &[u8], prefix: &[u8], curve: &'static str, width: usize)
 }
 
 const NOT_RSA: CryptoError =
-    CryptoError::BadKey { what: "P-256, P-384, Ed25519 or RSA (2048 to 8192 bits) public key" };
+    CryptoError::BadKey { what: "P-256, P-384, P-521, Ed25519 or RSA (2048 to 8192 bits) public key" };
 
 /// The `RSAPublicKey` in a SubjectPublicKeyInfo and its numbers; only the canonical DER form is taken.
 fn rsa_parts(spki_der: &[u8]) -> Result<(Vec<u8>, PublicNumbers), CryptoError> {
@@ -353,6 +377,7 @@ impl rcgen::PublicKeyData for PublicKey {
         match self.0.algorithm {
             KeyAlgorithm::EcP256 => &rcgen::PKCS_ECDSA_P256_SHA256,
             KeyAlgorithm::EcP384 => &rcgen::PKCS_ECDSA_P384_SHA384,
+            KeyAlgorithm::EcP521 => &rcgen::PKCS_ECDSA_P521_SHA512,
             KeyAlgorithm::Ed25519 => &rcgen::PKCS_ED25519,
             KeyAlgorithm::Rsa => &rcgen::PKCS_RSA_SHA256,
         }
@@ -373,6 +398,7 @@ mod tests {
         for (algorithm, kind) in [
             (&rcgen::PKCS_ECDSA_P256_SHA256, KeyAlgorithm::EcP256),
             (&rcgen::PKCS_ECDSA_P384_SHA384, KeyAlgorithm::EcP384),
+            (&rcgen::PKCS_ECDSA_P521_SHA512, KeyAlgorithm::EcP521),
             (&rcgen::PKCS_ED25519, KeyAlgorithm::Ed25519),
             (&rcgen::PKCS_RSA_SHA256, KeyAlgorithm::Rsa),
         ] {
@@ -381,7 +407,11 @@ mod tests {
             assert_eq!((key.algorithm(), key.spki_der()), (kind, spki.as_slice()));
             assert_eq!(PublicKey::from_numbers(&key.numbers()).unwrap(), key);
             let laid_out = rcgen::SubjectPublicKeyInfo::from_der(&spki).unwrap();
-            assert_eq!((laid_out.der_bytes(), laid_out.algorithm()), (key.der_bytes(), PublicKeyData::algorithm(&key)));
+            assert_eq!(laid_out.der_bytes(), key.der_bytes());
+            // Of P-521's digests rcgen takes the first, which SubjectPublicKeyInfo does not tell.
+            if kind != KeyAlgorithm::EcP521 {
+                assert_eq!(laid_out.algorithm(), PublicKeyData::algorithm(&key));
+            }
         }
     }
 
@@ -408,6 +438,7 @@ mod tests {
         assert!(PublicKey::from_numbers(&numbers).is_err());
     }
 
+    /// Shows: JWT-15.
     #[test]
     fn an_algorithm_of_another_kind_of_key_is_named_as_such() {
         let key = PublicKey::from_spki_der(&spki_of(&rcgen::PKCS_ECDSA_P256_SHA256)).unwrap();
@@ -415,6 +446,7 @@ mod tests {
         assert!(matches!(refused, CryptoError::AlgorithmOfAnotherKey { .. }), "{refused}");
     }
 
+    /// Shows: JWT-3, JWT-15.
     #[test]
     fn every_jws_algorithm_verifies_its_own_signatures_and_no_others() {
         use aws_lc_rs::rand::SystemRandom;
@@ -438,11 +470,20 @@ mod tests {
                 assert_eq!(key.verify_jws(asked, b"message", &signature).is_ok(), asked == made, "{made} as {asked}");
             }
         }
-        let p384 = library::EcdsaKeyPair::generate(&library::ECDSA_P384_SHA384_FIXED_SIGNING).unwrap();
-        let spki: aws_lc_rs::encoding::PublicKeyX509Der<'_> = p384.public_key().as_der().unwrap();
-        let key = PublicKey::from_spki_der(spki.as_ref()).unwrap();
-        let signature = p384.sign(&random, b"message").unwrap();
-        assert!(key.verify_jws(JwsAlgorithm::Es384, b"message", signature.as_ref()).is_ok());
+        for (made, signing) in [
+            (JwsAlgorithm::Es256, &library::ECDSA_P256_SHA256_FIXED_SIGNING),
+            (JwsAlgorithm::Es384, &library::ECDSA_P384_SHA384_FIXED_SIGNING),
+            (JwsAlgorithm::Es512, &library::ECDSA_P521_SHA512_FIXED_SIGNING),
+        ] {
+            let pair = library::EcdsaKeyPair::generate(signing).unwrap();
+            let spki: aws_lc_rs::encoding::PublicKeyX509Der<'_> = pair.public_key().as_der().unwrap();
+            let key = PublicKey::from_spki_der(spki.as_ref()).unwrap();
+            let signature = pair.sign(&random, b"message").unwrap();
+            for asked in JwsAlgorithm::ALL {
+                let verifies = key.verify_jws(asked, b"message", signature.as_ref()).is_ok();
+                assert_eq!(verifies, asked == made, "{made} as {asked}");
+            }
+        }
         assert_eq!(JwsAlgorithm::ALL.map(|one| JwsAlgorithm::named(one.as_str())), JwsAlgorithm::ALL.map(Some));
     }
 }

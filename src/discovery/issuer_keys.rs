@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use time::OffsetDateTime;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore};
 
 /// Design section 9, settled numbers: one refetch per issuer in this time.
 const REFETCH_WINDOW: Duration = Duration::from_secs(30);
@@ -21,6 +21,9 @@ const REFETCH_WINDOW: Duration = Duration::from_secs(30);
 const REFRESH_AFTER: Duration = Duration::from_secs(3600);
 /// How long keys are used while their issuer is down, unless configured: a working day's outage of GitLab.
 const LAST_GOOD_FOR: Duration = Duration::from_secs(24 * 3600);
+
+/// How many requests wait for one issuer's keys at once: a silent issuer must not hold what the others need.
+pub(super) const WAITING_MAX: usize = 256;
 
 /// The keys of all issuers.
 #[derive(Debug)]
@@ -35,6 +38,12 @@ pub struct IssuerKeys {
 /// Why an issuer's keys are not to be had.
 #[derive(Debug, thiserror::Error)]
 pub enum DiscoveryError {
+    /// Too many wait for this issuer's keys already.
+    #[error("too many requests wait for the keys of issuer {issuer}")]
+    Crowded {
+        /// The issuer.
+        issuer: IssuerName,
+    },
     /// The last fetch is older than the question, and too young for another one: the key may be new.
     #[error("the keys of issuer {issuer} were fetched a moment ago and lack {kid:?}; try again in {seconds} s")]
     JustFetched {
@@ -79,6 +88,7 @@ impl DiscoveryError {
     /// The stable code that scripts may rely on.
     pub const fn code(&self) -> &'static str {
         match self {
+            Self::Crowded { .. } => "too_many_requests",
             Self::JustFetched { .. } => "issuer_keys_just_fetched",
             Self::KeyUnknown { .. } => "token_key_unknown",
             Self::LastGoodTooOld { .. } | Self::Unavailable { .. } => "issuer_unavailable",
@@ -147,6 +157,8 @@ struct Slot {
     state: ArcSwap<State>,
     /// Held by the task that fetches.
     flight: Arc<Mutex<()>>,
+    /// One for each request that waits for it.
+    waiting: Semaphore,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -188,7 +200,12 @@ impl IssuerKeys {
                     State { good: Some((Arc::new(keys.clone()), clock.now())), ..State::default() }
                 }
             };
-            let slot = Slot { issuer: Arc::clone(issuer), state: ArcSwap::from_pointee(state), flight: Arc::default() };
+            let slot = Slot {
+                issuer: Arc::clone(issuer),
+                state: ArcSwap::from_pointee(state),
+                flight: Arc::default(),
+                waiting: Semaphore::new(WAITING_MAX),
+            };
             (issuer.expectations.issuer_url.clone(), Arc::new(slot))
         };
         let slots = issuers.iter().map(slot).collect();
@@ -228,6 +245,9 @@ impl IssuerKeys {
         }
         let tries = state.tries;
         drop(state);
+        let Ok(_place) = slot.waiting.try_acquire() else {
+            return Err(DiscoveryError::Crowded { issuer: issuer.name().clone() });
+        };
         self.of_refreshed(slot, kid, tries).await
     }
 

@@ -1,11 +1,14 @@
 //! Issuers that answer, change keys, lie and go away, under a clock that is moved by hand.
 
+use super::issuer_keys::WAITING_MAX;
 use super::{Fetch, FetchError, Fetching, IssuerKeys};
 use crate::clock::{Clock, ManualClock};
 use crate::token::{Expectations, Issuer, IssuerName, Issuers, KeySource, Pins, TokenAlgorithm};
 use serde_json::json;
 use std::collections::BTreeMap;
+use std::future::poll_fn;
 use std::sync::{Arc, Mutex};
+use std::task::Poll;
 use std::time::Duration;
 use time::OffsetDateTime;
 
@@ -110,6 +113,22 @@ async fn keys_are_fetched_once_and_then_read_from_memory() {
         assert_eq!(scene.code("a").await, "ok");
     }
     assert_eq!(scene.fetch.fetches(), 1);
+}
+
+#[tokio::test]
+async fn a_silent_issuer_holds_a_few_requests_and_no_more() {
+    let scene = scene();
+    let mut asking: Vec<_> = (0..=WAITING_MAX).map(|_| Box::pin(scene.code("a"))).collect();
+    let one_too_many = poll_fn(|context| {
+        let turns: Vec<_> = asking.iter_mut().map(|asking| asking.as_mut().poll(context)).collect();
+        Poll::Ready(turns.into_iter().filter_map(|turn| if let Poll::Ready(code) = turn { Some(code) } else { None }))
+    });
+    assert_eq!(one_too_many.await.collect::<Vec<_>>(), ["too_many_requests"]);
+    asking.pop();
+    for waiting in asking {
+        assert_eq!(waiting.await, "ok");
+    }
+    assert_eq!((scene.code("a").await, scene.fetch.fetches()), ("ok", 1));
 }
 
 #[tokio::test]

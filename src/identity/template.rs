@@ -433,6 +433,7 @@ mod tests {
         assert_eq!(IdTemplate::parse(&format!("/{}", "a".repeat(2048))), Err(TemplateError::TooLong));
     }
 
+    /// Shows: ID-17.
     #[test]
     fn a_group_called_ns_gets_no_identity_by_name() {
         for path in ["ns/istio-system", "acme/SA", "acme/Ns/x"] {
@@ -441,6 +442,7 @@ mod tests {
         }
     }
 
+    /// Shows: ID-17.
     #[test]
     fn values_that_do_not_fit_are_refused_and_never_cleaned() {
         let long = "a".repeat(2100);
@@ -461,6 +463,7 @@ mod tests {
     }
 
     proptest! {
+        /// Shows: ID-17.
         #[test]
         fn distinct_claims_never_give_equal_ids(
             (p, q) in (project_path(), project_path()),
@@ -482,6 +485,7 @@ mod tests {
             }
         }
 
+        /// Shows: ID-17.
         #[test]
         fn a_projects_prefix_is_no_other_projects(p in project_path(), q in project_path()) {
             prop_assume!(p != q);
@@ -491,6 +495,7 @@ mod tests {
             }
         }
 
+        /// Shows: ID-17.
         #[test]
         fn hostile_values_give_a_valid_id_or_a_clean_refusal(path in ".{0,60}", id in ".{0,25}") {
             if let Ok(made) = fill(USUAL, &[("project_path", &path), ("pipeline_id", &id)]) {

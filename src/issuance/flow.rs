@@ -1,7 +1,7 @@
 //! The one function to read first: how a CI token, or a session it opened, becomes an SVID.
 
 use super::recorder::Recorder;
-use super::{Bearer, IssuedSvid, Refusal, Request};
+use super::{Bearer, IssuedSvid, Refusal, Request, Shares};
 use crate::audit::{AdmitError, Job, Ledger, Recorded};
 use crate::authority::{Asked, Authorities, Draft};
 use crate::clock::Clock;
@@ -9,7 +9,7 @@ use crate::discovery::IssuerKeys;
 use crate::policy::{Grant, Policy, Walk};
 use crate::session::{Admission, EndReason, Pinned, Proof, SessionId, SessionKey, Sessions, Standing};
 use crate::store::Store;
-use crate::svid::ProvenKey;
+use crate::svid::{LeafProfile, ProvenKey};
 use crate::token::{Claims, Issuer, Issuers, UnverifiedToken, VerifiedClaims};
 use std::sync::Arc;
 use time::OffsetDateTime;
@@ -28,6 +28,8 @@ pub struct Issuance {
     pub issuer_keys: Arc<IssuerKeys>,
     /// Who may be what.
     pub policy: Arc<Policy>,
+    /// How leaves look.
+    pub leaf: Arc<LeafProfile>,
     /// Who was here before.
     pub sessions: Sessions,
     /// What is known of paths and sessions.
@@ -36,6 +38,8 @@ pub struct Issuance {
     pub ledger: Ledger,
     /// Our keys.
     pub authorities: Arc<Authorities>,
+    /// Who is on the road now.
+    pub shares: Shares,
     /// Who is told of outcomes.
     pub recorder: Recorder,
 }
@@ -59,8 +63,10 @@ impl Issuance {
         self.issuer(claims.claims())?.admit(claims.claims())?; // is it one of ours; nothing is kept of strangers
         let job = Arc::new(Job::of(claims.claims()));
         *known = Some(Arc::clone(&job));
-        let key = request.proven_key()?; // the key to certify; none for a JWT-SVID
+        let _place = self.shares.enter(claims.claims())?; // no issuer or namespace takes the whole road
+        let key = request.proven_key(&self.leaf.key_kinds)?; // the key to certify; none for a JWT-SVID
         let owner = SessionKey::of(request.connection.as_ref(), key.as_ref())?; // whose session it is
+        self.observe(request, &claims, (owner.as_ref(), &job))?; // what rules on trial would say
         let rule = self.policy.choose(claims.claims())?; // which rule speaks
         let standing = self.standing(live, &claims, owner.as_ref())?; // another key's token: ask nobody else
         let grant = rule.grant(&claims, &request.wish(owner.is_some()), self.authorities.trust_domain())?;
@@ -115,6 +121,24 @@ impl Issuance {
         Ok(standing)
     }
 
+    /// Rules that only observe are heard and recorded, and decide nothing.
+    fn observe(
+        &self,
+        request: &Request,
+        claims: &VerifiedClaims,
+        (owner, job): (Option<&SessionKey>, &Job),
+    ) -> Result<(), Refusal> {
+        for rule in self.policy.on_trial(claims.claims()) {
+            let granted = rule.grant(claims, &request.wish(owner.is_some()), self.authorities.trust_domain());
+            let would = match &granted {
+                Ok(grant) => grant.spiffe_id().as_str(),
+                Err(denial) => denial.code(),
+            };
+            self.ledger.observe(request.id.as_str(), &rule.name, would, job)?;
+        }
+        Ok(())
+    }
+
     fn pinned(&self, claims: &VerifiedClaims, grant: &Grant) -> Result<Pinned, Refusal> {
         let issuer = self.issuer(claims.claims())?;
         Ok(Pinned::look(issuer.pins, &*self.store, grant.pin())?)
@@ -136,6 +160,7 @@ impl Issuance {
             session_ends_at: self.sessions.ends_at(claims, standing, &grant, now),
             job: Arc::clone(&visit.job),
             policy: *self.policy.digest(),
+            leaf: Arc::clone(&self.leaf),
         };
         Ok(self.authorities.draft(grant, key, asked, now)?)
     }

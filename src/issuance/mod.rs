@@ -6,6 +6,8 @@
 mod request;
 mod refusal;
 mod issued;
+mod shares;
+mod sampled;
 mod flow;
 mod recorder;
 
@@ -14,3 +16,4 @@ pub use issued::{Credential, IssuedSvid, ReadBackError};
 pub use recorder::Recorder;
 pub use refusal::Refusal;
 pub use request::{Bearer, Csr, Request, RequestId, Wanted};
+pub use shares::Shares;

@@ -1,5 +1,6 @@
 //! Who is told of outcomes: the journal of noes to known bearers, the metrics of everything.
 
+use super::sampled::Sampled;
 use super::{IssuedSvid, Refusal, Request};
 use crate::audit::{Job, Ledger, Refused};
 use crate::store::Position;
@@ -8,18 +9,22 @@ use std::time::Duration;
 use time::OffsetDateTime;
 
 /// Counts outcomes, and notes refusals.
-#[derive(Clone, Debug)]
-pub struct Recorder(Metrics);
+#[derive(Debug)]
+pub struct Recorder {
+    metrics: Metrics,
+    of_strangers: Sampled,
+    of_bearers: Sampled,
+}
 
 impl Recorder {
     /// A recorder on these metrics.
-    pub const fn new(metrics: Metrics) -> Self {
-        Self(metrics)
+    pub fn new(metrics: Metrics) -> Self {
+        Self { metrics, of_strangers: Sampled::of_strangers(), of_bearers: Sampled::of_bearers() }
     }
 
     /// An intent is durable at this position of the journal.
     pub(super) fn admitted(&self, position: Position) {
-        self.0.journal_is_at(position);
+        self.metrics.journal_is_at(position);
     }
 
     /// One request is over.
@@ -31,12 +36,17 @@ impl Recorder {
         (began, now): (OffsetDateTime, OffsetDateTime),
     ) {
         let took = Duration::try_from(now - began).unwrap_or(Duration::ZERO);
-        let Err(refusal) = outcome else { return self.0.answered(request.door, "issued", took) };
-        self.0.answered(request.door, refusal.code(), took);
-        let (why, request_id) = (chain(refusal), request.id.as_str());
-        tracing::info!(request_id, code = refusal.code(), why, "refused");
+        let Err(refusal) = outcome else { return self.metrics.answered(request.door, "issued", took) };
+        self.metrics.answered(request.door, refusal.code(), took);
+        let (request_id, code) = (request.id.as_str(), refusal.code());
+        let sampled = if job.is_some() { &self.of_bearers } else { &self.of_strangers };
+        if let Some(untold) = sampled.tells(now) {
+            let untold = Some(untold).filter(|untold| *untold > 0);
+            tracing::info!(request_id, code, why = chain(refusal), untold, "refused");
+        }
         let Some(job) = job else { return };
-        let refused = Refused { request_id, code: refusal.code(), why, job };
+        let why = chain(refusal);
+        let refused = Refused { request_id, code, why, job };
         if let Err(fault) = ledger.refuse(&refused, now) {
             tracing::error!(request_id, fault = %chain(&fault), "a refusal could not be recorded");
         }

@@ -69,7 +69,7 @@ impl Refusal {
             Self::Csr(error) => match error {
                 CsrError::Key(_) | CsrError::KeyKind(_) => "csr_key_kind",
                 CsrError::Malformed => "csr_malformed",
-                CsrError::NotProven(_) | CsrError::SignatureAlgorithm => "csr_not_proven",
+                CsrError::NotProven(_) | CsrError::SignatureAlgorithm(_) => "csr_not_proven",
                 CsrError::TooLarge { .. } => "csr_too_large",
             },
             Self::Denied(denial) => denial.code(),

@@ -1,6 +1,6 @@
 //! What a caller asks for, and how it says who it is.
 
-use crate::crypto::{PublicKey, Random};
+use crate::crypto::{KeyAlgorithm, PublicKey, Random};
 use crate::policy::Wish;
 use crate::session::SessionId;
 use crate::svid::{CsrError, ProvenKey};
@@ -98,10 +98,10 @@ pub struct Request {
 
 impl Request {
     /// The key to certify, proven; none for a JWT-SVID.
-    pub(super) fn proven_key(&self) -> Result<Option<ProvenKey>, CsrError> {
+    pub(super) fn proven_key(&self, kinds: &[KeyAlgorithm]) -> Result<Option<ProvenKey>, CsrError> {
         match &self.wanted {
-            Wanted::X509 { csr: Csr::Der(der), .. } => ProvenKey::of_der(der).map(Some),
-            Wanted::X509 { csr: Csr::Pem(pem), .. } => ProvenKey::of_pem(pem).map(Some),
+            Wanted::X509 { csr: Csr::Der(der), .. } => ProvenKey::of_der_among(der, kinds).map(Some),
+            Wanted::X509 { csr: Csr::Pem(pem), .. } => ProvenKey::of_pem_among(pem, kinds).map(Some),
             Wanted::Jwt { .. } => Ok(None),
         }
     }

@@ -3,6 +3,7 @@
 use super::{Denial, Kind, ProfileTemplate, RefusalRule, Rule, SharedId};
 use crate::crypto::Digest;
 use crate::identity::{SpiffeId, TrustDomain};
+use crate::svid::BuildClaims;
 use crate::token::{Claims, IssuerName, VerifiedClaims};
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,6 +39,7 @@ pub enum Wish {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Grant {
     audiences: Vec<String>,
+    build_claims: BuildClaims,
     kind: Kind,
     pin: Option<PathPin>,
     profile: Option<String>,
@@ -97,6 +99,14 @@ impl Policy {
         let first = self.rules.iter().find(|rule| !rule.observe && rule.matches(claims));
         first.map(Arc::clone).ok_or(Denial::NoRuleMatches)
     }
+
+    /// The rules on trial that would speak for these claims before the rule that does.
+    pub fn on_trial(&self, claims: &Claims) -> impl Iterator<Item = &Arc<Rule>> {
+        let refused = self.refusals.iter().any(|refusal| refusal.matches(claims));
+        let asked = if refused { &[][..] } else { &self.rules };
+        let matching = asked.iter().filter(|rule| rule.matches(claims));
+        matching.take_while(|rule| rule.observe)
+    }
 }
 
 impl Rule {
@@ -123,13 +133,18 @@ impl Rule {
         let svid = self.svid(profile.as_deref())?;
         let claims = claims.claims();
         let spiffe_id = self.name(svid, claims, trust_domain)?;
+        let build_claims = match kind {
+            Kind::Jwt => BuildClaims::default(),
+            Kind::X509 => self.build_claims_of(claims)?,
+        };
         let by_path = svid.id.holes().any(|hole| matches!(hole, "project_path" | "namespace_path"));
         let pin = by_path.then(|| PathPin {
             issuer: claims.issuer.clone(),
             folded_path: claims.project_path.to_lowercase(),
             project_id: claims.project_id,
         });
-        Ok(Grant { audiences, kind, pin, profile: svid.profile.clone(), rule: Arc::clone(self), spiffe_id })
+        let (profile, rule) = (svid.profile.clone(), Arc::clone(self));
+        Ok(Grant { audiences, build_claims, kind, pin, profile, rule, spiffe_id })
     }
 
     /// The ID that one of its SVIDs has for these claims.
@@ -201,6 +216,11 @@ impl Grant {
     /// Whom a JWT-SVID is for; empty for an X.509-SVID.
     pub fn audiences(&self) -> &[String] {
         &self.audiences
+    }
+
+    /// What an X.509-SVID tells of the build; empty unless the rule asks for it.
+    pub const fn build_claims(&self) -> &BuildClaims {
+        &self.build_claims
     }
 
     /// Which document.

@@ -1,6 +1,7 @@
 //! Policy's no: an answer, not a fault.
 
 use crate::identity::FillError;
+use crate::svid::{BuildClaim, BuildClaimError};
 
 /// Why the bearer may not be what was wished for. Each says what to change.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -16,6 +17,16 @@ pub enum Denial {
         asked: String,
         /// What the rule has, with commas, or `none`.
         granted: String,
+    },
+    /// A claim cannot stand in the certificate, and the rule wants it there.
+    #[error("rule {rule:?} cannot put this job's build claims into a certificate: {}: {source}", claim.as_str())]
+    BuildClaimDoesNotFit {
+        /// The rule.
+        rule: String,
+        /// Which.
+        claim: BuildClaim,
+        /// Why.
+        source: BuildClaimError,
     },
     /// The claims do not make an ID by the rule's template.
     #[error("rule {rule:?} cannot name this job: {source}")]
@@ -79,6 +90,7 @@ impl Denial {
     pub const fn code(&self) -> &'static str {
         match self {
             Self::AudienceNotGranted { .. } => "audience_not_granted",
+            Self::BuildClaimDoesNotFit { .. } => "build_claim_does_not_fit",
             Self::IdDoesNotFit { .. } => "id_does_not_fit",
             Self::JwtNeedsKey { .. } => "jwt_needs_key",
             Self::KindNotGranted { .. } => "kind_not_granted",
@@ -94,6 +106,7 @@ impl Denial {
         match self {
             Self::NoRuleMatches => None,
             Self::AudienceNotGranted { rule, .. }
+            | Self::BuildClaimDoesNotFit { rule, .. }
             | Self::IdDoesNotFit { rule, .. }
             | Self::JwtNeedsKey { rule }
             | Self::KindNotGranted { rule, .. }

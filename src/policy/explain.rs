@@ -1,6 +1,6 @@
 //! Why: the same tests as in a decision, each with what it wanted and what it got.
 
-use super::{Condition, Denial, Policy, Rule, Truth};
+use super::{Condition, Denial, Kind, Policy, Rule, Truth};
 use crate::identity::TrustDomain;
 use crate::token::Claims;
 use serde::Serialize;
@@ -37,6 +37,8 @@ pub enum Verdict {
         spiffe_id: String,
         /// Longest life of one SVID, in seconds.
         ttl_seconds: u64,
+        /// Whether an X.509-SVID tells of the build, to everybody who sees it.
+        build_claims: bool,
     },
 }
 
@@ -87,12 +89,19 @@ impl Policy {
         let rules: Vec<RuleWalk> = self.rules().iter().map(|rule| walk_rule(rule, claims)).collect();
         let outcome = self.choose(claims).and_then(|rule| {
             let default = rule.svids.first().ok_or(Denial::NoRuleMatches)?;
-            Ok((rule.name(default, claims, trust_domain)?, rule))
+            let id = rule.name(default, claims, trust_domain)?;
+            if rule.kinds.contains(&Kind::X509) {
+                rule.build_claims_of(claims)?;
+            }
+            Ok((id, rule))
         });
         let verdict = match outcome {
-            Ok((id, rule)) => {
-                Verdict::Granted { rule: rule.name.clone(), spiffe_id: id.to_string(), ttl_seconds: rule.ttl.as_secs() }
-            }
+            Ok((id, rule)) => Verdict::Granted {
+                rule: rule.name.clone(),
+                spiffe_id: id.to_string(),
+                ttl_seconds: rule.ttl.as_secs(),
+                build_claims: rule.build_claims.is_some() && rule.kinds.contains(&Kind::X509),
+            },
             Err(denial) => Verdict::Denied {
                 code: denial.code().to_owned(),
                 reason: denial.to_string(),

@@ -11,6 +11,7 @@ mod glob;
 mod condition;
 mod rule;
 mod denial;
+mod build;
 mod decide;
 mod explain;
 mod shared_ids;

@@ -34,6 +34,8 @@ pub struct ProfileTemplate {
 pub struct Rule {
     /// What a JWT-SVID of this rule may be for; none by default.
     pub audiences: Vec<String>,
+    /// The URL of the issuer's GitLab, where X.509-SVIDs tell of the build with Fulcio's extensions; none where not.
+    pub build_claims: Option<String>,
     /// Whose tokens it is for; also a term of `when`.
     pub issuer: IssuerName,
     /// Whether a token alone, bound to no key, buys a JWT-SVID.

@@ -1,18 +1,16 @@
 //! Builds the CA's parts from settings, in the order in which they need each other.
 
-use super::ServerError;
+use super::{ServerError, data_folder};
 use crate::audit::{Changes, Entry, Ledger};
-use crate::authority::{AuthorityKind, KeyringFile, Lifetimes, Rotator, RotatorError, open_keyring, open_sealing_key};
+use crate::authority::{AuthorityKind, KeyPlan, KeyringFile, Rotator, RotatorError, open_keyring, open_sealing_key};
 use crate::clock::Clock;
 use crate::config::{ServerSettings, StoreKind};
 use crate::crypto::{PemLabel, PublicKey, Random};
 use crate::discovery::{Fetch, IssuerKeys};
-use crate::issuance::{Issuance, Recorder};
+use crate::issuance::{Issuance, Recorder, Shares};
 use crate::session::Sessions;
 use crate::store::{IndexKind, LocalSettings, LocalStore, Store};
 use crate::telemetry::Metrics;
-use std::fs::DirBuilder;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -50,15 +48,18 @@ pub struct World {
 pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, ServerError> {
     let World { clock, random, fetch } = world;
     let folder = &settings.data_dir;
-    let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
-    made.map_err(|source| ServerError::Folder { path: folder.clone(), source })?;
+    data_folder::own(folder)?;
 
     let keyring_path = folder.join("keyring.json");
     let sealing = open_sealing_key(&settings.sealing_key_file, keyring_path.exists())?;
     let file = KeyringFile::new(keyring_path, sealing);
-    let lifetimes = Lifetimes { root: settings.lifetimes.root, intermediate: settings.lifetimes.intermediate };
+    let plan = KeyPlan {
+        root: settings.lifetimes.root,
+        intermediate: settings.lifetimes.intermediate,
+        name_constraints: settings.name_constraints,
+    };
     let has_history = folder.join("journal").exists();
-    let keyring = open_keyring(&file, &settings.trust_domain, &lifetimes, (clock.now(), &random), has_history)?;
+    let keyring = open_keyring(&file, &settings.trust_domain, &plan, (clock.now(), &random), has_history)?;
 
     let journal_key = keyring.active(AuthorityKind::Journal).ok_or(RotatorError::NoRoot)?;
     show_journal_key(folder, journal_key.key.public())?;
@@ -66,7 +67,7 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
     let shared: Arc<dyn Store> = Arc::<LocalStore>::clone(&store);
     let ledger = Ledger::new(Arc::clone(&shared));
     let sequence = keyring.sequence;
-    let rotator = Rotator::begin(file, keyring, lifetimes, (&*shared, ledger.clone()), random).await?;
+    let rotator = Rotator::begin(file, keyring, plan, (&*shared, ledger.clone()), random).await?;
 
     let policy = Arc::new(settings.policy.clone());
     let started = Entry::Started {
@@ -79,24 +80,35 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
 
     let issuers = Arc::new(settings.issuers.clone());
     let metrics = Metrics::new();
+    if store.set_aside().is_some() {
+        metrics.index_set_aside();
+    }
     let issuance = Issuance {
         issuer_keys: Arc::new(IssuerKeys::new(Arc::clone(&issuers), Arc::clone(&clock), fetch)),
         clock,
         issuers,
         policy,
+        leaf: Arc::new(settings.leaf.clone()),
         sessions: Sessions::new(Arc::clone(&shared)),
         store: shared,
         ledger,
         authorities: rotator.authorities(),
+        shares: Shares::default(),
         recorder: Recorder::new(metrics.clone()),
     };
     Ok(Parts { issuance: Arc::new(issuance), rotator, store, metrics })
 }
 
-/// Lays the public key of the journal's checkpoints beside it, for auditors.
+/// Lays the public key of the journal's checkpoints beside it, for auditors. Written aside: on a full disk the one that
+/// is there must not become an empty file.
 fn show_journal_key(folder: &Path, key: &PublicKey) -> Result<(), ServerError> {
     let path = folder.join(JOURNAL_KEY_FILE);
-    let written = std::fs::write(&path, PemLabel::PublicKey.armour(key.spki_der()).as_bytes());
+    let pem = PemLabel::PublicKey.armour(key.spki_der());
+    if std::fs::read(&path).is_ok_and(|there| there == pem.as_bytes()) {
+        return Ok(());
+    }
+    let aside = path.with_extension("new");
+    let written = std::fs::write(&aside, pem.as_bytes()).and_then(|()| std::fs::rename(&aside, &path));
     written.map_err(|source| ServerError::File { path, source })
 }
 

@@ -37,6 +37,14 @@ pub enum ServerError {
         #[source]
         source: io::Error,
     },
+    /// A folder is not ours alone.
+    #[error("the folder {path} must be ours alone: {found}")]
+    FolderOpen {
+        /// Which.
+        path: PathBuf,
+        /// What it is instead.
+        found: String,
+    },
     /// The keys are not to be had.
     #[error(transparent)]
     Keys(#[from] RotatorError),

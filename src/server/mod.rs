@@ -1,8 +1,10 @@
 //! Builds the CA from settings, starts its tasks, stops them in order.
 
 mod error;
+mod data_folder;
 mod build;
 mod accept;
+mod descriptors;
 mod door;
 mod run;
 

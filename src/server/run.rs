@@ -1,9 +1,10 @@
 //! The running server: what it starts, in which order, and in which order it stops.
 
 use super::build::{Parts, World, build};
+use super::descriptors::for_connections;
 use super::door::open_door;
 use super::{AdminSocket, HealthPort, IssuerPort, ServerError};
-use crate::api::{AdminDoor, Desk, HealthDoor, IssuerDoors};
+use crate::api::{AdminDoor, Crowd, Desk, HealthDoor, IssuerDoors};
 use crate::clock::Clock;
 use crate::config::ServerSettings;
 use crate::issuance::Issuance;
@@ -46,10 +47,10 @@ impl Server {
         let published = parts.rotator.authorities().published();
         let desk = Desk::new(Arc::clone(&parts.issuance), published, random, shutdown.clone());
         let doors = IssuerDoors::new(&desk);
-        let mut issuer_ports = Vec::new();
+        let (crowd, mut issuer_ports) = (Crowd::at_issuer_port(for_connections()), Vec::new());
         for address in &settings.listen {
             let tls = IssuerDoor::new(Arc::<DoorCertificate>::clone(&certificate))?;
-            let port = IssuerPort::bind(*address, tls, doors.clone(), parts.metrics.clone()).await;
+            let port = IssuerPort::bind(*address, tls, doors.clone(), (crowd.clone(), parts.metrics.clone())).await;
             issuer_ports.push(port.map_err(|source| ServerError::Address { address: *address, source })?);
         }
         let admin = AdminSocket::bind(&settings.admin_socket, AdminDoor::new(&desk)).await;
@@ -86,6 +87,7 @@ impl Server {
         let mut keepers = JoinSet::new();
         let published = rotator.authorities().published();
         keepers.spawn(meter(published, metrics.clone(), ended.clone()));
+        keepers.spawn(gauge(store.is_full(), metrics.clone(), ended.clone()));
         keepers.spawn(rotator.run(Arc::clone(&clock), ended.clone()));
         keepers.spawn(certificate.run(clock, ended.clone()));
         keepers.spawn(sweep(Arc::clone(&issuance), metrics, ended.clone()));
@@ -99,17 +101,22 @@ impl Server {
         }
         doors.spawn(admin.run(shutdown.clone()));
 
+        let mut store_ended = false;
         let outcome = tokio::select! {
             // Doors end at shutdown too; only without one is their end early.
             biased;
             () = shutdown.wait() => Ok(()),
-            () = store.ended() => Err(ServerError::Stopped),
+            () = store.ended() => {
+                store_ended = true;
+                Err(ServerError::Stopped)
+            }
             Some(_early) = keepers.join_next() => Err(ServerError::Stopped),
             Some(_early) = doors.join_next() => Err(ServerError::Stopped),
         };
         // On another thread a door can hear of shutdown, and end, between our asking and our looking at it.
         let outcome = if shutdown.is_due() { Ok(()) } else { outcome };
         let _draining = readiness.wait_for("the end: the server is stopping");
+        let _stopped = store_ended.then(|| readiness.wait_for("the store, which has stopped: the log says why"));
         if outcome.is_err() {
             tracing::error!("a part of the server ended by itself; the server stops");
             doors.abort_all();
@@ -147,6 +154,18 @@ async fn sweep(issuance: Arc<Issuance>, metrics: Metrics, shutdown: Shutdown) {
         tokio::select! {
             () = shutdown.wait() => return,
             () = issuance.clock.wait_until(now + SWEEP_EVERY) => {}
+        }
+    }
+}
+
+/// Shows whether the disk is full.
+async fn gauge(mut full: tokio::sync::watch::Receiver<bool>, metrics: Metrics, shutdown: Shutdown) {
+    loop {
+        metrics.disk_is_full(*full.borrow_and_update());
+        tokio::select! {
+            () = shutdown.wait() => return,
+            // Without the store the server ends anyway.
+            changed = full.changed() => if changed.is_err() { return shutdown.wait().await },
         }
     }
 }

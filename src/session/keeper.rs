@@ -10,6 +10,7 @@ use crate::policy::Grant;
 use crate::store::{Committed, Condition, Revision, Store, StoreError, Write};
 use crate::token::{Claims, VerifiedClaims};
 use serde_json::value::{RawValue, to_raw_value};
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 use time::OffsetDateTime;
@@ -84,18 +85,18 @@ pub struct Admission<'a> {
     pub ends_at: OffsetDateTime,
 }
 
-impl Admission<'_> {
-    fn record(&self, owner: &SessionKey) -> Record {
+impl<'a> Admission<'a> {
+    fn record(&self, owner: &SessionKey) -> Record<'a> {
         Record {
             v: Record::VERSION,
             owner: owner.id(),
             proof: owner.proof(),
             opened_at: self.now,
             ends_at: self.ends_at,
-            rule: self.grant.rule().to_owned(),
-            ids: [(profile(self.grant).to_owned(), self.grant.spiffe_id().clone())].into(),
+            rule: self.grant.rule().into(),
+            ids: [(profile(self.grant).into(), Cow::Borrowed(self.grant.spiffe_id()))].into(),
             ended: None,
-            claims: self.claims.clone(),
+            claims: Cow::Borrowed(self.claims),
         }
     }
 }
@@ -178,7 +179,7 @@ impl Sessions {
             return Err(SessionError::Ended);
         }
         let standing = live(&record, revision, now)?;
-        Ok((VerifiedClaims::kept_with_session(record.claims), standing))
+        Ok((VerifiedClaims::kept_with_session(record.claims.into_owned()), standing))
     }
 
     /// Until when a session opened now lives: the token's `exp`, or the rule's `max_session` before it.
@@ -218,12 +219,13 @@ impl Sessions {
         // Another rule speaks today: it may say the same of a profile, but add none.
         let added = record.rule != grant.rule();
         match record.ids.get(profile(grant)).or_else(|| record.ids.values().next().filter(|_| added)) {
-            Some(was) if was == grant.spiffe_id() => {}
+            Some(was) if **was == *grant.spiffe_id() => {}
             Some(was) => {
-                return Err(SessionError::IdentityChanged { was: was.clone(), now: grant.spiffe_id().clone() });
+                let (was, now) = (SpiffeId::clone(was), grant.spiffe_id().clone());
+                return Err(SessionError::IdentityChanged { was, now });
             }
             None => {
-                record.ids.insert(profile(grant).to_owned(), grant.spiffe_id().clone());
+                record.ids.insert(profile(grant).into(), Cow::Borrowed(grant.spiffe_id()));
                 changes.writes.push(Write::Put(session_key(id), text(&record)?));
             }
         }
@@ -288,7 +290,7 @@ impl Sessions {
         }
     }
 
-    fn record(&self, id: &SessionId) -> Result<Option<(Record, Revision)>, StoreError> {
+    fn record<'a>(&self, id: &SessionId) -> Result<Option<(Record<'a>, Revision)>, StoreError> {
         let kept = self.store.read(&session_key(id))?;
         kept.map(|kept| Ok((parse(&kept.value)?, kept.revision))).transpose()
     }
@@ -299,7 +301,7 @@ pub(super) fn later(at: OffsetDateTime, by: Duration) -> OffsetDateTime {
     at.saturating_add(by.try_into().unwrap_or(time::Duration::MAX))
 }
 
-fn live(record: &Record, revision: Revision, now: OffsetDateTime) -> Result<Standing, SessionError> {
+fn live(record: &Record<'_>, revision: Revision, now: OffsetDateTime) -> Result<Standing, SessionError> {
     if record.ended.is_some() || record.ends_at <= now {
         return Err(SessionError::Ended);
     }

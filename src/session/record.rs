@@ -5,6 +5,7 @@ use crate::crypto::{Digest, KeyId};
 use crate::identity::SpiffeId;
 use crate::token::Claims;
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
@@ -53,8 +54,8 @@ impl EndReason {
 }
 
 /// What is kept of a session, under `session/<id>`. The version stands in front.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-pub(super) struct Record {
+#[derive(Debug, Deserialize, Serialize)]
+pub(super) struct Record<'a> {
     pub(super) v: u32,
     pub(super) owner: KeyId,
     pub(super) proof: Proof,
@@ -63,14 +64,14 @@ pub(super) struct Record {
     #[serde(with = "time::serde::timestamp")]
     pub(super) ends_at: OffsetDateTime,
     /// The rule that opened it.
-    pub(super) rule: String,
+    pub(super) rule: Cow<'a, str>,
     /// The IDs granted so far, by profile (`""` is the one without a name); they never change.
-    pub(super) ids: BTreeMap<String, SpiffeId>,
+    pub(super) ids: BTreeMap<Cow<'a, str>, Cow<'a, SpiffeId>>,
     pub(super) ended: Option<EndReason>,
-    pub(super) claims: Claims,
+    pub(super) claims: Cow<'a, Claims>,
 }
 
-impl Record {
+impl Record<'_> {
     /// The version that this server writes.
     pub(super) const VERSION: u32 = 1;
 }

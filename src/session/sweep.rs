@@ -52,7 +52,7 @@ impl Sessions {
     ) -> Result<Vec<Write>, SessionError> {
         let mut writes = Vec::new();
         for (key, kept) in self.store.list(prefix)? {
-            let Ok(record) = parse::<Record>(&kept.value).inspect_err(|fault| unreadable(&key, fault)) else {
+            let Ok(record) = parse::<Record<'_>>(&kept.value).inspect_err(|fault| unreadable(&key, fault)) else {
                 continue;
             };
             if later(record.claims.expires_at, KEPT_AFTER_EXPIRY) < now {

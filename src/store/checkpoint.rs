@@ -172,6 +172,11 @@ pub(super) fn read(path: &Path, mut each: impl FnMut(String, Stored) -> io::Resu
     }
 }
 
+/// The newest state: of which record, and where.
+pub(super) fn newest(journal: &Path) -> Result<Option<(Position, PathBuf)>, JournalError> {
+    Ok(numbered(journal, SUFFIX)?.into_iter().max())
+}
+
 /// Removes all but the newest states; what they held can be made again from the segments.
 pub(super) fn prune(journal: &Path) -> Result<(), JournalError> {
     let mut states = numbered(journal, SUFFIX)?;

@@ -7,43 +7,35 @@
 use super::checkpoint::{self, Claim};
 use super::index::{Index, Overlay};
 use super::journal::{AppendError, Journal};
+use super::queue::{Answers, Incoming, Message, Reply};
 use super::record::Page;
-use super::{Commit, Committed, Condition, Entry, LocalSettings, Position, Revision, StoreError, Stored};
+use super::reserve::Reserve;
+use super::{Commit, Committed, Condition, Entry, LocalSettings, Position, Revision, Room, StoreError, Stored};
 use crate::clock::Clock;
 use crate::crypto::KeyPair;
 use std::io;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::mpsc::RecvTimeoutError;
 use std::thread;
 use std::time::{Duration, Instant};
 use time::OffsetDateTime;
-use tokio::sync::oneshot;
 use tracing::{error, warn};
 
 /// More in one batch would only make the first wait longer: the sync is shared well by then.
 const BATCH_MAX: usize = 256;
+/// How often a batch that is held looks whether somebody came.
+const HOLD_STEPS: u32 = 8;
 /// A note waits no longer than this for company, well within the second it is promised.
 const NOTE_WAITS: Duration = Duration::from_millis(500);
-/// Notes kept while the disk is full; more of them would say the same.
-const NOTES_MAX: usize = 4096;
 /// Time services step a clock by less; more is somebody's mistake.
 const CLOCK_STEP_MAX: time::Duration = time::Duration::seconds(30);
-
-/// What callers send.
-#[derive(Debug)]
-pub(super) enum Message {
-    Close,
-    Commit(Commit, Reply),
-    Note(Entry),
-}
-
-type Reply = oneshot::Sender<Result<Committed, StoreError>>;
 
 /// The writer and all it holds.
 #[derive(Debug)]
 pub(super) struct Committer {
-    incoming: Receiver<Message>,
+    incoming: Incoming,
     journal: Journal,
+    reserve: Reserve,
     index: Arc<Index>,
     settings: LocalSettings,
     signer: Arc<KeyPair>,
@@ -51,6 +43,7 @@ pub(super) struct Committer {
 
     commits: Vec<(Commit, Reply)>,
     notes: Vec<Entry>,
+    /// When the notes are looked at, if no commit comes before; never, while asleep.
     notes_due: Option<Instant>,
     closing: bool,
     /// How many commits the last batch had.
@@ -60,7 +53,9 @@ pub(super) struct Committer {
 
     page: Page,
     overlay: Overlay,
-    answers: Vec<(Reply, Result<Committed, StoreError>)>,
+    answers: Answers,
+    /// Whether the reserve was opened in this turn.
+    opened: bool,
 }
 
 /// The thread must end: going on would not be safe.
@@ -69,8 +64,8 @@ struct Stop;
 
 impl Committer {
     pub(super) fn new(
-        incoming: Receiver<Message>,
-        journal: Journal,
+        incoming: Incoming,
+        (journal, reserve): (Journal, Reserve),
         index: Arc<Index>,
         settings: LocalSettings,
         (signer, clock): (Arc<KeyPair>, Arc<dyn Clock>),
@@ -79,6 +74,7 @@ impl Committer {
             turn_at: settings.segment_bytes,
             incoming,
             journal,
+            reserve,
             index,
             settings,
             signer,
@@ -90,7 +86,8 @@ impl Committer {
             company: 0,
             page: Page::new(),
             overlay: Overlay::default(),
-            answers: Vec::new(),
+            answers: Answers::default(),
+            opened: false,
         }
     }
 
@@ -105,14 +102,19 @@ impl Committer {
         // What was sent before the end is still done.
         loop {
             self.take_waiting();
-            if self.commits.is_empty() && self.notes_due.is_none() {
+            if self.commits.is_empty() && self.incoming.may_sleep() {
                 break;
             }
             if self.turn().is_err() {
                 return;
             }
         }
-        if let Err(error) = self.index.flush(self.journal.link().into()) {
+        // Notes that found no room before: perhaps there is some now.
+        if !self.notes.is_empty() && self.turn().is_err() {
+            return;
+        }
+        let flushed = self.index.has_room().and_then(|()| self.index.flush(self.journal.link().into()));
+        if let Err(error) = flushed {
             warn!(%error, "the index was not flushed; the next start reads more of the journal");
         }
     }
@@ -120,30 +122,36 @@ impl Committer {
     /// Waits for work, and a little longer for more of it if there was company in the last batch.
     fn gather(&mut self) {
         while self.commits.is_empty() && !self.closing {
-            match self.next_message() {
+            let until_due = self.notes_due.map(|due| due.saturating_duration_since(instant()));
+            match self.incoming.next(until_due) {
                 Ok(message) => self.take(message),
+                Err(RecvTimeoutError::Timeout) if self.incoming.may_sleep() => self.notes_due = None,
                 Err(RecvTimeoutError::Timeout) => return,
                 Err(RecvTimeoutError::Disconnected) => self.closing = true,
             }
         }
         self.take_waiting();
-        if self.company > 1 && self.commits.len() < self.company && !self.closing {
-            // Asleep rather than waiting on the queue: so that no sender pays for waking us.
-            thread::park_timeout(self.settings.hold_for);
-            self.take_waiting();
+        if self.company > 1 && !self.closing {
+            self.hold();
         }
     }
 
-    fn next_message(&self) -> Result<Message, RecvTimeoutError> {
-        match self.notes_due {
-            Some(due) => self.incoming.recv_timeout(due.saturating_duration_since(instant())),
-            None => self.incoming.recv().map_err(|_closed| RecvTimeoutError::Disconnected),
+    /// Lets the batch grow as long as others keep coming, `hold_for` at most: a sync costs as much for one as for many.
+    fn hold(&mut self) {
+        for _ in 0..HOLD_STEPS {
+            let before = self.commits.len();
+            // Asleep rather than waiting on the queue: so that no sender pays for waking us.
+            thread::park_timeout(self.settings.hold_for / HOLD_STEPS);
+            self.take_waiting();
+            if self.commits.len() == before || self.commits.len() >= BATCH_MAX {
+                return;
+            }
         }
     }
 
     fn take_waiting(&mut self) {
         while self.commits.len() < BATCH_MAX {
-            let Ok(message) = self.incoming.try_recv() else { return };
+            let Ok(message) = self.incoming.waiting() else { return };
             self.take(message);
         }
     }
@@ -152,42 +160,49 @@ impl Committer {
         match message {
             Message::Close => self.closing = true,
             Message::Commit(commit, reply) => self.commits.push((commit, reply)),
-            Message::Note(_) if self.notes.len() >= NOTES_MAX => warn!("a note is lost: the journal takes none now"),
-            Message::Note(entry) => {
-                self.notes.push(entry);
-                self.notes_due.get_or_insert_with(|| instant() + NOTE_WAITS);
-            }
+            Message::Noted => self.notes_due = Some(instant() + NOTE_WAITS),
         }
     }
 
     /// One batch, from decision to answer.
     fn turn(&mut self) -> Result<(), Stop> {
         self.company = self.commits.len();
-        self.notes_due = None;
+        self.notes_due = Some(instant() + NOTE_WAITS);
+        self.incoming.take_notes(&mut self.notes);
         let (now, last) = (to_the_millisecond(self.clock.now()), self.journal.link());
         if last.at - now > CLOCK_STEP_MAX {
             error!(%now, last = %last.at, "the clock went back; nothing is written until it is right");
             for (_commit, reply) in self.commits.drain(..) {
-                send(reply, Err(StoreError::ClockWentBack { last: last.at, now }));
+                self.answers.push(reply, Err(StoreError::ClockWentBack { last: last.at, now }), None);
             }
+            self.answers.hand_over();
             return Ok(());
         }
         self.page.begin(last, now.max(last.at));
-        for entry in &self.notes {
-            self.page.add(entry, &[]);
+        if self.reserve.is_open() {
+            self.reserve.look(instant());
+        }
+        self.opened = false;
+        if !self.reserve.is_open() {
+            for entry in &self.notes {
+                self.page.add(entry, &[]);
+            }
         }
         let mut commits = std::mem::take(&mut self.commits);
         for (commit, reply) in commits.drain(..) {
-            let answer = self.decide(commit);
-            self.answers.push((reply, answer));
+            let again = (commit.room == Room::Reserve).then(|| commit.clone());
+            let answer = if again.is_none() && self.reserve.is_open() { Err(full()) } else { self.decide(commit) };
+            self.answers.push(reply, answer, again);
         }
         self.commits = commits;
         let written = if self.page.is_empty() { Ok(()) } else { self.write() };
-        for (reply, answer) in self.answers.drain(..) {
-            send(reply, answer);
+        if self.opened {
+            self.answers.take_back(&mut self.commits);
         }
+        self.answers.hand_over();
         written?;
-        if self.journal.length() >= self.turn_at { self.checkpoint() } else { Ok(()) }
+        let turns = self.journal.length() >= self.turn_at && !self.reserve.is_open();
+        if turns { self.checkpoint() } else { Ok(()) }
     }
 
     /// Whether a commit happens; if so its line is on the page and its writes are in the overlay.
@@ -223,13 +238,16 @@ impl Committer {
     fn write(&mut self) -> Result<(), Stop> {
         let fault = match self.journal.append(&self.page) {
             Ok(()) => {
-                self.notes.clear();
+                if !self.reserve.is_open() {
+                    self.notes.clear();
+                }
                 let Err(error) = self.index.apply(&mut self.overlay, self.page.link().into()) else { return Ok(()) };
                 error!(%error, "the index does not follow the journal; the store stops, a restart mends it");
                 Fault::Stop(StoreError::Index, error)
             }
             Err(AppendError::Refused(error)) => {
                 warn!(%error, "the journal cannot be written; nothing of this batch happened");
+                self.opened = self.reserve.release(&error);
                 Fault::GoOn(error)
             }
             Err(AppendError::Unsure(error)) => {
@@ -242,15 +260,17 @@ impl Committer {
             Fault::GoOn(error) => (StoreError::Journal, error, Ok(())),
             Fault::Stop(kind, error) => (kind, error, Err(Stop)),
         };
-        for (_reply, answer) in &mut self.answers {
-            *answer = Err(kind(again(&error)));
-        }
+        self.answers.fail(|| kind(same(&error)));
         ends
     }
 
     /// Ends the segment: state, record, next segment. When it does not work, the segment simply grows on.
     fn checkpoint(&mut self) -> Result<(), Stop> {
         let last = self.journal.link();
+        if let Err(error) = self.index.has_room() {
+            self.checkpoint_later(&error);
+            return Ok(());
+        }
         if let Err(error) = self.index.flush(last.into()) {
             error!(%error, "the index cannot be written; the store stops, a restart mends it");
             return Err(Stop);
@@ -318,13 +338,13 @@ impl Condition {
     }
 }
 
-/// A caller that has gone does not need the answer.
-fn send(reply: Reply, answer: Result<Committed, StoreError>) {
-    drop(reply.send(answer));
+/// What those hear who may not use the reserve.
+fn full() -> StoreError {
+    StoreError::Journal(io::ErrorKind::StorageFull.into())
 }
 
 /// The same error for another caller.
-fn again(error: &io::Error) -> io::Error {
+fn same(error: &io::Error) -> io::Error {
     error.raw_os_error().map_or_else(|| io::Error::new(error.kind(), error.to_string()), io::Error::from_raw_os_error)
 }
 
@@ -342,7 +362,8 @@ fn instant() -> Instant {
 mod tests {
     use super::super::journal::{Disk, RealDisk, Tail};
     use super::super::{
-        Commit, Committed, Condition, IndexKind, LocalSettings, LocalStore, Store, StoreError, Write, verify_journal,
+        Commit, Committed, Condition, IndexKind, LocalSettings, LocalStore, Room, Store, StoreError, Write,
+        verify_journal,
     };
     use crate::clock::SystemClock;
     use crate::crypto::{KeyAlgorithm, KeyPair};
@@ -414,7 +435,7 @@ mod tests {
 
         fn open(&self) -> Arc<LocalStore> {
             let mut settings = LocalSettings::new(self.folder.path().to_owned());
-            (settings.index, settings.segment_bytes) = (self.kind, 4000);
+            (settings.index, settings.segment_bytes, settings.reserve_bytes) = (self.kind, 4000, 0);
             let (disk, signer) = (Box::new(self.disk.clone()), Arc::clone(&self.signer));
             LocalStore::open_on(disk, settings, signer, Arc::new(SystemClock)).unwrap()
         }
@@ -423,6 +444,7 @@ mod tests {
     fn claim(key: &str) -> Commit {
         let raw = |text: &str| RawValue::from_string(text.to_owned()).unwrap();
         Commit {
+            room: Room::Common,
             conditions: vec![Condition::Absent(key.to_owned())],
             writes: vec![Write::Put(key.to_owned(), raw("1"))],
             entry: raw(r#"{"kind":"claim"}"#),

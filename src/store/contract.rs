@@ -15,7 +15,7 @@ pub type Revision = u64;
 /// A record's number in the journal, from 1.
 pub type Position = u64;
 
-/// The text of a journal entry, one JSON object. The `kind` called `checkpoint` is the store's own.
+/// The text of a journal entry, one JSON object. The kinds `checkpoint` and `time_accepted` are the store's own.
 pub type Entry = Box<RawValue>;
 
 /// A value and when it was written.
@@ -47,9 +47,20 @@ pub enum Write {
     Delete(String),
 }
 
+/// Which room on the disk a commit may take.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Room {
+    /// What is left of it.
+    Common,
+    /// Also what is kept back for a full disk: for what must not wait until somebody makes room.
+    Reserve,
+}
+
 /// Conditions, writes and the entry that tells of them.
 #[derive(Clone, Debug)]
 pub struct Commit {
+    /// How much it matters when the disk is full.
+    pub room: Room,
     /// All must hold, looked at in order.
     pub conditions: Vec<Condition>,
     /// Done together; of several writes to one key the last counts.
@@ -76,7 +87,10 @@ pub enum Committed {
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The clock stands further behind the last record than a correction explains; nothing is written until it is right.
-    #[error("the clock says {now}, but the journal's last record is of {last}")]
+    #[error(
+        "the clock says {now}, but the journal's last record is of {last}; if the clock is right now, stop the server \
+         and run `lanyard audit accept-time`"
+    )]
     ClockWentBack {
         /// The time of the last record.
         last: OffsetDateTime,

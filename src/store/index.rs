@@ -122,6 +122,14 @@ impl Index {
         }
     }
 
+    /// Whether it can be written to; asked before, because sled is of no use after a write that found no room.
+    pub(super) fn has_room(&self) -> io::Result<()> {
+        match self {
+            Self::Memory(_) => Ok(()),
+            Self::Sled(sled) => sled.has_room(),
+        }
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         match self {
             Self::Memory(keys) => shared(keys).is_empty(),

@@ -8,6 +8,7 @@
 //! On disk, under the folder of the settings:
 //! ```text
 //!   lock                              one server at a time
+//!   reserve                           room kept back for ends and key steps
 //!   journal/00000000000000000001.jsonl       a segment, named after its first record
 //!   journal/00000000000000000812.checkpoint  the state before record 812, which is the last of its segment
 //!   index/                            sled; index.damaged-N/ are former ones, kept for whoever wants to look
@@ -23,10 +24,18 @@ mod checkpoint;
 mod index;
 mod sled_index;
 mod recovery;
+mod queue;
+mod reserve;
+mod accept_time;
 mod committer;
 mod local;
+#[cfg(test)]
+mod faults;
 
-pub use contract::{Answer, Commit, Committed, Condition, Entry, Position, Revision, Store, StoreError, Stored, Write};
+pub use accept_time::{AcceptedTime, accept_time};
+pub use contract::{
+    Answer, Commit, Committed, Condition, Entry, Position, Revision, Room, Store, StoreError, Stored, Write,
+};
 pub use index::IndexKind;
 pub use local::{LocalSettings, LocalStore, OpenError};
 pub use reader::{JournalError, JournalReader, TornTail};

@@ -9,8 +9,9 @@ use super::index::{Applied, Index, Overlay};
 use super::journal::{Disk, Journal};
 use super::reader::{FOLDER, Segment};
 use super::record::Link;
-use super::sled_index::SledIndex;
+use super::sled_index::{self, SledIndex};
 use super::{Flaw, IndexKind, JournalError, JournalReader, LocalSettings, OpenError, Record, TornTail};
+use crate::crypto::PublicKey;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -28,30 +29,45 @@ pub(super) struct Recovered {
     pub(super) index: Index,
     /// The unfinished line that was cut off.
     pub(super) torn: Option<TornTail>,
+    /// Where a damaged index was moved to.
+    pub(super) set_aside: Option<PathBuf>,
 }
 
 /// Reads, repairs and agrees.
-pub(super) fn recover(settings: &LocalSettings, disk: Box<dyn Disk>) -> Result<Recovered, OpenError> {
+pub(super) fn recover(settings: &LocalSettings, disk: Box<dyn Disk>, key: &PublicKey) -> Result<Recovered, OpenError> {
     let folder = settings.dir.join(FOLDER);
-    checkpoint::prune(&folder)?;
-    let history = History { segments: Segment::all(&folder)?, folder };
-    let (index, end) = match settings.index {
+    let history = History { segments: Segment::all(&folder)?, folder, key };
+    let mut set_aside = None;
+    let kind = match sled_index::has_room(&settings.dir) {
+        Err(error) if settings.index == IndexKind::Sled => {
+            warn!(%error, "no room for the index on disk; it is kept in memory until the next start");
+            IndexKind::Memory
+        }
+        Ok(()) | Err(_) => settings.index,
+    };
+    let (index, end) = match kind {
         IndexKind::Memory => {
             let index = Index::memory();
             let end = history.rebuild(&index).map_err(Trouble::into_open_error(&settings.dir))?;
             (index, end)
         }
-        IndexKind::Sled => history.sled(&settings.dir.join("index"))?,
+        IndexKind::Sled => history.sled(&settings.dir.join("index"), &mut set_aside)?,
     };
+    // A state is written when every record before its own is on the medium.
+    if let Some((_, witness)) = checkpoint::newest(&history.folder)?.filter(|(of, _)| *of > end.link.position + 1) {
+        return Err(OpenError::RecordsRemoved { dir: history.folder, witness });
+    }
+    checkpoint::prune(&history.folder)?;
     if let Some(TornTail { segment, offset, bytes }) = &end.torn {
         warn!(segment = %segment.display(), offset, bytes, "cut off a record that was never finished");
         cut(segment, *offset).map_err(OpenError::io(segment))?;
     }
     let End { segment, length, link, torn } = end;
-    Ok(Recovered { journal: Journal::at(history.folder, disk, segment, length, link), index, torn })
+    let journal = Journal::at(history.folder, disk, segment, length, link);
+    Ok(Recovered { journal, index, torn, set_aside })
 }
 
-fn cut(segment: &Path, length: u64) -> io::Result<()> {
+pub(super) fn cut(segment: &Path, length: u64) -> io::Result<()> {
     let file = OpenOptions::new().write(true).open(segment)?;
     file.set_len(length)?;
     file.sync_all()
@@ -59,11 +75,22 @@ fn cut(segment: &Path, length: u64) -> io::Result<()> {
 
 /// Where the journal ends.
 #[derive(Debug)]
-struct End {
-    segment: Segment,
-    length: u64,
+pub(super) struct End {
+    pub(super) segment: Segment,
+    pub(super) length: u64,
     link: Link,
-    torn: Option<TornTail>,
+    pub(super) torn: Option<TornTail>,
+}
+
+/// Where a journal ends that was read to its end.
+pub(super) fn end_of(reader: &JournalReader, journal: &Path) -> End {
+    let link = reader.link();
+    let (segment, length) = match reader.place() {
+        Some((segment, length)) if !reader.ends_with_checkpoint() => (segment.clone(), length),
+        // Nothing yet, or a finished segment: the next record begins a new one.
+        Some(_) | None => (Segment::new(journal, link.position + 1), 0),
+    };
+    End { segment, length, link, torn: reader.torn().cloned() }
 }
 
 /// What can stop the making of an index.
@@ -77,7 +104,7 @@ impl Trouble {
     fn into_open_error(path: &Path) -> impl FnOnce(Self) -> OpenError {
         move |trouble| match trouble {
             Self::Index(source) => OpenError::Io { path: path.to_owned(), source },
-            Self::Journal(error) => OpenError::Journal(error),
+            Self::Journal(error) => error.into(),
         }
     }
 }
@@ -96,23 +123,29 @@ impl From<JournalError> for Trouble {
 
 /// The segments of a journal.
 #[derive(Debug)]
-struct History {
+struct History<'a> {
     folder: PathBuf,
     segments: Vec<Segment>,
+    /// What every checkpoint is signed by.
+    key: &'a PublicKey,
 }
 
-impl History {
+impl History<'_> {
     /// Brings the sled index up to the journal, or makes it anew.
-    fn sled(&self, folder: &Path) -> Result<(Index, End), OpenError> {
+    fn sled(&self, folder: &Path, set_aside: &mut Option<PathBuf>) -> Result<(Index, End), OpenError> {
         let found = SledIndex::open(folder).map(Index::Sled).map_err(Trouble::Index);
         let why = match found.and_then(|index| Ok(self.follow(&index)?.map(|end| (index, end)))) {
             Ok(Some(done)) => return Ok(done),
-            Ok(None) => return Err(OpenError::RecordsRemoved { dir: self.folder.clone() }),
+            Ok(None) => {
+                let (dir, witness) = (self.folder.clone(), folder.to_owned());
+                return Err(OpenError::RecordsRemoved { dir, witness });
+            }
             Err(Trouble::Index(error)) => error,
             Err(Trouble::Journal(error)) => return Err(error.into()),
         };
         let aside = SledIndex::set_aside(folder).map_err(OpenError::io(folder))?;
         warn!(error = %why, kept_as = %aside.display(), "the index cannot be used; making it anew from the journal");
+        *set_aside = Some(aside);
         let index = Index::Sled(SledIndex::open(folder).map_err(OpenError::io(folder))?);
         let end = self.rebuild(&index).map_err(Trouble::into_open_error(folder))?;
         Ok((index, end))
@@ -159,7 +192,14 @@ impl History {
         if !checkpoint::is_one(&record.entry) {
             return Err(broken(Flaw::CheckpointMissing));
         }
+        self.vouched_for(&record).map_err(broken)?;
         Ok(Some(record))
+    }
+
+    /// A checkpoint by another key is of another journal, or of nobody who may write this one.
+    fn vouched_for(&self, record: &Record) -> Result<(), Flaw> {
+        let signed = Claim::of(record).is_some_and(|claim| claim.is_signed_by(self.key, record));
+        if signed { Ok(()) } else { Err(Flaw::SignatureDiffers) }
     }
 
     /// Loads the state a record vouches for; false when it is not there or not that state.
@@ -189,6 +229,9 @@ impl History {
         let mut met = Applied::from(base) == applied;
         while let Some(record) = reader.next().transpose()? {
             let here = Applied::from(record.link());
+            if checkpoint::is_one(&record.entry) {
+                self.vouched_for(&record).map_err(|why| reader.broken(why))?;
+            }
             met |= here == applied;
             if here.position <= applied.position {
                 continue;
@@ -204,14 +247,8 @@ impl History {
         if !met {
             return Ok(None);
         }
-        let link = reader.link();
-        index.apply(&mut overlay, link.into())?;
-        let (segment, length) = match reader.place() {
-            Some((segment, length)) if !reader.ends_with_checkpoint() => (segment.clone(), length),
-            // Nothing yet, or a finished segment: the next record begins a new one.
-            Some(_) | None => (Segment::new(&self.folder, link.position + 1), 0),
-        };
-        Ok(Some(End { segment, length, link, torn: reader.torn().cloned() }))
+        index.apply(&mut overlay, reader.link().into())?;
+        Ok(Some(end_of(&reader, &self.folder)))
     }
 }
 

@@ -9,13 +9,13 @@
 //! Most questions are about keys that nobody has written yet (a new token); a roll of all keys answers those.
 
 use super::index::{Applied, Overlay};
+use super::reserve::free_bytes;
 use super::{Revision, Stored};
 use crate::crypto::Digest;
 use serde_json::value::RawValue;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::{self, DirBuilder, File};
 use std::io;
-use std::ops::Bound;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard};
@@ -28,8 +28,17 @@ const CACHE_BYTES: u64 = 64 << 20;
 /// How many damaged folders are kept for whoever wants to look; then the last gives way to the next.
 const KEPT_ASIDE_MAX: u32 = 9;
 
-/// So many changes wait in memory: some hundred kilobytes, and some milliseconds to hand them over.
-const YOUNG_MAX: usize = 1024;
+/// So many changes wait in memory: some hundred kilobytes, and a few milliseconds to hand them over. With more, the
+/// allocator gives the room back in between, and the kernel clears it anew each time.
+const YOUNG_MAX: usize = 256;
+
+/// Below this sled is not written to: changes wait in memory, and cannot be more than the journal has room for.
+const ROOM_BYTES: u64 = 4 << 20;
+
+/// Whether a folder's file system has room for what sled may write next.
+pub(super) fn has_room(folder: &Path) -> io::Result<()> {
+    if free_bytes(folder)? >= ROOM_BYTES { Ok(()) } else { Err(io::ErrorKind::StorageFull.into()) }
+}
 
 /// A sled database that holds an index.
 #[derive(Debug)]
@@ -43,8 +52,8 @@ pub(super) struct SledIndex {
 /// What is known without asking sled.
 #[derive(Debug, Default)]
 struct Young {
-    /// Changes that sled does not have yet.
-    changes: BTreeMap<String, Option<Stored>>,
+    /// Changes that sled does not have yet, with their keys.
+    changes: HashMap<Tag, (String, Option<Stored>)>,
     /// Every key that holds something, here or in sled.
     roll: HashSet<Tag>,
 }
@@ -63,26 +72,28 @@ fn tag(key: &str) -> Tag {
 impl Young {
     fn take(&mut self, changes: impl Iterator<Item = (String, Option<Stored>)>) {
         for (key, change) in changes {
+            let tag = tag(&key);
             match &change {
-                Some(_) => self.roll.insert(tag(&key)),
-                None => self.roll.remove(&tag(&key)),
+                Some(_) => self.roll.insert(tag),
+                None => self.roll.remove(&tag),
             };
-            self.changes.insert(key, change);
+            self.changes.insert(tag, (key, change));
         }
     }
 
-    /// The changes of keys that begin so.
-    fn under(&self, prefix: &str) -> Vec<(String, Option<Stored>)> {
-        let from = (Bound::Included(prefix), Bound::Unbounded);
-        let changes = self.changes.range::<str, _>(from).take_while(|(key, _)| key.starts_with(prefix));
-        changes.map(|(key, change)| (key.clone(), change.clone())).collect()
+    /// The changes of keys that begin so, in no order.
+    fn under<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = &'a (String, Option<Stored>)> {
+        self.changes.values().filter(move |(key, _)| key.starts_with(prefix))
     }
 
     fn look(&self, key: &str) -> Known<'_> {
-        match self.changes.get(key) {
-            Some(Some(stored)) => Known::Here(stored),
-            None if self.roll.contains(&tag(key)) => Known::InSled,
-            Some(None) | None => Known::Absent,
+        let tag = tag(key);
+        if !self.roll.contains(&tag) {
+            return Known::Absent;
+        }
+        match self.changes.get(&tag) {
+            Some((_, Some(stored))) => Known::Here(stored),
+            Some((_, None)) | None => Known::InSled,
         }
     }
 }
@@ -149,7 +160,7 @@ impl SledIndex {
     pub(super) fn list(&self, prefix: &str) -> io::Result<Vec<(String, Stored)>> {
         // Young changes first: what is handed over meanwhile is then seen twice rather than not at all. The committer
         // is not kept waiting for a long walk.
-        let young = self.young().under(prefix);
+        let young: Vec<_> = self.young().under(prefix).cloned().collect();
         let mut found = BTreeMap::new();
         for pair in self.sled.scan_prefix(prefix) {
             let (key, value) = pair?;
@@ -183,14 +194,17 @@ impl SledIndex {
             young.take(overlay.0.drain());
             young.changes.len() >= YOUNG_MAX
         };
-        if full { self.hand_over(applied) } else { Ok(()) }
+        if full && self.has_room().is_ok() { self.hand_over(applied) } else { Ok(()) }
     }
 
     /// Gives sled all changes and the mark in one step.
     pub(super) fn hand_over(&self, applied: Applied) -> io::Result<()> {
         let mut batch = sled::Batch::default();
         let mut value = Vec::new();
-        for (key, change) in &self.young().changes {
+        let young = self.young();
+        let mut changes: Vec<_> = young.under("").collect();
+        changes.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        for (key, change) in changes {
             let Some(stored) = change else {
                 batch.remove(key.as_bytes());
                 continue;
@@ -200,6 +214,7 @@ impl SledIndex {
             value.extend_from_slice(stored.value.get().as_bytes());
             batch.insert(key.as_bytes(), value.as_slice());
         }
+        drop(young);
         let mut mark = applied.position.to_be_bytes().to_vec();
         mark.extend_from_slice(applied.digest.as_bytes());
         batch.insert(APPLIED, mark);
@@ -219,6 +234,10 @@ impl SledIndex {
         self.hand_over(applied)?;
         self.sled.flush()?;
         File::open(self.folder.join("db"))?.sync_data()
+    }
+
+    pub(super) fn has_room(&self) -> io::Result<()> {
+        has_room(&self.folder)
     }
 
     pub(super) fn is_empty(&self) -> bool {

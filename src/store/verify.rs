@@ -31,6 +31,8 @@ pub struct VerifyReport {
 /// `Broken` at the first thing that is wrong, `Io`.
 pub fn verify_journal(dir: &Path, key: Option<&PublicKey>) -> Result<VerifyReport, JournalError> {
     let folder = dir.join(FOLDER);
+    // Asked first: a server may be writing, and what is there now was written after every record before it.
+    let witness = checkpoint::newest(&folder)?;
     let mut reader = JournalReader::open(dir)?;
     let mut state = BTreeMap::new();
     let mut checkpoints = 0;
@@ -42,6 +44,9 @@ pub fn verify_journal(dir: &Path, key: Option<&PublicKey>) -> Result<VerifyRepor
         apply(&mut state, record);
     }
     let last = reader.link();
+    if let Some((_, segment)) = witness.filter(|(of, _)| *of > last.position + 1) {
+        return Err(JournalError::Broken { segment, position: last.position + 1, why: Flaw::PositionDiffers });
+    }
     Ok(VerifyReport {
         records: last.position,
         checkpoints,

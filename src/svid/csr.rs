@@ -1,19 +1,28 @@
 //! A request for a certificate whose sender proved to hold the key. The CSR gives its key and nothing else:
 //! subject, names and extensions in it are ignored.
 
+use super::der::{BIT_STRING, der};
 use crate::crypto::{CryptoError, KeyAlgorithm, PublicKey};
 use rustls_pki_types::CertificateSigningRequestDer;
 use rustls_pki_types::pem::PemObject;
 use x509_parser::certification_request::X509CertificationRequest;
-use x509_parser::oid_registry::OID_SIG_ECDSA_WITH_SHA256;
 use x509_parser::prelude::FromDer;
-use x509_parser::x509::X509Version;
+use x509_parser::x509::{AlgorithmIdentifier, X509Version};
 
 /// The largest request that is read; one with a P-256 key and no names has about 200 bytes.
 const CSR_BYTES_MAX: usize = 16 * 1024;
 
-/// The one algorithm that a P-256 key signs a request with (RFC 5758 §3.2: no parameters).
-const ECDSA_WITH_SHA256_DER: &[u8] = b"\x30\x0a\x06\x08\x2a\x86\x48\xce\x3d\x04\x03\x02";
+/// The one algorithm that a key of a kind signs a request with, in DER: RFC 5758 §3.2, RFC 8410 §3 (no parameters),
+/// RFC 4055 §5 (NULL).
+pub(super) const fn signature_algorithm(kind: KeyAlgorithm) -> &'static [u8] {
+    match kind {
+        KeyAlgorithm::EcP256 => b"\x30\x0a\x06\x08\x2a\x86\x48\xce\x3d\x04\x03\x02",
+        KeyAlgorithm::EcP384 => b"\x30\x0a\x06\x08\x2a\x86\x48\xce\x3d\x04\x03\x03",
+        KeyAlgorithm::EcP521 => b"\x30\x0a\x06\x08\x2a\x86\x48\xce\x3d\x04\x03\x04",
+        KeyAlgorithm::Ed25519 => b"\x30\x05\x06\x03\x2b\x65\x70",
+        KeyAlgorithm::Rsa => b"\x30\x0d\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0b\x05\x00",
+    }
+}
 
 /// A public key whose private half signed the request that brought it.
 #[derive(Clone, Debug)]
@@ -25,8 +34,8 @@ pub enum CsrError {
     /// The bytes of the key are no key of a kind we know.
     #[error("the request's key cannot be read; make an ECDSA P-256 key")]
     Key(#[source] CryptoError),
-    /// The key is of a kind we take, but not one that this server certifies.
-    #[error("the request's key is {0}, not ECDSA P-256; make one with: openssl ecparam -name prime256v1 -genkey")]
+    /// The key is of a kind we know, but not one that this server certifies.
+    #[error("this server certifies no {0} key; make an ECDSA P-256 one: openssl ecparam -name prime256v1 -genkey")]
     KeyKind(KeyAlgorithm),
     /// Not a PKCS#10 request, or bytes after it.
     #[error("not exactly one PKCS#10 request")]
@@ -34,9 +43,9 @@ pub enum CsrError {
     /// The signature is not by the request's own key.
     #[error("the request is not signed by its own key")]
     NotProven(#[source] CryptoError),
-    /// A P-256 key signs requests with SHA-256 here.
-    #[error("the request is signed with another algorithm than ecdsa-with-SHA256")]
-    SignatureAlgorithm,
+    /// Each kind of key signs requests with one algorithm here.
+    #[error("the request is not signed as {0} keys sign here: P-256 and RSA with SHA-256, P-384 with SHA-384")]
+    SignatureAlgorithm(KeyAlgorithm),
     /// Over the size limit.
     #[error("the request has {actual} bytes, at most {limit} are read")]
     TooLarge {
@@ -48,11 +57,19 @@ pub enum CsrError {
 }
 
 impl ProvenKey {
-    /// Reads a PKCS#10 request (RFC 2986), DER, and verifies its signature with its own key.
+    /// Reads a PKCS#10 request (RFC 2986) for a P-256 key, DER, and verifies its signature with its own key.
     ///
     /// # Errors
     /// See [`CsrError`].
     pub fn of_der(csr: &[u8]) -> Result<Self, CsrError> {
+        Self::of_der_among(csr, &[KeyAlgorithm::EcP256])
+    }
+
+    /// The same for a key of one of these kinds.
+    ///
+    /// # Errors
+    /// See [`CsrError`].
+    pub fn of_der_among(csr: &[u8], kinds: &[KeyAlgorithm]) -> Result<Self, CsrError> {
         check_size(csr.len())?;
         let (behind, request) = X509CertificationRequest::from_der(csr).map_err(|_malformed| CsrError::Malformed)?;
         let info = &request.certification_request_info;
@@ -62,16 +79,17 @@ impl ProvenKey {
         }
         // The key is what its own bytes say; rcgen would guess its curve from the signature's algorithm.
         let key = PublicKey::from_spki_der(info.subject_pki.raw).map_err(CsrError::Key)?;
-        if key.algorithm() != KeyAlgorithm::EcP256 {
-            return Err(CsrError::KeyKind(key.algorithm()));
+        let kind = key.algorithm();
+        if !kinds.contains(&kind) {
+            return Err(CsrError::KeyKind(kind));
         }
-        let algorithm = &request.signature_algorithm;
-        if algorithm.algorithm != OID_SIG_ECDSA_WITH_SHA256 || algorithm.parameters.is_some() {
-            return Err(CsrError::SignatureAlgorithm);
+        let algorithm = signature_algorithm(kind);
+        if AlgorithmIdentifier::from_der(algorithm) != Ok((&[], request.signature_algorithm.clone())) {
+            return Err(CsrError::SignatureAlgorithm(kind));
         }
         // The parser does not look at every tag outside the signed part; the bytes there have one form only.
-        let length = u8::try_from(signature.data.len() + 1).map_err(|_too_long| CsrError::Malformed)?;
-        if !csr.ends_with(&[info.raw, ECDSA_WITH_SHA256_DER, &[0x03, length, 0x00], &signature.data].concat()) {
+        let bits = der(BIT_STRING, &[&[0], signature.data.as_ref()].concat());
+        if !csr.ends_with(&[info.raw, algorithm, &bits].concat()) {
             return Err(CsrError::Malformed);
         }
         key.verify(info.raw, &signature.data).map_err(CsrError::NotProven)?;
@@ -82,11 +100,11 @@ impl ProvenKey {
     ///
     /// # Errors
     /// See [`CsrError`].
-    pub fn of_pem(csr: &str) -> Result<Self, CsrError> {
+    pub fn of_pem_among(csr: &str, kinds: &[KeyAlgorithm]) -> Result<Self, CsrError> {
         check_size(csr.len())?;
         let mut sections = CertificateSigningRequestDer::pem_slice_iter(csr.as_bytes());
         match (sections.next(), sections.next()) {
-            (Some(Ok(only)), None) => Self::of_der(&only),
+            (Some(Ok(only)), None) => Self::of_der_among(&only, kinds),
             _ => Err(CsrError::Malformed),
         }
     }
@@ -110,11 +128,15 @@ mod tests {
         CertificateParams::new(vec!["ignored.example".to_owned()]).unwrap().serialize_request(key).unwrap()
     }
 
+    fn of_pem(csr: &str) -> Result<ProvenKey, CsrError> {
+        ProvenKey::of_pem_among(csr, &[KeyAlgorithm::EcP256])
+    }
+
     #[test]
     fn a_request_gives_its_key_from_der_and_from_pem() {
         let key = KeyPair::generate().unwrap();
         let csr = csr_by(&key);
-        for proven in [ProvenKey::of_der(csr.der()).unwrap(), ProvenKey::of_pem(&csr.pem().unwrap()).unwrap()] {
+        for proven in [ProvenKey::of_der(csr.der()).unwrap(), of_pem(&csr.pem().unwrap()).unwrap()] {
             assert_eq!(proven.key().spki_der(), key.subject_public_key_info());
         }
     }
@@ -137,16 +159,38 @@ mod tests {
         assert!(matches!(ProvenKey::of_der(&longer), Err(CsrError::Malformed)));
         assert!(matches!(ProvenKey::of_der(&csr.der()[1..]), Err(CsrError::Malformed)));
         assert!(matches!(ProvenKey::of_der(&[]), Err(CsrError::Malformed)));
-        assert!(matches!(ProvenKey::of_pem(&csr.pem().unwrap().repeat(2)), Err(CsrError::Malformed)));
-        assert!(matches!(ProvenKey::of_pem("no PEM"), Err(CsrError::Malformed)));
+        assert!(matches!(of_pem(&csr.pem().unwrap().repeat(2)), Err(CsrError::Malformed)));
+        assert!(matches!(of_pem("no PEM"), Err(CsrError::Malformed)));
         assert!(matches!(ProvenKey::of_der(&vec![0; CSR_BYTES_MAX + 1]), Err(CsrError::TooLarge { .. })));
     }
 
+    /// Shows: X509-20.
     #[test]
     fn only_p256_is_certified() {
         let csr = csr_by(&KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384).unwrap());
         let refused = ProvenKey::of_der(csr.der()).unwrap_err();
         assert!(matches!(refused, CsrError::KeyKind(KeyAlgorithm::EcP384)), "{refused}");
+    }
+
+    /// Shows: X509-20.
+    #[test]
+    fn another_kind_is_certified_only_where_it_is_listed() {
+        let kinds = [KeyAlgorithm::EcP384, KeyAlgorithm::Ed25519, KeyAlgorithm::Rsa];
+        for (made_as, kind) in [
+            (&PKCS_ECDSA_P384_SHA384, KeyAlgorithm::EcP384),
+            (&rcgen::PKCS_ED25519, KeyAlgorithm::Ed25519),
+            (&rcgen::PKCS_RSA_SHA256, KeyAlgorithm::Rsa),
+        ] {
+            let key = KeyPair::generate_for(made_as).unwrap();
+            let csr = csr_by(&key);
+            let proven = ProvenKey::of_der_among(csr.der(), &kinds).unwrap();
+            assert_eq!(proven.key().spki_der(), key.subject_public_key_info());
+            let others: Vec<_> = kinds.into_iter().filter(|other| *other != kind).collect();
+            assert!(matches!(ProvenKey::of_der_among(csr.der(), &others), Err(CsrError::KeyKind(of)) if of == kind));
+        }
+        let sha512 = csr_by(&KeyPair::generate_for(&rcgen::PKCS_RSA_SHA512).unwrap());
+        let refused = ProvenKey::of_der_among(sha512.der(), &kinds);
+        assert!(matches!(refused, Err(CsrError::SignatureAlgorithm(KeyAlgorithm::Rsa))), "{refused:?}");
     }
 
     #[test]

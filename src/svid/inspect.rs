@@ -1,28 +1,33 @@
 //! Reads signed bytes back into facts, trusting nobody: shares no code with the builder.
 
-use super::{CompactError, Serial, Subject, compact::Compact};
+use super::{CompactError, DnsSan, SanOrder, Serial, Subject, compact::Compact};
 use crate::crypto::KeyId;
 use crate::identity::{SpiffeId, SpiffeIdError};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use time::OffsetDateTime;
+use x509_parser::asn1_rs::Utf8String;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::{GeneralName, ParsedExtension, X509Extension};
 use x509_parser::oid_registry::{OID_X509_COMMON_NAME, OID_X509_ORGANIZATION_NAME};
 use x509_parser::prelude::FromDer;
 use x509_parser::x509::{X509Name, X509Version};
 
-/// What a signed leaf certificate says, strictly read: one URI SAN, critical CA:FALSE, critical digitalSignature only,
-/// EKU serverAuth and clientAuth, no unknown or doubled extension, nothing behind it.
+/// What a signed leaf certificate says, strictly read: one URI SAN and at most one DNS SAN, critical CA:FALSE, critical
+/// digitalSignature only, EKU serverAuth and clientAuth, no unknown or doubled extension, nothing behind it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct CertificateFacts {
     /// The one URI SAN.
     pub spiffe_id: SpiffeId,
+    /// The DNS SAN beside it.
+    pub dns: Option<DnsSan>,
     /// The certified key, by its SubjectPublicKeyInfo.
     pub key_id: KeyId,
     /// The serial number.
     pub serial: Serial,
     /// The subject.
     pub subject: Subject,
+    /// Fulcio's build claims, by the last number of their object identifiers.
+    pub build_claims: BTreeMap<u8, String>,
     /// The authority key identifier.
     pub authority_key_identifier: Vec<u8>,
     /// Not before.
@@ -52,6 +57,12 @@ pub enum InspectError {
     /// Basic constraints are absent, not critical, or say CA:TRUE.
     #[error("the leaf does not say CA:FALSE, critically")]
     BasicConstraints,
+    /// A build claim that is critical, or whose value is not one `UTF8String` in DER.
+    #[error("the build claim {oid} is critical or no UTF8String")]
+    BuildClaim {
+        /// Which.
+        oid: String,
+    },
     /// A claim of a JWT-SVID is absent or of another type.
     #[error("the claim {0} is absent or not as a JWT-SVID has it")]
     Claim(&'static str),
@@ -88,8 +99,8 @@ pub enum InspectError {
     /// Zero, negative or longer than 16 bytes.
     #[error("the serial number is not a positive one of at most 16 bytes")]
     Serial,
-    /// No subject alternative name, more than one, or another than a URI; critical exactly when the subject is empty.
-    #[error("the subject alternative name is not exactly one URI")]
+    /// Other names than one URI and at most one DNS name; critical exactly when the subject is empty.
+    #[error("the subject alternative name is not exactly one URI, or one and a DNS name")]
     SubjectAlternativeName,
     /// A subject that Lanyard does not give.
     #[error("the subject is not one that we give: {subject}")]
@@ -129,9 +140,11 @@ pub fn inspect_certificate(der: &[u8]) -> Result<CertificateFacts, InspectError>
     let extensions = Extensions::read(&certificate, subject)?;
     Ok(CertificateFacts {
         spiffe_id: extensions.spiffe_id.ok_or(InspectError::SubjectAlternativeName)?,
+        dns: extensions.dns,
         key_id: KeyId::of_spki(certificate.public_key().raw),
         serial: serial(certificate.raw_serial())?,
         subject,
+        build_claims: extensions.build_claims,
         authority_key_identifier: extensions.authority_key_identifier.ok_or(InspectError::NoAuthority)?,
         not_before: certificate.validity().not_before.to_datetime(),
         not_after: certificate.validity().not_after.to_datetime(),
@@ -142,6 +155,8 @@ pub fn inspect_certificate(der: &[u8]) -> Result<CertificateFacts, InspectError>
 #[derive(Default)]
 struct Extensions {
     spiffe_id: Option<SpiffeId>,
+    dns: Option<DnsSan>,
+    build_claims: BTreeMap<u8, String>,
     authority_key_identifier: Option<Vec<u8>>,
     basic_constraints: bool,
     key_usage: bool,
@@ -189,9 +204,13 @@ impl Extensions {
                 self.extended_key_usage = exact.then_some(true).ok_or(InspectError::ExtendedKeyUsage)?;
             }
             ParsedExtension::SubjectAlternativeName(names) => {
-                let [GeneralName::URI(uri)] = names.general_names.as_slice() else {
-                    return Err(InspectError::SubjectAlternativeName);
+                let (uri, dns) = match names.general_names.as_slice() {
+                    [GeneralName::URI(uri)] => (uri, None),
+                    [GeneralName::URI(uri), GeneralName::DNSName(name)] => (uri, Some((name, SanOrder::UriFirst))),
+                    [GeneralName::DNSName(name), GeneralName::URI(uri)] => (uri, Some((name, SanOrder::DnsFirst))),
+                    _ => return Err(InspectError::SubjectAlternativeName),
                 };
+                self.dns = dns.map(|(name, order)| DnsSan { name: (*name).to_owned(), order });
                 if critical != (subject == Subject::Empty) {
                     return Err(InspectError::SubjectAlternativeName);
                 }
@@ -204,9 +223,27 @@ impl Extensions {
                 self.authority_key_identifier = authority.key_identifier.as_ref().map(|id| id.0.to_vec());
             }
             ParsedExtension::SubjectKeyIdentifier(_) => {}
-            _ => return Err(InspectError::UnknownExtension { oid: extension.oid.to_id_string() }),
+            _ => self.add_build_claim(extension)?,
         }
         Ok(())
+    }
+}
+
+impl Extensions {
+    /// `1.3.6.1.4.1.57264.1.8` to `.23`; what is none of these is unknown here.
+    fn add_build_claim(&mut self, extension: &X509Extension<'_>) -> Result<(), InspectError> {
+        let oid = extension.oid.to_id_string();
+        let number = oid.strip_prefix("1.3.6.1.4.1.57264.1.").and_then(|number| number.parse().ok());
+        let Some(number @ 8..=23) = number else {
+            return Err(InspectError::UnknownExtension { oid });
+        };
+        match Utf8String::from_der(extension.value) {
+            Ok(([], text)) if !extension.critical => {
+                self.build_claims.insert(number, text.string());
+                Ok(())
+            }
+            _ => Err(InspectError::BuildClaim { oid }),
+        }
     }
 }
 
@@ -302,6 +339,7 @@ mod tests {
     /// digitalSignature, as a bit string.
     const KEY_USAGE: (&[u64], &[u8]) = (&[2, 5, 29, 15], &[3, 2, 7, 0x80]);
 
+    /// Shows: X509-1.
     #[test]
     fn the_baseline_leaf_is_read() {
         let facts = inspect_certificate(&leaf(|_same| {})).unwrap();
@@ -319,12 +357,17 @@ mod tests {
         }
     }
 
+    /// Shows: X509-1, X509-3, X509-17.
     #[test]
     fn names_other_than_one_workloads_id_are_refused() {
         let not_one: Is = |e| matches!(e, InspectError::SubjectAlternativeName);
         let no_id: Is = |e| matches!(e, InspectError::Id(_));
         refuses(&[
-            ("CRT-3 with DNS", |p| p.subject_alt_names.push(SanType::DnsName("a.b".try_into().unwrap())), not_one),
+            (
+                "two DNS names",
+                |p| p.subject_alt_names.extend(["a.b", "c.d"].map(|name| SanType::DnsName(name.try_into().unwrap()))),
+                not_one,
+            ),
             ("CRT-7", |p| p.subject_alt_names.push(uri("spiffe://example.org/other")), not_one),
             ("CRT-8", |p| p.subject_alt_names.push(uri("https://example.org/")), not_one),
             ("CRT-9", |p| p.subject_alt_names.clear(), not_one),
@@ -345,6 +388,7 @@ mod tests {
         ]);
     }
 
+    /// Shows: X509-8, X509-9, X509-10, X509-12, X509-13.
     #[test]
     fn rights_other_than_a_leafs_are_refused() {
         let constraints: Is = |e| matches!(e, InspectError::BasicConstraints);
@@ -382,6 +426,26 @@ mod tests {
             (
                 "unknown",
                 |p| p.custom_extensions.push(extension(&[1, 2, 3, 4], &[5, 0], false)),
+                |e| matches!(e, InspectError::UnknownExtension { .. }),
+            ),
+            (
+                "critical build claim",
+                |p| p.custom_extensions.push(extension(&[1, 3, 6, 1, 4, 1, 57264, 1, 8], b"\x0c\x01a", true)),
+                |e| matches!(e, InspectError::BuildClaim { .. }),
+            ),
+            (
+                "raw build claim",
+                |p| p.custom_extensions.push(extension(&[1, 3, 6, 1, 4, 1, 57264, 1, 8], b"https://a", false)),
+                |e| matches!(e, InspectError::BuildClaim { .. }),
+            ),
+            (
+                "build claim with something behind",
+                |p| p.custom_extensions.push(extension(&[1, 3, 6, 1, 4, 1, 57264, 1, 8], b"\x0c\x01ab", false)),
+                |e| matches!(e, InspectError::BuildClaim { .. }),
+            ),
+            (
+                "deprecated build claim",
+                |p| p.custom_extensions.push(extension(&[1, 3, 6, 1, 4, 1, 57264, 1, 7], b"\x0c\x01a", false)),
                 |e| matches!(e, InspectError::UnknownExtension { .. }),
             ),
             (

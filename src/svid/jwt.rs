@@ -248,39 +248,6 @@ mod tests {
         format!("{signed}.{signature}")
     }
 
-    /// Puts numbers for `"$now+N"` and texts for `"\"$now+N\""`, as the vectors' notes say.
-    fn with_times(payload: &Value) -> String {
-        let now = NOW.unix_timestamp();
-        let mut text = payload.to_string().replace("\\\"", "'");
-        for (placeholder, offset) in
-            [("+300.5", 300.5), ("+300", 300.0), ("+3600", 3600.0), ("-600", -600.0), ("", 0.0)]
-        {
-            #[expect(clippy::as_conversions, clippy::cast_possible_truncation, reason = "small and whole")]
-            let number = if placeholder.contains('.') { format!("{now}.5") } else { (now + offset as i64).to_string() };
-            text = text.replace(&format!("\"'$now{placeholder}'\""), &format!("\"{number}\""));
-            text = text.replace(&format!("\"$now{placeholder}\""), &number);
-        }
-        assert!(!text.contains("$now"), "{text}");
-        text
-    }
-
-    #[test]
-    fn the_vectors_get_their_verdicts() {
-        let vectors: Value =
-            serde_json::from_str(include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/spiffe.json")))
-                .unwrap();
-        let (key, other) = (key(), key());
-        let (own, federated) = (bundle("example.org", "j1", &key), bundle("other.example", "j1", &other));
-        let vectors = vectors["jwt_svid"].as_array().unwrap();
-        assert_eq!(vectors.len(), 41);
-        for vector in vectors {
-            let token = signed(&vector["header"].to_string(), &with_times(&vector["payload"]), &key);
-            let verdict = validate_jwt_svid(&token, "reports", &[&own, &federated], NOW);
-            // Where the standard leaves it open, we refuse (JWT-4, JWT-13, JWT-8, JWT-14).
-            assert_eq!(verdict.is_ok(), vector["verdict"] == "accept", "{}: {verdict:?}", vector["id"]);
-        }
-    }
-
     fn fields() -> JwtFields {
         JwtFields {
             spiffe_id: SpiffeId::parse("spiffe://example.org/acme/api/-/pipelines/574").unwrap(),
@@ -291,6 +258,7 @@ mod tests {
         }
     }
 
+    /// Shows: ID-19, JWT-2, JWT-13.
     #[test]
     fn what_is_signed_reads_back_and_validates() {
         let key = key();
@@ -304,6 +272,7 @@ mod tests {
         assert!(payload["exp"].is_i64() && payload["iat"].is_i64(), "plain integers");
     }
 
+    /// Shows: JWT-12, JWT-14.
     #[test]
     fn the_leeway_is_thirty_seconds() {
         let key = key();
@@ -316,6 +285,7 @@ mod tests {
         assert!(matches!(at(NOW - Duration::seconds(31)), Err(JwtSvidError::NotYet { claim: "iat", .. })));
     }
 
+    /// Shows: ID-19, JWT-16, JWT-17.
     #[test]
     fn the_right_kid_with_the_wrong_key_is_refused() {
         let (key, other) = (key(), key());
@@ -326,6 +296,7 @@ mod tests {
         assert!(matches!(none, Err(JwtSvidError::UnknownTrustDomain(_))));
     }
 
+    /// Shows: JWT-1, JWT-7.
     #[test]
     fn only_compact_strict_tokens_are_read() {
         let key = key();

@@ -4,19 +4,30 @@
 //!   csr: a key and the proof of it        x509, jwt: fields to be signed, laid out
 //!                                         inspect: signed bytes back into facts, trusting nobody
 //!                                         compact: a JWS taken apart, nothing believed
+//!                                         validate, jwt: what others made, by the standard
 //! ```
 //! Not here: which key signs (`authority`), who may have one (`policy`).
 
+mod der;
+mod serial;
+mod profile;
+mod build_claims;
 mod csr;
 mod x509;
 mod compact;
 mod jwt;
 mod inspect;
 mod authority_facts;
+mod authority_path;
+mod validate;
 
 pub use authority_facts::{AuthorityFacts, inspect_authority};
+pub use build_claims::{BuildClaim, BuildClaimError, BuildClaims};
 pub use compact::CompactError;
 pub use csr::{CsrError, ProvenKey};
 pub use inspect::{CertificateFacts, InspectError, JwtFacts, inspect_certificate, inspect_jwt};
 pub use jwt::{JwtFields, JwtSvidError, validate_jwt_svid};
-pub use x509::{AuthorityFields, LayoutError, LeafFields, LeafSigner, Serial, Subject};
+pub use profile::{DnsNames, DnsSan, DnsSuffix, DnsSuffixError, LeafProfile, SanOrder, Subject, SubjectForm};
+pub use serial::Serial;
+pub use validate::{X509SvidError, validate_x509_svid};
+pub use x509::{AuthorityFields, LayoutError, LeafFields, LeafSigner};

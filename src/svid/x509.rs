@@ -3,14 +3,15 @@
 //! Every field is set here, from our own fields alone: nothing is taken from a CSR but the key, and none of
 //! rcgen's defaults reaches a certificate. `inspect` reads the result back and shares no code with this file.
 
-use crate::crypto::{KeyPair, PublicKey, Random};
+use super::der::{SEQUENCE, der};
+use super::{BuildClaims, DnsSan, SanOrder, Serial, Subject};
+use crate::crypto::{KeyPair, PublicKey};
 use crate::identity::{SpiffeId, TrustDomain};
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod,
-    KeyUsagePurpose, SanType, SerialNumber, SigningKey,
+    BasicConstraints, CertificateParams, CustomExtension, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyIdMethod, KeyUsagePurpose, SanType, SerialNumber, SigningKey,
 };
 use rustls_pki_types::CertificateDer;
-use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::Arc;
 use time::OffsetDateTime;
@@ -19,68 +20,6 @@ use x509_parser::prelude::FromDer;
 
 /// Whose certificates these are, in every subject.
 const ORGANIZATION: &str = "Lanyard";
-
-/// A certificate's serial number: 16 random bytes, positive, not zero (RFC 5280 §4.1.2.2). Prints as hex.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Serial([u8; 16]);
-
-impl Serial {
-    /// A new one: 126 random bits, so that it is positive and always has all of its 16 bytes.
-    pub fn random(random: &Random) -> Self {
-        let mut bytes = random.bytes::<16>();
-        let [first, ..] = &mut bytes;
-        *first = *first & 0x3f | 0x40;
-        Self(bytes)
-    }
-
-    /// A serial number read from elsewhere; none if it is negative or zero.
-    pub fn from_bytes(bytes: [u8; 16]) -> Option<Self> {
-        let [first, ..] = bytes;
-        (first & 0x80 == 0 && bytes != [0; 16]).then_some(Self(bytes))
-    }
-
-    /// The bytes, big-endian.
-    pub const fn as_bytes(&self) -> &[u8; 16] {
-        &self.0
-    }
-}
-
-impl fmt::Display for Serial {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
-
-impl TryFrom<String> for Serial {
-    type Error = &'static str;
-
-    fn try_from(hex: String) -> Result<Self, &'static str> {
-        const WHAT: &str = "a serial number is 32 hex digits, positive and not zero";
-        let exact = hex.len() == 32 && hex.bytes().all(|digit| digit.is_ascii_hexdigit());
-        let number = u128::from_str_radix(&hex, 16).map_err(|_not_hex| WHAT)?;
-        Self::from_bytes(number.to_be_bytes()).filter(|_| exact).ok_or(WHAT)
-    }
-}
-
-impl From<Serial> for String {
-    fn from(serial: Serial) -> Self {
-        serial.to_string()
-    }
-}
-
-/// The subject of a leaf (mesh contract A8).
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Subject {
-    /// No subject; the SAN is critical then.
-    Empty,
-    /// `O=Lanyard`.
-    #[default]
-    Organization,
-    /// `O=Lanyard, CN=p<project id>`.
-    Project(u64),
-}
 
 impl Subject {
     fn distinguished_name(self) -> DistinguishedName {
@@ -100,12 +39,16 @@ impl Subject {
 pub struct LeafFields {
     /// The one URI SAN.
     pub spiffe_id: SpiffeId,
+    /// A DNS SAN beside it.
+    pub dns: Option<DnsSan>,
     /// The key that is certified.
     pub key: PublicKey,
     /// The serial number.
     pub serial: Serial,
     /// The subject.
     pub subject: Subject,
+    /// What it tells of the build.
+    pub build_claims: BuildClaims,
     /// Whole seconds.
     pub not_before: OffsetDateTime,
     /// Whole seconds.
@@ -126,6 +69,8 @@ pub struct AuthorityFields {
     pub serial: Serial,
     /// How many authorities may stand below: 1 for a root, 0 for an intermediate.
     pub path_length: u8,
+    /// Whether it may sign only for IDs of its trust domain (mesh contract A7): not every mesh can read that.
+    pub name_constraints: bool,
     /// Whole seconds.
     pub not_before: OffsetDateTime,
     /// Whole seconds.
@@ -239,7 +184,13 @@ impl LeafFields {
             return Err(LayoutError::NoPath(self.spiffe_id.clone()));
         }
         let mut leaf = base(&self.spiffe_id, &self.key, self.serial, (self.not_before, self.not_after))?;
+        if let Some(dns) = &self.dns {
+            let name = SanType::DnsName(dns.name.as_str().try_into().map_err(LayoutError::Build)?);
+            let at = if dns.order == SanOrder::DnsFirst { 0 } else { leaf.subject_alt_names.len() };
+            leaf.subject_alt_names.insert(at, name);
+        }
         leaf.distinguished_name = self.subject.distinguished_name();
+        leaf.custom_extensions = self.build_claims.extensions();
         leaf.is_ca = IsCa::ExplicitNoCa;
         leaf.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
@@ -280,8 +231,23 @@ impl AuthorityFields {
         authority.distinguished_name.push(DnType::CommonName, self.common_name.as_str());
         authority.is_ca = IsCa::Ca(BasicConstraints::Constrained(self.path_length));
         authority.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        if self.name_constraints {
+            authority.custom_extensions.push(only_uris_of(&self.trust_domain));
+        }
         Ok(authority)
     }
+}
+
+/// Critical name constraints that permit URIs of one host only (RFC 5280 §4.2.1.10); rcgen knows none for URIs.
+fn only_uris_of(trust_domain: &TrustDomain) -> CustomExtension {
+    const NAME_CONSTRAINTS: &[u64] = &[2, 5, 29, 30];
+    const PERMITTED: u8 = 0xa0;
+    const URI: u8 = 0x86;
+    let subtree = der(SEQUENCE, &der(URI, trust_domain.as_str().as_bytes()));
+    let content = der(SEQUENCE, &der(PERMITTED, &subtree));
+    let mut extension = CustomExtension::from_oid_content(NAME_CONSTRAINTS, content);
+    extension.set_criticality(true);
+    extension
 }
 
 /// What leaf and authority share; every default of rcgen that could show is overwritten here or by the caller.
@@ -308,7 +274,8 @@ fn base(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::crypto::KeyAlgorithm;
+    use crate::crypto::{KeyAlgorithm, Random};
+    use crate::svid::BuildClaim;
     use crate::svid::inspect_certificate;
     use time::Duration;
     use time::macros::datetime;
@@ -326,6 +293,7 @@ mod tests {
             key: key.public().clone(),
             serial: Serial::random(&Random::system()),
             path_length,
+            name_constraints: false,
             not_before: NOON,
             not_after: NOON + Duration::days(1),
         }
@@ -336,7 +304,9 @@ mod tests {
             spiffe_id: SpiffeId::parse("spiffe://example.org/acme/api/-/pipelines/574").unwrap(),
             key: key().public().clone(),
             serial: Serial::random(&Random::system()),
+            dns: None,
             subject: Subject::Organization,
+            build_claims: BuildClaims::default(),
             not_before: NOON,
             not_after: NOON + Duration::minutes(15),
         }
@@ -355,18 +325,21 @@ mod tests {
         X509Certificate::from_der(der).unwrap().1
     }
 
+    /// Shows: ID-19, X509-1, X509-3, X509-8, X509-9, X509-10, X509-12, X509-13.
     #[test]
     fn a_leaf_says_exactly_its_fields() {
         let (_root, _intermediate, signer) = chain();
         for subject in [Subject::Empty, Subject::Organization, Subject::Project(42)] {
             let fields = LeafFields { subject, ..leaf() };
             let facts = inspect_certificate(&signer.sign(&fields).unwrap()).unwrap();
+            assert_eq!((facts.dns, facts.build_claims.len()), (None, 0));
             assert_eq!(facts.spiffe_id, fields.spiffe_id);
             assert_eq!((facts.key_id, facts.serial), (fields.key.id(), fields.serial));
             assert_eq!((facts.subject, facts.not_before, facts.not_after), (subject, NOON, fields.not_after));
         }
     }
 
+    /// Shows: X509-16, X509-23.
     #[test]
     fn each_signature_name_and_key_identifier_leads_to_the_issuer() {
         let (root, intermediate, signer) = chain();
@@ -398,6 +371,39 @@ mod tests {
         (subject, authority)
     }
 
+    /// Shows: ID-18, X509-6, X509-7, X509-10, X509-11, X509-14, X509-15.
+    #[test]
+    fn a_dns_name_stands_where_it_is_wanted_and_build_claims_read_back() {
+        let (_root, _intermediate, signer) = chain();
+        let mut build_claims = BuildClaims::default();
+        for (claim, value) in [(BuildClaim::Issuer, "https://gitlab.example"), (BuildClaim::BuildTrigger, "püsh")] {
+            build_claims.add(claim, value.to_owned()).unwrap();
+        }
+        build_claims.add(BuildClaim::SourceRepositoryRef, "r".repeat(1024)).unwrap();
+        for order in [SanOrder::UriFirst, SanOrder::DnsFirst] {
+            let dns = Some(DnsSan { name: "pl7.p42.ci.example.org".to_owned(), order });
+            let fields = LeafFields { dns, build_claims: build_claims.clone(), ..leaf() };
+            let facts = inspect_certificate(&signer.sign(&fields).unwrap()).unwrap();
+            assert_eq!((facts.dns, facts.build_claims), (fields.dns, build_claims.by_arc()));
+        }
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
+        #[test]
+        fn any_text_that_a_build_claim_takes_reads_back_as_it_was(one in ".{0,300}", other in "\\PC{0,1000}") {
+            let (_root, _intermediate, signer) = chain();
+            let mut build_claims = BuildClaims::default();
+            for (claim, text) in [(BuildClaim::Issuer, one), (BuildClaim::DeploymentEnvironment, other)] {
+                build_claims.add(claim, text).unwrap_or_default();
+            }
+            let fields = LeafFields { build_claims, ..leaf() };
+            let facts = inspect_certificate(&signer.sign(&fields).unwrap()).unwrap();
+            proptest::prop_assert_eq!(facts.build_claims, fields.build_claims.by_arc());
+        }
+    }
+
+    /// Shows: ID-18, X509-6, X509-7, X509-10, X509-11, X509-14, X509-15.
     #[test]
     fn an_authority_is_a_critical_ca_that_signs_certificates_and_lists_and_nothing_else() {
         let (root, intermediate, _signer) = chain();
@@ -454,6 +460,7 @@ mod tests {
         );
     }
 
+    /// Shows: X509-22.
     #[test]
     fn rcgen_trap_4_serials_are_positive_whole_and_never_repeat() {
         let random = Random::system();
@@ -472,6 +479,7 @@ mod tests {
         }
     }
 
+    /// Shows: X509-4.
     #[test]
     fn rcgen_trap_4_an_empty_subject_makes_the_san_critical_and_only_that() {
         let (_root, _intermediate, signer) = chain();

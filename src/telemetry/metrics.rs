@@ -1,5 +1,6 @@
 //! The numbers that operators watch. Label sets are closed: codes and configured names, never an identity.
 
+use super::panics::panics;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -28,6 +29,8 @@ struct Numbers {
     exchanges: Family<Outcome, Counter>,
     issue_seconds: Histogram,
     journal_position: Gauge,
+    indexes_set_aside: Counter,
+    disk_full: Gauge,
     live_sessions: Gauge,
     bundle_sequence: Gauge,
     open_connections: Gauge,
@@ -61,6 +64,8 @@ impl Metrics {
             exchanges: Family::default(),
             issue_seconds: Histogram::new(buckets),
             journal_position: Gauge::default(),
+            indexes_set_aside: Counter::default(),
+            disk_full: Gauge::default(),
             live_sessions: Gauge::default(),
             bundle_sequence: Gauge::default(),
             open_connections: Gauge::default(),
@@ -79,6 +84,16 @@ impl Metrics {
     /// The journal's newest record.
     pub fn journal_is_at(&self, position: u64) {
         self.0.journal_position.set(signed(position));
+    }
+
+    /// A damaged index was moved away and made anew.
+    pub fn index_set_aside(&self) {
+        self.0.indexes_set_aside.inc();
+    }
+
+    /// Whether the journal's disk is full.
+    pub fn disk_is_full(&self, full: bool) {
+        self.0.disk_full.set(full.into());
     }
 
     /// How many sessions can be renewed.
@@ -123,11 +138,16 @@ impl Numbers {
         registry.register("answers", "Requests for an SVID, by door and outcome", self.exchanges.clone());
         registry.register("answer_seconds", "From request to answer", self.issue_seconds.clone());
         registry.register("journal_position", "The journal's newest record", self.journal_position.clone());
+        let help = "Damaged indexes that were moved away and made anew at start";
+        registry.register("indexes_set_aside", help, self.indexes_set_aside.clone());
+        let help = "1 while the journal's disk is full and no identity is given";
+        registry.register("disk_full", help, self.disk_full.clone());
         registry.register("live_sessions", "Sessions that can be renewed", self.live_sessions.clone());
         registry.register("bundle_sequence", "The published bundle's sequence", self.bundle_sequence.clone());
         registry.register("open_connections", "Connections on the issuer port", self.open_connections.clone());
         let help = "Connections on the issuer port that were not served";
         registry.register("refused_connections", help, self.refused_connections.clone());
+        registry.register("panics", "Panics of this process, in requests and elsewhere", panics());
     }
 }
 

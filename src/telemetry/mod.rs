@@ -3,11 +3,13 @@
 mod fault;
 mod logs;
 mod metrics;
+mod panics;
 mod readiness;
 mod shutdown;
 
 pub use fault::chain;
 pub use logs::{LogFormat, LogsError, NotALogFormat, install};
 pub use metrics::{Door, Metrics};
+pub use panics::{Panicked, contained, watch_panics};
 pub use readiness::{Readiness, Unready};
 pub use shutdown::{Shutdown, ShutdownTrigger};

@@ -286,7 +286,7 @@ mod tests {
             (&rcgen::PKCS_ECDSA_P384_SHA384, "ECDSA P-384"),
             (&rcgen::PKCS_ED25519, "Ed25519"),
             (&rcgen::PKCS_RSA_SHA256, "RSA"),
-            (&rcgen::PKCS_ECDSA_P521_SHA512, "of a kind we do not know"),
+            (&rcgen::PKCS_ECDSA_P521_SHA512, "ECDSA P-521"),
         ] {
             let config = Arc::new(foreign_client(Some(&made_with(algorithm))));
             let (shaken, _) = foreign_handshake(&stage, config).await;

@@ -46,6 +46,7 @@ impl PeerKey {
             Ok(key) => match key.algorithm() {
                 KeyAlgorithm::EcP256 => return Self::Session(key),
                 KeyAlgorithm::EcP384 => "ECDSA P-384",
+                KeyAlgorithm::EcP521 => "ECDSA P-521",
                 KeyAlgorithm::Ed25519 => "Ed25519",
                 KeyAlgorithm::Rsa => "RSA",
             },

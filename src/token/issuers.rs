@@ -28,7 +28,7 @@ impl Issuer {
 
     /// Whether the claims are of a namespace that is ours. GitLab compares paths without case.
     pub fn knows(&self, claims: &Claims) -> bool {
-        let namespace = top_level(claims).to_lowercase();
+        let namespace = claims.top_level_namespace().to_lowercase();
         self.namespaces.is_empty() || self.namespaces.iter().any(|ours| ours.to_lowercase() == namespace)
     }
 
@@ -37,13 +37,19 @@ impl Issuer {
     /// # Errors
     /// `Stranger`.
     pub fn admit(&self, claims: &Claims) -> Result<(), TokenError> {
-        if self.knows(claims) { Ok(()) } else { Err(TokenError::Stranger { namespace: quotable(top_level(claims)) }) }
+        if self.knows(claims) {
+            Ok(())
+        } else {
+            Err(TokenError::Stranger { namespace: quotable(claims.top_level_namespace()) })
+        }
     }
 }
 
-/// The namespace that holds the project, with all others around it.
-fn top_level(claims: &Claims) -> &str {
-    claims.project_path.split('/').next().unwrap_or_default()
+impl Claims {
+    /// The namespace that holds the project, with all others around it.
+    pub fn top_level_namespace(&self) -> &str {
+        self.project_path.split('/').next().unwrap_or_default()
+    }
 }
 
 /// Where an issuer's keys come from. Never from a token.

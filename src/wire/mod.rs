@@ -1,11 +1,16 @@
 //! Generated protobuf types, and conversions to and from nouns; and how the server is reached.
 
 mod channel;
+mod workload_address;
 mod https;
 
 pub use channel::{NotAServerUrl, ServerUrl, channel};
 pub use generated::{lanyard, workload};
 pub use https::{HttpsClient, HttpsError};
+pub use workload_address::{NotAnAddress, WorkloadAddress};
+
+/// The file that defines the Workload API and the one it imports, as a protobuf `FileDescriptorSet`.
+pub const WORKLOAD_DESCRIPTORS: &[u8] = tonic::include_file_descriptor_set!("workload");
 
 #[expect(
     missing_docs,

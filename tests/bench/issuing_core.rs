@@ -5,7 +5,7 @@ use crate::issuer::{AUDIENCE, FakeIssuer, URL};
 use crate::processor_time_of;
 use lanyard::crypto::{KeyPair, Random};
 use lanyard::identity::{SpiffeId, TrustDomain};
-use lanyard::svid::{AuthorityFields, LeafFields, LeafSigner, ProvenKey, Serial, Subject};
+use lanyard::svid::{AuthorityFields, BuildClaims, LeafFields, LeafSigner, ProvenKey, Serial, Subject};
 use lanyard::token::{Expectations, IssuerName, KeySet, TokenAlgorithm, UnverifiedToken};
 use std::hint::black_box;
 use std::sync::Arc;
@@ -68,6 +68,8 @@ impl IssuingCore {
             key: proven.key().clone(),
             serial: Serial::random(&self.random),
             subject: Subject::Organization,
+            dns: None,
+            build_claims: BuildClaims::default(),
             not_before: self.now,
             not_after: self.now + Duration::from_secs(900),
         };
@@ -83,6 +85,7 @@ fn signer(key: KeyPair, now: OffsetDateTime) -> LeafSigner {
         key: key.public().clone(),
         serial: Serial::random(&Random::system()),
         path_length: 0,
+        name_constraints: false,
         not_before: now,
         not_after: now + Duration::from_secs(86_400),
     };

@@ -16,13 +16,14 @@ const PURE: [&str; 7] =
     ["identity/", "bundle/", "svid/", "token/", "policy/", "authority/rotation.rs", "agent/renewal.rs"];
 
 /// Where each foreign library may be named. What is not listed may stand anywhere.
-const DOORS: [(&[&str], &[&str]); 14] = [
+const DOORS: [(&[&str], &[&str]); 15] = [
     (&["aws_lc_rs"], &["crypto/"]),
     (&["rustls", "tokio_rustls"], &["crypto/", "tls/"]),
     (&["rcgen"], &["crypto/", "svid/", "tls/"]),
     (&["x509_parser"], &["bundle/", "crypto/", "svid/", "tls/"]),
     (&["jsonwebtoken"], &["crypto/", "token/"]),
     (&["axum", "tonic"], &["wire/", "api/", "agent/", "cli/", "dev/"]),
+    (&["tonic_reflection"], &["agent/"]),
     (
         &["http_body_util", "hyper", "hyper_util", "tower"],
         &["wire/", "api/", "agent/", "cli/", "dev/", "server/accept/"],

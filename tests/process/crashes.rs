@@ -31,19 +31,38 @@ fn no_kill_loses_an_identity_or_gives_a_token_a_second_key() {
     let number = |name| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
     let rounds = number("LANYARD_CRASH_ROUNDS").map_or(ROUNDS, |rounds| usize::try_from(rounds).unwrap());
     let seed = number("LANYARD_CRASH_SEED").unwrap_or_else(|| u64::from_be_bytes(Random::system().bytes()));
+    campaigns(rounds, seed, &Campaign { segment_bytes: "256KiB", starts_killed: 64, index_lost_every: 3 });
+}
+
+#[test]
+fn no_kill_in_a_checkpoint_or_while_the_index_is_made_anew_does_either() {
+    let seed = u64::from_be_bytes(Random::system().bytes());
+    // Every exchange ends a segment, so that most kills meet a checkpoint or the turn to the next segment.
+    campaigns(8, seed, &Campaign { segment_bytes: "2KiB", starts_killed: 255, index_lost_every: 1 });
+}
+
+/// What the rounds of a place are like.
+struct Campaign {
+    segment_bytes: &'static str,
+    /// Of 256 starts so many are killed before they are done.
+    starts_killed: u8,
+    index_lost_every: usize,
+}
+
+fn campaigns(rounds: usize, seed: u64, like: &Campaign) {
     println!("{rounds} rounds; kill points from LANYARD_CRASH_SEED={seed}");
     let random = Random::seeded(seed);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     for first in (0..rounds).step_by(ROUNDS_IN_A_PLACE) {
         let rounds = ROUNDS_IN_A_PLACE.min(rounds - first);
-        runtime.block_on(campaign(rounds, &random));
+        runtime.block_on(campaign(rounds, like, &random));
     }
 }
 
 /// Some rounds of load and death in one folder.
-async fn campaign(rounds: usize, random: &Random) {
+async fn campaign(rounds: usize, like: &Campaign, random: &Random) {
     // Small segments, so that checkpoints are written, and read, all the time.
-    let place = Arc::new(Place::with("segment_bytes = \"256KiB\""));
+    let place = Arc::new(Place::with(&format!("segment_bytes = \"{}\"", like.segment_bytes)));
     let mut server = Server::start(&place);
     let world = Arc::new(World {
         door: Door::of(&place),
@@ -58,10 +77,10 @@ async fn campaign(rounds: usize, random: &Random) {
         serials.extend(fresh.iter().flat_map(|offered| offered.serials.iter().cloned()));
         let issued = serials.len();
         must_be_whole(&place, &serials);
-        if round % 3 == 0 {
+        if round % like.index_lost_every == 0 {
             fs::remove_dir_all(place.data().join("index")).unwrap();
         }
-        if random.bytes::<1>() < [64] {
+        if random.bytes::<1>() < [like.starts_killed] {
             let starting = Server::spawn(&place.config());
             tokio::time::sleep(random.jitter(START_AT_MOST)).await;
             starting.kill();

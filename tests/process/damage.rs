@@ -3,7 +3,8 @@
 use crate::callers::{Caller, Door, Outcome, now};
 use crate::journal;
 use crate::place::Place;
-use crate::server::{Server, audit_verify, words};
+use crate::server::{Server, audit_verify, lanyard, words};
+use lanyard::crypto::Digest;
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::Path;
@@ -83,4 +84,37 @@ fn overwrite(index: &Path) {
     for file in fs::read_dir(index).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_file()) {
         fs::write(file, b"not what sled wrote").unwrap();
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_journal_that_is_ahead_of_the_clock_is_written_again_once_an_operator_accepts_the_time() {
+    let (place, curl, token) = place_with_history().await;
+    let accept = || {
+        let command = ["audit", "accept-time", "--reason", "a clock that ran ahead", "--data-dir"];
+        lanyard().args(command).arg(place.data()).output().unwrap()
+    };
+    assert!(words(&accept()).contains("nothing to accept"));
+    let segment = place.segments().pop().unwrap();
+    let last = journal::records(&place).len();
+    let text = fs::read_to_string(&segment).unwrap();
+    let (prev, _text) = text.lines().next_back().unwrap().split_once(' ').unwrap();
+    let next = last + 1;
+    let ahead = format!(
+        r#"{{"position":{next},"at":"2099-01-01T00:00:00.000Z","prev":"{prev}","entry":{{"kind":"swept","records":0}}}}"#
+    );
+    fs::write(&segment, format!("{text}{} {ahead}\n", Digest::of(ahead.as_bytes()))).unwrap();
+
+    let (status, said) = Server::spawn(&place.config()).wait();
+    assert_eq!(status.code(), Some(1), "{said}");
+    assert!(said.contains("2099-01-01") && said.contains("lanyard audit accept-time"), "{said}");
+    let accepted = accept();
+    assert!(accepted.status.success() && words(&accepted).contains("can be started"), "{}", words(&accepted));
+    let server = Server::start(&place);
+    assert!(matches!(curl.offer(&token, &Door::of(&place)).await, Outcome::Issued(_)));
+    assert!(words(&accept()).contains("in use by another server"));
+    drop(server);
+    assert!(audit_verify(&place).status.success());
+    let shown = lanyard().args(["audit", "show", "--kind", "time_accepted", "--data-dir"]).arg(place.data()).output();
+    let shown = words(&shown.unwrap());
+    assert!(shown.contains("a clock that ran ahead") && shown.contains("2099"), "{shown}");
 }

@@ -11,17 +11,24 @@
     reason = "a process outside needs real time, real tasks and the real environment"
 )]
 
-#[expect(dead_code, reason = "shared with the stories, which use more of it")]
 #[path = "../support/issuer.rs"]
 mod issuer;
 
+mod apart;
 mod place;
 mod server;
 mod callers;
 mod journal;
+mod wire;
+mod hostile_load;
 
+mod agent_limits;
 mod crashes;
 mod damage;
+mod folders;
+mod full_disk;
+mod hostile;
 mod lifecycle;
+mod limits;
 mod memory;
 mod race;

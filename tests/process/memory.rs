@@ -28,7 +28,7 @@ fn an_idle_agent_with_an_svid_keeps_12_mib_at_most() {
 }
 
 /// An agent that keeps one job's SVID.
-fn agent_config(place: &Place) -> PathBuf {
+pub(crate) fn agent_config(place: &Place) -> PathBuf {
     let (port, folder) = (place.port, place.file(""));
     let folder = folder.display();
     fs::write(place.file("token"), place.issuer.token(now())).unwrap();
@@ -64,7 +64,7 @@ fn assert_at_most(who: &str, pid: u32, mib: u64) {
 }
 
 /// `RssAnon` of a process.
-fn anonymous_kib(pid: u32) -> u64 {
+pub(crate) fn anonymous_kib(pid: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
     line.trim().strip_suffix(" kB").unwrap().parse().unwrap()

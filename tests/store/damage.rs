@@ -15,7 +15,7 @@ async fn a_history(kind: IndexKind, segment_bytes: u64, commits: u32) -> Place {
     place
 }
 
-fn damaged_folders(place: &Place) -> usize {
+pub(super) fn damaged_folders(place: &Place) -> usize {
     let names = place.dir().read_dir().unwrap().map(|file| file.unwrap().file_name().into_string().unwrap());
     names.filter(|name| name.starts_with("index.damaged-")).count()
 }
@@ -228,7 +228,7 @@ async fn an_index_from_yesterday_catches_up() {
     assert_eq!(damaged_folders(&place), 0);
 }
 
-fn copy(from: &Path, to: &Path) {
+pub(super) fn copy(from: &Path, to: &Path) {
     fs::create_dir(to).unwrap();
     for file in from.read_dir().unwrap().map(Result::unwrap) {
         let (from, to) = (file.path(), to.join(file.file_name()));

@@ -8,14 +8,18 @@
     reason = "in a test a wrong value is the failure"
 )]
 
+mod clock;
 mod conformance;
 mod cost;
 mod damage;
+mod harm;
 mod histories;
+mod sled_harm;
+mod verdicts;
 
 use lanyard::clock::ManualClock;
 use lanyard::crypto::{KeyAlgorithm, KeyPair};
-use lanyard::store::{Commit, Committed, Condition, IndexKind, LocalSettings, LocalStore, OpenError, Position};
+use lanyard::store::{Commit, Committed, Condition, IndexKind, LocalSettings, LocalStore, OpenError, Position, Room};
 use lanyard::store::{Store, StoreError, Write};
 use serde_json::value::RawValue;
 use std::path::{Path, PathBuf};
@@ -31,6 +35,7 @@ struct Place {
     signer: Arc<KeyPair>,
     clock: Arc<ManualClock>,
     segment_bytes: u64,
+    reserve_bytes: u64,
 }
 
 impl Place {
@@ -41,6 +46,7 @@ impl Place {
             signer: Arc::new(KeyPair::generate(KeyAlgorithm::EcP256).unwrap()),
             clock: Arc::new(ManualClock::at(datetime!(2026-03-01 12:00 UTC))),
             segment_bytes: 64 << 20,
+            reserve_bytes: 0,
         }
     }
 
@@ -57,6 +63,7 @@ impl Place {
         let mut settings = LocalSettings::new(self.dir().to_owned());
         (settings.index, settings.segment_bytes) = (self.kind, self.segment_bytes);
         settings.hold_for = Duration::from_micros(50);
+        settings.reserve_bytes = self.reserve_bytes;
         LocalStore::open(settings, Arc::clone(&self.signer), Arc::clone(&self.clock) as _)
     }
 
@@ -98,7 +105,7 @@ fn absent(key: &str) -> Condition {
 }
 
 fn commit(conditions: Vec<Condition>, writes: Vec<Write>) -> Commit {
-    Commit { conditions, writes, entry: raw(r#"{"kind":"test"}"#) }
+    Commit { room: Room::Common, conditions, writes, entry: raw(r#"{"kind":"test"}"#) }
 }
 
 async fn write(store: &LocalStore, writes: Vec<Write>) -> Position {

@@ -239,6 +239,7 @@ async fn an_operator_asks_over_the_socket_and_its_file_goes_with_the_server() {
     assert!(!socket.exists());
 }
 
+/// Shows: FED-12.
 #[tokio::test]
 async fn anybody_reads_the_bundle() {
     let doors = Doors::open().await;
@@ -246,6 +247,38 @@ async fn anybody_reads_the_bundle() {
     assert_eq!(status.as_u16(), 200);
     let bundle: Value = serde_json::from_slice(&body).unwrap();
     assert_eq!(bundle["keys"].as_array().unwrap().len(), 2);
+    doors.close().await;
+}
+
+/// Shows: FED-1, FED-12, FED-13.
+#[tokio::test]
+async fn the_bundle_is_had_by_get_as_json_with_its_age_and_by_no_other_method() {
+    let doors = Doors::open().await;
+    for method in ["POST", "PUT", "DELETE"] {
+        let answer = doors.real_curl("/v1/bundle", &["--request", method]).await;
+        assert_eq!(answer, ("2 405".to_owned(), json!("method_not_allowed")), "{method}");
+    }
+    let url = format!("{}/v1/bundle", doors.url);
+    let ca = doors.folder.path().join("data/door-ca.pem");
+    let ask = async |how: &str| {
+        let curl = Command::new("curl")
+            .args(["--silent", "--show-error", "--noproxy", "*", "--max-time", "8", how, "--cacert"])
+            .arg(&ca)
+            .arg(&url)
+            .output();
+        String::from_utf8(curl.await.unwrap().stdout).unwrap()
+    };
+    let (whole, head) = (ask("--include").await, ask("--head").await);
+    let (facts, document) = whole.split_once("\r\n\r\n").unwrap();
+    for fact in ["200", "content-type: application/json", "etag: ", "cache-control: max-age="] {
+        assert!(facts.contains(fact), "{facts}");
+        assert!(head.contains(fact), "{head}");
+    }
+    assert!(!document.starts_with('\u{feff}'));
+    let trust_domain = lanyard::identity::TrustDomain::parse("ci.example.org").unwrap();
+    let bundle = lanyard::bundle::Bundle::parse(trust_domain, document.as_bytes()).unwrap();
+    assert_eq!((bundle.x509_authorities.len(), bundle.jwt_authorities.len()), (1, 1));
+    assert_eq!(head.split_once("\r\n\r\n").unwrap().1, "", "HEAD has no body");
     doors.close().await;
 }
 

@@ -6,6 +6,7 @@
 mod support;
 
 mod doors;
+mod panics;
 mod renewal;
 mod road;
 mod sessions;

@@ -8,6 +8,7 @@ use lanyard::svid::{inspect_certificate, validate_jwt_svid};
 use std::time::Duration;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+/// Shows: ID-19.
 #[tokio::test]
 async fn a_token_becomes_an_svid_that_names_project_and_pipeline() {
     let harness = Harness::new().await;
@@ -18,6 +19,7 @@ async fn a_token_becomes_an_svid_that_names_project_and_pipeline() {
     assert_eq!(issued.limited_by().as_str(), "ttl");
 }
 
+/// Shows: X509-16, X509-25.
 #[tokio::test]
 async fn the_chain_ends_at_the_published_root_and_leaves_it_out() {
     let harness = Harness::new().await;
@@ -54,6 +56,29 @@ async fn every_identity_is_on_record_before_it_is_handed_out() {
 }
 
 #[tokio::test]
+async fn a_rule_on_trial_is_heard_and_recorded_and_decides_nothing() {
+    let trial = r#"
+[[rule]]
+name = "by number, on trial"
+id = "/projects/{project_id}/-/pipelines/{pipeline_id}"
+observe = true
+[rule.when]
+issuer = "corp"
+project_path = "acme/**"
+namespace_id = 72
+"#;
+    let harness = Harness::with(&format!("{trial}{POLICY}{}", trial.replace("trial", "late trial")), "memory").await;
+    let issued = harness.exchange_by_csr(&harness.issuer.token(start()), csr()).await.unwrap();
+    assert!(issued.spiffe_id().as_str().ends_with("/acme/payments/api/-/pipelines/574"));
+    let journal = harness.journal();
+    let observed: Vec<_> = journal.lines().filter(|line| line.contains(r#""kind":"observed""#)).collect();
+    let [observed] = observed[..] else { panic!("one rule stands before the one that decides: {journal}") };
+    for part in [issued.request_id(), "by number, on trial", r#""would":"spiffe://ci.example.org/projects/"#] {
+        assert!(observed.contains(part), "{part} is not in {observed}");
+    }
+}
+
+#[tokio::test]
 async fn neither_token_nor_key_stands_in_the_journal() {
     let harness = Harness::new().await;
     let token = harness.issuer.token(start());
@@ -82,6 +107,7 @@ async fn a_token_used_too_long_after_it_was_minted_buys_nothing() {
     assert_eq!(harness.exchange_by_csr(&token, csr()).await.unwrap_err().code(), "token_too_old");
 }
 
+/// Shows: ID-17.
 #[tokio::test]
 async fn a_project_that_took_over_a_path_does_not_take_over_its_identity() {
     let harness = Harness::new().await;
@@ -103,6 +129,7 @@ async fn a_project_that_took_over_a_path_does_not_take_over_its_identity() {
     assert_eq!(refusal.code(), "project_path_reused", "the case of a path makes no other project");
 }
 
+/// Shows: JWT-16, JWT-17, JWT-19, JWT-22.
 #[tokio::test]
 async fn a_jwt_svid_verifies_against_the_published_bundle() {
     let harness = Harness::new().await;
@@ -115,12 +142,35 @@ async fn a_jwt_svid_verifies_against_the_published_bundle() {
     assert_eq!(claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap(), 300);
 }
 
+/// Shows: JWT-18, WAPI-27.
 #[tokio::test]
 async fn an_audience_that_no_rule_names_is_refused() {
     let harness = Harness::new().await;
     let agent = crate::support::harness::Agent::new();
     let refusal = harness.jwt(&harness.issuer.token(start()), "https://other.test", Some(&agent)).await.unwrap_err();
     assert_eq!(refusal.code(), "audience_not_granted");
+}
+
+/// Shows: WAPI-27.
+#[tokio::test]
+async fn several_audiences_share_a_jwt_svid_only_where_the_rule_says_so() {
+    let both = ["https://one.test", "https://two.test"];
+    let granting = |more: &str| POLICY.replace(r#"["https://service.test"]"#, &format!("{both:?}{more}"));
+    let agent = crate::support::harness::Agent::new();
+    let harness = Harness::with(&granting(""), "memory").await;
+    let refusal = harness.jwt_for(&harness.issuer.token(start()), &both, Some(&agent)).await.unwrap_err();
+    assert_eq!(refusal.code(), "too_many_audiences");
+
+    let harness = Harness::with(&granting("\nmulti_audience = true"), "memory").await;
+    let issued = harness.jwt_for(&harness.issuer.token(start()), &both, Some(&agent)).await.unwrap();
+    let Credential::Jwt(jwt) = issued.credential() else { panic!("a JWT-SVID was asked for") };
+    let bundle = harness.issuance().authorities.published().borrow().bundle.clone();
+    for audience in both {
+        validate_jwt_svid(jwt, audience, &[&bundle], harness.now()).unwrap();
+    }
+    let (token, one_is_not) = (harness.issuer.token(start()), [both[0], "https://service.test"]);
+    let refusal = harness.jwt_for(&token, &one_is_not, Some(&agent)).await.unwrap_err();
+    assert_eq!(refusal.code(), "audience_not_granted", "never a subset");
 }
 
 #[tokio::test]

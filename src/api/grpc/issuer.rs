@@ -1,7 +1,9 @@
 //! `lanyard.v1.Issuer`: decode, call, encode.
 
 use super::events::Events;
+use crate::api::crowd::Caller;
 use crate::api::desk::{Desk, needed_session_key};
+use crate::api::doors::Endless;
 use crate::api::limits::{SESSIONS_WATCHED_MAX, WATCHES_PER_KEY_MAX};
 use crate::api::refused::{Class, Refused};
 use crate::issuance::{Bearer, Credential, Csr, IssuedSvid, Wanted};
@@ -23,31 +25,31 @@ pub(in crate::api) struct Issuer(pub(in crate::api) Arc<Desk>);
 #[tonic::async_trait]
 impl issuer_server::Issuer for Issuer {
     async fn exchange(&self, request: Request<ExchangeRequest>) -> Result<Response<X509Answer>, Status> {
-        let peer = peer_of(&request)?;
+        let caller = caller_of(&request)?;
         let ExchangeRequest { token, csr, profile } = request.into_inner();
-        self.x509(Bearer::Token(token), csr, profile, &peer).await
+        self.x509(Bearer::Token(token), csr, profile, &caller).await
     }
 
     async fn renew(&self, request: Request<RenewRequest>) -> Result<Response<X509Answer>, Status> {
-        let peer = peer_of(&request)?;
+        let caller = caller_of(&request)?;
         let RenewRequest { session, csr, profile, bundle_sequence: _ } = request.into_inner();
         let session = self.session(&session)?;
-        self.x509(Bearer::Session(session), csr, profile, &peer).await
+        self.x509(Bearer::Session(session), csr, profile, &caller).await
     }
 
     async fn fetch_jwt(&self, request: Request<FetchJwtRequest>) -> Result<Response<JwtAnswer>, Status> {
-        let peer = peer_of(&request)?;
+        let caller = caller_of(&request)?;
         let FetchJwtRequest { session, audience, profile } = request.into_inner();
         let bearer = Bearer::Session(self.session(&session)?);
         let wanted = Wanted::Jwt { audiences: audience, profile: named(profile) };
-        let issued = self.0.issue(Door::Grpc, bearer, wanted, &peer).await.map_err(Refused::into_status)?;
+        let issued = self.0.issue(Door::Grpc, bearer, wanted, &caller).await.map_err(Refused::into_status)?;
         Ok(Response::new(jwt_answer(&issued)))
     }
 
     async fn end_session(&self, request: Request<EndSessionRequest>) -> Result<Response<EndSessionAnswer>, Status> {
-        let peer = peer_of(&request)?;
+        let caller = caller_of(&request)?;
         let id = self.0.request_id();
-        let key = needed_session_key(&peer, &id).map_err(Refused::into_status)?;
+        let key = needed_session_key(&caller.key, &id).map_err(Refused::into_status)?;
         let session = self.session(&request.into_inner().session)?;
         let ended = self.0.issuance.end(&session, key.id()).await;
         ended.map_err(|refusal| Refused::of(&refusal, &id).into_status())?;
@@ -57,10 +59,10 @@ impl issuer_server::Issuer for Issuer {
     type WatchStream = Events;
 
     async fn watch(&self, request: Request<WatchRequest>) -> Result<Response<Events>, Status> {
-        let peer = peer_of(&request)?;
+        let caller = caller_of(&request)?;
         let id = self.0.request_id();
         let refused = |class, code, detail: String| Refused::new(class, code, detail, &id).into_status();
-        let owner = needed_session_key(&peer, &id).map_err(Refused::into_status)?.id();
+        let owner = needed_session_key(&caller.key, &id).map_err(Refused::into_status)?.id();
         let WatchRequest { bundle_sequence, session } = request.into_inner();
         if session.len() > SESSIONS_WATCHED_MAX {
             let detail = format!("at most {SESSIONS_WATCHED_MAX} sessions a stream");
@@ -72,7 +74,10 @@ impl issuer_server::Issuer for Issuer {
         })?;
         // A name that is none cannot live, so it is left out of the answer.
         let held = session.iter().filter_map(|name| name.parse().ok()).collect();
-        Ok(Response::new(Events::of(Arc::clone(&self.0), (place, owner, held), bundle_sequence)))
+        let events = Events::of(Arc::clone(&self.0), (place, owner, held), bundle_sequence);
+        let mut answer = Response::new(events);
+        answer.extensions_mut().insert(Endless);
+        Ok(answer)
     }
 }
 
@@ -82,14 +87,14 @@ impl Issuer {
         bearer: Bearer,
         csr: Bytes,
         profile: String,
-        peer: &PeerKey,
+        caller: &Caller,
     ) -> Result<Response<X509Answer>, Status> {
         // Over gRPC the session key is the connection's, always; a session that nobody can renew is for curl.
-        if matches!(peer, PeerKey::Absent) {
-            needed_session_key(peer, &self.0.request_id()).map_err(Refused::into_status)?;
+        if matches!(caller.key, PeerKey::Absent) {
+            needed_session_key(&caller.key, &self.0.request_id()).map_err(Refused::into_status)?;
         }
         let wanted = Wanted::X509 { csr: Csr::Der(csr), profile: named(profile) };
-        let issued = self.0.issue(Door::Grpc, bearer, wanted, peer).await.map_err(Refused::into_status)?;
+        let issued = self.0.issue(Door::Grpc, bearer, wanted, caller).await.map_err(Refused::into_status)?;
         Ok(Response::new(self.x509_answer(&issued)))
     }
 
@@ -144,7 +149,7 @@ fn named(profile: String) -> Option<String> {
 }
 
 /// The accept loop says on every request whose connection it came over.
-fn peer_of<T>(request: &Request<T>) -> Result<Arc<PeerKey>, Status> {
-    let peer = request.extensions().get::<Arc<PeerKey>>().cloned();
-    peer.ok_or_else(|| Status::internal("the connection's key is not known"))
+fn caller_of<T>(request: &Request<T>) -> Result<Arc<Caller>, Status> {
+    let caller = request.extensions().get::<Arc<Caller>>().cloned();
+    caller.ok_or_else(|| Status::internal("whose connection it is, is not known"))
 }

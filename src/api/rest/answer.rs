@@ -1,9 +1,9 @@
-//! What all REST handlers share: answers in JSON, and whose connection a request came over.
+//! What all REST handlers share: answers in JSON, and who asks.
 
 use super::body::BodyError;
+use crate::api::crowd::Caller;
 use crate::api::desk::Desk;
 use crate::api::refused::{Class, Refused};
-use crate::tls::PeerKey;
 use axum::extract::FromRequestParts;
 use axum::response::{IntoResponse, Response};
 use http::{header, request::Parts};
@@ -14,15 +14,15 @@ use std::sync::Arc;
 pub(super) type Answer = Result<Response, Refused>;
 
 /// Whose connection a request came over, as the accept loop says on every request.
-pub(super) struct Peer(pub(super) Arc<PeerKey>);
+pub(super) struct Asker(pub(super) Arc<Caller>);
 
-impl FromRequestParts<Arc<Desk>> for Peer {
+impl FromRequestParts<Arc<Desk>> for Asker {
     type Rejection = Refused;
 
     async fn from_request_parts(parts: &mut Parts, desk: &Arc<Desk>) -> Result<Self, Refused> {
-        let peer = parts.extensions.get::<Arc<PeerKey>>().cloned();
+        let caller = parts.extensions.get::<Arc<Caller>>().cloned();
         let unknown = "the connection's key is not known";
-        peer.map(Self).ok_or_else(|| Refused::new(Class::Broken, "internal", unknown, &desk.request_id()))
+        caller.map(Self).ok_or_else(|| Refused::new(Class::Broken, "internal", unknown, &desk.request_id()))
     }
 }
 

@@ -1,12 +1,12 @@
 //! `POST /v1/oauth/token`: OAuth 2.0 token exchange (RFC 8693), a CI token for a JWT-SVID.
 
-use super::answer::{Peer, body_refused, json_answer};
+use super::answer::{Asker, body_refused, json_answer};
 use super::body::{self, Form};
+use crate::api::crowd::Caller;
 use crate::api::desk::Desk;
 use crate::api::refused::{Class, Refused};
 use crate::issuance::{Bearer, Credential, Wanted};
 use crate::telemetry::Door;
-use crate::tls::PeerKey;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use serde::Serialize;
@@ -29,14 +29,14 @@ struct Given<'a> {
 }
 
 /// Trades a token for a JWT-SVID.
-pub(super) async fn token(State(desk): State<Arc<Desk>>, Peer(peer): Peer, request: Request) -> Response {
-    exchange(&desk, &peer, request).await.unwrap_or_else(Refused::into_oauth)
+pub(super) async fn token(State(desk): State<Arc<Desk>>, Asker(caller): Asker, request: Request) -> Response {
+    exchange(&desk, &caller, request).await.unwrap_or_else(Refused::into_oauth)
 }
 
-async fn exchange(desk: &Arc<Desk>, peer: &PeerKey, request: Request) -> Result<Response, Refused> {
+async fn exchange(desk: &Arc<Desk>, caller: &Caller, request: Request) -> Result<Response, Refused> {
     let mut form = body::form(request).await.map_err(body_refused(desk))?;
     let (bearer, wanted) = asked(desk, &mut form)?;
-    let issued = desk.issue(Door::Rest, bearer, wanted, peer).await?;
+    let issued = desk.issue(Door::Rest, bearer, wanted, caller).await?;
     let access_token = match issued.credential() {
         Credential::Jwt(jwt) => jwt,
         Credential::X509(_) => "",

@@ -1,6 +1,6 @@
 //! `POST /v1/svid/x509` and `POST /v1/svid/jwt`: what curl and openssl alone can ask for.
 
-use super::answer::{Answer, Peer, body_refused, json_answer};
+use super::answer::{Answer, Asker, body_refused, json_answer};
 use super::body;
 use crate::api::desk::Desk;
 use crate::api::refused::{Class, Refused};
@@ -59,10 +59,10 @@ struct JwtGiven<'a> {
 }
 
 /// Trades a token and a certificate request for an X.509-SVID.
-pub(super) async fn x509(State(desk): State<Arc<Desk>>, Peer(peer): Peer, request: Request) -> Answer {
+pub(super) async fn x509(State(desk): State<Arc<Desk>>, Asker(caller): Asker, request: Request) -> Answer {
     let asked: X509Asked = body::json(request, "token and csr").await.map_err(body_refused(&desk))?;
     let wanted = Wanted::X509 { csr: Csr::Pem(asked.csr), profile: asked.profile };
-    let issued = desk.issue(Door::Rest, Bearer::Token(asked.token), wanted, &peer).await?;
+    let issued = desk.issue(Door::Rest, Bearer::Token(asked.token), wanted, &caller).await?;
     let Credential::X509(chain) = issued.credential() else { return json_answer(&desk, &Facts::of(&issued)) };
     json_answer(
         &desk,
@@ -75,13 +75,13 @@ pub(super) async fn x509(State(desk): State<Arc<Desk>>, Peer(peer): Peer, reques
 }
 
 /// Trades a token for a JWT-SVID.
-pub(super) async fn jwt(State(desk): State<Arc<Desk>>, Peer(peer): Peer, request: Request) -> Answer {
+pub(super) async fn jwt(State(desk): State<Arc<Desk>>, Asker(caller): Asker, request: Request) -> Answer {
     let asked: JwtAsked = body::json(request, "token and audience").await.map_err(body_refused(&desk))?;
     if asked.audience.is_empty() {
         return Err(Refused::new(Class::Malformed, "audience_missing", "audience is empty", &desk.request_id()));
     }
     let wanted = Wanted::Jwt { audiences: asked.audience, profile: asked.profile };
-    let issued = desk.issue(Door::Rest, Bearer::Token(asked.token), wanted, &peer).await?;
+    let issued = desk.issue(Door::Rest, Bearer::Token(asked.token), wanted, &caller).await?;
     let Credential::Jwt(jwt_svid) = issued.credential() else { return json_answer(&desk, &Facts::of(&issued)) };
     json_answer(&desk, &JwtGiven { jwt_svid, facts: Facts::of(&issued) })
 }

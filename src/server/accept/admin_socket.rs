@@ -2,15 +2,19 @@
 
 use super::connection::{Speech, serve};
 use super::listen::listen;
-use crate::api::AdminDoor;
+use crate::api::{AdminDoor, Crowd};
 use crate::telemetry::Shutdown;
 use hyper_util::rt::TokioIo;
 use std::fs::{self, Permissions};
 use std::io;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use tokio::net::unix::SocketAddr;
 use tokio::net::{UnixListener, UnixStream};
+
+/// Commands of operators and a dashboard or two; each opens one. Who comes on top is told to come back by its close.
+const CONNECTIONS_MAX: usize = 64;
 
 /// The admin socket, bound. Its file goes when it does.
 #[derive(Debug)]
@@ -44,14 +48,20 @@ impl AdminSocket {
 
     /// Serves until shutdown.
     pub async fn run(self, shutdown: Shutdown) {
+        // All are this machine's own, so there are no neighbourhoods to tell apart.
+        let (crowd, here) = (Crowd::of_connections(CONNECTIONS_MAX, CONNECTIONS_MAX), IpAddr::V4(Ipv4Addr::LOCALHOST));
         let admit = |(stream, _from): (UnixStream, SocketAddr)| {
             if !self.admits(&stream) {
                 tracing::warn!("somebody else's process was turned away from the admin socket");
                 return None;
             }
+            let visitor = crowd.enter(here)?;
             let (door, shutdown) = (self.door.clone(), shutdown.clone());
             let answer = move |request| door.clone().answer(request);
-            Some(async move { serve(TokioIo::new(stream), Speech::Http2, answer, &shutdown).await })
+            Some(async move {
+                serve(TokioIo::new(stream), Speech::Http2, answer, &shutdown).await;
+                drop(visitor);
+            })
         };
         listen(|context| self.listener.poll_accept(context), admit, &shutdown).await;
     }

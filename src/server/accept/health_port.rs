@@ -2,12 +2,17 @@
 
 use super::connection::{Speech, serve};
 use super::listen::listen;
-use crate::api::HealthDoor;
+use crate::api::{Crowd, HealthDoor};
 use crate::telemetry::Shutdown;
 use hyper_util::rt::TokioIo;
 use std::io;
 use std::net::SocketAddr;
 use tokio::net::{TcpListener, TcpStream};
+
+/// Probes and a few Prometheus; each opens one at a time.
+const CONNECTIONS_MAX: usize = 128;
+/// Enough for all of them behind one address.
+const CONNECTIONS_PER_ADDRESS_MAX: usize = 64;
 
 /// The health port, bound.
 #[derive(Debug)]
@@ -36,10 +41,15 @@ impl HealthPort {
     /// Serves until shutdown.
     pub async fn run(self, shutdown: Shutdown) {
         let Self { listener, door } = self;
-        let admit = |(tcp, _from): (TcpStream, SocketAddr)| {
+        let crowd = Crowd::of_connections(CONNECTIONS_MAX, CONNECTIONS_PER_ADDRESS_MAX);
+        let admit = |(tcp, from): (TcpStream, SocketAddr)| {
+            let visitor = crowd.enter(from.ip())?;
             let (door, shutdown) = (door.clone(), shutdown.clone());
             let answer = move |request| door.clone().answer(request);
-            Some(async move { serve(TokioIo::new(tcp), Speech::Http1, answer, &shutdown).await })
+            Some(async move {
+                serve(TokioIo::new(tcp), Speech::Http1, answer, &shutdown).await;
+                drop(visitor);
+            })
         };
         listen(|context| listener.poll_accept(context), admit, &shutdown).await;
     }

@@ -1,6 +1,7 @@
 //! Who may come in, and how a connection is served: the only part of the server that knows HTTP.
 
 mod listen;
+mod together;
 mod traffic;
 mod connection;
 mod issuer_port;

@@ -1,71 +1,128 @@
-//! The open streams of a connection, and for how long there were none.
+//! The open streams of a connection: for how long there were none, and for how long the oldest call has lasted.
+//!
+//! Counted without waking anybody, for it happens at each request; looked at now and then.
 
+use crate::api::{Endless, Held};
+use http::Response;
 use hyper::body::{Body, Frame, SizeHint};
+use std::collections::BTreeSet;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::time::Instant;
 
-/// How many streams are open.
-#[derive(Debug)]
-pub(super) struct Traffic {
-    open: watch::Sender<usize>,
-    /// Has seen no stream yet, and so hears of the first one whenever it is asked.
-    unseen: watch::Receiver<usize>,
+/// The open streams of one connection.
+#[derive(Debug, Default)]
+pub(super) struct Traffic(Arc<Mutex<Open>>);
+
+#[derive(Debug, Default)]
+struct Open {
+    streams: usize,
+    /// Those whose answer has an end, by when they began.
+    calls: BTreeSet<(Instant, u64)>,
+    /// How many streams there ever were.
+    ever: u64,
 }
 
 /// An open stream, from its request to the end of its answer.
 #[derive(Debug)]
-pub(super) struct OpenStream(watch::Sender<usize>);
+pub(super) struct OpenStream {
+    open: Arc<Mutex<Open>>,
+    /// None once it is known to have no end of its own.
+    call: Option<(Instant, u64)>,
+}
 
 /// An answer's body, whose end is its stream's.
 #[derive(Debug)]
 pub(super) struct Carried<B> {
     body: B,
-    _stream: OpenStream,
+    stream: OpenStream,
+    endless: bool,
+    /// What the request holds of its door until it is answered.
+    held: Option<Arc<Held>>,
 }
 
 impl Traffic {
-    /// No stream yet.
-    pub(super) fn new() -> Self {
-        let (open, unseen) = watch::channel(0);
-        Self { open, unseen }
-    }
-
     /// A stream opens.
     pub(super) fn enter(&self) -> OpenStream {
-        self.open.send_modify(|open| *open = open.saturating_add(1));
-        OpenStream(self.open.clone())
+        let began = Instant::now();
+        let mut open = locked(&self.0);
+        open.streams = open.streams.saturating_add(1);
+        open.ever = open.ever.wrapping_add(1);
+        let call = (began, open.ever);
+        open.calls.insert(call);
+        drop(open);
+        OpenStream { open: Arc::clone(&self.0), call: Some(call) }
     }
 
     /// Resolves when the first request does not come within this time; never, once it came.
     pub(super) async fn silent_for(&self, most: Duration) {
-        if tokio::time::timeout(most, self.unseen.clone().changed()).await.is_ok() {
+        tokio::time::sleep(most).await;
+        if self.counts().0 > 0 {
             std::future::pending::<()>().await;
         }
     }
 
-    /// Resolves when no stream was open for this time.
+    /// Resolves when no stream was open for this time, or up to twice this time.
     pub(super) async fn idle_for(&self, most: Duration) {
-        let mut open = self.open.subscribe();
-        // The sender is ours, so waiting cannot fail.
-        while open.wait_for(|open| *open == 0).await.is_ok() {
-            if tokio::time::timeout(most, open.changed()).await.is_err() {
+        loop {
+            let before = self.counts();
+            tokio::time::sleep(most).await;
+            if self.counts() == before && before.1 == 0 {
                 return;
             }
+        }
+    }
+
+    /// How many streams there ever were, and how many are open.
+    fn counts(&self) -> (u64, usize) {
+        let open = locked(&self.0);
+        (open.ever, open.streams)
+    }
+
+    /// Resolves when a call has lasted this long: whoever asked does not take the answer.
+    pub(super) async fn call_lasts(&self, most: Duration) {
+        loop {
+            let now = Instant::now();
+            let oldest = locked(&self.0).calls.first().map_or(now, |(began, _)| *began);
+            if oldest + most <= now {
+                return;
+            }
+            tokio::time::sleep_until(oldest + most).await;
+        }
+    }
+}
+
+impl OpenStream {
+    /// It is no call: it stays open for as long as both sides like.
+    fn has_no_end(&mut self) {
+        if let Some(call) = self.call.take() {
+            locked(&self.open).calls.remove(&call);
         }
     }
 }
 
 impl Drop for OpenStream {
     fn drop(&mut self) {
-        self.0.send_modify(|open| *open = open.saturating_sub(1));
+        self.has_no_end();
+        let mut open = locked(&self.open);
+        open.streams = open.streams.saturating_sub(1);
     }
 }
 
+/// Each change is one step: who panicked left none half done.
+fn locked(open: &Mutex<Open>) -> MutexGuard<'_, Open> {
+    open.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl<B> Carried<B> {
-    pub(super) const fn new(body: B, stream: OpenStream) -> Self {
-        Self { body, _stream: stream }
+    /// An answer on its way out, with what its request holds.
+    pub(super) fn of(mut answer: Response<B>, stream: OpenStream) -> Response<Self> {
+        let endless = answer.extensions().get::<Endless>().is_some();
+        let held = answer.extensions_mut().remove::<Arc<Held>>();
+        answer.map(|body| Self { body, stream, endless, held })
     }
 }
 
@@ -77,7 +134,13 @@ impl<B: Body + Unpin> Body for Carried<B> {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
+        let frame = Pin::new(&mut self.body).poll_frame(context);
+        // Its client reads: from now on it costs what an open stream costs, and no request.
+        if self.endless && frame.is_ready() {
+            self.stream.has_no_end();
+            self.held = None;
+        }
+        frame
     }
 
     fn is_end_stream(&self) -> bool {
@@ -92,7 +155,7 @@ impl<B: Body + Unpin> Body for Carried<B> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http_body_util::Empty;
+    use http_body_util::{BodyExt, Empty, Full};
 
     const SHORT: Duration = Duration::from_millis(20);
 
@@ -102,9 +165,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_connection_is_idle_only_without_an_open_answer() {
-        let traffic = Traffic::new();
+        let traffic = Traffic::default();
         assert!(resolves(traffic.idle_for(SHORT)).await);
-        let answer = Carried::new(Empty::<bytes::Bytes>::new(), traffic.enter());
+        let answer = Carried::of(Response::new(Empty::<bytes::Bytes>::new()), traffic.enter());
         assert!(!resolves(traffic.idle_for(SHORT)).await);
         drop(answer);
         assert!(resolves(traffic.idle_for(SHORT)).await);
@@ -112,9 +175,27 @@ mod tests {
 
     #[tokio::test]
     async fn a_connection_is_silent_until_its_first_request() {
-        let traffic = Traffic::new();
+        let traffic = Traffic::default();
         assert!(resolves(traffic.silent_for(SHORT)).await);
         drop(traffic.enter());
         assert!(!resolves(traffic.silent_for(SHORT)).await);
+    }
+
+    #[tokio::test]
+    async fn a_call_has_an_end_and_a_stream_only_once_its_client_reads() {
+        let traffic = Traffic::default();
+        let answer = || Response::new(Full::<bytes::Bytes>::from("said"));
+        assert!(!resolves(traffic.call_lasts(SHORT)).await, "there is no call");
+        let call = Carried::of(answer(), traffic.enter());
+        assert!(resolves(traffic.call_lasts(SHORT)).await);
+        drop(call);
+        assert!(!resolves(traffic.call_lasts(SHORT)).await);
+        let mut stream = answer();
+        stream.extensions_mut().insert(Endless);
+        let mut stream = Carried::of(stream, traffic.enter());
+        assert!(resolves(traffic.call_lasts(SHORT)).await, "nothing of it was read");
+        stream.body_mut().frame().await.unwrap().unwrap();
+        assert!(!resolves(traffic.call_lasts(SHORT)).await);
+        assert!(!resolves(traffic.idle_for(SHORT)).await);
     }
 }

@@ -8,6 +8,7 @@ use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::prelude::FromDer as _;
 
 const CSR_BYTES_MAX: usize = 16 * 1024;
+const KINDS: [KeyAlgorithm; 1] = [KeyAlgorithm::EcP256];
 
 /// One with names and extensions in it, one that is a wish for nothing, and the same in text armour.
 pub fn seeds() -> Vec<Seed> {
@@ -23,7 +24,7 @@ pub fn seeds() -> Vec<Seed> {
 /// See the file's words.
 pub fn body(bytes: &[u8]) -> bool {
     let by_text = match str::from_utf8(bytes) {
-        Ok(text) => judged(bytes, || ProvenKey::of_pem(text)).is_some(),
+        Ok(text) => judged(bytes, || ProvenKey::of_pem_among(text, &KINDS)).is_some(),
         Err(_not_text) => false,
     };
     let Some(proven) = judged(bytes, || ProvenKey::of_der(bytes)) else { return by_text };
@@ -34,7 +35,7 @@ pub fn body(bytes: &[u8]) -> bool {
     assert!(rest.is_empty() && request.verify_signature().is_ok());
     let armoured = PemLabel::CertificateRequest.armour(bytes);
     if armoured.len() <= CSR_BYTES_MAX {
-        assert_eq!(ProvenKey::of_pem(&armoured).unwrap().key(), key);
+        assert_eq!(ProvenKey::of_pem_among(&armoured, &KINDS).unwrap().key(), key);
     }
     for at in [0, bytes.len() / 3, bytes.len() / 2, bytes.len() - 1] {
         let mut other = bytes.to_vec();

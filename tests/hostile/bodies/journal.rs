@@ -8,7 +8,7 @@ use super::law::can_be_shown;
 use super::place::{self, Files};
 use lanyard::clock::ManualClock;
 use lanyard::crypto::{Digest, KeyAlgorithm, KeyPair};
-use lanyard::store::{Commit, IndexKind, JournalReader, LocalSettings, LocalStore, Position, Record, Store as _};
+use lanyard::store::{Commit, IndexKind, JournalReader, LocalSettings, LocalStore, Position, Record, Room, Store as _};
 use lanyard::store::{Write, verify_journal};
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
@@ -54,7 +54,12 @@ pub fn history(kind: IndexKind) -> Files {
         for n in 0..11 {
             let put = Write::Put(format!("k/{}", n % 4), raw(format!(r#"{{"n":{n}}}"#)));
             let writes = if n % 5 == 4 { vec![put, Write::Delete("k/1".to_owned())] } else { vec![put] };
-            let commit = Commit { conditions: vec![], writes, entry: raw(format!(r#"{{"kind":"test","n":{n}}}"#)) };
+            let commit = Commit {
+                room: Room::Common,
+                conditions: vec![],
+                writes,
+                entry: raw(format!(r#"{{"kind":"test","n":{n}}}"#)),
+            };
             runtime.block_on(store.commit(commit)).unwrap();
         }
         drop(store);

@@ -31,7 +31,7 @@ pub fn seeds() -> Vec<Seed> {
 
 /// See the file's words.
 pub fn body(bytes: &[u8]) -> bool {
-    let issuers = [IssuerName("corp".into())];
+    let issuers = [(IssuerName("corp".into()), "https://gitlab.example.org".to_owned())];
     let ttl = Duration::from_secs(900);
     let files = vec![(PathBuf::from("policy.toml"), bytes.to_vec())];
     let read = place::with(&files, |folder| {

@@ -1,0 +1,254 @@
+//! Between the callers and the committer, both ways, so that neither side wakes the other more often than it must:
+//! a wake-up costs as much as the work itself.
+//!
+//! A note wakes nobody unless the committer sleeps with nothing to do. The answers of a batch go out together: the
+//! committer wakes the first caller, and that one, on a thread that works already, hands out the rest.
+
+use super::{Commit, Committed, Entry, StoreError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::oneshot;
+use tracing::warn;
+
+/// Notes kept while the disk is full; more of them would say the same.
+const NOTES_MAX: usize = 4096;
+
+/// What callers send.
+#[derive(Debug)]
+pub(super) enum Message {
+    Close,
+    Commit(Commit, Reply),
+    /// There is a note, and the committer slept.
+    Noted,
+}
+
+/// What a caller is told.
+pub(super) type Outcome = Result<Committed, StoreError>;
+
+/// Where a caller waits.
+pub(super) type Reply = oneshot::Sender<(Outcome, Answers)>;
+
+/// Answers on their way; dropping them hands them out.
+#[derive(Debug, Default)]
+pub(super) struct Answers(Vec<Pending>);
+
+#[derive(Debug)]
+struct Pending {
+    reply: Reply,
+    outcome: Outcome,
+    /// The commit, if it may be tried again.
+    again: Option<Commit>,
+}
+
+/// The callers' end.
+#[derive(Debug)]
+pub(super) struct Queue {
+    messages: Sender<Message>,
+    notes: Arc<Mutex<Notes>>,
+}
+
+/// The committer's end.
+#[derive(Debug)]
+pub(super) struct Incoming {
+    messages: Receiver<Message>,
+    notes: Arc<Mutex<Notes>>,
+}
+
+#[derive(Debug, Default)]
+struct Notes {
+    waiting: Vec<Entry>,
+    committer: Committing,
+}
+
+/// What the committer is at, for those who bring a note.
+#[derive(Debug, Default, Eq, PartialEq)]
+enum Committing {
+    /// Looks at the notes by itself, soon.
+    Awake,
+    #[default]
+    Asleep,
+    Gone,
+}
+
+/// Both ends.
+pub(super) fn queue() -> (Queue, Incoming) {
+    let (sender, receiver) = channel();
+    let notes = Arc::<Mutex<Notes>>::default();
+    (Queue { messages: sender, notes: Arc::clone(&notes) }, Incoming { messages: receiver, notes })
+}
+
+impl Queue {
+    /// Queues a commit; resolves when it is decided and durable.
+    pub(super) fn commit(&self, commit: Commit) -> impl Future<Output = Outcome> + Send + use<> {
+        let (reply, answered) = oneshot::channel();
+        // When the committer is gone the message is dropped, and with it `reply`.
+        drop(self.messages.send(Message::Commit(commit, reply)));
+        async {
+            let (outcome, rest) = answered.await.map_err(|_gone| StoreError::Stopped)?;
+            drop(rest); // the others need not wait for what this caller does next
+            outcome
+        }
+    }
+
+    /// Queues an entry that nobody waits for.
+    pub(super) fn note(&self, entry: Entry) -> Result<(), StoreError> {
+        let mut notes = locked(&self.notes);
+        if notes.committer == Committing::Gone {
+            return Err(StoreError::Stopped);
+        }
+        if notes.waiting.len() >= NOTES_MAX {
+            warn!("a note is lost: the journal takes none now");
+            return Ok(());
+        }
+        notes.waiting.push(entry);
+        if notes.committer == Committing::Asleep {
+            notes.committer = Committing::Awake;
+            drop(notes);
+            drop(self.messages.send(Message::Noted));
+        }
+        Ok(())
+    }
+
+    /// Asks the committer to write what is queued and end.
+    pub(super) fn close(&self) {
+        // A committer that has stopped by itself takes no message.
+        drop(self.messages.send(Message::Close));
+    }
+}
+
+impl Incoming {
+    /// The next message, waiting for it.
+    pub(super) fn next(&self, at_most: Option<Duration>) -> Result<Message, RecvTimeoutError> {
+        match at_most {
+            Some(most) => self.messages.recv_timeout(most),
+            None => self.messages.recv().map_err(|_closed| RecvTimeoutError::Disconnected),
+        }
+    }
+
+    /// The next message, if there is one.
+    pub(super) fn waiting(&self) -> Result<Message, TryRecvError> {
+        self.messages.try_recv()
+    }
+
+    /// Adds the notes to those that could not be written yet.
+    pub(super) fn take_notes(&self, kept: &mut Vec<Entry>) {
+        let mut notes = locked(&self.notes);
+        notes.committer = Committing::Awake;
+        kept.append(&mut notes.waiting);
+        drop(notes);
+        if kept.len() > NOTES_MAX {
+            warn!(lost = kept.len() - NOTES_MAX, "notes are lost: the journal takes none now");
+            kept.truncate(NOTES_MAX);
+        }
+    }
+
+    /// Whether the committer may sleep until it gets a message: no, when there are notes.
+    pub(super) fn may_sleep(&self) -> bool {
+        let mut notes = locked(&self.notes);
+        if notes.waiting.is_empty() {
+            notes.committer = Committing::Asleep;
+        }
+        notes.committer == Committing::Asleep
+    }
+}
+
+impl Drop for Incoming {
+    fn drop(&mut self) {
+        locked(&self.notes).committer = Committing::Gone;
+    }
+}
+
+impl Answers {
+    /// One more, with the commit if it may be tried again.
+    pub(super) fn push(&mut self, reply: Reply, outcome: Outcome, again: Option<Commit>) {
+        self.0.push(Pending { reply, outcome, again });
+    }
+
+    /// All become this error.
+    pub(super) fn fail(&mut self, error: impl Fn() -> StoreError) {
+        for pending in &mut self.0 {
+            pending.outcome = Err(error());
+        }
+    }
+
+    /// Takes back those that may be tried again.
+    pub(super) fn take_back(&mut self, commits: &mut Vec<(Commit, Reply)>) {
+        for Pending { reply, outcome, again } in std::mem::take(&mut self.0) {
+            match again {
+                Some(commit) => commits.push((commit, reply)),
+                None => self.push(reply, outcome, None),
+            }
+        }
+    }
+
+    /// Hands all to the first caller that is still there.
+    pub(super) fn hand_over(&mut self) {
+        let mut rest = std::mem::take(self);
+        while let Some(first) = rest.0.pop() {
+            match first.reply.send((first.outcome, rest)) {
+                Ok(()) => return,
+                Err((_outcome, back)) => rest = back,
+            }
+        }
+    }
+}
+
+impl Drop for Answers {
+    fn drop(&mut self) {
+        for pending in self.0.drain(..) {
+            // A caller that has gone does not need the answer.
+            drop(pending.reply.send((pending.outcome, Self::default())));
+        }
+    }
+}
+
+/// A caller that panicked left whole notes behind: each push is one step.
+fn locked(notes: &Mutex<Notes>) -> MutexGuard<'_, Notes> {
+    notes.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Room;
+    use super::*;
+    use serde_json::value::RawValue;
+
+    fn commit() -> Commit {
+        Commit { room: Room::Common, conditions: Vec::new(), writes: Vec::new(), entry: RawValue::NULL.to_owned() }
+    }
+
+    #[tokio::test]
+    async fn every_caller_is_answered_also_when_the_first_has_gone_or_never_looks() {
+        let (queue, incoming) = queue();
+        let mut callers: Vec<_> = (0..8).map(|_| Box::pin(queue.commit(commit()))).collect();
+        let mut answers = Answers::default();
+        for position in 1..=8 {
+            let Ok(Message::Commit(_, reply)) = incoming.waiting() else { panic!("a commit was sent") };
+            answers.push(reply, Ok(Committed::Done(position)), None);
+        }
+        drop(callers.pop()); // the first to be told has gone before,
+        answers.hand_over();
+        drop(callers.pop()); // and the next goes with everybody's answers in hand
+        for caller in callers {
+            assert!(matches!(caller.await, Ok(Committed::Done(_))));
+        }
+    }
+
+    #[test]
+    fn a_note_wakes_a_sleeping_committer_once_and_is_refused_by_one_that_is_gone() {
+        let (queue, incoming) = queue();
+        assert!(incoming.may_sleep());
+        for _ in 0..3 {
+            queue.note(RawValue::NULL.to_owned()).unwrap();
+        }
+        assert!(matches!(incoming.waiting(), Ok(Message::Noted)));
+        assert!(incoming.waiting().is_err());
+        assert!(!incoming.may_sleep());
+        let mut notes = Vec::new();
+        incoming.take_notes(&mut notes);
+        assert_eq!(notes.len(), 3);
+        drop(incoming);
+        assert!(matches!(queue.note(RawValue::NULL.to_owned()), Err(StoreError::Stopped)));
+    }
+}

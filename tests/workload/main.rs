@@ -1,0 +1,24 @@
+//! The Workload API and the files as workloads meet them: the real server and the real agent, nothing fake between.
+#![expect(
+    clippy::disallowed_methods,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, waits for real sockets and says what it lacks"
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod raw;
+mod stand_in;
+
+mod bundles;
+mod callers;
+mod definition;
+mod endings;
+mod endpoint;
+mod files;
+mod jwt;
+mod socket;
+mod x509;
