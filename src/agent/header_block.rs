@@ -5,9 +5,10 @@
 //!
 //! **Invariants**: a request leaves with exactly one `:authority` that the HTTP library takes; every other field
 //! leaves as it came. What comes out refers to no table, so the library's own HPACK state stays empty.
-//! Work and memory per block are bounded before the HPACK library sees a byte: it makes its Huffman table anew
+//! Work and memory per block are bounded before the HPACK library sees a byte: it would make its Huffman table anew
 //! for each string, and one byte may name a field of 4 KiB.
 
+use super::huffman;
 use http::uri::Authority;
 use loona_hpack::Decoder;
 use std::borrow::Cow;
@@ -61,12 +62,10 @@ impl BlockRewriter {
     /// # Errors
     /// See [`BlockError`].
     pub fn rewrite(&mut self, block: &[u8]) -> Result<Vec<u8>, BlockError> {
-        if count_fields(block)? > FIELDS_MAX {
-            return Err(BlockError::TooLarge);
-        }
+        let block = plain(block)?;
         let mut fields = Fields::default();
         self.0
-            .decode_with_cb(block, |name, value| fields.add(&name, &value))
+            .decode_with_cb(&block, |name, value| fields.add(&name, &value))
             .map_err(|_hpack| BlockError::Malformed)?;
         fields.finish()
     }
@@ -110,22 +109,31 @@ impl Fields {
     }
 }
 
-/// How many field representations a block holds (RFC 7541 §6), by walking their lengths only.
-fn count_fields(mut block: &[u8]) -> Result<usize, BlockError> {
+/// The same block with its strings as they are, by walking its representations (RFC 7541 §6): fields are counted and
+/// Huffman's code is read before the library sees a byte.
+fn plain(mut block: &[u8]) -> Result<Vec<u8>, BlockError> {
+    let mut out = Vec::with_capacity(block.len());
     let mut fields = 0;
     while let Some(&kind) = block.first() {
         fields += 1;
-        block = match kind {
-            0x80.. => skip_integer(block, 7)?.1,
-            0x20..0x40 => skip_integer(block, 5)?.1,
-            _ => {
-                let (name, rest) = skip_integer(block, if kind >= 0x40 { 6 } else { 4 })?;
-                let value = if name == 0 { skip_string(rest)? } else { rest };
-                skip_string(value)?
-            }
+        if fields > FIELDS_MAX {
+            return Err(BlockError::TooLarge);
+        }
+        let prefix = match kind {
+            0x80.. => 7,
+            0x40.. => 6,
+            0x20.. => 5,
+            _ => 4,
         };
+        let (name, mut rest) = skip_integer(block, prefix)?;
+        out.extend_from_slice(block.get(..block.len() - rest.len()).unwrap_or_default());
+        let has_value = !matches!(kind, 0x80.. | 0x20..0x40);
+        if has_value && name == 0 {
+            rest = plain_string(rest, &mut out)?;
+        }
+        block = if has_value { plain_string(rest, &mut out)? } else { rest };
     }
-    Ok(fields)
+    Ok(out)
 }
 
 /// Reads an integer of RFC 7541 §5.1, of at most four octets after the prefix.
@@ -147,9 +155,19 @@ fn skip_integer(bytes: &[u8], prefix: u32) -> Result<(usize, &[u8]), BlockError>
     Err(BlockError::Malformed)
 }
 
-fn skip_string(bytes: &[u8]) -> Result<&[u8], BlockError> {
+/// Appends one string, and gives back what follows it.
+fn plain_string<'a>(bytes: &'a [u8], out: &mut Vec<u8>) -> Result<&'a [u8], BlockError> {
+    let is_coded = bytes.first().is_some_and(|first| first & 0x80 != 0);
     let (length, rest) = skip_integer(bytes, 7)?;
-    rest.get(length..).ok_or(BlockError::Malformed)
+    let (string, rest) = rest.split_at_checked(length).ok_or(BlockError::Malformed)?;
+    let string = if is_coded {
+        Cow::Owned(huffman::decode(string).ok_or(BlockError::Malformed)?)
+    } else {
+        Cow::Borrowed(string)
+    };
+    encode_length(string.len(), out);
+    out.extend_from_slice(&string);
+    Ok(rest)
 }
 
 /// Appends a literal field without indexing, new name, no Huffman code (RFC 7541 §6.2.2).

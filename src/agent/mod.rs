@@ -28,6 +28,7 @@ mod places;
 mod calls;
 mod any_authority;
 mod header_block;
+mod huffman;
 mod file_output;
 mod files;
 mod layout;

@@ -178,9 +178,11 @@ impl Rule {
         let foreign = audiences.iter().find(|asked| !self.audiences.contains(asked));
         if let Some(asked) = foreign.cloned().or_else(|| audiences.is_empty().then(String::new)) {
             let granted = words(self.audiences.iter().map(String::as_str));
-            return Err(Denial::AudienceNotGranted { rule: self.name.clone(), asked, granted });
+            return Err(Denial::AudienceNotGranted { rule: self.name.clone(), asked: short(&asked), granted });
         }
-        if audiences.len() > 1 && !self.multi_audience {
+        // More than the rule has can only be one of them again and again.
+        let most = if self.multi_audience { self.audiences.len() } else { 1 };
+        if audiences.len() > most {
             return Err(Denial::TooManyAudiences { rule: self.name.clone(), asked: audiences.len() });
         }
         Ok(())
@@ -193,10 +195,16 @@ impl Rule {
         };
         found.ok_or_else(|| Denial::ProfileUnknown {
             rule: self.name.clone(),
-            asked: profile.unwrap_or_default().to_owned(),
+            asked: short(profile.unwrap_or_default()),
             known: words(self.svids.iter().filter_map(|svid| svid.profile.as_deref())),
         })
     }
+}
+
+/// What a caller asked for may be as long as the message, and is told to job and journal.
+fn short(asked: &str) -> String {
+    const CHARACTERS_MAX: usize = 200;
+    asked.chars().take(CHARACTERS_MAX).collect()
 }
 
 fn words<'a, T: Iterator<Item = &'a str>>(some: T) -> String {

@@ -73,9 +73,9 @@ pub enum Denial {
         /// In its own words.
         say: String,
     },
-    /// Several audiences at once, and the rule does not say that they may share a token.
+    /// Several audiences at once, and the rule does not say that they may share a token; or more than it has.
     #[error(
-        "rule {rule:?} gives one audience a JWT-SVID, and {asked} were asked for; ask once for each, or set multi_audience in the rule"
+        "{asked} audiences were asked for, more than rule {rule:?} gives one JWT-SVID; ask once for each, or set multi_audience in the rule"
     )]
     TooManyAudiences {
         /// The rule.

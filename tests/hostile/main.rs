@@ -110,3 +110,18 @@ fn what_was_once_found_stays_mended() {
     }
     assert!(replayed > 0);
 }
+
+#[test]
+fn the_fuzzers_lock_names_every_crate_of_ours() {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let read = |path: &str| fs::read_to_string(root.join(path)).unwrap();
+    let (manifest, lock) = (read("Cargo.toml"), read("tests/fuzz/Cargo.lock"));
+    let section =
+        |name: &str| manifest.split(&format!("\n[{name}]\n")).nth(1).unwrap().split("\n[").next().unwrap().to_owned();
+    let ours = lock.split("[[package]]").find(|package| package.contains("\nname = \"lanyard\"\n")).unwrap();
+    for line in section("dependencies").lines().filter(|line| !line.is_empty()) {
+        let name = line.split(" = ").next().unwrap();
+        let named = ours.contains(&format!("\"{name}\"")) || ours.contains(&format!("\"{name} "));
+        assert!(named, "{name} is missing: run cargo metadata --manifest-path tests/fuzz/Cargo.toml");
+    }
+}
