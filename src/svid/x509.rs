@@ -395,7 +395,7 @@ mod tests {
             let (_root, _intermediate, signer) = chain();
             let mut build_claims = BuildClaims::default();
             for (claim, text) in [(BuildClaim::Issuer, one), (BuildClaim::DeploymentEnvironment, other)] {
-                drop(build_claims.add(claim, text));
+                let _what_does_not_fit_is_left_out = build_claims.add(claim, text);
             }
             let fields = LeafFields { build_claims, ..leaf() };
             let facts = inspect_certificate(&signer.sign(&fields).unwrap()).unwrap();
