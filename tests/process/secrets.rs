@@ -17,7 +17,7 @@ use std::path::Path;
 use tokio::io::AsyncWriteExt;
 
 /// Every field that a line of ours may have. A new one is looked at by whoever adds it here.
-const FIELDS: [&str; 29] = [
+const FIELDS: [&str; 31] = [
     "agent",
     "again_at",
     "authority",
@@ -31,6 +31,7 @@ const FIELDS: [&str; 29] = [
     "key_id",
     "left",
     "level",
+    "listens",
     "message",
     "not_after",
     "path",
@@ -44,6 +45,7 @@ const FIELDS: [&str; 29] = [
     "spiffe_id",
     "target",
     "timestamp",
+    "trust_domain",
     "untold",
     "why",
     "workload",
