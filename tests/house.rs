@@ -35,13 +35,13 @@ fn nothing_in_the_tree_names_the_machine_it_was_written_on() {
 #[test]
 fn the_pages_point_at_what_is_there() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    no_complaints(&check_pages(&pages(root), |path| root.join(path).exists()));
+    no_complaints(&check_pages(&pages(root).unwrap(), |path| root.join(path).exists()));
 }
 
 #[test]
 fn every_test_that_a_page_names_is_there_and_runs() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    no_complaints(&check_tests(&pages(root), |path| fs::read_to_string(root.join(path)).ok()));
+    no_complaints(&check_tests(&pages(root).unwrap(), |path| fs::read_to_string(root.join(path)).ok()));
 }
 
 #[test]
@@ -76,9 +76,9 @@ fn sources_under(folder: &Path, root: &Path) -> io::Result<Vec<Source>> {
 }
 
 /// Every page for people, with its path from the root.
-fn pages(root: &Path) -> Vec<(String, String)> {
+fn pages(root: &Path) -> io::Result<Vec<(String, String)>> {
     let is_page = |path: &str| Path::new(path).extension().is_some_and(|kind| kind == "md");
-    texts_under(root).unwrap().into_iter().filter(|(path, _)| is_page(path)).collect()
+    Ok(texts_under(root)?.into_iter().filter(|(path, _)| is_page(path)).collect())
 }
 
 /// Every text file of the repository, with its path from the root; what is built or fetched is not the repository's.

@@ -185,8 +185,8 @@ mod tests {
         let url = format!("http://{}/x", front.local_addr().unwrap());
         let answer = async {
             let (mut stream, _) = front.accept().await.unwrap();
-            let mut asked = [0; 1024];
-            stream.read(&mut asked).await.unwrap();
+            let count = stream.read(&mut [0; 4096]).await.unwrap();
+            assert_ne!(count, 0);
             let answer = b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 2\r\n\r\n{}";
             stream.write_all(answer).await.unwrap();
         };

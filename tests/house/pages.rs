@@ -24,15 +24,13 @@ pub(crate) fn check_pages(pages: &[(String, String)], exists: impl Fn(&str) -> b
 /// Holds each `[name](file.rs)` whose words are a function's name against that file: it is a test there, and it runs.
 pub(crate) fn check_tests(pages: &[(String, String)], read: impl Fn(&str) -> Option<String>) -> Vec<Broken> {
     let (mut broken, mut files) = (Vec::new(), BTreeMap::new());
-    for (path, text) in pages {
-        for (line, words) in (1..).zip(text.lines()) {
-            for (name, file) in tests_named(path, words) {
-                let text = files.entry(file.clone()).or_insert_with(|| read(&file).unwrap_or_default());
-                if !runs(text, name) {
-                    let what = format!("{file} has no test {name} that runs");
-                    broken.push(Broken { path: path.clone(), line, what });
-                }
-            }
+    let lines =
+        pages.iter().flat_map(|(path, text)| (1..).zip(text.lines()).map(move |(line, words)| (path, line, words)));
+    let named = lines.flat_map(|(path, line, words)| tests_named(path, words).map(move |test| (path, line, test)));
+    for (path, line, (name, file)) in named {
+        let text = files.entry(file.clone()).or_insert_with(|| read(&file).unwrap_or_default());
+        if !runs(text, name) {
+            broken.push(Broken { path: path.clone(), line, what: format!("{file} has no test {name} that runs") });
         }
     }
     broken
@@ -70,7 +68,11 @@ pub(crate) fn check_numbered(path: &str, text: &str, length: usize) -> Vec<Broke
 fn tests_named<'a>(page: &'a str, line: &'a str) -> impl Iterator<Item = (&'a str, String)> {
     line.match_indices("](").filter_map(move |(at, _)| {
         let name = line.get(..at)?.rsplit('[').next()?;
-        let file = line.get(at + 2..)?.split(')').next().filter(|target| target.ends_with(".rs"))?;
+        let file = line
+            .get(at + 2..)?
+            .split(')')
+            .next()
+            .filter(|target| Path::new(target).extension().is_some_and(|kind| kind == "rs"))?;
         let is_name = name.contains('_') && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
         is_name.then(|| (name, resolved(page, file)))
     })

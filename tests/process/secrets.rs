@@ -66,7 +66,7 @@ impl Secrets {
     /// The parts of a token that make it worth having; its header says nothing.
     fn token(&mut self, what: &str, token: &str) {
         let parts = token.split('.').skip(1);
-        self.0.extend(parts.map(|part| (what.to_owned(), part[..40].to_owned())));
+        self.0.extend(parts.map(|part| (what.to_owned(), beginning(part, 40).to_owned())));
     }
 
     /// A key's file: each long word of it but digests, which are names; or its bytes, as they would be written.
@@ -77,9 +77,9 @@ impl Secrets {
             let words = text.split(|c: char| !c.is_ascii_alphanumeric() && !"+/=".contains(c));
             let digest = |word: &str| word.len() == 64 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
             let long = words.filter(|word| word.len() >= 40 && !digest(word));
-            self.0.extend(long.map(|word| (what.clone(), word[..40].to_owned())));
+            self.0.extend(long.map(|word| (what.clone(), beginning(word, 40).to_owned())));
         } else {
-            let hex = bytes.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+            let hex = format!("{:032x}", u128::from_be_bytes(bytes[..16].try_into().unwrap()));
             let numbers = format!("{:?}", &bytes[..8]).trim_matches(['[', ']']).to_owned();
             self.0.extend([hex, numbers, STANDARD.encode(&bytes[..18])].map(|form| (what.clone(), form)));
         }
@@ -88,11 +88,14 @@ impl Secrets {
 
     fn not_in(&self, place: &str, text: &str) {
         for (what, secret) in &self.0 {
-            let at = text.find(secret).map(|at| text[..at].rfind('\n').map_or(0, |end| end + 1));
-            let line = at.and_then(|at| text[at..].lines().next());
+            let line = text.lines().find(|line| line.contains(secret));
             assert_eq!(line, None, "{what} stands in {place}");
         }
     }
+}
+
+fn beginning(text: &str, length: usize) -> &str {
+    text.get(..length).unwrap()
 }
 
 /// Everything that a token can meet: taken, used again, refused for what it says, put where it does not belong.
@@ -131,12 +134,14 @@ async fn offered_in_every_way(place: &Place, secrets: &mut Secrets) {
         let mut connection = port.connect().await;
         let request = format!(
             "GET /v1/svid/{}?token={0} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {0}\r\n\r\n",
-            &misplaced[..600]
+            beginning(&misplaced, 600)
         );
         connection.stream.write_all(request.as_bytes()).await.unwrap();
         drop(connection.answer().await);
     }
-    tokens.iter().for_each(|token| secrets.token("a job's token", token));
+    for token in &tokens {
+        secrets.token("a job's token", token);
+    }
 }
 
 /// A session from its beginning to its end, with both kinds of SVID.

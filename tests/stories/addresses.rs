@@ -94,9 +94,9 @@ async fn an_issuer_is_its_exact_name_and_no_address_in_a_token_is_ever_asked() {
         tried += 1;
     }
     assert_eq!(tried, 20);
-    let issued = issue(issuer.token(start())).await.unwrap();
-    assert_eq!(issued.spiffe_id().trust_domain().as_str(), "ci.example.org", "the server's own, not the issuer's host");
-    let mut asked = fetch.asked.lock().unwrap().clone();
-    asked.dedup();
-    assert_eq!(asked, [document, keys], "the configured issuer's own two documents, and only those");
+    let svid = issue(issuer.token(start())).await.unwrap();
+    assert_eq!(svid.spiffe_id().trust_domain().as_str(), "ci.example.org", "the server's own, not the issuer's host");
+    let mut addresses = fetch.asked.lock().unwrap().clone();
+    addresses.dedup();
+    assert_eq!(addresses, [document, keys], "the configured issuer's own two documents, and only those");
 }
