@@ -400,7 +400,6 @@ mod tests {
         assert!(term.implied && !term.passes);
     }
 
-    /// Shows: WAPI-14, WAPI-15.
     #[test]
     fn each_flag_of_a_rule_is_itself_and_no_other() {
         for flag in ["build_claims", "jwt_without_key", "multi_audience", "observe", "none of them"] {
@@ -418,6 +417,7 @@ mod tests {
         }
     }
 
+    /// Shows: WAPI-14, WAPI-15.
     #[test]
     fn hints_differ_and_are_short() {
         let svid = |profile: &str, id: &str| {
