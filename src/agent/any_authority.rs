@@ -31,6 +31,10 @@ const CONTINUATIONS_MAX: usize = 16;
 /// Bytes read from the socket at a time.
 const CHUNK_BYTES: usize = 4096;
 
+/// Once so much waits for the library, no more of the client is looked at: a chunk may hold some three hundred header
+/// blocks, and each may unfold into 16 KiB.
+const PASSED_BYTES_MAX: usize = 16_384;
+
 const HEADERS: u8 = 1;
 const PUSH_PROMISE: u8 = 5;
 const CONTINUATION: u8 = 9;
@@ -40,17 +44,23 @@ const PRIORITY: u8 = 0x20;
 
 /// Why a client's connection ends here.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-enum Violation {
+pub enum Violation {
+    /// A header block that cannot be rewritten.
     #[error(transparent)]
     Block(#[from] BlockError),
+    /// A block is interrupted, goes on for too long, or goes on without having begun (RFC 9113 §6.10).
     #[error("the header block is not continued as HTTP/2 asks")]
     Continuation,
+    /// Longer than we allow.
     #[error("a frame of {0} bytes is longer than {FRAME_BYTES_MAX}")]
     FrameTooLong(usize),
+    /// Longer than what holds it.
     #[error("a frame's padding or priority is longer than the frame")]
     Padding,
+    /// The first bytes are not those of RFC 9113 §3.4.
     #[error("not an HTTP/2 client")]
     Preface,
+    /// Only servers push.
     #[error("a client cannot promise a push")]
     Push,
 }
@@ -100,7 +110,7 @@ enum Place {
 
 /// The frames of one client, bytes in and bytes out; knows no socket.
 #[derive(Debug)]
-struct FrameFilter {
+pub struct FrameFilter {
     place: Place,
     block: Option<Block>,
     rewriter: BlockRewriter,
@@ -108,17 +118,23 @@ struct FrameFilter {
     asked: bool,
 }
 
-impl FrameFilter {
-    fn new() -> Self {
-        Self { place: Place::Preface(0), block: None, rewriter: BlockRewriter::new(), asked: false }
+impl Default for FrameFilter {
+    fn default() -> Self {
+        Self { place: Place::Preface(0), block: None, rewriter: BlockRewriter::default(), asked: false }
     }
+}
 
-    /// Takes the next bytes of the client, in pieces of any size, and appends what the library shall read.
-    fn feed(&mut self, mut bytes: &[u8], out: &mut Vec<u8>) -> Result<(), Violation> {
-        while !bytes.is_empty() {
+impl FrameFilter {
+    /// Takes the next bytes of the client, in pieces of any size, and appends what the library shall read. Gives back
+    /// what it has not looked at because enough waits in `out`.
+    ///
+    /// # Errors
+    /// What ends the connection; `out` holds what came before it.
+    pub fn feed<'a>(&mut self, mut bytes: &'a [u8], out: &mut Vec<u8>) -> Result<&'a [u8], Violation> {
+        while !bytes.is_empty() && out.len() < PASSED_BYTES_MAX {
             bytes = self.step(bytes, out)?;
         }
-        Ok(())
+        Ok(bytes)
     }
 
     /// Takes some bytes, at least one, and gives back the rest.
@@ -261,6 +277,8 @@ impl Block {
 pub(super) struct AnyAuthority {
     inner: UnixStream,
     filter: FrameFilter,
+    /// What came from the client and the filter has not looked at.
+    unread: Vec<u8>,
     /// What the filter let through and the library has not read yet.
     passed: Vec<u8>,
     read: usize,
@@ -277,8 +295,9 @@ pub(super) struct AnyAuthority {
 impl AnyAuthority {
     pub(super) fn new(inner: UnixStream, place: Taken, clock: Arc<dyn Clock>) -> Self {
         let look = clock.wait_until(clock.now() + FIRST_REQUEST_WITHIN);
-        let (filter, calls) = (FrameFilter::new(), Arc::default());
-        Self { inner, filter, passed: Vec::new(), read: 0, _place: place, calls, clock, look, seen_idle_after: None }
+        let (filter, calls) = (FrameFilter::default(), Arc::default());
+        let (unread, passed) = (Vec::new(), Vec::new());
+        Self { inner, filter, unread, passed, read: 0, _place: place, calls, clock, look, seen_idle_after: None }
     }
 
     /// Whether nothing was asked in time, or not for a long time. Looked at now and then: a call's end wakes nobody here.
@@ -303,20 +322,24 @@ impl AsyncRead for AnyAuthority {
             // As if the client had gone: nothing is under way that could be cut off.
             return Poll::Ready(Ok(()));
         }
-        let Self { inner, filter, passed, read, .. } = this;
+        let Self { inner, filter, unread, passed, read, .. } = this;
         while *read == passed.len() {
             // An idle connection keeps no buffer.
             (*passed, *read) = (Vec::new(), 0);
             let mut chunk = [0; CHUNK_BYTES];
             let mut chunk = ReadBuf::new(&mut chunk);
-            ready!(Pin::new(&mut *inner).poll_read(cx, &mut chunk))?;
-            if chunk.filled().is_empty() {
+            if unread.is_empty() {
+                ready!(Pin::new(&mut *inner).poll_read(cx, &mut chunk))?;
+            }
+            let come = if unread.is_empty() { chunk.filled() } else { unread.as_slice() };
+            if come.is_empty() {
                 return Poll::Ready(Ok(()));
             }
-            filter.feed(chunk.filled(), passed).map_err(|violation| {
+            let rest = filter.feed(come, passed).map_err(|violation| {
                 tracing::debug!(%violation, "a workload's connection was closed");
                 io::Error::new(io::ErrorKind::InvalidData, violation)
             })?;
+            *unread = rest.to_vec();
         }
         let left = passed.get(*read..).unwrap_or_default();
         let now = left.get(..left.len().min(buf.remaining())).unwrap_or_default();
@@ -381,11 +404,15 @@ mod tests {
     }
 
     fn fed(frames: &[Vec<u8>], piece: usize) -> Result<Vec<u8>, Violation> {
-        let (mut filter, mut out) = (FrameFilter::new(), Vec::new());
-        for piece in [PREFACE, &frames.concat()].concat().chunks(piece) {
-            filter.feed(piece, &mut out)?;
+        let (mut filter, mut all) = (FrameFilter::default(), Vec::new());
+        for mut piece in [PREFACE, &frames.concat()].concat().chunks(piece) {
+            while !piece.is_empty() {
+                let mut out = Vec::new();
+                piece = filter.feed(piece, &mut out)?;
+                all.extend(out);
+            }
         }
-        Ok(out.split_off(PREFACE.len()))
+        Ok(all.split_off(PREFACE.len()))
     }
 
     /// Shows: RUN-1.
@@ -431,7 +458,24 @@ mod tests {
         ] {
             assert_eq!(fed(&frames, 4096), Err(violation));
         }
-        assert_eq!(FrameFilter::new().feed(b"GET / HTTP/1.1\r\n", &mut Vec::new()), Err(Violation::Preface));
+        assert_eq!(FrameFilter::default().feed(b"GET / HTTP/1.1\r\n", &mut Vec::new()), Err(Violation::Preface));
+    }
+
+    #[test]
+    fn a_chunk_of_blocks_that_unfold_waits_until_the_library_has_read() {
+        let value = [b'v'; 4000];
+        let large = Encoder::new().encode([(b"x".as_slice(), value.as_slice())]);
+        let small = frame(HEADERS, END_HEADERS, 3, &[0xbe; 4]);
+        let mut frames = [PREFACE, &frame(HEADERS, END_HEADERS, 1, &large)].concat();
+        frames.extend(small.repeat(300));
+        let (mut filter, mut rest, mut rounds) = (FrameFilter::default(), frames.as_slice(), 0);
+        while !rest.is_empty() {
+            let mut out = Vec::new();
+            rest = filter.feed(rest, &mut out).unwrap();
+            assert!(out.len() < PASSED_BYTES_MAX + FRAME_BYTES_MAX + 9);
+            rounds += 1;
+        }
+        assert_eq!(rounds, 301 / 2 + 1);
     }
 
     /// Reads until nothing more is there; whether the connection has ended.

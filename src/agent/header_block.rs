@@ -29,7 +29,7 @@ const AUTHORITY: &[u8] = b":authority";
 
 /// Why a connection cannot go on.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-pub(super) enum BlockError {
+pub enum BlockError {
     /// Not HPACK (RFC 7541).
     #[error("the header block is not HPACK")]
     Malformed,
@@ -39,7 +39,7 @@ pub(super) enum BlockError {
 }
 
 /// Rewrites the header blocks of one connection, in the order they come.
-pub(super) struct BlockRewriter(Decoder<'static>);
+pub struct BlockRewriter(Decoder<'static>);
 
 impl std::fmt::Debug for BlockRewriter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -47,15 +47,20 @@ impl std::fmt::Debug for BlockRewriter {
     }
 }
 
-impl BlockRewriter {
-    pub(super) fn new() -> Self {
+impl Default for BlockRewriter {
+    fn default() -> Self {
         let mut decoder = Decoder::new();
         decoder.set_max_allowed_table_size(TABLE_BYTES_MAX);
         Self(decoder)
     }
+}
 
+impl BlockRewriter {
     /// The same fields as literals without indexing (RFC 7541 §6.2.2), with an `:authority` that the library takes.
-    pub(super) fn rewrite(&mut self, block: &[u8]) -> Result<Vec<u8>, BlockError> {
+    ///
+    /// # Errors
+    /// See [`BlockError`].
+    pub fn rewrite(&mut self, block: &[u8]) -> Result<Vec<u8>, BlockError> {
         if count_fields(block)? > FIELDS_MAX {
             return Err(BlockError::TooLarge);
         }
@@ -177,7 +182,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn rewritten(block: &[u8]) -> Vec<(String, String)> {
-        let block = BlockRewriter::new().rewrite(block).unwrap();
+        let block = BlockRewriter::default().rewrite(block).unwrap();
         let text = |bytes| String::from_utf8(bytes).unwrap();
         Decoder::new().decode(&block).unwrap().into_iter().map(|(n, v)| (text(n), text(v))).collect()
     }
@@ -221,7 +226,7 @@ mod tests {
 
     #[test]
     fn fields_of_the_dynamic_table_are_read_in_the_next_block() {
-        let mut filter = BlockRewriter::new();
+        let mut filter = BlockRewriter::default();
         let first = [&[0x83, 0x41, 4], b"%2Fa".as_slice(), &[0x40, 3], b"x-a", &[1], b"1"].concat();
         let first = filter.rewrite(&first).unwrap();
         assert_eq!(filter.rewrite(&[0x83, 0xbf, 0xbe]).unwrap(), first);
@@ -229,7 +234,7 @@ mod tests {
 
     #[test]
     fn a_small_block_that_unfolds_into_a_large_one_is_refused() {
-        let mut rewriter = BlockRewriter::new();
+        let mut rewriter = BlockRewriter::default();
         let value = [b'v'; 4000];
         let block = Encoder::new().encode([(b"x".as_slice(), value.as_slice())]);
         rewriter.rewrite(&block).unwrap();
@@ -241,7 +246,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_are_rewritten_or_refused(blocks in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..300), 1..4)) {
-            let mut rewriter = BlockRewriter::new();
+            let mut rewriter = BlockRewriter::default();
             for block in blocks {
                 match rewriter.rewrite(&block) {
                     Ok(out) => prop_assert!(out.len() <= BLOCK_BYTES_MAX && Decoder::new().decode(&out).is_ok()),

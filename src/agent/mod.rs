@@ -33,8 +33,10 @@ mod files;
 mod layout;
 mod memory;
 
+pub use any_authority::{FrameFilter, Violation};
 pub use file_output::FileOutput;
 pub use files::SvidFiles;
+pub use header_block::{BlockError, BlockRewriter};
 pub use layout::{Layout, NoLayout};
 pub use link::Refused;
 pub use login_door::AgentHandle;

@@ -165,7 +165,7 @@ impl SpiffeWorkloadApi for WorkloadApi {
         }
         let wanted = match spiffe_id.as_str() {
             "" => None,
-            id => Some(SpiffeId::parse(id).map_err(|error| Status::invalid_argument(format!("{id:?}: {error}")))?),
+            id => Some(SpiffeId::parse(id).map_err(|error| Status::invalid_argument(error.to_string()))?),
         };
         let identity = self.identity().await?;
         let mut svids = Vec::new();
@@ -241,4 +241,24 @@ fn as_value(value: serde_json::Value) -> prost_types::Value {
         serde_json::Value::Object(members) => Kind::StructValue(as_struct(members)),
     };
     prost_types::Value { kind: Some(kind) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Shows: EP-10.
+    #[test]
+    fn another_user_may_ask_only_where_everybody_may() {
+        for (callers, uid, admitted) in [
+            (Callers::Any, Some(7), true),
+            (Callers::Any, None, true),
+            (Callers::OwnUid, Some(7), true),
+            (Callers::OwnUid, Some(8), false),
+            (Callers::OwnUid, Some(0), false),
+            (Callers::OwnUid, None, false),
+        ] {
+            assert_eq!(Admission { callers, own_uid: 7 }.admits(uid), admitted, "{callers:?} {uid:?}");
+        }
+    }
 }

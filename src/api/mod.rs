@@ -22,3 +22,4 @@ pub use crowd::{Caller, Crowd, Held, Visitor};
 pub use desk::Desk;
 pub use doors::{AdminDoor, Body, Endless, HealthDoor, IssuerDoors};
 pub use refused::{CODE_METADATA, REQUEST_ID_METADATA};
+pub use rest::{BodyError, Form, read_object};

@@ -156,6 +156,7 @@ mod tests {
         keyring
     }
 
+    /// Shows: X509-21.
     #[test]
     fn near_the_end_of_a_root_no_successor_is_made_that_would_not_live_longer() {
         let now = OffsetDateTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);

@@ -87,4 +87,15 @@ mod tests {
             assert_eq!(odd.parse::<EndpointUrl>(), Err(why), "{odd}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_a_url_that_reads_back_or_refused(rest in "[a-z0-9:/@?#\\[\\].%-]{0,40}", text in "\\PC{0,40}") {
+            drop(text.parse::<EndpointUrl>());
+            if let Ok(url) = format!("https://{rest}").parse::<EndpointUrl>() {
+                proptest::prop_assert!(!url.host().is_empty() && !url.to_string().contains('#'));
+                proptest::prop_assert_eq!(url.to_string().parse::<EndpointUrl>(), Ok(url));
+            }
+        }
+    }
 }

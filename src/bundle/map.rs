@@ -95,4 +95,14 @@ mod tests {
             assert!(BundleMap::parse(odd.as_bytes()).is_err(), "{odd}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_document_is_a_map_or_refused(json in "\\PC{0,80}", name in "\\PC{0,20}", inner in "\\PC{0,20}") {
+            drop(BundleMap::parse(json.as_bytes()));
+            let document = serde_json::json!({"trust_domains": {name.as_str(): {"keys": [inner]}}}).to_string();
+            let read = BundleMap::parse(document.as_bytes());
+            proptest::prop_assert_eq!(read.is_ok(), TrustDomain::parse(&name).is_ok());
+        }
+    }
 }

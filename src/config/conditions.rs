@@ -4,22 +4,26 @@ use super::section::{Section, an, nearest};
 use crate::policy::{Condition, Glob, Test};
 use crate::token::{ClaimKind, KNOWN_CLAIMS, claim_kind};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 /// Deeper nesting cannot be read by the person who has to approve it (design section 6).
 const DEPTH_MAX: usize = 3;
 
+/// How many lists are named to somebody who named none of them.
+const LISTS_NAMED_MAX: usize = 20;
+
 /// `[lists]`, by name.
 #[derive(Debug, Default)]
-pub(super) struct Lists(BTreeMap<String, Vec<Test>>);
+pub(super) struct Lists(BTreeMap<String, Arc<[Test]>>);
 
 impl Lists {
     pub(super) fn read(section: &mut Section<'_, '_>) -> Self {
         let mut lists = BTreeMap::new();
         for (line, name, value) in section.entries() {
             let items = value.get_ref().as_array();
-            let tests: Option<Vec<Test>> =
+            let tests: Option<Arc<[Test]>> =
                 items.and_then(|array| array.iter().map(|item| list_item(item.get_ref())).collect());
             match tests {
                 Some(tests) if !tests.is_empty() => drop(lists.insert(name, tests)),
@@ -127,7 +131,7 @@ impl Terms<'_, '_, '_> {
             if tests.is_empty() {
                 return self.problem(line, name, "an empty list", "name at least one value; of none, none can match");
             }
-            return Some(Test::OneOf { list: None, tests });
+            return Some(Test::OneOf { list: None, tests: tests.into() });
         }
         match kind {
             ClaimKind::Bool => match value.as_bool() {
@@ -152,7 +156,7 @@ impl Terms<'_, '_, '_> {
 
     fn list(&self, line: usize, claim: &str, name: &str, kind: ClaimKind) -> Option<Test> {
         let Some(tests) = self.lists.0.get(name) else {
-            let known: Vec<&str> = self.lists.0.keys().map(String::as_str).collect();
+            let known: Vec<&str> = self.lists.0.keys().take(LISTS_NAMED_MAX).map(String::as_str).collect();
             let remedy = format!("add it under [lists]; there are: {}", known.join(", "));
             return self.problem(line, claim, format!("the list @{name}, which is not there"), &remedy);
         };
@@ -160,7 +164,7 @@ impl Terms<'_, '_, '_> {
         if !fits {
             return self.problem(line, claim, format!("the list @{name}"), "use ids for an id and texts for a text");
         }
-        Some(Test::OneOf { list: Some(name.to_owned()), tests: tests.clone() })
+        Some(Test::OneOf { list: Some(name.to_owned()), tests: Arc::clone(tests) })
     }
 
     /// `{ prefix = "…" }` and its like, for texts that would otherwise be read as a pattern or a list.
@@ -177,7 +181,7 @@ impl Terms<'_, '_, '_> {
             ("one_of", DeValue::Array(array)) if !array.is_empty() => {
                 let text = |item: &Spanned<DeValue<'_>>| Some(Test::Text(item.get_ref().as_str()?.to_owned()));
                 match array.iter().map(text).collect::<Option<Vec<_>>>() {
-                    Some(tests) => Some(Test::OneOf { list: None, tests }),
+                    Some(tests) => Some(Test::OneOf { list: None, tests: tests.into() }),
                     None => self.problem(line, name, "a list of other things than texts", remedy),
                 }
             }

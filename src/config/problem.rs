@@ -1,7 +1,12 @@
 //! What is wrong with a file: where, what was found, and what would do.
 
 use std::fmt;
+use std::fs::File;
+use std::io::{self, ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
+
+/// The largest file that is read: ten thousand rules, or keys, and far more than a person wrote.
+const FILE_BYTES_MAX: u64 = 4 << 20;
 
 /// One thing wrong in one file.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -31,19 +36,42 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Which line of a text a byte stands on, from 1.
-pub(super) fn line_of(text: &str, offset: usize) -> usize {
-    text.bytes().take(offset).filter(|byte| *byte == b'\n').count() + 1
+/// Where the lines of a text end, so that finding one costs no walk through the text.
+#[derive(Debug)]
+pub(super) struct Lines(Vec<usize>);
+
+impl Lines {
+    pub(super) fn of(text: &str) -> Self {
+        Self(text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at).collect())
+    }
+
+    /// Which line a byte stands on, from 1.
+    pub(super) fn line_of(&self, offset: usize) -> usize {
+        self.0.partition_point(|end| *end < offset) + 1
+    }
 }
 
 /// Why a file that was named is of no use.
-pub(super) fn unreadable(file: &Path, error: &std::io::Error) -> String {
+pub(super) fn unreadable(file: &Path, error: &io::Error) -> String {
     format!("{} cannot be read ({error})", file.display())
+}
+
+/// All of a file, unless it is larger than any that configures something.
+pub(super) fn read_bytes(file: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let count = File::open(file)?.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    if u64::try_from(count).map_or(true, |count| count > FILE_BYTES_MAX) {
+        return Err(io::Error::new(ErrorKind::FileTooLarge, "more than 4 MiB"));
+    }
+    Ok(bytes)
 }
 
 /// The whole text of a configuration file; its one problem when there is none.
 pub(super) fn read_text(file: &Path, remedy: &str) -> Result<String, Vec<Problem>> {
-    std::fs::read_to_string(file).map_err(|error| {
+    let text = read_bytes(file).and_then(|bytes| {
+        String::from_utf8(bytes).map_err(|_not_text| io::Error::new(ErrorKind::InvalidData, "not UTF-8"))
+    });
+    text.map_err(|error| {
         let (found, remedy) = (format!("cannot be read ({error})"), remedy.to_owned());
         vec![Problem { file: file.to_owned(), line: None, key: String::new(), found, remedy }]
     })

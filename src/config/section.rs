@@ -2,33 +2,42 @@
 //!
 //! Serde would stop at the first wrong key; a person wants them all at once.
 
-use super::problem::{Problem, line_of};
+use super::problem::{Lines, Problem, read_bytes};
 use super::quantity::{parse_duration, parse_size, render_duration};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+/// A file that is not of our form at all has a problem in each line, and each takes a hundred times its size to tell.
+const PROBLEMS_MAX: usize = 1000;
+
+/// Room for the longest remedy, which names all claims.
+const WORDS_CHARACTERS_MAX: usize = 2000;
+
 /// One file while it is read, and what is wrong with it so far.
 #[derive(Debug)]
 pub(super) struct Reader<'t> {
     file: &'t Path,
     text: &'t str,
+    lines: Lines,
     problems: RefCell<Vec<Problem>>,
+    /// How many more there are than anybody reads.
+    more: Cell<usize>,
 }
 
 impl<'t> Reader<'t> {
-    pub(super) const fn new(file: &'t Path, text: &'t str) -> Self {
-        Self { file, text, problems: RefCell::new(Vec::new()) }
+    pub(super) fn new(file: &'t Path, text: &'t str) -> Self {
+        Self { file, text, lines: Lines::of(text), problems: RefCell::default(), more: Cell::new(0) }
     }
 
     /// The whole document. What is not TOML is a problem each, and the rest is read all the same.
     pub(super) fn document(&self) -> Section<'_, 't> {
         let (table, errors) = DeTable::parse_recoverable(self.text);
         for error in errors {
-            let line = error.span().map(|span| line_of(self.text, span.start));
+            let line = error.span().map(|span| self.lines.line_of(span.start));
             self.report(line, String::new(), format!("not TOML: {}", error.message()), "mend the line".to_owned());
         }
         Section {
@@ -42,12 +51,21 @@ impl<'t> Reader<'t> {
     }
 
     pub(super) fn report(&self, line: Option<usize>, key: String, found: String, remedy: String) {
-        self.problems.borrow_mut().push(Problem { file: self.file.to_owned(), line, key, found, remedy });
+        let [key, found, remedy] = [key, found, remedy].map(readable);
+        self.keep(Problem { file: self.file.to_owned(), line, key, found, remedy });
+    }
+
+    /// All problems at once, but no more than a person can mend at once.
+    fn keep(&self, problem: Problem) {
+        let mut problems = self.problems.borrow_mut();
+        if problems.len() < PROBLEMS_MAX { problems.push(problem) } else { self.more.set(self.more.get() + 1) }
     }
 
     /// Takes over the problems of another file that this one names.
     pub(super) fn adopt(&self, problems: Vec<Problem>) {
-        self.problems.borrow_mut().extend(problems);
+        for problem in problems {
+            self.keep(problem);
+        }
     }
 
     /// A problem of this file that is not reported here, such as a warning.
@@ -59,6 +77,11 @@ impl<'t> Reader<'t> {
     pub(super) fn settled<T>(self, settings: Option<T>) -> Result<T, Vec<Problem>> {
         let mut problems = self.problems.into_inner();
         problems.sort_by_key(|problem| (problem.file != self.file, problem.line));
+        if self.more.get() > 0 {
+            let found = format!("{} more problems", self.more.get());
+            let (file, remedy) = (self.file.to_owned(), "mend these first".to_owned());
+            problems.push(Problem { file, line: None, key: String::new(), found, remedy });
+        }
         match settings {
             Some(settings) if problems.is_empty() => Ok(settings),
             _ => Err(problems),
@@ -97,7 +120,7 @@ impl<'t> Section<'_, 't> {
         self.known.push(key);
         let value: Spanned<DeValue<'t>> = self.table.remove(key)?;
         self.found.push(key);
-        let line = line_of(self.reader.text, value.span().start);
+        let line = self.reader.lines.line_of(value.span().start);
         Some(Found { value: value.into_inner(), line })
     }
 
@@ -151,7 +174,7 @@ impl<'t> Section<'_, 't> {
     pub(super) fn file(&mut self, key: &'static str) -> Option<(PathBuf, Vec<u8>)> {
         let line = self.line_of(key);
         let path = self.path(key)?;
-        match std::fs::read(&path) {
+        match read_bytes(&path) {
             Ok(bytes) => Some((path, bytes)),
             Err(error) => {
                 self.problem(
@@ -249,7 +272,7 @@ impl<'t> Section<'_, 't> {
         };
         let mut sections = Vec::new();
         for (index, value) in array.into_iter().enumerate() {
-            let line = line_of(self.reader.text, value.span().start);
+            let line = self.reader.lines.line_of(value.span().start);
             let path = format!("{}[{index}]", self.key_path(key));
             let value = value.into_inner();
             if let DeValue::Table(table) = value {
@@ -265,7 +288,7 @@ impl<'t> Section<'_, 't> {
     /// Takes out all keys that are left, whatever they are called, by line: for tables whose keys are data.
     pub(super) fn entries(&mut self) -> Vec<(usize, String, Spanned<DeValue<'t>>)> {
         let table = std::mem::take(&mut self.table).into_iter();
-        let line = |offset| line_of(self.reader.text, offset);
+        let line = |offset| self.reader.lines.line_of(offset);
         let mut entries: Vec<_> =
             table.map(|(key, value)| (line(key.span().start), key.into_inner().into_owned(), value)).collect();
         entries.sort_by_key(|(.., value)| value.span().start);
@@ -274,7 +297,7 @@ impl<'t> Section<'_, 't> {
 
     /// The line of a value that was taken with its place.
     pub(super) fn line_of_value<T>(&self, value: &Spanned<T>) -> usize {
-        line_of(self.reader.text, value.span().start)
+        self.reader.lines.line_of(value.span().start)
     }
 
     /// Where the table begins.
@@ -289,7 +312,7 @@ impl<'t> Section<'_, 't> {
 
     /// The line of a key that was not taken yet.
     pub(super) fn line_of(&self, key: &str) -> Option<usize> {
-        self.table.get(key).map(|value| line_of(self.reader.text, value.span().start))
+        self.table.get(key).map(|value| self.reader.lines.line_of(value.span().start))
     }
 
     /// Whether a key stands here and was not taken yet.
@@ -300,7 +323,7 @@ impl<'t> Section<'_, 't> {
     /// Ends the reading: what was not taken is unknown.
     pub(super) fn finish(mut self) {
         for (key, _value) in std::mem::take(&mut self.table) {
-            let line = line_of(self.reader.text, key.span().start);
+            let line = self.reader.lines.line_of(key.span().start);
             let remedy = match nearest(key.get_ref(), &self.known) {
                 Some(known) => format!("did you mean {known}?"),
                 None => format!("known here: {}", self.known.join(", ")),
@@ -308,6 +331,15 @@ impl<'t> Section<'_, 't> {
             self.problem(key.get_ref(), Some(line), "a key that nobody reads", remedy);
         }
     }
+}
+
+/// What is repeated from the file may be as long as the file, and told in each of many problems.
+fn readable(mut words: String) -> String {
+    if let Some((at, _)) = words.char_indices().nth(WORDS_CHARACTERS_MAX) {
+        words.truncate(at);
+        words.push('…');
+    }
+    words
 }
 
 /// What a value is, in words.
@@ -320,7 +352,10 @@ pub(super) fn an(value: &DeValue<'_>) -> String {
 
 /// The known key that a mistyped one most likely meant: at most two edits away.
 pub(super) fn nearest(key: &str, known: &[&'static str]) -> Option<&'static str> {
-    known.iter().map(|name| (edits(key, name), *name)).filter(|(edits, _)| *edits <= 2).min().map(|(_, name)| name)
+    let length = key.chars().count();
+    // Too long or too short a key is that many edits away, and need not be walked.
+    let alike = known.iter().filter(|name| name.chars().count().abs_diff(length) <= 2);
+    alike.map(|name| (edits(key, name), *name)).filter(|(edits, _)| *edits <= 2).min().map(|(_, name)| name)
 }
 
 /// The Levenshtein distance.

@@ -4,6 +4,7 @@ use super::Glob;
 use crate::token::{ClaimView, Claims};
 use serde::{Serialize, Serializer};
 use std::fmt;
+use std::sync::Arc;
 
 /// What a condition says of some claims. A claim that the token lacks makes a test unknown, never false: `when` and
 /// a refusal want true, `unless` and `not` want false, so silence never helps anybody.
@@ -81,7 +82,7 @@ pub enum Test {
         /// As in `@name`.
         list: Option<String>,
         /// The alternatives.
-        tests: Vec<Self>,
+        tests: Arc<[Self]>,
     },
     /// A text that begins so.
     Prefix(String),

@@ -21,30 +21,46 @@ pub struct SharedId {
     pub only_second: Vec<String>,
 }
 
-/// Every such pair. Rules that only observe grant nothing and do not count.
+/// A thousand rules of one template would make half a million pairs; whoever mends the first sees the rest.
+const PAIRS_MAX: usize = 100;
+
+/// The first hundred of such pairs. Rules that only observe grant nothing and do not count.
 pub(super) fn find(rules: &[Rule]) -> Vec<SharedId> {
-    let granting: Vec<&Rule> = rules.iter().filter(|rule| !rule.observe).collect();
-    let mut found = Vec::new();
-    for (at, second) in granting.iter().enumerate() {
-        for first in granting.iter().take(at) {
-            found.extend(shared(first, second));
-        }
-    }
-    found
+    let granting: Vec<Granting<'_>> = rules.iter().filter(|rule| !rule.observe).map(Granting::of).collect();
+    let with_all_before = granting.iter().enumerate();
+    let pairs = with_all_before.flat_map(|(at, second)| granting.iter().take(at).map(move |first| (first, second)));
+    pairs.filter_map(|(first, second)| first.shared_with(second)).take(PAIRS_MAX).collect()
 }
 
-fn shared(first: &Rule, second: &Rule) -> Option<SharedId> {
-    let pairs = first.svids.iter().flat_map(|a| second.svids.iter().map(move |b| (&a.id, &b.id)));
-    pairs.filter(|(a, b)| can_meet(a, b) && !(a == b && told_apart(first, second, a))).find_map(|(a, b)| {
-        let (mine, theirs) = (demands(first, a), demands(second, b));
-        (mine != theirs).then(|| SharedId {
-            first: first.name.clone(),
-            second: second.name.clone(),
-            template: b.to_string(),
-            only_first: mine.difference(&theirs).cloned().collect(),
-            only_second: theirs.difference(&mine).cloned().collect(),
+/// A rule, and its templates taken apart once for all pairs.
+struct Granting<'r> {
+    rule: &'r Rule,
+    ids: Vec<(&'r IdTemplate, Vec<Step<Segment>>)>,
+}
+
+impl<'r> Granting<'r> {
+    fn of(rule: &'r Rule) -> Self {
+        Self { rule, ids: rule.svids.iter().map(|svid| (&svid.id, segments(&svid.id))).collect() }
+    }
+
+    fn shared_with(&self, second: &Self) -> Option<SharedId> {
+        let pairs = self.ids.iter().flat_map(|one| second.ids.iter().map(move |other| (one, other)));
+        let alike = pairs.filter(
+            |((a, in_a), (b, in_b))| {
+                if a == b { !told_apart(self.rule, second.rule, a) } else { can_meet(in_a, in_b) }
+            },
+        );
+        alike.map(|((a, _), (b, _))| (a, b)).find_map(|(a, b)| {
+            let (mine, theirs) = (demands(self.rule, a), demands(second.rule, b));
+            (mine != theirs).then(|| SharedId {
+                first: self.rule.name.clone(),
+                second: second.rule.name.clone(),
+                template: b.to_string(),
+                only_first: mine.difference(&theirs).cloned().collect(),
+                only_second: theirs.difference(&mine).cloned().collect(),
+            })
         })
-    })
+    }
 }
 
 /// What a rule demands beyond what the ID itself shows, in words. The issuer always counts: no template shows it.
@@ -93,13 +109,15 @@ fn values(test: &Test) -> Option<BTreeSet<String>> {
 }
 
 /// Whether some claims give the same ID by both templates.
-fn can_meet(a: &IdTemplate, b: &IdTemplate) -> bool {
-    meet(&segments(a), &segments(b), &|a, b| match (a, b) {
-        (Segment::AnyName, Segment::AnyName) => true,
-        (Segment::AnyName, Segment::Pieces(pieces)) | (Segment::Pieces(pieces), Segment::AnyName) => {
-            !is_no_name(pieces)
+fn can_meet(a: &[Step<Segment>], b: &[Step<Segment>]) -> bool {
+    meet(a, b, &|a, b| match (a, b) {
+        (Segment::AnyName, Segment::AnyName | Segment::Pieces(_)) | (Segment::Pieces(_), Segment::AnyName) => true,
+        (Segment::AnyName, Segment::Literal(text)) | (Segment::Literal(text), Segment::AnyName) => text != NO_NAME,
+        (Segment::Literal(a), Segment::Literal(b)) => a == b,
+        (Segment::Literal(text), Segment::Pieces(pieces)) | (Segment::Pieces(pieces), Segment::Literal(text)) => {
+            meet(pieces, &letters(text), &|a, b| a.can_be(*b))
         }
-        (Segment::Pieces(a), Segment::Pieces(b)) => meet(a, b, &|a, b| a.can_be(*b)),
+        (Segment::Pieces(a), Segment::Pieces(b)) => a == b || meet(a, b, &|a, b| a.can_be(*b)),
     })
 }
 
@@ -115,6 +133,8 @@ enum Step<T> {
 enum Segment {
     /// A name in a path; never `-`.
     AnyName,
+    Literal(String),
+    /// With an id in it.
     Pieces(Vec<Step<Letter>>),
 }
 
@@ -134,17 +154,29 @@ impl Letter {
     }
 }
 
-/// Whether two patterns have a sequence in common.
+/// Whether two patterns have a sequence in common. The work is bounded by one length times the other: rows run from the
+/// end of `a` to its start, and a cell says whether what is left of both meets.
 fn meet<T>(a: &[Step<T>], b: &[Step<T>], can_be: &impl Fn(&T, &T) -> bool) -> bool {
-    match (a.split_first(), b.split_first()) {
-        (None, None) => true,
-        (Some((Step::Any(_), rest)), _) if meet(rest, b, can_be) => true,
-        (_, Some((Step::Any(_), rest))) if meet(a, rest, can_be) => true,
-        (Some((Step::One(x), rest_a)), Some((Step::One(y), rest_b))) => can_be(x, y) && meet(rest_a, rest_b, can_be),
-        (Some((Step::One(x), rest_a)), Some((Step::Any(y), _))) => can_be(x, y) && meet(rest_a, b, can_be),
-        (Some((Step::Any(x), _)), Some((Step::One(y), rest_b))) => can_be(x, y) && meet(a, rest_b, can_be),
-        _ => false,
+    let (mut row, mut below) = (vec![false; b.len() + 1], vec![false; b.len() + 1]);
+    for from_a in std::iter::once(None).chain(a.iter().rev().map(Some)) {
+        for at in (0..=b.len()).rev() {
+            let is = |row: &[bool], at: usize| row.get(at) == Some(&true);
+            let met = match (from_a, b.get(at)) {
+                (None, None) => true,
+                (Some(Step::Any(_)), _) if is(&below, at) => true,
+                (_, Some(Step::Any(_))) if is(&row, at + 1) => true,
+                (Some(Step::One(x)), Some(Step::One(y))) => is(&below, at + 1) && can_be(x, y),
+                (Some(Step::One(x)), Some(Step::Any(y))) => is(&below, at) && can_be(x, y),
+                (Some(Step::Any(x)), Some(Step::One(y))) => is(&row, at + 1) && can_be(x, y),
+                _ => false,
+            };
+            if let Some(cell) = row.get_mut(at) {
+                *cell = met;
+            }
+        }
+        std::mem::swap(&mut row, &mut below);
     }
+    below.first() == Some(&true)
 }
 
 fn segments(template: &IdTemplate) -> Vec<Step<Segment>> {
@@ -153,8 +185,10 @@ fn segments(template: &IdTemplate) -> Vec<Step<Segment>> {
     for segment in text.split('/').skip(1) {
         if matches!(segment, "{project_path}" | "{namespace_path}") {
             steps.extend([Step::One(Segment::AnyName), Step::Any(Segment::AnyName)]);
-        } else {
+        } else if segment.contains('{') {
             steps.push(Step::One(Segment::Pieces(letters(segment))));
+        } else {
+            steps.push(Step::One(Segment::Literal(segment.to_owned())));
         }
     }
     steps
@@ -175,10 +209,8 @@ fn letters(segment: &str) -> Vec<Step<Letter>> {
     steps
 }
 
-/// `-` is what no GitLab namespace or project can be called.
-fn is_no_name(pieces: &[Step<Letter>]) -> bool {
-    pieces == [Step::One(Letter::This('-'))]
-}
+/// What no GitLab namespace or project can be called.
+const NO_NAME: &str = "-";
 
 #[cfg(test)]
 mod tests {
@@ -202,8 +234,20 @@ mod tests {
             ("/projects/{project_id}/-/ci", "/{project_path}/-/ci", true),
             ("/corp/{project_path}/-/ci", "/partner/{project_path}/-/ci", false),
         ] {
-            let (a, b) = (IdTemplate::parse(a).unwrap(), IdTemplate::parse(b).unwrap());
-            assert_eq!((can_meet(&a, &b), can_meet(&b, &a)), (shared, shared), "{a} and {b}");
+            let [a, b] = [a, b].map(|text| segments(&IdTemplate::parse(text).unwrap()));
+            assert_eq!((can_meet(&a, &b), can_meet(&b, &a)), (shared, shared), "{a:?} and {b:?}");
         }
+    }
+
+    #[test]
+    fn templates_with_many_holes_are_compared_in_a_moment() {
+        let ids = vec!["{project_id}-{pipeline_id}"; 60].join("-");
+        let (a, b) = (format!("/{ids}-x"), format!("/{ids}-y"));
+        let [a, b] = [a, b].map(|text| segments(&IdTemplate::parse(&text).unwrap()));
+        assert!(!can_meet(&a, &b) && can_meet(&a, &a));
+        let paths = vec!["{project_path}/-"; 100].join("/");
+        let (a, b) = (format!("/{paths}/x"), format!("/{paths}/y"));
+        let [a, b] = [a, b].map(|text| segments(&IdTemplate::parse(&text).unwrap()));
+        assert!(!can_meet(&a, &b) && can_meet(&a, &a));
     }
 }

@@ -6,14 +6,14 @@
 
 use super::index::Index;
 use super::journal::{private, sync_folder};
-use super::reader::{JournalError, numbered};
+use super::reader::{JournalError, LINE_BYTES_MAX, numbered};
 use super::{Entry, Position, Record, Revision, Stored};
 use crate::crypto::{CryptoError, Digest, KeyId, KeyPair, PublicKey};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::fs::{self, File};
-use std::io::{self, BufRead as _, BufReader, BufWriter, Write as _};
+use std::io::{self, BufRead as _, BufReader, BufWriter, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 /// How the files of checkpoints end in their names.
@@ -162,7 +162,7 @@ pub(super) fn read(path: &Path, mut each: impl FnMut(String, Stored) -> io::Resu
     let (mut summary, mut line) = (Summary::EMPTY, Vec::new());
     loop {
         line.clear();
-        if lines.read_until(b'\n', &mut line)? == 0 {
+        if lines.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', &mut line)? == 0 {
             return Ok(summary);
         }
         let text = line.strip_suffix(b"\n").ok_or(io::ErrorKind::UnexpectedEof)?;

@@ -175,7 +175,7 @@ impl Committer {
             for (_commit, reply) in self.commits.drain(..) {
                 self.answers.push(reply, Err(StoreError::ClockWentBack { last: last.at, now }), None);
             }
-            self.answers.hand_over();
+            self.incoming.answer(&mut self.answers);
             return Ok(());
         }
         self.page.begin(last, now.max(last.at));
@@ -199,7 +199,7 @@ impl Committer {
         if self.opened {
             self.answers.take_back(&mut self.commits);
         }
-        self.answers.hand_over();
+        self.incoming.answer(&mut self.answers);
         written?;
         let turns = self.journal.length() >= self.turn_at && !self.reserve.is_open();
         if turns { self.checkpoint() } else { Ok(()) }

@@ -1,13 +1,14 @@
 //! Between the callers and the committer, both ways, so that neither side wakes the other more often than it must:
 //! a wake-up costs as much as the work itself.
 //!
-//! A note wakes nobody unless the committer sleeps with nothing to do. The answers of a batch go out together: the
-//! committer wakes the first caller, and that one, on a thread that works already, hands out the rest.
+//! A note wakes nobody unless the committer sleeps with nothing to do. The answers of a batch are handed out together, on
+//! the callers' own threads: the committer wakes one of those and not each caller.
 
 use super::{Commit, Committed, Entry, StoreError};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tracing::warn;
 
@@ -27,7 +28,7 @@ pub(super) enum Message {
 pub(super) type Outcome = Result<Committed, StoreError>;
 
 /// Where a caller waits.
-pub(super) type Reply = oneshot::Sender<(Outcome, Answers)>;
+pub(super) type Reply = oneshot::Sender<Outcome>;
 
 /// Answers on their way; dropping them hands them out.
 #[derive(Debug, Default)]
@@ -46,6 +47,7 @@ struct Pending {
 pub(super) struct Queue {
     messages: Sender<Message>,
     notes: Arc<Mutex<Notes>>,
+    callers: Arc<OnceLock<Handle>>,
 }
 
 /// The committer's end.
@@ -53,6 +55,8 @@ pub(super) struct Queue {
 pub(super) struct Incoming {
     messages: Receiver<Message>,
     notes: Arc<Mutex<Notes>>,
+    /// Where the callers run, known from the first of them.
+    callers: Arc<OnceLock<Handle>>,
 }
 
 #[derive(Debug, Default)]
@@ -74,21 +78,21 @@ enum Committing {
 /// Both ends.
 pub(super) fn queue() -> (Queue, Incoming) {
     let (sender, receiver) = channel();
-    let notes = Arc::<Mutex<Notes>>::default();
-    (Queue { messages: sender, notes: Arc::clone(&notes) }, Incoming { messages: receiver, notes })
+    let (notes, callers) = (Arc::<Mutex<Notes>>::default(), Arc::<OnceLock<Handle>>::default());
+    let incoming = Incoming { messages: receiver, notes: Arc::clone(&notes), callers: Arc::clone(&callers) };
+    (Queue { messages: sender, notes, callers }, incoming)
 }
 
 impl Queue {
     /// Queues a commit; resolves when it is decided and durable.
     pub(super) fn commit(&self, commit: Commit) -> impl Future<Output = Outcome> + Send + use<> {
         let (reply, answered) = oneshot::channel();
+        if let (None, Ok(here)) = (self.callers.get(), Handle::try_current()) {
+            self.callers.get_or_init(|| here);
+        }
         // When the committer is gone the message is dropped, and with it `reply`.
         drop(self.messages.send(Message::Commit(commit, reply)));
-        async {
-            let (outcome, rest) = answered.await.map_err(|_gone| StoreError::Stopped)?;
-            drop(rest); // the others need not wait for what this caller does next
-            outcome
-        }
+        async { answered.await.unwrap_or(Err(StoreError::Stopped)) }
     }
 
     /// Queues an entry that nobody waits for.
@@ -143,6 +147,16 @@ impl Incoming {
         }
     }
 
+    /// Hands the answers out.
+    pub(super) fn answer(&self, answers: &mut Answers) {
+        let answers = std::mem::take(answers);
+        match self.callers.get() {
+            // Where that has come to its end the task is dropped, and so handed out too.
+            Some(callers) if answers.0.len() > 1 => drop(callers.spawn(async move { drop(answers) })),
+            Some(_) | None => drop(answers),
+        }
+    }
+
     /// Whether the committer may sleep until it gets a message: no, when there are notes.
     pub(super) fn may_sleep(&self) -> bool {
         let mut notes = locked(&self.notes);
@@ -181,24 +195,13 @@ impl Answers {
             }
         }
     }
-
-    /// Hands all to the first caller that is still there.
-    pub(super) fn hand_over(&mut self) {
-        let mut rest = std::mem::take(self);
-        while let Some(first) = rest.0.pop() {
-            match first.reply.send((first.outcome, rest)) {
-                Ok(()) => return,
-                Err((_outcome, back)) => rest = back,
-            }
-        }
-    }
 }
 
 impl Drop for Answers {
     fn drop(&mut self) {
         for pending in self.0.drain(..) {
             // A caller that has gone does not need the answer.
-            drop(pending.reply.send((pending.outcome, Self::default())));
+            drop(pending.reply.send(pending.outcome));
         }
     }
 }
@@ -219,17 +222,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn every_caller_is_answered_also_when_the_first_has_gone_or_never_looks() {
+    async fn every_caller_is_answered_whoever_looks_first_or_has_gone() {
         let (queue, incoming) = queue();
-        let mut callers: Vec<_> = (0..8).map(|_| Box::pin(queue.commit(commit()))).collect();
+        let mut callers: Vec<_> = (0..8).map(|_| queue.commit(commit())).collect();
         let mut answers = Answers::default();
         for position in 1..=8 {
             let Ok(Message::Commit(_, reply)) = incoming.waiting() else { panic!("a commit was sent") };
             answers.push(reply, Ok(Committed::Done(position)), None);
         }
-        drop(callers.pop()); // the first to be told has gone before,
-        answers.hand_over();
-        drop(callers.pop()); // and the next goes with everybody's answers in hand
+        drop(callers.remove(3));
+        std::thread::spawn(move || incoming.answer(&mut answers)).join().unwrap();
         for caller in callers {
             assert!(matches!(caller.await, Ok(Committed::Done(_))));
         }

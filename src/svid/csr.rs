@@ -172,6 +172,7 @@ mod tests {
         assert!(matches!(refused, CsrError::KeyKind(KeyAlgorithm::EcP384)), "{refused}");
     }
 
+    /// Shows: X509-20.
     #[test]
     fn another_kind_is_certified_only_where_it_is_listed() {
         let kinds = [KeyAlgorithm::EcP384, KeyAlgorithm::Ed25519, KeyAlgorithm::Rsa];

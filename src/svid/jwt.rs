@@ -3,7 +3,8 @@
 //! Validation believes the header in nothing but the choice among one trust domain's own keys: the algorithm must be
 //! one of the standard's list and fit the key, and key-carrying headers make a token invalid.
 
-use super::{CompactError, compact::Compact};
+use super::CompactError;
+use super::compact::{Compact, quotable};
 use crate::bundle::Bundle;
 use crate::crypto::{CryptoError, JwsAlgorithm, KeyPair};
 use crate::identity::{SpiffeId, SpiffeIdError, TrustDomain};
@@ -11,6 +12,9 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value, json};
 use time::{Duration, OffsetDateTime};
+
+/// How many audiences of a token for others a message names.
+const AUDIENCES_SHOWN_MAX: usize = 4;
 
 /// How far two clocks may differ.
 const LEEWAY: Duration = Duration::seconds(30);
@@ -66,7 +70,7 @@ pub enum JwtSvidError {
     /// `aud` does not name us.
     #[error("the token is for {found:?}, not for {wanted:?}")]
     Audience {
-        /// Whom it names.
+        /// Whom it names, the first few.
         found: Vec<String>,
         /// Who asks.
         wanted: String,
@@ -107,7 +111,7 @@ pub enum JwtSvidError {
     #[error("the token's subject is no SPIFFE ID")]
     Subject(#[source] SpiffeIdError),
     /// `typ` is neither absent nor `JWT` nor `JOSE`.
-    #[error("the type {typ} is neither \"JWT\" nor \"JOSE\"")]
+    #[error("the type {typ:?} is neither \"JWT\" nor \"JOSE\"")]
     Type {
         /// What the header says.
         typ: String,
@@ -149,7 +153,7 @@ pub fn validate_jwt_svid(
         return Err(JwtSvidError::UnknownTrustDomain(trust_domain));
     };
     let Some(authority) = bundle.jwt_authorities.iter().find(|authority| authority.kid == kid) else {
-        return Err(JwtSvidError::UnknownKey { kid: kid.to_owned(), trust_domain });
+        return Err(JwtSvidError::UnknownKey { kid: quotable(kid), trust_domain });
     };
     authority.key.verify_jws(algorithm, jwt.signed.as_bytes(), &jwt.signature).map_err(JwtSvidError::Signature)?;
     Ok((id, jwt.payload))
@@ -159,14 +163,14 @@ pub fn validate_jwt_svid(
 /// A token without `kid` names no key: legal, and refused by every client.
 fn check_header(header: &Map<String, Value>) -> Result<(JwsAlgorithm, &str), JwtSvidError> {
     let alg = header.get("alg").and_then(Value::as_str).unwrap_or_default();
-    let algorithm = JwsAlgorithm::named(alg).ok_or_else(|| JwtSvidError::Algorithm { alg: alg.to_owned() })?;
+    let algorithm = JwsAlgorithm::named(alg).ok_or_else(|| JwtSvidError::Algorithm { alg: quotable(alg) })?;
     if let Some(name) = header.keys().find(|name| !matches!(name.as_str(), "alg" | "kid" | "typ")) {
-        return Err(JwtSvidError::Header { name: name.clone() });
+        return Err(JwtSvidError::Header { name: quotable(name) });
     }
     if let Some(typ) = header.get("typ")
         && !matches!(typ.as_str(), Some("JWT" | "JOSE"))
     {
-        return Err(JwtSvidError::Type { typ: typ.to_string() });
+        return Err(JwtSvidError::Type { typ: quotable(&typ.to_string()) });
     }
     Ok((algorithm, text(header, "kid")?))
 }
@@ -183,7 +187,8 @@ fn check_audience(payload: &Map<String, Value>, wanted: &str) -> Result<(), JwtS
     if found.iter().any(|one| one == wanted) {
         Ok(())
     } else {
-        Err(JwtSvidError::Audience { found, wanted: wanted.to_owned() })
+        let found = found.iter().take(AUDIENCES_SHOWN_MAX).map(|one| quotable(one)).collect();
+        Err(JwtSvidError::Audience { found, wanted: quotable(wanted) })
     }
 }
 

@@ -10,6 +10,9 @@ use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 use std::fmt;
 
+/// The largest document that is read: a set of a hundred RSA keys is about 50 KiB.
+const JWKS_BYTES_MAX: usize = 256 * 1024;
+
 /// The keys of one issuer that can verify its tokens.
 #[derive(Clone)]
 pub struct KeySet(BTreeMap<String, Key>);
@@ -32,6 +35,12 @@ pub enum JwksError {
         /// How many it lists.
         entries: usize,
     },
+    /// Over 256 KiB.
+    #[error("the JWK set has {actual} bytes, at most {JWKS_BYTES_MAX} are read")]
+    TooLarge {
+        /// What came.
+        actual: usize,
+    },
 }
 
 impl KeySet {
@@ -39,8 +48,11 @@ impl KeySet {
     /// Other entries are passed over (RFC 7517 §5), symmetric ones above all.
     ///
     /// # Errors
-    /// `Json`, or `NoUsableKey` when nothing is left.
+    /// `TooLarge`, `Json`, or `NoUsableKey` when nothing is left.
     pub fn parse(jwks_json: &[u8]) -> Result<Self, JwksError> {
+        if jwks_json.len() > JWKS_BYTES_MAX {
+            return Err(JwksError::TooLarge { actual: jwks_json.len() });
+        }
         let document: Document<'_> = serde_json::from_slice(jwks_json).map_err(JwksError::Json)?;
         let mut keys = BTreeMap::new();
         for entry in &document.keys {

@@ -90,4 +90,15 @@ mod tests {
             assert!(told.contains(odd) && told.contains("unix:///absolute/path"), "{told}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_an_address_or_refused(scheme in "unix|tcp", rest in "[a-z0-9:/@?#\\[\\].%-]{0,40}") {
+            match format!("{scheme}:{rest}").parse() {
+                Ok(WorkloadAddress::Unix(path)) => proptest::prop_assert!(path.is_absolute()),
+                Ok(WorkloadAddress::Tcp(_)) => proptest::prop_assert!(rest.starts_with("//")),
+                Err(NotAnAddress { .. }) => {}
+            }
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 use super::requirements::{Requirement, Requirements};
 use super::shows::{Shown, Test};
+use super::vectors;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
@@ -37,7 +38,30 @@ pub(super) fn render(requirements: &Requirements, shown: &Shown) -> String {
             writeln!(page, "| {id} | {level} | {asks} | {} | {clients} |", proof(one, shown)).unwrap();
         }
     }
+    kinds_of_vectors(&mut page);
     page
+}
+
+const VECTORS: &str = "
+## Vectors
+
+Every vector of `tests/vectors/spiffe.json` is run with the tests, which print how each kind fared and fail where one has
+no verdict or another than it should have. Where a standard leaves a choice (open), ours is that of the strictest client,
+but for extended key usage, which may be absent in a certificate of others.
+`tests/vectors/gitlab-claims.json` is run the same way: every sample is read as what it is, every malformed token refused.
+
+| kind | vectors | to accept | to refuse | open | judged by |
+|---|---|---|---|---|---|
+";
+
+fn kinds_of_vectors(page: &mut String) {
+    page.push_str(VECTORS);
+    for (kind, vectors) in vectors::kinds() {
+        let [accept, reject, policy] = ["accept", "reject", "policy"]
+            .map(|verdict| vectors.iter().filter(|vector| vector["verdict"] == verdict).count());
+        let judge = vectors::judged_by(&kind);
+        writeln!(page, "| {kind} | {} | {accept} | {reject} | {policy} | {judge} |", vectors.len()).unwrap();
+    }
 }
 
 fn counts(page: &mut String, requirements: &Requirements, shown: &Shown) {

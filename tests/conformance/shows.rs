@@ -46,7 +46,11 @@ impl Shown {
         let mut shown = Self::default();
         for path in files {
             let relative = path.strip_prefix(root).unwrap().display().to_string();
+            let tests = shown.tests();
             shown.read(&relative, &fs::read_to_string(&path).unwrap());
+            if shown.tests() > tests && !is_compiled(root, &path) {
+                shown.complaints.push(format!("{relative}: no test program holds this file, so its tests never run"));
+            }
         }
         shown.vectors = vectors::by_requirement();
         shown
@@ -131,6 +135,25 @@ fn is_id(id: &str) -> bool {
     !family.is_empty()
         && family.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit())
         && number.parse::<u8>().is_ok_and(|number| number > 0)
+}
+
+/// Whether a file is a program of the manifest, or a module that a file beside or above it names.
+fn is_compiled(root: &Path, path: &Path) -> bool {
+    let relative = path.strip_prefix(root).unwrap().display().to_string();
+    if fs::read_to_string(root.join("Cargo.toml")).unwrap().contains(&format!("path = \"{relative}\"")) {
+        return true;
+    }
+    let folder = path.parent().unwrap();
+    let named = if path.ends_with("mod.rs") { folder } else { path };
+    let Some(name) = named.file_stem().and_then(|stem| stem.to_str()) else { return false };
+    let beside = [Some(folder), folder.parent()].into_iter().flatten().flat_map(|folder| fs::read_dir(folder).unwrap());
+    let mut sources =
+        beside.map(|entry| entry.unwrap().path()).filter(|path| path.extension().is_some_and(|end| end == "rs"));
+    sources.any(|source| {
+        let text = fs::read_to_string(source).unwrap();
+        text.lines()
+            .any(|line| line.trim().strip_suffix(';').is_some_and(|line| line.ends_with(&format!("mod {name}"))))
+    })
 }
 
 fn sources_under(folder: &Path, files: &mut Vec<PathBuf>) {

@@ -1,6 +1,6 @@
 //! Ends of sessions that the server cannot be told, and requests that are under way.
 
-use crate::{Running, eventually, kept, within};
+use super::running::{Running, eventually, kept, within};
 use lanyard::agent::{LoggedOut, OnStop};
 use std::sync::atomic::Ordering;
 use std::time::Duration;

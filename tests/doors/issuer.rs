@@ -33,8 +33,11 @@ pub(crate) struct FakeIssuer {
     pub(crate) away: AtomicBool,
     /// Tokens wait, while sessions go on.
     pub(crate) busy: AtomicBool,
+    /// As the rule that would say `multi_audience`.
+    pub(crate) several_audiences: AtomicBool,
     pub(crate) lifetime: AtomicU64,
     pub(crate) session_lifetime: AtomicU64,
+    pub(crate) jwt_lifetime: AtomicU64,
     pub(crate) exchanges: AtomicU64,
     pub(crate) renewals: AtomicU64,
     /// Milliseconds.
@@ -93,8 +96,10 @@ impl FakeIssuer {
         Self {
             away: AtomicBool::new(false),
             busy: AtomicBool::new(false),
+            several_audiences: AtomicBool::new(false),
             lifetime: AtomicU64::new(600),
             session_lifetime: AtomicU64::new(3600),
+            jwt_lifetime: AtomicU64::new(300),
             exchanges: AtomicU64::new(0),
             renewals: AtomicU64::new(0),
             renew_takes: AtomicU64::new(0),
@@ -193,11 +198,11 @@ impl Issuer for Service {
     async fn fetch_jwt(&self, request: Request<FetchJwtRequest>) -> Result<Response<JwtAnswer>, Status> {
         self.0.here()?;
         let audience = request.into_inner().audience;
-        if audience.len() > 1 {
+        if audience.len() > 1 && !self.0.several_audiences.load(Ordering::SeqCst) {
             return Err(Status::permission_denied("one audience a token"));
         }
         let now = whole(OffsetDateTime::now_utc());
-        let not_after = now + Duration::from_secs(300);
+        let not_after = now + Duration::from_secs(self.0.jwt_lifetime.load(Ordering::SeqCst));
         let fields = JwtFields {
             spiffe_id: SpiffeId::parse(ID).unwrap(),
             audience,
@@ -236,5 +241,15 @@ impl FakeIssuer {
     pub(crate) fn end(&self) {
         let ended = SessionEnded { session: "s1".to_owned(), reason: "an operator ended it".to_owned() };
         self.tell.send(Kind::SessionEnded(ended)).unwrap();
+    }
+
+    /// Announces a bundle with one authority more of each kind, as a rotation begins.
+    pub(crate) fn announce_authorities(&self) {
+        let next = Self::new(&Random::system(), OffsetDateTime::now_utc()).bundle;
+        let mut bundle = self.bundle.clone();
+        bundle.sequence += 1;
+        bundle.x509_authorities.extend(next.x509_authorities);
+        bundle.jwt_authorities.extend(next.jwt_authorities);
+        self.tell.send(Kind::Bundle(bundle.to_json().into())).unwrap();
     }
 }

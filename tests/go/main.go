@@ -1,178 +1,161 @@
-// A stock SPIFFE client for Go (go-spiffe, unmodified), taken through the whole Workload API.
+// A stock SPIFFE client for Go (go-spiffe, unmodified) that does what it is told.
 //
-// The socket is $SPIFFE_ENDPOINT_SOCKET. Prints one JSON object a line, `step` in front, in the same words as
-// tests/py/workload_client.py, so one test reads both. Any surprise ends it with a message and exit code 1.
+// The socket is $SPIFFE_ENDPOINT_SOCKET. Commands and answers are those of tests/doors/clients, the same for every
+// client: a command a line in, one JSON object a line out.
 package main
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
-	"flag"
 	"fmt"
 	"os"
 	"strings"
-	"time"
+	"sync"
 
 	"github.com/spiffe/go-spiffe/v2/svid/jwtsvid"
 	"github.com/spiffe/go-spiffe/v2/svid/x509svid"
 	"github.com/spiffe/go-spiffe/v2/workloadapi"
+	"google.golang.org/grpc/status"
 )
 
 func main() {
-	audience := flag.String("audience", "", "also fetch and validate a JWT-SVID for this audience")
-	updates := flag.Int("updates", 1, "watch until so many different SVIDs were seen")
-	timeout := flag.Float64("timeout", 60, "seconds that all may take")
-	flag.Parse()
-
-	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(*timeout*float64(time.Second)))
-	defer cancel()
-	if err := run(ctx, *audience, *updates); err != nil {
+	ctx := context.Background()
+	client, err := workloadapi.New(ctx)
+	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-}
-
-func run(ctx context.Context, audience string, updates int) error {
-	client, err := workloadapi.New(ctx)
-	if err != nil {
-		return err
-	}
-	defer client.Close()
-	if err := x509Svid(ctx, client); err != nil {
-		return err
-	}
-	if err := x509Bundles(ctx, client); err != nil {
-		return err
-	}
-	if audience != "" {
-		if err := jwtSvid(ctx, client, audience); err != nil {
-			return err
+	say("ready", nil)
+	for commands := bufio.NewScanner(os.Stdin); commands.Scan(); {
+		words := strings.Split(commands.Text(), " ")
+		answer, err := obey(ctx, client, words[0], words[1:])
+		switch {
+		case err != nil:
+			say(words[0], failure(err))
+		case answer != nil:
+			say(words[0], answer)
 		}
 	}
-	if err := watch(ctx, client, updates); err != nil {
-		return err
-	}
-	say("done", nil)
-	return nil
 }
 
-func x509Svid(ctx context.Context, client *workloadapi.Client) error {
+func obey(ctx context.Context, client *workloadapi.Client, command string, words []string) (facts, error) {
+	switch command {
+	case "x509_svid":
+		return x509Svid(ctx, client)
+	case "x509_bundles":
+		return x509Bundles(ctx, client)
+	case "jwt_svid":
+		return jwtSvid(ctx, client, words)
+	case "jwt_bundles":
+		return jwtBundles(ctx, client)
+	case "validate":
+		return validate(ctx, client, words[0], words[1])
+	case "watch":
+		go watch(ctx, client, words[0])
+		return nil, nil
+	}
+	return nil, fmt.Errorf("no such command: %s", command)
+}
+
+func x509Svid(ctx context.Context, client *workloadapi.Client) (facts, error) {
 	received, err := client.FetchX509Context(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	svid := received.DefaultSVID()
 	id, _, err := x509svid.Verify(svid.Certificates, received.Bundles)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	leaf := svid.Certificates[0]
-	say("x509_svid", facts{"spiffe_id": id.String(), "chain": len(svid.Certificates), "not_after": leaf.NotAfter.Unix()})
-	return nil
+	return facts{"spiffe_id": id.String(), "chain": len(svid.Certificates), "serial": serial(svid)}, nil
 }
 
-func x509Bundles(ctx context.Context, client *workloadapi.Client) error {
+func x509Bundles(ctx context.Context, client *workloadapi.Client) (facts, error) {
 	set, err := client.FetchX509Bundles(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	names, authorities := []string{}, 0
 	for _, bundle := range set.Bundles() {
 		names = append(names, bundle.TrustDomain().Name())
 		authorities += len(bundle.X509Authorities())
 	}
-	say("x509_bundles", facts{"trust_domains": names, "authorities": authorities})
-	return nil
+	return facts{"trust_domains": names, "authorities": authorities}, nil
 }
 
-func jwtSvid(ctx context.Context, client *workloadapi.Client, audience string) error {
-	svid, err := client.FetchJWTSVID(ctx, jwtsvid.Params{Audience: audience})
+func jwtSvid(ctx context.Context, client *workloadapi.Client, audience []string) (facts, error) {
+	svid, err := client.FetchJWTSVID(ctx, jwtsvid.Params{Audience: audience[0], ExtraAudiences: audience[1:]})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	say("jwt_svid", facts{"spiffe_id": svid.ID.String(), "audience": svid.Audience, "expires": svid.Expiry.Unix()})
+	return facts{"spiffe_id": svid.ID.String(), "audience": svid.Audience, "token": svid.Marshal()}, nil
+}
 
+func jwtBundles(ctx context.Context, client *workloadapi.Client) (facts, error) {
 	set, err := client.FetchJWTBundles(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	names, authorities := []string{}, 0
 	for _, bundle := range set.Bundles() {
 		names = append(names, bundle.TrustDomain().Name())
 		authorities += len(bundle.JWTAuthorities())
 	}
-	say("jwt_bundles", facts{"trust_domains": names, "authorities": authorities})
+	return facts{"trust_domains": names, "authorities": authorities}, nil
+}
 
-	token := svid.Marshal()
-	if _, err := jwtsvid.ParseAndValidate(token, set, []string{audience}); err != nil {
-		return err
+// validate has the token judged by the agent, and then by this library with the agent's bundles.
+func validate(ctx context.Context, client *workloadapi.Client, token, audience string) (facts, error) {
+	if _, err := client.ValidateJWTSVID(ctx, token, audience); err != nil {
+		return nil, err
 	}
-	validated, err := client.ValidateJWTSVID(ctx, token, audience)
+	set, err := client.FetchJWTBundles(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	say("validated", facts{"spiffe_id": validated.ID.String()})
-	if err := refused(ctx, client, token, "https://somebody-else.test", "another audience"); err != nil {
-		return err
+	svid, err := jwtsvid.ParseAndValidate(token, set, []string{audience})
+	if err != nil {
+		return nil, err
 	}
-	return refused(ctx, client, forged(token), audience, "a forged signature")
+	return facts{"spiffe_id": svid.ID.String()}, nil
 }
 
-// forged is the token with one bit of its signature turned.
-func forged(token string) string {
-	at := strings.LastIndexByte(token, '.') + 1
-	other := "A"
-	if token[at] == 'A' {
-		other = "B"
-	}
-	return token[:at] + other + token[at+1:]
+// watch tells what comes over a stream, and when the library gives it up.
+func watch(ctx context.Context, client *workloadapi.Client, name string) {
+	err := client.WatchX509Context(ctx, told(name))
+	say("watch_ended", told(name).failure(err))
 }
 
-func refused(ctx context.Context, client *workloadapi.Client, token, audience, why string) error {
-	if _, err := client.ValidateJWTSVID(ctx, token, audience); err == nil {
-		return fmt.Errorf("validated in spite of %s", why)
-	}
-	say("refused", facts{"why": why})
-	return nil
-}
+// told is the name of a watch.
+type told string
 
-// watch holds a stream open until so many different SVIDs came over it.
-func watch(ctx context.Context, client *workloadapi.Client, updates int) error {
-	ctx, stop := context.WithCancelCause(ctx)
-	watcher := &seen{updates: updates, stop: stop}
-	err := client.WatchX509Context(ctx, watcher)
-	if len(watcher.serials) >= updates {
-		return nil
-	}
-	return fmt.Errorf("%d of %d SVIDs: %w; %w", len(watcher.serials), updates, err, context.Cause(ctx))
-}
-
-type seen struct {
-	updates int
-	serials []string
-	stop    context.CancelCauseFunc
-}
-
-func (s *seen) OnX509ContextUpdate(update *workloadapi.X509Context) {
+func (name told) OnX509ContextUpdate(update *workloadapi.X509Context) {
 	svid := update.DefaultSVID()
-	serial := svid.Certificates[0].SerialNumber.Text(16)
-	for _, known := range s.serials {
-		if known == serial {
-			return
-		}
-	}
-	s.serials = append(s.serials, serial)
-	say("update", facts{"serial": serial, "spiffe_id": svid.ID.String()})
-	if len(s.serials) >= s.updates {
-		s.stop(nil)
-	}
+	say("update", facts{"watch": name, "spiffe_id": svid.ID.String(), "serial": serial(svid)})
 }
 
-func (s *seen) OnX509ContextWatchError(err error) {
-	s.stop(err)
+func (name told) OnX509ContextWatchError(err error) {
+	say("watch_error", name.failure(err))
+}
+
+func (name told) failure(err error) facts {
+	what := failure(err)
+	what["watch"] = name
+	return what
+}
+
+func serial(svid *x509svid.SVID) string {
+	return svid.Certificates[0].SerialNumber.Text(16)
 }
 
 type facts map[string]any
+
+func failure(err error) facts {
+	return facts{"code": int(status.Code(err)), "message": err.Error()}
+}
+
+var printing sync.Mutex
 
 func say(step string, what facts) {
 	line := facts{"step": step}
@@ -183,5 +166,7 @@ func say(step string, what facts) {
 	if err != nil {
 		panic(err)
 	}
+	printing.Lock()
+	defer printing.Unlock()
 	fmt.Println(string(text))
 }

@@ -44,7 +44,7 @@ pub(crate) trait Judge {
 
 pub(crate) fn all() -> Vec<Box<dyn Judge>> {
     let go = option("LANYARD_TEST_GO_JUDGE").expect("`tests/run` builds Go's judge and names it");
-    let java = option("LANYARD_TEST_JAVA").unwrap_or_else(|| OsString::from("java"));
+    let java = OsString::from("java");
     let judge = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/judges/Judge.java");
     vec![
         Box::new(OpenSsl),

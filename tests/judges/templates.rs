@@ -86,6 +86,7 @@ proptest! {
         }
     }
 
+    /// Shows: ID-17.
     #[test]
     fn a_project_s_prefix_is_no_other_project_s(mine in jobs(), other in jobs(), nested in any::<bool>()) {
         // A group may stand where a project stood, and hold projects.
@@ -105,6 +106,7 @@ proptest! {
         }
     }
 
+    /// Shows: ID-17.
     #[test]
     fn a_filled_template_is_a_legal_id_or_refused(path in ".{0,80}", job in jobs()) {
         for template in [BY_PATH, BY_NUMBER, FOR_LINKERD[0], FOR_ISTIO] {

@@ -61,6 +61,7 @@ const POLICY: [(&str, bool); 2] = [("CRT-5", true), ("CRT-15", false)];
 /// which webpki does not read, and a root's own limits (CRT-26), which RFC 5280 §6.1.1 leaves to the reader.
 const NOBODY_TAKES: [&str; 6] = ["CRT-22", "CRT-23", "CRT-24", "CRT-27", "CRT-28", "CRT-29"];
 
+/// Shows: X509-5, X509-7, X509-15, X509-16, X509-17, X509-18.
 #[test]
 fn every_certificate_vector_gets_its_verdict() {
     lanyard::crypto::install_providers();

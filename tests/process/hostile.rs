@@ -18,8 +18,9 @@ use tonic::transport::Channel;
 
 /// `LANYARD_HOSTILE_SECONDS=60` is what is promised; the plain run is shorter.
 const SECONDS: u32 = 8;
-/// What is promised; `LANYARD_HOSTILE_RATE` says otherwise.
-const RATE: u32 = 10_000;
+/// A little more than the 10,000 that are promised, since a sender that falls behind forgets its debt;
+/// `LANYARD_HOSTILE_RATE` says otherwise.
+const RATE: u32 = 10_500;
 /// Honest exchanges a second: a pipeline every twentieth.
 const HONEST_RATE: u32 = 50;
 /// Agents that ask so.
@@ -235,5 +236,7 @@ fn report(
     }
     println!("p99 beside / quiet: {:.2}", millis(at(beside, 99)) / millis(at(quiet, 99)));
     println!("journal +{} bytes, log +{} bytes", after.journal - before.journal, after.log - before.log);
-    println!("RssAnon {} to {} KiB", memory.iter().min().unwrap(), memory.iter().max().unwrap());
+    // What honest sessions take of the index grows in both.
+    let (first, second) = memory.split_at(memory.len() / 2);
+    println!("RssAnon at most {:?} KiB in the first half, {:?} in the second", first.iter().max(), second.iter().max());
 }

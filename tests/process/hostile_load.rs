@@ -136,7 +136,7 @@ async fn sender(port: Arc<Port>, kinds: Arc<Vec<Kind>>, (number, each): (u32, f6
     let (mut owed, mut last) = (0.0, Instant::now());
     while Instant::now() < until {
         // A debt of more than a quarter of a second is forgotten: who cannot keep up says so by its rate.
-        owed = (owed + last.elapsed().as_secs_f64() * each).min(each / 4.0);
+        owed = (owed + last.elapsed().as_secs_f64() * each).min((each / 4.0).max(1.0));
         last = Instant::now();
         let mut batch = Vec::new();
         let mut bytes = Vec::new();

@@ -1,48 +1,92 @@
-"""A stock SPIFFE client for Python (py-spiffe, unmodified), taken through the whole Workload API.
+"""A stock SPIFFE client for Python (py-spiffe, unmodified) that does what it is told.
 
-The socket is $SPIFFE_ENDPOINT_SOCKET. Prints one JSON object a line, `step` in front; tests/go says the same in Go,
-so one test reads both. Any surprise ends it with a traceback and exit code 1.
+The socket is $SPIFFE_ENDPOINT_SOCKET. Commands and answers are those of tests/doors/clients, the same for every
+client: a command a line in, one JSON object a line out.
 """
 
-import argparse
 import json
+import sys
 import threading
 
+import grpc
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from spiffe import JwtSvid, WorkloadApiClient, X509Source
-from spiffe.workloadapi.errors import ValidateJwtSvidError
+from spiffe import JwtSvid, WorkloadApiClient
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("-audience", help="also fetch and validate a JWT-SVID for this audience")
-    parser.add_argument("-updates", type=int, default=1, help="watch until so many different SVIDs were seen")
-    parser.add_argument("-timeout", type=float, default=60, help="seconds that any step may take")
-    wanted = parser.parse_args()
-
-    with WorkloadApiClient(default_timeout=wanted.timeout) as client:
-        x509_svid(client)
-        x509_bundles(client)
-        if wanted.audience:
-            jwt_svid(client, wanted.audience)
-    watch(wanted.updates, wanted.timeout)
-    say("done")
+    with WorkloadApiClient() as client:
+        told = Told(client)
+        say("ready")
+        for line in sys.stdin:
+            command, *words = line.split()
+            try:
+                told.obey(command, words)
+            except Exception as error:
+                say(command, **failure(error))
 
 
-def x509_svid(client: WorkloadApiClient) -> None:
-    context = client.fetch_x509_context()
-    svid = context.default_svid
-    bundle = context.x509_bundle_set.get_bundle_for_trust_domain(svid.spiffe_id.trust_domain)
-    assert bundle is not None, "no bundle for the SVID's own trust domain"
-    verify(svid.cert_chain, bundle.x509_authorities)
-    assert public(svid.private_key) == public(svid.leaf), "the key is another certificate's"
-    say(
-        "x509_svid",
-        spiffe_id=str(svid.spiffe_id),
-        chain=len(svid.cert_chain),
-        not_after=int(svid.leaf.not_valid_after_utc.timestamp()),
-    )
+class Told:
+    def __init__(self, client: WorkloadApiClient) -> None:
+        self.client = client
+
+    def obey(self, command: str, words: list[str]) -> None:
+        {
+            "x509_svid": self.x509_svid,
+            "x509_bundles": self.x509_bundles,
+            "jwt_svid": self.jwt_svid,
+            "jwt_bundles": self.jwt_bundles,
+            "validate": self.validate,
+            "watch": self.watch,
+        }[command](*words)
+
+    def x509_svid(self) -> None:
+        context = self.client.fetch_x509_context()
+        svid = context.default_svid
+        bundle = context.x509_bundle_set.get_bundle_for_trust_domain(svid.spiffe_id.trust_domain)
+        assert bundle is not None, "no bundle for the SVID's own trust domain"
+        verify(svid.cert_chain, bundle.x509_authorities)
+        assert public(svid.private_key) == public(svid.leaf), "the key is another certificate's"
+        say("x509_svid", spiffe_id=str(svid.spiffe_id), chain=len(svid.cert_chain), serial=serial(svid))
+
+    def x509_bundles(self) -> None:
+        bundles = self.client.fetch_x509_bundles().bundles
+        say(
+            "x509_bundles",
+            trust_domains=sorted(bundle.trust_domain.name for bundle in bundles),
+            authorities=sum(len(bundle.x509_authorities) for bundle in bundles),
+        )
+
+    def jwt_svid(self, *audience: str) -> None:
+        svid = self.client.fetch_jwt_svid(set(audience))
+        say("jwt_svid", spiffe_id=str(svid.spiffe_id), audience=sorted(svid.audience), token=svid.token)
+
+    def jwt_bundles(self) -> None:
+        bundles = self.client.fetch_jwt_bundles().bundles
+        say(
+            "jwt_bundles",
+            trust_domains=sorted(bundle.trust_domain.name for bundle in bundles),
+            authorities=sum(len(bundle.jwt_authorities) for bundle in bundles),
+        )
+
+    def validate(self, token: str, audience: str) -> None:
+        """Judged by the agent, and then by this library with the agent's bundles."""
+        domain = self.client.validate_jwt_svid(token, audience).spiffe_id.trust_domain
+        own = self.client.fetch_jwt_bundles().get_bundle_for_trust_domain(domain)
+        svid = JwtSvid.parse_and_validate(token, own, {audience})
+        say("validate", spiffe_id=str(svid.spiffe_id))
+
+    def watch(self, name: str) -> None:
+        """Tells what comes over a stream, and when the library gives it up."""
+
+        def update(context) -> None:
+            svid = context.default_svid
+            say("update", watch=name, spiffe_id=str(svid.spiffe_id), serial=serial(svid))
+
+        def ended(error: Exception) -> None:
+            say("watch_ended", watch=name, **failure(error))
+
+        self.client.stream_x509_contexts(update, ended)
 
 
 def verify(chain: list[x509.Certificate], authorities: set[x509.Certificate]) -> None:
@@ -58,65 +102,26 @@ def public(holder) -> bytes:
     return holder.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
-def x509_bundles(client: WorkloadApiClient) -> None:
-    bundles = client.fetch_x509_bundles().bundles
-    say(
-        "x509_bundles",
-        trust_domains=sorted(bundle.trust_domain.name for bundle in bundles),
-        authorities=sum(len(bundle.x509_authorities) for bundle in bundles),
-    )
+def serial(svid) -> str:
+    return f"{svid.leaf.serial_number:x}"
 
 
-def jwt_svid(client: WorkloadApiClient, audience: str) -> None:
-    svid = client.fetch_jwt_svid({audience})
-    say("jwt_svid", spiffe_id=str(svid.spiffe_id), audience=sorted(svid.audience), expires=svid.expiry)
-
-    bundles = client.fetch_jwt_bundles()
-    names = sorted(bundle.trust_domain.name for bundle in bundles.bundles)
-    say("jwt_bundles", trust_domains=names, authorities=sum(len(b.jwt_authorities) for b in bundles.bundles))
-
-    own = bundles.get_bundle_for_trust_domain(svid.spiffe_id.trust_domain)
-    JwtSvid.parse_and_validate(svid.token, own, {audience})
-    say("validated", spiffe_id=str(client.validate_jwt_svid(svid.token, audience).spiffe_id))
-    refused(client, svid.token, "https://somebody-else.test", "another audience")
-    refused(client, forged(svid.token), audience, "a forged signature")
+def failure(error: BaseException) -> dict[str, object]:
+    """The gRPC status behind an error of the library, or UNKNOWN."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, grpc.Call):
+        cause = cause.__cause__
+    if cause is None:
+        return {"code": grpc.StatusCode.UNKNOWN.value[0], "message": repr(error)}
+    return {"code": cause.code().value[0], "message": cause.details()}
 
 
-def forged(token: str) -> str:
-    """The token with one bit of its signature turned."""
-    head, signature = token.rsplit(".", 1)
-    return f"{head}.{'B' if signature[0] == 'A' else 'A'}{signature[1:]}"
-
-
-def refused(client: WorkloadApiClient, token: str, audience: str, why: str) -> None:
-    try:
-        client.validate_jwt_svid(token, audience)
-    except ValidateJwtSvidError:
-        return say("refused", why=why)
-    raise AssertionError(f"validated in spite of {why}")
-
-
-def watch(updates: int, timeout: float) -> None:
-    """Holds a stream open until so many different SVIDs came over it."""
-    serials: list[int] = []
-    enough = threading.Event()
-    with X509Source(timeout_in_seconds=timeout) as source:
-
-        def look() -> None:
-            serial = source.svid.leaf.serial_number
-            if serial not in serials:
-                serials.append(serial)
-                say("update", serial=f"{serial:x}", spiffe_id=str(source.svid.spiffe_id))
-            if len(serials) >= updates:
-                enough.set()
-
-        look()
-        source.subscribe_for_updates(look)
-        assert enough.wait(timeout), f"{len(serials)} of {updates} SVIDs within {timeout} s"
+printing = threading.Lock()
 
 
 def say(step: str, **facts: object) -> None:
-    print(json.dumps({"step": step, **facts}), flush=True)
+    with printing:
+        print(json.dumps({"step": step, **facts}), flush=True)
 
 
 if __name__ == "__main__":

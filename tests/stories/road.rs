@@ -151,6 +151,28 @@ async fn an_audience_that_no_rule_names_is_refused() {
     assert_eq!(refusal.code(), "audience_not_granted");
 }
 
+/// Shows: WAPI-27.
+#[tokio::test]
+async fn several_audiences_share_a_jwt_svid_only_where_the_rule_says_so() {
+    let both = ["https://one.test", "https://two.test"];
+    let granting = |more: &str| POLICY.replace(r#"["https://service.test"]"#, &format!("{both:?}{more}"));
+    let agent = crate::support::harness::Agent::new();
+    let harness = Harness::with(&granting(""), "memory").await;
+    let refusal = harness.jwt_for(&harness.issuer.token(start()), &both, Some(&agent)).await.unwrap_err();
+    assert_eq!(refusal.code(), "too_many_audiences");
+
+    let harness = Harness::with(&granting("\nmulti_audience = true"), "memory").await;
+    let issued = harness.jwt_for(&harness.issuer.token(start()), &both, Some(&agent)).await.unwrap();
+    let Credential::Jwt(jwt) = issued.credential() else { panic!("a JWT-SVID was asked for") };
+    let bundle = harness.issuance().authorities.published().borrow().bundle.clone();
+    for audience in both {
+        validate_jwt_svid(jwt, audience, &[&bundle], harness.now()).unwrap();
+    }
+    let (token, one_is_not) = (harness.issuer.token(start()), [both[0], "https://service.test"]);
+    let refusal = harness.jwt_for(&token, &one_is_not, Some(&agent)).await.unwrap_err();
+    assert_eq!(refusal.code(), "audience_not_granted", "never a subset");
+}
+
 #[tokio::test]
 async fn a_token_alone_buys_no_jwt_svid_unless_the_rule_says_so() {
     let harness = Harness::new().await;

@@ -100,7 +100,17 @@ impl Harness {
     }
 
     pub(crate) async fn jwt(&self, token: &str, audience: &str, agent: Option<&Agent>) -> Result<IssuedSvid, Refusal> {
-        let wanted = Wanted::Jwt { audiences: vec![audience.to_owned()], profile: None };
+        self.jwt_for(token, &[audience], agent).await
+    }
+
+    pub(crate) async fn jwt_for(
+        &self,
+        token: &str,
+        audiences: &[&str],
+        agent: Option<&Agent>,
+    ) -> Result<IssuedSvid, Refusal> {
+        let audiences = audiences.iter().map(|audience| (*audience).to_owned()).collect();
+        let wanted = Wanted::Jwt { audiences, profile: None };
         let connection = agent.map(Agent::public);
         self.issuance().issue(request(Bearer::Token(token.to_owned()), wanted, connection)).await
     }

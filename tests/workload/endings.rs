@@ -132,6 +132,24 @@ async fn a_server_that_is_away_closes_nothing_and_the_last_good_svid_is_served_o
     assert_ne!(renewed.svids[0].x509_svid, first.svids[0].x509_svid, "on the same stream");
 }
 
+/// Shows: RUN-2, WAPI-12.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_svid_that_has_ended_is_served_to_nobody() {
+    let mut site = Site::open(TWO_PROFILES).await;
+    let agent = site.logged_in().await;
+    let mut raw = Raw::connect(&agent.socket).await;
+    let open = raw.ask("FetchX509SVID", b"").await;
+    within(raw.messages(open, 1)).await;
+    site.shut().await;
+    site.advance(16);
+    let answer = within(raw.answer(open)).await;
+    assert_eq!((answer.status(), answer.messages().len()), (Some(UNAVAILABLE), 1));
+    let mut stream = agent.x509_stream().await;
+    tokio::time::timeout(SILENCE, stream.message()).await.unwrap_err();
+    site.open_again().await;
+    assert_eq!(next_in_time(&site, &mut stream).await.svids.len(), 2, "the session outlived its SVID");
+}
+
 /// Shows: EP-13, WAPI-12.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_that_policy_refuses_has_no_identity_and_no_empty_message() {

@@ -91,6 +91,32 @@ async fn a_command_is_told_where_the_socket_is_and_our_client_finds_it_there() {
     assert!(ran.status.success() && said.contains(FIRST_ID), "{said}{complained}");
 }
 
+/// Somebody else's agent on TCP, for ours has no such door; our client tries an address once before it asks there.
+async fn pass_on(door: tokio::net::TcpListener, socket: PathBuf) {
+    for _client in 0..2 {
+        let (mut client, _) = door.accept().await.unwrap();
+        let mut agent = tokio::net::UnixStream::connect(&socket).await.unwrap();
+        // Whichever hangs up first: the other hears it.
+        drop(tokio::io::copy_bidirectional(&mut client, &mut agent).await);
+    }
+}
+
+/// Shows: EP-7.
+#[tokio::test(flavor = "multi_thread")]
+async fn our_client_asks_others_sockets_on_tcp_too() {
+    let site = Site::open(TWO_PROFILES).await;
+    let agent = site.logged_in().await;
+    let door = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("tcp://{}", door.local_addr().unwrap());
+    let socket = agent.socket.clone();
+    let other = tokio::spawn(pass_on(door, socket));
+    let mut client = Command::new(env!("CARGO_BIN_EXE_lanyard"));
+    let ran = within(client.args(["svid", "x509", "--json", "--endpoint", &endpoint]).output()).await.unwrap();
+    let (said, complained) = (String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
+    assert!(ran.status.success() && said.contains(FIRST_ID), "{said}{complained}");
+    within(other).await.unwrap();
+}
+
 /// Shows: EP-19.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restart_clears_what_a_crash_left_and_clients_come_back_by_the_folder_they_know() {

@@ -7,9 +7,12 @@ use http::{HeaderMap, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
 
+/// How much is said of a wrong body: enough for any member's name.
+const WHY_CHARACTERS_MAX: usize = 300;
+
 /// Why a body is not read. No variant holds what the body says: it may be a token.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-pub(super) enum BodyError {
+pub enum BodyError {
     /// The client went away.
     #[error("the body ended early")]
     Broken,
@@ -47,12 +50,19 @@ pub(super) enum BodyError {
 /// # Errors
 /// See [`BodyError`].
 pub(super) async fn json<T: DeserializeOwned>(request: Request, wanted: &str) -> Result<T, BodyError> {
-    let body = whole(request, "application/json").await?;
+    read_object(&whole(request, "application/json").await?, wanted)
+}
+
+/// One JSON object, of which `wanted` tells the members.
+///
+/// # Errors
+/// `Malformed`.
+pub fn read_object<T: DeserializeOwned>(body: &[u8], wanted: &str) -> Result<T, BodyError> {
     // The library would read an array as the members in order.
     if !body.trim_ascii_start().starts_with(b"{") {
         return Err(BodyError::Malformed { why: format!("expected an object with {wanted}") });
     }
-    serde_json::from_slice(&body).map_err(|error| BodyError::Malformed { why: without_values(&error.to_string()) })
+    serde_json::from_slice(body).map_err(|error| BodyError::Malformed { why: without_values(&error.to_string()) })
 }
 
 /// A form (`application/x-www-form-urlencoded`): its parameters in order, decoded.
@@ -60,30 +70,43 @@ pub(super) async fn json<T: DeserializeOwned>(request: Request, wanted: &str) ->
 /// # Errors
 /// See [`BodyError`].
 pub(super) async fn form(request: Request) -> Result<Form, BodyError> {
-    let body = whole(request, "application/x-www-form-urlencoded").await?;
-    let pairs = body.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty());
-    pairs.map(parameter).collect::<Result<_, _>>().map(Form)
+    Form::parse(&whole(request, "application/x-www-form-urlencoded").await?)
 }
 
 /// The parameters of a form.
 #[derive(Debug)]
-pub(super) struct Form(Vec<(String, String)>);
+pub struct Form(Vec<(String, String)>);
 
 impl Form {
+    /// Reads a form's bytes.
+    ///
+    /// # Errors
+    /// `Malformed`.
+    pub fn parse(body: &[u8]) -> Result<Self, BodyError> {
+        let pairs = body.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty());
+        pairs.map(parameter).collect::<Result<_, _>>().map(Self)
+    }
+
     /// A parameter that may stand once. Sent without a value, it counts as not sent (RFC 6749 §3.2).
-    pub(super) fn one(&mut self, name: &'static str) -> Result<Option<String>, BodyError> {
+    ///
+    /// # Errors
+    /// `Doubled`.
+    pub fn one(&mut self, name: &'static str) -> Result<Option<String>, BodyError> {
         let mut values = self.all(name);
         let value = values.pop();
         if values.is_empty() { Ok(value) } else { Err(BodyError::Doubled { name: name.to_owned() }) }
     }
 
     /// A parameter that must stand once.
-    pub(super) fn needed(&mut self, name: &'static str) -> Result<String, BodyError> {
+    ///
+    /// # Errors
+    /// `Doubled`, `Missing`.
+    pub fn needed(&mut self, name: &'static str) -> Result<String, BodyError> {
         self.one(name)?.ok_or(BodyError::Missing { name })
     }
 
     /// A parameter that may stand often.
-    pub(super) fn all(&mut self, name: &str) -> Vec<String> {
+    pub fn all(&mut self, name: &str) -> Vec<String> {
         let taken = self.0.extract_if(.., |(given, _)| given == name);
         taken.map(|(_, value)| value).filter(|value| !value.is_empty()).collect()
     }
@@ -116,10 +139,12 @@ fn declared_bytes(headers: &HeaderMap) -> Option<usize> {
 
 /// The library quotes a value of the wrong type; it may be a token that stands in the wrong place, and job logs are kept.
 fn without_values(error: &str) -> String {
-    match (error.starts_with("invalid "), error.rfind(", expected ")) {
-        (true, Some(at)) => error.get(at..).unwrap_or_default().trim_start_matches(", ").to_owned(),
-        _ => error.to_owned(),
-    }
+    let words = match (error.starts_with("invalid "), error.rfind(", expected ")) {
+        (true, Some(at)) => error.get(at..).unwrap_or_default().trim_start_matches(", "),
+        _ => error,
+    };
+    // The name of an unknown member is repeated, and may be as long as the body.
+    words.chars().filter(|c| !c.is_control()).take(WHY_CHARACTERS_MAX).collect()
 }
 
 fn parameter(pair: &[u8]) -> Result<(String, String), BodyError> {

@@ -9,4 +9,5 @@ mod oauth;
 mod routes;
 mod svid;
 
+pub use body::{BodyError, Form, read_object};
 pub(super) use routes::routes;

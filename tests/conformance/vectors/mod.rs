@@ -94,7 +94,7 @@ pub(super) fn by_requirement() -> BTreeMap<String, Vec<String>> {
 }
 
 /// The lists of vectors in the file, by their kind.
-fn kinds() -> Vec<(String, Vec<Value>)> {
+pub(super) fn kinds() -> Vec<(String, Vec<Value>)> {
     let file: Map<String, Value> = serde_json::from_str(FILE).unwrap();
     let lists = file.iter().filter_map(|(kind, list)| Some((kind.clone(), list.as_array()?.clone())));
     lists.filter(|(_kind, list)| list.iter().all(Value::is_object)).collect()
@@ -126,6 +126,28 @@ fn tally(kind: &str, vectors: &[Value]) -> Tally {
         }
     }
     tally
+}
+
+/// Which code gives a kind's verdicts, as the page tells it.
+pub(super) fn judged_by(kind: &str) -> &'static str {
+    match kind {
+        "spiffe_id" => "`SpiffeId::parse`",
+        "trust_domain" => "`TrustDomain::parse`",
+        "endpoint_socket" => "`WorkloadAddress`, which our command line reads addresses with",
+        "bundle_endpoint_url" => "`EndpointUrl`, which federation will read addresses with",
+        "bundle" => "`Bundle::parse`, which must also find exactly the keys that the vector expects",
+        "jwt_bundle" => {
+            "the `spiffe` crate: Lanyard sends this form and never reads it; what it sends passes there too"
+        }
+        "bundle_map" => "`BundleMap::parse`",
+        "jwt_svid" => "`validate_jwt_svid`, as the Workload API does it",
+        "wit_svid" => {
+            "`validate_jwt_svid`, the one reader of tokens: WIT-SVIDs are incubating and not offered, so all are \
+             refused, the well-formed one too, and no requirement counts as shown by them"
+        }
+        "x509_svid" => "`validate_x509_svid`; beside it openssl, Go, webpki and Java in `tests/judges`",
+        _ => "",
+    }
 }
 
 /// One vector to its verdict; none if this judge cannot judge it.

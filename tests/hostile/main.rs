@@ -1,0 +1,112 @@
+//! Hostile input, wherever something is read: no panic, no growth, and the laws of each reader hold.
+//!
+//! Two ways to the same bodies: properties here (valid documents, mutated as `mutation` knows), and fuzzers led by coverage
+//! in `tests/fuzz`. What either finds becomes a file in `tests/vectors/hostile/<target>/`, replayed by both.
+
+#![expect(clippy::panic, clippy::unwrap_used, reason = "a reader that does not keep its laws ends the test")]
+
+pub mod bodies;
+mod mutation;
+
+use bodies::{TARGETS, Target};
+use mutation::{edits, mutations};
+use proptest::prelude::*;
+use proptest::test_runner::{FileFailurePersistence, TestError, TestRunner};
+use std::fs;
+use std::path::PathBuf;
+
+/// Cases of a property where nobody says otherwise; `PROPTEST_CASES` makes more or fewer of every one in proportion.
+const CASES_UNSAID: u32 = 256;
+
+fn target(name: &str) -> Target {
+    *TARGETS.iter().find(|target| target.name == name).unwrap()
+}
+
+/// Gives a reader mutations of its valid documents.
+fn meets_mutations(name: &str, cases: u32) {
+    let Target { body, seeds, .. } = target(name);
+    let mut config = ProptestConfig {
+        failure_persistence: Some(Box::new(FileFailurePersistence::Off)),
+        ..ProptestConfig::default()
+    };
+    config.cases = u32::try_from(u64::from(config.cases) * u64::from(cases) / u64::from(CASES_UNSAID)).unwrap().max(1);
+    let seeds = seeds();
+    let documents: Vec<Vec<u8>> = seeds.into_iter().map(|seed| seed.bytes).collect();
+    let inputs = match name {
+        "index" | "journal" => edits().boxed(),
+        _ => mutations(documents).boxed(),
+    };
+    let outcome = TestRunner::new(config).run(&inputs, |input| {
+        body(&input);
+        Ok(())
+    });
+    match outcome {
+        Ok(()) => {}
+        Err(TestError::Fail(why, input)) => {
+            let file = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("hostile-{name}"));
+            fs::write(&file, input).unwrap();
+            panic!(
+                "{name}: {why}\nthe input is in {}; give it a name in tests/vectors/hostile/{name}/",
+                file.display()
+            );
+        }
+        Err(TestError::Abort(why)) => panic!("{name}: {why}"),
+    }
+}
+
+macro_rules! properties {
+    ($($story:ident: $name:literal, $cases:literal;)*) => {
+        $(#[test] fn $story() { meets_mutations($name, $cases); })*
+
+        #[test]
+        fn every_target_has_a_property() {
+            let named = [$($name),*];
+            assert!(TARGETS.iter().all(|target| named.contains(&target.name)) && named.len() == TARGETS.len());
+        }
+    };
+}
+
+properties! {
+    a_bundle_is_read_and_written_alike: "bundle", 2000;
+    a_configuration_loads_whole_or_tells_its_lines: "config", 600;
+    a_request_is_signed_by_its_own_key: "csr", 2000;
+    a_discovery_document_names_one_https_url: "discovery", 2000;
+    a_form_is_decoded_once: "form", 2000;
+    frames_leave_as_they_came: "frames", 800;
+    only_the_authority_of_a_header_block_differs: "header_block", 800;
+    an_identity_is_its_own_text: "identity", 4000;
+    a_changed_index_is_healed_and_never_believed: "index", 20;
+    a_changed_journal_is_not_believed: "journal", 1000;
+    a_key_set_holds_what_it_lists: "jwks", 2000;
+    a_jwt_svid_is_valid_only_if_we_signed_it: "jwt_svid", 1000;
+    a_policy_grants_well_formed_ids_only: "policy", 600;
+    a_token_is_believed_only_if_its_issuer_signed_it: "token", 1000;
+}
+
+#[test]
+fn every_valid_document_is_accepted() {
+    for Target { name, body, seeds } in TARGETS {
+        let seeds = seeds();
+        assert!(!seeds.is_empty());
+        for seed in seeds {
+            assert!(body(&seed.bytes), "{name}: {}", seed.name);
+        }
+    }
+}
+
+#[test]
+fn what_was_once_found_stays_mended() {
+    let folder = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/hostile"));
+    let mut replayed = 0;
+    for place in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap()) {
+        let name = place.file_name().into_string().unwrap();
+        let known = TARGETS.iter().find(|target| target.name == name);
+        let target = known.unwrap_or_else(|| panic!("{name}: no target has this name, so nobody would replay it"));
+        for file in fs::read_dir(place.path()).unwrap().map(|entry| entry.unwrap().path()) {
+            eprintln!("{}", file.display());
+            (target.body)(&fs::read(file).unwrap());
+            replayed += 1;
+        }
+    }
+    assert!(replayed > 0);
+}
