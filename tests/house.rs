@@ -9,7 +9,7 @@ mod house {
     pub(crate) mod source;
 }
 
-use house::pages::check_pages;
+use house::pages::{check_numbered, check_pages, check_tests};
 use house::rules::{Broken, Rooms, check, check_tree};
 use house::source::Source;
 use std::path::{Path, PathBuf};
@@ -35,11 +35,19 @@ fn nothing_in_the_tree_names_the_machine_it_was_written_on() {
 #[test]
 fn the_pages_point_at_what_is_there() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let pages = texts_under(root)
-        .unwrap()
-        .into_iter()
-        .filter(|(path, _)| Path::new(path).extension().is_some_and(|kind| kind == "md"));
-    no_complaints(&check_pages(&pages.collect::<Vec<_>>(), |path| root.join(path).exists()));
+    no_complaints(&check_pages(&pages(root).unwrap(), |path| root.join(path).exists()));
+}
+
+#[test]
+fn every_test_that_a_page_names_is_there_and_runs() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    no_complaints(&check_tests(&pages(root).unwrap(), |path| fs::read_to_string(root.join(path)).ok()));
+}
+
+#[test]
+fn each_of_the_36_advisories_has_its_row() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/security-model.md");
+    no_complaints(&check_numbered("docs/security-model.md", &fs::read_to_string(page).unwrap(), 36));
 }
 
 #[test]
@@ -65,6 +73,12 @@ fn no_complaints(broken: &[Broken]) {
 fn sources_under(folder: &Path, root: &Path) -> io::Result<Vec<Source>> {
     let files = files_under(folder)?.into_iter().filter(|path| path.extension().is_some_and(|end| end == "rs"));
     files.map(|path| Ok(Source::new(relative(&path, root), &fs::read_to_string(&path)?))).collect()
+}
+
+/// Every page for people, with its path from the root.
+fn pages(root: &Path) -> io::Result<Vec<(String, String)>> {
+    let is_page = |path: &str| Path::new(path).extension().is_some_and(|kind| kind == "md");
+    Ok(texts_under(root)?.into_iter().filter(|(path, _)| is_page(path)).collect())
 }
 
 /// Every text file of the repository, with its path from the root; what is built or fetched is not the repository's.
@@ -216,4 +230,29 @@ fn a_page_that_points_at_nothing_is_noticed() {
     let said: Vec<String> = check_pages(&pages, |_| false).iter().map(ToString::to_string).collect();
     assert_eq!(said.len(), 3, "{said:?}");
     assert_eq!(said[2], "docs/page.md:2: `token/parse.rs` is not there");
+}
+
+#[test]
+fn a_page_that_names_a_test_which_does_not_run_is_noticed() {
+    let page = |name: &str| vec![("docs/page.md".to_owned(), format!("| 1 | [{name}](../src/x.rs) |\n"))];
+    let source = "#[test]\nfn a_test() {}\n\nproptest! {\n    #[test]\n    #[expect(x,\n    )]\n    fn a_law(x in 0..1) {}\n\n\
+                  #[tokio::test(a)]\nasync fn b_test() {}\n\n#[test]\n#[ignore = \"x\"]\nfn no_test() {}\n\nfn a_helper() {}\n";
+    let said = |name: &str| check_tests(&page(name), |path| (path == "src/x.rs").then(|| source.to_owned())).len();
+    assert_eq!(["a_test", "a_law", "b_test", "words", "two words"].map(said), [0; 5]);
+    assert_eq!(["no_test", "a_helper", "gone_test", "a_tes"].map(said), [1; 4]);
+    assert_eq!(check_tests(&page("a_test"), |_| None).len(), 1, "the file is gone");
+}
+
+#[test]
+fn a_row_that_is_missing_doubled_or_empty_is_noticed() {
+    let row = |number: &str, last: &str| format!("| {number} | a | b | c | {last} |\n");
+    let (test, later) = ("[a_test](x.rs)", "not built: comes later");
+    let said = |rows: &[String]| check_numbered("page.md", &rows.concat(), 2).len();
+    assert_eq!(said(&[row("1", test), row("2", later), row("x", "no row")]), 0);
+    assert_eq!(said(&[row("1", test)]), 1);
+    assert_eq!(said(&[row("2", test)]), 1);
+    assert_eq!(said(&[row("1", test), row("1", test), row("2", test)]), 1);
+    assert_eq!(said(&[row("1", test), row("2", test), row("3", test)]), 1);
+    assert_eq!(said(&[row("1", "nothing"), row("2", test)]), 1);
+    assert_eq!(said(&["| 1 | a | [a_test](x.rs) |\n".to_owned(), row("2", test)]), 1);
 }

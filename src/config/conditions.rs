@@ -72,13 +72,15 @@ impl Terms<'_, '_, '_> {
             );
         }
         match (key, value.get_ref()) {
-            ("not", DeValue::Table(table)) => Some(Condition::Not(Box::new(self.both(table, depth + 1)?))),
+            ("not", DeValue::Table(table)) => {
+                Some(Condition::Not(Box::new(self.both((line, key), table, depth + 1)?)))
+            }
             ("not", other) => {
                 self.problem(line, key, an(other), "write one table, such as not = { ref_type = \"tag\" }")
             }
             ("all" | "any", DeValue::Array(array)) => {
                 let each = array.iter().map(|item| match item.get_ref().as_table() {
-                    Some(table) => self.both(table, depth + 1),
+                    Some(table) => self.both((line, key), table, depth + 1),
                     None => self.problem(line, key, an(item.get_ref()), "write a list of tables"),
                 });
                 // Every entry is read before the first wrong one counts.
@@ -96,8 +98,11 @@ impl Terms<'_, '_, '_> {
         }
     }
 
-    /// All entries of a table together.
-    fn both(&self, table: &DeTable<'_>, depth: usize) -> Option<Condition> {
+    /// All entries of a table together. Of none, all would hold for everybody.
+    fn both(&self, (line, key): (usize, &str), table: &DeTable<'_>, depth: usize) -> Option<Condition> {
+        if table.is_empty() {
+            return self.problem(line, key, "an empty table", "write a condition into it, or leave it out");
+        }
         let terms: Vec<Option<Condition>> = table
             .iter()
             .map(|(key, value)| self.term(self.section.line_of_value(key), key.get_ref(), value, depth))

@@ -400,6 +400,23 @@ mod tests {
         assert!(term.implied && !term.passes);
     }
 
+    #[test]
+    fn each_flag_of_a_rule_is_itself_and_no_other() {
+        for flag in ["build_claims", "jwt_without_key", "multi_audience", "observe", "none of them"] {
+            let line = if flag.contains(' ') { String::new() } else { format!("{flag} = true\n") };
+            let head = format!("[[rule]]\nname = \"a\"\nid = \"/{{project_path}}/-/a\"\n{line}");
+            let policy = read(&format!("{head}when.issuer = \"corp\"\n")).unwrap();
+            let rule = policy.rules().first().unwrap();
+            let set = [
+                ("build_claims", rule.build_claims.is_some()),
+                ("jwt_without_key", rule.jwt_without_key),
+                ("multi_audience", rule.multi_audience),
+                ("observe", rule.observe),
+            ];
+            assert_eq!(set.map(|(name, is)| (name, is)), set.map(|(name, _)| (name, name == flag)), "{flag}");
+        }
+    }
+
     /// Shows: WAPI-14, WAPI-15.
     #[test]
     fn hints_differ_and_are_short() {

@@ -438,6 +438,17 @@ mod tests {
         assert!(PublicKey::from_numbers(&numbers).is_err());
     }
 
+    #[test]
+    fn an_rsa_key_that_would_cost_too_much_to_verify_with_is_refused() {
+        let taken = |n: usize, e: &[u8]| {
+            let numbers = PublicNumbers::Rsa { n: vec![0xc5; n], e: e.to_vec() };
+            PublicKey::from_numbers(&numbers).is_ok()
+        };
+        assert!(taken(1024, &[1, 0, 1]));
+        assert!(!taken(1025, &[1, 0, 1]), "over 8192 bits");
+        assert!(!taken(256, &[0xc5; 255]), "an exponent as long as the modulus");
+    }
+
     /// Shows: JWT-15.
     #[test]
     fn an_algorithm_of_another_kind_of_key_is_named_as_such() {

@@ -156,6 +156,8 @@ fn client(ca_pem: Option<&[u8]>) -> Result<Client, FetchError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
 
     #[tokio::test]
     async fn plain_http_is_refused_unless_it_is_allowed_and_stays_on_the_machine() {
@@ -175,6 +177,22 @@ mod tests {
         ] {
             assert_eq!(loopback.check_scheme(url).is_ok(), allowed, "{url}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_redirect_is_an_answer_and_is_not_followed() {
+        let front = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/x", front.local_addr().unwrap());
+        let answer = async {
+            let (mut stream, _) = front.accept().await.unwrap();
+            let count = stream.read(&mut [0; 4096]).await.unwrap();
+            assert_ne!(count, 0);
+            let answer = b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 2\r\n\r\n{}";
+            stream.write_all(answer).await.unwrap();
+        };
+        let fetch = HttpsFetch::new(None).unwrap().with_loopback_http();
+        let (got, ()) = tokio::join!(fetch.get(&url, None), answer);
+        assert!(matches!(got, Err(FetchError::Status { status: StatusCode::FOUND, .. })), "{got:?}");
     }
 
     #[test]

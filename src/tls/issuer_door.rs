@@ -297,6 +297,27 @@ mod tests {
         assert!(matches!(foreign_handshake(&stage, config).await.0.peer_key, PeerKey::Session(_)));
     }
 
+    /// A chain is neither walked nor judged, so its length costs nothing; nor does what the certificate says of itself.
+    #[tokio::test]
+    async fn a_client_s_chain_and_its_certificate_s_claims_mean_nothing_but_its_key() {
+        let stage = Stage::set().await;
+        let signing_key = rcgen::KeyPair::generate().unwrap();
+        let mut odd = rcgen::CertificateParams::new(Vec::new()).unwrap();
+        odd.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        // Extended key usage, a sequence of nothing.
+        odd.custom_extensions.push(rcgen::CustomExtension::from_oid_content(&[2, 5, 29, 37], vec![0x30, 0]));
+        let cert = odd.self_signed(&signing_key).unwrap();
+        let above = (0..60).map(|_| made_with(&rcgen::PKCS_ECDSA_P256_SHA256).cert.der().clone());
+        let chain = std::iter::once(cert.der().clone()).chain(above).collect();
+        let mut config = foreign_client(None);
+        let key = PrivateKeyDer::try_from(signing_key.serialize_der()).unwrap();
+        let certified = rustls::sign::CertifiedKey::from_der(chain, key, config.crypto_provider()).unwrap();
+        config.client_auth_cert_resolver = Arc::new(rustls::sign::SingleCertAndKey::from(certified));
+        let (shaken, _) = foreign_handshake(&stage, Arc::new(config)).await;
+        let PeerKey::Session(seen) = shaken.peer_key else { panic!("a P-256 key") };
+        assert_eq!(seen.spki_der(), rcgen::PublicKeyData::subject_public_key_info(&signing_key));
+    }
+
     #[tokio::test]
     async fn no_connection_is_resumed() {
         let stage = Stage::set().await;

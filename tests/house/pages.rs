@@ -1,6 +1,7 @@
 //! The pages for people: what they link to, and the source files they name, must be there.
 
 use super::rules::Broken;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Holds each page's links and file names against what exists, by its path from the root.
@@ -18,6 +19,74 @@ pub(crate) fn check_pages(pages: &[(String, String)], exists: impl Fn(&str) -> b
         }
     }
     broken
+}
+
+/// Holds each `[name](file.rs)` whose words are a function's name against that file: it is a test there, and it runs.
+pub(crate) fn check_tests(pages: &[(String, String)], read: impl Fn(&str) -> Option<String>) -> Vec<Broken> {
+    let (mut broken, mut files) = (Vec::new(), BTreeMap::new());
+    let lines =
+        pages.iter().flat_map(|(path, text)| (1..).zip(text.lines()).map(move |(line, words)| (path, line, words)));
+    let named = lines.flat_map(|(path, line, words)| tests_named(path, words).map(move |test| (path, line, test)));
+    for (path, line, (name, file)) in named {
+        let text = files.entry(file.clone()).or_insert_with(|| read(&file).unwrap_or_default());
+        if !runs(text, name) {
+            broken.push(Broken { path: path.clone(), line, what: format!("{file} has no test {name} that runs") });
+        }
+    }
+    broken
+}
+
+/// Holds a table of numbered rows against its length: each number once, in order, and each row either names a test or
+/// says what it waits for.
+pub(crate) fn check_numbered(path: &str, text: &str, length: usize) -> Vec<Broken> {
+    let mut broken = Vec::new();
+    let mut next = 1;
+    for (line, words) in (1..).zip(text.lines()) {
+        let cells: Vec<&str> = words.split(" | ").map(|cell| cell.trim_matches(['|', ' '])).collect();
+        let Some(number) = cells.first().and_then(|first| first.parse::<usize>().ok()) else { continue };
+        let mut complain = |what: String| broken.push(Broken { path: path.to_owned(), line, what });
+        if number != next {
+            complain(format!("row {number} stands where {next} belongs"));
+        }
+        next = number + 1;
+        let last = cells.last().copied().unwrap_or_default();
+        if cells.len() != 5 || !last.starts_with("not built: ") && tests_named(path, last).next().is_none() {
+            complain(format!("row {number} has not five cells, or names no test and does not say \"not built: \""));
+        }
+    }
+    if next != length + 1 {
+        broken.push(Broken {
+            path: path.to_owned(),
+            line: 0,
+            what: format!("the rows end before {next}, not {length}"),
+        });
+    }
+    broken
+}
+
+/// The tests that a line links to, by name and file.
+fn tests_named<'a>(page: &'a str, line: &'a str) -> impl Iterator<Item = (&'a str, String)> {
+    line.match_indices("](").filter_map(move |(at, _)| {
+        let name = line.get(..at)?.rsplit('[').next()?;
+        let file = line
+            .get(at + 2..)?
+            .split(')')
+            .next()
+            .filter(|target| Path::new(target).extension().is_some_and(|kind| kind == "rs"))?;
+        let is_name = name.contains('_') && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        is_name.then(|| (name, resolved(page, file)))
+    })
+}
+
+/// Whether a file has a test of this name that is not ignored: what stands above it, up to an empty line, says so.
+fn runs(text: &str, name: &str) -> bool {
+    let lines: Vec<&str> = text.lines().map(str::trim).collect();
+    let function = format!("fn {name}(");
+    lines.iter().enumerate().filter(|(_, line)| line.contains(&function)).any(|(at, _)| {
+        let above = || lines.iter().take(at).rev().take_while(|line| !line.is_empty());
+        above().any(|line| *line == "#[test]" || line.starts_with("#[tokio::test"))
+            && !above().any(|line| line.starts_with("#[ignore"))
+    })
 }
 
 /// Where `[words](this)` points, if it is into the repository.

@@ -32,3 +32,4 @@ mod lifecycle;
 mod limits;
 mod memory;
 mod race;
+mod secrets;

@@ -40,11 +40,21 @@ impl Server {
         Self::spawn_daemon("agent", config)
     }
 
-    /// Its log is beside its configuration.
+    /// Starts a server or an agent that tells all it can, one JSON object a line, and waits for nothing.
+    pub(crate) fn spawn_talkative(name: &str, config: &Path) -> Self {
+        Self::spawn_with(&["--log", "trace", "--log-format", "json", name], config)
+    }
+
     fn spawn_daemon(name: &str, config: &Path) -> Self {
+        Self::spawn_with(&[name], config)
+    }
+
+    /// Its log is beside its configuration.
+    fn spawn_with(arguments: &[&str], config: &Path) -> Self {
         let log = config.with_extension("log");
         let child = lanyard()
-            .args([name, "--config"])
+            .args(arguments)
+            .arg("--config")
             .arg(config)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -54,7 +64,7 @@ impl Server {
         Self { child, log }
     }
 
-    fn wait_until_ready(&mut self, place: &Place) {
+    pub(crate) fn wait_until_ready(&mut self, place: &Place) {
         self.wait_until(|| is_ready(place.health_port));
     }
 

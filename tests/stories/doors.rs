@@ -31,17 +31,17 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
 /// A server with its ports open, on the machine's clock.
-struct Doors {
+pub(crate) struct Doors {
     folder: TempDir,
     issuer: FakeIssuer,
-    url: ServerUrl,
-    trust: ServerTrust,
+    pub(crate) url: ServerUrl,
+    pub(crate) trust: ServerTrust,
     stop: ShutdownTrigger,
     running: JoinSet<()>,
 }
 
 impl Doors {
-    async fn open() -> Self {
+    pub(crate) async fn open() -> Self {
         Self::with(&POLICY.replace("ttl =", "jwt_without_key = true\nttl =")).await
     }
 
@@ -66,7 +66,7 @@ impl Doors {
         Self { folder, issuer, url, trust, stop, running }
     }
 
-    fn curl(&self) -> HttpsClient {
+    pub(crate) fn curl(&self) -> HttpsClient {
         HttpsClient::new(self.url.clone(), TlsClient::new(&self.trust, None, &["http/1.1"]).unwrap())
     }
 
@@ -84,22 +84,22 @@ impl Doors {
         (status.to_owned(), body.get("code").unwrap().clone())
     }
 
-    fn agent(&self, key: Option<&KeyPair>) -> IssuerClient<Channel> {
+    pub(crate) fn agent(&self, key: Option<&KeyPair>) -> IssuerClient<Channel> {
         let session = key.map(|key| SessionCertificate::of(key, &Random::system(), SystemClock.now()).unwrap());
         let tls = TlsClient::new(&self.trust, session.as_ref(), &["h2"]).unwrap();
         IssuerClient::new(channel(&self.url, tls).unwrap())
     }
 
-    fn token(&self) -> String {
+    pub(crate) fn token(&self) -> String {
         self.issuer.token(SystemClock.now())
     }
 
-    async fn post(&self, path: &str, body: &Value) -> (u16, Value) {
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> (u16, Value) {
         let (status, answer) = self.curl().post_json(path, body.to_string().into_bytes()).await.unwrap();
         (status.as_u16(), serde_json::from_slice(&answer).unwrap())
     }
 
-    async fn close(self) {
+    pub(crate) async fn close(self) {
         self.stop.pull();
         self.running.join_all().await;
     }

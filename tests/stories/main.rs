@@ -5,6 +5,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod addresses;
+mod advisories;
 mod doors;
 mod panics;
 mod renewal;

@@ -71,6 +71,37 @@ async fn a_token_is_for_every_audience_asked_for_or_there_is_none() {
     assert_eq!(fetch(&agent, &both[..1], "").await.unwrap().len(), 2);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn audiences_that_read_alike_when_run_together_share_no_token() {
+    let named = r#"audiences = ["ab", "c", "a", "bc", "a,bc", "ab\u0000c", "abc", "aab", "istio", "a istio"]"#;
+    let policy = TWO_PROFILES.replace(r#"audiences = ["https://service.test", "https://other.test"]"#, named);
+    let site = Site::open(&policy).await;
+    let agent = site.logged_in().await;
+    let mut tokens = BTreeSet::new();
+    let sets: [&[&str]; 9] = [
+        &["ab", "c"],
+        &["a", "bc"],
+        &["a,bc"],
+        &["ab\0c"],
+        &["abc"],
+        &["a", "ab", "c"],
+        &["aab", "c"],
+        &["a", "istio"],
+        &["a istio"],
+    ];
+    for audience in sets {
+        let wanted: BTreeSet<String> = audience.iter().map(|&name| name.to_owned()).collect();
+        for svid in fetch(&agent, audience, "").await.unwrap() {
+            let facts = inspect_jwt(&svid.svid).unwrap();
+            assert_eq!(facts.audience.into_iter().collect::<BTreeSet<_>>(), wanted);
+            assert_eq!(facts.spiffe_id.as_str(), svid.spiffe_id);
+            assert!(tokens.insert(svid.svid), "{audience:?} has a token that another has too");
+        }
+    }
+    let again = fetch(&agent, &["c", "ab"], "").await.unwrap();
+    assert!(again.iter().all(|svid| tokens.contains(&svid.svid)), "the order of a set means nothing, and it is kept");
+}
+
 /// Shows: WAPI-31.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_vector_of_a_token_has_its_verdict_over_the_socket() {
