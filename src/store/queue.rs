@@ -226,9 +226,8 @@ mod tests {
         let (queue, incoming) = queue();
         let mut callers: Vec<_> = (0..8).map(|_| queue.commit(commit())).collect();
         let mut answers = Answers::default();
-        for position in 1..=8 {
-            let Ok(Message::Commit(_, reply)) = incoming.waiting() else { panic!("a commit was sent") };
-            answers.push(reply, Ok(Committed::Done(position)), None);
+        while let Ok(Message::Commit(_, reply)) = incoming.waiting() {
+            answers.push(reply, Ok(Committed::Done(1)), None);
         }
         drop(callers.remove(3));
         std::thread::spawn(move || incoming.answer(&mut answers)).join().unwrap();

@@ -248,8 +248,7 @@ impl Write {
 
 /// The JSON text on one line. Line ends can only be blanks between its parts: inside strings JSON escapes them.
 pub(super) fn on_one_line(text: Box<RawValue>) -> Box<RawValue> {
-    // Looked at to the end, without branches: that is many bytes at a time.
-    if !text.get().bytes().fold(false, |found, byte| found | (byte == b'\n') | (byte == b'\r')) {
+    if memchr::memchr2(b'\n', b'\r', text.get().as_bytes()).is_none() {
         return text;
     }
     let flat = text.get().replace(['\n', '\r'], " ");

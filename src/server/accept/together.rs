@@ -132,6 +132,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "current_thread")]
+    #[expect(clippy::disallowed_methods, reason = "the other task is the test's own")]
     async fn a_flush_lets_the_tasks_run_that_are_ready() {
         let mut stream = Together::new(Writes::default());
         let other = tokio::spawn(std::future::ready(()));
