@@ -16,7 +16,7 @@ case "${1-}" in
     *[!0-9]*) sed -n '2,4s/^# //p' tests/fuzz.sh; exit 2 ;;
     *) seconds=$1; shift ;;
 esac
-readonly seconds per_input=20 rss_mb=2048
+readonly seconds per_input=120 rss_mb=2048
 all=$(sed -n 's/^path = "fuzzers\/\(.*\)\.rs"$/\1/p' tests/fuzz/Cargo.toml)
 read -r -d '' -a targets < <(printf '%s\0' "${*:-$all}") || true
 for name in "${targets[@]}"; do
