@@ -31,7 +31,7 @@ pub fn body(bytes: &[u8]) -> bool {
         }
     };
     // Two texts are kept for each parameter, and `a&` is one.
-    let mut form = match (Cost { at_once: 64, in_all: 256 }).of(bytes.len(), || Form::parse(bytes)) {
+    let mut form = match (Cost { at_once: 64, in_all: 256, free: 64 * 1024 }).of(bytes.len(), || Form::parse(bytes)) {
         Ok(form) => form,
         Err(error) => {
             can_be_shown(&error);

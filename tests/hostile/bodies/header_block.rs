@@ -8,8 +8,8 @@ use loona_hpack::{Decoder, Encoder};
 
 const BLOCK_BYTES_MAX: usize = 16_384;
 const AUTHORITY: &[u8] = b":authority";
-/// For one block, whatever its size: a byte may name a field of 4 KiB, and a table is made for each coded string.
-pub const BLOCK_COST: Cost = Cost { at_once: 16, in_all: 16_384 };
+/// With 4 KiB more than the block has, since a byte may name a field of that size; no table is made for a string.
+pub const BLOCK_COST: Cost = Cost { at_once: 16, in_all: 512, free: 64 * 1024 };
 
 /// A field's name and value.
 pub type Field = (Vec<u8>, Vec<u8>);

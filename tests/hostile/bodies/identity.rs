@@ -24,7 +24,7 @@ pub fn body(bytes: &[u8]) -> bool {
     let id = Cost::SMALL.of(bytes.len(), || SpiffeId::parse(text));
     let trust_domain = Cost::SMALL.of(bytes.len(), || TrustDomain::parse(text));
     // A template's pieces are values of their own, some forty bytes for a letter.
-    let template = Cost { at_once: 128, in_all: 512 }.of(bytes.len(), || IdTemplate::parse(text));
+    let template = Cost { at_once: 128, in_all: 512, free: 64 * 1024 }.of(bytes.len(), || IdTemplate::parse(text));
     if let Err(error) = &id {
         can_be_shown(error);
     }

@@ -74,6 +74,7 @@ pub fn history(kind: IndexKind) -> Files {
 pub fn open(dir: &Path, kind: IndexKind) -> Result<Arc<LocalStore>, lanyard::store::OpenError> {
     let mut settings = LocalSettings::new(dir.to_owned());
     (settings.index, settings.segment_bytes, settings.hold_for) = (kind, 1000, Duration::ZERO);
+    settings.reserve_bytes = 0;
     let clock = Arc::new(ManualClock::at(datetime!(2026-03-01 12:00 UTC)));
     LocalStore::open(settings, Arc::clone(&SIGNER), clock)
 }

@@ -7,7 +7,7 @@ use lanyard::token::KeySet;
 use serde_json::{Value, json};
 
 /// Each entry is read for itself, and a key is kept in the library's form.
-const COST: Cost = Cost { at_once: 32, in_all: 128 };
+const COST: Cost = Cost { at_once: 32, in_all: 128, free: 64 * 1024 };
 
 /// One of each kind, and one of every kind that is passed over.
 pub fn seeds() -> Vec<Seed> {

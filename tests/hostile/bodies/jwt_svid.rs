@@ -15,7 +15,7 @@ use time::macros::datetime;
 const NOW: OffsetDateTime = datetime!(2026-03-01 12:00 UTC);
 const AUDIENCE: &str = "https://vault.test";
 /// A JSON value takes some seventy bytes, and one of two bytes is the smallest.
-const COST: Cost = Cost { at_once: 128, in_all: 512 };
+const COST: Cost = Cost { at_once: 128, in_all: 512, free: 64 * 1024 };
 
 static BUNDLE: LazyLock<Bundle> = LazyLock::new(|| Bundle {
     trust_domain: TrustDomain::parse("ci.example.org").unwrap(),

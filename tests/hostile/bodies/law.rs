@@ -1,8 +1,5 @@
 //! What is asked of every reader: memory and work in proportion to the input, and words that can be shown.
 
-/// Allocated by any reading, however small: tables, buffers of the libraries, an error's words.
-const FREE: u64 = 64 * 1024;
-
 /// What a reading may allocate for each byte of its input.
 #[derive(Clone, Copy, Debug)]
 pub struct Cost {
@@ -10,19 +7,25 @@ pub struct Cost {
     pub at_once: u64,
     /// In all: bounds the work too, since what allocates nothing is one walk over the bytes.
     pub in_all: u64,
+    /// By any reading, however small: tables, buffers of the libraries, an error's words, nesting to its limit.
+    pub free: u64,
 }
 
 impl Cost {
     /// Of a reader that copies what it keeps.
-    pub const SMALL: Self = Self { at_once: 16, in_all: 64 };
+    pub const SMALL: Self = Self { at_once: 16, in_all: 64, free: 64 * 1024 };
 
     /// Reads, and holds what that allocated on this thread against the size of the input.
     pub fn of<T>(self, bytes: usize, read: impl FnOnce() -> T) -> T {
         let mut value = None;
         let spent = allocation_counter::measure(|| value = Some(read()));
         let bytes = u64::try_from(bytes).unwrap();
-        assert!(spent.bytes_max <= self.at_once * bytes + FREE, "{} bytes at once for {bytes}", spent.bytes_max);
-        assert!(spent.bytes_total <= self.in_all * bytes + 4 * FREE, "{} bytes in all for {bytes}", spent.bytes_total);
+        assert!(spent.bytes_max <= self.at_once * bytes + self.free, "{} bytes at once for {bytes}", spent.bytes_max);
+        assert!(
+            spent.bytes_total <= self.in_all * bytes + 4 * self.free,
+            "{} bytes in all for {bytes}",
+            spent.bytes_total
+        );
         value.expect("it was read")
     }
 }

@@ -10,8 +10,9 @@ use lanyard::token::IssuerName;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// The file, its tree, and what is read out of it; one entry of a list in one list is some hundred bytes.
-pub const COST: Cost = Cost { at_once: 512, in_all: 2048 };
+/// The file, its tree, and what is read out of it; one entry of a list in one list is some hundred bytes,
+/// and eighty tables in each other some two thousand each.
+pub const COST: Cost = Cost { at_once: 512, in_all: 2048, free: 512 * 1024 };
 
 /// The policies of the tables.
 pub fn seeds() -> Vec<Seed> {
