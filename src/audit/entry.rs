@@ -63,6 +63,8 @@ pub enum Entry<'a> {
         would: &'a str,
         /// Who asked.
         job: &'a Job,
+        /// How many equal ones since the last entry stand behind this one.
+        repeats: u64,
     },
     /// A known bearer got a no.
     Refused {

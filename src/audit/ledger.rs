@@ -1,7 +1,7 @@
 //! The hand that writes the journal. Only what it has written down may be signed: [`Recorded`] has no other maker.
 
-use super::refusals::{Folding, Refused};
-use super::{Auditable, Entry, Job};
+use super::refusals::{Folding, Observed, Refused};
+use super::{Auditable, Entry};
 use crate::crypto::Digest;
 use crate::store::{Commit, Committed, Condition, Position, Room, Store, StoreError, Stored, Write};
 use serde_json::value::to_raw_value;
@@ -92,6 +92,14 @@ impl Ledger {
         self.write(entry, changes, Room::Reserve).await
     }
 
+    /// Writes what is dropped because nobody can use it any more; it has no part in the reserve.
+    ///
+    /// # Errors
+    /// When the store cannot write.
+    pub async fn put_away(&self, entry: &Entry<'_>, writes: Vec<Write>) -> Result<Committed, StoreError> {
+        self.write(entry, Changes { conditions: Vec::new(), writes }, Room::Common).await
+    }
+
     async fn write(&self, entry: &Entry<'_>, changes: Changes, room: Room) -> Result<Committed, StoreError> {
         let Changes { conditions, writes } = changes;
         self.store.commit(Commit { room, conditions, writes, entry: text(entry)? }).await
@@ -105,12 +113,14 @@ impl Ledger {
         self.store.note(text(&Entry::Issued { request_id, digest })?)
     }
 
-    /// Notes what a rule on trial would have done.
+    /// Notes what a rule on trial would have done; equal ones within a minute are folded into one entry.
     ///
     /// # Errors
     /// When the store has stopped.
-    pub fn observe(&self, request_id: &str, rule: &str, would: &str, job: &Job) -> Result<(), StoreError> {
-        self.store.note(text(&Entry::Observed { request_id, rule, would, job })?)
+    pub fn observe(&self, observed: &Observed<'_>, now: OffsetDateTime) -> Result<(), StoreError> {
+        let Some(repeats) = self.folding.fold_trial(observed, now) else { return Ok(()) };
+        let Observed { request_id, rule, would, job } = *observed;
+        self.store.note(text(&Entry::Observed { request_id, rule, would, job, repeats })?)
     }
 
     /// Notes a no to a known bearer; equal ones within a minute are folded into one entry.

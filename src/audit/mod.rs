@@ -11,4 +11,4 @@ mod refusals;
 
 pub use entry::{Auditable, Entry, Job, Received};
 pub use ledger::{AdmitError, Changes, Ledger, Recorded};
-pub use refusals::Refused;
+pub use refusals::{Observed, Refused};

@@ -1,4 +1,4 @@
-//! Equal refusals are folded, so that a job in a loop cannot fill the disk.
+//! What is equal within a minute is folded into one entry, so that a job in a loop cannot fill the disk.
 
 use super::Job;
 use crate::crypto::Digest;
@@ -16,6 +16,19 @@ pub struct Refused<'a> {
     pub code: &'static str,
     /// Why, for operators.
     pub why: String,
+    /// Who asked.
+    pub job: &'a Job,
+}
+
+/// What a rule on trial would have done.
+#[derive(Clone, Copy, Debug)]
+pub struct Observed<'a> {
+    /// Names the request.
+    pub request_id: &'a str,
+    /// The rule on trial.
+    pub rule: &'a str,
+    /// The identity that it would give, or the code of its no.
+    pub would: &'a str,
     /// Who asked.
     pub job: &'a Job,
 }
@@ -38,10 +51,18 @@ struct Seen {
 impl Folding {
     /// How many were folded into this one; none if it is folded itself.
     pub(super) fn fold(&self, refused: &Refused<'_>, now: OffsetDateTime) -> Option<u64> {
-        let job = refused.job;
-        let (code, issuer) = (refused.code.as_bytes(), job.issuer.0.as_bytes());
-        let name = Digest::of_parts(&[code, issuer, &job.project_id.to_be_bytes(), &job.job_id.to_be_bytes()]);
-        let names = [name, Digest::of_parts(&[code, issuer])];
+        self.fold_by([refused.code, ""], refused.job, now)
+    }
+
+    /// The same for a rule on trial.
+    pub(super) fn fold_trial(&self, observed: &Observed<'_>, now: OffsetDateTime) -> Option<u64> {
+        self.fold_by([observed.rule, observed.would], observed.job, now)
+    }
+
+    fn fold_by(&self, [what, more]: [&str; 2], job: &Job, now: OffsetDateTime) -> Option<u64> {
+        let (what, more, issuer) = (what.as_bytes(), more.as_bytes(), job.issuer.0.as_bytes());
+        let name = Digest::of_parts(&[what, more, issuer, &job.project_id.to_be_bytes(), &job.job_id.to_be_bytes()]);
+        let names = [name, Digest::of_parts(&[what, issuer])];
         fold(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner), names, now)
     }
 }
@@ -51,7 +72,7 @@ fn fold(seen: &mut HashMap<Digest, Seen>, [name, coarse]: [Digest; 2], now: Offs
     if seen.len() >= REMEMBERED_MAX && !seen.contains_key(&name) {
         seen.retain(|_, last| now - last.since < FOLDED_FOR);
     }
-    // As many more as there are codes and issuers.
+    // As many more as there are codes, rules on trial and issuers.
     let name = if seen.len() < REMEMBERED_MAX || seen.contains_key(&name) { name } else { coarse };
     if let Some(last) = seen.get_mut(&name) {
         if now - last.since < FOLDED_FOR {

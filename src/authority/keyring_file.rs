@@ -3,6 +3,7 @@
 use super::{Authority, AuthorityKind, AuthorityState, Keyring};
 use crate::crypto::{CryptoError, Digest, KeyId, KeyPair, SealContext, SealError, SealedKey, SealingKey};
 use crate::identity::TrustDomain;
+use crate::store::is_full;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use rustls_pki_types::CertificateDer;
@@ -172,7 +173,7 @@ impl KeyringFile {
     fn replace(&self, text: &[u8]) -> io::Result<()> {
         let spare = self.path.with_extension("spare");
         match self.replace_once(text) {
-            Err(full) if full.kind() == io::ErrorKind::StorageFull && spare.exists() => {
+            Err(full) if is_full(&full) && spare.exists() => {
                 fs::remove_file(&spare)?;
                 self.replace_once(text)?;
             }

@@ -2,7 +2,7 @@
 
 use super::recorder::Recorder;
 use super::{Bearer, IssuedSvid, Refusal, Request, Shares};
-use crate::audit::{AdmitError, Job, Ledger, Recorded};
+use crate::audit::{AdmitError, Job, Ledger, Observed, Recorded};
 use crate::authority::{Asked, Authorities, Draft};
 use crate::clock::Clock;
 use crate::discovery::IssuerKeys;
@@ -134,7 +134,8 @@ impl Issuance {
                 Ok(grant) => grant.spiffe_id().as_str(),
                 Err(denial) => denial.code(),
             };
-            self.ledger.observe(request.id.as_str(), &rule.name, would, job)?;
+            let observed = Observed { request_id: request.id.as_str(), rule: &rule.name, would, job };
+            self.ledger.observe(&observed, self.clock.now())?;
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 use super::SessionError;
 use super::keeper::{Sessions, later, parse};
 use super::record::{Record, Tombstone};
-use crate::audit::{Changes, Entry, Ledger};
+use crate::audit::{Entry, Ledger};
 use crate::store::{StoreError, Write};
 use crate::telemetry::chain;
 use std::time::Duration;
@@ -72,7 +72,7 @@ fn unreadable(key: &str, fault: &StoreError) {
 async fn drop_all(ledger: &Ledger, writes: Vec<Write>) -> Result<usize, SessionError> {
     let records = writes.len();
     if records > 0 {
-        ledger.commit(&Entry::Swept { records }, Changes { conditions: Vec::new(), writes }).await?;
+        ledger.put_away(&Entry::Swept { records }, writes).await?;
     }
     Ok(records)
 }

@@ -27,6 +27,8 @@ const BATCH_MAX: usize = 256;
 const HOLD_STEPS: u32 = 8;
 /// A note waits no longer than this for company, well within the second it is promised.
 const NOTE_WAITS: Duration = Duration::from_millis(500);
+/// What could not be written is tried again that often: nobody tells when there is room, or when the clock is right.
+const STUCK_WAITS: Duration = Duration::from_secs(2);
 /// Time services step a clock by less; more is somebody's mistake.
 const CLOCK_STEP_MAX: time::Duration = time::Duration::seconds(30);
 
@@ -99,19 +101,17 @@ impl Committer {
                 return;
             }
         }
-        // What was sent before the end is still done.
+        // What was sent before the end is still done; also notes that found no room before, if there is some now.
+        self.incoming.close();
         loop {
             self.take_waiting();
-            if self.commits.is_empty() && self.incoming.may_sleep() {
-                break;
-            }
+            let last = self.commits.is_empty();
             if self.turn().is_err() {
                 return;
             }
-        }
-        // Notes that found no room before: perhaps there is some now.
-        if !self.notes.is_empty() && self.turn().is_err() {
-            return;
+            if last {
+                break;
+            }
         }
         let flushed = self.index.has_room().and_then(|()| self.index.flush(self.journal.link().into()));
         if let Err(error) = flushed {
@@ -121,11 +121,15 @@ impl Committer {
 
     /// Waits for work, and a little longer for more of it if there was company in the last batch.
     fn gather(&mut self) {
+        let stuck = !self.notes.is_empty() || self.reserve.is_open();
+        if stuck {
+            self.notes_due = Some(instant() + STUCK_WAITS);
+        }
         while self.commits.is_empty() && !self.closing {
             let until_due = self.notes_due.map(|due| due.saturating_duration_since(instant()));
             match self.incoming.next(until_due) {
                 Ok(message) => self.take(message),
-                Err(RecvTimeoutError::Timeout) if self.incoming.may_sleep() => self.notes_due = None,
+                Err(RecvTimeoutError::Timeout) if !stuck && self.incoming.may_sleep() => self.notes_due = None,
                 Err(RecvTimeoutError::Timeout) => return,
                 Err(RecvTimeoutError::Disconnected) => self.closing = true,
             }

@@ -40,4 +40,5 @@ pub use index::IndexKind;
 pub use local::{LocalSettings, LocalStore, OpenError};
 pub use reader::{JournalError, JournalReader, TornTail};
 pub use record::{Flaw, Record};
+pub(crate) use reserve::is_full;
 pub use verify::{VerifyReport, verify_journal};

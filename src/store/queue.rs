@@ -30,9 +30,13 @@ pub(super) type Outcome = Result<Committed, StoreError>;
 /// Where a caller waits.
 pub(super) type Reply = oneshot::Sender<Outcome>;
 
-/// Answers on their way; dropping them hands them out.
+/// Answers of a batch under way. Whoever waits for one that is dropped hears that the store has stopped.
 #[derive(Debug, Default)]
 pub(super) struct Answers(Vec<Pending>);
+
+/// Answers that are true by now; dropping them hands them out.
+#[derive(Debug)]
+struct Decided(Answers);
 
 #[derive(Debug)]
 struct Pending {
@@ -138,7 +142,9 @@ impl Incoming {
     /// Adds the notes to those that could not be written yet.
     pub(super) fn take_notes(&self, kept: &mut Vec<Entry>) {
         let mut notes = locked(&self.notes);
-        notes.committer = Committing::Awake;
+        if notes.committer == Committing::Asleep {
+            notes.committer = Committing::Awake;
+        }
         kept.append(&mut notes.waiting);
         drop(notes);
         if kept.len() > NOTES_MAX {
@@ -147,14 +153,19 @@ impl Incoming {
         }
     }
 
-    /// Hands the answers out.
+    /// Hands the answers out: what they say is true.
     pub(super) fn answer(&self, answers: &mut Answers) {
-        let answers = std::mem::take(answers);
+        let decided = Decided(std::mem::take(answers));
         match self.callers.get() {
             // Where that has come to its end the task is dropped, and so handed out too.
-            Some(callers) if answers.0.len() > 1 => drop(callers.spawn(async move { drop(answers) })),
-            Some(_) | None => drop(answers),
+            Some(callers) if decided.0.0.len() > 1 => drop(callers.spawn(async move { drop(decided) })),
+            Some(_) | None => drop(decided),
         }
+    }
+
+    /// Takes no more notes.
+    pub(super) fn close(&self) {
+        locked(&self.notes).committer = Committing::Gone;
     }
 
     /// Whether the committer may sleep until it gets a message: no, when there are notes.
@@ -169,7 +180,7 @@ impl Incoming {
 
 impl Drop for Incoming {
     fn drop(&mut self) {
-        locked(&self.notes).committer = Committing::Gone;
+        self.close();
     }
 }
 
@@ -197,9 +208,9 @@ impl Answers {
     }
 }
 
-impl Drop for Answers {
+impl Drop for Decided {
     fn drop(&mut self) {
-        for pending in self.0.drain(..) {
+        for pending in self.0.0.drain(..) {
             // A caller that has gone does not need the answer.
             drop(pending.reply.send(pending.outcome));
         }
@@ -234,6 +245,18 @@ mod tests {
         for caller in callers {
             assert!(matches!(caller.await, Ok(Committed::Done(_))));
         }
+    }
+
+    #[tokio::test]
+    async fn what_was_not_yet_true_is_told_to_nobody() {
+        let (queue, incoming) = queue();
+        let caller = queue.commit(commit());
+        let mut answers = Answers::default();
+        while let Ok(Message::Commit(_, reply)) = incoming.waiting() {
+            answers.push(reply, Ok(Committed::Done(1)), None);
+        }
+        drop(answers); // as when the committer panics before its page is written
+        assert!(matches!(caller.await, Err(StoreError::Stopped)));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use super::index::{Applied, Index, Overlay};
 use super::journal::{Disk, Journal};
 use super::reader::{FOLDER, Segment};
 use super::record::Link;
+use super::reserve::is_full;
 use super::sled_index::{self, SledIndex};
 use super::{Flaw, IndexKind, JournalError, JournalReader, LocalSettings, OpenError, Record, TornTail};
 use crate::crypto::PublicKey;
@@ -39,10 +40,11 @@ pub(super) fn recover(settings: &LocalSettings, disk: Box<dyn Disk>, key: &Publi
     let history = History { segments: Segment::all(&folder)?, folder, key };
     let mut set_aside = None;
     let kind = match sled_index::has_room(&settings.dir) {
-        Err(error) if settings.index == IndexKind::Sled => {
+        Err(error) if settings.index == IndexKind::Sled && is_full(&error) => {
             warn!(%error, "no room for the index on disk; it is kept in memory until the next start");
             IndexKind::Memory
         }
+        Err(error) if settings.index == IndexKind::Sled => return Err(OpenError::io(&settings.dir)(error)),
         Ok(()) | Err(_) => settings.index,
     };
     let (index, end) = match kind {

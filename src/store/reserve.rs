@@ -96,7 +96,7 @@ impl Reserve {
 }
 
 /// No room for anybody, or none for us.
-fn is_full(error: &io::Error) -> bool {
+pub(crate) fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::QuotaExceeded | io::ErrorKind::StorageFull)
 }
 
