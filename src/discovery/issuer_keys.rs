@@ -5,6 +5,7 @@
 
 use super::{Fetch, FetchError};
 use crate::clock::Clock;
+use crate::telemetry::quotable;
 use crate::token::{Issuer, IssuerName, Issuers, JwksError, KeySet, KeySource};
 use arc_swap::ArcSwap;
 use serde::Deserialize;
@@ -363,17 +364,13 @@ fn known(state: &State, kid: &str) -> Option<Arc<KeySet>> {
 }
 
 fn unknown(issuer: &Issuer, kid: &str) -> DiscoveryError {
-    DiscoveryError::KeyUnknown { issuer: issuer.name().clone(), kid: cut(kid) }
+    DiscoveryError::KeyUnknown { issuer: issuer.name().clone(), kid: quotable(kid) }
 }
 
 fn just_fetched(issuer: &Issuer, kid: &str, state: &State, now: OffsetDateTime) -> DiscoveryError {
     let next = state.tried_at.unwrap_or(now) + REFETCH_WINDOW;
     let seconds = u64::try_from((next - now).whole_seconds()).unwrap_or(0) + 1;
-    DiscoveryError::JustFetched { issuer: issuer.name().clone(), kid: cut(kid), seconds }
-}
-
-fn cut(kid: &str) -> String {
-    kid.chars().take(200).collect()
+    DiscoveryError::JustFetched { issuer: issuer.name().clone(), kid: quotable(kid), seconds }
 }
 
 fn unavailable(issuer: &Issuer, source: Arc<KeysError>) -> DiscoveryError {

@@ -10,6 +10,7 @@ use crate::policy::{Grant, Policy, Walk};
 use crate::session::{Admission, EndReason, Pinned, Proof, SessionId, SessionKey, Sessions, Standing};
 use crate::store::Store;
 use crate::svid::{LeafProfile, ProvenKey};
+use crate::telemetry::quotable;
 use crate::token::{Claims, Issuer, Issuers, UnverifiedToken, VerifiedClaims};
 use std::sync::Arc;
 use time::OffsetDateTime;
@@ -95,7 +96,7 @@ impl Issuance {
     async fn verify(&self, token: &str) -> Result<VerifiedClaims, Refusal> {
         let token = UnverifiedToken::parse(token)?; // who claims to ask
         let issuer = self.issuers.by_url(token.issuer()); // whose word counts
-        let issuer = issuer.ok_or_else(|| Refusal::UnknownIssuer { issuer: cut(token.issuer()) })?;
+        let issuer = issuer.ok_or_else(|| Refusal::UnknownIssuer { issuer: quotable(token.issuer()) })?;
         let keys = self.issuer_keys.of(issuer, token.kid()).await?;
         Ok(token.verify(&keys, &issuer.expectations, self.clock.now())?)
     }
@@ -239,9 +240,4 @@ fn session_end(owner: Option<&SessionKey>, draft: &Draft) -> OffsetDateTime {
         Some(Proof::Request) => draft.not_after(),
         Some(Proof::Connection) | None => draft.asked().session_ends_at,
     }
-}
-
-/// Enough of an unbelieved text for a log.
-fn cut(text: &str) -> String {
-    text.chars().take(200).collect()
 }

@@ -31,7 +31,7 @@ impl Rule {
     }
 }
 
-/// What the token's claims say, in the order of no importance; what the token lacks is left out.
+/// What the token's claims say; what the token lacks is left out.
 fn told(gitlab: &str, claims: &Claims) -> Vec<(BuildClaim, String)> {
     let text = |name: &str| claims.view(name).map(|value| value.to_string()).filter(|text| !text.is_empty());
     let base = gitlab.strip_suffix('/').unwrap_or(gitlab);

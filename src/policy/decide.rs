@@ -4,6 +4,7 @@ use super::{Denial, Kind, ProfileTemplate, RefusalRule, Rule, SharedId};
 use crate::crypto::Digest;
 use crate::identity::{SpiffeId, TrustDomain};
 use crate::svid::BuildClaims;
+use crate::telemetry::quotable;
 use crate::token::{Claims, IssuerName, VerifiedClaims};
 use std::sync::Arc;
 use std::time::Duration;
@@ -178,7 +179,7 @@ impl Rule {
         let foreign = audiences.iter().find(|asked| !self.audiences.contains(asked));
         if let Some(asked) = foreign.cloned().or_else(|| audiences.is_empty().then(String::new)) {
             let granted = words(self.audiences.iter().map(String::as_str));
-            return Err(Denial::AudienceNotGranted { rule: self.name.clone(), asked: short(&asked), granted });
+            return Err(Denial::AudienceNotGranted { rule: self.name.clone(), asked: quotable(&asked), granted });
         }
         // More than the rule has can only be one of them again and again.
         let most = if self.multi_audience { self.audiences.len() } else { 1 };
@@ -195,16 +196,10 @@ impl Rule {
         };
         found.ok_or_else(|| Denial::ProfileUnknown {
             rule: self.name.clone(),
-            asked: short(profile.unwrap_or_default()),
+            asked: quotable(profile.unwrap_or_default()),
             known: words(self.svids.iter().filter_map(|svid| svid.profile.as_deref())),
         })
     }
-}
-
-/// What a caller asked for may be as long as the message, and is told to job and journal.
-fn short(asked: &str) -> String {
-    const CHARACTERS_MAX: usize = 200;
-    asked.chars().take(CHARACTERS_MAX).collect()
 }
 
 fn words<'a, T: Iterator<Item = &'a str>>(some: T) -> String {

@@ -38,12 +38,6 @@ pub enum CompactError {
     },
 }
 
-/// A text from a token, short enough to repeat in a message: some of those become trailers of HTTP/2.
-pub(super) fn quotable(text: &str) -> String {
-    const CHARACTERS_MAX: usize = 200;
-    text.chars().take(CHARACTERS_MAX).collect()
-}
-
 impl<'a> Compact<'a> {
     pub(super) fn parse(token: &'a str) -> Result<Self, CompactError> {
         if token.len() > TOKEN_BYTES_MAX {

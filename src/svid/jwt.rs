@@ -4,10 +4,11 @@
 //! one of the standard's list and fit the key, and key-carrying headers make a token invalid.
 
 use super::CompactError;
-use super::compact::{Compact, quotable};
+use super::compact::Compact;
 use crate::bundle::Bundle;
 use crate::crypto::{CryptoError, JwsAlgorithm, KeyPair};
 use crate::identity::{SpiffeId, SpiffeIdError, TrustDomain};
+use crate::telemetry::quotable;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value, json};

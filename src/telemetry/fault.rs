@@ -1,4 +1,5 @@
-//! An error with everything that caused it, in one line for a log or an entry.
+//! An error with everything that caused it, in one line for a log or an entry; and as much of a foreign text as such a
+//! line may repeat.
 
 use std::error::Error;
 
@@ -17,6 +18,12 @@ pub fn chain(error: &(dyn Error + 'static)) -> String {
         next = cause.source();
     }
     told.join(": ")
+}
+
+/// A foreign text, short enough to repeat in a message: some of those become trailers of HTTP/2, others entries.
+pub fn quotable(text: &str) -> String {
+    const CHARACTERS_MAX: usize = 200;
+    text.chars().take(CHARACTERS_MAX).collect()
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ mod panics;
 mod readiness;
 mod shutdown;
 
-pub use fault::chain;
+pub use fault::{chain, quotable};
 pub use logs::{LogFormat, LogsError, NotALogFormat, install};
 pub use metrics::{Door, Metrics};
 pub use panics::{Panicked, contained, watch_panics};

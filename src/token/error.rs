@@ -157,9 +157,3 @@ impl TokenError {
         matches!(self, Self::CriticalHeader | Self::DuplicateMember { .. } | Self::Malformed { .. })
     }
 }
-
-/// A text from a token, short enough to repeat in a message.
-pub(super) fn quotable(text: &str) -> String {
-    const CHARACTERS_MAX: usize = 200;
-    text.chars().take(CHARACTERS_MAX).collect()
-}

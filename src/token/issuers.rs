@@ -1,9 +1,10 @@
 //! Whose tokens are taken, and on what terms: checked settings, built by `config`.
 
 use super::claims::{Claims, IssuerName};
-use super::error::{TokenError, quotable};
+use super::error::TokenError;
 use super::keys::KeySet;
 use super::verify::Expectations;
+use crate::telemetry::quotable;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

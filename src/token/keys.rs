@@ -1,7 +1,8 @@
 //! An issuer's public keys, from its JWK set (RFC 7517 §5), each made ready once.
 
-use super::error::{TokenError, quotable};
+use super::error::TokenError;
 use super::parse::TokenAlgorithm;
+use crate::telemetry::quotable;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, DecodingKey};

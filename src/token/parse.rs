@@ -1,8 +1,9 @@
 //! Text to a readable token: sizes first, then base64, then JSON. Nothing is believed yet.
 
 use super::claims::ClaimValue;
-use super::error::{TokenError, quotable};
+use super::error::TokenError;
 use super::payload::{Header, Payload, Read};
+use crate::telemetry::quotable;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};

@@ -1,8 +1,9 @@
 //! The token's JSON, read in one pass: each known claim by its shape in the table, duplicates refused.
 
 use super::claims::{ClaimValue, ExternalIdentity};
-use super::error::{TokenError, quotable};
+use super::error::TokenError;
 use super::providers::{GITLAB, LIST_MAX, Shape, TEXT_BYTES_MAX, position};
+use crate::telemetry::quotable;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::collections::BTreeSet;
 use std::fmt;

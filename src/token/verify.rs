@@ -1,11 +1,12 @@
 //! A readable token, the issuer's keys and the time: to claims that hold, or the reason why not.
 
 use super::claims::{ClaimValue, Claims, IssuerName, VerifiedClaims};
-use super::error::{TokenError, quotable};
+use super::error::TokenError;
 use super::keys::KeySet;
 use super::parse::{TokenAlgorithm, UnverifiedToken};
 use super::payload::{Audience, Payload, Read};
 use super::providers::actor_kind;
+use crate::telemetry::quotable;
 use std::borrow::Cow;
 use std::time::Duration;
 use time::OffsetDateTime;
