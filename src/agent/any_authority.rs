@@ -491,7 +491,8 @@ mod tests {
         let connection = async |asked: &[u8]| {
             let (mut client, server) = UnixStream::pair().unwrap();
             client.write_all(asked).await.unwrap();
-            let place = Places::new(9, 9).take(&server).await.unwrap().unwrap();
+            let places = Places::new(9, 9);
+            let place = places.seat(&server, places.share().await.unwrap()).unwrap();
             (client, AnyAuthority::new(server, place, Arc::<ManualClock>::clone(&clock)))
         };
         let asked = [PREFACE, &frame(HEADERS, END_HEADERS | 1, 1, &request())].concat();

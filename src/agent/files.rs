@@ -78,19 +78,31 @@ impl SvidFiles {
     /// When the system does not let us; the former state then stays, and nothing of the new one.
     pub fn publish(&self, folder: &Path, generation: &str) -> io::Result<()> {
         std::fs::create_dir_all(folder)?;
-        let (name, inside) = make_generation(folder, generation)?;
         let former = std::fs::read_link(folder.join(CURRENT)).ok();
-        let switch = || replace_link(Path::new(&name), &folder.join(CURRENT));
-        if let Err(error) = self.write_into(&inside).and_then(|()| switch()) {
-            // Whatever of it is there holds a key; if this fails too, the next generation's sweep comes.
-            drop(std::fs::remove_dir_all(&inside));
+        let (name, inside) = make_generation(folder, generation)?;
+        let name = Path::new(&name);
+        if let Err(error) = self.write_into(&inside).and_then(|()| self.lead_to(folder, name)) {
+            // Whatever of it is there holds a key, and this comes again every few seconds.
+            if let Err(left) = sweep(folder, |kept| kept != name) {
+                tracing::warn!(error = %left, folder = %folder.display(), "an unfinished state's files cannot be removed");
+            }
             return Err(error);
         }
+        // Readers have the new state: what is still to do is no reason to write it again.
+        let durable = File::open(folder).and_then(|folder| folder.sync_all());
+        if let Err(error) = durable.and(sweep(folder, |kept| kept == name || Some(kept) == former.as_deref())) {
+            tracing::warn!(%error, folder = %folder.display(), "the former states' files cannot be removed");
+        }
+        Ok(())
+    }
+
+    /// The links come before the switch, for they can fail and it is the last step; new ones lead nowhere until then.
+    fn lead_to(&self, folder: &Path, generation: &Path) -> io::Result<()> {
         for (file, ..) in &self.files {
             replace_link(&Path::new(CURRENT).join(file), &folder.join(file))?;
         }
         File::open(folder)?.sync_all()?;
-        sweep(folder, |kept| kept == Path::new(&name) || Some(kept) == former.as_deref())
+        replace_link(generation, &folder.join(CURRENT))
     }
 
     /// Everything is on the disk before anybody is led to it.
@@ -102,6 +114,8 @@ impl SvidFiles {
             file.write_all(content.as_bytes())?;
             file.sync_all()?;
         }
+        // Whatever the process's umask takes away.
+        std::fs::set_permissions(inside, PermissionsExt::from_mode(0o755))?;
         File::open(inside)?.sync_all()
     }
 }
@@ -114,11 +128,7 @@ fn make_generation(folder: &Path, generation: &str) -> io::Result<(String, PathB
             if again == 0 { format!("{GENERATION}{generation}") } else { format!("{GENERATION}{generation}.{again}") };
         let inside = folder.join(&name);
         match DirBuilder::new().mode(0o755).create(&inside) {
-            Ok(()) => {
-                // Whatever the process's umask takes away.
-                std::fs::set_permissions(&inside, PermissionsExt::from_mode(0o755))?;
-                return Ok((name, inside));
-            }
+            Ok(()) => return Ok((name, inside)),
             Err(error) if error.kind() == ErrorKind::AlreadyExists => again += 1,
             Err(error) => return Err(error),
         }
@@ -153,21 +163,28 @@ fn replace_link(target: &Path, link: &Path) -> io::Result<()> {
         Ok(()) | Err(_) => {}
     }
     symlink(target, &aside)?;
-    std::fs::rename(&aside, link)
+    std::fs::rename(&aside, link).inspect_err(|_refused| drop(std::fs::remove_file(&aside)))
 }
 
-/// Removes the generations that are not kept, and the links that lead nowhere.
+/// Removes the generations that are not kept, and the links that lead nowhere. What cannot be removed keeps nothing else;
+/// the last such error is told.
 fn sweep(folder: &Path, kept: impl Fn(&Path) -> bool) -> io::Result<()> {
+    let mut swept = Ok(());
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;
         let name = entry.file_name();
-        if name.to_string_lossy().starts_with(GENERATION) && !kept(Path::new(&name)) {
-            std::fs::remove_dir_all(entry.path())?;
-        } else if std::fs::read_link(entry.path()).is_ok_and(|to| to.starts_with(CURRENT)) && !entry.path().exists() {
-            std::fs::remove_file(entry.path())?;
-        }
+        let dangles =
+            || std::fs::read_link(entry.path()).is_ok_and(|to| to.starts_with(CURRENT)) && !entry.path().exists();
+        let removed = if name.to_string_lossy().starts_with(GENERATION) && !kept(Path::new(&name)) {
+            std::fs::remove_dir_all(entry.path())
+        } else if dangles() {
+            std::fs::remove_file(entry.path())
+        } else {
+            Ok(())
+        };
+        swept = removed.and(swept);
     }
-    Ok(())
+    swept
 }
 
 #[cfg(test)]
@@ -227,6 +244,38 @@ mod tests {
         files.add("", [[1].as_slice()], b"2", [[4_u8].as_slice()]);
         files.publish(folder.path(), "2").unwrap_err();
         assert_eq!(names(folder.path()), ["..data", "..gen-1", "svid.pem", "svid_bundle.pem", "svid_key.pem"]);
+    }
+
+    #[test]
+    fn a_link_that_cannot_be_made_leaves_the_former_state_and_no_key_however_often_it_is_tried() {
+        let folder = tempfile::tempdir().unwrap();
+        publish(folder.path(), "1", &[""]);
+        let in_the_way = folder.path().join("svid_key.istio.pem");
+        std::fs::create_dir(&in_the_way).unwrap();
+        let before = names(folder.path());
+        for generation in ["2", "3"] {
+            let mut files = SvidFiles::new();
+            for profile in ["", "istio"] {
+                files.add(profile, [[1].as_slice()], generation.as_bytes(), [[4_u8].as_slice()]);
+            }
+            files.publish(folder.path(), generation).unwrap_err();
+            assert_eq!(names(folder.path()), before);
+            assert_eq!(std::fs::read_link(folder.path().join(CURRENT)).unwrap(), Path::new("..gen-1"));
+        }
+        std::fs::remove_dir(in_the_way).unwrap();
+        publish(folder.path(), "4", &["", "istio"]);
+        assert_eq!(names(folder.path()).len(), 9, "two states, their link, and six of files");
+    }
+
+    #[test]
+    fn what_cannot_be_swept_keeps_neither_the_new_state_nor_the_rest_of_the_sweep_back() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("..gen-none of ours"), "a file").unwrap();
+        for generation in ["1", "2", "3", "4"] {
+            publish(folder.path(), generation, &[""]);
+        }
+        let left = names(folder.path());
+        assert_eq!(left[..3], ["..data", "..gen-3", "..gen-4"], "{left:?}");
     }
 
     #[test]

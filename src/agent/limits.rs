@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// Open connections to the Workload API: some for each process of a large job, at some ten kilobytes each.
 pub(super) const CONNECTIONS_MAX: usize = 1024;
-/// Open connections of one process; clients use one or two.
+/// Open connections of one process, and at most half of what there is room for; clients use one or two.
 pub(super) const CONNECTIONS_OF_ONE_MAX: usize = 256;
 /// A connection that asks for nothing within this time is closed.
 pub(super) const FIRST_REQUEST_WITHIN: Duration = Duration::from_secs(5);
@@ -21,6 +21,8 @@ pub(super) const UNFINISHED_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// A request comes over a Unix socket, so this is long.
 pub(super) const REQUEST_WITHIN: Duration = Duration::from_secs(5);
 
+/// An accept that did not work (no file descriptors left) will not work a microsecond later either.
+pub(super) const REST_AFTER_ERROR: Duration = Duration::from_millis(100);
 /// Open connections to the agent's own socket: a login or logout each, which may wait for the server.
 pub(super) const LOGINS_MAX: usize = 128;
 /// Of one process.

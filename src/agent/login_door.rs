@@ -7,6 +7,7 @@
 use super::Refused;
 use super::limits::{
     HEADER_BYTES_MAX, HEADER_WITHIN, HEADERS_MAX, LOGIN_BYTES_MAX, LOGINS_MAX, LOGINS_OF_ONE_MAX, REQUEST_WITHIN,
+    REST_AFTER_ERROR,
 };
 use super::outcome::{LoggedIn, LoggedOut};
 use super::places::{Places, Taken};
@@ -27,16 +28,12 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::{Deserialize, Serialize};
 use std::convert::Infallible;
 use std::pin::pin;
-use std::time::Duration;
 use time::OffsetDateTime;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tower::Service;
 use zeroize::Zeroizing;
-
-/// An accept that did not work (no file descriptors left) will not work a microsecond later either.
-const REST_AFTER_ERROR: Duration = Duration::from_millis(100);
 
 /// Logs in and out; held by the door, and by whoever runs the agent inside its own process.
 #[derive(Clone, Debug)]
@@ -142,11 +139,12 @@ pub(super) async fn serve(listener: UnixListener, agent: AgentHandle, admission:
     while connections.join_next().await.is_some() {}
 }
 
-/// The next connection; whoever comes when all places are taken waits in the system's queue.
+/// The next connection; whoever comes when all places are taken waits in the system's queue. May be dropped while it
+/// waits: what was accepted was returned.
 async fn admitted(listener: &UnixListener, places: &Places) -> std::io::Result<Option<(UnixStream, Taken)>> {
+    let share = places.share().await.map_err(std::io::Error::other)?;
     let (stream, _from) = listener.accept().await?;
-    let place = places.take(&stream).await.map_err(std::io::Error::other)?;
-    Ok(place.map(|place| (stream, place)))
+    Ok(places.seat(&stream, share).map(|place| (stream, place)))
 }
 
 async fn connection(stream: UnixStream, answer: Answer, (place, shutdown): (Taken, Shutdown)) {
@@ -231,4 +229,28 @@ async fn logout(State(agent): State<AgentHandle>) -> Response {
 
 fn refusal(code: &str, say: &str, status: u16) -> Refused {
     Refused { code: code.to_owned(), say: say.to_owned(), request_id: String::new(), status }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[tokio::test]
+    async fn who_waits_for_a_place_is_not_dropped_when_another_connection_ends_meanwhile() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("agent.sock");
+        let (listener, places) = (UnixListener::bind(&path).unwrap(), Places::new(1, 2));
+        let first = UnixStream::connect(&path).await.unwrap();
+        let taken = admitted(&listener, &places).await.unwrap().unwrap();
+        let second = UnixStream::connect(&path).await.unwrap();
+        // As `serve` gives up waiting for each connection that ends.
+        tokio::time::timeout(Duration::from_millis(50), admitted(&listener, &places)).await.unwrap_err();
+        drop((first, taken));
+        let admitted = tokio::time::timeout(Duration::from_secs(5), admitted(&listener, &places));
+        let (stream, _place) = admitted.await.unwrap().unwrap().unwrap();
+        stream.try_write(b"x").unwrap();
+        second.readable().await.unwrap();
+        assert_eq!(second.try_read(&mut [0; 2]).unwrap(), 1);
+    }
 }

@@ -37,15 +37,19 @@ impl Places {
         Self { all: Arc::new(Semaphore::new(all_max)), of_one_max, taken: Arc::default() }
     }
 
-    /// A place for a connection, waiting for it while all are taken; none for a process that has its own share.
-    pub(super) async fn take(&self, stream: &UnixStream) -> Result<Option<Taken>, AcquireError> {
+    /// One of the door's places, waiting for it while all are taken. Whoever accepts only then loses no connection when
+    /// it gives up waiting.
+    pub(super) async fn share(&self) -> Result<OwnedSemaphorePermit, AcquireError> {
+        Arc::clone(&self.all).acquire_owned().await
+    }
+
+    /// That place for this connection; none for a process that has its own share.
+    pub(super) fn seat(&self, stream: &UnixStream, share: OwnedSemaphorePermit) -> Option<Taken> {
         let peer = stream.peer_cred().map_or(Peer::Unknown, |peer| match peer.pid() {
             Some(pid) if pid > 0 => Peer::Process(pid),
             Some(_) | None => Peer::User(peer.uid()),
         });
-        let Some(place) = self.of(peer) else { return Ok(None) };
-        let share = Arc::clone(&self.all).acquire_owned().await?;
-        Ok(Some((place, share)))
+        Some((self.of(peer)?, share))
     }
 
     fn of(&self, peer: Peer) -> Option<Place> {

@@ -6,7 +6,9 @@ use super::calls::CallsLayer;
 use super::file_output::FileOutput;
 use super::jwt_svids::JwtSvids;
 use super::keeper::Keeper;
-use super::limits::{CONNECTIONS_MAX, CONNECTIONS_OF_ONE_MAX, REQUEST_BYTES_MAX, RESET_STREAMS_MAX, STREAMS_MAX};
+use super::limits::{
+    CONNECTIONS_MAX, CONNECTIONS_OF_ONE_MAX, REQUEST_BYTES_MAX, RESET_STREAMS_MAX, REST_AFTER_ERROR, STREAMS_MAX,
+};
 use super::link::ServerLink;
 use super::login_door::{self, AgentHandle};
 use super::places::Places;
@@ -21,11 +23,12 @@ use crate::crypto::Random;
 use crate::telemetry::Shutdown;
 use crate::tls::{ServerTrust, SessionCertificate, TlsClient, TlsError};
 use crate::wire::workload::spiffe_workload_api_server::SpiffeWorkloadApiServer;
-use crate::wire::{ServerUrl, channel};
+use crate::wire::{ServerUrl, channel, connections_of};
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::UnixListener;
+use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
 use tokio_stream::StreamExt;
@@ -249,15 +252,12 @@ async fn serve_workloads(
         Ok(routes) => routes,
         Err(error) => return logged("the Workload API's reflection", Err(error)),
     };
-    let places = Places::new(CONNECTIONS_MAX, CONNECTIONS_OF_ONE_MAX);
+    let most = connections_of(CONNECTIONS_MAX);
+    let places = Places::new(most, CONNECTIONS_OF_ONE_MAX.min(most.div_ceil(2)));
     // Whoever comes when all places are taken waits in the system's queue.
     let connections = UnixListenerStream::new(listener).then(move |accepted| {
         let (places, clock) = (places.clone(), Arc::clone(&clock));
-        async move {
-            let stream = accepted?;
-            let place = places.take(&stream).await.map_err(std::io::Error::other)?;
-            std::io::Result::Ok(place.map(|place| AnyAuthority::new(stream, place, clock)))
-        }
+        async move { seated(accepted, &places, clock).await }
     });
     let connections = connections.filter_map(Result::transpose);
     let served = tonic::transport::Server::builder()
@@ -268,6 +268,24 @@ async fn serve_workloads(
         .serve_with_incoming_shutdown(connections, async move { shutdown.wait().await })
         .await;
     logged("the Workload API", served)
+}
+
+/// A connection at its place. The library would accept again at once, and tell nobody, however often that fails.
+async fn seated(
+    accepted: io::Result<UnixStream>,
+    places: &Places,
+    clock: Arc<dyn Clock>,
+) -> io::Result<Option<AnyAuthority>> {
+    let stream = match accepted {
+        Ok(stream) => stream,
+        Err(error) => {
+            tracing::warn!(%error, "a connection to the Workload API could not be accepted");
+            tokio::time::sleep(REST_AFTER_ERROR).await;
+            return Ok(None);
+        }
+    };
+    let share = places.share().await.map_err(io::Error::other)?;
+    Ok(places.seat(&stream, share).map(|place| AnyAuthority::new(stream, place, clock)))
 }
 
 async fn serve_logins(
@@ -285,4 +303,20 @@ fn logged<E: std::fmt::Display>(part: &'static str, served: Result<(), E>) -> &'
         tracing::error!(%error, "{part} cannot be served");
     }
     part
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::SystemClock;
+    use tokio::time::Instant;
+
+    #[tokio::test]
+    async fn an_accept_that_fails_is_not_tried_again_at_once() {
+        let began = Instant::now();
+        let too_many_files = io::Error::from(rustix::io::Errno::MFILE);
+        let seated = seated(Err(too_many_files), &Places::new(1, 1), Arc::new(SystemClock)).await;
+        assert!(seated.unwrap().is_none());
+        assert!(began.elapsed() >= REST_AFTER_ERROR);
+    }
 }

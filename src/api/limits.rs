@@ -60,7 +60,8 @@ pub const BODY_BYTES_PER_ADDRESS_MAX: usize = BODY_BYTES_MAX / 4;
 pub const BODY_READ_WITHIN: Duration = Duration::from_secs(5);
 /// The slowest honest request waits for an issuer's keys, five seconds.
 pub const ANSWER_WITHIN: Duration = Duration::from_secs(10);
-/// From a call's header to the end of its answer; then the connection is closed, for its client does not read.
+/// From a call's header until its answer is handed to HTTP; then the connection is closed, for its client lets us send
+/// nothing. Of an answer without an end, this is said of its first piece.
 pub const CALL_WITHIN: Duration = Duration::from_secs(30);
 /// How much of an unread body is read away before a refusal, so that its sender gets to see it.
 pub const LEFTOVER_BYTES_MAX: usize = 8 * 1024 * 1024;

@@ -21,5 +21,5 @@ mod doors;
 pub use crowd::{Caller, Crowd, Held, Visitor};
 pub use desk::Desk;
 pub use doors::{AdminDoor, Body, Endless, HealthDoor, IssuerDoors};
-pub use refused::{CODE_METADATA, REQUEST_ID_METADATA};
+pub use refused::{CODE_METADATA, REQUEST_ID_METADATA, refusal_in};
 pub use rest::{BodyError, Form, read_object};

@@ -1,6 +1,7 @@
 //! A no on its way out: one set of facts, said as a problem document, a gRPC status or an OAuth error.
 
 use crate::issuance::RequestId;
+use crate::telemetry::Door;
 use axum::Json;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
@@ -15,6 +16,24 @@ pub const CODE_METADATA: &str = "lanyard-code";
 pub const REQUEST_ID_METADATA: &str = "lanyard-request-id";
 /// What a client that is told to wait should wait at least, in seconds.
 const RETRY_AFTER: &str = "1";
+
+/// gRPC's own refusals, such as of a call that there is not, have no code of ours.
+const WITHOUT_CODE: &str = "without_code";
+
+/// Goes with a refusal over REST: its code, which stands in the body only.
+#[derive(Clone, Copy)]
+struct RestCode(&'static str);
+
+/// Which door refused and with which code; none for a yes.
+pub fn refusal_in<B>(answer: &http::Response<B>) -> Option<(Door, &str)> {
+    if let Some(RestCode(code)) = answer.extensions().get() {
+        return Some((Door::Rest, code));
+    }
+    let headers = answer.headers();
+    headers.get(Status::GRPC_STATUS).filter(|status| *status != "0")?;
+    let code = headers.get(CODE_METADATA).and_then(|code| code.to_str().ok());
+    Some((Door::Grpc, code.unwrap_or(WITHOUT_CODE)))
+}
 
 /// What outsiders learn of a refusal.
 #[derive(Clone, Debug)]
@@ -180,7 +199,7 @@ impl Refused {
             code: self.code,
             request_id: &self.request_id,
         };
-        self.class.dress((status, Json(error)).into_response(), "application/json")
+        self.dress((status, Json(error)).into_response(), "application/json")
     }
 }
 
@@ -196,18 +215,38 @@ impl IntoResponse for Refused {
             detail: &self.detail,
             request_id: &self.request_id,
         };
-        self.class.dress((status, Json(problem)).into_response(), "application/problem+json")
+        self.dress((status, Json(problem)).into_response(), "application/problem+json")
     }
 }
 
-impl Class {
-    fn dress(self, mut response: Response, content_type: &'static str) -> Response {
+impl Refused {
+    fn dress(&self, mut response: Response, content_type: &'static str) -> Response {
+        response.extensions_mut().insert(RestCode(self.code));
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if self.asks_to_wait() {
+        if self.class.asks_to_wait() {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER));
         }
         response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_counts_refusals_reads_door_and_code_however_they_are_said() {
+        let id = RequestId::random(&crate::crypto::Random::system());
+        let refused = || Refused::new(Class::TooMany, "too_many_requests", "later", &id);
+        for answer in [refused().into_response(), refused().into_oauth()] {
+            assert_eq!(refusal_in(&answer), Some((Door::Rest, "too_many_requests")));
+        }
+        let answer = refused().into_status().into_http::<()>();
+        assert_eq!(refusal_in(&answer), Some((Door::Grpc, "too_many_requests")));
+        let answer = Status::unimplemented("no such call").into_http::<()>();
+        assert_eq!(refusal_in(&answer), Some((Door::Grpc, WITHOUT_CODE)));
+        assert_eq!(refusal_in(&Response::new(())), None);
     }
 }

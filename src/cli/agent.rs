@@ -7,6 +7,7 @@ use crate::clock::SystemClock;
 use crate::config::{SystemEnvironment, load_agent};
 use crate::crypto::Random;
 use crate::telemetry::Shutdown;
+use crate::wire::raise_open_files;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -29,6 +30,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
     };
     let (trigger, shutdown) = Shutdown::pair();
+    raise_open_files();
     let agent = Agent::build(settings, Arc::new(SystemClock), &Random::system())?;
     until_signalled(agent.run(shutdown), trigger).await
 }

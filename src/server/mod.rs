@@ -4,7 +4,6 @@ mod error;
 mod data_folder;
 mod build;
 mod accept;
-mod descriptors;
 mod door;
 mod run;
 

@@ -1,7 +1,6 @@
 //! The running server: what it starts, in which order, and in which order it stops.
 
 use super::build::{Parts, World, build};
-use super::descriptors::for_connections;
 use super::door::open_door;
 use super::{AdminSocket, HealthPort, IssuerPort, ServerError};
 use crate::api::{AdminDoor, Crowd, Desk, HealthDoor, IssuerDoors};
@@ -10,6 +9,7 @@ use crate::config::ServerSettings;
 use crate::issuance::Issuance;
 use crate::telemetry::{Metrics, Readiness, Shutdown, Unready, chain};
 use crate::tls::{DoorCertificate, IssuerDoor};
+use crate::wire::{connections_of, raise_open_files};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,7 +47,9 @@ impl Server {
         let published = parts.rotator.authorities().published();
         let desk = Desk::new(Arc::clone(&parts.issuance), published, random, shutdown.clone());
         let doors = IssuerDoors::new(&desk);
-        let (crowd, mut issuer_ports) = (Crowd::at_issuer_port(for_connections()), Vec::new());
+        raise_open_files();
+        let crowd = Crowd::at_issuer_port(connections_of(crate::api::limits::CONNECTIONS_MAX));
+        let mut issuer_ports = Vec::new();
         for address in &settings.listen {
             let tls = IssuerDoor::new(Arc::<DoorCertificate>::clone(&certificate))?;
             let port = IssuerPort::bind(*address, tls, doors.clone(), (crowd.clone(), parts.metrics.clone())).await;

@@ -27,6 +27,7 @@ pub enum Door {
 struct Numbers {
     registry: Registry,
     exchanges: Family<Outcome, Counter>,
+    refusals: Family<Refusal, Counter>,
     issue_seconds: Histogram,
     journal_position: Gauge,
     indexes_set_aside: Counter,
@@ -41,6 +42,12 @@ struct Numbers {
 struct Outcome {
     door: Door,
     code: &'static str,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct Refusal {
+    door: Door,
+    code: String,
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
@@ -62,6 +69,7 @@ impl Metrics {
         let mut numbers = Numbers {
             registry: Registry::with_prefix("lanyard"),
             exchanges: Family::default(),
+            refusals: Family::default(),
             issue_seconds: Histogram::new(buckets),
             journal_position: Gauge::default(),
             indexes_set_aside: Counter::default(),
@@ -79,6 +87,11 @@ impl Metrics {
     pub fn answered(&self, door: Door, code: &'static str, took: Duration) {
         self.0.exchanges.get_or_create(&Outcome { door, code }).inc();
         self.0.issue_seconds.observe(took.as_secs_f64());
+    }
+
+    /// Whatever was asked for, the answer was a no with this code of ours.
+    pub fn refused(&self, door: Door, code: &str) {
+        self.0.refusals.get_or_create(&Refusal { door, code: code.to_owned() }).inc();
     }
 
     /// The journal's newest record.
@@ -136,6 +149,8 @@ impl Numbers {
     fn register(&mut self) {
         let registry = &mut self.registry;
         registry.register("answers", "Requests for an SVID, by door and outcome", self.exchanges.clone());
+        let help = "Requests of any kind on the issuer port that were refused, by door and code";
+        registry.register("refusals", help, self.refusals.clone());
         registry.register("answer_seconds", "From request to answer", self.issue_seconds.clone());
         registry.register("journal_position", "The journal's newest record", self.journal_position.clone());
         let help = "Damaged indexes that were moved away and made anew at start";

@@ -1,10 +1,12 @@
-//! Generated protobuf types, and conversions to and from nouns; and how the server is reached.
+//! Generated protobuf types, and conversions to and from nouns; how the server is reached, and how many may reach us.
 
 mod channel;
 mod workload_address;
 mod https;
+mod descriptors;
 
 pub use channel::{NotAServerUrl, ServerUrl, channel};
+pub use descriptors::{connections_of, raise_open_files};
 pub use generated::{lanyard, workload};
 pub use https::{HttpsClient, HttpsError};
 pub use workload_address::{NotAnAddress, WorkloadAddress};

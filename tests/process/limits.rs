@@ -31,6 +31,7 @@ async fn whoever_says_nothing_or_too_slowly_is_shown_out_in_time() {
     let place = Place::new();
     let _server = Server::start(&place);
     let (http1, http2) = (Port::of(&place, "http/1.1"), Port::of(&place, "h2"));
+    let agent = Port::with_session_key(&place);
     let tcp = |port| async move { Connection::on(TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.unwrap()) };
     let begun = |headers: &str| format!("POST /v1/svid/x509 HTTP/1.1\r\nHost: lanyard\r\n{headers}");
     let body_to_come = begun("Content-Type: application/json\r\nContent-Length: 999\r\n\r\n");
@@ -46,8 +47,13 @@ async fn whoever_says_nothing_or_too_slowly_is_shown_out_in_time() {
         ends_after(5, "no request on the health port", tcp(place.health_port).await, Vec::new()),
         ends_after(10, "no request on the admin socket", Connection::on(admin), Vec::new()),
         a_stream_without_its_body_is_answered(&http2),
-        a_client_that_takes_no_answer_is_shown_out(&http2),
+        a_client_that_takes_no_answer_is_shown_out(
+            &http2,
+            frame(HEADERS, END_HEADERS | END_STREAM, 1, &bundle_block())
+        ),
+        a_client_that_takes_no_answer_is_shown_out(&agent, watch()),
     );
+    is_counted(&place, r#"lanyard_refusals_total{door="Rest",code="request_timeout"} 2"#).await;
     still_serves(&place).await;
 }
 
@@ -94,11 +100,11 @@ async fn a_stream_without_its_body_is_answered(port: &Port) {
 }
 
 /// With a window of nothing (RFC 9113 §6.9.2) an answer's body cannot be sent; pings are answered, so the client lives.
-async fn a_client_that_takes_no_answer_is_shown_out(port: &Port) {
+async fn a_client_that_takes_no_answer_is_shown_out(port: &Port, request: Vec<u8>) {
     let began = Instant::now();
     let mut connection = port.connect().await;
     let no_window = preface(&[(4, 0)]);
-    let asked = [no_window, frame(HEADERS, END_HEADERS | END_STREAM, 1, &bundle_block())].concat();
+    let asked = [no_window, request].concat();
     connection.stream.write_all(&asked).await.unwrap();
     let end = async {
         while let Ok(Frame { kind, payload }) = connection.frame().await {
@@ -109,6 +115,28 @@ async fn a_client_that_takes_no_answer_is_shown_out(port: &Port) {
     };
     tokio::time::timeout(Duration::from_secs(30) + PATIENCE, end).await.unwrap();
     assert!(began.elapsed() > Duration::from_secs(27), "ended after {:?}", began.elapsed());
+}
+
+/// A call whose answer has no end.
+fn watch() -> Vec<u8> {
+    let header = block(&[
+        (":method", "POST"),
+        (":scheme", "https"),
+        (":path", "/lanyard.v1.Issuer/Watch"),
+        (":authority", "lanyard"),
+        ("content-type", "application/grpc"),
+        ("te", "trailers"),
+    ]);
+    [frame(HEADERS, END_HEADERS, 1, &header), frame(DATA, END_STREAM, 1, &[0; 5])].concat()
+}
+
+/// A line of the page of metrics.
+async fn is_counted(place: &Place, line: &str) {
+    let tcp = TcpStream::connect((Ipv4Addr::LOCALHOST, place.health_port)).await.unwrap();
+    let mut health = Connection::on(tcp);
+    health.stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: lanyard\r\n\r\n").await.unwrap();
+    let page = String::from_utf8(health.answer().await.unwrap().body).unwrap();
+    assert!(page.contains(line), "{page}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,8 +1,9 @@
 //! Bytes on the server's port, written and read by hand: what no library would send.
 
+use crate::callers::{now, p256};
 use crate::place::Place;
-use lanyard::crypto::install_providers;
-use lanyard::tls::{ServerTrust, TlsClient};
+use lanyard::crypto::{Random, install_providers};
+use lanyard::tls::{ServerTrust, SessionCertificate, TlsClient};
 use std::fmt::Write;
 use std::io;
 use tokio::io::{AsyncRead, AsyncReadExt};
@@ -26,6 +27,14 @@ impl Port {
         install_providers();
         let trust = ServerTrust::from_pem(&place.door_ca(), "the door CA").unwrap();
         Self { tls: TlsClient::new(&trust, None, &[protocol]).unwrap(), port: place.port }
+    }
+
+    /// Speaks HTTP/2, as an agent does.
+    pub(crate) fn with_session_key(place: &Place) -> Self {
+        install_providers();
+        let trust = ServerTrust::from_pem(&place.door_ca(), "the door CA").unwrap();
+        let session = SessionCertificate::of(&p256(), &Random::system(), now()).unwrap();
+        Self { tls: TlsClient::new(&trust, Some(&session), &["h2"]).unwrap(), port: place.port }
     }
 
     /// A connection after its handshake.

@@ -3,7 +3,7 @@
 use super::connection::{Speech, serve};
 use super::listen::listen;
 use super::together::Together;
-use crate::api::{Caller, Crowd, IssuerDoors, Visitor};
+use crate::api::{Caller, Crowd, IssuerDoors, Visitor, refusal_in};
 use crate::telemetry::{Metrics, Shutdown};
 use crate::tls::IssuerDoor;
 use hyper_util::rt::TokioIo;
@@ -72,7 +72,17 @@ async fn connection(tcp: TcpStream, tls: IssuerDoor, doors: IssuerDoors, (place,
     };
     let caller = Arc::new(Caller { key: shaken.peer_key, visitor: Arc::clone(&place.visitor) });
     let speech = if shaken.http2 { Speech::Http2 } else { Speech::Http1 };
-    let answer = move |request| doors.clone().answer(request, Arc::clone(&caller));
+    let metrics = place.metrics.clone();
+    let answer = move |request| {
+        let (answered, metrics) = (doors.clone().answer(request, Arc::clone(&caller)), metrics.clone());
+        async move {
+            let answer = answered.await;
+            if let Some((door, code)) = refusal_in(&answer) {
+                metrics.refused(door, code);
+            }
+            answer
+        }
+    };
     serve(TokioIo::new(Together::new(shaken.stream)), speech, answer, &shutdown).await;
 }
 

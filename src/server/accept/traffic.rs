@@ -26,7 +26,7 @@ struct Open {
     ever: u64,
 }
 
-/// An open stream, from its request to the end of its answer.
+/// An open stream, from its request until all of its answer is handed to HTTP.
 #[derive(Debug)]
 pub(super) struct OpenStream {
     open: Arc<Mutex<Open>>,
@@ -34,12 +34,15 @@ pub(super) struct OpenStream {
     call: Option<(Instant, u64)>,
 }
 
-/// An answer's body, whose end is its stream's.
+/// An answer's body, whose end is its stream's: HTTP/2 takes a body piece by piece while its client gives it any window,
+/// and holds what it has taken until it may send it.
 #[derive(Debug)]
 pub(super) struct Carried<B> {
     body: B,
     stream: OpenStream,
     endless: bool,
+    /// A frame of it was given out.
+    begun: bool,
     /// What the request holds of its door until it is answered.
     held: Option<Arc<Held>>,
 }
@@ -82,7 +85,7 @@ impl Traffic {
         (open.ever, open.streams)
     }
 
-    /// Resolves when a call has lasted this long: whoever asked does not take the answer.
+    /// Resolves when a call has lasted this long: whoever asked lets us send nothing of the answer.
     pub(super) async fn call_lasts(&self, most: Duration) {
         loop {
             let now = Instant::now();
@@ -122,7 +125,7 @@ impl<B> Carried<B> {
     pub(super) fn of(mut answer: Response<B>, stream: OpenStream) -> Response<Self> {
         let endless = answer.extensions().get::<Endless>().is_some();
         let held = answer.extensions_mut().remove::<Arc<Held>>();
-        answer.map(|body| Self { body, stream, endless, held })
+        answer.map(|body| Self { body, stream, endless, begun: false, held })
     }
 }
 
@@ -134,12 +137,14 @@ impl<B: Body + Unpin> Body for Carried<B> {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        let frame = Pin::new(&mut self.body).poll_frame(context);
-        // Its client reads: from now on it costs what an open stream costs, and no request.
-        if self.endless && frame.is_ready() {
+        // The first frame is asked for before there is room for it, the second once the first was handed to HTTP/2, which
+        // takes a client that lets us send: from now on it costs what an open stream costs, and no request.
+        if self.endless && self.begun {
             self.stream.has_no_end();
             self.held = None;
         }
+        let frame = Pin::new(&mut self.body).poll_frame(context);
+        self.begun |= frame.is_ready();
         frame
     }
 
@@ -195,6 +200,8 @@ mod tests {
         let mut stream = Carried::of(stream, traffic.enter());
         assert!(resolves(traffic.call_lasts(SHORT)).await, "nothing of it was read");
         stream.body_mut().frame().await.unwrap().unwrap();
+        assert!(resolves(traffic.call_lasts(SHORT)).await, "HTTP/2 holds the first frame until it may send");
+        assert!(stream.body_mut().frame().await.is_none());
         assert!(!resolves(traffic.call_lasts(SHORT)).await);
         assert!(!resolves(traffic.idle_for(SHORT)).await);
     }

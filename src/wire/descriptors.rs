@@ -1,25 +1,29 @@
 //! How many files this process may have open, and how many of them connections may take.
 //!
 //! **Why**: a connection is an open file. Were the system's limit found by `accept`, strangers could keep the journal from
-//! opening its next segment.
+//! opening its next segment, or the agent from reaching its server.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// For what is no client of the issuer port: journal, index, outgoing fetches, and the connections of the other doors.
+/// For what is no client of the main door: journal, index, session key, outgoing calls, and the other doors' connections.
 const KEPT: u64 = 512;
 
-/// Raises the limit as far as the system lets us, and says how many connections that leaves for the issuer port.
-pub(super) fn for_connections() -> usize {
+/// Raises the limit of open files as far as the system lets us. For daemons: what a process starts inherits it.
+pub fn raise_open_files() {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
         tracing::debug!(%error, "the limit of open files stays as it is");
     }
-    let Some(files) = getrlimit(Resource::Nofile).current else { return usize::MAX };
+}
+
+/// How many connections the limit leaves for the main door, of so many that it would take.
+pub fn connections_of(wanted: usize) -> usize {
+    let Some(files) = getrlimit(Resource::Nofile).current else { return wanted };
     let left = left_of(files);
-    if left < crate::api::limits::CONNECTIONS_MAX {
+    if left < wanted {
         tracing::warn!(files, connections = left, "the limit of open files is below what all connections may take");
     }
-    left
+    left.min(wanted)
 }
 
 /// With hardly any files at all, half of them.
@@ -36,6 +40,7 @@ mod tests {
         for (files, connections) in [(1 << 20, (1 << 20) - 512), (1024, 512), (600, 300), (0, 0)] {
             assert_eq!(left_of(files), connections);
         }
-        assert!(for_connections() > 0);
+        raise_open_files();
+        assert_eq!(connections_of(1), 1);
     }
 }
