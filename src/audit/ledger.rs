@@ -109,8 +109,13 @@ impl Ledger {
     ///
     /// # Errors
     /// When the store has stopped.
-    pub fn observe(&self, request_id: &str, rule: &str, would: &str, job: &Job) -> Result<(), StoreError> {
-        self.store.note(text(&Entry::Observed { request_id, rule, would, job })?)
+    pub fn observe(
+        &self,
+        (request_id, job): (&str, &Job),
+        (rule, policy): (&str, &Digest),
+        would: &str,
+    ) -> Result<(), StoreError> {
+        self.store.note(text(&Entry::Observed { request_id, rule, policy: *policy, would, job })?)
     }
 
     /// Notes a no to a known bearer; equal ones within a minute are folded into one entry.

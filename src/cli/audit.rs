@@ -19,8 +19,18 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 /// The kinds of entries, as the journal writes them.
-const KINDS: [&str; 9] =
-    ["authority", "checkpoint", "intent", "issued", "refused", "session_ended", "started", "swept", "time_accepted"];
+const KINDS: [&str; 10] = [
+    "authority",
+    "checkpoint",
+    "intent",
+    "issued",
+    "policy_changed",
+    "refused",
+    "session_ended",
+    "started",
+    "swept",
+    "time_accepted",
+];
 
 /// What can be typed.
 #[derive(clap::Args, Debug)]
@@ -209,6 +219,7 @@ fn what(entry: &Received) -> String {
         }
         "intent" => text("spiffe_id").to_owned(),
         "issued" => format!("SHA-256 {}", short(text("digest"))),
+        "policy_changed" => format!("{} instead of {}", short(text("new")), short(text("old"))),
         "refused" => text("code").to_owned(),
         "session_ended" => text("session").to_owned(),
         "started" => text("version").to_owned(),

@@ -169,7 +169,7 @@ fn values_of(test: &Test) -> Option<Vec<Value>> {
         Test::OneOf { tests, .. } if tests.len() > KEYS_MAX => None,
         Test::OneOf { tests, .. } => Some(tests.iter().map(values_of).collect::<Option<Vec<_>>>()?.concat()),
         Test::Prefix(prefix) => deepest_folder(prefix),
-        Test::Text(text) => Some(vec![Value::Text(text.clone())]),
+        Test::Text(exactly) => Some(vec![Value::Text(exactly.clone())]),
     }
 }
 

@@ -152,14 +152,18 @@ impl Templates {
         let Some(node) = self.0.get_mut(at) else { return at };
         let known = match step {
             Step::One(Segment::Literal(text)) => node.literals.get(text).copied(),
-            other => node.others.iter().find(|(step, _)| step == other).map(|(_, to)| *to),
+            other @ (Step::Any(_) | Step::One(Segment::AnyName | Segment::Pieces(_))) => {
+                node.others.iter().find(|(step, _)| step == other).map(|(_, to)| *to)
+            }
         };
         if let Some(known) = known {
             return known;
         }
         match step {
             Step::One(Segment::Literal(text)) => drop(node.literals.insert(text.clone(), new)),
-            other => node.others.push((other.clone(), new)),
+            other @ (Step::Any(_) | Step::One(Segment::AnyName | Segment::Pieces(_))) => {
+                node.others.push((other.clone(), new))
+            }
         }
         self.0.push(Node::default());
         new
@@ -196,7 +200,7 @@ impl Node {
     fn follow(&self, at: usize, segment: &Segment, mut lead: impl FnMut(usize)) {
         match segment {
             Segment::Literal(text) => self.literals.get(text).into_iter().for_each(|to| lead(*to)),
-            other => {
+            other @ (Segment::AnyName | Segment::Pieces(_)) => {
                 let literals = self.literals.iter();
                 let fitting = literals.filter(|(text, _)| other.can_be(&Segment::Literal((*text).clone())));
                 fitting.for_each(|(_, to)| lead(*to));

@@ -40,7 +40,9 @@ pub(super) fn find(rules: &[Rule]) -> Vec<SharedId> {
         if found.len() >= PAIRS_MAX {
             break;
         }
-        grants.iter().for_each(|grant| before.add(grant, at));
+        for grant in grants {
+            before.add(grant, at);
+        }
     }
     found
 }

@@ -124,10 +124,8 @@ fn linear(policy: &Policy, claims: &Claims) -> (Result<String, String>, Vec<Stri
 }
 
 fn indexed(policy: &Policy, claims: &Claims) -> (Result<String, String>, Vec<String>) {
-    let chosen = policy.choose(claims).map(|rule| rule.name.clone()).map_err(|denial| match denial {
-        Denial::RefusedByRule { rule, .. } => rule,
-        _ => String::new(),
-    });
+    let refused = |denial| if let Denial::RefusedByRule { rule, .. } = denial { rule } else { String::new() };
+    let chosen = policy.choose(claims).map(|rule| rule.name.clone()).map_err(refused);
     (chosen, policy.on_trial(claims).map(|rule| rule.name.clone()).collect())
 }
 

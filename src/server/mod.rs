@@ -6,6 +6,7 @@ mod build;
 mod accept;
 mod descriptors;
 mod door;
+mod policy_keeper;
 mod run;
 
 pub use accept::{AdminSocket, HealthPort, IssuerPort};
