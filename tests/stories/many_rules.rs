@@ -13,7 +13,7 @@ use tempfile::TempDir;
 /// Ten rules a project, each for an environment of it; each pins the project's path and id.
 fn load(projects: u64) -> (Policy, time::Duration) {
     let (folder, mut text) = (TempDir::new().unwrap(), String::new());
-    for (project, at) in (0..projects).flat_map(|project| (0..10).map(move |at| (project, at))) {
+    for (project, at) in (1..=projects).flat_map(|project| (0..10).map(move |at| (project, at))) {
         write!(
             text,
             "[[rule]]\nname = \"g{project} e{at}\"\nid = \"/{{project_path}}/-/environments/e{at}/pipelines/{{pipeline_id}}\"\n\
@@ -30,9 +30,9 @@ fn load(projects: u64) -> (Policy, time::Duration) {
 
 fn claims() -> Claims {
     let payload = json!({
-        "iss": "https://gitlab.example.com", "jti": "j", "sub": "project_path:g0/api:ref_type:branch:ref:main",
-        "project_id": "0", "project_path": "g0/api", "namespace_id": "2", "namespace_path": "g0", "pipeline_id": "3",
-        "job_id": "4", "pipeline_source": "push", "job_project_id": "0", "environment": "e9",
+        "iss": "https://gitlab.example.com", "jti": "j", "sub": "project_path:g1/api:ref_type:branch:ref:main",
+        "project_id": "1", "project_path": "g1/api", "namespace_id": "2", "namespace_path": "g1", "pipeline_id": "3",
+        "job_id": "4", "pipeline_source": "push", "job_project_id": "1", "environment": "e9",
         "environment_protected": "true", "environment_action": "start",
     });
     Claims::unproven(payload.to_string().as_bytes(), IssuerName("corp".into())).unwrap()
