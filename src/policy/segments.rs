@@ -162,7 +162,7 @@ impl Templates {
         match step {
             Step::One(Segment::Literal(text)) => drop(node.literals.insert(text.clone(), new)),
             other @ (Step::Any(_) | Step::One(Segment::AnyName | Segment::Pieces(_))) => {
-                node.others.push((other.clone(), new))
+                node.others.push((other.clone(), new));
             }
         }
         self.0.push(Node::default());
