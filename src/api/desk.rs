@@ -2,6 +2,7 @@
 
 use super::crowd::{Caller, Good, Held};
 use super::refused::{Class, Refused};
+use super::reloads::Reloads;
 use super::watches::Watches;
 use crate::authority::Published;
 use crate::crypto::{PublicKey, Random};
@@ -19,6 +20,7 @@ pub struct Desk {
     pub(super) published: watch::Receiver<Arc<Published>>,
     pub(super) shutdown: Shutdown,
     pub(super) watches: Watches,
+    pub(super) reloads: Reloads,
     random: Random,
 }
 
@@ -26,11 +28,11 @@ impl Desk {
     /// A desk before this road. Its open streams end at shutdown.
     pub fn new(
         issuance: Arc<Issuance>,
-        published: watch::Receiver<Arc<Published>>,
+        (published, reloads): (watch::Receiver<Arc<Published>>, Reloads),
         random: Random,
         shutdown: Shutdown,
     ) -> Arc<Self> {
-        Arc::new(Self { issuance, published, shutdown, watches: Watches::default(), random })
+        Arc::new(Self { issuance, published, shutdown, watches: Watches::default(), reloads, random })
     }
 
     /// Names a request.
@@ -59,11 +61,11 @@ impl Desk {
         self.issuance.issue(request).await.map_err(|refusal| Refused::of(&refusal, &name))
     }
 
-    /// The walk of the policy for a genuine token, if there is a place for the question.
+    /// The walk of the policy for a genuine token's bearer, if there is a place for the question.
     pub(super) async fn explain_to(&self, caller: &Caller, token: &str) -> Result<Walk, Refused> {
         let id = self.request_id();
         let _place = place_of(caller, &id)?;
-        self.explain(token, &id).await
+        self.issuance.explain_to_bearer(token).await.map_err(|refusal| Refused::of(&refusal, &id))
     }
 
     /// The walk of the policy for a genuine token; operators need no place.

@@ -114,6 +114,13 @@ enum Nothing {
 #[derive(Clone, Copy, Debug)]
 pub struct Endless;
 
+/// Who asks at the admin door.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Operator {
+    /// The user id of the process at the other end of the socket.
+    pub uid: u32,
+}
+
 /// The admin door. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct AdminDoor(AdminServer<Admin>);
@@ -124,8 +131,9 @@ impl AdminDoor {
         Self(AdminServer::new(Admin(Arc::clone(desk))).max_decoding_message_size(MESSAGE_BYTES_MAX))
     }
 
-    /// Answers one request.
-    pub async fn answer(mut self, request: Request<Incoming>) -> Response<Body> {
+    /// Answers one request of this operator.
+    pub async fn answer(mut self, mut request: Request<Incoming>, operator: Operator) -> Response<Body> {
+        request.extensions_mut().insert(operator);
         let answered = tokio::time::timeout(ANSWER_WITHIN, contained(self.0.call(request))).await;
         let status = match answered {
             Ok(Ok(Ok(answer))) => return answer.map(Either::Left),

@@ -13,6 +13,7 @@ mod refused;
 mod status;
 mod lent;
 mod watches;
+mod reloads;
 mod desk;
 mod grpc;
 mod rest;
@@ -20,6 +21,7 @@ mod doors;
 
 pub use crowd::{Caller, Crowd, Held, Visitor};
 pub use desk::Desk;
-pub use doors::{AdminDoor, Body, Endless, HealthDoor, IssuerDoors};
+pub use doors::{AdminDoor, Body, Endless, HealthDoor, IssuerDoors, Operator};
 pub use refused::{CODE_METADATA, REQUEST_ID_METADATA, refusal_in};
+pub use reloads::{NotReloaded, Reload, Reloaded, Reloads};
 pub use rest::{BodyError, Form, read_object};

@@ -59,12 +59,26 @@ pub enum Entry<'a> {
         request_id: &'a str,
         /// The rule on trial.
         rule: &'a str,
+        /// Of which policy.
+        policy: Digest,
         /// The identity that it would give, or the code of its no.
         would: &'a str,
         /// Who asked.
         job: &'a Job,
         /// How many equal ones since the last entry stand behind this one.
         repeats: u64,
+    },
+    /// Another policy decides from now on.
+    PolicyChanged {
+        /// The digest of the one that decided before.
+        old: Digest,
+        /// The digest of the one that decides now.
+        new: Digest,
+        /// Who had it read again: `file` when its file changed, `operator`, or `signal`.
+        by: &'a str,
+        /// The operator's user id.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        uid: Option<u32>,
     },
     /// A known bearer got a no.
     Refused {

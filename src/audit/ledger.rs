@@ -119,8 +119,8 @@ impl Ledger {
     /// When the store has stopped.
     pub fn observe(&self, observed: &Observed<'_>, now: OffsetDateTime) -> Result<(), StoreError> {
         let Some(repeats) = self.folding.fold_trial(observed, now) else { return Ok(()) };
-        let Observed { request_id, rule, would, job } = *observed;
-        self.store.note(text(&Entry::Observed { request_id, rule, would, job, repeats })?)
+        let Observed { request_id, rule, policy, would, job } = *observed;
+        self.store.note(text(&Entry::Observed { request_id, rule, policy, would, job, repeats })?)
     }
 
     /// Notes a no to a known bearer; equal ones within a minute are folded into one entry.

@@ -27,6 +27,8 @@ pub struct Observed<'a> {
     pub request_id: &'a str,
     /// The rule on trial.
     pub rule: &'a str,
+    /// Of which policy.
+    pub policy: Digest,
     /// The identity that it would give, or the code of its no.
     pub would: &'a str,
     /// Who asked.

@@ -19,12 +19,13 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 /// The kinds of entries, as the journal writes them.
-const KINDS: [&str; 10] = [
+const KINDS: [&str; 11] = [
     "authority",
     "checkpoint",
     "intent",
     "issued",
     "observed",
+    "policy_changed",
     "refused",
     "session_ended",
     "started",
@@ -220,6 +221,7 @@ fn what(entry: &Received) -> String {
         "intent" => text("spiffe_id").to_owned(),
         "issued" => format!("SHA-256 {}", short(text("digest"))),
         "observed" => format!("on trial, {}: {}", text("rule"), text("would")),
+        "policy_changed" => format!("{} instead of {}", short(text("new")), short(text("old"))),
         "refused" => text("code").to_owned(),
         "session_ended" => text("session").to_owned(),
         "started" => text("version").to_owned(),

@@ -121,7 +121,7 @@ impl Command {
             Self::Exec(args) => Box::pin(exec::run(args)).await,
             Self::Svid(args) => Box::pin(svid::run(args)).await,
             Self::Explain(args) => Box::pin(explain::run(args)).await,
-            Self::Policy(args) => policy::run(&args),
+            Self::Policy(args) => Box::pin(policy::run(args)).await,
             Self::Config(args) => config::run(&args),
             Self::Bundle(args) => Box::pin(bundle::run(args)).await,
             Self::Audit(args) => audit::run(&args),

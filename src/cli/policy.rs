@@ -1,7 +1,7 @@
-//! `lanyard policy check`: whether rules load, before they are used. Needs no server.
+//! `lanyard policy check`: whether rules load, before they are used. Needs no server; `reload` asks one.
 
 use super::failure::WrongUsage;
-use super::render;
+use super::{reload, render};
 use crate::config::{Lifetimes, SystemEnvironment, load_policy, load_server};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -26,11 +26,16 @@ enum Action {
         #[arg(long)]
         json: bool,
     },
+    /// Has a running server read its policy again; with problems the former one stays
+    Reload(reload::Args),
 }
 
-/// Checks.
-pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let Action::Check { file, config, json } = &args.action;
+/// Checks, or asks the server.
+pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let (file, config, json) = match &args.action {
+        Action::Check { file, config, json } => (file, config, json),
+        Action::Reload(asked) => return reload::run(asked).await,
+    };
     let (read, checked) = match (file, config) {
         (Some(file), _) => (file, load_policy(file, &[], Lifetimes::SVID).map(|policy| (file.clone(), policy))),
         (None, Some(config)) => {

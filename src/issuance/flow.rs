@@ -1,7 +1,7 @@
 //! The one function to read first: how a CI token, or a session it opened, becomes an SVID.
 
 use super::recorder::Recorder;
-use super::{Bearer, IssuedSvid, Refusal, Request, Shares};
+use super::{Bearer, IssuedSvid, PolicyInUse, Refusal, Request, Shares};
 use crate::audit::{AdmitError, Job, Ledger, Observed, Recorded};
 use crate::authority::{Asked, Authorities, Draft};
 use crate::clock::Clock;
@@ -28,7 +28,7 @@ pub struct Issuance {
     /// Their keys.
     pub issuer_keys: Arc<IssuerKeys>,
     /// Who may be what.
-    pub policy: Arc<Policy>,
+    pub policy: PolicyInUse,
     /// How leaves look.
     pub leaf: Arc<LeafProfile>,
     /// Who was here before.
@@ -60,6 +60,7 @@ impl Issuance {
     }
 
     async fn road(&self, request: &Request, known: &mut Option<Arc<Job>>) -> Result<IssuedSvid, Refusal> {
+        let policy = self.policy.now(); // a change meanwhile is for those who come later
         let (claims, live) = self.bearer(request).await?; // who does ask: genuine token, or live session's owner
         self.issuer(claims.claims())?.admit(claims.claims())?; // is it one of ours; nothing is kept of strangers
         let job = Arc::new(Job::of(claims.claims()));
@@ -67,12 +68,12 @@ impl Issuance {
         let _place = self.shares.enter(claims.claims())?; // no issuer or namespace takes the whole road
         let key = request.proven_key(&self.leaf.key_kinds)?; // the key to certify; none for a JWT-SVID
         let owner = SessionKey::of(request.connection.as_ref(), key.as_ref())?; // whose session it is
-        self.observe(request, &claims, (owner.as_ref(), &job))?; // what rules on trial would say
-        let rule = self.policy.choose(claims.claims())?; // which rule speaks
+        self.observe(&policy, (request, &claims), (owner.as_ref(), &job))?; // what rules on trial would say
+        let rule = policy.choose(claims.claims())?; // which rule speaks
         let standing = self.standing(live, &claims, owner.as_ref())?; // another key's token: ask nobody else
         let grant = rule.grant(&claims, &request.wish(owner.is_some()), self.authorities.trust_domain())?;
         let pinned = self.pinned(&claims, &grant)?; // whose path it is
-        let visit = Visit { request, claims: &claims, owner, job };
+        let visit = Visit { request, claims: &claims, owner, job, policy };
         let draft = self.draft(&visit, grant, key.as_ref(), &standing)?; // what we will sign
         let intent = self.admit(&visit, draft, (standing, pinned)).await?; // token bound and intent written: one commit
         let signed = self.authorities.sign(intent)?; // the key is used here
@@ -125,17 +126,18 @@ impl Issuance {
     /// Rules that only observe are heard and recorded, and decide nothing.
     fn observe(
         &self,
-        request: &Request,
-        claims: &VerifiedClaims,
+        policy: &Policy,
+        (request, claims): (&Request, &VerifiedClaims),
         (owner, job): (Option<&SessionKey>, &Job),
     ) -> Result<(), Refusal> {
-        for rule in self.policy.on_trial(claims.claims()) {
+        for rule in policy.on_trial(claims.claims()) {
             let granted = rule.grant(claims, &request.wish(owner.is_some()), self.authorities.trust_domain());
             let would = match &granted {
                 Ok(grant) => grant.spiffe_id().as_str(),
                 Err(denial) => denial.code(),
             };
-            let observed = Observed { request_id: request.id.as_str(), rule: &rule.name, would, job };
+            let (request_id, policy) = (request.id.as_str(), *policy.digest());
+            let observed = Observed { request_id, rule: &rule.name, policy, would, job };
             self.ledger.observe(&observed, self.clock.now())?;
         }
         Ok(())
@@ -161,7 +163,7 @@ impl Issuance {
             session,
             session_ends_at: self.sessions.ends_at(claims, standing, &grant, now),
             job: Arc::clone(&visit.job),
-            policy: *self.policy.digest(),
+            policy: *visit.policy.digest(),
             leaf: Arc::clone(&self.leaf),
         };
         Ok(self.authorities.draft(grant, key, asked, now)?)
@@ -216,8 +218,18 @@ impl Issuance {
     /// When the token is not genuine.
     pub async fn explain(&self, token: &str) -> Result<(VerifiedClaims, Walk), Refusal> {
         let claims = self.verify(token).await?;
-        let walk = self.policy.walk(claims.claims(), self.authorities.trust_domain());
+        let walk = self.policy.now().walk(claims.claims(), self.authorities.trust_domain());
         Ok((claims, walk))
+    }
+
+    /// The walk for the bearer itself: rules that cannot concern its project are not even looked at.
+    ///
+    /// # Errors
+    /// When the token is not genuine.
+    pub async fn explain_to_bearer(&self, token: &str) -> Result<Walk, Refusal> {
+        let claims = self.verify(token).await?;
+        let part = self.policy.now().concerning(claims.claims());
+        Ok(part.walk(claims.claims(), self.authorities.trust_domain()).for_bearer())
     }
 
     /// What time it is for the doors.
@@ -232,6 +244,7 @@ struct Visit<'a> {
     claims: &'a VerifiedClaims,
     owner: Option<SessionKey>,
     job: Arc<Job>,
+    policy: Arc<Policy>,
 }
 
 /// A session without a client certificate ends with its first SVID.

@@ -8,11 +8,13 @@ mod refusal;
 mod issued;
 mod shares;
 mod sampled;
+mod policy_in_use;
 mod flow;
 mod recorder;
 
 pub use flow::Issuance;
 pub use issued::{Credential, IssuedSvid, ReadBackError};
+pub use policy_in_use::PolicyInUse;
 pub use recorder::Recorder;
 pub use refusal::Refusal;
 pub use request::{Bearer, Csr, Request, RequestId, Wanted};

@@ -1,5 +1,6 @@
 //! Verified claims and a wish: to a grant, or a denial with its reason.
 
+use super::index::{Index, issuer_of};
 use super::{Denial, Kind, ProfileTemplate, RefusalRule, Rule, SharedId};
 use crate::crypto::Digest;
 use crate::identity::{SpiffeId, TrustDomain};
@@ -14,7 +15,9 @@ use std::time::Duration;
 pub struct Policy {
     digest: Digest,
     refusals: Vec<RefusalRule>,
+    refusal_index: Index,
     rules: Vec<Arc<Rule>>,
+    rule_index: Index,
 }
 
 /// What a caller asks to be given.
@@ -70,7 +73,20 @@ impl Policy {
         if !shared.is_empty() {
             return Err(shared);
         }
-        Ok(Self { digest, refusals, rules: rules.into_iter().map(Arc::new).collect() })
+        Ok(Self::of(refusals, rules.into_iter().map(Arc::new).collect(), digest))
+    }
+
+    fn of(refusals: Vec<RefusalRule>, rules: Vec<Arc<Rule>>, digest: Digest) -> Self {
+        let refusal_index = Index::of(refusals.iter().map(|refusal| (issuer_of(&refusal.when), &*refusal.when)));
+        let rule_index = Index::of(rules.iter().map(|rule| (Some(&*rule.issuer.0), &*rule.when)));
+        Self { digest, refusals, refusal_index, rules, rule_index }
+    }
+
+    /// The part of it that can concern these claims, which it decides alike.
+    #[must_use]
+    pub fn concerning(&self, claims: &Claims) -> Self {
+        let (refusals, rules) = (self.refusals_for(claims).cloned(), self.rules_for(claims).map(Arc::clone));
+        Self::of(refusals.collect(), rules.collect(), self.digest)
     }
 
     /// The digest of the files it was read from, so that replicas can say whether theirs differ.
@@ -88,24 +104,34 @@ impl Policy {
         &self.rules
     }
 
+    /// The refusals that can concern these claims, in order: no other is for them.
+    pub fn refusals_for(&self, claims: &Claims) -> impl Iterator<Item = &RefusalRule> {
+        self.refusal_index.places(claims).filter_map(|at| self.refusals.get(at))
+    }
+
+    /// The rules that can concern these claims, in order: no other is for them.
+    pub fn rules_for(&self, claims: &Claims) -> impl Iterator<Item = &Arc<Rule>> {
+        self.rule_index.places(claims).filter_map(|at| self.rules.get(at))
+    }
+
     /// The rule that speaks for these claims: refusals first, then the first that matches. Rules that only observe
     /// decide nothing.
     ///
     /// # Errors
     /// `RefusedByRule` or `NoRuleMatches`.
     pub fn choose(&self, claims: &Claims) -> Result<Arc<Rule>, Denial> {
-        if let Some(refusal) = self.refusals.iter().find(|refusal| refusal.matches(claims)) {
+        if let Some(refusal) = self.refusals_for(claims).find(|refusal| refusal.matches(claims)) {
             return Err(Denial::RefusedByRule { rule: refusal.name.clone(), say: refusal.say.clone() });
         }
-        let first = self.rules.iter().find(|rule| !rule.observe && rule.matches(claims));
+        let first = self.rules_for(claims).find(|rule| !rule.observe && rule.matches(claims));
         first.map(Arc::clone).ok_or(Denial::NoRuleMatches)
     }
 
     /// The rules on trial that would speak for these claims before the rule that does.
     pub fn on_trial(&self, claims: &Claims) -> impl Iterator<Item = &Arc<Rule>> {
-        let refused = self.refusals.iter().any(|refusal| refusal.matches(claims));
-        let asked = if refused { &[][..] } else { &self.rules };
-        let matching = asked.iter().filter(|rule| rule.matches(claims));
+        let refused = self.refusals_for(claims).any(|refusal| refusal.matches(claims));
+        let asked = (!refused).then(|| self.rules_for(claims)).into_iter().flatten();
+        let matching = asked.filter(|rule| rule.matches(claims));
         matching.take_while(|rule| rule.observe)
     }
 }

@@ -12,8 +12,10 @@ mod condition;
 mod rule;
 mod denial;
 mod build;
+mod index;
 mod decide;
 mod explain;
+mod segments;
 mod shared_ids;
 
 pub use condition::{Condition, Test, Truth};
@@ -23,3 +25,6 @@ pub use explain::{RuleWalk, TermWalk, Verdict, Walk};
 pub use glob::Glob;
 pub use rule::{Kind, Need, ProfileTemplate, RefusalRule, Rule};
 pub use shared_ids::SharedId;
+
+#[cfg(test)]
+mod tests;

@@ -1,9 +1,10 @@
 //! Two rules that can grant one ID must demand the same: otherwise the ID would promise the stricter rule's
 //! conditions to a mesh, and the laxer rule would give it to somebody who does not meet them.
 
+use super::segments::{Segment, Step, Templates, can_meet, segments};
 use super::{Condition, Rule, Test};
 use crate::identity::IdTemplate;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Two rules that could give the same ID while demanding different things.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -24,12 +25,116 @@ pub struct SharedId {
 /// A thousand rules of one template would make half a million pairs; whoever mends the first sees the rest.
 const PAIRS_MAX: usize = 100;
 
+/// A rule for more projects than this is compared with all of its template: rare, and its values would fill the memory.
+const VALUES_MAX: usize = 64;
+
 /// The first hundred of such pairs. Rules that only observe grant nothing and do not count.
 pub(super) fn find(rules: &[Rule]) -> Vec<SharedId> {
     let granting: Vec<Granting<'_>> = rules.iter().filter(|rule| !rule.observe).map(Granting::of).collect();
-    let with_all_before = granting.iter().enumerate();
-    let pairs = with_all_before.flat_map(|(at, second)| granting.iter().take(at).map(move |first| (first, second)));
-    pairs.filter_map(|(first, second)| first.shared_with(second)).take(PAIRS_MAX).collect()
+    let (mut before, of_rules) = Before::none(&granting);
+    let mut found = Vec::new();
+    for (at, (second, grants)) in granting.iter().zip(&of_rules).enumerate() {
+        let suspects: BTreeSet<usize> = grants.iter().flat_map(|grant| before.suspects(grant)).collect();
+        let pairs = suspects.into_iter().filter_map(|first| granting.get(first)?.shared_with(second));
+        found.extend(pairs.take(PAIRS_MAX.saturating_sub(found.len())));
+        if found.len() >= PAIRS_MAX {
+            break;
+        }
+        for grant in grants {
+            before.add(grant, at);
+        }
+    }
+    found
+}
+
+/// The rules before one, found by what they grant: of ten thousand rules for a thousand projects only a project's own are
+/// compared.
+#[derive(Debug)]
+struct Before(Vec<OfTemplate>);
+
+/// The rules that grant one template.
+#[derive(Debug, Default)]
+struct OfTemplate {
+    /// The other templates that can give an ID of this one.
+    meeting: Vec<usize>,
+    all: ByDemand,
+    /// By the values that they fix the template's pivot to.
+    fixed: HashMap<String, ByDemand>,
+    /// Those that fix it to nothing.
+    loose: ByDemand,
+}
+
+/// Rules by what they demand. Those that demand the same may share an ID.
+type ByDemand = BTreeMap<usize, Vec<usize>>;
+
+/// One SVID of a rule, for comparison.
+#[derive(Debug)]
+struct Grant {
+    template: usize,
+    demand: usize,
+    /// What the template's pivot, the hole that most rules fix, is fixed to.
+    fixed: Option<BTreeSet<String>>,
+}
+
+impl Before {
+    /// No rules yet, and what each will grant.
+    fn none(granting: &[Granting<'_>]) -> (Self, Vec<Vec<Grant>>) {
+        let (mut places, mut templates) = (HashMap::new(), Vec::new());
+        let mut pivots: Vec<BTreeMap<&str, usize>> = Vec::new();
+        for (rule, (id, steps)) in granting.iter().flat_map(|one| one.ids.iter().map(|id| (one.rule, id))) {
+            let place = *places.entry(id.to_string()).or_insert_with(|| {
+                templates.push(&**steps);
+                pivots.push(BTreeMap::new());
+                templates.len() - 1
+            });
+            let Some(fixed) = pivots.get_mut(place) else { continue };
+            for hole in id.holes().filter(|hole| exact(rule, hole).is_some()) {
+                *fixed.entry(hole).or_default() += 1;
+            }
+        }
+        let pivots: Vec<Option<&str>> = pivots
+            .into_iter()
+            .map(|fixed| fixed.into_iter().max_by_key(|(_, rules)| *rules).map(|(hole, _)| hole))
+            .collect();
+        let tree = Templates::of(&templates);
+        let of_template = |(own, steps): (usize, &&[Step<Segment>])| {
+            let meeting = tree.meeting(steps).into_iter().filter(|other| *other != own).collect();
+            OfTemplate { meeting, ..OfTemplate::default() }
+        };
+        let before = Self(templates.iter().enumerate().map(of_template).collect());
+        let mut known = HashMap::new();
+        let mut grant = |rule: &Rule, id: &IdTemplate| {
+            let template = places.get(&id.to_string()).copied()?;
+            let new = known.len();
+            let demand = *known.entry(demands(rule, id)).or_insert(new);
+            let fixed = pivots.get(template).copied().flatten().and_then(|hole| exact(rule, hole));
+            Some(Grant { template, demand, fixed: fixed.filter(|values| values.len() <= VALUES_MAX) })
+        };
+        let of_rule = |one: &Granting<'_>| one.ids.iter().filter_map(|(id, _)| grant(one.rule, id)).collect();
+        (before, granting.iter().map(of_rule).collect())
+    }
+
+    /// Every rule that can give an ID of this grant and demands something else, and a few that cannot.
+    fn suspects(&self, grant: &Grant) -> BTreeSet<usize> {
+        let Some(own) = self.0.get(grant.template) else { return BTreeSet::new() };
+        let mut among: Vec<&ByDemand> = match &grant.fixed {
+            Some(values) => values.iter().filter_map(|value| own.fixed.get(value)).chain([&own.loose]).collect(),
+            None => vec![&own.all],
+        };
+        among.extend(own.meeting.iter().filter_map(|other| Some(&self.0.get(*other)?.all)));
+        let others = among.into_iter().flatten().filter(|(demand, _)| **demand != grant.demand);
+        others.flat_map(|(_, rules)| rules).copied().collect()
+    }
+
+    fn add(&mut self, grant: &Grant, rule: usize) {
+        let Some(own) = self.0.get_mut(grant.template) else { return };
+        let put = |to: &mut ByDemand| to.entry(grant.demand).or_default().push(rule);
+        put(&mut own.all);
+        match &grant.fixed {
+            Some(values) => values.iter().for_each(|value| put(own.fixed.entry(value.clone()).or_default())),
+            None => put(&mut own.loose),
+        }
+    }
 }
 
 /// A rule, and its templates taken apart once for all pairs.
@@ -108,146 +213,10 @@ fn values(test: &Test) -> Option<BTreeSet<String>> {
     }
 }
 
-/// Whether some claims give the same ID by both templates.
-fn can_meet(a: &[Step<Segment>], b: &[Step<Segment>]) -> bool {
-    meet(a, b, &|a, b| match (a, b) {
-        (Segment::AnyName, Segment::AnyName | Segment::Pieces(_)) | (Segment::Pieces(_), Segment::AnyName) => true,
-        (Segment::AnyName, Segment::Literal(text)) | (Segment::Literal(text), Segment::AnyName) => text != NO_NAME,
-        (Segment::Literal(a), Segment::Literal(b)) => a == b,
-        (Segment::Literal(text), Segment::Pieces(pieces)) | (Segment::Pieces(pieces), Segment::Literal(text)) => {
-            meet(pieces, &letters(text), &|a, b| a.can_be(*b))
-        }
-        (Segment::Pieces(a), Segment::Pieces(b)) => a == b || meet(a, b, &|a, b| a.can_be(*b)),
-    })
-}
-
-/// A thing that stands once, or any number of times.
-#[derive(Clone, Debug, Eq, PartialEq)]
-enum Step<T> {
-    Any(T),
-    One(T),
-}
-
-/// One segment of an ID.
-#[derive(Clone, Debug, Eq, PartialEq)]
-enum Segment {
-    /// A name in a path; never `-`.
-    AnyName,
-    Literal(String),
-    /// With an id in it.
-    Pieces(Vec<Step<Letter>>),
-}
-
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Letter {
-    Digit,
-    This(char),
-}
-
-impl Letter {
-    fn can_be(self, other: Self) -> bool {
-        match (self, other) {
-            (Self::Digit, Self::Digit) => true,
-            (Self::Digit, Self::This(c)) | (Self::This(c), Self::Digit) => c.is_ascii_digit(),
-            (Self::This(a), Self::This(b)) => a == b,
-        }
-    }
-}
-
-/// Whether two patterns have a sequence in common. The work is bounded by one length times the other: rows run from the
-/// end of `a` to its start, and a cell says whether what is left of both meets.
-fn meet<T>(a: &[Step<T>], b: &[Step<T>], can_be: &impl Fn(&T, &T) -> bool) -> bool {
-    let (mut row, mut below) = (vec![false; b.len() + 1], vec![false; b.len() + 1]);
-    for from_a in std::iter::once(None).chain(a.iter().rev().map(Some)) {
-        for at in (0..=b.len()).rev() {
-            let is = |row: &[bool], at: usize| row.get(at) == Some(&true);
-            let met = match (from_a, b.get(at)) {
-                (None, None) => true,
-                (Some(Step::Any(_)), _) if is(&below, at) => true,
-                (_, Some(Step::Any(_))) if is(&row, at + 1) => true,
-                (Some(Step::One(x)), Some(Step::One(y))) => is(&below, at + 1) && can_be(x, y),
-                (Some(Step::One(x)), Some(Step::Any(y))) => is(&below, at) && can_be(x, y),
-                (Some(Step::Any(x)), Some(Step::One(y))) => is(&row, at + 1) && can_be(x, y),
-                _ => false,
-            };
-            if let Some(cell) = row.get_mut(at) {
-                *cell = met;
-            }
-        }
-        std::mem::swap(&mut row, &mut below);
-    }
-    below.first() == Some(&true)
-}
-
-fn segments(template: &IdTemplate) -> Vec<Step<Segment>> {
-    let text = template.to_string();
-    let mut steps = Vec::new();
-    for segment in text.split('/').skip(1) {
-        if matches!(segment, "{project_path}" | "{namespace_path}") {
-            steps.extend([Step::One(Segment::AnyName), Step::Any(Segment::AnyName)]);
-        } else if segment.contains('{') {
-            steps.push(Step::One(Segment::Pieces(letters(segment))));
-        } else {
-            steps.push(Step::One(Segment::Literal(segment.to_owned())));
-        }
-    }
-    steps
-}
-
-/// A hole that is no path is an id: digits.
-fn letters(segment: &str) -> Vec<Step<Letter>> {
-    let mut steps = Vec::new();
-    let mut inside_hole = false;
-    for c in segment.chars() {
-        match c {
-            '{' => steps.extend([Step::One(Letter::Digit), Step::Any(Letter::Digit)]),
-            _ if inside_hole || c == '}' => {}
-            _ => steps.push(Step::One(Letter::This(c))),
-        }
-        inside_hole = c == '{' || (inside_hole && c != '}');
-    }
-    steps
-}
-
-/// What no GitLab namespace or project can be called.
-const NO_NAME: &str = "-";
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn templates_that_can_give_one_id_are_seen() {
-        for (a, b, shared) in [
-            ("/{project_path}/-/pipelines/{pipeline_id}", "/{project_path}/-/pipelines/{pipeline_id}", true),
-            ("/{project_path}/-/pipelines/{pipeline_id}", "/{project_path}/-/jobs/{job_id}", false),
-            ("/{project_path}/-/pipelines/{pipeline_id}", "/{project_path}/-/pipelines/{job_id}", true),
-            ("/{project_path}/-/pipelines/{pipeline_id}", "/acme/api/-/pipelines/7", true),
-            ("/{project_path}/-/pipelines/{pipeline_id}", "/acme/api/-/pipelines/latest", false),
-            ("/{project_path}/-/pipelines/{pipeline_id}", "/{namespace_path}/-/pipelines/{pipeline_id}", true),
-            (
-                "/{project_path}/-/pipelines/{pipeline_id}",
-                "/{project_path}/-/environments/production/pipelines/{pipeline_id}",
-                false,
-            ),
-            ("/projects/{project_id}/-/ci", "/projects/p{project_id}/-/ci", false),
-            ("/projects/{project_id}/-/ci", "/{project_path}/-/ci", true),
-            ("/corp/{project_path}/-/ci", "/partner/{project_path}/-/ci", false),
-        ] {
-            let [a, b] = [a, b].map(|text| segments(&IdTemplate::parse(text).unwrap()));
-            assert_eq!((can_meet(&a, &b), can_meet(&b, &a)), (shared, shared), "{a:?} and {b:?}");
-        }
-    }
-
-    #[test]
-    fn templates_with_many_holes_are_compared_in_a_moment() {
-        let ids = vec!["{project_id}-{pipeline_id}"; 60].join("-");
-        let (a, b) = (format!("/{ids}-x"), format!("/{ids}-y"));
-        let [a, b] = [a, b].map(|text| segments(&IdTemplate::parse(&text).unwrap()));
-        assert!(!can_meet(&a, &b) && can_meet(&a, &a));
-        let paths = vec!["{project_path}/-"; 100].join("/");
-        let (a, b) = (format!("/{paths}/x"), format!("/{paths}/y"));
-        let [a, b] = [a, b].map(|text| segments(&IdTemplate::parse(&text).unwrap()));
-        assert!(!can_meet(&a, &b) && can_meet(&a, &a));
-    }
+pub(super) fn find_among_all_pairs(rules: &[Rule]) -> Vec<SharedId> {
+    let granting: Vec<Granting<'_>> = rules.iter().filter(|rule| !rule.observe).map(Granting::of).collect();
+    let pairs =
+        granting.iter().enumerate().flat_map(|(at, second)| granting[..at].iter().map(move |one| (one, second)));
+    pairs.filter_map(|(first, second)| first.shared_with(second)).take(PAIRS_MAX).collect()
 }

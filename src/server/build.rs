@@ -7,7 +7,7 @@ use crate::clock::Clock;
 use crate::config::{ServerSettings, StoreKind};
 use crate::crypto::{PemLabel, PublicKey, Random};
 use crate::discovery::{Fetch, IssuerKeys};
-use crate::issuance::{Issuance, Recorder, Shares};
+use crate::issuance::{Issuance, PolicyInUse, Recorder, Shares};
 use crate::session::Sessions;
 use crate::store::{IndexKind, LocalSettings, LocalStore, Store};
 use crate::telemetry::Metrics;
@@ -69,11 +69,11 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
     let sequence = keyring.sequence;
     let rotator = Rotator::begin(file, keyring, plan, (&*shared, ledger.clone()), random).await?;
 
-    let policy = Arc::new(settings.policy.clone());
+    let policy = PolicyInUse::new(settings.policy.clone());
     let started = Entry::Started {
         version: env!("CARGO_PKG_VERSION"),
         trust_domain: settings.trust_domain.as_str(),
-        policy: *policy.digest(),
+        policy: *policy.now().digest(),
         keyring: sequence,
     };
     ledger.commit(&started, Changes::default()).await?;

@@ -5,6 +5,7 @@ mod data_folder;
 mod build;
 mod accept;
 mod door;
+mod policy_keeper;
 mod run;
 
 pub use accept::{AdminSocket, HealthPort, IssuerPort};

@@ -2,8 +2,9 @@
 
 use super::build::{Parts, World, build};
 use super::door::open_door;
+use super::policy_keeper::PolicyKeeper;
 use super::{AdminSocket, HealthPort, IssuerPort, ServerError};
-use crate::api::{AdminDoor, Crowd, Desk, HealthDoor, IssuerDoors};
+use crate::api::{AdminDoor, Crowd, Desk, HealthDoor, IssuerDoors, Reloads};
 use crate::clock::Clock;
 use crate::config::ServerSettings;
 use crate::issuance::Issuance;
@@ -24,6 +25,7 @@ pub struct Server {
     parts: Parts,
     clock: Arc<dyn Clock>,
     certificate: Arc<DoorCertificate>,
+    policy: PolicyKeeper,
     issuer_ports: Vec<IssuerPort>,
     admin: AdminSocket,
     health: Option<HealthPort>,
@@ -45,7 +47,10 @@ impl Server {
         let certificate = Arc::new(open_door(settings, &random, clock.now())?);
 
         let published = parts.rotator.authorities().published();
-        let desk = Desk::new(Arc::clone(&parts.issuance), published, random, shutdown.clone());
+        let (reloads, asked) = Reloads::pair();
+        let hands = (parts.issuance.ledger.clone(), parts.metrics.clone());
+        let policy = PolicyKeeper::new(settings, parts.issuance.policy.clone(), hands, asked);
+        let desk = Desk::new(Arc::clone(&parts.issuance), (published, reloads), random, shutdown.clone());
         let doors = IssuerDoors::new(&desk);
         raise_open_files();
         let crowd = Crowd::at_issuer_port(connections_of(crate::api::limits::CONNECTIONS_MAX));
@@ -63,7 +68,7 @@ impl Server {
             let port = HealthPort::bind(address, door).await;
             health = Some(port.map_err(|source| ServerError::Address { address, source })?);
         }
-        Ok(Self { parts, clock, certificate, issuer_ports, admin, health, readiness, warming, shutdown })
+        Ok(Self { parts, clock, certificate, policy, issuer_ports, admin, health, readiness, warming, shutdown })
     }
 
     /// Where the issuer ports listen.
@@ -82,7 +87,8 @@ impl Server {
     /// # Errors
     /// `Stopped` when a part ended by itself.
     pub async fn run(self) -> Result<(), ServerError> {
-        let Self { parts, clock, certificate, issuer_ports, admin, health, readiness, warming, shutdown } = self;
+        let Self { parts, clock, certificate, policy, issuer_ports, admin, health, readiness, warming, shutdown } =
+            self;
         let Parts { issuance, rotator, store, metrics } = parts;
         let (end, ended) = Shutdown::pair();
 
@@ -91,6 +97,7 @@ impl Server {
         keepers.spawn(meter(published, metrics.clone(), ended.clone()));
         keepers.spawn(gauge(store.is_full(), metrics.clone(), ended.clone()));
         keepers.spawn(rotator.run(Arc::clone(&clock), ended.clone()));
+        keepers.spawn(policy.run(Arc::clone(&clock), ended.clone()));
         keepers.spawn(certificate.run(clock, ended.clone()));
         keepers.spawn(sweep(Arc::clone(&issuance), metrics, ended.clone()));
         keepers.spawn(warm(issuance, warming, ended.clone()));

@@ -36,6 +36,7 @@ struct Numbers {
     bundle_sequence: Gauge,
     open_connections: Gauge,
     refused_connections: Family<Reason, Counter>,
+    policy_reads: Family<Read, Counter>,
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
@@ -48,6 +49,11 @@ struct Outcome {
 struct Refusal {
     door: Door,
     code: String,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct Read {
+    outcome: &'static str,
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
@@ -78,6 +84,7 @@ impl Metrics {
             bundle_sequence: Gauge::default(),
             open_connections: Gauge::default(),
             refused_connections: Family::default(),
+            policy_reads: Family::default(),
         };
         numbers.register();
         Self(Arc::new(numbers))
@@ -134,6 +141,11 @@ impl Metrics {
         self.0.refused_connections.get_or_create(&Reason { reason }).inc();
     }
 
+    /// The policy's file was read again: `changed`, `unchanged`, `refused` or `failed`.
+    pub fn policy_read(&self, outcome: &'static str) {
+        self.0.policy_reads.get_or_create(&Read { outcome }).inc();
+    }
+
     /// All numbers in the `OpenMetrics` 1.0 text format.
     pub fn render(&self) -> String {
         let mut page = String::new();
@@ -162,6 +174,8 @@ impl Numbers {
         registry.register("open_connections", "Connections on the issuer port", self.open_connections.clone());
         let help = "Connections on the issuer port that were not served";
         registry.register("refused_connections", help, self.refused_connections.clone());
+        let help = "Times that the policy was read again, by outcome; `refused` is one with problems";
+        registry.register("policy_reads", help, self.policy_reads.clone());
         registry.register("panics", "Panics of this process, in requests and elsewhere", panics());
     }
 }

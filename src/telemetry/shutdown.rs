@@ -38,7 +38,7 @@ impl ShutdownTrigger {
     }
 
     /// Resolves at SIGINT or SIGTERM, with the signal's name. The second one of a kind ends nothing more. SIGHUP, which
-    /// administrators take for "reload", ends nothing either.
+    /// administrators take for "reload", ends nothing; a server's keeper of the policy hears it too.
     ///
     /// # Errors
     /// When the operating system does not let us listen.
@@ -50,7 +50,7 @@ impl ShutdownTrigger {
             tokio::select! {
                 _ = interrupt.recv() => return Ok("SIGINT"),
                 _ = terminate.recv() => return Ok("SIGTERM"),
-                _ = hangup.recv() => tracing::warn!("SIGHUP: nothing is reloaded yet; restart to read the configuration"),
+                _ = hangup.recv() => tracing::info!("SIGHUP: a server reads its policy again; all other configuration is read at start"),
             }
         }
     }

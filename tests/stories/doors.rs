@@ -32,12 +32,12 @@ use tonic::{Code, Status};
 
 /// A server with its ports open, on the machine's clock.
 pub(crate) struct Doors {
-    folder: TempDir,
+    pub(crate) folder: TempDir,
     issuer: FakeIssuer,
     pub(crate) url: ServerUrl,
     pub(crate) trust: ServerTrust,
-    stop: ShutdownTrigger,
-    running: JoinSet<()>,
+    pub(crate) stop: ShutdownTrigger,
+    pub(crate) running: JoinSet<()>,
 }
 
 impl Doors {
@@ -45,7 +45,7 @@ impl Doors {
         Self::with(&POLICY.replace("ttl =", "jwt_without_key = true\nttl =")).await
     }
 
-    async fn with(policy: &str) -> Self {
+    pub(crate) async fn with(policy: &str) -> Self {
         lanyard::crypto::install_providers();
         let (folder, issuer) = (TempDir::new().unwrap(), FakeIssuer::new());
         fs::write(folder.path().join("jwks.json"), issuer.jwks()).unwrap();

@@ -1,10 +1,12 @@
 //! `lanyard.v1.Admin`: what operators ask of a running server.
 
+use crate::api::Operator;
 use crate::api::desk::Desk;
 use crate::api::refused::{Class, Refused};
+use crate::api::reloads::NotReloaded;
 use crate::wire::lanyard::{
-    AdminExplainAnswer, AdminExplainRequest, ShowBundleAnswer, ShowBundleRequest, admin_explain_request::Subject,
-    admin_server,
+    AdminExplainAnswer, AdminExplainRequest, ReloadPolicyAnswer, ReloadPolicyRequest, ShowBundleAnswer,
+    ShowBundleRequest, admin_explain_request::Subject, admin_server,
 };
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
@@ -36,5 +38,28 @@ impl admin_server::Admin for Admin {
         let walk = serde_json::to_vec(&walk);
         let walk = walk.map_err(|_odd| refused(Class::Broken, "not_rendered", "the walk cannot be written as JSON"))?;
         Ok(Response::new(AdminExplainAnswer { walk: walk.into() }))
+    }
+
+    async fn reload_policy(
+        &self,
+        request: Request<ReloadPolicyRequest>,
+    ) -> Result<Response<ReloadPolicyAnswer>, Status> {
+        let id = self.0.request_id();
+        let refused = |class, code, why: &NotReloaded| Refused::new(class, code, why.to_string(), &id).into_status();
+        let operator = request.extensions().get::<Operator>().copied();
+        let Operator { uid } = operator.ok_or_else(|| Status::internal("nobody knows who asks"))?;
+        let answer = match self.0.reloads.ask(uid).await {
+            Ok(reloaded) => ReloadPolicyAnswer {
+                old: reloaded.old.to_string(),
+                new: reloaded.new.to_string(),
+                rules: u64::try_from(reloaded.rules).unwrap_or(u64::MAX),
+                refusals: u64::try_from(reloaded.refusals).unwrap_or(u64::MAX),
+                problems: Vec::new(),
+            },
+            Err(NotReloaded::Problems(problems)) => ReloadPolicyAnswer { problems, ..ReloadPolicyAnswer::default() },
+            Err(why @ NotReloaded::Stopped) => return Err(refused(Class::Unavailable, "stopping", &why)),
+            Err(why @ NotReloaded::Unrecorded) => return Err(refused(Class::Unavailable, "store_unavailable", &why)),
+        };
+        Ok(Response::new(answer))
     }
 }

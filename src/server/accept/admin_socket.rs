@@ -2,7 +2,7 @@
 
 use super::connection::{Speech, serve};
 use super::listen::listen;
-use crate::api::{AdminDoor, Crowd};
+use crate::api::{AdminDoor, Crowd, Operator};
 use crate::telemetry::Shutdown;
 use hyper_util::rt::TokioIo;
 use std::fs::{self, Permissions};
@@ -51,13 +51,13 @@ impl AdminSocket {
         // All are this machine's own, so there are no neighbourhoods to tell apart.
         let (crowd, here) = (Crowd::of_connections(CONNECTIONS_MAX, CONNECTIONS_MAX), IpAddr::V4(Ipv4Addr::LOCALHOST));
         let admit = |(stream, _from): (UnixStream, SocketAddr)| {
-            if !self.admits(&stream) {
+            let Some(operator) = self.operator(&stream) else {
                 tracing::warn!("somebody else's process was turned away from the admin socket");
                 return None;
-            }
+            };
             let visitor = crowd.enter(here)?;
             let (door, shutdown) = (self.door.clone(), shutdown.clone());
-            let answer = move |request| door.clone().answer(request);
+            let answer = move |request| door.clone().answer(request, operator);
             Some(async move {
                 serve(TokioIo::new(stream), Speech::Http2, answer, &shutdown).await;
                 drop(visitor);
@@ -66,8 +66,9 @@ impl AdminSocket {
         listen(|context| self.listener.poll_accept(context), admit, &shutdown).await;
     }
 
-    fn admits(&self, stream: &UnixStream) -> bool {
-        stream.peer_cred().is_ok_and(|peer| peer.uid() == 0 || peer.uid() == self.owner)
+    fn operator(&self, stream: &UnixStream) -> Option<Operator> {
+        let uid = stream.peer_cred().ok()?.uid();
+        (uid == 0 || uid == self.owner).then_some(Operator { uid })
     }
 }
 
