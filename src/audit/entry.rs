@@ -39,6 +39,9 @@ pub enum Entry<'a> {
         job: &'a Job,
         /// Which rule grants it.
         rule: &'a str,
+        /// The rule's words for whoever reads this.
+        #[serde(skip_serializing_if = "<[String]>::is_empty")]
+        tags: &'a [String],
         /// Of which policy.
         policy: Digest,
         /// The identity.

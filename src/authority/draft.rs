@@ -206,6 +206,7 @@ impl Auditable for Draft {
             session: self.asked.session.as_deref(),
             job: &self.asked.job,
             rule: self.grant.rule(),
+            tags: self.grant.tags(),
             policy: self.asked.policy,
             spiffe_id: self.spiffe_id().as_str(),
             svid,

@@ -2,7 +2,7 @@
 
 use super::failure::WrongUsage;
 use super::{reload, render};
-use crate::config::{Lifetimes, SystemEnvironment, load_policy, load_server};
+use crate::config::{Lifetimes, SystemEnvironment, check_policy, load_server};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -37,16 +37,22 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         Action::Reload(asked) => return reload::run(asked).await,
     };
     let (read, checked) = match (file, config) {
-        (Some(file), _) => (file, load_policy(file, &[], Lifetimes::SVID).map(|policy| (file.clone(), policy))),
+        (Some(file), _) => {
+            let checked = check_policy(file, &[], Lifetimes::SVID);
+            (file, checked.map(|checked| (file.clone(), checked.policy, checked.warnings)))
+        }
         (None, Some(config)) => {
             let settings = load_server(config, &SystemEnvironment);
-            (config, settings.map(|settings| (settings.policy_file, settings.policy)))
+            (config, settings.map(|settings| (settings.policy_file, settings.policy, settings.warnings)))
         }
         (None, None) => return Err(WrongUsage::new("name the policy: lanyard policy check FILE").into()),
     };
     match checked {
-        Ok((file, _policy)) if *json => render::checked(&file, &[], &[])?,
-        Ok((file, policy)) => {
+        Ok((file, _policy, warnings)) if *json => render::checked(&file, &[], &warnings)?,
+        Ok((file, policy, warnings)) => {
+            for warning in &warnings {
+                render::aside(&format!("warning: {warning}"));
+            }
             let (rules, refusals) = (policy.rules().len(), policy.refusals().len());
             let (rules, refusals) = (render::count(rules, "rule"), render::count(refusals, "refusal"));
             render::say(&format!("{}: good, {rules}, {refusals}", file.display()))?;

@@ -1,6 +1,7 @@
 //! `when`, `unless` and lists of a policy file: from TOML to typed tests, each claim with the values it can have.
 
-use super::section::{Section, an, nearest};
+use super::section::Section;
+use super::words::{an, nearest};
 use crate::policy::{Condition, Glob, Test};
 use crate::token::{ClaimKind, KNOWN_CLAIMS, claim_kind};
 use std::collections::BTreeMap;
@@ -9,7 +10,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 /// Deeper nesting cannot be read by the person who has to approve it (design section 6).
-const DEPTH_MAX: usize = 3;
+pub(super) const DEPTH_MAX: usize = 3;
 
 /// How many lists are named to somebody who named none of them.
 const LISTS_NAMED_MAX: usize = 20;
@@ -194,7 +195,8 @@ fn pattern(text: &str) -> Test {
     if text.contains('*') { Test::Glob(Glob::parse(text)) } else { Test::Text(text.to_owned()) }
 }
 
-fn id(value: &DeValue<'_>) -> Option<u64> {
+/// A number above zero, in decimal.
+pub(super) fn id(value: &DeValue<'_>) -> Option<u64> {
     let integer = value.as_integer().filter(|integer| integer.radix() == 10)?;
     integer.as_str().parse().ok().filter(|id| *id > 0)
 }

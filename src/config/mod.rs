@@ -9,10 +9,17 @@
 mod problem;
 mod quantity;
 mod environment;
+mod words;
 mod section;
 mod issuer;
 mod conditions;
+mod need;
+mod accept;
 mod dangers;
+mod scope;
+mod limits;
+mod svids;
+mod rule;
 mod policy;
 mod leaf;
 mod server;
@@ -20,7 +27,7 @@ mod agent;
 
 pub use agent::load_agent;
 pub use environment::{Environment, MapEnvironment, SystemEnvironment};
-pub use policy::load_policy;
+pub use policy::{CheckedPolicy, check_policy, load_policy};
 pub use problem::Problem;
 pub(crate) use quantity::parse_duration;
 pub use server::{DoorSettings, Lifetimes, ServerSettings, StoreKind, load_server};

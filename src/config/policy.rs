@@ -1,289 +1,213 @@
-//! A policy file: from TOML to checked rules, with every problem at once.
+//! The policy: from one file or a folder of them to checked rules, with every problem at once.
 
-use super::conditions::{Lists, read_terms};
-use super::dangers::{self, Danger};
+use super::accept::Warning;
+use super::conditions::Lists;
 use super::problem::{Problem, read_text};
-use super::quantity::SPAN_MAX;
+use super::rule::{Place, Rules};
+use super::scope::{SCOPE, Scope};
 use super::section::{Reader, Section};
 use crate::crypto::Digest;
-use crate::identity::IdTemplate;
-use crate::policy::{Condition, Kind, Policy, ProfileTemplate, RefusalRule, Rule, Test};
+use crate::policy::{Policy, RefusalRule, Rule, SharedId, find_covered};
 use crate::token::IssuerName;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// An intermediate lives 24 h (design section 7), and no SVID outlives its signer.
-pub(super) const TTL_MAX: Duration = Duration::from_secs(24 * 3600);
-/// The Rust client refuses a message with more (WAPI-37).
-const SVIDS_MAX: usize = 100;
-/// WAPI-15.
-const HINT_BYTES_MAX: usize = 1024;
-const NO_FACTS: &str =
-    "this version has no source of facts yet, so a need could never be met; remove it, or keep the rule for later";
+/// A policy, and what loads but should be known.
+#[derive(Debug)]
+pub struct CheckedPolicy {
+    /// The rules.
+    pub policy: Policy,
+    /// By file and line.
+    pub warnings: Vec<Problem>,
+}
 
-/// Reads and checks a policy file. `issuers` are names with their URLs; with none (a file checked by itself) any name
-/// will do. `ttl` is for
-/// rules that name none: the server's, or [`super::Lifetimes::SVID`] for a file checked by itself.
+/// Reads and checks a policy: see [`check_policy`].
 ///
 /// # Errors
-/// Every problem of the file, by line.
-pub fn load_policy(file: &Path, issuers: &[(IssuerName, String)], ttl: Duration) -> Result<Policy, Vec<Problem>> {
-    let text = read_text(file, "name a file with rules that this user may read")?;
-    read_policy(file, &text, (issuers, ttl))
+/// Every problem of the files, by line.
+pub fn load_policy(path: &Path, issuers: &[(IssuerName, String)], ttl: Duration) -> Result<Policy, Vec<Problem>> {
+    check_policy(path, issuers, ttl).map(|checked| checked.policy)
 }
 
-fn read_policy(
-    file: &Path,
-    text: &str,
-    (issuers, ttl): (&[(IssuerName, String)], Duration),
-) -> Result<Policy, Vec<Problem>> {
-    let reader = Reader::new(file, text);
-    let mut root = reader.document();
-    let lists = Lists::read(&mut root.section("lists"));
-    let mut rules = Rules { issuers, lists, lines: BTreeMap::new(), ttl };
-    let refusals: Vec<_> = root.sections("refuse").into_iter().map(|section| rules.refusal(section)).collect();
-    let sections = root.sections("rule");
-    if sections.is_empty() {
-        root.problem("rule", None, "no rule", "add a [[rule]]; without one every job is refused");
-    }
-    let granting: Vec<_> = sections.into_iter().map(|section| rules.rule(section)).collect();
-    root.finish();
-    // Rules that were read are compared even where others have problems: all is said at once.
-    let policy = Policy::new(
-        refusals.into_iter().flatten().collect(),
-        granting.into_iter().flatten().collect(),
-        Digest::of(text.as_bytes()),
-    );
-    for shared in policy.as_ref().err().into_iter().flatten() {
-        let line = rules.lines.get(&shared.second).copied().flatten();
-        let only = |rule: &str, terms: &[String]| {
-            let terms = if terms.is_empty() { "nothing more".to_owned() } else { terms.join(" and ") };
-            format!("{rule:?} demands {terms}")
-        };
-        let (mine, theirs) = (only(&shared.first, &shared.only_first), only(&shared.second, &shared.only_second));
-        let found = format!("id_shared_by_unequal_rules: {shared}: {mine}, {theirs}");
-        let remedy = "put a literal of its own into the stricter rule's id, such as /{project_path}/-/environments/production/pipelines/{pipeline_id}";
-        reader.report(line, "id".to_owned(), found, remedy.to_owned());
-    }
-    reader.settled(policy.ok())
-}
-
-struct Rules<'p> {
-    issuers: &'p [(IssuerName, String)],
-    lists: Lists,
-    /// Where each rule begins, by name.
-    lines: BTreeMap<String, Option<usize>>,
-    /// Of rules that name none.
+/// Reads and checks a policy: a file, or a folder's `*.toml` in the order of their names. `issuers` are names with
+/// their URLs; with none (a policy checked by itself) any name will do. `ttl` is for rules that name none: the
+/// server's, or [`super::Lifetimes::SVID`] for a policy checked by itself.
+///
+/// # Errors
+/// Every problem of the files, by line.
+pub fn check_policy(
+    path: &Path,
+    issuers: &[(IssuerName, String)],
     ttl: Duration,
+) -> Result<CheckedPolicy, Vec<Problem>> {
+    if !path.is_dir() {
+        let text = read_text(path, "name a file with rules that this user may read")?;
+        return Reading::new(Form::File).read(&[(path.to_owned(), text)], (issuers, ttl));
+    }
+    let (mut files, mut problems) = (Vec::new(), Vec::new());
+    for file in files_of(path)? {
+        match read_text(&file, "let this user read it, or give it a name that does not end in .toml") {
+            Ok(text) => files.push((file, text)),
+            Err(unreadable) => problems.extend(unreadable),
+        }
+    }
+    let read = Reading::new(Form::Folder).read(&files, (issuers, ttl));
+    match read {
+        Ok(checked) if problems.is_empty() => Ok(checked),
+        read => Err(problems.into_iter().chain(read.err().unwrap_or_default()).collect()),
+    }
 }
 
-impl Rules<'_> {
-    fn refusal(&mut self, mut section: Section<'_, '_>) -> Option<RefusalRule> {
-        let name = self.name(&mut section);
-        let say = section.text("say", "what the refused job should read, and do");
-        let say = say.or_else(|| section.missing("say", "write what the refused job should read, and do"));
-        let when = self.terms(&mut section, "when");
-        if when.is_empty() {
-            section.problem(
-                "when",
-                None,
-                "no condition",
-                "say whom it refuses; an empty refusal would refuse everybody",
+/// The policies of a folder, by name. A dot hides a file, as Kubernetes does with what it mounts.
+fn files_of(folder: &Path) -> Result<Vec<PathBuf>, Vec<Problem>> {
+    let told = |found: String, remedy: &str| {
+        vec![Problem { file: folder.to_owned(), line: None, key: String::new(), found, remedy: remedy.to_owned() }]
+    };
+    let entries = std::fs::read_dir(folder).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let entries =
+        entries.map_err(|error| told(format!("cannot be read ({error})"), "name a folder that this user may read"))?;
+    let is_policy = |path: &PathBuf| {
+        let hidden = path.file_name().is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
+        !hidden && path.extension().is_some_and(|ending| ending == "toml")
+    };
+    let mut files: Vec<PathBuf> = entries.iter().map(std::fs::DirEntry::path).filter(is_policy).collect();
+    files.sort();
+    if files.is_empty() {
+        let remedy = "put at least one there, such as 10-payments.toml; without a rule every job is refused";
+        return Err(told("a folder without a file that ends in .toml".to_owned(), remedy));
+    }
+    Ok(files)
+}
+
+/// Whether files share the policy, and each must say whose it is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Form {
+    File,
+    Folder,
+}
+
+/// All that was read so far.
+#[derive(Debug)]
+struct Reading {
+    form: Form,
+    places: BTreeMap<String, Place>,
+    refusals: Vec<RefusalRule>,
+    rules: Vec<Rule>,
+}
+
+impl Reading {
+    const fn new(form: Form) -> Self {
+        Self { form, places: BTreeMap::new(), refusals: Vec::new(), rules: Vec::new() }
+    }
+
+    fn read(
+        mut self,
+        files: &[(PathBuf, String)],
+        (issuers, ttl): (&[(IssuerName, String)], Duration),
+    ) -> Result<CheckedPolicy, Vec<Problem>> {
+        let readers: Vec<Reader<'_>> = files.iter().map(|(file, text)| Reader::new(file, text)).collect();
+        for (file, reader) in readers.iter().enumerate() {
+            let mut root = reader.document();
+            let scope = self.read_head(&mut root);
+            let lists = Lists::read(&mut root.section("lists"));
+            let mut rules = Rules { issuers, ttl, file, lists, scope, places: &mut self.places };
+            let sections = root.sections("refuse");
+            self.refusals.extend(sections.into_iter().filter_map(|section| rules.refusal(section)));
+            let sections = root.sections("rule");
+            if sections.is_empty() && self.form == Form::File {
+                root.problem("rule", None, "no rule", "add a [[rule]]; without one every job is refused");
+            }
+            self.rules.extend(sections.into_iter().filter_map(|section| rules.rule(section)));
+            root.finish();
+        }
+        self.report_covered(&readers);
+        // Rules that were read are compared even where others have problems: all is said at once.
+        let policy = Policy::new(self.refusals, self.rules, digest_of(files));
+        for shared in policy.as_ref().err().into_iter().flatten() {
+            if let Some((reader, place)) =
+                self.places.get(&shared.second).and_then(|place| Some((readers.get(place.file)?, place)))
+            {
+                report_shared(reader, place.line, shared);
+            }
+        }
+        let (mut problems, mut warnings) = (Vec::new(), Vec::new());
+        for reader in readers {
+            let (wrong, told) = reader.into_found();
+            problems.extend(wrong);
+            warnings.extend(told);
+        }
+        match policy {
+            Ok(policy) if problems.is_empty() => Ok(CheckedPolicy { policy, warnings }),
+            _ => Err(problems),
+        }
+    }
+
+    /// Whose file it is, and how far its rules reach: a must where several share a policy.
+    fn read_head(&self, root: &mut Section<'_, '_>) -> Option<Scope> {
+        let owner = root.text("owner", "who answers for these rules, such as \"payments, pay@corp.example\"");
+        let scope_given = root.holds("scope");
+        let scope = Scope::read(root);
+        if self.form == Form::Folder {
+            if owner.is_none() {
+                root.missing::<()>(
+                    "owner",
+                    "write who answers for these rules, such as \"payments, pay@corp.example\"",
+                );
+            }
+            if !scope_given {
+                let found = "nothing, so that the rules could decide about everybody's jobs";
+                root.problem("scope", None, found, format!("write {SCOPE}"));
+            }
+        }
+        scope
+    }
+
+    fn report_covered(&self, readers: &[Reader<'_>]) {
+        for covered in find_covered(&self.refusals, &self.rules) {
+            let Some(place) = self.places.get(&covered.rule) else { continue };
+            let Some(reader) = readers.get(place.file).filter(|_| !place.accepted.holds(Warning::Unreachable)) else {
+                continue;
+            };
+            let (what, remedy) = if covered.refused {
+                ("the refusal", "narrow the refusal, or remove the rule")
+            } else {
+                ("the earlier rule", "move it before that one, or remove it")
+            };
+            let found = format!(
+                "never reached: {what} {:?} takes every job that it matches, and whoever reads this rule believes otherwise",
+                covered.by
             );
-        }
-        let conditions: Vec<Condition> = when.iter().map(|(_, term)| term.clone()).collect();
-        report(&section, &when, &dangers::of_refusal(&conditions));
-        section.finish();
-        Some(RefusalRule { name: name?, say: say?, when: conditions })
-    }
-
-    fn rule(&mut self, mut section: Section<'_, '_>) -> Option<Rule> {
-        let name = self.name(&mut section);
-        let svids = read_svids(&mut section);
-        let ttl = read_ttl(&mut section, self.ttl);
-        let max_session = section.duration("max_session", SPAN_MAX);
-        let kinds = section.list("kinds", "\"x509\" or \"jwt\"", |text| match text {
-            "jwt" => Ok(Kind::Jwt),
-            "x509" => Ok(Kind::X509),
-            _ => Err("no kind of SVID"),
-        });
-        let kinds = kinds.unwrap_or_else(|| vec![Kind::X509]);
-        let audiences = section.list("audiences", "an audience, such as \"https://vault.corp.example\"", not_empty);
-        let audiences = audiences.unwrap_or_default();
-        if kinds.contains(&Kind::Jwt) && audiences.is_empty() {
-            section.problem(
-                "audiences",
-                None,
-                "nothing",
-                "name whom JWT-SVIDs of this rule may be for; without it none can be had",
-            );
-        }
-        let flags = ["build_claims", "jwt_without_key", "multi_audience", "observe"];
-        let [build_claims, jwt_without_key, multi_audience, observe] =
-            flags.map(|key| section.flag(key).unwrap_or(false));
-        let path_only = section.text("path_only", "the reason why a path alone may decide here");
-        if section.holds("need") {
-            let line = section.line_of("need");
-            section.problem("need", line, "a need", NO_FACTS);
-        }
-        section.skip("need");
-        let when = self.terms(&mut section, "when");
-        let issuer = self.issuer(&section, &when);
-        let unless = self.terms(&mut section, "unless");
-        let conditions = |terms: &[(usize, Condition)]| terms.iter().map(|(_, term)| term.clone()).collect::<Vec<_>>();
-        let (mut all, unless_terms) = (conditions(&when), conditions(&unless));
-        all.extend(Rule::implied_terms(&all, &unless_terms));
-        let lines: Vec<_> = when.into_iter().chain(unless).collect();
-        let complete = name.zip(issuer).zip(svids).zip(ttl);
-        let rule = complete.map(|(((name, issuer), svids), ttl)| Rule {
-            audiences,
-            build_claims: build_claims.then(|| self.url_of(&issuer)),
-            issuer,
-            jwt_without_key,
-            kinds,
-            max_session,
-            multi_audience,
-            name,
-            needs: Vec::new(),
-            observe,
-            path_only,
-            svids,
-            ttl,
-            unless: unless_terms,
-            when: all,
-        });
-        if let Some(rule) = &rule {
-            report(&section, &lines, &dangers::of_rule(rule));
-        }
-        section.finish();
-        rule
-    }
-
-    fn name(&mut self, section: &mut Section<'_, '_>) -> Option<String> {
-        let line = section.line_of("name");
-        let name = section.text("name", "a name that the audit record can show");
-        let name = name.or_else(|| section.missing("name", "write a name; the audit record shows it"))?;
-        if self.lines.insert(name.clone(), section.line()).is_some() {
-            section.problem("name", line, format!("\"{name}\" again"), "give each rule a name of its own");
-        }
-        Some(name)
-    }
-
-    fn terms(&self, section: &mut Section<'_, '_>, key: &'static str) -> Vec<(usize, Condition)> {
-        let mut table = section.section(key);
-        read_terms(&mut table, &self.lists)
-    }
-
-    /// Where the issuer's GitLab is. A policy that is checked by itself does not know; it issues nothing either.
-    fn url_of(&self, issuer: &IssuerName) -> String {
-        let known = self.issuers.iter().find(|(name, _url)| name == issuer);
-        known.map_or_else(|| format!("https://{issuer}"), |(_name, url)| url.clone())
-    }
-
-    /// Whose tokens the rule is for: one issuer, exactly, since ids and paths mean nothing beyond it.
-    fn issuer(&self, section: &Section<'_, '_>, when: &[(usize, Condition)]) -> Option<IssuerName> {
-        let known: Vec<&str> = self.issuers.iter().map(|(name, _url)| &*name.0).collect();
-        let named = when.iter().find_map(|(line, term)| match term {
-            Condition::Claim { name, test, .. } if name == "issuer" => Some((*line, test)),
-            Condition::All(_) | Condition::Any(_) | Condition::Claim { .. } | Condition::Not(_) => None,
-        });
-        let remedy = match known.as_slice() {
-            [] => "write the issuer's short name into when, such as issuer = \"corp\"".to_owned(),
-            some => format!("write one of these into when, as issuer = \"…\": {}", some.join(", ")),
-        };
-        match named {
-            Some((_, Test::Text(name))) if known.is_empty() || known.contains(&name.as_str()) => {
-                Some(IssuerName(name.as_str().into()))
-            }
-            Some((line, test)) => {
-                section.problem("when.issuer", Some(line), format!("\"{test}\", no configured issuer"), remedy);
-                None
-            }
-            None => {
-                section.problem("when.issuer", None, "nothing", remedy);
-                None
-            }
+            reader.warn(place.line, format!("rule {:?}", covered.rule), found, Warning::Unreachable.or_accept(remedy));
         }
     }
 }
 
-/// `id = …`, or `[[rule.svid]]` with a profile each.
-fn read_svids(section: &mut Section<'_, '_>) -> Option<Vec<ProfileTemplate>> {
-    let would_do = "a template, such as \"/{project_path}/-/pipelines/{pipeline_id}\"";
-    let line = section.line_of("id");
-    let id_given = section.holds("id");
-    let id = section.parsed("id", would_do, IdTemplate::parse);
-    let tables = section.sections("svid");
-    if tables.is_empty() {
-        if !id_given {
-            section.problem("id", None, "nothing", format!("write {would_do}"));
+/// Of one file its own; of several, of their names and texts, none of which can pass for a part of another.
+fn digest_of(files: &[(PathBuf, String)]) -> Digest {
+    if let [(_, text)] = files {
+        return Digest::of(text.as_bytes());
+    }
+    let mut all = Vec::new();
+    for (file, text) in files {
+        let name = file.file_name().map(std::ffi::OsStr::as_encoded_bytes).unwrap_or_default();
+        for part in [name, text.as_bytes()] {
+            all.extend_from_slice(format!("{} ", part.len()).as_bytes());
+            all.extend_from_slice(part);
         }
-        return id.map(|id| vec![ProfileTemplate { profile: None, id }]);
     }
-    if id_given {
-        section.problem(
-            "id",
-            line,
-            "an id beside [[rule.svid]]",
-            "keep one: id for a single SVID, svid tables for several",
-        );
-    }
-    let too_many = tables.get(SVIDS_MAX).map(Section::line);
-    if let Some(line) = too_many {
-        let remedy = format!("keep at most {SVIDS_MAX}: clients of the Workload API read no more");
-        section.problem("svid", line, format!("{} SVIDs", tables.len()), remedy);
-    }
-    let mut svids: Vec<ProfileTemplate> = Vec::new();
-    let mut whole = true;
-    for mut table in tables {
-        let profile = table.parsed("profile", "a name of at most 1024 bytes, such as \"linkerd\"", hint);
-        let profile = profile.or_else(|| table.missing("profile", "name it; callers ask for it by that name"));
-        let id = table.parsed("id", would_do, IdTemplate::parse);
-        let id = id.or_else(|| table.missing("id", "write a template"));
-        if svids.iter().any(|svid| profile.is_some() && svid.profile == profile) {
-            table.problem("profile", None, "a profile's name again", "give each profile of a rule a name of its own");
-        }
-        match (profile, id) {
-            (Some(profile), Some(id)) => svids.push(ProfileTemplate { profile: Some(profile), id }),
-            _ => whole = false,
-        }
-        table.finish();
-    }
-    whole.then_some(svids)
+    Digest::of(&all)
 }
 
-/// A profile's name is the hint that workloads see (SPIFFE Workload API §5.2.1: at most 1024 bytes).
-fn hint(text: &str) -> Result<String, &'static str> {
-    match text.len() {
-        0 => Err("empty"),
-        1..=HINT_BYTES_MAX => Ok(text.to_owned()),
-        _ => Err("too long"),
-    }
-}
-
-fn read_ttl(section: &mut Section<'_, '_>, default: Duration) -> Option<Duration> {
-    let line = section.line_of("ttl");
-    let given = section.holds("ttl");
-    let ttl = section.duration("ttl", TTL_MAX);
-    if ttl.is_some_and(|ttl| ttl < Duration::from_secs(1)) {
-        section.problem("ttl", line, "less than a second", "write \"15m\", or \"1h\" where a consumer cannot renew");
-        return None;
-    }
-    if given { ttl } else { Some(default) }
-}
-
-/// Each danger at the line of the term that it lies in.
-fn report(section: &Section<'_, '_>, terms: &[(usize, Condition)], dangers: &[Danger]) {
-    for danger in dangers {
-        let tests = |term: &Condition| term.tests().iter().any(|(name, ..)| *name == danger.claim);
-        let line = terms.iter().find(|(_, term)| tests(term)).map(|(line, _)| *line);
-        section.problem(danger.claim, line, danger.why, danger.instead);
-    }
-}
-
-fn not_empty(text: &str) -> Result<String, &'static str> {
-    if text.is_empty() { Err("empty") } else { Ok(text.to_owned()) }
+fn report_shared(reader: &Reader<'_>, line: Option<usize>, shared: &SharedId) {
+    let only = |rule: &str, terms: &[String]| {
+        let terms = if terms.is_empty() { "nothing more".to_owned() } else { terms.join(" and ") };
+        format!("{rule:?} demands {terms}")
+    };
+    let (mine, theirs) = (only(&shared.first, &shared.only_first), only(&shared.second, &shared.only_second));
+    let found = format!("id_shared_by_unequal_rules: {shared}: {mine}, {theirs}");
+    let remedy = "put a literal of its own into the stricter rule's id, such as /{project_path}/-/environments/production/pipelines/{pipeline_id}";
+    reader.report(line, format!("rule {:?}.id", shared.second), found, remedy.to_owned());
 }
 
 #[cfg(test)]
@@ -296,12 +220,13 @@ mod tests {
 
     fn read(text: &str) -> Result<Policy, Vec<String>> {
         let problems = |problems: Vec<Problem>| problems.iter().map(ToString::to_string).collect();
-        read_policy(
-            Path::new("policy.toml"),
-            text,
-            (&[(IssuerName("corp".into()), "https://gitlab.example".to_owned())], Lifetimes::SVID),
-        )
-        .map_err(problems)
+        check(Form::File, &[("policy.toml", text)]).map(|checked| checked.policy).map_err(problems)
+    }
+
+    fn check(form: Form, files: &[(&str, &str)]) -> Result<CheckedPolicy, Vec<Problem>> {
+        let issuers = [(IssuerName("corp".into()), "https://gitlab.example".to_owned())];
+        let files: Vec<_> = files.iter().map(|(file, text)| (PathBuf::from(file), (*text).to_owned())).collect();
+        Reading::new(form).read(&files, (&issuers, Lifetimes::SVID))
     }
 
     /// `x509`, `x509 profile`, `jwt audience…`, `jwt-without-key audience…`
@@ -446,26 +371,113 @@ mod tests {
         assert!(problems[0].contains("policy.toml:304") && problems[0].contains("101 SVIDs"), "{problems:?}");
     }
 
-    /// Takes out the problem that is wanted as "line piece"; line 0 is the whole file.
-    fn tick_off(problems: &mut Vec<String>, title: &str, wanted: &str) {
+    /// Takes out the problem that is wanted as "line piece"; line 0 is the whole file. Says so where there is none.
+    fn tick_off(problems: &mut Vec<String>, wanted: &str) -> Option<String> {
         let (line, piece) = wanted.split_once(' ').unwrap();
         let at = if line == "0" { "policy.toml: ".to_owned() } else { format!("policy.toml:{line}: ") };
         let told = problems.iter().position(|told| told.starts_with(&at) && told.contains(piece));
-        problems.remove(told.unwrap_or_else(|| panic!("{title}: {wanted:?} is not in {problems:#?}")));
+        told.map(|at| problems.remove(at)).map_or_else(|| Some(format!("missing: {wanted}")), |_| None)
     }
 
     /// Blocks of a policy and, behind `---`, a piece of each problem that it must have, by line.
     #[test]
     fn every_problem_of_a_file_is_told_at_once_with_its_line() {
-        for block in include_str!("../../tests/tables/policy/problems.txt").split("\n=== ").skip(1) {
+        let table = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/tables/policy/problems.txt");
+        let table = std::fs::read_to_string(table).unwrap();
+        let mut complaints = Vec::new();
+        for block in table.split("\n=== ").skip(1) {
             let (title, body) = block.split_once('\n').unwrap();
             let (text, wanted) = body.split_once("\n---\n").unwrap();
-            let mut problems = read(text).expect_err(title);
-            let wanted: Vec<&str> = wanted.lines().filter(|line| !line.is_empty()).collect();
-            assert_eq!(problems.len(), wanted.len(), "{title}: {problems:#?}");
-            for wanted in wanted {
-                tick_off(&mut problems, title, wanted);
+            let mut problems = read(text).err().unwrap_or_default();
+            let wanted = wanted.lines().filter(|line| !line.is_empty());
+            let missing: Vec<_> = wanted.filter_map(|wanted| tick_off(&mut problems, wanted)).collect();
+            if !missing.is_empty() || !problems.is_empty() {
+                complaints.push(format!("{title}: {missing:#?}, not wanted: {problems:#?}"));
             }
         }
+        assert!(complaints.is_empty(), "{}", complaints.join("\n"));
+        assert!(table.matches("\n=== ").count() >= 40, "forty policies can be read aloud");
+    }
+
+    const RULE: &str = "[[rule]]\nname = \"a\"\nid = \"/{project_path}/-/a\"\n";
+
+    fn warnings(more: &str) -> Vec<String> {
+        let checked = check(Form::File, &[("policy.toml", &format!("{RULE}{more}"))]).unwrap();
+        checked.warnings.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_warning_is_told_until_the_rule_accepts_it_with_a_reason() {
+        let protected = "environment = \"production\", environment_protected = true";
+        let tier = format!("{protected}, deployment_tier = \"production\"");
+        let second =
+            "\n[[rule]]\nname = \"b\"\nid = \"/{project_path}/-/b\"\nwhen = { issuer = \"corp\", project_id = 7 }";
+        for (terms, behind, lint) in [
+            ("fork = true", "", "forks_let_in"),
+            ("user_login = \"octavia\"", "", "mutable_name"),
+            ("pipeline_source = \"merge_request\"", "", "unknown_source"),
+            (tier.as_str(), "", "deployment_tier"),
+            ("project_id = [7, 8]", second, "unreachable"),
+        ] {
+            let accept = format!("\naccept.{lint} = \"agreed with the owners\"");
+            let rule = format!("when = {{ issuer = \"corp\", {terms} }}{behind}");
+            let told = warnings(&rule);
+            assert!(told.len() == 1 && told[0].contains(lint) && told[0].contains("rule \""), "{lint}: {told:?}");
+            assert_eq!(warnings(&format!("{rule}{accept}")), [""; 0], "{lint}");
+        }
+        assert!(warnings("when.issuer = \"corp\"\nfederates_with = \"partner.example\"")[0].contains("without effect"));
+        assert_eq!(warnings("when = { issuer = \"corp\", fork = false }\ntags = [\"pci\"]"), [""; 0]);
+    }
+
+    fn owned(scope: &str, when: &str) -> String {
+        let rule = RULE.replace("\"a\"", &format!("\"{scope}\"")).replace("/-/a", "/-/{project_id}");
+        format!("owner = \"pay\"\nscope.namespaces = \"{scope}\"\n{rule}when = {{ issuer = \"corp\", {when} }}\n")
+    }
+
+    #[test]
+    fn no_file_of_a_folder_decides_about_what_is_outside_its_scope() {
+        let loads = |when: &str| {
+            let (pay, shop) =
+                (owned("acme/pay", when), owned("acme/shop", "namespace_id = 4, project_path = \"acme/shop/**\""));
+            check(Form::Folder, &[("10-pay.toml", &pay), ("20-shop.toml", &shop)])
+        };
+        for inside in ["acme/pay/**", "acme/pay/api", "acme/pay/*/api"] {
+            let checked = loads(&format!("namespace_id = 3, project_path = \"{inside}\"")).unwrap();
+            let names: Vec<_> = checked.policy.rules().iter().map(|rule| rule.name.as_str()).collect();
+            assert_eq!(names, ["acme/pay", "acme/shop"], "{inside}");
+        }
+        for outside in ["acme/**", "acme/pay*/api", "acme/payments/api", "acme/pay**", "acme/shop/api", "acme/pay"] {
+            let problems = loads(&format!("namespace_id = 3, project_path = \"{outside}\"")).unwrap_err();
+            assert!(problems.len() == 1 && problems[0].found.contains("outside"), "{outside}: {problems:?}");
+            assert_eq!(problems[0].file, Path::new("10-pay.toml"));
+        }
+        loads("namespace_id = 3, any = [{ project_path = \"acme/pay/a\" }, { project_path = \"acme/pay/b\" }]")
+            .unwrap();
+        loads("namespace_id = 3, any = [{ project_path = \"acme/pay/a\" }, { ref_type = \"tag\" }]").unwrap_err();
+        loads("namespace_id = 3, not = { project_path = \"acme/pay/a\" }").unwrap_err();
+    }
+
+    #[test]
+    fn a_folder_is_read_by_name_and_each_file_says_whose_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+        let load = || check_policy(folder.path(), &[], Lifetimes::SVID);
+        assert!(load().unwrap_err()[0].found.contains("without a file"));
+        write("20-shop.toml", &owned("acme/shop", "namespace_id = 4, project_path = \"acme/shop/**\""));
+        write("10-pay.toml", &owned("acme/pay", "namespace_id = 3, project_path = \"acme/pay/**\""));
+        write("notes.txt", "no policy");
+        write(".hidden.toml", "no policy");
+        let policy = load().unwrap().policy;
+        let names: Vec<_> = policy.rules().iter().map(|rule| rule.name.as_str()).collect();
+        assert_eq!(names, ["acme/pay", "acme/shop"]);
+        write("30-all.toml", "[lists]\n");
+        let keys: Vec<_> = load().unwrap_err().into_iter().map(|problem| problem.key).collect();
+        assert_eq!(keys, ["owner", "scope"]);
+        write("30-all.toml", &owned("acme/pay", "namespace_id = 5, project_path = \"acme/pay/**\""));
+        let problems = load().unwrap_err();
+        assert!(
+            problems.iter().any(|told| told.file.ends_with("30-all.toml") && told.found.contains("again")),
+            "{problems:?}"
+        );
     }
 }

@@ -4,6 +4,7 @@
 
 use super::problem::{Lines, Problem, read_bytes};
 use super::quantity::{parse_duration, parse_size, render_duration};
+use super::words::{an, nearest, readable};
 use std::cell::{Cell, RefCell};
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
@@ -14,9 +15,6 @@ use toml::de::{DeTable, DeValue};
 /// A file that is not of our form at all has a problem in each line, and each takes a hundred times its size to tell.
 const PROBLEMS_MAX: usize = 1000;
 
-/// Room for the longest remedy, which names all claims.
-const WORDS_CHARACTERS_MAX: usize = 2000;
-
 /// One file while it is read, and what is wrong with it so far.
 #[derive(Debug)]
 pub(super) struct Reader<'t> {
@@ -26,20 +24,35 @@ pub(super) struct Reader<'t> {
     problems: RefCell<Vec<Problem>>,
     /// How many more there are than anybody reads.
     more: Cell<usize>,
+    /// What loads, but should be known.
+    warnings: RefCell<Vec<Problem>>,
+    /// Whether the file is not TOML: then whatever else seems wrong may follow from that alone, and is not told.
+    broken: Cell<bool>,
 }
 
 impl<'t> Reader<'t> {
     pub(super) fn new(file: &'t Path, text: &'t str) -> Self {
-        Self { file, text, lines: Lines::of(text), problems: RefCell::default(), more: Cell::new(0) }
+        Self {
+            file,
+            text,
+            lines: Lines::of(text),
+            problems: RefCell::default(),
+            more: Cell::new(0),
+            warnings: RefCell::default(),
+            broken: Cell::new(false),
+        }
     }
 
-    /// The whole document. What is not TOML is a problem each, and the rest is read all the same.
+    /// The whole document. Each line that is not TOML is a problem, and then there are no others.
     pub(super) fn document(&self) -> Section<'_, 't> {
         let (table, errors) = DeTable::parse_recoverable(self.text);
-        for error in errors {
-            let line = error.span().map(|span| self.lines.line_of(span.start));
-            self.report(line, String::new(), format!("not TOML: {}", error.message()), "mend the line".to_owned());
+        let line = |error: &toml::de::Error| error.span().map(|span| self.lines.line_of(span.start));
+        let mut told: Vec<_> = errors.iter().map(|error| (line(error), error.message())).collect();
+        told.dedup_by_key(|(line, _)| *line);
+        for (line, message) in &told {
+            self.report(*line, String::new(), format!("not TOML: {message}"), "mend the line".to_owned());
         }
+        self.broken.set(!told.is_empty());
         Section {
             reader: self,
             path: String::new(),
@@ -55,8 +68,17 @@ impl<'t> Reader<'t> {
         self.keep(Problem { file: self.file.to_owned(), line, key, found, remedy });
     }
 
+    /// Says what loads, but should be known.
+    pub(super) fn warn(&self, line: Option<usize>, key: String, found: String, remedy: String) {
+        let [key, found, remedy] = [key, found, remedy].map(readable);
+        self.warnings.borrow_mut().push(Problem { file: self.file.to_owned(), line, key, found, remedy });
+    }
+
     /// All problems at once, but no more than a person can mend at once.
     fn keep(&self, problem: Problem) {
+        if self.broken.get() {
+            return;
+        }
         let mut problems = self.problems.borrow_mut();
         if problems.len() < PROBLEMS_MAX { problems.push(problem) } else { self.more.set(self.more.get() + 1) }
     }
@@ -71,6 +93,13 @@ impl<'t> Reader<'t> {
     /// A problem of this file that is not reported here, such as a warning.
     pub(super) fn problem_at(&self, line: Option<usize>, key: &str, found: String, remedy: &str) -> Problem {
         Problem { file: self.file.to_owned(), line, key: key.to_owned(), found, remedy: remedy.to_owned() }
+    }
+
+    /// All that was found, each by line: problems, and warnings.
+    pub(super) fn into_found(self) -> (Vec<Problem>, Vec<Problem>) {
+        let mut warnings = self.warnings.take();
+        warnings.sort_by_key(|warning| warning.line);
+        (self.settled(None::<()>).err().unwrap_or_default(), warnings)
     }
 
     /// The settings if nothing is wrong, else all that is, by line.
@@ -127,6 +156,17 @@ impl<'t> Section<'_, 't> {
     /// Says that a key of this table is wrong.
     pub(super) fn problem(&self, key: &str, line: Option<usize>, found: impl Into<String>, remedy: impl Into<String>) {
         self.reader.report(line.or(self.line), self.key_path(key), found.into(), remedy.into());
+    }
+
+    /// Says what loads, but should be known.
+    pub(super) fn warning(&self, key: &str, line: Option<usize>, found: impl Into<String>, remedy: impl Into<String>) {
+        self.reader.warn(line.or(self.line), self.key_path(key), found.into(), remedy.into());
+    }
+
+    /// From now on its problems name it so, instead of by its place in a list.
+    pub(super) fn call(&mut self, name: &str) {
+        let (list, _place) = self.path.split_once('[').unwrap_or((&self.path, ""));
+        self.path = format!("{list} {name:?}");
     }
 
     /// Says that a key is missing, unless it was there and wrong; gives none, for `or_else`.
@@ -241,6 +281,16 @@ impl<'t> Section<'_, 't> {
         Some(read)
     }
 
+    /// One value or a list of values, whatever they are, each with its line.
+    pub(super) fn values(&mut self, key: &'static str) -> Vec<(usize, DeValue<'t>)> {
+        match self.take(key) {
+            Some(Found { value: DeValue::Array(array), line }) => {
+                array.into_iter().map(|value| (line, value.into_inner())).collect()
+            }
+            found => found.map(|found| (found.line, found.value)).into_iter().collect(),
+        }
+    }
+
     /// A table within; an empty one when it is not there.
     pub(super) fn section(&mut self, key: &'static str) -> Self {
         let (table, line) = match self.take(key) {
@@ -320,6 +370,21 @@ impl<'t> Section<'_, 't> {
         self.table.contains_key(key)
     }
 
+    /// Whether an empty list stands here and was not taken yet.
+    pub(super) fn holds_empty_list(&self, key: &str) -> bool {
+        self.table.get(key).and_then(|value| value.get_ref().as_array()).is_some_and(|list| list.is_empty())
+    }
+
+    /// Whether a text stands here and was not taken yet.
+    pub(super) fn holds_text(&self, key: &str) -> bool {
+        self.table.get(key).is_some_and(|value| value.get_ref().is_str())
+    }
+
+    /// How many problems the file has so far.
+    pub(super) fn problems_so_far(&self) -> usize {
+        self.reader.problems.borrow().len() + self.reader.more.get()
+    }
+
     /// Ends the reading: what was not taken is unknown.
     pub(super) fn finish(mut self) {
         for (key, _value) in std::mem::take(&mut self.table) {
@@ -331,44 +396,4 @@ impl<'t> Section<'_, 't> {
             self.problem(key.get_ref(), Some(line), "a key that nobody reads", remedy);
         }
     }
-}
-
-/// What is repeated from the file may be as long as the file, and told in each of many problems.
-fn readable(mut words: String) -> String {
-    if let Some((at, _)) = words.char_indices().nth(WORDS_CHARACTERS_MAX) {
-        words.truncate(at);
-        words.push('…');
-    }
-    words
-}
-
-/// What a value is, in words.
-pub(super) fn an(value: &DeValue<'_>) -> String {
-    match value.type_str() {
-        kind @ ("array" | "integer") => format!("an {kind}"),
-        kind => format!("a {kind}"),
-    }
-}
-
-/// The known key that a mistyped one most likely meant: at most two edits away.
-pub(super) fn nearest(key: &str, known: &[&'static str]) -> Option<&'static str> {
-    let length = key.chars().count();
-    // Too long or too short a key is that many edits away, and need not be walked.
-    let alike = known.iter().filter(|name| name.chars().count().abs_diff(length) <= 2);
-    alike.map(|name| (edits(key, name), *name)).filter(|(edits, _)| *edits <= 2).min().map(|(_, name)| name)
-}
-
-/// The Levenshtein distance.
-fn edits(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.chars().count()).collect();
-    for (i, from) in a.chars().enumerate() {
-        let mut next = vec![i + 1];
-        for ((j, to), above) in b.chars().enumerate().zip(row.windows(2)) {
-            let [diagonal, over] = above else { continue };
-            let left = next.get(j).copied().unwrap_or(usize::MAX - 1);
-            next.push((diagonal + usize::from(from != to)).min(over + 1).min(left + 1));
-        }
-        row = next;
-    }
-    row.last().copied().unwrap_or(0)
 }

@@ -2,11 +2,11 @@
 
 use super::issuer::read_issuers;
 use super::leaf::read_leaf;
-use super::policy::TTL_MAX;
 use super::problem::{Problem, read_text};
 use super::quantity::{SPAN_MAX, render_duration};
 use super::section::{Reader, Section};
-use super::{Environment, load_policy};
+use super::svids::TTL_MAX;
+use super::{Environment, check_policy};
 use crate::identity::TrustDomain;
 use crate::policy::Policy;
 use crate::svid::LeafProfile;
@@ -154,7 +154,11 @@ fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option<ServerSett
     let policy_file = policy_file?;
     let names: Vec<_> =
         issuers.iter().map(|issuer| (issuer.name().clone(), issuer.expectations.issuer_url.clone())).collect();
-    let policy = load_policy(&policy_file, &names, lifetimes.svid).map_err(|problems| reader.adopt(problems)).ok();
+    let policy = check_policy(&policy_file, &names, lifetimes.svid).map_err(|problems| reader.adopt(problems)).ok();
+    let policy = policy.map(|checked| {
+        warnings.extend(checked.warnings);
+        checked.policy
+    });
     if name_constraints && policy.as_ref().is_some_and(serves_linkerd) {
         let found = "true, and a rule has the profile \"linkerd\"".to_owned();
         let remedy = "leave name_constraints out: Linkerd rejects every chain that has them".to_owned();

@@ -279,6 +279,11 @@ impl Grant {
         &self.spiffe_id
     }
 
+    /// The rule's words for whoever reads the journal.
+    pub fn tags(&self) -> &[String] {
+        &self.rule.tags
+    }
+
     /// Longest life of one SVID.
     pub fn ttl(&self) -> Duration {
         self.rule.ttl

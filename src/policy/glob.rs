@@ -56,6 +56,11 @@ impl Glob {
         reached.last() == Some(&true)
     }
 
+    /// Whether it is a beginning and anything behind it.
+    pub(super) fn is_prefix(&self) -> bool {
+        matches!(self.parts.as_slice(), [Part::Anything] | [Part::Literal(_), Part::Anything])
+    }
+
     /// The literal text before the first star.
     pub fn literal_prefix(&self) -> &str {
         match self.parts.first() {

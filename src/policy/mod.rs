@@ -9,6 +9,8 @@
 
 mod glob;
 mod condition;
+mod compare;
+mod need;
 mod rule;
 mod denial;
 mod build;
@@ -17,13 +19,16 @@ mod decide;
 mod explain;
 mod segments;
 mod shared_ids;
+mod reach;
 
 pub use condition::{Condition, Test, Truth};
 pub use decide::{Grant, PathPin, Policy, Wish};
 pub use denial::Denial;
 pub use explain::{RuleWalk, TermWalk, Verdict, Walk};
 pub use glob::Glob;
-pub use rule::{Kind, Need, ProfileTemplate, RefusalRule, Rule};
+pub use need::{FactKind, KNOWN_FACTS, Need, Wanted};
+pub use reach::{Contradiction, Covered, find_covered};
+pub use rule::{Kind, ProfileTemplate, RefusalRule, Rule};
 pub use shared_ids::SharedId;
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! One rule: whom it is for, what identity it grants, and within which limits.
 
-use super::{Condition, Truth};
-use crate::identity::IdTemplate;
+use super::{Condition, Need, Truth};
+use crate::identity::{IdTemplate, TrustDomain};
 use crate::token::{Claims, IssuerName};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -15,10 +15,6 @@ pub enum Kind {
     /// An X.509-SVID.
     X509,
 }
-
-/// A question to another system. There is no system yet that could be asked.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Need {}
 
 /// One SVID of a rule.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -36,6 +32,8 @@ pub struct Rule {
     pub audiences: Vec<String>,
     /// The URL of the issuer's GitLab, where X.509-SVIDs tell of the build with Fulcio's extensions; none where not.
     pub build_claims: Option<String>,
+    /// Which other trust domains' workloads it shall be able to talk to.
+    pub federates_with: Vec<TrustDomain>,
     /// Whose tokens it is for; also a term of `when`.
     pub issuer: IssuerName,
     /// Whether a token alone, bound to no key, buys a JWT-SVID.
@@ -56,6 +54,8 @@ pub struct Rule {
     pub path_only: Option<String>,
     /// What it grants, the default first; never empty.
     pub svids: Vec<ProfileTemplate>,
+    /// Words for whoever reads the journal.
+    pub tags: Vec<String>,
     /// Longest life of one SVID.
     pub ttl: Duration,
     /// Terms of which none may hold; each must be known.

@@ -1,0 +1,124 @@
+//! `need`: from TOML to typed questions to other systems. None can be asked yet, so each is refused once it is read.
+
+use super::conditions::{DEPTH_MAX, id};
+use super::section::Section;
+use super::words::{an, nearest};
+use crate::policy::{FactKind, KNOWN_FACTS, Need, Wanted};
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+/// Reads `need`; what is wrong with it is reported and left out.
+pub(super) fn read_need(section: &mut Section<'_, '_>) -> Vec<Need> {
+    let mut table = section.section("need");
+    let entries = table.entries();
+    let needs = Needs { section: &table };
+    entries.into_iter().filter_map(|(line, key, value)| needs.need(line, &key, value.get_ref(), 0)).collect()
+}
+
+struct Needs<'a, 'r, 't> {
+    section: &'a Section<'r, 't>,
+}
+
+impl Needs<'_, '_, '_> {
+    fn problem<T>(&self, line: usize, key: &str, found: impl Into<String>, remedy: &str) -> Option<T> {
+        self.section.problem(key, Some(line), found, remedy);
+        None
+    }
+
+    fn need(&self, line: usize, key: &str, value: &DeValue<'_>, depth: usize) -> Option<Need> {
+        if matches!(key, "all" | "any" | "not") && depth == DEPTH_MAX {
+            let remedy = "make several rules of it; three levels can still be read";
+            return self.problem(line, key, "nested a fourth time", remedy);
+        }
+        match (key, value) {
+            ("not", DeValue::Table(table)) => Some(Need::Not(Box::new(self.both((line, key), table, depth + 1)?))),
+            ("all" | "any", DeValue::Array(array)) if !array.is_empty() => {
+                let each = array.iter().map(|item| match item.get_ref().as_table() {
+                    Some(table) => self.both((line, key), table, depth + 1),
+                    None => self.problem(line, key, an(item.get_ref()), "write a list of tables"),
+                });
+                // Every entry is read before the first wrong one counts.
+                let each: Vec<Option<Need>> = each.collect();
+                let some: Vec<Need> = each.into_iter().collect::<Option<_>>()?;
+                Some(if key == "all" { Need::All(some) } else { Need::Any(some) })
+            }
+            ("not", _) => {
+                self.problem(line, key, an(value), "write one table, such as not = { \"job.state\" = \"running\" }")
+            }
+            ("all" | "any", _) => {
+                let remedy = "write a list of at least one table, such as any = [{ \"gerrit.status\" = \"merged\" }]";
+                self.problem(line, key, an(value), remedy)
+            }
+            (fact, _) => self.fact(line, fact, value),
+        }
+    }
+
+    fn both(&self, (line, key): (usize, &str), table: &DeTable<'_>, depth: usize) -> Option<Need> {
+        if table.is_empty() {
+            return self.problem(line, key, "an empty table", "write a fact into it, or leave it out");
+        }
+        let line_of = |key: &Spanned<_>| self.section.line_of_value(key);
+        let needs: Vec<Option<Need>> =
+            table.iter().map(|(key, value)| self.need(line_of(key), key.get_ref(), value.get_ref(), depth)).collect();
+        let mut needs: Vec<Need> = needs.into_iter().collect::<Option<_>>()?;
+        if needs.len() == 1 { needs.pop() } else { Some(Need::All(needs)) }
+    }
+
+    fn fact(&self, line: usize, name: &str, value: &DeValue<'_>) -> Option<Need> {
+        let key = format!("{name:?}");
+        let names = KNOWN_FACTS.map(|(known, _)| known);
+        let Some((name, kind)) = KNOWN_FACTS.into_iter().find(|(known, _)| *known == name) else {
+            let remedy = match nearest(name, &names) {
+                Some(known) => format!("did you mean {known}?"),
+                None => format!("facts are: {}; what the token says is tested in when", names.join(", ")),
+            };
+            return self.problem(line, &key, "no fact", &remedy);
+        };
+        let Some(wanted) = wanted(kind, value) else {
+            return self.problem(line, &key, an_or_text(value), &would_do(kind));
+        };
+        let found = "no source for this fact is configured, so that the need could never be met and the rule would refuse everybody";
+        // Facts come with their sources; until then a rule that needs one must not load.
+        self.section.problem(
+            &key,
+            Some(line),
+            found,
+            "take the need out, or keep the rule until a source can be configured",
+        );
+        Some(Need::Fact { name, wanted })
+    }
+}
+
+fn wanted(kind: FactKind, value: &DeValue<'_>) -> Option<Wanted> {
+    match kind {
+        FactKind::Bool => value.as_bool().map(Wanted::Is),
+        FactKind::Count => id(value).map(Wanted::AtLeast),
+        FactKind::State(states) => {
+            texts(value).filter(|texts| texts.iter().all(|text| states.contains(&text.as_str()))).map(Wanted::OneOf)
+        }
+        FactKind::Text => texts(value).map(Wanted::OneOf),
+    }
+}
+
+/// One text or a list of them, none empty.
+fn texts(value: &DeValue<'_>) -> Option<Vec<String>> {
+    let text = |value: &DeValue<'_>| value.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
+    match value.as_array() {
+        Some(array) if array.is_empty() => None,
+        Some(array) => array.iter().map(|item| text(item.get_ref())).collect(),
+        None => text(value).map(|text| vec![text]),
+    }
+}
+
+fn would_do(kind: FactKind) -> String {
+    match kind {
+        FactKind::Bool => "write true or false, without quotes".to_owned(),
+        FactKind::Count => "write how many at least, as a number above zero without quotes".to_owned(),
+        FactKind::State(states) => format!("write one of {}, in quotes, or a list of them", states.join(", ")),
+        FactKind::Text => "write a text in quotes, or a list of them".to_owned(),
+    }
+}
+
+fn an_or_text(value: &DeValue<'_>) -> String {
+    value.as_str().map_or_else(|| an(value), |text| format!("{text:?}"))
+}
