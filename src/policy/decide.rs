@@ -5,6 +5,7 @@ use crate::crypto::Digest;
 use crate::identity::{SpiffeId, TrustDomain};
 use crate::svid::BuildClaims;
 use crate::token::{Claims, IssuerName, VerifiedClaims};
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +18,8 @@ pub struct Policy {
 }
 
 /// What a caller asks to be given.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase", tag = "kind")]
 pub enum Wish {
     /// A JWT-SVID.
     Jwt {
@@ -120,6 +122,16 @@ impl Rule {
         wish: &Wish,
         trust_domain: &TrustDomain,
     ) -> Result<Grant, Denial> {
+        self.grant_to(claims.claims(), wish, trust_domain)
+    }
+
+    /// The same for claims that nobody need have proven; for `rule_on`, which lets no grant out.
+    pub(super) fn grant_to(
+        self: &Arc<Self>,
+        claims: &Claims,
+        wish: &Wish,
+        trust_domain: &TrustDomain,
+    ) -> Result<Grant, Denial> {
         let (kind, profile, audiences) = match wish {
             Wish::Jwt { profile, audiences, has_key } => {
                 self.check_jwt(audiences, *has_key)?;
@@ -131,7 +143,6 @@ impl Rule {
             }
         };
         let svid = self.svid(profile.as_deref())?;
-        let claims = claims.claims();
         let spiffe_id = self.name(svid, claims, trust_domain)?;
         let build_claims = match kind {
             Kind::Jwt => BuildClaims::default(),
