@@ -17,6 +17,8 @@ mod login;
 mod exec;
 mod svid;
 mod explain;
+mod cases;
+mod replay;
 mod policy;
 mod config;
 mod bundle;

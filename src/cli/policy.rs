@@ -1,7 +1,7 @@
-//! `lanyard policy check`: whether rules load, before they are used. Needs no server.
+//! `lanyard policy check|test|replay`: rules, before they are used. Needs no server.
 
 use super::failure::WrongUsage;
-use super::render;
+use super::{cases, render, replay};
 use crate::config::{Lifetimes, SystemEnvironment, load_policy, load_server};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -26,11 +26,22 @@ enum Action {
         #[arg(long)]
         json: bool,
     },
+    /// Runs the cases that are kept beside rules: some job's claims, and what the policy must say to it
+    Test(cases::Args),
+    /// Decides requests of the journal again with another policy: who would gain, lose, or change its ID
+    Replay(replay::Args),
 }
 
-/// Checks.
+/// Checks, tests or replays.
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let Action::Check { file, config, json } = &args.action;
+    match &args.action {
+        Action::Check { file, config, json } => check(file.as_ref(), config.as_ref(), *json),
+        Action::Test(args) => cases::run(args),
+        Action::Replay(args) => replay::run(args),
+    }
+}
+
+fn check(file: Option<&PathBuf>, config: Option<&PathBuf>, json: bool) -> anyhow::Result<ExitCode> {
     let (read, checked) = match (file, config) {
         (Some(file), _) => (file, load_policy(file, &[], Lifetimes::SVID).map(|policy| (file.clone(), policy))),
         (None, Some(config)) => {
@@ -40,14 +51,14 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         (None, None) => return Err(WrongUsage::new("name the policy: lanyard policy check FILE").into()),
     };
     match checked {
-        Ok((file, _policy)) if *json => render::checked(&file, &[], &[])?,
+        Ok((file, _policy)) if json => render::checked(&file, &[], &[])?,
         Ok((file, policy)) => {
             let (rules, refusals) = (policy.rules().len(), policy.refusals().len());
             let (rules, refusals) = (render::count(rules, "rule"), render::count(refusals, "refusal"));
             render::say(&format!("{}: good, {rules}, {refusals}", file.display()))?;
         }
         Err(problems) => {
-            if *json {
+            if json {
                 render::unless_closed(render::checked(read, &problems, &[]))?;
             } else {
                 render::problems(&problems);

@@ -14,11 +14,13 @@ mod issuer;
 mod conditions;
 mod dangers;
 mod policy;
+mod cases;
 mod leaf;
 mod server;
 mod agent;
 
 pub use agent::load_agent;
+pub use cases::{cases_file, load_cases};
 pub use environment::{Environment, MapEnvironment, SystemEnvironment};
 pub use policy::load_policy;
 pub use problem::Problem;

@@ -15,11 +15,17 @@ mod build;
 mod decide;
 mod explain;
 mod shared_ids;
+mod ruling;
+mod case;
+mod replay;
 
+pub use case::{Case, Expected, Judged};
 pub use condition::{Condition, Test, Truth};
 pub use decide::{Grant, PathPin, Policy, Wish};
 pub use denial::Denial;
 pub use explain::{RuleWalk, TermWalk, Verdict, Walk};
 pub use glob::Glob;
+pub use replay::{Before, Change, Group, Replay, Told};
 pub use rule::{Kind, Need, ProfileTemplate, RefusalRule, Rule};
+pub use ruling::Ruling;
 pub use shared_ids::SharedId;
