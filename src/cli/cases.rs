@@ -120,7 +120,7 @@ fn from_journal(args: &Args, id: &str) -> anyhow::Result<ExitCode> {
     for record in JournalReader::open(&folder)? {
         let Some(request) = past.read(&record?).filter(|request| names(id, &request.id)) else { continue };
         let asked = request.asked.as_ref().with_context(|| {
-            format!("the journal holds request {id:?}, but not its claims: it was refused by no rule, had no session, or was recorded by an older version")
+            format!("the journal holds request {id:?}, but not its claims: something else than policy refused it, it had no session, or an older version recorded it")
         })?;
         render::say(&case(&request, asked, policy.as_ref()))?;
         return Ok(ExitCode::SUCCESS);

@@ -104,7 +104,7 @@ fn tell(replay: &Replay, as_json: bool) -> anyhow::Result<()> {
     ));
     if without_claims + withheld > 0 {
         render::aside(&format!(
-            "not decided again: {without_claims} whose claims are not on record (refused by no rule, without a session, or of an older version), {withheld} where this policy reads claims that are not kept"
+            "not decided again: {without_claims} whose claims are not on record (refused by something else than policy, without a session, or of an older version), {withheld} where this policy reads claims that are not kept"
         ));
     }
     Ok(())
