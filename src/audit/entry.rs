@@ -1,5 +1,6 @@
 //! What an entry says. Nothing secret: tokens, keys and signatures never stand in one.
 
+use super::Asked;
 use crate::crypto::{Digest, KeyId};
 use crate::token::{Claims, IssuerName};
 use serde::{Deserialize, Serialize};
@@ -95,6 +96,9 @@ pub enum Entry<'a> {
         job: &'a Job,
         /// How many equal refusals since the last entry stand behind this one.
         repeats: u64,
+        /// What was asked, where policy said no, so that another policy can be asked the same.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        asked: Option<&'a Asked<'a>>,
     },
     /// A session ended before its time.
     SessionEnded {

@@ -1,7 +1,7 @@
 //! The hand that writes the journal. Only what it has written down may be signed: [`Recorded`] has no other maker.
 
 use super::refusals::{Folding, Observed, Refused};
-use super::{Auditable, Entry};
+use super::{Asked, Auditable, Entry};
 use crate::crypto::Digest;
 use crate::store::{Commit, Committed, Condition, Position, Room, Store, StoreError, Stored, Write};
 use serde_json::value::to_raw_value;
@@ -129,12 +129,14 @@ impl Ledger {
     /// When the store has stopped.
     pub fn refuse(&self, refused: &Refused<'_>, now: OffsetDateTime) -> Result<(), StoreError> {
         let Some(repeats) = self.folding.fold(refused, now) else { return Ok(()) };
+        let asked = refused.asked.map(|(claims, wish)| Asked::of(claims, wish));
         self.store.note(text(&Entry::Refused {
             request_id: refused.request_id,
             code: refused.code,
             why: &refused.why,
             job: refused.job,
             repeats,
+            asked: asked.as_ref(),
         })?)
     }
 }

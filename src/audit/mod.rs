@@ -5,10 +5,12 @@
 //! ```
 //! Not here: the file's format and its chain (`store`), what is changed along with an entry (`session`, `authority`).
 
+mod asked;
 mod entry;
 mod ledger;
 mod refusals;
 
+pub use asked::Asked;
 pub use entry::{Auditable, Entry, Job, Received};
 pub use ledger::{AdmitError, Changes, Ledger, Recorded};
 pub use refusals::{Observed, Refused};

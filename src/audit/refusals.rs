@@ -2,6 +2,8 @@
 
 use super::Job;
 use crate::crypto::Digest;
+use crate::policy::Wish;
+use crate::token::Claims;
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -18,6 +20,8 @@ pub struct Refused<'a> {
     pub why: String,
     /// Who asked.
     pub job: &'a Job,
+    /// What was asked, where policy said no.
+    pub asked: Option<(&'a Claims, &'a Wish)>,
 }
 
 /// What a rule on trial would have done.
@@ -109,7 +113,7 @@ mod tests {
     }
 
     fn refused(job: &Job) -> Refused<'_> {
-        Refused { request_id: "r", code: "no_rule_matches", why: "none".to_owned(), job }
+        Refused { request_id: "r", code: "no_rule_matches", why: "none".to_owned(), job, asked: None }
     }
 
     #[test]

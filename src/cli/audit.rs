@@ -74,7 +74,7 @@ enum Action {
 }
 
 #[derive(clap::Args, Debug)]
-struct Journal {
+pub(super) struct Journal {
     #[arg(
         long,
         value_name = "FILE",
@@ -106,12 +106,22 @@ struct Filter {
 const SHORT: usize = 8;
 
 #[derive(Clone, Copy, Debug)]
-enum Since {
+pub(super) enum Since {
     Ago(std::time::Duration),
     At(OffsetDateTime),
 }
 
-fn parse_since(text: &str) -> Result<Since, String> {
+impl Since {
+    /// The time that is meant, now.
+    pub(super) fn time(self) -> OffsetDateTime {
+        match self {
+            Self::Ago(span) => SystemClock.now() - span,
+            Self::At(at) => at,
+        }
+    }
+}
+
+pub(super) fn parse_since(text: &str) -> Result<Since, String> {
     if let Ok(at) = OffsetDateTime::parse(text, &Rfc3339) {
         return Ok(Since::At(at));
     }
@@ -130,9 +140,14 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 impl Journal {
+    /// The configuration, typed or the variable's.
+    pub(super) fn config_file(&self) -> Option<PathBuf> {
+        named_config(self.config.clone())
+    }
+
     /// The data folder; none when the configuration has problems, which are printed then.
-    fn folder(&self) -> anyhow::Result<Option<PathBuf>> {
-        match (&self.data_dir, named_config(self.config.clone())) {
+    pub(super) fn folder(&self) -> anyhow::Result<Option<PathBuf>> {
+        match (&self.data_dir, self.config_file()) {
             (Some(folder), _) => Ok(Some(folder.clone())),
             (None, Some(file)) => Ok(load_server(&file, &SystemEnvironment)
                 .map(|settings| settings.data_dir)
@@ -159,10 +174,7 @@ impl Filter {
 
 fn show(journal: &Journal, filter: &Filter, as_json: bool) -> anyhow::Result<ExitCode> {
     let Some(folder) = journal.folder()? else { return Ok(ExitCode::FAILURE) };
-    let since = filter.since.map(|since| match since {
-        Since::Ago(span) => SystemClock.now() - span,
-        Since::At(at) => at,
-    });
+    let since = filter.since.map(Since::time);
     let mut rows = Vec::new();
     let mut found = false;
     for record in JournalReader::open(&folder)? {
@@ -197,7 +209,7 @@ pub(super) fn names(typed: &str, request_id: &str) -> bool {
 }
 
 /// Enough of a name or a digest to tell it from its neighbours.
-fn short(name: &str) -> &str {
+pub(super) fn short(name: &str) -> &str {
     name.get(..SHORT).unwrap_or(name)
 }
 

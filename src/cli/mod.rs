@@ -18,6 +18,8 @@ mod login;
 mod exec;
 mod svid;
 mod explain;
+mod cases;
+mod replay;
 mod policy;
 mod reload;
 mod config;

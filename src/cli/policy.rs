@@ -1,7 +1,7 @@
-//! `lanyard policy check`: whether rules load, before they are used. Needs no server; `reload` asks one.
+//! `lanyard policy check|test|replay`: rules, before they are used. Needs no server; `reload` asks one.
 
 use super::failure::WrongUsage;
-use super::{reload, render};
+use super::{cases, reload, render, replay};
 use crate::config::{Lifetimes, SystemEnvironment, check_policy, load_server};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -28,14 +28,23 @@ enum Action {
     },
     /// Has a running server read its policy again; with problems the former one stays
     Reload(reload::Args),
+    /// Runs the cases that are kept beside rules: some job's claims, and what the policy must say to it
+    Test(cases::Args),
+    /// Decides requests of the journal again with another policy: who would gain, lose, or change its ID
+    Replay(replay::Args),
 }
 
-/// Checks, or asks the server.
+/// Checks, tests or replays, or asks the server.
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let (file, config, json) = match &args.action {
-        Action::Check { file, config, json } => (file, config, json),
-        Action::Reload(asked) => return reload::run(asked).await,
-    };
+    match &args.action {
+        Action::Check { file, config, json } => check(file.as_ref(), config.as_ref(), *json),
+        Action::Reload(asked) => reload::run(asked).await,
+        Action::Test(args) => cases::run(args),
+        Action::Replay(args) => replay::run(args),
+    }
+}
+
+fn check(file: Option<&PathBuf>, config: Option<&PathBuf>, json: bool) -> anyhow::Result<ExitCode> {
     let (read, checked) = match (file, config) {
         (Some(file), _) => {
             let checked = check_policy(file, &[], Lifetimes::SVID);
@@ -48,7 +57,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         (None, None) => return Err(WrongUsage::new("name the policy: lanyard policy check FILE").into()),
     };
     match checked {
-        Ok((file, _policy, warnings)) if *json => render::checked(&file, &[], &warnings)?,
+        Ok((file, _policy, warnings)) if json => render::checked(&file, &[], &warnings)?,
         Ok((file, policy, warnings)) => {
             for warning in &warnings {
                 render::aside(&format!("warning: {warning}"));
@@ -58,7 +67,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
             render::say(&format!("{}: good, {rules}, {refusals}", file.display()))?;
         }
         Err(problems) => {
-            if *json {
+            if json {
                 render::unless_closed(render::checked(read, &problems, &[]))?;
             } else {
                 render::problems(&problems);

@@ -21,11 +21,13 @@ mod limits;
 mod svids;
 mod rule;
 mod policy;
+mod cases;
 mod leaf;
 mod server;
 mod agent;
 
 pub use agent::load_agent;
+pub use cases::{cases_file, load_cases};
 pub use environment::{Environment, MapEnvironment, SystemEnvironment};
 pub use policy::{CheckedPolicy, check_policy, load_policy};
 pub use problem::Problem;

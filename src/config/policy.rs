@@ -68,8 +68,9 @@ fn files_of(folder: &Path) -> Result<Vec<PathBuf>, Vec<Problem>> {
     let entries =
         entries.map_err(|error| told(format!("cannot be read ({error})"), "name a folder that this user may read"))?;
     let is_policy = |path: &PathBuf| {
-        let hidden = path.file_name().is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
-        !hidden && path.extension().is_some_and(|ending| ending == "toml")
+        let name = path.file_name().map_or(b"".as_slice(), |name| name.as_encoded_bytes());
+        let aside = name.starts_with(b".") || name.ends_with(b".cases.toml");
+        !aside && path.extension().is_some_and(|ending| ending == "toml")
     };
     let mut files: Vec<PathBuf> = entries.iter().map(std::fs::DirEntry::path).filter(is_policy).collect();
     files.sort();

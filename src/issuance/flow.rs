@@ -1,12 +1,12 @@
 //! The one function to read first: how a CI token, or a session it opened, becomes an SVID.
 
-use super::recorder::Recorder;
+use super::recorder::{Known, Recorder};
 use super::{Bearer, IssuedSvid, PolicyInUse, Refusal, Request, Shares};
 use crate::audit::{AdmitError, Job, Ledger, Observed, Recorded};
 use crate::authority::{Asked, Authorities, Draft};
 use crate::clock::Clock;
 use crate::discovery::IssuerKeys;
-use crate::policy::{Grant, Policy, Walk};
+use crate::policy::{Grant, Policy, Walk, Wish};
 use crate::session::{Admission, EndReason, Pinned, Proof, SessionId, SessionKey, Sessions, Standing};
 use crate::store::Store;
 use crate::svid::{LeafProfile, ProvenKey};
@@ -52,28 +52,29 @@ impl Issuance {
     /// Every [`Refusal`] is counted, and recorded when the bearer is known.
     pub async fn issue(&self, request: Request) -> Result<IssuedSvid, Refusal> {
         let began = self.clock.now();
-        let mut job = None;
-        let outcome = self.road(&request, &mut job).await;
+        let mut known = None;
+        let outcome = self.road(&request, &mut known).await;
         let now = self.clock.now();
-        self.recorder.outcome(&self.ledger, (&request, job.as_deref()), &outcome, (began, now));
+        self.recorder.outcome(&self.ledger, (&request, known.as_ref()), &outcome, (began, now));
         outcome
     }
 
-    async fn road(&self, request: &Request, known: &mut Option<Arc<Job>>) -> Result<IssuedSvid, Refusal> {
+    async fn road(&self, request: &Request, known: &mut Option<Known>) -> Result<IssuedSvid, Refusal> {
         let policy = self.policy.now(); // a change meanwhile is for those who come later
         let (claims, live) = self.bearer(request).await?; // who does ask: genuine token, or live session's owner
         self.issuer(claims.claims())?.admit(claims.claims())?; // is it one of ours; nothing is kept of strangers
         let job = Arc::new(Job::of(claims.claims()));
-        *known = Some(Arc::clone(&job));
+        let Known { claims, job, wish } = known.insert(Known { claims, job, wish: None }); // who a no would be about
         let _place = self.shares.enter(claims.claims())?; // no issuer or namespace takes the whole road
         let key = request.proven_key(&self.leaf.key_kinds)?; // the key to certify; none for a JWT-SVID
         let owner = SessionKey::of(request.connection.as_ref(), key.as_ref())?; // whose session it is
-        self.observe(&policy, (request, &claims), (owner.as_ref(), &job))?; // what rules on trial would say
+        let wish = wish.insert(request.wish(owner.is_some())); // what policy is asked for
+        self.observe(&policy, (request, claims), (wish, job))?; // what rules on trial would say
         let rule = policy.choose(claims.claims())?; // which rule speaks
-        let standing = self.standing(live, &claims, owner.as_ref())?; // another key's token: ask nobody else
-        let grant = rule.grant(&claims, &request.wish(owner.is_some()), self.authorities.trust_domain())?;
-        let pinned = self.pinned(&claims, &grant)?; // whose path it is
-        let visit = Visit { request, claims: &claims, owner, job, policy };
+        let standing = self.standing(live, claims, owner.as_ref())?; // another key's token: ask nobody else
+        let grant = rule.grant(claims, wish, self.authorities.trust_domain())?;
+        let pinned = self.pinned(claims, &grant)?; // whose path it is
+        let visit = Visit { request, claims, owner, job: Arc::clone(job), policy };
         let draft = self.draft(&visit, grant, key.as_ref(), &standing)?; // what we will sign
         let intent = self.admit(&visit, draft, (standing, pinned)).await?; // token bound and intent written: one commit
         let signed = self.authorities.sign(intent)?; // the key is used here
@@ -128,10 +129,10 @@ impl Issuance {
         &self,
         policy: &Policy,
         (request, claims): (&Request, &VerifiedClaims),
-        (owner, job): (Option<&SessionKey>, &Job),
+        (wish, job): (&Wish, &Job),
     ) -> Result<(), Refusal> {
         for rule in policy.on_trial(claims.claims()) {
-            let granted = rule.grant(claims, &request.wish(owner.is_some()), self.authorities.trust_domain());
+            let granted = rule.grant(claims, wish, self.authorities.trust_domain());
             let would = match &granted {
                 Ok(grant) => grant.spiffe_id().as_str(),
                 Err(denial) => denial.code(),

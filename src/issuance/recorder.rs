@@ -3,10 +3,21 @@
 use super::sampled::Sampled;
 use super::{IssuedSvid, Refusal, Request};
 use crate::audit::{Job, Ledger, Refused};
+use crate::policy::Wish;
 use crate::store::Position;
 use crate::telemetry::{Metrics, chain};
+use crate::token::VerifiedClaims;
+use std::sync::Arc;
 use std::time::Duration;
 use time::OffsetDateTime;
+
+/// A bearer whose token was genuine, and what it asked for as far as the road came.
+#[derive(Debug)]
+pub(super) struct Known {
+    pub(super) claims: VerifiedClaims,
+    pub(super) job: Arc<Job>,
+    pub(super) wish: Option<Wish>,
+}
 
 /// Counts outcomes, and notes refusals.
 #[derive(Debug)]
@@ -31,7 +42,7 @@ impl Recorder {
     pub(super) fn outcome(
         &self,
         ledger: &Ledger,
-        (request, job): (&Request, Option<&Job>),
+        (request, known): (&Request, Option<&Known>),
         outcome: &Result<IssuedSvid, Refusal>,
         (began, now): (OffsetDateTime, OffsetDateTime),
     ) {
@@ -39,14 +50,16 @@ impl Recorder {
         let Err(refusal) = outcome else { return self.metrics.answered(request.door, "issued", took) };
         self.metrics.answered(request.door, refusal.code(), took);
         let (request_id, code) = (request.id.as_str(), refusal.code());
-        let sampled = if job.is_some() { &self.of_bearers } else { &self.of_strangers };
+        let sampled = if known.is_some() { &self.of_bearers } else { &self.of_strangers };
         if let Some(untold) = sampled.tells(now) {
             let untold = Some(untold).filter(|untold| *untold > 0);
             tracing::info!(request_id, code, why = chain(refusal), untold, "refused");
         }
-        let Some(job) = job else { return };
+        let Some(Known { claims, job, wish }) = known else { return };
         let why = chain(refusal);
-        let refused = Refused { request_id, code, why, job };
+        let by_policy = matches!(refusal, Refusal::Denied(_));
+        let asked = wish.as_ref().filter(|_| by_policy).map(|wish| (claims.claims(), wish));
+        let refused = Refused { request_id, code, why, job, asked };
         if let Err(fault) = ledger.refuse(&refused, now) {
             tracing::error!(request_id, fault = %chain(&fault), "a refusal could not be recorded");
         }

@@ -7,6 +7,7 @@ use crate::identity::{SpiffeId, TrustDomain};
 use crate::svid::BuildClaims;
 use crate::telemetry::quotable;
 use crate::token::{Claims, IssuerName, VerifiedClaims};
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +22,8 @@ pub struct Policy {
 }
 
 /// What a caller asks to be given.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase", tag = "kind")]
 pub enum Wish {
     /// A JWT-SVID.
     Jwt {
@@ -147,6 +149,16 @@ impl Rule {
         wish: &Wish,
         trust_domain: &TrustDomain,
     ) -> Result<Grant, Denial> {
+        self.grant_to(claims.claims(), wish, trust_domain)
+    }
+
+    /// The same for claims that nobody need have proven; for `rule_on`, which lets no grant out.
+    pub(super) fn grant_to(
+        self: &Arc<Self>,
+        claims: &Claims,
+        wish: &Wish,
+        trust_domain: &TrustDomain,
+    ) -> Result<Grant, Denial> {
         let (kind, profile, audiences) = match wish {
             Wish::Jwt { profile, audiences, has_key } => {
                 self.check_jwt(audiences, *has_key)?;
@@ -158,7 +170,6 @@ impl Rule {
             }
         };
         let svid = self.svid(profile.as_deref())?;
-        let claims = claims.claims();
         let spiffe_id = self.name(svid, claims, trust_domain)?;
         let build_claims = match kind {
             Kind::Jwt => BuildClaims::default(),

@@ -20,7 +20,11 @@ mod explain;
 mod segments;
 mod shared_ids;
 mod reach;
+mod ruling;
+mod case;
+mod replay;
 
+pub use case::{Case, Expected, Judged};
 pub use condition::{Condition, Test, Truth};
 pub use decide::{Grant, PathPin, Policy, Wish};
 pub use denial::Denial;
@@ -28,7 +32,9 @@ pub use explain::{RuleWalk, TermWalk, Verdict, Walk};
 pub use glob::Glob;
 pub use need::{FactKind, KNOWN_FACTS, Need, Wanted};
 pub use reach::{Contradiction, Covered, find_covered};
+pub use replay::{Before, Change, Group, Replay, Told};
 pub use rule::{Kind, ProfileTemplate, RefusalRule, Rule};
+pub use ruling::Ruling;
 pub use shared_ids::SharedId;
 
 #[cfg(test)]

@@ -76,6 +76,7 @@ fn rule(name: String, issuer: &str, observe: bool, (when, unless): (Vec<Conditio
     Rule {
         audiences: Vec::new(),
         build_claims: None,
+        federates_with: Vec::new(),
         issuer: IssuerName(issuer.into()),
         jwt_without_key: false,
         kinds: vec![Kind::X509],
@@ -86,6 +87,7 @@ fn rule(name: String, issuer: &str, observe: bool, (when, unless): (Vec<Conditio
         observe,
         path_only: None,
         svids: vec![ProfileTemplate { profile: None, id: IdTemplate::parse(&id).unwrap() }],
+        tags: Vec::new(),
         ttl: Duration::from_secs(900),
         unless,
         when,

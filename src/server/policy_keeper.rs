@@ -45,18 +45,21 @@ enum By {
     Signal,
 }
 
-/// What tells that a file is another than before: written, or put in its place.
+/// What tells that files are others than before: written, put in their place, or come and gone.
 #[derive(Clone, Debug, Eq, PartialEq)]
-struct Stamp {
-    inode: u64,
-    bytes: u64,
-    modified: (i64, i64),
-}
+struct Stamp(Vec<(PathBuf, [u64; 2], [i64; 2])>);
 
 impl Stamp {
-    fn of(file: &Path) -> Option<Self> {
-        let found = std::fs::metadata(file).ok()?;
-        Some(Self { inode: found.ino(), bytes: found.len(), modified: (found.mtime(), found.mtime_nsec()) })
+    /// Of a file, or of a folder and all that lies in it.
+    fn of(place: &Path) -> Self {
+        let inside = std::fs::read_dir(place).into_iter().flatten().flatten().map(|entry| entry.path());
+        let seen = |path: PathBuf| {
+            let found = std::fs::metadata(&path).ok()?;
+            Some((path, [found.ino(), found.len()], [found.mtime(), found.mtime_nsec()]))
+        };
+        let mut all: Vec<_> = inside.chain([place.to_owned()]).filter_map(seen).collect();
+        all.sort();
+        Self(all)
     }
 }
 

@@ -11,9 +11,11 @@ mod record;
 mod pins;
 mod keeper;
 mod sweep;
+mod past;
 
 pub use keeper::{Admission, Ended, SessionError, Sessions, Standing};
 pub use owner::{OwnerError, Proof, SessionKey};
+pub use past::{PastAsked, PastRequest, PastRequests, Then};
 pub use pins::{PinError, Pinned};
 pub use record::{EndReason, SessionId};
 pub use sweep::Swept;

@@ -76,9 +76,12 @@ impl Record<'_> {
     pub(super) const VERSION: u32 = 1;
 }
 
+/// How the names of sessions' records begin.
+pub(super) const SESSION_PREFIX: &str = "session/";
+
 /// Where a session's record stands.
 pub(super) fn session_key(id: &SessionId) -> String {
-    format!("session/{id}")
+    format!("{SESSION_PREFIX}{id}")
 }
 
 /// The tombstone of a job that was closed: none of its tokens opens or renews anything any more.

@@ -14,6 +14,7 @@ mod payload;
 mod parse;
 mod keys;
 mod verify;
+mod sample;
 mod issuers;
 
 pub use claims::{ClaimValue, ClaimView, Claims, ExternalIdentity, IssuerName, VerifiedClaims};

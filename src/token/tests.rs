@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 use time::OffsetDateTime;
 
-static VECTORS: LazyLock<Value> =
+pub(crate) static VECTORS: LazyLock<Value> =
     LazyLock::new(|| serde_json::from_str(include_str!("../../tests/vectors/gitlab-claims.json")).unwrap());
 static CI_KEY: LazyLock<RsaKeyPair> = LazyLock::new(|| RsaKeyPair::generate().unwrap());
 static LOGIN_KEY: LazyLock<RsaKeyPair> = LazyLock::new(|| RsaKeyPair::generate().unwrap());

@@ -31,5 +31,6 @@ mod hostile;
 mod lifecycle;
 mod limits;
 mod memory;
+mod policies;
 mod race;
 mod secrets;

@@ -1,0 +1,116 @@
+//! `lanyard policy replay`: requests of the journal, decided again with another policy.
+
+use super::audit::{Journal, Since, parse_since, short};
+use super::render;
+use crate::config::{Lifetimes, load_policy};
+use crate::policy::{Before, Change, Replay};
+use crate::session::{PastRequest, PastRequests, Then};
+use crate::store::JournalReader;
+use serde_json::{Value, json};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// How many records are read between two words of progress: a second's work, or less.
+const TOLD_EVERY: u64 = 50_000;
+
+/// What can be typed.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Args {
+    /// The policy that decides now
+    #[arg(long, value_name = "FILE")]
+    policy: PathBuf,
+    /// Only requests since: a span such as 7d, or a time such as 2026-11-21T05:00:00Z [default: all]
+    #[arg(long, value_name = "WHEN", value_parser = parse_since)]
+    since: Option<Since>,
+    #[command(flatten)]
+    journal: Journal,
+    /// What changes, as one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Replays.
+pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let Some(folder) = args.journal.folder()? else { return Ok(ExitCode::FAILURE) };
+    let policy = match load_policy(&args.policy, &[], Lifetimes::SVID) {
+        Ok(policy) => policy,
+        Err(problems) => {
+            render::problems(&problems);
+            return Ok(ExitCode::FAILURE);
+        }
+    };
+    let (mut past, mut replay) = (PastRequests::since(args.since.map(Since::time)), Replay::default());
+    for record in JournalReader::open(&folder)? {
+        let record = record?;
+        if render::is_terminal() && record.position.is_multiple_of(TOLD_EVERY) {
+            render::aside(&format!("{} records read, to {}", record.position, render::time(record.at)));
+        }
+        let Some(PastRequest { id, job, then, asked }) = past.read(&record) else { continue };
+        let Some(asked) = asked else {
+            replay.without_claims += 1;
+            continue;
+        };
+        if !replay.can_do_without(&asked.withheld, &policy) {
+            continue;
+        }
+        let now = policy.rule_on(&asked.claims, &asked.wish, &asked.trust_domain);
+        let (granted, code) = match &then {
+            Then::Granted { rule, spiffe_id } => (Some((rule.as_str(), spiffe_id.as_str())), ""),
+            Then::Refused { code } => (None, code.as_str()),
+        };
+        let before = Before { request: &id, project: &job.project_path, granted, code };
+        replay.add(before, &now, || policy.deciding_term((&asked.claims, &asked.trust_domain), &now, None));
+    }
+    render::unless_closed(tell(&replay, args.json))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn tell(replay: &Replay, as_json: bool) -> anyhow::Result<()> {
+    let Replay { groups, same, without_claims, withheld } = replay;
+    if as_json {
+        let both =
+            groups.iter().map(|(group, told)| Ok(merged(serde_json::to_value(group)?, serde_json::to_value(told)?)));
+        let groups = both.collect::<anyhow::Result<Vec<Value>>>()?;
+        return render::json(&json!({
+            "loses": replay.count(Change::Loses),
+            "gains": replay.count(Change::Gains),
+            "changes": replay.count(Change::Changes),
+            "otherwise_refused": replay.count(Change::OtherwiseRefused),
+            "same": same,
+            "not_decided": { "claims_not_recorded": without_claims, "claims_withheld": withheld },
+            "groups": groups,
+        }));
+    }
+    let row = |(group, told): (&crate::policy::Group, &crate::policy::Told)| {
+        let request = if render::is_terminal() { short(&told.first_request) } else { &told.first_request };
+        vec![
+            group.change.as_str().to_owned(),
+            group.project.clone(),
+            told.requests.to_string(),
+            group.before.clone(),
+            group.after.clone(),
+            told.first_got.clone(),
+            told.first_would_get.clone(),
+            told.decided_by.clone().unwrap_or_default(),
+            request.to_owned(),
+        ]
+    };
+    let head = ["change", "project", "requests", "rule", "rule now", "got", "would get", "decided by", "first request"];
+    render::rows(&head, groups.iter().map(row).collect())?;
+    let [loses, gains, changes, otherwise] =
+        [Change::Loses, Change::Gains, Change::Changes, Change::OtherwiseRefused].map(|change| replay.count(change));
+    render::aside(&format!(
+        "{loses} would lose, {gains} would gain, {changes} would change ID, {otherwise} would be refused otherwise, {same} would stay the same"
+    ));
+    if without_claims + withheld > 0 {
+        render::aside(&format!(
+            "not decided again: {without_claims} whose claims are not on record (refused by something else than policy, without a session, or of an older version), {withheld} where this policy reads claims that are not kept"
+        ));
+    }
+    Ok(())
+}
+
+fn merged(first: Value, second: Value) -> Value {
+    let parts = [first, second].into_iter().filter_map(|value| value.as_object().cloned());
+    Value::Object(parts.flatten().collect())
+}

@@ -1,0 +1,166 @@
+//! Cases kept beside a policy: `policy.toml` has its cases in `policy.cases.toml`, so that a case never changes the
+//! policy's digest.
+
+use super::Problem;
+use super::svids::TTL_MAX;
+use super::problem::read_text;
+use super::section::{Reader, Section};
+use super::words::an;
+use crate::policy::{Case, Expected, Policy, Wish};
+use crate::token::{Claims, IssuerName};
+use serde_json::{Map, Value};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use toml::de::{DeTable, DeValue};
+
+/// Where a policy's cases stand.
+pub fn cases_file(policy: &Path) -> PathBuf {
+    policy.with_extension("cases.toml")
+}
+
+/// Reads cases. Those that name no issuer are of the only one that the policy speaks of.
+///
+/// # Errors
+/// Every problem of the file, by line.
+pub fn load_cases(file: &Path, policy: &Policy) -> Result<Vec<Case>, Vec<Problem>> {
+    let text = read_text(file, "keep cases beside the rules, or name their file with --cases")?;
+    let reader = Reader::new(file, &text);
+    let mut root = reader.document();
+    let mut usual = root.section("claims");
+    let usual = claims_in(&mut usual);
+    let issuers: BTreeSet<_> = policy.rules().iter().map(|rule| &rule.issuer).collect();
+    let only = (issuers.len() == 1).then(|| issuers.first().map(|name| (*name).clone())).flatten();
+    let sections = root.sections("case");
+    if sections.is_empty() {
+        root.problem("case", None, "no case", "add a [[case]]: a file without one shows nothing");
+    }
+    let mut names = BTreeSet::new();
+    let mut cases = Vec::new();
+    for section in sections {
+        let line = section.line();
+        let Some(case) = read_case(section, &usual, only.as_ref()) else { continue };
+        if !names.insert(case.name.clone()) {
+            root.problem("case", line, format!("a second case \"{}\"", case.name), "give each case a name of its own");
+        }
+        cases.push(case);
+    }
+    root.finish();
+    reader.settled(Some(cases))
+}
+
+fn read_case(mut section: Section<'_, '_>, usual: &Map<String, Value>, only: Option<&IssuerName>) -> Option<Case> {
+    let name = section.text("name", "what the case shows");
+    let name = name.or_else(|| section.missing("name", "name what the case shows"));
+    let issuer = section.text("issuer", "the name that rules give the issuer").map(|name| IssuerName(name.into()));
+    let issuer = issuer
+        .or_else(|| only.cloned())
+        .or_else(|| section.missing("issuer", "name the issuer; the policy speaks of several"));
+    let claims = read_claims(&mut section, usual, issuer);
+    let wish = read_wish(&mut section);
+    let expected = read_expected(&mut section);
+    let rule = section.text("rule", "the name of the rule that must speak");
+    section.finish();
+    Some(Case { name: name?, claims: claims?, wish: wish?, expected: expected?, rule })
+}
+
+/// The claims of the case's file, or else the file's usual ones, with the case's own over them.
+fn read_claims(
+    section: &mut Section<'_, '_>,
+    usual: &Map<String, Value>,
+    issuer: Option<IssuerName>,
+) -> Option<Claims> {
+    let line = section.line_of("claims").or_else(|| section.line_of("claims_file")).or_else(|| section.line());
+    let mut claims = match (section.holds("claims_file"), section.file("claims_file")) {
+        (false, _) => usual.clone(),
+        (true, None) => return None,
+        (true, Some((_, bytes))) => {
+            let Ok(Value::Object(claims)) = serde_json::from_slice(&bytes) else {
+                section.problem("claims_file", line, "no JSON object", "name a file with a token's payload");
+                return None;
+            };
+            claims
+        }
+    };
+    claims.extend(claims_in(&mut section.section("claims")));
+    let remedy = "write a GitLab job's claims, at least project_id, project_path and namespace_id";
+    let payload = Claims::sample(claims).map_err(|name| format!("{name}, which no token of GitLab's has"));
+    let issuer = issuer?;
+    let claims = payload.and_then(|payload| {
+        let text = Value::Object(payload).to_string();
+        Claims::unproven(text.as_bytes(), issuer).map_err(|error| error.to_string())
+    });
+    claims.map_err(|found| section.problem("claims", line, found, remedy)).ok()
+}
+
+fn claims_in(section: &mut Section<'_, '_>) -> Map<String, Value> {
+    let mut claims = Map::new();
+    for (line, name, value) in section.entries() {
+        match to_json(value.get_ref()) {
+            Some(value) => {
+                claims.insert(name, value);
+            }
+            None => {
+                section.problem(&name, Some(line), an(value.get_ref()), "write a text, a number, a truth or a list");
+            }
+        }
+    }
+    claims
+}
+
+fn to_json(value: &DeValue<'_>) -> Option<Value> {
+    Some(match value {
+        DeValue::String(text) => Value::String(text.clone().into_owned()),
+        DeValue::Boolean(is) => Value::Bool(*is),
+        DeValue::Integer(number) => Value::Number(u64::from_str_radix(number.as_str(), number.radix()).ok()?.into()),
+        DeValue::Array(list) => Value::Array(list.iter().map(|one| to_json(one.get_ref())).collect::<Option<_>>()?),
+        DeValue::Table(table) => Value::Object(object(table)?),
+        DeValue::Datetime(_) | DeValue::Float(_) => return None,
+    })
+}
+
+fn object(table: &DeTable<'_>) -> Option<Map<String, Value>> {
+    table.iter().map(|(key, value)| Some((key.get_ref().clone().into_owned(), to_json(value.get_ref())?))).collect()
+}
+
+fn read_wish(section: &mut Section<'_, '_>) -> Option<Wish> {
+    let is_jwt = section.parsed("wish", "\"x509\" or \"jwt\"", |text| match text {
+        "jwt" => Ok(true),
+        "x509" => Ok(false),
+        _ => Err("no kind of SVID"),
+    });
+    let profile = section.text("profile", "one of the rule's profiles");
+    if is_jwt != Some(true) {
+        for key in ["audiences", "with_key"] {
+            if section.holds(key) {
+                section.problem(key, section.line_of(key), "a JWT-SVID's", "say wish = \"jwt\", or remove it");
+            }
+        }
+        section.skip("audiences");
+        section.skip("with_key");
+        return Some(Wish::X509 { profile });
+    }
+    let audiences = section.list("audiences", "whom the JWT-SVID is for", |text| Ok::<_, String>(text.to_owned()));
+    let audiences = audiences.or_else(|| section.missing("audiences", "say whom the JWT-SVID is for"))?;
+    let has_key = section.flag("with_key").unwrap_or(true);
+    Some(Wish::Jwt { profile, audiences, has_key })
+}
+
+fn read_expected(section: &mut Section<'_, '_>) -> Option<Expected> {
+    let is_id = |text: &str| if text.starts_with(['/', 's']) { Ok(text.to_owned()) } else { Err("no path") };
+    let id = section.parsed("id", "a SPIFFE ID, or its path from the first slash on", is_id);
+    let code = section.text("refused", "the code of a refusal, such as \"no_rule_matches\"");
+    let ttl = section.duration("ttl", TTL_MAX);
+    match (id, code) {
+        (Some(id), None) => Some(Expected::Granted { id, ttl }),
+        (None, Some(code)) if ttl.is_none() => Some(Expected::Refused { code }),
+        (None, Some(_)) => {
+            section.problem("ttl", None, "a span beside a refusal", "remove it: who is refused gets nothing");
+            None
+        }
+        (Some(_), Some(_)) => {
+            section.problem("refused", None, "both an id and a refusal", "keep the one that is wanted");
+            None
+        }
+        (None, None) => section.missing("id", "say what is wanted: an id, or refused with its code"),
+    }
+}
