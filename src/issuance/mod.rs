@@ -8,11 +8,13 @@ mod refusal;
 mod issued;
 mod shares;
 mod sampled;
+mod recalled;
 mod flow;
 mod recorder;
 
 pub use flow::Issuance;
 pub use issued::{Credential, IssuedSvid, ReadBackError};
+pub use recalled::Recalled;
 pub use recorder::Recorder;
 pub use refusal::Refusal;
 pub use request::{Bearer, Csr, Request, RequestId, Wanted};

@@ -15,5 +15,5 @@ mod sweep;
 pub use keeper::{Admission, Ended, SessionError, Sessions, Standing};
 pub use owner::{OwnerError, Proof, SessionKey};
 pub use pins::{PinError, Pinned};
-pub use record::{EndReason, SessionId};
+pub use record::{EndReason, SessionId, claims_shown};
 pub use sweep::Swept;

@@ -5,6 +5,7 @@ use crate::crypto::{Digest, KeyId};
 use crate::identity::SpiffeId;
 use crate::token::Claims;
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -74,6 +75,16 @@ pub(super) struct Record<'a> {
 impl Record<'_> {
     /// The version that this server writes.
     pub(super) const VERSION: u32 = 1;
+}
+
+/// The claims in a session's record, for showing why something was decided; nothing is granted by them.
+pub fn claims_shown(id: &SessionId, put: &BTreeMap<String, Box<RawValue>>) -> Option<Claims> {
+    #[derive(Deserialize)]
+    struct Kept {
+        claims: Claims,
+    }
+    let kept: Kept = serde_json::from_str(put.get(&session_key(id))?.get()).ok()?;
+    Some(kept.claims)
 }
 
 /// Where a session's record stands.
