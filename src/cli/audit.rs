@@ -289,8 +289,8 @@ mod tests {
 
     #[test]
     fn a_request_is_found_by_what_a_terminal_shows_of_it() {
-        assert!(names("0123abcd", "0123abcd99"));
-        assert!(names("0123", "0123"));
-        assert!(!names("0123abc", "0123abcd99"));
+        assert!(RequestId::is_meant("0123abcd", "0123abcd99"));
+        assert!(RequestId::is_meant("0123", "0123"));
+        assert!(!RequestId::is_meant("0123abc", "0123abcd99"));
     }
 }

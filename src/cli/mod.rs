@@ -28,3 +28,6 @@ mod health;
 
 pub use command::Cli;
 pub use render::complain;
+
+#[cfg(test)]
+mod tests;

@@ -161,13 +161,14 @@ fn row(term: &Value) -> [String; 4] {
     };
     let [part, claim, wanted, got] = ["part", "claim", "wanted", "got"].map(|name| text(term, name));
     let implied = if is_true(term, "implied") { " (implied)" } else { "" };
-    // A condition of several claims is its own test.
-    let of_several = claim == wanted;
-    let wanted = match (&*part, of_several) {
-        ("unless", true) => "not so".to_owned(),
-        (_, true) => "so".to_owned(),
-        ("unless", false) => format!("not {wanted}"),
-        (_, false) => wanted,
+    // A condition of several claims is its own test: "any (ref = main, ref_type = tag)".
+    let inner = (claim == wanted).then(|| wanted.strip_suffix(')')?.split_once(" (")).flatten();
+    let (claim, wanted) = match inner {
+        Some((joint, inner)) => {
+            (joint.to_owned(), if part == "unless" { format!("not ({inner})") } else { inner.to_owned() })
+        }
+        None if part == "unless" => (claim, format!("not {wanted}")),
+        None => (claim, wanted),
     };
     let got = if is_recorded(term) { got } else { "not in the journal".to_owned() };
     [mark.to_owned(), format!("{part} {claim}{implied}"), wanted, got]

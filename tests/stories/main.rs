@@ -9,6 +9,7 @@ mod addresses;
 mod advisories;
 mod doors;
 mod panics;
+mod recalled;
 mod renewal;
 mod road;
 mod sessions;
