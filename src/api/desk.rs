@@ -63,14 +63,13 @@ impl Desk {
     /// A refusal of the road. Who has no token of ours reads how a job gets one.
     fn refused(&self, refusal: &Refusal, id: &RequestId) -> Refused {
         let refused = Refused::of(refusal, id);
-        let no_token = match refusal {
-            Refusal::Token(TokenError::AudienceShared { wanted } | TokenError::AudienceWrong { wanted, .. }) => {
-                return refused.wanting(wanted);
-            }
-            Refusal::Token(error) => error.is_malformed(),
-            Refusal::UnknownIssuer { .. } => true,
-            _ => false,
-        };
+        if let Refusal::Token(TokenError::AudienceShared { wanted } | TokenError::AudienceWrong { wanted, .. }) =
+            refusal
+        {
+            return refused.wanting(wanted);
+        }
+        let is_malformed = matches!(refusal, Refusal::Token(error) if error.is_malformed());
+        let no_token = is_malformed || matches!(refusal, Refusal::UnknownIssuer { .. });
         match self.issuance.issuers.audience() {
             Some(audience) if no_token => {
                 let line = format!("a job gets one by this line in .gitlab-ci.yml: {}", id_tokens(audience));

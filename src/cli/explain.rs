@@ -98,16 +98,13 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
 
 /// Three lines, and the lines to paste where those would help.
 fn refused(error: anyhow::Error) -> anyhow::Result<ExitCode> {
-    match error.downcast::<RemoteError>()? {
-        RemoteError::Refused(problem) => {
-            let told = tell(&problem);
-            if let Some(audience) = &problem.audience {
-                render::aside(&format!("\n{}", snippet::block(audience)));
-            }
-            Ok(told)
-        }
-        other => Err(other.into()),
+    let error = error.downcast::<RemoteError>()?;
+    let RemoteError::Refused(problem) = error else { return Err(error.into()) };
+    let told = tell(&problem);
+    if let Some(audience) = &problem.audience {
+        render::aside(&format!("\n{}", snippet::block(audience)));
     }
+    Ok(told)
 }
 
 /// None when a file has problems, which are printed then.

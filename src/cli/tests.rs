@@ -11,6 +11,7 @@ use proptest::sample::select;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Value, json};
 use std::cell::Cell;
+use std::fmt::Write as _;
 use std::path::Path;
 
 const POLICY: &str = include_str!("../../tests/golden/explain/policy.toml");
@@ -115,15 +116,15 @@ fn rule() -> impl Strategy<Value = String> {
             format!("{head}\n{}\n", lines.join("\n"))
         };
         let mut text = String::new();
-        if dice & 1 == 1 {
+        if dice % 2 == 1 {
             text.push_str("kinds = [\"jwt\"]\naudiences = [\"https://a.test\"]\n");
         }
-        if dice & 14 == 14 {
+        if dice % 8 == 7 {
             text.push_str("observe = true\n");
         }
-        text.push_str(&format!("ttl = \"{}m\"\n", 5 + u32::from(dice % 7)));
+        writeln!(text, "ttl = \"{}m\"", 5 + u32::from(dice % 7)).unwrap();
         text.push_str(&one_each(when, "path_only = \"a test\"\n[rule.when]\nissuer = \"corp\""));
-        if dice & 32 == 32 {
+        if dice >= 128 {
             text.push_str(&one_each(unless, "[rule.unless]"));
         }
         text
@@ -139,7 +140,7 @@ fn policies() -> impl Strategy<Value = String> {
         for (n, rule) in rules.iter().enumerate() {
             let id = format!("/{{project_path}}/-/r{n}/{{ref}}/pipelines/{{pipeline_id}}");
             let id = if n % 2 == 0 { id.replace("/{ref}", "") } else { id };
-            text.push_str(&format!("[[rule]]\nname = \"r{n}\"\nid = \"{id}\"\n{rule}"));
+            writeln!(text, "[[rule]]\nname = \"r{n}\"\nid = \"{id}\"\n{rule}").unwrap();
         }
         text
     })
@@ -148,9 +149,10 @@ fn policies() -> impl Strategy<Value = String> {
 /// What the road says, in the walk's words.
 fn road(policy: &Policy, claims: &VerifiedClaims) -> Verdict {
     let granted = policy.choose(claims.claims()).and_then(|rule| {
-        let wish = match rule.kinds.contains(&Kind::X509) {
-            true => Wish::X509 { profile: None },
-            false => Wish::Jwt { profile: None, audiences: rule.audiences.clone(), has_key: true },
+        let wish = if rule.kinds.contains(&Kind::X509) {
+            Wish::X509 { profile: None }
+        } else {
+            Wish::Jwt { profile: None, audiences: rule.audiences.clone(), has_key: true }
         };
         rule.grant(claims, &wish, &trust_domain())
     });
@@ -191,7 +193,7 @@ fn the_walk_and_the_road_never_disagree() {
         let road = road(&policy, &claims);
         let count = if matches!(road, Verdict::Granted { .. }) { &granted } else { &denied };
         count.set(count.get() + 1);
-        prop_assert_eq!(without_nearest(walk.verdict.clone()), road.clone());
+        prop_assert_eq!(&without_nearest(walk.verdict.clone()), &road);
         prop_assert_eq!(without_nearest(walk.clone().for_bearer().verdict), road);
         for rule in walk.refusals.iter().chain(&walk.rules) {
             prop_assert_eq!(rule.matches, rule.misses == 0);

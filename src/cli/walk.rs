@@ -46,14 +46,9 @@ impl Look {
 
     /// The whole story.
     pub(super) fn story(self, walk: &Value) -> String {
-        let mut text = String::new();
-        for part in [happened(walk), self.verdict(walk), caveat(walk), self.rules(walk), self.entries(walk)] {
-            if !part.is_empty() {
-                text.push_str(if text.is_empty() { "" } else { "\n" });
-                text.push_str(&part);
-            }
-        }
-        text.trim_end().to_owned()
+        let parts = [happened(walk), self.verdict(walk), caveat(walk), self.rules(walk), self.entries(walk)];
+        let said: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+        said.join("\n").trim_end().to_owned()
     }
 
     fn verdict(self, walk: &Value) -> String {
@@ -236,8 +231,8 @@ fn with_times(value: &Value) -> Value {
 fn span(seconds: u64) -> String {
     match seconds {
         0 => "0s".to_owned(),
-        _ if seconds % 3600 == 0 => format!("{}h", seconds / 3600),
-        _ if seconds % 60 == 0 => format!("{}m", seconds / 60),
+        _ if seconds.is_multiple_of(3600) => format!("{}h", seconds / 3600),
+        _ if seconds.is_multiple_of(60) => format!("{}m", seconds / 60),
         _ => format!("{seconds}s"),
     }
 }

@@ -74,9 +74,9 @@ pub struct TermWalk {
     pub part: &'static str,
     /// What the rule wants.
     pub wanted: String,
-    /// Whether what it wants may name somebody else's project, though the term passes.
+    /// What stands in place of what it wants, where that may name somebody else's project though the term passes.
     #[serde(skip)]
-    names_others: bool,
+    in_place: Option<&'static str>,
     /// Whether what it rests on is known; false only where a journal did not keep it.
     pub recorded: bool,
     /// The claims it speaks of.
@@ -183,11 +183,12 @@ impl RuleWalk {
     }
 
     fn for_bearer(mut self) -> Self {
-        for term in self.terms.iter_mut().filter(|term| term.names_others) {
+        for term in &mut self.terms {
+            let Some(instead) = term.in_place else { continue };
             if term.claim == term.wanted {
-                NOT_SHOWN.clone_into(&mut term.claim);
+                instead.clone_into(&mut term.claim);
             }
-            NOT_SHOWN.clone_into(&mut term.wanted);
+            instead.clone_into(&mut term.wanted);
         }
         self
     }
@@ -240,8 +241,8 @@ impl TermWalk {
                 (term.to_string(), Some(got), false, term.to_string(), true)
             }
         };
-        let names_others = closed && rests_on.iter().any(|name| is_whose(name));
+        let in_place = (closed && rests_on.iter().any(|name| is_whose(name))).then_some(NOT_SHOWN);
         let passes = holds == wanted;
-        Self { claim, got, holds, implied, names_others, part, passes, recorded: true, rests_on, wanted: words }
+        Self { claim, got, holds, implied, in_place, part, passes, recorded: true, rests_on, wanted: words }
     }
 }

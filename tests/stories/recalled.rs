@@ -31,7 +31,7 @@ async fn a_refused_request_is_walked_again_with_the_verdict_of_then() {
     let harness = Harness::with(PRODUCTION, "memory").await;
     harness.exchange(&harness.issuer.token(harness.now()), &Agent::new()).await.unwrap_err();
     let id = last_request(&harness);
-    let walk = recalled(&harness, &id[..8]).await;
+    let walk = recalled(&harness, id.get(..8).unwrap()).await;
     assert_eq!(walk["verdict"]["code"], json!("no_rule_matches"));
     assert_eq!((&walk["verdict"]["nearest"], &walk["policy_changed"]), (&json!("production"), &json!(false)));
     let terms = walk["rules"][0]["terms"].as_array().unwrap();
