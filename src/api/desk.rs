@@ -10,6 +10,7 @@ use crate::issuance::{Bearer, Issuance, IssuedSvid, Refusal, Request, RequestId,
 use crate::policy::Walk;
 use crate::telemetry::{Door, Shutdown};
 use crate::tls::PeerKey;
+use crate::token::{TokenError, id_tokens};
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -58,7 +59,26 @@ impl Desk {
         let _place = place_of(caller, &id)?;
         let name = id.clone();
         let request = Request { id, door, bearer, wanted, connection };
-        self.issuance.issue(request).await.map_err(|refusal| Refused::of(&refusal, &name))
+        self.issuance.issue(request).await.map_err(|refusal| self.refused(&refusal, &name))
+    }
+
+    /// A refusal of the road. Who has no token of ours reads how a job gets one.
+    fn refused(&self, refusal: &Refusal, id: &RequestId) -> Refused {
+        let refused = Refused::of(refusal, id);
+        if let Refusal::Token(TokenError::AudienceShared { wanted } | TokenError::AudienceWrong { wanted, .. }) =
+            refusal
+        {
+            return refused.wanting(wanted);
+        }
+        let is_malformed = matches!(refusal, Refusal::Token(error) if error.is_malformed());
+        let no_token = is_malformed || matches!(refusal, Refusal::UnknownIssuer { .. });
+        match self.issuance.issuers.audience() {
+            Some(audience) if no_token => {
+                let line = format!("a job gets one by this line in .gitlab-ci.yml: {}", id_tokens(audience));
+                refused.and(&line).wanting(audience)
+            }
+            _ => refused,
+        }
     }
 
     /// The walk of the policy for a genuine token's bearer, if there is a place for the question.
@@ -70,7 +90,7 @@ impl Desk {
 
     /// The walk of the policy for a genuine token; operators need no place.
     pub(super) async fn explain(&self, token: &str, id: &RequestId) -> Result<Walk, Refused> {
-        let (_claims, walk) = self.issuance.explain(token).await.map_err(|refusal| Refused::of(&refusal, id))?;
+        let (_claims, walk) = self.issuance.explain(token).await.map_err(|refusal| self.refused(&refusal, id))?;
         Ok(walk)
     }
 }

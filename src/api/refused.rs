@@ -46,6 +46,8 @@ pub(super) struct Refused {
     request_id: String,
     /// How HTTP and gRPC file it.
     class: Class,
+    /// The audience that the job's token should have, where the token is what is wrong.
+    audience: Option<String>,
 }
 
 /// The ways to file a refusal, each with its HTTP status and gRPC code.
@@ -150,6 +152,8 @@ struct Problem<'a> {
     code: &'a str,
     detail: &'a str,
     request_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    audience: Option<&'a str>,
 }
 
 /// RFC 6749 §5.2, with our code and request id beside.
@@ -169,7 +173,17 @@ impl Refused {
         detail: impl Into<Cow<'static, str>>,
         request_id: &RequestId,
     ) -> Self {
-        Self { code, detail: detail.into(), request_id: request_id.to_string(), class }
+        Self { code, detail: detail.into(), request_id: request_id.to_string(), class, audience: None }
+    }
+
+    /// Says which audience the job's token should have.
+    pub(super) fn wanting(self, audience: &str) -> Self {
+        Self { audience: Some(audience.to_owned()), ..self }
+    }
+
+    /// Adds a last sentence to what is to be changed.
+    pub(super) fn and(self, more: &str) -> Self {
+        Self { detail: format!("{}; {more}", self.detail).into(), ..self }
     }
 
     /// As gRPC says it; code and request id go along as metadata.
@@ -214,6 +228,7 @@ impl IntoResponse for Refused {
             code: self.code,
             detail: &self.detail,
             request_id: &self.request_id,
+            audience: self.audience.as_deref(),
         };
         self.dress((status, Json(problem)).into_response(), "application/problem+json")
     }

@@ -151,7 +151,8 @@ pub struct Job {
 
 impl Job {
     /// What an auditor asks for first.
-    const SHOWN: [&'static str; 6] = ["sha", "ref_path", "environment", "user_login", "user_id", "runner_id"];
+    pub(crate) const SHOWN: [&'static str; 6] =
+        ["sha", "ref_path", "environment", "user_login", "user_id", "runner_id"];
 
     /// The job of a token.
     pub fn of(claims: &Claims) -> Self {

@@ -7,6 +7,7 @@ use crate::audit::Received;
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::{SystemEnvironment, load_server, parse_duration};
 use crate::crypto::PublicKey;
+use crate::issuance::RequestId;
 use crate::server::JOURNAL_KEY_FILE;
 use crate::store::{AcceptedTime, JournalReader, Record, accept_time, verify_journal};
 use anyhow::Context as _;
@@ -167,7 +168,10 @@ impl Filter {
         };
         since.is_none_or(|since| record.at >= since)
             && self.kind.as_ref().is_none_or(|kind| *kind == entry.kind)
-            && self.request_id.as_ref().is_none_or(|id| entry.request_id.as_ref().is_some_and(|own| names(id, own)))
+            && self
+                .request_id
+                .as_ref()
+                .is_none_or(|id| entry.request_id.as_ref().is_some_and(|own| RequestId::is_meant(id, own)))
             && self.project.as_ref().is_none_or(of_project)
     }
 }
@@ -201,11 +205,6 @@ fn show(journal: &Journal, filter: &Filter, as_json: bool) -> anyhow::Result<Exi
         render::rows(&["position", "at", "kind", "project", "job", "what", "request"], rows)?;
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// Whether what was typed means this request: its whole name, or its beginning as a terminal shows it.
-pub(super) fn names(typed: &str, request_id: &str) -> bool {
-    typed == request_id || (typed.len() >= SHORT && request_id.starts_with(typed))
 }
 
 /// Enough of a name or a digest to tell it from its neighbours.
@@ -315,8 +314,8 @@ mod tests {
 
     #[test]
     fn a_request_is_found_by_what_a_terminal_shows_of_it() {
-        assert!(names("0123abcd", "0123abcd99"));
-        assert!(names("0123", "0123"));
-        assert!(!names("0123abc", "0123abcd99"));
+        assert!(RequestId::is_meant("0123abcd", "0123abcd99"));
+        assert!(RequestId::is_meant("0123", "0123"));
+        assert!(!RequestId::is_meant("0123abc", "0123abcd99"));
     }
 }

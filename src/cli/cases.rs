@@ -1,9 +1,10 @@
 //! `lanyard policy test`: cases kept beside the rules, and cases made of real requests.
 
-use super::audit::{Journal, names};
+use super::audit::Journal;
 use super::render;
 use crate::config::{Lifetimes, Problem, SystemEnvironment, cases_file, load_cases, load_policy, load_server};
 use crate::identity::TrustDomain;
+use crate::issuance::RequestId;
 use crate::policy::{Judged, Policy, Ruling, Wish};
 use crate::session::{PastAsked, PastRequest, PastRequests, Then};
 use crate::store::JournalReader;
@@ -118,7 +119,9 @@ fn from_journal(args: &Args, id: &str) -> anyhow::Result<ExitCode> {
     let policy = load(args).ok().and_then(Result::ok).map(|(_, policy, _)| policy);
     let mut past = PastRequests::default();
     for record in JournalReader::open(&folder)? {
-        let Some(request) = past.read(&record?).filter(|request| names(id, &request.id)) else { continue };
+        let Some(request) = past.read(&record?).filter(|request| RequestId::is_meant(id, &request.id)) else {
+            continue;
+        };
         let asked = request.asked.as_ref().with_context(|| {
             format!("the journal holds request {id:?}, but not its claims: something else than policy refused it, it had no session, or an older version recorded it")
         })?;

@@ -183,7 +183,7 @@ async fn beside<T>(agent: impl Future<Output = Result<(), AgentError>>, work: im
 }
 
 fn problem(refused: Refused) -> Problem {
-    Problem { code: refused.code, detail: refused.say, request_id: refused.request_id }
+    Problem { code: refused.code, detail: refused.say, request_id: refused.request_id, audience: None }
 }
 
 fn late(seconds: u64) -> ExitCode {

@@ -1,46 +1,71 @@
 //! `lanyard explain`: why a token gets its identity, or none. Decides nothing and uses nothing up.
 
-use super::audit::names;
 use super::failure::{WrongUsage, unreadable};
-use super::remote::{RemoteError, ServerArgs};
-use super::{login, render};
-use crate::config::{Lifetimes, SystemEnvironment, load_policy, load_server};
+use super::login::{TokenArgs, tell};
+use super::operator;
+use super::remote::{RemoteError, ServerArgs, named_config};
+use super::walk::Look;
+use super::{render, snippet};
+use crate::config::{
+    Environment as _, Lifetimes, Problem, ServerSettings, SystemEnvironment, load_policy, load_server,
+};
 use crate::identity::TrustDomain;
-use crate::store::JournalReader;
-use crate::token::{Claims, IssuerName};
+use crate::issuance::Recalled;
+use crate::policy::Policy;
+use crate::token::{Claims, IssuerName, Issuers, TokenError, UnverifiedToken};
+use crate::wire::lanyard::admin_explain_request::Subject;
 use anyhow::Context as _;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use time::OffsetDateTime;
+use zeroize::Zeroizing;
 
 /// Stands for the trust domain where only a policy is at hand, which names none (RFC 2606 §2: never a real one).
 const NO_TRUST_DOMAIN: &str = "trust-domain.invalid";
+/// Nobody vouched for a token that no server saw.
+const UNPROVEN: &str = "the token was only read: whether it is genuine, in its time and unused is the server's to say";
 
-/// What can be typed.
+/// What can be typed. With nothing of it: what the server thinks of the job's own token
 #[derive(clap::Args, Debug)]
-#[command(group = clap::ArgGroup::new("subject").required(true))]
+#[command(group = clap::ArgGroup::new("subject"))]
 pub(crate) struct Args {
-    /// Ask the server what it thinks of this token; - reads standard input
+    /// Ask about the token in this file; - reads standard input. The server is asked, unless --policy or --config is given
     #[arg(long, value_name = "FILE", group = "subject")]
     token_file: Option<PathBuf>,
+    /// The variable that holds the job's token, where nothing else is asked about
+    #[arg(long, default_value = "LANYARD_ID_TOKEN", value_name = "NAME", conflicts_with = "subject")]
+    token_env: String,
     /// Ask a policy file what it would say to these claims (a token's payload as JSON); needs no server
     #[arg(long, value_name = "FILE", group = "subject")]
     claims: Option<PathBuf>,
-    /// What the journal recorded for a request
+    /// A request of the past: what was decided, and why. Asks the running server, or else reads the journal
     #[arg(long, value_name = "ID", group = "subject")]
     request_id: Option<String>,
-    /// The policy for --claims [default: the configuration's]
-    #[arg(long, value_name = "FILE", requires = "claims")]
+    /// The policy to ask, for a token or claims; needs no server [default: the configuration's]
+    #[arg(long, value_name = "FILE", conflicts_with = "request_id")]
     policy: Option<PathBuf>,
     /// The name that rules give the claims' issuer [default: by iss from the configuration, or the policy's only one]
-    #[arg(long, value_name = "NAME", requires = "claims")]
+    #[arg(long, value_name = "NAME", conflicts_with = "request_id")]
     issuer: Option<String>,
-    /// The server's configuration
-    #[arg(long, env = "LANYARD_CONFIG", value_name = "FILE")]
+    // The variable is read by hand: it must not turn a question to a server into one to a file.
+    #[arg(
+        long,
+        value_name = "FILE",
+        help = "The server's configuration [env: LANYARD_CONFIG, for --claims and --request-id]"
+    )]
     config: Option<PathBuf>,
+    // Read by hand: a variable does not ask for an operator's view.
+    #[arg(
+        long,
+        value_name = "PATH",
+        help = "The server's admin socket, which shows every rule [env: LANYARD_ADMIN_SOCKET, for --request-id]"
+    )]
+    admin_socket: Option<PathBuf>,
     #[command(flatten)]
     server: ServerArgs,
+    /// Every rule with its terms, however far away
+    #[arg(long)]
+    all: bool,
     /// The walk as one JSON object
     #[arg(long)]
     json: bool,
@@ -49,215 +74,185 @@ pub(crate) struct Args {
 /// Explains.
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let walk = if let Some(file) = &args.claims {
-        walk_offline(&args, file)?
-    } else if let Some(file) = &args.token_file {
-        let token = if file == Path::new("-") {
-            std::io::read_to_string(std::io::stdin())
-        } else {
-            std::fs::read_to_string(file)
-        };
-        let token = token.map_err(unreadable(file))?;
-        let answer = match args.server.post("/v1/explain", &json!({ "token": token.trim() })).await {
-            Ok(answer) => answer,
-            Err(RemoteError::Refused(problem)) => return Ok(login::tell(&problem)),
-            Err(other) => return Err(other.into()),
-        };
-        Some(serde_json::from_slice(&answer).context("the server's answer is no walk")?)
+        let json = std::fs::read(file).map_err(unreadable(file))?;
+        let Some(side) = Side::load(&args)? else { return Ok(ExitCode::FAILURE) };
+        side.of_claims(&args, &json, file).map(Some)
+    } else if let Some(typed) = &args.request_id {
+        recorded(&args, typed).await
     } else {
-        recorded(&args)?
+        of_token(&args).await
     };
-    let Some(walk) = walk else { return Ok(ExitCode::FAILURE) };
-    render::unless_closed(if args.json { render::json(&walk) } else { render::say(&story(&walk)) })?;
-    Ok(if walk.pointer("/verdict/outcome").is_some_and(|outcome| outcome == "denied") {
-        ExitCode::FAILURE
-    } else {
-        ExitCode::SUCCESS
-    })
+    let walk = match walk {
+        Ok(Some(walk)) => walk,
+        Ok(None) => return Ok(ExitCode::FAILURE),
+        Err(error) => return refused(error),
+    };
+    let look = Look { all: args.all, coloured: render::takes_colours() };
+    render::unless_closed(if args.json { render::json(&walk) } else { render::say(&look.story(&walk)) })?;
+    let denied = walk.pointer("/verdict/outcome").is_some_and(|outcome| outcome == "denied");
+    if let Some(audience) = walk.get("audience").and_then(Value::as_str).filter(|_| !args.json) {
+        render::aside(&snippet::block(audience));
+    }
+    Ok(if denied { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// Three lines, and the lines to paste where those would help.
+fn refused(error: anyhow::Error) -> anyhow::Result<ExitCode> {
+    let error = error.downcast::<RemoteError>()?;
+    let RemoteError::Refused(problem) = error else { return Err(error.into()) };
+    let told = tell(&problem);
+    if let Some(audience) = &problem.audience {
+        render::aside(&format!("\n{}", snippet::block(audience)));
+    }
+    Ok(told)
 }
 
 /// None when a file has problems, which are printed then.
-fn walk_offline(args: &Args, file: &Path) -> anyhow::Result<Option<Value>> {
-    let json = std::fs::read(file).map_err(unreadable(file))?;
-    let payload: Value = serde_json::from_slice(&json).with_context(|| format!("{} is no JSON", file.display()))?;
-    let named = args.issuer.clone();
-    let loaded = match (&args.policy, &args.config) {
-        (Some(policy), _) => load_policy(policy, &[], Lifetimes::SVID).map(|policy| {
-            let only = policy.rules().first().map(|rule| rule.issuer.clone());
-            (policy, only, TrustDomain::parse(NO_TRUST_DOMAIN).ok())
-        }),
-        (None, Some(config)) => load_server(config, &SystemEnvironment).map(|settings| {
-            let iss = payload.get("iss").and_then(Value::as_str);
-            let issuer = iss.and_then(|iss| settings.issuers.by_url(iss).map(|issuer| issuer.name().clone()));
-            (settings.policy, issuer, Some(settings.trust_domain))
-        }),
-        (None, None) => {
-            return Err(WrongUsage::new("name the policy with --policy, or the configuration with --config").into());
-        }
+fn loaded<T>(read: Result<T, Vec<Problem>>) -> Option<T> {
+    read.map_err(|problems| render::problems(&problems)).ok()
+}
+
+/// What a server or a file says of a token; none when the file has problems, which are printed then.
+async fn of_token(args: &Args) -> anyhow::Result<Option<Value>> {
+    let token = match &args.token_file {
+        Some(file) if file == Path::new("-") => std::io::read_to_string(std::io::stdin()),
+        Some(file) => std::fs::read_to_string(file),
+        None => Ok(TokenArgs { token_env: args.token_env.clone(), token_file: None }.read()?.to_string()),
     };
-    let (policy, issuer, trust_domain) = match loaded {
-        Ok(loaded) => loaded,
-        Err(problems) => {
-            render::problems(&problems);
-            return Ok(None);
-        }
+    let token = token.map_err(unreadable(args.token_file.as_deref().unwrap_or(Path::new("-"))))?;
+    let token = Zeroizing::new(token.trim().to_owned());
+    if args.policy.is_some() || args.config.is_some() {
+        return Side::load(args)?.map(|side| side.of_token(args, &token)).transpose();
+    }
+    if let Some(socket) = &args.admin_socket {
+        return operator::explain(socket, Subject::Token(token.to_string())).await.map(Some);
+    }
+    let answer = args.server.post("/v1/explain", &json!({ "token": *token })).await?;
+    Ok(Some(serde_json::from_slice(&answer).context("the server's answer is no walk")?))
+}
+
+/// What the running server says of a request of the past, or else the journal; none when the configuration has problems,
+/// which are printed then.
+async fn recorded(args: &Args, typed: &str) -> anyhow::Result<Option<Value>> {
+    let by_variable =
+        || SystemEnvironment.value("LANYARD_ADMIN_SOCKET").map(PathBuf::from).filter(|_| args.config.is_none());
+    let asked = |socket: PathBuf| async move {
+        operator::explain(&socket, Subject::RequestId(typed.to_owned())).await.map(Some)
     };
-    let issuer = named.map(|name| IssuerName(name.into())).or(issuer).context(
-        "the configuration has no issuer with the claims' iss; issuers are compared as strings. Name one with --issuer",
-    )?;
-    let claims =
-        Claims::unproven(&json, issuer).with_context(|| format!("{} holds no job's claims", file.display()))?;
-    let trust_domain = trust_domain.context("no trust domain")?;
-    let mut walk = serde_json::to_value(policy.walk(&claims, &trust_domain))?;
-    if let Some(Value::String(id)) = walk.pointer_mut("/verdict/spiffe_id")
-        && let Some(path) = id.strip_prefix("spiffe://").and_then(|id| id.strip_prefix(NO_TRUST_DOMAIN))
+    if let Some(socket) = &args.admin_socket {
+        return asked(socket.clone()).await;
+    }
+    if let Some(socket) = by_variable()
+        && operator::listens(&socket).await
     {
-        *id = format!("spiffe://<trust domain>{path}");
+        return asked(socket).await;
     }
-    Ok(Some(walk))
+    let config = named_config(args.config.clone()).ok_or_else(|| {
+        WrongUsage::new("--request-id asks the server or reads its journal: name --admin-socket or --config")
+    })?;
+    let Some(settings) = loaded(load_server(&config, &SystemEnvironment)) else { return Ok(None) };
+    if operator::listens(&settings.admin_socket).await {
+        return asked(settings.admin_socket).await;
+    }
+    let recalled = Recalled::read(&settings.data_dir, typed, &settings.policy, &settings.trust_domain)?;
+    let recalled = recalled.context("the journal knows no such request; `lanyard audit show` lists those it does")?;
+    // The text first: entries are kept as they were written, which no value can hold.
+    Ok(Some(serde_json::from_str(&serde_json::to_string(&recalled)?)?))
 }
 
-/// What stands in the journal; none when the configuration has problems, which are printed then.
-fn recorded(args: &Args) -> anyhow::Result<Option<Value>> {
-    let config =
-        args.config.as_ref().ok_or_else(|| WrongUsage::new("--request-id reads the journal: name --config"))?;
-    let settings = match load_server(config, &SystemEnvironment) {
-        Ok(settings) => settings,
-        Err(problems) => {
-            render::problems(&problems);
-            return Ok(None);
-        }
-    };
-    let wanted = args.request_id.as_deref().unwrap_or_default();
-    let mut entries = Vec::new();
-    for record in JournalReader::open(&settings.data_dir)? {
-        let entry: Value = serde_json::from_str(record?.entry.get())?;
-        if entry.get("request_id").and_then(Value::as_str).is_some_and(|own| names(wanted, own)) {
-            entries.push(entry);
-        }
-    }
-    anyhow::ensure!(!entries.is_empty(), "the journal knows no such request; `lanyard audit show` lists those it does");
-    Ok(Some(json!({ "entries": entries })))
+/// What a question without a server is put to.
+struct Side {
+    policy: Policy,
+    /// None where only a policy is at hand.
+    issuers: Option<Issuers>,
+    trust_domain: TrustDomain,
 }
 
-/// The walk as a person reads it: the verdict first, then each rule and each of its terms.
-fn story(walk: &Value) -> String {
-    let mut lines = Vec::new();
-    lines.extend(happened(&list(walk, "entries")));
-    for entry in list(walk, "entries") {
-        lines.push(format!("{}:", text(&entry, "kind")));
-        for (name, value) in entry.as_object().into_iter().flatten().filter(|(name, _)| *name != "kind") {
-            lines.push(format!("  {name}: {}", with_times(value)));
+impl Side {
+    /// None when a file has problems, which are printed then.
+    fn load(args: &Args) -> anyhow::Result<Option<Self>> {
+        if let Some(file) = &args.policy {
+            let trust_domain = TrustDomain::parse(NO_TRUST_DOMAIN)?;
+            let policy = loaded(load_policy(file, &[], Lifetimes::SVID));
+            return Ok(policy.map(|policy| Self { policy, issuers: None, trust_domain }));
         }
+        let config = named_config(args.config.clone())
+            .ok_or_else(|| WrongUsage::new("name the policy with --policy, or the configuration with --config"))?;
+        Ok(loaded(load_server(&config, &SystemEnvironment)).map(|settings| {
+            let ServerSettings { policy, issuers, trust_domain, .. } = settings;
+            Self { policy, issuers: Some(issuers), trust_domain }
+        }))
     }
-    if let Some(verdict) = walk.get("verdict") {
-        lines.push(if text(verdict, "outcome") == "granted" {
-            let (id, rule, ttl) = (text(verdict, "spiffe_id"), text(verdict, "rule"), text(verdict, "ttl_seconds"));
-            let told =
-                if is_true(verdict, "build_claims") { ", telling of the build (Fulcio's extensions)" } else { "" };
-            format!("granted: {id}\n  by rule \"{rule}\", for {ttl} s at most{told}")
-        } else {
-            format!("denied: {}\n  {}", text(verdict, "code"), text(verdict, "reason"))
-        });
-        lines.extend(nearest(walk, verdict));
-    }
-    for (kind, name) in [("refusal", "refusals"), ("rule", "rules")] {
-        for rule in list(walk, name) {
-            let holds = if is_true(&rule, "matches") { "matches" } else { "does not match" };
-            lines.push(format!("{kind} \"{}\" {holds}", text(&rule, "name")));
-            lines.extend(list(&rule, "terms").iter().map(term));
-        }
-    }
-    lines.join("\n")
-}
 
-/// An SVID's span in a record is numbers; a person reads times.
-fn with_times(value: &Value) -> Value {
-    let mut value = value.clone();
-    for name in ["not_before", "not_after"] {
-        if let Some(at) = value.get_mut(name)
-            && let Some(seconds) = at.as_i64()
-            && let Ok(time) = OffsetDateTime::from_unix_timestamp(seconds)
+    /// The name that rules give an issuer.
+    fn issuer(&self, args: &Args, iss: Option<&str>) -> Option<IssuerName> {
+        if let Some(name) = &args.issuer {
+            return Some(IssuerName(name.as_str().into()));
+        }
+        match &self.issuers {
+            Some(issuers) => issuers.by_url(iss?).map(|issuer| issuer.name().clone()),
+            None => self.policy.rules().first().map(|rule| rule.issuer.clone()),
+        }
+    }
+
+    fn of_claims(&self, args: &Args, json: &[u8], file: &Path) -> anyhow::Result<Value> {
+        let payload: Value = serde_json::from_slice(json).with_context(|| format!("{} is no JSON", file.display()))?;
+        let issuer = self.issuer(args, payload.get("iss").and_then(Value::as_str)).context(
+            "the configuration has no issuer with the claims' iss; issuers are compared as strings. Name one with --issuer",
+        )?;
+        let claims = Claims::unproven(json, issuer);
+        let claims = claims.with_context(|| format!("{} holds no job's claims", file.display()))?;
+        self.walk(&claims)
+    }
+
+    /// As the server would say it, but for what only it can know.
+    fn of_token(&self, args: &Args, token: &str) -> anyhow::Result<Value> {
+        let no = |code: &str, reason: String, audience: Option<&str>| json!({ "audience": audience, "verdict": { "outcome": "denied", "code": code, "reason": reason } });
+        let all = self.issuers.as_ref().and_then(Issuers::audience);
+        let read = match UnverifiedToken::parse(token) {
+            Ok(read) => read,
+            Err(error) => return Ok(no(error.code(), error.to_string(), all)),
+        };
+        let Some(issuer) = self.issuer(args, Some(read.issuer())) else {
+            return Ok(no("issuer_unknown", self.unknown(read.issuer()), all));
+        };
+        let configured = self.issuers.as_ref().and_then(|issuers| issuers.by_name(&issuer.0));
+        let claims = match read.unproven(issuer, configured.map(|issuer| &issuer.expectations)) {
+            Ok(claims) => claims,
+            Err(error) => {
+                let is_audience = matches!(error, TokenError::AudienceShared { .. } | TokenError::AudienceWrong { .. });
+                let wanted = configured.map(|issuer| &*issuer.expectations.audience).filter(|_| is_audience);
+                return Ok(no(error.code(), error.to_string(), wanted));
+            }
+        };
+        let mut walk = self.walk(&claims)?;
+        if let (Some(Err(error)), Some(verdict)) =
+            (configured.map(|issuer| issuer.admit(&claims)), walk.get_mut("verdict"))
         {
-            *at = render::time(time).into();
+            *verdict = json!({ "outcome": "denied", "code": error.code(), "reason": error.to_string() });
         }
-    }
-    value
-}
-
-/// What became of a request, in a sentence.
-fn happened(entries: &[Value]) -> Option<String> {
-    let of = |kind: &str| entries.iter().find(|entry| text(entry, "kind") == kind);
-    let first = entries.first()?;
-    let job = first.get("job").cloned().unwrap_or_default();
-    let who = format!("job {} of {}", text(&job, "job_id"), text(&job, "project_path"));
-    let request = text(first, "request_id");
-    Some(match (of("refused"), of("intent"), of("issued")) {
-        (Some(refused), _, _) => format!("request {request}: {who} was refused with {}.\n", text(refused, "code")),
-        (None, Some(intent), issued) => {
-            let (id, rule) = (text(intent, "spiffe_id"), text(intent, "rule"));
-            let got = if issued.is_some() { "got" } else { "was about to get, and nothing says that it got," };
-            format!("request {request}: {who} {got} {id} by rule \"{rule}\".\n")
+        if let Some(walk) = walk.as_object_mut() {
+            walk.insert("unproven".to_owned(), UNPROVEN.into());
         }
-        (None, None, _) => format!("request {request}: {} in the journal.\n", render::count(entries.len(), "record")),
-    })
-}
-
-/// The rule that came nearest where none matched, with what kept it from matching.
-fn nearest(walk: &Value, verdict: &Value) -> Vec<String> {
-    let Some(name) = verdict.get("nearest").and_then(Value::as_str) else { return Vec::new() };
-    let mut lines = vec![format!("nearest: rule \"{name}\", which would need")];
-    let rule = list(walk, "rules").into_iter().find(|rule| text(rule, "name") == name).unwrap_or_default();
-    lines.extend(list(&rule, "terms").iter().filter(|term| !is_true(term, "passes")).map(term));
-    lines
-}
-
-fn term(term: &Value) -> String {
-    let mark = if is_true(term, "passes") { "ok " } else { "no " };
-    let [part, claim, wanted, got] = ["part", "claim", "wanted", "got"].map(|name| text(term, name));
-    format!("  {mark} {part} {claim}: wants {wanted}, got {got}")
-}
-
-fn text(value: &Value, name: &str) -> String {
-    match value.get(name) {
-        Some(Value::String(text)) => text.clone(),
-        Some(Value::Null) | None => "nothing".to_owned(),
-        Some(other) => other.to_string(),
-    }
-}
-
-fn list(value: &Value, name: &str) -> Vec<Value> {
-    value.get(name).and_then(Value::as_array).cloned().unwrap_or_default()
-}
-
-fn is_true(value: &Value, name: &str) -> bool {
-    value.get(name).and_then(Value::as_bool).unwrap_or(false)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_denied_job_reads_which_rule_came_nearest_and_why() {
-        let term = |claim: &str, passes: bool| json!({ "claim": claim, "got": "b", "passes": passes, "part": "when", "wanted": "a" });
-        let walk = json!({
-            "rules": [{ "name": "tags", "matches": false, "terms": [term("ref", false), term("issuer", true)] }],
-            "verdict": { "outcome": "denied", "code": "no_rule", "reason": "none matched", "nearest": "tags" },
-        });
-        let story = story(&walk);
-        let opening = "denied: no_rule\n  none matched\nnearest: rule \"tags\", which would need\n  no  when ref: wants a, got b\nrule";
-        assert!(story.starts_with(opening), "{story}");
+        Ok(walk)
     }
 
-    #[test]
-    fn a_recorded_request_begins_with_a_sentence() {
-        let job = json!({ "job_id": 7, "project_path": "acme/api" });
-        let intent = json!({
-            "kind": "intent", "request_id": "r1", "job": job, "rule": "all", "spiffe_id": "spiffe://a.test/acme/api",
-        });
-        let issued = json!({ "kind": "issued", "request_id": "r1" });
-        let story = story(&json!({ "entries": [intent, issued] }));
-        let sentence = "request r1: job 7 of acme/api got spiffe://a.test/acme/api by rule \"all\".";
-        assert_eq!(story.lines().next(), Some(sentence));
+    fn unknown(&self, iss: &str) -> String {
+        let known: Vec<&str> =
+            self.issuers.iter().flat_map(Issuers::iter).map(|one| one.expectations.issuer_url.as_str()).collect();
+        format!(
+            "the token's issuer {iss:?} is not configured, and issuers are compared as strings; configured: {}",
+            known.join(", ")
+        )
+    }
+
+    fn walk(&self, claims: &Claims) -> anyhow::Result<Value> {
+        let mut walk = serde_json::to_value(self.policy.walk(claims, &self.trust_domain))?;
+        if let Some(Value::String(id)) = walk.pointer_mut("/verdict/spiffe_id")
+            && let Some(path) = id.strip_prefix("spiffe://").and_then(|id| id.strip_prefix(NO_TRUST_DOMAIN))
+        {
+            *id = format!("spiffe://<trust domain>{path}");
+        }
+        Ok(walk)
     }
 }

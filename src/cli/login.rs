@@ -1,7 +1,7 @@
 //! `lanyard login` and `lanyard logout`: the job's token to a running agent, and the end of its session.
 
 use super::failure::{NotReachable, WrongUsage, unreadable};
-use super::render;
+use super::{render, snippet};
 use crate::config::{Environment, SystemEnvironment};
 use bytes::Bytes;
 use http::{Request, StatusCode};
@@ -54,7 +54,7 @@ pub(super) struct TokenArgs {
     pub(super) token_env: String,
     /// A file that holds the job's token, in place of the variable
     #[arg(long, value_name = "FILE")]
-    token_file: Option<PathBuf>,
+    pub(super) token_file: Option<PathBuf>,
 }
 
 /// What the agent's socket says.
@@ -72,6 +72,9 @@ pub(super) struct Problem {
     pub(super) detail: String,
     #[serde(default)]
     pub(super) request_id: String,
+    /// The audience that the job's token should have, where the token is what is wrong.
+    #[serde(default)]
+    pub(super) audience: Option<String>,
 }
 
 impl Problem {
@@ -81,6 +84,7 @@ impl Problem {
             code: status.to_string(),
             detail: String::from_utf8_lossy(body).into_owned(),
             request_id: String::new(),
+            audience: None,
         })
     }
 }
@@ -101,15 +105,31 @@ impl TokenArgs {
         };
         let token = Zeroizing::new(text.trim().to_owned());
         if !has_the_form_of_a_token(&token) {
-            let (env, count) = (&self.token_env, token.chars().count());
-            let place = self.token_file.as_ref().map_or_else(|| env.clone(), |file| file.display().to_string());
-            return Err(WrongUsage::new(format!(
-                "{place} holds no token ({count} characters): give the job an id_token in .gitlab-ci.yml (`id_tokens: {{ {env}: {{ aud: … }} }}`), or --token-file"
-            ))
-            .into());
+            let place =
+                self.token_file.as_ref().map_or_else(|| self.token_env.clone(), |file| file.display().to_string());
+            let elsewhere =
+                self.token_file.is_none().then(|| OTHER_NAMES.iter().find(|name| holds_token(name))).flatten();
+            return Err(WrongUsage::new(snippet::no_token(&place, token.chars().count(), elsewhere)).into());
         }
         Ok(token)
     }
+}
+
+/// What people call the variable instead.
+const OTHER_NAMES: [&str; 9] = [
+    "LANYARD_TOKEN",
+    "LANYARD_JWT",
+    "LANYARD_ID_TOKENS",
+    "ID_TOKEN",
+    "GITLAB_OIDC_TOKEN",
+    "OIDC_TOKEN",
+    "SPIFFE_ID_TOKEN",
+    "VAULT_ID_TOKEN",
+    "SIGSTORE_ID_TOKEN",
+];
+
+fn holds_token(name: &str) -> bool {
+    SystemEnvironment.value(name).is_some_and(|value| has_the_form_of_a_token(value.trim()))
 }
 
 /// Three parts in base64url (RFC 7515 §3.1); whether it is good is the server's to say.

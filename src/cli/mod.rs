@@ -14,9 +14,12 @@ mod daemon;
 mod dev;
 mod server;
 mod agent;
+mod snippet;
 mod login;
 mod exec;
 mod svid;
+mod walk;
+mod operator;
 mod explain;
 mod cases;
 mod replay;
@@ -29,3 +32,6 @@ mod health;
 
 pub use command::Cli;
 pub use render::complain;
+
+#[cfg(test)]
+mod tests;

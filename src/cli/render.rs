@@ -1,7 +1,7 @@
 //! The only place that prints. Facts go to standard output, all else to standard error.
 
 use super::failure::{exit_code, plain};
-use crate::config::Problem;
+use crate::config::{Environment as _, Problem, SystemEnvironment};
 use comfy_table::{Table, presets};
 use serde::Serialize;
 use std::fmt::Display;
@@ -74,6 +74,13 @@ pub(crate) fn rows(head: &[&str], rows: Vec<Vec<String>>) -> anyhow::Result<()> 
 /// Whether a person looks on.
 pub(super) fn is_terminal() -> bool {
     io::stdout().is_terminal()
+}
+
+/// Whether a person looks on who wants colours (no-color.org), on a terminal that has them.
+pub(super) fn takes_colours() -> bool {
+    is_terminal()
+        && SystemEnvironment.value("NO_COLOR").is_none()
+        && SystemEnvironment.value("TERM").as_deref() != Some("dumb")
 }
 
 /// For commands whose exit code is the answer, or that go on: who closed a pipe has read enough and changes neither.

@@ -2,9 +2,9 @@
 //! policy's digest.
 
 use super::Problem;
-use super::svids::TTL_MAX;
 use super::problem::read_text;
 use super::section::{Reader, Section};
+use super::svids::TTL_MAX;
 use super::words::an;
 use crate::policy::{Case, Expected, Policy, Wish};
 use crate::token::{Claims, IssuerName};

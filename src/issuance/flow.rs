@@ -1,17 +1,18 @@
 //! The one function to read first: how a CI token, or a session it opened, becomes an SVID.
 
 use super::recorder::{Known, Recorder};
-use super::{Bearer, IssuedSvid, PolicyInUse, Refusal, Request, Shares};
+use super::{Bearer, IssuedSvid, PolicyInUse, Recalled, Refusal, Request, Shares};
 use crate::audit::{AdmitError, Job, Ledger, Observed, Recorded};
 use crate::authority::{Asked, Authorities, Draft};
 use crate::clock::Clock;
 use crate::discovery::IssuerKeys;
 use crate::policy::{Grant, Policy, Walk, Wish};
 use crate::session::{Admission, EndReason, Pinned, Proof, SessionId, SessionKey, Sessions, Standing};
-use crate::store::Store;
+use crate::store::{JournalError, Store};
 use crate::svid::{LeafProfile, ProvenKey};
 use crate::telemetry::quotable;
 use crate::token::{Claims, Issuer, Issuers, UnverifiedToken, VerifiedClaims};
+use std::path::PathBuf;
 use std::sync::Arc;
 use time::OffsetDateTime;
 
@@ -43,6 +44,8 @@ pub struct Issuance {
     pub shares: Shares,
     /// Who is told of outcomes.
     pub recorder: Recorder,
+    /// The folder of the journal, for questions about the past.
+    pub data_dir: PathBuf,
 }
 
 impl Issuance {
@@ -231,6 +234,18 @@ impl Issuance {
         let claims = self.verify(token).await?;
         let part = self.policy.now().concerning(claims.claims());
         Ok(part.walk(claims.claims(), self.authorities.trust_domain()).for_bearer())
+    }
+
+    /// A request of the past, explained; none where the journal does not know it.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn recall(&self, request_id: &str) -> Result<Option<Recalled>, JournalError> {
+        let (folder, policy) = (self.data_dir.clone(), self.policy.now());
+        let (trust_domain, typed) = (self.authorities.trust_domain().clone(), request_id.to_owned());
+        let read = move || Recalled::read(&folder, &typed, &policy, &trust_domain);
+        let reading = tokio::task::spawn_blocking(read); // the whole journal: no work for a thread that serves others
+        reading.await.map_err(|_stopped| JournalError::stopped(&self.data_dir))?
     }
 
     /// What time it is for the doors.

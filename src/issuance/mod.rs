@@ -9,12 +9,14 @@ mod issued;
 mod shares;
 mod sampled;
 mod policy_in_use;
+mod recalled;
 mod flow;
 mod recorder;
 
 pub use flow::Issuance;
 pub use issued::{Credential, IssuedSvid, ReadBackError};
 pub use policy_in_use::PolicyInUse;
+pub use recalled::Recalled;
 pub use recorder::Recorder;
 pub use refusal::Refusal;
 pub use request::{Bearer, Csr, Request, RequestId, Wanted};

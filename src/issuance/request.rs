@@ -21,6 +21,12 @@ impl RequestId {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Whether what an operator typed means this request: its whole name, or its beginning as a terminal shows it.
+    pub fn is_meant(typed: &str, request_id: &str) -> bool {
+        const SHORTEST: usize = 8;
+        typed == request_id || (typed.len() >= SHORTEST && request_id.starts_with(typed))
+    }
 }
 
 impl fmt::Display for RequestId {

@@ -1,6 +1,6 @@
 //! Why: the same tests as in a decision, each with what it wanted and what it got.
 
-use super::{Condition, Denial, Kind, Policy, Rule, Truth};
+use super::{Condition, Denial, Kind, Policy, Rule, Test, Truth};
 use crate::identity::TrustDomain;
 use crate::token::Claims;
 use serde::Serialize;
@@ -47,6 +47,8 @@ pub enum Verdict {
 pub struct RuleWalk {
     /// Whether it matched as a whole.
     pub matches: bool,
+    /// How many of its terms keep it from matching.
+    pub misses: usize,
     /// Its name.
     pub name: String,
     /// Whether it only observes.
@@ -60,7 +62,7 @@ pub struct RuleWalk {
 pub struct TermWalk {
     /// The claim, or the whole condition where the term is one of all, any, not.
     pub claim: String,
-    /// What the token says; none where it says nothing, or for a condition of several claims.
+    /// What the token says; none where it says nothing. For a condition of several claims, what it says of each.
     pub got: Option<String>,
     /// Whether the condition holds; null where the token lacks the claim.
     pub holds: Truth,
@@ -72,7 +74,22 @@ pub struct TermWalk {
     pub part: &'static str,
     /// What the rule wants.
     pub wanted: String,
+    /// What stands in place of what it wants, where that may name somebody else's project though the term passes.
+    #[serde(skip)]
+    in_place: Option<&'static str>,
+    /// Whether what it rests on is known; false only where a journal did not keep it.
+    pub recorded: bool,
+    /// The claims it speaks of.
+    #[serde(skip)]
+    rests_on: Vec<String>,
 }
+
+/// What stands in place of other projects' names.
+const NOT_SHOWN: &str = "(names other projects)";
+/// The claims that say whose code it is.
+const WHOSE: [&str; 5] = ["issuer", "namespace_id", "namespace_path", "project_id", "project_path"];
+/// Those that say whose code runs, where that is another's.
+const WHOSE_JOB: [&str; 4] = ["job_namespace_id", "job_namespace_path", "job_project_id", "job_project_path"];
 
 impl Policy {
     /// Judges every rule and tells each term.
@@ -81,7 +98,7 @@ impl Policy {
         for refusal in self.refusals() {
             let terms = terms(&refusal.when, "when", Truth::True, claims);
             let matches = refusal.matches(claims);
-            refusals.push(RuleWalk { matches, name: refusal.name.clone(), observe: false, terms });
+            refusals.push(RuleWalk::new(&refusal.name, matches, false, terms));
             if matches {
                 break;
             }
@@ -113,11 +130,14 @@ impl Policy {
 }
 
 impl Walk {
-    /// What the bearer of the token may see: rules that can concern its own project, and no others.
+    /// What the bearer of the token may see: rules that can concern its own project, and no others; of those, no
+    /// name of another project.
     #[must_use]
     pub fn for_bearer(self) -> Self {
-        let rules: Vec<_> = self.rules.into_iter().filter(RuleWalk::concerns_bearer).collect();
-        let refusals = self.refusals.into_iter().filter(RuleWalk::concerns_bearer).collect();
+        let shown = |rules: Vec<RuleWalk>| -> Vec<_> {
+            rules.into_iter().filter(RuleWalk::concerns_bearer).map(RuleWalk::for_bearer).collect()
+        };
+        let (refusals, rules) = (shown(self.refusals), shown(self.rules));
         let verdict = match self.verdict {
             Verdict::Denied { code, reason, nearest: Some(_) } => {
                 Verdict::Denied { code, reason, nearest: nearest(&rules) }
@@ -126,44 +146,103 @@ impl Walk {
         };
         Self { refusals, rules, verdict }
     }
+
+    /// The same walk, with what was decided when it was asked: by the policy of that time, or for a reason beside policy.
+    #[must_use]
+    pub fn as_decided(self, verdict: Verdict) -> Self {
+        let verdict = match verdict {
+            Verdict::Denied { code, reason, .. } if code == Denial::NoRuleMatches.code() => {
+                Verdict::Denied { code, reason, nearest: nearest(&self.rules) }
+            }
+            same @ (Verdict::Denied { .. } | Verdict::Granted { .. }) => same,
+        };
+        Self { verdict, ..self }
+    }
+
+    /// The same walk, where only these claims are known: a term that rests on another says nothing, and neither does its rule.
+    #[must_use]
+    pub fn knowing_only(mut self, is_known: impl Fn(&str) -> bool) -> Self {
+        for rule in self.refusals.iter_mut().chain(&mut self.rules) {
+            rule.forget(&is_known);
+        }
+        self
+    }
 }
 
 impl RuleWalk {
+    fn new(name: &str, matches: bool, observe: bool, terms: Vec<TermWalk>) -> Self {
+        let misses = terms.iter().filter(|term| !term.passes).count();
+        Self { matches, misses, name: name.to_owned(), observe, terms }
+    }
+
     /// Whether nothing in it speaks of somebody else's project: no failing term on whose code it is, and no failing
     /// condition of several claims, in which one may hide.
     fn concerns_bearer(&self) -> bool {
-        const WHOSE: [&str; 5] = ["issuer", "namespace_id", "namespace_path", "project_id", "project_path"];
         let of_others = |term: &TermWalk| WHOSE.contains(&term.claim.as_str()) || term.claim == term.wanted;
         self.matches || !self.terms.iter().any(|term| !term.passes && of_others(term))
+    }
+
+    fn for_bearer(mut self) -> Self {
+        for term in &mut self.terms {
+            let Some(instead) = term.in_place else { continue };
+            if term.claim == term.wanted {
+                instead.clone_into(&mut term.claim);
+            }
+            instead.clone_into(&mut term.wanted);
+        }
+        self
+    }
+
+    fn forget(&mut self, is_known: impl Fn(&str) -> bool) {
+        for term in self.terms.iter_mut().filter(|term| !term.rests_on.iter().all(|name| is_known(name))) {
+            (term.got, term.holds, term.passes, term.recorded) = (None, Truth::Unknown, false, false);
+        }
+        self.misses = self.terms.iter().filter(|term| !term.passes && term.recorded).count();
+        self.matches = self.matches && self.terms.iter().all(|term| term.passes);
     }
 }
 
 fn walk_rule(rule: &Rule, claims: &Claims) -> RuleWalk {
     let mut all = terms(&rule.when, "when", Truth::True, claims);
     all.extend(terms(&rule.unless, "unless", Truth::False, claims));
-    RuleWalk { matches: rule.matches(claims), name: rule.name.clone(), observe: rule.observe, terms: all }
+    RuleWalk::new(&rule.name, rule.matches(claims), rule.observe, all)
 }
 
 /// The rule with the fewest terms that fail; of several, the first. A rule of another issuer is never near.
 fn nearest(rules: &[RuleWalk]) -> Option<String> {
-    let misses = |rule: &&RuleWalk| rule.terms.iter().filter(|term| !term.passes).count();
     let other_issuer = |rule: &RuleWalk| rule.terms.iter().any(|term| term.claim == "issuer" && !term.passes);
-    let near = rules.iter().filter(|rule| !rule.observe && !other_issuer(rule)).min_by_key(misses)?;
+    let near = rules.iter().filter(|rule| !rule.observe && !other_issuer(rule)).min_by_key(|rule| rule.misses)?;
     Some(near.name.clone())
 }
 
 fn terms(conditions: &[Condition], part: &'static str, wanted: Truth, claims: &Claims) -> Vec<TermWalk> {
-    let tell = |term: &Condition| {
+    conditions.iter().map(|term| TermWalk::new(term, (part, wanted), claims)).collect()
+}
+
+impl TermWalk {
+    fn new(term: &Condition, (part, wanted): (&'static str, Truth), claims: &Claims) -> Self {
         let holds = term.judge(claims);
-        let (claim, got, implied, words) = match term {
+        let text = |name: &str| claims.view(name).map(|value| value.to_string());
+        let mut rests_on: Vec<String> = Vec::new();
+        for (name, ..) in term.tests() {
+            if !rests_on.iter().any(|known| known == name) {
+                rests_on.push(name.to_owned());
+            }
+        }
+        let is_whose = |name: &str| WHOSE.contains(&name) || WHOSE_JOB.contains(&name);
+        let (claim, got, implied, words, closed) = match term {
             Condition::Claim { name, test, implied } => {
-                (name.clone(), claims.view(name).map(|value| value.to_string()), *implied, test.to_string())
+                let closed = part != "when" || matches!(test, Test::OneOf { list: None, .. });
+                (name.clone(), text(name), *implied, test.to_string(), closed)
             }
             Condition::All(_) | Condition::Any(_) | Condition::Not(_) => {
-                (term.to_string(), None, false, term.to_string())
+                let each = |name: &String| format!("{name} = {}", text(name).unwrap_or_else(|| "nothing".to_owned()));
+                let got = rests_on.iter().map(each).collect::<Vec<_>>().join(", ");
+                (term.to_string(), Some(got), false, term.to_string(), true)
             }
         };
-        TermWalk { claim, got, holds, implied, passes: holds == wanted, part, wanted: words }
-    };
-    conditions.iter().map(tell).collect()
+        let in_place = (closed && rests_on.iter().any(|name| is_whose(name))).then_some(NOT_SHOWN);
+        let passes = holds == wanted;
+        Self { claim, got, holds, implied, in_place, part, passes, recorded: true, rests_on, wanted: words }
+    }
 }

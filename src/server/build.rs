@@ -95,6 +95,7 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
         authorities: rotator.authorities(),
         shares: Shares::default(),
         recorder: Recorder::new(metrics.clone()),
+        data_dir: folder.clone(),
     };
     Ok(Parts { issuance: Arc::new(issuance), rotator, store, metrics })
 }

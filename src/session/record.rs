@@ -5,6 +5,7 @@ use crate::crypto::{Digest, KeyId};
 use crate::identity::SpiffeId;
 use crate::token::Claims;
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -78,6 +79,16 @@ impl Record<'_> {
 
 /// How the names of sessions' records begin.
 pub(super) const SESSION_PREFIX: &str = "session/";
+
+/// The claims in a session's record, for showing why something was decided; nothing is granted by them.
+pub fn claims_shown(id: &SessionId, put: &BTreeMap<String, Box<RawValue>>) -> Option<Claims> {
+    #[derive(Deserialize)]
+    struct Kept {
+        claims: Claims,
+    }
+    let kept: Kept = serde_json::from_str(put.get(&session_key(id))?.get()).ok()?;
+    Some(kept.claims)
+}
 
 /// Where a session's record stands.
 pub(super) fn session_key(id: &SessionId) -> String {

@@ -41,6 +41,11 @@ pub enum JournalError {
 }
 
 impl JournalError {
+    /// Whoever read it was stopped.
+    pub fn stopped(folder: &Path) -> Self {
+        Self::Io { path: folder.join(FOLDER), source: io::ErrorKind::Interrupted.into() }
+    }
+
     pub(super) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { path: path.to_owned(), source }
     }

@@ -12,13 +12,16 @@ pub enum TokenError {
         alg: String,
     },
     /// `aud` is a list, so others hold a copy of the right to use it.
-    #[error("the token has several audiences; give the job an id_token of its own with aud {wanted:?} as one string")]
+    #[error("the token has several audiences; give the job one of its own, in .gitlab-ci.yml: {}", id_tokens(wanted))]
     AudienceShared {
         /// Ours.
         wanted: String,
     },
     /// `aud` is somebody else's.
-    #[error("the token's audience is {found:?}, not {wanted:?}; set `aud: {wanted}` under `id_tokens` in the job")]
+    #[error(
+        "the token's audience is {found:?}, not {wanted:?}; put into the job in .gitlab-ci.yml: {}",
+        id_tokens(wanted)
+    )]
     AudienceWrong {
         /// The token's, cut at 200 characters.
         found: String,
@@ -156,4 +159,9 @@ impl TokenError {
     pub const fn is_malformed(&self) -> bool {
         matches!(self, Self::CriticalHeader | Self::DuplicateMember { .. } | Self::Malformed { .. })
     }
+}
+
+/// The line for a job in `.gitlab-ci.yml` that gives it a token for an audience.
+pub fn id_tokens(audience: &str) -> String {
+    format!("id_tokens: {{ LANYARD_ID_TOKEN: {{ aud: {audience:?} }} }}")
 }

@@ -98,6 +98,13 @@ impl Issuers {
         self.iter().find(|issuer| &*issuer.name().0 == name)
     }
 
+    /// The audience that all of them want; none where they differ.
+    pub fn audience(&self) -> Option<&str> {
+        let mut wanted = self.iter().map(|issuer| issuer.expectations.audience.as_str());
+        let first = wanted.next()?;
+        wanted.all(|other| other == first).then_some(first)
+    }
+
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Issuer>> {
         self.0.values()

@@ -18,7 +18,7 @@ mod sample;
 mod issuers;
 
 pub use claims::{ClaimValue, ClaimView, Claims, ExternalIdentity, IssuerName, VerifiedClaims};
-pub use error::TokenError;
+pub use error::{TokenError, id_tokens};
 pub use issuers::{Issuer, Issuers, KeySource, Pins};
 pub use keys::{JwksError, KeySet};
 pub use parse::{TokenAlgorithm, UnverifiedToken};

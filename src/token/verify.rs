@@ -71,6 +71,22 @@ impl UnverifiedToken {
         check_agreement(&claims)?;
         Ok(VerifiedClaims::proven(claims))
     }
+
+    /// Its claims, for asking what a policy would say; nobody vouches for them, and their times are not judged. The
+    /// audience is, where it is known which is expected.
+    ///
+    /// # Errors
+    /// What the claims have wrong.
+    pub fn unproven(self, issuer: IssuerName, expected: Option<&Expectations>) -> Result<Claims, TokenError> {
+        let mut payload = self.payload;
+        if let Some(expected) = expected {
+            check_audience(&mut payload, expected)?;
+        }
+        let epoch = OffsetDateTime::UNIX_EPOCH;
+        let claims = into_claims(payload, issuer, epoch, epoch)?;
+        check_agreement(&claims)?;
+        Ok(claims)
+    }
 }
 
 impl Claims {

@@ -4,10 +4,13 @@ use crate::api::Operator;
 use crate::api::desk::Desk;
 use crate::api::refused::{Class, Refused};
 use crate::api::reloads::NotReloaded;
+use crate::issuance::RequestId;
+use crate::telemetry::chain;
 use crate::wire::lanyard::{
     AdminExplainAnswer, AdminExplainRequest, ReloadPolicyAnswer, ReloadPolicyRequest, ShowBundleAnswer,
     ShowBundleRequest, admin_explain_request::Subject, admin_server,
 };
+use serde::Serialize;
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
@@ -28,16 +31,11 @@ impl admin_server::Admin for Admin {
         let refused = |class, code, detail: &'static str| Refused::new(class, code, detail, &id).into_status();
         let token = match request.into_inner().subject {
             Some(Subject::Token(token)) => token,
-            Some(Subject::RequestId(_)) => {
-                let detail = "the journal keeps no claims of past requests; give a token";
-                return Err(refused(Class::Absent, "request_not_kept", detail));
-            }
+            Some(Subject::RequestId(wanted)) => return self.recall(&wanted, &id).await,
             None => return Err(refused(Class::Malformed, "subject_missing", "give a token to explain")),
         };
         let walk = self.0.explain(&token, &id).await.map_err(Refused::into_status)?;
-        let walk = serde_json::to_vec(&walk);
-        let walk = walk.map_err(|_odd| refused(Class::Broken, "not_rendered", "the walk cannot be written as JSON"))?;
-        Ok(Response::new(AdminExplainAnswer { walk: walk.into() }))
+        rendered(&walk, &id)
     }
 
     async fn reload_policy(
@@ -62,4 +60,26 @@ impl admin_server::Admin for Admin {
         };
         Ok(Response::new(answer))
     }
+}
+
+impl Admin {
+    async fn recall(&self, wanted: &str, id: &RequestId) -> Result<Response<AdminExplainAnswer>, Status> {
+        let recalled = self.0.issuance.recall(wanted).await.map_err(|error| {
+            tracing::error!(request_id = %id, error = %chain(&error), "the journal cannot be read");
+            Refused::new(Class::Broken, "journal_unreadable", "the journal cannot be read; see the log", id)
+                .into_status()
+        })?;
+        let unknown = || {
+            let detail = "the journal knows no such request; `lanyard audit show` lists those it does";
+            Refused::new(Class::Absent, "request_unknown", detail, id).into_status()
+        };
+        rendered(&recalled.ok_or_else(unknown)?, id)
+    }
+}
+
+fn rendered(walk: &impl Serialize, id: &RequestId) -> Result<Response<AdminExplainAnswer>, Status> {
+    let json = serde_json::to_vec(walk).map_err(|_odd| {
+        Refused::new(Class::Broken, "not_rendered", "the walk cannot be written as JSON", id).into_status()
+    })?;
+    Ok(Response::new(AdminExplainAnswer { walk: json.into() }))
 }

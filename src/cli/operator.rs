@@ -1,0 +1,41 @@
+//! What an operator's command asks of a running server, over its admin socket.
+
+use super::failure::NotReachable;
+use super::login::Problem;
+use super::remote::RemoteError;
+use crate::api::{CODE_METADATA, REQUEST_ID_METADATA};
+use crate::wire::WorkloadAddress;
+use crate::wire::lanyard::admin_client::AdminClient;
+use crate::wire::lanyard::{AdminExplainRequest, admin_explain_request::Subject};
+use anyhow::Context as _;
+use serde_json::Value;
+use std::path::Path;
+use tonic::{Code, Status};
+
+/// Journals of millions of requests are read to their end.
+const ANSWER_BYTES_MAX: usize = 64 << 20;
+
+/// The whole walk of a token or of a request of the past.
+pub(super) async fn explain(socket: &Path, subject: Subject) -> anyhow::Result<Value> {
+    let channel = WorkloadAddress::Unix(socket.to_owned()).channel();
+    let mut admin = AdminClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX);
+    let asked = admin.explain(AdminExplainRequest { subject: Some(subject) }).await;
+    let answer = asked.map_err(|status| refused(socket, &status))?.into_inner();
+    serde_json::from_slice(&answer.walk).context("the server's answer is no walk")
+}
+
+/// Whether a server of ours listens there, as far as a connection tells.
+pub(super) async fn listens(socket: &Path) -> bool {
+    WorkloadAddress::Unix(socket.to_owned()).reach().await.is_ok()
+}
+
+fn refused(socket: &Path, status: &Status) -> anyhow::Error {
+    let text = |name| status.metadata().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
+    let code = text(CODE_METADATA);
+    if code.is_empty() || status.code() == Code::Unavailable {
+        let (place, why) = (socket.display().to_string(), status.message().to_owned());
+        return NotReachable { what: "the server's admin socket", place, why }.into();
+    }
+    let (detail, request_id) = (status.message().to_owned(), text(REQUEST_ID_METADATA));
+    RemoteError::Refused(Problem { code, detail, request_id, audience: None }).into()
+}

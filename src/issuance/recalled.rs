@@ -1,0 +1,163 @@
+//! A request of the past, explained: what was decided, from the journal; the walk, as far as it kept the claims.
+
+use super::RequestId;
+use crate::audit::{Job, Received};
+use crate::crypto::Digest;
+use crate::identity::TrustDomain;
+use crate::policy::{Policy, Verdict, Walk};
+use crate::session::{SessionId, claims_shown};
+use crate::store::{JournalError, JournalReader};
+use crate::token::Claims;
+use serde::Serialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+use std::collections::BTreeMap;
+use std::path::Path;
+use time::OffsetDateTime;
+
+/// What is to be told of a request of the past.
+#[derive(Debug, Serialize)]
+pub struct Recalled {
+    /// Its entries, as they stand in the journal, oldest first.
+    pub entries: Vec<Box<RawValue>>,
+    /// Whether the policy is another now than when it decided; the rules of the walk are those of now.
+    pub policy_changed: bool,
+    /// The walk, with the verdict of that time; none for a request that is no job's.
+    #[serde(flatten)]
+    pub walk: Option<Walk>,
+}
+
+/// What the journal says of one request.
+#[derive(Default)]
+struct Found {
+    request_id: Option<String>,
+    entries: Vec<Box<RawValue>>,
+    verdict: Option<Verdict>,
+    job: Option<Job>,
+    claims: Option<Claims>,
+    /// Claims that the token had and the journal did not keep.
+    withheld: Vec<String>,
+    policy: Option<Digest>,
+}
+
+impl Recalled {
+    /// Reads the journal of a data folder; a server may be writing to it. None where it knows no such request.
+    ///
+    /// # Errors
+    /// When the journal cannot be read to its end.
+    pub fn read(
+        folder: &Path,
+        typed: &str,
+        policy: &Policy,
+        trust_domain: &TrustDomain,
+    ) -> Result<Option<Self>, JournalError> {
+        let mut found = Found::read(folder, typed)?;
+        if found.entries.is_empty() {
+            return Ok(None);
+        }
+        if let (true, Some(job)) = (found.claims.is_none() || !found.withheld.is_empty(), &found.job)
+            && let Some(claims) = claims_of_session(folder, &SessionId::of(&known_of(job)))?
+        {
+            (found.claims, found.withheld) = (Some(claims), Vec::new());
+        }
+        let walk = match (&found.claims, &found.job) {
+            (Some(claims), _) => {
+                let kept = |name: &str| !found.withheld.iter().any(|withheld| withheld == name);
+                Some(policy.walk(claims, trust_domain).knowing_only(kept))
+            }
+            (None, Some(job)) => {
+                Some(policy.walk(&known_of(job), trust_domain).knowing_only(|name| is_known(job, name)))
+            }
+            (None, None) => None,
+        };
+        let walk = walk.map(|walk| match found.verdict {
+            Some(verdict) => walk.as_decided(verdict),
+            None => walk,
+        });
+        let policy_changed = found.policy.is_some_and(|then| then != *policy.digest());
+        Ok(Some(Self { entries: found.entries, policy_changed, walk }))
+    }
+}
+
+impl Found {
+    fn read(folder: &Path, typed: &str) -> Result<Self, JournalError> {
+        let (mut found, mut policy_now) = (Self::default(), None);
+        for record in JournalReader::open(folder)? {
+            let record = record?;
+            let Ok(entry) = serde_json::from_str::<Received>(record.entry.get()) else { continue };
+            let policy = entry.more.get("policy").and_then(Value::as_str).and_then(|text| text.parse().ok());
+            policy_now = policy.or(policy_now);
+            let Some(own) = entry.request_id.as_deref() else { continue };
+            if !RequestId::is_meant(found.request_id.as_deref().unwrap_or(typed), own) {
+                continue;
+            }
+            found.request_id = Some(own.to_owned());
+            found.policy = policy_now.or(found.policy);
+            found.verdict = verdict(&entry).or(found.verdict);
+            let asked = |name: &str| entry.more.get("asked").and_then(|asked| asked.get(name)).cloned();
+            let claims = asked("claims").and_then(|claims| serde_json::from_value(claims).ok());
+            found.withheld.extend(
+                asked("withheld").and_then(|names| serde_json::from_value(names).ok()).unwrap_or_else(Vec::new),
+            );
+            found.claims = claims.or(found.claims);
+            found.job = entry.job.or(found.job);
+            found.entries.push(record.entry);
+        }
+        Ok(found)
+    }
+}
+
+/// What an entry says was decided.
+fn verdict(entry: &Received) -> Option<Verdict> {
+    let text = |name: &str| entry.more.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    match entry.kind.as_str() {
+        "refused" => Some(Verdict::Denied { code: text("code"), reason: text("why"), nearest: None }),
+        "intent" => {
+            let svid = entry.more.get("svid").cloned().unwrap_or_default();
+            let time = |name: &str| svid.get(name).and_then(Value::as_i64).unwrap_or_default();
+            let life = time("not_after").saturating_sub(time("not_before").max(time("issued_at")));
+            Some(Verdict::Granted {
+                rule: text("rule"),
+                spiffe_id: text("spiffe_id"),
+                ttl_seconds: u64::try_from(life).unwrap_or_default(),
+                build_claims: svid.get("build_claims").and_then(Value::as_bool).unwrap_or_default(),
+            })
+        }
+        _ => None,
+    }
+}
+
+/// A session's record keeps all that its token said.
+fn claims_of_session(folder: &Path, id: &SessionId) -> Result<Option<Claims>, JournalError> {
+    for record in JournalReader::open(folder)? {
+        if let Some(claims) = claims_shown(id, &record?.put) {
+            return Ok(Some(claims));
+        }
+    }
+    Ok(None)
+}
+
+/// Whether an entry's job tells of a claim, if only that the token had none.
+fn is_known(job: &Job, name: &str) -> bool {
+    const ALWAYS: [&str; 7] = ["issuer", "job_id", "jti", "pipeline_id", "project_id", "project_path", "sub"];
+    ALWAYS.contains(&name) || Job::SHOWN.contains(&name) || job.more.contains_key(name)
+}
+
+/// What an entry's job tells; whatever else it holds is no claim, see [`is_known`].
+fn known_of(job: &Job) -> Claims {
+    let read =
+        |(name, value): (&String, &Value)| Some((name.clone().into(), serde_json::from_value(value.clone()).ok()?));
+    Claims {
+        issuer: job.issuer.clone(),
+        jti: job.jti.clone(),
+        subject: job.sub.clone(),
+        issued_at: OffsetDateTime::UNIX_EPOCH,
+        expires_at: OffsetDateTime::UNIX_EPOCH,
+        project_id: job.project_id,
+        project_path: job.project_path.clone(),
+        namespace_id: 0,
+        pipeline_id: job.pipeline_id,
+        job_id: job.job_id,
+        more: job.more.iter().filter_map(read).collect::<BTreeMap<_, _>>(),
+    }
+}
