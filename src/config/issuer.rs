@@ -1,12 +1,14 @@
 //! `[[issuer]]`: whose tokens count, for which audience, and where its keys come from.
 
+use super::hook::read_hooks;
 use super::quantity::SPAN_MAX;
 use super::section::Section;
+use crate::hooks::Hooks;
 use crate::token::{Expectations, Issuer, IssuerName, Issuers, KeySet, KeySource, Pins, TokenAlgorithm};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-/// Reads every `[[issuer]]`; names and URLs must differ.
-pub(super) fn read_issuers(root: &mut Section<'_, '_>) -> Issuers {
+/// Reads every `[[issuer]]` and its hooks; names and URLs must differ.
+pub(super) fn read_issuers(root: &mut Section<'_, '_>) -> (Issuers, BTreeMap<IssuerName, Hooks>) {
     let sections = root.sections("issuer");
     if sections.is_empty() {
         root.problem(
@@ -17,9 +19,10 @@ pub(super) fn read_issuers(root: &mut Section<'_, '_>) -> Issuers {
         );
     }
     let (mut names, mut urls) = (BTreeSet::new(), BTreeSet::new());
-    let mut issuers = Vec::new();
+    let (mut issuers, mut hooks) = (Vec::new(), BTreeMap::new());
     for mut section in sections {
         let (name_line, url_line) = (section.line_of("name"), section.line_of("url"));
+        let its_hooks = read_hooks(&mut section);
         if let Some(issuer) = read_issuer(&mut section) {
             if !names.insert(issuer.name().clone()) {
                 section.problem(
@@ -37,11 +40,12 @@ pub(super) fn read_issuers(root: &mut Section<'_, '_>) -> Issuers {
                     "name each issuer once",
                 );
             }
+            hooks.insert(issuer.name().clone(), its_hooks);
             issuers.push(issuer);
         }
         section.finish();
     }
-    issuers.into_iter().collect()
+    (issuers.into_iter().collect(), hooks)
 }
 
 fn read_issuer(section: &mut Section<'_, '_>) -> Option<Issuer> {

@@ -7,10 +7,12 @@ use super::quantity::{SPAN_MAX, render_duration};
 use super::section::{Reader, Section};
 use super::svids::TTL_MAX;
 use super::{Environment, check_policy};
+use crate::hooks::Hooks;
 use crate::identity::TrustDomain;
 use crate::policy::Policy;
 use crate::svid::LeafProfile;
-use crate::token::Issuers;
+use crate::token::{IssuerName, Issuers};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -53,6 +55,8 @@ pub struct ServerSettings {
     pub leaf: LeafProfile,
     /// Whose tokens count.
     pub issuers: Issuers,
+    /// What may tell the end of jobs, by issuer.
+    pub hooks: BTreeMap<IssuerName, Hooks>,
     /// Where the rules are.
     pub policy_file: PathBuf,
     /// The rules.
@@ -149,7 +153,7 @@ fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option<ServerSett
     let (lifetimes, sealing_key_file, mut warnings) = read_keys(reader, keys, &mut svid);
     let leaf = read_leaf(reader, &mut svid, &mut warnings);
     svid.finish();
-    let issuers = read_issuers(&mut root);
+    let (issuers, hooks) = read_issuers(&mut root);
     root.finish();
     let policy_file = policy_file?;
     let names: Vec<_> =
@@ -179,6 +183,7 @@ fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option<ServerSett
         name_constraints,
         leaf,
         issuers,
+        hooks,
         policy_file,
         policy: policy?,
         warnings,

@@ -3,7 +3,7 @@
 //! ```text
 //!   random      public_key ◀── key_pair          seal: private keys at rest
 //!                   │
-//!                   └─▶ fingerprint: digests that name keys and records
+//!                   └─▶ fingerprint: digests that name keys and records ◀── shared_secret
 //! ```
 //! Not here: what a certificate or a token says (`svid`), who may use a key (`authority`).
 
@@ -15,6 +15,7 @@ mod random;
 mod public_key;
 mod key_pair;
 mod seal;
+mod shared_secret;
 
 pub use fingerprint::{Digest, KeyId, NotADigest};
 pub use key_pair::{KeyPair, RsaKeyPair};
@@ -23,3 +24,4 @@ pub use provider::install_providers;
 pub use public_key::{CryptoError, JwsAlgorithm, KeyAlgorithm, PublicKey, PublicNumbers};
 pub use random::Random;
 pub use seal::{SealContext, SealError, SealedKey, SealingKey};
+pub use shared_secret::SharedSecret;

@@ -119,6 +119,22 @@ impl Claims {
         })
     }
 
+    /// The project that the job runs in; a fork's merge request runs in the parent.
+    pub fn job_project_id(&self) -> u64 {
+        match self.more.get("job_project_id") {
+            Some(ClaimValue::Id(id)) => *id,
+            _ => self.project_id,
+        }
+    }
+
+    /// The path of the project that the job runs in.
+    pub fn job_project_path(&self) -> &str {
+        match self.more.get("job_project_path") {
+            Some(ClaimValue::Text(path)) => path,
+            _ => &self.project_path,
+        }
+    }
+
     /// As [`Claims::view`], to keep.
     pub fn value(&self, name: &str) -> Option<ClaimValue> {
         Some(match self.view(name)? {

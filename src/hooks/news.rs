@@ -1,0 +1,185 @@
+//! What the body of a delivery says, as far as it concerns the end of jobs (GitLab's job, pipeline and deployment events).
+
+use serde::Deserialize;
+
+/// What a delivery says.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum News {
+    /// These jobs of a project are over.
+    Over {
+        /// The project that the jobs run in.
+        project_id: u64,
+        /// Which jobs.
+        jobs: Vec<u64>,
+        /// The state that GitLab names.
+        status: String,
+    },
+    /// Nothing that ends a job.
+    Nothing,
+}
+
+/// Why a body says nothing.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum NewsError {
+    /// Not JSON, or not what GitLab sends for its kind of event.
+    #[error("the body is no event of GitLab's: {0}")]
+    Malformed(String),
+}
+
+/// The states of a job, pipeline or deployment that none comes after.
+const FINAL: [&str; 4] = ["success", "failed", "canceled", "skipped"];
+/// On its way to the end: the job's `after_script` may still run.
+const CANCELING: &str = "canceling";
+
+#[derive(Deserialize)]
+struct Kind {
+    object_kind: String,
+}
+
+#[derive(Deserialize)]
+struct Job {
+    build_id: u64,
+    build_status: String,
+    project_id: u64,
+}
+
+#[derive(Deserialize)]
+struct Pipeline {
+    object_attributes: Attributes,
+    project: Project,
+    builds: Vec<Build>,
+}
+
+#[derive(Deserialize)]
+struct Attributes {
+    status: String,
+}
+
+#[derive(Deserialize)]
+struct Project {
+    id: u64,
+}
+
+#[derive(Deserialize)]
+struct Build {
+    id: u64,
+    status: String,
+}
+
+#[derive(Deserialize)]
+struct Deployment {
+    status: String,
+    /// The job that deploys.
+    deployable_id: Option<u64>,
+    project: Project,
+}
+
+impl News {
+    /// Reads a body. `canceling` says whether a job that is being cancelled counts as over.
+    ///
+    /// # Errors
+    /// `Malformed`.
+    pub fn read(body: &[u8], canceling: bool) -> Result<Self, NewsError> {
+        let over = |status: &str| FINAL.contains(&status) || (canceling && status == CANCELING);
+        let news = |project_id, jobs: Vec<u64>, status| {
+            if jobs.is_empty() { Self::Nothing } else { Self::Over { project_id, jobs, status } }
+        };
+        Ok(match read::<Kind>(body)?.object_kind.as_str() {
+            "build" => {
+                let job: Job = read(body)?;
+                let jobs = over(&job.build_status).then_some(job.build_id).into_iter().collect();
+                news(job.project_id, jobs, job.build_status)
+            }
+            "pipeline" => {
+                let pipeline: Pipeline = read(body)?;
+                // A final pipeline's jobs may be told as they were a moment ago.
+                let all = over(&pipeline.object_attributes.status);
+                let ended = pipeline.builds.into_iter().filter(|build| all || over(&build.status));
+                news(pipeline.project.id, ended.map(|build| build.id).collect(), pipeline.object_attributes.status)
+            }
+            "deployment" => {
+                let deployment: Deployment = read(body)?;
+                let jobs = deployment.deployable_id.filter(|_| over(&deployment.status)).into_iter().collect();
+                news(deployment.project.id, jobs, deployment.status)
+            }
+            _other => Self::Nothing,
+        })
+    }
+}
+
+fn read<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, NewsError> {
+    // The library's words quote no value of a known type but strings, and those of these events are short names.
+    serde_json::from_slice(body).map_err(|error| NewsError::Malformed(error.to_string().chars().take(200).collect()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn job(status: &str) -> Value {
+        json!({"object_kind": "build", "build_id": 1977, "build_status": status, "project_id": 4711, "pipeline_id": 2366,
+               "build_failure_reason": "unknown_failure", "user": {"id": 51}, "commit": {"id": 2366}})
+    }
+
+    fn pipeline(status: &str) -> Value {
+        json!({"object_kind": "pipeline", "object_attributes": {"id": 2366, "status": status}, "project": {"id": 4711},
+               "builds": [{"id": 1, "status": "success"}, {"id": 2, "status": "running"}, {"id": 3, "status": "manual"}]})
+    }
+
+    fn read(body: &Value) -> News {
+        News::read(body.to_string().as_bytes(), false).unwrap()
+    }
+
+    fn ended(body: &Value) -> Vec<u64> {
+        match read(body) {
+            News::Over { project_id: 4711, jobs, .. } => jobs,
+            News::Over { .. } | News::Nothing => Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_job_is_over_in_its_final_states_only() {
+        for status in ["success", "failed", "canceled", "skipped"] {
+            assert_eq!(ended(&job(status)), [1977], "{status}");
+        }
+        let others = ["created", "pending", "running", "canceling", "manual", "scheduled", "preparing", "of_tomorrow"];
+        for status in others {
+            assert_eq!(read(&job(status)), News::Nothing, "{status}");
+        }
+    }
+
+    #[test]
+    fn a_job_that_is_being_cancelled_is_over_where_that_is_asked_for() {
+        let body = job("canceling").to_string();
+        assert!(matches!(News::read(body.as_bytes(), true), Ok(News::Over { .. })));
+    }
+
+    #[test]
+    fn a_pipeline_ends_the_jobs_that_ended_and_a_final_one_all() {
+        assert_eq!(ended(&pipeline("running")), [1]);
+        assert_eq!(ended(&pipeline("failed")), [1, 2, 3]);
+    }
+
+    #[test]
+    fn a_deployment_ends_the_job_that_deployed() {
+        let mut body = json!({"object_kind": "deployment", "status": "success", "deployable_id": 7,
+                              "project": {"id": 4711}});
+        assert_eq!(ended(&body), [7]);
+        body["status"] = "running".into();
+        assert_eq!(read(&body), News::Nothing);
+        body["status"] = "failed".into();
+        body["deployable_id"] = Value::Null;
+        assert_eq!(read(&body), News::Nothing);
+    }
+
+    #[test]
+    fn what_is_no_event_is_refused_and_other_events_say_nothing() {
+        assert_eq!(read(&json!({"object_kind": "push"})), News::Nothing);
+        let mut text_id = job("success");
+        text_id["build_id"] = "1977".into();
+        for odd in ["", "x", "[]", "{}", r#"{"object_kind":"build"}"#, &text_id.to_string()] {
+            assert!(matches!(News::read(odd.as_bytes(), false), Err(NewsError::Malformed(_))), "{odd}");
+        }
+    }
+}
