@@ -16,6 +16,7 @@ mod public_key;
 mod key_pair;
 mod seal;
 
+pub(crate) use fingerprint::write_hex;
 pub use fingerprint::{Digest, KeyId, NotADigest};
 pub use key_pair::{KeyPair, RsaKeyPair};
 pub use pem::PemLabel;
