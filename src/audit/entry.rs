@@ -2,9 +2,12 @@
 
 use super::Asked;
 use crate::crypto::{Digest, KeyId};
-use crate::token::{Claims, IssuerName};
+use crate::svid::Serial;
+use crate::token::{ClaimValue, Claims, IssuerName};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 /// Something that is recorded before it is done.
 pub trait Auditable {
@@ -48,7 +51,7 @@ pub enum Entry<'a> {
         /// The identity.
         spiffe_id: &'a str,
         /// What will be signed.
-        svid: Value,
+        svid: SvidToSign<'a>,
     },
     /// An SVID was signed, read back and found equal to its intent.
     Issued {
@@ -127,6 +130,46 @@ pub enum Entry<'a> {
     },
 }
 
+/// What will be signed, as an entry tells it. Times are in Unix seconds.
+#[derive(Debug, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum SvidToSign<'a> {
+    /// An X.509-SVID.
+    X509 {
+        /// Tells it from all others.
+        serial: Serial,
+        /// The key that it certifies.
+        key_id: KeyId,
+        /// Its DNS name.
+        dns: Option<&'a str>,
+        /// Whether it tells of the build.
+        build_claims: bool,
+        /// When it begins.
+        not_before: i64,
+        /// When it ends.
+        not_after: i64,
+        /// What ends it.
+        limited_by: &'a str,
+        /// The key of ours that signs it.
+        signer: KeyId,
+    },
+    /// A JWT-SVID.
+    Jwt {
+        /// Tells it from all others.
+        jti: &'a str,
+        /// For whom it is.
+        audience: &'a [String],
+        /// When it begins.
+        issued_at: i64,
+        /// When it ends.
+        not_after: i64,
+        /// What ends it.
+        limited_by: &'a str,
+        /// The `kid` of the key that signs it.
+        signer: &'a str,
+    },
+}
+
 /// Which CI job an entry is about.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Job {
@@ -146,7 +189,7 @@ pub struct Job {
     pub job_id: u64,
     /// The commit, the ref and the person, as far as the token tells.
     #[serde(flatten)]
-    pub more: std::collections::BTreeMap<String, Value>,
+    pub more: BTreeMap<Cow<'static, str>, ClaimValue>,
 }
 
 impl Job {
@@ -156,13 +199,7 @@ impl Job {
 
     /// The job of a token.
     pub fn of(claims: &Claims) -> Self {
-        let more = Self::SHOWN
-            .iter()
-            .filter_map(|name| {
-                let value = serde_json::to_value(claims.more.get(*name)?).ok()?;
-                Some(((*name).to_owned(), value))
-            })
-            .collect();
+        let shown = |name: &&'static str| Some((Cow::Borrowed(*name), claims.more.get(*name)?.clone()));
         Self {
             issuer: claims.issuer.clone(),
             jti: claims.jti.clone(),
@@ -171,7 +208,7 @@ impl Job {
             project_path: claims.project_path.clone(),
             pipeline_id: claims.pipeline_id,
             job_id: claims.job_id,
-            more,
+            more: Self::SHOWN.iter().filter_map(shown).collect(),
         }
     }
 }

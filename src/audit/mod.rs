@@ -11,6 +11,6 @@ mod ledger;
 mod refusals;
 
 pub use asked::Asked;
-pub use entry::{Auditable, Entry, Job, Received};
+pub use entry::{Auditable, Entry, Job, Received, SvidToSign};
 pub use ledger::{AdmitError, Changes, Ledger, Recorded};
 pub use refusals::{Observed, Refused};

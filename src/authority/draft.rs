@@ -1,13 +1,12 @@
 //! All that will be signed, laid open before it is: who, which key, how long, by which of our keys.
 
 use super::in_use::{JwtSigner, X509Signer};
-use crate::audit::{Auditable, Entry, Job};
+use crate::audit::{Auditable, Entry, Job, SvidToSign};
 use crate::crypto::Digest;
 use crate::identity::SpiffeId;
 use crate::policy::Grant;
 use crate::svid::{CertificateFacts, JwtFacts, JwtFields, LeafFields, LeafProfile};
 use serde::Serialize;
-use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
 use time::OffsetDateTime;
@@ -180,26 +179,24 @@ pub(super) fn whole_seconds(at: OffsetDateTime) -> OffsetDateTime {
 impl Auditable for Draft {
     fn entry(&self) -> Entry<'_> {
         let svid = match &self.content {
-            Content::X509 { fields, signer } => json!({
-                "type": "x509",
-                "serial": fields.serial,
-                "key_id": fields.key.id(),
-                "dns": fields.dns.as_ref().map(|dns| &dns.name),
-                "build_claims": !fields.build_claims.is_empty(),
-                "not_before": fields.not_before.unix_timestamp(),
-                "not_after": fields.not_after.unix_timestamp(),
-                "limited_by": self.limited_by,
-                "signer": signer.key_id,
-            }),
-            Content::Jwt { fields, signer } => json!({
-                "type": "jwt",
-                "jti": fields.jti,
-                "audience": fields.audience,
-                "issued_at": fields.issued_at.unix_timestamp(),
-                "not_after": fields.not_after.unix_timestamp(),
-                "limited_by": self.limited_by,
-                "signer": signer.kid,
-            }),
+            Content::X509 { fields, signer } => SvidToSign::X509 {
+                serial: fields.serial,
+                key_id: fields.key.id(),
+                dns: fields.dns.as_ref().map(|dns| dns.name.as_str()),
+                build_claims: !fields.build_claims.is_empty(),
+                not_before: fields.not_before.unix_timestamp(),
+                not_after: fields.not_after.unix_timestamp(),
+                limited_by: self.limited_by.as_str(),
+                signer: signer.key_id,
+            },
+            Content::Jwt { fields, signer } => SvidToSign::Jwt {
+                jti: &fields.jti,
+                audience: &fields.audience,
+                issued_at: fields.issued_at.unix_timestamp(),
+                not_after: fields.not_after.unix_timestamp(),
+                limited_by: self.limited_by.as_str(),
+                signer: &signer.kid,
+            },
         };
         Entry::Intent {
             request_id: &self.asked.request_id,

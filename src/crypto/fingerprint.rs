@@ -42,17 +42,27 @@ impl Digest {
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const HEX: &[u8; 16] = b"0123456789abcdef";
+        write_hex(&self.0, f)
+    }
+}
+
+/// Two lower-case hex digits a byte. Every exchange writes a dozen such names; the formatter would take each byte for a
+/// number of its own.
+pub(crate) fn write_hex(bytes: &[u8], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    for bytes in bytes.chunks(32) {
         let mut text = [0_u8; 64];
-        for (pair, byte) in text.chunks_exact_mut(2).zip(self.0) {
+        for (pair, byte) in text.chunks_exact_mut(2).zip(bytes) {
             if let ([high, low], Some(h), Some(l)) =
-                (pair, HEX.get(usize::from(byte >> 4)), HEX.get(usize::from(byte & 15)))
+                (pair, DIGITS.get(usize::from(byte >> 4)), DIGITS.get(usize::from(byte & 15)))
             {
                 (*high, *low) = (*h, *l);
             }
         }
-        f.write_str(str::from_utf8(&text).map_err(|_not_ascii| fmt::Error)?)
+        let text = text.get(..2 * bytes.len()).unwrap_or_default();
+        f.write_str(str::from_utf8(text).map_err(|_not_ascii| fmt::Error)?)?;
     }
+    Ok(())
 }
 
 impl fmt::Debug for Digest {

@@ -17,6 +17,7 @@ mod key_pair;
 mod seal;
 mod shared_secret;
 
+pub(crate) use fingerprint::write_hex;
 pub use fingerprint::{Digest, KeyId, NotADigest};
 pub use key_pair::{KeyPair, RsaKeyPair};
 pub use pem::PemLabel;

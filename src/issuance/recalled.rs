@@ -11,7 +11,6 @@ use crate::token::Claims;
 use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
-use std::collections::BTreeMap;
 use std::path::Path;
 use time::OffsetDateTime;
 
@@ -145,8 +144,6 @@ fn is_known(job: &Job, name: &str) -> bool {
 
 /// What an entry's job tells; whatever else it holds is no claim, see [`is_known`].
 fn known_of(job: &Job) -> Claims {
-    let read =
-        |(name, value): (&String, &Value)| Some((name.clone().into(), serde_json::from_value(value.clone()).ok()?));
     Claims {
         issuer: job.issuer.clone(),
         jti: job.jti.clone(),
@@ -158,6 +155,6 @@ fn known_of(job: &Job) -> Claims {
         namespace_id: 0,
         pipeline_id: job.pipeline_id,
         job_id: job.job_id,
-        more: job.more.iter().filter_map(read).collect::<BTreeMap<_, _>>(),
+        more: job.more.clone(),
     }
 }

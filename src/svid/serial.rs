@@ -1,6 +1,6 @@
 //! Serial numbers: what tells two certificates of one issuer apart.
 
-use crate::crypto::Random;
+use crate::crypto::{Random, write_hex};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -32,7 +32,7 @@ impl Serial {
 
 impl fmt::Display for Serial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        write_hex(&self.0, f)
     }
 }
 
