@@ -3,7 +3,6 @@
 use super::crowd::{Caller, Good, Held};
 use super::refused::{Class, Refused};
 use super::reloads::Reloads;
-use super::watches::Watches;
 use crate::authority::Published;
 use crate::crypto::{PublicKey, Random};
 use crate::issuance::{Bearer, Issuance, IssuedSvid, Refusal, Request, RequestId, Wanted};
@@ -20,7 +19,6 @@ pub struct Desk {
     pub(super) issuance: Arc<Issuance>,
     pub(super) published: watch::Receiver<Arc<Published>>,
     pub(super) shutdown: Shutdown,
-    pub(super) watches: Watches,
     pub(super) reloads: Reloads,
     random: Random,
 }
@@ -33,7 +31,7 @@ impl Desk {
         random: Random,
         shutdown: Shutdown,
     ) -> Arc<Self> {
-        Arc::new(Self { issuance, published, shutdown, watches: Watches::default(), reloads, random })
+        Arc::new(Self { issuance, published, shutdown, reloads, random })
     }
 
     /// Names a request.

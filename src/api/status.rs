@@ -33,8 +33,8 @@ impl Refused {
                     .into()
             }
             (_, Refusal::Session(SessionError::Ended)) => {
-                "this token's session has ended (logout, exec --end, or the agent stopped); a token cannot be used \
-                 again: retry the job"
+                "this token's session has ended (logout, exec --end, the agent stopped, or an operator ended it); a token \
+                 cannot be used again: retry the job"
                     .into()
             }
             (_, plain) => Cow::Owned(with_plain_time(plain)),
@@ -88,7 +88,8 @@ const fn class_of(refusal: &Refusal) -> Class {
 
 const fn session_class(error: &SessionError) -> Class {
     match error {
-        SessionError::Ended
+        SessionError::Banned { .. }
+        | SessionError::Ended
         | SessionError::IdentityChanged { .. }
         | SessionError::NotOwner
         | SessionError::NotRenewable

@@ -105,6 +105,14 @@ impl Ledger {
         self.store.commit(Commit { room, conditions, writes, entry: text(entry)? }).await
     }
 
+    /// Notes what follows from an entry that is durable already. Nobody waits.
+    ///
+    /// # Errors
+    /// When the store has stopped.
+    pub fn note(&self, entry: &Entry<'_>) -> Result<(), StoreError> {
+        self.store.note(text(entry)?)
+    }
+
     /// Notes that what was intended is done. Nobody waits: the intent is what makes an identity traceable.
     ///
     /// # Errors

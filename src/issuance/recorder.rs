@@ -4,9 +4,10 @@ use super::sampled::Sampled;
 use super::{IssuedSvid, Refusal, Request};
 use crate::audit::{Job, Ledger, Refused};
 use crate::policy::Wish;
+use crate::session::EndReason;
 use crate::store::Position;
 use crate::telemetry::{Metrics, chain};
-use crate::token::VerifiedClaims;
+use crate::token::{IssuerName, VerifiedClaims};
 use std::sync::Arc;
 use std::time::Duration;
 use time::OffsetDateTime;
@@ -36,6 +37,16 @@ impl Recorder {
     /// An intent is durable at this position of the journal.
     pub(super) fn admitted(&self, position: Position) {
         self.metrics.journal_is_at(position);
+    }
+
+    /// So many sessions ended before their time.
+    pub(super) fn ended(&self, reason: EndReason, sessions: usize) {
+        self.metrics.sessions_ended(reason.as_str(), sessions);
+    }
+
+    /// A token of this issuer came with a second key.
+    pub(super) fn replayed(&self, issuer: &IssuerName) {
+        self.metrics.token_replayed(&issuer.0);
     }
 
     /// One request is over.

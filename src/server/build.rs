@@ -13,6 +13,7 @@ use crate::store::{IndexKind, LocalSettings, LocalStore, Store};
 use crate::telemetry::Metrics;
 use std::path::Path;
 use std::sync::Arc;
+use time::OffsetDateTime;
 
 /// In the data folder: what verifies the journal's checkpoints. A copy kept elsewhere tells a replaced one.
 pub const JOURNAL_KEY_FILE: &str = "journal_key.pem";
@@ -83,13 +84,14 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
     if store.set_aside().is_some() {
         metrics.index_set_aside();
     }
+    let now = clock.now();
     let issuance = Issuance {
         issuer_keys: Arc::new(IssuerKeys::new(Arc::clone(&issuers), Arc::clone(&clock), fetch)),
         clock,
         issuers,
         policy,
         leaf: Arc::new(settings.leaf.clone()),
-        sessions: Sessions::new(Arc::clone(&shared)),
+        sessions: open_sessions(&shared, now).await?,
         store: shared,
         ledger,
         authorities: rotator.authorities(),
@@ -111,6 +113,13 @@ fn show_journal_key(folder: &Path, key: &PublicKey) -> Result<(), ServerError> {
     let aside = path.with_extension("new");
     let written = std::fs::write(&aside, pem.as_bytes()).and_then(|()| std::fs::rename(&aside, &path));
     written.map_err(|source| ServerError::File { path, source })
+}
+
+/// A hundred thousand sessions take a while to read, too.
+async fn open_sessions(store: &Arc<dyn Store>, now: OffsetDateTime) -> Result<Sessions, ServerError> {
+    let store = Arc::clone(store);
+    let open = move || Sessions::open(store, now);
+    Ok(tokio::task::spawn_blocking(open).await.map_err(|_stopped| ServerError::Stopped)??)
 }
 
 /// Opening reads and repairs files, which is no work for a thread that serves others.

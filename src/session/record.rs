@@ -1,15 +1,16 @@
 //! A session as it is kept, and the names it is kept under.
 
-use super::Proof;
+use super::{EndReason, Proof};
 use crate::crypto::{Digest, KeyId};
 use crate::identity::SpiffeId;
-use crate::token::Claims;
+use crate::token::{Claims, IssuerName};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 use time::OffsetDateTime;
 
 /// Names a session: the digest of its token's issuer and `jti`, so that one token can have one only.
@@ -37,23 +38,6 @@ impl FromStr for SessionId {
     }
 }
 
-/// Why a session ended before its time.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum EndReason {
-    /// The agent said that the job is over.
-    Logout,
-}
-
-impl EndReason {
-    /// As entries and answers say it.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Logout => "logout",
-        }
-    }
-}
-
 /// What is kept of a session, under `session/<id>`. The version stands in front.
 #[derive(Debug, Deserialize, Serialize)]
 pub(super) struct Record<'a> {
@@ -68,6 +52,12 @@ pub(super) struct Record<'a> {
     pub(super) rule: Cow<'a, str>,
     /// The IDs granted so far, by profile (`""` is the one without a name); they never change.
     pub(super) ids: BTreeMap<Cow<'a, str>, Cow<'a, SpiffeId>>,
+    /// The longest life of one of its SVIDs, in seconds.
+    #[serde(default)]
+    pub(super) ttl: Option<u64>,
+    /// Which keys of ours have signed for it.
+    #[serde(default)]
+    pub(super) signers: Vec<Arc<str>>,
     pub(super) ended: Option<EndReason>,
     pub(super) claims: Cow<'a, Claims>,
 }
@@ -95,15 +85,39 @@ pub(super) fn session_key(id: &SessionId) -> String {
     format!("{SESSION_PREFIX}{id}")
 }
 
-/// The tombstone of a job that was closed: none of its tokens opens or renews anything any more.
-pub(super) fn job_key(claims: &Claims) -> String {
-    format!("job/{}/{}/{}", claims.issuer, claims.project_id, claims.job_id)
+/// Names a CI job: none of its tokens opens or renews anything any more once it is closed.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct JobName {
+    /// The issuer's configured name.
+    pub issuer: IssuerName,
+    /// The project.
+    pub project_id: u64,
+    /// The job.
+    pub job_id: u64,
 }
 
-/// A tombstone, kept until the job's tokens cannot be used any more.
+impl JobName {
+    /// The job of a token.
+    pub fn of(claims: &Claims) -> Self {
+        Self { issuer: claims.issuer.clone(), project_id: claims.project_id, job_id: claims.job_id }
+    }
+
+    /// Where its tombstone stands.
+    pub(super) fn key(&self) -> String {
+        format!("{JOB_PREFIX}{}/{}/{}", self.issuer, self.project_id, self.job_id)
+    }
+}
+
+/// How the names of tombstones begin.
+pub(super) const JOB_PREFIX: &str = "job/";
+
+/// A closed job, kept until its tokens cannot be used any more.
 #[derive(Debug, Deserialize, Serialize)]
 pub(super) struct Tombstone {
     pub(super) v: u32,
     #[serde(with = "time::serde::timestamp")]
     pub(super) until: OffsetDateTime,
+    /// Why; older versions did not say.
+    #[serde(default)]
+    pub(super) why: Option<EndReason>,
 }

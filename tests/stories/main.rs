@@ -8,6 +8,7 @@ mod support;
 mod addresses;
 mod advisories;
 mod doors;
+mod ends;
 mod many_rules;
 mod panics;
 mod recalled;
