@@ -170,7 +170,7 @@ impl Filter {
         let of_project = |wanted: &String| match &entry.job {
             Some(job) => job.project_path == *wanted || job.project_id.to_string() == *wanted,
             // A closed job of which nothing is known but its ids.
-            None => entry.more.get("project_id").is_some_and(|id| id.to_string() == *wanted),
+            None => entry.more.get("project_id").and_then(Value::as_u64).is_some_and(|id| wanted.parse() == Ok(id)),
         };
         since.is_none_or(|since| record.at >= since)
             && self.kind.as_ref().is_none_or(|kind| *kind == entry.kind)

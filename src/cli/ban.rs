@@ -34,7 +34,7 @@ enum Action {
     /// What was given already lives until its end. The same again changes the reason and the end of the ban that is there.
     Add {
         #[command(flatten)]
-        selector: SelectorArgs,
+        selector: Box<SelectorArgs>,
         /// Why; stands in the journal
         #[arg(long, value_name = "TEXT", required_unless_present = "dry_run")]
         reason: Option<String>,
@@ -87,7 +87,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
         Action::Add { selector, reason, until, dry_run, shown, server } => {
             let until = until.map_or(0, |Until(at)| at.unix_timestamp());
-            let (selector, reason, limit) = (selector.asked(), reason.unwrap_or_default(), shown.limit);
+            let (selector, reason, limit) = (Some(selector.asked()), reason.unwrap_or_default(), shown.limit);
             let asked = AddBanRequest { selector, reason, until, dry_run, limit };
             let answer = server.ask(async move |mut admin| admin.add_ban(asked).await).await?;
             let (Some(ban), Some(ended)) = (answer.ban, answer.ended) else {

@@ -46,9 +46,9 @@ pub(super) struct SelectorArgs {
 
 impl SelectorArgs {
     /// As the server is asked.
-    pub(super) fn asked(self) -> Option<Selector> {
+    pub(super) fn asked(self) -> Selector {
         let Self { issuer, project, namespace, pipeline, job, reference, user, runner, rule, signer, serial } = self;
-        Some(Selector {
+        Selector {
             issuer: issuer.unwrap_or_default(),
             project: project.unwrap_or_default(),
             namespace: namespace.unwrap_or_default(),
@@ -60,7 +60,7 @@ impl SelectorArgs {
             rule: rule.unwrap_or_default(),
             signer: signer.unwrap_or_default(),
             serial: serial.unwrap_or_default().replace(':', ""),
-        })
+        }
     }
 }
 

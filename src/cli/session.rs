@@ -58,11 +58,11 @@ pub(super) struct Shown {
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let (answer, shown, what) = match args.action {
         Action::List { selector, shown, server } => {
-            let asked = ListSessionsRequest { selector: selector.asked(), limit: shown.limit };
+            let asked = ListSessionsRequest { selector: Some(selector.asked()), limit: shown.limit };
             (server.ask(async move |mut admin| admin.list_sessions(asked).await).await?, shown, "now")
         }
         Action::Revoke { selector, reason, dry_run, shown, server } => {
-            let (selector, reason) = (selector.asked(), reason.unwrap_or_default());
+            let (selector, reason) = (Some(selector.asked()), reason.unwrap_or_default());
             let asked = RevokeSessionsRequest { selector, reason, dry_run, limit: shown.limit };
             let what = if dry_run { "would end" } else { "ended" };
             (server.ask(async move |mut admin| admin.revoke_sessions(asked).await).await?, shown, what)

@@ -60,12 +60,8 @@ impl Issuance {
     pub async fn job_of_serial(&self, serial: &str) -> Result<Option<JobName>, JournalError> {
         let (folder, serial) = (self.data_dir.clone(), serial.to_lowercase());
         let read = move || {
-            for record in JournalReader::open(&folder)? {
-                if let Some(job) = given_to(&record?, &serial) {
-                    return Ok(Some(job));
-                }
-            }
-            Ok(None)
+            let mut records = JournalReader::open(&folder)?;
+            records.find_map(|record| record.map(|record| given_to(&record, &serial)).transpose()).transpose()
         };
         // The whole journal: no work for a thread that serves others.
         let reading = tokio::task::spawn_blocking(read);

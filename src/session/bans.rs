@@ -119,8 +119,10 @@ impl Bans {
         match self.record(ledger, ban).await {
             Ok(()) => Ok(()),
             Err(fault) => {
-                self.change(|bans| bans.retain(|other| other != ban));
-                former.into_iter().for_each(|former| self.put(former));
+                self.change(|bans| {
+                    bans.retain(|other| other != ban);
+                    bans.extend(former);
+                });
                 Err(fault)
             }
         }

@@ -95,11 +95,8 @@ impl LiveIndex {
         let mut inside = self.inside();
         if let Some(known) = inside.jobs.get_mut(&name).and_then(|all| all.iter_mut().find(|one| one.is(noted))) {
             known.svids_end_at = known.svids_end_at.max(noted.svids_end_at);
-            for signer in signers {
-                if !known.signers.contains(signer) {
-                    known.signers.push(Arc::clone(signer));
-                }
-            }
+            let news = signers.iter().find(|signer| !known.signers.contains(signer));
+            known.signers.extend(news.map(Arc::clone));
             return false;
         }
         let live = inside.live(noted, name.clone());

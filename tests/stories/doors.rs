@@ -33,7 +33,7 @@ use tonic::{Code, Status};
 /// A server with its ports open, on the machine's clock.
 pub(crate) struct Doors {
     pub(crate) folder: TempDir,
-    issuer: FakeIssuer,
+    pub(crate) issuer: FakeIssuer,
     pub(crate) url: ServerUrl,
     pub(crate) trust: ServerTrust,
     pub(crate) stop: ShutdownTrigger,
@@ -105,11 +105,11 @@ impl Doors {
     }
 }
 
-fn code_of(status: &Status) -> &str {
+pub(crate) fn code_of(status: &Status) -> &str {
     status.metadata().get("lanyard-code").unwrap().to_str().unwrap()
 }
 
-fn exchange(token: String) -> ExchangeRequest {
+pub(crate) fn exchange(token: String) -> ExchangeRequest {
     ExchangeRequest { token, csr: csr().into(), profile: String::new() }
 }
 

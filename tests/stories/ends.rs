@@ -216,10 +216,8 @@ async fn no_identity_outlives_a_ban_that_races_with_its_admission() {
         let (agent, token) = (Arc::new(Agent::new()), token_of(&harness, project, "main"));
         let meant = selector(json!({ "project": project }));
         let live = || harness.issuance().sessions.select(Some(&meant), harness.now()).sessions.len();
-        let racing = {
-            let (harness, agent) = (Arc::clone(&harness), Arc::clone(&agent));
-            tokio::spawn(async move { harness.exchange(&token, &agent).await })
-        };
+        let (own, with) = (Arc::clone(&harness), Arc::clone(&agent));
+        let racing = tokio::spawn(async move { own.exchange(&token, &with).await });
         while when == When::Noted && live() == 0 || when == When::Admitted && !racing.is_finished() {
             tokio::task::yield_now().await;
         }

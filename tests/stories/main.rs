@@ -10,6 +10,7 @@ mod advisories;
 mod doors;
 mod ends;
 mod many_rules;
+mod operators;
 mod panics;
 mod recalled;
 mod reload;

@@ -157,7 +157,7 @@ fn shown(struck: Struck, limit: u32) -> SessionsAnswer {
     let (identities, jobs) = (count(struck.sessions.len()), count(struck.jobs()));
     let svids_end_at = struck.svids_end_at().map_or(0, OffsetDateTime::unix_timestamp);
     let mut sessions = struck.sessions;
-    sessions.sort_by(|a, b| (a.job.job_id, a.id).cmp(&(b.job.job_id, b.id)));
+    sessions.sort_unstable_by_key(|one| (one.job.job_id, one.id));
     sessions.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
     SessionsAnswer { identities, jobs, svids_end_at, session: sessions.into_iter().map(session_shown).collect() }
 }
