@@ -17,3 +17,4 @@ mod reload;
 mod renewal;
 mod road;
 mod sessions;
+mod thieves;
