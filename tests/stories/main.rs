@@ -7,6 +7,7 @@ mod support;
 
 mod addresses;
 mod advisories;
+mod crowded;
 mod doors;
 mod ends;
 mod many_rules;
