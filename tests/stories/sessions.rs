@@ -43,6 +43,7 @@ async fn of_64_keys_that_race_for_one_token_exactly_one_wins() {
     }
     let (winners, losers): (Vec<_>, Vec<_>) = outcomes.into_iter().partition(Result::is_ok);
     assert_eq!(winners.len(), 1);
+    assert_eq!(harness.issuance().sessions.select(None, harness.now()).sessions.len(), 1, "no loser stands beside it");
     assert_eq!(losers.into_iter().map(Result::unwrap_err).collect::<BTreeSet<_>>(), ["token_replayed"].into());
 }
 
