@@ -13,6 +13,7 @@ use crate::wire::lanyard::event::Kind;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
@@ -24,6 +25,8 @@ pub(super) struct Attempts<T> {
     ask: Box<dyn Fn() -> UnderWay<T> + Send>,
     clock: Arc<dyn Clock>,
     failures: u32,
+    /// What the server asked for in its last answer.
+    again_in: Option<Duration>,
     under_way: UnderWay<T>,
 }
 
@@ -34,7 +37,7 @@ impl<T: 'static> Attempts<T> {
         ask: impl Fn() -> UnderWay<T> + Send + 'static,
     ) -> Self {
         let under_way = later(at, &clock, ask());
-        Self { ask: Box::new(ask), clock, failures: 0, under_way }
+        Self { ask: Box::new(ask), clock, failures: 0, again_in: None, under_way }
     }
 
     /// Asks at this time; what was asked before is forgotten.
@@ -43,10 +46,10 @@ impl<T: 'static> Attempts<T> {
         self.under_way = later(at, &self.clock, (self.ask)());
     }
 
-    /// Asks again, later each time; gives back when.
+    /// Asks again, later each time, and no sooner than the server wants; gives back when.
     pub(super) fn failed(&mut self, random: &Random) -> OffsetDateTime {
         self.failures = self.failures.saturating_add(1);
-        let again_at = self.clock.now() + renewal::retry_after(self.failures, random);
+        let again_at = self.clock.now() + renewal::retry_no_sooner(self.failures, self.again_in, random);
         self.under_way = later(again_at, &self.clock, (self.ask)());
         again_at
     }
@@ -57,7 +60,11 @@ impl<T: 'static> Attempts<T> {
 
     /// The answer, once; then say `at` or `failed`, or let go.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, LinkError>> {
-        self.under_way.as_mut().poll(cx)
+        let answer = self.under_way.as_mut().poll(cx);
+        if let Poll::Ready(Err(LinkError::Unavailable { again_in, .. })) = &answer {
+            self.again_in = *again_in;
+        }
+        answer
     }
 
     /// The same for those who await it; dropping this future drops no request.

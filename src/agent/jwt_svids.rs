@@ -62,9 +62,9 @@ impl JwtSvids {
         }
         match self.link.fetch_jwt(&identity.session, audience, profile).await {
             Ok(answer) => self.keep(key, identity, answer.jwt_svid),
-            Err(LinkError::Unavailable(why)) => match kept {
+            Err(away @ LinkError::Unavailable { .. }) => match kept {
                 Some(kept) if now + USABLE_FOR < kept.not_after => Ok(kept.svid),
-                Some(_) | None => Err(LinkError::Unavailable(why)),
+                Some(_) | None => Err(away),
             },
             Err(error) => Err(error),
         }
@@ -106,7 +106,7 @@ impl From<&LinkError> for tonic::Status {
             | LinkError::Invalid(_)
             | LinkError::Key(_)
             | LinkError::TrustDomain(_)
-            | LinkError::Unavailable(_) => Self::unavailable(error.to_string()),
+            | LinkError::Unavailable { .. } => Self::unavailable(error.to_string()),
         }
     }
 }

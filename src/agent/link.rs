@@ -21,6 +21,10 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// Metadata of a refusal: its stable code and the name of the request.
 const CODE: &str = "lanyard-code";
 const REQUEST_ID: &str = "lanyard-request-id";
+/// Metadata of an answer that asks to wait.
+const PUSHBACK: &str = "grpc-retry-pushback-ms";
+/// A server that says more does not know how long our SVIDs live.
+const AGAIN_IN_MAX: Duration = Duration::from_secs(60);
 
 /// The server said no, for good.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -55,8 +59,12 @@ pub(super) enum LinkError {
     Refused(#[from] Refused),
     #[error("the server's trust domain cannot be read")]
     TrustDomain(#[from] TrustDomainError),
-    #[error("the server is not reachable: {0}")]
-    Unavailable(String),
+    #[error("the server is not reachable: {why}")]
+    Unavailable {
+        why: String,
+        /// When the server wants to be asked again, if it said so.
+        again_in: Option<Duration>,
+    },
 }
 
 /// What the server grants with one X.509-SVID.
@@ -110,7 +118,7 @@ impl ServerLink {
 
     /// Ends a session.
     pub(super) async fn end(&self, session: &str) -> Result<(), LinkError> {
-        let request = EndSessionRequest { session: session.to_owned() };
+        let request = EndSessionRequest { session: session.to_owned(), reason: String::new() };
         self.0.clone().end_session(timely(request)).await.map_err(|status| refused(&status))?;
         Ok(())
     }
@@ -139,7 +147,7 @@ fn refused(status: &Status) -> LinkError {
         | Code::Internal
         | Code::ResourceExhausted
         | Code::Unavailable
-        | Code::Unknown => return LinkError::Unavailable(why(status)),
+        | Code::Unknown => return LinkError::Unavailable { why: why(status), again_in: again_in(status) },
     };
     let word = |name| status.metadata().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let code = match word(CODE) {
@@ -148,6 +156,12 @@ fn refused(status: &Status) -> LinkError {
     };
     let (code, request_id) = (code.to_owned(), word(REQUEST_ID).to_owned());
     Refused { code, say: status.message().to_owned(), request_id, status: http }.into()
+}
+
+/// What gRPC calls pushback (gRFC A6); no longer than makes sense.
+fn again_in(status: &Status) -> Option<Duration> {
+    let said = status.metadata().get(PUSHBACK)?.to_str().ok()?.parse().ok();
+    said.map(|millis| Duration::from_millis(millis).min(AGAIN_IN_MAX))
 }
 
 /// The status's causes, where it has any: its own words then only say that there was one.
@@ -258,6 +272,17 @@ mod tests {
         for torn in [judge(&other, &[&intermediate]), judge(&root, &[]), judge(&root, &[&other])] {
             assert!(matches!(torn, Err(LinkError::Invalid(_))), "{torn:?}");
         }
+    }
+
+    #[test]
+    fn a_busy_server_says_when_it_wants_to_be_asked_again() {
+        let said = |text: &'static str| {
+            let mut status = Status::new(Code::ResourceExhausted, "x");
+            status.metadata_mut().insert(PUSHBACK, text.parse().unwrap());
+            let LinkError::Unavailable { again_in, .. } = refused(&status) else { panic!("that is no refusal") };
+            again_in.map(|span| span.as_millis())
+        };
+        assert_eq!(["1000", "0", "9999999", "-1", "soon"].map(said), [Some(1000), Some(0), Some(60_000), None, None]);
     }
 
     #[test]

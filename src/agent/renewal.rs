@@ -5,7 +5,8 @@
 //! second after. Counted from receipt and not from not-before, which the server sets back for skewed clocks.
 //!
 //! **Retry**: after the n-th failure in a row (from 1), the agent waits a time evenly spread between one half and
-//! the whole of 2^(n-1) seconds, the whole being at most 30 seconds.
+//! the whole of 2^(n-1) seconds, the whole being at most 30 seconds. A server that says when it wants to be asked again
+//! is given between once and twice that time, where that is more: its agents come back spread, not all at once.
 
 use crate::crypto::Random;
 use std::time::Duration;
@@ -29,6 +30,12 @@ pub(super) fn retry_after(failures: u32, random: &Random) -> Duration {
     let doublings = failures.saturating_sub(1).min(5);
     let whole = Duration::from_secs(1 << doublings).min(RETRY_AFTER_MAX);
     whole / 2 + random.jitter(whole / 2)
+}
+
+/// The same where the server has said when it wants to be asked again.
+pub(super) fn retry_no_sooner(failures: u32, again_in: Option<Duration>, random: &Random) -> Duration {
+    let wanted = again_in.map_or(Duration::ZERO, |again_in| again_in + random.jitter(again_in));
+    retry_after(failures, random).max(wanted)
 }
 
 #[cfg(test)]
@@ -72,5 +79,18 @@ mod tests {
             let wait = retry_after(failures, &random).as_millis();
             assert!((whole / 2..=whole).contains(&wait), "{failures}: {wait} ms");
         }
+    }
+
+    #[test]
+    fn a_busy_server_is_asked_again_when_it_wants_and_not_by_all_at_once() {
+        let random = Random::seeded(5);
+        let waits: std::collections::BTreeSet<_> =
+            (0..50).map(|_| retry_no_sooner(1, Some(Duration::from_secs(10)), &random).as_millis()).collect();
+        let (first, last) = (*waits.first().unwrap(), *waits.last().unwrap());
+        assert!((10_000..12_000).contains(&first) && (18_000..=20_000).contains(&last), "{first} to {last} ms");
+        assert!(
+            retry_no_sooner(9, Some(Duration::from_secs(1)), &random) >= Duration::from_secs(15),
+            "its own patience counts too"
+        );
     }
 }

@@ -3,10 +3,10 @@
 use super::crowd::{Caller, Good, Held};
 use super::refused::{Class, Refused};
 use super::reloads::Reloads;
-use super::watches::Watches;
 use crate::authority::Published;
 use crate::crypto::{PublicKey, Random};
-use crate::issuance::{Bearer, Issuance, IssuedSvid, Refusal, Request, RequestId, Wanted};
+use crate::hooks::Delivery;
+use crate::issuance::{Bearer, Heard, HookRefusal, Issuance, IssuedSvid, Refusal, Request, RequestId, Wanted};
 use crate::policy::Walk;
 use crate::telemetry::{Door, Shutdown};
 use crate::tls::PeerKey;
@@ -20,7 +20,6 @@ pub struct Desk {
     pub(super) issuance: Arc<Issuance>,
     pub(super) published: watch::Receiver<Arc<Published>>,
     pub(super) shutdown: Shutdown,
-    pub(super) watches: Watches,
     pub(super) reloads: Reloads,
     random: Random,
 }
@@ -33,7 +32,7 @@ impl Desk {
         random: Random,
         shutdown: Shutdown,
     ) -> Arc<Self> {
-        Arc::new(Self { issuance, published, shutdown, watches: Watches::default(), reloads, random })
+        Arc::new(Self { issuance, published, shutdown, reloads, random })
     }
 
     /// Names a request.
@@ -78,6 +77,17 @@ impl Desk {
                 refused.and(&line).wanting(audience)
             }
             _ => refused,
+        }
+    }
+
+    /// What the CI system says of jobs, if there is a place for it: whoever sends it is not known yet.
+    pub(super) async fn hear(&self, caller: &Caller, issuer: &str, delivery: &Delivery<'_>) -> Result<Heard, Refused> {
+        let id = self.request_id();
+        let _place = place_of(caller, &id)?;
+        match self.issuance.hear(&id, issuer, delivery).await {
+            // GitLab may send one again, and switches off a hook that refuses it.
+            Err(HookRefusal::Repeated) => Ok(Heard::default()),
+            heard => heard.map_err(|refusal| Refused::of_hook(&refusal, &id)),
         }
     }
 

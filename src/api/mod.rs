@@ -12,7 +12,6 @@ mod crowd;
 mod refused;
 mod status;
 mod lent;
-mod watches;
 mod reloads;
 mod desk;
 mod grpc;

@@ -16,6 +16,9 @@ pub const CODE_METADATA: &str = "lanyard-code";
 pub const REQUEST_ID_METADATA: &str = "lanyard-request-id";
 /// What a client that is told to wait should wait at least, in seconds.
 const RETRY_AFTER: &str = "1";
+/// The same as gRPC's clients read it, in milliseconds (gRFC A6).
+const PUSHBACK_METADATA: &str = "grpc-retry-pushback-ms";
+const PUSHBACK: &str = "1000";
 
 /// gRPC's own refusals, such as of a call that there is not, have no code of ours.
 const WITHOUT_CODE: &str = "without_code";
@@ -193,6 +196,9 @@ impl Refused {
         metadata.insert(CODE_METADATA, MetadataValue::from_static(self.code));
         if let Ok(id) = self.request_id.parse() {
             metadata.insert(REQUEST_ID_METADATA, id);
+        }
+        if self.class.asks_to_wait() {
+            metadata.insert(PUSHBACK_METADATA, MetadataValue::from_static(PUSHBACK));
         }
         status
     }

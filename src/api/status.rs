@@ -3,7 +3,8 @@
 use super::refused::{Class, Refused};
 use crate::authority::{DraftError, LimitedBy};
 use crate::discovery::DiscoveryError;
-use crate::issuance::{Refusal, RequestId};
+use crate::hooks::{HookError, NewsError};
+use crate::issuance::{HookRefusal, Refusal, RequestId};
 use crate::session::{OwnerError, PinError, SessionError};
 use crate::svid::CsrError;
 use crate::token::TokenError;
@@ -33,12 +34,30 @@ impl Refused {
                     .into()
             }
             (_, Refusal::Session(SessionError::Ended)) => {
-                "this token's session has ended (logout, exec --end, or the agent stopped); a token cannot be used \
-                 again: retry the job"
+                "this token's session has ended (logout, exec --end, the agent stopped, or an operator ended it); a token \
+                 cannot be used again: retry the job"
                     .into()
             }
             (_, plain) => Cow::Owned(with_plain_time(plain)),
         };
+        Self::new(class, refusal.code(), detail, request_id)
+    }
+}
+
+impl Refused {
+    /// A delivery that led to nothing.
+    pub(super) fn of_hook(refusal: &HookRefusal, request_id: &RequestId) -> Self {
+        let (class, detail) = match refusal {
+            HookRefusal::Hook(HookError::NotGenuine | HookError::Stale { .. }) => (Class::NotGenuine, None),
+            HookRefusal::News(NewsError::Malformed(_)) => (Class::Malformed, None),
+            HookRefusal::NoHook { .. } => (Class::Absent, None),
+            HookRefusal::OutOfScope { .. } => (Class::Forbidden, None),
+            HookRefusal::Repeated => (Class::Conflict, None),
+            HookRefusal::Session(_) => {
+                (Class::Unavailable, Some("nothing can be recorded at the moment; send it again"))
+            }
+        };
+        let detail = detail.map_or_else(|| Cow::Owned(refusal.to_string()), Cow::Borrowed);
         Self::new(class, refusal.code(), detail, request_id)
     }
 }
@@ -88,7 +107,8 @@ const fn class_of(refusal: &Refusal) -> Class {
 
 const fn session_class(error: &SessionError) -> Class {
     match error {
-        SessionError::Ended
+        SessionError::Banned { .. }
+        | SessionError::Ended
         | SessionError::IdentityChanged { .. }
         | SessionError::NotOwner
         | SessionError::NotRenewable

@@ -32,6 +32,44 @@ pub enum Entry<'a> {
         /// The keyring's sequence after the step.
         sequence: u64,
     },
+    /// Whoever fits gets no identity from now on.
+    BanAdded {
+        /// Names the ban.
+        ban: &'a str,
+        /// Whom it means.
+        selector: &'a str,
+        /// Why, in the operator's words.
+        say: &'a str,
+        /// The operator's user id.
+        uid: u32,
+        /// Until when, in Unix seconds; none means until it is removed.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        until: Option<i64>,
+    },
+    /// A ban is lifted; what it has ended stays ended.
+    BanRemoved {
+        /// Names the ban.
+        ban: &'a str,
+        /// Whom it meant.
+        selector: &'a str,
+        /// Why, in the operator's words.
+        say: &'a str,
+        /// The operator's user id.
+        uid: u32,
+    },
+    /// A delivery of the CI system for our hooks led to nothing.
+    HookRefused {
+        /// Names the delivery in answers, logs and entries.
+        request_id: &'a str,
+        /// Whose hook it was meant for: the issuer's configured name.
+        issuer: &'a str,
+        /// The stable code.
+        code: &'a str,
+        /// Why, for operators.
+        why: &'a str,
+        /// How many of the same code since the last entry stand behind this one.
+        repeats: u64,
+    },
     /// An SVID is about to be signed: all that it will say.
     Intent {
         /// Names the request in answers, logs and entries.
@@ -75,6 +113,25 @@ pub enum Entry<'a> {
         /// How many equal ones since the last entry stand behind this one.
         repeats: u64,
     },
+    /// A job was closed that has no session: its tokens open none any more.
+    JobClosed {
+        /// The issuer's configured name.
+        issuer: &'a str,
+        /// The project.
+        project_id: u64,
+        /// The job.
+        job_id: u64,
+        /// Why.
+        why: &'a str,
+        /// Whose word it was: `agent`, `issuer`, `operator` or `server`.
+        by: &'a str,
+        /// The operator's user id.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        uid: Option<u32>,
+        /// Why, in the operator's words.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        say: Option<&'a str>,
+    },
     /// Another policy decides from now on.
     PolicyChanged {
         /// The digest of the one that decided before.
@@ -109,8 +166,27 @@ pub enum Entry<'a> {
         session: &'a str,
         /// Why.
         why: &'a str,
+        /// Whose word it was: `agent`, `issuer`, `operator` or `server`.
+        by: &'a str,
+        /// The operator's user id.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        uid: Option<u32>,
+        /// Why, in the operator's words.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        say: Option<&'a str>,
         /// Whose it was.
         job: &'a Job,
+    },
+    /// An operator ends what lives and is meant; each session that ends has an entry of its own.
+    SessionsRevoked {
+        /// Which are meant.
+        selector: &'a str,
+        /// Why, in the operator's words.
+        say: &'a str,
+        /// The operator's user id.
+        uid: u32,
+        /// How many live.
+        sessions: usize,
     },
     /// The server started.
     Started {

@@ -4,6 +4,7 @@ use super::refusals::{Folding, Observed, Refused};
 use super::{Asked, Auditable, Entry};
 use crate::crypto::Digest;
 use crate::store::{Commit, Committed, Condition, Position, Room, Store, StoreError, Stored, Write};
+use crate::token::IssuerName;
 use serde_json::value::to_raw_value;
 use std::sync::Arc;
 use time::OffsetDateTime;
@@ -105,6 +106,14 @@ impl Ledger {
         self.store.commit(Commit { room, conditions, writes, entry: text(entry)? }).await
     }
 
+    /// Notes what follows from an entry that is durable already. Nobody waits.
+    ///
+    /// # Errors
+    /// When the store has stopped.
+    pub fn note(&self, entry: &Entry<'_>) -> Result<(), StoreError> {
+        self.store.note(text(entry)?)
+    }
+
     /// Notes that what was intended is done. Nobody waits: the intent is what makes an identity traceable.
     ///
     /// # Errors
@@ -121,6 +130,23 @@ impl Ledger {
         let Some(repeats) = self.folding.fold_trial(observed, now) else { return Ok(()) };
         let Observed { request_id, rule, policy, would, job } = *observed;
         self.store.note(text(&Entry::Observed { request_id, rule, policy, would, job, repeats })?)
+    }
+
+    /// Notes a delivery for an issuer's hooks that led to nothing; those of one code within a minute are folded into one
+    /// entry, since anybody can send them.
+    ///
+    /// # Errors
+    /// When the store has stopped.
+    pub fn refuse_hook(
+        &self,
+        request_id: &str,
+        issuer: &IssuerName,
+        (code, why): (&str, &str),
+        now: OffsetDateTime,
+    ) -> Result<(), StoreError> {
+        let issuer = &*issuer.0;
+        let Some(repeats) = self.folding.fold_delivery(issuer, code, now) else { return Ok(()) };
+        self.store.note(text(&Entry::HookRefused { request_id, issuer, code, why, repeats })?)
     }
 
     /// Notes a no to a known bearer; equal ones within a minute are folded into one entry.

@@ -65,6 +65,12 @@ impl Folding {
         self.fold_by([observed.rule, observed.would], observed.job, now)
     }
 
+    /// The same for a delivery of the CI system.
+    pub(super) fn fold_delivery(&self, issuer: &str, code: &str, now: OffsetDateTime) -> Option<u64> {
+        let name = Digest::of_parts(&[b"delivery", code.as_bytes(), issuer.as_bytes()]);
+        fold(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner), [name; 2], now)
+    }
+
     fn fold_by(&self, [what, more]: [&str; 2], job: &Job, now: OffsetDateTime) -> Option<u64> {
         let (what, more, issuer) = (what.as_bytes(), more.as_bytes(), job.issuer.0.as_bytes());
         let name = Digest::of_parts(&[what, more, issuer, &job.project_id.to_be_bytes(), &job.job_id.to_be_bytes()]);

@@ -110,6 +110,14 @@ impl Draft {
         self.limited_by
     }
 
+    /// Which key of ours will sign it, as journal and operators name it.
+    pub fn signer(&self) -> &Arc<str> {
+        match &self.content {
+            Content::X509 { signer, .. } => &signer.name,
+            Content::Jwt { signer, .. } => &signer.kid,
+        }
+    }
+
     /// What was granted.
     pub const fn grant(&self) -> &Grant {
         &self.grant
@@ -142,7 +150,7 @@ impl Draft {
     /// The first field that differs.
     pub fn equals_jwt(&self, facts: &JwtFacts) -> Result<(), &'static str> {
         let Content::Jwt { fields, signer } = &self.content else { return Err("type") };
-        equal("kid", &facts.kid, &signer.kid)?;
+        equal("kid", &*facts.kid, &*signer.kid)?;
         equal("sub", &facts.spiffe_id, &fields.spiffe_id)?;
         equal("aud", &facts.audience, &fields.audience)?;
         equal("jti", &facts.jti, &fields.jti)?;
@@ -150,7 +158,7 @@ impl Draft {
     }
 }
 
-fn equal<T: PartialEq>(field: &'static str, found: &T, meant: &T) -> Result<(), &'static str> {
+fn equal<T: PartialEq + ?Sized>(field: &'static str, found: &T, meant: &T) -> Result<(), &'static str> {
     if found == meant { Ok(()) } else { Err(field) }
 }
 

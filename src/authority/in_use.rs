@@ -12,6 +12,8 @@ use time::OffsetDateTime;
 #[derive(Debug)]
 pub(super) struct X509Signer {
     pub(super) key_id: KeyId,
+    /// The key id's text.
+    pub(super) name: Arc<str>,
     pub(super) leaves: LeafSigner,
     pub(super) certificate: CertificateDer<'static>,
     pub(super) not_before: OffsetDateTime,
@@ -21,7 +23,7 @@ pub(super) struct X509Signer {
 /// The JWT key in use.
 #[derive(Debug)]
 pub(super) struct JwtSigner {
-    pub(super) kid: String,
+    pub(super) kid: Arc<str>,
     pub(super) key: Arc<KeyPair>,
     pub(super) not_after: OffsetDateTime,
 }
@@ -33,13 +35,14 @@ pub(super) fn signers(keyring: &Keyring) -> Option<(X509Signer, JwtSigner)> {
     let certificate = x509.certificate.clone()?;
     let x509 = X509Signer {
         key_id: x509.key_id(),
+        name: x509.key_id().to_string().into(),
         leaves: LeafSigner::new(&certificate, Arc::clone(&x509.key)).ok()?,
         certificate,
         not_before: x509.not_before,
         not_after: x509.not_after,
     };
     let jwt = JwtSigner {
-        kid: JwtAuthority::new(jwt.key.public().clone()).kid,
+        kid: JwtAuthority::new(jwt.key.public().clone()).kid.into(),
         key: Arc::clone(&jwt.key),
         not_after: jwt.not_after,
     };

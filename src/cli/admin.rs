@@ -1,11 +1,13 @@
 //! How commands reach a server's admin socket.
 
 use super::failure::{NotReachable, WrongUsage, plain};
+use super::operator::{ANSWER_BYTES_MAX, refused};
 use crate::wire::lanyard::admin_client::AdminClient;
 use hyper_util::rt::TokioIo;
 use std::path::PathBuf;
 use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint};
+use tonic::{Response, Status};
 
 /// Which server's socket.
 #[derive(clap::Args, Clone, Debug)]
@@ -16,11 +18,26 @@ pub(super) struct AdminArgs {
 }
 
 impl AdminArgs {
+    /// Where it is.
+    fn path(&self) -> anyhow::Result<PathBuf> {
+        let path = self.admin_socket.clone().filter(|path| !path.as_os_str().is_empty());
+        let nowhere = "no server is named: set LANYARD_ADMIN_SOCKET, or give --admin-socket PATH";
+        Ok(path.ok_or_else(|| WrongUsage::new(nowhere))?)
+    }
+
+    /// Asks one thing of it.
+    pub(super) async fn ask<T, F: Future<Output = Result<Response<T>, Status>>>(
+        &self,
+        question: impl FnOnce(AdminClient<Channel>) -> F,
+    ) -> anyhow::Result<T> {
+        let admin = self.connect().await?.max_decoding_message_size(ANSWER_BYTES_MAX);
+        let answer = question(admin).await;
+        Ok(answer.map_err(|status| refused(&self.path().unwrap_or_default(), &status))?.into_inner())
+    }
+
     /// Opens it.
     pub(super) async fn connect(&self) -> anyhow::Result<AdminClient<Channel>> {
-        let path = self.admin_socket.clone().filter(|path| !path.as_os_str().is_empty()).ok_or_else(|| {
-            WrongUsage::new("no server is named: set LANYARD_ADMIN_SOCKET, or give --admin-socket PATH")
-        })?;
+        let path = self.path()?;
         let stream = UnixStream::connect(&path).await.map_err(|error| NotReachable {
             what: "the server's admin socket",
             place: path.display().to_string(),

@@ -20,15 +20,19 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 /// The kinds of entries, as the journal writes them.
-const KINDS: [&str; 11] = [
+const KINDS: [&str; 15] = [
     "authority",
+    "ban_added",
+    "ban_removed",
     "checkpoint",
     "intent",
     "issued",
+    "job_closed",
     "observed",
     "policy_changed",
     "refused",
     "session_ended",
+    "sessions_revoked",
     "started",
     "swept",
     "time_accepted",
@@ -163,8 +167,10 @@ impl Journal {
 
 impl Filter {
     fn admits(&self, record: &Record, entry: &Received, since: Option<OffsetDateTime>) -> bool {
-        let of_project = |wanted: &String| {
-            entry.job.as_ref().is_some_and(|job| job.project_path == *wanted || job.project_id.to_string() == *wanted)
+        let of_project = |wanted: &String| match &entry.job {
+            Some(job) => job.project_path == *wanted || job.project_id.to_string() == *wanted,
+            // A closed job of which nothing is known but its ids.
+            None => entry.more.get("project_id").and_then(Value::as_u64).is_some_and(|id| wanted.parse() == Ok(id)),
         };
         since.is_none_or(|since| record.at >= since)
             && self.kind.as_ref().is_none_or(|kind| *kind == entry.kind)
@@ -234,7 +240,11 @@ fn what(entry: &Received) -> String {
         "observed" => format!("on trial, {}: {}", text("rule"), text("would")),
         "policy_changed" => format!("{} instead of {}", short(text("new")), short(text("old"))),
         "refused" => text("code").to_owned(),
-        "session_ended" => text("session").to_owned(),
+        "ban_added" | "ban_removed" | "sessions_revoked" => {
+            format!("{} ({}), by user id {}", text("selector"), text("say"), number("uid"))
+        }
+        "job_closed" => format!("{} job {}: {}", text("issuer"), number("job_id"), text("why")),
+        "session_ended" => format!("{}: {}", text("why"), text("session")),
         "started" => text("version").to_owned(),
         "time_accepted" => format!("instead of {}: {}", text("instead_of"), text("reason")),
         "swept" => format!("{} records", number("records")),

@@ -1,7 +1,9 @@
 //! What can be typed, and what its help says.
 
 use super::failure::WrongUsage;
-use super::{agent, audit, bundle, config, dev, exec, explain, health, login, policy, render, server, svid};
+use super::{
+    agent, audit, ban, bundle, config, dev, exec, explain, health, login, policy, render, server, session, svid,
+};
 use crate::telemetry::{self, LogFormat};
 use clap::{CommandFactory as _, Parser, Subcommand};
 use std::process::ExitCode;
@@ -60,6 +62,10 @@ enum Command {
     Policy(policy::Args),
     /// Checks configuration before it is used
     Config(config::Args),
+    /// Who has an identity now, and how it ends before its time
+    Session(session::Args),
+    /// Who gets no identity, whatever the policy says
+    Ban(ban::Args),
     /// What others need to trust us
     Bundle(bundle::Args),
     /// The evidence: who got which identity, when, by which rule
@@ -123,6 +129,8 @@ impl Command {
             Self::Explain(args) => Box::pin(explain::run(args)).await,
             Self::Policy(args) => Box::pin(policy::run(args)).await,
             Self::Config(args) => config::run(&args),
+            Self::Session(args) => Box::pin(session::run(args)).await,
+            Self::Ban(args) => Box::pin(ban::run(args)).await,
             Self::Bundle(args) => Box::pin(bundle::run(args)).await,
             Self::Audit(args) => audit::run(&args),
             Self::Health(args) => Box::pin(health::run(args)).await,

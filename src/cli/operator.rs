@@ -12,8 +12,8 @@ use serde_json::Value;
 use std::path::Path;
 use tonic::{Code, Status};
 
-/// Journals of millions of requests are read to their end.
-const ANSWER_BYTES_MAX: usize = 64 << 20;
+/// A walk of many rules, or a hundred thousand sessions.
+pub(super) const ANSWER_BYTES_MAX: usize = 64 << 20;
 
 /// The whole walk of a token or of a request of the past.
 pub(super) async fn explain(socket: &Path, subject: Subject) -> anyhow::Result<Value> {
@@ -29,7 +29,7 @@ pub(super) async fn listens(socket: &Path) -> bool {
     WorkloadAddress::Unix(socket.to_owned()).reach().await.is_ok()
 }
 
-fn refused(socket: &Path, status: &Status) -> anyhow::Error {
+pub(super) fn refused(socket: &Path, status: &Status) -> anyhow::Error {
     let text = |name| status.metadata().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
     let code = text(CODE_METADATA);
     if code.is_empty() || status.code() == Code::Unavailable {

@@ -4,7 +4,7 @@ use super::hook::read_hooks;
 use super::quantity::SPAN_MAX;
 use super::section::Section;
 use crate::hooks::Hooks;
-use crate::token::{Expectations, Issuer, IssuerName, Issuers, KeySet, KeySource, Pins, TokenAlgorithm};
+use crate::token::{Expectations, Issuer, IssuerName, Issuers, KeySet, KeySource, OnReplay, Pins, TokenAlgorithm};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Reads every `[[issuer]]` and its hooks; names and URLs must differ.
@@ -70,6 +70,11 @@ fn read_issuer(section: &mut Section<'_, '_>) -> Option<Issuer> {
         "learned" => Ok(Pins::Learned),
         _ => Err("unknown"),
     });
+    let on_replay = section.parsed("on_replay", "\"refuse\" or \"end\"", |text| match text {
+        "end" => Ok(OnReplay::End),
+        "refuse" => Ok(OnReplay::Refuse),
+        _ => Err("unknown"),
+    });
     let namespaces = read_namespaces(section);
     let allow_shared_audience = section.flag("allow_shared_audience").unwrap_or(false);
     let max_token_age = section.duration("max_token_age", SPAN_MAX).unwrap_or(Expectations::MAX_TOKEN_AGE);
@@ -84,7 +89,8 @@ fn read_issuer(section: &mut Section<'_, '_>) -> Option<Issuer> {
         max_token_age,
     };
     let (pins, namespaces) = (pins.unwrap_or(Pins::Learned), namespaces.unwrap_or_default());
-    Some(Issuer { expectations, keys: keys?, pins, namespaces })
+    let on_replay = on_replay.unwrap_or(OnReplay::Refuse);
+    Some(Issuer { expectations, keys: keys?, pins, on_replay, namespaces })
 }
 
 /// What could never match is no namespace, and an empty list would let in everybody where nobody was meant.

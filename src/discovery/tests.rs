@@ -3,7 +3,7 @@
 use super::issuer_keys::WAITING_MAX;
 use super::{Fetch, FetchError, Fetching, IssuerKeys};
 use crate::clock::{Clock, ManualClock};
-use crate::token::{Expectations, Issuer, IssuerName, Issuers, KeySource, Pins, TokenAlgorithm};
+use crate::token::{Expectations, Issuer, IssuerName, Issuers, KeySource, OnReplay, Pins, TokenAlgorithm};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::future::poll_fn;
@@ -75,7 +75,8 @@ fn scene_at(document: &str) -> Scene {
         max_token_age: Expectations::MAX_TOKEN_AGE,
     };
     let keys = KeySource::Discovery { url: document.to_owned(), ca_pem: None };
-    let issuer = Issuer { expectations, keys, pins: Pins::Learned, namespaces: Vec::new() };
+    let issuer =
+        Issuer { expectations, keys, pins: Pins::Learned, on_replay: OnReplay::Refuse, namespaces: Vec::new() };
     let issuers: Arc<Issuers> = Arc::new([issuer].into_iter().collect());
     let issuer = Arc::clone(issuers.by_url(ISSUER).unwrap());
     let clock = Arc::new(ManualClock::at(OffsetDateTime::from_unix_timestamp(1_793_611_800).unwrap()));

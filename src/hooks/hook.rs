@@ -38,7 +38,8 @@ impl Scope {
     }
 }
 
-fn is_under(path: &str, group: &str) -> bool {
+/// Whether a project's path is in a group or in one within; both case-folded.
+pub fn is_under(path: &str, group: &str) -> bool {
     path.strip_prefix(group).is_some_and(|rest| rest.starts_with('/'))
 }
 

@@ -1,13 +1,13 @@
 //! The one function to read first: how a CI token, or a session it opened, becomes an SVID.
 
 use super::recorder::{Known, Recorder};
-use super::{Bearer, IssuedSvid, PolicyInUse, Recalled, Refusal, Request, Shares};
+use super::{Bearer, Hearing, IssuedSvid, PolicyInUse, Recalled, Refusal, Request, Shares};
 use crate::audit::{AdmitError, Job, Ledger, Observed, Recorded};
 use crate::authority::{Asked, Authorities, Draft};
 use crate::clock::Clock;
 use crate::discovery::IssuerKeys;
 use crate::policy::{Grant, Policy, Walk, Wish};
-use crate::session::{Admission, EndReason, Pinned, Proof, SessionId, SessionKey, Sessions, Standing};
+use crate::session::{Admission, Pinned, Prepared, Proof, SessionError, SessionId, SessionKey, Sessions, Standing};
 use crate::store::{JournalError, Store};
 use crate::svid::{LeafProfile, ProvenKey};
 use crate::telemetry::quotable;
@@ -42,6 +42,8 @@ pub struct Issuance {
     pub authorities: Arc<Authorities>,
     /// Who is on the road now.
     pub shares: Shares,
+    /// What the CI system says unasked.
+    pub hearing: Hearing,
     /// Who is told of outcomes.
     pub recorder: Recorder,
     /// The folder of the journal, for questions about the past.
@@ -57,6 +59,10 @@ impl Issuance {
         let began = self.clock.now();
         let mut known = None;
         let outcome = self.road(&request, &mut known).await;
+        let by_second_key = matches!(outcome, Err(Refusal::Session(SessionError::Replayed))) && request.has_key();
+        if let (true, Some(known)) = (by_second_key, &known) {
+            self.replayed(&request.id, &known.claims).await;
+        }
         let now = self.clock.now();
         self.recorder.outcome(&self.ledger, (&request, known.as_ref()), &outcome, (began, now));
         outcome
@@ -186,15 +192,21 @@ impl Issuance {
             let (claims, owner) = (visit.claims.claims(), visit.owner.as_ref());
             let ends_at = session_end(owner, &draft);
             let grant = draft.grant();
-            let admission = Admission { claims, owner, standing: &standing, pinned, grant, now, ends_at };
-            let changes = self.sessions.changes(&admission)?;
-            match self.ledger.admit(draft, changes).await {
+            let (signer, svid_ends_at) = (draft.signer(), draft.not_after());
+            let admission =
+                Admission { claims, owner, standing: &standing, pinned, grant, now, ends_at, signer, svid_ends_at };
+            let Prepared { changes, note } = self.sessions.prepare(&admission)?;
+            let not_admitted = match self.ledger.admit(draft, changes).await {
                 Ok(intent) => {
                     self.recorder.admitted(intent.position());
                     return Ok(intent);
                 }
-                Err(AdmitError::Store(fault)) => return Err(fault.into()),
-                Err(AdmitError::Conflict { subject, .. }) => draft = *subject,
+                Err(not_admitted) => not_admitted,
+            };
+            self.sessions.withdraw(note)?;
+            match not_admitted {
+                AdmitError::Store(fault) => return Err(fault.into()),
+                AdmitError::Conflict { subject, .. } => draft = *subject,
             }
             standing = self.standing(None, visit.claims, owner)?;
             pinned = self.pinned(visit.claims, draft.grant())?;
@@ -203,17 +215,9 @@ impl Issuance {
     }
 
     /// A session's issuer may have left the configuration meanwhile; then nothing of it is renewed.
-    fn issuer(&self, claims: &Claims) -> Result<&Issuer, Refusal> {
+    pub(super) fn issuer(&self, claims: &Claims) -> Result<&Issuer, Refusal> {
         let issuer = self.issuers.by_name(&claims.issuer.0);
         issuer.map(|issuer| &**issuer).ok_or_else(|| Refusal::UnknownIssuer { issuer: claims.issuer.to_string() })
-    }
-
-    /// Ends a session of the connection's key, and closes its job.
-    ///
-    /// # Errors
-    /// When the session is not this key's, or nothing can be recorded.
-    pub async fn end(&self, id: &SessionId, connection: crate::crypto::KeyId) -> Result<(), Refusal> {
-        Ok(self.sessions.end(&self.ledger, id, connection, EndReason::Logout).await?)
     }
 
     /// The walk of the policy for a genuine token's bearer: the road up to the rule.

@@ -11,9 +11,12 @@ mod sampled;
 mod policy_in_use;
 mod recalled;
 mod flow;
+mod ends;
+mod hearing;
 mod recorder;
 
 pub use flow::Issuance;
+pub use hearing::{Heard, Hearing, HookRefusal};
 pub use issued::{Credential, IssuedSvid, ReadBackError};
 pub use policy_in_use::PolicyInUse;
 pub use recalled::Recalled;

@@ -1,12 +1,13 @@
 //! Who is told of outcomes: the journal of noes to known bearers, the metrics of everything.
 
 use super::sampled::Sampled;
-use super::{IssuedSvid, Refusal, Request};
+use super::{HookRefusal, IssuedSvid, Refusal, Request, RequestId};
 use crate::audit::{Job, Ledger, Refused};
 use crate::policy::Wish;
+use crate::session::EndReason;
 use crate::store::Position;
 use crate::telemetry::{Metrics, chain};
-use crate::token::VerifiedClaims;
+use crate::token::{IssuerName, VerifiedClaims};
 use std::sync::Arc;
 use std::time::Duration;
 use time::OffsetDateTime;
@@ -36,6 +37,33 @@ impl Recorder {
     /// An intent is durable at this position of the journal.
     pub(super) fn admitted(&self, position: Position) {
         self.metrics.journal_is_at(position);
+    }
+
+    /// So many sessions ended before their time.
+    pub(super) fn ended(&self, reason: EndReason, sessions: usize) {
+        self.metrics.sessions_ended(reason.as_str(), sessions);
+    }
+
+    /// A token of this issuer came with a second key.
+    pub(super) fn replayed(&self, issuer: &IssuerName) {
+        self.metrics.token_replayed(&issuer.0);
+    }
+
+    /// A delivery of the CI system led to nothing.
+    pub(super) fn unheard(
+        &self,
+        ledger: &Ledger,
+        (id, issuer): (&RequestId, &IssuerName),
+        refusal: &HookRefusal,
+        now: OffsetDateTime,
+    ) {
+        let (request_id, code, why) = (id.as_str(), refusal.code(), chain(refusal));
+        if self.of_strangers.tells(now).is_some() {
+            tracing::info!(request_id, %issuer, code, why, "a hook's delivery led to nothing");
+        }
+        if let Err(fault) = ledger.refuse_hook(request_id, issuer, (code, &why), now) {
+            tracing::error!(request_id, fault = %chain(&fault), "a refusal could not be recorded");
+        }
     }
 
     /// One request is over.

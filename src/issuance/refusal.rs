@@ -91,6 +91,7 @@ impl Refusal {
 
 const fn session_code(error: &SessionError) -> &'static str {
     match error {
+        SessionError::Banned { .. } => "banned",
         SessionError::Ended => "session_ended",
         SessionError::IdentityChanged { .. } => "identity_changed",
         SessionError::NotOwner => "session_not_yours",

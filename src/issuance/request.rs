@@ -103,6 +103,11 @@ pub struct Request {
 }
 
 impl Request {
+    /// Whether it comes with a key of any kind, as all do but those for a JWT-SVID without a client certificate.
+    pub(super) const fn has_key(&self) -> bool {
+        self.connection.is_some() || matches!(self.wanted, Wanted::X509 { .. })
+    }
+
     /// The key to certify, proven; none for a JWT-SVID.
     pub(super) fn proven_key(&self, kinds: &[KeyAlgorithm]) -> Result<Option<ProvenKey>, CsrError> {
         match &self.wanted {

@@ -7,12 +7,13 @@ use crate::clock::Clock;
 use crate::config::{ServerSettings, StoreKind};
 use crate::crypto::{PemLabel, PublicKey, Random};
 use crate::discovery::{Fetch, IssuerKeys};
-use crate::issuance::{Issuance, PolicyInUse, Recorder, Shares};
+use crate::issuance::{Hearing, Issuance, PolicyInUse, Recorder, Shares};
 use crate::session::Sessions;
 use crate::store::{IndexKind, LocalSettings, LocalStore, Store};
 use crate::telemetry::Metrics;
 use std::path::Path;
 use std::sync::Arc;
+use time::OffsetDateTime;
 
 /// In the data folder: what verifies the journal's checkpoints. A copy kept elsewhere tells a replaced one.
 pub const JOURNAL_KEY_FILE: &str = "journal_key.pem";
@@ -83,17 +84,19 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
     if store.set_aside().is_some() {
         metrics.index_set_aside();
     }
+    let now = clock.now();
     let issuance = Issuance {
         issuer_keys: Arc::new(IssuerKeys::new(Arc::clone(&issuers), Arc::clone(&clock), fetch)),
         clock,
         issuers,
         policy,
         leaf: Arc::new(settings.leaf.clone()),
-        sessions: Sessions::new(Arc::clone(&shared)),
+        sessions: open_sessions(&shared, now).await?,
         store: shared,
         ledger,
         authorities: rotator.authorities(),
         shares: Shares::default(),
+        hearing: Hearing::of(settings.hooks.clone()),
         recorder: Recorder::new(metrics.clone()),
         data_dir: folder.clone(),
     };
@@ -111,6 +114,13 @@ fn show_journal_key(folder: &Path, key: &PublicKey) -> Result<(), ServerError> {
     let aside = path.with_extension("new");
     let written = std::fs::write(&aside, pem.as_bytes()).and_then(|()| std::fs::rename(&aside, &path));
     written.map_err(|source| ServerError::File { path, source })
+}
+
+/// A hundred thousand sessions take a while to read, too.
+async fn open_sessions(store: &Arc<dyn Store>, now: OffsetDateTime) -> Result<Sessions, ServerError> {
+    let store = Arc::clone(store);
+    let open = move || Sessions::open(store, now);
+    Ok(tokio::task::spawn_blocking(open).await.map_err(|_stopped| ServerError::Stopped)??)
 }
 
 /// Opening reads and repairs files, which is no work for a thread that serves others.

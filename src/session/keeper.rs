@@ -1,24 +1,32 @@
 //! Who may open, repeat, renew or end a session, and what the store must write and check for it.
 
+use super::bans::Bans;
+use super::ends::Ends;
+use super::live::{LiveIndex, Noted};
 use super::pins::pin;
-use super::record::{Record, Tombstone, job_key, session_key};
-use super::{EndReason, PinError, Pinned, Proof, SessionId, SessionKey};
-use crate::audit::{Changes, Entry, Job, Ledger};
+use super::record::{JobName, Record, Tombstone, session_key};
+use super::{Facets, Listening, PinError, Pinned, Proof, SessionId, SessionKey};
+use crate::audit::Changes;
 use crate::crypto::KeyId;
 use crate::identity::SpiffeId;
 use crate::policy::Grant;
-use crate::store::{Committed, Condition, Revision, Store, StoreError, Write};
+use crate::store::{Condition, Revision, Store, StoreError, Write};
 use crate::token::{Claims, VerifiedClaims};
 use serde_json::value::{RawValue, to_raw_value};
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 use time::OffsetDateTime;
-use tokio::sync::broadcast;
 
 /// Why a session cannot be opened, repeated or renewed.
 #[derive(Debug, thiserror::Error)]
 pub enum SessionError {
+    /// An operator wants none of its kind.
+    #[error("an operator has banned this job or its like (ban {ban})")]
+    Banned {
+        /// Names the ban.
+        ban: String,
+    },
     /// It ended: by its time, or by somebody.
     #[error("the session has ended")]
     Ended,
@@ -83,6 +91,10 @@ pub struct Admission<'a> {
     pub now: OffsetDateTime,
     /// Until when a session opened by it lives.
     pub ends_at: OffsetDateTime,
+    /// Which key of ours will sign.
+    pub signer: &'a Arc<str>,
+    /// When the SVID will end.
+    pub svid_ends_at: OffsetDateTime,
 }
 
 impl<'a> Admission<'a> {
@@ -95,44 +107,49 @@ impl<'a> Admission<'a> {
             ends_at: self.ends_at,
             rule: self.grant.rule().into(),
             ids: [(profile(self.grant).into(), Cow::Borrowed(self.grant.spiffe_id()))].into(),
+            ttl: Some(self.grant.ttl().as_secs()),
+            signers: vec![Arc::clone(self.signer)],
             ended: None,
             claims: Cow::Borrowed(self.claims),
         }
     }
+
+    fn facets(&self) -> Facets<'a> {
+        Facets::of(self.claims).granted(self.grant.rule(), std::slice::from_ref(self.signer))
+    }
 }
+
+/// An admission that is ready to be committed.
+#[derive(Debug)]
+pub struct Prepared {
+    /// To be committed together with its intent.
+    pub changes: Changes,
+    /// To be [withdrawn](Sessions::withdraw) if it is not.
+    pub note: Note,
+}
+
+/// That a session was noted of which nothing had been known.
+#[derive(Debug)]
+pub struct Note(Option<(JobName, SessionId, KeyId)>);
 
 /// The name under which a grant's ID is remembered.
 fn profile(grant: &Grant) -> &str {
     grant.profile().unwrap_or_default()
 }
 
-/// A session that ended, for the agents that hold it.
-#[derive(Clone, Debug)]
-pub struct Ended {
-    /// Whose it was.
-    pub owner: KeyId,
-    /// Which.
-    pub session: SessionId,
-    /// Why.
-    pub reason: EndReason,
-}
-
 /// All sessions. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Sessions {
     pub(super) store: Arc<dyn Store>,
-    ends: broadcast::Sender<Ended>,
+    pub(super) live: Arc<LiveIndex>,
+    pub(super) bans: Arc<Bans>,
+    pub(super) ends: Ends,
 }
 
 impl Sessions {
-    /// The sessions of a store.
-    pub fn new(store: Arc<dyn Store>) -> Self {
-        Self { store, ends: broadcast::Sender::new(1024) }
-    }
-
-    /// The ends of sessions, as they happen.
-    pub fn ends(&self) -> broadcast::Receiver<Ended> {
-        self.ends.subscribe()
+    /// Hears of the ends of this key's sessions, as they happen; none where it has `most` such streams already.
+    pub fn listen(&self, owner: KeyId, most: usize) -> Option<Listening> {
+        self.ends.listen(owner, most)
     }
 
     /// Where the bearer of a genuine token stands.
@@ -145,9 +162,8 @@ impl Sessions {
         owner: Option<&SessionKey>,
         now: OffsetDateTime,
     ) -> Result<Standing, SessionError> {
-        if self.store.read(&job_key(claims))?.is_some() {
-            return Err(SessionError::Ended);
-        }
+        self.not_closed(claims)?;
+        self.bans.judge(&Facets::of(claims), now)?;
         let Some((record, revision)) = self.record(&SessionId::of(claims))? else {
             return Ok(owner.map_or(Standing::Unbound, |_| Standing::New));
         };
@@ -175,9 +191,8 @@ impl Sessions {
         if record.proof != Proof::Connection {
             return Err(SessionError::NotRenewable);
         }
-        if self.store.read(&job_key(&record.claims))?.is_some() {
-            return Err(SessionError::Ended);
-        }
+        self.not_closed(&record.claims)?;
+        self.bans.judge(&Facets::of(&record.claims).granted(&record.rule, &record.signers), now)?;
         let standing = live(&record, revision, now)?;
         Ok((VerifiedClaims::kept_with_session(record.claims.into_owned()), standing))
     }
@@ -191,14 +206,27 @@ impl Sessions {
         }
     }
 
-    /// What admission writes, and what must still hold: the token's binding, the job's life, the path's pin.
+    /// What an admission writes, and what must still hold: the token's binding, the job's life, the path's pin. From here
+    /// on it stands among the live sessions. That comes before it is judged, so that a ban is seen here, or sees it.
     ///
     /// # Errors
-    /// `IdentityChanged` when the session has another ID for this profile.
-    pub fn changes(&self, admission: &Admission<'_>) -> Result<Changes, SessionError> {
-        let Admission { claims, owner, standing, grant, .. } = *admission;
+    /// `IdentityChanged` when the session has another ID for this profile; `Banned`.
+    pub fn prepare(&self, admission: &Admission<'_>) -> Result<Prepared, SessionError> {
+        let note = self.note(admission);
+        match self.changes(admission) {
+            Ok(changes) => Ok(Prepared { changes, note }),
+            Err(error) => {
+                self.withdraw(note)?;
+                Err(error)
+            }
+        }
+    }
+
+    fn changes(&self, admission: &Admission<'_>) -> Result<Changes, SessionError> {
+        let Admission { claims, owner, standing, grant, now, .. } = *admission;
+        self.bans.judge(&admission.facets(), now)?;
         let id = SessionId::of(claims);
-        let mut changes = Changes { conditions: vec![Condition::Absent(job_key(claims))], writes: Vec::new() };
+        let mut changes = Changes { conditions: vec![self.not_closed(claims)?], writes: Vec::new() };
         pin(admission.pinned, grant.pin(), &mut changes)?;
         match (standing, owner) {
             (Standing::New, Some(owner)) => {
@@ -207,17 +235,20 @@ impl Sessions {
             }
             (Standing::Live { revision, .. }, _) => {
                 changes.conditions.push(Condition::Unchanged(session_key(&id), *revision));
-                self.remember_profile(&id, grant, &mut changes)?;
+                self.remember(&id, admission, &mut changes)?;
             }
             (Standing::Unbound | Standing::New, _) => changes.conditions.push(Condition::Absent(session_key(&id))),
         }
         Ok(changes)
     }
 
-    fn remember_profile(&self, id: &SessionId, grant: &Grant, changes: &mut Changes) -> Result<(), SessionError> {
+    /// What a live session gets to know: another profile's ID, another signer.
+    fn remember(&self, id: &SessionId, admission: &Admission<'_>, changes: &mut Changes) -> Result<(), SessionError> {
+        let Admission { grant, signer, .. } = *admission;
         let (mut record, _) = self.record(id)?.ok_or(SessionError::Unknown)?;
         // Another rule speaks today: it may say the same of a profile, but add none.
         let added = record.rule != grant.rule();
+        let mut news = false;
         match record.ids.get(profile(grant)).or_else(|| record.ids.values().next().filter(|_| added)) {
             Some(was) if **was == *grant.spiffe_id() => {}
             Some(was) => {
@@ -226,48 +257,54 @@ impl Sessions {
             }
             None => {
                 record.ids.insert(profile(grant).into(), Cow::Borrowed(grant.spiffe_id()));
-                changes.writes.push(Write::Put(session_key(id), text(&record)?));
+                news = true;
             }
+        }
+        if !record.signers.contains(signer) {
+            record.signers.push(Arc::clone(signer));
+            news = true;
+        }
+        if news {
+            changes.writes.push(Write::Put(session_key(id), text(&record)?));
         }
         Ok(())
     }
 
-    /// Ends a session for its owner, and closes its job: no token of it opens anything any more.
+    /// What must hold for the job of these claims to stay as it is: not closed.
+    fn not_closed(&self, claims: &Claims) -> Result<Condition, SessionError> {
+        let key = JobName::of(claims).key();
+        match self.store.read(&key)? {
+            None => Ok(Condition::Absent(key)),
+            Some(kept) if parse::<Tombstone>(&kept.value)?.closes(claims.job_project_path()) => {
+                Err(SessionError::Ended)
+            }
+            Some(kept) => Ok(Condition::Unchanged(key, kept.revision)),
+        }
+    }
+
+    fn note(&self, admission: &Admission<'_>) -> Note {
+        let Admission { claims, owner, standing, ends_at, svid_ends_at: svids_end_at, .. } = *admission;
+        let Some(owner) = owner.map(SessionKey::id) else { return Note(None) };
+        let ends_at = match standing {
+            Standing::Live { ends_at, .. } => *ends_at,
+            Standing::New | Standing::Unbound => ends_at,
+        };
+        let (id, job, facets) = (SessionId::of(claims), JobName::of(claims), admission.facets());
+        let is_new = self.live.note(&Noted { id, owner, job: &job, facets, ends_at, svids_end_at });
+        Note(is_new.then_some((job, id, owner)))
+    }
+
+    /// Takes back a note of who was not admitted, unless the store has the session by now: the same key may have been here
+    /// twice. A note that nobody takes back is forgotten when its session would end.
     ///
     /// # Errors
-    /// See [`SessionError`]; ending an ended session is no error.
-    pub async fn end(
-        &self,
-        ledger: &Ledger,
-        id: &SessionId,
-        connection: KeyId,
-        reason: EndReason,
-    ) -> Result<(), SessionError> {
-        loop {
-            let (mut record, revision) = self.record(id)?.ok_or(SessionError::Unknown)?;
-            if record.owner != connection {
-                return Err(SessionError::NotOwner);
-            }
-            if record.ended.is_some() {
-                return Ok(());
-            }
-            record.ended = Some(reason);
-            let tombstone = Tombstone { v: 1, until: record.claims.expires_at };
-            let changes = Changes {
-                conditions: vec![Condition::Unchanged(session_key(id), revision)],
-                writes: vec![
-                    Write::Put(session_key(id), text(&record)?),
-                    Write::Put(job_key(&record.claims), text(&tombstone)?),
-                ],
-            };
-            let (name, job) = (id.to_string(), Job::of(&record.claims));
-            let entry = Entry::SessionEnded { session: &name, why: reason.as_str(), job: &job };
-            if let Committed::Done(_) = ledger.commit(&entry, changes).await? {
-                // Nobody listening is no fault: the agent asks on connecting.
-                drop(self.ends.send(Ended { owner: record.owner, session: *id, reason }));
-                return Ok(());
-            }
+    /// `Store`.
+    pub fn withdraw(&self, note: Note) -> Result<(), SessionError> {
+        let Some((job, id, owner)) = note.0 else { return Ok(()) };
+        if self.record(&id)?.is_none_or(|(record, _)| record.owner != owner) {
+            self.live.withdraw(&job, &id, &owner);
         }
+        Ok(())
     }
 
     /// Whether this key's session can still be renewed.
@@ -279,7 +316,8 @@ impl Sessions {
             Ok(_) => Ok(true),
             Err(SessionError::Store(fault)) => Err(fault.into()),
             Err(
-                SessionError::Ended
+                SessionError::Banned { .. }
+                | SessionError::Ended
                 | SessionError::IdentityChanged { .. }
                 | SessionError::NotOwner
                 | SessionError::NotRenewable
@@ -290,7 +328,7 @@ impl Sessions {
         }
     }
 
-    fn record<'a>(&self, id: &SessionId) -> Result<Option<(Record<'a>, Revision)>, StoreError> {
+    pub(super) fn record<'a>(&self, id: &SessionId) -> Result<Option<(Record<'a>, Revision)>, StoreError> {
         let kept = self.store.read(&session_key(id))?;
         kept.map(|kept| Ok((parse(&kept.value)?, kept.revision))).transpose()
     }
@@ -308,10 +346,10 @@ fn live(record: &Record<'_>, revision: Revision, now: OffsetDateTime) -> Result<
     Ok(Standing::Live { revision, ends_at: record.ends_at })
 }
 
-pub(super) fn parse<T: serde::de::DeserializeOwned>(value: &RawValue) -> Result<T, StoreError> {
+pub(super) fn parse<'a, T: serde::Deserialize<'a>>(value: &'a RawValue) -> Result<T, StoreError> {
     serde_json::from_str(value.get()).map_err(|fault| StoreError::Index(fault.into()))
 }
 
-fn text(value: &impl serde::Serialize) -> Result<Box<RawValue>, StoreError> {
+pub(super) fn text(value: &impl serde::Serialize) -> Result<Box<RawValue>, StoreError> {
     to_raw_value(value).map_err(|fault| StoreError::Index(fault.into()))
 }

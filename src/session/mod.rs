@@ -3,19 +3,32 @@
 //! ```text
 //!   owner (who asks) ─▶ standing (new, live, or a no) ─▶ changes (what admission writes and depends on)
 //! ```
-//! One record binds `(issuer, jti)` to a key; there is nothing else to look up. Not here: what the bearer may be
+//! One record binds `(issuer, jti)` to a key; there is nothing else to look up. A session ends by closing its job: a
+//! tombstone that every admission looks for. What lives stands in memory too, for operators to select among; bans stand
+//! there, and in the store. Not here: what the bearer may be
 //! (`policy`), the order of steps (`issuance`).
 
 mod owner;
 mod record;
 mod pins;
+mod selector;
+mod live;
+mod ends;
+mod bans;
 mod keeper;
+mod restored;
+mod ending;
 mod sweep;
 mod past;
 
-pub use keeper::{Admission, Ended, SessionError, Sessions, Standing};
+pub use bans::Ban;
+pub use ending::{EndReason, Revocation, Struck};
+pub use ends::{Ended, Listening};
+pub use keeper::{Admission, Note, Prepared, SessionError, Sessions, Standing};
+pub use live::LiveSession;
 pub use owner::{OwnerError, Proof, SessionKey};
 pub use past::{PastAsked, PastRequest, PastRequests, Then};
 pub use pins::{PinError, Pinned};
-pub use record::{EndReason, SessionId, claims_shown};
+pub use record::{JobName, SessionId, claims_shown};
+pub use selector::{Facets, PathOrId, Selector};
 pub use sweep::Swept;

@@ -1,15 +1,17 @@
 //! A session as it is kept, and the names it is kept under.
 
-use super::Proof;
+use super::{EndReason, Proof};
 use crate::crypto::{Digest, KeyId};
+use crate::hooks::is_under;
 use crate::identity::SpiffeId;
-use crate::token::Claims;
+use crate::token::{Claims, IssuerName};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 use time::OffsetDateTime;
 
 /// Names a session: the digest of its token's issuer and `jti`, so that one token can have one only.
@@ -37,23 +39,6 @@ impl FromStr for SessionId {
     }
 }
 
-/// Why a session ended before its time.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum EndReason {
-    /// The agent said that the job is over.
-    Logout,
-}
-
-impl EndReason {
-    /// As entries and answers say it.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Logout => "logout",
-        }
-    }
-}
-
 /// What is kept of a session, under `session/<id>`. The version stands in front.
 #[derive(Debug, Deserialize, Serialize)]
 pub(super) struct Record<'a> {
@@ -68,6 +53,12 @@ pub(super) struct Record<'a> {
     pub(super) rule: Cow<'a, str>,
     /// The IDs granted so far, by profile (`""` is the one without a name); they never change.
     pub(super) ids: BTreeMap<Cow<'a, str>, Cow<'a, SpiffeId>>,
+    /// The longest life of one of its SVIDs, in seconds.
+    #[serde(default)]
+    pub(super) ttl: Option<u64>,
+    /// Which keys of ours have signed for it.
+    #[serde(default)]
+    pub(super) signers: Vec<Arc<str>>,
     pub(super) ended: Option<EndReason>,
     pub(super) claims: Cow<'a, Claims>,
 }
@@ -95,15 +86,72 @@ pub(super) fn session_key(id: &SessionId) -> String {
     format!("{SESSION_PREFIX}{id}")
 }
 
-/// The tombstone of a job that was closed: none of its tokens opens or renews anything any more.
-pub(super) fn job_key(claims: &Claims) -> String {
-    format!("job/{}/{}/{}", claims.issuer, claims.project_id, claims.job_id)
+/// Names a CI job: none of its tokens opens or renews anything any more once it is closed.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct JobName {
+    /// The issuer's configured name.
+    pub issuer: IssuerName,
+    /// The project that it runs in: a fork's merge request runs in the parent.
+    pub project_id: u64,
+    /// The job.
+    pub job_id: u64,
 }
 
-/// A tombstone, kept until the job's tokens cannot be used any more.
+impl JobName {
+    /// The job of a token.
+    pub fn of(claims: &Claims) -> Self {
+        Self { issuer: claims.issuer.clone(), project_id: claims.job_project_id(), job_id: claims.job_id }
+    }
+
+    /// Where its tombstone stands.
+    pub(super) fn key(&self) -> String {
+        format!("{JOB_PREFIX}{}/{}/{}", self.issuer, self.project_id, self.job_id)
+    }
+}
+
+/// How the names of tombstones begin.
+pub(super) const JOB_PREFIX: &str = "job/";
+
+/// More groups than a project can be in (twenty levels) claim a job only by mistake.
+const GROUPS_MAX: usize = 20;
+
+/// A closed job, kept until its tokens cannot be used any more.
 #[derive(Debug, Deserialize, Serialize)]
 pub(super) struct Tombstone {
     pub(super) v: u32,
     #[serde(with = "time::serde::timestamp")]
     pub(super) until: OffsetDateTime,
+    /// Why; older versions did not say.
+    #[serde(default)]
+    pub(super) why: Option<EndReason>,
+    /// The groups whose hooks told the end of a job that nobody knew, case-folded: it closes the job only if that is one of
+    /// theirs. Empty where there is no doubt.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) within: Vec<String>,
+}
+
+impl Tombstone {
+    /// What stands on the grave after this one came to that; none where nothing is new.
+    pub(super) fn beside(self, old: Self) -> Option<Self> {
+        let told = |group: &String| old.within.is_empty() || old.within.contains(group);
+        let nothing_new = !self.within.is_empty() || old.within.is_empty();
+        if self.until <= old.until && nothing_new && self.within.iter().all(told) {
+            return None;
+        }
+        let mut within = self.within;
+        if old.within.is_empty() || within.is_empty() {
+            within.clear();
+        } else {
+            within.extend(old.within.into_iter().take(GROUPS_MAX));
+        }
+        within.sort_unstable();
+        within.dedup();
+        Some(Self { until: self.until.max(old.until), within, ..self })
+    }
+
+    /// Whether it closes the job of its name that runs in the project of this path.
+    pub(super) fn closes(&self, job_project_path: &str) -> bool {
+        let path = job_project_path.to_lowercase();
+        self.within.is_empty() || self.within.iter().any(|group| is_under(&path, group))
+    }
 }

@@ -2,7 +2,7 @@
 
 use super::SessionError;
 use super::keeper::{Sessions, later, parse};
-use super::record::{Record, Tombstone};
+use super::record::{JOB_PREFIX, Record, SESSION_PREFIX, Tombstone};
 use crate::audit::{Entry, Ledger};
 use crate::store::{StoreError, Write};
 use crate::telemetry::chain;
@@ -28,28 +28,24 @@ impl Sessions {
     /// # Errors
     /// `Store`.
     pub async fn sweep(&self, ledger: &Ledger, now: OffsetDateTime) -> Result<Swept, SessionError> {
-        let mut swept = Swept::default();
-        for first in 0..=u8::MAX {
-            let expired = self.expired_sessions(&format!("session/{first:02x}"), now, &mut swept.live)?;
+        let mut swept = Swept { live: self.live.sweep(now), dropped: 0 };
+        for prefix in session_prefixes() {
+            let expired = self.expired_sessions(&prefix, now)?;
             swept.dropped += drop_all(ledger, expired).await?;
             tokio::task::yield_now().await;
         }
-        let tombstones = self.store.list("job/")?.into_iter();
+        let tombstones = self.store.list(JOB_PREFIX)?.into_iter();
         let expired = tombstones.filter(|(key, kept)| {
             let tombstone = parse::<Tombstone>(&kept.value).inspect_err(|fault| unreadable(key, fault));
             tombstone.is_ok_and(|tombstone| later(tombstone.until, KEPT_AFTER_EXPIRY) < now)
         });
         swept.dropped += drop_all(ledger, expired.map(|(key, _)| Write::Delete(key)).collect()).await?;
+        swept.dropped += drop_all(ledger, self.bans.over(now)).await?;
         Ok(swept)
     }
 
-    /// The expired sessions under a prefix, to be deleted; counts the live ones.
-    fn expired_sessions(
-        &self,
-        prefix: &str,
-        now: OffsetDateTime,
-        live: &mut usize,
-    ) -> Result<Vec<Write>, SessionError> {
+    /// The expired sessions under a prefix, to be deleted.
+    fn expired_sessions(&self, prefix: &str, now: OffsetDateTime) -> Result<Vec<Write>, SessionError> {
         let mut writes = Vec::new();
         for (key, kept) in self.store.list(prefix)? {
             let Ok(record) = parse::<Record<'_>>(&kept.value).inspect_err(|fault| unreadable(&key, fault)) else {
@@ -57,15 +53,18 @@ impl Sessions {
             };
             if later(record.claims.expires_at, KEPT_AFTER_EXPIRY) < now {
                 writes.push(Write::Delete(key));
-            } else if record.ended.is_none() && record.ends_at > now {
-                *live += 1;
             }
         }
         Ok(writes)
     }
 }
 
-fn unreadable(key: &str, fault: &StoreError) {
+/// The beginnings of sessions' names, each of a 256th of them.
+pub(super) fn session_prefixes() -> impl Iterator<Item = String> {
+    (0..=u8::MAX).map(|first| format!("{SESSION_PREFIX}{first:02x}"))
+}
+
+pub(super) fn unreadable(key: &str, fault: &StoreError) {
     tracing::error!(key, fault = %chain(fault), "a record cannot be read, and stays");
 }
 

@@ -33,6 +33,8 @@ struct Numbers {
     indexes_set_aside: Counter,
     disk_full: Gauge,
     live_sessions: Gauge,
+    ended_sessions: Family<Reason, Counter>,
+    token_replays: Family<Of, Counter>,
     bundle_sequence: Gauge,
     open_connections: Gauge,
     refused_connections: Family<Reason, Counter>,
@@ -61,6 +63,11 @@ struct Reason {
     reason: &'static str,
 }
 
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct Of {
+    issuer: String,
+}
+
 impl Default for Metrics {
     fn default() -> Self {
         Self::new()
@@ -81,6 +88,8 @@ impl Metrics {
             indexes_set_aside: Counter::default(),
             disk_full: Gauge::default(),
             live_sessions: Gauge::default(),
+            ended_sessions: Family::default(),
+            token_replays: Family::default(),
             bundle_sequence: Gauge::default(),
             open_connections: Gauge::default(),
             refused_connections: Family::default(),
@@ -119,6 +128,16 @@ impl Metrics {
     /// How many sessions can be renewed.
     pub fn sessions_live(&self, count: usize) {
         self.0.live_sessions.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// So many sessions ended before their time.
+    pub fn sessions_ended(&self, reason: &'static str, count: usize) {
+        self.0.ended_sessions.get_or_create(&Reason { reason }).inc_by(u64::try_from(count).unwrap_or(u64::MAX));
+    }
+
+    /// A token of this issuer, which is bound to a key, came with another one.
+    pub fn token_replayed(&self, issuer: &str) {
+        self.0.token_replays.get_or_create(&Of { issuer: issuer.to_owned() }).inc();
     }
 
     /// The sequence of the bundle that we publish.
@@ -170,6 +189,10 @@ impl Numbers {
         let help = "1 while the journal's disk is full and no identity is given";
         registry.register("disk_full", help, self.disk_full.clone());
         registry.register("live_sessions", "Sessions that can be renewed", self.live_sessions.clone());
+        let help = "Sessions that ended before their time, by reason";
+        registry.register("ended_sessions", help, self.ended_sessions.clone());
+        let help = "Tokens that came with a second key, by issuer: somebody had a copy";
+        registry.register("token_replays", help, self.token_replays.clone());
         registry.register("bundle_sequence", "The published bundle's sequence", self.bundle_sequence.clone());
         registry.register("open_connections", "Connections on the issuer port", self.open_connections.clone());
         let help = "Connections on the issuer port that were not served";

@@ -17,6 +17,8 @@ pub struct Issuer {
     pub keys: KeySource,
     /// Whether paths are pinned at first use.
     pub pins: Pins,
+    /// What becomes of a session whose token comes with a second key.
+    pub on_replay: OnReplay,
     /// Top-level namespaces that are ours; tokens of others are strangers. Empty: all are ours.
     pub namespaces: Vec<String>,
 }
@@ -81,6 +83,15 @@ pub enum Pins {
     Declared,
     /// At first use.
     Learned,
+}
+
+/// What becomes of a session whose token comes with a second key. That one is refused in any case.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum OnReplay {
+    /// It ends: nobody can tell the thief from the job, and the thief may have been first.
+    End,
+    /// It goes on: whoever has only a copy of the token cannot end the job's identity.
+    Refuse,
 }
 
 /// All issuers, by the exact text of `iss`.

@@ -19,7 +19,7 @@ mod issuers;
 
 pub use claims::{ClaimValue, ClaimView, Claims, ExternalIdentity, IssuerName, VerifiedClaims};
 pub use error::{TokenError, id_tokens};
-pub use issuers::{Issuer, Issuers, KeySource, Pins};
+pub use issuers::{Issuer, Issuers, KeySource, OnReplay, Pins};
 pub use keys::{JwksError, KeySet};
 pub use parse::{TokenAlgorithm, UnverifiedToken};
 pub use providers::{ClaimKind, KNOWN_CLAIMS, claim_kind};

@@ -261,6 +261,7 @@ fn a_stranger_s_token_is_refused_however_genuine() {
         expectations: expectations("https://gitlab.example.com"),
         keys: KeySource::Jwks(keys()),
         pins: Pins::Learned,
+        on_replay: OnReplay::Refuse,
         namespaces: namespaces.iter().map(|&name| name.to_owned()).collect(),
     };
     let path = |path: &str| {

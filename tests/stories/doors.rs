@@ -33,7 +33,7 @@ use tonic::{Code, Status};
 /// A server with its ports open, on the machine's clock.
 pub(crate) struct Doors {
     pub(crate) folder: TempDir,
-    issuer: FakeIssuer,
+    pub(crate) issuer: FakeIssuer,
     pub(crate) url: ServerUrl,
     pub(crate) trust: ServerTrust,
     pub(crate) stop: ShutdownTrigger,
@@ -105,11 +105,11 @@ impl Doors {
     }
 }
 
-fn code_of(status: &Status) -> &str {
+pub(crate) fn code_of(status: &Status) -> &str {
     status.metadata().get("lanyard-code").unwrap().to_str().unwrap()
 }
 
-fn exchange(token: String) -> ExchangeRequest {
+pub(crate) fn exchange(token: String) -> ExchangeRequest {
     ExchangeRequest { token, csr: csr().into(), profile: String::new() }
 }
 
@@ -331,7 +331,7 @@ async fn a_token_used_by_another_key_and_an_ended_session_say_what_to_do() {
     let status = doors.agent(Some(&other)).exchange(exchange(token.clone())).await.unwrap_err();
     assert_eq!(code_of(&status), "token_replayed");
     assert!(status.message().ends_with("If that was not you, tell your operator"), "{status}");
-    agent.end_session(EndSessionRequest { session }).await.unwrap();
+    agent.end_session(EndSessionRequest { session, reason: String::new() }).await.unwrap();
     let status = agent.exchange(exchange(token)).await.unwrap_err();
     assert_eq!(code_of(&status), "session_ended");
     assert!(status.message().ends_with("retry the job"), "{status}");

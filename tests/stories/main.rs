@@ -7,11 +7,15 @@ mod support;
 
 mod addresses;
 mod advisories;
+mod crowded;
 mod doors;
+mod ends;
 mod many_rules;
+mod operators;
 mod panics;
 mod recalled;
 mod reload;
 mod renewal;
 mod road;
 mod sessions;
+mod thieves;

@@ -53,9 +53,17 @@ impl Harness {
 
     /// With a line more in the issuer's section.
     pub(crate) async fn whose_issuer_says(line: &'static str, policy: &str, store: &'static str) -> Self {
+        Self::beginning(start(), (policy, store, line)).await
+    }
+
+    /// At another time than stories begin.
+    pub(crate) async fn beginning(
+        at: OffsetDateTime,
+        (policy, store, line): (&str, &'static str, &'static str),
+    ) -> Self {
         lanyard::crypto::install_providers();
         let (folder, issuer) = (TempDir::new().unwrap(), FakeIssuer::new());
-        let clock = Arc::new(ManualClock::at(start()));
+        let clock = Arc::new(ManualClock::at(at));
         fs::write(folder.path().join("jwks.json"), issuer.jwks()).unwrap();
         let parts = open(folder.path(), (policy, store, line), &clock).await;
         Self { folder, clock, issuer, parts, policy: policy.to_owned(), store, line }

@@ -20,5 +20,6 @@ mod endings;
 mod endpoint;
 mod files;
 mod jwt;
+mod long_job;
 mod socket;
 mod x509;

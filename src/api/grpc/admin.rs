@@ -7,8 +7,10 @@ use crate::api::reloads::NotReloaded;
 use crate::issuance::RequestId;
 use crate::telemetry::chain;
 use crate::wire::lanyard::{
-    AdminExplainAnswer, AdminExplainRequest, ReloadPolicyAnswer, ReloadPolicyRequest, ShowBundleAnswer,
-    ShowBundleRequest, admin_explain_request::Subject, admin_server,
+    AddBanAnswer, AddBanRequest, AdminExplainAnswer, AdminExplainRequest, ListBansAnswer, ListBansRequest,
+    ListSessionsRequest, ReloadPolicyAnswer, ReloadPolicyRequest, RemoveBanAnswer, RemoveBanRequest,
+    RevokeSessionsRequest, SessionsAnswer, ShowBundleAnswer, ShowBundleRequest, admin_explain_request::Subject,
+    admin_server,
 };
 use serde::Serialize;
 use std::sync::Arc;
@@ -44,9 +46,7 @@ impl admin_server::Admin for Admin {
     ) -> Result<Response<ReloadPolicyAnswer>, Status> {
         let id = self.0.request_id();
         let refused = |class, code, why: &NotReloaded| Refused::new(class, code, why.to_string(), &id).into_status();
-        let operator = request.extensions().get::<Operator>().copied();
-        let Operator { uid } = operator.ok_or_else(|| Status::internal("nobody knows who asks"))?;
-        let answer = match self.0.reloads.ask(uid).await {
+        let answer = match self.0.reloads.ask(uid_of(&request)?).await {
             Ok(reloaded) => ReloadPolicyAnswer {
                 old: reloaded.old.to_string(),
                 new: reloaded.new.to_string(),
@@ -60,6 +60,38 @@ impl admin_server::Admin for Admin {
         };
         Ok(Response::new(answer))
     }
+
+    async fn list_sessions(&self, request: Request<ListSessionsRequest>) -> Result<Response<SessionsAnswer>, Status> {
+        self.listed(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn revoke_sessions(
+        &self,
+        request: Request<RevokeSessionsRequest>,
+    ) -> Result<Response<SessionsAnswer>, Status> {
+        let uid = uid_of(&request)?;
+        self.revoked(request.into_inner(), uid).await.map(Response::new)
+    }
+
+    async fn list_bans(&self, _request: Request<ListBansRequest>) -> Result<Response<ListBansAnswer>, Status> {
+        Ok(Response::new(self.bans()))
+    }
+
+    async fn add_ban(&self, request: Request<AddBanRequest>) -> Result<Response<AddBanAnswer>, Status> {
+        let uid = uid_of(&request)?;
+        self.banned(request.into_inner(), uid).await.map(Response::new)
+    }
+
+    async fn remove_ban(&self, request: Request<RemoveBanRequest>) -> Result<Response<RemoveBanAnswer>, Status> {
+        let uid = uid_of(&request)?;
+        self.ban_lifted(&request.into_inner(), uid).await.map(Response::new)
+    }
+}
+
+/// The operator's user id; the socket says it of every request.
+fn uid_of<T>(request: &Request<T>) -> Result<u32, Status> {
+    let operator = request.extensions().get::<Operator>();
+    operator.map(|operator| operator.uid).ok_or_else(|| Status::internal("nobody knows who asks"))
 }
 
 impl Admin {

@@ -2,17 +2,14 @@
 
 use crate::api::desk::Desk;
 use crate::api::refused::{Class, Refused};
-use crate::api::watches::WatchPlace;
-use crate::crypto::KeyId;
 use crate::issuance::Refusal;
-use crate::session::{Ended, SessionId};
+use crate::session::{Ended, Listening, SessionId};
 use crate::wire::lanyard::{Event, LiveSessions, SessionEnded, event::Kind};
 use std::collections::VecDeque;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use tokio::sync::broadcast::{self, error::RecvError};
 use tokio_stream::Stream;
 use tonic::Status;
 
@@ -29,12 +26,11 @@ impl fmt::Debug for Events {
 
 struct Watcher {
     desk: Arc<Desk>,
-    _place: WatchPlace,
-    owner: KeyId,
+    /// Listening begins before the present is told, so that nothing falls between.
+    ends: Listening,
     /// The sessions that the agent said it holds.
     held: Vec<SessionId>,
     bundles: tokio::sync::watch::Receiver<Arc<crate::authority::Published>>,
-    ends: broadcast::Receiver<Ended>,
     due: VecDeque<Due>,
 }
 
@@ -48,19 +44,13 @@ enum Due {
 
 impl Events {
     /// The events for the agent with this session key, which holds these sessions and a bundle already.
-    pub(super) fn of(
-        desk: Arc<Desk>,
-        (place, owner, held): (WatchPlace, KeyId, Vec<SessionId>),
-        bundle_sequence: u64,
-    ) -> Self {
-        // Listening begins before the present is told, so that nothing falls between.
-        let ends = desk.issuance.sessions.ends();
+    pub(super) fn of(desk: Arc<Desk>, (ends, held): (Listening, Vec<SessionId>), bundle_sequence: u64) -> Self {
         let mut bundles = desk.published.clone();
         let mut due = VecDeque::from([Due::Sessions]);
         if bundles.borrow_and_update().bundle.sequence != bundle_sequence {
             due.push_back(Due::Bundle);
         }
-        Self(Some(Box::pin(Watcher { desk, _place: place, owner, held, bundles, ends, due }.next())))
+        Self(Some(Box::pin(Watcher { desk, ends, held, bundles, due }.next())))
     }
 }
 
@@ -97,12 +87,10 @@ impl Watcher {
                     Ok(()) => self.due.push_back(Due::Bundle),
                     Err(_gone) => return Err(Status::unavailable("the server is stopping")),
                 },
-                ended = self.ends.recv() => match ended {
-                    Ok(ended) if ended.owner == self.owner => return Ok(told(&ended)),
-                    Ok(_of_another) => {}
+                ended = self.ends.next() => match ended {
+                    Some(ended) => return Ok(told(&ended)),
                     // Too slow to hear of each end: the whole present says it too.
-                    Err(RecvError::Lagged(_)) => self.due.push_back(Due::Sessions),
-                    Err(RecvError::Closed) => return Err(Status::unavailable("the server is stopping")),
+                    None => self.due.push_back(Due::Sessions),
                 },
             }
         }
@@ -114,7 +102,7 @@ impl Watcher {
         let (sessions, now) = (&self.desk.issuance.sessions, self.desk.issuance.now());
         let mut live = Vec::new();
         for id in &self.held {
-            let lives = sessions.lives(id, self.owner, now);
+            let lives = sessions.lives(id, self.ends.owner(), now);
             if lives.map_err(|error| Refused::of(&Refusal::from(error), &self.desk.request_id()).into_status())? {
                 live.push(id.to_string());
             }

@@ -7,7 +7,7 @@ use crate::api::doors::Endless;
 use crate::api::limits::{SESSIONS_WATCHED_MAX, WATCHES_PER_KEY_MAX};
 use crate::api::refused::{Class, Refused};
 use crate::issuance::{Bearer, Credential, Csr, IssuedSvid, Wanted};
-use crate::session::SessionId;
+use crate::session::{EndReason, SessionId};
 use crate::telemetry::Door;
 use crate::tls::PeerKey;
 use crate::wire::lanyard::{
@@ -50,8 +50,8 @@ impl issuer_server::Issuer for Issuer {
         let caller = caller_of(&request)?;
         let id = self.0.request_id();
         let key = needed_session_key(&caller.key, &id).map_err(Refused::into_status)?;
-        let session = self.session(&request.into_inner().session)?;
-        let ended = self.0.issuance.end(&session, key.id()).await;
+        let EndSessionRequest { session, reason } = request.into_inner();
+        let ended = self.0.issuance.end(&self.session(&session)?, key.id(), EndReason::told_by_agent(&reason)).await;
         ended.map_err(|refusal| Refused::of(&refusal, &id).into_status())?;
         Ok(Response::new(EndSessionAnswer {}))
     }
@@ -68,13 +68,13 @@ impl issuer_server::Issuer for Issuer {
             let detail = format!("at most {SESSIONS_WATCHED_MAX} sessions a stream");
             return Err(refused(Class::Malformed, "too_many_sessions", detail));
         }
-        let place = self.0.watches.enter(owner).ok_or_else(|| {
+        let heard = self.0.issuance.sessions.listen(owner, WATCHES_PER_KEY_MAX).ok_or_else(|| {
             let detail = format!("this session key has {WATCHES_PER_KEY_MAX} streams open already");
             refused(Class::TooMany, "too_many_watches", detail)
         })?;
         // A name that is none cannot live, so it is left out of the answer.
         let held = session.iter().filter_map(|name| name.parse().ok()).collect();
-        let events = Events::of(Arc::clone(&self.0), (place, owner, held), bundle_sequence);
+        let events = Events::of(Arc::clone(&self.0), (heard, held), bundle_sequence);
         let mut answer = Response::new(events);
         answer.extensions_mut().insert(Endless);
         Ok(answer)

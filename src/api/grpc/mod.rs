@@ -1,6 +1,7 @@
 //! The gRPC services.
 
 mod admin;
+mod admin_sessions;
 mod events;
 mod issuer;
 

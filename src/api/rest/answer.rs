@@ -45,7 +45,7 @@ pub(super) fn body_refused(desk: &Arc<Desk>) -> impl Fn(BodyError) -> Refused {
                 (Class::Malformed, "body_malformed")
             }
             BodyError::MediaType { .. } => (Class::MediaType, "content_type"),
-            BodyError::TooLarge => (Class::TooLarge, "body_too_large"),
+            BodyError::TooLarge { .. } => (Class::TooLarge, "body_too_large"),
         };
         Refused::new(class, code, error.to_string(), &desk.request_id())
     }

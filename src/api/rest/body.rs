@@ -41,8 +41,11 @@ pub enum BodyError {
         name: &'static str,
     },
     /// Over the limit.
-    #[error("the body has more than {MESSAGE_BYTES_MAX} bytes")]
-    TooLarge,
+    #[error("the body has more than {most} bytes")]
+    TooLarge {
+        /// How many are read.
+        most: usize,
+    },
 }
 
 /// A JSON body: one object, of which `wanted` tells the members.
@@ -50,7 +53,7 @@ pub enum BodyError {
 /// # Errors
 /// See [`BodyError`].
 pub(super) async fn json<T: DeserializeOwned>(request: Request, wanted: &str) -> Result<T, BodyError> {
-    read_object(&whole(request, "application/json").await?, wanted)
+    read_object(&whole(request, "application/json", MESSAGE_BYTES_MAX).await?, wanted)
 }
 
 /// One JSON object, of which `wanted` tells the members.
@@ -70,7 +73,7 @@ pub fn read_object<T: DeserializeOwned>(body: &[u8], wanted: &str) -> Result<T, 
 /// # Errors
 /// See [`BodyError`].
 pub(super) async fn form(request: Request) -> Result<Form, BodyError> {
-    Form::parse(&whole(request, "application/x-www-form-urlencoded").await?)
+    Form::parse(&whole(request, "application/x-www-form-urlencoded", MESSAGE_BYTES_MAX).await?)
 }
 
 /// The parameters of a form.
@@ -112,17 +115,21 @@ impl Form {
     }
 }
 
-async fn whole(request: Request, wanted: &'static str) -> Result<Bytes, BodyError> {
+/// All of a body of this type and at most this size.
+///
+/// # Errors
+/// `Broken`, `MediaType`, `TooLarge`.
+pub(super) async fn whole(request: Request, wanted: &'static str, most: usize) -> Result<Bytes, BodyError> {
     let (head, body) = request.into_parts();
     if media_type(&head.headers).is_none_or(|given| !given.eq_ignore_ascii_case(wanted)) {
         return Err(BodyError::MediaType { wanted });
     }
-    if declared_bytes(&head.headers).is_some_and(|bytes| bytes > MESSAGE_BYTES_MAX) {
-        return Err(BodyError::TooLarge);
+    if declared_bytes(&head.headers).is_some_and(|bytes| bytes > most) {
+        return Err(BodyError::TooLarge { most });
     }
-    match Limited::new(body, MESSAGE_BYTES_MAX).collect().await {
+    match Limited::new(body, most).collect().await {
         Ok(read) => Ok(read.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(BodyError::TooLarge),
+        Err(error) if error.is::<LengthLimitError>() => Err(BodyError::TooLarge { most }),
         Err(_broken) => Err(BodyError::Broken),
     }
 }
@@ -215,7 +222,8 @@ mod tests {
     #[tokio::test]
     async fn a_large_body_is_not_read_to_its_end() {
         let large = vec![b' '; MESSAGE_BYTES_MAX + 1];
-        assert_eq!(json::<Asked>(post("application/json", large), "audience").await.unwrap_err(), BodyError::TooLarge);
+        let error = json::<Asked>(post("application/json", large), "audience").await.unwrap_err();
+        assert_eq!(error, BodyError::TooLarge { most: MESSAGE_BYTES_MAX });
     }
 
     #[tokio::test]

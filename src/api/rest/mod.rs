@@ -4,6 +4,7 @@ mod answer;
 mod body;
 mod bundle;
 mod explain;
+mod hooks;
 pub(super) mod health;
 mod oauth;
 mod routes;

@@ -1,6 +1,6 @@
 //! Which path is whose. What has no path is told so as a problem document too.
 
-use super::{bundle, explain, oauth, svid};
+use super::{bundle, explain, hooks, oauth, svid};
 use crate::api::desk::Desk;
 use crate::api::refused::{Class, Refused};
 use axum::Router;
@@ -13,6 +13,7 @@ pub(in crate::api) fn routes(desk: Arc<Desk>) -> Router {
     Router::new()
         .route("/v1/bundle", get(bundle::show))
         .route("/v1/explain", post(explain::walk))
+        .route("/v1/hooks/gitlab/{issuer}", post(hooks::hear))
         .route("/v1/oauth/token", post(oauth::token))
         .route("/v1/svid/jwt", post(svid::jwt))
         .route("/v1/svid/x509", post(svid::x509))

@@ -3,7 +3,7 @@
 use super::{Seed, jwks, law};
 use lanyard::clock::ManualClock;
 use lanyard::discovery::{Fetch, Fetching, IssuerKeys};
-use lanyard::token::{Expectations, Issuer, IssuerName, Issuers, KeySet, KeySource, Pins, TokenAlgorithm};
+use lanyard::token::{Expectations, Issuer, IssuerName, Issuers, KeySet, KeySource, OnReplay, Pins, TokenAlgorithm};
 use std::sync::{Arc, Mutex};
 use time::macros::datetime;
 use tokio::runtime::{Builder, Runtime};
@@ -41,7 +41,7 @@ fn issuer() -> Issuer {
         max_token_age: Expectations::MAX_TOKEN_AGE,
     };
     let keys = KeySource::Discovery { url: KeySource::document_of(ISSUER), ca_pem: None };
-    Issuer { expectations, keys, pins: Pins::Learned, namespaces: Vec::new() }
+    Issuer { expectations, keys, pins: Pins::Learned, on_replay: OnReplay::Refuse, namespaces: Vec::new() }
 }
 
 /// As GitLab answers.

@@ -1,0 +1,183 @@
+//! What operators ask about sessions: decode, call, encode.
+
+use super::Admin;
+use crate::api::refused::{Class, Refused};
+use crate::issuance::Refusal;
+use crate::session::{self, LiveSession, PathOrId, Revocation, Struck};
+use crate::telemetry::chain;
+use crate::wire::lanyard::{
+    AddBanAnswer, AddBanRequest, Ban, ListBansAnswer, ListSessionsRequest, RemoveBanAnswer, RemoveBanRequest,
+    RevokeSessionsRequest, Selector, SessionShown, SessionsAnswer,
+};
+use time::OffsetDateTime;
+use tonic::Status;
+
+/// A sentence or two; each end repeats it in the journal.
+const REASON_CHARS_MAX: usize = 500;
+
+impl Admin {
+    pub(super) async fn listed(&self, asked: ListSessionsRequest) -> Result<SessionsAnswer, Status> {
+        let ListSessionsRequest { selector, limit } = asked;
+        let selector = match selector.filter(|selector| *selector != Selector::default()) {
+            Some(selector) => Some(self.selector(selector).await?),
+            None => None,
+        };
+        let (sessions, now) = (&self.0.issuance.sessions, self.0.issuance.now());
+        Ok(shown(sessions.select(selector.as_ref(), now), limit))
+    }
+
+    pub(super) async fn revoked(&self, asked: RevokeSessionsRequest, uid: u32) -> Result<SessionsAnswer, Status> {
+        let RevokeSessionsRequest { selector, reason, dry_run, limit } = asked;
+        let selector = self.selector(selector.unwrap_or_default()).await?;
+        let issuance = &self.0.issuance;
+        if dry_run {
+            return Ok(shown(issuance.sessions.would_strike(&selector, issuance.now()), limit));
+        }
+        let wish = Revocation { selector: &selector, uid, reason: self.reason(&reason)? };
+        let struck = issuance.revoke(&wish).await.map_err(|error| self.refused(error))?;
+        Ok(shown(struck, limit))
+    }
+
+    pub(super) fn bans(&self) -> ListBansAnswer {
+        let issuance = &self.0.issuance;
+        ListBansAnswer { ban: issuance.sessions.bans(issuance.now()).into_iter().map(told).collect() }
+    }
+
+    pub(super) async fn banned(&self, asked: AddBanRequest, uid: u32) -> Result<AddBanAnswer, Status> {
+        let AddBanRequest { selector, reason, until, dry_run, limit } = asked;
+        let selector = self.selector(selector.unwrap_or_default()).await?;
+        let (issuance, now) = (&self.0.issuance, self.0.issuance.now());
+        let until = match until {
+            0 => None,
+            until => {
+                Some(OffsetDateTime::from_unix_timestamp(until).ok().filter(|until| *until > now).ok_or_else(|| {
+                    self.malformed("until_passed", "the ban's end must be a time that is still to come")
+                })?)
+            }
+        };
+        let reason = if dry_run { "" } else { self.reason(&reason)? };
+        let ban = session::Ban::new(selector, (uid, reason.to_owned()), (now, until));
+        let ended = if dry_run {
+            issuance.sessions.would_strike(&ban.selector, now)
+        } else {
+            issuance.ban(&ban).await.map_err(|error| self.refused(error))?
+        };
+        Ok(AddBanAnswer { ban: Some(told(ban)), ended: Some(shown(ended, limit)) })
+    }
+
+    pub(super) async fn ban_lifted(&self, asked: &RemoveBanRequest, uid: u32) -> Result<RemoveBanAnswer, Status> {
+        let RemoveBanRequest { ban, reason } = asked;
+        let issuance = &self.0.issuance;
+        let by = (uid, self.reason(reason)?);
+        let lifted =
+            issuance.sessions.lift_ban(&issuance.ledger, ban, by).await.map_err(|error| self.refused(error))?;
+        let unknown = || {
+            let detail = "there is no such ban; `lanyard ban list` has those in force";
+            Refused::new(Class::Absent, "ban_unknown", detail, &self.0.request_id()).into_status()
+        };
+        Ok(RemoveBanAnswer { ban: Some(told(lifted.ok_or_else(unknown)?)) })
+    }
+
+    /// Whom an operator means; never everybody by leaving all out.
+    async fn selector(&self, asked: Selector) -> Result<session::Selector, Status> {
+        let Selector { issuer, project, namespace, pipeline, job, r#ref, user, runner, rule, signer, serial } = asked;
+        let text = |text: String| Some(text).filter(|text| !text.is_empty());
+        let id = |id: u64| Some(id).filter(|id| *id != 0);
+        let path = |named: String| text(named).and_then(|named| named.parse().ok());
+        let mut selector = session::Selector {
+            issuer: text(issuer),
+            project: path(project),
+            namespace: path(namespace),
+            pipeline: id(pipeline),
+            job: id(job),
+            reference: text(r#ref),
+            user: text(user),
+            runner: id(runner),
+            rule: text(rule),
+            signer: text(signer),
+        };
+        if let Some(serial) = text(serial) {
+            self.narrow(&mut selector, &serial).await?;
+        }
+        if selector.is_empty() {
+            return Err(self.malformed("selector_empty", "say which: nothing named means nobody, never everybody"));
+        }
+        Ok(selector)
+    }
+
+    /// To the job of a serial number.
+    async fn narrow(&self, selector: &mut session::Selector, serial: &str) -> Result<(), Status> {
+        let id = self.0.request_id();
+        let job = self.0.issuance.job_of_serial(serial).await.map_err(|error| {
+            tracing::error!(request_id = %id, error = %chain(&error), "the journal cannot be read");
+            Refused::new(Class::Broken, "journal_unreadable", "the journal cannot be read; see the log", &id)
+                .into_status()
+        })?;
+        let job = job.ok_or_else(|| {
+            let detail = "the journal knows no SVID of this serial number";
+            Refused::new(Class::Absent, "serial_unknown", detail, &id).into_status()
+        })?;
+        let other_issuer = selector.issuer.replace(job.issuer.to_string()).is_some_and(|named| *named != *job.issuer.0);
+        let other_job = selector.job.replace(job.job_id).is_some_and(|named| named != job.job_id);
+        if other_issuer || other_job {
+            return Err(self.malformed("serial_elsewhere", "the serial number is of another job than the one named"));
+        }
+        selector.project.get_or_insert(PathOrId::Id(job.project_id));
+        Ok(())
+    }
+
+    fn reason<'a>(&self, reason: &'a str) -> Result<&'a str, Status> {
+        let reason = reason.trim();
+        if reason.is_empty() {
+            return Err(self.malformed("reason_missing", "say why: the reason stands in the journal"));
+        }
+        if reason.chars().count() > REASON_CHARS_MAX {
+            return Err(self.malformed("reason_too_long", "say it in 500 characters: each end repeats it"));
+        }
+        Ok(reason)
+    }
+
+    fn malformed(&self, code: &'static str, detail: &'static str) -> Status {
+        Refused::new(Class::Malformed, code, detail, &self.0.request_id()).into_status()
+    }
+
+    fn refused(&self, error: session::SessionError) -> Status {
+        Refused::of(&Refusal::from(error), &self.0.request_id()).into_status()
+    }
+}
+
+fn told(ban: session::Ban) -> Ban {
+    let session::Ban { id, selector, reason, uid, since, until, .. } = ban;
+    let until = until.map_or(0, OffsetDateTime::unix_timestamp);
+    Ban { ban: id, selector: selector.to_string(), reason, uid, since: since.unix_timestamp(), until }
+}
+
+fn shown(struck: Struck, limit: u32) -> SessionsAnswer {
+    let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+    let (identities, jobs) = (count(struck.sessions.len()), count(struck.jobs()));
+    let svids_end_at = struck.svids_end_at().map_or(0, OffsetDateTime::unix_timestamp);
+    let mut sessions = struck.sessions;
+    sessions.sort_unstable_by_key(|one| (one.job.job_id, one.id));
+    sessions.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+    SessionsAnswer { identities, jobs, svids_end_at, session: sessions.into_iter().map(session_shown).collect() }
+}
+
+fn session_shown(live: LiveSession) -> SessionShown {
+    let text = |text: Option<std::sync::Arc<str>>| text.map(|text| text.to_string()).unwrap_or_default();
+    SessionShown {
+        session: live.id.to_string(),
+        issuer: live.job.issuer.to_string(),
+        project_id: live.project_id,
+        project_path: live.project_path.to_string(),
+        pipeline_id: live.pipeline_id,
+        job_id: live.job.job_id,
+        r#ref: text(live.reference),
+        user_login: text(live.user_login),
+        user_id: live.user_id.unwrap_or_default(),
+        runner_id: live.runner_id.unwrap_or_default(),
+        rule: live.rule.to_string(),
+        signer: live.signers.iter().map(ToString::to_string).collect(),
+        ends_at: live.ends_at.unix_timestamp(),
+        svids_end_at: live.svids_end_at.min(live.ends_at).unix_timestamp(),
+    }
+}

@@ -1,0 +1,116 @@
+//! Which sessions are meant, as it is typed; and how those that are found are shown.
+
+use super::render;
+use crate::wire::lanyard::{Selector, SessionShown, SessionsAnswer};
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+
+/// Which sessions: all that is named must fit.
+#[derive(clap::Args, Clone, Debug)]
+#[command(next_help_heading = "Which sessions; all that is named must fit")]
+pub(super) struct SelectorArgs {
+    /// The issuer, by its configured name
+    #[arg(long, value_name = "NAME")]
+    issuer: Option<String>,
+    /// The project, by id or path; an id outlasts every rename
+    #[arg(long, value_name = "PROJECT")]
+    project: Option<String>,
+    /// A group by path, with all below it; by id, the group or user that holds the project
+    #[arg(long, value_name = "NAMESPACE")]
+    namespace: Option<String>,
+    /// The pipeline, by id
+    #[arg(long, value_name = "ID")]
+    pipeline: Option<u64>,
+    /// The job, by id
+    #[arg(long, value_name = "ID")]
+    job: Option<u64>,
+    /// The ref, as refs/heads/main, or main for the branch and the tag of that name
+    #[arg(long = "ref", value_name = "REF")]
+    reference: Option<String>,
+    /// Who started the job, by id or login
+    #[arg(long, value_name = "USER")]
+    user: Option<String>,
+    /// The runner, by id
+    #[arg(long, value_name = "ID")]
+    runner: Option<u64>,
+    /// The rule that grants, by name
+    #[arg(long, value_name = "NAME")]
+    rule: Option<String>,
+    /// The key of the server that signs, by its whole key id
+    #[arg(long, value_name = "KEY-ID")]
+    signer: Option<String>,
+    /// The job that a certificate was given to, by its serial number, or a JWT-SVID, by its jti
+    #[arg(long, value_name = "SERIAL")]
+    serial: Option<String>,
+}
+
+impl SelectorArgs {
+    /// As the server is asked.
+    pub(super) fn asked(self) -> Selector {
+        let Self { issuer, project, namespace, pipeline, job, reference, user, runner, rule, signer, serial } = self;
+        Selector {
+            issuer: issuer.unwrap_or_default(),
+            project: project.unwrap_or_default(),
+            namespace: namespace.unwrap_or_default(),
+            pipeline: pipeline.unwrap_or_default(),
+            job: job.unwrap_or_default(),
+            r#ref: reference.unwrap_or_default(),
+            user: user.unwrap_or_default(),
+            runner: runner.unwrap_or_default(),
+            rule: rule.unwrap_or_default(),
+            signer: signer.unwrap_or_default(),
+            serial: serial.unwrap_or_default().replace(':', ""),
+        }
+    }
+}
+
+/// A time that the wire tells; none for 0.
+pub(super) fn time(seconds: i64) -> Option<String> {
+    OffsetDateTime::from_unix_timestamp(seconds).ok().filter(|_| seconds != 0).map(render::time)
+}
+
+/// What was found, for machines.
+pub(super) fn facts(answer: &SessionsAnswer) -> Value {
+    let session = |one: &SessionShown| {
+        json!({
+            "session": one.session, "issuer": one.issuer, "project_id": one.project_id,
+            "project_path": one.project_path, "pipeline_id": one.pipeline_id, "job_id": one.job_id,
+            "ref": one.r#ref, "user_login": one.user_login, "user_id": one.user_id, "runner_id": one.runner_id,
+            "rule": one.rule, "signers": one.signer, "ends_at": time(one.ends_at),
+            "svids_end_at": time(one.svids_end_at),
+        })
+    };
+    json!({
+        "identities": answer.identities, "jobs": answer.jobs, "svids_end_at": time(answer.svids_end_at),
+        "sessions": answer.session.iter().map(session).collect::<Vec<_>>(),
+    })
+}
+
+/// What was found, as a table.
+pub(super) fn table(answer: &SessionsAnswer) -> anyhow::Result<()> {
+    let row = |one: &SessionShown| {
+        let job = format!("{}/{}", one.pipeline_id, one.job_id);
+        let [ends, last] = [one.ends_at, one.svids_end_at].map(|at| time(at).unwrap_or_default());
+        vec![one.project_path.clone(), job, one.r#ref.clone(), one.user_login.clone(), one.rule.clone(), ends, last]
+    };
+    let head = ["project", "pipeline/job", "ref", "user", "rule", "renewed until", "SVID ends"];
+    render::rows(&head, answer.session.iter().map(row).collect())?;
+    let untold = answer.identities.saturating_sub(u64::try_from(answer.session.len()).unwrap_or(u64::MAX));
+    if untold > 0 {
+        render::aside(&format!("and {untold} more; --limit shows more of them"));
+    }
+    Ok(())
+}
+
+/// How many they are, and what is left of them.
+pub(super) fn sum(answer: &SessionsAnswer, what: &str) -> String {
+    let identities = match answer.identities {
+        1 => "1 live identity".to_owned(),
+        many => format!("{many} live identities"),
+    };
+    let jobs = render::count(answer.jobs, "job");
+    match time(answer.svids_end_at) {
+        Some(at) => format!("{identities} of {jobs} {what}; the last SVID that they were given ends at {at}"),
+        None => format!("no live identity {what}"),
+    }
+}

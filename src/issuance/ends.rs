@@ -1,0 +1,100 @@
+//! What ends identities before their time: their owner's word, an operator's, the CI system's, and a token in a second hand.
+
+use super::{Issuance, Refusal, RequestId};
+use crate::audit::{Job, Received};
+use crate::crypto::KeyId;
+use crate::session::{Ban, EndReason, JobName, Revocation, SessionError, SessionId, Struck};
+use crate::store::{JournalError, JournalReader, Record};
+use crate::telemetry::chain;
+use crate::token::{OnReplay, VerifiedClaims};
+use serde_json::Value;
+use time::OffsetDateTime;
+
+impl Issuance {
+    /// Ends a session of the connection's key, and closes its job.
+    ///
+    /// # Errors
+    /// When the session is not this key's, or nothing can be recorded.
+    pub async fn end(&self, id: &SessionId, connection: KeyId, reason: EndReason) -> Result<(), Refusal> {
+        let struck = self.sessions.end(&self.ledger, id, connection, reason).await?;
+        self.recorder.ended(reason, struck);
+        Ok(())
+    }
+
+    /// Closes a job of which the CI system says that it is over, whether it has a session or not: none of its tokens is
+    /// good for anything any more. `until` is the latest end that any of them can have.
+    ///
+    /// # Errors
+    /// When nothing can be recorded.
+    pub async fn close_job(&self, job: &JobName, until: OffsetDateTime) -> Result<usize, SessionError> {
+        let struck = self.sessions.close_job(&self.ledger, job, EndReason::JobOver, until).await?;
+        self.recorder.ended(EndReason::JobOver, struck);
+        Ok(struck)
+    }
+
+    /// Ends what lives and is meant.
+    ///
+    /// # Errors
+    /// When not all could be recorded.
+    pub async fn revoke(&self, wish: &Revocation<'_>) -> Result<Struck, SessionError> {
+        let struck = self.sessions.revoke(&self.ledger, wish, self.now()).await?;
+        self.recorder.ended(EndReason::Revoked, struck.sessions.len());
+        Ok(struck)
+    }
+
+    /// Refuses whoever is meant from now on, and ends what lives of it.
+    ///
+    /// # Errors
+    /// When not all could be recorded.
+    pub async fn ban(&self, ban: &Ban) -> Result<Struck, SessionError> {
+        let struck = self.sessions.ban(&self.ledger, ban, self.now()).await?;
+        self.recorder.ended(EndReason::Banned, struck.sessions.len());
+        Ok(struck)
+    }
+
+    /// The job that a certificate or JWT-SVID was given to, by its serial number or `jti`; none where the journal does not
+    /// know it.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn job_of_serial(&self, serial: &str) -> Result<Option<Job>, JournalError> {
+        let (folder, serial) = (self.data_dir.clone(), serial.to_lowercase());
+        let read = move || {
+            let mut records = JournalReader::open(&folder)?;
+            records.find_map(|record| record.map(|record| given_to(&record, &serial)).transpose()).transpose()
+        };
+        // The whole journal: no work for a thread that serves others.
+        let reading = tokio::task::spawn_blocking(read);
+        reading.await.map_err(|_stopped| JournalError::stopped(&self.data_dir))?
+    }
+
+    /// Another key came with a token that is bound: somebody has a copy. The refusal itself is in the journal.
+    pub(super) async fn replayed(&self, request: &RequestId, claims: &VerifiedClaims) {
+        let claims = claims.claims();
+        let job = JobName::of(claims);
+        let ends = self.issuer(claims).is_ok_and(|issuer| issuer.on_replay == OnReplay::End);
+        self.recorder.replayed(&job.issuer);
+        tracing::warn!(
+            request_id = request.as_str(), issuer = %job.issuer, project = claims.project_path, job = job.job_id, ends,
+            "a token was used with a second key: somebody has a copy of it"
+        );
+        if !ends {
+            return;
+        }
+        match self.sessions.close_job(&self.ledger, &job, EndReason::Replayed, claims.expires_at).await {
+            Ok(struck) => self.recorder.ended(EndReason::Replayed, struck),
+            Err(fault) => tracing::error!(fault = chain(&fault), "the first session could not be ended"),
+        }
+    }
+}
+
+/// Whose it is, if the record tells of the intent to sign it.
+fn given_to(record: &Record, serial: &str) -> Option<Job> {
+    // Most records are not even read.
+    record.entry.get().contains(serial).then_some(())?;
+    let entry: Received = serde_json::from_str(record.entry.get()).ok()?;
+    let svid = entry.more.get("svid")?;
+    let is = |name: &str| svid.get(name).and_then(Value::as_str) == Some(serial);
+    let found = is("serial") || is("jti");
+    entry.job.filter(|_| found)
+}

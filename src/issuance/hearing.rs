@@ -1,0 +1,121 @@
+//! What the CI system says of a job unasked: from a delivery to closed jobs.
+//!
+//! A delivery can only end what its hook may end; nothing it says opens or revives anything.
+
+use super::{Issuance, RequestId};
+use crate::hooks::{Delivery, DeliveryIds, Hook, HookError, Hooks, News, NewsError};
+use crate::session::{EndReason, JobName, SessionError};
+use crate::token::{Issuer, IssuerName};
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use time::OffsetDateTime;
+
+/// The hooks of all issuers, and which of their deliveries were heard.
+#[derive(Debug, Default)]
+pub struct Hearing {
+    hooks: BTreeMap<IssuerName, Hooks>,
+    heard: Mutex<DeliveryIds>,
+}
+
+/// What a delivery led to.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Heard {
+    /// How many sessions ended.
+    pub ended: usize,
+}
+
+/// Why a delivery led to nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum HookRefusal {
+    /// It is not believed.
+    #[error(transparent)]
+    Hook(#[from] HookError),
+    /// Its body is no event.
+    #[error(transparent)]
+    News(#[from] NewsError),
+    /// No hook of an issuer of this name.
+    #[error("no issuer {issuer:?} with a hook is configured here")]
+    NoHook {
+        /// As the path has it.
+        issuer: String,
+    },
+    /// It speaks of a project that is not its hook's.
+    #[error("the hook of {scope} may not speak of project {project_id}")]
+    OutOfScope {
+        /// Whose jobs the hook may end.
+        scope: String,
+        /// The project that it speaks of.
+        project_id: u64,
+    },
+    /// A signed delivery of this id was heard already.
+    #[error("this delivery was heard already")]
+    Repeated,
+    /// Nothing could be recorded.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+}
+
+impl HookRefusal {
+    /// Stable, for scripts.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Hook(HookError::NotGenuine) => "hook_not_genuine",
+            Self::Hook(HookError::Stale { .. }) => "hook_stale",
+            Self::News(NewsError::Malformed(_)) => "hook_malformed",
+            Self::NoHook { .. } => "hook_unknown",
+            Self::OutOfScope { .. } => "hook_out_of_scope",
+            Self::Repeated => "hook_repeated",
+            Self::Session(_) => "store_unavailable",
+        }
+    }
+}
+
+impl Hearing {
+    /// These hooks, none heard yet.
+    pub fn of(hooks: BTreeMap<IssuerName, Hooks>) -> Self {
+        Self { hooks, heard: Mutex::default() }
+    }
+
+    /// The hook whose delivery this is, the first time that it comes.
+    fn hook(&self, issuer: &IssuerName, delivery: &Delivery<'_>, now: OffsetDateTime) -> Result<&Hook, HookRefusal> {
+        let hooks = self.hooks.get(issuer).ok_or_else(|| HookRefusal::NoHook { issuer: issuer.to_string() })?;
+        let hook = hooks.opened_by(delivery, now)?;
+        let Some(signed) = delivery.signed.filter(|_| hook.signing_token.is_some()) else { return Ok(hook) };
+        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        if heard.is_new(signed.id, now) { Ok(hook) } else { Err(HookRefusal::Repeated) }
+    }
+}
+
+impl Issuance {
+    /// Hears a delivery for the hooks of an issuer, and closes the jobs that it says are over.
+    ///
+    /// # Errors
+    /// Every [`HookRefusal`] but that of an unknown issuer is recorded; equal ones within a minute are folded.
+    pub async fn hear(&self, id: &RequestId, issuer: &str, delivery: &Delivery<'_>) -> Result<Heard, HookRefusal> {
+        let issuer = self.issuers.by_name(issuer).ok_or_else(|| HookRefusal::NoHook { issuer: issuer.to_owned() })?;
+        let now = self.clock.now();
+        let outcome = self.heard(issuer, delivery, now).await;
+        match &outcome {
+            Ok(Heard { ended }) => self.recorder.ended(EndReason::JobOver, *ended),
+            Err(HookRefusal::NoHook { .. }) => {}
+            Err(refusal) => self.recorder.unheard(&self.ledger, (id, issuer.name()), refusal, now),
+        }
+        outcome
+    }
+
+    async fn heard(&self, issuer: &Issuer, delivery: &Delivery<'_>, now: OffsetDateTime) -> Result<Heard, HookRefusal> {
+        let hook = self.hearing.hook(issuer.name(), delivery, now)?; // whose word it is
+        let News::Over { project_id, jobs, .. } = News::read(delivery.body, hook.canceling)? else {
+            return Ok(Heard::default());
+        };
+        if !hook.scope.may_concern(project_id) {
+            return Err(HookRefusal::OutOfScope { scope: hook.scope.to_string(), project_id });
+        }
+        let jobs: Vec<_> =
+            jobs.into_iter().map(|job_id| JobName { issuer: issuer.name().clone(), project_id, job_id }).collect();
+        // A token that nobody has used yet can be used first until then, and no later one is minted for a job that is over.
+        let until = now + issuer.expectations.max_token_age + issuer.expectations.leeway;
+        let ended = self.sessions.close_jobs(&self.ledger, &jobs, (&hook.scope, until)).await?;
+        Ok(Heard { ended })
+    }
+}

@@ -1,0 +1,334 @@
+//! How sessions end before their time: a job is closed, its sessions are struck out, and their owners hear it.
+
+use super::bans::Ban;
+use super::keeper::{Sessions, parse, text};
+use super::record::{JobName, Tombstone};
+use super::{LiveSession, Selector, SessionError, SessionId};
+use crate::audit::{Changes, Entry, Job, Ledger};
+use crate::crypto::KeyId;
+use crate::hooks::Scope;
+use crate::store::{Committed, Condition, Write};
+use serde::{Deserialize, Serialize};
+use std::collections::{HashMap, HashSet};
+use std::pin::Pin;
+use std::task::Poll;
+use time::OffsetDateTime;
+
+/// As many ends as a batch of the store takes.
+const AT_ONCE: usize = 256;
+
+/// Why a session ended before its time.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EndReason {
+    /// A pod's agent was told to stop: its job is over.
+    AgentStopped,
+    /// An operator wants none of its kind.
+    Banned,
+    /// The command of `exec --end` has ended.
+    ExecEnd,
+    /// The CI system says that the job is over.
+    JobOver,
+    /// The agent said that the job is over.
+    Logout,
+    /// Another key came with its token.
+    Replayed,
+    /// An operator ended it.
+    Revoked,
+}
+
+impl EndReason {
+    /// As entries and answers say it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::AgentStopped => "agent_stopped",
+            Self::Banned => "banned",
+            Self::ExecEnd => "exec_end",
+            Self::JobOver => "job_over",
+            Self::Logout => "logout",
+            Self::Replayed => "replayed",
+            Self::Revoked => "revoked",
+        }
+    }
+
+    /// Whose word it was.
+    const fn by(self) -> &'static str {
+        match self {
+            Self::AgentStopped | Self::ExecEnd | Self::Logout => "agent",
+            Self::Banned | Self::Revoked => "operator",
+            Self::JobOver => "issuer",
+            Self::Replayed => "server",
+        }
+    }
+
+    /// What an agent says of an end; what this version does not know is a logout.
+    pub fn told_by_agent(text: &str) -> Self {
+        [Self::AgentStopped, Self::ExecEnd].into_iter().find(|reason| reason.as_str() == text).unwrap_or(Self::Logout)
+    }
+}
+
+/// An operator's wish that sessions end.
+#[derive(Clone, Copy, Debug)]
+pub struct Revocation<'a> {
+    /// Which.
+    pub selector: &'a Selector,
+    /// The operator's user id.
+    pub uid: u32,
+    /// Why, in the operator's words.
+    pub reason: &'a str,
+}
+
+/// What ended, or would.
+#[derive(Clone, Debug, Default)]
+pub struct Struck {
+    /// The sessions: each is one live identity.
+    pub sessions: Vec<LiveSession>,
+}
+
+impl Struck {
+    /// Of how many jobs.
+    pub fn jobs(&self) -> usize {
+        self.sessions.iter().map(|one| &one.job).collect::<HashSet<_>>().len()
+    }
+
+    /// When the last SVID ends that was given to one of them; none where there were none.
+    pub fn svids_end_at(&self) -> Option<OffsetDateTime> {
+        self.sessions.iter().map(|one| one.svids_end_at.min(one.ends_at)).max()
+    }
+}
+
+/// An end, and who wanted it.
+#[derive(Clone, Copy, Debug)]
+struct End<'a> {
+    reason: EndReason,
+    uid: Option<u32>,
+    say: Option<&'a str>,
+    /// Whose jobs the one who wants it may end; none means all.
+    within: Option<&'a Scope>,
+}
+
+impl<'a> End<'a> {
+    const fn of(reason: EndReason) -> Self {
+        Self { reason, uid: None, say: None, within: None }
+    }
+
+    const fn of_operator(reason: EndReason, uid: u32, say: &'a str) -> Self {
+        Self { reason, uid: Some(uid), say: Some(say), within: None }
+    }
+}
+
+impl Sessions {
+    /// Ends a session for its owner, and closes its job: no token of it opens anything any more. How many sessions ended.
+    ///
+    /// # Errors
+    /// See [`SessionError`]; ending an ended session is no error.
+    pub async fn end(
+        &self,
+        ledger: &Ledger,
+        id: &SessionId,
+        connection: KeyId,
+        reason: EndReason,
+    ) -> Result<usize, SessionError> {
+        let (record, _) = self.record(id)?.ok_or(SessionError::Unknown)?;
+        if record.owner != connection {
+            return Err(SessionError::NotOwner);
+        }
+        if record.ended.is_some() {
+            return Ok(0);
+        }
+        self.close_job(ledger, &JobName::of(&record.claims), reason, record.claims.expires_at).await
+    }
+
+    /// Closes a job, whether it has a session or not, until its tokens cannot be used any more. How many sessions ended.
+    ///
+    /// # Errors
+    /// `Store`.
+    pub async fn close_job(
+        &self,
+        ledger: &Ledger,
+        job: &JobName,
+        reason: EndReason,
+        until: OffsetDateTime,
+    ) -> Result<usize, SessionError> {
+        self.close(ledger, job, until, End::of(reason)).await.map(|struck| struck.len())
+    }
+
+    /// Closes jobs that the CI system says are over, as far as they are in the scope of who said so. Which sessions ended.
+    ///
+    /// # Errors
+    /// `Store`; then some may be closed, and hearing it again closes the rest.
+    pub async fn close_jobs(
+        &self,
+        ledger: &Ledger,
+        jobs: &[JobName],
+        (within, until): (&Scope, OffsetDateTime),
+    ) -> Result<usize, SessionError> {
+        let end = End { within: Some(within), ..End::of(EndReason::JobOver) };
+        let mut struck = 0;
+        for jobs in jobs.chunks(AT_ONCE) {
+            for closed in all(jobs.iter().map(|job| self.close(ledger, job, until, end))).await {
+                struck += closed?.len();
+            }
+        }
+        Ok(struck)
+    }
+
+    /// The live sessions that are meant; without a selector all.
+    pub fn select(&self, selector: Option<&Selector>, now: OffsetDateTime) -> Struck {
+        Struck { sessions: self.live.select(selector, now) }
+    }
+
+    /// What a revocation would end: a job ends whole, so the other sessions of its jobs too.
+    pub fn would_strike(&self, selector: &Selector, now: OffsetDateTime) -> Struck {
+        let jobs: HashSet<_> = self.live.select(Some(selector), now).into_iter().map(|one| one.job).collect();
+        Struck { sessions: jobs.iter().flat_map(|job| self.live.of_job(job)).collect() }
+    }
+
+    /// Ends what lives and is meant, and closes its jobs.
+    ///
+    /// # Errors
+    /// `Store`; then some may have ended, and asking again ends the rest.
+    pub async fn revoke(
+        &self,
+        ledger: &Ledger,
+        wish: &Revocation<'_>,
+        now: OffsetDateTime,
+    ) -> Result<Struck, SessionError> {
+        let Revocation { selector, uid, reason } = *wish;
+        let meant = self.would_strike(selector, now);
+        let shown = selector.to_string();
+        let sessions = meant.sessions.len();
+        let entry = Entry::SessionsRevoked { selector: &shown, uid, say: reason, sessions };
+        ledger.commit(&entry, Changes::default()).await?;
+        self.strike(ledger, meant, End::of_operator(EndReason::Revoked, uid, reason)).await
+    }
+
+    /// Refuses whoever is meant from now on, and ends what lives of it.
+    ///
+    /// # Errors
+    /// `Store`; where the ban itself was recorded, none is renewed, and asking again ends the rest.
+    pub async fn ban(&self, ledger: &Ledger, ban: &Ban, now: OffsetDateTime) -> Result<Struck, SessionError> {
+        self.bans.add(ledger, ban).await?;
+        let meant = self.would_strike(&ban.selector, now);
+        let end = End::of_operator(EndReason::Banned, ban.uid, &ban.reason);
+        self.strike(ledger, meant, end).await
+    }
+
+    /// Lifts a ban; none where there is no such. What it has ended stays ended.
+    ///
+    /// # Errors
+    /// `Store`.
+    pub async fn lift_ban(&self, ledger: &Ledger, id: &str, by: (u32, &str)) -> Result<Option<Ban>, SessionError> {
+        self.bans.remove(ledger, id, by).await
+    }
+
+    /// The bans in force, the oldest first.
+    pub fn bans(&self, now: OffsetDateTime) -> Vec<Ban> {
+        self.bans.all(now)
+    }
+
+    /// Closes the jobs of these sessions, many at once.
+    async fn strike(&self, ledger: &Ledger, meant: Struck, end: End<'_>) -> Result<Struck, SessionError> {
+        let jobs: HashMap<_, _> = meant.sessions.into_iter().map(|one| (one.job, one.ends_at)).collect();
+        let jobs: Vec<_> = jobs.into_iter().collect();
+        let mut struck = Struck::default();
+        for jobs in jobs.chunks(AT_ONCE) {
+            let closing = jobs.iter().map(|(job, until)| self.close(ledger, job, *until, end));
+            for closed in all(closing).await {
+                struck.sessions.extend(closed?);
+            }
+        }
+        Ok(struck)
+    }
+
+    /// Lays the tombstone; then nothing of the job can be committed, and whatever was is struck out and told. It stands
+    /// until a time, and no shorter than a token that is known.
+    async fn close(
+        &self,
+        ledger: &Ledger,
+        job: &JobName,
+        until: OffsetDateTime,
+        end: End<'_>,
+    ) -> Result<Vec<LiveSession>, SessionError> {
+        let first = self.live.of_job(job).first().map(|one| one.id);
+        let kept = first.map(|id| self.record(&id)).transpose()?.flatten();
+        let until = kept.as_ref().map_or(until, |(record, _)| record.claims.expires_at.max(until));
+        let within = match (&kept, end.within) {
+            (Some((record, _)), Some(scope)) if !scope.covers(&record.claims) => return Ok(Vec::new()),
+            (None, Some(Scope::Group(group))) => vec![group.clone()],
+            (None, Some(Scope::Project(_)) | None) | (Some(_), _) => Vec::new(),
+        };
+        let mut tombstone = Tombstone { v: 1, until, why: Some(end.reason), within };
+        let key = job.key();
+        let condition = match self.store.read(&key)? {
+            Some(kept) => {
+                let Some(both) = tombstone.beside(parse(&kept.value)?) else { return Ok(Vec::new()) };
+                tombstone = both;
+                Condition::Unchanged(key.clone(), kept.revision)
+            }
+            None => Condition::Absent(key.clone()),
+        };
+        let changes = Changes { conditions: vec![condition], writes: vec![Write::Put(key, text(&tombstone)?)] };
+        let committed = match (first, kept) {
+            (Some(id), Some((record, _))) => {
+                ledger.commit(&ended(&id.to_string(), &Job::of(&record.claims), end), changes).await?
+            }
+            _ => ledger.commit(&closed(job, end), changes).await?,
+        };
+        if let Committed::Conflict { .. } = committed {
+            // Somebody else has just closed it.
+            return Ok(Vec::new());
+        }
+        self.strike_out(ledger, job, (first, end))
+    }
+
+    fn strike_out(
+        &self,
+        ledger: &Ledger,
+        job: &JobName,
+        (written, end): (Option<SessionId>, End<'_>),
+    ) -> Result<Vec<LiveSession>, SessionError> {
+        let struck = self.live.take_job(job);
+        for LiveSession { id, owner, .. } in &struck {
+            if Some(*id) != written
+                && let Some((record, _)) = self.record(id)?
+            {
+                ledger.note(&ended(&id.to_string(), &Job::of(&record.claims), end))?;
+            }
+            self.ends.tell(owner, *id, end.reason);
+        }
+        Ok(struck)
+    }
+}
+
+fn ended<'a>(session: &'a str, job: &'a Job, end: End<'a>) -> Entry<'a> {
+    let End { reason, uid, say, within: _ } = end;
+    Entry::SessionEnded { session, why: reason.as_str(), by: reason.by(), uid, say, job }
+}
+
+fn closed<'a>(job: &'a JobName, end: End<'a>) -> Entry<'a> {
+    let End { reason, uid, say, within: _ } = end;
+    let JobName { issuer, project_id, job_id } = job;
+    let (issuer, project_id, job_id) = (&*issuer.0, *project_id, *job_id);
+    Entry::JobClosed { issuer, project_id, job_id, why: reason.as_str(), by: reason.by(), uid, say }
+}
+
+/// Waits for all, in any order; answers in theirs.
+async fn all<T, F: Future<Output = T>>(futures: impl Iterator<Item = F>) -> Vec<T> {
+    let mut waiting: Vec<Pin<Box<F>>> = futures.map(Box::pin).collect();
+    let mut answers: Vec<Option<T>> = waiting.iter().map(|_| None).collect();
+    std::future::poll_fn(|cx| {
+        let mut ready = true;
+        for (future, answer) in waiting.iter_mut().zip(&mut answers) {
+            if answer.is_none() {
+                match future.as_mut().poll(cx) {
+                    Poll::Ready(said) => *answer = Some(said),
+                    Poll::Pending => ready = false,
+                }
+            }
+        }
+        if ready { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+    answers.into_iter().flatten().collect()
+}

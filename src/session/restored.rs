@@ -1,0 +1,116 @@
+//! What a server that starts finds in its store: the live sessions and the bans, read once.
+//!
+//! Of a session only what selectors look at is read: a start must not take longer for the other claims.
+
+use super::bans::Bans;
+use super::ends::Ends;
+use super::keeper::{Sessions, later, parse};
+use super::live::{LiveIndex, Noted};
+use super::record::{JOB_PREFIX, JobName, SESSION_PREFIX, Tombstone};
+use super::sweep::{session_prefixes, unreadable};
+use super::{EndReason, Facets, SessionId};
+use crate::crypto::KeyId;
+use crate::store::{Store, StoreError, Stored};
+use crate::token::IssuerName;
+use serde::Deserialize;
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+use time::OffsetDateTime;
+
+/// A session's record, as far as it is read here.
+#[derive(Deserialize)]
+struct Kept<'a> {
+    owner: KeyId,
+    #[serde(with = "time::serde::timestamp")]
+    ends_at: OffsetDateTime,
+    #[serde(borrow)]
+    rule: Cow<'a, str>,
+    #[serde(default)]
+    ttl: Option<u64>,
+    #[serde(default)]
+    signers: Vec<Arc<str>>,
+    ended: Option<EndReason>,
+    #[serde(borrow)]
+    claims: KeptClaims<'a>,
+}
+
+#[derive(Deserialize)]
+struct KeptClaims<'a> {
+    issuer: IssuerName,
+    project_id: u64,
+    #[serde(borrow)]
+    project_path: Cow<'a, str>,
+    namespace_id: u64,
+    pipeline_id: u64,
+    job_id: u64,
+    #[serde(borrow)]
+    more: More<'a>,
+}
+
+#[derive(Deserialize)]
+struct More<'a> {
+    #[serde(borrow)]
+    ref_path: Option<Cow<'a, str>>,
+    user_id: Option<u64>,
+    #[serde(borrow)]
+    user_login: Option<Cow<'a, str>>,
+    runner_id: Option<u64>,
+    job_project_id: Option<u64>,
+    #[serde(borrow)]
+    job_project_path: Option<Cow<'a, str>>,
+}
+
+impl Sessions {
+    /// The sessions of a store.
+    ///
+    /// # Errors
+    /// When the store cannot be read, or holds a ban that cannot: nobody may slip through it.
+    pub fn open(store: Arc<dyn Store>, now: OffsetDateTime) -> Result<Self, StoreError> {
+        let (live, bans) = (LiveIndex::default(), Bans::load(&*store)?);
+        let closed: HashMap<_, _> = store.list(JOB_PREFIX)?.into_iter().collect();
+        for prefix in session_prefixes() {
+            for (key, kept) in store.list(&prefix)? {
+                restore(&live, &key, &kept, (&closed, now)).unwrap_or_else(|fault| unreadable(&key, &fault));
+            }
+        }
+        Ok(Self { store, live: Arc::new(live), bans: Arc::new(bans), ends: Ends::default() })
+    }
+}
+
+fn restore(
+    live: &LiveIndex,
+    key: &str,
+    kept: &Stored,
+    (closed, now): (&HashMap<String, Stored>, OffsetDateTime),
+) -> Result<(), StoreError> {
+    let Kept { owner, ends_at, rule, ttl, signers, ended, claims } = parse(&kept.value)?;
+    let KeptClaims { issuer, project_id, project_path, namespace_id, pipeline_id, job_id, more } = claims;
+    let job = JobName { issuer, project_id: more.job_project_id.unwrap_or(project_id), job_id };
+    let path = more.job_project_path.as_ref().unwrap_or(&project_path);
+    let tombstone = closed.get(&job.key()).map(|kept| parse::<Tombstone>(&kept.value)).transpose()?;
+    if ended.is_some() || ends_at <= now || tombstone.is_some_and(|tombstone| tombstone.closes(path)) {
+        return Ok(());
+    }
+    let name = key.strip_prefix(SESSION_PREFIX).unwrap_or_default();
+    let id: SessionId = name.parse().map_err(|_odd| StoreError::Index(std::io::ErrorKind::InvalidData.into()))?;
+    let facets = Facets {
+        issuer: &job.issuer.0,
+        project_id,
+        project_path: &project_path,
+        namespace_id,
+        pipeline_id,
+        job_id,
+        reference: more.ref_path.as_deref(),
+        user_id: more.user_id,
+        user_login: more.user_login.as_deref(),
+        runner_id: more.runner_id,
+        rule: Some(&rule),
+        signers: &signers,
+    };
+    // Renewals leave no trace in the record: the last SVID may have been given just before the stop.
+    let svids_end_at = ttl.map_or(ends_at, |ttl| ends_at.min(later(now, Duration::from_secs(ttl))));
+    live.note(&Noted { id, owner, job: &job, facets, ends_at, svids_end_at });
+    Ok(())
+}
