@@ -1,6 +1,8 @@
 //! `[[issuer.hook]]`: which deliveries of GitLab's may end jobs, and whose.
 
+use super::conditions::id;
 use super::section::Section;
+use super::words::an;
 use crate::crypto::SharedSecret;
 use crate::hooks::{Hook, Hooks, Scope, SigningToken};
 
@@ -26,7 +28,7 @@ pub(super) fn read_hooks(issuer: &mut Section<'_, '_>) -> Hooks {
         if let Some(hook) = read_hook(&mut section) {
             if hooks.iter().any(|other| other.secret == hook.secret && other.signing_token == hook.signing_token) {
                 let remedy = "give each hook secrets of its own: the first one that fits says whose jobs may end";
-                section.problem("", None, "the secrets of another hook", remedy);
+                section.problem("secret_file", None, "the secrets of another hook", remedy);
             }
             hooks.push(hook);
         }
@@ -53,15 +55,24 @@ fn read_scope(section: &mut Section<'_, '_>) -> Option<Scope> {
         if odd { Err("no path") } else { Ok(Scope::group(text)) }
     });
     let project_line = section.line_of("project");
-    let project = section.id("project", "the project's number, without quotes");
+    let project = section.values("project").into_iter().find_map(|(line, value)| {
+        let project = id(&value);
+        if project.is_none() {
+            section.problem("project", Some(line), an(&value), "write the project's number, without quotes");
+        }
+        project
+    });
     match (group, project) {
         (Some(_), Some(_)) => {
             section.problem("project", project_line, "given beside group", "write one [[issuer.hook]] for each");
             None
         }
-        (group, project) => group.or(project.map(Scope::Project)).or_else(|| {
+        (Some(group), None) => Some(group),
+        (None, Some(project)) => Some(Scope::Project(project)),
+        (None, None) if project_line.is_some() => None,
+        (None, None) => {
             section.missing("group", "write whose jobs the hook may end: group = \"acme/payments\" or project = 4711")
-        }),
+        }
     }
 }
 
@@ -88,4 +99,79 @@ fn read_signing_token(section: &mut Section<'_, '_>) -> Option<SigningToken> {
         section.problem("signing_token_file", line, format!("{} is none", path.display()), remedy);
     }
     token
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::{MapEnvironment, load_server};
+    use std::fs;
+    use tempfile::TempDir;
+
+    /// What is wrong with the hooks of an otherwise good file, by key and remedy.
+    fn problems(hooks: &str) -> Vec<String> {
+        let folder = TempDir::new().unwrap();
+        let put = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+        put("policy.toml", "[[rule]]\nname = \"r\"\nid = \"/{project_path}/-/x\"\nwhen = { issuer = \"corp\" }\n");
+        put("good", "what-only-gitlab-and-we-know\n");
+        put("other", "what-nobody-else-can-guess");
+        put("short", "secret");
+        put("signing", "whsec_QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE=\n");
+        let text = format!(
+            "trust_domain = \"ci.example.org\"\ndata_dir = \"data\"\npolicy_file = \"policy.toml\"\n[[issuer]]\n\
+             name = \"corp\"\nurl = \"https://gitlab.example\"\naudience = \"us\"\n{hooks}"
+        );
+        put("server.toml", &text);
+        let loaded = load_server(&folder.path().join("server.toml"), &MapEnvironment::default());
+        loaded.err().unwrap_or_default().iter().map(|problem| format!("{}: {}", problem.key, problem.remedy)).collect()
+    }
+
+    fn hook(lines: &str) -> String {
+        format!("[[issuer.hook]]\n{lines}\n")
+    }
+
+    #[test]
+    fn hooks_with_a_scope_and_a_secret_load() {
+        let one = hook("group = \"acme/payments\"\nsecret_file = \"good\"\ncanceling = true");
+        let two = hook("project = 4711\nsecret_file = \"good\"\nsigning_token_file = \"signing\"");
+        assert_eq!(problems(&format!("{one}{two}")), [""; 0]);
+    }
+
+    #[test]
+    fn whatever_else_is_told_with_what_to_write() {
+        for (lines, told) in [
+            ("secret_file = \"good\"", "issuer[0].hook[0].group: write whose jobs the hook may end"),
+            (
+                "project = 1\ngroup = \"a\"\nsecret_file = \"good\"",
+                "issuer[0].hook[0].project: write one [[issuer.hook]]",
+            ),
+            ("project = \"1\"\nsecret_file = \"good\"", "issuer[0].hook[0].project: write the project's number"),
+            ("group = \"acme/*\"\nsecret_file = \"good\"", "issuer[0].hook[0].group: write the full path of a group"),
+            ("project = 1", "issuer[0].hook[0].secret_file: name the file with the hook's secret token"),
+            (
+                "project = 1\nsecret_file = \"short\"",
+                "issuer[0].hook[0].secret_file: use a random secret of at least 16",
+            ),
+            (
+                "project = 1\nsigning_token_file = \"good\"",
+                "issuer[0].hook[0].signing_token_file: name a file with the",
+            ),
+            ("project = 1\nsecret_file = \"nowhere\"", "issuer[0].hook[0].secret_file: name a file that this user"),
+            (
+                "project = 1\nsecret = \"x\"\nsecret_file = \"good\"",
+                "issuer[0].hook[0].secret: did you mean secret_file?",
+            ),
+        ] {
+            let found = problems(&hook(lines));
+            assert!(matches!(&*found, [only] if only.starts_with(told)), "{lines}\n{found:?}");
+        }
+    }
+
+    #[test]
+    fn two_hooks_never_share_their_secrets() {
+        let hooks = [hook("project = 1\nsecret_file = \"good\""), hook("project = 2\nsecret_file = \"good\"")].concat();
+        assert!(problems(&hooks)[0].contains("give each hook secrets of its own"));
+        let hooks =
+            [hook("project = 1\nsecret_file = \"good\""), hook("project = 2\nsecret_file = \"other\"")].concat();
+        assert_eq!(problems(&hooks), [""; 0]);
+    }
 }

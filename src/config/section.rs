@@ -2,7 +2,6 @@
 //!
 //! Serde would stop at the first wrong key; a person wants them all at once.
 
-use super::conditions::id;
 use super::problem::{Lines, Problem, read_bytes};
 use super::quantity::{parse_duration, parse_size, render_duration};
 use super::words::{an, nearest, readable};
@@ -253,16 +252,6 @@ impl<'t> Section<'_, 't> {
             self.problem(key, Some(found.line), an(&found.value), "write true or false, without quotes");
         }
         found.value.as_bool()
-    }
-
-    /// A number above zero.
-    pub(super) fn id(&mut self, key: &'static str, would_do: &str) -> Option<u64> {
-        let found = self.take(key)?;
-        let id = id(&found.value);
-        if id.is_none() {
-            self.problem(key, Some(found.line), an(&found.value), format!("write {would_do}"));
-        }
-        id
     }
 
     /// One text or a list of texts, each read by `parse`.

@@ -46,10 +46,15 @@ impl Doors {
     }
 
     pub(crate) async fn with(policy: &str) -> Self {
+        Self::whose_issuer_says("", policy).await
+    }
+
+    /// With a line more in the issuer's section.
+    pub(crate) async fn whose_issuer_says(line: &str, policy: &str) -> Self {
         lanyard::crypto::install_providers();
         let (folder, issuer) = (TempDir::new().unwrap(), FakeIssuer::new());
         fs::write(folder.path().join("jwks.json"), issuer.jwks()).unwrap();
-        let mut settings = settings(folder.path(), policy, "memory", "");
+        let mut settings = settings(folder.path(), policy, "memory", line);
         settings.listen = vec!["127.0.0.1:0".parse().unwrap()];
         settings.admin_socket = folder.path().join("admin.sock");
         settings.health = None;
@@ -71,7 +76,13 @@ impl Doors {
     }
 
     /// The real curl over HTTP/2: the status and the code, or what curl complains of.
-    async fn real_curl(&self, path: &str, arguments: &[&str]) -> (String, Value) {
+    pub(crate) async fn real_curl(&self, path: &str, arguments: &[&str]) -> (String, Value) {
+        let (status, body) = self.real_curl_s_answer(path, arguments).await;
+        (status, body.get("code").unwrap().clone())
+    }
+
+    /// The same, with the whole body.
+    pub(crate) async fn real_curl_s_answer(&self, path: &str, arguments: &[&str]) -> (String, Value) {
         let url = format!("{}{path}", self.url);
         let mut curl = Command::new("curl");
         curl.args(["--silent", "--show-error", "--http2", "--noproxy", "*", "--max-time", "8", "--cacert"]);
@@ -80,8 +91,7 @@ impl Doors {
         let said = String::from_utf8(output.stdout).unwrap();
         assert!(output.status.success(), "{path}: {}", String::from_utf8_lossy(&output.stderr));
         let (body, status) = said.rsplit_once('\n').unwrap();
-        let body: Value = serde_json::from_str(body).unwrap();
-        (status.to_owned(), body.get("code").unwrap().clone())
+        (status.to_owned(), serde_json::from_str(body).unwrap())
     }
 
     pub(crate) fn agent(&self, key: Option<&KeyPair>) -> IssuerClient<Channel> {

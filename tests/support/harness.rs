@@ -27,6 +27,11 @@ audiences = ["https://service.test"]
 issuer = "corp"
 "#;
 
+/// In `hook.secret`, for stories whose issuer has a hook.
+pub(crate) const HOOK_SECRET: &str = "what-only-gitlab-and-we-know";
+/// In `hook.signing`: 32 times the letter A.
+pub(crate) const HOOK_SIGNING_TOKEN: &str = "whsec_QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE=";
+
 /// The start of every story: 2026-11-02 09:30 UTC.
 pub(crate) fn start() -> OffsetDateTime {
     OffsetDateTime::from_unix_timestamp(1_793_611_800).unwrap()
@@ -189,6 +194,8 @@ async fn open(folder: &Path, (policy, store, line): (&str, &str, &str), clock: &
 pub(crate) fn settings(folder: &Path, policy: &str, store: &str, line: &str) -> ServerSettings {
     let shown = folder.display();
     fs::write(folder.join("policy.toml"), policy).unwrap();
+    fs::write(folder.join("hook.secret"), HOOK_SECRET).unwrap();
+    fs::write(folder.join("hook.signing"), HOOK_SIGNING_TOKEN).unwrap();
     let text = format!(
         r#"
 trust_domain = "ci.example.org"
