@@ -39,12 +39,13 @@ pub(super) fn read_hooks(issuer: &mut Section<'_, '_>) -> Hooks {
 
 fn read_hook(section: &mut Section<'_, '_>) -> Option<Hook> {
     let scope = read_scope(section);
+    let proven = section.holds("secret_file") || section.holds("signing_token_file");
     let secret = read_secret(section);
     let signing_token = read_signing_token(section);
     let canceling = section.flag("canceling").unwrap_or(false);
-    if secret.is_none() && signing_token.is_none() {
-        return section
-            .missing("secret_file", "name the file with the hook's secret token, or a signing_token_file, or both");
+    if !proven {
+        let remedy = "name the file with the hook's secret token, or a signing_token_file, or both";
+        return section.missing("secret_file", remedy);
     }
     Some(Hook { scope: scope?, secret, signing_token, canceling })
 }
