@@ -159,7 +159,7 @@ mod tests {
             ("project = 1\nsecret_file = \"nowhere\"", "issuer[0].hook[0].secret_file: name a file that this user"),
             (
                 "project = 1\nsecret = \"x\"\nsecret_file = \"good\"",
-                "issuer[0].hook[0].secret: did you mean secret_file?",
+                "issuer[0].hook[0].secrets_file: did you mean secret_file?",
             ),
         ] {
             let found = problems(&hook(lines));
