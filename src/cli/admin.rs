@@ -6,6 +6,7 @@ use hyper_util::rt::TokioIo;
 use std::path::PathBuf;
 use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Status};
 
 /// Which server's socket.
 #[derive(clap::Args, Clone, Debug)]
@@ -34,5 +35,18 @@ impl AdminArgs {
         });
         let channel = Endpoint::from_static("http://admin").connect_with_connector(connect).await?;
         Ok(AdminClient::new(channel))
+    }
+
+    /// Why a call had no success, with the exit code that it deserves.
+    pub(super) fn refused(&self, status: &Status) -> anyhow::Error {
+        let words = status.message().to_owned();
+        match status.code() {
+            Code::InvalidArgument => WrongUsage::new(words).into(),
+            Code::Unavailable => {
+                let place = self.admin_socket.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
+                NotReachable { what: "the server", place, why: words }.into()
+            }
+            _other => anyhow::anyhow!("refused: {words}"),
+        }
     }
 }

@@ -3,7 +3,7 @@
 use super::failure::{WrongUsage, unreadable};
 use super::remote::named_config;
 use super::render;
-use crate::audit::Received;
+use crate::audit::{Job, PinnedBy, Received};
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::{SystemEnvironment, load_server, parse_duration};
 use crate::crypto::PublicKey;
@@ -20,12 +20,13 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 /// The kinds of entries, as the journal writes them.
-const KINDS: [&str; 11] = [
+const KINDS: [&str; 12] = [
     "authority",
     "checkpoint",
     "intent",
     "issued",
     "observed",
+    "pin_changed",
     "policy_changed",
     "refused",
     "session_ended",
@@ -164,7 +165,11 @@ impl Journal {
 impl Filter {
     fn admits(&self, record: &Record, entry: &Received, since: Option<OffsetDateTime>) -> bool {
         let of_project = |wanted: &String| {
-            entry.job.as_ref().is_some_and(|job| job.project_path == *wanted || job.project_id.to_string() == *wanted)
+            let of_job = |job: &Job| job.project_path == *wanted || job.project_id.to_string() == *wanted;
+            let is = |name: &str| entry.more.get(name).is_some_and(|value| value == wanted.as_str());
+            let id = |name: &str| entry.more.get(name).is_some_and(|value| value.to_string() == *wanted);
+            entry.job.as_ref().is_some_and(of_job)
+                || (entry.kind == "pin_changed" && (is("path") || id("old") || id("new")))
         };
         since.is_none_or(|since| record.at >= since)
             && self.kind.as_ref().is_none_or(|kind| *kind == entry.kind)
@@ -232,6 +237,7 @@ fn what(entry: &Received) -> String {
         "intent" => text("spiffe_id").to_owned(),
         "issued" => format!("SHA-256 {}", short(text("digest"))),
         "observed" => format!("on trial, {}: {}", text("rule"), text("would")),
+        "pin_changed" => pin_changed(entry),
         "policy_changed" => format!("{} instead of {}", short(text("new")), short(text("old"))),
         "refused" => text("code").to_owned(),
         "session_ended" => text("session").to_owned(),
@@ -239,6 +245,20 @@ fn what(entry: &Received) -> String {
         "time_accepted" => format!("instead of {}: {}", text("instead_of"), text("reason")),
         "swept" => format!("{} records", number("records")),
         _ => String::new(),
+    }
+}
+
+/// Whose a path is, whose it was, and who says so.
+fn pin_changed(entry: &Received) -> String {
+    let id = |name: &str| entry.more.get(name).and_then(Value::as_u64);
+    let path = entry.more.get("path").and_then(Value::as_str).unwrap_or_default();
+    let by: Option<PinnedBy> = serde_json::from_value(entry.more.clone().into()).ok();
+    let by = by.map(|by| format!(" ({by})")).unwrap_or_default();
+    match (id("old"), id("new")) {
+        (None, Some(new)) => format!("{path} is project {new}{by}"),
+        (Some(old), Some(new)) => format!("{path} is project {new}, was {old}{by}"),
+        (Some(old), None) => format!("{path} is nobody's, was project {old}{by}"),
+        (None, None) => String::new(),
     }
 }
 
@@ -309,6 +329,8 @@ mod tests {
         assert_eq!(told(key), "x509-intermediate af5fdb11 succeed, sequence 7");
         assert_eq!(told(json!({ "kind": "started", "version": "0.1.0" })), "0.1.0");
         assert_eq!(told(json!({ "kind": "refused", "code": "token_replayed" })), "token_replayed");
+        let pin = json!({ "kind": "pin_changed", "path": "acme/api", "old": 1, "new": 2, "how": "operator", "uid": 7 });
+        assert_eq!(told(pin), "acme/api is project 2, was 1 (uid 7)");
         assert_eq!(told(json!({ "kind": "of tomorrow" })), "");
     }
 

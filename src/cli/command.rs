@@ -1,7 +1,7 @@
 //! What can be typed, and what its help says.
 
 use super::failure::WrongUsage;
-use super::{agent, audit, bundle, config, dev, exec, explain, health, login, policy, render, server, svid};
+use super::{agent, audit, bundle, config, dev, exec, explain, health, login, pin, policy, render, server, svid};
 use crate::telemetry::{self, LogFormat};
 use clap::{CommandFactory as _, Parser, Subcommand};
 use std::process::ExitCode;
@@ -60,6 +60,8 @@ enum Command {
     Policy(policy::Args),
     /// Checks configuration before it is used
     Config(config::Args),
+    /// Which project a path belongs to, where a name may have been used again
+    Pin(pin::Args),
     /// What others need to trust us
     Bundle(bundle::Args),
     /// The evidence: who got which identity, when, by which rule
@@ -123,6 +125,7 @@ impl Command {
             Self::Explain(args) => Box::pin(explain::run(args)).await,
             Self::Policy(args) => Box::pin(policy::run(args)).await,
             Self::Config(args) => config::run(&args),
+            Self::Pin(args) => Box::pin(pin::run(args)).await,
             Self::Bundle(args) => Box::pin(bundle::run(args)).await,
             Self::Audit(args) => audit::run(&args),
             Self::Health(args) => Box::pin(health::run(args)).await,

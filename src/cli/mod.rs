@@ -25,6 +25,7 @@ mod cases;
 mod replay;
 mod policy;
 mod reload;
+mod pin;
 mod config;
 mod bundle;
 mod audit;

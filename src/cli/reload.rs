@@ -20,7 +20,7 @@ pub(super) struct Args {
 pub(super) async fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let mut admin = args.server.connect().await?;
     let answer = admin.reload_policy(ReloadPolicyRequest {}).await;
-    let answer = answer.map_err(|status| anyhow::anyhow!("refused: {}", status.message()))?.into_inner();
+    let answer = answer.map_err(|status| args.server.refused(&status))?.into_inner();
     let ReloadPolicyAnswer { old, new, rules, refusals, problems } = answer;
     let good = problems.is_empty();
     if args.json {

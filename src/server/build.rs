@@ -8,7 +8,7 @@ use crate::config::{ServerSettings, StoreKind};
 use crate::crypto::{PemLabel, PublicKey, Random};
 use crate::discovery::{Fetch, IssuerKeys};
 use crate::issuance::{Issuance, PolicyInUse, Recorder, Shares};
-use crate::session::Sessions;
+use crate::session::{PathPins, Sessions};
 use crate::store::{IndexKind, LocalSettings, LocalStore, Store};
 use crate::telemetry::Metrics;
 use std::path::Path;
@@ -90,7 +90,7 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
         policy,
         leaf: Arc::new(settings.leaf.clone()),
         sessions: Sessions::new(Arc::clone(&shared)),
-        store: shared,
+        pins: PathPins::new(shared, ledger.clone()),
         ledger,
         authorities: rotator.authorities(),
         shares: Shares::default(),

@@ -1,8 +1,7 @@
 //! Who may open, repeat, renew or end a session, and what the store must write and check for it.
 
-use super::pins::pin;
 use super::record::{Record, Tombstone, job_key, session_key};
-use super::{EndReason, PinError, Pinned, Proof, SessionId, SessionKey};
+use super::{EndReason, PinError, Proof, SessionId, SessionKey};
 use crate::audit::{Changes, Entry, Job, Ledger};
 use crate::crypto::KeyId;
 use crate::identity::SpiffeId;
@@ -75,8 +74,6 @@ pub struct Admission<'a> {
     pub owner: Option<&'a SessionKey>,
     /// Where that bearer stands.
     pub standing: &'a Standing,
-    /// Where the path stands.
-    pub pinned: Pinned,
     /// What is granted.
     pub grant: &'a Grant,
     /// When.
@@ -191,7 +188,7 @@ impl Sessions {
         }
     }
 
-    /// What admission writes, and what must still hold: the token's binding, the job's life, the path's pin.
+    /// What admission writes, and what must still hold: the token's binding, the job's life.
     ///
     /// # Errors
     /// `IdentityChanged` when the session has another ID for this profile.
@@ -199,7 +196,6 @@ impl Sessions {
         let Admission { claims, owner, standing, grant, .. } = *admission;
         let id = SessionId::of(claims);
         let mut changes = Changes { conditions: vec![Condition::Absent(job_key(claims))], writes: Vec::new() };
-        pin(admission.pinned, grant.pin(), &mut changes)?;
         match (standing, owner) {
             (Standing::New, Some(owner)) => {
                 changes.conditions.push(Condition::Absent(session_key(&id)));
@@ -312,6 +308,6 @@ pub(super) fn parse<T: serde::de::DeserializeOwned>(value: &RawValue) -> Result<
     serde_json::from_str(value.get()).map_err(|fault| StoreError::Index(fault.into()))
 }
 
-fn text(value: &impl serde::Serialize) -> Result<Box<RawValue>, StoreError> {
+pub(super) fn text(value: &impl serde::Serialize) -> Result<Box<RawValue>, StoreError> {
     to_raw_value(value).map_err(|fault| StoreError::Index(fault.into()))
 }

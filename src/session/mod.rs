@@ -16,6 +16,6 @@ mod past;
 pub use keeper::{Admission, Ended, SessionError, Sessions, Standing};
 pub use owner::{OwnerError, Proof, SessionKey};
 pub use past::{PastAsked, PastRequest, PastRequests, Then};
-pub use pins::{PinError, Pinned};
+pub use pins::{PathPins, Pin, PinError};
 pub use record::{EndReason, SessionId, claims_shown};
 pub use sweep::Swept;

@@ -33,7 +33,7 @@ use tonic::{Code, Status};
 /// A server with its ports open, on the machine's clock.
 pub(crate) struct Doors {
     pub(crate) folder: TempDir,
-    issuer: FakeIssuer,
+    pub(crate) issuer: FakeIssuer,
     pub(crate) url: ServerUrl,
     pub(crate) trust: ServerTrust,
     pub(crate) stop: ShutdownTrigger,
@@ -46,10 +46,15 @@ impl Doors {
     }
 
     pub(crate) async fn with(policy: &str) -> Self {
+        Self::whose_issuer_says("", policy).await
+    }
+
+    /// With a line more in the issuer's section.
+    pub(crate) async fn whose_issuer_says(line: &str, policy: &str) -> Self {
         lanyard::crypto::install_providers();
         let (folder, issuer) = (TempDir::new().unwrap(), FakeIssuer::new());
         fs::write(folder.path().join("jwks.json"), issuer.jwks()).unwrap();
-        let mut settings = settings(folder.path(), policy, "memory", "");
+        let mut settings = settings(folder.path(), policy, "memory", line);
         settings.listen = vec!["127.0.0.1:0".parse().unwrap()];
         settings.admin_socket = folder.path().join("admin.sock");
         settings.health = None;

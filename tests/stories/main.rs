@@ -10,6 +10,7 @@ mod advisories;
 mod doors;
 mod many_rules;
 mod panics;
+mod pins;
 mod recalled;
 mod reload;
 mod renewal;

@@ -1,5 +1,6 @@
 //! `lanyard.v1.Admin`: what operators ask of a running server.
 
+use super::pins;
 use crate::api::Operator;
 use crate::api::desk::Desk;
 use crate::api::refused::{Class, Refused};
@@ -7,8 +8,9 @@ use crate::api::reloads::NotReloaded;
 use crate::issuance::RequestId;
 use crate::telemetry::chain;
 use crate::wire::lanyard::{
-    AdminExplainAnswer, AdminExplainRequest, ReloadPolicyAnswer, ReloadPolicyRequest, ShowBundleAnswer,
-    ShowBundleRequest, admin_explain_request::Subject, admin_server,
+    AdminExplainAnswer, AdminExplainRequest, DeletePinAnswer, DeletePinRequest, ListPinsAnswer, ListPinsRequest,
+    ReloadPolicyAnswer, ReloadPolicyRequest, SetPinAnswer, SetPinRequest, ShowBundleAnswer, ShowBundleRequest,
+    admin_explain_request::Subject, admin_server,
 };
 use serde::Serialize;
 use std::sync::Arc;
@@ -44,8 +46,7 @@ impl admin_server::Admin for Admin {
     ) -> Result<Response<ReloadPolicyAnswer>, Status> {
         let id = self.0.request_id();
         let refused = |class, code, why: &NotReloaded| Refused::new(class, code, why.to_string(), &id).into_status();
-        let operator = request.extensions().get::<Operator>().copied();
-        let Operator { uid } = operator.ok_or_else(|| Status::internal("nobody knows who asks"))?;
+        let Operator { uid } = operator(&request)?;
         let answer = match self.0.reloads.ask(uid).await {
             Ok(reloaded) => ReloadPolicyAnswer {
                 old: reloaded.old.to_string(),
@@ -60,6 +61,26 @@ impl admin_server::Admin for Admin {
         };
         Ok(Response::new(answer))
     }
+
+    async fn list_pins(&self, request: Request<ListPinsRequest>) -> Result<Response<ListPinsAnswer>, Status> {
+        pins::list(&self.0, &request.into_inner()).map(Response::new)
+    }
+
+    async fn set_pin(&self, request: Request<SetPinRequest>) -> Result<Response<SetPinAnswer>, Status> {
+        let by = operator(&request)?;
+        pins::set(&self.0, by, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn delete_pin(&self, request: Request<DeletePinRequest>) -> Result<Response<DeletePinAnswer>, Status> {
+        let by = operator(&request)?;
+        pins::delete(&self.0, by, request.into_inner()).await.map(Response::new)
+    }
+}
+
+/// Who asks; the socket saw it.
+fn operator<T>(request: &Request<T>) -> Result<Operator, Status> {
+    let operator = request.extensions().get::<Operator>().copied();
+    operator.ok_or_else(|| Status::internal("nobody knows who asks"))
 }
 
 impl Admin {
