@@ -1,7 +1,7 @@
 //! What can be typed, and what its help says.
 
 use super::failure::WrongUsage;
-use super::{agent, audit, bundle, config, dev, exec, explain, health, login, pin, policy, render, server, svid};
+use super::{agent, audit, bundle, config, dev, exec, explain, health, init, login, pin, policy, render, server, svid};
 use crate::telemetry::{self, LogFormat};
 use clap::{CommandFactory as _, Parser, Subcommand};
 use std::process::ExitCode;
@@ -42,6 +42,8 @@ pub struct Cli {
 enum Command {
     /// Everything in one process: a stand-in GitLab, server and agent; gets an SVID and explains it
     Dev(dev::Args),
+    /// The first files of a real server: configuration, policy with cases, what agents and jobs need
+    Init(init::Args),
     /// The CA service
     Server(server::Args),
     /// The daemon beside a runner: trades the job's token, serves the Workload API
@@ -116,6 +118,7 @@ impl Command {
     async fn run(self) -> anyhow::Result<ExitCode> {
         match self {
             Self::Dev(args) => Box::pin(dev::run(args)).await,
+            Self::Init(args) => Box::pin(init::run(args)).await,
             Self::Server(args) => Box::pin(server::run(args)).await,
             Self::Agent(args) => Box::pin(agent::run(args)).await,
             Self::Login(args) => Box::pin(login::run(args)).await,

@@ -12,6 +12,8 @@ mod remote;
 mod admin;
 mod daemon;
 mod dev;
+mod new_files;
+mod init;
 mod server;
 mod agent;
 mod snippet;
