@@ -40,13 +40,13 @@ impl AdminArgs {
     /// Why a call had no success, with the exit code that it deserves.
     pub(super) fn refused(&self, status: &Status) -> anyhow::Error {
         let words = status.message().to_owned();
-        match status.code() {
-            Code::InvalidArgument => WrongUsage::new(words).into(),
-            Code::Unavailable => {
-                let place = self.admin_socket.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
-                NotReachable { what: "the server", place, why: words }.into()
-            }
-            _other => anyhow::anyhow!("refused: {words}"),
+        if status.code() == Code::InvalidArgument {
+            return WrongUsage::new(words).into();
         }
+        if status.code() == Code::Unavailable {
+            let place = self.admin_socket.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
+            return NotReachable { what: "the server", place, why: words }.into();
+        }
+        anyhow::anyhow!("refused: {words}")
     }
 }

@@ -8,6 +8,7 @@ use crate::clock::{Clock as _, SystemClock};
 use crate::config::{SystemEnvironment, load_server, parse_duration};
 use crate::crypto::PublicKey;
 use crate::issuance::RequestId;
+use crate::policy::PathPin;
 use crate::server::JOURNAL_KEY_FILE;
 use crate::store::{AcceptedTime, JournalReader, Record, accept_time, verify_journal};
 use anyhow::Context as _;
@@ -166,10 +167,11 @@ impl Filter {
     fn admits(&self, record: &Record, entry: &Received, since: Option<OffsetDateTime>) -> bool {
         let of_project = |wanted: &String| {
             let of_job = |job: &Job| job.project_path == *wanted || job.project_id.to_string() == *wanted;
-            let is = |name: &str| entry.more.get(name).is_some_and(|value| value == wanted.as_str());
-            let id = |name: &str| entry.more.get(name).is_some_and(|value| value.to_string() == *wanted);
+            let is_path = entry.more.get("path").is_some_and(|path| *path == PathPin::fold(wanted));
+            let wanted_id = wanted.parse().ok();
+            let id = |name: &str| wanted_id.is_some() && entry.more.get(name).and_then(Value::as_u64) == wanted_id;
             entry.job.as_ref().is_some_and(of_job)
-                || (entry.kind == "pin_changed" && (is("path") || id("old") || id("new")))
+                || (entry.kind == "pin_changed" && (is_path || id("old") || id("new")))
         };
         since.is_none_or(|since| record.at >= since)
             && self.kind.as_ref().is_none_or(|kind| *kind == entry.kind)

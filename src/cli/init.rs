@@ -159,7 +159,11 @@ fn remedy(starter: &Starter, error: KeysError) -> anyhow::Error {
         KeysError::IssuerDiffers { found, .. } => anyhow::anyhow!(
             "GitLab at {gitlab} calls itself {found}, and so do its tokens; if that is the one: --gitlab {found}"
         ),
-        _other => anyhow::anyhow!("{said}"),
+        KeysError::Fetch(_)
+        | KeysError::Jwks { .. }
+        | KeysError::JwksUri { .. }
+        | KeysError::NotConfigured
+        | KeysError::NotEnded => anyhow::anyhow!("{said}"),
     }
 }
 
@@ -209,9 +213,14 @@ fn tell(args: &Args, starter: &Starter, keys: usize, door_ca: &Digest) -> anyhow
         render::count(keys, "key"),
         args.dir.display(),
         files.concat(),
-        job.lines().map(|line| format!("    {line}\n")).collect::<String>(),
+        indented(&job),
         next.join("\n  "),
     ))
+}
+
+fn indented(text: &str) -> String {
+    let lines: Vec<_> = text.lines().map(|line| format!("    {line}\n")).collect();
+    lines.concat()
 }
 
 #[cfg(test)]

@@ -55,19 +55,18 @@ impl Gitlab {
         assert!(output.status.success(), "{}", words(&output));
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
-
-    /// `lanyard init` for this GitLab.
-    fn init(&self, url: &str, dir: &Path, more: &[&str]) -> Output {
-        let mut command = lanyard();
-        command.args(["init", "--trust-domain", "ci.example.org", "--gitlab", url, "--dir"]).arg(dir);
-        command.args(more).output().unwrap()
-    }
 }
 
 impl Drop for Gitlab {
     fn drop(&mut self) {
         let _dead = self.child.kill().and_then(|()| self.child.wait());
     }
+}
+
+fn init(gitlab: &str, dir: &Path, more: &[&str]) -> Output {
+    let mut command = lanyard();
+    command.args(["init", "--trust-domain", "ci.example.org", "--gitlab", gitlab, "--dir"]).arg(dir);
+    command.args(more).output().unwrap()
 }
 
 fn mode(place: &Path) -> u32 {
@@ -104,7 +103,7 @@ fn what_init_writes_starts_as_it_is_and_issues() {
     let (dir, ca) = (place.path().join("new"), gitlab.file("gitlab-ca.pem").display().to_string());
     let (listen, health) = (format!("127.0.0.1:{}", free_port()), format!("127.0.0.1:{}", free_port()));
     let flags = ["--ca-file", &ca, "--listen", &listen, "--health", &health, "--audience", "https://lanyard.test"];
-    let written = gitlab.init(&gitlab.url(), &dir, &[&flags[..], &["--json"]].concat());
+    let written = init(&gitlab.url(), &dir, &[&flags[..], &["--json"]].concat());
     assert!(written.status.success(), "{}", words(&written));
     let facts: Value = serde_json::from_slice(&written.stdout).unwrap();
     assert_eq!((&facts["keys"], &facts["issuer"]), (&json!(2), &json!(gitlab.url())));
@@ -112,7 +111,7 @@ fn what_init_writes_starts_as_it_is_and_issues() {
 
     // Nothing is overwritten.
     let before = content(&dir);
-    let again = gitlab.init(&gitlab.url(), &dir, &flags);
+    let again = init(&gitlab.url(), &dir, &flags);
     assert_eq!(again.status.code(), Some(1));
     for name in ["server.toml", "policy.toml", "policy.cases.toml", "agent.toml", "job.gitlab-ci.yml", "data"] {
         assert!(words(&again).contains(&format!("/new/{name}")), "{}", words(&again));
@@ -149,7 +148,7 @@ fn what_is_typed_wrong_writes_nothing_and_says_what_to_type() {
     let (ca, other_ca) = (gitlab.file("gitlab-ca.pem"), gitlab.file("server/door-ca.pem"));
     let (ca, other_ca) = (ca.display().to_string(), other_ca.display().to_string());
     let refused = |url: &str, more: &[&str], code: i32, wanted: &str| {
-        let said = gitlab.init(url, &dir, more);
+        let said = init(url, &dir, more);
         assert_eq!(said.status.code(), Some(code), "{}", words(&said));
         assert!(words(&said).contains(wanted), "{wanted}: {}", words(&said));
         assert!(!dir.exists() && said.stdout.is_empty());

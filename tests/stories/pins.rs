@@ -74,7 +74,7 @@ async fn job(doors: &Doors, path: &str, id: &str) -> Result<String, (String, Str
     let token = doors.token_of(path, id);
     let pem = PemLabel::CertificateRequest.armour(&csr()).to_string();
     let (status, answer) = doors.post("/v1/svid/x509", &json!({ "token": token, "csr": pem })).await;
-    let text = |name: &str| answer[name].as_str().unwrap().to_owned();
+    let text = |name: &str| answer.get(name).and_then(Value::as_str).unwrap().to_owned();
     if status == 200 { Ok(text("spiffe_id")) } else { Err((text("code"), text("detail"))) }
 }
 
@@ -96,7 +96,8 @@ impl Doors {
         let output = command.output().await.unwrap();
         let whole: Value = serde_json::from_slice(&output.stdout).unwrap();
         let verdict = |walk: &Value| {
-            let text = |name: &str| walk["verdict"][name].as_str().unwrap_or_default().to_owned();
+            let verdict = walk.get("verdict").unwrap();
+            let text = |name: &str| verdict.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
             (text("code"), text("reason"))
         };
         [verdict(&walk), verdict(&whole)]
@@ -164,8 +165,12 @@ async fn a_list_of_pins_is_read_page_by_page_and_by_pattern() {
     let mut client = lanyard::wire::lanyard::admin_client::AdminClient::new(channel);
     for n in 0..1100 {
         let path = format!("zoo/animals-{n:04}");
-        let asked =
-            lanyard::wire::lanyard::SetPinRequest { issuer: "corp".into(), path, project_id: 1 + n, reason: "".into() };
+        let asked = lanyard::wire::lanyard::SetPinRequest {
+            issuer: "corp".into(),
+            path,
+            project_id: 1 + n,
+            reason: String::new(),
+        };
         client.set_pin(asked).await.unwrap();
     }
     let (_, all) = pin(&doors, "list --json").await;
