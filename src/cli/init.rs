@@ -119,7 +119,7 @@ fn missing(args: &Args) -> String {
     let missing = flags.iter().filter(|(_, typed, ..)| typed.is_none());
     let missing: Vec<_> = missing.map(|(flag, .., what)| format!("{flag} ({what})")).collect();
     let line = flags.map(|(flag, typed, example, _)| format!("{flag} {}", typed.as_deref().unwrap_or(example)));
-    format!("{} is missing; type: lanyard init {}", missing.join(" and "), line.join(" "))
+    format!("init needs {}; type: lanyard init {}", missing.join(" and "), line.join(" "))
 }
 
 /// Whether this is the GitLab that is meant; how many keys it has.
