@@ -227,6 +227,8 @@ fn indented(text: &str) -> String {
 mod tests {
     use super::*;
     use clap::Parser;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
 
     #[derive(Parser)]
     struct Typed {
@@ -255,5 +257,28 @@ mod tests {
             (by_address.server.to_string().as_str(), &*by_address.names[0]),
             ("https://[2001:db8::1]:443", "2001:db8::1")
         );
+    }
+
+    /// What `init` says of a GitLab that answers so.
+    async fn said_of(answer: &str) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let serve = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            assert_ne!(stream.read(&mut [0; 4096]).await.unwrap(), 0);
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        };
+        let fetch = HttpsFetch::new(None).unwrap().with_loopback_http();
+        let (asked, ()) = tokio::join!(fetch_keys(&fetch, "https://gitlab.example", (&url, None)), serve);
+        remedy(&typed(""), asked.unwrap_err()).to_string()
+    }
+
+    #[tokio::test]
+    async fn what_is_no_gitlab_is_told_from_one_at_another_place() {
+        let moved = "HTTP/1.1 301 Moved Permanently\r\nLocation: https://other.example/\r\nContent-Length: 0\r\n\r\n";
+        let said = said_of(moved).await;
+        assert!(said.contains("301 Moved Permanently, a redirect, and none is followed: give --gitlab"), "{said}");
+        let said = said_of("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n<html>").await;
+        assert!(said.contains("Is https://gitlab.example a GitLab?"), "{said}");
     }
 }

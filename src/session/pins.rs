@@ -62,13 +62,13 @@ impl PinError {
 pub struct Pin {
     /// Which path of whose projects.
     pub of: PathPin,
-    /// Since when; pins of the first form do not tell.
+    /// Since when; the first pins do not tell.
     pub since: Option<OffsetDateTime>,
     /// By whom.
     pub by: Option<PinnedBy>,
 }
 
-/// A pin as it is kept, under `pin/<issuer>/<path>`. The version stands in front; the first had a project only.
+/// A pin as it is kept, under `pin/<issuer>/<path>`. The version stands in front; the first ones had a project only.
 #[derive(Deserialize, Serialize)]
 struct Record {
     v: u32,
@@ -221,7 +221,7 @@ impl PathPins {
         }
         match new {
             Some(new) => {
-                let record = Record { v: 2, project_id: *new, since: Some(now), by: Some(by.clone()) };
+                let record = Record { v: 1, project_id: *new, since: Some(now), by: Some(by.clone()) };
                 writes.push(Write::Put(key.clone(), text(&record)?));
                 writes.push(Write::Put(mirror(pin, *new), text(&Mirror { v: 1 })?));
             }
@@ -280,7 +280,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pin_of_the_first_form_is_read_and_does_not_tell_since_when() {
+    fn the_first_pins_are_read_and_do_not_tell_since_when() {
         let Record { project_id, since, by, .. } = serde_json::from_str(r#"{"v":1,"project_id":4711}"#).unwrap();
         assert_eq!((project_id, since, by), (4711, None, None));
     }
