@@ -38,6 +38,7 @@ impl Refused {
                  cannot be used again: retry the job"
                     .into()
             }
+            (_, Refusal::Session(SessionError::Pin(error))) => Cow::Owned(error.to_bearer()),
             (_, plain) => Cow::Owned(with_plain_time(plain)),
         };
         Self::new(class, refusal.code(), detail, request_id)
@@ -112,7 +113,7 @@ const fn session_class(error: &SessionError) -> Class {
         | SessionError::IdentityChanged { .. }
         | SessionError::NotOwner
         | SessionError::NotRenewable
-        | SessionError::Pin(PinError::NotPinned { .. } | PinError::Reused { .. }) => Class::Forbidden,
+        | SessionError::Pin(PinError::NotPinned(_) | PinError::Reused { .. }) => Class::Forbidden,
         SessionError::Pin(PinError::Store(_)) | SessionError::Store(_) => Class::Unavailable,
         SessionError::Replayed => Class::Conflict,
         SessionError::Unknown => Class::Absent,

@@ -1,6 +1,6 @@
 //! What an entry says. Nothing secret: tokens, keys and signatures never stand in one.
 
-use super::Asked;
+use super::{Asked, PinnedBy};
 use crate::crypto::{Digest, KeyId};
 use crate::svid::Serial;
 use crate::token::{ClaimValue, Claims, IssuerName};
@@ -131,6 +131,28 @@ pub enum Entry<'a> {
         /// Why, in the operator's words.
         #[serde(skip_serializing_if = "Option::is_none")]
         say: Option<&'a str>,
+    },
+    /// A project path belongs to another project from now on, or to none.
+    PinChanged {
+        /// Whose projects.
+        issuer: &'a IssuerName,
+        /// The path, case-folded.
+        path: &'a str,
+        /// Whose it was.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        old: Option<u64>,
+        /// Whose it is.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        new: Option<u64>,
+        /// By whom.
+        #[serde(flatten)]
+        by: &'a PinnedBy,
+        /// The request that came with a new path.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        request_id: Option<&'a str>,
+        /// And its job.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        job: Option<&'a Job>,
     },
     /// Another policy decides from now on.
     PolicyChanged {

@@ -6,6 +6,8 @@
 //! Not here: the file's format and its chain (`store`), what is changed along with an entry (`session`, `authority`).
 
 mod asked;
+mod person;
+mod pinned;
 mod entry;
 mod ledger;
 mod refusals;
@@ -13,4 +15,6 @@ mod refusals;
 pub use asked::Asked;
 pub use entry::{Auditable, Entry, Job, Received, SvidToSign};
 pub use ledger::{AdmitError, Changes, Ledger, Recorded};
+pub use person::Person;
+pub use pinned::PinnedBy;
 pub use refusals::{Observed, Refused};

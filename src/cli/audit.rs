@@ -3,11 +3,12 @@
 use super::failure::{WrongUsage, unreadable};
 use super::remote::named_config;
 use super::render;
-use crate::audit::Received;
+use crate::audit::{PinnedBy, Received};
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::{SystemEnvironment, load_server, parse_duration};
 use crate::crypto::PublicKey;
 use crate::issuance::RequestId;
+use crate::policy::PathPin;
 use crate::server::JOURNAL_KEY_FILE;
 use crate::store::{AcceptedTime, JournalReader, Record, accept_time, verify_journal};
 use anyhow::Context as _;
@@ -20,15 +21,17 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 /// The kinds of entries, as the journal writes them.
-const KINDS: [&str; 15] = [
+const KINDS: [&str; 17] = [
     "authority",
     "ban_added",
     "ban_removed",
     "checkpoint",
+    "hook_refused",
     "intent",
     "issued",
     "job_closed",
     "observed",
+    "pin_changed",
     "policy_changed",
     "refused",
     "session_ended",
@@ -167,10 +170,17 @@ impl Journal {
 
 impl Filter {
     fn admits(&self, record: &Record, entry: &Received, since: Option<OffsetDateTime>) -> bool {
-        let of_project = |wanted: &String| match &entry.job {
-            Some(job) => job.project_path == *wanted || job.project_id.to_string() == *wanted,
-            // A closed job of which nothing is known but its ids.
-            None => entry.more.get("project_id").and_then(Value::as_u64).is_some_and(|id| wanted.parse() == Ok(id)),
+        let of_project = |wanted: &String| {
+            let is_path = entry.more.get("path").is_some_and(|path| *path == PathPin::fold(wanted));
+            let wanted_id = wanted.parse().ok();
+            let id = |name: &str| wanted_id.is_some() && entry.more.get(name).and_then(Value::as_u64) == wanted_id;
+            match &entry.job {
+                Some(job) if job.project_path == *wanted || wanted_id == Some(job.project_id) => true,
+                // A closed job of which nothing is known but its ids, or a pin.
+                Some(_) | None => {
+                    id("project_id") || (entry.kind == "pin_changed" && (is_path || id("old") || id("new")))
+                }
+            }
         };
         since.is_none_or(|since| record.at >= since)
             && self.kind.as_ref().is_none_or(|kind| *kind == entry.kind)
@@ -235,9 +245,11 @@ fn what(entry: &Received) -> String {
             let (authority, key, step) = (text("authority"), short(text("key_id")), text("step"));
             format!("{authority} {key} {step}, sequence {}", number("sequence"))
         }
+        "hook_refused" => format!("{}: {}", text("issuer"), text("code")),
         "intent" => text("spiffe_id").to_owned(),
         "issued" => format!("SHA-256 {}", short(text("digest"))),
         "observed" => format!("on trial, {}: {}", text("rule"), text("would")),
+        "pin_changed" => pin_changed(entry),
         "policy_changed" => format!("{} instead of {}", short(text("new")), short(text("old"))),
         "refused" => text("code").to_owned(),
         "ban_added" | "ban_removed" | "sessions_revoked" => {
@@ -249,6 +261,20 @@ fn what(entry: &Received) -> String {
         "time_accepted" => format!("instead of {}: {}", text("instead_of"), text("reason")),
         "swept" => format!("{} records", number("records")),
         _ => String::new(),
+    }
+}
+
+/// Whose a path is, whose it was, and who says so.
+fn pin_changed(entry: &Received) -> String {
+    let id = |name: &str| entry.more.get(name).and_then(Value::as_u64);
+    let path = entry.more.get("path").and_then(Value::as_str).unwrap_or_default();
+    let by: Option<PinnedBy> = serde_json::from_value(entry.more.clone().into()).ok();
+    let by = by.map(|by| format!(" ({by})")).unwrap_or_default();
+    match (id("old"), id("new")) {
+        (None, Some(new)) => format!("{path} is project {new}{by}"),
+        (Some(old), Some(new)) => format!("{path} is project {new}, was {old}{by}"),
+        (Some(old), None) => format!("{path} is nobody's, was project {old}{by}"),
+        (None, None) => String::new(),
     }
 }
 
@@ -319,6 +345,8 @@ mod tests {
         assert_eq!(told(key), "x509-intermediate af5fdb11 succeed, sequence 7");
         assert_eq!(told(json!({ "kind": "started", "version": "0.1.0" })), "0.1.0");
         assert_eq!(told(json!({ "kind": "refused", "code": "token_replayed" })), "token_replayed");
+        let pin = json!({ "kind": "pin_changed", "path": "acme/api", "old": 1, "new": 2, "how": "operator", "uid": 7 });
+        assert_eq!(told(pin), "acme/api is project 2, was 1 (uid 7)");
         assert_eq!(told(json!({ "kind": "of tomorrow" })), "");
     }
 

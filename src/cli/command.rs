@@ -2,7 +2,8 @@
 
 use super::failure::WrongUsage;
 use super::{
-    agent, audit, ban, bundle, config, dev, exec, explain, health, login, policy, render, server, session, svid,
+    agent, audit, ban, bundle, config, dev, exec, explain, health, init, login, pin, policy, render, server, session,
+    svid,
 };
 use crate::telemetry::{self, LogFormat};
 use clap::{CommandFactory as _, Parser, Subcommand};
@@ -44,6 +45,8 @@ pub struct Cli {
 enum Command {
     /// Everything in one process: a stand-in GitLab, server and agent; gets an SVID and explains it
     Dev(dev::Args),
+    /// The first files of a real server: configuration, policy with cases, what agents and jobs need
+    Init(init::Args),
     /// The CA service
     Server(server::Args),
     /// The daemon beside a runner: trades the job's token, serves the Workload API
@@ -66,6 +69,8 @@ enum Command {
     Session(session::Args),
     /// Who gets no identity, whatever the policy says
     Ban(ban::Args),
+    /// Which project a path belongs to, where a name may have been used again
+    Pin(pin::Args),
     /// What others need to trust us
     Bundle(bundle::Args),
     /// The evidence: who got which identity, when, by which rule
@@ -120,6 +125,7 @@ impl Command {
     async fn run(self) -> anyhow::Result<ExitCode> {
         match self {
             Self::Dev(args) => Box::pin(dev::run(args)).await,
+            Self::Init(args) => Box::pin(init::run(args)).await,
             Self::Server(args) => Box::pin(server::run(args)).await,
             Self::Agent(args) => Box::pin(agent::run(args)).await,
             Self::Login(args) => Box::pin(login::run(args)).await,
@@ -131,6 +137,7 @@ impl Command {
             Self::Config(args) => config::run(&args),
             Self::Session(args) => Box::pin(session::run(args)).await,
             Self::Ban(args) => Box::pin(ban::run(args)).await,
+            Self::Pin(args) => Box::pin(pin::run(args)).await,
             Self::Bundle(args) => Box::pin(bundle::run(args)).await,
             Self::Audit(args) => audit::run(&args),
             Self::Health(args) => Box::pin(health::run(args)).await,

@@ -18,9 +18,7 @@ pub(super) struct Args {
 
 /// Asks, and tells what came of it; a policy with problems is a failure.
 pub(super) async fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let mut admin = args.server.connect().await?;
-    let answer = admin.reload_policy(ReloadPolicyRequest {}).await;
-    let answer = answer.map_err(|status| anyhow::anyhow!("refused: {}", status.message()))?.into_inner();
+    let answer = args.server.ask(async move |mut admin| admin.reload_policy(ReloadPolicyRequest {}).await).await?;
     let ReloadPolicyAnswer { old, new, rules, refusals, problems } = answer;
     let good = problems.is_empty();
     if args.json {

@@ -26,6 +26,7 @@ mod cases;
 mod leaf;
 mod server;
 mod agent;
+mod starter;
 
 pub use agent::load_agent;
 pub use cases::{cases_file, load_cases};
@@ -34,3 +35,4 @@ pub use policy::{CheckedPolicy, check_policy, load_policy};
 pub use problem::Problem;
 pub(crate) use quantity::parse_duration;
 pub use server::{DoorSettings, Lifetimes, ServerSettings, StoreKind, load_server};
+pub use starter::Starter;

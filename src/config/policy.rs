@@ -290,6 +290,7 @@ mod tests {
         run_table(include_str!("../../tests/tables/policy/silence.txt"));
         run_table(include_str!("../../tests/tables/policy/deploys.txt"));
         run_table(include_str!("../../tests/tables/policy/limits.txt"));
+        run_table(include_str!("../../tests/tables/policy/forks.txt"));
     }
 
     #[test]

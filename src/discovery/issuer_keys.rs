@@ -338,25 +338,35 @@ impl Slot {
         let KeySource::Discovery { url, ca_pem } = &self.issuer.keys else {
             return Err(KeysError::NotConfigured);
         };
-        let ca_pem = ca_pem.as_deref();
-        let json = fetch.get(url, ca_pem).await?;
-        let document: Document =
-            serde_json::from_slice(&json).map_err(|source| KeysError::Document { url: url.clone(), source })?;
-        let wanted = &self.issuer.expectations.issuer_url;
-        // A URL given separately is the operator's word that the issuer goes by another name there.
-        if *url == KeySource::document_of(wanted) && document.issuer != *wanted {
-            let (url, wanted, found) = (url.clone(), wanted.clone(), document.issuer);
-            return Err(KeysError::IssuerDiffers { url, found, wanted });
-        }
-        // Plain HTTP only where the operator named the document so; the fetcher lets that through on loopback alone.
-        let uri = document.jwks_uri;
-        let as_named = url.starts_with("http://") && uri.starts_with("http://");
-        if !as_named && !uri.starts_with("https://") {
-            return Err(KeysError::JwksUri { uri });
-        }
-        let jwks = fetch.get(&uri, ca_pem).await?;
-        KeySet::parse(&jwks).map_err(|source| KeysError::Jwks { url: uri, source })
+        fetch_keys(fetch, &self.issuer.expectations.issuer_url, (url, ca_pem.as_deref())).await
     }
+}
+
+/// The keys of the issuer that is called so: its discovery document, and the key set that this names.
+///
+/// # Errors
+/// See [`KeysError`].
+pub async fn fetch_keys(
+    fetch: &dyn Fetch,
+    wanted: &str,
+    (url, ca_pem): (&str, Option<&[u8]>),
+) -> Result<KeySet, KeysError> {
+    let json = fetch.get(url, ca_pem).await?;
+    let document: Document =
+        serde_json::from_slice(&json).map_err(|source| KeysError::Document { url: url.to_owned(), source })?;
+    // A URL given separately is the operator's word that the issuer goes by another name there.
+    if url == KeySource::document_of(wanted) && document.issuer != wanted {
+        let (url, wanted, found) = (url.to_owned(), wanted.to_owned(), document.issuer);
+        return Err(KeysError::IssuerDiffers { url, found, wanted });
+    }
+    // Plain HTTP only where the operator named the document so; the fetcher lets that through on loopback alone.
+    let uri = document.jwks_uri;
+    let as_named = url.starts_with("http://") && uri.starts_with("http://");
+    if !as_named && !uri.starts_with("https://") {
+        return Err(KeysError::JwksUri { uri });
+    }
+    let jwks = fetch.get(&uri, ca_pem).await?;
+    KeySet::parse(&jwks).map_err(|source| KeysError::Jwks { url: uri, source })
 }
 
 fn known(state: &State, kid: &str) -> Option<Arc<KeySet>> {

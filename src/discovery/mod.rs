@@ -10,7 +10,7 @@ mod https;
 mod issuer_keys;
 
 pub use https::{Fetch, FetchError, Fetching, HttpsFetch};
-pub use issuer_keys::{DiscoveryError, IssuerKeys, KeysError};
+pub use issuer_keys::{DiscoveryError, IssuerKeys, KeysError, fetch_keys};
 
 #[cfg(test)]
 mod tests;

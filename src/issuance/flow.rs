@@ -6,9 +6,11 @@ use crate::audit::{AdmitError, Job, Ledger, Observed, Recorded};
 use crate::authority::{Asked, Authorities, Draft};
 use crate::clock::Clock;
 use crate::discovery::IssuerKeys;
-use crate::policy::{Grant, Policy, Walk, Wish};
-use crate::session::{Admission, Pinned, Prepared, Proof, SessionError, SessionId, SessionKey, Sessions, Standing};
-use crate::store::{JournalError, Store};
+use crate::policy::{Grant, Policy, Verdict, Walk, Wish};
+use crate::session::{
+    Admission, PathPins, PinError, Prepared, Proof, SessionError, SessionId, SessionKey, Sessions, Standing,
+};
+use crate::store::JournalError;
 use crate::svid::{LeafProfile, ProvenKey};
 use crate::telemetry::quotable;
 use crate::token::{Claims, Issuer, Issuers, UnverifiedToken, VerifiedClaims};
@@ -34,8 +36,8 @@ pub struct Issuance {
     pub leaf: Arc<LeafProfile>,
     /// Who was here before.
     pub sessions: Sessions,
-    /// What is known of paths and sessions.
-    pub store: Arc<dyn Store>,
+    /// Whose paths are whose.
+    pub pins: PathPins,
     /// The journal's hand.
     pub ledger: Ledger,
     /// Our keys.
@@ -82,10 +84,10 @@ impl Issuance {
         let rule = policy.choose(claims.claims())?; // which rule speaks
         let standing = self.standing(live, claims, owner.as_ref())?; // another key's token: ask nobody else
         let grant = rule.grant(claims, wish, self.authorities.trust_domain())?;
-        let pinned = self.pinned(claims, &grant)?; // whose path it is
+        self.hold(&grant, (request, claims), job).await?; // whose path it is
         let visit = Visit { request, claims, owner, job: Arc::clone(job), policy };
         let draft = self.draft(&visit, grant, key.as_ref(), &standing)?; // what we will sign
-        let intent = self.admit(&visit, draft, (standing, pinned)).await?; // token bound and intent written: one commit
+        let intent = self.admit(&visit, draft, standing).await?; // token bound and intent written: one commit
         let signed = self.authorities.sign(intent)?; // the key is used here
         let issued = IssuedSvid::inspect(signed)?; // read back, compared
         self.ledger.conclude(issued.request_id(), issued.digest())?; // written down again
@@ -153,9 +155,15 @@ impl Issuance {
         Ok(())
     }
 
-    fn pinned(&self, claims: &VerifiedClaims, grant: &Grant) -> Result<Pinned, Refusal> {
-        let issuer = self.issuer(claims.claims())?;
-        Ok(Pinned::look(issuer.pins, &*self.store, grant.pin())?)
+    /// The path in a grant belongs to its project, from now on where nobody had it.
+    async fn hold(
+        &self,
+        grant: &Grant,
+        (request, claims): (&Request, &VerifiedClaims),
+        job: &Job,
+    ) -> Result<(), Refusal> {
+        let pins = self.issuer(claims.claims())?.pins;
+        Ok(self.pins.hold(pins, grant, (request.id.as_str(), job), self.clock.now()).await?)
     }
 
     fn draft(
@@ -185,7 +193,7 @@ impl Issuance {
         &self,
         visit: &Visit<'_>,
         mut draft: Draft,
-        (mut standing, mut pinned): (Standing, Pinned),
+        mut standing: Standing,
     ) -> Result<Recorded<Draft>, Refusal> {
         for _ in 0..ADMISSIONS_MAX {
             let now = self.clock.now();
@@ -193,8 +201,7 @@ impl Issuance {
             let ends_at = session_end(owner, &draft);
             let grant = draft.grant();
             let (signer, svid_ends_at) = (draft.signer(), draft.not_after());
-            let admission =
-                Admission { claims, owner, standing: &standing, pinned, grant, now, ends_at, signer, svid_ends_at };
+            let admission = Admission { claims, owner, standing: &standing, grant, now, ends_at, signer, svid_ends_at };
             let Prepared { changes, note } = self.sessions.prepare(&admission)?;
             let not_admitted = match self.ledger.admit(draft, changes).await {
                 Ok(intent) => {
@@ -209,7 +216,6 @@ impl Issuance {
                 AdmitError::Conflict { subject, .. } => draft = *subject,
             }
             standing = self.standing(None, visit.claims, owner)?;
-            pinned = self.pinned(visit.claims, draft.grant())?;
         }
         Err(Refusal::TooMany)
     }
@@ -227,6 +233,7 @@ impl Issuance {
     pub async fn explain(&self, token: &str) -> Result<(VerifiedClaims, Walk), Refusal> {
         let claims = self.verify(token).await?;
         let walk = self.policy.now().walk(claims.claims(), self.authorities.trust_domain());
+        let walk = self.as_pinned(walk, claims.claims(), ToString::to_string)?;
         Ok((claims, walk))
     }
 
@@ -237,7 +244,24 @@ impl Issuance {
     pub async fn explain_to_bearer(&self, token: &str) -> Result<Walk, Refusal> {
         let claims = self.verify(token).await?;
         let part = self.policy.now().concerning(claims.claims());
-        Ok(part.walk(claims.claims(), self.authorities.trust_domain()).for_bearer())
+        let walk = part.walk(claims.claims(), self.authorities.trust_domain());
+        Ok(self.as_pinned(walk, claims.claims(), PinError::to_bearer)?.for_bearer())
+    }
+
+    /// A walk that ends in a grant, unless the path in it is another project's.
+    fn as_pinned(&self, walk: Walk, claims: &Claims, words: fn(&PinError) -> String) -> Result<Walk, Refusal> {
+        let rule = self.policy.now().choose(claims).ok();
+        let pin = rule.as_ref().and_then(|rule| rule.svids.first()).and_then(|svid| svid.pin(claims));
+        let (Some(pin), Verdict::Granted { .. }) = (pin, &walk.verdict) else { return Ok(walk) };
+        match self.pins.is_new(self.issuer(claims)?.pins, &pin) {
+            Ok(_) => Ok(walk),
+            Err(PinError::Store(fault)) => Err(fault.into()),
+            Err(no) => {
+                let reason = words(&no);
+                let code = Refusal::from(no).code().to_owned();
+                Ok(walk.as_decided(Verdict::Denied { code, reason, nearest: None }))
+            }
+        }
     }
 
     /// A request of the past, explained; none where the journal does not know it.

@@ -96,7 +96,7 @@ const fn session_code(error: &SessionError) -> &'static str {
         SessionError::IdentityChanged { .. } => "identity_changed",
         SessionError::NotOwner => "session_not_yours",
         SessionError::NotRenewable => "session_not_renewable",
-        SessionError::Pin(PinError::NotPinned { .. }) => "project_path_not_pinned",
+        SessionError::Pin(PinError::NotPinned(_)) => "project_path_not_pinned",
         SessionError::Pin(PinError::Reused { .. }) => "project_path_reused",
         SessionError::Pin(PinError::Store(_)) | SessionError::Store(_) => "store_unavailable",
         SessionError::Replayed => "token_replayed",

@@ -64,6 +64,26 @@ pub struct PathPin {
     pub project_id: u64,
 }
 
+impl ProfileTemplate {
+    /// What must hold for an ID that names a path.
+    pub fn pin(&self, claims: &Claims) -> Option<PathPin> {
+        let by_path = self.id.holes().any(|hole| matches!(hole, "project_path" | "namespace_path"));
+        by_path.then(|| PathPin::of(claims.issuer.clone(), &claims.project_path, claims.project_id))
+    }
+}
+
+impl PathPin {
+    /// Of a path as GitLab writes it.
+    pub fn of(issuer: IssuerName, path: &str, project_id: u64) -> Self {
+        Self { issuer, folded_path: Self::fold(path), project_id }
+    }
+
+    /// A path as pins know it.
+    pub fn fold(path: &str) -> String {
+        path.to_lowercase()
+    }
+}
+
 impl Policy {
     /// A policy of these rules.
     ///
@@ -175,12 +195,7 @@ impl Rule {
             Kind::Jwt => BuildClaims::default(),
             Kind::X509 => self.build_claims_of(claims)?,
         };
-        let by_path = svid.id.holes().any(|hole| matches!(hole, "project_path" | "namespace_path"));
-        let pin = by_path.then(|| PathPin {
-            issuer: claims.issuer.clone(),
-            folded_path: claims.project_path.to_lowercase(),
-            project_id: claims.project_id,
-        });
+        let pin = svid.pin(claims);
         let (profile, rule) = (svid.profile.clone(), Arc::clone(self));
         Ok(Grant { audiences, build_claims, kind, pin, profile, rule, spiffe_id })
     }

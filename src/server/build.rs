@@ -8,7 +8,7 @@ use crate::config::{ServerSettings, StoreKind};
 use crate::crypto::{PemLabel, PublicKey, Random};
 use crate::discovery::{Fetch, IssuerKeys};
 use crate::issuance::{Hearing, Issuance, PolicyInUse, Recorder, Shares};
-use crate::session::Sessions;
+use crate::session::{PathPins, Sessions};
 use crate::store::{IndexKind, LocalSettings, LocalStore, Store};
 use crate::telemetry::Metrics;
 use std::path::Path;
@@ -92,7 +92,7 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
         policy,
         leaf: Arc::new(settings.leaf.clone()),
         sessions: open_sessions(&shared, now).await?,
-        store: shared,
+        pins: PathPins::new(shared, ledger.clone()),
         ledger,
         authorities: rotator.authorities(),
         shares: Shares::default(),

@@ -1,6 +1,6 @@
 //! The certificate that the server's port shows: an operator's, or one of the door CA in the data folder.
 
-use super::ServerError;
+use super::{ServerError, data_folder};
 use crate::config::{DoorSettings, ServerSettings};
 use crate::crypto::Random;
 use crate::tls::{DoorCa, DoorCertificate};
@@ -31,6 +31,17 @@ pub(super) fn open_door(
     })
 }
 
+/// Makes the data folder of a new server, with the door CA that its clients will be told of.
+///
+/// # Errors
+/// `Folder`, `FolderOpen`, `File`, `Tls`.
+pub fn make_door_ca(folder: &Path, random: &Random, now: OffsetDateTime) -> Result<DoorCa, ServerError> {
+    data_folder::own(folder)?;
+    open_ca(folder, random, now)
+}
+
+/// `init` makes it, or the first start of a server without one.
+///
 /// The certificate is written last: where it is, its key is too, and whoever was given it can go on trusting it.
 fn open_ca(folder: &Path, random: &Random, now: OffsetDateTime) -> Result<DoorCa, ServerError> {
     let (certificate_path, key_path) = (folder.join(CA_FILE), folder.join(CA_KEY_FILE));

@@ -10,5 +10,6 @@ mod run;
 
 pub use accept::{AdminSocket, HealthPort, IssuerPort};
 pub use build::{JOURNAL_KEY_FILE, Parts, World, build};
+pub use door::make_door_ca;
 pub use error::ServerError;
 pub use run::Server;

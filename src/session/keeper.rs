@@ -3,9 +3,8 @@
 use super::bans::Bans;
 use super::ends::Ends;
 use super::live::{LiveIndex, Noted};
-use super::pins::pin;
 use super::record::{JobName, Record, Tombstone, session_key};
-use super::{Facets, Listening, PinError, Pinned, Proof, SessionId, SessionKey};
+use super::{Facets, Listening, PinError, Proof, SessionId, SessionKey};
 use crate::audit::Changes;
 use crate::crypto::KeyId;
 use crate::identity::SpiffeId;
@@ -83,8 +82,6 @@ pub struct Admission<'a> {
     pub owner: Option<&'a SessionKey>,
     /// Where that bearer stands.
     pub standing: &'a Standing,
-    /// Where the path stands.
-    pub pinned: Pinned,
     /// What is granted.
     pub grant: &'a Grant,
     /// When.
@@ -206,8 +203,8 @@ impl Sessions {
         }
     }
 
-    /// What an admission writes, and what must still hold: the token's binding, the job's life, the path's pin. From here
-    /// on it stands among the live sessions. That comes before it is judged, so that a ban is seen here, or sees it.
+    /// What an admission writes, and what must still hold: the token's binding, the job's life. From here on it stands among
+    /// the live sessions. That comes before it is judged, so that a ban is seen here, or sees it.
     ///
     /// # Errors
     /// `IdentityChanged` when the session has another ID for this profile; `Banned`.
@@ -223,11 +220,10 @@ impl Sessions {
     }
 
     fn changes(&self, admission: &Admission<'_>) -> Result<Changes, SessionError> {
-        let Admission { claims, owner, standing, grant, now, .. } = *admission;
+        let Admission { claims, owner, standing, now, .. } = *admission;
         self.bans.judge(&admission.facets(), now)?;
         let id = SessionId::of(claims);
         let mut changes = Changes { conditions: vec![self.not_closed(claims)?], writes: Vec::new() };
-        pin(admission.pinned, grant.pin(), &mut changes)?;
         match (standing, owner) {
             (Standing::New, Some(owner)) => {
                 changes.conditions.push(Condition::Absent(session_key(&id)));

@@ -28,7 +28,7 @@ pub use keeper::{Admission, Note, Prepared, SessionError, Sessions, Standing};
 pub use live::LiveSession;
 pub use owner::{OwnerError, Proof, SessionKey};
 pub use past::{PastAsked, PastRequest, PastRequests, Then};
-pub use pins::{PinError, Pinned};
+pub use pins::{PathPins, Pin, PinError};
 pub use record::{JobName, SessionId, claims_shown};
 pub use selector::{Facets, PathOrId, Selector};
 pub use sweep::Swept;

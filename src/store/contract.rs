@@ -122,7 +122,15 @@ pub trait Store: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// `Index`.
-    fn list(&self, prefix: &str) -> Result<Vec<(String, Stored)>, StoreError>;
+    fn list(&self, prefix: &str) -> Result<Vec<(String, Stored)>, StoreError> {
+        self.page(prefix, "", usize::MAX)
+    }
+
+    /// The first keys under a prefix that come after one, in key order, and not more than so many.
+    ///
+    /// # Errors
+    /// `Index`.
+    fn page(&self, prefix: &str, after: &str, max: usize) -> Result<Vec<(String, Stored)>, StoreError>;
 
     /// Conditions, writes and entry, together and durable, or nothing. Dropping the answer does not undo it.
     fn commit(&self, commit: Commit) -> Answer<Committed>;

@@ -74,18 +74,19 @@ impl Index {
         }
     }
 
-    pub(super) fn list(&self, prefix: &str) -> io::Result<Vec<(String, Stored)>> {
+    pub(super) fn page(&self, prefix: &str, after: &str, max: usize) -> io::Result<Vec<(String, Stored)>> {
+        let from = if after.is_empty() || after < prefix { Bound::Included(prefix) } else { Bound::Excluded(after) };
         match self {
             Self::Memory(keys) => {
-                let from = (Bound::Included(prefix), Bound::Unbounded);
                 let pairs = shared(keys)
-                    .range::<str, _>(from)
+                    .range::<str, _>((from, Bound::Unbounded))
                     .take_while(|(key, _)| key.starts_with(prefix))
+                    .take(max)
                     .map(|(key, stored)| (key.clone(), stored.clone()))
                     .collect();
                 Ok(pairs)
             }
-            Self::Sled(sled) => sled.list(prefix),
+            Self::Sled(sled) => sled.page(prefix, from, max),
         }
     }
 

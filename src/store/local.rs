@@ -195,8 +195,8 @@ impl Store for LocalStore {
         self.index.read(key).map_err(StoreError::Index)
     }
 
-    fn list(&self, prefix: &str) -> Result<Vec<(String, Stored)>, StoreError> {
-        self.index.list(prefix).map_err(StoreError::Index)
+    fn page(&self, prefix: &str, after: &str, max: usize) -> Result<Vec<(String, Stored)>, StoreError> {
+        self.index.page(prefix, after, max).map_err(StoreError::Index)
     }
 
     fn commit(&self, commit: Commit) -> Answer<Committed> {

@@ -16,6 +16,7 @@ use serde_json::value::RawValue;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::{self, DirBuilder, File};
 use std::io;
+use std::ops::Bound;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard};
@@ -157,13 +158,23 @@ impl SledIndex {
         self.sled.get(key)?.map(|bytes| Ok(split(&bytes)?.0)).transpose()
     }
 
-    pub(super) fn list(&self, prefix: &str) -> io::Result<Vec<(String, Stored)>> {
+    /// Keys under a prefix from a bound on.
+    pub(super) fn page(&self, prefix: &str, from: Bound<&str>, max: usize) -> io::Result<Vec<(String, Stored)>> {
         // Young changes first: what is handed over meanwhile is then seen twice rather than not at all. The committer
         // is not kept waiting for a long walk.
-        let young: Vec<_> = self.young().under(prefix).cloned().collect();
+        let ahead = |key: &str| match from {
+            Bound::Included(first) => key >= first,
+            Bound::Excluded(last) => key > last,
+            Bound::Unbounded => true,
+        };
+        let young: Vec<_> = self.young().under(prefix).filter(|(key, _)| ahead(key)).cloned().collect();
         let mut found = BTreeMap::new();
-        for pair in self.sled.scan_prefix(prefix) {
+        for pair in self.sled.range::<&[u8], _>((from.map(str::as_bytes), Bound::Unbounded)) {
             let (key, value) = pair?;
+            // So many that enough are left when each young change takes one away.
+            if !key.starts_with(prefix.as_bytes()) || found.len() >= max.saturating_add(young.len()) {
+                break;
+            }
             if key != APPLIED {
                 found.insert(text(&key)?.to_owned(), Some(stored(&value)?));
             }
@@ -174,7 +185,7 @@ impl SledIndex {
                 found.insert(key, change);
             }
         }
-        Ok(found.into_iter().filter_map(|(key, stored)| Some((key, stored?))).collect())
+        Ok(found.into_iter().filter_map(|(key, stored)| Some((key, stored?))).take(max).collect())
     }
 
     /// Shows everything; only for the committer, after `flush` or before the first change.

@@ -28,6 +28,7 @@ mod damage;
 mod folders;
 mod full_disk;
 mod hostile;
+mod init;
 mod lifecycle;
 mod limits;
 mod memory;

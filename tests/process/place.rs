@@ -115,7 +115,7 @@ jwks_file = "jwks.json"
 }
 
 /// A port that nobody listens on; no other call in this process gets it.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     static STEPS: AtomicU16 = AtomicU16::new(0);
     let width = PORTS.end - PORTS.start;
     // Processes that test at the same time begin at different places.

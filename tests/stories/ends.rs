@@ -3,6 +3,7 @@
 use crate::support::harness::{Agent, Harness, POLICY, start};
 use lanyard::issuance::{IssuedSvid, Refusal};
 use lanyard::session::{Ban, JobName, Revocation, Selector, Struck};
+use lanyard::store::Store;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
@@ -178,7 +179,7 @@ async fn a_ban_with_an_end_lasts_until_then_and_is_swept() {
     let issuance = harness.issuance();
     assert!(issuance.sessions.bans(harness.now()).is_empty());
     assert_eq!(issuance.sessions.sweep(&issuance.ledger, harness.now()).await.unwrap().dropped, 1);
-    assert!(issuance.store.list("ban/").unwrap().is_empty());
+    assert!(harness.parts.store.list("ban/").unwrap().is_empty());
 }
 
 #[tokio::test]

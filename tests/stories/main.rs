@@ -14,6 +14,7 @@ mod hooks;
 mod many_rules;
 mod operators;
 mod panics;
+mod pins;
 mod recalled;
 mod reload;
 mod renewal;

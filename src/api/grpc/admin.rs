@@ -1,5 +1,6 @@
 //! `lanyard.v1.Admin`: what operators ask of a running server.
 
+use super::pins;
 use crate::api::Operator;
 use crate::api::desk::Desk;
 use crate::api::refused::{Class, Refused};
@@ -7,10 +8,10 @@ use crate::api::reloads::NotReloaded;
 use crate::issuance::RequestId;
 use crate::telemetry::chain;
 use crate::wire::lanyard::{
-    AddBanAnswer, AddBanRequest, AdminExplainAnswer, AdminExplainRequest, ListBansAnswer, ListBansRequest,
-    ListSessionsRequest, ReloadPolicyAnswer, ReloadPolicyRequest, RemoveBanAnswer, RemoveBanRequest,
-    RevokeSessionsRequest, SessionsAnswer, ShowBundleAnswer, ShowBundleRequest, admin_explain_request::Subject,
-    admin_server,
+    AddBanAnswer, AddBanRequest, AdminExplainAnswer, AdminExplainRequest, DeletePinAnswer, DeletePinRequest,
+    ListBansAnswer, ListBansRequest, ListPinsAnswer, ListPinsRequest, ListSessionsRequest, ReloadPolicyAnswer,
+    ReloadPolicyRequest, RemoveBanAnswer, RemoveBanRequest, RevokeSessionsRequest, SessionsAnswer, SetPinAnswer,
+    SetPinRequest, ShowBundleAnswer, ShowBundleRequest, admin_explain_request::Subject, admin_server,
 };
 use serde::Serialize;
 use std::sync::Arc;
@@ -46,7 +47,8 @@ impl admin_server::Admin for Admin {
     ) -> Result<Response<ReloadPolicyAnswer>, Status> {
         let id = self.0.request_id();
         let refused = |class, code, why: &NotReloaded| Refused::new(class, code, why.to_string(), &id).into_status();
-        let answer = match self.0.reloads.ask(uid_of(&request)?).await {
+        let Operator { uid } = operator(&request)?;
+        let answer = match self.0.reloads.ask(uid).await {
             Ok(reloaded) => ReloadPolicyAnswer {
                 old: reloaded.old.to_string(),
                 new: reloaded.new.to_string(),
@@ -69,7 +71,7 @@ impl admin_server::Admin for Admin {
         &self,
         request: Request<RevokeSessionsRequest>,
     ) -> Result<Response<SessionsAnswer>, Status> {
-        let uid = uid_of(&request)?;
+        let Operator { uid } = operator(&request)?;
         self.revoked(request.into_inner(), uid).await.map(Response::new)
     }
 
@@ -78,20 +80,34 @@ impl admin_server::Admin for Admin {
     }
 
     async fn add_ban(&self, request: Request<AddBanRequest>) -> Result<Response<AddBanAnswer>, Status> {
-        let uid = uid_of(&request)?;
+        let Operator { uid } = operator(&request)?;
         self.banned(request.into_inner(), uid).await.map(Response::new)
     }
 
     async fn remove_ban(&self, request: Request<RemoveBanRequest>) -> Result<Response<RemoveBanAnswer>, Status> {
-        let uid = uid_of(&request)?;
+        let Operator { uid } = operator(&request)?;
         self.ban_lifted(&request.into_inner(), uid).await.map(Response::new)
+    }
+
+    async fn list_pins(&self, request: Request<ListPinsRequest>) -> Result<Response<ListPinsAnswer>, Status> {
+        pins::list(&self.0, &request.into_inner()).map(Response::new)
+    }
+
+    async fn set_pin(&self, request: Request<SetPinRequest>) -> Result<Response<SetPinAnswer>, Status> {
+        let by = operator(&request)?;
+        pins::set(&self.0, by, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn delete_pin(&self, request: Request<DeletePinRequest>) -> Result<Response<DeletePinAnswer>, Status> {
+        let by = operator(&request)?;
+        pins::delete(&self.0, by, request.into_inner()).await.map(Response::new)
     }
 }
 
-/// The operator's user id; the socket says it of every request.
-fn uid_of<T>(request: &Request<T>) -> Result<u32, Status> {
-    let operator = request.extensions().get::<Operator>();
-    operator.map(|operator| operator.uid).ok_or_else(|| Status::internal("nobody knows who asks"))
+/// Who asks; the socket saw it.
+fn operator<T>(request: &Request<T>) -> Result<Operator, Status> {
+    let operator = request.extensions().get::<Operator>().copied();
+    operator.ok_or_else(|| Status::internal("nobody knows who asks"))
 }
 
 impl Admin {

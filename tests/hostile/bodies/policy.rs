@@ -19,6 +19,7 @@ pub fn seeds() -> Vec<Seed> {
     let tables = [
         include_str!("../../tables/policy/core.txt"),
         include_str!("../../tables/policy/deploys.txt"),
+        include_str!("../../tables/policy/forks.txt"),
         include_str!("../../tables/policy/limits.txt"),
         include_str!("../../tables/policy/silence.txt"),
     ];
