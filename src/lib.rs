@@ -21,6 +21,7 @@ pub mod policy;
 
 // keepers: state and the outside world
 pub mod discovery;
+pub mod facts;
 pub mod audit;
 pub mod authority;
 pub mod session;

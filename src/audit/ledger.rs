@@ -137,6 +137,7 @@ impl Ledger {
             job: refused.job,
             repeats,
             asked: asked.as_ref(),
+            facts: refused.facts,
         })?)
     }
 }

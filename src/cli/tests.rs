@@ -3,7 +3,7 @@
 use super::walk::Look;
 use crate::config::{Lifetimes, load_policy};
 use crate::identity::TrustDomain;
-use crate::policy::{Kind, Policy, Verdict, Walk, Wish};
+use crate::policy::{Answers, Kind, Policy, Verdict, Walk, Wish};
 use crate::token::VerifiedClaims;
 use crate::token::tests::claims_of;
 use proptest::prelude::*;
@@ -154,7 +154,7 @@ fn road(policy: &Policy, claims: &VerifiedClaims) -> Verdict {
         } else {
             Wish::Jwt { profile: None, audiences: rule.audiences.clone(), has_key: true }
         };
-        rule.grant(claims, &wish, &trust_domain())
+        rule.hear(Answers::NONE)?.grant(claims, &wish, &trust_domain())
     });
     match granted {
         Ok(grant) => Verdict::Granted {
@@ -162,6 +162,7 @@ fn road(policy: &Policy, claims: &VerifiedClaims) -> Verdict {
             spiffe_id: grant.spiffe_id().to_string(),
             ttl_seconds: grant.ttl().as_secs(),
             build_claims: !grant.build_claims().is_empty(),
+            not_asked: Vec::new(),
         },
         Err(denial) => Verdict::Denied { code: denial.code().to_owned(), reason: denial.to_string(), nearest: None },
     }

@@ -6,7 +6,7 @@ use super::problem::read_text;
 use super::section::{Reader, Section};
 use super::svids::TTL_MAX;
 use super::words::an;
-use crate::policy::{Case, Expected, Policy, Wish};
+use crate::policy::{Answer, Answers, Case, Expected, KNOWN_FACTS, Policy, Wish};
 use crate::token::{Claims, IssuerName};
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
@@ -56,11 +56,12 @@ fn read_case(mut section: Section<'_, '_>, usual: &Map<String, Value>, only: Opt
         .or_else(|| only.cloned())
         .or_else(|| section.missing("issuer", "name the issuer; the policy speaks of several"));
     let claims = read_claims(&mut section, usual, issuer);
+    let facts = read_facts(&mut section.section("facts"));
     let wish = read_wish(&mut section);
     let expected = read_expected(&mut section);
     let rule = section.text("rule", "the name of the rule that must speak");
     section.finish();
-    Some(Case { name: name?, claims: claims?, wish: wish?, expected: expected?, rule })
+    Some(Case { name: name?, claims: claims?, facts, wish: wish?, expected: expected?, rule })
 }
 
 /// The claims of the case's file, or else the file's usual ones, with the case's own over them.
@@ -90,6 +91,36 @@ fn read_claims(
         Claims::unproven(text.as_bytes(), issuer).map_err(|error| error.to_string())
     });
     claims.map_err(|found| section.problem("claims", line, found, remedy)).ok()
+}
+
+/// What other systems say of the job: a fact's value, or `{ no = "why" }` and `{ unavailable = "why" }`.
+fn read_facts(section: &mut Section<'_, '_>) -> Answers {
+    let mut facts = Vec::new();
+    for (line, name, value) in section.entries() {
+        let names = KNOWN_FACTS.map(|(known, _)| known);
+        let Some(fact) = names.into_iter().find(|known| *known == name) else {
+            section.problem(&format!("{name:?}"), Some(line), "no fact", format!("facts are: {}", names.join(", ")));
+            continue;
+        };
+        match to_json(value.get_ref()).and_then(answer) {
+            Some(answer) => facts.push((fact.into(), answer)),
+            None => {
+                let remedy = "write what it is, or { no = \"why\" } or { unavailable = \"why\" }";
+                section.problem(&format!("{name:?}"), Some(line), an(value.get_ref()), remedy);
+            }
+        }
+    }
+    facts.into_iter().collect()
+}
+
+fn answer(value: Value) -> Option<Answer> {
+    let why = |name: &str| value.get(name).and_then(Value::as_str).map(str::to_owned);
+    match (why("no"), why("unavailable")) {
+        (Some(why), None) => Some(Answer::No(why)),
+        (None, Some(why)) => Some(Answer::Unavailable { why, retry_after: None }),
+        (Some(_), Some(_)) => None,
+        (None, None) => serde_json::from_value(value).ok().map(Answer::Is),
+    }
 }
 
 fn claims_in(section: &mut Section<'_, '_>) -> Map<String, Value> {

@@ -2,11 +2,37 @@
 
 use super::quantity::SPAN_MAX;
 use super::section::Section;
+use crate::facts::{GitlabApi, api_of, read_token};
+use crate::telemetry::chain;
 use crate::token::{Expectations, Issuer, IssuerName, Issuers, KeySet, KeySource, Pins, TokenAlgorithm};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
-/// Reads every `[[issuer]]`; names and URLs must differ.
-pub(super) fn read_issuers(root: &mut Section<'_, '_>) -> Issuers {
+/// An issuer as rules name it.
+#[derive(Clone, Debug)]
+pub struct KnownIssuer {
+    /// Its short name.
+    pub name: IssuerName,
+    /// Its URL.
+    pub url: String,
+    /// What other systems can be asked about its jobs.
+    pub facts: Vec<&'static str>,
+}
+
+impl KnownIssuer {
+    pub(super) fn all(issuers: &Issuers, apis: &[GitlabApi]) -> Vec<Self> {
+        let known = |issuer: &Arc<Issuer>| {
+            let (name, url) = (issuer.name().clone(), issuer.expectations.issuer_url.clone());
+            let has_api = apis.iter().any(|api| api.issuer == name);
+            let facts = if has_api { GitlabApi::FACTS.to_vec() } else { Vec::new() };
+            Self { name, url, facts }
+        };
+        issuers.iter().map(known).collect()
+    }
+}
+
+/// Reads every `[[issuer]]`, with the APIs that may be asked; names and URLs must differ.
+pub(super) fn read_issuers(root: &mut Section<'_, '_>) -> (Issuers, Vec<GitlabApi>) {
     let sections = root.sections("issuer");
     if sections.is_empty() {
         root.problem(
@@ -17,10 +43,13 @@ pub(super) fn read_issuers(root: &mut Section<'_, '_>) -> Issuers {
         );
     }
     let (mut names, mut urls) = (BTreeSet::new(), BTreeSet::new());
-    let mut issuers = Vec::new();
+    let (mut issuers, mut apis) = (Vec::new(), Vec::new());
     for mut section in sections {
         let (name_line, url_line) = (section.line_of("name"), section.line_of("url"));
-        if let Some(issuer) = read_issuer(&mut section) {
+        let (has_api, api) = (section.holds("api"), section.section("api"));
+        let issuer = read_issuer(&mut section);
+        apis.extend(has_api.then(|| read_api(api, issuer.as_ref())).flatten());
+        if let Some(issuer) = issuer {
             if !names.insert(issuer.name().clone()) {
                 section.problem(
                     "name",
@@ -41,7 +70,40 @@ pub(super) fn read_issuers(root: &mut Section<'_, '_>) -> Issuers {
         }
         section.finish();
     }
-    issuers.into_iter().collect()
+    (issuers.into_iter().collect(), apis)
+}
+
+/// `[issuer.api]`: its GitLab's interface, for needs. What is said of the issuer holds for it too.
+fn read_api(mut section: Section<'_, '_>, issuer: Option<&Issuer>) -> Option<GitlabApi> {
+    let url = section.parsed(
+        "url",
+        "GitLab's API with https://, such as \"https://gitlab.corp.example/api/v4\"",
+        check_https,
+    );
+    let ca_pem = section.file("ca_file").map(|(_path, pem)| pem);
+    let line = section.line_of("token_file");
+    let token_file = section.path("token_file");
+    let token_file = token_file.or_else(|| {
+        section.missing("token_file", "write the file with an access token that has the scope read_api, and no other")
+    });
+    if let Some(Err(error)) = token_file.as_deref().map(read_token) {
+        section.problem("token_file", line, chain(&error), "put the token alone into a file of mode 0600");
+    }
+    let Some(issuer) = issuer else {
+        section.finish();
+        return None;
+    };
+    let of_issuer = match &issuer.keys {
+        KeySource::Discovery { ca_pem, .. } => ca_pem.clone(),
+        KeySource::Jwks(_) => None,
+    };
+    let url = url.unwrap_or_else(|| api_of(&issuer.expectations.issuer_url));
+    if check_https(&url).is_err() {
+        section.missing::<()>("url", "write where GitLab's API is, with https://");
+    }
+    section.finish();
+    let url = url.trim_end_matches('/').to_owned();
+    Some(GitlabApi { issuer: issuer.name().clone(), url, token_file: token_file?, ca_pem: ca_pem.or(of_issuer) })
 }
 
 fn read_issuer(section: &mut Section<'_, '_>) -> Option<Issuer> {

@@ -7,6 +7,7 @@ use crate::clock::Clock;
 use crate::config::{ServerSettings, StoreKind};
 use crate::crypto::{PemLabel, PublicKey, Random};
 use crate::discovery::{Fetch, IssuerKeys};
+use crate::facts::Facts;
 use crate::issuance::{Issuance, PolicyInUse, Recorder, Shares};
 use crate::session::Sessions;
 use crate::store::{IndexKind, LocalSettings, LocalStore, Store};
@@ -83,7 +84,9 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
     if store.set_aside().is_some() {
         metrics.index_set_aside();
     }
+    let apis = settings.apis.clone();
     let issuance = Issuance {
+        facts: Facts::new(apis, &fetch, Arc::clone(&clock), metrics.clone()),
         issuer_keys: Arc::new(IssuerKeys::new(Arc::clone(&issuers), Arc::clone(&clock), fetch)),
         clock,
         issuers,

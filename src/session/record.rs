@@ -43,6 +43,8 @@ impl FromStr for SessionId {
 pub enum EndReason {
     /// The agent said that the job is over.
     Logout,
+    /// Another system says that what the rule needs is so no longer.
+    NeedFailed,
 }
 
 impl EndReason {
@@ -50,6 +52,7 @@ impl EndReason {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Logout => "logout",
+            Self::NeedFailed => "need_failed",
         }
     }
 }
