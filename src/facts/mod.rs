@@ -17,3 +17,6 @@ pub use gitlab_job::{GitlabApi, api_of};
 pub use hearing::Facts;
 pub use source::{Asking, FactSource, SOURCES};
 pub use token_file::{TokenFileError, read_token};
+
+#[cfg(test)]
+mod tests;

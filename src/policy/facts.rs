@@ -238,3 +238,151 @@ impl fmt::Display for Seen {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::KNOWN_FACTS;
+    use proptest::prelude::*;
+    use proptest::sample::select;
+
+    const FACTS: [&str; 3] = [KNOWN_FACTS[0].0, KNOWN_FACTS[1].0, KNOWN_FACTS[2].0];
+
+    fn fact(name: &'static str) -> Need {
+        Need::Fact { name, wanted: Wanted::Is(true) }
+    }
+
+    fn some_need() -> impl Strategy<Value = Need> {
+        let leaf = select(&FACTS[..]).prop_map(fact);
+        leaf.prop_recursive(3, 12, 3, |inner| {
+            let some = || prop::collection::vec(inner.clone(), 1..4);
+            prop_oneof![
+                some().prop_map(Need::All),
+                some().prop_map(Need::Any),
+                inner.clone().prop_map(|one| Need::Not(Box::new(one))),
+            ]
+        })
+    }
+
+    fn is(truth: bool) -> Option<Answer> {
+        Some(Answer::Is(Seen::Bool(truth)))
+    }
+
+    fn away() -> Option<Answer> {
+        Some(Answer::Unavailable { why: "away".to_owned(), retry_after: None })
+    }
+
+    fn no() -> Option<Answer> {
+        Some(Answer::No("another job's".to_owned()))
+    }
+
+    fn some_answer() -> impl Strategy<Value = Option<Answer>> {
+        select(vec![is(true), is(false), away(), no(), None])
+    }
+
+    fn answers(each: &[Option<Answer>]) -> Answers {
+        FACTS.into_iter().zip(each).filter_map(|(fact, answer)| Some((fact.into(), answer.clone()?))).collect()
+    }
+
+    /// Two-valued logic, where everything is known.
+    fn holds(need: &Need, truths: &[bool]) -> bool {
+        match need {
+            Need::All(each) => each.iter().all(|one| holds(one, truths)),
+            Need::Any(each) => each.iter().any(|one| holds(one, truths)),
+            Need::Fact { name, .. } => truths[FACTS.iter().position(|fact| fact == name).unwrap()],
+            Need::Not(one) => !holds(one, truths),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn where_all_is_known_a_need_is_plain_logic(need in some_need(), truths in prop::array::uniform3(any::<bool>())) {
+            let outcome = need.judge(&answers(&truths.map(is)));
+            prop_assert_eq!(outcome, if holds(&need, &truths) { Outcome::Pass } else { Outcome::Fail });
+        }
+
+        #[test]
+        fn what_cannot_be_heard_decides_nothing_that_its_answer_could_change(
+            need in some_need(), heard in prop::array::uniform3(select(vec![is(true), is(false), away(), None])),
+        ) {
+            let outcome = need.judge(&answers(&heard));
+            for guess in 0..8_u8 {
+                let truths: [bool; 3] = std::array::from_fn(|at| match &heard[at] {
+                    Some(Answer::Is(Seen::Bool(truth))) => *truth,
+                    _ => guess & (1 << at) != 0,
+                });
+                prop_assert!(outcome != Outcome::Pass || holds(&need, &truths), "passes, and might not");
+                prop_assert!(outcome != Outcome::Fail || !holds(&need, &truths), "fails, and might not");
+            }
+        }
+
+        #[test]
+        fn silence_and_a_no_never_help(
+            need in some_need(), heard in prop::array::uniform3(some_answer()), at in 0..3_usize,
+            worse in select(vec![away(), no(), None]),
+        ) {
+            let mut without = heard.clone();
+            without[at] = worse;
+            if need.judge(&answers(&heard)) != Outcome::Pass && heard[at].as_ref().is_some_and(|one| matches!(one, Answer::Is(_))) {
+                prop_assert_ne!(need.judge(&answers(&without)), Outcome::Pass);
+            }
+            prop_assert_ne!(need.judge(&answers(&[no(), no(), no()])), Outcome::Pass);
+            prop_assert_eq!(need.judge(&Answers::NONE), Outcome::Unavailable);
+        }
+    }
+
+    #[test]
+    fn not_turns_around_what_is_wanted_and_never_what_a_system_said() {
+        let [a, b, c] = FACTS.map(fact);
+        let not = |need: &Need| Need::Not(Box::new(need.clone()));
+        let any = Need::Any(vec![a.clone(), b.clone()]);
+        let all = Need::All(vec![a.clone(), b]);
+        for (need, heard, outcome) in [
+            (&a, [no(), None, None], Outcome::Fail),
+            (&not(&a), [no(), None, None], Outcome::Fail),
+            (&not(&a), [away(), None, None], Outcome::Unavailable),
+            (&not(&c), [None, None, is(true)], Outcome::Fail),
+            (&any, [no(), is(true), None], Outcome::Pass),
+            (&any, [is(false), away(), None], Outcome::Unavailable),
+            (&not(&any), [is(false), no(), None], Outcome::Fail),
+            (&all, [away(), is(false), None], Outcome::Fail),
+            (&all, [away(), is(true), None], Outcome::Unavailable),
+            (&not(&all), [is(false), no(), None], Outcome::Pass),
+        ] {
+            assert_eq!(need.judge(&answers(&heard)), outcome, "{need}, {heard:?}");
+        }
+    }
+
+    #[test]
+    fn a_value_of_another_kind_is_never_what_is_wanted() {
+        let of_kind = |wanted| Need::Fact { name: FACTS[0], wanted };
+        let text = |text: &str| Seen::Text(text.to_owned());
+        let two = Seen::Texts(vec!["a".to_owned(), "b".to_owned()]);
+        let one_of = Wanted::OneOf(vec!["b".to_owned(), "c".to_owned()]);
+        for (wanted, seen, passes) in [
+            (Wanted::AtLeast(2), Seen::Count(2), true),
+            (Wanted::AtLeast(2), Seen::Count(1), false),
+            (Wanted::AtLeast(2), text("2"), false),
+            (Wanted::Is(false), Seen::Bool(false), true),
+            (Wanted::Is(false), text("false"), false),
+            (one_of.clone(), text("c"), true),
+            (one_of.clone(), text("a"), false),
+            (one_of.clone(), two, true),
+            (one_of, Seen::Bool(true), false),
+        ] {
+            let heard = answers(&[Some(Answer::Is(seen.clone())), None, None]);
+            assert_eq!(of_kind(wanted.clone()).judge(&heard) == Outcome::Pass, passes, "{wanted} {seen}");
+            let fits = wanted.holds(&seen).is_some();
+            let turned = Need::Not(Box::new(of_kind(wanted.clone()))).judge(&heard) == Outcome::Pass;
+            assert_eq!(turned, fits && !passes, "not {wanted} {seen}");
+        }
+    }
+
+    #[test]
+    fn what_was_heard_reads_back_from_the_journal() {
+        let heard = answers(&[is(true), away(), no()]);
+        let written = serde_json::to_string(&heard).unwrap();
+        assert_eq!(serde_json::from_str::<Answers>(&written).unwrap(), heard);
+        assert!(written.contains(r#"{"is":true}"#) && !written.contains("null"), "{written}");
+    }
+}

@@ -9,6 +9,7 @@ mod addresses;
 mod advisories;
 mod doors;
 mod many_rules;
+mod needs;
 mod panics;
 mod recalled;
 mod reload;
