@@ -77,8 +77,8 @@ const fn class_of(refusal: &Refusal) -> Class {
         | Refusal::Owner(OwnerError::CsrIsSessionKey | OwnerError::KeyKind) => Class::Malformed,
         Refusal::Csr(CsrError::TooLarge { .. }) | Refusal::Token(TokenError::TooLarge { .. }) => Class::TooLarge,
         // Our own key is about to be changed; the bearer has done nothing wrong.
-        Refusal::Draft(DraftError::NoTimeLeft { limited_by: LimitedBy::Signer, .. }) => Class::Unavailable,
-        Refusal::Denied(Denial::FactUnavailable(_)) => Class::Unavailable,
+        Refusal::Denied(Denial::FactUnavailable(_))
+        | Refusal::Draft(DraftError::NoTimeLeft { limited_by: LimitedBy::Signer, .. }) => Class::Unavailable,
         Refusal::Denied(_) | Refusal::Draft(DraftError::NoTimeLeft { .. }) => Class::Forbidden,
         Refusal::Discovery(DiscoveryError::Crowded { .. }) | Refusal::TooMany => Class::TooMany,
         Refusal::Discovery(error) if !error.is_unavailable() => Class::NotGenuine,

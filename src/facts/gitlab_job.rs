@@ -71,7 +71,7 @@ enum Silence {
 }
 
 /// GitLab wants to be left alone.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Quiet {
     until: OffsetDateTime,
     why: String,
@@ -175,16 +175,12 @@ impl GitlabJob {
     }
 
     fn quiet(&self) -> Option<Silence> {
-        let now = self.clock.now();
-        let mut quiet = self.quiet.lock().unwrap_or_else(PoisonError::into_inner);
+        let (now, quiet) = (self.clock.now(), self.quiet.lock().unwrap_or_else(PoisonError::into_inner).clone());
         // Further away than any wait: the clock was put back.
-        *quiet = quiet.take().filter(|quiet| now < quiet.until && quiet.until - now <= QUIET_FOR_MAX);
-        let Quiet { until, why } = quiet.as_ref()?;
-        let seconds = u64::try_from((*until - now).whole_seconds()).unwrap_or(0) + 1;
-        Some(Silence::Away {
-            why: format!("{why}; it is not asked again before it wants to be"),
-            retry_after: Some(seconds),
-        })
+        let Quiet { until, why } = quiet.filter(|quiet| now < quiet.until && quiet.until - now <= QUIET_FOR_MAX)?;
+        let seconds = u64::try_from((until - now).whole_seconds()).unwrap_or(0) + 1;
+        let why = format!("{why}; it is not asked again before it wants to be");
+        Some(Silence::Away { why, retry_after: Some(seconds) })
     }
 }
 

@@ -11,7 +11,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::future::{poll_fn, ready};
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::sync::Semaphore;
 
@@ -62,11 +62,7 @@ impl Facts {
         let mut open: Vec<_> = rule.facts().into_iter().map(|fact| (fact, self.begin(fact, claims))).collect();
         let mut heard = Vec::with_capacity(open.len());
         poll_fn(|context| {
-            open.retain_mut(|(fact, asking)| {
-                let Poll::Ready(answer) = asking.as_mut().poll(context) else { return true };
-                heard.push((*fact, answer));
-                false
-            });
+            heard.extend(listen(&mut open, context));
             let is_over = open.is_empty() || deadline.as_mut().poll(context).is_ready();
             if is_over { Poll::Ready(()) } else { Poll::Pending }
         })
@@ -88,6 +84,19 @@ impl Facts {
             None => Box::pin(ready(unavailable("no source is configured for the job's issuer"))),
         }
     }
+}
+
+/// Takes out those that have answered.
+fn listen(open: &mut Vec<(&'static str, Asking<'_>)>, context: &mut Context<'_>) -> Vec<(&'static str, Answer)> {
+    let mut heard = Vec::new();
+    open.retain_mut(|(fact, asking)| match asking.as_mut().poll(context) {
+        Poll::Ready(answer) => {
+            heard.push((*fact, answer));
+            false
+        }
+        Poll::Pending => true,
+    });
+    heard
 }
 
 fn unavailable(why: &str) -> Answer {

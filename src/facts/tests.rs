@@ -19,7 +19,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use time::macros::datetime;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 
 const TOKEN: &str = "glpat-Az_09";
 
@@ -74,11 +74,7 @@ impl Scene {
             let mut asked = Vec::new();
             for answer in answers {
                 let (mut stream, _) = self.gitlab.accept().await.unwrap();
-                let mut head = Vec::new();
-                while !head.ends_with(b"\r\n\r\n") {
-                    head.push(stream.read_u8().await.unwrap());
-                }
-                asked.push(String::from_utf8(head).unwrap());
+                asked.push(head_of(&mut stream).await);
                 // Whoever has read enough hangs up.
                 let _hung_up = stream.write_all(answer.as_bytes()).await.is_err();
             }
@@ -95,6 +91,14 @@ impl Scene {
     async fn ask(&self) -> Answer {
         self.facts.ask(&rule(), &self.claims).await.of("job.state").unwrap().clone()
     }
+}
+
+async fn head_of(stream: &mut TcpStream) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.unwrap());
+    }
+    String::from_utf8(head).unwrap()
 }
 
 fn rule() -> Rule {
@@ -242,7 +246,7 @@ async fn a_job_that_gitlab_does_not_show_is_not_running_and_everything_else_is_n
     ] {
         let scene = Scene::deploy().await;
         let got = why(&scene.against(&answer).await);
-        assert!(got.0 == kind && got.1.contains(told) && got.2 == retry_after, "{got:?} to {:.200}", answer);
+        assert!(got.0 == kind && got.1.contains(told) && got.2 == retry_after, "{got:?} to {answer:.200}");
         assert!(!got.1.contains(TOKEN));
     }
 }
@@ -299,7 +303,7 @@ async fn nobody_waits_longer_than_the_deadline_and_not_all_at_once() {
     }
     let silent = async {
         let _held_open = scene.gitlab.accept().await.unwrap();
-        pending::<()>().await
+        pending::<()>().await;
     };
     tokio::select! {
         answer = scene.ask() => assert!(why(&answer).1.contains("no answer within 3 s")),
@@ -319,5 +323,6 @@ async fn an_issuer_without_an_api_is_nobody_to_ask() {
     let mut needs_nothing = rule();
     needs_nothing.needs.clear();
     let mut hearing = Box::pin(facts.hear(Arc::new(needs_nothing), claims.claims()));
-    poll_fn(|context| Poll::Ready(assert!(hearing.as_mut().poll(context).is_ready(), "it waits for nobody"))).await;
+    let is_heard = poll_fn(|context| Poll::Ready(hearing.as_mut().poll(context).is_ready())).await;
+    assert!(is_heard, "it waits for nobody");
 }

@@ -264,24 +264,26 @@ mod tests {
         })
     }
 
-    fn is(truth: bool) -> Option<Answer> {
-        Some(Answer::Is(Seen::Bool(truth)))
-    }
-
-    fn away() -> Option<Answer> {
-        Some(Answer::Unavailable { why: "away".to_owned(), retry_after: None })
-    }
-
-    fn no() -> Option<Answer> {
-        Some(Answer::No("another job's".to_owned()))
+    /// As tables say it: `true`, `false`, `no`, `away`, or `-` where nobody was asked.
+    fn answer(word: &str) -> Option<Answer> {
+        Some(match word {
+            "-" => return None,
+            "away" => Answer::Unavailable { why: "away".to_owned(), retry_after: None },
+            "no" => Answer::No("another job's".to_owned()),
+            truth => Answer::Is(Seen::Bool(truth == "true")),
+        })
     }
 
     fn some_answer() -> impl Strategy<Value = Option<Answer>> {
-        select(vec![is(true), is(false), away(), no(), None])
+        select(vec!["true", "false", "away", "no", "-"]).prop_map(answer)
     }
 
     fn answers(each: &[Option<Answer>]) -> Answers {
         FACTS.into_iter().zip(each).filter_map(|(fact, answer)| Some((fact.into(), answer.clone()?))).collect()
+    }
+
+    fn said(words: &str) -> Answers {
+        answers(&words.split(' ').map(answer).collect::<Vec<_>>())
     }
 
     /// Two-valued logic, where everything is known.
@@ -297,13 +299,13 @@ mod tests {
     proptest! {
         #[test]
         fn where_all_is_known_a_need_is_plain_logic(need in some_need(), truths in prop::array::uniform3(any::<bool>())) {
-            let outcome = need.judge(&answers(&truths.map(is)));
+            let outcome = need.judge(&answers(&truths.map(|truth| answer(if truth { "true" } else { "false" }))));
             prop_assert_eq!(outcome, if holds(&need, &truths) { Outcome::Pass } else { Outcome::Fail });
         }
 
         #[test]
         fn what_cannot_be_heard_decides_nothing_that_its_answer_could_change(
-            need in some_need(), heard in prop::array::uniform3(select(vec![is(true), is(false), away(), None])),
+            need in some_need(), heard in prop::array::uniform3(select(vec!["true", "false", "away", "-"]).prop_map(answer)),
         ) {
             let outcome = need.judge(&answers(&heard));
             for guess in 0..8_u8 {
@@ -319,14 +321,14 @@ mod tests {
         #[test]
         fn silence_and_a_no_never_help(
             need in some_need(), heard in prop::array::uniform3(some_answer()), at in 0..3_usize,
-            worse in select(vec![away(), no(), None]),
+            worse in select(vec!["away", "no", "-"]),
         ) {
             let mut without = heard.clone();
-            without[at] = worse;
+            without[at] = answer(worse);
             if need.judge(&answers(&heard)) != Outcome::Pass && heard[at].as_ref().is_some_and(|one| matches!(one, Answer::Is(_))) {
                 prop_assert_ne!(need.judge(&answers(&without)), Outcome::Pass);
             }
-            prop_assert_ne!(need.judge(&answers(&[no(), no(), no()])), Outcome::Pass);
+            prop_assert_ne!(need.judge(&said("no no no")), Outcome::Pass);
             prop_assert_eq!(need.judge(&Answers::NONE), Outcome::Unavailable);
         }
     }
@@ -337,19 +339,19 @@ mod tests {
         let not = |need: &Need| Need::Not(Box::new(need.clone()));
         let any = Need::Any(vec![a.clone(), b.clone()]);
         let all = Need::All(vec![a.clone(), b]);
-        for (need, heard, outcome) in [
-            (&a, [no(), None, None], Outcome::Fail),
-            (&not(&a), [no(), None, None], Outcome::Fail),
-            (&not(&a), [away(), None, None], Outcome::Unavailable),
-            (&not(&c), [None, None, is(true)], Outcome::Fail),
-            (&any, [no(), is(true), None], Outcome::Pass),
-            (&any, [is(false), away(), None], Outcome::Unavailable),
-            (&not(&any), [is(false), no(), None], Outcome::Fail),
-            (&all, [away(), is(false), None], Outcome::Fail),
-            (&all, [away(), is(true), None], Outcome::Unavailable),
-            (&not(&all), [is(false), no(), None], Outcome::Pass),
+        for (need, words, outcome) in [
+            (&a, "no - -", Outcome::Fail),
+            (&not(&a), "no - -", Outcome::Fail),
+            (&not(&a), "away - -", Outcome::Unavailable),
+            (&not(&c), "- - true", Outcome::Fail),
+            (&any, "no true -", Outcome::Pass),
+            (&any, "false away -", Outcome::Unavailable),
+            (&not(&any), "false no -", Outcome::Fail),
+            (&all, "away false -", Outcome::Fail),
+            (&all, "away true -", Outcome::Unavailable),
+            (&not(&all), "false no -", Outcome::Pass),
         ] {
-            assert_eq!(need.judge(&answers(&heard)), outcome, "{need}, {heard:?}");
+            assert_eq!(need.judge(&said(words)), outcome, "{need}, {words}");
         }
     }
 
@@ -380,7 +382,7 @@ mod tests {
 
     #[test]
     fn what_was_heard_reads_back_from_the_journal() {
-        let heard = answers(&[is(true), away(), no()]);
+        let heard = said("true away no");
         let written = serde_json::to_string(&heard).unwrap();
         assert_eq!(serde_json::from_str::<Answers>(&written).unwrap(), heard);
         assert!(written.contains(r#"{"is":true}"#) && !written.contains("null"), "{written}");

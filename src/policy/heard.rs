@@ -1,7 +1,7 @@
 //! A rule's needs in a walk: what each wanted, what was heard, and what came of it.
 
 use super::{Answer, Answers, Need, Outcome, Rule};
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 /// One need and how it was judged.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
@@ -12,12 +12,25 @@ pub struct NeedWalk {
     pub wanted: Option<String>,
     /// What was said; none where nobody was asked, or where only an operator may see it.
     pub got: Option<String>,
-    /// What came of it; `not_asked` where nobody was asked for any of its facts.
-    #[serde(serialize_with = "or_not_asked")]
-    pub outcome: Option<Outcome>,
+    /// What came of it.
+    pub outcome: Heard,
     /// The facts that it rests on.
     #[serde(skip)]
     pub(super) rests_on: Vec<&'static str>,
+}
+
+/// What came of a need that may not have been put to anybody.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Heard {
+    /// It is not met.
+    Fail,
+    /// Nobody was asked for any of its facts.
+    NotAsked,
+    /// It is met.
+    Pass,
+    /// It cannot be said.
+    Unavailable,
 }
 
 impl NeedWalk {
@@ -29,13 +42,19 @@ impl NeedWalk {
     fn of(need: &Need, facts: &Answers) -> Self {
         let rests_on = need.facts();
         let asked = rests_on.iter().any(|fact| facts.of(fact).is_some());
+        let outcome = match need.judge(facts) {
+            _ if !asked => Heard::NotAsked,
+            Outcome::Fail => Heard::Fail,
+            Outcome::Pass => Heard::Pass,
+            Outcome::Unavailable => Heard::Unavailable,
+        };
         let (fact, wanted, got) = match need {
             Need::Fact { name, wanted } => ((*name).to_owned(), wanted.to_string(), facts.of(name).map(said)),
             Need::All(_) | Need::Any(_) | Need::Not(_) => {
                 (need.to_string(), need.to_string(), asked.then(|| facts.tell(&rests_on)))
             }
         };
-        Self { fact, wanted: Some(wanted), got, outcome: asked.then(|| need.judge(facts)), rests_on }
+        Self { fact, wanted: Some(wanted), got, outcome, rests_on }
     }
 
     /// Which facts, and whether they passed: what the bearer may see.
@@ -48,12 +67,5 @@ fn said(answer: &Answer) -> String {
     match answer {
         Answer::Is(seen) => seen.to_string(),
         Answer::No(_) | Answer::Unavailable { .. } => answer.to_string(),
-    }
-}
-
-fn or_not_asked<S: Serializer>(outcome: &Option<Outcome>, serializer: S) -> Result<S::Ok, S::Error> {
-    match outcome {
-        Some(outcome) => outcome.serialize(serializer),
-        None => serializer.serialize_str("not_asked"),
     }
 }

@@ -33,7 +33,7 @@ pub use denial::Denial;
 pub use explain::{RuleWalk, TermWalk, Verdict, Walk};
 pub use facts::{Answer, Answers, HeardRule, Outcome, Seen, Unmet};
 pub use glob::Glob;
-pub use heard::NeedWalk;
+pub use heard::{Heard, NeedWalk};
 pub use need::{FactKind, KNOWN_FACTS, Need, Wanted};
 pub use reach::{Contradiction, Covered, find_covered};
 pub use replay::{Before, Change, Group, Replay, Told};

@@ -26,7 +26,7 @@ impl Gitlab {
 
 impl Fetch for Gitlab {
     fn get<'a>(&'a self, url: &'a str, _ca_pem: Option<&'a [u8]>) -> Fetching<'a> {
-        unreachable!("{url} is asked for without a secret")
+        panic!("{url} is asked for without a secret")
     }
 
     fn ask<'a>(&'a self, url: &'a str, _ca_pem: Option<&'a [u8]>, secret: Secret<'a>) -> Fetching<'a> {
