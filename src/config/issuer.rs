@@ -216,3 +216,50 @@ fn check_url(text: &str) -> Result<String, &'static str> {
 fn check_https(text: &str) -> Result<String, &'static str> {
     if text.starts_with("https://") { check_url(text) } else { Err("not https") }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{MapEnvironment, Problem, ServerSettings, load_server};
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    const RULE: &str = "[[rule]]\nname = \"a\"\nid = \"/{project_path}/-/a\"\nwhen.issuer = \"corp\"\nneed.\"job.state\" = \"running\"";
+
+    /// With these lines in the issuer's section, and a token in a file of this mode.
+    fn load(lines: &str, mode: u32) -> Result<ServerSettings, Vec<Problem>> {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+        write("policy.toml", RULE);
+        write("api-token", "glpat-Az_09\n");
+        fs::set_permissions(folder.path().join("api-token"), fs::Permissions::from_mode(mode)).unwrap();
+        let issuer = "[[issuer]]\nname = \"corp\"\nurl = \"https://gitlab.example/\"\naudience = \"https://a.example\"";
+        let server = "trust_domain = \"ci.example.org\"\ndata_dir = \"data\"\npolicy_file = \"policy.toml\"";
+        write("server.toml", &format!("{server}\n{issuer}\n{lines}\n"));
+        load_server(&folder.path().join("server.toml"), &MapEnvironment::default())
+    }
+
+    #[test]
+    fn an_api_is_where_the_issuer_is_unless_it_is_told_otherwise() {
+        let url = |lines: &str| load(lines, 0o600).unwrap().apis.remove(0).url;
+        assert_eq!(url("[issuer.api]\ntoken_file = \"api-token\""), "https://gitlab.example/api/v4");
+        let other = "[issuer.api]\nurl = \"https://inside.example/gitlab/api/v4/\"\ntoken_file = \"api-token\"";
+        assert_eq!(url(other), "https://inside.example/gitlab/api/v4");
+        assert!(!format!("{:?}", load(other, 0o600).unwrap()).contains("glpat"));
+    }
+
+    #[test]
+    fn a_need_that_nobody_can_be_asked_for_does_not_load_and_neither_does_an_open_token() {
+        for (lines, mode, key, told) in [
+            ("", 0o600, "rule \"a\".need.\"job.state\"", "[issuer.api] with a token_file"),
+            ("[issuer.api]", 0o600, "issuer[0].api.token_file", "read_api"),
+            ("[issuer.api]\ntoken_file = \"api-token\"", 0o644, "issuer[0].api.token_file", "chmod 600"),
+            ("[issuer.api]\ntoken_file = \"gone\"", 0o600, "issuer[0].api.token_file", "cannot be read"),
+            ("[issuer.api]\ntoken_file = \"api-token\"\nurl = \"http://x\"", 0o600, "issuer[0].api.url", "not https"),
+            ("[issuer.api]\ntoken_file = \"api-token\"\nscope = \"x\"", 0o600, "issuer[0].api.scope", "nobody reads"),
+        ] {
+            let problems = load(lines, mode).unwrap_err();
+            let found = problems.iter().find(|problem| problem.key == key && problem.to_string().contains(told));
+            assert!(found.is_some(), "{lines}: {problems:#?}");
+        }
+    }
+}

@@ -47,7 +47,8 @@ impl Facts {
     /// # Errors
     /// `NeedFailed`, `FactUnavailable`.
     pub async fn hear(&self, rule: Arc<Rule>, claims: &Claims) -> Result<HeardRule, Denial> {
-        let facts = if rule.needs.is_empty() { Answers::NONE } else { self.ask(&rule, claims).await };
+        // Boxed: the road of those who need nothing must not carry what asking takes.
+        let facts = if rule.needs.is_empty() { Answers::NONE } else { Box::pin(self.ask(&rule, claims)).await };
         rule.hear(facts)
     }
 
