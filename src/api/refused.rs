@@ -15,10 +15,9 @@ pub const CODE_METADATA: &str = "lanyard-code";
 /// gRPC metadata with the request's id.
 pub const REQUEST_ID_METADATA: &str = "lanyard-request-id";
 /// What a client that is told to wait should wait at least, in seconds.
-const RETRY_AFTER: &str = "1";
+const RETRY_AFTER: u64 = 1;
 /// The same as gRPC's clients read it, in milliseconds (gRFC A6).
 const PUSHBACK_METADATA: &str = "grpc-retry-pushback-ms";
-const PUSHBACK: &str = "1000";
 
 /// gRPC's own refusals, such as of a call that there is not, have no code of ours.
 const WITHOUT_CODE: &str = "without_code";
@@ -51,6 +50,8 @@ pub(super) struct Refused {
     class: Class,
     /// The audience that the job's token should have, where the token is what is wrong.
     audience: Option<String>,
+    /// What to wait, in seconds, where waiting helps.
+    retry_after: u64,
 }
 
 /// The ways to file a refusal, each with its HTTP status and gRPC code.
@@ -176,12 +177,18 @@ impl Refused {
         detail: impl Into<Cow<'static, str>>,
         request_id: &RequestId,
     ) -> Self {
-        Self { code, detail: detail.into(), request_id: request_id.to_string(), class, audience: None }
+        let (detail, request_id) = (detail.into(), request_id.to_string());
+        Self { code, detail, request_id, class, audience: None, retry_after: RETRY_AFTER }
     }
 
     /// Says which audience the job's token should have.
     pub(super) fn wanting(self, audience: &str) -> Self {
         Self { audience: Some(audience.to_owned()), ..self }
+    }
+
+    /// Says how many seconds to wait, where somebody knows.
+    pub(super) fn waiting(self, seconds: Option<u64>) -> Self {
+        Self { retry_after: seconds.unwrap_or(self.retry_after), ..self }
     }
 
     /// Adds a last sentence to what is to be changed.
@@ -198,7 +205,7 @@ impl Refused {
             metadata.insert(REQUEST_ID_METADATA, id);
         }
         if self.class.asks_to_wait() {
-            metadata.insert(PUSHBACK_METADATA, MetadataValue::from_static(PUSHBACK));
+            metadata.insert(PUSHBACK_METADATA, MetadataValue::from(self.retry_after.saturating_mul(1000)));
         }
         status
     }
@@ -247,7 +254,7 @@ impl Refused {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if self.class.asks_to_wait() {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER));
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(self.retry_after));
         }
         response
     }

@@ -5,6 +5,7 @@ use crate::authority::{DraftError, LimitedBy};
 use crate::discovery::DiscoveryError;
 use crate::hooks::{HookError, NewsError};
 use crate::issuance::{HookRefusal, Refusal, RequestId};
+use crate::policy::Denial;
 use crate::session::{OwnerError, PinError, SessionError};
 use crate::svid::CsrError;
 use crate::token::TokenError;
@@ -21,6 +22,7 @@ impl Refused {
             (Class::Unavailable, Refusal::Discovery(young @ DiscoveryError::JustFetched { .. })) => {
                 Cow::Owned(young.to_string())
             }
+            (_, Refusal::Denied(denial)) => denial.to_bearer().into(),
             (Class::Unavailable, Refusal::Draft(_)) => "the server's signing key is about to change; try again".into(),
             (Class::Unavailable, Refusal::Discovery(_)) => {
                 "the keys of the token's issuer cannot be had at the moment; try again".into()
@@ -41,7 +43,8 @@ impl Refused {
             (_, Refusal::Session(SessionError::Pin(error))) => Cow::Owned(error.to_bearer()),
             (_, plain) => Cow::Owned(with_plain_time(plain)),
         };
-        Self::new(class, refusal.code(), detail, request_id)
+        let unmet = if let Refusal::Denied(denial) = refusal { denial.unmet() } else { None };
+        Self::new(class, refusal.code(), detail, request_id).waiting(unmet.and_then(|unmet| unmet.retry_after))
     }
 }
 
@@ -94,7 +97,8 @@ const fn class_of(refusal: &Refusal) -> Class {
         | Refusal::Owner(OwnerError::CsrIsSessionKey | OwnerError::KeyKind) => Class::Malformed,
         Refusal::Csr(CsrError::TooLarge { .. }) | Refusal::Token(TokenError::TooLarge { .. }) => Class::TooLarge,
         // Our own key is about to be changed; the bearer has done nothing wrong.
-        Refusal::Draft(DraftError::NoTimeLeft { limited_by: LimitedBy::Signer, .. }) => Class::Unavailable,
+        Refusal::Denied(Denial::FactUnavailable(_))
+        | Refusal::Draft(DraftError::NoTimeLeft { limited_by: LimitedBy::Signer, .. }) => Class::Unavailable,
         Refusal::Denied(_) | Refusal::Draft(DraftError::NoTimeLeft { .. }) => Class::Forbidden,
         Refusal::Discovery(DiscoveryError::Crowded { .. }) | Refusal::TooMany => Class::TooMany,
         Refusal::Discovery(error) if !error.is_unavailable() => Class::NotGenuine,

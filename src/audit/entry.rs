@@ -2,9 +2,10 @@
 
 use super::{Asked, PinnedBy};
 use crate::crypto::{Digest, KeyId};
+use crate::policy::Answers;
 use crate::svid::Serial;
 use crate::token::{ClaimValue, Claims, IssuerName};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -86,6 +87,9 @@ pub enum Entry<'a> {
         tags: &'a [String],
         /// Of which policy.
         policy: Digest,
+        /// What other systems said, where the rule needs that.
+        #[serde(skip_serializing_if = "Answers::is_empty")]
+        facts: &'a Answers,
         /// The identity.
         spiffe_id: &'a str,
         /// What will be signed.
@@ -181,6 +185,9 @@ pub enum Entry<'a> {
         /// What was asked, where policy said no, so that another policy can be asked the same.
         #[serde(skip_serializing_if = "Option::is_none")]
         asked: Option<&'a Asked<'a>>,
+        /// What other systems said, where the rule's needs were not met by it.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        facts: Option<&'a Answers>,
     },
     /// A session ended before its time.
     SessionEnded {
@@ -320,7 +327,14 @@ pub struct Received {
     pub request_id: Option<String>,
     /// The job, if one is concerned.
     pub job: Option<Job>,
+    /// What other systems said of it, if they were asked; none of a form that this version does not know.
+    #[serde(default, deserialize_with = "known")]
+    pub facts: Option<Answers>,
     /// The rest, as it stands.
     #[serde(flatten)]
     pub more: serde_json::Map<String, Value>,
+}
+
+fn known<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Answers>, D::Error> {
+    Ok(serde_json::from_value(Value::deserialize(deserializer)?).ok())
 }

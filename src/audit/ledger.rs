@@ -163,6 +163,7 @@ impl Ledger {
             job: refused.job,
             repeats,
             asked: asked.as_ref(),
+            facts: refused.facts,
         })?)
     }
 }

@@ -2,7 +2,7 @@
 
 use super::Job;
 use crate::crypto::Digest;
-use crate::policy::Wish;
+use crate::policy::{Answers, Wish};
 use crate::token::Claims;
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -22,6 +22,8 @@ pub struct Refused<'a> {
     pub job: &'a Job,
     /// What was asked, where policy said no.
     pub asked: Option<(&'a Claims, &'a Wish)>,
+    /// What other systems had said, where they were asked.
+    pub facts: Option<&'a Answers>,
 }
 
 /// What a rule on trial would have done.
@@ -119,7 +121,7 @@ mod tests {
     }
 
     fn refused(job: &Job) -> Refused<'_> {
-        Refused { request_id: "r", code: "no_rule_matches", why: "none".to_owned(), job, asked: None }
+        Refused { request_id: "r", code: "no_rule_matches", why: "none".to_owned(), job, asked: None, facts: None }
     }
 
     #[test]

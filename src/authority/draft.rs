@@ -213,6 +213,7 @@ impl Auditable for Draft {
             rule: self.grant.rule(),
             tags: self.grant.tags(),
             policy: self.asked.policy,
+            facts: self.grant.facts(),
             spiffe_id: self.spiffe_id().as_str(),
             svid,
         }

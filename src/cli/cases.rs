@@ -5,7 +5,7 @@ use super::render;
 use crate::config::{Lifetimes, Problem, SystemEnvironment, cases_file, load_cases, load_policy, load_server};
 use crate::identity::TrustDomain;
 use crate::issuance::RequestId;
-use crate::policy::{Judged, Policy, Ruling, Wish};
+use crate::policy::{Answer, Judged, Policy, Ruling, Wish};
 use crate::session::{PastAsked, PastRequest, PastRequests, Then};
 use crate::store::JournalReader;
 use anyhow::Context as _;
@@ -165,6 +165,9 @@ fn case(request: &PastRequest, asked: &PastAsked, policy: Option<&Policy>) -> St
         }
         Then::Refused { code } => put("refused", json!(code)),
     }
+    for (fact, answer) in asked.facts.iter() {
+        put(&format!("facts.{}", toml::Value::from(fact)), told(answer));
+    }
     lines.push_str("[case.claims]\n");
     let mut left_out = asked.withheld.clone();
     for (name, value) in asked.claims.to_sample() {
@@ -179,6 +182,15 @@ fn case(request: &PastRequest, asked: &PastAsked, policy: Option<&Policy>) -> St
     }
     lines.truncate(lines.trim_end().len());
     lines
+}
+
+/// What another system said, as a case says it.
+fn told(answer: &Answer) -> Value {
+    match answer {
+        Answer::Is(seen) => json!(seen),
+        Answer::No(why) => json!({ "no": why }),
+        Answer::Unavailable { why, .. } => json!({ "unavailable": why }),
+    }
 }
 
 /// A value in TOML, on one line.

@@ -50,10 +50,11 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             replay.without_claims += 1;
             continue;
         };
-        if !replay.can_do_without(&asked.withheld, &policy) {
+        let known = (&asked.claims, &asked.facts);
+        if !replay.can_do_without(&asked.withheld, &policy) || !replay.knows_facts(known, &policy) {
             continue;
         }
-        let now = policy.rule_on(&asked.claims, &asked.wish, &asked.trust_domain);
+        let now = policy.rule_on(known, &asked.wish, &asked.trust_domain);
         let (granted, code) = match &then {
             Then::Granted { rule, spiffe_id } => (Some((rule.as_str(), spiffe_id.as_str())), ""),
             Then::Refused { code } => (None, code.as_str()),
@@ -66,7 +67,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 fn tell(replay: &Replay, as_json: bool) -> anyhow::Result<()> {
-    let Replay { groups, same, without_claims, withheld } = replay;
+    let Replay { groups, same, without_claims, withheld, without_facts } = replay;
     if as_json {
         let both =
             groups.iter().map(|(group, told)| Ok(merged(serde_json::to_value(group)?, serde_json::to_value(told)?)));
@@ -77,7 +78,7 @@ fn tell(replay: &Replay, as_json: bool) -> anyhow::Result<()> {
             "changes": replay.count(Change::Changes),
             "otherwise_refused": replay.count(Change::OtherwiseRefused),
             "same": same,
-            "not_decided": { "claims_not_recorded": without_claims, "claims_withheld": withheld },
+            "not_decided": { "claims_not_recorded": without_claims, "claims_withheld": withheld, "facts_not_asked": without_facts },
             "groups": groups,
         }));
     }
@@ -102,9 +103,9 @@ fn tell(replay: &Replay, as_json: bool) -> anyhow::Result<()> {
     render::aside(&format!(
         "{loses} would lose, {gains} would gain, {changes} would change ID, {otherwise} would be refused otherwise, {same} would stay the same"
     ));
-    if without_claims + withheld > 0 {
+    if without_claims + withheld + without_facts > 0 {
         render::aside(&format!(
-            "not decided again: {without_claims} whose claims are not on record (refused by something else than policy, without a session, or of an older version), {withheld} where this policy reads claims that are not kept"
+            "not decided again: {without_claims} whose claims are not on record (refused by something else than policy, without a session, or of an older version), {withheld} where this policy reads claims that are not kept, {without_facts} where it needs facts that nobody asked for then"
         ));
     }
     Ok(())

@@ -3,7 +3,7 @@
 use super::walk::Look;
 use crate::config::{Lifetimes, load_policy};
 use crate::identity::TrustDomain;
-use crate::policy::{Kind, Policy, Verdict, Walk, Wish};
+use crate::policy::{Answer, Answers, Kind, Policy, Seen, Verdict, Walk, Wish};
 use crate::token::VerifiedClaims;
 use crate::token::tests::claims_of;
 use proptest::prelude::*;
@@ -67,6 +67,36 @@ fn the_bearer_reads_no_rule_and_no_name_of_another_project() {
     is_told(&walk, false, "bearer.txt");
 }
 
+const NEEDING: &str = r#"
+[[rule]]
+name = "released and running"
+id = "/{project_path}/-/released/pipelines/{pipeline_id}"
+when = { issuer = "corp", project_id = 4711 }
+[rule.need]
+"job.state" = "running"
+any = [{ "job.state" = "running" }]
+"#;
+
+fn walk_hearing(facts: &Answers) -> Walk {
+    let claims = claims("deploy_production_protected", &[]);
+    policy(NEEDING).unwrap().walk_hearing(claims.claims(), facts, &trust_domain())
+}
+
+#[test]
+fn what_a_rule_needs_is_told_and_that_nobody_was_asked_for_it() {
+    is_told(&walk_hearing(&Answers::NONE), false, "not_asked.txt");
+}
+
+#[test]
+fn operators_read_what_other_systems_said_and_the_bearer_whether_it_passed() {
+    let facts = [("job.state".into(), Answer::Is(Seen::Text("success".to_owned())))].into_iter().collect();
+    let walk = walk_hearing(&facts);
+    is_told(&walk, false, "need_failed.txt");
+    let walk = walk.for_bearer();
+    assert!(!serde_json::to_string(&walk).unwrap().contains("success"));
+    is_told(&walk, false, "need_failed_for_bearer.txt");
+}
+
 #[test]
 fn what_the_journal_did_not_keep_is_said_and_counts_as_no_miss() {
     let walk = walk("branch_protected_main", &[]).knowing_only(|claim| claim != "namespace_id" && claim != "fork");
@@ -122,6 +152,9 @@ fn rule() -> impl Strategy<Value = String> {
         if dice % 8 == 7 {
             text.push_str("observe = true\n");
         }
+        if dice % 4 == 2 {
+            text.push_str("need = { \"job.state\" = \"running\" }\n");
+        }
         writeln!(text, "ttl = \"{}m\"", 5 + u32::from(dice % 7)).unwrap();
         text.push_str(&one_each(when, "path_only = \"a test\"\n[rule.when]\nissuer = \"corp\""));
         if dice >= 128 {
@@ -147,14 +180,14 @@ fn policies() -> impl Strategy<Value = String> {
 }
 
 /// What the road says, in the walk's words.
-fn road(policy: &Policy, claims: &VerifiedClaims) -> Verdict {
+fn road(policy: &Policy, claims: &VerifiedClaims, facts: &Answers) -> Verdict {
     let granted = policy.choose(claims.claims()).and_then(|rule| {
         let wish = if rule.kinds.contains(&Kind::X509) {
             Wish::X509 { profile: None }
         } else {
             Wish::Jwt { profile: None, audiences: rule.audiences.clone(), has_key: true }
         };
-        rule.grant(claims, &wish, &trust_domain())
+        rule.hear(facts.clone())?.grant(claims, &wish, &trust_domain())
     });
     match granted {
         Ok(grant) => Verdict::Granted {
@@ -162,8 +195,25 @@ fn road(policy: &Policy, claims: &VerifiedClaims) -> Verdict {
             spiffe_id: grant.spiffe_id().to_string(),
             ttl_seconds: grant.ttl().as_secs(),
             build_claims: !grant.build_claims().is_empty(),
+            not_asked: Vec::new(),
         },
         Err(denial) => Verdict::Denied { code: denial.code().to_owned(), reason: denial.to_string(), nearest: None },
+    }
+}
+
+/// What other systems say in the words of a case, or that they could not be asked.
+fn facts() -> impl Strategy<Value = Answers> {
+    let unavailable = Answer::Unavailable { why: "away".to_owned(), retry_after: Some(7) };
+    let said = ["running", "success"].map(|state| Answer::Is(Seen::Text(state.to_owned())));
+    let all: Vec<Answer> = said.into_iter().chain([Answer::No("another job".to_owned()), unavailable]).collect();
+    select(all).prop_map(|answer| [("job.state".into(), answer)].into_iter().collect())
+}
+
+/// The bearer reads another reason than operators, where other systems were asked.
+fn without_reason(verdict: Verdict) -> Verdict {
+    match verdict {
+        Verdict::Denied { code, .. } => Verdict::Denied { code, reason: String::new(), nearest: None },
+        granted @ Verdict::Granted { .. } => granted,
     }
 }
 
@@ -178,10 +228,10 @@ fn without_nearest(verdict: Verdict) -> Verdict {
 fn the_walk_and_the_road_never_disagree() {
     let environments = select(vec![json!(null), json!("production"), json!("prod uction"), json!("review/1")]);
     let references = select(vec![json!("main"), json!("feature"), json!("a b"), json!("ns")]);
-    let cases = (policies(), select(&SAMPLES[..]), environments, references, any::<bool>());
+    let cases = (policies(), select(&SAMPLES[..]), environments, references, (any::<bool>(), facts()));
     let (granted, denied) = (Cell::new(0), Cell::new(0));
     let mut runner = TestRunner::new(Config { cases: 2000, failure_persistence: None, ..Config::default() });
-    let judged = runner.run(&cases, |(text, sample, environment, reference, protected)| {
+    let judged = runner.run(&cases, |(text, sample, environment, reference, (protected, facts))| {
         let changes = [
             ("environment".to_owned(), environment),
             ("ref".to_owned(), reference),
@@ -189,12 +239,12 @@ fn the_walk_and_the_road_never_disagree() {
         ];
         let Some(policy) = policy(&text) else { return Ok(()) }; // the linter takes one in six
         let Ok(claims) = claims_of(sample, &changes) else { return Ok(()) };
-        let walk = policy.walk(claims.claims(), &trust_domain());
-        let road = road(&policy, &claims);
+        let walk = policy.walk_hearing(claims.claims(), &facts, &trust_domain());
+        let road = road(&policy, &claims, &facts);
         let count = if matches!(road, Verdict::Granted { .. }) { &granted } else { &denied };
         count.set(count.get() + 1);
         prop_assert_eq!(&without_nearest(walk.verdict.clone()), &road);
-        prop_assert_eq!(without_nearest(walk.clone().for_bearer().verdict), road);
+        prop_assert_eq!(without_reason(walk.clone().for_bearer().verdict), without_reason(road));
         for rule in walk.refusals.iter().chain(&walk.rules) {
             prop_assert_eq!(rule.matches, rule.misses == 0);
         }

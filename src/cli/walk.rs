@@ -59,7 +59,12 @@ impl Look {
             let told =
                 if is_true(verdict, "build_claims") { ", telling of the build (Fulcio's extensions)" } else { "" };
             let word = self.paint(Paint::Good, "granted");
-            return format!("{word}: {id}\n  by rule {rule:?}, for {life} at most{told}\n");
+            let waits: Vec<String> = list(verdict, "not_asked").iter().map(|fact| plain(&shown(fact))).collect();
+            let waits = match waits.join(", ") {
+                none if none.is_empty() => none,
+                facts => format!("  if other systems say so, which were not asked: {facts}\n"),
+            };
+            return format!("{word}: {id}\n  by rule {rule:?}, for {life} at most{told}\n{waits}");
         }
         let word = self.paint(Paint::Bad, "denied");
         let mut said = format!("{word}: {}\n  {}\n", text(verdict, "code"), text(verdict, "reason"));
@@ -111,7 +116,8 @@ impl Look {
         let trial = if is_true(rule, "observe") { " (observes only)" } else { "" };
         let title = self.paint(Paint::Head, &format!("{kind} {name:?}"));
         let mut said = format!("{title}{trial} {}\n", self.paint(paint, &outcome));
-        let rows: Vec<[String; 4]> = terms.iter().map(row).collect();
+        let needs = list(rule, "needs");
+        let rows: Vec<[String; 4]> = terms.iter().map(row).chain(needs.iter().map(need_row)).collect();
         let width = |column: usize| {
             let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
             let head = HEAD.get(column).map_or(0, |head| head.len());
@@ -123,11 +129,11 @@ impl Look {
         };
         said.push_str(&self.paint(Paint::Dim, &line(HEAD)));
         said.push('\n');
-        for ([mark, term, wanted, got], value) in rows.iter().zip(terms) {
-            let paint = match (is_true(value, "passes"), is_recorded(value)) {
-                (true, _) => Paint::Plain,
-                (false, true) => Paint::Bad,
-                (false, false) => Paint::Dim,
+        for [mark, term, wanted, got] in &rows {
+            let paint = match mark.as_str() {
+                "ok" => Paint::Plain,
+                "no" => Paint::Bad,
+                _ => Paint::Dim,
             };
             said.push_str(&self.paint(paint, &line([mark, term, wanted, got])));
             said.push('\n');
@@ -167,6 +173,24 @@ fn row(term: &Value) -> [String; 4] {
     };
     let got = if is_recorded(term) { got } else { "not in the journal".to_owned() };
     [mark.to_owned(), format!("{part} {claim}{implied}"), wanted, got]
+}
+
+/// What a rule needs to hear; whoever may not see what was wanted and said sees only whether it passed.
+fn need_row(need: &Value) -> [String; 4] {
+    let outcome = text(need, "outcome");
+    let mark = match outcome.as_str() {
+        "pass" => "ok",
+        "fail" => "no",
+        _ => "?",
+    };
+    let shown = |name: &str| need.get(name).and_then(Value::as_str).map(plain);
+    // A need of several facts is its own want: "any (job.state = running, gerrit.status = merged)".
+    let (fact, wanted) = match (text(need, "fact"), shown("wanted")) {
+        (fact, Some(wanted)) if fact == wanted => (String::new(), wanted),
+        (fact, wanted) => (format!(" {fact}"), wanted.unwrap_or_else(|| "(not shown)".to_owned())),
+    };
+    let got = shown("got").unwrap_or_else(|| outcome.replace('_', " "));
+    [mark.to_owned(), format!("need{fact}"), wanted, got]
 }
 
 fn missed(rule: &Value) -> Vec<&Value> {

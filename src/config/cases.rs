@@ -6,7 +6,7 @@ use super::problem::read_text;
 use super::section::{Reader, Section};
 use super::svids::TTL_MAX;
 use super::words::an;
-use crate::policy::{Case, Expected, Policy, Wish};
+use crate::policy::{Answer, Answers, Case, Expected, KNOWN_FACTS, Policy, Wish};
 use crate::token::{Claims, IssuerName};
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
@@ -56,11 +56,12 @@ fn read_case(mut section: Section<'_, '_>, usual: &Map<String, Value>, only: Opt
         .or_else(|| only.cloned())
         .or_else(|| section.missing("issuer", "name the issuer; the policy speaks of several"));
     let claims = read_claims(&mut section, usual, issuer);
+    let facts = read_facts(&mut section.section("facts"));
     let wish = read_wish(&mut section);
     let expected = read_expected(&mut section);
     let rule = section.text("rule", "the name of the rule that must speak");
     section.finish();
-    Some(Case { name: name?, claims: claims?, wish: wish?, expected: expected?, rule })
+    Some(Case { name: name?, claims: claims?, facts, wish: wish?, expected: expected?, rule })
 }
 
 /// The claims of the case's file, or else the file's usual ones, with the case's own over them.
@@ -90,6 +91,35 @@ fn read_claims(
         Claims::unproven(text.as_bytes(), issuer).map_err(|error| error.to_string())
     });
     claims.map_err(|found| section.problem("claims", line, found, remedy)).ok()
+}
+
+/// What other systems say of the job: a fact's value, or `{ no = "why" }` and `{ unavailable = "why" }`.
+fn read_facts(section: &mut Section<'_, '_>) -> Answers {
+    let mut facts = Vec::new();
+    for (line, name, value) in section.entries() {
+        let names = KNOWN_FACTS.map(|(known, _)| known);
+        let Some(fact) = names.into_iter().find(|known| *known == name) else {
+            section.problem(&format!("{name:?}"), Some(line), "no fact", format!("facts are: {}", names.join(", ")));
+            continue;
+        };
+        let Some(answer) = to_json(value.get_ref()).and_then(answer) else {
+            let remedy = "write what it is, or { no = \"why\" } or { unavailable = \"why\" }";
+            section.problem(&format!("{name:?}"), Some(line), an(value.get_ref()), remedy);
+            continue;
+        };
+        facts.push((fact.into(), answer));
+    }
+    facts.into_iter().collect()
+}
+
+fn answer(value: Value) -> Option<Answer> {
+    let why = |name: &str| value.get(name).and_then(Value::as_str).map(str::to_owned);
+    match (why("no"), why("unavailable")) {
+        (Some(why), None) => Some(Answer::No(why)),
+        (None, Some(why)) => Some(Answer::Unavailable { why, retry_after: None }),
+        (Some(_), Some(_)) => None,
+        (None, None) => serde_json::from_value(value).ok().map(Answer::Is),
+    }
 }
 
 fn claims_in(section: &mut Section<'_, '_>) -> Map<String, Value> {
@@ -162,5 +192,68 @@ fn read_expected(section: &mut Section<'_, '_>) -> Option<Expected> {
             None
         }
         (None, None) => section.missing("id", "say what is wanted: an id, or refused with its code"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Lifetimes, check_policy};
+    use super::*;
+    use crate::identity::TrustDomain;
+
+    const POLICY: &str = r#"
+[[rule]]
+name = "while it runs"
+id = "/{project_path}/-/running/pipelines/{pipeline_id}"
+when = { issuer = "corp", project_id = 7 }
+need = { "job.state" = "running" }
+"#;
+
+    fn judged(cases: &str) -> Result<Vec<String>, Vec<Problem>> {
+        let folder = tempfile::tempdir().unwrap();
+        let (policy, file) = (folder.path().join("policy.toml"), folder.path().join("policy.cases.toml"));
+        std::fs::write(&policy, POLICY).unwrap();
+        std::fs::write(&file, cases).unwrap();
+        let checked = check_policy(&policy, &[], Lifetimes::SVID).unwrap();
+        assert!(checked.warnings[0].found.contains("was not checked"), "{:?}", checked.warnings);
+        let trust_domain = TrustDomain::parse("ci.example.org").unwrap();
+        let judge = |case: &Case| {
+            let judged = case.judge(&checked.policy, &trust_domain);
+            format!("{} {}", judged.got, judged.decided_by.unwrap_or_default())
+        };
+        Ok(load_cases(&file, &checked.policy)?.iter().map(judge).collect())
+    }
+
+    fn with(facts: &str) -> String {
+        let claims = "project_id = 7, project_path = \"acme/api\", namespace_id = 72";
+        format!("[[case]]\nname = \"a\"\nrefused = \"x\"\n{facts}\nclaims = {{ {claims} }}\n")
+    }
+
+    #[test]
+    fn a_case_says_what_other_systems_say() {
+        let got = |facts: &str| judged(&with(facts)).unwrap().remove(0);
+        assert!(got("facts = { \"job.state\" = \"running\" }").contains("/acme/api/-/running/pipelines/1"));
+        for (facts, told) in [
+            ("facts = { \"job.state\" = \"success\" }", ["need_failed", "job.state is success"]),
+            ("facts = { \"job.state\" = { no = \"another job\" } }", ["need_failed", "another job"]),
+            ("facts = { \"job.state\" = { unavailable = \"down\" } }", ["fact_unavailable", "(down)"]),
+            ("", ["fact_unavailable", "job.state was not asked for"]),
+        ] {
+            let got = got(facts);
+            assert!(told.iter().all(|part| got.contains(part)), "{facts}: {got}");
+        }
+    }
+
+    #[test]
+    fn what_no_system_says_is_a_problem_of_the_case() {
+        for (facts, told) in [
+            ("facts = { \"job.status\" = \"running\" }", "no fact"),
+            ("facts = { \"job.state\" = { perhaps = \"x\" } }", "a table"),
+            ("facts = { \"job.state\" = { no = \"x\", unavailable = \"y\" } }", "a table"),
+            ("facts = \"running\"", "a string"),
+        ] {
+            let problems = judged(&with(facts)).unwrap_err();
+            assert!(problems.len() == 1 && problems[0].found.contains(told), "{facts}: {problems:?}");
+        }
     }
 }

@@ -31,6 +31,7 @@ mod starter;
 pub use agent::load_agent;
 pub use cases::{cases_file, load_cases};
 pub use environment::{Environment, MapEnvironment, SystemEnvironment};
+pub use issuer::KnownIssuer;
 pub use policy::{CheckedPolicy, check_policy, load_policy};
 pub use problem::Problem;
 pub(crate) use quantity::parse_duration;

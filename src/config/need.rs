@@ -1,22 +1,36 @@
-//! `need`: from TOML to typed questions to other systems. None can be asked yet, so each is refused once it is read.
+//! `need`: from TOML to typed questions to other systems, each of which must be one that can be put to somebody.
 
 use super::conditions::{DEPTH_MAX, id};
+use super::issuer::KnownIssuer;
 use super::section::Section;
 use super::words::{an, nearest};
+use crate::facts::SOURCES;
 use crate::policy::{FactKind, KNOWN_FACTS, Need, Wanted};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+/// Whom the needs of a rule can be put to.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Sources<'a> {
+    /// The rule is checked without the server's configuration.
+    NotLookedAt,
+    /// To whomever the rule's issuer names.
+    Of(&'a KnownIssuer),
+    /// The rule has no issuer.
+    OfNobody,
+}
+
 /// Reads `need`; what is wrong with it is reported and left out.
-pub(super) fn read_need(section: &mut Section<'_, '_>) -> Vec<Need> {
+pub(super) fn read_need(section: &mut Section<'_, '_>, sources: Sources<'_>) -> Vec<Need> {
     let mut table = section.section("need");
     let entries = table.entries();
-    let needs = Needs { section: &table };
+    let needs = Needs { section: &table, sources };
     entries.into_iter().filter_map(|(line, key, value)| needs.need(line, &key, value.get_ref(), 0)).collect()
 }
 
 struct Needs<'a, 'r, 't> {
     section: &'a Section<'r, 't>,
+    sources: Sources<'a>,
 }
 
 impl Needs<'_, '_, '_> {
@@ -77,15 +91,38 @@ impl Needs<'_, '_, '_> {
         let Some(wanted) = wanted(kind, value) else {
             return self.problem(line, &key, an_or_text(value), &would_do(kind));
         };
-        let found = "no source for this fact is configured, so that the need could never be met and the rule would refuse everybody";
-        // Facts come with their sources; until then a rule that needs one must not load.
-        self.section.problem(
-            &key,
-            Some(line),
-            found,
-            "take the need out, or keep the rule until a source can be configured",
-        );
+        self.check_source(line, &key, name);
         Some(Need::Fact { name, wanted })
+    }
+
+    /// A need that nobody can be asked for could never be met.
+    fn check_source(&self, line: usize, key: &str, fact: &str) {
+        let Some((_, settings)) = SOURCES.into_iter().find(|(known, _)| *known == fact) else {
+            let found = "a fact that this version can ask nobody for, so that the rule would refuse everybody";
+            return self.section.problem(
+                key,
+                Some(line),
+                found,
+                "take the need out, or keep the rule for a version that can",
+            );
+        };
+        match self.sources {
+            Sources::Of(issuer) if !issuer.facts.contains(&fact) => {
+                let found = format!(
+                    "nobody to ask for it about jobs of issuer {}, so that the rule would refuse everybody",
+                    issuer.name
+                );
+                let remedy = format!("give that issuer {settings} in the server's configuration, or take the need out");
+                self.section.problem(key, Some(line), found, remedy);
+            }
+            Sources::NotLookedAt => {
+                let found = format!(
+                    "whether anybody can be asked for it was not checked: that rests on {settings} of the issuer in the server's configuration"
+                );
+                self.section.warning(key, Some(line), found, "check it with that: lanyard policy check --config FILE");
+            }
+            Sources::Of(_) | Sources::OfNobody => {}
+        }
     }
 }
 

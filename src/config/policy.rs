@@ -2,13 +2,13 @@
 
 use super::accept::Warning;
 use super::conditions::Lists;
+use super::issuer::KnownIssuer;
 use super::problem::{Problem, read_text};
 use super::rule::{Place, Rules};
 use super::scope::{SCOPE, Scope};
 use super::section::{Reader, Section};
 use crate::crypto::Digest;
 use crate::policy::{Policy, RefusalRule, Rule, SharedId, find_covered};
-use crate::token::IssuerName;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -26,21 +26,17 @@ pub struct CheckedPolicy {
 ///
 /// # Errors
 /// Every problem of the files, by line.
-pub fn load_policy(path: &Path, issuers: &[(IssuerName, String)], ttl: Duration) -> Result<Policy, Vec<Problem>> {
+pub fn load_policy(path: &Path, issuers: &[KnownIssuer], ttl: Duration) -> Result<Policy, Vec<Problem>> {
     check_policy(path, issuers, ttl).map(|checked| checked.policy)
 }
 
-/// Reads and checks a policy: a file, or a folder's `*.toml` in the order of their names. `issuers` are names with
-/// their URLs; with none (a policy checked by itself) any name will do. `ttl` is for rules that name none: the
+/// Reads and checks a policy: a file, or a folder's `*.toml` in the order of their names. With no
+/// `issuers` (a policy checked by itself) any name will do. `ttl` is for rules that name none: the
 /// server's, or [`super::Lifetimes::SVID`] for a policy checked by itself.
 ///
 /// # Errors
 /// Every problem of the files, by line.
-pub fn check_policy(
-    path: &Path,
-    issuers: &[(IssuerName, String)],
-    ttl: Duration,
-) -> Result<CheckedPolicy, Vec<Problem>> {
+pub fn check_policy(path: &Path, issuers: &[KnownIssuer], ttl: Duration) -> Result<CheckedPolicy, Vec<Problem>> {
     if !path.is_dir() {
         let text = read_text(path, "name a file with rules that this user may read")?;
         return Reading::new(Form::File).read(&[(path.to_owned(), text)], (issuers, ttl));
@@ -105,7 +101,7 @@ impl Reading {
     fn read(
         mut self,
         files: &[(PathBuf, String)],
-        (issuers, ttl): (&[(IssuerName, String)], Duration),
+        (issuers, ttl): (&[KnownIssuer], Duration),
     ) -> Result<CheckedPolicy, Vec<Problem>> {
         let readers: Vec<Reader<'_>> = files.iter().map(|(file, text)| Reader::new(file, text)).collect();
         for (file, reader) in readers.iter().enumerate() {
@@ -216,7 +212,8 @@ mod tests {
     use super::super::Lifetimes;
     use super::*;
     use crate::identity::TrustDomain;
-    use crate::policy::{Verdict, Wish};
+    use crate::policy::{Answers, Verdict, Wish};
+    use crate::token::IssuerName;
     use crate::token::tests::claims_of;
 
     fn read(text: &str) -> Result<Policy, Vec<String>> {
@@ -225,7 +222,8 @@ mod tests {
     }
 
     fn check(form: Form, files: &[(&str, &str)]) -> Result<CheckedPolicy, Vec<Problem>> {
-        let issuers = [(IssuerName("corp".into()), "https://gitlab.example".to_owned())];
+        let (name, url) = (IssuerName("corp".into()), "https://gitlab.example".to_owned());
+        let issuers = [KnownIssuer { name, url, facts: Vec::new() }];
         let files: Vec<_> = files.iter().map(|(file, text)| (PathBuf::from(file), (*text).to_owned())).collect();
         Reading::new(form).read(&files, (&issuers, Lifetimes::SVID))
     }
@@ -248,7 +246,7 @@ mod tests {
         let walked = policy.walk(claims.claims(), &trust_domain);
         let matched = walked.rules.iter().find(|rule| rule.matches && !rule.observe).map(|rule| rule.name.clone());
         assert_eq!(chosen.as_ref().ok().map(|rule| &rule.name), matched.as_ref().filter(|_| chosen.is_ok()));
-        let granted = chosen.and_then(|rule| rule.grant(&claims, &wish(ask), &trust_domain));
+        let granted = chosen.and_then(|rule| rule.hear(Answers::NONE)?.grant(&claims, &wish(ask), &trust_domain));
         match (granted, walked.verdict) {
             (Ok(grant), Verdict::Granted { .. }) => format!("granted by {}: {}", grant.rule(), grant.spiffe_id()),
             (Ok(_), Verdict::Denied { .. }) => "the walk denies what the rule grants".to_owned(),
@@ -299,7 +297,9 @@ mod tests {
             let text = format!("[[rule]]\nname = \"a\"\nid = \"{id}\"\nwhen.issuer = \"corp\"");
             let claims = claims_of("path_case_changed", &[]).unwrap();
             let rule = read(&text).unwrap().choose(claims.claims()).unwrap();
-            rule.grant(&claims, &wish("x509"), &TrustDomain::parse("ci.example.org").unwrap()).unwrap().pin().cloned()
+            let (heard, trust_domain) =
+                (rule.hear(Answers::NONE).unwrap(), TrustDomain::parse("ci.example.org").unwrap());
+            heard.grant(&claims, &wish("x509"), &trust_domain).unwrap().pin().cloned()
         };
         let pinned = pin("/{project_path}/-/pipelines/{pipeline_id}").unwrap();
         assert_eq!((&*pinned.folded_path, pinned.project_id), ("acme/payments/ledger-api", 4711));

@@ -3,8 +3,9 @@
 use super::accept::{Accepted, read_accepted};
 use super::conditions::{Lists, read_terms};
 use super::dangers::{self, Danger};
+use super::issuer::KnownIssuer;
 use super::limits::{read_federates_with, read_kinds, read_max_session, read_tags};
-use super::need::read_need;
+use super::need::{Sources, read_need};
 use super::scope::Scope;
 use super::section::Section;
 use super::svids::{read_svids, read_ttl};
@@ -25,7 +26,7 @@ pub(super) struct Place {
 /// What a file's rules are read with.
 #[derive(Debug)]
 pub(super) struct Rules<'p> {
-    pub(super) issuers: &'p [(IssuerName, String)],
+    pub(super) issuers: &'p [KnownIssuer],
     /// Of rules that name none.
     pub(super) ttl: Duration,
     pub(super) file: usize,
@@ -69,9 +70,9 @@ impl Rules<'_> {
         let path_only = section.text("path_only", "the reason why a path alone may decide here");
         let federates_with = read_federates_with(&mut section);
         let tags = read_tags(&mut section);
-        let needs = read_need(&mut section);
         let when = self.terms(&mut section, "when");
         let issuer = self.issuer(&section, &when);
+        let needs = read_need(&mut section, self.sources(issuer.as_ref()));
         let unless = self.terms(&mut section, "unless");
         let (mut all, unless_terms) = (conditions(&when), conditions(&unless));
         self.check_scope(&section, &all);
@@ -142,13 +143,26 @@ impl Rules<'_> {
 
     /// Where the issuer's GitLab is. A policy that is checked by itself does not know; it issues nothing either.
     fn url_of(&self, issuer: &IssuerName) -> String {
-        let known = self.issuers.iter().find(|(name, _url)| name == issuer);
-        known.map_or_else(|| format!("https://{issuer}"), |(_name, url)| url.clone())
+        self.known(issuer).map_or_else(|| format!("https://{issuer}"), |known| known.url.clone())
+    }
+
+    fn known(&self, issuer: &IssuerName) -> Option<&KnownIssuer> {
+        self.issuers.iter().find(|known| known.name == *issuer)
+    }
+
+    /// Whom its needs can be put to.
+    fn sources(&self, issuer: Option<&IssuerName>) -> Sources<'_> {
+        match issuer.and_then(|issuer| self.known(issuer)) {
+            Some(known) => Sources::Of(known),
+            None if self.issuers.is_empty() => Sources::NotLookedAt,
+            // That the rule's issuer is none has been told.
+            None => Sources::OfNobody,
+        }
     }
 
     /// Whose tokens the rule is for: one issuer, exactly, since ids and paths mean nothing beyond it.
     fn issuer(&self, section: &Section<'_, '_>, when: &[(usize, Condition)]) -> Option<IssuerName> {
-        let known: Vec<&str> = self.issuers.iter().map(|(name, _url)| &*name.0).collect();
+        let known: Vec<&str> = self.issuers.iter().map(|known| &*known.name.0).collect();
         let named = when.iter().find_map(|(line, term)| match term {
             Condition::Claim { name, test, .. } if name == "issuer" => Some((*line, test)),
             Condition::All(_) | Condition::Any(_) | Condition::Claim { .. } | Condition::Not(_) => None,

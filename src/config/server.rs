@@ -1,12 +1,13 @@
 //! The server's file: one trust domain, its doors, its keys, its issuers and its policy.
 
-use super::issuer::read_issuers;
+use super::issuer::{KnownIssuer, ReadIssuers, read_issuers};
 use super::leaf::read_leaf;
 use super::problem::{Problem, read_text};
 use super::quantity::{SPAN_MAX, render_duration};
 use super::section::{Reader, Section};
 use super::svids::TTL_MAX;
 use super::{Environment, check_policy};
+use crate::facts::GitlabApi;
 use crate::hooks::Hooks;
 use crate::identity::TrustDomain;
 use crate::policy::Policy;
@@ -57,12 +58,21 @@ pub struct ServerSettings {
     pub issuers: Issuers,
     /// What may tell the end of jobs, by issuer.
     pub hooks: BTreeMap<IssuerName, Hooks>,
+    /// Which of them can be asked about their jobs.
+    pub apis: Vec<GitlabApi>,
     /// Where the rules are.
     pub policy_file: PathBuf,
     /// The rules.
     pub policy: Policy,
     /// What loads, but should be known.
     pub warnings: Vec<Problem>,
+}
+
+impl ServerSettings {
+    /// The issuers as rules name them.
+    pub fn known_issuers(&self) -> Vec<KnownIssuer> {
+        KnownIssuer::all(&self.issuers, &self.apis)
+    }
 }
 
 /// What holds the index; the journal is on disk with either.
@@ -153,12 +163,11 @@ fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option<ServerSett
     let (lifetimes, sealing_key_file, mut warnings) = read_keys(reader, keys, &mut svid);
     let leaf = read_leaf(reader, &mut svid, &mut warnings);
     svid.finish();
-    let (issuers, hooks) = read_issuers(&mut root);
+    let ReadIssuers { issuers, hooks, apis } = read_issuers(&mut root);
     root.finish();
     let policy_file = policy_file?;
-    let names: Vec<_> =
-        issuers.iter().map(|issuer| (issuer.name().clone(), issuer.expectations.issuer_url.clone())).collect();
-    let policy = check_policy(&policy_file, &names, lifetimes.svid).map_err(|problems| reader.adopt(problems)).ok();
+    let known = KnownIssuer::all(&issuers, &apis);
+    let policy = check_policy(&policy_file, &known, lifetimes.svid).map_err(|problems| reader.adopt(problems)).ok();
     let policy = policy.map(|checked| {
         warnings.extend(checked.warnings);
         checked.policy
@@ -184,6 +193,7 @@ fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option<ServerSett
         leaf,
         issuers,
         hooks,
+        apis,
         policy_file,
         policy: policy?,
         warnings,

@@ -1,5 +1,6 @@
 //! The files of a dev run: real ones, that `lanyard server` and a shell can use too.
 
+use super::jobs::API_TOKEN;
 use super::keys::CA_PEM;
 use super::{DevError, DevFolder};
 use std::net::{Ipv4Addr, TcpListener as Listener};
@@ -87,8 +88,8 @@ impl Places {
     fn server_settings(&self, folder: &DevFolder) -> String {
         let [_, server, health] = self.ports;
         let quoted = |name: &str| toml::Value::from(folder.place(name).to_string_lossy().into_owned()).to_string();
-        let (data_dir, policy, admin, ca) =
-            (quoted("server"), quoted("policy.toml"), quoted("admin.sock"), quoted(CA_PEM));
+        let (data_dir, policy, admin) = (quoted("server"), quoted("policy.toml"), quoted("admin.sock"));
+        let (ca, api_token) = (quoted(CA_PEM), quoted(API_TOKEN));
         let gitlab = &self.gitlab;
         format!(
             r#"# Written by `lanyard dev` at each start; edits are lost. `lanyard server --config` takes it as it is.
@@ -110,6 +111,10 @@ name = "{ISSUER_NAME}"
 url = "{gitlab}"
 audience = "{AUDIENCE}"
 ca_file = {ca}
+
+# Lets the server ask whether a job still runs, for rules with a need. The stand-in shows jobs/*.json of this folder.
+[issuer.api]
+token_file = {api_token}
 "#
         )
     }
@@ -159,4 +164,8 @@ jwt_without_key = true
 
 [rule.when]
 issuer = "dev"
+
+# To try what a rule may need of other systems: take the marks off, and write another "status" into a file of jobs/.
+# [rule.need]
+# "job.state" = "running"
 "#;

@@ -1,16 +1,19 @@
 //! The stand-in GitLab's door: discovery and key set over HTTPS, on loopback, as GitLab answers them.
 
-use super::DevError;
 use super::keys::GitlabKeys;
+use super::{DevError, DevFolder, jobs};
 use crate::clock::Clock;
 use crate::telemetry::Shutdown;
 use crate::tls::{DoorCa, DoorCertificate, IssuerDoor};
+use axum::extract::Path;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::{Router, routing::get};
+use http::{HeaderMap, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
 use serde_json::{Value, json};
+use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -43,6 +46,17 @@ impl Gitlab {
             .route("/.well-known/openid-configuration", get(page(&discovery(issuer_url))))
             .route("/oauth/discovery/keys", get(page(&keys.jwks())));
         Ok(Self { listener, door, pages })
+    }
+
+    /// Shows the folder's jobs too, to whoever has its API's token.
+    pub(super) fn showing_jobs(self, folder: &Arc<DevFolder>, token: String) -> Self {
+        let (folder, token) = (Arc::clone(folder), Arc::<str>::from(token));
+        let show = move |Path((project, job)): Path<(u64, u64)>, headers: HeaderMap| {
+            let known = headers.get("private-token").is_some_and(|given| given.as_bytes() == token.as_bytes());
+            let file = known.then(|| jobs::file_of(&folder, project, job));
+            async move { shown(file).await }
+        };
+        Self { pages: self.pages.route("/api/v4/projects/{project}/jobs/{job}", get(show)), ..self }
     }
 
     /// Serves until shutdown; connections end with it.
@@ -78,6 +92,18 @@ async fn answer(tcp: TcpStream, door: IssuerDoor, pages: Router) {
     }
 }
 
+/// A job's file, as GitLab would answer; none is for whoever may not ask.
+async fn shown(file: Option<PathBuf>) -> (StatusCode, [(http::HeaderName, &'static str); 1], Vec<u8>) {
+    let (status, body) = match file {
+        None => (StatusCode::UNAUTHORIZED, br#"{"message":"401 Unauthorized"}"#.to_vec()),
+        Some(file) => match tokio::fs::read(&file).await {
+            Ok(job) => (StatusCode::OK, job),
+            Err(_absent) => (StatusCode::NOT_FOUND, br#"{"message":"404 Not found"}"#.to_vec()),
+        },
+    };
+    (status, [(CONTENT_TYPE, "application/json")], body)
+}
+
 fn page(
     document: &Value,
 ) -> impl Fn() -> std::future::Ready<([(http::HeaderName, &'static str); 2], String)> + Clone + use<> {
@@ -102,4 +128,64 @@ fn discovery(issuer: &str) -> Value {
         "claim_types_supported": ["normal"],
         "claims_supported": ["iss", "sub", "aud", "exp", "iat", "sub_legacy", "auth_time", "name", "nickname", "email"],
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::job::mint;
+    use super::super::keys::{CA_PEM, tls_authority};
+    use super::*;
+    use crate::clock::{ManualClock, SystemClock};
+    use crate::crypto::Random;
+    use crate::discovery::{Fetch, HttpsFetch};
+    use crate::facts::{Facts, GitlabApi, api_of};
+    use crate::policy::{Need, Wanted};
+    use crate::telemetry::Metrics;
+    use crate::token::{IssuerName, UnverifiedToken};
+    use std::fs;
+    use std::time::Duration;
+
+    #[tokio::test]
+    async fn a_need_can_be_tried_on_a_job_of_the_stand_in() {
+        let parent = tempfile::tempdir().unwrap();
+        let folder = Arc::new(DevFolder::claim(&parent.path().join("dev")).unwrap());
+        let (random, now) = (Random::system(), SystemClock.now());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("https://{}", listener.local_addr().unwrap());
+        folder.write("gitlab-issuer", url.as_bytes()).unwrap();
+        let (authority, keys) = (tls_authority(&folder, &random, now).unwrap(), GitlabKeys::of(&folder).unwrap());
+        let api_token = jobs::api_token(&folder, &random).unwrap();
+        let gitlab = Gitlab::open(authority, &keys, (&url, listener), &SystemClock).unwrap();
+        let gitlab = gitlab.showing_jobs(&folder, api_token);
+
+        let token = mint(&folder, &[], &random, now).unwrap();
+        let claims = UnverifiedToken::parse(&token).unwrap().unproven(IssuerName("dev".into()), None).unwrap();
+        let (issuer, token_file) = (claims.issuer.clone(), folder.place(jobs::API_TOKEN));
+        let api = GitlabApi { issuer, url: api_of(&url), token_file, ca_pem: folder.read(CA_PEM).unwrap() };
+        let fetch: Arc<dyn Fetch> = Arc::new(HttpsFetch::new(None).unwrap());
+        let clock = Arc::new(ManualClock::at(now));
+        let facts = Facts::new(vec![api], &fetch, Arc::<ManualClock>::clone(&clock), Metrics::new());
+        let mut rule = crate::policy::tests::a_rule();
+        rule.needs = vec![Need::Fact { name: "job.state", wanted: Wanted::OneOf(vec!["running".to_owned()]) }];
+        let ask = async || {
+            clock.advance(Duration::from_secs(5));
+            facts.ask(&rule, &claims).await.of("job.state").unwrap().to_string()
+        };
+        let tried = async {
+            assert_eq!(ask().await, "is running");
+            let file = jobs::file_of(&folder, claims.project_id, claims.job_id);
+            let job = fs::read_to_string(&file).unwrap();
+            fs::write(&file, job.replace("running", "success")).unwrap();
+            assert_eq!(ask().await, "is success");
+            fs::remove_file(&file).unwrap();
+            assert!(ask().await.contains("no such job"));
+            folder.write(jobs::API_TOKEN, b"another").unwrap();
+            assert!(ask().await.contains("401"));
+        };
+        let (_trigger, shutdown) = Shutdown::pair();
+        tokio::select! {
+            () = gitlab.serve(shutdown) => panic!("it serves until it is stopped"),
+            () = tried => {}
+        }
+    }
 }

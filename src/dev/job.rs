@@ -4,7 +4,7 @@
 
 use super::files::{AUDIENCE, issuer_of};
 use super::keys::GitlabKeys;
-use super::{DevError, DevFolder};
+use super::{DevError, DevFolder, jobs};
 use crate::crypto::{Digest, Random};
 use serde_json::{Map, Value, json};
 use std::str::FromStr;
@@ -71,7 +71,9 @@ impl FromStr for Claim {
 /// `NoGitlab` when no dev run made keys there; `BrokenKey`, `Key`, `File`.
 pub fn mint(folder: &DevFolder, claimed: &[Claim], random: &Random, now: OffsetDateTime) -> Result<String, DevError> {
     let issuer = issuer_of(folder)?;
-    GitlabKeys::of(folder)?.sign(&claims_of_a_new_job(&issuer, AUDIENCE, claimed, random, now))
+    let (keys, claims) = (GitlabKeys::of(folder)?, claims_of_a_new_job(&issuer, AUDIENCE, claimed, random, now));
+    jobs::remember(folder, &claims, now)?;
+    keys.sign(&claims)
 }
 
 /// The claims of a new job; what is claimed is taken as it is, and the rest follows from it.

@@ -10,6 +10,7 @@ mod error;
 mod folder;
 mod keys;
 mod job;
+mod jobs;
 mod gitlab;
 mod files;
 mod workload;

@@ -4,7 +4,7 @@ use super::files::{AUDIENCE, Places};
 use super::gitlab::Gitlab;
 use super::keys::{GitlabKeys, tls_authority};
 use super::workload::first_svid;
-use super::{DevError, DevFolder, Report, job};
+use super::{DevError, DevFolder, Report, job, jobs};
 use crate::agent::{Agent, AgentSettings, Callers, MODE_OWNER, OnStop, TokenSource};
 use crate::clock::Clock;
 use crate::config::{Environment, load_server};
@@ -56,14 +56,17 @@ impl RunningDev {
         let mut parts = Parts::default();
         let listener = TcpListener::bind(("127.0.0.1", places.gitlab_port())).await.map_err(DevError::Port)?;
         let authority = tls_authority(&folder, &Random::system(), clock.now())?;
+        let api_token = jobs::api_token(&folder, &Random::system())?;
         places.write_settings(&folder)?;
         let (gitlab_keys, server) = tokio::join!(keys_of(&folder), parts.start_server(&places, environment, &clock));
         let keys = gitlab_keys?;
-        let gitlab = Gitlab::open(authority, &keys, (&places.gitlab, listener), &*clock)?;
+        let gitlab =
+            Gitlab::open(authority, &keys, (&places.gitlab, listener), &*clock)?.showing_jobs(&folder, api_token);
         parts.serve_gitlab(gitlab);
         server?;
 
         let token = job::claims_of_a_new_job(&places.gitlab, AUDIENCE, &[], &Random::system(), clock.now());
+        jobs::remember(&folder, &token, clock.now())?;
         let session_ends_at = token.get("exp").and_then(serde_json::Value::as_i64).unwrap_or_default();
         let session_ends_at = OffsetDateTime::from_unix_timestamp(session_ends_at).unwrap_or(began_at);
         parts.start_agent(&folder, &places, keys.sign(&token)?, &clock).await?;

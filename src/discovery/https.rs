@@ -1,9 +1,10 @@
 //! One HTTPS client for documents of others: small, quick, no redirects, no proxy.
 
 use crate::crypto::{Digest, install_providers};
-use reqwest::{Certificate, Client, StatusCode, redirect};
+use reqwest::header::{HeaderValue, RETRY_AFTER};
+use reqwest::{Certificate, Client, RequestBuilder, StatusCode, redirect};
 use std::collections::BTreeMap;
-use std::fmt::Debug;
+use std::fmt::{self, Debug};
 use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -20,6 +21,28 @@ pub type Fetching<'a> = Pin<Box<dyn Future<Output = Result<Vec<u8>, FetchError>>
 pub trait Fetch: Debug + Send + Sync + 'static {
     /// The body at `url`. With `ca_pem` only these CAs are believed, else the fetcher's own choice.
     fn get<'a>(&'a self, url: &'a str, ca_pem: Option<&'a [u8]>) -> Fetching<'a>;
+
+    /// The same where a secret lets us in; a fetcher that keeps no secrets asks without it.
+    fn ask<'a>(&'a self, url: &'a str, ca_pem: Option<&'a [u8]>, secret: Secret<'a>) -> Fetching<'a> {
+        let Secret { .. } = secret;
+        self.get(url, ca_pem)
+    }
+}
+
+/// A header that lets us in.
+#[derive(Clone, Copy)]
+pub struct Secret<'a> {
+    /// Its name.
+    pub header: &'static str,
+    /// What nobody else may read.
+    pub value: &'a str,
+}
+
+/// By its header only.
+impl Debug for Secret<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Secret({})", self.header)
+    }
 }
 
 /// Why a document was not got.
@@ -37,6 +60,12 @@ pub enum FetchError {
         /// The URL.
         url: String,
     },
+    /// The secret cannot stand in a header.
+    #[error("what should let us in at {url} cannot stand in a header")]
+    Secret {
+        /// The URL.
+        url: String,
+    },
     /// Another answer than 200; a redirect is one too.
     #[error("{url} answered {status}")]
     Status {
@@ -44,6 +73,8 @@ pub enum FetchError {
         url: String,
         /// The answer.
         status: StatusCode,
+        /// Its `Retry-After`, as it came.
+        retry_after: Option<String>,
     },
     /// More than we read.
     #[error("{url} has more than {max} bytes")]
@@ -113,13 +144,15 @@ impl HttpsFetch {
         Err(FetchError::NotHttps { url: url.to_owned() })
     }
 
-    async fn read(&self, url: &str, ca_pem: Option<&[u8]>) -> Result<Vec<u8>, FetchError> {
+    async fn read(&self, url: &str, ca_pem: Option<&[u8]>, secret: Option<Secret<'_>>) -> Result<Vec<u8>, FetchError> {
         self.check_scheme(url)?;
         let unreachable =
             |source: reqwest::Error| FetchError::Unreachable { url: url.to_owned(), source: source.without_url() };
-        let mut answer = self.client(ca_pem)?.get(url).send().await.map_err(unreachable)?;
+        let request = let_in(self.client(ca_pem)?.get(url), url, secret)?;
+        let mut answer = request.send().await.map_err(unreachable)?;
         if answer.status() != StatusCode::OK {
-            return Err(FetchError::Status { url: url.to_owned(), status: answer.status() });
+            let told = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()).map(str::to_owned);
+            return Err(FetchError::Status { url: url.to_owned(), status: answer.status(), retry_after: told });
         }
         let mut body = Vec::new();
         while let Some(piece) = answer.chunk().await.map_err(unreachable)? {
@@ -134,8 +167,21 @@ impl HttpsFetch {
 
 impl Fetch for HttpsFetch {
     fn get<'a>(&'a self, url: &'a str, ca_pem: Option<&'a [u8]>) -> Fetching<'a> {
-        Box::pin(self.read(url, ca_pem))
+        Box::pin(self.read(url, ca_pem, None))
     }
+
+    fn ask<'a>(&'a self, url: &'a str, ca_pem: Option<&'a [u8]>, secret: Secret<'a>) -> Fetching<'a> {
+        Box::pin(self.read(url, ca_pem, Some(secret)))
+    }
+}
+
+/// Sensitive: no library between here and the line shows it, nor keeps it in a table for later requests.
+fn let_in(request: RequestBuilder, url: &str, secret: Option<Secret<'_>>) -> Result<RequestBuilder, FetchError> {
+    let Some(Secret { header, value }) = secret else { return Ok(request) };
+    let odd = |_odd| FetchError::Secret { url: url.to_owned() };
+    let mut value = HeaderValue::from_str(value).map_err(odd)?;
+    value.set_sensitive(true);
+    Ok(request.header(header, value))
 }
 
 fn client(ca_pem: Option<&[u8]>) -> Result<Client, FetchError> {

@@ -6,9 +6,10 @@ use crate::audit::{AdmitError, Job, Ledger, Observed, Recorded};
 use crate::authority::{Asked, Authorities, Draft};
 use crate::clock::Clock;
 use crate::discovery::IssuerKeys;
-use crate::policy::{Grant, Policy, Verdict, Walk, Wish};
+use crate::facts::Facts;
+use crate::policy::{Answers, Denial, Grant, HeardRule, Policy, Rule, Verdict, Walk, Wish};
 use crate::session::{
-    Admission, PathPins, PinError, Prepared, Proof, SessionError, SessionId, SessionKey, Sessions, Standing,
+    Admission, EndReason, PathPins, PinError, Prepared, Proof, SessionError, SessionId, SessionKey, Sessions, Standing,
 };
 use crate::store::JournalError;
 use crate::svid::{LeafProfile, ProvenKey};
@@ -30,6 +31,8 @@ pub struct Issuance {
     pub issuers: Arc<Issuers>,
     /// Their keys.
     pub issuer_keys: Arc<IssuerKeys>,
+    /// What other systems know of jobs.
+    pub facts: Facts,
     /// Who may be what.
     pub policy: PolicyInUse,
     /// How leaves look.
@@ -83,7 +86,8 @@ impl Issuance {
         self.observe(&policy, (request, claims), (wish, job))?; // what rules on trial would say
         let rule = policy.choose(claims.claims())?; // which rule speaks
         let standing = self.standing(live, claims, owner.as_ref())?; // another key's token: ask nobody else
-        let grant = rule.grant(claims, wish, self.authorities.trust_domain())?;
+        let rule = self.inform(rule, claims, (&standing, owner.as_ref())).await?; // what other systems say
+        let grant = rule.grant(claims, wish, self.authorities.trust_domain())?; // what they may be
         self.hold(&grant, (request, claims), job).await?; // whose path it is
         let visit = Visit { request, claims, owner, job: Arc::clone(job), policy };
         let draft = self.draft(&visit, grant, key.as_ref(), &standing)?; // what we will sign
@@ -143,16 +147,26 @@ impl Issuance {
         (wish, job): (&Wish, &Job),
     ) -> Result<(), Refusal> {
         for rule in policy.on_trial(claims.claims()) {
-            let granted = rule.grant(claims, wish, self.authorities.trust_domain());
-            let would = match &granted {
-                Ok(grant) => grant.spiffe_id().as_str(),
-                Err(denial) => denial.code(),
-            };
+            let would = rule.would(claims.claims(), wish, self.authorities.trust_domain());
             let (request_id, policy) = (request.id.as_str(), *policy.digest());
-            let observed = Observed { request_id, rule: &rule.name, policy, would, job };
+            let observed = Observed { request_id, rule: &rule.name, policy, would: &would, job };
             self.ledger.observe(&observed, self.clock.now())?;
         }
         Ok(())
+    }
+
+    /// What other systems say of what the rule needs. Their no ends a live session; that they cannot be asked ends nothing.
+    async fn inform(
+        &self,
+        rule: Arc<Rule>,
+        claims: &VerifiedClaims,
+        (standing, owner): (&Standing, Option<&SessionKey>),
+    ) -> Result<HeardRule, Refusal> {
+        let heard = self.facts.hear(rule, claims.claims()).await;
+        if let (Err(Denial::NeedFailed(_)), Standing::Live { .. }, Some(owner)) = (&heard, standing, owner) {
+            self.end(&SessionId::of(claims.claims()), owner.id(), EndReason::NeedFailed).await?;
+        }
+        Ok(heard?)
     }
 
     /// The path in a grant belongs to its project, from now on where nobody had it.
@@ -226,26 +240,33 @@ impl Issuance {
         issuer.map(|issuer| &**issuer).ok_or_else(|| Refusal::UnknownIssuer { issuer: claims.issuer.to_string() })
     }
 
-    /// The walk of the policy for a genuine token's bearer: the road up to the rule.
+    /// The walk of the policy for a genuine token's bearer: the road up to what other systems say.
     ///
     /// # Errors
     /// When the token is not genuine.
     pub async fn explain(&self, token: &str) -> Result<(VerifiedClaims, Walk), Refusal> {
         let claims = self.verify(token).await?;
-        let walk = self.policy.now().walk(claims.claims(), self.authorities.trust_domain());
+        let policy = self.policy.now();
+        let facts = self.facts_for(&policy, claims.claims()).await;
+        let walk = policy.walk_hearing(claims.claims(), &facts, self.authorities.trust_domain());
         let walk = self.as_pinned(walk, claims.claims(), ToString::to_string)?;
         Ok((claims, walk))
     }
 
-    /// The walk for the bearer itself: rules that cannot concern its project are not even looked at.
+    /// The walk for the bearer itself: rules that cannot concern its project are not even looked at. Other systems are
+    /// asked for a token of ours that nobody has used; whoever brings a used one proves nothing here.
     ///
     /// # Errors
     /// When the token is not genuine.
     pub async fn explain_to_bearer(&self, token: &str) -> Result<Walk, Refusal> {
         let claims = self.verify(token).await?;
-        let part = self.policy.now().concerning(claims.claims());
-        let walk = part.walk(claims.claims(), self.authorities.trust_domain());
-        Ok(self.as_pinned(walk, claims.claims(), PinError::to_bearer)?.for_bearer())
+        let claims = claims.claims();
+        let part = self.policy.now().concerning(claims);
+        let is_ours = self.issuer(claims)?.admit(claims).is_ok();
+        let is_unused = is_ours && self.sessions.look(claims, None, self.clock.now()).is_ok();
+        let facts = if is_unused { self.facts_for(&part, claims).await } else { Answers::NONE };
+        let walk = part.walk_hearing(claims, &facts, self.authorities.trust_domain());
+        Ok(self.as_pinned(walk, claims, PinError::to_bearer)?.for_bearer())
     }
 
     /// A walk that ends in a grant, unless the path in it is another project's.
@@ -261,6 +282,14 @@ impl Issuance {
                 let code = Refusal::from(no).code().to_owned();
                 Ok(walk.as_decided(Verdict::Denied { code, reason, nearest: None }))
             }
+        }
+    }
+
+    /// What other systems say to the rule that speaks, if one does.
+    async fn facts_for(&self, policy: &Policy, claims: &Claims) -> Answers {
+        match policy.choose(claims) {
+            Ok(rule) if !rule.needs.is_empty() => self.facts.ask(&rule, claims).await,
+            Ok(_) | Err(_) => Answers::NONE,
         }
     }
 

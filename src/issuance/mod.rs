@@ -1,4 +1,4 @@
-//! The one road: token, claims, rule, standing, grant, draft, record, sign, read back, hand out.
+//! The one road: token, claims, rule, standing, facts, grant, draft, record, sign, read back, hand out.
 //!
 //! Read `flow.rs` first. Every way in (gRPC, REST, renewal, explain) is that road or a prefix of it; the types of the
 //! rooms above prove the order of its steps.

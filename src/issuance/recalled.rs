@@ -4,7 +4,7 @@ use super::RequestId;
 use crate::audit::{Job, Received};
 use crate::crypto::Digest;
 use crate::identity::TrustDomain;
-use crate::policy::{Policy, Verdict, Walk};
+use crate::policy::{Answers, Policy, Verdict, Walk};
 use crate::session::{SessionId, claims_shown};
 use crate::store::{JournalError, JournalReader};
 use crate::token::Claims;
@@ -34,6 +34,8 @@ struct Found {
     verdict: Option<Verdict>,
     job: Option<Job>,
     claims: Option<Claims>,
+    /// What other systems had said.
+    facts: Answers,
     /// Claims that the token had and the journal did not keep.
     withheld: Vec<String>,
     policy: Option<Digest>,
@@ -62,11 +64,13 @@ impl Recalled {
         let walk = match (&found.claims, &found.job) {
             (Some(claims), _) => {
                 let kept = |name: &str| !found.withheld.iter().any(|withheld| withheld == name);
-                Some(policy.walk(claims, trust_domain).knowing_only(kept))
+                Some(policy.walk_hearing(claims, &found.facts, trust_domain).knowing_only(kept))
             }
-            (None, Some(job)) => {
-                Some(policy.walk(&known_of(job), trust_domain).knowing_only(|name| is_known(job, name)))
-            }
+            (None, Some(job)) => Some(
+                policy
+                    .walk_hearing(&known_of(job), &found.facts, trust_domain)
+                    .knowing_only(|name| is_known(job, name)),
+            ),
             (None, None) => None,
         };
         let walk = walk.map(|walk| match found.verdict {
@@ -99,6 +103,7 @@ impl Found {
                 asked("withheld").and_then(|names| serde_json::from_value(names).ok()).unwrap_or_else(Vec::new),
             );
             found.claims = claims.or(found.claims);
+            found.facts = entry.facts.unwrap_or(found.facts);
             found.job = entry.job.or(found.job);
             found.entries.push(record.entry);
         }
@@ -120,6 +125,7 @@ fn verdict(entry: &Received) -> Option<Verdict> {
                 spiffe_id: text("spiffe_id"),
                 ttl_seconds: u64::try_from(life).unwrap_or_default(),
                 build_claims: svid.get("build_claims").and_then(Value::as_bool).unwrap_or_default(),
+                not_asked: Vec::new(),
             })
         }
         _ => None,

@@ -3,7 +3,7 @@
 use super::sampled::Sampled;
 use super::{HookRefusal, IssuedSvid, Refusal, Request, RequestId};
 use crate::audit::{Job, Ledger, Refused};
-use crate::policy::Wish;
+use crate::policy::{Denial, Wish};
 use crate::session::EndReason;
 use crate::store::Position;
 use crate::telemetry::{Metrics, chain};
@@ -85,9 +85,10 @@ impl Recorder {
         }
         let Some(Known { claims, job, wish }) = known else { return };
         let why = chain(refusal);
-        let by_policy = matches!(refusal, Refusal::Denied(_));
-        let asked = wish.as_ref().filter(|_| by_policy).map(|wish| (claims.claims(), wish));
-        let refused = Refused { request_id, code, why, job, asked };
+        let denial = if let Refusal::Denied(denial) = refusal { Some(denial) } else { None };
+        let asked = wish.as_ref().filter(|_| denial.is_some()).map(|wish| (claims.claims(), wish));
+        let facts = denial.and_then(Denial::unmet).map(|unmet| &unmet.facts);
+        let refused = Refused { request_id, code, why, job, asked, facts };
         if let Err(fault) = ledger.refuse(&refused, now) {
             tracing::error!(request_id, fault = %chain(&fault), "a refusal could not be recorded");
         }

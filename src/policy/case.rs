@@ -1,6 +1,6 @@
 //! A case kept beside the rules: some job's claims, what it asks for, and what the policy must say to it.
 
-use super::{Policy, Ruling, Wish};
+use super::{Answers, Policy, Ruling, Wish};
 use crate::identity::TrustDomain;
 use crate::token::Claims;
 use serde::Serialize;
@@ -14,6 +14,8 @@ pub struct Case {
     pub name: String,
     /// Who asks.
     pub claims: Claims,
+    /// What other systems say of it.
+    pub facts: Answers,
     /// For what.
     pub wish: Wish,
     /// What the policy must say.
@@ -64,7 +66,7 @@ impl Judged {
 impl Case {
     /// Asks a policy.
     pub fn judge(&self, policy: &Policy, trust_domain: &TrustDomain) -> Judged {
-        let got = policy.rule_on(&self.claims, &self.wish, trust_domain);
+        let got = policy.rule_on((&self.claims, &self.facts), &self.wish, trust_domain);
         let mut differs = match (&self.expected, &got) {
             (Expected::Granted { id, ttl }, Ruling::Granted { spiffe_id, ttl_seconds, .. }) => {
                 let path =

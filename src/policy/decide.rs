@@ -1,7 +1,7 @@
 //! Verified claims and a wish: to a grant, or a denial with its reason.
 
 use super::index::{Index, issuer_of};
-use super::{Denial, Kind, ProfileTemplate, RefusalRule, Rule, SharedId};
+use super::{Answers, Denial, HeardRule, Kind, ProfileTemplate, RefusalRule, Rule, SharedId};
 use crate::crypto::Digest;
 use crate::identity::{SpiffeId, TrustDomain};
 use crate::svid::BuildClaims;
@@ -46,6 +46,7 @@ pub enum Wish {
 pub struct Grant {
     audiences: Vec<String>,
     build_claims: BuildClaims,
+    facts: Answers,
     kind: Kind,
     pin: Option<PathPin>,
     profile: Option<String>,
@@ -158,21 +159,21 @@ impl Policy {
     }
 }
 
-impl Rule {
-    /// What this rule gives the bearer of these claims. `choose` found the rule by the same claims.
+impl HeardRule {
+    /// What this rule gives the bearer of these claims. `choose` found the rule by the same claims, and other systems were
+    /// asked about them.
     ///
     /// # Errors
-    /// Every [`Denial`] but `NoRuleMatches` and `RefusedByRule`.
-    pub fn grant(
-        self: &Arc<Self>,
-        claims: &VerifiedClaims,
-        wish: &Wish,
-        trust_domain: &TrustDomain,
-    ) -> Result<Grant, Denial> {
-        self.grant_to(claims.claims(), wish, trust_domain)
+    /// Every [`Denial`] that is about what the rule gives.
+    pub fn grant(self, claims: &VerifiedClaims, wish: &Wish, trust_domain: &TrustDomain) -> Result<Grant, Denial> {
+        let Self { rule, facts } = self;
+        Ok(Grant { facts, ..rule.grant_to(claims.claims(), wish, trust_domain)? })
     }
+}
 
-    /// The same for claims that nobody need have proven; for `rule_on`, which lets no grant out.
+impl Rule {
+    /// What it would give whoever bears such claims, could they be proven and its needs be met; for `rule_on` and
+    /// `would`, which let no grant out.
     pub(super) fn grant_to(
         self: &Arc<Self>,
         claims: &Claims,
@@ -197,7 +198,7 @@ impl Rule {
         };
         let pin = svid.pin(claims);
         let (profile, rule) = (svid.profile.clone(), Arc::clone(self));
-        Ok(Grant { audiences, build_claims, kind, pin, profile, rule, spiffe_id })
+        Ok(Grant { audiences, build_claims, facts: Answers::NONE, kind, pin, profile, rule, spiffe_id })
     }
 
     /// The ID that one of its SVIDs has for these claims.
@@ -268,6 +269,11 @@ impl Grant {
     /// What an X.509-SVID tells of the build; empty unless the rule asks for it.
     pub const fn build_claims(&self) -> &BuildClaims {
         &self.build_claims
+    }
+
+    /// What other systems said of the job; empty where the rule needs nothing of them.
+    pub const fn facts(&self) -> &Answers {
+        &self.facts
     }
 
     /// Which document.

@@ -1,5 +1,6 @@
 //! Policy's no: an answer, not a fault.
 
+use super::Unmet;
 use crate::identity::FillError;
 use crate::svid::{BuildClaim, BuildClaimError};
 
@@ -28,6 +29,9 @@ pub enum Denial {
         /// Why.
         source: BuildClaimError,
     },
+    /// Another system could not be asked for what the rule needs.
+    #[error("{0}")]
+    FactUnavailable(Box<Unmet>),
     /// The claims do not make an ID by the rule's template.
     #[error("rule {rule:?} cannot name this job: {source}")]
     IdDoesNotFit {
@@ -52,6 +56,9 @@ pub enum Denial {
         /// In words.
         kind: &'static str,
     },
+    /// Another system says that it is not as the rule needs it.
+    #[error("{0}")]
+    NeedFailed(Box<Unmet>),
     /// No rule is for these claims.
     #[error("no rule matches this job; lanyard explain shows each rule and the term that failed")]
     NoRuleMatches,
@@ -91,9 +98,11 @@ impl Denial {
         match self {
             Self::AudienceNotGranted { .. } => "audience_not_granted",
             Self::BuildClaimDoesNotFit { .. } => "build_claim_does_not_fit",
+            Self::FactUnavailable(_) => "fact_unavailable",
             Self::IdDoesNotFit { .. } => "id_does_not_fit",
             Self::JwtNeedsKey { .. } => "jwt_needs_key",
             Self::KindNotGranted { .. } => "kind_not_granted",
+            Self::NeedFailed(_) => "need_failed",
             Self::NoRuleMatches => "no_rule_matches",
             Self::ProfileUnknown { .. } => "profile_unknown",
             Self::RefusedByRule { .. } => "refused_by_rule",
@@ -105,6 +114,7 @@ impl Denial {
     pub fn rule(&self) -> Option<&str> {
         match self {
             Self::NoRuleMatches => None,
+            Self::FactUnavailable(unmet) | Self::NeedFailed(unmet) => Some(&unmet.rule),
             Self::AudienceNotGranted { rule, .. }
             | Self::BuildClaimDoesNotFit { rule, .. }
             | Self::IdDoesNotFit { rule, .. }
@@ -114,5 +124,33 @@ impl Denial {
             | Self::RefusedByRule { rule, .. }
             | Self::TooManyAudiences { rule, .. } => Some(rule),
         }
+    }
+
+    /// The need that was not met, where that is why.
+    pub fn unmet(&self) -> Option<&Unmet> {
+        match self {
+            Self::FactUnavailable(unmet) | Self::NeedFailed(unmet) => Some(unmet),
+            Self::AudienceNotGranted { .. }
+            | Self::BuildClaimDoesNotFit { .. }
+            | Self::IdDoesNotFit { .. }
+            | Self::JwtNeedsKey { .. }
+            | Self::KindNotGranted { .. }
+            | Self::NoRuleMatches
+            | Self::ProfileUnknown { .. }
+            | Self::RefusedByRule { .. }
+            | Self::TooManyAudiences { .. } => None,
+        }
+    }
+
+    /// What its bearer may read: which facts other systems were asked for, never what was wanted nor what they said.
+    pub fn to_bearer(&self) -> String {
+        let Some(Unmet { rule, rests_on, retry_after, .. }) = self.unmet() else { return self.to_string() };
+        let facts = rests_on.join(", ");
+        if matches!(self, Self::NeedFailed(_)) {
+            let who = "whoever runs Lanyard sees why by the request's id";
+            return format!("rule {rule:?} needs {facts}, and it is not as the rule wants it; {who}");
+        }
+        let when = retry_after.map_or_else(String::new, |seconds| format!(" in {seconds} s"));
+        format!("rule {rule:?} needs {facts}, which cannot be asked for at the moment; try again{when}")
     }
 }

@@ -1,9 +1,10 @@
 //! Why: the same tests as in a decision, each with what it wanted and what it got.
 
-use super::{Condition, Denial, Kind, Policy, Rule, Test, Truth};
+use super::{Answers, Condition, Denial, Kind, NeedWalk, Policy, Rule, Test, Truth};
 use crate::identity::TrustDomain;
 use crate::token::Claims;
 use serde::Serialize;
+use std::sync::Arc;
 
 /// The whole way through a policy.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
@@ -14,6 +15,9 @@ pub struct Walk {
     pub rules: Vec<RuleWalk>,
     /// What came out.
     pub verdict: Verdict,
+    /// Why not, as the bearer may read it.
+    #[serde(skip)]
+    to_bearer: Option<String>,
 }
 
 /// What came out.
@@ -39,6 +43,9 @@ pub enum Verdict {
         ttl_seconds: u64,
         /// Whether an X.509-SVID tells of the build, to everybody who sees it.
         build_claims: bool,
+        /// The facts that the rule needs too, where nobody was asked for them: only then is it a yes.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        not_asked: Vec<String>,
     },
 }
 
@@ -51,6 +58,9 @@ pub struct RuleWalk {
     pub misses: usize,
     /// Its name.
     pub name: String,
+    /// What it needs to hear from other systems; they are asked only for the rule that speaks.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub needs: Vec<NeedWalk>,
     /// Whether it only observes.
     pub observe: bool,
     /// Its terms, `when` before `unless`.
@@ -92,8 +102,13 @@ const WHOSE: [&str; 5] = ["issuer", "namespace_id", "namespace_path", "project_i
 const WHOSE_JOB: [&str; 4] = ["job_namespace_id", "job_namespace_path", "job_project_id", "job_project_path"];
 
 impl Policy {
-    /// Judges every rule and tells each term.
+    /// Judges every rule and tells each term; asks nobody else.
     pub fn walk(&self, claims: &Claims, trust_domain: &TrustDomain) -> Walk {
+        self.walk_hearing(claims, &Answers::NONE, trust_domain)
+    }
+
+    /// The same, with what other systems said to what the rule that speaks needs.
+    pub fn walk_hearing(&self, claims: &Claims, facts: &Answers, trust_domain: &TrustDomain) -> Walk {
         let mut refusals = Vec::new();
         for refusal in self.refusals() {
             let terms = terms(&refusal.when, "when", Truth::True, claims);
@@ -103,30 +118,48 @@ impl Policy {
                 break;
             }
         }
-        let rules: Vec<RuleWalk> = self.rules().iter().map(|rule| walk_rule(rule, claims)).collect();
-        let outcome = self.choose(claims).and_then(|rule| {
-            let default = rule.svids.first().ok_or(Denial::NoRuleMatches)?;
-            let id = rule.name(default, claims, trust_domain)?;
-            if rule.kinds.contains(&Kind::X509) {
-                rule.build_claims_of(claims)?;
-            }
-            Ok((id, rule))
-        });
-        let verdict = match outcome {
-            Ok((id, rule)) => Verdict::Granted {
-                rule: rule.name.clone(),
-                spiffe_id: id.to_string(),
-                ttl_seconds: rule.ttl.as_secs(),
-                build_claims: rule.build_claims.is_some() && rule.kinds.contains(&Kind::X509),
-            },
-            Err(denial) => Verdict::Denied {
-                code: denial.code().to_owned(),
-                reason: denial.to_string(),
-                nearest: (denial == Denial::NoRuleMatches).then(|| nearest(&rules)).flatten(),
-            },
+        let chosen = self.choose(claims);
+        let not_asked = Answers::NONE;
+        let walked = |rule: &Arc<Rule>| {
+            let speaks = chosen.as_ref().is_ok_and(|chosen| Arc::ptr_eq(chosen, rule));
+            walk_rule(rule, claims, if speaks { facts } else { &not_asked })
         };
-        Walk { refusals, rules, verdict }
+        let rules: Vec<RuleWalk> = self.rules().iter().map(walked).collect();
+        let outcome = chosen.and_then(|rule| granted(&rule, claims, facts, trust_domain));
+        let (verdict, to_bearer) = match outcome {
+            Ok(granted) => (granted, None),
+            Err(denial) => {
+                let nearest = (denial == Denial::NoRuleMatches).then(|| nearest(&rules)).flatten();
+                let (code, reason) = (denial.code().to_owned(), denial.to_string());
+                (Verdict::Denied { code, reason, nearest }, Some(denial.to_bearer()))
+            }
+        };
+        Walk { refusals, rules, verdict, to_bearer }
     }
+}
+
+/// What the rule that speaks gives. Where it waits for facts that nobody was asked for, what it gives if they are so.
+fn granted(rule: &Arc<Rule>, claims: &Claims, facts: &Answers, trust_domain: &TrustDomain) -> Result<Verdict, Denial> {
+    let not_asked = match Arc::clone(rule).hear(facts.clone()) {
+        Ok(_heard) => Vec::new(),
+        Err(Denial::FactUnavailable(unmet)) if unmet.is_unasked() => {
+            rule.facts().into_iter().filter(|fact| facts.of(fact).is_none()).map(str::to_owned).collect()
+        }
+        Err(denial) => return Err(denial),
+    };
+    let default = rule.svids.first().ok_or(Denial::NoRuleMatches)?;
+    let id = rule.name(default, claims, trust_domain)?;
+    let as_x509 = rule.kinds.contains(&Kind::X509);
+    if as_x509 {
+        rule.build_claims_of(claims)?;
+    }
+    Ok(Verdict::Granted {
+        rule: rule.name.clone(),
+        spiffe_id: id.to_string(),
+        ttl_seconds: rule.ttl.as_secs(),
+        build_claims: rule.build_claims.is_some() && as_x509,
+        not_asked,
+    })
 }
 
 impl Walk {
@@ -139,12 +172,13 @@ impl Walk {
         };
         let (refusals, rules) = (shown(self.refusals), shown(self.rules));
         let verdict = match self.verdict {
-            Verdict::Denied { code, reason, nearest: Some(_) } => {
-                Verdict::Denied { code, reason, nearest: nearest(&rules) }
+            Verdict::Denied { code, reason, nearest: near } => {
+                let reason = self.to_bearer.clone().unwrap_or(reason);
+                Verdict::Denied { code, reason, nearest: near.and_then(|_| nearest(&rules)) }
             }
-            same @ (Verdict::Denied { .. } | Verdict::Granted { .. }) => same,
+            granted @ Verdict::Granted { .. } => granted,
         };
-        Self { refusals, rules, verdict }
+        Self { refusals, rules, verdict, ..self }
     }
 
     /// The same walk, with what was decided when it was asked: by the policy of that time, or for a reason beside policy.
@@ -172,7 +206,7 @@ impl Walk {
 impl RuleWalk {
     fn new(name: &str, matches: bool, observe: bool, terms: Vec<TermWalk>) -> Self {
         let misses = terms.iter().filter(|term| !term.passes).count();
-        Self { matches, misses, name: name.to_owned(), observe, terms }
+        Self { matches, misses, name: name.to_owned(), needs: Vec::new(), observe, terms }
     }
 
     /// Whether nothing in it speaks of somebody else's project: no failing term on whose code it is, and no failing
@@ -190,6 +224,7 @@ impl RuleWalk {
             }
             instead.clone_into(&mut term.wanted);
         }
+        self.needs = self.needs.into_iter().map(NeedWalk::for_bearer).collect();
         self
     }
 
@@ -202,10 +237,11 @@ impl RuleWalk {
     }
 }
 
-fn walk_rule(rule: &Rule, claims: &Claims) -> RuleWalk {
+fn walk_rule(rule: &Rule, claims: &Claims, facts: &Answers) -> RuleWalk {
     let mut all = terms(&rule.when, "when", Truth::True, claims);
     all.extend(terms(&rule.unless, "unless", Truth::False, claims));
-    RuleWalk::new(&rule.name, rule.matches(claims), rule.observe, all)
+    let walked = RuleWalk::new(&rule.name, rule.matches(claims), rule.observe, all);
+    RuleWalk { needs: NeedWalk::all(rule, facts), ..walked }
 }
 
 /// The rule with the fewest terms that fail; of several, the first. A rule of another issuer is never near.

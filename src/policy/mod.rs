@@ -1,21 +1,23 @@
 //! What may the bearer be.
 //!
 //! ```text
-//!   Claims ─▶ Policy::choose ─▶ Rule ─▶ Rule::grant (wish) ─▶ Grant, or a Denial that says what to change
+//!   Claims ─▶ Policy::choose ─▶ Rule ─▶ Rule::hear (facts) ─▶ HeardRule::grant (wish) ─▶ Grant, or a Denial
 //!       └──▶ Policy::walk: the same tests, each with what it wanted and got
 //! ```
 //! A rule's conditions are typed tests, no expression language: so each can be explained, checked at load and
-//! compared with another rule's. Not here: reading policy files (`config`), what other systems say (facts).
+//! compared with another rule's. Not here: reading policy files (`config`), asking other systems (`facts`).
 
 mod glob;
 mod condition;
 mod compare;
 mod need;
+mod facts;
 mod rule;
 mod denial;
 mod build;
 mod index;
 mod decide;
+mod heard;
 mod explain;
 mod segments;
 mod shared_ids;
@@ -29,7 +31,9 @@ pub use condition::{Condition, Test, Truth};
 pub use decide::{Grant, PathPin, Policy, Wish};
 pub use denial::Denial;
 pub use explain::{RuleWalk, TermWalk, Verdict, Walk};
+pub use facts::{Answer, Answers, HeardRule, Outcome, Seen, Unmet};
 pub use glob::Glob;
+pub use heard::{Heard, NeedWalk};
 pub use need::{FactKind, KNOWN_FACTS, Need, Wanted};
 pub use reach::{Contradiction, Covered, find_covered};
 pub use replay::{Before, Change, Group, Replay, Told};
@@ -38,4 +42,4 @@ pub use ruling::Ruling;
 pub use shared_ids::SharedId;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

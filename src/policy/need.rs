@@ -1,4 +1,6 @@
-//! Needs: what other systems must say before a rule grants. No system can be asked yet, so no rule with a need loads.
+//! Needs: what other systems must say before a rule grants.
+
+use std::fmt;
 
 /// A question to other systems.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -18,6 +20,33 @@ pub enum Need {
     Not(Box<Self>),
 }
 
+impl Need {
+    /// The facts that it rests on, each once.
+    pub fn facts(&self) -> Vec<&'static str> {
+        let mut facts = match self {
+            Self::All(each) | Self::Any(each) => each.iter().flat_map(Self::facts).collect(),
+            Self::Fact { name, .. } => vec![*name],
+            Self::Not(one) => one.facts(),
+        };
+        facts.sort_unstable();
+        facts.dedup();
+        facts
+    }
+}
+
+/// As a person reads it.
+impl fmt::Display for Need {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let words = |each: &[Self]| each.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        match self {
+            Self::All(each) => write!(f, "all ({})", words(each)),
+            Self::Any(each) => write!(f, "any ({})", words(each)),
+            Self::Fact { name, wanted } => write!(f, "{name} = {wanted}"),
+            Self::Not(one) => write!(f, "not ({one})"),
+        }
+    }
+}
+
 /// What a fact must be.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Wanted {
@@ -27,6 +56,20 @@ pub enum Wanted {
     Is(bool),
     /// One of these texts; of a list of texts, one is enough.
     OneOf(Vec<String>),
+}
+
+/// As a person reads it.
+impl fmt::Display for Wanted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AtLeast(count) => write!(f, "at least {count}"),
+            Self::Is(is) => is.fmt(f),
+            Self::OneOf(texts) => match texts.as_slice() {
+                [one] => f.write_str(one),
+                some => write!(f, "one of {}", some.join(", ")),
+            },
+        }
+    }
 }
 
 /// What a fact holds.

@@ -1,6 +1,7 @@
 //! Who would gain, lose or change if another policy had decided: counts by project and rule, for a reviewer.
 
-use super::{Policy, Ruling};
+use super::{Answers, Policy, Ruling};
+use crate::token::Claims;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -84,6 +85,8 @@ pub struct Replay {
     pub without_claims: u64,
     /// How many cannot, because the policy reads claims that are not kept.
     pub withheld: u64,
+    /// How many cannot, because the policy needs facts that nobody was asked for.
+    pub without_facts: u64,
 }
 
 /// A request as the journal tells it.
@@ -127,6 +130,13 @@ impl Replay {
     /// How many requests change so.
     pub fn count(&self, change: Change) -> u64 {
         self.groups.iter().filter(|(group, _)| group.change == change).map(|(_, told)| told.requests).sum()
+    }
+
+    /// Whether a policy can be asked with the facts that were heard then; counts it if not.
+    pub fn knows_facts(&mut self, (claims, facts): (&Claims, &Answers), policy: &Policy) -> bool {
+        let waits = policy.waits_for_facts(claims, facts);
+        self.without_facts += u64::from(waits);
+        !waits
     }
 
     /// Whether a policy can be asked although these claims are not kept; counts it if not.

@@ -1,7 +1,7 @@
 //! What a policy would say to claims and a wish: for cases kept beside the rules, and for requests of the past. Uses the
 //! same steps as the road, and lets no grant out.
 
-use super::{Condition, Policy, Rule, Truth, Verdict, Wish};
+use super::{Answers, Condition, Denial, Policy, Rule, Truth, Verdict, Wish};
 use crate::identity::TrustDomain;
 use crate::token::{ClaimView, Claims};
 use serde::Serialize;
@@ -53,10 +53,10 @@ impl fmt::Display for Ruling {
 }
 
 impl Policy {
-    /// What it would say.
-    pub fn rule_on(&self, claims: &Claims, wish: &Wish, trust_domain: &TrustDomain) -> Ruling {
-        let granted = self.choose(claims).and_then(|rule| rule.grant_to(claims, wish, trust_domain));
-        match granted {
+    /// What it would say, where other systems said this of the job.
+    pub fn rule_on(&self, (claims, facts): (&Claims, &Answers), wish: &Wish, trust_domain: &TrustDomain) -> Ruling {
+        let heard = self.choose(claims).and_then(|rule| rule.hear(facts.clone()));
+        match heard.and_then(|heard| heard.rule.grant_to(claims, wish, trust_domain)) {
             Ok(grant) => Ruling::Granted {
                 rule: grant.rule().to_owned(),
                 spiffe_id: grant.spiffe_id().to_string(),
@@ -68,6 +68,12 @@ impl Policy {
                 reason: denial.to_string(),
             },
         }
+    }
+
+    /// Whether its ruling on such claims rests on facts that nobody was asked for.
+    pub fn waits_for_facts(&self, claims: &Claims, facts: &Answers) -> bool {
+        let heard = self.choose(claims).and_then(|rule| rule.hear(facts.clone()));
+        matches!(heard, Err(Denial::FactUnavailable(unmet)) if unmet.is_unasked())
     }
 
     /// The first term that decided a ruling: of the rule that was `expected` to speak, the first that fails; of a refusal
@@ -130,6 +136,17 @@ fn failing(rule: &Rule, claims: &Claims) -> Option<String> {
             Some(tell(&rule.name, part, term, claims))
         })
     })
+}
+
+impl Rule {
+    /// What it would say, were it not only on trial: the identity, or the code of its no. Nobody is asked for what it needs.
+    pub fn would(self: &Arc<Self>, claims: &Claims, wish: &Wish, trust_domain: &TrustDomain) -> String {
+        match self.grant_to(claims, wish, trust_domain) {
+            Ok(grant) if self.needs.is_empty() => grant.spiffe_id().to_string(),
+            Ok(grant) => format!("{}, if it hears {} as it needs it", grant.spiffe_id(), self.facts().join(", ")),
+            Err(denial) => denial.code().to_owned(),
+        }
+    }
 }
 
 fn is_plain(term: &Condition) -> bool {

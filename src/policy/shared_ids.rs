@@ -182,7 +182,8 @@ fn demands(rule: &Rule, template: &IdTemplate) -> BTreeSet<String> {
     let counts = |term: &&Condition| !term.tests().iter().all(|(name, ..)| shown.contains(name));
     let when = rule.when.iter().filter(counts).map(ToString::to_string);
     let unless = rule.unless.iter().filter(counts).map(|term| format!("unless {term}"));
-    when.chain(unless).collect()
+    let needs = rule.needs.iter().map(|need| format!("need {need}"));
+    when.chain(unless).chain(needs).collect()
 }
 
 /// Whether two rules of one template fix a claim of it to different values, so that no ID is of both.

@@ -94,6 +94,11 @@ fn rule(name: String, issuer: &str, observe: bool, (when, unless): (Vec<Conditio
     }
 }
 
+/// A rule for everything of issuer `corp`.
+pub(crate) fn a_rule() -> Rule {
+    rule("a".to_owned(), "corp", false, (vec![issuer_term("corp")], Vec::new()))
+}
+
 fn some_rules() -> impl Strategy<Value = Vec<Rule>> {
     let issuer = prop::sample::select(vec!["corp", "other"]);
     let unless = prop::collection::vec(some_condition(), 0..2);

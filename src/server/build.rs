@@ -7,6 +7,7 @@ use crate::clock::Clock;
 use crate::config::{ServerSettings, StoreKind};
 use crate::crypto::{PemLabel, PublicKey, Random};
 use crate::discovery::{Fetch, IssuerKeys};
+use crate::facts::Facts;
 use crate::issuance::{Hearing, Issuance, PolicyInUse, Recorder, Shares};
 use crate::session::{PathPins, Sessions};
 use crate::store::{IndexKind, LocalSettings, LocalStore, Store};
@@ -85,7 +86,9 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
         metrics.index_set_aside();
     }
     let now = clock.now();
+    let apis = settings.apis.clone();
     let issuance = Issuance {
+        facts: Facts::new(apis, &fetch, Arc::clone(&clock), metrics.clone()),
         issuer_keys: Arc::new(IssuerKeys::new(Arc::clone(&issuers), Arc::clone(&clock), fetch)),
         clock,
         issuers,

@@ -4,11 +4,10 @@
 use crate::api::{NotReloaded, Reload, Reloaded};
 use crate::audit::{Changes, Entry, Ledger};
 use crate::clock::Clock;
-use crate::config::{Problem, ServerSettings, load_policy};
+use crate::config::{KnownIssuer, Problem, ServerSettings, load_policy};
 use crate::issuance::PolicyInUse;
 use crate::policy::Policy;
 use crate::telemetry::{Metrics, Shutdown, chain};
-use crate::token::IssuerName;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -33,7 +32,7 @@ pub(super) struct PolicyKeeper {
 #[derive(Debug)]
 struct Source {
     file: PathBuf,
-    issuers: Vec<(IssuerName, String)>,
+    issuers: Vec<KnownIssuer>,
     ttl: Duration,
 }
 
@@ -70,10 +69,8 @@ impl PolicyKeeper {
         (ledger, metrics): (Ledger, Metrics),
         asked: mpsc::Receiver<Reload>,
     ) -> Self {
-        let issuers =
-            settings.issuers.iter().map(|issuer| (issuer.name().clone(), issuer.expectations.issuer_url.clone()));
-        let source =
-            Source { file: settings.policy_file.clone(), issuers: issuers.collect(), ttl: settings.lifetimes.svid };
+        let issuers = settings.known_issuers();
+        let source = Source { file: settings.policy_file.clone(), issuers, ttl: settings.lifetimes.svid };
         Self { source: Arc::new(source), in_use, ledger, metrics, asked }
     }
 

@@ -31,6 +31,8 @@ pub enum EndReason {
     JobOver,
     /// The agent said that the job is over.
     Logout,
+    /// Another system says that what the rule needs is so no longer.
+    NeedFailed,
     /// Another key came with its token.
     Replayed,
     /// An operator ended it.
@@ -46,6 +48,7 @@ impl EndReason {
             Self::ExecEnd => "exec_end",
             Self::JobOver => "job_over",
             Self::Logout => "logout",
+            Self::NeedFailed => "need_failed",
             Self::Replayed => "replayed",
             Self::Revoked => "revoked",
         }
@@ -57,7 +60,7 @@ impl EndReason {
             Self::AgentStopped | Self::ExecEnd | Self::Logout => "agent",
             Self::Banned | Self::Revoked => "operator",
             Self::JobOver => "issuer",
-            Self::Replayed => "server",
+            Self::NeedFailed | Self::Replayed => "server",
         }
     }
 

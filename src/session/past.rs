@@ -6,7 +6,7 @@
 use super::record::{Record, SESSION_PREFIX};
 use crate::audit::{Asked, Job, Received};
 use crate::identity::TrustDomain;
-use crate::policy::Wish;
+use crate::policy::{Answers, Wish};
 use crate::store;
 use crate::token::Claims;
 use serde_json::Value;
@@ -49,6 +49,8 @@ pub enum Then {
 pub struct PastAsked {
     /// By whom.
     pub claims: Claims,
+    /// What other systems said of it.
+    pub facts: Answers,
     /// What for.
     pub wish: Wish,
     /// Claims that the token had and that are not kept.
@@ -100,7 +102,8 @@ impl PastRequests {
             }
             "refused" => {
                 let then = Then::Refused { code: text(&entry, "code")? };
-                let asked = entry.more.remove("asked").and_then(|asked| self.refused(&asked));
+                let facts = entry.facts.take().unwrap_or_default();
+                let asked = entry.more.remove("asked").and_then(|asked| self.refused(&asked, facts));
                 return Some(PastRequest { id: entry.request_id?, job: entry.job?, then, asked });
             }
             _ => {}
@@ -131,14 +134,15 @@ impl PastRequests {
             return Seen::Again;
         }
         let claims = known.claims.clone();
-        Seen::First(Some(Box::new(PastAsked { claims, wish, withheld: Vec::new(), trust_domain })))
+        let facts = entry.facts.clone().unwrap_or_default();
+        Seen::First(Some(Box::new(PastAsked { claims, facts, wish, withheld: Vec::new(), trust_domain })))
     }
 
-    fn refused(&self, asked: &Value) -> Option<PastAsked> {
+    fn refused(&self, asked: &Value, facts: Answers) -> Option<PastAsked> {
         let asked = Asked::read(asked)?;
         let (claims, wish) = (asked.claims?.into_owned(), asked.wish?.into_owned());
         let withheld = asked.withheld.into_iter().map(Cow::into_owned).collect();
-        Some(PastAsked { claims, wish, withheld, trust_domain: self.trust_domain.clone()? })
+        Some(PastAsked { claims, facts, wish, withheld, trust_domain: self.trust_domain.clone()? })
     }
 }
 

@@ -39,6 +39,8 @@ struct Numbers {
     open_connections: Gauge,
     refused_connections: Family<Reason, Counter>,
     policy_reads: Family<Read, Counter>,
+    facts: Family<Fact, Counter>,
+    facts_seconds: Histogram,
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
@@ -56,6 +58,12 @@ struct Refusal {
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 struct Read {
     outcome: &'static str,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct Fact {
+    fact: &'static str,
+    answer: &'static str,
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
@@ -78,12 +86,12 @@ impl Metrics {
     /// All numbers at zero.
     pub fn new() -> Self {
         // From 0.1 ms, below the cheapest exchange, to 6.5 s, short of the deadline.
-        let buckets = exponential_buckets(0.0001, 2.0, 17);
+        let buckets = || exponential_buckets(0.0001, 2.0, 17);
         let mut numbers = Numbers {
             registry: Registry::with_prefix("lanyard"),
             exchanges: Family::default(),
             refusals: Family::default(),
-            issue_seconds: Histogram::new(buckets),
+            issue_seconds: Histogram::new(buckets()),
             journal_position: Gauge::default(),
             indexes_set_aside: Counter::default(),
             disk_full: Gauge::default(),
@@ -94,6 +102,8 @@ impl Metrics {
             open_connections: Gauge::default(),
             refused_connections: Family::default(),
             policy_reads: Family::default(),
+            facts: Family::default(),
+            facts_seconds: Histogram::new(buckets()),
         };
         numbers.register();
         Self(Arc::new(numbers))
@@ -165,6 +175,16 @@ impl Metrics {
         self.0.policy_reads.get_or_create(&Read { outcome }).inc();
     }
 
+    /// Another system was asked for a fact; its answer: `is`, `no` or `unavailable`.
+    pub fn fact_heard(&self, fact: &'static str, answer: &'static str) {
+        self.0.facts.get_or_create(&Fact { fact, answer }).inc();
+    }
+
+    /// A request waited that long for all the facts that its rule needs.
+    pub fn facts_heard(&self, took: Duration) {
+        self.0.facts_seconds.observe(took.as_secs_f64());
+    }
+
     /// All numbers in the `OpenMetrics` 1.0 text format.
     pub fn render(&self) -> String {
         let mut page = String::new();
@@ -199,6 +219,10 @@ impl Numbers {
         registry.register("refused_connections", help, self.refused_connections.clone());
         let help = "Times that the policy was read again, by outcome; `refused` is one with problems";
         registry.register("policy_reads", help, self.policy_reads.clone());
+        let help = "Facts that other systems were asked for, by answer";
+        registry.register("facts", help, self.facts.clone());
+        let help = "What a request waited for the facts that its rule needs";
+        registry.register("facts_seconds", help, self.facts_seconds.clone());
         registry.register("panics", "Panics of this process, in requests and elsewhere", panics());
     }
 }

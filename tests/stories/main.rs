@@ -12,6 +12,7 @@ mod doors;
 mod ends;
 mod hooks;
 mod many_rules;
+mod needs;
 mod operators;
 mod panics;
 mod pins;

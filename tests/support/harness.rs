@@ -4,12 +4,13 @@ use super::issuer::{AUDIENCE, FakeIssuer, URL};
 use lanyard::clock::{Clock, ManualClock};
 use lanyard::config::{MapEnvironment, ServerSettings, load_server};
 use lanyard::crypto::{KeyAlgorithm, KeyPair, PublicKey, Random};
-use lanyard::discovery::HttpsFetch;
+use lanyard::discovery::{Fetch, HttpsFetch};
 use lanyard::issuance::{Bearer, Credential, Csr, Issuance, IssuedSvid, Refusal, Request, RequestId, Wanted};
 use lanyard::server::{Parts, World, build};
 use lanyard::session::SessionId;
 use lanyard::telemetry::Door;
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,7 +46,11 @@ pub(crate) struct Harness {
     policy: String,
     store: &'static str,
     line: &'static str,
+    fetch: Arc<dyn Fetch>,
 }
+
+/// Lines more in the issuer's section: whose projects are ours, and what lets us in to ask about their jobs.
+const API: &str = "namespaces = [\"acme\"]\n[issuer.api]\ntoken_file = \"api-token\"";
 
 impl Harness {
     pub(crate) async fn new() -> Self {
@@ -62,26 +67,38 @@ impl Harness {
     }
 
     /// At another time than stories begin.
-    pub(crate) async fn beginning(
+    pub(crate) async fn beginning(at: OffsetDateTime, written: (&str, &'static str, &'static str)) -> Self {
+        Self::built(at, written, Arc::new(HttpsFetch::new(None).unwrap())).await
+    }
+
+    /// Whose issuer can be asked about its jobs, with this fetcher.
+    pub(crate) async fn asking(fetch: Arc<dyn Fetch>, policy: &str) -> Self {
+        Self::built(start(), (policy, "memory", API), fetch).await
+    }
+
+    async fn built(
         at: OffsetDateTime,
         (policy, store, line): (&str, &'static str, &'static str),
+        fetch: Arc<dyn Fetch>,
     ) -> Self {
         lanyard::crypto::install_providers();
         let (folder, issuer) = (TempDir::new().unwrap(), FakeIssuer::new());
         let clock = Arc::new(ManualClock::at(at));
         fs::write(folder.path().join("jwks.json"), issuer.jwks()).unwrap();
-        let parts = open(folder.path(), (policy, store, line), &clock).await;
-        Self { folder, clock, issuer, parts, policy: policy.to_owned(), store, line }
+        fs::write(folder.path().join("api-token"), "glpat-story").unwrap();
+        fs::set_permissions(folder.path().join("api-token"), fs::Permissions::from_mode(0o600)).unwrap();
+        let parts = open(folder.path(), (policy, store, line), (&clock, &fetch)).await;
+        Self { folder, clock, issuer, parts, policy: policy.to_owned(), store, line, fetch }
     }
 
     /// The same folder under another policy, as after a restart.
     pub(crate) async fn restarted(self, policy: Option<&str>) -> Self {
-        let Self { folder, clock, issuer, parts, policy: former, store, line } = self;
+        let Self { folder, clock, issuer, parts, policy: former, store, line, fetch } = self;
         let policy = policy.map_or(former, str::to_owned);
         parts.store.close();
         drop(parts);
-        let parts = open(folder.path(), (&policy, store, line), &clock).await;
-        Self { folder, clock, issuer, parts, policy, store, line }
+        let parts = open(folder.path(), (&policy, store, line), (&clock, &fetch)).await;
+        Self { folder, clock, issuer, parts, policy, store, line, fetch }
     }
 
     pub(crate) fn issuance(&self) -> &Arc<Issuance> {
@@ -183,10 +200,13 @@ impl Agent {
     }
 }
 
-async fn open(folder: &Path, (policy, store, line): (&str, &str, &str), clock: &Arc<ManualClock>) -> Parts {
+async fn open(
+    folder: &Path,
+    (policy, store, line): (&str, &str, &str),
+    (clock, fetch): (&Arc<ManualClock>, &Arc<dyn Fetch>),
+) -> Parts {
     let settings = settings(folder, policy, store, line);
-    let clock: Arc<dyn Clock> = Arc::<ManualClock>::clone(clock);
-    let fetch = Arc::new(HttpsFetch::new(None).unwrap());
+    let (clock, fetch): (Arc<dyn Clock>, _) = (Arc::<ManualClock>::clone(clock), Arc::clone(fetch));
     build(&settings, World { clock, random: Random::system(), fetch }).await.unwrap()
 }
 

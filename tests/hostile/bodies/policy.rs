@@ -2,10 +2,10 @@
 
 use super::law::{Cost, can_be_shown};
 use super::{Seed, place, token};
-use lanyard::config::{Problem, load_policy};
+use lanyard::config::{KnownIssuer, Problem, load_policy};
 use lanyard::crypto::Digest;
 use lanyard::identity::{IdTemplate, SpiffeId, TrustDomain};
-use lanyard::policy::{Policy, Wish};
+use lanyard::policy::{Answers, Policy, Wish};
 use lanyard::token::IssuerName;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -33,7 +33,8 @@ pub fn seeds() -> Vec<Seed> {
 
 /// See the file's words.
 pub fn body(bytes: &[u8]) -> bool {
-    let issuers = [(IssuerName("corp".into()), "https://gitlab.example.org".to_owned())];
+    let (name, url) = (IssuerName("corp".into()), "https://gitlab.example.org".to_owned());
+    let issuers = [KnownIssuer { name, url, facts: vec!["job.state"] }];
     let ttl = Duration::from_secs(900);
     let files = vec![(PathBuf::from("policy.toml"), bytes.to_vec())];
     let read = place::with(&files, |folder| {
@@ -79,6 +80,7 @@ pub fn grants_only_ids(policy: &Policy) {
             assert_eq!(IdTemplate::parse(&svid.id.to_string()).as_ref(), Ok(&svid.id));
         }
     }
+    let wish = Wish::X509 { profile: None };
     for verified in token::verified() {
         let claims = verified.claims();
         let walk = policy.walk(claims, &trust_domain);
@@ -90,7 +92,7 @@ pub fn grants_only_ids(policy: &Policy) {
                 continue;
             }
         };
-        match rule.grant(verified, &Wish::X509 { profile: None }, &trust_domain) {
+        match rule.hear(Answers::NONE).and_then(|heard| heard.grant(verified, &wish, &trust_domain)) {
             Ok(grant) => {
                 let id = grant.spiffe_id();
                 assert_eq!(SpiffeId::parse(id.as_str()).as_ref(), Ok(id));

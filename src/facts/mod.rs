@@ -1,0 +1,22 @@
+//! What other systems say of a job: asked for the rule that speaks, when it needs it, and again at each renewal.
+//!
+//! ```text
+//!   Rule, Claims ─▶ Facts::hear ─┬─▶ FactSource (one file a system) ─▶ Answer ─┬─▶ Rule::hear ─▶ HeardRule, or a Denial
+//!                                └─▶ …all at once, within one deadline ────────┘
+//! ```
+//! A source says what a fact is, that it is not this job's to have, or that it cannot be asked; what a rule makes of that
+//! is policy's. **Invariants**: a rule that needs nothing waits for nobody; no address and no secret comes from a token.
+
+mod source;
+mod token_file;
+mod flights;
+mod gitlab_job;
+mod hearing;
+
+pub use gitlab_job::{GitlabApi, api_of};
+pub use hearing::Facts;
+pub use source::{Asking, FactSource, SOURCES};
+pub use token_file::{TokenFileError, read_token};
+
+#[cfg(test)]
+mod tests;
