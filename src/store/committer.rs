@@ -225,14 +225,14 @@ impl Committer {
 
     fn revision(&self, key: &str) -> io::Result<Option<Revision>> {
         match self.overlay.0.get(key) {
-            Some(stored) => Ok(stored.as_ref().map(|stored| stored.revision)),
+            Some(change) => Ok(change.stored().map(|stored| stored.revision)),
             None => self.index.revision(key),
         }
     }
 
     fn read(&self, key: &str) -> io::Result<Option<Stored>> {
         match self.overlay.0.get(key) {
-            Some(stored) => Ok(stored.clone()),
+            Some(change) => Ok(change.stored().cloned()),
             None => self.index.read(key),
         }
     }

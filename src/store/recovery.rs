@@ -5,7 +5,7 @@
 //! hold is a witness: records were removed, and the store does not open.
 
 use super::checkpoint::{self, Claim};
-use super::index::{Applied, Index, Overlay};
+use super::index::{Applied, Change, Index, Overlay};
 use super::journal::{Disk, Journal};
 use super::reader::{FOLDER, Segment};
 use super::record::Link;
@@ -217,7 +217,7 @@ impl History<'_> {
         // Until the last step the index says that it has come nowhere.
         let nowhere = Applied::from(Link::START);
         checkpoint::read(&path, |key, stored| {
-            overlay.0.insert(key, Some(stored));
+            overlay.0.insert(key, Change::Put(stored));
             if overlay.0.len() < STEP { Ok(()) } else { index.apply(&mut overlay, nowhere) }
         })?;
         index.apply(&mut overlay, record.link().into())?;

@@ -60,12 +60,7 @@ fn apply(state: &mut BTreeMap<String, Stored>, record: Record) {
     let mut overlay = Overlay::default();
     let position = record.position;
     overlay.take(record.into_writes(), position);
-    for (key, stored) in overlay.0 {
-        match stored {
-            Some(stored) => drop(state.insert(key, stored)),
-            None => drop(state.remove(&key)),
-        }
-    }
+    overlay.settle(state);
 }
 
 /// A checkpoint must vouch for what the records make, in its own file too where that is still kept.

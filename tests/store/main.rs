@@ -14,6 +14,7 @@ mod cost;
 mod damage;
 mod harm;
 mod histories;
+mod listing;
 mod sled_harm;
 mod verdicts;
 
