@@ -277,8 +277,11 @@ fn text(key: &[u8]) -> io::Result<&str> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Write, record::Link};
+    use super::super::{IndexKind, LocalSettings, LocalStore, OpenError, Write, record::Link};
     use super::*;
+    use crate::clock::SystemClock;
+    use crate::crypto::{KeyAlgorithm, KeyPair};
+    use std::sync::Arc;
 
     #[test]
     fn a_listing_shows_what_was_deleted_put_again_and_handed_over_while_it_ran() {
@@ -306,5 +309,18 @@ mod tests {
         take(put(), 4);
         index.hand_over(here).unwrap();
         assert_eq!(shown(put_again), [4], "an older change does not hide a newer one");
+    }
+
+    #[test]
+    fn a_mark_at_the_last_number_there_is_is_a_witness_like_any_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = LocalSettings::new(folder.path().to_owned());
+        assert_eq!(settings.index, IndexKind::Sled);
+        let index = SledIndex::open(&folder.path().join("index")).unwrap();
+        index.flush(Applied { position: u64::MAX, digest: Digest::of(b"") }).unwrap();
+        drop(index);
+        let signer = Arc::new(KeyPair::generate(KeyAlgorithm::EcP256).unwrap());
+        let opened = LocalStore::open(settings, signer, Arc::new(SystemClock));
+        assert!(matches!(opened, Err(OpenError::RecordsRemoved { .. })), "{opened:?}");
     }
 }

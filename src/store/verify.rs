@@ -44,8 +44,8 @@ pub fn verify_journal(dir: &Path, key: Option<&PublicKey>) -> Result<VerifyRepor
         apply(&mut state, record);
     }
     let last = reader.link();
-    if let Some((_, segment)) = witness.filter(|(of, _)| *of > last.position + 1) {
-        return Err(JournalError::Broken { segment, position: last.position + 1, why: Flaw::PositionDiffers });
+    if let Some((_, segment)) = witness.filter(|(of, _)| *of > last.next()) {
+        return Err(JournalError::Broken { segment, position: last.next(), why: Flaw::PositionDiffers });
     }
     Ok(VerifyReport {
         records: last.position,
