@@ -7,7 +7,7 @@ use crate::audit::{Changes, Entry, Job, Ledger};
 use crate::crypto::KeyId;
 use crate::identity::SpiffeId;
 use crate::policy::Grant;
-use crate::store::{Committed, Condition, Revision, Store, StoreError, Write};
+use crate::store::{Committed, Condition, Revision, Store, StoreError, Version, Write};
 use crate::token::{Claims, VerifiedClaims};
 use serde_json::value::{RawValue, to_raw_value};
 use std::borrow::Cow;
@@ -88,7 +88,7 @@ pub struct Admission<'a> {
 impl<'a> Admission<'a> {
     fn record(&self, owner: &SessionKey) -> Record<'a> {
         Record {
-            v: Record::VERSION,
+            v: Version,
             owner: owner.id(),
             proof: owner.proof(),
             opened_at: self.now,
@@ -252,7 +252,7 @@ impl Sessions {
                 return Ok(());
             }
             record.ended = Some(reason);
-            let tombstone = Tombstone { v: 1, until: record.claims.expires_at };
+            let tombstone = Tombstone { v: Version, until: record.claims.expires_at };
             let changes = Changes {
                 conditions: vec![Condition::Unchanged(session_key(id), revision)],
                 writes: vec![

@@ -2,7 +2,7 @@
 
 use crate::audit::Changes;
 use crate::policy::PathPin;
-use crate::store::{Condition, Store, StoreError, Write};
+use crate::store::{Condition, Store, StoreError, Version, Write};
 use crate::token::Pins;
 use serde::{Deserialize, Serialize};
 use serde_json::value::to_raw_value;
@@ -44,7 +44,7 @@ pub enum PinError {
 
 #[derive(Deserialize, Serialize)]
 struct Record {
-    v: u32,
+    v: Version<1>,
     project_id: u64,
 }
 
@@ -70,7 +70,7 @@ impl Pinned {
 /// Pins a path together with the admission that first grants it.
 pub(super) fn pin(pinned: Pinned, pin: Option<&PathPin>, changes: &mut Changes) -> Result<(), StoreError> {
     let (Pinned::New, Some(pin)) = (pinned, pin) else { return Ok(()) };
-    let value = to_raw_value(&Record { v: 1, project_id: pin.project_id });
+    let value = to_raw_value(&Record { v: Version, project_id: pin.project_id });
     changes.conditions.push(Condition::Absent(key(pin)));
     changes.writes.push(Write::Put(key(pin), value.map_err(|fault| StoreError::Index(fault.into()))?));
     Ok(())

@@ -3,6 +3,7 @@
 use super::Proof;
 use crate::crypto::{Digest, KeyId};
 use crate::identity::SpiffeId;
+use crate::store::Version;
 use crate::token::Claims;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -57,7 +58,7 @@ impl EndReason {
 /// What is kept of a session, under `session/<id>`. The version stands in front.
 #[derive(Debug, Deserialize, Serialize)]
 pub(super) struct Record<'a> {
-    pub(super) v: u32,
+    pub(super) v: Version<1>,
     pub(super) owner: KeyId,
     pub(super) proof: Proof,
     #[serde(with = "time::serde::timestamp")]
@@ -70,11 +71,6 @@ pub(super) struct Record<'a> {
     pub(super) ids: BTreeMap<Cow<'a, str>, Cow<'a, SpiffeId>>,
     pub(super) ended: Option<EndReason>,
     pub(super) claims: Cow<'a, Claims>,
-}
-
-impl Record<'_> {
-    /// The version that this server writes.
-    pub(super) const VERSION: u32 = 1;
 }
 
 /// How the names of sessions' records begin.
@@ -103,7 +99,7 @@ pub(super) fn job_key(claims: &Claims) -> String {
 /// A tombstone, kept until the job's tokens cannot be used any more.
 #[derive(Debug, Deserialize, Serialize)]
 pub(super) struct Tombstone {
-    pub(super) v: u32,
+    pub(super) v: Version<1>,
     #[serde(with = "time::serde::timestamp")]
     pub(super) until: OffsetDateTime,
 }
