@@ -216,12 +216,13 @@ impl Issuance {
         Ok(self.sessions.end(&self.ledger, id, connection, EndReason::Logout).await?)
     }
 
-    /// The walk of the policy for a genuine token's bearer: the road up to the rule.
+    /// The walk of the policy for a genuine token's bearer: the road up to the rule. Operators ask it, whatever else goes on.
     ///
     /// # Errors
-    /// When the token is not genuine.
+    /// When the token is not genuine, or a stranger's.
     pub async fn explain(&self, token: &str) -> Result<(VerifiedClaims, Walk), Refusal> {
         let claims = self.verify(token).await?;
+        self.issuer(claims.claims())?.admit(claims.claims())?;
         let walk = self.policy.now().walk(claims.claims(), self.authorities.trust_domain());
         Ok((claims, walk))
     }
@@ -229,9 +230,11 @@ impl Issuance {
     /// The walk for the bearer itself: rules that cannot concern its project are not even looked at.
     ///
     /// # Errors
-    /// When the token is not genuine.
+    /// When the token is not genuine, or a stranger's; `TooMany`.
     pub async fn explain_to_bearer(&self, token: &str) -> Result<Walk, Refusal> {
         let claims = self.verify(token).await?;
+        self.issuer(claims.claims())?.admit(claims.claims())?;
+        let _place = self.shares.enter(claims.claims())?;
         let part = self.policy.now().concerning(claims.claims());
         Ok(part.walk(claims.claims(), self.authorities.trust_domain()).for_bearer())
     }

@@ -15,3 +15,4 @@ mod reload;
 mod renewal;
 mod road;
 mod sessions;
+mod shares;
