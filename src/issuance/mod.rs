@@ -12,6 +12,8 @@ mod policy_in_use;
 mod recalled;
 mod flow;
 mod recorder;
+#[cfg(test)]
+mod tests;
 
 pub use flow::Issuance;
 pub use issued::{Credential, IssuedSvid, ReadBackError};

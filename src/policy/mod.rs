@@ -38,4 +38,4 @@ pub use ruling::Ruling;
 pub use shared_ids::SharedId;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
