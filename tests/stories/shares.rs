@@ -56,12 +56,25 @@ fn with_store(harness: &Harness, store: Arc<dyn Store>) -> Arc<Issuance> {
     })
 }
 
+/// A genuine token of another top-level namespace.
+fn of_the_board(harness: &Harness) -> String {
+    let mut claims = harness.issuer.claims(start());
+    for (name, value) in [
+        ("project_path", "board/api"),
+        ("namespace_path", "board"),
+        ("sub", "project_path:board/api:ref_type:branch:ref:main"),
+    ] {
+        claims.insert(name.to_owned(), value.into());
+    }
+    harness.issuer.mint(&claims)
+}
+
 #[tokio::test]
 async fn a_namespace_in_a_storm_is_told_to_come_back_also_with_its_questions() {
     let harness = Harness::new().await;
     let (stuck, agent, token) = (Arc::new(Stuck::default()), Agent::new(), harness.issuer.token(start()));
     let issuance = with_store(&harness, Arc::<Stuck>::clone(&stuck));
-    let others = harness.issuer.token_with(start(), "project_path", "board/api");
+    let others = of_the_board(&harness);
     let mut storm = JoinSet::new();
     for _ in 0..OF_ONE_NAMESPACE {
         assert!(issuance.explain_to_bearer(&token).await.is_ok());
@@ -85,7 +98,7 @@ async fn a_namespace_in_a_storm_is_told_to_come_back_also_with_its_questions() {
 async fn a_stranger_is_explained_what_would_become_of_it_and_not_the_rules() {
     let line = "namespaces = [\"acme\"]";
     let harness = Harness::whose_issuer_says(line, crate::support::harness::POLICY, "memory").await;
-    let stranger = harness.issuer.token_with(start(), "project_path", "board/api");
+    let stranger = of_the_board(&harness);
     let code = harness.exchange(&stranger, &Agent::new()).await.unwrap_err().code();
     assert_eq!(code, "namespace_not_listed");
     assert_eq!(harness.issuance().explain_to_bearer(&stranger).await.unwrap_err().code(), code);
