@@ -120,18 +120,8 @@ async fn a_panic_ends_its_own_request_with_an_id_and_is_counted() {
 #[tokio::test]
 async fn a_panic_of_the_journals_writer_stops_the_server_and_nothing_is_issued_after_it() {
     let running = Running::start().await;
-    // A probe whose question is under way when it happens.
-    let mut probe = TcpStream::connect(running.health).await.unwrap();
-    probe.write_all(b"GET /ready HTTP/1.1\r\nHost: x\r\n").await.unwrap();
     running.next_to_panic(COMMITTER);
     let (status, problem) = running.ask().await;
     assert_eq!((status, &problem["code"]), (503, &json!("store_unavailable")), "{problem}");
-    while TcpStream::connect(running.health).await.is_ok() {
-        tokio::task::yield_now().await;
-    }
-    probe.write_all(b"\r\n").await.unwrap();
-    let mut answer = String::new();
-    probe.read_to_string(&mut answer).await.unwrap();
-    assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("the store, which has stopped"), "{answer}");
     assert!(matches!(running.server.await.unwrap(), Err(ServerError::Stopped)));
 }
