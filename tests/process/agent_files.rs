@@ -85,18 +85,19 @@ impl Workload {
 
     /// An SVID comes on the stream last opened, and no former one ends.
     async fn must_be_told(&mut self) {
-        let told = async {
-            let mut headers = 0;
-            loop {
-                match self.0.frame().await.unwrap().kind {
-                    DATA => return headers,
-                    HEADERS => headers += 1,
-                    RST_STREAM | GOAWAY => panic!("a stream ended"),
-                    _ => {}
-                }
-            }
-        };
-        let headers = tokio::time::timeout(PATIENCE, told).await.expect("no SVID came");
+        let headers = tokio::time::timeout(PATIENCE, self.headers_before_data()).await.unwrap();
         assert_eq!(headers, 1, "the end of a stream is a second header");
+    }
+
+    async fn headers_before_data(&mut self) -> usize {
+        let mut headers = 0;
+        loop {
+            match self.0.frame().await.unwrap().kind {
+                DATA => return headers,
+                HEADERS => headers += 1,
+                RST_STREAM | GOAWAY => panic!("a stream ended"),
+                _ => {}
+            }
+        }
     }
 }
