@@ -15,6 +15,7 @@ mod damage;
 mod harm;
 mod histories;
 mod listing;
+mod memory;
 mod sled_harm;
 mod verdicts;
 
