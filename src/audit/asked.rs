@@ -4,6 +4,7 @@
 //! a page of text, because whoever is refused chooses how long its claims are.
 
 use crate::policy::Wish;
+use crate::store::Version;
 use crate::token::Claims;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -13,7 +14,7 @@ use std::borrow::Cow;
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Asked<'a> {
     /// The form; entries of before there was one have no such object.
-    v: u32,
+    v: Version<1>,
     /// What for; none where it was too long to be kept.
     pub wish: Option<Cow<'a, Wish>>,
     /// The claims; none where they were too long to be kept.
@@ -24,8 +25,6 @@ pub struct Asked<'a> {
 }
 
 impl<'a> Asked<'a> {
-    /// The form that this server writes.
-    const VERSION: u32 = 1;
     /// Four times what GitLab's claims of a usual job take, and with the folding of refusals at most some 30 MiB a minute.
     const BYTES_MAX: usize = 8 << 10;
     /// What tells most of a person. Who started the job stands in the entry already.
@@ -39,16 +38,16 @@ impl<'a> Asked<'a> {
         for name in &withheld {
             kept.to_mut().more.remove(name);
         }
-        let whole = Self { v: Self::VERSION, wish: Some(Cow::Borrowed(wish)), claims: Some(kept), withheld };
+        let whole = Self { v: Version, wish: Some(Cow::Borrowed(wish)), claims: Some(kept), withheld };
         let fits = serde_json::to_vec(&whole).is_ok_and(|text| text.len() <= Self::BYTES_MAX);
-        if fits { whole } else { Self { v: Self::VERSION, wish: None, claims: None, withheld: Vec::new() } }
+        if fits { whole } else { Self { v: Version, wish: None, claims: None, withheld: Vec::new() } }
     }
 }
 
 impl Asked<'static> {
     /// Reads what stands in an entry; none where it is of a form that this version does not know.
     pub fn read(value: &Value) -> Option<Self> {
-        serde_json::from_value(value.clone()).ok().filter(|asked: &Self| asked.v == Self::VERSION)
+        serde_json::from_value(value.clone()).ok()
     }
 }
 

@@ -11,7 +11,7 @@ use crate::audit::{Changes, Ledger};
 use crate::clock::Clock;
 use crate::crypto::{CryptoError, KeyAlgorithm, KeyId, KeyPair, Random};
 use crate::identity::TrustDomain;
-use crate::store::{Store, StoreError, Write};
+use crate::store::{Store, StoreError, Version, Write};
 use crate::svid::{AuthorityFields, LayoutError, Serial};
 use crate::telemetry::{Shutdown, chain};
 use rustls_pki_types::CertificateDer;
@@ -84,7 +84,7 @@ pub enum RotatorError {
 
 #[derive(Deserialize, Serialize)]
 struct Recorded {
-    v: u32,
+    v: Version<1>,
     sequence: u64,
 }
 
@@ -213,7 +213,7 @@ impl Rotator {
     }
 
     async fn record(&self, planned: Planned) -> Result<(), RotatorError> {
-        let sequence = Recorded { v: 1, sequence: planned.sequence };
+        let sequence = Recorded { v: Version, sequence: planned.sequence };
         let value = to_raw_value(&sequence).map_err(|fault| StoreError::Journal(fault.into()))?;
         let changes = Changes { conditions: Vec::new(), writes: vec![Write::Put(SEQUENCE_KEY.to_owned(), value)] };
         self.ledger.commit(&crate::audit::Auditable::entry(&planned), changes).await?;

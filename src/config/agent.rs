@@ -1,6 +1,7 @@
 //! The agent's file: which server, where the job's token comes from, where workloads ask.
 
 use super::Environment;
+use super::ca_file::read_ca_file;
 use super::problem::{Problem, read_text};
 use super::section::{Reader, Section};
 use crate::agent::{AgentSettings, Callers, FileOutput, Layout, MODE_EVERYBODY, MODE_OWNER, OnStop};
@@ -73,18 +74,10 @@ fn read_trust(root: &mut Section<'_, '_>) -> Option<ServerTrust> {
             (None, None) => Some(ServerTrust::System),
         };
     }
-    let line = root.line_of("server_ca_file");
-    let (path, pem) = root.file("server_ca_file")?;
     if digest_line.is_some() {
         root.problem("server_ca_sha256", digest_line, "given beside server_ca_file", "keep one of them");
     }
-    match ServerTrust::from_pem(&pem, &path.to_string_lossy()) {
-        Ok(trust) => Some(trust),
-        Err(error) => {
-            root.problem("server_ca_file", line, error.to_string(), "name a PEM file with the CA's certificate");
-            None
-        }
-    }
+    read_ca_file(root, "server_ca_file").map(|(_pem, trust)| trust)
 }
 
 /// Which processes are the job is configured and never guessed.

@@ -1,5 +1,6 @@
 //! `[[issuer]]`: whose tokens count, for which audience, and where its keys come from.
 
+use super::ca_file::read_ca_file;
 use super::hook::read_hooks;
 use super::quantity::SPAN_MAX;
 use super::section::Section;
@@ -183,7 +184,7 @@ fn read_key_source(section: &mut Section<'_, '_>, issuer_url: Option<&str>) -> O
     }
     section.skip("jwks_file");
     let wants_ca = section.holds("ca_file");
-    let ca_pem = section.file("ca_file").map(|(_path, pem)| pem);
+    let ca_pem = read_ca_file(section, "ca_file").map(|(pem, _trust)| pem);
     let remedy = "the whole URL of the discovery document as this server reaches it, with https://";
     let discovery = section.parsed("discovery_url", remedy, check_https);
     let url = discovery.or_else(|| issuer_url.map(KeySource::document_of))?;

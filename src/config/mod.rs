@@ -11,6 +11,7 @@ mod quantity;
 mod environment;
 mod words;
 mod section;
+mod ca_file;
 mod hook;
 mod issuer;
 mod conditions;

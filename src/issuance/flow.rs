@@ -240,12 +240,14 @@ impl Issuance {
         issuer.map(|issuer| &**issuer).ok_or_else(|| Refusal::UnknownIssuer { issuer: claims.issuer.to_string() })
     }
 
-    /// The walk of the policy for a genuine token's bearer: the road up to what other systems say.
+    /// The walk of the policy for a genuine token's bearer: the road up to what other systems say. Operators ask it,
+    /// whatever else goes on.
     ///
     /// # Errors
-    /// When the token is not genuine.
+    /// When the token is not genuine, or a stranger's.
     pub async fn explain(&self, token: &str) -> Result<(VerifiedClaims, Walk), Refusal> {
         let claims = self.verify(token).await?;
+        self.issuer(claims.claims())?.admit(claims.claims())?;
         let policy = self.policy.now();
         let facts = self.facts_for(&policy, claims.claims()).await;
         let walk = policy.walk_hearing(claims.claims(), &facts, self.authorities.trust_domain());
@@ -257,13 +259,14 @@ impl Issuance {
     /// asked for a token of ours that nobody has used; whoever brings a used one proves nothing here.
     ///
     /// # Errors
-    /// When the token is not genuine.
+    /// When the token is not genuine, or a stranger's; `TooMany`.
     pub async fn explain_to_bearer(&self, token: &str) -> Result<Walk, Refusal> {
         let claims = self.verify(token).await?;
         let claims = claims.claims();
+        self.issuer(claims)?.admit(claims)?;
+        let _place = self.shares.enter(claims)?;
         let part = self.policy.now().concerning(claims);
-        let is_ours = self.issuer(claims)?.admit(claims).is_ok();
-        let is_unused = is_ours && self.sessions.look(claims, None, self.clock.now()).is_ok();
+        let is_unused = self.sessions.look(claims, None, self.clock.now()).is_ok();
         let facts = if is_unused { self.facts_for(&part, claims).await } else { Answers::NONE };
         let walk = part.walk_hearing(claims, &facts, self.authorities.trust_domain());
         Ok(self.as_pinned(walk, claims, PinError::to_bearer)?.for_bearer())

@@ -14,6 +14,8 @@ mod flow;
 mod ends;
 mod hearing;
 mod recorder;
+#[cfg(test)]
+mod tests;
 
 pub use flow::Issuance;
 pub use hearing::{Heard, Hearing, HookRefusal};

@@ -1,7 +1,7 @@
 //! How many requests of one issuer, and of one namespace, are on the road at once: known only after a token is verified.
 //!
 //! **Why**: the doors bound what addresses hold, but a genuine token may come from anywhere. A namespace in a storm waits
-//! in line with itself and leaves the rest of the road to others.
+//! in line with itself and leaves the rest of the road to others. Who only asks for an explanation is counted too.
 
 use super::Refusal;
 use crate::token::{Claims, IssuerName};

@@ -99,6 +99,13 @@ pub(crate) fn a_rule() -> Rule {
     rule("a".to_owned(), "corp", false, (vec![issuer_term("corp")], Vec::new()))
 }
 
+/// A rule for all jobs of an issuer.
+pub(crate) fn rule_for(issuer: &str, id: &str) -> Rule {
+    let mut rule = rule("all".to_owned(), issuer, false, (vec![issuer_term(issuer)], Vec::new()));
+    rule.svids = vec![ProfileTemplate { profile: None, id: IdTemplate::parse(id).unwrap() }];
+    rule
+}
+
 fn some_rules() -> impl Strategy<Value = Vec<Rule>> {
     let issuer = prop::sample::select(vec!["corp", "other"]);
     let unless = prop::collection::vec(some_condition(), 0..2);

@@ -8,7 +8,7 @@ use super::keeper::{parse, text};
 use super::{Facets, Selector, SessionError};
 use crate::audit::{Changes, Entry, Ledger};
 use crate::crypto::Digest;
-use crate::store::{Committed, Condition, Store, StoreError, Write};
+use crate::store::{Committed, Condition, Store, StoreError, Version, Write};
 use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,7 +22,7 @@ const ID_BYTES: usize = 12;
 /// Nobody who fits gets an identity.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Ban {
-    v: u32,
+    v: Version<1>,
     /// Names it: the beginning of the digest of whom it means, so that saying it again changes the one that is there.
     pub id: String,
     /// Whom it means.
@@ -56,7 +56,7 @@ impl Ban {
     ) -> Self {
         let digest = Digest::of(selector.to_string().as_bytes()).to_string();
         let id = digest.get(..ID_BYTES).unwrap_or_default().to_owned();
-        Self { v: 1, id, selector, reason, uid, since, until }
+        Self { v: Version, id, selector, reason, uid, since, until }
     }
 
     fn key(id: &str) -> String {

@@ -7,7 +7,7 @@ use super::{LiveSession, Selector, SessionError, SessionId};
 use crate::audit::{Changes, Entry, Job, Ledger};
 use crate::crypto::KeyId;
 use crate::hooks::Scope;
-use crate::store::{Committed, Condition, Write};
+use crate::store::{Committed, Condition, Version, Write};
 use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
 use std::pin::Pin;
@@ -261,7 +261,7 @@ impl Sessions {
             (None, Some(Scope::Group(group))) => vec![group.clone()],
             (None, Some(Scope::Project(_)) | None) | (Some(_), _) => Vec::new(),
         };
-        let mut tombstone = Tombstone { v: 1, until, why: Some(end.reason), within };
+        let mut tombstone = Tombstone { v: Version, until, why: Some(end.reason), within };
         let key = job.key();
         let condition = match self.store.read(&key)? {
             Some(kept) => {

@@ -9,7 +9,7 @@ use crate::audit::Changes;
 use crate::crypto::KeyId;
 use crate::identity::SpiffeId;
 use crate::policy::Grant;
-use crate::store::{Condition, Revision, Store, StoreError, Write};
+use crate::store::{Condition, Revision, Store, StoreError, Version, Write};
 use crate::token::{Claims, VerifiedClaims};
 use serde_json::value::{RawValue, to_raw_value};
 use std::borrow::Cow;
@@ -97,7 +97,7 @@ pub struct Admission<'a> {
 impl<'a> Admission<'a> {
     fn record(&self, owner: &SessionKey) -> Record<'a> {
         Record {
-            v: Record::VERSION,
+            v: Version,
             owner: owner.id(),
             proof: owner.proof(),
             opened_at: self.now,

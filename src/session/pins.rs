@@ -6,7 +6,7 @@
 use super::keeper::{parse, text};
 use crate::audit::{AdmitError, Auditable, Changes, Entry, Job, Ledger, PinnedBy};
 use crate::policy::{Grant, PathPin};
-use crate::store::{Condition, Revision, Store, StoreError, Write};
+use crate::store::{Condition, Revision, Store, StoreError, Version, Write};
 use crate::token::{IssuerName, Pins};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -71,7 +71,7 @@ pub struct Pin {
 /// A pin as it is kept, under `pin/<issuer>/<path>`. The version stands in front; the first ones had a project only.
 #[derive(Deserialize, Serialize)]
 struct Record {
-    v: u32,
+    v: Version<1>,
     project_id: u64,
     #[serde(default, with = "time::serde::timestamp::option")]
     since: Option<OffsetDateTime>,
@@ -82,7 +82,7 @@ struct Record {
 /// What stands under `paths/<issuer>/<project id>/<path>`: its key says all.
 #[derive(Serialize)]
 struct Mirror {
-    v: u32,
+    v: Version<1>,
 }
 
 /// A path that is about to belong to another project, or to none.
@@ -221,9 +221,9 @@ impl PathPins {
         }
         match new {
             Some(new) => {
-                let record = Record { v: 1, project_id: *new, since: Some(now), by: Some(by.clone()) };
+                let record = Record { v: Version, project_id: *new, since: Some(now), by: Some(by.clone()) };
                 writes.push(Write::Put(key.clone(), text(&record)?));
-                writes.push(Write::Put(mirror(pin, *new), text(&Mirror { v: 1 })?));
+                writes.push(Write::Put(mirror(pin, *new), text(&Mirror { v: Version })?));
             }
             None => writes.push(Write::Delete(key.clone())),
         }

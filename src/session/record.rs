@@ -4,6 +4,7 @@ use super::{EndReason, Proof};
 use crate::crypto::{Digest, KeyId};
 use crate::hooks::is_under;
 use crate::identity::SpiffeId;
+use crate::store::Version;
 use crate::token::{Claims, IssuerName};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -42,7 +43,7 @@ impl FromStr for SessionId {
 /// What is kept of a session, under `session/<id>`. The version stands in front.
 #[derive(Debug, Deserialize, Serialize)]
 pub(super) struct Record<'a> {
-    pub(super) v: u32,
+    pub(super) v: Version<1>,
     pub(super) owner: KeyId,
     pub(super) proof: Proof,
     #[serde(with = "time::serde::timestamp")]
@@ -61,11 +62,6 @@ pub(super) struct Record<'a> {
     pub(super) signers: Vec<Arc<str>>,
     pub(super) ended: Option<EndReason>,
     pub(super) claims: Cow<'a, Claims>,
-}
-
-impl Record<'_> {
-    /// The version that this server writes.
-    pub(super) const VERSION: u32 = 1;
 }
 
 /// How the names of sessions' records begin.
@@ -118,7 +114,7 @@ const GROUPS_MAX: usize = 20;
 /// A closed job, kept until its tokens cannot be used any more.
 #[derive(Debug, Deserialize, Serialize)]
 pub(super) struct Tombstone {
-    pub(super) v: u32,
+    pub(super) v: Version<1>,
     #[serde(with = "time::serde::timestamp")]
     pub(super) until: OffsetDateTime,
     /// Why; older versions did not say.

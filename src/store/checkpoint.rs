@@ -30,6 +30,9 @@ pub(super) struct Claim {
     kind: Kind,
     /// How many keys hold something.
     keys: u64,
+    /// Where its own line begins in the segment; earlier versions did not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    offset: Option<u64>,
     /// The digest of the state.
     pub(super) state: Digest,
     /// Who signed.
@@ -88,16 +91,17 @@ impl Claim {
         serde_json::from_str(record.entry.get()).ok()
     }
 
-    /// Vouches for a state at the place of the coming record.
+    /// Vouches for a state at the place of the coming record: its number, and where its line begins.
     pub(super) fn sign(
         state: Summary,
-        position: Position,
+        (position, offset): (Position, u64),
         prev: &Digest,
         signer: &KeyPair,
     ) -> Result<Self, CryptoError> {
         let signature = STANDARD.encode(signer.sign(signed_text(position, prev, &state.digest).as_bytes())?);
         let signed_by = signer.public().id();
-        Ok(Self { kind: Kind::Checkpoint, keys: state.keys, state: state.digest, signed_by, signature })
+        let Summary { digest, keys } = state;
+        Ok(Self { kind: Kind::Checkpoint, keys, offset: Some(offset), state: digest, signed_by, signature })
     }
 
     /// Whether this key signed this claim in this record.
@@ -105,6 +109,11 @@ impl Claim {
         let text = signed_text(record.position, &record.prev, &self.state);
         let signature = STANDARD.decode(&self.signature).ok();
         signature.is_some_and(|signature| key.verify(text.as_bytes(), &signature).is_ok())
+    }
+
+    /// Whether it may be the one that begins so far into its segment.
+    pub(super) fn stands_at(&self, offset: u64) -> bool {
+        self.offset.is_none_or(|said| said == offset)
     }
 
     /// Whether it vouches for this state.

@@ -225,14 +225,14 @@ impl Committer {
 
     fn revision(&self, key: &str) -> io::Result<Option<Revision>> {
         match self.overlay.0.get(key) {
-            Some(stored) => Ok(stored.as_ref().map(|stored| stored.revision)),
+            Some(change) => Ok(change.stored().map(|stored| stored.revision)),
             None => self.index.revision(key),
         }
     }
 
     fn read(&self, key: &str) -> io::Result<Option<Stored>> {
         match self.overlay.0.get(key) {
-            Some(stored) => Ok(stored.clone()),
+            Some(change) => Ok(change.stored().cloned()),
             None => self.index.read(key),
         }
     }
@@ -279,7 +279,7 @@ impl Committer {
             error!(%error, "the index cannot be written; the store stops, a restart mends it");
             return Err(Stop);
         }
-        match self.claim(last.position + 1) {
+        match self.claim(last.next()) {
             Ok(entry) => {
                 self.page.begin(last, last.at.max(to_the_millisecond(self.clock.now())));
                 self.page.add(&entry, &[]);
@@ -316,7 +316,8 @@ impl Committer {
     /// Writes the state and vouches for it in an entry.
     fn claim(&self, position: Position) -> io::Result<Entry> {
         let state = checkpoint::write(self.journal.folder(), position, &self.index)?;
-        Claim::sign(state, position, &self.journal.link().digest, &self.signer).map_err(io::Error::other)?.to_entry()
+        let (offset, prev) = (self.journal.length(), self.journal.link().digest);
+        Claim::sign(state, (position, offset), &prev, &self.signer).map_err(io::Error::other)?.to_entry()
     }
 
     /// Tries again when the segment has grown by another half.

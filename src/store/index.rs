@@ -32,16 +32,49 @@ impl From<Link> for Applied {
     }
 }
 
+/// What became of a key, and which write it was.
+#[derive(Clone, Debug)]
+pub(super) enum Change {
+    Deleted(Revision),
+    Put(Stored),
+}
+
+impl Change {
+    pub(super) const fn revision(&self) -> Revision {
+        match self {
+            Self::Deleted(revision) | Self::Put(Stored { revision, .. }) => *revision,
+        }
+    }
+
+    /// What the key holds now.
+    pub(super) const fn stored(&self) -> Option<&Stored> {
+        match self {
+            Self::Deleted(_) => None,
+            Self::Put(stored) => Some(stored),
+        }
+    }
+}
+
 /// Changes that are not in the index yet, the last of each key.
 #[derive(Debug, Default)]
-pub(super) struct Overlay(pub(super) HashMap<String, Option<Stored>>);
+pub(super) struct Overlay(pub(super) HashMap<String, Change>);
 
 impl Overlay {
+    /// Makes a map hold what the changes say, and forgets them.
+    pub(super) fn settle(&mut self, keys: &mut BTreeMap<String, Stored>) {
+        for (key, change) in self.0.drain() {
+            match change {
+                Change::Put(stored) => drop(keys.insert(key, stored)),
+                Change::Deleted(_) => drop(keys.remove(&key)),
+            }
+        }
+    }
+
     /// Takes in the writes of one record.
     pub(super) fn take(&mut self, writes: impl IntoIterator<Item = Write>, revision: Revision) {
         self.0.extend(writes.into_iter().map(|write| match write {
-            Write::Put(key, value) => (key, Some(Stored { value, revision })),
-            Write::Delete(key) => (key, None),
+            Write::Put(key, value) => (key, Change::Put(Stored { value, revision })),
+            Write::Delete(key) => (key, Change::Deleted(revision)),
         }));
     }
 }
@@ -103,12 +136,7 @@ impl Index {
         match self {
             Self::Memory(keys) => {
                 let mut keys = keys.write().unwrap_or_else(PoisonError::into_inner);
-                for (key, stored) in overlay.0.drain() {
-                    match stored {
-                        Some(stored) => drop(keys.insert(key, stored)),
-                        None => drop(keys.remove(&key)),
-                    }
-                }
+                overlay.settle(&mut keys);
                 Ok(())
             }
             Self::Sled(sled) => sled.apply(overlay, applied),

@@ -126,7 +126,7 @@ impl Journal {
 
     /// The next line begins a new segment; the last one was a checkpoint.
     pub(super) fn turn_over(&mut self) {
-        self.segment = Segment::new(&self.folder, self.link.position + 1);
+        self.segment = Segment::new(&self.folder, self.link.next());
         self.tail = None;
         self.length = 0;
     }

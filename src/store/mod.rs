@@ -16,6 +16,7 @@
 //! Not here: what an entry means (`audit`), what a record means (the room that owns its shelf).
 
 mod contract;
+mod version;
 mod record;
 mod reader;
 mod verify;
@@ -42,3 +43,4 @@ pub use reader::{JournalError, JournalReader, TornTail};
 pub use record::{Flaw, Record};
 pub(crate) use reserve::is_full;
 pub use verify::{VerifyReport, verify_journal};
+pub use version::Version;

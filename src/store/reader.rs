@@ -3,8 +3,9 @@
 //! A last line without an end, in the last segment, is what a crash leaves: the walk stops before it and says so.
 //! Anything else that is wrong is `JournalError::Broken`, with its place. Reads only; the committer's start repairs.
 
+use super::checkpoint::{self, Claim};
 use super::record::Link;
-use super::{Flaw, Position, Record, checkpoint};
+use super::{Flaw, Position, Record};
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
@@ -170,7 +171,7 @@ impl JournalReader {
 
     fn step(&mut self) -> Result<Option<Record>, JournalError> {
         let Some(line) = self.next_line()? else { return Ok(None) };
-        let next = self.link.position + 1;
+        let next = self.link.next();
         let bytes = u64::try_from(line.len()).unwrap_or(u64::MAX);
         let Some(text) = line.strip_suffix(b"\n") else {
             self.tear(&line, bytes).map_err(|why| self.broken_at(next, why))?;
@@ -178,6 +179,7 @@ impl JournalReader {
         };
         let record = Record::parse(text)
             .and_then(|record| record.follows(&self.link).map(|()| record))
+            .and_then(|record| self.stands_in_its_place(&record).map(|()| record))
             .map_err(|why| self.broken_at(next, why))?;
         self.link = record.link();
         self.ends_with_checkpoint = checkpoint::is_one(&record.entry);
@@ -185,6 +187,13 @@ impl JournalReader {
             open.offset += bytes;
         }
         Ok(Some(record))
+    }
+
+    /// A checkpoint says where it stands.
+    fn stands_in_its_place(&self, record: &Record) -> Result<(), Flaw> {
+        let claim = checkpoint::is_one(&record.entry).then(|| Claim::of(record)).flatten();
+        let offset = self.open.as_ref().map_or(0, |open| open.offset);
+        if claim.is_none_or(|claim| claim.stands_at(offset)) { Ok(()) } else { Err(Flaw::LengthDiffers) }
     }
 
     /// The next line with its end, going on to the next segment when one is over.
@@ -213,10 +222,10 @@ impl JournalReader {
         let file = File::open(&segment.path).map_err(JournalError::io(&segment.path))?;
         let (first, lines) = (segment.first, BufReader::with_capacity(1 << 16, file));
         self.open = Some(OpenSegment { segment, lines, offset: 0 });
-        if first == self.link.position + 1 {
+        if self.link.precedes(first) {
             return Ok(true);
         }
-        Err(self.broken_at(self.link.position + 1, Flaw::PositionDiffers))
+        Err(self.broken_at(self.link.next(), Flaw::PositionDiffers))
     }
 
     /// A line without an end: a torn tail if nothing follows and it is not a whole record with a changed end.

@@ -48,6 +48,9 @@ pub enum Flaw {
     /// The text is not what the digest was made of.
     #[error("the text and its digest differ")]
     DigestDiffers,
+    /// The segment is not as long as its checkpoint says.
+    #[error("the segment is not as long as its checkpoint says")]
+    LengthDiffers,
     /// The line is no digest and JSON of our form.
     #[error("the line is not a record that this version knows")]
     NotARecord,
@@ -83,6 +86,16 @@ impl Link {
     /// Before the first record.
     pub(super) const START: Self =
         Self { position: 0, digest: Digest::from_bytes([0; 32]), at: OffsetDateTime::UNIX_EPOCH };
+
+    /// The number of the record to come.
+    pub(super) const fn next(&self) -> Position {
+        self.position.saturating_add(1)
+    }
+
+    /// Whether a record of this number is the one to come. After the last number there is, none is.
+    pub(super) fn precedes(&self, position: Position) -> bool {
+        position.checked_sub(1) == Some(self.position)
+    }
 }
 
 #[derive(Deserialize)]
@@ -116,7 +129,7 @@ impl Record {
 
     /// Whether this is the record after `before`.
     pub(super) fn follows(&self, before: &Link) -> Result<(), Flaw> {
-        if self.position != before.position + 1 {
+        if !before.precedes(self.position) {
             return Err(Flaw::PositionDiffers);
         }
         if self.prev != before.digest {
@@ -175,7 +188,7 @@ impl Page {
     /// Adds one line and answers its position.
     pub(super) fn add(&mut self, entry: &RawValue, writes: &[Write]) -> Position {
         let start = self.text.len();
-        let position = self.link.position + 1;
+        let position = self.link.next();
         self.text.resize(start + DIGEST_TEXT_BYTES, b'0');
         let prev = self.link.digest;
         // Writing into a Vec cannot fail.
@@ -298,6 +311,14 @@ mod tests {
         );
         assert_eq!(second.delete, ["b", "c"]);
         assert_eq!(second.follows(&Link::START), Err(Flaw::PositionDiffers));
+    }
+
+    #[test]
+    fn nothing_follows_the_last_number_there_is() {
+        let last = Link { position: Position::MAX, ..Link::START };
+        assert!(![0, 1, Position::MAX - 1, Position::MAX].into_iter().any(|position| last.precedes(position)));
+        assert!(Link { position: Position::MAX - 1, ..Link::START }.precedes(Position::MAX));
+        assert!(Link::START.precedes(1) && !Link::START.precedes(0));
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! hold is a witness: records were removed, and the store does not open.
 
 use super::checkpoint::{self, Claim};
-use super::index::{Applied, Index, Overlay};
+use super::index::{Applied, Change, Index, Overlay};
 use super::journal::{Disk, Journal};
 use super::reader::{FOLDER, Segment};
 use super::record::Link;
@@ -38,6 +38,7 @@ pub(super) struct Recovered {
 pub(super) fn recover(settings: &LocalSettings, disk: Box<dyn Disk>, key: &PublicKey) -> Result<Recovered, OpenError> {
     let folder = settings.dir.join(FOLDER);
     let history = History { segments: Segment::all(&folder)?, folder, key };
+    history.look_over()?;
     let mut set_aside = None;
     let kind = match sled_index::has_room(&settings.dir) {
         Err(error) if settings.index == IndexKind::Sled && is_full(&error) => {
@@ -56,7 +57,7 @@ pub(super) fn recover(settings: &LocalSettings, disk: Box<dyn Disk>, key: &Publi
         IndexKind::Sled => history.sled(&settings.dir.join("index"), &mut set_aside)?,
     };
     // A state is written when every record before its own is on the medium.
-    if let Some((_, witness)) = checkpoint::newest(&history.folder)?.filter(|(of, _)| *of > end.link.position + 1) {
+    if let Some((_, witness)) = checkpoint::newest(&history.folder)?.filter(|(of, _)| *of > end.link.next()) {
         return Err(OpenError::RecordsRemoved { dir: history.folder, witness });
     }
     checkpoint::prune(&history.folder)?;
@@ -90,7 +91,7 @@ pub(super) fn end_of(reader: &JournalReader, journal: &Path) -> End {
     let (segment, length) = match reader.place() {
         Some((segment, length)) if !reader.ends_with_checkpoint() => (segment.clone(), length),
         // Nothing yet, or a finished segment: the next record begins a new one.
-        Some(_) | None => (Segment::new(journal, link.position + 1), 0),
+        Some(_) | None => (Segment::new(journal, link.next()), 0),
     };
     End { segment, length, link, torn: reader.torn().cloned() }
 }
@@ -133,6 +134,21 @@ struct History<'a> {
 }
 
 impl History<'_> {
+    /// Also of segments that no start reads: each is there, ends with a checkpoint of ours, is as long as that says, and
+    /// the next begins where it ends. What is wrong within them an audit finds.
+    fn look_over(&self) -> Result<(), JournalError> {
+        if let Some(oldest) = self.segments.first().filter(|oldest| !Link::START.precedes(oldest.first)) {
+            let (segment, position) = (oldest.path.clone(), Link::START.next());
+            return Err(JournalError::Broken { segment, position, why: Flaw::PositionDiffers });
+        }
+        for (at, segment) in self.segments.iter().enumerate() {
+            if let Some(base) = self.base(at)? {
+                JournalReader::from(vec![segment.clone()], base.link()).next().transpose()?;
+            }
+        }
+        Ok(())
+    }
+
     /// Brings the sled index up to the journal, or makes it anew.
     fn sled(&self, folder: &Path, set_aside: &mut Option<PathBuf>) -> Result<(Index, End), OpenError> {
         let found = SledIndex::open(folder).map(Index::Sled).map_err(Trouble::Index);
@@ -158,7 +174,8 @@ impl History<'_> {
         let Some(applied) = index.applied()? else {
             return Ok(if index.is_empty() { Some(self.rebuild(index)?) } else { None });
         };
-        let at = self.segments.iter().rposition(|segment| segment.first <= applied.position + 1).unwrap_or(0);
+        let at =
+            self.segments.iter().rposition(|segment| segment.first.saturating_sub(1) <= applied.position).unwrap_or(0);
         let base = self.base(at)?.map_or(Link::START, |record| record.link());
         self.replay(index, at, base, applied)
     }
@@ -186,7 +203,7 @@ impl History<'_> {
         let (Some(before), Some(segment)) = (before, self.segments.get(at)) else { return Ok(None) };
         let position = segment.first.saturating_sub(1);
         let broken = |why| JournalError::Broken { segment: before.path.clone(), position, why };
-        let line = last_line(&before.path).map_err(JournalError::io(&before.path))?;
+        let (line, offset) = last_line(&before.path).map_err(JournalError::io(&before.path))?;
         let record = Record::parse(&line).map_err(broken)?;
         if record.position != position {
             return Err(broken(Flaw::PositionDiffers));
@@ -194,14 +211,15 @@ impl History<'_> {
         if !checkpoint::is_one(&record.entry) {
             return Err(broken(Flaw::CheckpointMissing));
         }
-        self.vouched_for(&record).map_err(broken)?;
+        if !self.vouched_for(&record).map_err(broken)?.stands_at(offset) {
+            return Err(broken(Flaw::LengthDiffers));
+        }
         Ok(Some(record))
     }
 
     /// A checkpoint by another key is of another journal, or of nobody who may write this one.
-    fn vouched_for(&self, record: &Record) -> Result<(), Flaw> {
-        let signed = Claim::of(record).is_some_and(|claim| claim.is_signed_by(self.key, record));
-        if signed { Ok(()) } else { Err(Flaw::SignatureDiffers) }
+    fn vouched_for(&self, record: &Record) -> Result<Claim, Flaw> {
+        Claim::of(record).filter(|claim| claim.is_signed_by(self.key, record)).ok_or(Flaw::SignatureDiffers)
     }
 
     /// Loads the state a record vouches for; false when it is not there or not that state.
@@ -217,7 +235,7 @@ impl History<'_> {
         // Until the last step the index says that it has come nowhere.
         let nowhere = Applied::from(Link::START);
         checkpoint::read(&path, |key, stored| {
-            overlay.0.insert(key, Some(stored));
+            overlay.0.insert(key, Change::Put(stored));
             if overlay.0.len() < STEP { Ok(()) } else { index.apply(&mut overlay, nowhere) }
         })?;
         index.apply(&mut overlay, record.link().into())?;
@@ -254,13 +272,15 @@ impl History<'_> {
     }
 }
 
-/// The last line of a finished segment, without its end.
-fn last_line(path: &Path) -> io::Result<Vec<u8>> {
+/// The last line of a finished segment, without its end, and where it begins.
+fn last_line(path: &Path) -> io::Result<(Vec<u8>, u64)> {
     let mut file = File::open(path)?;
-    let from = file.metadata()?.len().saturating_sub(CHECKPOINT_LINE_BYTES_MAX);
-    file.seek(SeekFrom::Start(from))?;
+    let length = file.metadata()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(CHECKPOINT_LINE_BYTES_MAX)))?;
     let mut end = Vec::new();
     file.read_to_end(&mut end)?;
     let lines = end.strip_suffix(b"\n").unwrap_or_default();
-    Ok(lines.rsplit(|byte| *byte == b'\n').next().unwrap_or_default().to_vec())
+    let line = lines.rsplit(|byte| *byte == b'\n').next().unwrap_or_default().to_vec();
+    let offset = length.saturating_sub(u64::try_from(line.len()).unwrap_or(u64::MAX).saturating_add(1));
+    Ok((line, offset))
 }

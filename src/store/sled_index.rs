@@ -8,7 +8,7 @@
 //! to sled many at once and in key order. After a crash sled lacks the last of them, and the journal has them.
 //! Most questions are about keys that nobody has written yet (a new token); a roll of all keys answers those.
 
-use super::index::{Applied, Overlay};
+use super::index::{Applied, Change, Overlay};
 use super::reserve::free_bytes;
 use super::{Revision, Stored};
 use crate::crypto::Digest;
@@ -54,7 +54,7 @@ pub(super) struct SledIndex {
 #[derive(Debug, Default)]
 struct Young {
     /// Changes that sled does not have yet, with their keys.
-    changes: HashMap<Tag, (String, Option<Stored>)>,
+    changes: HashMap<Tag, (String, Change)>,
     /// Every key that holds something, here or in sled.
     roll: HashSet<Tag>,
 }
@@ -71,19 +71,19 @@ fn tag(key: &str) -> Tag {
 }
 
 impl Young {
-    fn take(&mut self, changes: impl Iterator<Item = (String, Option<Stored>)>) {
+    fn take(&mut self, changes: impl Iterator<Item = (String, Change)>) {
         for (key, change) in changes {
             let tag = tag(&key);
             match &change {
-                Some(_) => self.roll.insert(tag),
-                None => self.roll.remove(&tag),
+                Change::Put(_) => self.roll.insert(tag),
+                Change::Deleted(_) => self.roll.remove(&tag),
             };
             self.changes.insert(tag, (key, change));
         }
     }
 
     /// The changes of keys that begin so, in no order.
-    fn under<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = &'a (String, Option<Stored>)> {
+    fn under<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = &'a (String, Change)> {
         self.changes.values().filter(move |(key, _)| key.starts_with(prefix))
     }
 
@@ -93,8 +93,8 @@ impl Young {
             return Known::Absent;
         }
         match self.changes.get(&tag) {
-            Some((_, Some(stored))) => Known::Here(stored),
-            Some((_, None)) | None => Known::InSled,
+            Some((_, Change::Put(stored))) => Known::Here(stored),
+            Some((_, Change::Deleted(_))) | None => Known::InSled,
         }
     }
 }
@@ -167,7 +167,18 @@ impl SledIndex {
             Bound::Excluded(last) => key > last,
             Bound::Unbounded => true,
         };
-        let young: Vec<_> = self.young().under(prefix).filter(|(key, _)| ahead(key)).cloned().collect();
+        let young = self.young().under(prefix).filter(|(key, _)| ahead(key)).cloned().collect();
+        self.page_with(young, prefix, (from, max))
+    }
+
+    /// What sled holds there, with changes that it lacked a moment ago. It may have taken them since, and later ones of the
+    /// same keys: of each key the latest counts.
+    fn page_with(
+        &self,
+        young: Vec<(String, Change)>,
+        prefix: &str,
+        (from, max): (Bound<&str>, usize),
+    ) -> io::Result<Vec<(String, Stored)>> {
         let mut found = BTreeMap::new();
         for pair in self.sled.range::<&[u8], _>((from.map(str::as_bytes), Bound::Unbounded)) {
             let (key, value) = pair?;
@@ -176,16 +187,14 @@ impl SledIndex {
                 break;
             }
             if key != APPLIED {
-                found.insert(text(&key)?.to_owned(), Some(stored(&value)?));
+                found.insert(text(&key)?.to_owned(), stored(&value)?);
             }
         }
-        for (key, change) in young {
-            let newer = |kept: &Option<Stored>| revision_of(kept.as_ref()) > revision_of(change.as_ref());
-            if change.is_none() || !found.get(&key).is_some_and(newer) {
-                found.insert(key, change);
-            }
-        }
-        Ok(found.into_iter().filter_map(|(key, stored)| Some((key, stored?))).take(max).collect())
+        let is_news =
+            |(key, change): &(String, Change)| found.get(key).is_none_or(|kept| kept.revision < change.revision());
+        let mut news = Overlay(young.into_iter().filter(is_news).collect());
+        news.settle(&mut found);
+        Ok(found.into_iter().take(max).collect())
     }
 
     /// Shows everything; only for the committer, after `flush` or before the first change.
@@ -216,7 +225,7 @@ impl SledIndex {
         let mut changes: Vec<_> = young.under("").collect();
         changes.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
         for (key, change) in changes {
-            let Some(stored) = change else {
+            let Some(stored) = change.stored() else {
                 batch.remove(key.as_bytes());
                 continue;
             };
@@ -263,10 +272,6 @@ impl SledIndex {
     }
 }
 
-fn revision_of(stored: Option<&Stored>) -> Option<Revision> {
-    stored.map(|stored| stored.revision)
-}
-
 fn damaged(what: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
 }
@@ -284,4 +289,55 @@ fn stored(bytes: &[u8]) -> io::Result<Stored> {
 
 fn text(key: &[u8]) -> io::Result<&str> {
     str::from_utf8(key).map_err(|_not_text| damaged("a key is not text"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{IndexKind, LocalSettings, LocalStore, OpenError, Write, record::Link};
+    use super::*;
+    use crate::clock::SystemClock;
+    use crate::crypto::{KeyAlgorithm, KeyPair};
+    use std::sync::Arc;
+
+    #[test]
+    fn a_listing_shows_what_was_deleted_put_again_and_handed_over_while_it_ran() {
+        let folder = tempfile::tempdir().unwrap();
+        let index = SledIndex::open(folder.path()).unwrap();
+        let here = Applied::from(Link::START);
+        let take = |write, revision| {
+            let mut overlay = Overlay::default();
+            overlay.take([write], revision);
+            index.apply(&mut overlay, here).unwrap();
+        };
+        let put = || Write::Put("a".to_owned(), RawValue::NULL.to_owned());
+        let all = (Bound::Unbounded, usize::MAX);
+        let shown =
+            |young| index.page_with(young, "", all).unwrap().iter().map(|(_, kept)| kept.revision).collect::<Vec<_>>();
+        let young = || index.young().under("").cloned().collect::<Vec<_>>();
+        take(put(), 1);
+        index.hand_over(here).unwrap();
+        take(Write::Delete("a".to_owned()), 2);
+        let deleted = young();
+        assert!(shown(deleted.clone()).is_empty());
+        take(put(), 3);
+        let put_again = young();
+        index.hand_over(here).unwrap();
+        assert_eq!((shown(deleted), shown(put_again.clone())), (vec![3], vec![3]));
+        take(put(), 4);
+        index.hand_over(here).unwrap();
+        assert_eq!(shown(put_again), [4], "an older change does not hide a newer one");
+    }
+
+    #[test]
+    fn a_mark_at_the_last_number_there_is_is_a_witness_like_any_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = LocalSettings::new(folder.path().to_owned());
+        assert_eq!(settings.index, IndexKind::Sled);
+        let index = SledIndex::open(&folder.path().join("index")).unwrap();
+        index.flush(Applied { position: u64::MAX, digest: Digest::of(b"") }).unwrap();
+        drop(index);
+        let signer = Arc::new(KeyPair::generate(KeyAlgorithm::EcP256).unwrap());
+        let opened = LocalStore::open(settings, signer, Arc::new(SystemClock));
+        assert!(matches!(opened, Err(OpenError::RecordsRemoved { .. })), "{opened:?}");
+    }
 }

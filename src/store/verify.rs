@@ -44,8 +44,8 @@ pub fn verify_journal(dir: &Path, key: Option<&PublicKey>) -> Result<VerifyRepor
         apply(&mut state, record);
     }
     let last = reader.link();
-    if let Some((_, segment)) = witness.filter(|(of, _)| *of > last.position + 1) {
-        return Err(JournalError::Broken { segment, position: last.position + 1, why: Flaw::PositionDiffers });
+    if let Some((_, segment)) = witness.filter(|(of, _)| *of > last.next()) {
+        return Err(JournalError::Broken { segment, position: last.next(), why: Flaw::PositionDiffers });
     }
     Ok(VerifyReport {
         records: last.position,
@@ -60,12 +60,7 @@ fn apply(state: &mut BTreeMap<String, Stored>, record: Record) {
     let mut overlay = Overlay::default();
     let position = record.position;
     overlay.take(record.into_writes(), position);
-    for (key, stored) in overlay.0 {
-        match stored {
-            Some(stored) => drop(state.insert(key, stored)),
-            None => drop(state.remove(&key)),
-        }
-    }
+    overlay.settle(state);
 }
 
 /// A checkpoint must vouch for what the records make, in its own file too where that is still kept.

@@ -13,7 +13,7 @@ use std::net::Ipv4Addr;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::{TcpSocket, TcpStream, UnixStream};
 use tokio::process::Command;
 
 /// Added to every time that a door allows: the machine may be busy, and times decide nothing but that there is an end.
@@ -35,7 +35,6 @@ async fn whoever_says_nothing_or_too_slowly_is_shown_out_in_time() {
     let tcp = |port| async move { Connection::on(TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.unwrap()) };
     let begun = |headers: &str| format!("POST /v1/svid/x509 HTTP/1.1\r\nHost: lanyard\r\n{headers}");
     let body_to_come = begun("Content-Type: application/json\r\nContent-Length: 999\r\n\r\n");
-    let admin = UnixStream::connect(place.data().join("admin.sock")).await.unwrap();
     tokio::join!(
         ends_after(5, "no TLS on the issuer port", tcp(place.port).await, Vec::new()),
         ends_after(5, "no byte of HTTP/1.1", http1.connect().await, Vec::new()),
@@ -45,8 +44,11 @@ async fn whoever_says_nothing_or_too_slowly_is_shown_out_in_time() {
         ends_after(10, "no byte of HTTP/2", http2.connect().await, Vec::new()),
         ends_after(10, "no request of HTTP/2", http2.connect().await, preface(&[])),
         ends_after(5, "no request on the health port", tcp(place.health_port).await, Vec::new()),
-        ends_after(10, "no request on the admin socket", Connection::on(admin), Vec::new()),
+        ends_after(10, "no request on the admin socket", admin_socket(&place).await, Vec::new()),
         a_stream_without_its_body_is_answered(&http2),
+        an_operators_unfinished_call_is_answered(admin_socket(&place).await),
+        whoever_is_dead_is_found("issuer port", http2.connect().await, bundle_block()),
+        whoever_is_dead_is_found("admin socket", admin_socket(&place).await, show_bundle()),
         a_client_that_takes_no_answer_is_shown_out(
             &http2,
             frame(HEADERS, END_HEADERS | END_STREAM, 1, &bundle_block())
@@ -97,6 +99,46 @@ async fn a_stream_without_its_body_is_answered(port: &Port) {
     let answered = async { while connection.frame().await.unwrap().kind != DATA {} };
     tokio::time::timeout(Duration::from_secs(5) + PATIENCE, answered).await.unwrap();
     assert!(began.elapsed() > Duration::from_secs(4), "answered after {:?}", began.elapsed());
+}
+
+async fn admin_socket(place: &Place) -> Connection<UnixStream> {
+    Connection::on(UnixStream::connect(place.data().join("admin.sock")).await.unwrap())
+}
+
+/// A call of an operator, without its message.
+fn show_bundle() -> Vec<u8> {
+    block(&[
+        (":method", "POST"),
+        (":scheme", "http"),
+        (":path", "/lanyard.v1.Admin/ShowBundle"),
+        (":authority", "localhost"),
+        ("content-type", "application/grpc"),
+        ("te", "trailers"),
+    ])
+}
+
+async fn an_operators_unfinished_call_is_answered(mut connection: Connection<UnixStream>) {
+    let began = Instant::now();
+    let asked = [preface(&[]), frame(HEADERS, END_HEADERS, 1, &show_bundle())].concat();
+    connection.stream.write_all(&asked).await.unwrap();
+    let answered = async { while connection.frame().await.unwrap().kind != HEADERS {} };
+    tokio::time::timeout(Duration::from_secs(10) + PATIENCE, answered).await.unwrap();
+    assert!(began.elapsed() > Duration::from_secs(9), "answered after {:?}", began.elapsed());
+}
+
+/// It asks, is answered, and says nothing more, not even to a ping: it does not stay until it has been idle for too long.
+async fn whoever_is_dead_is_found(what: &str, mut connection: Connection<impl Stream>, asked: Vec<u8>) {
+    let asked = [preface(&[]), frame(HEADERS, END_HEADERS | END_STREAM, 1, &asked)].concat();
+    connection.stream.write_all(&asked).await.unwrap();
+    let end = async {
+        let mut pings = 0;
+        while let Ok(Frame { kind, .. }) = connection.frame().await {
+            pings += u32::from(kind == PING);
+        }
+        pings
+    };
+    let pings = tokio::time::timeout(Duration::from_secs(30) + PATIENCE, end).await;
+    assert_eq!(pings.unwrap_or_else(|_| panic!("{what}: the connection still stands")), 1, "{what}");
 }
 
 /// With a window of nothing (RFC 9113 §6.9.2) an answer's body cannot be sent; pings are answered, so the client lives.
@@ -233,10 +275,13 @@ async fn each_door_has_so_many_connections_and_no_more() {
     let place = Place::new();
     let _server = Server::start(&place);
     let mut health = Vec::new();
-    for _ in 0..64 {
-        health.push(TcpStream::connect((Ipv4Addr::LOCALHOST, place.health_port)).await.unwrap());
+    for host in [1, 2] {
+        for _ in 0..64 {
+            health.push(connect_from(host, place.health_port).await);
+        }
+        closed_at_once(connect_from(host, place.health_port).await).await;
     }
-    closed_at_once(TcpStream::connect((Ipv4Addr::LOCALHOST, place.health_port)).await.unwrap()).await;
+    closed_at_once(connect_from(3, place.health_port).await).await;
     let (path, mut admin) = (place.data().join("admin.sock"), Vec::new());
     for _ in 0..64 {
         admin.push(UnixStream::connect(&path).await.unwrap());
@@ -244,6 +289,13 @@ async fn each_door_has_so_many_connections_and_no_more() {
     closed_at_once(UnixStream::connect(&path).await.unwrap()).await;
     drop((health, admin));
     still_serves(&place).await;
+}
+
+/// A connection from one of the loopback's many addresses.
+async fn connect_from(host: u8, port: u16) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind((Ipv4Addr::new(127, 0, 0, host), 0).into()).unwrap();
+    socket.connect((Ipv4Addr::LOCALHOST, port).into()).await.unwrap()
 }
 
 /// Of 700 files 512 are kept for the journal and the like; below twice that, half of all.
@@ -261,15 +313,19 @@ async fn connections_of_one_address_leave_room_for_others_and_files_for_the_jour
     };
     tokio::time::timeout(PATIENCE, ready).await.unwrap();
     let mut open = Vec::new();
-    // One of the 175 may still be that of the question above.
-    for _ in 0..174 {
-        open.push(TcpStream::connect((Ipv4Addr::LOCALHOST, place.port)).await.unwrap());
+    // One of the first 175 may still be that of the question above.
+    for (host, most) in [(1, 174), (2, 175)] {
+        for _ in 0..most {
+            open.push(connect_from(host, place.port).await);
+        }
     }
+    // Each address has its half by now; so a third finds nothing left, but for that one place.
     let mut surplus = Vec::new();
-    for _ in 0..2 {
-        surplus.push(TcpStream::connect((Ipv4Addr::LOCALHOST, place.port)).await.unwrap());
+    for host in [1, 2, 3, 3] {
+        surplus.push(connect_from(host, place.port).await);
     }
     closed_at_once(surplus.pop().unwrap()).await;
+    closed_at_once(surplus.swap_remove(1)).await;
     drop((open, surplus));
     let is_served = async {
         while !matches!(Caller::curl().offer(&place.issuer.token(now()), &Door::of(&place)).await, Outcome::Issued(_)) {

@@ -22,6 +22,7 @@ mod journal;
 mod wire;
 mod hostile_load;
 
+mod agent_files;
 mod agent_limits;
 mod crashes;
 mod damage;

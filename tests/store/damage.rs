@@ -121,9 +121,12 @@ async fn a_checkpoint_by_another_key_is_found() {
 async fn a_start_reads_the_last_checkpoint_and_the_tail_only() {
     let place = a_history(IndexKind::Memory, 900, 20).await;
     let before = content(&place.open());
-    // Whoever needs the first segment would stumble here.
-    fs::write(&place.files("jsonl")[0], "nothing").unwrap();
+    // Whoever reads the first segment stumbles here.
+    let oldest = &place.files("jsonl")[0];
+    fs::write(oldest, fs::read_to_string(oldest).unwrap().replacen(r#"{"n":1}"#, r#"{"n":7}"#, 1)).unwrap();
     assert_eq!(content(&place.open()), before);
+    let found = verify_journal(place.dir(), None);
+    assert!(matches!(found, Err(JournalError::Broken { position: 2, why: Flaw::DigestDiffers, .. })), "{found:?}");
 }
 
 #[tokio::test]

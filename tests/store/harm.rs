@@ -106,7 +106,13 @@ fn flips() -> Vec<Harm> {
     for (what, after, by) in parts {
         harms.push(harm(format!("a bit of {what}, last record but one"), line(Which::Newest, 1, flipped(after, by))));
     }
+    let oldest = |at, change: fn(&str) -> String| line(Which::Oldest, at, change);
     harms.push(harm("a bit of a record in the oldest segment", line(Which::Oldest, 1, flipped("\"entry\":", 12))));
+    harms.push(harm(
+        "a byte more in a record of the oldest segment",
+        oldest(1, |line| line.replace("{\"n\":", "{ \"n\":")),
+    ));
+    harms.push(harm("a bit of the oldest checkpoint", line(Which::Oldest, 0, flipped("\"keys\":", 7))));
     harms
 }
 
@@ -237,6 +243,14 @@ fn moves() -> Vec<Harm> {
         harm("the newest segment under a number that is taken by nobody", |place| {
             let path = place.files("jsonl").pop().unwrap();
             fs::rename(path, place.dir().join("journal/00000000000000000077.jsonl")).unwrap();
+        }),
+        harm("a segment under the last number there is, behind the newest", |place| {
+            let path = place.files("jsonl").pop().unwrap();
+            fs::copy(path, place.dir().join(format!("journal/{}.jsonl", u64::MAX))).unwrap();
+        }),
+        harm("a state file of the last number there is", |place| {
+            let last = place.files("checkpoint").pop().unwrap();
+            fs::copy(last, place.dir().join(format!("journal/{}.checkpoint", u64::MAX))).unwrap();
         }),
         harm("the newest segment under a name that is none of ours", |place| {
             let path = place.files("jsonl").pop().unwrap();

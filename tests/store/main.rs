@@ -14,6 +14,8 @@ mod cost;
 mod damage;
 mod harm;
 mod histories;
+mod listing;
+mod memory;
 mod sled_harm;
 mod verdicts;
 

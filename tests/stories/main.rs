@@ -21,4 +21,5 @@ mod reload;
 mod renewal;
 mod road;
 mod sessions;
+mod shares;
 mod thieves;

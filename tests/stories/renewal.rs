@@ -1,6 +1,9 @@
 //! A session is renewed by its key alone, by today's rules, for as long as its token allows.
 
 use crate::support::harness::{Agent, Harness, POLICY, start};
+use lanyard::store::{Commit, Room, Store, Write};
+use lanyard::telemetry::chain;
+use serde_json::value::RawValue;
 use std::time::Duration;
 
 #[tokio::test]
@@ -75,4 +78,28 @@ async fn a_rule_of_tomorrow_adds_no_identity_to_a_session_of_today() {
     );
     let harness = harness.restarted(Some(&other)).await;
     assert_eq!(harness.renew(&session, &agent).await.unwrap_err().code(), "identity_changed");
+}
+
+#[tokio::test]
+async fn a_session_kept_by_a_newer_version_is_not_guessed_at() {
+    let harness = Harness::new().await;
+    let agent = Agent::new();
+    let token = harness.issuer.token(start());
+    let session = harness.exchange(&token, &agent).await.unwrap().session().unwrap().to_owned();
+    let (key, store) = (format!("session/{session}"), &harness.parts.store);
+    let newer = store.read(&key).unwrap().unwrap().value.get().replacen(r#"{"v":1,"#, r#"{"v":2,"new":[],"#, 1);
+    let raw = |text: &str| RawValue::from_string(text.to_owned()).unwrap();
+    let writes = vec![Write::Put(key, raw(&newer))];
+    store
+        .commit(Commit { room: Room::Common, conditions: vec![], writes, entry: raw(r#"{"kind":"test"}"#) })
+        .await
+        .unwrap();
+    let [renewed, exchanged] = [harness.renew(&session, &agent).await, harness.exchange(&token, &agent).await];
+    for refusal in [renewed.unwrap_err(), exchanged.unwrap_err()] {
+        assert_eq!(refusal.code(), "store_unavailable");
+        let why = chain(&refusal);
+        assert!(why.contains("it is of version 2, written by a newer lanyard than this one"), "{why}");
+    }
+    let swept = harness.issuance().sessions.sweep(&harness.issuance().ledger, start()).await.unwrap();
+    assert_eq!((swept.live, swept.dropped), (0, 0), "it is left for whoever can read it");
 }

@@ -1,12 +1,12 @@
-//! An index folder that somebody changed, beside a true journal: it is healed or refused, and never believed.
+//! An index folder that somebody changed, beside a true journal: it is healed or refused, never believed, and goes on.
 //!
 //! Six bytes an edit, as for the journal, and some that remove or empty a file.
 
 use super::Seed;
-use super::journal::{Content, change, content, history, open};
+use super::journal::{Content, change, content, history, open, raw, write};
 use super::law::can_be_shown;
 use super::place::{self, Files};
-use lanyard::store::{IndexKind, OpenError};
+use lanyard::store::{IndexKind, OpenError, Write};
 use std::sync::LazyLock;
 
 const EDITS_MAX: usize = 6;
@@ -41,16 +41,21 @@ pub fn body(bytes: &[u8]) -> bool {
         }
     }
     place::with(&files, |dir| {
-        for again in [false, true] {
-            match open(dir, IndexKind::Sled) {
-                Ok(store) => assert_eq!(content(&store), truth, "opened again: {again}"),
-                Err(error) => {
-                    can_be_shown(&error);
-                    assert!(!again && matches!(error, OpenError::RecordsRemoved { .. }), "{error:?}");
-                    return false;
-                }
+        let store = match open(dir, IndexKind::Sled) {
+            Ok(store) => store,
+            Err(error) => {
+                can_be_shown(&error);
+                assert!(matches!(error, OpenError::RecordsRemoved { .. }), "{error:?}");
+                return false;
             }
-        }
+        };
+        assert_eq!(content(&store), truth);
+        let position =
+            write(&store, vec![Write::Put("after".to_owned(), raw("1"))], r#"{"kind":"after"}"#.to_owned()).unwrap();
+        drop(store);
+        let mut after = truth;
+        after.insert("after".to_owned(), ("1".to_owned(), position));
+        assert_eq!(content(&open(dir, IndexKind::Sled).unwrap()), after, "healed for good");
         true
     })
 }

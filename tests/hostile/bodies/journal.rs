@@ -1,7 +1,8 @@
 //! A journal that somebody changed: the bytes are edits of a true one, whose key they do not have.
 //!
 //! Six bytes an edit: what, in which file, where (two bytes), how much, and a byte to use. Some edits make the digests
-//! fit again: those forge whatever no checkpoint has signed yet, and nothing before.
+//! fit again: those forge whatever no checkpoint has signed yet, and nothing before. Two take whole files away or mix
+//! them up. What opens must also go on: now and then a record is written, and an earlier time accepted.
 
 use super::Seed;
 use super::law::can_be_shown;
@@ -9,17 +10,26 @@ use super::place::{self, Files};
 use lanyard::clock::ManualClock;
 use lanyard::crypto::{Digest, KeyAlgorithm, KeyPair};
 use lanyard::store::{Commit, IndexKind, JournalReader, LocalSettings, LocalStore, Position, Record, Room, Store as _};
-use lanyard::store::{Write, verify_journal};
+use lanyard::store::{Committed, OpenError, StoreError, Write, accept_time, verify_journal};
 use serde_json::value::RawValue;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
+use time::OffsetDateTime;
 use time::macros::datetime;
 use tokio::runtime::Builder;
 
 const EDITS_MAX: usize = 16;
 const EDIT_BYTES: usize = 6;
+/// Edits of whole files: this one is gone, or changes places with that one.
+const GONE: u8 = u8::MAX - 1;
+const SWAPPED: u8 = u8::MAX;
+/// One input in so many goes on with a record of its own: syncing that costs more than all the rest.
+const GOES_ON_EVERY: u32 = 8;
+/// What every clock here says, and an hour before it.
+const NOW: OffsetDateTime = datetime!(2026-03-01 12:00 UTC);
+const EARLIER: OffsetDateTime = datetime!(2026-03-01 11:00 UTC);
 
 /// The key that signs checkpoints.
 pub static SIGNER: LazyLock<Arc<KeyPair>> =
@@ -49,34 +59,43 @@ static TRUTH: LazyLock<Truth> = LazyLock::new(|| {
 pub fn history(kind: IndexKind) -> Files {
     place::with(&Files::new(), |dir| {
         let store = open(dir, kind).unwrap();
-        let runtime = Builder::new_current_thread().build().unwrap();
-        let raw = |text: String| RawValue::from_string(text).unwrap();
         for n in 0..11 {
             let put = Write::Put(format!("k/{}", n % 4), raw(format!(r#"{{"n":{n}}}"#)));
             let writes = if n % 5 == 4 { vec![put, Write::Delete("k/1".to_owned())] } else { vec![put] };
-            let commit = Commit {
-                room: Room::Common,
-                conditions: vec![],
-                writes,
-                entry: raw(format!(r#"{{"kind":"test","n":{n}}}"#)),
-            };
-            runtime.block_on(store.commit(commit)).unwrap();
+            write(&store, writes, format!(r#"{{"kind":"test","n":{n}}}"#)).unwrap();
         }
         drop(store);
         place::read(dir)
     })
 }
 
+/// Writes one record; its position.
+///
+/// # Errors
+/// The store's own.
+pub fn write(store: &LocalStore, writes: Vec<Write>, entry: String) -> Result<Position, StoreError> {
+    let commit = Commit { room: Room::Common, conditions: vec![], writes, entry: raw(entry) };
+    let runtime = Builder::new_current_thread().build().unwrap();
+    match runtime.block_on(store.commit(commit))? {
+        Committed::Done(position) => Ok(position),
+        Committed::Conflict { key, .. } => unreachable!("nobody else wrote {key}"),
+    }
+}
+
+/// A value or an entry.
+pub fn raw(text: impl Into<String>) -> Box<RawValue> {
+    RawValue::from_string(text.into()).unwrap()
+}
+
 /// Opens the store of a folder.
 ///
 /// # Errors
 /// The store's own.
-pub fn open(dir: &Path, kind: IndexKind) -> Result<Arc<LocalStore>, lanyard::store::OpenError> {
+pub fn open(dir: &Path, kind: IndexKind) -> Result<Arc<LocalStore>, OpenError> {
     let mut settings = LocalSettings::new(dir.to_owned());
     (settings.index, settings.segment_bytes, settings.hold_for) = (kind, 1000, Duration::ZERO);
-    settings.reserve_bytes = 0;
-    let clock = Arc::new(ManualClock::at(datetime!(2026-03-01 12:00 UTC)));
-    LocalStore::open(settings, Arc::clone(&SIGNER), clock)
+    settings.reserve_bytes = 4096;
+    LocalStore::open(settings, Arc::clone(&SIGNER), Arc::new(ManualClock::at(NOW)))
 }
 
 /// What an open store holds.
@@ -113,23 +132,37 @@ pub fn body(bytes: &[u8]) -> bool {
     let mut journal: Vec<usize> = (0..files.len()).filter(|at| files[*at].0.starts_with("journal")).collect();
     // The tail is where most happens: the last file by name, and the last digit of the edit means it.
     journal.sort_by_key(|at| files[*at].0.extension().is_some_and(|kind| kind == "jsonl"));
-    let mut forged = false;
+    let (mut forged, mut gone) = (false, BTreeSet::new());
     let mut rest = bytes;
     for _edit in 0..EDITS_MAX {
         let Some((edit, behind)) = rest.split_first_chunk::<EDIT_BYTES>() else { break };
         rest = behind;
         let which = if edit[1] == u8::MAX { journal.len() - 1 } else { usize::from(edit[1]) % journal.len() };
-        let file = &mut files[journal[which]].1;
-        if edit[0] % 7 == 6 {
-            add_record(file, behind);
-            (forged, rest) = (true, &[]);
-        } else {
-            forged |= change(file, *edit);
+        match edit[0] {
+            GONE => drop(gone.insert(journal[which])),
+            SWAPPED => {
+                let other = journal[usize::from(edit[4]) % journal.len()];
+                let bytes = files[other].1.clone();
+                files[other].1 = std::mem::replace(&mut files[journal[which]].1, bytes);
+            }
+            what if what % 7 == 6 => {
+                add_record(&mut files[journal[which]].1, behind);
+                (forged, rest) = (true, &[]);
+            }
+            _ => forged |= change(&mut files[journal[which]].1, *edit),
         }
     }
-    let changed =
-        files.iter().zip(&truth.files).any(|(now, then)| now != then && now.0.extension() != Some("lock".as_ref()));
-    place::with(&files, |dir| judge(dir, changed, forged))
+    let changed = files != truth.files || !gone.is_empty();
+    let files = (0..).zip(files).filter(|(at, _)| !gone.contains(at)).map(|(_, file)| file).collect();
+    let goes_on = bytes.iter().map(|byte| u32::from(*byte)).sum::<u32>() % GOES_ON_EVERY == 0;
+    place::with(&files, |dir| {
+        let verified = judge(dir, changed, forged);
+        if goes_on {
+            takes_a_record_or_nothing(dir, forged);
+            takes_an_earlier_time_or_nothing(dir, verified);
+        }
+        verified
+    })
 }
 
 /// Makes one edit; true if it made digests fit again.
@@ -205,6 +238,8 @@ fn add_record(file: &mut Vec<u8>, entry: &[u8]) {
 
 fn judge(dir: &Path, changed: bool, forged: bool) -> bool {
     let truth = &*TRUTH;
+    // Also where every file of it is gone.
+    std::fs::create_dir_all(dir.join("journal")).unwrap();
     let verified = verify_journal(dir, Some(SIGNER.public()));
     let read: Vec<Record> = JournalReader::open(dir).unwrap().map_while(Result::ok).collect();
     match &verified {
@@ -223,20 +258,47 @@ fn judge(dir: &Path, changed: bool, forged: bool) -> bool {
             assert!(changed, "an untouched journal holds");
         }
     }
-    let store = match open(dir, IndexKind::Memory) {
-        Ok(store) => store,
+    match open(dir, IndexKind::Memory) {
+        Ok(store) => {
+            let content = content(&store);
+            if verified.is_ok() {
+                assert_eq!(content, content_of(&read));
+            } else if !forged {
+                assert!(truth.contents.contains(&content), "a state that never was");
+            }
+        }
         Err(error) => {
             can_be_shown(&error);
             assert!(verified.is_err(), "what holds opens: {error}");
-            return false;
         }
-    };
-    let content = content(&store);
-    drop(store);
-    if verified.is_ok() {
-        assert_eq!(content, content_of(&read));
-    } else if !forged {
-        assert!(truth.contents.contains(&content), "a state that never was");
     }
     verified.is_ok()
+}
+
+/// What opens can be written to, unless somebody forged a time to come.
+fn takes_a_record_or_nothing(dir: &Path, forged: bool) {
+    let Ok(store) = open(dir, IndexKind::Memory) else { return };
+    match write(&store, vec![Write::Put("after".to_owned(), raw("1"))], r#"{"kind":"after"}"#.to_owned()) {
+        Ok(_) => {}
+        Err(StoreError::ClockWentBack { .. }) => assert!(forged, "no time here is later than now"),
+        Err(error) => unreachable!("what opens can be written to: {error}"),
+    }
+}
+
+/// What holds still holds, and then with an earlier time behind it; whatever is refused is left as it is.
+fn takes_an_earlier_time_or_nothing(dir: &Path, held: bool) {
+    let journal = || if held { Files::new() } else { place::read(&dir.join("journal")) };
+    let before = journal();
+    match accept_time(dir, EARLIER, "uid 7", "ntp went mad") {
+        Ok(accepted) => {
+            let report = verify_journal(dir, Some(SIGNER.public()));
+            assert!(report.is_ok() || !held, "{report:?}");
+            let is_last = |at: Position| report.is_err() || report.is_ok_and(|report| report.records == at);
+            assert!(accepted.is_none_or(|accepted| is_last(accepted.position)));
+        }
+        Err(error) => {
+            can_be_shown(&error);
+            assert!(!held && journal() == before, "what is refused is left as it is: {error}");
+        }
+    }
 }
