@@ -15,9 +15,9 @@ impl Issuance {
     ///
     /// # Errors
     /// When the session is not this key's, or nothing can be recorded.
-    pub async fn end(&self, id: &SessionId, connection: KeyId, reason: EndReason) -> Result<(), Refusal> {
-        let struck = self.sessions.end(&self.ledger, id, connection, reason).await?;
-        self.recorder.ended(reason, struck);
+    pub async fn end(&self, id: &SessionId, connection: KeyId) -> Result<(), Refusal> {
+        let struck = self.sessions.end(&self.ledger, id, connection, EndReason::Logout).await?;
+        self.recorder.ended(EndReason::Logout, struck);
         Ok(())
     }
 

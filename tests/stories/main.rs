@@ -10,6 +10,7 @@ mod advisories;
 mod crowded;
 mod doors;
 mod ends;
+mod job_ends;
 mod many_rules;
 mod operators;
 mod panics;

@@ -71,7 +71,7 @@ async fn a_chain_is_worth_nothing_where_a_session_is_renewed_be_it_stolen_or_for
     let forged = vec![leaf.to_vec(), certificate.to_vec()];
 
     let renew = RenewRequest { session: svid.session.clone(), csr: csr().into(), ..RenewRequest::default() };
-    let end = EndSessionRequest { session: svid.session, reason: String::new() };
+    let end = EndSessionRequest { session: svid.session };
     for thief in [(&stolen[..], &svid_key), (&forged[..], &forger)] {
         assert_eq!(call(&doors, "Renew", &renew, thief).await, "session_not_yours");
         assert_eq!(call(&doors, "EndSession", &end, thief).await, "session_not_yours");
