@@ -41,7 +41,7 @@ async fn ban(harness: &Harness, named: Value, until: Option<OffsetDateTime>) -> 
 fn entries(harness: &Harness, kinds: &[&str]) -> Vec<Value> {
     let journal = harness.journal();
     let records = journal.lines().map(|line| serde_json::from_str::<Value>(line.get(65..).unwrap()).unwrap());
-    let entries = records.map(|mut record| record["entry"].take());
+    let entries = records.map(|mut record| record.get_mut("entry").unwrap().take());
     entries.filter(|entry| kinds.contains(&entry["kind"].as_str().unwrap())).collect()
 }
 
