@@ -118,7 +118,7 @@ impl ServerLink {
 
     /// Ends a session.
     pub(super) async fn end(&self, session: &str) -> Result<(), LinkError> {
-        let request = EndSessionRequest { session: session.to_owned(), reason: String::new() };
+        let request = EndSessionRequest { session: session.to_owned() };
         self.0.clone().end_session(timely(request)).await.map_err(|status| refused(&status))?;
         Ok(())
     }

@@ -15,7 +15,16 @@ impl Issuance {
     ///
     /// # Errors
     /// When the session is not this key's, or nothing can be recorded.
-    pub async fn end(&self, id: &SessionId, connection: KeyId, reason: EndReason) -> Result<(), Refusal> {
+    pub async fn end(&self, id: &SessionId, connection: KeyId) -> Result<(), Refusal> {
+        self.end_because(EndReason::Logout, id, connection).await
+    }
+
+    pub(super) async fn end_because(
+        &self,
+        reason: EndReason,
+        id: &SessionId,
+        connection: KeyId,
+    ) -> Result<(), Refusal> {
         let struck = self.sessions.end(&self.ledger, id, connection, reason).await?;
         self.recorder.ended(reason, struck);
         Ok(())
@@ -68,20 +77,15 @@ impl Issuance {
         reading.await.map_err(|_stopped| JournalError::stopped(&self.data_dir))?
     }
 
-    /// Another key came with a token that is bound: somebody has a copy. The refusal itself is in the journal.
+    /// Another key came with a token that is bound: an alarm, and where its issuer says so the end of the first session.
     pub(super) async fn replayed(&self, request: &RequestId, claims: &VerifiedClaims) {
         let claims = claims.claims();
-        let job = JobName::of(claims);
-        let ends = self.issuer(claims).is_ok_and(|issuer| issuer.on_replay == OnReplay::End);
-        self.recorder.replayed(&job.issuer);
-        tracing::warn!(
-            request_id = request.as_str(), issuer = %job.issuer, project = claims.project_path, job = job.job_id, ends,
-            "a token was used with a second key: somebody has a copy of it"
-        );
-        if !ends {
+        self.recorder.replayed(request, claims, self.now());
+        if !self.issuer(claims).is_ok_and(|issuer| issuer.on_replay == OnReplay::End) {
             return;
         }
-        match self.sessions.close_job(&self.ledger, &job, EndReason::Replayed, claims.expires_at).await {
+        let (job, until) = (JobName::of(claims), claims.expires_at);
+        match self.sessions.close_job(&self.ledger, &job, EndReason::Replayed, until).await {
             Ok(struck) => self.recorder.ended(EndReason::Replayed, struck),
             Err(fault) => tracing::error!(fault = chain(&fault), "the first session could not be ended"),
         }

@@ -7,7 +7,7 @@ use crate::policy::{Denial, Wish};
 use crate::session::EndReason;
 use crate::store::Position;
 use crate::telemetry::{Metrics, chain};
-use crate::token::{IssuerName, VerifiedClaims};
+use crate::token::{Claims, IssuerName, VerifiedClaims};
 use std::sync::Arc;
 use std::time::Duration;
 use time::OffsetDateTime;
@@ -26,12 +26,14 @@ pub struct Recorder {
     metrics: Metrics,
     of_strangers: Sampled,
     of_bearers: Sampled,
+    of_replays: Sampled,
 }
 
 impl Recorder {
     /// A recorder on these metrics.
     pub fn new(metrics: Metrics) -> Self {
-        Self { metrics, of_strangers: Sampled::of_strangers(), of_bearers: Sampled::of_bearers() }
+        let [of_strangers, of_replays] = [(); 2].map(|()| Sampled::of_strangers());
+        Self { metrics, of_strangers, of_bearers: Sampled::of_bearers(), of_replays }
     }
 
     /// An intent is durable at this position of the journal.
@@ -44,9 +46,13 @@ impl Recorder {
         self.metrics.sessions_ended(reason.as_str(), sessions);
     }
 
-    /// A token of this issuer came with a second key.
-    pub(super) fn replayed(&self, issuer: &IssuerName) {
-        self.metrics.token_replayed(&issuer.0);
+    /// A token came with a second key: somebody has a copy of it. The refusal itself is in the journal.
+    pub(super) fn replayed(&self, request_id: &RequestId, claims: &Claims, now: OffsetDateTime) {
+        self.metrics.token_replayed(&claims.issuer.0);
+        if self.of_replays.tells(now).is_some() {
+            let Claims { issuer, project_path, job_id, .. } = claims;
+            tracing::warn!(%request_id, %issuer, project_path, job_id, "a token was used with a second key");
+        }
     }
 
     /// A delivery of the CI system led to nothing.

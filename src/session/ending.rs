@@ -21,15 +21,11 @@ const AT_ONCE: usize = 256;
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EndReason {
-    /// A pod's agent was told to stop: its job is over.
-    AgentStopped,
     /// An operator wants none of its kind.
     Banned,
-    /// The command of `exec --end` has ended.
-    ExecEnd,
     /// The CI system says that the job is over.
     JobOver,
-    /// The agent said that the job is over.
+    /// The agent said that the job is over: a logout, the end of `exec --end`'s command, or a pod's agent that stops.
     Logout,
     /// Another system says that what the rule needs is so no longer.
     NeedFailed,
@@ -43,9 +39,7 @@ impl EndReason {
     /// As entries and answers say it.
     pub const fn as_str(self) -> &'static str {
         match self {
-            Self::AgentStopped => "agent_stopped",
             Self::Banned => "banned",
-            Self::ExecEnd => "exec_end",
             Self::JobOver => "job_over",
             Self::Logout => "logout",
             Self::NeedFailed => "need_failed",
@@ -57,16 +51,11 @@ impl EndReason {
     /// Whose word it was.
     const fn by(self) -> &'static str {
         match self {
-            Self::AgentStopped | Self::ExecEnd | Self::Logout => "agent",
+            Self::Logout => "agent",
             Self::Banned | Self::Revoked => "operator",
             Self::JobOver => "issuer",
             Self::NeedFailed | Self::Replayed => "server",
         }
-    }
-
-    /// What an agent says of an end; what this version does not know is a logout.
-    pub fn told_by_agent(text: &str) -> Self {
-        [Self::AgentStopped, Self::ExecEnd].into_iter().find(|reason| reason.as_str() == text).unwrap_or(Self::Logout)
     }
 }
 

@@ -21,7 +21,7 @@ use time::OffsetDateTime;
 #[derive(Debug, thiserror::Error)]
 pub enum SessionError {
     /// An operator wants none of its kind.
-    #[error("an operator has banned this job or its like (ban {ban})")]
+    #[error("an operator has banned this job or its like (ban {ban}); ask them")]
     Banned {
         /// Names the ban.
         ban: String,

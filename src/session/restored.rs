@@ -15,7 +15,9 @@ use crate::token::IssuerName;
 use serde::Deserialize;
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::num::NonZero;
 use std::sync::Arc;
+use std::thread::{self, available_parallelism};
 use std::time::Duration;
 use time::OffsetDateTime;
 
@@ -70,13 +72,30 @@ impl Sessions {
     pub fn open(store: Arc<dyn Store>, now: OffsetDateTime) -> Result<Self, StoreError> {
         let (live, bans) = (LiveIndex::default(), Bans::load(&*store)?);
         let closed: HashMap<_, _> = store.list(JOB_PREFIX)?.into_iter().collect();
-        for prefix in session_prefixes() {
-            for (key, kept) in store.list(&prefix)? {
-                restore(&live, &key, &kept, (&closed, now)).unwrap_or_else(|fault| unreadable(&key, &fault));
-            }
-        }
+        let prefixes: Vec<_> = session_prefixes().collect();
+        // Reading is all in memory and parsing by then, so each core takes its part.
+        let part = prefixes.len().div_ceil(available_parallelism().map_or(1, NonZero::get));
+        thread::scope(|scope| {
+            let read = |prefixes| restore_all(&*store, &live, prefixes, (&closed, now));
+            let readers: Vec<_> = prefixes.chunks(part).map(|prefixes| scope.spawn(move || read(prefixes))).collect();
+            readers.into_iter().try_for_each(|reader| reader.join().unwrap_or(Err(StoreError::Stopped)))
+        })?;
         Ok(Self { store, live: Arc::new(live), bans: Arc::new(bans), ends: Ends::default() })
     }
+}
+
+fn restore_all(
+    store: &dyn Store,
+    live: &LiveIndex,
+    prefixes: &[String],
+    (closed, now): (&HashMap<String, Stored>, OffsetDateTime),
+) -> Result<(), StoreError> {
+    for prefix in prefixes {
+        for (key, kept) in store.list(prefix)? {
+            restore(live, &key, &kept, (closed, now)).unwrap_or_else(|fault| unreadable(&key, &fault));
+        }
+    }
+    Ok(())
 }
 
 fn restore(

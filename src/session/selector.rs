@@ -15,7 +15,7 @@ use std::sync::Arc;
 pub enum PathOrId {
     /// Stays with the project or namespace for good.
     Id(u64),
-    /// As it is now; GitLab compares it without case.
+    /// As it is now; GitLab has ASCII in it only, and compares it without case.
     Path(String),
 }
 
@@ -149,7 +149,7 @@ impl Selector {
 fn is_project(wanted: &PathOrId, of: &Facets<'_>) -> bool {
     match wanted {
         PathOrId::Id(id) => *id == of.project_id,
-        PathOrId::Path(path) => path.to_lowercase() == of.project_path.to_lowercase(),
+        PathOrId::Path(path) => path.eq_ignore_ascii_case(of.project_path),
     }
 }
 
@@ -157,8 +157,8 @@ fn is_namespace(wanted: &PathOrId, of: &Facets<'_>) -> bool {
     match wanted {
         PathOrId::Id(id) => *id == of.namespace_id,
         PathOrId::Path(path) => {
-            let (path, project) = (path.to_lowercase(), of.project_path.to_lowercase());
-            project.strip_prefix(path.as_str()).is_some_and(|below| below.starts_with('/'))
+            let split = of.project_path.split_at_checked(path.len());
+            split.is_some_and(|(above, below)| above.eq_ignore_ascii_case(path) && below.starts_with('/'))
         }
     }
 }
@@ -172,7 +172,7 @@ fn is_reference(wanted: &str, of: &Facets<'_>) -> bool {
 fn is_user(wanted: &str, of: &Facets<'_>) -> bool {
     match wanted.parse::<u64>() {
         Ok(id) => of.user_id == Some(id),
-        Err(_no_id) => of.user_login.is_some_and(|login| login.to_lowercase() == wanted.to_lowercase()),
+        Err(_no_id) => of.user_login.is_some_and(|login| login.eq_ignore_ascii_case(wanted)),
     }
 }
 

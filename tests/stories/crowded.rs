@@ -8,7 +8,7 @@ use lanyard::clock::{Clock, SystemClock};
 use lanyard::issuance::{Bearer, Csr, Request, RequestId, Wanted};
 use lanyard::session::{Revocation, Selector};
 use lanyard::telemetry::Door;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -78,7 +78,7 @@ async fn cost(harness: &Arc<Harness>, agent: &Arc<Agent>, first: usize) -> Durat
     let tokens: Vec<_> = (first..first + SAMPLE).map(|job| token(harness, job)).collect();
     let before = processor_time();
     exchange_all(harness, agent, tokens).await;
-    (processor_time() - before) / u32::try_from(SAMPLE).unwrap()
+    processor_time().saturating_sub(before) / u32::try_from(SAMPLE).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -112,11 +112,13 @@ async fn a_crowd_lives_side_by_side_and_a_project_of_it_ends_at_once() {
     let Harness { folder, parts, .. } = harness;
     parts.store.close();
     drop(parts);
-    serve(folder.path(), left).await;
+    let (ready, memory, told) = serve(folder.path()).await;
+    println!("the server answers operators {ready:?} after its start, and keeps {memory}");
+    assert_eq!(told["identities"], left);
 }
 
-/// The server itself on this data, as far as it can be seen from outside.
-async fn serve(folder: &Path, live: usize) {
+/// The server itself on this data: after how long it answers, what it keeps in memory, and what it knows.
+async fn serve(folder: &Path) -> (Duration, String, Value) {
     let (file, socket) = (folder.join("server.toml"), folder.join("admin.sock"));
     let listen =
         format!("\n[listen]\nissuer = [\"127.0.0.1:0\"]\nhealth = \"off\"\nadmin_socket = \"{}\"\n", socket.display());
@@ -132,12 +134,10 @@ async fn serve(folder: &Path, live: usize) {
     }
     let ready = began.elapsed();
     let status = fs::read_to_string(format!("/proc/{}/status", server.0.id())).unwrap();
-    let memory = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap().trim();
-    println!("the server answers operators {ready:?} after its start, and keeps {memory}");
+    let memory = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap().trim().to_owned();
     let mut asked = tokio::process::Command::new(env!("CARGO_BIN_EXE_lanyard"));
     asked.args(["session", "list", "--limit", "0", "--json", "--admin-socket"]).arg(&socket);
-    let told: serde_json::Value = serde_json::from_slice(&asked.output().await.unwrap().stdout).unwrap();
-    assert_eq!(told["identities"], live);
+    (ready, memory, serde_json::from_slice(&asked.output().await.unwrap().stdout).unwrap())
 }
 
 /// Ended with its test.

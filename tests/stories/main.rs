@@ -11,6 +11,7 @@ mod crowded;
 mod doors;
 mod ends;
 mod hooks;
+mod job_ends;
 mod many_rules;
 mod needs;
 mod operators;

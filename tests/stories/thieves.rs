@@ -68,11 +68,11 @@ async fn a_chain_is_worth_nothing_where_a_session_is_renewed_be_it_stolen_or_for
     };
     let certificate = intermediate.certificate.clone().unwrap();
     let leaf = fields.sign(&certificate, &intermediate.key).unwrap();
-    let forged = vec![leaf.to_vec(), certificate.to_vec()];
+    let by_our_key = [leaf.to_vec(), certificate.to_vec()];
 
     let renew = RenewRequest { session: svid.session.clone(), csr: csr().into(), ..RenewRequest::default() };
-    let end = EndSessionRequest { session: svid.session, reason: String::new() };
-    for thief in [(&stolen[..], &svid_key), (&forged[..], &forger)] {
+    let end = EndSessionRequest { session: svid.session };
+    for thief in [(&stolen[..], &svid_key), (&by_our_key[..], &forger)] {
         assert_eq!(call(&doors, "Renew", &renew, thief).await, "session_not_yours");
         assert_eq!(call(&doors, "EndSession", &end, thief).await, "session_not_yours");
     }

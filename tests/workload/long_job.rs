@@ -80,12 +80,12 @@ async fn a_job_of_three_hours_is_never_without_a_valid_svid_and_then_it_is_over(
     assert_eq!(next.code(), Code::PermissionDenied);
 }
 
-async fn admin(site: &Site) -> AdminClient<tonic::transport::Channel> {
+fn admin(site: &Site) -> AdminClient<tonic::transport::Channel> {
     AdminClient::new(crate::support::beside::channel(&site.path("admin.sock")))
 }
 
-fn of_project(project: &str) -> Option<Selector> {
-    Some(Selector { project: project.to_owned(), ..Selector::default() })
+fn of_project(project: &str) -> Selector {
+    Selector { project: project.to_owned(), ..Selector::default() }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -94,12 +94,12 @@ async fn what_an_operator_ends_is_withdrawn_at_once_and_the_next_job_has_an_iden
     let (agent, workload, _) = three_hours(&site).await;
     until(|| workload.last().is_some()).await;
     let asked = |project, dry_run| RevokeSessionsRequest {
-        selector: of_project(project),
+        selector: Some(of_project(project)),
         reason: "a drill".to_owned(),
         dry_run,
         limit: 10,
     };
-    let mut admin = admin(&site).await;
+    let mut admin = admin(&site);
     for (project, dry_run, identities) in [("4712", false, 0), ("4711", true, 1)] {
         let answer = admin.revoke_sessions(asked(project, dry_run)).await.unwrap().into_inner();
         assert_eq!(answer.identities, identities);
@@ -116,7 +116,8 @@ async fn what_an_operator_ends_is_withdrawn_at_once_and_the_next_job_has_an_iden
     agent.login(site.token()).await.unwrap();
     let workload = Workload::listen(agent.x509_stream().await);
     until(|| workload.last().is_some()).await;
-    let ban = AddBanRequest { selector: of_project("4711"), reason: "a drill".to_owned(), ..AddBanRequest::default() };
+    let ban =
+        AddBanRequest { selector: Some(of_project("4711")), reason: "a drill".to_owned(), ..AddBanRequest::default() };
     let ban = admin.add_ban(ban).await.unwrap().into_inner();
     assert_eq!(ban.ended.unwrap().identities, 1);
     until(|| workload.ended().is_some()).await;

@@ -7,7 +7,7 @@ use crate::api::doors::Endless;
 use crate::api::limits::{SESSIONS_WATCHED_MAX, WATCHES_PER_KEY_MAX};
 use crate::api::refused::{Class, Refused};
 use crate::issuance::{Bearer, Credential, Csr, IssuedSvid, Wanted};
-use crate::session::{EndReason, SessionId};
+use crate::session::SessionId;
 use crate::telemetry::Door;
 use crate::tls::PeerKey;
 use crate::wire::lanyard::{
@@ -50,8 +50,8 @@ impl issuer_server::Issuer for Issuer {
         let caller = caller_of(&request)?;
         let id = self.0.request_id();
         let key = needed_session_key(&caller.key, &id).map_err(Refused::into_status)?;
-        let EndSessionRequest { session, reason } = request.into_inner();
-        let ended = self.0.issuance.end(&self.session(&session)?, key.id(), EndReason::told_by_agent(&reason)).await;
+        let session = self.session(&request.into_inner().session)?;
+        let ended = self.0.issuance.end(&session, key.id()).await;
         ended.map_err(|refusal| Refused::of(&refusal, &id).into_status())?;
         Ok(Response::new(EndSessionAnswer {}))
     }
