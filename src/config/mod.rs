@@ -25,6 +25,7 @@ mod cases;
 mod leaf;
 mod server;
 mod agent;
+mod host;
 
 pub use agent::load_agent;
 pub use cases::{cases_file, load_cases};
