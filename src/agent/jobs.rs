@@ -16,14 +16,14 @@ use super::kept::{Kept, Whose};
 use super::limits::{JOBS_LOOKED_AT_EVERY, JOBS_MAX};
 use super::link::ServerLink;
 use super::login_door::AgentHandle;
-use super::renewer::{Order, Renewer};
+use super::order::Order;
+use super::renewer::Renewer;
 use super::run::OnStop;
 use super::session_file::{KeptJob, SessionFile, SessionFileError};
 use crate::clock::Clock;
 use crate::crypto::Random;
 use crate::telemetry::{Shutdown, chain};
 use std::collections::BTreeMap;
-use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -95,18 +95,15 @@ impl Jobs {
     pub(super) fn job_of(&self, process: &Process) -> Result<(u64, Job), NotAJob> {
         let Shared { tree, rules, boot_id, .. } = &*self.0;
         let cgroup = which_job(&process.facts(tree)?, tree.own(), rules)?.to_string();
-        let inode = tree.inode(&cgroup).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => NotAJob::Gone,
-            why => NotAJob::Unreadable { what: "its cgroup's folder", why },
-        })?;
+        let inode = tree.inode(&cgroup).map_err(|error| NotAJob::reading("its cgroup's folder", &error))?;
         let mut known = self.known();
-        if let Some(known) = known.get(&inode) {
-            return Ok((inode, known.job.clone()));
-        }
-        if known.len() >= JOBS_MAX {
-            return Err(NotAJob::TooMany(JOBS_MAX));
-        }
-        Ok((inode, self.begin(&mut known, KeptJob { boot_id: boot_id.clone(), cgroup, inode })))
+        let job = match known.get(&inode) {
+            Some(known) => known.job.clone(),
+            None if known.len() >= JOBS_MAX => return Err(NotAJob::TooMany(JOBS_MAX)),
+            None => self.begin(&mut known, KeptJob { boot_id: boot_id.clone(), cgroup, inode }),
+        };
+        drop(known);
+        Ok((inode, job))
     }
 
     /// Runs every job's renewer, and looks when jobs are over, until shutdown.

@@ -19,6 +19,7 @@ mod host;
 mod jobs;
 mod renewer;
 mod waiting;
+mod order;
 mod outcome;
 mod attempts;
 mod renewal;

@@ -16,6 +16,7 @@ use super::ears::Ears;
 use super::keeper::{Identity, Keeper};
 use super::kept::Kept;
 use super::link::{LinkError, Refused, ServerLink};
+use super::order::Order;
 use super::outcome::{LoggedIn, LoggedOut};
 use super::renewal;
 use super::run::OnStop;
@@ -29,27 +30,11 @@ use crate::wire::lanyard::event::Kind;
 use std::sync::Arc;
 use std::time::Duration;
 use time::OffsetDateTime;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
 /// Whoever logs out waits so long for the server; after that the goodbye is said without them.
 const GOODBYE_WITHIN: Duration = Duration::from_secs(5);
-
-/// What the doors ask of the renewer.
-#[derive(Debug)]
-pub(super) enum Order {
-    /// The job is over: its session ends, and so does the renewer once the server knows.
-    Close {
-        reason: &'static str,
-    },
-    Login {
-        token: Zeroizing<String>,
-        answer: Answer,
-    },
-    Logout {
-        answer: oneshot::Sender<LoggedOut>,
-    },
-}
 
 /// What came of waiting.
 enum Happening {
@@ -320,7 +305,7 @@ impl Renewer {
         self.answer_waiting();
     }
 
-    fn forget(&mut self, id: &str) {
+    fn forget(&self, id: &str) {
         if let Err(error) = self.kept.forget(id) {
             tracing::error!(error = chain(&error), session = id, "the ended session is still in its file");
         }

@@ -1,5 +1,5 @@
 //! Joins the agent's parts, starts and stops its tasks: the only place in this room that starts any, but for those of
-//! the doors' connections.
+//! the doors' connections and, on a host, each job's renewer.
 
 use super::any_authority::AnyAuthority;
 use super::calls::CallsLayer;
@@ -17,9 +17,10 @@ use super::limits::{
 };
 use super::link::ServerLink;
 use super::login_door::{self, AgentHandle};
+use super::order::Order;
 use super::places::Places;
 use super::reflection::with_reflection;
-use super::renewer::{Order, Renewer};
+use super::renewer::Renewer;
 use super::session_file::{SessionFile, SessionFileError, Sharing, own_uid};
 use super::socket::{SocketError, SocketFile, bind};
 use super::token_source::TokenSource;
@@ -122,7 +123,7 @@ pub struct Agent {
 
 /// What is done behind the sockets.
 enum Work {
-    Host(Host),
+    Host(Box<Host>),
     OneJob(Box<OneJob>),
 }
 
@@ -167,7 +168,7 @@ impl Agent {
             Callers::OwnUid => one_job(settings, tools, Some(own_uid()?)),
             Callers::Jobs(host) => {
                 let host = host.open(tools)?;
-                (Desk::Host(host.jobs.clone()), Work::Host(host))
+                (Desk::Host(host.jobs.clone()), Work::Host(Box::new(host)))
             }
         };
         Ok(Self { desk, work, hearing, workload, door, clock })
@@ -203,8 +204,8 @@ impl Agent {
             "the part that listens to the server"
         });
         match work {
-            Work::Host(Host { jobs, begun, tools }) => {
-                let stop = shutdown.clone();
+            Work::Host(host) => {
+                let (Host { jobs, begun, tools }, stop) = (*host, shutdown.clone());
                 parts.spawn(async move {
                     jobs.run(tools, begun, stop).await;
                     "the jobs"

@@ -38,7 +38,7 @@ fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option<AgentSetti
         root.missing("state_dir", "write a folder on tmpfs for the session key, such as \"/run/lanyard/agent\"")
     });
     let callers = match mode {
-        Some(Mode::Host) => read_host(&mut root),
+        Some(Mode::Host) => Some(read_host(&mut root)),
         Some(Mode::OwnUid) => Some(Callers::OwnUid),
         Some(Mode::Pod) => Some(Callers::Any),
         None => None,

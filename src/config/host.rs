@@ -4,7 +4,7 @@ use super::section::Section;
 use crate::agent::{Accepted, Callers, Hierarchy, HostRules, HostSettings, JobPattern};
 
 /// Reads `[host]`; what it needs of the other parts is told too.
-pub(super) fn read_host(root: &mut Section<'_, '_>) -> Option<Callers> {
+pub(super) fn read_host(root: &mut Section<'_, '_>) -> Callers {
     for (key, instead) in [
         ("files", "these would be one job's; let each job run lanyard svid x509 --write"),
         ("token", "each job brings its own: leave it out, jobs log in on listen.agent"),
@@ -29,7 +29,7 @@ pub(super) fn read_host(root: &mut Section<'_, '_>) -> Option<Callers> {
     }
     host.finish();
     let rules = HostRules { jobs, accepted };
-    Some(Callers::Jobs(HostSettings { hierarchy: hierarchy.unwrap_or(Hierarchy::V2), rules }))
+    Callers::Jobs(HostSettings { hierarchy: hierarchy.unwrap_or(Hierarchy::V2), rules })
 }
 
 /// What is accepted, each with its reason for who reads it next.

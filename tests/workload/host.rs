@@ -135,6 +135,7 @@ async fn each_gets_its_own(hierarchy: &'static str) {
     assert_eq!(status, 403, "an ended job's token opens nothing: {body}");
 }
 
+/// Shows: EP-10.
 #[tokio::test(flavor = "multi_thread")]
 async fn two_jobs_of_two_projects_on_one_host_get_their_own_identity_until_their_cgroup_is_empty() {
     each_gets_its_own("v2").await;
@@ -167,8 +168,9 @@ async fn a_process_that_was_moved_to_another_job_gets_neither_identity_over_its_
 /// Makes the next process have this pid, and puts it into a cgroup; others of this machine may be quicker, so again.
 async fn process_with_pid(pid: i32, cgroup: &Path) -> tokio::process::Child {
     for _ in 0..1000 {
-        fs::write("/proc/sys/kernel/ns_last_pid", (pid - 1).to_string())
-            .expect("this test gives a pid anew: it needs root and a kernel with CONFIG_CHECKPOINT_RESTORE");
+        fs::write("/proc/sys/kernel/ns_last_pid", (pid - 1).to_string()).unwrap_or_else(|error| {
+            panic!("this test gives a pid anew: run it as root on a kernel with CONFIG_CHECKPOINT_RESTORE ({error})")
+        });
         let mut child = Command::new("sleep").arg("60").kill_on_drop(true).spawn().unwrap();
         if child.id() == u32::try_from(pid).ok() {
             put(pid, cgroup);
@@ -213,7 +215,8 @@ async fn a_restarted_agent_goes_on_with_the_jobs_that_are_there_and_ends_those_t
     let agent = host.agent();
     let (a, b, gone) = (host.job("job-a", A).await, host.job("job-b", B).await, host.job("job-c", A).await);
     agent.ended().await;
-    assert!(host.session_file().contains(&fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap()[..36]));
+    let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+    assert!(host.session_file().contains(boot_id.trim()));
     end_all(&gone.cgroup);
     until(|| fs::remove_dir(&gone.cgroup).is_ok()).await;
     fs::create_dir(&gone.cgroup).unwrap();
@@ -227,7 +230,6 @@ async fn a_restarted_agent_goes_on_with_the_jobs_that_are_there_and_ends_those_t
 
     // A file that outlived the machine's own restart.
     agent.ended().await;
-    let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
     let file = host.session_file().replace(boot_id.trim(), "00000000-0000-4000-8000-000000000000");
     fs::write(host.site.path("state/session.json"), file).unwrap();
     let _agent = host.agent();

@@ -2,6 +2,7 @@
 
 use super::cgroup_path::{CgroupPath, CgroupTextError, Hierarchy, cgroup_of};
 use super::process_text::mount_of;
+use rustix::io::Errno;
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt;
@@ -84,9 +85,10 @@ impl Tree {
     }
 }
 
-/// A cgroup's files say ENODEV when it goes while they are read.
-fn is_gone(error: &io::Error) -> bool {
-    error.kind() == ErrorKind::NotFound || error.raw_os_error() == Some(rustix::io::Errno::NODEV.raw_os_error())
+/// Where a cgroup or a process goes while its files are read, they say ENODEV or ESRCH.
+pub(super) fn is_gone(error: &io::Error) -> bool {
+    let code = Errno::from_io_error(error);
+    error.kind() == ErrorKind::NotFound || matches!(code, Some(Errno::NODEV | Errno::SRCH))
 }
 
 /// Version 1 counts for each cgroup alone, so those below are looked into too.

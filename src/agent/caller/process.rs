@@ -5,7 +5,7 @@
 //! since until then its pid is its own.
 
 use super::cgroup_path::cgroup_of;
-use super::cgroup_tree::Tree;
+use super::cgroup_tree::{Tree, is_gone};
 use super::process_text::{Status, start_time};
 use super::which_job::{Facts, NotAJob};
 use nix::sys::socket::{getsockopt, sockopt};
@@ -26,8 +26,7 @@ pub(in crate::agent) struct Process {
 impl Process {
     /// Whoever connected.
     pub(in crate::agent) fn of(stream: &UnixStream) -> Result<Self, NotAJob> {
-        let unreadable = |error: io::Error| NotAJob::Unreadable { what: "who has connected", why: error.kind() };
-        let pid = stream.peer_cred().map_err(unreadable)?.pid();
+        let pid = stream.peer_cred().map_err(|error| NotAJob::reading("who has connected", &error))?.pid();
         // Linux says 0 for a process in a pid namespace that is not below ours (pid_namespaces(7)).
         let pid = pid.filter(|pid| *pid > 0).ok_or(NotAJob::OtherPids)?;
         let pidfd = getsockopt(stream, sockopt::PeerPidfd).map_err(|_gone| NotAJob::Gone)?;
@@ -61,7 +60,7 @@ impl Process {
         Ok(Facts { cgroup, own_pids: status.own_pids, powerful: status.powerful && of_host })
     }
 
-    /// A pidfd can be read once its process has ended (pidfd_open(2)).
+    /// A pidfd can be read once its process has ended (`pidfd_open(2)`).
     fn lives(&self) -> Result<(), NotAJob> {
         match poll(&mut [PollFd::new(&self.pidfd, PollFlags::IN)], Some(&Timespec::default())) {
             Ok(0) => Ok(()),
@@ -77,15 +76,16 @@ fn started(pid: i32) -> Result<u64, NotAJob> {
 }
 
 fn own_uid_map() -> Result<Vec<u8>, NotAJob> {
-    fs::read("/proc/self/uid_map").map_err(|error| NotAJob::Unreadable { what: "its own uid_map", why: error.kind() })
+    fs::read("/proc/self/uid_map").map_err(|error| NotAJob::reading("its own uid_map", &error))
 }
 
 fn read(pid: i32, what: &'static str) -> Result<Vec<u8>, NotAJob> {
-    fs::read(format!("/proc/{pid}/{what}")).map_err(|error| match error.kind() {
-        ErrorKind::NotFound => NotAJob::Gone,
-        why => match error.raw_os_error() {
-            Some(code) if code == rustix::io::Errno::SRCH.raw_os_error() => NotAJob::Gone,
-            Some(_) | None => NotAJob::Unreadable { what, why },
-        },
-    })
+    fs::read(format!("/proc/{pid}/{what}")).map_err(|error| NotAJob::reading(what, &error))
+}
+
+impl NotAJob {
+    /// What could not be read, unless it is no more.
+    pub(in crate::agent) fn reading(what: &'static str, error: &io::Error) -> Self {
+        if is_gone(error) { Self::Gone } else { Self::Unreadable { what, why: error.kind() } }
+    }
 }
