@@ -2,11 +2,14 @@
 
 use crate::cgroups::{Cgroups, Kept, Relay, end, end_all, first_id, is_refused, processes, put};
 use crate::support::beside::{Beside, Site, asked, until, within};
-use lanyard::agent::{Accepted, AgentSettings, Callers, HostRules, HostSettings, OnStop};
-use lanyard::clock::Clock;
+use lanyard::agent::{Accepted, Agent, AgentSettings, Callers, HostRules, HostSettings, OnStop};
+use lanyard::clock::{Clock, ManualClock};
+use lanyard::crypto::Random;
+use lanyard::telemetry::Shutdown;
 use lanyard::wire::workload::X509svidRequest;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::process::Command;
 
@@ -33,20 +36,22 @@ impl Host {
 
     /// An agent for processes of this machine: their cgroup is all that keeps them apart.
     fn agent(&self) -> Beside {
-        let reason = || Some("processes of the test".to_owned());
-        self.agent_that(Accepted { host_pid: reason(), privileged: reason(), shared_cgroup: None })
+        self.agent_that(loose())
     }
 
     fn agent_that(&self, accepted: Accepted) -> Beside {
+        Beside::start(self.settings(accepted), &self.site.clock)
+    }
+
+    fn settings(&self, accepted: Accepted) -> AgentSettings {
         let rules = HostRules { jobs: vec![self.cgroups.jobs().parse().unwrap()], accepted };
         let hierarchy = self.cgroups.hierarchy.parse().unwrap();
-        let settings = AgentSettings {
+        AgentSettings {
             agent_socket: Some(self.door()),
             callers: Callers::Jobs(HostSettings { hierarchy, rules }),
             on_stop: OnStop::KeepSession,
             ..self.site.agent_settings()
-        };
-        Beside::start(settings, &self.site.clock)
+        }
     }
 
     fn door(&self) -> PathBuf {
@@ -88,12 +93,21 @@ impl Host {
     /// Waits until the agent has told the server that a job is over.
     async fn forgotten(&self, cgroup: &Path) {
         let name = cgroup.file_name().unwrap().to_str().unwrap().to_owned();
-        until(|| {
-            self.site.clock.advance(Duration::from_secs(1));
-            !self.session_file().contains(&name)
+        within(async {
+            while self.session_file().contains(&name) {
+                // The next look; the server's answer takes its own time, in which the clock must not run on.
+                self.site.clock.advance(Duration::from_secs(1));
+                tokio::time::sleep(Duration::from_millis(300)).await;
+            }
         })
         .await;
     }
+}
+
+/// For processes of this machine.
+fn loose() -> Accepted {
+    let reason = || Some("processes of the test".to_owned());
+    Accepted { host_pid: reason(), privileged: reason(), shared_cgroup: None }
 }
 
 struct Job {
@@ -181,6 +195,43 @@ async fn process_with_pid(pid: i32, cgroup: &Path) -> tokio::process::Child {
     panic!("the pid {pid} could not be given anew");
 }
 
+/// Ends the process that made an orphan's connection, and gives its pid to one in another cgroup.
+async fn pid_given_anew(orphan: &Relay, from: &Path, to: &Path) -> tokio::process::Child {
+    let parent = |process: &i32| {
+        let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
+        stat.rsplit_once(") ").unwrap().1.split(' ').nth(1).unwrap().parse::<i32>().unwrap()
+    };
+    // What is called python3 may be a script that starts other things first.
+    let is_python = |process: &i32| {
+        fs::read_link(format!("/proc/{process}/exe")).is_ok_and(|program| program.to_string_lossy().contains("python"))
+    };
+    let relays = || processes(from).into_iter().filter(is_python).collect::<Vec<_>>();
+    until(|| relays().len() == 3).await;
+    let connected = relays().into_iter().find(|process| parent(process) == orphan.pid()).unwrap();
+    end(connected);
+    until(|| !processes(from).contains(&connected) && !Path::new(&format!("/proc/{connected}")).exists()).await;
+    process_with_pid(connected, to).await
+}
+
+/// The kernel's word for who connected is from before we looked: by the number alone this would be B.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pid_that_was_given_anew_before_the_agent_accepts_is_not_taken_for_the_one_that_connected() {
+    let host = Host::open("v2").await;
+    let clock: Arc<dyn Clock> = Arc::<ManualClock>::clone(&host.site.clock);
+    // Its sockets exist, and nobody accepts yet.
+    let agent = Agent::build(host.settings(loose()), clock, &Random::system()).unwrap();
+    let attacker = host.cgroups.cgroup("job-x");
+    let mut orphan = Relay::orphan(&attacker, &host.socket());
+    let b = host.cgroups.cgroup("job-b");
+    let _another = pid_given_anew(&orphan, &attacker, &b).await;
+    let (_stop, shutdown) = Shutdown::pair();
+    tokio::spawn(agent.run(shutdown));
+    let (status, body) = Relay::start(&b, &host.door()).login(&host.token(B)).await;
+    assert_eq!(status, 200, "{body}");
+    let refused = orphan.id().await;
+    assert!(is_refused(&refused), "{refused:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pid_that_was_given_anew_opens_nothing_to_whoever_holds_the_old_connection() {
     let host = Host::open("v2").await;
@@ -191,15 +242,7 @@ async fn a_pid_that_was_given_anew_opens_nothing_to_whoever_holds_the_old_connec
     let mut workload = orphan.workload();
     let mut stream = workload.fetch_x509svid(asked(X509svidRequest {})).await.unwrap().into_inner();
     assert_eq!(first_id(&mut stream).await.unwrap(), id(A));
-
-    let parent = |process: &i32| {
-        let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
-        stat.rsplit_once(") ").unwrap().1.split(' ').nth(1).unwrap().parse::<i32>().unwrap()
-    };
-    let connected = *processes(&inner).iter().find(|process| parent(process) == orphan.pid()).unwrap();
-    end(connected);
-    until(|| !processes(&inner).contains(&connected) && !Path::new(&format!("/proc/{connected}")).exists()).await;
-    let _other = process_with_pid(connected, &b.cgroup).await;
+    let _another = pid_given_anew(&orphan, &inner, &b.cgroup).await;
 
     let anew = within(workload.fetch_x509svid(asked(X509svidRequest {}))).await;
     assert!(is_refused(&anew), "{anew:?}");
@@ -220,6 +263,8 @@ async fn a_restarted_agent_goes_on_with_the_jobs_that_are_there_and_ends_those_t
     end_all(&gone.cgroup);
     until(|| fs::remove_dir(&gone.cgroup).is_ok()).await;
     fs::create_dir(&gone.cgroup).unwrap();
+    let mut another = Command::new("sleep").arg("60").kill_on_drop(true).spawn().unwrap();
+    put(i32::try_from(another.id().unwrap()).unwrap(), &gone.cgroup);
 
     let agent = host.agent();
     assert_eq!(Relay::start(&a.cgroup, &host.socket()).id().await.unwrap(), id(A));
@@ -227,6 +272,7 @@ async fn a_restarted_agent_goes_on_with_the_jobs_that_are_there_and_ends_those_t
     host.forgotten(&gone.cgroup).await;
     let (status, body) = Relay::start(&gone.cgroup, &host.door()).login(&gone.token).await;
     assert_eq!(status, 403, "a cgroup of the same name is another job: {body}");
+    another.kill().await.unwrap();
 
     // A file that outlived the machine's own restart.
     agent.ended().await;
