@@ -7,6 +7,7 @@
 //! **Spec**: RFC 9113 §3.4 (preface), §4.1 (frames), §6.2 (HEADERS), §6.10 (CONTINUATION).
 
 use super::calls::{Connection, OpenCalls};
+use super::desk::Guest;
 use super::header_block::{BLOCK_BYTES_MAX, BlockError, BlockRewriter};
 use super::limits::{FIRST_REQUEST_WITHIN, IDLE_LOOKED_AT_EVERY};
 use super::places::Taken;
@@ -282,6 +283,8 @@ pub(super) struct AnyAuthority {
     /// What the filter let through and the library has not read yet.
     passed: Vec<u8>,
     read: usize,
+    /// Whoever is at its other end.
+    guest: Guest,
     /// Its share of the connections that may be open; given back with the connection.
     _place: Taken,
     calls: Arc<OpenCalls>,
@@ -293,11 +296,11 @@ pub(super) struct AnyAuthority {
 }
 
 impl AnyAuthority {
-    pub(super) fn new(inner: UnixStream, place: Taken, clock: Arc<dyn Clock>) -> Self {
+    pub(super) fn new(inner: UnixStream, (guest, place): (Guest, Taken), clock: Arc<dyn Clock>) -> Self {
         let look = clock.wait_until(clock.now() + FIRST_REQUEST_WITHIN);
         let (filter, calls) = (FrameFilter::default(), Arc::default());
         let (unread, passed) = (Vec::new(), Vec::new());
-        Self { inner, filter, unread, passed, read: 0, _place: place, calls, clock, look, seen_idle_after: None }
+        Self { inner, filter, unread, passed, read: 0, guest, _place: place, calls, clock, look, seen_idle_after: None }
     }
 
     /// Whether nothing was asked in time, or not for a long time. Looked at now and then: a call's end wakes nobody here.
@@ -379,13 +382,14 @@ impl Connected for AnyAuthority {
     type ConnectInfo = Connection;
 
     fn connect_info(&self) -> Connection {
-        Connection { peer: self.inner.connect_info(), calls: Arc::clone(&self.calls) }
+        Connection { guest: self.guest.clone(), calls: Arc::clone(&self.calls) }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::agent::desk::tests::desk_for_all;
     use crate::agent::places::Places;
     use crate::clock::ManualClock;
     use loona_hpack::{Decoder, Encoder};
@@ -492,8 +496,9 @@ mod tests {
             let (mut client, server) = UnixStream::pair().unwrap();
             client.write_all(asked).await.unwrap();
             let places = Places::new(9, 9);
-            let place = places.seat(&server, places.share().await.unwrap()).unwrap();
-            (client, AnyAuthority::new(server, place, Arc::<ManualClock>::clone(&clock)))
+            let guest = desk_for_all().meet(&server);
+            let place = places.seat(guest.holder(), places.share().await.unwrap()).unwrap();
+            (client, AnyAuthority::new(server, (guest, place), Arc::<ManualClock>::clone(&clock)))
         };
         let asked = [PREFACE, &frame(HEADERS, END_HEADERS | 1, 1, &request())].concat();
         let (_silent_client, mut silent) = connection(PREFACE).await;

@@ -2,7 +2,7 @@
 //!
 //! A request that is under way is kept here, not in whoever waits for it: turning to something else drops nothing.
 
-use super::events::ServerEvents;
+use super::ears::{Ear, Ears};
 use super::keeper::{Identity, Keeper};
 use super::link::{Granted, LinkError, ServerLink};
 use super::renewal;
@@ -135,7 +135,7 @@ pub(super) struct Live {
     pub(super) renewals: Attempts<Identity>,
     /// Known from the first answer on.
     pub(super) ends_at: Option<OffsetDateTime>,
-    pub(super) events: ServerEvents,
+    pub(super) ear: Ear,
 }
 
 /// What a live session has come to.
@@ -150,9 +150,9 @@ impl Live {
     pub(super) fn new(
         session: KeptSession,
         renew_at: OffsetDateTime,
-        (link, keeper, clock, random): (&ServerLink, &Arc<Keeper>, &Arc<dyn Clock>, &Random),
+        (link, ears, keeper, clock): (&ServerLink, &Ears, &Arc<Keeper>, &Arc<dyn Clock>),
     ) -> Self {
-        let events = ServerEvents::new(link.clone(), session.id.clone(), Arc::clone(clock), random.clone());
+        let ear = ears.listen(session.id.clone(), keeper.watch());
         let (id, link, keeper) = (session.id.clone(), link.clone(), Arc::clone(keeper));
         let renewals = Attempts::new(renew_at, Arc::clone(clock), move || {
             let (id, link, keeper) = (id.clone(), link.clone(), Arc::clone(&keeper));
@@ -161,18 +161,17 @@ impl Live {
                 complete(&link, link.renew(&id, "", sequence).await?).await
             })
         });
-        Self { session, renewals, ends_at: None, events }
+        Self { session, renewals, ends_at: None, ear }
     }
 
     /// Waits for the next thing to do, and does its talking; `held` is what is served.
     pub(super) async fn next(&mut self, clock: &dyn Clock, held: Option<&Identity>) -> Turn {
-        let sequence = held.map_or(0, |identity| identity.bundle.sequence);
         tokio::select! {
             // The last SVID often ends with its session, and the session's end says more.
             biased;
             () = until(clock, self.ends_at) => Turn::SessionOver,
             () = until(clock, held.map(Identity::not_after)) => Turn::SvidOver,
-            event = self.events.next(sequence) => Turn::Heard(event),
+            event = self.ear.next() => Turn::Heard(event),
             fetched = self.renewals.answered() => Turn::Renewed(fetched),
         }
     }

@@ -1,6 +1,7 @@
 //! What every call of the Workload API passes: its request must come in time and in bounds, it is counted as open on its
 //! connection until its answer ends, and a panic ends this call only.
 
+use super::desk::Guest;
 use super::limits::{REQUEST_WITHIN, UNFINISHED_BYTES_MAX};
 use crate::telemetry::contained;
 use bytes::{Buf, Bytes};
@@ -14,13 +15,12 @@ use std::task::{Context, Poll, ready};
 use tokio::time::Sleep;
 use tonic::Status;
 use tonic::body::Body;
-use tonic::transport::server::UdsConnectInfo;
 use tower::{Layer, Service};
 
 /// Whose connection a call came over; with every request of it.
 #[derive(Clone, Debug)]
 pub(super) struct Connection {
-    pub(super) peer: UdsConnectInfo,
+    pub(super) guest: Guest,
     pub(super) calls: Arc<OpenCalls>,
 }
 
@@ -174,6 +174,7 @@ impl hyper::body::Body for Outgoing {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::agent::desk::tests::desk_for_all;
     use http_body_util::{BodyExt, Full};
 
     fn incoming(unfinished: &Arc<AtomicUsize>, bytes: usize) -> Body {
@@ -201,10 +202,11 @@ mod tests {
             Ok::<_, Infallible>(Response::new(Body::new(Full::<Bytes>::from("said"))))
         });
         let mut service = CallsLayer::default().layer(panics);
+        let (one_end, _other) = tokio::net::UnixStream::pair().unwrap();
+        let guest = desk_for_all().meet(&one_end);
         let mut ask = |path: &str| {
             let mut request = Request::post(path).body(Body::empty()).unwrap();
-            let peer = UdsConnectInfo { peer_addr: None, peer_cred: None };
-            let connection = Connection { peer, calls: Arc::clone(&calls) };
+            let connection = Connection { guest: guest.clone(), calls: Arc::clone(&calls) };
             request.extensions_mut().insert(connection);
             service.call(request)
         };

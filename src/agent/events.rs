@@ -17,7 +17,7 @@ type Asked = Pin<Box<dyn Future<Output = Result<Streaming<Event>, LinkError>> + 
 /// The stream, or the time to try again.
 pub(super) struct ServerEvents {
     link: ServerLink,
-    session: String,
+    sessions: Vec<String>,
     clock: Arc<dyn Clock>,
     random: Random,
     stream: Option<Streaming<Event>>,
@@ -27,9 +27,9 @@ pub(super) struct ServerEvents {
 }
 
 impl ServerEvents {
-    pub(super) fn new(link: ServerLink, session: String, clock: Arc<dyn Clock>, random: Random) -> Self {
+    pub(super) fn new(link: ServerLink, sessions: Vec<String>, clock: Arc<dyn Clock>, random: Random) -> Self {
         let open_at = clock.now();
-        Self { link, session, clock, random, stream: None, asked: None, failures: 0, open_at }
+        Self { link, sessions, clock, random, stream: None, asked: None, failures: 0, open_at }
     }
 
     /// The next event; `sequence` is that of the bundle which we hold. Dropping the future loses no event
@@ -56,8 +56,8 @@ impl ServerEvents {
 
     async fn open(&mut self, sequence: u64) {
         let asked = self.asked.get_or_insert_with(|| {
-            let (link, session) = (self.link.clone(), self.session.clone());
-            Box::pin(async move { link.watch(sequence, &session).await })
+            let (link, sessions) = (self.link.clone(), self.sessions.clone());
+            Box::pin(async move { link.watch(sequence, sessions).await })
         });
         let answer = asked.await;
         self.asked = None;

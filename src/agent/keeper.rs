@@ -59,11 +59,13 @@ pub(super) type KeeperWatch = watch::Receiver<State>;
 #[derive(Debug)]
 pub(super) struct Keeper(watch::Sender<State>);
 
-impl Keeper {
-    pub(super) fn new() -> Self {
+impl Default for Keeper {
+    fn default() -> Self {
         Self(watch::Sender::new(State::Waiting))
     }
+}
 
+impl Keeper {
     pub(super) fn watch(&self) -> KeeperWatch {
         self.0.subscribe()
     }

@@ -2,6 +2,16 @@
 
 use std::time::Duration;
 
+/// Jobs that one agent serves at once, those included whose end the server has not heard of: more than runners run.
+pub(super) const JOBS_MAX: usize = 256;
+/// How often it is looked whether a job's cgroup is empty.
+pub(super) const JOBS_LOOKED_AT_EVERY: Duration = Duration::from_secs(1);
+/// Where one agent serves many jobs: connections to the Workload API of all of them. One job has at most as many as one
+/// process has elsewhere, so it takes sixteen that mean it to leave no room.
+pub(super) const CONNECTIONS_OF_HOST_MAX: usize = 4096;
+/// And to the agent's own socket.
+pub(super) const LOGINS_OF_HOST_MAX: usize = 1024;
+
 /// Open connections to the Workload API: some for each process of a large job, at some ten kilobytes each.
 pub(super) const CONNECTIONS_MAX: usize = 1024;
 /// Open connections of one process, and at most half of what there is room for; clients use one or two.

@@ -123,9 +123,9 @@ impl ServerLink {
         Ok(())
     }
 
-    /// What changes on the server's side for this session, from now on.
-    pub(super) async fn watch(&self, sequence: u64, session: &str) -> Result<Streaming<Event>, LinkError> {
-        let request = WatchRequest { bundle_sequence: sequence, session: vec![session.to_owned()] };
+    /// What changes on the server's side for these sessions, from now on.
+    pub(super) async fn watch(&self, sequence: u64, session: Vec<String>) -> Result<Streaming<Event>, LinkError> {
+        let request = WatchRequest { bundle_sequence: sequence, session };
         let stream = self.0.clone().watch(request).await.map_err(|status| refused(&status))?;
         Ok(stream.into_inner())
     }

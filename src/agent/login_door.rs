@@ -5,18 +5,16 @@
 //! does; until its request is whole it may not.
 
 use super::Refused;
-use super::limits::{
-    HEADER_BYTES_MAX, HEADER_WITHIN, HEADERS_MAX, LOGIN_BYTES_MAX, LOGINS_MAX, LOGINS_OF_ONE_MAX, REQUEST_WITHIN,
-    REST_AFTER_ERROR,
-};
+use super::caller::NotAJob;
+use super::desk::{Desk, Guest, Job};
+use super::limits::{HEADER_BYTES_MAX, HEADER_WITHIN, HEADERS_MAX, LOGIN_BYTES_MAX, REQUEST_WITHIN, REST_AFTER_ERROR};
+use super::order::Order;
 use super::outcome::{LoggedIn, LoggedOut};
 use super::places::{Places, Taken};
-use super::renewer::Order;
-use super::workload_api::Admission;
 use crate::telemetry::{Shutdown, contained};
 use axum::Json;
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::{DefaultBodyLimit, Extension};
 use axum::http::{Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
@@ -35,11 +33,25 @@ use tokio::task::JoinSet;
 use tower::Service;
 use zeroize::Zeroizing;
 
+/// Logins that wait for the renewer.
+const ORDERS_WAITING: usize = 16;
+
 /// Logs in and out; held by the door, and by whoever runs the agent inside its own process.
 #[derive(Clone, Debug)]
 pub struct AgentHandle(pub(super) mpsc::Sender<Order>);
 
 impl AgentHandle {
+    /// A handle, and where its orders come out.
+    pub(super) fn pair() -> (Self, mpsc::Receiver<Order>) {
+        let (orders, heard) = mpsc::channel(ORDERS_WAITING);
+        (Self(orders), heard)
+    }
+
+    /// Ends the job and forgets it; gives back whether that could be said now.
+    pub(super) fn close(&self, reason: &'static str) -> bool {
+        self.0.try_send(Order::Close { reason }).is_ok()
+    }
+
     /// Hands over the job's token; resolves when the first SVID is there, or the server has refused.
     /// While the server is away it waits; dropping the future leaves the agent trying.
     ///
@@ -109,24 +121,21 @@ impl IntoResponse for Refused {
 }
 
 /// Serves the door until shutdown; logins under way then may end.
-pub(super) async fn serve(listener: UnixListener, agent: AgentHandle, admission: Admission, shutdown: Shutdown) {
+pub(super) async fn serve(listener: UnixListener, desk: Desk, places: Places, shutdown: Shutdown) {
     let routes = Router::new()
         .route("/v1/login", post(login))
         .route("/v1/logout", post(logout))
-        .layer(DefaultBodyLimit::max(LOGIN_BYTES_MAX))
-        .with_state(agent);
-    let places = Places::new(LOGINS_MAX, LOGINS_OF_ONE_MAX);
+        .layer(DefaultBodyLimit::max(LOGIN_BYTES_MAX));
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
             () = shutdown.wait() => break,
             Some(_ended) = connections.join_next() => continue,
-            accepted = admitted(&listener, &places) => accepted,
+            accepted = admitted(&listener, &desk, &places) => accepted,
         };
         match accepted {
-            Ok(Some((stream, place))) => {
-                let admits = admission.admits(stream.peer_cred().ok().map(|peer| peer.uid()));
-                let answer = Answer { routes: routes.clone(), admits };
+            Ok(Some((stream, guest, place))) => {
+                let answer = Answer { routes: routes.clone(), guest };
                 connections.spawn(connection(stream, answer, (place, shutdown.clone())));
             }
             Ok(None) => {}
@@ -141,10 +150,15 @@ pub(super) async fn serve(listener: UnixListener, agent: AgentHandle, admission:
 
 /// The next connection; whoever comes when all places are taken waits in the system's queue. May be dropped while it
 /// waits: what was accepted was returned.
-async fn admitted(listener: &UnixListener, places: &Places) -> std::io::Result<Option<(UnixStream, Taken)>> {
+async fn admitted(
+    listener: &UnixListener,
+    desk: &Desk,
+    places: &Places,
+) -> std::io::Result<Option<(UnixStream, Guest, Taken)>> {
     let share = places.share().await.map_err(std::io::Error::other)?;
     let (stream, _from) = listener.accept().await?;
-    Ok(places.seat(&stream, share).map(|place| (stream, place)))
+    let guest = desk.meet(&stream);
+    Ok(places.seat(guest.holder(), share).map(|place| (stream, guest, place)))
 }
 
 async fn connection(stream: UnixStream, answer: Answer, (place, shutdown): (Taken, Shutdown)) {
@@ -173,16 +187,11 @@ async fn connection(stream: UnixStream, answer: Answer, (place, shutdown): (Take
 #[derive(Clone, Debug)]
 struct Answer {
     routes: Router,
-    /// Whether its process may ask at all.
-    admits: bool,
+    guest: Guest,
 }
 
 impl Answer {
     async fn to(mut self, request: Request<Incoming>) -> Response {
-        if !self.admits {
-            let say = "this agent answers processes of its own user only";
-            return refusal("caller_not_admitted", say, 403).into_response();
-        }
         // Whole before anybody works on it: a login may take long, its request may not.
         let (head, body) = request.into_parts();
         let body = Limited::new(body, LOGIN_BYTES_MAX).collect();
@@ -194,7 +203,14 @@ impl Answer {
             Ok(Err(_broken)) => return refusal("body_incomplete", "the body ended early", 400).into_response(),
             Err(_elapsed) => return refusal("request_timeout", "the body did not come in time", 408).into_response(),
         };
-        let answered = contained(self.routes.call(Request::from_parts(head, axum::body::Body::from(body)))).await;
+        // Only now, so that nobody changes while the body comes.
+        let job = match self.guest.job() {
+            Ok(job) => job,
+            Err(why) => return not_a_job(&why).into_response(),
+        };
+        let mut request = Request::from_parts(head, axum::body::Body::from(body));
+        request.extensions_mut().insert(job);
+        let answered = contained(self.routes.call(request)).await;
         answered
             .unwrap_or_else(|panicked| {
                 tracing::error!("a login or logout {panicked}");
@@ -204,7 +220,7 @@ impl Answer {
     }
 }
 
-async fn login(State(agent): State<AgentHandle>, body: String) -> Response {
+async fn login(Extension(Job { agent, .. }): Extension<Job>, body: String) -> Response {
     let body = Zeroizing::new(body);
     let Ok(LoginRequest { token }) = serde_json::from_str(&body) else {
         return refusal("malformed", "send {\"token\": \"…\"} with the job's id_token", 400).into_response();
@@ -217,7 +233,7 @@ async fn login(State(agent): State<AgentHandle>, body: String) -> Response {
     }
 }
 
-async fn logout(State(agent): State<AgentHandle>) -> Response {
+async fn logout(Extension(Job { agent, .. }): Extension<Job>) -> Response {
     match agent.logout().await {
         LoggedOut::Told => StatusCode::NO_CONTENT.into_response(),
         told @ LoggedOut::NotTold { .. } => {
@@ -227,12 +243,18 @@ async fn logout(State(agent): State<AgentHandle>) -> Response {
     }
 }
 
+fn not_a_job(why: &NotAJob) -> Refused {
+    let status = if matches!(why, NotAJob::TooMany(_)) { 503 } else { 403 };
+    refusal(why.code(), &why.to_string(), status)
+}
+
 fn refusal(code: &str, say: &str, status: u16) -> Refused {
     Refused { code: code.to_owned(), say: say.to_owned(), request_id: String::new(), status }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::desk::tests::desk_for_all;
     use super::*;
     use std::time::Duration;
 
@@ -240,15 +262,15 @@ mod tests {
     async fn who_waits_for_a_place_is_not_dropped_when_another_connection_ends_meanwhile() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("agent.sock");
-        let (listener, places) = (UnixListener::bind(&path).unwrap(), Places::new(1, 2));
+        let (listener, places, desk) = (UnixListener::bind(&path).unwrap(), Places::new(1, 2), desk_for_all());
         let first = UnixStream::connect(&path).await.unwrap();
-        let taken = admitted(&listener, &places).await.unwrap().unwrap();
+        let taken = admitted(&listener, &desk, &places).await.unwrap().unwrap();
         let second = UnixStream::connect(&path).await.unwrap();
         // As `serve` gives up waiting for each connection that ends.
-        tokio::time::timeout(Duration::from_millis(50), admitted(&listener, &places)).await.unwrap_err();
+        tokio::time::timeout(Duration::from_millis(50), admitted(&listener, &desk, &places)).await.unwrap_err();
         drop((first, taken));
-        let admitted = tokio::time::timeout(Duration::from_secs(5), admitted(&listener, &places));
-        let (stream, _place) = admitted.await.unwrap().unwrap().unwrap();
+        let admitted = tokio::time::timeout(Duration::from_secs(5), admitted(&listener, &desk, &places));
+        let (stream, _guest, _place) = admitted.await.unwrap().unwrap().unwrap();
         stream.try_write(b"x").unwrap();
         second.readable().await.unwrap();
         assert_eq!(second.try_read(&mut [0; 2]).unwrap(), 1);

@@ -1,24 +1,34 @@
 //! The sidecar on the runner: opens a session with the job's token, renews its SVID, and serves it to workloads.
 //!
 //! ```text
-//!   token_source, login_door ─▶ renewer ─▶ link ─▶ server
-//!                                  │         └─ events
+//!   token_source, login_door ─▶ renewer ─▶ link ─▶ server ─▶ events ─▶ ears ─▶ renewer
+//!                                  │
 //!                                keeper ─▶ workload_api (behind any_authority), files
 //! ```
+//! One job has one keeper and one renewer. Where an agent serves many (`host`, `jobs`), `desk` brings each connection to
+//! its own by what `caller` tells of the process.
 //! Not here: anything that signs. What the agent may be is the server's decision at each renewal.
 
 mod run;
 mod limits;
 mod token_source;
 mod login_door;
+mod caller;
+mod desk;
+mod host;
+mod jobs;
 mod renewer;
+mod waiting;
+mod order;
 mod outcome;
 mod attempts;
 mod renewal;
 mod session_file;
+mod kept;
 mod request;
 mod link;
 mod events;
+mod ears;
 mod keeper;
 mod workload_api;
 mod reflection;
@@ -35,9 +45,13 @@ mod layout;
 mod memory;
 
 pub use any_authority::{FrameFilter, Violation};
+pub use caller::{
+    Accepted, CgroupPath, CgroupTextError, Hierarchy, HostRules, JobPattern, NoPattern, TreeError, cgroup_of,
+};
 pub use file_output::FileOutput;
 pub use files::SvidFiles;
 pub use header_block::{BlockError, BlockRewriter};
+pub use host::{HostError, HostSettings};
 pub use layout::{Layout, NoLayout};
 pub use link::Refused;
 pub use login_door::AgentHandle;

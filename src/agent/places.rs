@@ -1,16 +1,28 @@
-//! Who has how many of a door's connections: a bound for all, and one for each process, so that one cannot starve others.
+//! Who has how many of a door's connections: a bound for all, and one for each process or job, so that one cannot starve
+//! others.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::net::UnixStream;
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 
-/// Whose connection it is: a process, or all of a user where its process is in another namespace.
+/// Whose connection it is: a process's, or all of a user's where its process is in another namespace; on a host a job's.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-enum Peer {
+pub(super) enum Holder {
+    Job(u64),
     Process(i32),
-    User(u32),
     Unknown,
+    User(u32),
+}
+
+impl Holder {
+    /// By what the system says of the peer alone.
+    pub(super) fn of(stream: &UnixStream) -> Self {
+        stream.peer_cred().map_or(Self::Unknown, |peer| match peer.pid() {
+            Some(pid) if pid > 0 => Self::Process(pid),
+            Some(_) | None => Self::User(peer.uid()),
+        })
+    }
 }
 
 /// The places of one door; clones share them.
@@ -18,7 +30,7 @@ enum Peer {
 pub(super) struct Places {
     all: Arc<Semaphore>,
     of_one_max: usize,
-    taken: Arc<Mutex<BTreeMap<Peer, usize>>>,
+    taken: Arc<Mutex<BTreeMap<Holder, usize>>>,
 }
 
 /// A place of its process and one of the door's.
@@ -27,8 +39,8 @@ pub(super) type Taken = (Place, OwnedSemaphorePermit);
 /// One connection's place, given back when dropped.
 #[derive(Debug)]
 pub(super) struct Place {
-    peer: Peer,
-    taken: Arc<Mutex<BTreeMap<Peer, usize>>>,
+    holder: Holder,
+    taken: Arc<Mutex<BTreeMap<Holder, usize>>>,
 }
 
 impl Places {
@@ -43,36 +55,32 @@ impl Places {
         Arc::clone(&self.all).acquire_owned().await
     }
 
-    /// That place for this connection; none for a process that has its own share.
-    pub(super) fn seat(&self, stream: &UnixStream, share: OwnedSemaphorePermit) -> Option<Taken> {
-        let peer = stream.peer_cred().map_or(Peer::Unknown, |peer| match peer.pid() {
-            Some(pid) if pid > 0 => Peer::Process(pid),
-            Some(_) | None => Peer::User(peer.uid()),
-        });
-        Some((self.of(peer)?, share))
+    /// That place for a connection of this holder; none for one that has its own share.
+    pub(super) fn seat(&self, holder: Holder, share: OwnedSemaphorePermit) -> Option<Taken> {
+        Some((self.of(holder)?, share))
     }
 
-    fn of(&self, peer: Peer) -> Option<Place> {
+    fn of(&self, holder: Holder) -> Option<Place> {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = taken.entry(peer).or_default();
+        let count = taken.entry(holder).or_default();
         if *count >= self.of_one_max {
-            tracing::debug!(?peer, "this process has {count} connections; no more for it");
+            tracing::debug!(?holder, "this holder has {count} connections; no more for it");
             return None;
         }
         *count += 1;
         drop(taken);
-        Some(Place { peer, taken: Arc::clone(&self.taken) })
+        Some(Place { holder, taken: Arc::clone(&self.taken) })
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        let left = taken.get(&self.peer).map_or(0, |count| count.saturating_sub(1));
+        let left = taken.get(&self.holder).map_or(0, |count| count.saturating_sub(1));
         if left == 0 {
-            taken.remove(&self.peer);
+            taken.remove(&self.holder);
         } else {
-            taken.insert(self.peer, left);
+            taken.insert(self.holder, left);
         }
     }
 }
@@ -84,11 +92,11 @@ mod tests {
     #[test]
     fn a_process_with_all_its_places_leaves_room_for_others() {
         let places = Places::new(4, 2);
-        let mut held: Vec<_> = (0..2).map(|_| places.of(Peer::Process(7)).unwrap()).collect();
-        assert!(places.of(Peer::Process(7)).is_none());
-        places.of(Peer::Process(8)).unwrap();
+        let mut held: Vec<_> = (0..2).map(|_| places.of(Holder::Process(7)).unwrap()).collect();
+        assert!(places.of(Holder::Process(7)).is_none());
+        places.of(Holder::Process(8)).unwrap();
         held.pop();
-        places.of(Peer::Process(7)).unwrap();
+        places.of(Holder::Process(7)).unwrap();
         held.clear();
         assert!(places.taken.lock().unwrap().is_empty(), "nothing is kept of whoever has gone");
     }

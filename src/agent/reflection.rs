@@ -2,7 +2,7 @@
 //!
 //! It shows the Workload API and itself, in both versions that tools speak; nobody needs the Workload API's header for it.
 
-use super::workload_api::Admission;
+use super::workload_api::with_job;
 use crate::wire::WORKLOAD_DESCRIPTORS;
 use tonic::service::{InterceptorLayer, Routes};
 use tonic_reflection::pb::{v1, v1alpha};
@@ -12,8 +12,8 @@ use tonic_reflection::server::{Builder, Error};
 const QUESTION_BYTES_MAX: usize = 4 * 1024;
 
 /// Adds both versions of the service.
-pub(super) fn with_reflection(routes: Routes, admission: Admission) -> Result<Routes, Error> {
-    let admit = || tower::ServiceBuilder::new().layer(InterceptorLayer::new(admission));
+pub(super) fn with_reflection(routes: Routes) -> Result<Routes, Error> {
+    let admit = || tower::ServiceBuilder::new().layer(InterceptorLayer::new(with_job));
     let v1 = builder().build_v1()?.max_decoding_message_size(QUESTION_BYTES_MAX);
     let v1alpha = builder().build_v1alpha()?.max_decoding_message_size(QUESTION_BYTES_MAX);
     Ok(routes.add_service(admit().service(v1)).add_service(admit().service(v1alpha)))

@@ -12,12 +12,16 @@
 //! A session that is over here stays in the file until the server has heard so, and is told before a token is tried.
 
 use super::attempts::{Ending, Live, Opening, Turn};
+use super::ears::Ears;
 use super::keeper::{Identity, Keeper};
+use super::kept::Kept;
 use super::link::{LinkError, Refused, ServerLink};
+use super::order::Order;
 use super::outcome::{LoggedIn, LoggedOut};
 use super::renewal;
 use super::run::OnStop;
-use super::session_file::{KeptSession, SessionFile};
+use super::session_file::KeptSession;
+use super::waiting::{Answer, Waiting};
 use crate::bundle::Bundle;
 use crate::clock::Clock;
 use crate::crypto::{Digest, Random};
@@ -26,18 +30,11 @@ use crate::wire::lanyard::event::Kind;
 use std::sync::Arc;
 use std::time::Duration;
 use time::OffsetDateTime;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
 /// Whoever logs out waits so long for the server; after that the goodbye is said without them.
 const GOODBYE_WITHIN: Duration = Duration::from_secs(5);
-
-/// What the doors ask of the renewer.
-#[derive(Debug)]
-pub(super) enum Order {
-    Login { token: Zeroizing<String>, answer: oneshot::Sender<Result<LoggedIn, Refused>> },
-    Logout { answer: oneshot::Sender<LoggedOut> },
-}
 
 /// What came of waiting.
 enum Happening {
@@ -50,41 +47,44 @@ enum Happening {
 /// See the file's opening words.
 pub(super) struct Renewer {
     link: ServerLink,
-    file: SessionFile,
+    ears: Ears,
+    kept: Kept,
     keeper: Arc<Keeper>,
     clock: Arc<dyn Clock>,
     random: Random,
+    /// No session is begun any more.
+    closing: bool,
     opening: Option<Opening>,
     live: Option<Live>,
     endings: Vec<Ending>,
-    waiting: Vec<oneshot::Sender<Result<LoggedIn, Refused>>>,
+    waiting: Waiting,
 }
 
 impl Renewer {
     /// Goes on with the last session of the file, if there is one.
     pub(super) fn new(
-        link: ServerLink,
-        file: SessionFile,
+        (link, ears): (ServerLink, Ears),
+        kept: Kept,
         keeper: Arc<Keeper>,
         clock: Arc<dyn Clock>,
         random: Random,
     ) -> Self {
-        let (opening, live, endings, waiting) = (None, None, Vec::new(), Vec::new());
-        let mut renewer = Self { link, file, keeper, clock, random, opening, live, endings, waiting };
-        for session in renewer.file.ending().to_vec() {
+        let (opening, live, endings, waiting, closing) = (None, None, Vec::new(), Waiting::default(), kept.is_over());
+        let mut renewer = Self { link, ears, kept, keeper, clock, random, closing, opening, live, endings, waiting };
+        for session in renewer.kept.ending() {
             tracing::info!(session = session.id, "the server has not heard of this session's end; telling it");
             renewer.endings.push(renewer.ending(session));
         }
-        if let Some(session) = renewer.file.last().cloned() {
+        if let Some(session) = renewer.kept.last() {
             tracing::info!(session = session.id, "going on with the session of a former run");
             renewer.live = Some(renewer.begin(session, renewer.clock.now()));
         }
         renewer
     }
 
-    /// Works until shutdown.
+    /// Works until shutdown, or until it is closed and the server knows.
     pub(super) async fn run(mut self, mut orders: mpsc::Receiver<Order>, on_stop: OnStop, shutdown: Shutdown) {
-        loop {
+        while !(self.closing && self.endings.is_empty()) {
             tokio::select! {
                 biased;
                 () = shutdown.wait() => break,
@@ -103,7 +103,7 @@ impl Renewer {
     }
 
     fn begin(&self, session: KeptSession, renew_at: OffsetDateTime) -> Live {
-        Live::new(session, renew_at, (&self.link, &self.keeper, &self.clock, &self.random))
+        Live::new(session, renew_at, (&self.link, &self.ears, &self.keeper, &self.clock))
     }
 
     fn ending(&self, session: KeptSession) -> Ending {
@@ -112,6 +112,14 @@ impl Renewer {
 
     async fn obey(&mut self, order: Order) {
         match order {
+            Order::Close { .. } if self.closing => {}
+            Order::Close { reason } => {
+                self.closing = true;
+                if let told @ LoggedOut::NotTold { .. } = self.logout(reason).await {
+                    tracing::warn!("{told}; the agent keeps trying");
+                }
+            }
+            Order::Login { answer, .. } if self.closing => drop(answer.send(Err(ended("its job is over")))),
             Order::Login { token, answer } => self.login(token, answer),
             Order::Logout { answer } => {
                 let told = self.logout("logout").await;
@@ -122,9 +130,9 @@ impl Renewer {
     }
 
     /// Begins a session with a token, or joins the one that it has begun already.
-    fn login(&mut self, token: Zeroizing<String>, answer: oneshot::Sender<Result<LoggedIn, Refused>>) {
+    fn login(&mut self, token: Zeroizing<String>, answer: Answer) {
         let digest = Digest::of(token.as_bytes());
-        self.waiting.push(answer);
+        self.waiting.join(answer);
         if self.opening.as_ref().is_none_or(|opening| opening.token != digest) {
             let lives = self.live.as_ref().is_some_and(|live| live.session.token == digest);
             self.opening = (!lives).then(|| Opening::new(token, self.link.clone(), Arc::clone(&self.clock)));
@@ -140,7 +148,7 @@ impl Renewer {
         if let Some(live) = &self.live {
             let ends_at = live.ends_at.or(live.session.ends_at);
             let session = KeptSession { ends_at, ..live.session.clone() };
-            if let Err(error) = self.file.end(session.clone()) {
+            if let Err(error) = self.kept.end(session.clone()) {
                 let error = chain(&error);
                 tracing::error!(error, session = session.id, "the session's end cannot be kept for a restart");
             }
@@ -192,7 +200,7 @@ impl Renewer {
         };
         if why.is_none() || ending.session.ends_at.is_some_and(|ends_at| ends_at <= now) {
             self.endings.remove(place);
-            if let Err(error) = self.file.told(&id) {
+            if let Err(error) = self.kept.told(&id) {
                 tracing::error!(error = chain(&error), session = id, "the ended session is still in its file");
             }
         }
@@ -255,10 +263,14 @@ impl Renewer {
     /// a goodbye closes its whole job, and the new session may be of that job.
     fn open(&mut self, identity: Identity) {
         let Some(opening) = self.opening.take() else { return };
-        let session =
-            KeptSession { id: identity.session.clone(), token: opening.token, ends_at: Some(identity.session_ends_at) };
+        let session = KeptSession {
+            id: identity.session.clone(),
+            token: opening.token,
+            ends_at: Some(identity.session_ends_at),
+            job: self.kept.job(),
+        };
         let former = self.live.take().map(|live| live.session.id);
-        if let Err(error) = self.file.keep(session.clone(), former.as_deref()) {
+        if let Err(error) = self.kept.keep(session.clone(), former.as_deref()) {
             tracing::error!(error = chain(&error), "the session cannot be kept; a restart will need the token again");
         }
         let mut live = self.begin(session, self.renew_at(&identity));
@@ -272,7 +284,7 @@ impl Renewer {
         if let Some(live) = &mut self.live {
             live.renewals.at(renew_at);
             live.ends_at = Some(identity.session_ends_at);
-            if let Err(error) = self.file.catch_up() {
+            if let Err(error) = self.kept.catch_up() {
                 tracing::error!(error = chain(&error), "the session still cannot be kept");
             }
             self.serve(identity);
@@ -293,8 +305,8 @@ impl Renewer {
         self.answer_waiting();
     }
 
-    fn forget(&mut self, id: &str) {
-        if let Err(error) = self.file.forget(id) {
+    fn forget(&self, id: &str) {
+        if let Err(error) = self.kept.forget(id) {
             tracing::error!(error = chain(&error), session = id, "the ended session is still in its file");
         }
     }
@@ -302,8 +314,8 @@ impl Renewer {
     /// The server will not change its mind about this token; what lives goes on.
     fn refuse_token(&mut self, refused: &Refused) {
         self.opening = None;
-        self.log(refused);
-        self.answer_refused(refused);
+        self.waiting.log(refused);
+        self.waiting.answer(&Err(refused.clone()));
         if self.live.is_none() {
             self.keeper.withdraw();
         }
@@ -311,27 +323,11 @@ impl Renewer {
 
     /// The server will not change its mind about this session; a token that is on its way goes on.
     fn refuse_session(&mut self, refused: &Refused) {
-        self.log(refused);
+        self.waiting.log(refused);
         if self.opening.is_none() {
-            self.answer_refused(refused);
+            self.waiting.answer(&Err(refused.clone()));
         }
         self.end("refused");
-    }
-
-    fn log(&self, refused: &Refused) {
-        // Whoever waits for the answer hears it from us; without one, the log is the only place.
-        if self.waiting.iter().all(oneshot::Sender::is_closed) {
-            tracing::error!(code = refused.code, request_id = refused.request_id, "refused: {}", refused.say);
-        } else {
-            tracing::info!(code = refused.code, request_id = refused.request_id, "refused: {}", refused.say);
-        }
-    }
-
-    fn answer_refused(&mut self, refused: &Refused) {
-        for waiting in self.waiting.drain(..) {
-            // Whoever asked may have gone.
-            let _gone = waiting.send(Err(refused.clone()));
-        }
     }
 
     fn hear(&mut self, kind: Kind) {
@@ -364,12 +360,7 @@ impl Renewer {
             self.keeper.withdraw_for_another();
             return;
         }
-        self.answer_refused(&Refused {
-            code: "session_ended".to_owned(),
-            say: format!("the session has ended ({reason}); log in with a fresh token"),
-            request_id: String::new(),
-            status: 403,
-        });
+        self.waiting.answer(&Err(ended(reason)));
         self.keeper.withdraw();
     }
 
@@ -382,12 +373,19 @@ impl Renewer {
             not_after: svid.not_after,
             session: identity.session.clone(),
         };
-        for waiting in self.waiting.drain(..) {
-            let _gone = waiting.send(Ok(logged_in.clone()));
-        }
+        self.waiting.answer(&Ok(logged_in));
     }
 }
 
 fn warn(error: &LinkError, again_at: OffsetDateTime) {
     tracing::warn!(error = chain(error), %again_at, "no SVID from the server");
+}
+
+fn ended(reason: &str) -> Refused {
+    Refused {
+        code: "session_ended".to_owned(),
+        say: format!("the session has ended ({reason}); log in with a fresh token"),
+        request_id: String::new(),
+        status: 403,
+    }
 }

@@ -1,23 +1,30 @@
 //! Joins the agent's parts, starts and stops its tasks: the only place in this room that starts any, but for those of
-//! the doors' connections.
+//! the doors' connections and, on a host, each job's renewer.
 
 use super::any_authority::AnyAuthority;
 use super::calls::CallsLayer;
+use super::desk::{Desk, Job};
+use super::ears::{Ears, Hearing};
 use super::file_output::FileOutput;
+use super::host::{Host, HostError};
+use super::jobs::Tools;
 use super::jwt_svids::JwtSvids;
 use super::keeper::Keeper;
+use super::kept::{Kept, Whose};
 use super::limits::{
-    CONNECTIONS_MAX, CONNECTIONS_OF_ONE_MAX, REQUEST_BYTES_MAX, RESET_STREAMS_MAX, REST_AFTER_ERROR, STREAMS_MAX,
+    CONNECTIONS_MAX, CONNECTIONS_OF_HOST_MAX, CONNECTIONS_OF_ONE_MAX, LOGINS_MAX, LOGINS_OF_HOST_MAX,
+    LOGINS_OF_ONE_MAX, REQUEST_BYTES_MAX, RESET_STREAMS_MAX, REST_AFTER_ERROR, STREAMS_MAX,
 };
 use super::link::ServerLink;
 use super::login_door::{self, AgentHandle};
+use super::order::Order;
 use super::places::Places;
 use super::reflection::with_reflection;
-use super::renewer::{Order, Renewer};
+use super::renewer::Renewer;
 use super::session_file::{SessionFile, SessionFileError, Sharing, own_uid};
 use super::socket::{SocketError, SocketFile, bind};
 use super::token_source::TokenSource;
-use super::workload_api::{Admission, Callers, WorkloadApi, with_header};
+use super::workload_api::{Callers, WorkloadApi, with_header, with_job};
 use crate::clock::Clock;
 use crate::crypto::Random;
 use crate::telemetry::Shutdown;
@@ -26,7 +33,7 @@ use crate::wire::workload::spiffe_workload_api_server::SpiffeWorkloadApiServer;
 use crate::wire::{ServerUrl, channel, connections_of};
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
@@ -37,9 +44,6 @@ use tonic::service::{InterceptorLayer, Routes};
 
 /// Doors close within this time, or are closed: the goodbye to the server, and a little.
 const CLOSE_WITHIN: Duration = Duration::from_secs(6);
-
-/// Logins that wait for the renewer.
-const ORDERS_WAITING: usize = 16;
 
 /// Connecting takes write permission on the socket, and a job's uid is not known before (EP-19).
 pub const MODE_EVERYBODY: u32 = 0o777;
@@ -56,7 +60,7 @@ pub enum OnStop {
     KeepSession,
 }
 
-/// How an agent is to run. Mode `pod`: whoever is admitted is the job.
+/// How an agent is to run.
 #[derive(Clone, Debug)]
 pub struct AgentSettings {
     /// The server's issuer port.
@@ -69,11 +73,11 @@ pub struct AgentSettings {
     pub agent_socket: Option<PathBuf>,
     /// The mode of both sockets.
     pub socket_mode: u32,
-    /// Who may ask on them.
+    /// Who may ask on them, and which job they are.
     pub callers: Callers,
     /// Where the session key is kept; a tmpfs.
     pub state_dir: PathBuf,
-    /// Where tokens come from, besides logins.
+    /// Where tokens come from, besides logins; of no use where callers are of many jobs, as are files.
     pub token: TokenSource,
     /// Where files go, if any.
     pub files: Option<FileOutput>,
@@ -90,6 +94,9 @@ pub enum AgentError {
     /// A part ended by itself.
     #[error("{0} ended by itself")]
     Ended(&'static str),
+    /// Jobs cannot be told apart.
+    #[error("mode host cannot be had here")]
+    Host(#[from] HostError),
     /// A part broke.
     #[error("a part of the agent broke")]
     Part(#[from] JoinError),
@@ -106,18 +113,28 @@ pub enum AgentError {
 
 /// An agent that is ready to run: its sockets exist, and wait.
 pub struct Agent {
-    keeper: Arc<Keeper>,
-    renewer: Renewer,
-    orders: mpsc::Receiver<Order>,
-    handle: AgentHandle,
+    desk: Desk,
+    work: Work,
+    hearing: Hearing,
     workload: (UnixListener, SocketFile),
     door: Option<(UnixListener, SocketFile)>,
-    admission: Admission,
-    jwt_svids: Arc<JwtSvids>,
+    clock: Arc<dyn Clock>,
+}
+
+/// What is done behind the sockets.
+enum Work {
+    Host(Box<Host>),
+    OneJob(Box<OneJob>),
+}
+
+/// The parts of an agent that serves one job.
+struct OneJob {
+    keeper: Arc<Keeper>,
+    renewer: Renewer,
+    orders: (AgentHandle, mpsc::Receiver<Order>),
     token: TokenSource,
     files: Option<FileOutput>,
     on_stop: OnStop,
-    clock: Arc<dyn Clock>,
 }
 
 impl std::fmt::Debug for Agent {
@@ -132,41 +149,37 @@ impl Agent {
     /// # Errors
     /// See [`AgentError`].
     pub fn build(settings: AgentSettings, clock: Arc<dyn Clock>, random: &Random) -> Result<Self, AgentError> {
-        let admission = Admission { callers: settings.callers, own_uid: own_uid()? };
-        let sharing = match settings.on_stop {
-            OnStop::EndSession => Sharing::Alone,
-            OnStop::KeepSession => Sharing::WithOthers,
+        let sharing = match (settings.on_stop, &settings.callers) {
+            (OnStop::EndSession, _) | (OnStop::KeepSession, Callers::Jobs(_)) => Sharing::Alone,
+            (OnStop::KeepSession, Callers::Any | Callers::OwnUid) => Sharing::WithOthers,
         };
         // Before the sockets: a second agent of one configuration is told the true reason.
         let file = SessionFile::open(&settings.state_dir, sharing, random)?;
-        let workload = bound(settings.workload_socket, settings.socket_mode)?;
-        let door = settings.agent_socket.map(|path| bound(path, settings.socket_mode)).transpose()?;
+        let workload = bound(settings.workload_socket.clone(), settings.socket_mode)?;
+        let door = settings.agent_socket.clone().map(|path| bound(path, settings.socket_mode)).transpose()?;
         let certificate = SessionCertificate::of(file.key(), random, clock.now())?;
         let tls = TlsClient::new(&settings.trust, Some(&certificate), &["h2"])?;
         let link = ServerLink::new(channel(&settings.server, tls)?);
-        let keeper = Arc::new(Keeper::new());
-        let jwt_svids = Arc::new(JwtSvids::new(link.clone(), Arc::clone(&clock)));
-        let renewer = Renewer::new(link, file, Arc::clone(&keeper), Arc::clone(&clock), random.clone());
-        let (handle, orders) = mpsc::channel(ORDERS_WAITING);
-        Ok(Self {
-            keeper,
-            renewer,
-            orders,
-            handle: AgentHandle(handle),
-            workload,
-            door,
-            admission,
-            jwt_svids,
-            token: settings.token,
-            files: settings.files,
-            on_stop: settings.on_stop,
-            clock,
-        })
+        let (ears, hearing) = Ears::pair(link.clone(), Arc::clone(&clock), random.clone());
+        let (file, random) = (Arc::new(Mutex::new(file)), random.clone());
+        let tools = Tools { link, ears, file, clock: Arc::clone(&clock), random };
+        let (desk, work) = match settings.callers {
+            Callers::Any => one_job(settings, tools, None),
+            Callers::OwnUid => one_job(settings, tools, Some(own_uid()?)),
+            Callers::Jobs(host) => {
+                let host = host.open(tools)?;
+                (Desk::Host(host.jobs.clone()), Work::Host(Box::new(host)))
+            }
+        };
+        Ok(Self { desk, work, hearing, workload, door, clock })
     }
 
-    /// Logs in and out from inside this process.
-    pub fn handle(&self) -> AgentHandle {
-        self.handle.clone()
+    /// Logs in and out from inside this process; none where each caller is of a job of its own.
+    pub fn handle(&self) -> Option<AgentHandle> {
+        match &self.desk {
+            Desk::Host(_) => None,
+            Desk::OneJob { job, .. } => Some(job.agent.clone()),
+        }
     }
 
     /// Serves until shutdown: open streams then end with `Unavailable`.
@@ -174,41 +187,56 @@ impl Agent {
     /// # Errors
     /// `Part` or `Ended` when a part did not last until then.
     pub async fn run(self, shutdown: Shutdown) -> Result<(), AgentError> {
-        let Self {
-            keeper,
-            renewer,
-            orders,
-            handle,
-            workload,
-            door,
-            admission,
-            jwt_svids,
-            token,
-            files,
-            on_stop,
-            clock,
-        } = self;
+        let Self { desk, work, hearing, workload, door, clock } = self;
         let (workload, workload_file) = workload;
         tracing::info!(
             workload = %workload_file.0.display(), agent = door.as_ref().map(|(_, file)| file.0.display().to_string()), "serving"
         );
         let mut parts: JoinSet<&'static str> = JoinSet::new();
-        let api = WorkloadApi { keeper: keeper.watch(), jwt_svids, clock: Arc::clone(&clock) };
+        parts.spawn(serve_workloads(workload, desk.clone(), shutdown.clone(), Arc::clone(&clock)));
+        let _door_file = door.map(|(listener, file)| {
+            parts.spawn(serve_logins(listener, desk.clone(), shutdown.clone()));
+            file
+        });
         let stop = shutdown.clone();
-        parts.spawn(serve_workloads(workload, api, admission, stop, Arc::clone(&clock)));
+        parts.spawn(async move {
+            hearing.run(stop).await;
+            "the part that listens to the server"
+        });
+        match work {
+            Work::Host(host) => {
+                let (Host { jobs, begun, tools }, stop) = (*host, shutdown.clone());
+                parts.spawn(async move {
+                    jobs.run(tools, begun, stop).await;
+                    "the jobs"
+                });
+            }
+            Work::OneJob(one) => one.start(&mut parts, &clock, &shutdown),
+        }
+        tokio::select! {
+            () = shutdown.wait() => {}
+            Some(ended) = parts.join_next() => if !shutdown.is_due() { return Err(AgentError::Ended(ended?)) },
+        }
+        desk.stop();
+        let closed = async { while parts.join_next().await.is_some() {} };
+        if tokio::time::timeout(CLOSE_WITHIN, closed).await.is_err() {
+            tracing::debug!("some connections did not close in time");
+        }
+        Ok(())
+    }
+}
+
+impl OneJob {
+    fn start(self, parts: &mut JoinSet<&'static str>, clock: &Arc<dyn Clock>, shutdown: &Shutdown) {
+        let Self { keeper, renewer, orders: (handle, orders), token, files, on_stop } = self;
         if let Some(files) = files {
-            let (watch, clock, stop) = (keeper.watch(), Arc::clone(&clock), shutdown.clone());
+            let (watch, clock, stop) = (keeper.watch(), Arc::clone(clock), shutdown.clone());
             parts.spawn(async move {
                 files.run(watch, clock, on_stop, stop).await;
                 "the file output"
             });
         }
-        let _door_file = door.map(|(listener, file)| {
-            let (agent, stop) = (handle.clone(), shutdown.clone());
-            parts.spawn(serve_logins(listener, agent, admission, stop));
-            file
-        });
-        let stop = shutdown.clone();
+        let (clock, stop) = (Arc::clone(clock), shutdown.clone());
         parts.spawn(async move {
             token.run(handle.0, clock, stop).await;
             "the token source"
@@ -218,17 +246,21 @@ impl Agent {
             renewer.run(orders, on_stop, stop).await;
             "the renewer"
         });
-        tokio::select! {
-            () = shutdown.wait() => {}
-            Some(ended) = parts.join_next() => if !shutdown.is_due() { return Err(AgentError::Ended(ended?)) },
-        }
-        keeper.stop();
-        let closed = async { while parts.join_next().await.is_some() {} };
-        if tokio::time::timeout(CLOSE_WITHIN, closed).await.is_err() {
-            tracing::debug!("some connections did not close in time");
-        }
-        Ok(())
     }
+}
+
+/// The parts for an agent whose callers are all of one job, or turned away.
+fn one_job(settings: AgentSettings, tools: Tools, only_uid: Option<u32>) -> (Desk, Work) {
+    let AgentSettings { token, files, on_stop, .. } = settings;
+    let Tools { link, ears, file, clock, random } = tools;
+    let keeper = Arc::<Keeper>::default();
+    let (agent, orders) = AgentHandle::pair();
+    let jwt_svids = Arc::new(JwtSvids::new(link.clone(), Arc::clone(&clock)));
+    let kept = Kept::new(file, Whose::OnlyJob);
+    let renewer = Renewer::new((link, ears), kept, Arc::clone(&keeper), clock, random);
+    let job = Job { keeper: keeper.watch(), jwt_svids, agent: agent.clone() };
+    let desk = Desk::OneJob { job, keeper: Arc::clone(&keeper), only_uid };
+    (desk, Work::OneJob(Box::new(OneJob { keeper, renewer, orders: (agent, orders), token, files, on_stop })))
 }
 
 fn bound(path: PathBuf, mode: u32) -> Result<(UnixListener, SocketFile), SocketError> {
@@ -238,26 +270,30 @@ fn bound(path: PathBuf, mode: u32) -> Result<(UnixListener, SocketFile), SocketE
 
 async fn serve_workloads(
     listener: UnixListener,
-    api: WorkloadApi,
-    admission: Admission,
+    desk: Desk,
     shutdown: Shutdown,
     clock: Arc<dyn Clock>,
 ) -> &'static str {
+    let api = WorkloadApi { clock: Arc::clone(&clock) };
     let service = SpiffeWorkloadApiServer::new(api).max_decoding_message_size(REQUEST_BYTES_MAX);
     let admitted = tower::ServiceBuilder::new()
         .layer(InterceptorLayer::new(with_header))
-        .layer(InterceptorLayer::new(admission))
+        .layer(InterceptorLayer::new(with_job))
         .service(service);
-    let routes = match with_reflection(Routes::new(admitted), admission) {
+    let routes = match with_reflection(Routes::new(admitted)) {
         Ok(routes) => routes,
         Err(error) => return logged("the Workload API's reflection", Err(error)),
     };
-    let most = connections_of(CONNECTIONS_MAX);
+    let most = match desk {
+        // Each holds its process by a file of its own.
+        Desk::Host(_) => connections_of(2 * CONNECTIONS_OF_HOST_MAX) / 2,
+        Desk::OneJob { .. } => connections_of(CONNECTIONS_MAX),
+    };
     let places = Places::new(most, CONNECTIONS_OF_ONE_MAX.min(most.div_ceil(2)));
     // Whoever comes when all places are taken waits in the system's queue.
     let connections = UnixListenerStream::new(listener).then(move |accepted| {
-        let (places, clock) = (places.clone(), Arc::clone(&clock));
-        async move { seated(accepted, &places, clock).await }
+        let (desk, places, clock) = (desk.clone(), places.clone(), Arc::clone(&clock));
+        async move { seated(accepted, &desk, &places, clock).await }
     });
     let connections = connections.filter_map(Result::transpose);
     let served = tonic::transport::Server::builder()
@@ -273,6 +309,7 @@ async fn serve_workloads(
 /// A connection at its place. The library would accept again at once, and tell nobody, however often that fails.
 async fn seated(
     accepted: io::Result<UnixStream>,
+    desk: &Desk,
     places: &Places,
     clock: Arc<dyn Clock>,
 ) -> io::Result<Option<AnyAuthority>> {
@@ -285,16 +322,13 @@ async fn seated(
         }
     };
     let share = places.share().await.map_err(io::Error::other)?;
-    Ok(places.seat(&stream, share).map(|place| AnyAuthority::new(stream, place, clock)))
+    let guest = desk.meet(&stream);
+    Ok(places.seat(guest.holder(), share).map(|place| AnyAuthority::new(stream, (guest, place), clock)))
 }
 
-async fn serve_logins(
-    listener: UnixListener,
-    agent: AgentHandle,
-    admission: Admission,
-    shutdown: Shutdown,
-) -> &'static str {
-    login_door::serve(listener, agent, admission, shutdown).await;
+async fn serve_logins(listener: UnixListener, desk: Desk, shutdown: Shutdown) -> &'static str {
+    let most = if matches!(desk, Desk::Host(_)) { LOGINS_OF_HOST_MAX } else { LOGINS_MAX };
+    login_door::serve(listener, desk, Places::new(most, LOGINS_OF_ONE_MAX), shutdown).await;
     "the agent's socket"
 }
 
@@ -307,6 +341,7 @@ fn logged<E: std::fmt::Display>(part: &'static str, served: Result<(), E>) -> &'
 
 #[cfg(test)]
 mod tests {
+    use super::super::desk::tests::desk_for_all;
     use super::*;
     use crate::clock::SystemClock;
     use tokio::time::Instant;
@@ -315,7 +350,7 @@ mod tests {
     async fn an_accept_that_fails_is_not_tried_again_at_once() {
         let began = Instant::now();
         let too_many_files = io::Error::from(rustix::io::Errno::MFILE);
-        let seated = seated(Err(too_many_files), &Places::new(1, 1), Arc::new(SystemClock)).await;
+        let seated = seated(Err(too_many_files), &desk_for_all(), &Places::new(1, 1), Arc::new(SystemClock)).await;
         assert!(seated.unwrap().is_none());
         assert!(began.elapsed() >= REST_AFTER_ERROR);
     }

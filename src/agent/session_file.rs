@@ -8,6 +8,7 @@ use crate::crypto::{CryptoError, Digest, KeyAlgorithm, KeyPair, Random};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
@@ -32,8 +33,8 @@ pub(super) enum Sharing {
 
 const VERSION: u8 = 1;
 
-/// A file of ours has some hundred bytes; what is larger is not ours.
-const FILE_BYTES_MAX: u64 = 64 * 1024;
+/// A file of ours has some hundred bytes for each session; what is larger is not ours.
+const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
 /// Why the session key cannot be kept or read.
 #[derive(Debug, thiserror::Error)]
@@ -71,6 +72,17 @@ pub enum SessionFileError {
     },
 }
 
+/// The job of a session, where one agent serves several.
+#[derive(Clone, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+pub(super) struct KeptJob {
+    /// Names the time from one boot to the next; cgroups do not outlive it.
+    pub(super) boot_id: String,
+    /// The path of its cgroup.
+    pub(super) cgroup: String,
+    /// And its number, which a later cgroup of that path has not.
+    pub(super) inode: u64,
+}
+
 /// A session that the key holds.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub(super) struct KeptSession {
@@ -81,6 +93,9 @@ pub(super) struct KeptSession {
     /// When it ends by itself, as far as the server has said.
     #[serde(default, with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
     pub(super) ends_at: Option<OffsetDateTime>,
+    /// Whose it is, where one agent serves several jobs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) job: Option<KeptJob>,
 }
 
 /// A private key, PKCS#8 in base64; wiped on drop.
@@ -145,15 +160,20 @@ impl SessionFile {
         &self.key
     }
 
-    /// The session that was opened last.
-    pub(super) fn last(&self) -> Option<&KeptSession> {
-        self.sessions.last()
+    /// The session of this job that was opened last.
+    pub(super) fn last(&self, job: Option<&KeptJob>) -> Option<&KeptSession> {
+        self.sessions.iter().rfind(|kept| kept.job.as_ref() == job)
+    }
+
+    /// The jobs of all sessions, each once.
+    pub(super) fn jobs(&self) -> BTreeSet<KeptJob> {
+        self.sessions.iter().filter_map(|kept| kept.job.clone()).collect()
     }
 
     /// Writes down a session and, in the same step, strikes out the one that it replaces.
     pub(super) fn keep(&mut self, session: KeptSession, former: Option<&str>) -> Result<(), SessionFileError> {
         let others = |kept: &KeptSession| kept.id != session.id && former != Some(&*kept.id);
-        if self.sessions.last() == Some(&session) && former.is_none_or(|former| former == session.id) {
+        if self.last(session.job.as_ref()) == Some(&session) && former.is_none_or(|former| former == session.id) {
             return self.catch_up();
         }
         self.sessions.retain(others);
@@ -171,6 +191,14 @@ impl SessionFile {
         self.sessions.retain(|kept| kept.id != session.id);
         self.ending.push(session);
         self.save()
+    }
+
+    /// The same for all that nobody will go on with.
+    pub(super) fn end_unless(&mut self, goes_on: impl Fn(Option<&KeptJob>) -> bool) -> Result<(), SessionFileError> {
+        let goes_on = |kept: &mut KeptSession| !goes_on(kept.job.as_ref());
+        let before = self.ending.len();
+        self.ending.extend(self.sessions.extract_if(.., goes_on));
+        if before == self.ending.len() { Ok(()) } else { self.save() }
     }
 
     /// Strikes out a session that has ended by itself or by the server.
@@ -306,13 +334,13 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let folder = home.path().join("state");
         let mut file = SessionFile::open(&folder, Sharing::WithOthers, &Random::system()).unwrap();
-        let session = KeptSession { id: "s1".to_owned(), token: Digest::of(b"t"), ends_at: None };
+        let session = KeptSession { id: "s1".to_owned(), token: Digest::of(b"t"), ends_at: None, job: None };
         file.keep(session.clone(), None).unwrap();
         let again = SessionFile::open(&folder, Sharing::WithOthers, &Random::system()).unwrap();
         assert_eq!(again.key().public(), file.key().public());
-        assert_eq!(again.last(), Some(&session));
+        assert_eq!(again.last(None), Some(&session));
         file.forget("s1").unwrap();
-        assert_eq!(SessionFile::open(&folder, Sharing::WithOthers, &Random::system()).unwrap().last(), None);
+        assert_eq!(SessionFile::open(&folder, Sharing::WithOthers, &Random::system()).unwrap().last(None), None);
         let mode = std::fs::metadata(folder.join(FILE)).unwrap().mode() & 0o777;
         assert_eq!(mode, 0o600);
         assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 2, "the lock beside it, and no draft is left behind");
@@ -323,31 +351,38 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let folder = home.path().join("state");
         let mut file = SessionFile::open(&folder, Sharing::WithOthers, &Random::system()).unwrap();
-        let session = |id: &str| KeptSession { id: id.to_owned(), token: Digest::of(id.as_bytes()), ends_at: None };
+        let session =
+            |id: &str| KeptSession { id: id.to_owned(), token: Digest::of(id.as_bytes()), ends_at: None, job: None };
         file.keep(session("s1"), None).unwrap();
         file.keep(session("s2"), Some("s1")).unwrap();
         file.forget("s2").unwrap();
-        assert_eq!(SessionFile::open(&folder, Sharing::WithOthers, &Random::system()).unwrap().last(), None);
+        assert_eq!(SessionFile::open(&folder, Sharing::WithOthers, &Random::system()).unwrap().last(None), None);
     }
 
     #[test]
     fn a_session_to_be_ended_is_never_gone_on_with_and_kept_until_the_server_knows() {
         let home = tempfile::tempdir().unwrap();
         let folder = home.path().join("state");
-        let session =
-            KeptSession { id: "s1".to_owned(), token: Digest::of(b"t"), ends_at: Some(OffsetDateTime::UNIX_EPOCH) };
+        let session = KeptSession {
+            id: "s1".to_owned(),
+            token: Digest::of(b"t"),
+            ends_at: Some(OffsetDateTime::UNIX_EPOCH),
+            job: None,
+        };
         let mut file = SessionFile::open(&folder, Sharing::WithOthers, &Random::system()).unwrap();
         file.keep(session.clone(), None).unwrap();
         file.end(session.clone()).unwrap();
         drop(file);
         let mut again = SessionFile::open(&folder, Sharing::WithOthers, &Random::system()).unwrap();
-        assert_eq!((again.last(), again.ending()), (None, [session].as_slice()));
+        assert_eq!((again.last(None), again.ending()), (None, [session].as_slice()));
         again.forget("s1").unwrap();
         assert_eq!(again.ending().len(), 1);
         again.told("s1").unwrap();
         assert!(again.ending().is_empty());
         remove_session_key(&folder).unwrap();
-        again.keep(KeptSession { id: "s2".to_owned(), token: Digest::of(b"t"), ends_at: None }, None).unwrap_err();
+        again
+            .keep(KeptSession { id: "s2".to_owned(), token: Digest::of(b"t"), ends_at: None, job: None }, None)
+            .unwrap_err();
         assert!(!folder.join(FILE).exists(), "a removed key stays removed");
     }
 
@@ -356,13 +391,13 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let (folder, away) = (home.path().join("state"), home.path().join("away"));
         let mut file = SessionFile::open(&folder, Sharing::WithOthers, &Random::system()).unwrap();
-        let session = KeptSession { id: "s1".to_owned(), token: Digest::of(b"t"), ends_at: None };
+        let session = KeptSession { id: "s1".to_owned(), token: Digest::of(b"t"), ends_at: None, job: None };
         std::fs::rename(&folder, &away).unwrap();
         file.keep(session.clone(), None).unwrap_err();
         std::fs::rename(&away, &folder).unwrap();
         file.catch_up().unwrap();
         let again = SessionFile::open(&folder, Sharing::WithOthers, &Random::system()).unwrap();
-        assert_eq!(again.last(), Some(&session));
+        assert_eq!(again.last(None), Some(&session));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Where the CI system hands out tokens.
 
-use super::renewer::Order;
+use super::order::Order;
 use crate::clock::Clock;
 use crate::crypto::Digest;
 use crate::telemetry::Shutdown;

@@ -5,8 +5,9 @@
 //! `Unavailable` when what it served is gone or the agent stops, `PermissionDenied` when there was never anything.
 
 use super::calls::Connection;
-use super::jwt_svids::JwtSvids;
-use super::keeper::{Identity, KeeperWatch, State};
+use super::desk::{Guest, Job};
+use super::host::HostSettings;
+use super::keeper::{Identity, State};
 use crate::clock::Clock;
 use crate::identity::SpiffeId;
 use crate::svid::validate_jwt_svid;
@@ -26,42 +27,29 @@ use tonic::{Request, Response, Status};
 const HEADER: &str = "workload.spiffe.io";
 
 /// The text that clients look for.
-const NO_IDENTITY: &str = "no identity issued";
+pub(super) const NO_IDENTITY: &str = "no identity issued";
 
 /// A stream of full states.
 type States<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
-/// Who may ask.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+/// Who may ask, and which job they are.
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Callers {
-    /// Whoever sees the socket; its folder is mounted only where the job is.
+    /// Whoever sees the socket is the job; its folder is mounted only where the job is.
     Any,
-    /// Processes of our own uid.
+    /// Processes of many jobs, told apart by their cgroups.
+    Jobs(HostSettings),
+    /// Processes of our own uid are the job.
     OwnUid,
 }
 
-/// Lets a call in or not, before anything else is looked at.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Admission {
-    pub(super) callers: Callers,
-    pub(super) own_uid: u32,
-}
-
-impl Admission {
-    /// Whether a process of this uid may ask; one that the system does not name may not.
-    pub(super) fn admits(self, uid: Option<u32>) -> bool {
-        match self.callers {
-            Callers::Any => true,
-            Callers::OwnUid => uid == Some(self.own_uid),
-        }
-    }
-}
-
-impl tonic::service::Interceptor for Admission {
-    fn call(&mut self, request: Request<()>) -> Result<Request<()>, Status> {
-        let peer = request.extensions().get::<Connection>().and_then(|connection| connection.peer.peer_cred);
-        if self.admits(peer.map(|peer| peer.uid())) { Ok(request) } else { Err(Status::permission_denied(NO_IDENTITY)) }
-    }
+/// Brings a call to its caller's job, or turns it away, before anything else is looked at.
+pub(super) fn with_job(mut request: Request<()>) -> Result<Request<()>, Status> {
+    let connection = request.extensions().get::<Connection>();
+    let job = connection.ok_or_else(|| Status::permission_denied(NO_IDENTITY))?.guest.job();
+    let job = job.map_err(|why| Status::from(&why))?;
+    request.extensions_mut().insert(job);
+    Ok(request)
 }
 
 /// Turns away what does not carry the header; asked of the Workload API only, not of other services on the socket (EP-16).
@@ -76,20 +64,40 @@ pub(super) fn with_header(request: Request<()>) -> Result<Request<()>, Status> {
 /// See the file's opening words.
 #[derive(Debug)]
 pub(super) struct WorkloadApi {
-    pub(super) keeper: KeeperWatch,
-    pub(super) jwt_svids: Arc<JwtSvids>,
     pub(super) clock: Arc<dyn Clock>,
 }
 
-impl WorkloadApi {
+/// A caller in its job.
+struct Caller {
+    guest: Guest,
+    job: Job,
+}
+
+impl Caller {
+    fn of<T>(request: &Request<T>) -> Result<Self, Status> {
+        let (connection, job) = (request.extensions().get::<Connection>(), request.extensions().get::<Job>());
+        let (Some(Connection { guest, .. }), Some(job)) = (connection, job) else {
+            return Err(Status::permission_denied(NO_IDENTITY));
+        };
+        Ok(Self { guest: guest.clone(), job: job.clone() })
+    }
+
+    /// Whether it is in its job still: asked right before anything is handed out.
+    fn stays(&self) -> Result<(), Status> {
+        self.guest.job().map(drop).map_err(|why| Status::from(&why))
+    }
+
     /// The states of the keeper, each as the message that `render` makes of it; equal ones are sent once.
-    fn states<T>(&self, render: impl Fn(&Identity) -> T + Send + 'static) -> Response<States<T>>
+    fn states<T>(self, render: impl Fn(&Identity) -> T + Send + 'static) -> Response<States<T>>
     where
         T: Clone + PartialEq + Send + 'static,
     {
         let mut sent: Option<T> = None;
-        let states = WatchStream::new(self.keeper.clone()).filter_map(move |state| match (state, &sent) {
+        let states = WatchStream::new(self.job.keeper.clone()).filter_map(move |state| match (state, &sent) {
             (State::Serving(identity), _) => {
+                if let Err(status) = self.stays() {
+                    return Some(Err(status));
+                }
                 let message = render(&identity);
                 let changed = sent.as_ref() != Some(&message);
                 sent = Some(message.clone());
@@ -108,13 +116,16 @@ impl WorkloadApi {
 
     /// What is served, waiting for it while it can still come; the caller's own deadline is the limit.
     async fn identity(&self) -> Result<Identity, Status> {
-        let mut keeper = self.keeper.clone();
+        let mut keeper = self.job.keeper.clone();
         let state = keeper
             .wait_for(|state| !matches!(state, State::Waiting | State::Between))
             .await
             .map_err(|_gone| stopping())?;
         match &*state {
-            State::Serving(identity) => Ok(identity.clone()),
+            State::Serving(identity) => {
+                self.stays()?;
+                Ok(identity.clone())
+            }
             State::Withdrawn => Err(Status::permission_denied(NO_IDENTITY)),
             State::Waiting | State::Between | State::Stopping => Err(stopping()),
         }
@@ -133,16 +144,16 @@ impl SpiffeWorkloadApi for WorkloadApi {
 
     async fn fetch_x509svid(
         &self,
-        _request: Request<X509svidRequest>,
+        request: Request<X509svidRequest>,
     ) -> Result<Response<Self::FetchX509SVIDStream>, Status> {
-        Ok(self.states(x509_svids))
+        Ok(Caller::of(&request)?.states(x509_svids))
     }
 
     async fn fetch_x509_bundles(
         &self,
-        _request: Request<X509BundlesRequest>,
+        request: Request<X509BundlesRequest>,
     ) -> Result<Response<Self::FetchX509BundlesStream>, Status> {
-        Ok(self.states(|identity| {
+        Ok(Caller::of(&request)?.states(|identity| {
             let der = Bytes::from(identity.bundle.to_der());
             X509BundlesResponse { crl: Vec::new(), bundles: [(own_domain(identity), der)].into() }
         }))
@@ -150,15 +161,16 @@ impl SpiffeWorkloadApi for WorkloadApi {
 
     async fn fetch_jwt_bundles(
         &self,
-        _request: Request<JwtBundlesRequest>,
+        request: Request<JwtBundlesRequest>,
     ) -> Result<Response<Self::FetchJWTBundlesStream>, Status> {
-        Ok(self.states(|identity| {
+        Ok(Caller::of(&request)?.states(|identity| {
             let keys = Bytes::from(identity.bundle.to_jwks());
             JwtBundlesResponse { bundles: [(own_domain(identity), keys)].into() }
         }))
     }
 
     async fn fetch_jwtsvid(&self, request: Request<JwtsvidRequest>) -> Result<Response<JwtsvidResponse>, Status> {
+        let caller = Caller::of(&request)?;
         let JwtsvidRequest { audience, spiffe_id } = request.into_inner();
         if audience.is_empty() || audience.iter().any(String::is_empty) {
             return Err(Status::invalid_argument("an audience is needed, and none may be empty"));
@@ -167,16 +179,17 @@ impl SpiffeWorkloadApi for WorkloadApi {
             "" => None,
             id => Some(SpiffeId::parse(id).map_err(|error| Status::invalid_argument(error.to_string()))?),
         };
-        let identity = self.identity().await?;
+        let identity = caller.identity().await?;
         let mut svids = Vec::new();
         for own in identity.svids.iter().filter(|own| wanted.as_ref().is_none_or(|id| *id == own.spiffe_id)) {
-            let svid =
-                self.jwt_svids.of(&identity, &own.profile, &audience).await.map_err(|error| Status::from(&error))?;
+            let svid = caller.job.jwt_svids.of(&identity, &own.profile, &audience).await;
+            let svid = svid.map_err(|error| Status::from(&error))?;
             svids.push(Jwtsvid { spiffe_id: own.spiffe_id.as_str().to_owned(), svid, hint: own.profile.clone() });
         }
         if svids.is_empty() {
             return Err(Status::permission_denied(NO_IDENTITY));
         }
+        caller.stays()?;
         Ok(Response::new(JwtsvidResponse { svids }))
     }
 
@@ -184,11 +197,12 @@ impl SpiffeWorkloadApi for WorkloadApi {
         &self,
         request: Request<ValidateJwtsvidRequest>,
     ) -> Result<Response<ValidateJwtsvidResponse>, Status> {
+        let caller = Caller::of(&request)?;
         let ValidateJwtsvidRequest { audience, svid } = request.into_inner();
         if audience.is_empty() || svid.is_empty() {
             return Err(Status::invalid_argument("an audience and an SVID are needed"));
         }
-        let identity = self.identity().await?;
+        let identity = caller.identity().await?;
         let (spiffe_id, claims) = validate_jwt_svid(&svid, &audience, &[&*identity.bundle], self.clock.now())
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
         let claims = Some(as_struct(with_audience_list(claims)));
@@ -241,24 +255,4 @@ fn as_value(value: serde_json::Value) -> prost_types::Value {
         serde_json::Value::Object(members) => Kind::StructValue(as_struct(members)),
     };
     prost_types::Value { kind: Some(kind) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Shows: EP-10.
-    #[test]
-    fn another_user_may_ask_only_where_everybody_may() {
-        for (callers, uid, admitted) in [
-            (Callers::Any, Some(7), true),
-            (Callers::Any, None, true),
-            (Callers::OwnUid, Some(7), true),
-            (Callers::OwnUid, Some(8), false),
-            (Callers::OwnUid, Some(0), false),
-            (Callers::OwnUid, None, false),
-        ] {
-            assert_eq!(Admission { callers, own_uid: 7 }.admits(uid), admitted, "{callers:?} {uid:?}");
-        }
-    }
 }

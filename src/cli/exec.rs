@@ -140,7 +140,7 @@ async fn alone(args: &Args, token: Zeroizing<String>, mut signals: Signals) -> a
         on_stop: OnStop::KeepSession,
     };
     let agent = Agent::build(settings, Arc::new(SystemClock), &random)?;
-    let handle = agent.handle();
+    let handle = agent.handle().context("this agent is of no single job")?;
     let (trigger, shutdown) = Shutdown::pair();
     let work = async {
         // Dropped with this block, also on an early return: the agent stops with its command.

@@ -2,6 +2,7 @@
 
 use super::Environment;
 use super::ca_file::read_ca_file;
+use super::host::read_host;
 use super::problem::{Problem, read_text};
 use super::section::{Reader, Section};
 use crate::agent::{AgentSettings, Callers, FileOutput, Layout, MODE_EVERYBODY, MODE_OWNER, OnStop};
@@ -33,18 +34,37 @@ fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option<AgentSetti
         .parsed("server", "the server's URL, such as \"https://lanyard.corp.example:8443\"", str::parse::<ServerUrl>)
         .or_else(|| root.missing("server", "write the server's URL, such as \"https://lanyard.corp.example:8443\""));
     let trust = read_trust(&mut root);
-    let callers = read_mode(&mut root);
+    let mode = read_mode(&mut root);
     let state_dir = root.path("state_dir").or_else(|| {
         root.missing("state_dir", "write a folder on tmpfs for the session key, such as \"/run/lanyard/agent\"")
     });
-    let token = read_token(root.section("token"), environment);
+    let callers = match mode {
+        Some(Mode::Host) => Some(read_host(&mut root)),
+        Some(Mode::OwnUid) => Some(Callers::OwnUid),
+        Some(Mode::Pod) => Some(Callers::Any),
+        None => None,
+    };
+    let is_host = mode == Some(Mode::Host);
+    let token = if is_host { Some(TokenSource::Login) } else { read_token(root.section("token"), environment) };
     let mut listen = root.section("listen");
     let workload_socket = socket(&mut listen, "workload");
     let workload_socket =
         workload_socket.or_else(|| listen.missing("workload", "write where workloads ask, an absolute path"));
     let agent_socket = socket(&mut listen, "agent");
+    if is_host && agent_socket.is_none() {
+        listen.missing::<()>("agent", "write where jobs log in, an absolute path");
+    }
     listen.finish();
-    let files = read_files(&mut root);
+    let files = if is_host { None } else { read_files(&mut root) };
+    if mode.is_some() && root.holds("host") {
+        root.problem(
+            "host",
+            root.line_of("host"),
+            "given, and this is another mode",
+            "leave it out, or write mode = \"host\"",
+        );
+        root.skip("host");
+    }
     root.finish();
     let callers = callers?;
     Some(AgentSettings {
@@ -52,12 +72,12 @@ fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option<AgentSetti
         trust: trust?,
         workload_socket: workload_socket?,
         agent_socket,
-        socket_mode: if callers == Callers::Any { MODE_EVERYBODY } else { MODE_OWNER },
+        socket_mode: if callers == Callers::OwnUid { MODE_OWNER } else { MODE_EVERYBODY },
         callers,
         state_dir: state_dir?,
         token: token?,
         files,
-        on_stop: OnStop::EndSession,
+        on_stop: if is_host { OnStop::KeepSession } else { OnStop::EndSession },
     })
 }
 
@@ -80,13 +100,22 @@ fn read_trust(root: &mut Section<'_, '_>) -> Option<ServerTrust> {
     read_ca_file(root, "server_ca_file").map(|(_pem, trust)| trust)
 }
 
-/// Which processes are the job is configured and never guessed.
-fn read_mode(root: &mut Section<'_, '_>) -> Option<Callers> {
-    let would_do = "\"pod\": whoever sees the socket is the job, so mount its folder only there; or \"own-uid\": processes \
-                    of the agent's own user are";
+/// Which processes are which job.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Mode {
+    Host,
+    OwnUid,
+    Pod,
+}
+
+/// It is configured and never guessed.
+fn read_mode(root: &mut Section<'_, '_>) -> Option<Mode> {
+    let would_do = "\"pod\": whoever sees the socket is the job, so mount its folder only there; \"host\": many jobs, told \
+                    apart by their cgroups; or \"own-uid\": processes of the agent's own user are the job";
     let mode = root.parsed("mode", would_do, |text| match text {
-        "own-uid" => Ok(Callers::OwnUid),
-        "pod" => Ok(Callers::Any),
+        "host" => Ok(Mode::Host),
+        "own-uid" => Ok(Mode::OwnUid),
+        "pod" => Ok(Mode::Pod),
         _ => Err("no mode"),
     });
     mode.or_else(|| root.missing("mode", &format!("write {would_do}")))

@@ -28,6 +28,7 @@ mod leaf;
 mod server;
 mod agent;
 mod starter;
+mod host;
 
 pub use agent::load_agent;
 pub use cases::{cases_file, load_cases};

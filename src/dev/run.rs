@@ -151,7 +151,7 @@ impl Parts {
             on_stop: OnStop::EndSession,
         };
         let agent = Agent::build(settings, Arc::clone(clock), &Random::system())?;
-        let (handle, shutdown) = (agent.handle(), self.agent.shutdown.clone());
+        let (handle, shutdown) = (agent.handle().ok_or(DevError::Ended)?, self.agent.shutdown.clone());
         self.agent.tasks.spawn(async move { Ok(Box::pin(agent.run(shutdown)).await?) });
         handle.login(Zeroizing::new(token)).await?;
         Ok(())

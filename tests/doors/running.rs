@@ -62,7 +62,7 @@ impl Running {
             on_stop,
         };
         let agent = Agent::build(settings, Arc::new(SystemClock), &Random::system()).unwrap();
-        let (handle, (trigger, shutdown)) = (agent.handle(), Shutdown::pair());
+        let (handle, (trigger, shutdown)) = (agent.handle().unwrap(), Shutdown::pair());
         let ended = tokio::spawn(async move { agent.run(shutdown).await.unwrap() });
         Self { folder, issuer, server, trust, handle, trigger, ended }
     }

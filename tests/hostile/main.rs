@@ -68,6 +68,7 @@ macro_rules! properties {
 
 properties! {
     a_bundle_is_read_and_written_alike: "bundle", 2000;
+    a_cgroup_is_one_that_the_kernel_named: "cgroup", 4000;
     a_configuration_loads_whole_or_tells_its_lines: "config", 600;
     a_request_is_signed_by_its_own_key: "csr", 2000;
     a_discovery_document_names_one_https_url: "discovery", 2000;

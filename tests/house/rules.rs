@@ -12,11 +12,22 @@ const AGENT_USES: [&str; 10] =
 const WIRE_USES: [&str; 9] = ["bundle", "clock", "crypto", "identity", "store", "svid", "telemetry", "tls", "wire"];
 
 /// Decisions and values: functions of their arguments.
-const PURE: [&str; 7] =
-    ["identity/", "bundle/", "svid/", "token/", "policy/", "authority/rotation.rs", "agent/renewal.rs"];
+const PURE: [&str; 11] = [
+    "identity/",
+    "bundle/",
+    "svid/",
+    "token/",
+    "policy/",
+    "authority/rotation.rs",
+    "agent/caller/cgroup_path.rs",
+    "agent/caller/job_pattern.rs",
+    "agent/caller/process_text.rs",
+    "agent/caller/which_job.rs",
+    "agent/renewal.rs",
+];
 
 /// Where each foreign library may be named. What is not listed may stand anywhere.
-const DOORS: [(&[&str], &[&str]); 15] = [
+const DOORS: [(&[&str], &[&str]); 16] = [
     (&["aws_lc_rs"], &["crypto/"]),
     (&["rustls", "tokio_rustls"], &["crypto/", "tls/"]),
     (&["rcgen"], &["crypto/", "svid/", "tls/"]),
@@ -32,6 +43,7 @@ const DOORS: [(&[&str], &[&str]); 15] = [
     (&["sled"], &["store/sled"]),
     (&["reqwest"], &["discovery/", "wire/", "cli/"]),
     (&["loona_hpack"], &["agent/"]),
+    (&["nix"], &["agent/caller/"]),
     (&["clap", "clap_complete", "comfy_table"], &["cli/", "main.rs"]),
     (&["anyhow"], &["cli/", "main.rs"]),
     (&["prometheus_client", "tracing_subscriber"], &["telemetry/"]),

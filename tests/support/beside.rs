@@ -197,7 +197,8 @@ async fn start(settings: &ServerSettings, clock: &Arc<ManualClock>) -> (Running,
 /// An agent that runs.
 pub(crate) struct Beside {
     pub(crate) socket: PathBuf,
-    pub(crate) handle: AgentHandle,
+    /// None where each job logs in for itself.
+    pub(crate) handle: Option<AgentHandle>,
     stop: ShutdownTrigger,
     ended: JoinHandle<Result<(), AgentError>>,
 }
@@ -214,7 +215,7 @@ impl Beside {
     }
 
     pub(crate) async fn login(&self, token: String) -> Result<LoggedIn, Refused> {
-        within(self.handle.login(Zeroizing::new(token))).await
+        within(self.handle.as_ref().unwrap().login(Zeroizing::new(token))).await
     }
 
     /// Tells it to stop; its streams say so.

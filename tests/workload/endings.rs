@@ -93,7 +93,7 @@ async fn calls_made_before_there_is_anything_wait_in_silence_and_are_all_answere
     site.shut().await;
     let agent = site.agent();
     let login = {
-        let handle = agent.handle.clone();
+        let handle = agent.handle.clone().unwrap();
         tokio::spawn(async move { handle.login(Zeroizing::new(token)).await })
     };
     let mut raw = Raw::connect(&agent.socket).await;
@@ -186,7 +186,7 @@ async fn ends(site: &Site, agent: &Beside, end: impl AsyncFnOnce(&Site)) {
 async fn a_logout_ends_open_streams_and_the_next_call_is_refused() {
     let site = Site::open(TWO_PROFILES).await;
     let agent = site.logged_in().await;
-    let handle = agent.handle.clone();
+    let handle = agent.handle.clone().unwrap();
     ends(&site, &agent, async |_| drop(handle.logout().await)).await;
 }
 

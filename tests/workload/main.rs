@@ -10,6 +10,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod cgroups;
 mod raw;
 mod stand_in;
 
@@ -19,6 +20,7 @@ mod definition;
 mod endings;
 mod endpoint;
 mod files;
+mod host;
 mod jwt;
 mod long_job;
 mod socket;

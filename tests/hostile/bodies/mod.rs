@@ -12,6 +12,7 @@
 )]
 
 pub mod bundle;
+pub mod cgroup;
 pub mod config;
 pub mod csr;
 pub mod discovery;
@@ -65,5 +66,5 @@ macro_rules! targets {
 }
 
 targets! {
-    bundle config csr discovery form frames header_block identity index journal jwks jwt_svid policy token
+    bundle cgroup config csr discovery form frames header_block identity index journal jwks jwt_svid policy token
 }
