@@ -127,7 +127,36 @@ const fn session_class(error: &SessionError) -> Class {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::{Answer, Seen, Unmet};
+    use axum::response::IntoResponse as _;
     use time::macros::datetime;
+
+    /// Status, `Retry-After` and the words of a rule's unmet need, as REST says it.
+    async fn said(denial: fn(Box<Unmet>) -> Denial, retry_after: Option<u64>) -> (u16, Option<String>, String) {
+        let heard = Answer::Is(Seen::Text("canceled".to_owned()));
+        let facts = [("job.state".into(), heard)].into_iter().collect();
+        let (need, rests_on) = ("job.state = running".to_owned(), vec!["job.state"]);
+        let unmet = Unmet { rule: "a".to_owned(), need, rests_on, facts, retry_after };
+        let id = RequestId::random(&crate::crypto::Random::system());
+        let answer = Refused::of(&denial(Box::new(unmet)).into(), &id).into_response();
+        let wait = answer.headers().get("retry-after").map(|wait| wait.to_str().unwrap().to_owned());
+        let status = answer.status().as_u16();
+        let body = axum::body::to_bytes(answer.into_body(), 4096).await.unwrap();
+        (status, wait, String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn an_unmet_need_says_which_fact_and_how_long_to_wait_and_nothing_that_was_heard() {
+        let (status, wait, failed) = said(Denial::NeedFailed, None).await;
+        assert_eq!((status, wait), (403, None));
+        let (status, wait, away) = said(Denial::FactUnavailable, Some(42)).await;
+        assert_eq!((status, wait.as_deref()), (503, Some("42")));
+        assert!(away.contains("try again in 42 s"), "{away}");
+        for told in [failed, away] {
+            assert!(told.contains("job.state") && !told.contains("canceled") && !told.contains("running"), "{told}");
+        }
+        assert_eq!(said(Denial::FactUnavailable, None).await.1.as_deref(), Some("1"));
+    }
 
     #[test]
     fn a_time_in_a_refusal_reads_as_job_logs_write_it() {

@@ -159,6 +159,22 @@ proptest! {
     }
 }
 
+#[test]
+fn a_request_of_the_past_is_not_decided_again_by_facts_that_nobody_asked_for() {
+    let mut needing = a_rule();
+    needing.needs = vec![Need::Fact { name: "job.state", wanted: Wanted::OneOf(vec!["running".to_owned()]) }];
+    let policy = Policy::new(Vec::new(), vec![needing], Digest::of(b"")).unwrap();
+    let (claims, mut replay) = (claims("corp", "g7/api", (7, 7), false), Replay::default());
+    let said = |answer| [("job.state".into(), answer)].into_iter().collect::<Answers>();
+    let away = Answer::Unavailable { why: "away".to_owned(), retry_after: None };
+    assert!(!replay.knows_facts((&claims, &Answers::NONE), &policy));
+    assert!(replay.knows_facts((&claims, &said(away)), &policy), "that it was away then is known");
+    assert!(replay.knows_facts((&claims, &said(Answer::No("gone".to_owned()))), &policy));
+    assert_eq!(replay.without_facts, 1);
+    let asks_nothing = Policy::new(Vec::new(), vec![a_rule()], Digest::of(b"")).unwrap();
+    assert!(replay.knows_facts((&claims, &Answers::NONE), &asks_nothing));
+}
+
 fn exactly(name: &str, test: Test) -> Condition {
     Condition::Claim { name: name.to_owned(), test, implied: false }
 }

@@ -164,7 +164,8 @@ async fn the_journal_decided_again_tells_who_gains_loses_and_changes() {
 
     // The journal does not keep a refused person's address, so a policy that reads it cannot be asked about it.
     let by_email = replay(&RULES.replace("ref_protected = true", "user_email = \"ada@corp.example\""));
-    assert_eq!(by_email["not_decided"], json!({ "claims_not_recorded": 0, "claims_withheld": 2 }));
+    let not_decided = json!({ "claims_not_recorded": 0, "claims_withheld": 2, "facts_not_asked": 0 });
+    assert_eq!(by_email["not_decided"], not_decided);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
