@@ -15,6 +15,7 @@ mod issuer;
 mod conditions;
 mod need;
 mod accept;
+mod claim_model;
 mod dangers;
 mod scope;
 mod limits;
