@@ -4,11 +4,13 @@
 //! After a change of wording, of an example or of a verdict: `LANYARD_GOLDEN=write cargo test --test policy`, and read
 //! what changed.
 
-#![expect(clippy::unwrap_used, reason = "in a test a wrong value is the failure")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "in a test a wrong value is the failure")]
 
 #[path = "../support/golden.rs"]
 mod golden;
+mod page;
 mod problems;
+mod verdicts;
 
 use std::path::Path;
 
