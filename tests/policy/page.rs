@@ -19,7 +19,7 @@ pub(super) struct Examples {
     pub(super) names: Vec<String>,
 }
 
-/// The GitLabs that the page speaks of.
+/// Every GitLab that the page speaks of.
 pub(super) fn issuers() -> [(IssuerName, String); 2] {
     [("corp", "https://gitlab.example.com"), ("com", "https://gitlab.com")]
         .map(|(name, url)| (IssuerName(name.into()), url.to_owned()))
@@ -42,9 +42,8 @@ impl Examples {
         let mut names = Vec::new();
         for (file, text) in blocks(&page) {
             fs::write(folder.path().join(file), text).unwrap();
-            let name = file.strip_suffix(".toml").unwrap();
-            if !name.ends_with(".cases") {
-                names.push(name.to_owned());
+            if file.strip_suffix(".cases.toml").is_none() {
+                names.push(file.strip_suffix(".toml").unwrap().to_owned());
             }
         }
         Self { page, folder, names }

@@ -53,7 +53,7 @@ fn rows(policy: &Policy, claims: &Claims) -> Vec<Row> {
         let rule = ruling.rule().unwrap_or("-");
         let head = match wish {
             Wish::Jwt { .. } => "jwt ".to_owned(),
-            Wish::X509 { profile } => profile.iter().map(|name| format!("{name} ")).collect(),
+            Wish::X509 { profile } => profile.as_ref().map(|name| format!("{name} ")).unwrap_or_default(),
         };
         let verdict = match &ruling {
             Ruling::Granted { spiffe_id, .. } => {
