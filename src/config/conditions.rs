@@ -5,7 +5,7 @@ use super::words::{an, key, nearest};
 use crate::policy::{Condition, Glob, Test};
 use crate::token::{ACTOR_KINDS, ClaimKind, ClaimView, KNOWN_CLAIMS, actor_kinds, claim_kind};
 use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -189,21 +189,15 @@ impl Terms<'_, '_, '_> {
 
     /// The kinds of actor that a test means, each by its name.
     fn actor(&self, line: usize, name: &str, test: &Test) -> Option<Test> {
-        let mut meant: Vec<&str> = Vec::new();
-        for leaf in test.leaves() {
-            let words = ACTOR_KINDS.into_iter().filter(|kind| leaf.holds(ClaimView::Text(kind)));
-            let kinds: Vec<&str> = words.flat_map(actor_kinds).copied().collect();
-            if kinds.is_empty() {
-                let remedy = match nearest(&leaf.to_string(), &ACTOR_KINDS) {
-                    Some(known) => format!("did you mean {known}?"),
-                    None => format!("kinds are: {}; bot means both kinds of token too", ACTOR_KINDS.join(", ")),
-                };
-                return self.problem(line, name, format!("\"{leaf}\", no kind of actor"), &remedy);
-            }
-            meant.extend(kinds);
+        let mut meant = BTreeSet::new();
+        if let Err(odd) = add_kinds(test, &mut meant) {
+            let remedy = match nearest(&odd.to_string(), &ACTOR_KINDS) {
+                Some(known) => format!("did you mean {known}?"),
+                None => format!("kinds are: {}; bot means both kinds of token too", ACTOR_KINDS.join(", ")),
+            };
+            return self.problem(line, name, format!("\"{odd}\", no kind of actor"), &remedy);
         }
-        let kinds = ACTOR_KINDS.into_iter().filter(|kind| meant.contains(kind));
-        let tests: Vec<Test> = kinds.map(|kind| Test::Text(kind.to_owned())).collect();
+        let tests: Vec<Test> = meant.into_iter().map(|kind| Test::Text(kind.to_owned())).collect();
         match <[Test; 1]>::try_from(tests) {
             Ok([one]) => Some(one),
             Err(several) => Some(Test::OneOf { list: None, tests: several.into() }),
@@ -250,6 +244,18 @@ impl Terms<'_, '_, '_> {
             (other, _) => self.problem(line, name, format!("{other}, no test"), remedy),
         }
     }
+}
+
+/// Adds the kinds that a test of `actor.kind` means; the part of it that means none is an error.
+fn add_kinds<'t>(test: &'t Test, meant: &mut BTreeSet<&'static str>) -> Result<(), &'t Test> {
+    if let Test::OneOf { tests, .. } = test {
+        return tests.iter().try_for_each(|one| add_kinds(one, meant));
+    }
+    let words = ACTOR_KINDS.into_iter().filter(|kind| test.holds(ClaimView::Text(kind)));
+    let mut kinds = words.flat_map(actor_kinds).peekable();
+    kinds.peek().ok_or(test)?;
+    meant.extend(kinds);
+    Ok(())
 }
 
 fn pattern(text: &str) -> Test {

@@ -132,7 +132,11 @@ fn demands_that(term: &Condition, claim: &str, wanted: bool) -> bool {
 
 /// Whether every alternative of a test can be one of these.
 pub(super) fn can_be(wanted: &Test, values: &[&str]) -> bool {
-    wanted.leaves().into_iter().all(|leaf| {
-        matches!(leaf, Test::Bool(_) | Test::Id(_)) || values.iter().any(|value| leaf.holds(ClaimView::Text(value)))
-    })
+    match wanted {
+        Test::OneOf { tests, .. } => tests.iter().all(|test| can_be(test, values)),
+        Test::Glob(_) | Test::Prefix(_) | Test::Text(_) => {
+            values.iter().any(|value| wanted.holds(ClaimView::Text(value)))
+        }
+        Test::Bool(_) | Test::Id(_) => true,
+    }
 }

@@ -144,23 +144,24 @@ impl Test {
         }
     }
 
-    /// Its alternatives, lists within lists resolved; itself where it has none.
-    pub fn leaves(&self) -> Vec<&Self> {
-        match self {
-            Self::OneOf { tests, .. } => tests.iter().flat_map(Self::leaves).collect(),
-            Self::Bool(_) | Self::Glob(_) | Self::Id(_) | Self::Prefix(_) | Self::Text(_) => vec![self],
-        }
-    }
-
     /// The exact ids it admits, or none if it admits anything else.
     pub fn ids(&self) -> Option<Vec<u64>> {
-        let id = |leaf: &Self| if let Self::Id(id) = leaf { Some(*id) } else { None };
-        self.leaves().into_iter().map(id).collect()
+        match self {
+            Self::Id(id) => Some(vec![*id]),
+            Self::OneOf { tests, .. } => {
+                tests.iter().map(Self::ids).collect::<Option<Vec<_>>>().map(|lists| lists.concat())
+            }
+            Self::Bool(_) | Self::Glob(_) | Self::Prefix(_) | Self::Text(_) => None,
+        }
     }
 
     /// Whether it admits texts that nobody wrote down: globs and prefixes.
     pub fn is_open(&self) -> bool {
-        self.leaves().into_iter().any(|leaf| matches!(leaf, Self::Glob(_) | Self::Prefix(_)))
+        match self {
+            Self::Glob(_) | Self::Prefix(_) => true,
+            Self::OneOf { tests, .. } => tests.iter().any(Self::is_open),
+            Self::Bool(_) | Self::Id(_) | Self::Text(_) => false,
+        }
     }
 }
 
