@@ -158,7 +158,7 @@ impl Rules<'_> {
 
     /// A name that no issuer has would be false for ever: a refusal would refuse nobody, an `unless` let in.
     fn check_issuers(&self, section: &Section<'_, '_>, part: &str, terms: &[(usize, Condition)]) {
-        let known = self.known();
+        let known = self.issuer_names();
         let tests =
             terms.iter().flat_map(|(line, term)| term.tests().into_iter().map(|(name, test, _)| (*line, name, test)));
         for (line, _, test) in tests.filter(|(_, name, test)| *name == "issuer" && !dangers::can_be(test, &known)) {
@@ -174,7 +174,7 @@ impl Rules<'_> {
         }
     }
 
-    fn known(&self) -> Vec<&str> {
+    fn issuer_names(&self) -> Vec<&str> {
         self.issuers.iter().map(|(name, _url)| &*name.0).collect()
     }
 
@@ -186,7 +186,7 @@ impl Rules<'_> {
 
     /// Whose tokens the rule is for: one issuer, exactly, since ids and paths mean nothing beyond it.
     fn issuer(&self, section: &Section<'_, '_>, when: &[(usize, Condition)]) -> Option<IssuerName> {
-        let known = self.known();
+        let known = self.issuer_names();
         let named = when.iter().find_map(|(line, term)| match term {
             Condition::Claim { name, test, .. } if name == "issuer" => Some((*line, test)),
             Condition::All(_) | Condition::Any(_) | Condition::Claim { .. } | Condition::Not(_) => None,

@@ -72,6 +72,21 @@ fn the_page_has_twelve_policies_and_each_loads_without_a_word() {
 }
 
 #[test]
+fn the_page_tells_every_warning_that_can_be_accepted() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("policy.toml");
+    let rule = "[[rule]]\nname = \"a\"\nid = \"/{project_path}/-/a\"\nwhen.issuer = \"corp\"\naccept.nothing = \"why\"";
+    fs::write(&file, rule).unwrap();
+    let problems = check_policy(&file, &issuers(), Lifetimes::SVID).unwrap_err();
+    let (names, _) = problems[0].remedy.strip_prefix("warnings are ").unwrap().split_once(';').unwrap();
+    let page = Examples::read().page;
+    let told = page.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` | "));
+    let told: Vec<&str> =
+        told.map(|(name, _)| name).filter(|name| names.split(", ").any(|known| known == *name)).collect();
+    assert_eq!(told.join(", "), names);
+}
+
+#[test]
 fn every_case_on_the_page_holds() {
     let examples = Examples::read();
     let mut wrong = Vec::new();
