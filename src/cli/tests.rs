@@ -14,6 +14,9 @@ use std::cell::Cell;
 use std::fmt::Write as _;
 use std::path::Path;
 
+#[path = "../../tests/support/golden.rs"]
+mod golden;
+
 const POLICY: &str = include_str!("../../tests/golden/explain/policy.toml");
 
 fn policy(text: &str) -> Option<Policy> {
@@ -39,9 +42,7 @@ fn walk(sample: &str, changes: &[(&str, Value)]) -> Walk {
 /// Whether a walk is printed as the file says.
 fn is_told(walk: &impl serde::Serialize, coloured: bool, name: &str) {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/explain").join(name);
-    let told = Look { all: false, coloured }.story(&serde_json::to_value(walk).unwrap()) + "\n";
-    let golden = std::fs::read_to_string(&file).unwrap_or_default();
-    assert!(told == golden, "{} holds:\n{golden}\nprinted:\n{told}", file.display());
+    golden::hold(&file, &(Look { all: false, coloured }.story(&serde_json::to_value(walk).unwrap()) + "\n"));
 }
 
 #[test]

@@ -2,27 +2,42 @@
 
 use super::section::Section;
 use super::words::an;
+use std::cell::Cell;
 
 /// What can be warned of, by the name that `accept` takes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Warning {
+    ActorKind,
     DeploymentTier,
+    EnvironmentUnprotected,
     ForksLetIn,
+    MayBeAbsent,
     MutableName,
-    UnknownSource,
+    UnknownValue,
     Unreachable,
 }
 
 impl Warning {
-    const ALL: [Self; 5] =
-        [Self::DeploymentTier, Self::ForksLetIn, Self::MutableName, Self::UnknownSource, Self::Unreachable];
+    const ALL: [Self; 8] = [
+        Self::ActorKind,
+        Self::DeploymentTier,
+        Self::EnvironmentUnprotected,
+        Self::ForksLetIn,
+        Self::MayBeAbsent,
+        Self::MutableName,
+        Self::UnknownValue,
+        Self::Unreachable,
+    ];
 
     const fn name(self) -> &'static str {
         match self {
+            Self::ActorKind => "actor_kind",
             Self::DeploymentTier => "deployment_tier",
+            Self::EnvironmentUnprotected => "environment_unprotected",
             Self::ForksLetIn => "forks_let_in",
+            Self::MayBeAbsent => "may_be_absent",
             Self::MutableName => "mutable_name",
-            Self::UnknownSource => "unknown_source",
+            Self::UnknownValue => "unknown_value",
             Self::Unreachable => "unreachable",
         }
     }
@@ -34,12 +49,29 @@ impl Warning {
 }
 
 /// The warnings that a rule accepts.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Accepted(Vec<Warning>);
+#[derive(Debug, Default)]
+pub(super) struct Accepted(Vec<Answer>);
+
+#[derive(Debug)]
+struct Answer {
+    warning: Warning,
+    line: usize,
+    used: Cell<bool>,
+}
 
 impl Accepted {
-    pub(super) fn holds(&self, warning: Warning) -> bool {
-        self.0.contains(&warning)
+    /// Whether a warning that was found is answered; then the answer is of use.
+    pub(super) fn answers(&self, warning: Warning) -> bool {
+        let answer = self.0.iter().find(|answer| answer.warning == warning);
+        answer.is_some_and(|answer| {
+            answer.used.set(true);
+            true
+        })
+    }
+
+    /// The answers to warnings that were not found, by line and name.
+    pub(super) fn stale(&self) -> impl Iterator<Item = (usize, &'static str)> {
+        self.0.iter().filter(|answer| !answer.used.get()).map(|answer| (answer.line, answer.warning.name()))
     }
 }
 
@@ -59,7 +91,7 @@ pub(super) fn read_accepted(section: &mut Section<'_, '_>) -> Accepted {
                 let found = reason.map_or_else(|| an(value.get_ref()), |_| "no reason".to_owned());
                 table.problem(&name, Some(line), found, "write in quotes why that is fine here, for who reads it next");
             }
-            Some(warning) => accepted.push(warning),
+            Some(warning) => accepted.push(Answer { warning, line, used: Cell::new(false) }),
         }
     }
     Accepted(accepted)

@@ -1,10 +1,11 @@
 //! `when`, `unless` and lists of a policy file: from TOML to typed tests, each claim with the values it can have.
 
 use super::section::Section;
-use super::words::{an, nearest};
+use super::words::{an, key, nearest};
 use crate::policy::{Condition, Glob, Test};
-use crate::token::{ClaimKind, KNOWN_CLAIMS, claim_kind};
-use std::collections::BTreeMap;
+use crate::token::{ACTOR_KINDS, ClaimKind, ClaimView, KNOWN_CLAIMS, actor_kinds, claim_kind};
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -17,7 +18,14 @@ const LISTS_NAMED_MAX: usize = 20;
 
 /// `[lists]`, by name.
 #[derive(Debug, Default)]
-pub(super) struct Lists(BTreeMap<String, Arc<[Test]>>);
+pub(super) struct Lists(BTreeMap<String, List>);
+
+#[derive(Debug)]
+struct List {
+    line: usize,
+    tests: Arc<[Test]>,
+    used: Cell<bool>,
+}
 
 impl Lists {
     pub(super) fn read(section: &mut Section<'_, '_>) -> Self {
@@ -27,16 +35,37 @@ impl Lists {
             let tests: Option<Arc<[Test]>> =
                 items.and_then(|array| array.iter().map(|item| list_item(item.get_ref())).collect());
             match tests {
-                Some(tests) if !tests.is_empty() => drop(lists.insert(name, tests)),
-                _ => section.problem(
-                    &name,
-                    Some(line),
-                    an(value.get_ref()),
-                    "write a list of texts or of ids, such as [\"acme/payments/**\"], with at least one entry",
-                ),
+                Some(tests) if !tests.is_empty() => {
+                    lists.insert(name, List { line, tests, used: Cell::new(false) });
+                }
+                _ => {
+                    let found = match items {
+                        Some(items) if items.is_empty() => "an empty list".to_owned(),
+                        Some(_) => "a list of other things than texts and ids".to_owned(),
+                        None => an(value.get_ref()),
+                    };
+                    let remedy =
+                        "write a list of texts or of ids, such as [\"acme/payments/**\"], with at least one entry";
+                    section.problem(&name, Some(line), found, remedy);
+                }
             }
         }
         Self(lists)
+    }
+
+    /// Warns of lists that no rule of the file has asked for.
+    pub(super) fn report_unused(&self, root: &Section<'_, '_>) {
+        for (name, list) in self.0.iter().filter(|(_, list)| !list.used.get()) {
+            let found = "no rule of this file reads it, so that whoever adds to it lets nobody in and keeps nobody out";
+            let remedy = format!("write \"@{name}\" where it is meant, or remove it");
+            root.warning(&format!("lists.{name}"), Some(list.line), found, remedy);
+        }
+    }
+
+    fn get(&self, name: &str) -> Option<&Arc<[Test]>> {
+        let list = self.0.get(name)?;
+        list.used.set(true);
+        Some(&list.tests)
     }
 }
 
@@ -58,8 +87,8 @@ struct Terms<'a, 'r, 't> {
 }
 
 impl Terms<'_, '_, '_> {
-    fn problem<T>(&self, line: usize, key: &str, found: impl Into<String>, remedy: &str) -> Option<T> {
-        self.section.problem(key, Some(line), found, remedy);
+    fn problem<T>(&self, line: usize, name: &str, found: impl Into<String>, remedy: &str) -> Option<T> {
+        self.section.problem(&key(name), Some(line), found, remedy);
         None
     }
 
@@ -120,7 +149,10 @@ impl Terms<'_, '_, '_> {
             };
             return self.problem(line, name, "no claim of a CI token", &remedy);
         };
-        let test = self.test(line, name, kind, value.get_ref())?;
+        let mut test = self.test(line, name, kind, value.get_ref())?;
+        if kind == ClaimKind::Actor {
+            test = self.actor(line, name, &test)?;
+        }
         Some(Condition::Claim { name: name.to_owned(), test, implied: false })
     }
 
@@ -144,7 +176,7 @@ impl Terms<'_, '_, '_> {
                 (None, Some(list)) => self.list(line, name, list, kind),
                 (None, None) => self.problem(line, name, an(value), "write the id as a number, without quotes"),
             },
-            ClaimKind::Identities | ClaimKind::Path | ClaimKind::Text | ClaimKind::Texts => {
+            ClaimKind::Actor | ClaimKind::Identities | ClaimKind::Path | ClaimKind::Text | ClaimKind::Texts => {
                 match (value.as_str(), value.as_str().and_then(|text| text.strip_prefix('@')), value.as_table()) {
                     (_, Some(list), _) => self.list(line, name, list, kind),
                     (Some(text), None, _) => Some(pattern(text)),
@@ -155,10 +187,30 @@ impl Terms<'_, '_, '_> {
         }
     }
 
+    /// The kinds of actor that a test means, each by its name.
+    fn actor(&self, line: usize, name: &str, test: &Test) -> Option<Test> {
+        let mut meant = BTreeSet::new();
+        if let Err(odd) = add_kinds(test, &mut meant) {
+            let remedy = match nearest(&odd.to_string(), &ACTOR_KINDS) {
+                Some(known) => format!("did you mean {known}?"),
+                None => format!("kinds are: {}; bot means both kinds of token too", ACTOR_KINDS.join(", ")),
+            };
+            return self.problem(line, name, format!("\"{odd}\", no kind of actor"), &remedy);
+        }
+        let tests: Vec<Test> = meant.into_iter().map(|kind| Test::Text(kind.to_owned())).collect();
+        match <[Test; 1]>::try_from(tests) {
+            Ok([one]) => Some(one),
+            Err(several) => Some(Test::OneOf { list: None, tests: several.into() }),
+        }
+    }
+
     fn list(&self, line: usize, claim: &str, name: &str, kind: ClaimKind) -> Option<Test> {
-        let Some(tests) = self.lists.0.get(name) else {
+        let Some(tests) = self.lists.get(name) else {
             let known: Vec<&str> = self.lists.0.keys().take(LISTS_NAMED_MAX).map(String::as_str).collect();
-            let remedy = format!("add it under [lists]; there are: {}", known.join(", "));
+            let remedy = match known.as_slice() {
+                [] => "add it under [lists]; there are none yet".to_owned(),
+                some => format!("add it under [lists]; there are: {}", some.join(", ")),
+            };
             return self.problem(line, claim, format!("the list @{name}, which is not there"), &remedy);
         };
         let fits = tests.iter().all(|test| matches!(test, Test::Id(_)) == (kind == ClaimKind::Id));
@@ -186,9 +238,24 @@ impl Terms<'_, '_, '_> {
                     None => self.problem(line, name, "a list of other things than texts", remedy),
                 }
             }
-            (other, _) => self.problem(line, name, format!("the test {other}"), remedy),
+            (known @ ("equals" | "glob" | "one_of" | "prefix"), _) => {
+                self.problem(line, name, format!("nothing that {known} could test"), remedy)
+            }
+            (other, _) => self.problem(line, name, format!("{other}, no test"), remedy),
         }
     }
+}
+
+/// Adds the kinds that a test of `actor.kind` means; the part of it that means none is an error.
+fn add_kinds<'t>(test: &'t Test, meant: &mut BTreeSet<&'static str>) -> Result<(), &'t Test> {
+    if let Test::OneOf { tests, .. } = test {
+        return tests.iter().try_for_each(|one| add_kinds(one, meant));
+    }
+    let words = ACTOR_KINDS.into_iter().filter(|kind| test.holds(ClaimView::Text(kind)));
+    let mut kinds = words.flat_map(actor_kinds).peekable();
+    kinds.peek().ok_or(test)?;
+    meant.extend(kinds);
+    Ok(())
 }
 
 fn pattern(text: &str) -> Test {

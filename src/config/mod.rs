@@ -17,6 +17,7 @@ mod issuer;
 mod conditions;
 mod need;
 mod accept;
+mod claim_model;
 mod dangers;
 mod scope;
 mod limits;

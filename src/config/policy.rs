@@ -116,9 +116,11 @@ impl Reading {
                 root.problem("rule", None, "no rule", "add a [[rule]]; without one every job is refused");
             }
             self.rules.extend(sections.into_iter().filter_map(|section| rules.rule(section)));
+            rules.lists.report_unused(&root);
             root.finish();
         }
         self.report_covered(&readers);
+        self.report_stale(&readers);
         // Rules that were read are compared even where others have problems: all is said at once.
         let policy = Policy::new(self.refusals, self.rules, digest_of(files));
         for shared in policy.as_ref().err().into_iter().flatten() {
@@ -163,7 +165,7 @@ impl Reading {
     fn report_covered(&self, readers: &[Reader<'_>]) {
         for covered in find_covered(&self.refusals, &self.rules) {
             let Some(place) = self.places.get(&covered.rule) else { continue };
-            let Some(reader) = readers.get(place.file).filter(|_| !place.accepted.holds(Warning::Unreachable)) else {
+            let Some(reader) = readers.get(place.file).filter(|_| !place.accepted.answers(Warning::Unreachable)) else {
                 continue;
             };
             let (what, remedy) = if covered.refused {
@@ -176,6 +178,17 @@ impl Reading {
                 covered.by
             );
             reader.warn(place.line, format!("rule {:?}", covered.rule), found, Warning::Unreachable.or_accept(remedy));
+        }
+    }
+
+    /// Once every warning was looked for: what was accepted and is not there.
+    fn report_stale(&self, readers: &[Reader<'_>]) {
+        for place in self.places.values() {
+            let Some(reader) = readers.get(place.file) else { continue };
+            for (line, warning) in place.accepted.stale() {
+                let found = "accepts a warning that is not given, and would hide it on the day it is";
+                reader.warn(Some(line), format!("{}.{warning}", place.key), found.to_owned(), "remove it".to_owned());
+            }
         }
     }
 }
@@ -373,34 +386,6 @@ mod tests {
         assert!(problems[0].contains("policy.toml:304") && problems[0].contains("101 SVIDs"), "{problems:?}");
     }
 
-    /// Takes out the problem that is wanted as "line piece"; line 0 is the whole file. Says so where there is none.
-    fn tick_off(problems: &mut Vec<String>, wanted: &str) -> Option<String> {
-        let (line, piece) = wanted.split_once(' ').unwrap();
-        let at = if line == "0" { "policy.toml: ".to_owned() } else { format!("policy.toml:{line}: ") };
-        let told = problems.iter().position(|told| told.starts_with(&at) && told.contains(piece));
-        told.map(|at| problems.remove(at)).map_or_else(|| Some(format!("missing: {wanted}")), |_| None)
-    }
-
-    /// Blocks of a policy and, behind `---`, a piece of each problem that it must have, by line.
-    #[test]
-    fn every_problem_of_a_file_is_told_at_once_with_its_line() {
-        let table = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/tables/policy/problems.txt");
-        let table = std::fs::read_to_string(table).unwrap();
-        let mut complaints = Vec::new();
-        for block in table.split("\n=== ").skip(1) {
-            let (title, body) = block.split_once('\n').unwrap();
-            let (text, wanted) = body.split_once("\n---\n").unwrap();
-            let mut problems = read(text).err().unwrap_or_default();
-            let wanted = wanted.lines().filter(|line| !line.is_empty());
-            let missing: Vec<_> = wanted.filter_map(|wanted| tick_off(&mut problems, wanted)).collect();
-            if !missing.is_empty() || !problems.is_empty() {
-                complaints.push(format!("{title}: {missing:#?}, not wanted: {problems:#?}"));
-            }
-        }
-        assert!(complaints.is_empty(), "{}", complaints.join("\n"));
-        assert!(table.matches("\n=== ").count() >= 40, "forty policies can be read aloud");
-    }
-
     const RULE: &str = "[[rule]]\nname = \"a\"\nid = \"/{project_path}/-/a\"\n";
 
     fn warnings(more: &str) -> Vec<String> {
@@ -417,7 +402,9 @@ mod tests {
         for (terms, behind, lint) in [
             ("fork = true", "", "forks_let_in"),
             ("user_login = \"octavia\"", "", "mutable_name"),
-            ("pipeline_source = \"merge_request\"", "", "unknown_source"),
+            ("pipeline_source = \"merge_request\"", "", "unknown_value"),
+            ("\"actor.kind\" = \"person\"", "", "actor_kind"),
+            ("environment = \"production\"", "", "environment_unprotected"),
             (tier.as_str(), "", "deployment_tier"),
             ("project_id = [7, 8]", second, "unreachable"),
         ] {
@@ -427,6 +414,9 @@ mod tests {
             assert!(told.len() == 1 && told[0].contains(lint) && told[0].contains("rule \""), "{lint}: {told:?}");
             assert_eq!(warnings(&format!("{rule}{accept}")), [""; 0], "{lint}");
         }
+        let refusal = "when.issuer = \"corp\"\n[[refuse]]\nname = \"b\"\nsay = \"no\"\nwhen.runner_id = 7\n";
+        assert!(warnings(refusal)[0].contains("may_be_absent"));
+        assert_eq!(warnings(&format!("{refusal}accept.may_be_absent = \"agreed\"")), [""; 0]);
         assert!(warnings("when.issuer = \"corp\"\nfederates_with = \"partner.example\"")[0].contains("without effect"));
         assert_eq!(warnings("when = { issuer = \"corp\", fork = false }\ntags = [\"pci\"]"), [""; 0]);
     }

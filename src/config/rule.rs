@@ -1,15 +1,17 @@
 //! One table of a policy file: from TOML to a checked rule or refusal.
 
 use super::accept::{Accepted, read_accepted};
+use super::claim_model::Danger;
 use super::conditions::{Lists, read_terms};
-use super::dangers::{self, Danger};
+use super::dangers;
 use super::issuer::KnownIssuer;
 use super::limits::{read_federates_with, read_kinds, read_max_session, read_tags};
 use super::need::{Sources, read_need};
 use super::scope::Scope;
 use super::section::Section;
 use super::svids::{read_svids, read_ttl};
-use crate::policy::{Condition, RefusalRule, Rule, Test};
+use super::words::key;
+use crate::policy::{Condition, Contradiction, Kind, RefusalRule, Rule, Test};
 use crate::token::IssuerName;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -20,6 +22,8 @@ pub(super) struct Place {
     /// Counts the files.
     pub(super) file: usize,
     pub(super) line: Option<usize>,
+    /// What problems call it.
+    pub(super) key: String,
     pub(super) accepted: Accepted,
 }
 
@@ -41,7 +45,8 @@ impl Rules<'_> {
         let (name, accepted) = self.name(&mut section);
         let say = section.text("say", "what the refused job should read, and do");
         let say = say.or_else(|| section.missing("say", "write what the refused job should read, and do"));
-        let when = self.terms(&mut section, "when");
+        let lines = self.terms(&mut section, "when");
+        let when = conditions(&lines);
         if when.is_empty() {
             section.problem(
                 "when",
@@ -50,16 +55,19 @@ impl Rules<'_> {
                 "say whom it refuses; an empty refusal would refuse everybody",
             );
         } else {
-            self.check_scope(&section, &conditions(&when));
+            self.check_scope(&section, &when);
         }
-        let conditions = conditions(&when);
-        report(&section, &when, &dangers::of_refusal(&conditions), &accepted);
+        self.check_issuers(&section, "when", &lines);
+        report(&section, &lines, &dangers::of_refusal(&when), &accepted);
+        report_contradiction(&section, &lines, Contradiction::find(&when, &[]), REFUSAL);
+        self.keep(name.as_ref(), &section, accepted);
         section.finish();
-        Some(RefusalRule { name: name?, say: say?, when: conditions })
+        Some(RefusalRule { name: name?, say: say?, when })
     }
 
     pub(super) fn rule(&mut self, mut section: Section<'_, '_>) -> Option<Rule> {
         let (name, accepted) = self.name(&mut section);
+        let idle = IDLE.map(|key| section.line_of(key));
         let svids = read_svids(&mut section);
         let ttl = read_ttl(&mut section, self.ttl);
         let max_session = read_max_session(&mut section);
@@ -74,11 +82,15 @@ impl Rules<'_> {
         let issuer = self.issuer(&section, &when);
         let needs = read_need(&mut section, self.sources(issuer.as_ref()));
         let unless = self.terms(&mut section, "unless");
+        let nested: Vec<_> =
+            when.iter().filter(|(_, term)| !matches!(term, Condition::Claim { .. })).cloned().collect();
+        self.check_issuers(&section, "when", &nested);
+        self.check_issuers(&section, "unless", &unless);
         let (mut all, unless_terms) = (conditions(&when), conditions(&unless));
         self.check_scope(&section, &all);
         all.extend(Rule::implied_terms(&all, &unless_terms));
         let lines: Vec<_> = when.into_iter().chain(unless).collect();
-        let complete = name.zip(issuer).zip(svids).zip(ttl);
+        let complete = name.clone().zip(issuer).zip(svids).zip(ttl);
         let rule = complete.map(|(((name, issuer), svids), ttl)| Rule {
             audiences,
             build_claims: build_claims.then(|| self.url_of(&issuer)),
@@ -100,28 +112,32 @@ impl Rules<'_> {
         });
         if let Some(rule) = &rule {
             report(&section, &lines, &dangers::of_rule(rule), &accepted);
-            report_contradiction(&section, &lines, rule);
+            report_idle(&section, idle, rule);
+            report_contradiction(&section, &lines, rule.contradiction(), RULE);
         }
+        self.keep(name.as_ref(), &section, accepted);
         section.finish();
         rule
     }
 
     /// The name, which all problems from here on show, and what is accepted under it.
-    fn name(&mut self, section: &mut Section<'_, '_>) -> (Option<String>, Accepted) {
+    fn name(&self, section: &mut Section<'_, '_>) -> (Option<String>, Accepted) {
         let line = section.line_of("name");
         let name = section.text("name", "a name that the audit record can show");
         let name = name.or_else(|| section.missing("name", "write a name; the audit record shows it"));
         if let Some(name) = &name {
             section.call(name);
         }
-        let accepted = read_accepted(section);
-        if let Some(name) = &name {
-            let place = Place { file: self.file, line: section.line(), accepted: accepted.clone() };
-            if self.places.insert(name.clone(), place).is_some() {
-                section.problem("name", line, format!("\"{name}\" again"), "give each rule a name of its own");
-            }
+        if let Some(again) = name.as_ref().filter(|name| self.places.contains_key(*name)) {
+            section.problem("name", line, format!("\"{again}\" again"), "give each rule a name of its own");
         }
-        (name, accepted)
+        (name, read_accepted(section))
+    }
+
+    fn keep(&mut self, name: Option<&String>, section: &Section<'_, '_>, accepted: Accepted) {
+        let Some(name) = name else { return };
+        let place = Place { file: self.file, line: section.line(), key: section.key_path("accept"), accepted };
+        self.places.insert(name.clone(), place);
     }
 
     fn terms(&self, section: &mut Section<'_, '_>, key: &'static str) -> Vec<(usize, Condition)> {
@@ -139,6 +155,28 @@ impl Rules<'_> {
             ),
             format!("add a term such as {} to when itself, outside any and not", scope.example()),
         );
+    }
+
+    /// A name that no issuer has would be false for ever: a refusal would refuse nobody, an `unless` let in.
+    fn check_issuers(&self, section: &Section<'_, '_>, part: &str, terms: &[(usize, Condition)]) {
+        let known = self.issuer_names();
+        let tests =
+            terms.iter().flat_map(|(line, term)| term.tests().into_iter().map(|(name, test, _)| (*line, name, test)));
+        for (line, _, test) in tests.filter(|(_, name, test)| *name == "issuer" && !dangers::can_be(test, &known)) {
+            if !known.is_empty() {
+                let remedy = format!("write one of these: {}", known.join(", "));
+                section.problem(
+                    &format!("{part}.issuer"),
+                    Some(line),
+                    format!("\"{test}\", no configured issuer"),
+                    remedy,
+                );
+            }
+        }
+    }
+
+    fn issuer_names(&self) -> Vec<&str> {
+        self.issuers.iter().map(|known| &*known.name.0).collect()
     }
 
     /// Where the issuer's GitLab is. A policy that is checked by itself does not know; it issues nothing either.
@@ -162,7 +200,7 @@ impl Rules<'_> {
 
     /// Whose tokens the rule is for: one issuer, exactly, since ids and paths mean nothing beyond it.
     fn issuer(&self, section: &Section<'_, '_>, when: &[(usize, Condition)]) -> Option<IssuerName> {
-        let known: Vec<&str> = self.issuers.iter().map(|known| &*known.name.0).collect();
+        let known = self.issuer_names();
         let named = when.iter().find_map(|(line, term)| match term {
             Condition::Claim { name, test, .. } if name == "issuer" => Some((*line, test)),
             Condition::All(_) | Condition::Any(_) | Condition::Claim { .. } | Condition::Not(_) => None,
@@ -175,8 +213,12 @@ impl Rules<'_> {
             Some((_, Test::Text(name))) if known.is_empty() || known.contains(&name.as_str()) => {
                 Some(IssuerName(name.as_str().into()))
             }
-            Some((line, test)) => {
-                section.problem("when.issuer", Some(line), format!("\"{test}\", no configured issuer"), remedy);
+            Some((line, Test::Text(name))) => {
+                section.problem("when.issuer", Some(line), format!("\"{name}\", no configured issuer"), remedy);
+                None
+            }
+            Some((line, _)) => {
+                section.problem("when.issuer", Some(line), "not one name, and a rule is for one issuer", remedy);
                 None
             }
             None => {
@@ -195,11 +237,11 @@ fn conditions(terms: &[(usize, Condition)]) -> Vec<Condition> {
 /// Each danger at the line of the term that it lies in.
 fn report(section: &Section<'_, '_>, terms: &[(usize, Condition)], dangers: &[Danger], accepted: &Accepted) {
     for danger in dangers {
-        let line = line_of(terms, danger.claim);
+        let (line, key) = (line_of(terms, danger.claim), key(danger.claim));
         match danger.warning {
-            None => section.problem(danger.claim, line, danger.why, danger.instead),
-            Some(warning) if accepted.holds(warning) => {}
-            Some(warning) => section.warning(danger.claim, line, danger.why, warning.or_accept(danger.instead)),
+            None => section.problem(&key, line, danger.why, danger.instead),
+            Some(warning) if accepted.answers(warning) => {}
+            Some(warning) => section.warning(&key, line, danger.why, warning.or_accept(danger.instead)),
         }
     }
 }
@@ -209,8 +251,46 @@ fn line_of(terms: &[(usize, Condition)], claim: &str) -> Option<usize> {
     terms.iter().find(|(_, term)| tests(term)).map(|(line, _)| *line)
 }
 
-fn report_contradiction(section: &Section<'_, '_>, terms: &[(usize, Condition)], rule: &Rule) {
-    let Some(contradiction) = rule.contradiction() else { return };
-    let found = format!("{contradiction}, so the rule can never match, and whom it was written for is refused");
-    section.problem("when", line_of(terms, &contradiction.claim), found, "take one of the two out, or make two rules");
+/// What can never match, and what comes of it.
+const RULE: (&str, &str) = ("rule", "whom it was written for is refused");
+const REFUSAL: (&str, &str) = ("refusal", "whom it was written against passes");
+
+fn report_contradiction(
+    section: &Section<'_, '_>,
+    terms: &[(usize, Condition)],
+    contradiction: Option<Contradiction>,
+    (what, harm): (&str, &str),
+) {
+    let Some(contradiction) = contradiction else { return };
+    let found = format!("{contradiction}, so the {what} can never match, and {harm}");
+    let remedy = format!("take one of the two out, or make two {what}s");
+    section.problem("when", line_of(terms, &contradiction.claim), found, remedy);
+}
+
+/// Keys that may be without effect.
+const IDLE: [&str; 5] = ["audiences", "jwt_without_key", "multi_audience", "build_claims", "path_only"];
+
+/// What a rule says to no effect, so that whoever reads it believes what is not so.
+fn report_idle(section: &Section<'_, '_>, lines: [Option<usize>; IDLE.len()], rule: &Rule) {
+    let [no_jwt, no_x509] = [Kind::Jwt, Kind::X509].map(|kind| !rule.kinds.contains(&kind));
+    let idle = [
+        no_jwt && !rule.audiences.is_empty(),
+        no_jwt && rule.jwt_without_key,
+        no_jwt && rule.multi_audience,
+        no_x509 && rule.build_claims.is_some(),
+        rule.path_only.is_some() && dangers::path_that_decides_alone(rule).is_none(),
+    ];
+    for ((key, line), _) in IDLE.into_iter().zip(lines).zip(idle).filter(|(_, idle)| *idle) {
+        let (found, remedy) = match key {
+            "build_claims" => {
+                ("without effect, because the rule grants no X.509-SVIDs", "add \"x509\" to kinds, or remove it")
+            }
+            "path_only" => (
+                "a reason for what is not so: no path decides alone here, and one that came to would pass unseen",
+                "remove it",
+            ),
+            _ => ("without effect, because the rule grants no JWT-SVIDs", "add \"jwt\" to kinds, or remove it"),
+        };
+        section.warning(key, line, found, remedy);
+    }
 }

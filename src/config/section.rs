@@ -141,7 +141,7 @@ struct Found<'t> {
 }
 
 impl<'t> Section<'_, 't> {
-    fn key_path(&self, key: &str) -> String {
+    pub(super) fn key_path(&self, key: &str) -> String {
         if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
     }
 
@@ -234,7 +234,7 @@ impl<'t> Section<'_, 't> {
         let span = self.parsed(key, "a span with its unit, such as \"15m\", \"1h30m\" or \"30d\"", parse_duration)?;
         if span > most {
             let remedy = format!("write at most \"{}\"", render_duration(most));
-            self.problem(key, line, format!("\"{}\"", render_duration(span)), remedy);
+            self.problem(key, line, format!("\"{}\", too long", render_duration(span)), remedy);
             return None;
         }
         Some(span)

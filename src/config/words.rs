@@ -1,5 +1,6 @@
 //! Words for problems: what a value is, what a mistyped key meant, and no more of either than can be read.
 
+use std::borrow::Cow;
 use toml::de::DeValue;
 
 /// Room for the longest remedy, which names all claims.
@@ -20,6 +21,11 @@ pub(super) fn an(value: &DeValue<'_>) -> String {
         kind @ ("array" | "integer") => format!("an {kind}"),
         kind => format!("a {kind}"),
     }
+}
+
+/// A key as it is written in TOML.
+pub(super) fn key(name: &str) -> Cow<'_, str> {
+    if name.contains('.') { Cow::Owned(format!("{name:?}")) } else { Cow::Borrowed(name) }
 }
 
 /// The known key that a mistyped one most likely meant: at most two edits away.

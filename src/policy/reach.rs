@@ -24,7 +24,14 @@ impl fmt::Display for Contradiction {
 impl Rule {
     /// Two of its terms that contradict each other, if it has such.
     pub fn contradiction(&self) -> Option<Contradiction> {
-        let terms: Vec<&Condition> = self.when.iter().flat_map(parts).collect();
+        Contradiction::find(&self.when, &self.unless)
+    }
+}
+
+impl Contradiction {
+    /// Two terms that contradict each other, of those that all must hold and those of which none may.
+    pub fn find(when: &[Condition], unless: &[Condition]) -> Option<Self> {
+        let terms: Vec<&Condition> = when.iter().flat_map(parts).collect();
         let more: Vec<(&Condition, Condition)> =
             terms.iter().flat_map(|term| consequences(term).into_iter().map(|follows| (*term, follows))).collect();
         let told = terms.iter().map(|term| (*term, *term)).chain(more.iter().map(|(term, follows)| (*term, follows)));
@@ -32,17 +39,15 @@ impl Rule {
         for (at, (said, first)) in told.iter().enumerate() {
             let later = told.iter().skip(at + 1).find(|(_, second)| first.excludes(second));
             if let Some((second, _)) = later {
-                return Some(Contradiction::of(said, second.to_string()));
+                return Some(Self::of(said, second.to_string()));
             }
-            if let Some(unless) = self.unless.iter().find(|unless| first.implies(unless)) {
-                return Some(Contradiction::of(said, format!("unless {unless}")));
+            if let Some(unless) = unless.iter().find(|unless| first.implies(unless)) {
+                return Some(Self::of(said, format!("unless {unless}")));
             }
         }
         None
     }
-}
 
-impl Contradiction {
     fn of(first: &Condition, second: String) -> Self {
         let claim = first.tests().first().map(|(name, ..)| (*name).to_owned()).unwrap_or_default();
         Self { claim, first: first.to_string(), second }

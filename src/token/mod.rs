@@ -10,6 +10,7 @@
 mod claims;
 mod error;
 mod providers;
+mod actor;
 mod payload;
 mod parse;
 mod keys;
@@ -17,6 +18,7 @@ mod verify;
 mod sample;
 mod issuers;
 
+pub use actor::{ACTOR_KINDS, PERSON, SERVICE_ACCOUNT, actor_kinds};
 pub use claims::{ClaimValue, ClaimView, Claims, ExternalIdentity, IssuerName, VerifiedClaims};
 pub use error::{TokenError, id_tokens};
 pub use issuers::{Issuer, Issuers, KeySource, OnReplay, Pins};

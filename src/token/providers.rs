@@ -7,6 +7,8 @@
 /// What a claim holds, once read.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum ClaimKind {
+    /// One of [`super::ACTOR_KINDS`].
+    Actor,
     /// True or false.
     Bool,
     /// A number above zero.
@@ -135,7 +137,7 @@ pub(super) static GITLAB: [(&str, Shape); 41] = [
 
 /// Claims that we derive from others: how, `derived` says.
 const DERIVED: [(&str, ClaimKind); 4] = [
-    ("actor.kind", ClaimKind::Text),
+    ("actor.kind", ClaimKind::Actor),
     ("fork", ClaimKind::Bool),
     ("issuer", ClaimKind::Text),
     ("merge_request", ClaimKind::Bool),
@@ -187,27 +189,6 @@ fn mark(name: &str) -> usize {
     (name.len() * 37 + letter(0) * 5 + letter(last / 2) * 11 + letter(last) * 3) % MARKS
 }
 
-/// `actor.kind`: who started the pipeline, read from the login as GitLab makes it for accounts that are no people.
-/// `human` proves little, since a service account may be renamed; the others are what they say.
-pub(super) fn actor_kind(user_id: Option<u64>, login: Option<&str>) -> &'static str {
-    let Some(login) = login.filter(|_| user_id.is_some()) else {
-        return "none";
-    };
-    let token_bot = ["project_", "group_"].iter().any(|prefix| {
-        login.strip_prefix(prefix).is_some_and(|rest| {
-            let after = rest.trim_start_matches(|c: char| c.is_ascii_digit());
-            after.len() < rest.len() && after.starts_with("_bot")
-        })
-    });
-    if token_bot || login.starts_with("security-policy-bot") {
-        "bot"
-    } else if login.starts_with("service_account_") {
-        "service"
-    } else {
-        "human"
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -216,21 +197,5 @@ mod tests {
     fn the_table_is_sorted_and_fits_the_mask_of_names_seen() {
         assert!(GITLAB.is_sorted_by(|a, b| a.0 < b.0));
         assert!(GITLAB.len() <= 64);
-    }
-
-    #[test]
-    fn accounts_of_access_tokens_are_told_from_people() {
-        for (login, kind) in [
-            ("arcalder", "human"),
-            ("project_4711_bot_0c55e1aa90d7", "bot"),
-            ("project_4711_bot", "bot"),
-            ("group_812_bot_6a1f9d0c7be24e53", "bot"),
-            ("project_bot", "human"),
-            ("security-policy-bot-4711", "bot"),
-            ("service_account_group_812_f00dbead42", "service"),
-        ] {
-            assert_eq!(actor_kind(Some(1), Some(login)), kind, "{login}");
-        }
-        assert_eq!(actor_kind(None, None), "none");
     }
 }

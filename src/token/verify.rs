@@ -1,11 +1,11 @@
 //! A readable token, the issuer's keys and the time: to claims that hold, or the reason why not.
 
+use super::actor::actor_kind;
 use super::claims::{ClaimValue, Claims, IssuerName, VerifiedClaims};
 use super::error::TokenError;
 use super::keys::KeySet;
 use super::parse::{TokenAlgorithm, UnverifiedToken};
 use super::payload::{Audience, Payload, Read};
-use super::providers::actor_kind;
 use crate::telemetry::quotable;
 use std::borrow::Cow;
 use std::time::Duration;
@@ -223,8 +223,9 @@ fn derive(mut claims: Claims) -> Result<Claims, TokenError> {
         Some(ClaimValue::Text(login)) => Some(login.as_str()),
         _ => None,
     };
-    let actor = actor_kind(user_id, login).to_owned();
-    more.insert(Cow::Borrowed("actor.kind"), ClaimValue::Text(actor));
+    if let Some(actor) = actor_kind(user_id, login) {
+        more.insert(Cow::Borrowed("actor.kind"), ClaimValue::Text(actor.to_owned()));
+    }
     more.insert(Cow::Borrowed("fork"), ClaimValue::Bool(fork));
     more.insert(Cow::Borrowed("merge_request"), ClaimValue::Bool(merge_request));
     Ok(claims)

@@ -75,7 +75,7 @@ impl GitLab {
             ("merge_request", is("merge_request")),
             ("ref_protected", is("ref_protected")),
             ("environment_protected", is("environment_protected")),
-            ("human", json!(read.view("actor.kind") == Some(ClaimView::Text("human")))),
+            ("human", json!(read.view("actor.kind") == Some(ClaimView::Text("person")))),
         ];
         let wrong = facts.into_iter().find(|(fact, found)| reading[fact] != *found);
         let kept: Claims = serde_json::from_str(&serde_json::to_string(read).unwrap()).unwrap();

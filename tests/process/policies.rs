@@ -64,7 +64,7 @@ refused = "audience_not_granted"
 const OK: &str = "\
 ok\tmain gets an identity\t/acme/payments/api/-/pipelines/1 for 900 s by \"protected refs\"\t/acme/payments/api/-/pipelines/1 for 900 s by \"protected refs\"\t\"protected refs\": when namespace_id is 72; the job has 72
 ok\ta branch of anybody gets none\tno_rule_matches\tno_rule_matches\t\"protected refs\": when ref_protected is true; the job has false
-ok\ta bot gets none\trefused_by_rule by \"bots get nothing\"\trefused_by_rule by \"bots get nothing\"\t\"bots get nothing\": when actor.kind is bot; the job has bot
+ok\ta bot gets none\trefused_by_rule by \"bots get nothing\"\trefused_by_rule by \"bots get nothing\"\t\"bots get nothing\": when actor.kind is one of bot, group_token, project_token; the job has project_token
 ok\ta token for nobody is not given\taudience_not_granted\taudience_not_granted by \"protected refs\"\trule \"protected refs\" grants no JWT-SVID for audience \"https://nobody.test\"; it has: https://service.test. Ask for one of these, or have it added to the rule's audiences
 ";
 
