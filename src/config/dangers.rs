@@ -105,7 +105,7 @@ const PATH: Danger = error(
 const NO_PROJECT: Danger = error(
     "id",
     "an ID that names no project would be the same workload for every project that the rule lets in",
-    "put {project_path} or {project_id} into it, or add project_id to when",
+    "put {project_path} or {project_id} into it, or let when demand one project_id",
 );
 
 /// Claims of few values: one that is none of these cannot exist, and a typing error in `unless` would let in.
@@ -186,7 +186,7 @@ pub(super) fn of_rule(rule: &Rule) -> Vec<Danger> {
     found.extend(cannot_exist(&every));
     found.extend(lets_forks_in(rule));
     found.extend(path_that_decides_alone(rule, &when).map(|claim| Danger { claim, ..PATH }));
-    if !rule.pins("project_id") && !rule.svids.iter().all(|svid| svid.id.holes().any(is_project)) {
+    if rule.only_project().is_none() && !rule.svids.iter().all(|svid| svid.id.holes().any(is_project)) {
         found.push(NO_PROJECT);
     }
     found
