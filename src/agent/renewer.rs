@@ -364,12 +364,8 @@ impl Renewer {
             self.keeper.withdraw_for_another();
             return;
         }
-        self.answer_refused(&Refused {
-            code: "session_ended".to_owned(),
-            say: format!("the session has ended ({reason}); log in with a fresh token"),
-            request_id: String::new(),
-            status: 403,
-        });
+        let say = format!("the session has ended ({reason}); log in with a fresh token");
+        self.answer_refused(&Refused::here("session_ended", say, 403));
         self.keeper.withdraw();
     }
 

@@ -135,6 +135,7 @@ impl Ledger {
             code: refused.code,
             why: &refused.why,
             job: refused.job,
+            policy: refused.policy,
             repeats,
             asked: asked.as_ref(),
         })?)

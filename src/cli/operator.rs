@@ -3,7 +3,7 @@
 use super::failure::NotReachable;
 use super::login::Problem;
 use super::remote::RemoteError;
-use crate::api::{CODE_METADATA, REQUEST_ID_METADATA};
+use crate::api::{AUDIENCE_METADATA, CODE_METADATA, REQUEST_ID_METADATA};
 use crate::wire::WorkloadAddress;
 use crate::wire::lanyard::admin_client::AdminClient;
 use crate::wire::lanyard::{AdminExplainRequest, admin_explain_request::Subject};
@@ -12,7 +12,7 @@ use serde_json::Value;
 use std::path::Path;
 use tonic::{Code, Status};
 
-/// Journals of millions of requests are read to their end.
+/// A walk shows every rule of the policy.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
 
 /// The whole walk of a token or of a request of the past.
@@ -37,5 +37,6 @@ fn refused(socket: &Path, status: &Status) -> anyhow::Error {
         return NotReachable { what: "the server's admin socket", place, why }.into();
     }
     let (detail, request_id) = (status.message().to_owned(), text(REQUEST_ID_METADATA));
-    RemoteError::Refused(Problem { code, detail, request_id, audience: None }).into()
+    let audience = Some(text(AUDIENCE_METADATA)).filter(|audience| !audience.is_empty());
+    RemoteError::Refused(Problem { code, detail, request_id, audience }).into()
 }

@@ -112,7 +112,7 @@ impl Rules<'_> {
         if let Some(rule) = &rule {
             report(&section, &lines, &dangers::of_rule(rule), &accepted);
             report_idle(&section, idle, rule);
-            report_contradiction(&section, &lines, Contradiction::find(&rule.when, &rule.unless), RULE);
+            report_contradiction(&section, &lines, rule.contradiction(), RULE);
         }
         self.keep(name.as_ref(), &section, accepted);
         section.finish();

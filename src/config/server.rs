@@ -6,7 +6,7 @@ use super::problem::{Problem, read_text};
 use super::quantity::{SPAN_MAX, render_duration};
 use super::section::{Reader, Section};
 use super::svids::TTL_MAX;
-use super::{Environment, check_policy};
+use super::{Environment, PolicySource};
 use crate::identity::TrustDomain;
 use crate::policy::Policy;
 use crate::svid::LeafProfile;
@@ -53,9 +53,9 @@ pub struct ServerSettings {
     pub leaf: LeafProfile,
     /// Whose tokens count.
     pub issuers: Issuers,
-    /// Where the rules are.
-    pub policy_file: PathBuf,
-    /// The rules.
+    /// Where the rules are, and what they are held against.
+    pub policy_source: PolicySource,
+    /// The rules, as they were when this was read.
     pub policy: Policy,
     /// What loads, but should be known.
     pub warnings: Vec<Problem>,
@@ -144,26 +144,20 @@ fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option<ServerSett
     let door = read_door(root.section("tls"), &doors);
     let mut svid = root.section("svid");
     let mut keys = root.section("keys");
-    let constraints_line = keys.line_of("name_constraints");
     let name_constraints = keys.flag("name_constraints").unwrap_or(false);
     let (lifetimes, sealing_key_file, mut warnings) = read_keys(reader, keys, &mut svid);
     let leaf = read_leaf(reader, &mut svid, &mut warnings);
     svid.finish();
     let issuers = read_issuers(&mut root);
     root.finish();
-    let policy_file = policy_file?;
-    let names: Vec<_> =
-        issuers.iter().map(|issuer| (issuer.name().clone(), issuer.expectations.issuer_url.clone())).collect();
-    let policy = check_policy(&policy_file, &names, lifetimes.svid).map_err(|problems| reader.adopt(problems)).ok();
+    let names = issuers.iter().map(|issuer| (issuer.name().clone(), issuer.expectations.issuer_url.clone()));
+    let policy_source =
+        PolicySource { place: policy_file?, issuers: names.collect(), ttl: lifetimes.svid, name_constraints };
+    let policy = policy_source.load().map_err(|problems| reader.adopt(problems)).ok();
     let policy = policy.map(|checked| {
         warnings.extend(checked.warnings);
         checked.policy
     });
-    if name_constraints && policy.as_ref().is_some_and(serves_linkerd) {
-        let found = "true, and a rule has the profile \"linkerd\"".to_owned();
-        let remedy = "leave name_constraints out: Linkerd rejects every chain that has them".to_owned();
-        reader.report(constraints_line, "keys.name_constraints".to_owned(), found, remedy);
-    }
     let data_dir = data_dir?;
     Some(ServerSettings {
         trust_domain: trust_domain?,
@@ -179,15 +173,10 @@ fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option<ServerSett
         name_constraints,
         leaf,
         issuers,
-        policy_file,
+        policy_source,
         policy: policy?,
         warnings,
     })
-}
-
-/// Whether a rule gives SVIDs that are meant for Linkerd.
-fn serves_linkerd(policy: &Policy) -> bool {
-    policy.rules().iter().flat_map(|rule| &rule.svids).any(|svid| svid.profile.as_deref() == Some("linkerd"))
 }
 
 /// `health = "off"` switches the plain port off.
@@ -344,10 +333,12 @@ mod tests {
             std::fs::write(&file, text).unwrap();
             load_server(&file, &MapEnvironment::default())
         };
-        assert!(load("istio").unwrap().name_constraints);
-        let problems = load("linkerd").unwrap_err();
-        let seen: Vec<_> = problems.iter().map(|p| (p.line, p.key.as_str())).collect();
-        assert_eq!(seen, [(Some(5), "keys.name_constraints")]);
+        let running = load("istio").unwrap();
+        assert!(running.name_constraints);
+        let keys = |problems: Vec<Problem>| problems.into_iter().map(|problem| problem.key).collect::<Vec<_>>();
+        assert_eq!(keys(load("linkerd").unwrap_err()), ["rule \"a\".svid"]);
+        // What is read again while the server runs is held against the same.
+        assert_eq!(keys(running.policy_source.load().unwrap_err()), ["rule \"a\".svid"]);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use super::sampled::Sampled;
 use super::{IssuedSvid, Refusal, Request};
 use crate::audit::{Job, Ledger, Refused};
+use crate::crypto::Digest;
 use crate::policy::Wish;
 use crate::store::Position;
 use crate::telemetry::{Metrics, chain};
@@ -16,6 +17,7 @@ use time::OffsetDateTime;
 pub(super) struct Known {
     pub(super) claims: VerifiedClaims,
     pub(super) job: Arc<Job>,
+    pub(super) policy: Digest,
     pub(super) wish: Option<Wish>,
 }
 
@@ -55,11 +57,11 @@ impl Recorder {
             let untold = Some(untold).filter(|untold| *untold > 0);
             tracing::info!(request_id, code, why = chain(refusal), untold, "refused");
         }
-        let Some(Known { claims, job, wish }) = known else { return };
+        let Some(Known { claims, job, policy, wish }) = known else { return };
         let why = chain(refusal);
         let by_policy = matches!(refusal, Refusal::Denied(_));
         let asked = wish.as_ref().filter(|_| by_policy).map(|wish| (claims.claims(), wish));
-        let refused = Refused { request_id, code, why, job, asked };
+        let refused = Refused { request_id, code, why, job, policy: *policy, asked };
         if let Err(fault) = ledger.refuse(&refused, now) {
             tracing::error!(request_id, fault = %chain(&fault), "a refusal could not be recorded");
         }

@@ -21,6 +21,13 @@ impl fmt::Display for Contradiction {
     }
 }
 
+impl Rule {
+    /// Two of its terms that contradict each other, if it has such.
+    pub fn contradiction(&self) -> Option<Contradiction> {
+        Contradiction::find(&self.when, &self.unless)
+    }
+}
+
 impl Contradiction {
     /// Two terms that contradict each other, of those that all must hold and those of which none may.
     pub fn find(when: &[Condition], unless: &[Condition]) -> Option<Self> {

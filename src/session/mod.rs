@@ -17,5 +17,5 @@ pub use keeper::{Admission, Ended, SessionError, Sessions, Standing};
 pub use owner::{OwnerError, Proof, SessionKey};
 pub use past::{PastAsked, PastRequest, PastRequests, Then};
 pub use pins::{PinError, Pinned};
-pub use record::{EndReason, SessionId, claims_shown};
+pub use record::{EndReason, SessionId, claims_shown, piece_of_record};
 pub use sweep::Swept;

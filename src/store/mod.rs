@@ -18,6 +18,7 @@
 mod contract;
 mod record;
 mod reader;
+mod search;
 mod verify;
 mod journal;
 mod checkpoint;
@@ -41,4 +42,5 @@ pub use local::{LocalSettings, LocalStore, OpenError};
 pub use reader::{JournalError, JournalReader, TornTail};
 pub use record::{Flaw, Record};
 pub(crate) use reserve::is_full;
+pub use search::{Hits, JournalSearch};
 pub use verify::{VerifyReport, verify_journal};
