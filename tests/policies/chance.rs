@@ -139,7 +139,7 @@ fn joint() -> impl Strategy<Value = Table> {
 }
 
 fn unless() -> impl Strategy<Value = Table> {
-    let bots = || Term::Is("actor.kind", Wanted::Texts(vec!["bot", "service"]));
+    let bots = || Term::Is("actor.kind", Wanted::Texts(vec!["*_token", "service_account"]));
     let public = || Term::Is("environment", Wanted::Texts(vec!["staging", "prod*"]));
     prop_oneof![
         6 => Just(Vec::new()),
@@ -152,7 +152,7 @@ fn unless() -> impl Strategy<Value = Table> {
 fn refusal() -> impl Strategy<Value = Table> {
     let issuer = select(vec!["corp", "other"]).prop_map(|name| Term::Is("issuer", Wanted::Texts(vec![name])));
     let whom = select(vec![
-        Term::Is("actor.kind", Wanted::Texts(vec!["bot"])),
+        Term::Is("actor.kind", Wanted::Texts(vec!["*_token"])),
         Term::Is("fork", Wanted::Bool(true)),
         Term::Is("namespace_id", Wanted::Ids(vec![2])),
         Term::Is("project_path", Wanted::Texts(vec!["acme/pay/**", "x/*/api"])),

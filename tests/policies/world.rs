@@ -128,7 +128,8 @@ fn understood(issuer: &str, payload: &Map<String, Json>) -> Job {
     job.extend(TEXTS.into_iter().filter_map(|name| Some((name, Value::Text(said(name)?)))));
     let truths = ["environment_protected", "ref_protected"];
     job.extend(truths.into_iter().filter_map(|name| Some((name, Value::Bool(said(name)? == "true")))));
-    let actor = said("user_login").map_or("none", |login| if login.contains("_bot") { "bot" } else { "human" });
+    let actor =
+        said("user_login").map_or("none", |login| if login.contains("_bot") { "project_token" } else { "person" });
     job.insert("actor.kind", Value::Text(actor.to_owned()));
     job.insert("fork", Value::Bool(said("job_project_id") != said("project_id")));
     job.insert("issuer", Value::Text(issuer.to_owned()));
