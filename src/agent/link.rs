@@ -18,13 +18,14 @@ use tonic::{Code, Request, Status, Streaming};
 /// For one answer; a server that is slower is away.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
-/// Metadata of a refusal: its stable code and the name of the request.
+/// Metadata of a refusal: its stable code, the name of the request, and the audience that the token should have.
 const CODE: &str = "lanyard-code";
 const REQUEST_ID: &str = "lanyard-request-id";
 /// Metadata of an answer that asks to wait.
 const PUSHBACK: &str = "grpc-retry-pushback-ms";
 /// A server that says more does not know how long our SVIDs live.
 const AGAIN_IN_MAX: Duration = Duration::from_secs(60);
+const AUDIENCE: &str = "lanyard-audience";
 
 /// The server said no, for good.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -38,6 +39,8 @@ pub struct Refused {
     pub request_id: String,
     /// The HTTP status that fits: 400, 401, 403, 404, 409 or 413.
     pub status: u16,
+    /// The audience that the job's token should have, where the token is what is wrong.
+    pub audience: Option<String>,
 }
 
 /// Why the server gave nothing.
@@ -131,6 +134,13 @@ impl ServerLink {
     }
 }
 
+impl Refused {
+    /// A no of the agent's own, of which no server knows.
+    pub(super) fn here(code: &str, say: impl Into<String>, status: u16) -> Self {
+        Self { code: code.to_owned(), say: say.into(), request_id: String::new(), status, audience: None }
+    }
+}
+
 /// Tells a refusal, which is final, from a server that is away or busy.
 fn refused(status: &Status) -> LinkError {
     let http = match status.code() {
@@ -155,7 +165,8 @@ fn refused(status: &Status) -> LinkError {
         code => code,
     };
     let (code, request_id) = (code.to_owned(), word(REQUEST_ID).to_owned());
-    Refused { code, say: status.message().to_owned(), request_id, status: http }.into()
+    let audience = Some(word(AUDIENCE).to_owned()).filter(|audience| !audience.is_empty());
+    Refused { code, say: status.message().to_owned(), request_id, status: http, audience }.into()
 }
 
 /// What gRPC calls pushback (gRFC A6); no longer than makes sense.

@@ -78,12 +78,7 @@ impl AgentHandle {
 }
 
 fn stopping() -> Refused {
-    Refused {
-        code: "agent_stopping".to_owned(),
-        say: "the agent is stopping; try again when it is back".to_owned(),
-        request_id: String::new(),
-        status: 503,
-    }
+    Refused::here("agent_stopping", "the agent is stopping; try again when it is back", 503)
 }
 
 #[derive(Deserialize)]
@@ -107,6 +102,8 @@ struct Problem<'a> {
     code: &'a str,
     detail: &'a str,
     request_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    audience: Option<&'a str>,
 }
 
 impl IntoResponse for Refused {
@@ -114,7 +111,8 @@ impl IntoResponse for Refused {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::FORBIDDEN);
         let title = status.canonical_reason().unwrap_or("Refused");
         let (code, detail, request_id) = (&*self.code, &*self.say, &*self.request_id);
-        let problem = Problem { status: status.as_u16(), title, code, detail, request_id };
+        let audience = self.audience.as_deref();
+        let problem = Problem { status: status.as_u16(), title, code, detail, request_id, audience };
         (status, [(header::CONTENT_TYPE, "application/problem+json")], Json(&problem).into_response().into_body())
             .into_response()
     }
@@ -198,10 +196,12 @@ impl Answer {
         let body = match tokio::time::timeout(REQUEST_WITHIN, body).await {
             Ok(Ok(body)) => body.to_bytes(),
             Ok(Err(error)) if error.is::<LengthLimitError>() => {
-                return refusal("body_too_large", "a token is never so large", 413).into_response();
+                return Refused::here("body_too_large", "a token is never so large", 413).into_response();
             }
-            Ok(Err(_broken)) => return refusal("body_incomplete", "the body ended early", 400).into_response(),
-            Err(_elapsed) => return refusal("request_timeout", "the body did not come in time", 408).into_response(),
+            Ok(Err(_broken)) => return Refused::here("body_incomplete", "the body ended early", 400).into_response(),
+            Err(_elapsed) => {
+                return Refused::here("request_timeout", "the body did not come in time", 408).into_response();
+            }
         };
         // Only now, so that nobody changes while the body comes.
         let job = match self.guest.job() {
@@ -214,7 +214,7 @@ impl Answer {
         answered
             .unwrap_or_else(|panicked| {
                 tracing::error!("a login or logout {panicked}");
-                Ok(refusal("internal", "the agent broke down over this request", 500).into_response())
+                Ok(Refused::here("internal", "the agent broke down over this request", 500).into_response())
             })
             .unwrap_or_else(|never| match never {})
     }
@@ -223,7 +223,7 @@ impl Answer {
 async fn login(Extension(Job { agent, .. }): Extension<Job>, body: String) -> Response {
     let body = Zeroizing::new(body);
     let Ok(LoginRequest { token }) = serde_json::from_str(&body) else {
-        return refusal("malformed", "send {\"token\": \"…\"} with the job's id_token", 400).into_response();
+        return Refused::here("malformed", "send {\"token\": \"…\"} with the job's id_token", 400).into_response();
     };
     match agent.login(Zeroizing::new(token.trim().to_owned())).await {
         Ok(LoggedIn { spiffe_id, not_after, session }) => {
@@ -238,18 +238,14 @@ async fn logout(Extension(Job { agent, .. }): Extension<Job>) -> Response {
         LoggedOut::Told => StatusCode::NO_CONTENT.into_response(),
         told @ LoggedOut::NotTold { .. } => {
             let say = format!("{told}; the agent keeps trying. Until then {}", told.ends_by_itself());
-            refusal("server_not_told", &say, 503).into_response()
+            Refused::here("server_not_told", &say, 503).into_response()
         }
     }
 }
 
 fn not_a_job(why: &NotAJob) -> Refused {
     let status = if matches!(why, NotAJob::TooMany(_)) { 503 } else { 403 };
-    refusal(why.code(), &why.to_string(), status)
-}
-
-fn refusal(code: &str, say: &str, status: u16) -> Refused {
-    Refused { code: code.to_owned(), say: say.to_owned(), request_id: String::new(), status }
+    Refused::here(why.code(), why.to_string(), status)
 }
 
 #[cfg(test)]

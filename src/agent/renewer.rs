@@ -382,10 +382,5 @@ fn warn(error: &LinkError, again_at: OffsetDateTime) {
 }
 
 fn ended(reason: &str) -> Refused {
-    Refused {
-        code: "session_ended".to_owned(),
-        say: format!("the session has ended ({reason}); log in with a fresh token"),
-        request_id: String::new(),
-        status: 403,
-    }
+    Refused::here("session_ended", format!("the session has ended ({reason}); log in with a fresh token"), 403)
 }

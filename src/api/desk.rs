@@ -95,7 +95,7 @@ impl Desk {
     pub(super) async fn explain_to(&self, caller: &Caller, token: &str) -> Result<Walk, Refused> {
         let id = self.request_id();
         let _place = place_of(caller, &id)?;
-        self.issuance.explain_to_bearer(token).await.map_err(|refusal| Refused::of(&refusal, &id))
+        self.issuance.explain_to_bearer(token).await.map_err(|refusal| self.refused(&refusal, &id))
     }
 
     /// The walk of the policy for a genuine token; operators need no place.

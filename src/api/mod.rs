@@ -21,6 +21,6 @@ mod doors;
 pub use crowd::{Caller, Crowd, Held, Visitor};
 pub use desk::Desk;
 pub use doors::{AdminDoor, Body, Endless, HealthDoor, IssuerDoors, Operator};
-pub use refused::{CODE_METADATA, REQUEST_ID_METADATA, refusal_in};
+pub use refused::{AUDIENCE_METADATA, CODE_METADATA, REQUEST_ID_METADATA, refusal_in};
 pub use reloads::{NotReloaded, Reload, Reloaded, Reloads};
 pub use rest::{BodyError, Form, read_object};

@@ -14,6 +14,8 @@ use tonic::{Code, Status};
 pub const CODE_METADATA: &str = "lanyard-code";
 /// gRPC metadata with the request's id.
 pub const REQUEST_ID_METADATA: &str = "lanyard-request-id";
+/// gRPC metadata with the audience that the job's token should have, where the token is what is wrong.
+pub const AUDIENCE_METADATA: &str = "lanyard-audience";
 /// What a client that is told to wait should wait at least, in seconds.
 const RETRY_AFTER: u64 = 1;
 /// The same as gRPC's clients read it, in milliseconds (gRFC A6).
@@ -196,7 +198,7 @@ impl Refused {
         Self { detail: format!("{}; {more}", self.detail).into(), ..self }
     }
 
-    /// As gRPC says it; code and request id go along as metadata.
+    /// As gRPC says it; code, request id and audience go along as metadata.
     pub(super) fn into_status(self) -> Status {
         let mut status = Status::new(self.class.grpc(), self.detail);
         let metadata = status.metadata_mut();
@@ -206,6 +208,9 @@ impl Refused {
         }
         if self.class.asks_to_wait() {
             metadata.insert(PUSHBACK_METADATA, MetadataValue::from(self.retry_after.saturating_mul(1000)));
+        }
+        if let Some(Ok(audience)) = self.audience.map(|audience| audience.parse()) {
+            metadata.insert(AUDIENCE_METADATA, audience);
         }
         status
     }

@@ -23,6 +23,8 @@ pub struct Reloaded {
     pub rules: usize,
     /// How many refusals.
     pub refusals: usize,
+    /// What loads but should be known.
+    pub warnings: Vec<String>,
 }
 
 /// Why the policy stays the one that it was.

@@ -180,6 +180,8 @@ pub enum Entry<'a> {
         why: &'a str,
         /// Who asked.
         job: &'a Job,
+        /// The policy that decided, or would have.
+        policy: Digest,
         /// How many equal refusals since the last entry stand behind this one.
         repeats: u64,
         /// What was asked, where policy said no, so that another policy can be asked the same.

@@ -161,6 +161,7 @@ impl Ledger {
             code: refused.code,
             why: &refused.why,
             job: refused.job,
+            policy: refused.policy,
             repeats,
             asked: asked.as_ref(),
             facts: refused.facts,

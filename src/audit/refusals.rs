@@ -20,6 +20,8 @@ pub struct Refused<'a> {
     pub why: String,
     /// Who asked.
     pub job: &'a Job,
+    /// The policy that decided, or would have.
+    pub policy: Digest,
     /// What was asked, where policy said no.
     pub asked: Option<(&'a Claims, &'a Wish)>,
     /// What other systems had said, where they were asked.
@@ -59,12 +61,12 @@ struct Seen {
 impl Folding {
     /// How many were folded into this one; none if it is folded itself.
     pub(super) fn fold(&self, refused: &Refused<'_>, now: OffsetDateTime) -> Option<u64> {
-        self.fold_by([refused.code, ""], refused.job, now)
+        self.fold_by([refused.code, ""], (refused.job, &refused.policy), now)
     }
 
     /// The same for a rule on trial.
     pub(super) fn fold_trial(&self, observed: &Observed<'_>, now: OffsetDateTime) -> Option<u64> {
-        self.fold_by([observed.rule, observed.would], observed.job, now)
+        self.fold_by([observed.rule, observed.would], (observed.job, &observed.policy), now)
     }
 
     /// The same for a delivery of the CI system.
@@ -73,10 +75,12 @@ impl Folding {
         fold(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner), [name; 2], now)
     }
 
-    fn fold_by(&self, [what, more]: [&str; 2], job: &Job, now: OffsetDateTime) -> Option<u64> {
+    /// What two policies say is never equal: each entry names the one that all behind it are of.
+    fn fold_by(&self, [what, more]: [&str; 2], (job, policy): (&Job, &Digest), now: OffsetDateTime) -> Option<u64> {
         let (what, more, issuer) = (what.as_bytes(), more.as_bytes(), job.issuer.0.as_bytes());
-        let name = Digest::of_parts(&[what, more, issuer, &job.project_id.to_be_bytes(), &job.job_id.to_be_bytes()]);
-        let names = [name, Digest::of_parts(&[what, issuer])];
+        let (project, id) = (job.project_id.to_be_bytes(), job.job_id.to_be_bytes());
+        let name = Digest::of_parts(&[what, more, policy.as_bytes(), issuer, &project, &id]);
+        let names = [name, Digest::of_parts(&[what, policy.as_bytes(), issuer])];
         fold(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner), names, now)
     }
 }
@@ -121,7 +125,8 @@ mod tests {
     }
 
     fn refused(job: &Job) -> Refused<'_> {
-        Refused { request_id: "r", code: "no_rule_matches", why: "none".to_owned(), job, asked: None, facts: None }
+        let (why, policy) = ("none".to_owned(), Digest::of(b"a policy"));
+        Refused { request_id: "r", code: "no_rule_matches", why, job, policy, asked: None, facts: None }
     }
 
     #[test]
@@ -132,6 +137,14 @@ mod tests {
         assert_eq!(folding.fold(&refused, now + Duration::from_secs(1)), None);
         assert_eq!(folding.fold(&refused, now + Duration::from_secs(59)), None);
         assert_eq!(folding.fold(&refused, now + Duration::from_secs(60)), Some(2));
+    }
+
+    #[test]
+    fn what_another_policy_says_is_an_entry_of_its_own() {
+        let (folding, now, job) = (Folding::default(), OffsetDateTime::UNIX_EPOCH, job(3));
+        let after = Refused { policy: Digest::of(b"another"), ..refused(&job) };
+        assert_eq!([folding.fold(&refused(&job), now), folding.fold(&refused(&job), now)], [Some(0), None]);
+        assert_eq!([folding.fold(&after, now), folding.fold(&after, now)], [Some(0), None]);
     }
 
     #[test]

@@ -86,7 +86,7 @@ fn load(args: &Args) -> anyhow::Result<Result<Loaded, Vec<Problem>>> {
     Ok(match (&args.file, args.journal.config_file()) {
         (Some(file), _) => load_policy(file, &[], Lifetimes::SVID).map(|policy| (file.clone(), policy, None)),
         (None, Some(config)) => load_server(&config, &SystemEnvironment)
-            .map(|settings| (settings.policy_file, settings.policy, Some(settings.trust_domain))),
+            .map(|settings| (settings.policy_source.place, settings.policy, Some(settings.trust_domain))),
         (None, None) => {
             return Err(super::failure::WrongUsage::new("name the policy: lanyard policy test FILE").into());
         }

@@ -183,7 +183,8 @@ async fn beside<T>(agent: impl Future<Output = Result<(), AgentError>>, work: im
 }
 
 fn problem(refused: Refused) -> Problem {
-    Problem { code: refused.code, detail: refused.say, request_id: refused.request_id, audience: None }
+    let Refused { code, say: detail, request_id, audience, status: _ } = refused;
+    Problem { code, detail, request_id, audience }
 }
 
 fn late(seconds: u64) -> ExitCode {

@@ -96,15 +96,10 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     Ok(if denied { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-/// Three lines, and the lines to paste where those would help.
 fn refused(error: anyhow::Error) -> anyhow::Result<ExitCode> {
     let error = error.downcast::<RemoteError>()?;
     let RemoteError::Refused(problem) = error else { return Err(error.into()) };
-    let told = tell(&problem);
-    if let Some(audience) = &problem.audience {
-        render::aside(&format!("\n{}", snippet::block(audience)));
-    }
-    Ok(told)
+    Ok(tell(&problem))
 }
 
 /// None when a file has problems, which are printed then.

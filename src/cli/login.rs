@@ -171,10 +171,13 @@ pub(crate) async fn run_logout(args: LogoutArgs) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// Three lines: the code, the one thing to change, the request's name.
+/// Three lines: the code, the one thing to change, the request's name. Below them the lines to paste, where those help.
 pub(super) fn tell(problem: &Problem) -> ExitCode {
     let request_id = if problem.request_id.is_empty() { "none" } else { &problem.request_id };
     render::aside(&format!("refused: {}\n{}\nrequest id: {request_id}", problem.code, problem.detail));
+    if let Some(audience) = &problem.audience {
+        render::aside(&format!("\n{}", snippet::block(audience)));
+    }
     ExitCode::FAILURE
 }
 

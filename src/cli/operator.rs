@@ -3,7 +3,7 @@
 use super::failure::{NotReachable, WrongUsage};
 use super::login::Problem;
 use super::remote::RemoteError;
-use crate::api::{CODE_METADATA, REQUEST_ID_METADATA};
+use crate::api::{AUDIENCE_METADATA, CODE_METADATA, REQUEST_ID_METADATA};
 use crate::wire::WorkloadAddress;
 use crate::wire::lanyard::admin_client::AdminClient;
 use crate::wire::lanyard::{AdminExplainRequest, admin_explain_request::Subject};
@@ -41,5 +41,6 @@ pub(super) fn refused(socket: &Path, status: &Status) -> anyhow::Error {
         return NotReachable { what: "the server's admin socket", place, why }.into();
     }
     let (detail, request_id) = (status.message().to_owned(), text(REQUEST_ID_METADATA));
-    RemoteError::Refused(Problem { code, detail, request_id, audience: None }).into()
+    let audience = Some(text(AUDIENCE_METADATA)).filter(|audience| !audience.is_empty());
+    RemoteError::Refused(Problem { code, detail, request_id, audience }).into()
 }

@@ -52,7 +52,7 @@ fn check(file: Option<&PathBuf>, config: Option<&PathBuf>, json: bool) -> anyhow
         }
         (None, Some(config)) => {
             let settings = load_server(config, &SystemEnvironment);
-            (config, settings.map(|settings| (settings.policy_file, settings.policy, settings.warnings)))
+            (config, settings.map(|settings| (settings.policy_source.place, settings.policy, settings.warnings)))
         }
         (None, None) => return Err(WrongUsage::new("name the policy: lanyard policy check FILE").into()),
     };

@@ -19,15 +19,18 @@ pub(super) struct Args {
 /// Asks, and tells what came of it; a policy with problems is a failure.
 pub(super) async fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let answer = args.server.ask(async move |mut admin| admin.reload_policy(ReloadPolicyRequest {}).await).await?;
-    let ReloadPolicyAnswer { old, new, rules, refusals, problems } = answer;
+    let ReloadPolicyAnswer { old, new, rules, refusals, problems, warnings } = answer;
     let good = problems.is_empty();
     if args.json {
         let outcome = json!({
             "good": good, "changed": old != new, "old": old, "new": new, "rules": rules, "refusals": refusals,
-            "problems": problems,
+            "problems": problems, "warnings": warnings,
         });
         render::unless_closed(render::json(&outcome))?;
     } else if good {
+        for warning in &warnings {
+            render::aside(&format!("warning: {warning}"));
+        }
         let (rules, refusals) = (render::count(rules, "rule"), render::count(refusals, "refusal"));
         let how = if old == new { "is as it was" } else { "has changed" };
         render::unless_closed(render::say(&format!("the policy {how}: {rules}, {refusals}, digest {new}")))?;

@@ -62,13 +62,18 @@ pub(crate) fn json(fact: &impl Serialize) -> anyhow::Result<()> {
 /// Facts in rows: a table for a person, columns between tabs for a pipe.
 pub(crate) fn rows(head: &[&str], rows: Vec<Vec<String>>) -> anyhow::Result<()> {
     if is_terminal() {
-        let mut table = Table::new();
-        table.load_style(presets::NOTHING);
-        table.set_header(head.iter().map(|name| name.to_uppercase())).add_rows(rows);
-        return say(&table.trim_fmt());
+        return say(&table(head, rows));
     }
     let lines: Vec<String> = rows.into_iter().map(|row| row.join("\t")).collect();
     if lines.is_empty() { Ok(()) } else { say(&lines.join("\n")) }
+}
+
+/// Rows as a person reads them.
+pub(super) fn table(head: &[&str], rows: Vec<Vec<String>>) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_header(head.iter().map(|name| name.to_uppercase())).add_rows(rows);
+    table.trim_fmt()
 }
 
 /// Whether a person looks on.

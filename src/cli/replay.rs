@@ -3,7 +3,7 @@
 use super::audit::{Journal, Since, parse_since, short};
 use super::render;
 use crate::config::{Lifetimes, load_policy};
-use crate::policy::{Before, Change, Replay};
+use crate::policy::{Before, Change, Group, Replay, Told};
 use crate::session::{PastRequest, PastRequests, Then};
 use crate::store::JournalReader;
 use serde_json::{Value, json};
@@ -45,7 +45,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         if render::is_terminal() && record.position.is_multiple_of(TOLD_EVERY) {
             render::aside(&format!("{} records read, to {}", record.position, render::time(record.at)));
         }
-        let Some(PastRequest { id, job, then, asked }) = past.read(&record) else { continue };
+        let Some(PastRequest { id, job, then, asked, policy: decided_by }) = past.read(&record) else { continue };
+        replay.by_itself += u64::from(decided_by == Some(*policy.digest()));
         let Some(asked) = asked else {
             replay.without_claims += 1;
             continue;
@@ -67,7 +68,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 fn tell(replay: &Replay, as_json: bool) -> anyhow::Result<()> {
-    let Replay { groups, same, without_claims, withheld, without_facts } = replay;
+    let Replay { groups, same, without_claims, withheld, without_facts, by_itself } = replay;
     if as_json {
         let both =
             groups.iter().map(|(group, told)| Ok(merged(serde_json::to_value(group)?, serde_json::to_value(told)?)));
@@ -78,12 +79,41 @@ fn tell(replay: &Replay, as_json: bool) -> anyhow::Result<()> {
             "changes": replay.count(Change::Changes),
             "otherwise_refused": replay.count(Change::OtherwiseRefused),
             "same": same,
+            "decided_by_this_policy": by_itself,
             "not_decided": { "claims_not_recorded": without_claims, "claims_withheld": withheld, "facts_not_asked": without_facts },
             "groups": groups,
         }));
     }
-    let row = |(group, told): (&crate::policy::Group, &crate::policy::Told)| {
-        let request = if render::is_terminal() { short(&told.first_request) } else { &told.first_request };
+    render::rows(&HEAD, rows(replay, render::is_terminal()))?;
+    let [loses, gains, changes, otherwise] =
+        [Change::Loses, Change::Gains, Change::Changes, Change::OtherwiseRefused].map(|change| replay.count(change));
+    render::aside(&format!(
+        "{loses} would lose, {gains} would gain, {changes} would change ID, {otherwise} would be refused otherwise, {same} would stay the same"
+    ));
+    if *by_itself > 0 {
+        render::aside(&format!("{} decided by this very policy", was(*by_itself)));
+    }
+    if without_claims + withheld + without_facts > 0 {
+        render::aside(&format!(
+            "not decided again: {without_claims} whose claims are not on record (refused by something else than policy, without a session, or of an older version), {withheld} where this policy reads claims that are not kept, {without_facts} where it needs facts that nobody asked for then"
+        ));
+    }
+    Ok(())
+}
+
+fn was(requests: u64) -> String {
+    let verb = if requests == 1 { "was" } else { "were" };
+    format!("{} {verb}", render::count(requests, "request"))
+}
+
+/// What is told of each group.
+pub(super) const HEAD: [&str; 9] =
+    ["change", "project", "requests", "rule", "rule now", "got", "would get", "decided by", "first request"];
+
+/// As [`HEAD`]; a person reads shortened names.
+pub(super) fn rows(replay: &Replay, shortened: bool) -> Vec<Vec<String>> {
+    let row = |(group, told): (&Group, &Told)| {
+        let request = if shortened { short(&told.first_request) } else { &told.first_request };
         vec![
             group.change.as_str().to_owned(),
             group.project.clone(),
@@ -96,19 +126,7 @@ fn tell(replay: &Replay, as_json: bool) -> anyhow::Result<()> {
             request.to_owned(),
         ]
     };
-    let head = ["change", "project", "requests", "rule", "rule now", "got", "would get", "decided by", "first request"];
-    render::rows(&head, groups.iter().map(row).collect())?;
-    let [loses, gains, changes, otherwise] =
-        [Change::Loses, Change::Gains, Change::Changes, Change::OtherwiseRefused].map(|change| replay.count(change));
-    render::aside(&format!(
-        "{loses} would lose, {gains} would gain, {changes} would change ID, {otherwise} would be refused otherwise, {same} would stay the same"
-    ));
-    if without_claims + withheld + without_facts > 0 {
-        render::aside(&format!(
-            "not decided again: {without_claims} whose claims are not on record (refused by something else than policy, without a session, or of an older version), {withheld} where this policy reads claims that are not kept, {without_facts} where it needs facts that nobody asked for then"
-        ));
-    }
-    Ok(())
+    replay.groups.iter().map(row).collect()
 }
 
 fn merged(first: Value, second: Value) -> Value {

@@ -198,7 +198,7 @@ pub(super) const JOB_PATH: Danger = error(
 pub(super) const NO_PROJECT: Danger = error(
     "id",
     "an ID that names no project would be the same workload for every project that the rule lets in",
-    "put {project_path} or {project_id} into it, or add project_id to when",
+    "put {project_path} or {project_id} into it, or let when demand one project_id",
 );
 
 /// Claims of few values: one that is none of these cannot exist, and a typing error in `unless` would let in.

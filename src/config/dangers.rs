@@ -34,7 +34,7 @@ pub(super) fn of_rule(rule: &Rule) -> Vec<Danger> {
     found.extend(cannot_exist(&every));
     found.extend(lets_forks_in(rule));
     found.extend(path_that_decides_alone(rule).filter(|_| rule.path_only.is_none()));
-    if !rule.pins("project_id") && !rule.svids.iter().all(|svid| svid.id.holes().any(is_project)) {
+    if rule.only_project().is_none() && !rule.svids.iter().all(|svid| svid.id.holes().any(is_project)) {
         found.push(NO_PROJECT);
     }
     found

@@ -8,7 +8,7 @@ use super::rule::{Place, Rules};
 use super::scope::{SCOPE, Scope};
 use super::section::{Reader, Section};
 use crate::crypto::Digest;
-use crate::policy::{Policy, RefusalRule, Rule, SharedId, find_covered};
+use crate::policy::{Clash, Policy, RefusalRule, Rule, SharedId, find_covered};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -210,14 +210,30 @@ fn digest_of(files: &[(PathBuf, String)]) -> Digest {
 }
 
 fn report_shared(reader: &Reader<'_>, line: Option<usize>, shared: &SharedId) {
+    let SharedId { first, second, template, because } = shared;
     let only = |rule: &str, terms: &[String]| {
         let terms = if terms.is_empty() { "nothing more".to_owned() } else { terms.join(" and ") };
         format!("{rule:?} demands {terms}")
     };
-    let (mine, theirs) = (only(&shared.first, &shared.only_first), only(&shared.second, &shared.only_second));
-    let found = format!("id_shared_by_unequal_rules: {shared}: {mine}, {theirs}");
-    let remedy = "put a literal of its own into the stricter rule's id, such as /{project_path}/-/environments/production/pipelines/{pipeline_id}";
-    reader.report(line, format!("rule {:?}.id", shared.second), found, remedy.to_owned());
+    let (found, remedy) = match because {
+        Clash::Demands { only_first, only_second } => (
+            format!(
+                "id_shared_by_unequal_rules: rules {first:?} and {second:?} can both give {template}, and demand different \
+                 things: {}, {}",
+                only(first, only_first),
+                only(second, only_second)
+            ),
+            "put a literal of its own into the stricter rule's id, such as /{project_path}/-/environments/production/pipelines/{pipeline_id}",
+        ),
+        Clash::Projects { other } => (
+            format!(
+                "id_shared_by_projects: {template} of {second:?} and {other} of {first:?} can give one ID to two projects, \
+                 where a path reads like an id or like another path"
+            ),
+            "name the project in one way in both, or put different words behind the /-/, such as /-/by-id/pipelines/{pipeline_id}",
+        ),
+    };
+    reader.report(line, format!("rule {second:?}.id"), found, remedy.to_owned());
 }
 
 #[cfg(test)]
@@ -447,6 +463,23 @@ mod tests {
             .unwrap();
         loads("namespace_id = 3, any = [{ project_path = \"acme/pay/a\" }, { ref_type = \"tag\" }]").unwrap_err();
         loads("namespace_id = 3, not = { project_path = \"acme/pay/a\" }").unwrap_err();
+    }
+
+    #[test]
+    fn lists_of_one_name_in_two_files_are_two_demands() {
+        let loads = |second: &str| {
+            let file = |scope: &str, rule: &str, users: &str| {
+                format!(
+                    "owner = \"a\"\nscope.namespace_ids = [{scope}]\n[lists]\nteam = {users}\n[[rule]]\nname = \"{rule}\"\n\
+                     id = \"/{{project_path}}/-/a\"\nwhen = {{ issuer = \"corp\", namespace_id = {scope}, user_id = \"@team\" }}\n"
+                )
+            };
+            check(Form::Folder, &[("1.toml", &file("3", "a", "[51, 52]")), ("2.toml", &file("4", "b", second))])
+        };
+        loads("[52, 51]").unwrap();
+        let problems = loads("[53]").unwrap_err();
+        assert!(problems.len() == 1 && problems[0].found.contains("id_shared_by_unequal_rules"), "{problems:?}");
+        assert!(problems[0].found.contains("51") && problems[0].found.contains("53"), "{problems:?}");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use super::problem::{Problem, read_text};
 use super::quantity::{SPAN_MAX, render_duration};
 use super::section::{Reader, Section};
 use super::svids::TTL_MAX;
-use super::{Environment, check_policy};
+use super::{Environment, PolicySource};
 use crate::facts::GitlabApi;
 use crate::hooks::Hooks;
 use crate::identity::TrustDomain;
@@ -60,19 +60,12 @@ pub struct ServerSettings {
     pub hooks: BTreeMap<IssuerName, Hooks>,
     /// Which of them can be asked about their jobs.
     pub apis: Vec<GitlabApi>,
-    /// Where the rules are.
-    pub policy_file: PathBuf,
-    /// The rules.
+    /// Where the rules are, and what they are held against.
+    pub policy_source: PolicySource,
+    /// The rules, as they were when this was read.
     pub policy: Policy,
     /// What loads, but should be known.
     pub warnings: Vec<Problem>,
-}
-
-impl ServerSettings {
-    /// The issuers as rules name them.
-    pub fn known_issuers(&self) -> Vec<KnownIssuer> {
-        KnownIssuer::all(&self.issuers, &self.apis)
-    }
 }
 
 /// What holds the index; the journal is on disk with either.
@@ -158,25 +151,19 @@ fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option<ServerSett
     let door = read_door(root.section("tls"), &doors);
     let mut svid = root.section("svid");
     let mut keys = root.section("keys");
-    let constraints_line = keys.line_of("name_constraints");
     let name_constraints = keys.flag("name_constraints").unwrap_or(false);
     let (lifetimes, sealing_key_file, mut warnings) = read_keys(reader, keys, &mut svid);
     let leaf = read_leaf(reader, &mut svid, &mut warnings);
     svid.finish();
     let ReadIssuers { issuers, hooks, apis } = read_issuers(&mut root);
     root.finish();
-    let policy_file = policy_file?;
     let known = KnownIssuer::all(&issuers, &apis);
-    let policy = check_policy(&policy_file, &known, lifetimes.svid).map_err(|problems| reader.adopt(problems)).ok();
+    let policy_source = PolicySource { place: policy_file?, issuers: known, ttl: lifetimes.svid, name_constraints };
+    let policy = policy_source.load().map_err(|problems| reader.adopt(problems)).ok();
     let policy = policy.map(|checked| {
         warnings.extend(checked.warnings);
         checked.policy
     });
-    if name_constraints && policy.as_ref().is_some_and(serves_linkerd) {
-        let found = "true, and a rule has the profile \"linkerd\"".to_owned();
-        let remedy = "leave name_constraints out: Linkerd rejects every chain that has them".to_owned();
-        reader.report(constraints_line, "keys.name_constraints".to_owned(), found, remedy);
-    }
     let data_dir = data_dir?;
     Some(ServerSettings {
         trust_domain: trust_domain?,
@@ -194,15 +181,10 @@ fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option<ServerSett
         issuers,
         hooks,
         apis,
-        policy_file,
+        policy_source,
         policy: policy?,
         warnings,
     })
-}
-
-/// Whether a rule gives SVIDs that are meant for Linkerd.
-fn serves_linkerd(policy: &Policy) -> bool {
-    policy.rules().iter().flat_map(|rule| &rule.svids).any(|svid| svid.profile.as_deref() == Some("linkerd"))
 }
 
 /// `health = "off"` switches the plain port off.
@@ -359,10 +341,12 @@ mod tests {
             std::fs::write(&file, text).unwrap();
             load_server(&file, &MapEnvironment::default())
         };
-        assert!(load("istio").unwrap().name_constraints);
-        let problems = load("linkerd").unwrap_err();
-        let seen: Vec<_> = problems.iter().map(|p| (p.line, p.key.as_str())).collect();
-        assert_eq!(seen, [(Some(5), "keys.name_constraints")]);
+        let running = load("istio").unwrap();
+        assert!(running.name_constraints);
+        let keys = |problems: Vec<Problem>| problems.into_iter().map(|problem| problem.key).collect::<Vec<_>>();
+        assert_eq!(keys(load("linkerd").unwrap_err()), ["rule \"a\".svid"]);
+        // What is read again while the server runs is held against the same.
+        assert_eq!(keys(running.policy_source.load().unwrap_err()), ["rule \"a\".svid"]);
     }
 
     #[test]

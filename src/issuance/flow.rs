@@ -78,7 +78,8 @@ impl Issuance {
         let (claims, live) = self.bearer(request).await?; // who does ask: genuine token, or live session's owner
         self.issuer(claims.claims())?.admit(claims.claims())?; // is it one of ours; nothing is kept of strangers
         let job = Arc::new(Job::of(claims.claims()));
-        let Known { claims, job, wish } = known.insert(Known { claims, job, wish: None }); // who a no would be about
+        let who = Known { claims, job, policy: *policy.digest(), wish: None };
+        let Known { claims, job, wish, .. } = known.insert(who); // who a no would be about
         let _place = self.shares.enter(claims.claims())?; // no issuer or namespace takes the whole road
         let key = request.proven_key(&self.leaf.key_kinds)?; // the key to certify; none for a JWT-SVID
         let owner = SessionKey::of(request.connection.as_ref(), key.as_ref())?; // whose session it is
@@ -304,7 +305,7 @@ impl Issuance {
         let (folder, policy) = (self.data_dir.clone(), self.policy.now());
         let (trust_domain, typed) = (self.authorities.trust_domain().clone(), request_id.to_owned());
         let read = move || Recalled::read(&folder, &typed, &policy, &trust_domain);
-        let reading = tokio::task::spawn_blocking(read); // the whole journal: no work for a thread that serves others
+        let reading = tokio::task::spawn_blocking(read); // files: no work for a thread that serves others
         reading.await.map_err(|_stopped| JournalError::stopped(&self.data_dir))?
     }
 

@@ -5,8 +5,8 @@ use crate::audit::{Job, Received};
 use crate::crypto::Digest;
 use crate::identity::TrustDomain;
 use crate::policy::{Answers, Policy, Verdict, Walk};
-use crate::session::{SessionId, claims_shown};
-use crate::store::{JournalError, JournalReader};
+use crate::session::{SessionId, claims_shown, piece_of_record};
+use crate::store::{Hits, JournalError, JournalSearch, Position, Record};
 use crate::token::Claims;
 use serde::Serialize;
 use serde_json::Value;
@@ -26,10 +26,18 @@ pub struct Recalled {
     pub walk: Option<Walk>,
 }
 
+/// A road takes seconds at most, in which others write too: entries so near the start of a segment may have company in
+/// the one before.
+const NEAR_START: Position = 4096;
+/// How far back a session's record is looked for: at hundreds of requests a second, longer than a token lives.
+const SEGMENTS_BACK_MAX: usize = 64;
+
 /// What the journal says of one request.
 #[derive(Default)]
 struct Found {
     request_id: Option<String>,
+    /// Of the oldest entry.
+    position: Position,
     entries: Vec<Box<RawValue>>,
     verdict: Option<Verdict>,
     job: Option<Job>,
@@ -57,7 +65,7 @@ impl Recalled {
             return Ok(None);
         }
         if let (true, Some(job)) = (found.claims.is_none() || !found.withheld.is_empty(), &found.job)
-            && let Some(claims) = claims_of_session(folder, &SessionId::of(&known_of(job)))?
+            && let Some(claims) = claims_of_session(folder, &SessionId::of(&known_of(job)), found.position)?
         {
             (found.claims, found.withheld) = (Some(claims), Vec::new());
         }
@@ -84,18 +92,18 @@ impl Recalled {
 
 impl Found {
     fn read(folder: &Path, typed: &str) -> Result<Self, JournalError> {
-        let (mut found, mut policy_now) = (Self::default(), None);
-        for record in JournalReader::open(folder)? {
-            let record = record?;
+        let mut found = Self::default();
+        for record in records_of(folder, typed)? {
             let Ok(entry) = serde_json::from_str::<Received>(record.entry.get()) else { continue };
-            let policy = entry.more.get("policy").and_then(Value::as_str).and_then(|text| text.parse().ok());
-            policy_now = policy.or(policy_now);
             let Some(own) = entry.request_id.as_deref() else { continue };
             if !RequestId::is_meant(found.request_id.as_deref().unwrap_or(typed), own) {
                 continue;
             }
-            found.request_id = Some(own.to_owned());
-            found.policy = policy_now.or(found.policy);
+            if found.entries.is_empty() {
+                (found.request_id, found.position) = (Some(own.to_owned()), record.position);
+            }
+            let policy = entry.more.get("policy").and_then(Value::as_str).and_then(|text| text.parse().ok());
+            found.policy = policy.or(found.policy);
             found.verdict = verdict(&entry).or(found.verdict);
             let asked = |name: &str| entry.more.get("asked").and_then(|asked| asked.get(name)).cloned();
             let claims = asked("claims").and_then(|claims| serde_json::from_value(claims).ok());
@@ -109,6 +117,22 @@ impl Found {
         }
         Ok(found)
     }
+}
+
+/// The records that may be of a request, oldest first: from the newest segment back to the one that holds it.
+fn records_of(folder: &Path, typed: &str) -> Result<Vec<Record>, JournalError> {
+    let mut segments: Vec<Vec<Record>> = Vec::new();
+    if RequestId::can_be_meant(typed) {
+        for hits in JournalSearch::of(folder, &format!(r#""request_id":"{typed}"#))? {
+            let Hits { first, records } = hits?;
+            let near_start = records.first().is_some_and(|record| record.position < first + NEAR_START);
+            segments.push(records);
+            if !near_start && segments.iter().any(|records| !records.is_empty()) {
+                break;
+            }
+        }
+    }
+    Ok(segments.into_iter().rev().flatten().collect())
 }
 
 /// What an entry says was decided.
@@ -132,11 +156,13 @@ fn verdict(entry: &Received) -> Option<Verdict> {
     }
 }
 
-/// A session's record keeps all that its token said.
-fn claims_of_session(folder: &Path, id: &SessionId) -> Result<Option<Claims>, JournalError> {
-    for record in JournalReader::open(folder)? {
-        if let Some(claims) = claims_shown(id, &record?.put) {
-            return Ok(Some(claims));
+/// A session's record keeps all that its token said. It stands before whatever the session was given.
+fn claims_of_session(folder: &Path, id: &SessionId, position: Position) -> Result<Option<Claims>, JournalError> {
+    let search = JournalSearch::of(folder, &piece_of_record(id))?;
+    for hits in search.back_from(position, SEGMENTS_BACK_MAX) {
+        let claims = hits?.records.iter().find_map(|record| claims_shown(id, &record.put));
+        if claims.is_some() {
+            return Ok(claims);
         }
     }
     Ok(None)

@@ -24,8 +24,12 @@ impl RequestId {
 
     /// Whether what an operator typed means this request: its whole name, or its beginning as a terminal shows it.
     pub fn is_meant(typed: &str, request_id: &str) -> bool {
-        const SHORTEST: usize = 8;
-        typed == request_id || (typed.len() >= SHORTEST && request_id.starts_with(typed))
+        typed == request_id || (Self::can_be_meant(typed) && request_id.starts_with(typed))
+    }
+
+    /// Whether so much was typed that it can mean a request.
+    pub const fn can_be_meant(typed: &str) -> bool {
+        typed.len() >= 8
     }
 }
 

@@ -89,8 +89,8 @@ impl Policy {
     /// A policy of these rules.
     ///
     /// # Errors
-    /// `id_shared_by_unequal_rules`: pairs of rules that could give one ID while demanding different things, the
-    /// first hundred.
+    /// Pairs of rules that could give one ID while demanding different things, or to different projects; the first
+    /// hundred.
     pub fn new(refusals: Vec<RefusalRule>, rules: Vec<Rule>, digest: Digest) -> Result<Self, Vec<SharedId>> {
         let shared = super::shared_ids::find(&rules);
         if !shared.is_empty() {

@@ -39,7 +39,7 @@ pub use reach::{Contradiction, Covered, find_covered};
 pub use replay::{Before, Change, Group, Replay, Told};
 pub use rule::{Kind, ProfileTemplate, RefusalRule, Rule};
 pub use ruling::Ruling;
-pub use shared_ids::SharedId;
+pub use shared_ids::{Clash, SharedId};
 
 #[cfg(test)]
 pub(crate) mod tests;

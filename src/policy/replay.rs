@@ -81,6 +81,8 @@ pub struct Replay {
     pub groups: BTreeMap<Group, Told>,
     /// How many requests would end as they did.
     pub same: u64,
+    /// How many the very policy decided that is asked again: what changes of those is not the policy's doing.
+    pub by_itself: u64,
     /// How many cannot be decided again, because their claims are not on record.
     pub without_claims: u64,
     /// How many cannot, because the policy reads claims that are not kept.

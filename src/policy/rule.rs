@@ -102,9 +102,19 @@ impl Rule {
 
     /// Whether a term of `when` that stands by itself fixes the claim to exact ids.
     pub fn pins(&self, claim: &str) -> bool {
-        self.when
-            .iter()
-            .any(|term| matches!(term, Condition::Claim { name, test, .. } if name == claim && test.ids().is_some()))
+        self.pinned(claim).next().is_some()
+    }
+
+    /// The project that it is for, where a term of `when` that stands by itself demands one.
+    pub fn only_project(&self) -> Option<u64> {
+        self.pinned("project_id").find_map(|ids| ids.first().copied().filter(|one| ids.iter().all(|id| id == one)))
+    }
+
+    fn pinned(&self, claim: &str) -> impl Iterator<Item = Vec<u64>> {
+        self.when.iter().filter_map(move |term| match term {
+            Condition::Claim { name, test, .. } if name == claim => test.ids(),
+            Condition::All(_) | Condition::Any(_) | Condition::Claim { .. } | Condition::Not(_) => None,
+        })
     }
 }
 

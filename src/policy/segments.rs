@@ -8,6 +8,15 @@ pub(super) fn can_meet(a: &[Step<Segment>], b: &[Step<Segment>]) -> bool {
     meet(a, b, &Segment::can_be)
 }
 
+/// Whether the project can be read back alike from an ID of both: all that stands before it and the hole itself are the
+/// same, and a path ends at `-`.
+pub(super) fn name_project_alike(a: &IdTemplate, b: &IdTemplate) -> bool {
+    let (a, b) = (a.to_string(), b.to_string());
+    let alike = a.split('/').zip(b.split('/')).take_while(|(one, other)| one == other);
+    let mut alike = alike.map(|(segment, _)| segment);
+    alike.any(|segment| segment.contains("{project_path}") || segment.contains("{project_id}"))
+}
+
 /// A thing that stands once, or any number of times.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Step<T> {

@@ -1,25 +1,40 @@
 //! Two rules that can grant one ID must demand the same: otherwise the ID would promise the stricter rule's
-//! conditions to a mesh, and the laxer rule would give it to somebody who does not meet them.
+//! conditions to a mesh, and the laxer rule would give it to somebody who does not meet them. And no two templates, of one
+//! rule or of two, may give one ID to two projects.
 
-use super::segments::{Segment, Step, Templates, can_meet, segments};
+use super::segments::{Segment, Step, Templates, can_meet, name_project_alike, segments};
 use super::{Condition, Rule, Test};
 use crate::identity::IdTemplate;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-/// Two rules that could give the same ID while demanding different things.
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("rules {first:?} and {second:?} can both give {template}, and demand different things")]
+/// Two rules, or two templates of one, that could give the same ID and must not.
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct SharedId {
     /// The earlier rule.
     pub first: String,
-    /// The later rule.
+    /// The later rule, or the same.
     pub second: String,
     /// The later rule's template.
     pub template: String,
-    /// What only the first demands, in words.
-    pub only_first: Vec<String>,
-    /// What only the second demands, in words.
-    pub only_second: Vec<String>,
+    /// Why they must not.
+    pub because: Clash,
+}
+
+/// Why two templates must not give the same ID.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Clash {
+    /// The rules demand different things.
+    Demands {
+        /// What only the first demands, in words.
+        only_first: Vec<String>,
+        /// What only the second demands, in words.
+        only_second: Vec<String>,
+    },
+    /// They name the project in different places, so that one project's ID reads like another's.
+    Projects {
+        /// The earlier rule's template.
+        other: String,
+    },
 }
 
 /// A thousand rules of one template would make half a million pairs; whoever mends the first sees the rest.
@@ -34,7 +49,8 @@ pub(super) fn find(rules: &[Rule]) -> Vec<SharedId> {
     let (mut before, of_rules) = Before::none(&granting);
     let mut found = Vec::new();
     for (at, (second, grants)) in granting.iter().zip(&of_rules).enumerate() {
-        let suspects: BTreeSet<usize> = grants.iter().flat_map(|grant| before.suspects(grant)).collect();
+        let others = grants.iter().flat_map(|grant| before.suspects(grant));
+        let suspects: BTreeSet<usize> = others.chain([at]).collect();
         let pairs = suspects.into_iter().filter_map(|first| granting.get(first)?.shared_with(second));
         found.extend(pairs.take(PAIRS_MAX.saturating_sub(found.len())));
         if found.len() >= PAIRS_MAX {
@@ -55,8 +71,10 @@ struct Before(Vec<OfTemplate>);
 /// The rules that grant one template.
 #[derive(Debug, Default)]
 struct OfTemplate {
-    /// The other templates that can give an ID of this one.
+    /// The other templates that can give an ID of this one and name the project alike.
     meeting: Vec<usize>,
+    /// Those that name it otherwise.
+    mistaken: Vec<usize>,
     all: ByDemand,
     /// By the values that they fix the template's pivot to.
     fixed: HashMap<String, ByDemand>,
@@ -81,9 +99,11 @@ impl Before {
     fn none(granting: &[Granting<'_>]) -> (Self, Vec<Vec<Grant>>) {
         let (mut places, mut templates) = (HashMap::new(), Vec::new());
         let mut pivots: Vec<BTreeMap<&str, usize>> = Vec::new();
+        let mut ids = Vec::new();
         for (rule, (id, steps)) in granting.iter().flat_map(|one| one.ids.iter().map(|id| (one.rule, id))) {
             let place = *places.entry(id.to_string()).or_insert_with(|| {
                 templates.push(&**steps);
+                ids.push(*id);
                 pivots.push(BTreeMap::new());
                 templates.len() - 1
             });
@@ -98,15 +118,17 @@ impl Before {
             .collect();
         let tree = Templates::of(&templates);
         let of_template = |(own, steps): (usize, &&[Step<Segment>])| {
-            let meeting = tree.meeting(steps).into_iter().filter(|other| *other != own).collect();
-            OfTemplate { meeting, ..OfTemplate::default() }
+            let others = tree.meeting(steps).into_iter().filter(|other| *other != own);
+            let alike = |other: &usize| matches!((ids.get(own), ids.get(*other)), (Some(a), Some(b)) if name_project_alike(a, b));
+            let (meeting, mistaken) = others.partition(alike);
+            OfTemplate { meeting, mistaken, ..OfTemplate::default() }
         };
         let before = Self(templates.iter().enumerate().map(of_template).collect());
         let mut known = HashMap::new();
         let mut grant = |rule: &Rule, id: &IdTemplate| {
             let template = places.get(&id.to_string()).copied()?;
             let new = known.len();
-            let demand = *known.entry(demands(rule, id)).or_insert(new);
+            let demand = *known.entry(demands(rule, id).into_keys().collect::<Vec<_>>()).or_insert(new);
             let fixed = pivots.get(template).copied().flatten().and_then(|hole| exact(rule, hole));
             Some(Grant { template, demand, fixed: fixed.filter(|values| values.len() <= VALUES_MAX) })
         };
@@ -114,7 +136,8 @@ impl Before {
         (before, granting.iter().map(of_rule).collect())
     }
 
-    /// Every rule that can give an ID of this grant and demands something else, and a few that cannot.
+    /// Every rule that can give an ID of this grant and demands something else, or names another project by it; and a
+    /// few that cannot.
     fn suspects(&self, grant: &Grant) -> BTreeSet<usize> {
         let Some(own) = self.0.get(grant.template) else { return BTreeSet::new() };
         let mut among: Vec<&ByDemand> = match &grant.fixed {
@@ -122,8 +145,9 @@ impl Before {
             None => vec![&own.all],
         };
         among.extend(own.meeting.iter().filter_map(|other| Some(&self.0.get(*other)?.all)));
-        let others = among.into_iter().flatten().filter(|(demand, _)| **demand != grant.demand);
-        others.flat_map(|(_, rules)| rules).copied().collect()
+        let unequal = among.into_iter().flatten().filter(|(demand, _)| **demand != grant.demand);
+        let mistaken = own.mistaken.iter().filter_map(|other| Some(&self.0.get(*other)?.all)).flatten();
+        unequal.chain(mistaken).flat_map(|(_, rules)| rules).copied().collect()
     }
 
     fn add(&mut self, grant: &Grant, rule: usize) {
@@ -156,20 +180,40 @@ impl<'r> Granting<'r> {
             },
         );
         alike.map(|((a, _), (b, _))| (a, b)).find_map(|(a, b)| {
-            let (mine, theirs) = (demands(self.rule, a), demands(second.rule, b));
-            (mine != theirs).then(|| SharedId {
-                first: self.rule.name.clone(),
-                second: second.rule.name.clone(),
-                template: b.to_string(),
-                only_first: mine.difference(&theirs).cloned().collect(),
-                only_second: theirs.difference(&mine).cloned().collect(),
-            })
+            let because = self.unequal_demands(a, second, b).or_else(|| self.mistaken_projects(a, second, b))?;
+            let (first, second) = (self.rule.name.clone(), second.rule.name.clone());
+            Some(SharedId { first, second, template: b.to_string(), because })
         })
+    }
+
+    fn unequal_demands(&self, id: &IdTemplate, second: &Self, other: &IdTemplate) -> Option<Clash> {
+        if std::ptr::eq(self.rule, second.rule) {
+            return None;
+        }
+        let (mine, theirs) = (demands(self.rule, id), demands(second.rule, other));
+        // Lists of two files may have one name.
+        let only = |one: &Demands, other: &Demands| {
+            let missing = one.iter().filter(|(exactly, _)| !other.contains_key(*exactly));
+            let told =
+                missing.map(|(exactly, words)| if other.values().any(|same| same == words) { exactly } else { words });
+            told.cloned().collect()
+        };
+        (!mine.keys().eq(theirs.keys()))
+            .then(|| Clash::Demands { only_first: only(&mine, &theirs), only_second: only(&theirs, &mine) })
+    }
+
+    fn mistaken_projects(&self, id: &IdTemplate, second: &Self, other: &IdTemplate) -> Option<Clash> {
+        let project = self.rule.only_project();
+        let of_one = project.is_some() && project == second.rule.only_project();
+        (id != other && !of_one && !name_project_alike(id, other)).then(|| Clash::Projects { other: id.to_string() })
     }
 }
 
-/// What a rule demands beyond what the ID itself shows, in words. The issuer always counts: no template shows it.
-fn demands(rule: &Rule, template: &IdTemplate) -> BTreeSet<String> {
+/// In words, by an exact text.
+type Demands = BTreeMap<String, String>;
+
+/// What a rule demands beyond what the ID itself shows. The issuer always counts: no template shows it.
+fn demands(rule: &Rule, template: &IdTemplate) -> Demands {
     let mut shown = Vec::new();
     for hole in template.holes() {
         shown.extend_from_slice(match hole {
@@ -180,9 +224,10 @@ fn demands(rule: &Rule, template: &IdTemplate) -> BTreeSet<String> {
         });
     }
     let counts = |term: &&Condition| !term.tests().iter().all(|(name, ..)| shown.contains(name));
-    let when = rule.when.iter().filter(counts).map(ToString::to_string);
-    let unless = rule.unless.iter().filter(counts).map(|term| format!("unless {term}"));
-    let needs = rule.needs.iter().map(|need| format!("need {need}"));
+    let when = rule.when.iter().filter(counts).map(|term| (term.exactly(), term.to_string()));
+    let unless = rule.unless.iter().filter(counts);
+    let unless = unless.map(|term| (format!("unless {}", term.exactly()), format!("unless {term}")));
+    let needs = rule.needs.iter().map(|need| (format!("need {need:?}"), format!("need {need}")));
     when.chain(unless).chain(needs).collect()
 }
 
@@ -218,6 +263,6 @@ fn values(test: &Test) -> Option<BTreeSet<String>> {
 pub(super) fn find_among_all_pairs(rules: &[Rule]) -> Vec<SharedId> {
     let granting: Vec<Granting<'_>> = rules.iter().filter(|rule| !rule.observe).map(Granting::of).collect();
     let pairs =
-        granting.iter().enumerate().flat_map(|(at, second)| granting[..at].iter().map(move |one| (one, second)));
+        granting.iter().enumerate().flat_map(|(at, second)| granting[..=at].iter().map(move |one| (one, second)));
     pairs.filter_map(|(first, second)| first.shared_with(second)).take(PAIRS_MAX).collect()
 }

@@ -23,7 +23,7 @@ fn claims(issuer: &str, path: &str, (project, namespace): (u64, u64), fork: bool
     Claims::unproven(payload.to_string().as_bytes(), IssuerName(issuer.into())).unwrap()
 }
 
-fn some_claims() -> impl Strategy<Value = Claims> {
+pub(super) fn some_claims() -> impl Strategy<Value = Claims> {
     let issuer = prop::sample::select(vec!["corp", "other"]);
     (issuer, prop::sample::select(PATHS.to_vec()), (1..5_u64, 1..3_u64), any::<bool>())
         .prop_map(|(issuer, path, ids, fork)| claims(issuer, path, ids, fork))
@@ -42,7 +42,7 @@ fn some_test() -> impl Strategy<Value = Test> {
     prop_oneof![3 => one, 1 => some]
 }
 
-fn some_condition() -> impl Strategy<Value = Condition> {
+pub(super) fn some_condition() -> impl Strategy<Value = Condition> {
     let names = vec!["project_id", "project_path", "namespace_id", "namespace_path", "fork", "ref", "runner_id"];
     let claim = (prop::sample::select(names), some_test()).prop_map(|(name, test)| Condition::Claim {
         name: name.to_owned(),
@@ -173,6 +173,26 @@ fn a_request_of_the_past_is_not_decided_again_by_facts_that_nobody_asked_for() {
     assert_eq!(replay.without_facts, 1);
     let asks_nothing = Policy::new(Vec::new(), vec![a_rule()], Digest::of(b"")).unwrap();
     assert!(replay.knows_facts((&claims, &Answers::NONE), &asks_nothing));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1500))]
+
+    #[test]
+    fn a_rule_that_is_said_to_be_out_of_reach_is_never_reached(
+        refusals in some_refusals(), rules in some_rules(), jobs in prop::collection::vec(some_claims(), 12),
+    ) {
+        let covered = find_covered(&refusals, &rules);
+        let never: Vec<Rule> = rules.iter().filter(|rule| rule.contradiction().is_some()).cloned().collect();
+        let policy = Policy::new(refusals, rules, Digest::of(b"")).unwrap();
+        for claims in &jobs {
+            let matching = never.iter().find(|rule| rule.matches(claims));
+            prop_assert!(matching.is_none(), "{:?} matches, and contradicts itself", matching);
+            let Ok(rule) = policy.choose(claims) else { continue };
+            let said = covered.iter().find(|covered| covered.rule == rule.name);
+            prop_assert!(said.is_none(), "{:?} decides about {:?}", said, claims);
+        }
+    }
 }
 
 fn exactly(name: &str, test: Test) -> Condition {

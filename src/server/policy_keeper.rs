@@ -4,9 +4,8 @@
 use crate::api::{NotReloaded, Reload, Reloaded};
 use crate::audit::{Changes, Entry, Ledger};
 use crate::clock::Clock;
-use crate::config::{KnownIssuer, Problem, ServerSettings, load_policy};
+use crate::config::{CheckedPolicy, PolicySource, Problem, ServerSettings};
 use crate::issuance::PolicyInUse;
-use crate::policy::Policy;
 use crate::telemetry::{Metrics, Shutdown, chain};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -21,19 +20,11 @@ const LOOK_EVERY: Duration = Duration::from_secs(3);
 /// Keeps the policy in use equal to its file.
 #[derive(Debug)]
 pub(super) struct PolicyKeeper {
-    source: Arc<Source>,
+    source: Arc<PolicySource>,
     in_use: PolicyInUse,
     ledger: Ledger,
     metrics: Metrics,
     asked: mpsc::Receiver<Reload>,
-}
-
-/// Where the policy comes from, and what it is checked against.
-#[derive(Debug)]
-struct Source {
-    file: PathBuf,
-    issuers: Vec<KnownIssuer>,
-    ttl: Duration,
 }
 
 /// Who wants it to be read again.
@@ -69,9 +60,7 @@ impl PolicyKeeper {
         (ledger, metrics): (Ledger, Metrics),
         asked: mpsc::Receiver<Reload>,
     ) -> Self {
-        let issuers = settings.known_issuers();
-        let source = Source { file: settings.policy_file.clone(), issuers, ttl: settings.lifetimes.svid };
-        Self { source: Arc::new(source), in_use, ledger, metrics, asked }
+        Self { source: Arc::new(settings.policy_source.clone()), in_use, ledger, metrics, asked }
     }
 
     /// Runs until shutdown.
@@ -82,7 +71,7 @@ impl PolicyKeeper {
         // Not looked at before: the file may have changed since it was read at start.
         let mut seen = None;
         loop {
-            let stamp = Stamp::of(&self.source.file);
+            let stamp = Stamp::of(&self.source.place);
             if seen.as_ref() != Some(&stamp) {
                 seen = Some(stamp);
                 self.told(By::File).await;
@@ -91,11 +80,11 @@ impl PolicyKeeper {
                 () = shutdown.wait() => return,
                 () = clock.wait_until(clock.now() + LOOK_EVERY) => {}
                 () = heard(&mut hangups) => {
-                    seen = Some(Stamp::of(&self.source.file));
+                    seen = Some(Stamp::of(&self.source.place));
                     self.told(By::Signal).await;
                 }
                 Some(Reload { uid, answer }) = self.asked.recv() => {
-                    seen = Some(Stamp::of(&self.source.file));
+                    seen = Some(Stamp::of(&self.source.place));
                     let outcome = self.reload(By::Operator(uid)).await;
                     // Whoever asked may have gone; journal and log tell it too.
                     let _untold = answer.send(outcome).is_err();
@@ -117,6 +106,9 @@ impl PolicyKeeper {
         match &outcome {
             Ok(reloaded) if reloaded.old == reloaded.new => self.metrics.policy_read("unchanged"),
             Ok(reloaded) => {
+                for warning in &reloaded.warnings {
+                    tracing::warn!("{warning}");
+                }
                 tracing::info!(old = %reloaded.old, new = %reloaded.new, by = by.as_str(), "the policy has changed");
                 self.metrics.policy_read("changed");
             }
@@ -142,9 +134,11 @@ impl PolicyKeeper {
         let source = Arc::clone(&self.source);
         // Ten thousand rules take a while, which is no work for a thread that serves others.
         let loaded = tokio::task::spawn_blocking(move || source.load()).await.map_err(|_gone| NotReloaded::Stopped)?;
-        let policy = loaded.map_err(|all| NotReloaded::Problems(all.iter().map(ToString::to_string).collect()))?;
+        let words = |all: Vec<Problem>| all.iter().map(ToString::to_string).collect();
+        let CheckedPolicy { policy, warnings } = loaded.map_err(|all| NotReloaded::Problems(words(all)))?;
         let (old, new) = (*self.in_use.now().digest(), *policy.digest());
-        let reloaded = Reloaded { old, new, rules: policy.rules().len(), refusals: policy.refusals().len() };
+        let (rules, refusals) = (policy.rules().len(), policy.refusals().len());
+        let reloaded = Reloaded { old, new, rules, refusals, warnings: words(warnings) };
         if old == new {
             return Ok(reloaded);
         }
@@ -156,12 +150,6 @@ impl PolicyKeeper {
         })?;
         self.in_use.replace(policy);
         Ok(reloaded)
-    }
-}
-
-impl Source {
-    fn load(&self) -> Result<Policy, Vec<Problem>> {
-        load_policy(&self.file, &self.issuers, self.ttl)
     }
 }
 
@@ -183,5 +171,39 @@ async fn heard(hangups: &mut Option<Signal>) {
     };
     if heard.is_none() {
         std::future::pending::<()>().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::time::SystemTime;
+
+    #[test]
+    fn whatever_happens_to_a_folder_of_rules_is_noticed_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let (pay, shop) = (folder.path().join("10-pay.toml"), folder.path().join("20-shop.toml"));
+        fs::write(&pay, "owner = \"pay\"").unwrap();
+        let mut seen = Stamp::of(folder.path());
+        let mut changed = |what: &str| {
+            let now = Stamp::of(folder.path());
+            assert_ne!(seen, now, "{what}");
+            assert_eq!(now, Stamp::of(folder.path()), "{what}, and looked at again");
+            seen = now;
+        };
+        fs::write(&shop, "owner = \"shop\"").unwrap();
+        changed("added");
+        fs::rename(&shop, folder.path().join("05-shop.toml")).unwrap();
+        changed("renamed");
+        fs::write(&pay, "owner = \"pax\"").unwrap();
+        fs::File::open(&pay).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
+        changed("written, as long as before");
+        fs::File::open(&pay).unwrap().set_modified(SystemTime::UNIX_EPOCH + Duration::from_nanos(1)).unwrap();
+        changed("touched");
+        fs::remove_file(&pay).unwrap();
+        changed("removed");
+        fs::remove_dir_all(folder.path()).unwrap();
+        changed("gone");
     }
 }

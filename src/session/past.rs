@@ -5,6 +5,7 @@
 
 use super::record::{Record, SESSION_PREFIX};
 use crate::audit::{Asked, Job, Received};
+use crate::crypto::Digest;
 use crate::identity::TrustDomain;
 use crate::policy::{Answers, Wish};
 use crate::store;
@@ -25,6 +26,8 @@ pub struct PastRequest {
     pub then: Then,
     /// What was asked; none where the journal does not hold it.
     pub asked: Option<PastAsked>,
+    /// The policy that decided; none in a refusal of an older version.
+    pub policy: Option<Digest>,
 }
 
 /// What was said.
@@ -98,13 +101,15 @@ impl PastRequests {
                     Some(Seen::First(asked)) => asked.map(|asked| *asked),
                     None => None,
                 };
-                return Some(PastRequest { id: entry.request_id?, job: entry.job?, then, asked });
+                let policy = policy_of(&entry);
+                return Some(PastRequest { id: entry.request_id?, job: entry.job?, then, asked, policy });
             }
             "refused" => {
                 let then = Then::Refused { code: text(&entry, "code")? };
                 let facts = entry.facts.take().unwrap_or_default();
                 let asked = entry.more.remove("asked").and_then(|asked| self.refused(&asked, facts));
-                return Some(PastRequest { id: entry.request_id?, job: entry.job?, then, asked });
+                let policy = policy_of(&entry);
+                return Some(PastRequest { id: entry.request_id?, job: entry.job?, then, asked, policy });
             }
             _ => {}
         }
@@ -146,6 +151,10 @@ impl PastRequests {
     }
 }
 
+fn policy_of(entry: &Received) -> Option<Digest> {
+    entry.more.get("policy").and_then(Value::as_str)?.parse().ok()
+}
+
 /// Whether a session asked the same before; what it asked, where its claims are known.
 enum Seen {
     Again,
@@ -170,7 +179,6 @@ fn wish(known: &Remembered, entry: &Received) -> Option<(Wish, TrustDomain)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::crypto::Digest;
     use crate::token::tests::claims_of;
     use serde_json::json;
     use serde_json::value::to_raw_value;

@@ -77,6 +77,11 @@ pub fn claims_shown(id: &SessionId, put: &BTreeMap<String, Box<RawValue>>) -> Op
     Some(kept.claims)
 }
 
+/// A piece of text of the journal's lines that put a session's record, and of few others.
+pub fn piece_of_record(id: &SessionId) -> String {
+    format!("\"{}\":", session_key(id))
+}
+
 /// Where a session's record stands.
 pub(super) fn session_key(id: &SessionId) -> String {
     format!("{SESSION_PREFIX}{id}")

@@ -99,6 +99,17 @@ async fn a_policy_with_problems_changes_nothing_and_each_is_told() {
 }
 
 #[tokio::test]
+async fn what_a_start_would_warn_of_is_told_at_a_reload_too() {
+    let doors = Doors::with(&policy("first")).await;
+    put(&doors, &policy("second").replace("issuer = \"corp\"", "issuer = \"corp\"\nuser_login = \"ada\""));
+    let (good, told) = reload(&doors).await;
+    let warnings = told["warnings"].as_array().unwrap();
+    assert!(good && warnings.len() == 1, "{told}");
+    assert!(warnings[0].as_str().unwrap().contains("mutable_name"), "{told}");
+    doors.close().await;
+}
+
+#[tokio::test]
 async fn a_file_that_was_changed_is_noticed() {
     let doors = Doors::with(&policy("first")).await;
     put(&doors, &policy("second"));

@@ -101,6 +101,38 @@ impl Harness {
         Self { folder, clock, issuer, parts, policy, store, line, fetch }
     }
 
+    /// With segments of the journal so short that there are soon many.
+    pub(crate) async fn of_short_segments(self) -> Self {
+        let Self { folder, clock, issuer, parts: former, policy, store, line, fetch } = self;
+        former.store.close();
+        drop(former);
+        let mut settings = settings(folder.path(), &policy, store, line);
+        settings.segment_bytes = 8192;
+        let parts = parts(&settings, (&clock, &fetch)).await;
+        Self { folder, clock, issuer, parts, policy, store, line, fetch }
+    }
+
+    /// The files of the journal, oldest first, after everything noted has been written.
+    pub(crate) fn segments(&self) -> Vec<PathBuf> {
+        self.parts.store.close();
+        let mut files: Vec<PathBuf> = fs::read_dir(self.folder.path().join("data/journal"))
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .filter(|path| path.extension().is_some_and(|extension| extension == "jsonl"))
+            .collect();
+        files.sort();
+        files
+    }
+
+    /// The entries of one kind, oldest first, after everything noted has been written.
+    pub(crate) fn entries(&self, kind: &str) -> Vec<serde_json::Value> {
+        // 64 hex digits and a space stand before the text.
+        let journal = self.journal();
+        let records = journal.lines().map(|line| serde_json::from_str(line.get(65..).unwrap()).unwrap());
+        let entries = records.map(|record: serde_json::Value| record.get("entry").unwrap().clone());
+        entries.filter(|entry| entry.get("kind").is_some_and(|found| found == kind)).collect()
+    }
+
     pub(crate) fn issuance(&self) -> &Arc<Issuance> {
         &self.parts.issuance
     }
@@ -147,18 +179,11 @@ impl Harness {
 
     /// The journal's records as text, after everything noted has been written.
     pub(crate) fn journal(&self) -> String {
-        self.parts.store.close();
-        let mut files: Vec<PathBuf> = fs::read_dir(self.folder.path().join("data/journal"))
-            .unwrap()
-            .map(|entry| entry.unwrap().path())
-            .filter(|path| path.extension().is_some_and(|extension| extension == "jsonl"))
-            .collect();
-        files.sort();
-        files.iter().map(|file| fs::read_to_string(file).unwrap()).collect()
+        self.segments().iter().map(|file| fs::read_to_string(file).unwrap()).collect()
     }
 }
 
-fn request(bearer: Bearer, wanted: Wanted, connection: Option<PublicKey>) -> Request {
+pub(crate) fn request(bearer: Bearer, wanted: Wanted, connection: Option<PublicKey>) -> Request {
     Request { id: RequestId::random(&Random::system()), door: Door::Grpc, bearer, wanted, connection }
 }
 
@@ -205,9 +230,12 @@ async fn open(
     (policy, store, line): (&str, &str, &str),
     (clock, fetch): (&Arc<ManualClock>, &Arc<dyn Fetch>),
 ) -> Parts {
-    let settings = settings(folder, policy, store, line);
+    parts(&settings(folder, policy, store, line), (clock, fetch)).await
+}
+
+async fn parts(settings: &ServerSettings, (clock, fetch): (&Arc<ManualClock>, &Arc<dyn Fetch>)) -> Parts {
     let (clock, fetch): (Arc<dyn Clock>, _) = (Arc::<ManualClock>::clone(clock), Arc::clone(fetch));
-    build(&settings, World { clock, random: Random::system(), fetch }).await.unwrap()
+    build(settings, World { clock, random: Random::system(), fetch }).await.unwrap()
 }
 
 /// Settings read from a file, as an operator writes it.

@@ -55,6 +55,7 @@ impl admin_server::Admin for Admin {
                 rules: u64::try_from(reloaded.rules).unwrap_or(u64::MAX),
                 refusals: u64::try_from(reloaded.refusals).unwrap_or(u64::MAX),
                 problems: Vec::new(),
+                warnings: reloaded.warnings,
             },
             Err(NotReloaded::Problems(problems)) => ReloadPolicyAnswer { problems, ..ReloadPolicyAnswer::default() },
             Err(why @ NotReloaded::Stopped) => return Err(refused(Class::Unavailable, "stopping", &why)),

@@ -1,0 +1,53 @@
+//! Where a server's policy comes from, and what it is held against: the same at the start as at every reload.
+
+use super::KnownIssuer;
+use super::policy::{CheckedPolicy, check_policy};
+use super::problem::Problem;
+use crate::policy::Policy;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// A policy's place, and what a server's configuration says that concerns it.
+#[derive(Clone, Debug)]
+pub struct PolicySource {
+    /// One file, or a folder of them.
+    pub place: PathBuf,
+    /// As rules name them.
+    pub issuers: Vec<KnownIssuer>,
+    /// Of rules that name none.
+    pub ttl: Duration,
+    /// Whether our authorities have name constraints.
+    pub name_constraints: bool,
+}
+
+impl PolicySource {
+    /// Reads and checks it.
+    ///
+    /// # Errors
+    /// Every problem of the files.
+    pub fn load(&self) -> Result<CheckedPolicy, Vec<Problem>> {
+        let checked = check_policy(&self.place, &self.issuers, self.ttl)?;
+        if !self.name_constraints {
+            return Ok(checked);
+        }
+        let problems: Vec<_> = for_linkerd(&checked.policy).map(|rule| self.cannot_serve(rule)).collect();
+        if problems.is_empty() { Ok(checked) } else { Err(problems) }
+    }
+
+    fn cannot_serve(&self, rule: &str) -> Problem {
+        Problem {
+            file: self.place.clone(),
+            line: None,
+            key: format!("rule {rule:?}.svid"),
+            found: "the profile \"linkerd\", while the server's keys.name_constraints is true".to_owned(),
+            remedy: "leave name_constraints out: Linkerd rejects every chain that has them".to_owned(),
+        }
+    }
+}
+
+/// The rules that give SVIDs meant for Linkerd.
+fn for_linkerd(policy: &Policy) -> impl Iterator<Item = &str> {
+    let gives =
+        policy.rules().iter().filter(|rule| rule.svids.iter().any(|svid| svid.profile.as_deref() == Some("linkerd")));
+    gives.map(|rule| rule.name.as_str())
+}
