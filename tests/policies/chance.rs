@@ -19,10 +19,10 @@ const ENDINGS: [&str; 6] =
     ["", "/pipelines/{pipeline_id}", "/jobs/{job_id}", "/{pipeline_id}", "-{pipeline_id}", "/{pipeline_id}-{job_id}"];
 
 pub(crate) fn policy() -> impl Strategy<Value = Policy> {
-    // Rules of two GitLabs meet, unless each GitLab has a word of its own.
-    let gitlabs = prop_oneof![7 => Just((false, false)), 3 => Just((true, true)), 1 => Just((true, false))];
+    // Rules of two issuers meet, unless each issuer has a word of its own.
+    let issuers = prop_oneof![7 => Just((false, false)), 3 => Just((true, true)), 1 => Just((true, false))];
     let rules = prop::collection::vec(rule(), 1..7);
-    (gitlabs, rules, prop::collection::vec(refusal(), 0..3)).prop_map(|((several, told_apart), rules, refusals)| {
+    (issuers, rules, prop::collection::vec(refusal(), 0..3)).prop_map(|((several, told_apart), rules, refusals)| {
         let refusals = refusals.into_iter().enumerate().map(|(at, when)| Refusal { name: format!("no{at}"), when });
         let rules = rules.into_iter().enumerate().map(|(at, sketch)| {
             let word = if sketch.lonely { WORDS.get(at) } else { WORDS.get(sketch.word) };

@@ -13,16 +13,16 @@ const SOME_IDS: [&str; 3] = ["1", "7", "77"];
 
 /// Whether a text may stand as a template at all.
 pub(crate) fn is_legal(text: &str) -> bool {
-    let Some(path) = text.strip_prefix('/') else { return false };
-    let segments: Vec<&str> = path.split('/').collect();
     static PIECE: LazyLock<Regex> =
         LazyLock::new(|| Regex::new(&format!(r"^(?:[A-Za-z0-9._-]|\{{(?:{IDS})\}})+$")).unwrap());
     static RUN_TOGETHER: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"\}[0-9]*\{").unwrap());
+    let Some(path) = text.strip_prefix('/') else { return false };
+    let segments: Vec<&str> = path.split('/').collect();
     let legal = |segment: &&str| {
         let good = PIECE.is_match(segment) && !matches!(*segment, "." | "..") && !RUN_TOGETHER.is_match(segment);
         good || PATHS.contains(segment)
     };
-    let ended = |pair: &[&str]| !PATHS.contains(&pair[0]) || pair[1] == "-";
+    let ended = |pair: &[&str]| !matches!(pair, [path, next] if PATHS.contains(path) && *next != "-");
     let is_mesh = |segment: &str| segment.eq_ignore_ascii_case("ns") || segment.eq_ignore_ascii_case("sa");
     let for_mesh = match segments.as_slice() {
         ["ns", namespace, "sa", account] => {

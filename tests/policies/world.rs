@@ -1,5 +1,5 @@
-//! A small world of jobs, made to be mixed up: projects whose paths read like other projects' ids, and two GitLabs that use
-//! the same paths and ids for different things.
+//! A small world of jobs, made to be mixed up: projects whose paths read like other projects' ids, and two issuers that
+//! use the same paths and ids for different things.
 
 use super::model::{Job, Value};
 use lanyard::token::{Claims, IssuerName};

@@ -146,10 +146,11 @@ async fn the_journal_decided_again_tells_who_gains_loses_and_changes() {
     let counts =
         |facts: &Value| ["loses", "gains", "changes", "otherwise_refused", "same"].map(|name| facts[name].as_u64());
     let some = |counts: [u64; 5]| counts.map(Some);
-    assert_eq!(counts(&replay(RULES)), some([0, 0, 0, 0, 4]));
+    let itself = replay(RULES);
+    assert_eq!((counts(&itself), &itself["decided_by_this_policy"]), (some([0, 0, 0, 0, 4]), &json!(4)));
 
     let branches = replay(&RULES.replace("ref_protected = true", "ref_protected = false"));
-    assert_eq!(counts(&branches), some([2, 1, 0, 0, 1]));
+    assert_eq!((counts(&branches), &branches["decided_by_this_policy"]), (some([2, 1, 0, 0, 1]), &json!(0)));
     let lost = &branches["groups"][0];
     assert_eq!(
         (&lost["requests"], &lost["before"], &lost["after"]),

@@ -25,10 +25,10 @@ fn read(folder: &Path, text: &str) -> Policy {
 
 #[tokio::test]
 async fn a_rule_s_tags_stand_in_the_entry_of_what_it_grants() {
-    let harness = Harness::with(&POLICY.replace("ttl =", "tags = [\"pci\", \"team payments\"]\nttl ="), "memory").await;
+    let harness = Harness::with(&POLICY.replace("ttl =", "tags = [\"pci\", \"team-payments\"]\nttl ="), "memory").await;
     harness.exchange(&harness.issuer.token(harness.now()), &Agent::new()).await.unwrap();
     let intents = harness.entries("intent");
-    assert_eq!((intents.len(), &intents[0]["tags"]), (1, &json!(["pci", "team payments"])));
+    assert_eq!((intents.len(), &intents[0]["tags"]), (1, &json!(["pci", "team-payments"])));
 }
 
 #[tokio::test]
@@ -99,8 +99,8 @@ async fn whoever_was_on_the_way_when_the_policy_changed_is_answered_by_the_old_o
     let renamed = POLICY.replace("/-/pipelines/", "/-/renamed/").replace("every project", "renamed");
     parts.issuance.policy.replace(read(folder.path(), &renamed));
     gate.open.add_permits(1);
-    let issued = on_the_way.await.unwrap().unwrap();
-    assert!(issued.spiffe_id().as_str().ends_with("/-/pipelines/574"), "{}", issued.spiffe_id());
+    let given = on_the_way.await.unwrap().unwrap();
+    assert!(given.spiffe_id().as_str().ends_with("/-/pipelines/574"), "{}", given.spiffe_id());
     let ask = request(Bearer::Token(issuer.token(start())), x509(), Some(agent.public()));
     let later = parts.issuance.issue(ask).await.unwrap();
     assert!(later.spiffe_id().as_str().ends_with("/-/renamed/574"), "{}", later.spiffe_id());

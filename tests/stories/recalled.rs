@@ -77,7 +77,7 @@ async fn a_request_is_found_in_its_own_segment_and_older_ones_are_not_read() {
         assert!(terms.iter().all(|term| term["recorded"] == true), "request {at}: {terms:?}");
     }
     // What lies before is not looked into for the newest.
-    std::fs::write(&segments[0], "no journal at all\n").unwrap();
+    std::fs::write(&segments[0], format!("no record \"request_id\":\"{}\"\n", id(18))).unwrap();
     assert_eq!(recalled(&harness, id(18)).await["verdict"]["outcome"], json!("granted"));
     let gone = intents[0]["request_id"].as_str().unwrap();
     assert!(harness.issuance().recall(gone).await.unwrap().is_none());
