@@ -6,8 +6,10 @@ use std::sync::Weak;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 
 const ROUNDS: u32 = 60;
-/// Changes go to sled some hundred at once: that happens many times in these rounds.
+/// Keys that come and go in each round.
 const RESTLESS: u32 = 40;
+/// Keys that come in each round and stay. Changes go to sled some hundred at once: every few rounds.
+const LASTING: u32 = 60;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_listing_beside_a_writer_misses_nothing_and_never_goes_back() {
@@ -22,13 +24,13 @@ async fn a_listing_beside_a_writer_misses_nothing_and_never_goes_back() {
         for round in 1..=ROUNDS {
             let restless = || (0..RESTLESS).map(|n| format!("restless/{n}"));
             write(&store, restless().map(|key| delete(&key)).collect()).await;
-            let lasting = put(&format!("lasting/{round}"), "1");
-            write(&store, restless().map(|key| put(&key, "1")).chain([lasting]).collect()).await;
-            written.store(round, SeqCst);
+            let lasting = (0..LASTING).map(|n| format!("lasting/{round}/{n}"));
+            write(&store, restless().chain(lasting).map(|key| put(&key, "1")).collect()).await;
+            written.store(round * LASTING, SeqCst);
         }
         drop(written);
         let listings = lister.await.unwrap();
-        assert!(listings > 10, "{listings} listings beside the writer");
+        assert!(listings > 0, "nothing was listed beside the writer");
     }
 }
 
