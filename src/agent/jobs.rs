@@ -22,7 +22,7 @@ use super::run::OnStop;
 use super::session_file::{KeptJob, SessionFile, SessionFileError};
 use crate::clock::Clock;
 use crate::crypto::Random;
-use crate::telemetry::{Shutdown, chain};
+use crate::telemetry::{Shutdown, chain, contained};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::mpsc;
@@ -113,7 +113,7 @@ impl Jobs {
         let (leftovers, (_nobody, orders)) = (tools.renewer(Whose::Leftovers, Arc::default()), mpsc::channel(1));
         let stop = shutdown.clone();
         renewers.spawn(async move {
-            leftovers.run(orders, OnStop::KeepSession, stop).await;
+            renewed(leftovers, orders, stop).await;
             None
         });
         let mut look = clock.wait_until(clock.now() + JOBS_LOOKED_AT_EVERY);
@@ -124,7 +124,7 @@ impl Jobs {
                     let (inode, stop) = (job.inode, shutdown.clone());
                     let renewer = tools.renewer(Whose::Job(job), keeper);
                     renewers.spawn(async move {
-                        renewer.run(orders, OnStop::KeepSession, stop).await;
+                        renewed(renewer, orders, stop).await;
                         Some(inode)
                     });
                 }
@@ -187,6 +187,13 @@ impl Jobs {
 
     fn known(&self) -> MutexGuard<'_, BTreeMap<u64, Known>> {
         self.0.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One job's renewer until its end. A panic ends that job here and no other; its next caller begins anew with what is kept.
+async fn renewed(renewer: Renewer, orders: mpsc::Receiver<Order>, shutdown: Shutdown) {
+    if let Err(panicked) = contained(renewer.run(orders, OnStop::KeepSession, shutdown)).await {
+        tracing::error!("the renewer of a job {panicked}");
     }
 }
 
