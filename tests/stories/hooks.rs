@@ -42,15 +42,16 @@ fn code(outcome: Result<IssuedSvid, Refusal>) -> &'static str {
 /// A new job's number and token.
 fn job(harness: &Harness) -> (u64, String) {
     let claims = harness.issuer.claims(harness.now());
-    (claims["job_id"].as_str().unwrap().parse().unwrap(), harness.issuer.mint(&claims))
+    (claims.get("job_id").and_then(Value::as_str).unwrap().parse().unwrap(), harness.issuer.mint(&claims))
 }
 
 /// The codes of the journal's refused deliveries.
 fn refused_in_journal(harness: &Harness) -> Vec<Value> {
     let journal = harness.journal();
     let records = journal.lines().map(|line| serde_json::from_str::<Value>(line.get(65..).unwrap()).unwrap());
-    let refused = records.filter(|record| record["entry"]["kind"] == "hook_refused");
-    refused.map(|record| record["entry"]["code"].clone()).collect()
+    let of = |record: &Value, name: &str| record.pointer(&format!("/entry/{name}")).cloned();
+    let refused = records.filter(|record| of(record, "kind") == Some("hook_refused".into()));
+    refused.filter_map(|record| of(&record, "code")).collect()
 }
 
 #[tokio::test]
