@@ -212,9 +212,8 @@ impl Sessions {
         until: OffsetDateTime,
         end: End<'_>,
     ) -> Result<Vec<LiveSession>, SessionError> {
-        let first = self.live.of_job(job).first().map(|one| one.id);
-        let kept = first.map(|id| self.record(&id)).transpose()?.flatten();
-        let until = kept.as_ref().map_or(until, |(record, _)| record.claims.expires_at.max(until));
+        let first = self.live.of_job(job).into_iter().next();
+        let until = first.as_ref().map_or(until, |one| one.token_ends_at.max(until));
         let key = job.key();
         let condition = match self.store.read(&key)? {
             Some(kept) if parse::<Tombstone>(&kept.value)?.until >= until => return Ok(Vec::new()),
@@ -223,33 +222,20 @@ impl Sessions {
         };
         let tombstone = Tombstone { v: 1, until, why: Some(end.reason) };
         let changes = Changes { conditions: vec![condition], writes: vec![Write::Put(key, text(&tombstone)?)] };
-        let committed = match (first, kept) {
-            (Some(id), Some((record, _))) => {
-                ledger.commit(&ended(&id.to_string(), &Job::of(&record.claims), end), changes).await?
-            }
-            _ => ledger.commit(&closed(job, end), changes).await?,
+        let committed = match &first {
+            Some(one) => ledger.commit(&ended(&one.id.to_string(), &one.job_shown(), end), changes).await?,
+            None => ledger.commit(&closed(job, end), changes).await?,
         };
         if let Committed::Conflict { .. } = committed {
             // Somebody else has just closed it.
             return Ok(Vec::new());
         }
-        self.strike_out(ledger, job, (first, end))
-    }
-
-    fn strike_out(
-        &self,
-        ledger: &Ledger,
-        job: &JobName,
-        (written, end): (Option<SessionId>, End<'_>),
-    ) -> Result<Vec<LiveSession>, SessionError> {
         let struck = self.live.take_job(job);
-        for LiveSession { id, owner, .. } in &struck {
-            if Some(*id) != written
-                && let Some((record, _)) = self.record(id)?
-            {
-                ledger.note(&ended(&id.to_string(), &Job::of(&record.claims), end))?;
+        for one in &struck {
+            if first.as_ref().is_none_or(|first| first.id != one.id) {
+                ledger.note(&ended(&one.id.to_string(), &one.job_shown(), end))?;
             }
-            self.ends.tell(owner, *id, end.reason);
+            self.ends.tell(&one.owner, one.id, end.reason);
         }
         Ok(struck)
     }

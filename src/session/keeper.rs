@@ -283,7 +283,8 @@ impl Sessions {
             Standing::New | Standing::Unbound => ends_at,
         };
         let (id, issuer, facets) = (SessionId::of(claims), &claims.issuer, admission.facets());
-        let is_new = self.live.note(&Noted { id, owner, issuer, facets, ends_at, svids_end_at });
+        let token_ends_at = claims.expires_at;
+        let is_new = self.live.note(&Noted { id, owner, issuer, facets, ends_at, svids_end_at, token_ends_at });
         Note(is_new.then(|| (JobName::of(claims), id, owner)))
     }
 

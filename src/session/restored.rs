@@ -41,6 +41,8 @@ struct Kept<'a> {
 #[derive(Deserialize)]
 struct KeptClaims<'a> {
     issuer: IssuerName,
+    #[serde(with = "time::serde::timestamp")]
+    expires_at: OffsetDateTime,
     project_id: u64,
     #[serde(borrow)]
     project_path: Cow<'a, str>,
@@ -102,7 +104,7 @@ fn restore(
     (closed, now): (&HashSet<String>, OffsetDateTime),
 ) -> Result<(), StoreError> {
     let Kept { owner, ends_at, rule, ttl, signers, ended, claims } = parse(&kept.value)?;
-    let KeptClaims { issuer, project_id, project_path, namespace_id, pipeline_id, job_id, more } = claims;
+    let KeptClaims { issuer, expires_at, project_id, project_path, namespace_id, pipeline_id, job_id, more } = claims;
     let job = JobName { issuer, project_id, job_id };
     if ended.is_some() || ends_at <= now || closed.contains(&job.key()) {
         return Ok(());
@@ -125,6 +127,7 @@ fn restore(
     };
     // Renewals leave no trace in the record: the last SVID may have been given just before the stop.
     let svids_end_at = ttl.map_or(ends_at, |ttl| ends_at.min(later(now, Duration::from_secs(ttl))));
-    live.note(&Noted { id, owner, issuer: &job.issuer, facets, ends_at, svids_end_at });
+    let (issuer, token_ends_at) = (&job.issuer, expires_at);
+    live.note(&Noted { id, owner, issuer, facets, ends_at, svids_end_at, token_ends_at });
     Ok(())
 }
