@@ -282,9 +282,11 @@ pub enum SvidToSign<'a> {
 pub struct Job {
     /// The issuer's configured name.
     pub issuer: IssuerName,
-    /// The token's `jti`.
+    /// The token's `jti`; empty in the end of a session, whose name is made of it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub jti: String,
-    /// The token's `sub`, as it came.
+    /// The token's `sub`, as it came; empty in the end of a session.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub sub: String,
     /// The project.
     pub project_id: u64,

@@ -80,7 +80,7 @@ impl Issuance {
     /// Another key came with a token that is bound: an alarm, and where its issuer says so the end of the first session.
     pub(super) async fn replayed(&self, request: &RequestId, claims: &VerifiedClaims) {
         let claims = claims.claims();
-        self.recorder.replayed(request, claims, self.now());
+        self.recorder.replayed(request, &claims.issuer, self.now());
         if !self.issuer(claims).is_ok_and(|issuer| issuer.on_replay == OnReplay::End) {
             return;
         }

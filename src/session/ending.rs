@@ -242,13 +242,14 @@ impl Sessions {
         until: OffsetDateTime,
         end: End<'_>,
     ) -> Result<Vec<LiveSession>, SessionError> {
-        let first = self.live.of_job(job).first().map(|one| one.id);
-        let kept = first.map(|id| self.record(&id)).transpose()?.flatten();
-        let until = kept.as_ref().map_or(until, |(record, _)| record.claims.expires_at.max(until));
-        let within = match (&kept, end.within) {
-            (Some((record, _)), Some(scope)) if !scope.covers(&record.claims) => return Ok(Vec::new()),
-            (None, Some(Scope::Group(group))) => vec![group.clone()],
-            (None, Some(Scope::Project(_)) | None) | (Some(_), _) => Vec::new(),
+        let first = self.live.of_job(job).into_iter().next();
+        let until = first.as_ref().map_or(until, |one| one.token_ends_at.max(until));
+        // Only who may not end every job is held against what is known of this one.
+        let known = first.as_ref().filter(|_| end.within.is_some()).map(|one| self.record(&one.id)).transpose()?;
+        let within = match (end.within, known.flatten()) {
+            (Some(scope), Some((record, _))) if !scope.covers(&record.claims) => return Ok(Vec::new()),
+            (Some(Scope::Group(group)), None) => vec![group.clone()],
+            (Some(Scope::Group(_)), Some(_)) | (Some(Scope::Project(_)) | None, _) => Vec::new(),
         };
         let mut tombstone = Tombstone { v: Version, until, why: Some(end.reason), within };
         let key = job.key();
@@ -261,33 +262,26 @@ impl Sessions {
             None => Condition::Absent(key.clone()),
         };
         let changes = Changes { conditions: vec![condition], writes: vec![Write::Put(key, text(&tombstone)?)] };
-        let committed = match (first, kept) {
-            (Some(id), Some((record, _))) => {
-                ledger.commit(&ended(&id.to_string(), &Job::of(&record.claims), end), changes).await?
-            }
-            _ => ledger.commit(&closed(job, end), changes).await?,
+        let in_doubt = tombstone.within;
+        let committed = match &first {
+            Some(one) => ledger.commit(&ended(&one.id.to_string(), &one.job_shown(), end), changes).await?,
+            None => ledger.commit(&closed(job, end), changes).await?,
         };
         if let Committed::Conflict { .. } = committed {
             // Somebody else has just closed it.
             return Ok(Vec::new());
         }
-        self.strike_out(ledger, job, (first, end))
-    }
-
-    fn strike_out(
-        &self,
-        ledger: &Ledger,
-        job: &JobName,
-        (written, end): (Option<SessionId>, End<'_>),
-    ) -> Result<Vec<LiveSession>, SessionError> {
+        if !in_doubt.is_empty() {
+            // Whoever was admitted just before is known by now.
+            let unknown = self.live.of_job(job).is_empty();
+            return if unknown { Ok(Vec::new()) } else { Box::pin(self.close(ledger, job, until, end)).await };
+        }
         let struck = self.live.take_job(job);
-        for LiveSession { id, owner, .. } in &struck {
-            if Some(*id) != written
-                && let Some((record, _)) = self.record(id)?
-            {
-                ledger.note(&ended(&id.to_string(), &Job::of(&record.claims), end))?;
+        for one in &struck {
+            if first.as_ref().is_none_or(|first| first.id != one.id) {
+                ledger.note(&ended(&one.id.to_string(), &one.job_shown(), end))?;
             }
-            self.ends.tell(owner, *id, end.reason);
+            self.ends.tell(&one.owner, one.id, end.reason);
         }
         Ok(struck)
     }

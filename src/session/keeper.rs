@@ -286,7 +286,8 @@ impl Sessions {
             Standing::New | Standing::Unbound => ends_at,
         };
         let (id, job, facets) = (SessionId::of(claims), JobName::of(claims), admission.facets());
-        let is_new = self.live.note(&Noted { id, owner, job: &job, facets, ends_at, svids_end_at });
+        let token_ends_at = claims.expires_at;
+        let is_new = self.live.note(&Noted { id, owner, job: &job, facets, ends_at, svids_end_at, token_ends_at });
         Note(is_new.then_some((job, id, owner)))
     }
 

@@ -5,7 +5,10 @@
 
 use super::record::JobName;
 use super::{Facets, Selector, SessionId};
+use crate::audit::Job;
 use crate::crypto::KeyId;
+use crate::token::ClaimValue;
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use time::OffsetDateTime;
@@ -43,9 +46,33 @@ pub struct LiveSession {
     pub ends_at: OffsetDateTime,
     /// When its last SVID ends, at the latest.
     pub svids_end_at: OffsetDateTime,
+    /// Until when its token is good.
+    pub token_ends_at: OffsetDateTime,
 }
 
 impl LiveSession {
+    /// What the journal says of its job when it ends. The rest stands in the entries of its SVIDs; nothing is read for it,
+    /// since a thousand may end at once.
+    pub(super) fn job_shown(&self) -> Job {
+        let text = |text: &Option<Arc<str>>| text.as_deref().map(|text| ClaimValue::Text(text.to_owned()));
+        let more = [
+            ("ref_path", text(&self.reference)),
+            ("user_login", text(&self.user_login)),
+            ("user_id", self.user_id.map(ClaimValue::Id)),
+            ("runner_id", self.runner_id.map(ClaimValue::Id)),
+        ];
+        Job {
+            issuer: self.job.issuer.clone(),
+            jti: String::new(),
+            sub: String::new(),
+            project_id: self.project_id,
+            project_path: self.project_path.to_string(),
+            pipeline_id: self.pipeline_id,
+            job_id: self.job.job_id,
+            more: more.into_iter().filter_map(|(name, value)| Some((Cow::Borrowed(name), value?))).collect(),
+        }
+    }
+
     /// What selectors look at.
     pub(super) fn facets(&self) -> Facets<'_> {
         Facets {
@@ -74,6 +101,7 @@ pub(super) struct Noted<'a> {
     pub(super) facets: Facets<'a>,
     pub(super) ends_at: OffsetDateTime,
     pub(super) svids_end_at: OffsetDateTime,
+    pub(super) token_ends_at: OffsetDateTime,
 }
 
 /// See the file's opening words.
@@ -175,6 +203,7 @@ impl Inside {
             signers: of.signers.iter().map(|text| self.text(text)).collect(),
             ends_at: noted.ends_at,
             svids_end_at: noted.svids_end_at,
+            token_ends_at: noted.token_ends_at,
         }
     }
 

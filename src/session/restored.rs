@@ -41,6 +41,8 @@ struct Kept<'a> {
 #[derive(Deserialize)]
 struct KeptClaims<'a> {
     issuer: IssuerName,
+    #[serde(with = "time::serde::timestamp")]
+    expires_at: OffsetDateTime,
     project_id: u64,
     #[serde(borrow)]
     project_path: Cow<'a, str>,
@@ -105,7 +107,7 @@ fn restore(
     (closed, now): (&HashMap<String, Stored>, OffsetDateTime),
 ) -> Result<(), StoreError> {
     let Kept { owner, ends_at, rule, ttl, signers, ended, claims } = parse(&kept.value)?;
-    let KeptClaims { issuer, project_id, project_path, namespace_id, pipeline_id, job_id, more } = claims;
+    let KeptClaims { issuer, expires_at, project_id, project_path, namespace_id, pipeline_id, job_id, more } = claims;
     let job = JobName { issuer, project_id: more.job_project_id.unwrap_or(project_id), job_id };
     let path = more.job_project_path.as_ref().unwrap_or(&project_path);
     let tombstone = closed.get(&job.key()).map(|kept| parse::<Tombstone>(&kept.value)).transpose()?;
@@ -130,6 +132,6 @@ fn restore(
     };
     // Renewals leave no trace in the record: the last SVID may have been given just before the stop.
     let svids_end_at = ttl.map_or(ends_at, |ttl| ends_at.min(later(now, Duration::from_secs(ttl))));
-    live.note(&Noted { id, owner, job: &job, facets, ends_at, svids_end_at });
+    live.note(&Noted { id, owner, job: &job, facets, ends_at, svids_end_at, token_ends_at: expires_at });
     Ok(())
 }
