@@ -3,10 +3,9 @@
 //! ```text
 //!   owner (who asks) ─▶ standing (new, live, or a no) ─▶ changes (what admission writes and depends on)
 //! ```
-//! One record binds `(issuer, jti)` to a key; there is nothing else to look up. A session ends by closing its job: a
-//! tombstone that every admission looks for. What lives stands in memory too, for operators to select among; bans stand
-//! there, and in the store. Not here: what the bearer may be
-//! (`policy`), the order of steps (`issuance`).
+//! One record binds `(issuer, jti)` to a key. A session ends by closing its job: a tombstone that every admission looks for.
+//! What lives stands in memory too, for operators to select among; bans stand there, and in the store. Not here: what the
+//! bearer may be (`policy`), the order of steps (`issuance`).
 
 mod owner;
 mod record;
