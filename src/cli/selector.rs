@@ -2,45 +2,48 @@
 
 use super::render;
 use crate::wire::lanyard::{Selector, SessionShown, SessionsAnswer};
+use clap::builder::NonEmptyStringValueParser;
+use clap::value_parser;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
-/// Which sessions: all that is named must fit.
+/// Which sessions: all that is named must fit. What is named with nothing (a shell's variable that is not set) is wrong
+/// usage: left out, it would mean more sessions.
 #[derive(clap::Args, Clone, Debug)]
 #[command(next_help_heading = "Which sessions; all that is named must fit")]
 pub(super) struct SelectorArgs {
     /// The issuer, by its configured name
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     issuer: Option<String>,
     /// The project, by id or path; an id outlasts every rename
-    #[arg(long, value_name = "PROJECT")]
+    #[arg(long, value_name = "PROJECT", value_parser = NonEmptyStringValueParser::new())]
     project: Option<String>,
     /// A group by path, with all below it; by id, the group or user that holds the project
-    #[arg(long, value_name = "NAMESPACE")]
+    #[arg(long, value_name = "NAMESPACE", value_parser = NonEmptyStringValueParser::new())]
     namespace: Option<String>,
     /// The pipeline, by id
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", value_parser = value_parser!(u64).range(1..))]
     pipeline: Option<u64>,
     /// The job, by id
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", value_parser = value_parser!(u64).range(1..))]
     job: Option<u64>,
     /// The ref, as refs/heads/main, or main for the branch and the tag of that name
-    #[arg(long = "ref", value_name = "REF")]
+    #[arg(long = "ref", value_name = "REF", value_parser = NonEmptyStringValueParser::new())]
     reference: Option<String>,
     /// Who started the job, by id or login
-    #[arg(long, value_name = "USER")]
+    #[arg(long, value_name = "USER", value_parser = NonEmptyStringValueParser::new())]
     user: Option<String>,
     /// The runner, by id
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", value_parser = value_parser!(u64).range(1..))]
     runner: Option<u64>,
     /// The rule that grants, by name
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     rule: Option<String>,
     /// The key of the server that signs, by its whole key id
-    #[arg(long, value_name = "KEY-ID")]
+    #[arg(long, value_name = "KEY-ID", value_parser = NonEmptyStringValueParser::new())]
     signer: Option<String>,
     /// The job that a certificate was given to, by its serial number, or a JWT-SVID, by its jti
-    #[arg(long, value_name = "SERIAL")]
+    #[arg(long, value_name = "SERIAL", value_parser = NonEmptyStringValueParser::new())]
     serial: Option<String>,
 }
 

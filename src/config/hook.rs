@@ -26,7 +26,11 @@ pub(super) fn read_hooks(issuer: &mut Section<'_, '_>) -> Hooks {
     let mut hooks: Vec<Hook> = Vec::new();
     for mut section in sections {
         if let Some(hook) = read_hook(&mut section) {
-            if hooks.iter().any(|other| other.secret == hook.secret && other.signing_token == hook.signing_token) {
+            let shared = |other: &Hook| {
+                (hook.secret.is_some() && other.secret == hook.secret)
+                    || (hook.signing_token.is_some() && other.signing_token == hook.signing_token)
+            };
+            if hooks.iter().any(shared) {
                 let remedy = "give each hook secrets of its own: the first one that fits says whose jobs may end";
                 section.problem("secret_file", None, "the secrets of another hook", remedy);
             }
@@ -133,7 +137,7 @@ mod tests {
     #[test]
     fn hooks_with_a_scope_and_a_secret_load() {
         let one = hook("group = \"acme/payments\"\nsecret_file = \"good\"\ncanceling = true");
-        let two = hook("project = 4711\nsecret_file = \"good\"\nsigning_token_file = \"signing\"");
+        let two = hook("project = 4711\nsecret_file = \"other\"\nsigning_token_file = \"signing\"");
         assert_eq!(problems(&format!("{one}{two}")), [""; 0]);
     }
 
@@ -158,7 +162,7 @@ mod tests {
             ),
             ("project = 1\nsecret_file = \"nowhere\"", "issuer[0].hook[0].secret_file: name a file that this user"),
             (
-                "project = 1\nsecret = \"x\"\nsecret_file = \"good\"",
+                "project = 1\nsecrets_file = \"x\"\nsecret_file = \"good\"",
                 "issuer[0].hook[0].secrets_file: did you mean secret_file?",
             ),
         ] {
@@ -169,6 +173,9 @@ mod tests {
 
     #[test]
     fn two_hooks_never_share_their_secrets() {
+        let signed = hook("project = 2\nsecret_file = \"good\"\nsigning_token_file = \"signing\"");
+        let hooks = [hook("group = \"acme\"\nsecret_file = \"good\""), signed].concat();
+        assert!(problems(&hooks)[0].contains("give each hook secrets of its own"));
         let hooks = [hook("project = 1\nsecret_file = \"good\""), hook("project = 2\nsecret_file = \"good\"")].concat();
         assert!(problems(&hooks)[0].contains("give each hook secrets of its own"));
         let hooks =

@@ -23,9 +23,14 @@ impl Scope {
 
     /// Whether the job with these claims is one that the hook may end.
     pub fn covers(&self, claims: &Claims) -> bool {
+        self.holds(claims.job_project_id(), claims.job_project_path())
+    }
+
+    /// Whether the project that a job runs in is one of those.
+    pub fn holds(&self, project_id: u64, project_path: &str) -> bool {
         match self {
-            Self::Group(group) => is_under(&claims.job_project_path().to_lowercase(), group),
-            Self::Project(id) => *id == claims.job_project_id(),
+            Self::Group(group) => is_under(&project_path.to_lowercase(), group),
+            Self::Project(id) => *id == project_id,
         }
     }
 

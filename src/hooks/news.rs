@@ -1,6 +1,7 @@
 //! What the body of a delivery says, as far as it concerns the end of jobs (GitLab's job, pipeline and deployment events).
 
 use serde::Deserialize;
+use std::collections::BTreeSet;
 
 /// What a delivery says.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -26,8 +27,13 @@ pub enum NewsError {
     Malformed(String),
 }
 
-/// The states of a job, pipeline or deployment that none comes after.
-const FINAL: [&str; 4] = ["success", "failed", "canceled", "skipped"];
+/// The states of a job, pipeline or deployment that none comes after. A skipped or manual job has not run: it has no token
+/// yet, and keeps its number when somebody plays it later.
+const FINAL: [&str; 3] = ["success", "failed", "canceled"];
+/// What a job of a final pipeline may still be told as, for a moment.
+const UNTIL_A_MOMENT_AGO: [&str; 2] = ["running", "canceling"];
+/// A pipeline has no more jobs than some hundred, even where it is generated.
+const JOBS_MAX: usize = 5000;
 /// On its way to the end: the job's `after_script` may still run.
 const CANCELING: &str = "canceling";
 
@@ -91,11 +97,15 @@ impl News {
                 news(job.project_id, jobs, job.build_status)
             }
             "pipeline" => {
-                let pipeline: Pipeline = read(body)?;
-                // A final pipeline's jobs may be told as they were a moment ago.
-                let all = over(&pipeline.object_attributes.status);
-                let ended = pipeline.builds.into_iter().filter(|build| all || over(&build.status));
-                news(pipeline.project.id, ended.map(|build| build.id).collect(), pipeline.object_attributes.status)
+                let Pipeline { object_attributes: Attributes { status }, project, builds } = read(body)?;
+                if builds.len() > JOBS_MAX {
+                    return Err(NewsError::Malformed(format!("it has more than {JOBS_MAX} jobs")));
+                }
+                let all = over(&status);
+                let ended = |one: &str| over(one) || (all && UNTIL_A_MOMENT_AGO.contains(&one));
+                let jobs: BTreeSet<u64> =
+                    builds.into_iter().filter(|build| ended(&build.status)).map(|build| build.id).collect();
+                news(project.id, jobs.into_iter().collect(), status)
             }
             "deployment" => {
                 let deployment: Deployment = read(body)?;
@@ -140,10 +150,10 @@ mod tests {
 
     #[test]
     fn a_job_is_over_in_its_final_states_only() {
-        for status in ["success", "failed", "canceled", "skipped"] {
+        for status in ["success", "failed", "canceled"] {
             assert_eq!(ended(&job(status)), [1977], "{status}");
         }
-        let others = ["created", "pending", "running", "canceling", "manual", "scheduled", "preparing", "of_tomorrow"];
+        let others = ["created", "pending", "running", "canceling", "manual", "scheduled", "skipped", "of_tomorrow"];
         for status in others {
             assert_eq!(read(&job(status)), News::Nothing, "{status}");
         }
@@ -156,9 +166,17 @@ mod tests {
     }
 
     #[test]
-    fn a_pipeline_ends_the_jobs_that_ended_and_a_final_one_all() {
+    fn a_pipeline_ends_the_jobs_that_ended_and_a_final_one_those_that_ran_but_none_that_can_still_be_played() {
         assert_eq!(ended(&pipeline("running")), [1]);
-        assert_eq!(ended(&pipeline("failed")), [1, 2, 3]);
+        assert_eq!(ended(&pipeline("failed")), [1, 2]);
+    }
+
+    #[test]
+    fn a_pipeline_of_more_jobs_than_there_are_is_none() {
+        let builds: Vec<Value> = (0..=JOBS_MAX).map(|id| json!({"id": id, "status": "success"})).collect();
+        let mut body = pipeline("success");
+        body["builds"] = builds.into();
+        assert!(matches!(News::read(body.to_string().as_bytes(), false), Err(NewsError::Malformed(_))));
     }
 
     #[test]

@@ -99,18 +99,18 @@ impl SigningToken {
 pub struct DeliveryIds(VecDeque<(OffsetDateTime, String)>);
 
 impl DeliveryIds {
-    /// Whether this id comes for the first time; from then on it does not. Only for genuine deliveries: strangers could
-    /// fill it.
-    pub fn is_new(&mut self, id: &str, now: OffsetDateTime) -> bool {
+    /// Whether a delivery of this id was heard.
+    pub fn has(&self, id: &str) -> bool {
+        self.0.iter().any(|(_, heard)| heard == id)
+    }
+
+    /// A delivery of this id was heard, and all that it says is done. Only for genuine ones: strangers could fill it.
+    pub fn add(&mut self, id: &str, now: OffsetDateTime) {
         // One that was signed five minutes ahead can come for ten.
         while self.0.front().is_some_and(|(at, _)| now - *at > SKEW_MAX * 2) || self.0.len() >= IDS_MAX {
             self.0.pop_front();
         }
-        let new = self.0.iter().all(|(_, seen)| seen != id);
-        if new {
-            self.0.push_back((now, id.to_owned()));
-        }
-        new
+        self.0.push_back((now, id.to_owned()));
     }
 }
 
@@ -224,15 +224,17 @@ mod tests {
     }
 
     #[test]
-    fn an_id_is_new_once_for_as_long_as_it_could_come_again_and_memory_has_an_end() {
+    fn an_id_is_remembered_for_as_long_as_it_could_come_again_and_memory_has_an_end() {
         let mut ids = DeliveryIds::default();
-        assert!(ids.is_new("a", NOW));
-        assert!(!ids.is_new("a", NOW + Duration::minutes(10)));
-        assert!(ids.is_new("a", NOW + Duration::minutes(21)));
+        assert!(!ids.has("a"));
+        ids.add("a", NOW);
+        ids.add("b", NOW + Duration::minutes(10));
+        assert!(ids.has("a"));
+        ids.add("c", NOW + Duration::minutes(11));
+        assert!(!ids.has("a") && ids.has("b"));
         for n in 0..IDS_MAX + 5 {
-            ids.0.push_back((NOW + Duration::minutes(21), n.to_string()));
+            ids.add(&n.to_string(), NOW + Duration::minutes(11));
         }
-        assert!(ids.is_new("last", NOW + Duration::minutes(21)));
         assert_eq!(ids.0.len(), IDS_MAX);
     }
 }

@@ -8,7 +8,6 @@ use crate::store::{JournalError, JournalReader, Record};
 use crate::telemetry::chain;
 use crate::token::{OnReplay, VerifiedClaims};
 use serde_json::Value;
-use time::OffsetDateTime;
 
 impl Issuance {
     /// Ends a session of the connection's key, and closes its job.
@@ -28,17 +27,6 @@ impl Issuance {
         let struck = self.sessions.end(&self.ledger, id, connection, reason).await?;
         self.recorder.ended(reason, struck);
         Ok(())
-    }
-
-    /// Closes a job of which the CI system says that it is over, whether it has a session or not: none of its tokens is
-    /// good for anything any more. `until` is the latest end that any of them can have.
-    ///
-    /// # Errors
-    /// When nothing can be recorded.
-    pub async fn close_job(&self, job: &JobName, until: OffsetDateTime) -> Result<usize, SessionError> {
-        let struck = self.sessions.close_job(&self.ledger, job, EndReason::JobOver, until).await?;
-        self.recorder.ended(EndReason::JobOver, struck);
-        Ok(struck)
     }
 
     /// Ends what lives and is meant.

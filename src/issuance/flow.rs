@@ -252,7 +252,7 @@ impl Issuance {
         let policy = self.policy.now();
         let facts = self.facts_for(&policy, claims.claims()).await;
         let walk = policy.walk_hearing(claims.claims(), &facts, self.authorities.trust_domain());
-        let walk = self.as_pinned(walk, claims.claims(), ToString::to_string)?;
+        let walk = self.as_pinned(walk, &policy, (claims.claims(), ToString::to_string))?;
         Ok((claims, walk))
     }
 
@@ -270,12 +270,17 @@ impl Issuance {
         let is_unused = self.sessions.look(claims, None, self.clock.now()).is_ok();
         let facts = if is_unused { self.facts_for(&part, claims).await } else { Answers::NONE };
         let walk = part.walk_hearing(claims, &facts, self.authorities.trust_domain());
-        Ok(self.as_pinned(walk, claims, PinError::to_bearer)?.for_bearer())
+        Ok(self.as_pinned(walk, &part, (claims, PinError::to_bearer))?.for_bearer())
     }
 
     /// A walk that ends in a grant, unless the path in it is another project's.
-    fn as_pinned(&self, walk: Walk, claims: &Claims, words: fn(&PinError) -> String) -> Result<Walk, Refusal> {
-        let rule = self.policy.now().choose(claims).ok();
+    fn as_pinned(
+        &self,
+        walk: Walk,
+        policy: &Policy,
+        (claims, words): (&Claims, fn(&PinError) -> String),
+    ) -> Result<Walk, Refusal> {
+        let rule = policy.choose(claims).ok();
         let pin = rule.as_ref().and_then(|rule| rule.svids.first()).and_then(|svid| svid.pin(claims));
         let (Some(pin), Verdict::Granted { .. }) = (pin, &walk.verdict) else { return Ok(walk) };
         match self.pins.is_new(self.issuer(claims)?.pins, &pin) {

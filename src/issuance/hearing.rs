@@ -7,7 +7,7 @@ use crate::hooks::{Delivery, DeliveryIds, Hook, HookError, Hooks, News, NewsErro
 use crate::session::{EndReason, JobName, SessionError};
 use crate::token::{Issuer, IssuerName};
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use time::OffsetDateTime;
 
 /// The hooks of all issuers, and which of their deliveries were heard.
@@ -76,13 +76,21 @@ impl Hearing {
         Self { hooks, heard: Mutex::default() }
     }
 
-    /// The hook whose delivery this is, the first time that it comes.
-    fn hook(&self, issuer: &IssuerName, delivery: &Delivery<'_>, now: OffsetDateTime) -> Result<&Hook, HookRefusal> {
+    /// The hook whose delivery this is, and the id under which it is remembered once all is done.
+    fn hook<'d>(
+        &self,
+        issuer: &IssuerName,
+        delivery: &Delivery<'d>,
+        now: OffsetDateTime,
+    ) -> Result<(&Hook, Option<&'d str>), HookRefusal> {
         let hooks = self.hooks.get(issuer).ok_or_else(|| HookRefusal::NoHook { issuer: issuer.to_string() })?;
         let hook = hooks.opened_by(delivery, now)?;
-        let Some(signed) = delivery.signed.filter(|_| hook.signing_token.is_some()) else { return Ok(hook) };
-        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
-        if heard.is_new(signed.id, now) { Ok(hook) } else { Err(HookRefusal::Repeated) }
+        let id = delivery.signed.filter(|_| hook.signing_token.is_some()).map(|signed| signed.id);
+        if id.is_some_and(|id| self.ids().has(id)) { Err(HookRefusal::Repeated) } else { Ok((hook, id)) }
+    }
+
+    fn ids(&self) -> MutexGuard<'_, DeliveryIds> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -104,7 +112,20 @@ impl Issuance {
     }
 
     async fn heard(&self, issuer: &Issuer, delivery: &Delivery<'_>, now: OffsetDateTime) -> Result<Heard, HookRefusal> {
-        let hook = self.hearing.hook(issuer.name(), delivery, now)?; // whose word it is
+        let (hook, id) = self.hearing.hook(issuer.name(), delivery, now)?; // whose word it is
+        let heard = self.heed(hook, issuer, (delivery, now)).await?; // what it says, done
+        if let Some(id) = id {
+            self.hearing.ids().add(id, now);
+        }
+        Ok(heard)
+    }
+
+    async fn heed(
+        &self,
+        hook: &Hook,
+        issuer: &Issuer,
+        (delivery, now): (&Delivery<'_>, OffsetDateTime),
+    ) -> Result<Heard, HookRefusal> {
         let News::Over { project_id, jobs, .. } = News::read(delivery.body, hook.canceling)? else {
             return Ok(Heard::default());
         };

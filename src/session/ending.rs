@@ -242,49 +242,80 @@ impl Sessions {
         until: OffsetDateTime,
         end: End<'_>,
     ) -> Result<Vec<LiveSession>, SessionError> {
-        let first = self.live.of_job(job).into_iter().next();
-        let until = first.as_ref().map_or(until, |one| one.token_ends_at.max(until));
-        // Only who may not end every job is held against what is known of this one.
-        let known = first.as_ref().filter(|_| end.within.is_some()).map(|one| self.record(&one.id)).transpose()?;
-        let within = match (end.within, known.flatten()) {
-            (Some(scope), Some((record, _))) if !scope.covers(&record.claims) => return Ok(Vec::new()),
-            (Some(Scope::Group(group)), None) => vec![group.clone()],
-            (Some(Scope::Group(_)), Some(_)) | (Some(Scope::Project(_)) | None, _) => Vec::new(),
+        loop {
+            let first = self.live.of_job(job).into_iter().next();
+            let may =
+                |one: &LiveSession| end.within.is_none_or(|scope| scope.holds(job.project_id, &one.job_project_path));
+            if first.as_ref().is_some_and(|one| !may(one)) {
+                return Ok(Vec::new());
+            }
+            let written = first.as_ref().map(|one| one.id);
+            let Some(Grave { changes, in_doubt }) = self.grave(job, (first.as_ref(), until), end)? else {
+                // Closed already; whoever is still here was left by an end that broke off.
+                return first.map_or(Ok(Vec::new()), |_left| self.strike_out(ledger, job, (None, end)));
+            };
+            let committed = match &first {
+                Some(one) => ledger.commit(&ended(&one.id.to_string(), &one.job_shown(), end), changes).await?,
+                None => ledger.commit_if_room(&closed(job, end), changes).await?,
+            };
+            let done = matches!(committed, Committed::Done(_));
+            if done && !in_doubt {
+                return self.strike_out(ledger, job, (written, end));
+            }
+            // Whoever was admitted just before is known by now.
+            if done && self.live.of_job(job).is_empty() {
+                return Ok(Vec::new());
+            }
+        }
+    }
+
+    /// What lays the tombstone; none where one stands that says as much.
+    fn grave(
+        &self,
+        job: &JobName,
+        (known, until): (Option<&LiveSession>, OffsetDateTime),
+        end: End<'_>,
+    ) -> Result<Option<Grave>, SessionError> {
+        let until = known.map_or(until, |one| one.token_ends_at.max(until));
+        let within = match (known, end.within) {
+            (None, Some(Scope::Group(group))) => vec![group.clone()],
+            (None, Some(Scope::Project(_)) | None) | (Some(_), _) => Vec::new(),
         };
         let mut tombstone = Tombstone { v: Version, until, why: Some(end.reason), within };
         let key = job.key();
-        let condition = match self.store.read(&key)? {
-            Some(kept) => {
-                let Some(both) = tombstone.beside(parse(&kept.value)?) else { return Ok(Vec::new()) };
-                tombstone = both;
-                Condition::Unchanged(key.clone(), kept.revision)
-            }
-            None => Condition::Absent(key.clone()),
-        };
+        let mut condition = Condition::Absent(key.clone());
+        if let Some(kept) = self.store.read(&key)? {
+            condition = Condition::Unchanged(key.clone(), kept.revision);
+            let Some(both) = tombstone.beside(parse(&kept.value)?, known.is_some()) else { return Ok(None) };
+            tombstone = both;
+        }
+        let in_doubt = !tombstone.within.is_empty();
         let changes = Changes { conditions: vec![condition], writes: vec![Write::Put(key, text(&tombstone)?)] };
-        let in_doubt = tombstone.within;
-        let committed = match &first {
-            Some(one) => ledger.commit(&ended(&one.id.to_string(), &one.job_shown(), end), changes).await?,
-            None => ledger.commit(&closed(job, end), changes).await?,
-        };
-        if let Committed::Conflict { .. } = committed {
-            // Somebody else has just closed it.
-            return Ok(Vec::new());
-        }
-        if !in_doubt.is_empty() {
-            // Whoever was admitted just before is known by now.
-            let unknown = self.live.of_job(job).is_empty();
-            return if unknown { Ok(Vec::new()) } else { Box::pin(self.close(ledger, job, until, end)).await };
-        }
+        Ok(Some(Grave { changes, in_doubt }))
+    }
+
+    /// Owners first: they must hear it whatever becomes of the record.
+    fn strike_out(
+        &self,
+        ledger: &Ledger,
+        job: &JobName,
+        (written, end): (Option<SessionId>, End<'_>),
+    ) -> Result<Vec<LiveSession>, SessionError> {
         let struck = self.live.take_job(job);
         for one in &struck {
-            if first.as_ref().is_none_or(|first| first.id != one.id) {
-                ledger.note(&ended(&one.id.to_string(), &one.job_shown(), end))?;
-            }
             self.ends.tell(&one.owner, one.id, end.reason);
+        }
+        for one in struck.iter().filter(|one| Some(one.id) != written) {
+            ledger.note(&ended(&one.id.to_string(), &one.job_shown(), end))?;
         }
         Ok(struck)
     }
+}
+
+/// What lays a tombstone, and whether it closes the job only if it is one of some groups.
+struct Grave {
+    changes: Changes,
+    in_doubt: bool,
 }
 
 fn ended<'a>(session: &'a str, job: &'a Job, end: End<'a>) -> Entry<'a> {

@@ -286,8 +286,9 @@ impl Sessions {
             Standing::New | Standing::Unbound => ends_at,
         };
         let (id, job, facets) = (SessionId::of(claims), JobName::of(claims), admission.facets());
-        let token_ends_at = claims.expires_at;
-        let is_new = self.live.note(&Noted { id, owner, job: &job, facets, ends_at, svids_end_at, token_ends_at });
+        let (token_ends_at, job_project_path) = (claims.expires_at, claims.job_project_path());
+        let noted = Noted { id, owner, job: &job, job_project_path, facets, ends_at, svids_end_at, token_ends_at };
+        let is_new = self.live.note(&noted);
         Note(is_new.then_some((job, id, owner)))
     }
 

@@ -26,6 +26,8 @@ pub struct LiveSession {
     pub project_id: u64,
     /// The project's path at the time.
     pub project_path: Arc<str>,
+    /// The path of the project that the job runs in.
+    pub job_project_path: Arc<str>,
     /// The namespace that holds the project.
     pub namespace_id: u64,
     /// The pipeline.
@@ -98,6 +100,7 @@ pub(super) struct Noted<'a> {
     pub(super) id: SessionId,
     pub(super) owner: KeyId,
     pub(super) job: &'a JobName,
+    pub(super) job_project_path: &'a str,
     pub(super) facets: Facets<'a>,
     pub(super) ends_at: OffsetDateTime,
     pub(super) svids_end_at: OffsetDateTime,
@@ -193,6 +196,7 @@ impl Inside {
             job,
             project_id: of.project_id,
             project_path: self.text(of.project_path),
+            job_project_path: self.text(noted.job_project_path),
             namespace_id: of.namespace_id,
             pipeline_id: of.pipeline_id,
             reference: of.reference.map(|text| self.text(text)),

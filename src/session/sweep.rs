@@ -11,6 +11,8 @@ use time::OffsetDateTime;
 
 /// A record is kept this long after its token's `exp`, which is more than the leeway given to clocks.
 const KEPT_AFTER_EXPIRY: Duration = Duration::from_secs(120);
+/// Tombstones read, and dropped in one commit.
+const TOMBSTONES_AT_ONCE: usize = 500;
 
 /// What a sweep found.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -34,14 +36,25 @@ impl Sessions {
             swept.dropped += drop_all(ledger, expired).await?;
             tokio::task::yield_now().await;
         }
-        let tombstones = self.store.list(JOB_PREFIX)?.into_iter();
-        let expired = tombstones.filter(|(key, kept)| {
-            let tombstone = parse::<Tombstone>(&kept.value).inspect_err(|fault| unreadable(key, fault));
-            tombstone.is_ok_and(|tombstone| later(tombstone.until, KEPT_AFTER_EXPIRY) < now)
-        });
-        swept.dropped += drop_all(ledger, expired.map(|(key, _)| Write::Delete(key)).collect()).await?;
+        swept.dropped += self.sweep_tombstones(ledger, now).await?;
         swept.dropped += drop_all(ledger, self.bans.over(now)).await?;
         Ok(swept)
+    }
+
+    /// A page at a time: webhooks lay one for each job of a group, and a commit stands in one line of the journal.
+    async fn sweep_tombstones(&self, ledger: &Ledger, now: OffsetDateTime) -> Result<usize, SessionError> {
+        let (mut dropped, mut last) = (0, String::new());
+        loop {
+            let page = self.store.page(JOB_PREFIX, &last, TOMBSTONES_AT_ONCE)?;
+            let Some((key, _)) = page.last() else { return Ok(dropped) };
+            last.clone_from(key);
+            let expired = page.into_iter().filter(|(key, kept)| {
+                let tombstone = parse::<Tombstone>(&kept.value).inspect_err(|fault| unreadable(key, fault));
+                tombstone.is_ok_and(|tombstone| later(tombstone.until, KEPT_AFTER_EXPIRY) < now)
+            });
+            dropped += drop_all(ledger, expired.map(|(key, _)| Write::Delete(key)).collect()).await?;
+            tokio::task::yield_now().await;
+        }
     }
 
     /// The expired sessions under a prefix, to be deleted.

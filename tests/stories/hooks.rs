@@ -96,6 +96,33 @@ async fn a_pipeline_that_is_over_ends_all_its_jobs() {
     assert_eq!(told(&harness, HOOK_SECRET, &over.to_string()).await, Ok(2));
 }
 
+/// A job that was skipped, or waits for somebody to play it, runs later under the same number.
+#[tokio::test]
+async fn a_job_that_has_not_run_yet_is_not_closed_with_its_pipeline() {
+    let harness = harness(OF_PROJECT).await;
+    let (skipped, manual) = (job(&harness), job(&harness));
+    let builds = json!([{ "id": skipped.0, "status": "skipped" }, { "id": manual.0, "status": "manual" }]);
+    let over = json!({ "object_kind": "pipeline", "object_attributes": { "id": 574, "status": "failed" },
+                       "project": { "id": 4711 }, "builds": builds });
+    assert_eq!(told(&harness, HOOK_SECRET, &over.to_string()).await, Ok(0));
+    for (_number, token) in [&skipped, &manual] {
+        assert_eq!(code(harness.exchange(token, &Agent::new()).await), "issued");
+    }
+}
+
+#[tokio::test]
+async fn of_an_unknown_job_the_first_word_is_enough() {
+    for hook in [OF_PROJECT, OF_ANOTHER_GROUP] {
+        let harness = harness(hook).await;
+        let number = job(&harness).0;
+        for _ in 0..3 {
+            harness.advance(60);
+            assert_eq!(told(&harness, HOOK_SECRET, &job_event(number, "success")).await, Ok(0));
+        }
+        assert_eq!(harness.journal().matches(r#""kind":"job_closed""#).count(), 1);
+    }
+}
+
 /// GitLab tells of the job where it runs, and the token of whose code it is.
 #[tokio::test]
 async fn the_parent_s_hook_ends_a_fork_s_merge_request() {
