@@ -90,7 +90,7 @@ pub struct Keyring {
     pub trust_domain: TrustDomain,
     /// Grows with every step.
     pub sequence: u64,
-    /// The sequence at which what we publish last changed; an intermediate's change leaves it alone (mesh contract A5).
+    /// The sequence at which what we publish last changed; an intermediate's change leaves it alone.
     pub published_sequence: u64,
     /// Oldest first.
     pub authorities: Vec<Authority>,

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-/// Deeper nesting cannot be read by the person who has to approve it (design section 6).
+/// Deeper nesting cannot be read by the person who has to approve it.
 pub(super) const DEPTH_MAX: usize = 3;
 
 /// How many lists are named to somebody who named none of them.

@@ -95,7 +95,7 @@ fn read_api(mut section: Section<'_, '_>, issuer: Option<&Issuer>) -> Option<Git
         "GitLab's API with https://, such as \"https://gitlab.corp.example/api/v4\"",
         check_https,
     );
-    let ca_pem = section.file("ca_file").map(|(_path, pem)| pem);
+    let ca_pem = read_ca_file(&mut section, "ca_file").map(|(pem, _trust)| pem);
     let line = section.line_of("token_file");
     let token_file = section.path("token_file");
     let token_file = token_file.or_else(|| {

@@ -101,7 +101,7 @@ pub struct Lifetimes {
     /// A root. Ten years: whoever pasted it somewhere by hand must not meet its end by surprise, and a stolen root is
     /// ended by removing it from the bundle, not by waiting.
     pub root: Duration,
-    /// An intermediate: a day (design section 7), replaced long before.
+    /// An intermediate: a day, replaced long before.
     pub intermediate: Duration,
     /// An SVID whose rule names no ttl.
     pub svid: Duration,

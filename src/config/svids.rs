@@ -5,7 +5,7 @@ use crate::identity::IdTemplate;
 use crate::policy::ProfileTemplate;
 use std::time::Duration;
 
-/// An intermediate lives 24 h (design section 7), and no SVID outlives its signer.
+/// An intermediate lives 24 h, and no SVID outlives its signer.
 pub(super) const TTL_MAX: Duration = Duration::from_secs(24 * 3600);
 /// The Rust client refuses a message with more (WAPI-37).
 const SVIDS_MAX: usize = 100;

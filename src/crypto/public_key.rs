@@ -47,7 +47,7 @@ pub enum CryptoError {
     Signing,
 }
 
-/// Kinds of key. P-256 is the one kind that every mesh takes (mesh contract A2).
+/// Kinds of key. P-256 is the one kind that every mesh takes.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum KeyAlgorithm {

@@ -69,7 +69,7 @@ pub enum TemplateError {
         #[source]
         source: SpiffeIdError,
     },
-    /// `ns` or `sa` where a mesh would read a namespace out of it (mesh contract B2, B3).
+    /// `ns` or `sa` where a mesh would read a namespace out of it.
     #[error("Istio reads 'ns' and 'sa' anywhere in an ID; use them only as /ns/<literal>/sa/<segment without a path>")]
     MeshWord,
     /// No leading slash.
@@ -114,7 +114,7 @@ pub enum FillError {
         /// Which claim.
         claim: &'static str,
     },
-    /// A name that meshes read as a namespace (mesh contract B2).
+    /// A name that meshes read as a namespace.
     #[error(
         "the claim {claim} holds the segment {segment:?}, which Istio's namespace policies match in any ID; \
          give this project the numeric layout /projects/{{project_id}}/-/…"
@@ -131,7 +131,7 @@ pub enum FillError {
         /// Which claim.
         claim: &'static str,
     },
-    /// An id that is not 1 to 19 digits without a leading zero (integrations 1.3).
+    /// An id that is not 1 to 19 digits without a leading zero.
     #[error("the claim {claim} is not an id")]
     NotAnId {
         /// Which claim.

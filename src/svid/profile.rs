@@ -1,5 +1,5 @@
-//! How an operator wants leaves to look beyond what every X509-SVID has: subject, DNS name, kinds of key
-//! (mesh contract A1, A2, A8, A9). Names here are made of numeric ids only, so no token chooses a letter of them.
+//! How an operator wants leaves to look beyond what every X509-SVID has: subject, DNS name, kinds of key.
+//! Names here are made of numeric ids only, so no token chooses a letter of them.
 
 use crate::crypto::KeyAlgorithm;
 use serde::{Deserialize, Serialize};
@@ -12,7 +12,7 @@ const LABEL_MAX: usize = 63;
 /// `pl<19 digits>.p<19 digits>.` stands before a suffix.
 const BEFORE_SUFFIX_MAX: usize = 43;
 
-/// The subject of a leaf (mesh contract A8).
+/// The subject of a leaf.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Subject {

@@ -1,4 +1,4 @@
-//! The fields of an X509-SVID and of the certificates that sign it, and how they are laid out (mesh contract A).
+//! The fields of an X509-SVID and of the certificates that sign it, and how they are laid out.
 //!
 //! Every field is set here, from our own fields alone: nothing is taken from a CSR but the key, and none of
 //! rcgen's defaults reaches a certificate. `inspect` reads the result back and shares no code with this file.
@@ -69,7 +69,7 @@ pub struct AuthorityFields {
     pub serial: Serial,
     /// How many authorities may stand below: 1 for a root, 0 for an intermediate.
     pub path_length: u8,
-    /// Whether it may sign only for IDs of its trust domain (mesh contract A7): not every mesh can read that.
+    /// Whether it may sign only for IDs of its trust domain: not every mesh can read that.
     pub name_constraints: bool,
     /// Whole seconds.
     pub not_before: OffsetDateTime,

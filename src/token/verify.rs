@@ -36,7 +36,7 @@ pub struct Expectations {
 }
 
 impl Expectations {
-    /// Leeway by default; integrations 1.2 allows at most this.
+    /// Leeway by default, and at most: clocks of servers are seconds apart, not minutes.
     pub const LEEWAY: Duration = Duration::from_secs(30);
     /// Longest time from `iat` to first use by default: jobs that wait longer for their first step are rare.
     pub const MAX_TOKEN_AGE: Duration = Duration::from_secs(3600);

@@ -1,5 +1,4 @@
-//! What meshes read out of an ID: no template lets one project, or a namespace of a mesh, pass for another
-//! (mesh contract B).
+//! What meshes read out of an ID: no template lets one project, or a namespace of a mesh, pass for another.
 
 use crate::support::harness::{Agent, Harness, POLICY, start};
 use lanyard::identity::{FillError, IdTemplate, SpiffeId, TemplateError, TrustDomain};
