@@ -1,6 +1,6 @@
 //! What an operator's command asks of a running server, over its admin socket.
 
-use super::failure::{NotReachable, WrongUsage};
+use super::failure::NotReachable;
 use super::login::Problem;
 use super::remote::RemoteError;
 use crate::api::{AUDIENCE_METADATA, CODE_METADATA, REQUEST_ID_METADATA};
@@ -33,9 +33,6 @@ pub(super) async fn listens(socket: &Path) -> bool {
 pub(super) fn refused(socket: &Path, status: &Status) -> anyhow::Error {
     let text = |name| status.metadata().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
     let code = text(CODE_METADATA);
-    if status.code() == Code::InvalidArgument {
-        return WrongUsage::new(status.message()).into();
-    }
     if code.is_empty() || status.code() == Code::Unavailable {
         let (place, why) = (socket.display().to_string(), status.message().to_owned());
         return NotReachable { what: "the server's admin socket", place, why }.into();
