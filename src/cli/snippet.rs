@@ -12,18 +12,16 @@ pub(super) fn block(audience: &str) -> String {
     )
 }
 
-/// Why a command has no token, and what gives it one: a name to change, or the lines that are missing.
+/// Why a command has no token, and what gives it one: the lines that are missing, or the name that it has instead.
 pub(super) fn no_token(place: &str, characters: usize, elsewhere: Option<&&str>) -> String {
     let found = format!("{place} holds no token ({characters} characters)");
-    if let Some(name) = elsewhere {
-        return format!(
-            "{found}, but {name} does: call it {VARIABLE} under id_tokens in .gitlab-ci.yml, or give --token-env {name}"
-        );
-    }
     // Known where a project or an image sets it; a server says it to whoever offers it a wrong token.
     let audience = SystemEnvironment.value("LANYARD_AUDIENCE");
-    let audience = audience.as_deref().unwrap_or("<the audience that the server's configuration names>");
-    format!("{found}: {}\nor name a file with --token-file", block(audience))
+    let lines = block(audience.as_deref().unwrap_or("<the audience that the server's configuration names>"));
+    match elsewhere {
+        Some(name) => format!("{found}, but {name} does: give --token-env {name}, or {lines}"),
+        None => format!("{found}: {lines}\nor name a file with --token-file"),
+    }
 }
 
 #[cfg(test)]
@@ -31,13 +29,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_under_another_name_is_found_and_named() {
+    fn a_token_under_another_name_is_named_beside_the_lines_to_paste() {
         let said = no_token("LANYARD_ID_TOKEN", 0, Some(&"VAULT_ID_TOKEN"));
-        assert_eq!(
-            said,
-            "LANYARD_ID_TOKEN holds no token (0 characters), but VAULT_ID_TOKEN does: call it LANYARD_ID_TOKEN under \
-             id_tokens in .gitlab-ci.yml, or give --token-env VAULT_ID_TOKEN"
-        );
+        let (name, lines) = said.split_once(", or put these lines into the job in .gitlab-ci.yml:\n").unwrap();
+        let found = "LANYARD_ID_TOKEN holds no token (0 characters), but VAULT_ID_TOKEN does";
+        assert_eq!(name, format!("{found}: give --token-env VAULT_ID_TOKEN"));
+        assert!(lines.starts_with("\n  id_tokens:\n    LANYARD_ID_TOKEN:\n      aud: \""), "{lines}");
     }
 
     #[test]

@@ -209,9 +209,15 @@ when = { issuer = "corp", project_id = 7 }
 need = { "job.state" = "running" }
 "#;
 
+    const SAMPLE: &str = r#"{
+        "project_id": "7", "project_path": "acme/api", "namespace_id": "72", "pipeline_id": "574", "ref": "main"
+    }"#;
+
     fn judged(cases: &str) -> Result<Vec<String>, Vec<Problem>> {
         let folder = tempfile::tempdir().unwrap();
         let (policy, file) = (folder.path().join("policy.toml"), folder.path().join("policy.cases.toml"));
+        std::fs::write(folder.path().join("sample.json"), SAMPLE).unwrap();
+        std::fs::write(folder.path().join("list.json"), "[]").unwrap();
         std::fs::write(&policy, POLICY).unwrap();
         std::fs::write(&file, cases).unwrap();
         let checked = check_policy(&policy, &[], Lifetimes::SVID).unwrap();
@@ -227,6 +233,23 @@ need = { "job.state" = "running" }
     fn with(facts: &str) -> String {
         let claims = "project_id = 7, project_path = \"acme/api\", namespace_id = 72";
         format!("[[case]]\nname = \"a\"\nrefused = \"x\"\n{facts}\nclaims = {{ {claims} }}\n")
+    }
+
+    #[test]
+    fn a_case_takes_its_claims_from_a_file_with_its_own_on_top() {
+        let with = |lines: &str| {
+            let case = "[[case]]\nname = \"a\"\nrefused = \"x\"\nfacts = { \"job.state\" = \"running\" }";
+            judged(&format!("[claims]\nref_type = 7\n{case}\n{lines}\n"))
+        };
+        let got = |lines: &str| with(&format!("claims_file = \"sample.json\"\n{lines}")).unwrap().remove(0);
+        assert!(got("").contains("/acme/api/-/running/pipelines/574"), "{}", got(""));
+        assert!(got("claims.pipeline_id = 575").contains("/acme/api/-/running/pipelines/575"));
+        assert!(got("claims.project_id = 8").contains("no_rule_matches"));
+        for (file, told) in [("list.json", "no JSON object"), ("nowhere.json", "nowhere.json")] {
+            let problems = with(&format!("claims_file = \"{file}\"")).unwrap_err();
+            assert!(problems.len() == 1 && problems[0].line == Some(7), "{problems:?}");
+            assert!(problems[0].found.contains(told), "{problems:?}");
+        }
     }
 
     #[test]

@@ -98,7 +98,7 @@ pub(super) const SERVICE_ACCOUNT_RENAMED: Danger = warning(
     Warning::ActorKind,
     "actor.kind",
     "a service account may be renamed to look like a person's, and then passes for a person",
-    "test user_id, or demand user_identities, which only people have",
+    "test user_id, or demand an identity that only people have, such as user_identities = \"ldapmain:*\"",
 );
 pub(super) const LOGIN_CHOSEN: Danger = warning(
     Warning::ActorKind,

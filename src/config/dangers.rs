@@ -19,13 +19,12 @@ pub(super) fn of_rule(rule: &Rule) -> Vec<Danger> {
     if every.iter().any(|(name, ..)| *name == "deployment_tier") {
         found.push(if demands("environment_protected") { TIER_BESIDE_PROTECTION } else { TIER });
     }
-    let wants = |claims: &[&str]| when.iter().any(|(name, _, positive)| *positive && claims.contains(name));
-    if wants(&["ref", "ref_path"]) && !demands("ref_protected") {
-        found.push(REF);
-    }
+    let wants = |claim: &str| when.iter().any(|(name, _, positive)| *positive && *name == claim);
+    let unprotected = ["ref", "ref_path"].into_iter().filter(|claim| wants(claim) && !demands("ref_protected"));
+    found.extend(unprotected.map(|claim| Danger { claim, ..REF }));
     let of_protection =
         |term: &Condition| [true, false].iter().any(|is| demands_that(term, "environment_protected", *is));
-    if wants(&["environment"]) && !rule.when.iter().any(of_protection) {
+    if wants("environment") && !rule.when.iter().any(of_protection) {
         found.push(ENVIRONMENT);
     }
     if !rule.pins("user_id") {
@@ -86,7 +85,7 @@ fn kind_of_actor(every: &[Use<'_>]) -> Option<Danger> {
 
 fn cannot_exist(tests: &[Use<'_>]) -> impl Iterator<Item = Danger> {
     let wrong = |danger: &Danger, values: &[&str]| {
-        tests.iter().any(|(name, test, _)| *name == danger.claim && !can_be(test, values))
+        tests.iter().any(|(name, test, _)| *name == danger.claim && !odd_ones(test, values).is_empty())
     };
     VALUES.iter().filter(move |(danger, values)| wrong(danger, values)).map(|(danger, _)| *danger)
 }
@@ -130,13 +129,14 @@ fn demands_that(term: &Condition, claim: &str, wanted: bool) -> bool {
     matches!(term, Condition::Claim { name, test: Test::Bool(is), .. } if name == claim && *is == wanted)
 }
 
-/// Whether every alternative of a test can be one of these.
-pub(super) fn can_be(wanted: &Test, values: &[&str]) -> bool {
+/// The alternatives of a test that can be none of these.
+pub(super) fn odd_ones<'t>(wanted: &'t Test, values: &[&str]) -> Vec<&'t Test> {
     match wanted {
-        Test::OneOf { tests, .. } => tests.iter().all(|test| can_be(test, values)),
+        Test::OneOf { tests, .. } => tests.iter().flat_map(|test| odd_ones(test, values)).collect(),
         Test::Glob(_) | Test::Prefix(_) | Test::Text(_) => {
-            values.iter().any(|value| wanted.holds(ClaimView::Text(value)))
+            let can_be = values.iter().any(|value| wanted.holds(ClaimView::Text(value)));
+            if can_be { Vec::new() } else { vec![wanted] }
         }
-        Test::Bool(_) | Test::Id(_) => true,
+        Test::Bool(_) | Test::Id(_) => Vec::new(),
     }
 }

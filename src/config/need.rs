@@ -46,7 +46,10 @@ impl Needs<'_, '_, '_> {
         }
         match (key, value) {
             ("not", DeValue::Table(table)) => Some(Need::Not(Box::new(self.both((line, key), table, depth + 1)?))),
-            ("all" | "any", DeValue::Array(array)) if !array.is_empty() => {
+            ("all" | "any", DeValue::Array(array)) if array.is_empty() => {
+                self.problem(line, key, "an empty list", "write at least one table, or leave it out")
+            }
+            ("all" | "any", DeValue::Array(array)) => {
                 let each = array.iter().map(|item| match item.get_ref().as_table() {
                     Some(table) => self.both((line, key), table, depth + 1),
                     None => self.problem(line, key, an(item.get_ref()), "write a list of tables"),
@@ -60,7 +63,7 @@ impl Needs<'_, '_, '_> {
                 self.problem(line, key, an(value), "write one table, such as not = { \"job.state\" = \"running\" }")
             }
             ("all" | "any", _) => {
-                let remedy = "write a list of at least one table, such as any = [{ \"gerrit.status\" = \"merged\" }]";
+                let remedy = "write a list of tables, such as any = [{ \"job.state\" = \"running\" }]";
                 self.problem(line, key, an(value), remedy)
             }
             (fact, _) => self.fact(line, fact, value),
@@ -80,11 +83,11 @@ impl Needs<'_, '_, '_> {
 
     fn fact(&self, line: usize, name: &str, value: &DeValue<'_>) -> Option<Need> {
         let key = format!("{name:?}");
-        let names = KNOWN_FACTS.map(|(known, _)| known);
         let Some((name, kind)) = KNOWN_FACTS.into_iter().find(|(known, _)| *known == name) else {
-            let remedy = match nearest(name, &names) {
+            let askable = SOURCES.map(|(fact, _)| fact);
+            let remedy = match nearest(name, &askable) {
                 Some(known) => format!("did you mean {known}?"),
-                None => format!("facts are: {}; what the token says is tested in when", names.join(", ")),
+                None => format!("facts are: {}; what the token says is tested in when", askable.join(", ")),
             };
             return self.problem(line, &key, "no fact", &remedy);
         };
@@ -151,6 +154,7 @@ fn would_do(kind: FactKind) -> String {
     match kind {
         FactKind::Bool => "write true or false, without quotes".to_owned(),
         FactKind::Count => "write how many at least, as a number above zero without quotes".to_owned(),
+        FactKind::State([one]) => format!("write {one:?}"),
         FactKind::State(states) => format!("write one of {}, in quotes, or a list of them", states.join(", ")),
         FactKind::Text => "write a text in quotes, or a list of them".to_owned(),
     }

@@ -216,24 +216,27 @@ fn report_shared(reader: &Reader<'_>, line: Option<usize>, shared: &SharedId) {
         format!("{rule:?} demands {terms}")
     };
     let (found, remedy) = match because {
-        Clash::Demands { only_first, only_second } => (
+        Clash::Demands { only_first, only_second, issuers } => (
             format!(
                 "id_shared_by_unequal_rules: rules {first:?} and {second:?} can both give {template}, and demand different \
                  things: {}, {}",
                 only(first, only_first),
                 only(second, only_second)
             ),
-            "put a literal of its own into the stricter rule's id, such as /{project_path}/-/environments/production/pipelines/{pipeline_id}",
+            match issuers {
+                Some([one, other]) => format!("put each issuer's name first into its IDs, such as /{one}/… and /{other}/…"),
+                None => "put a literal of its own into the stricter rule's id, such as /{project_path}/-/environments/production/pipelines/{pipeline_id}".to_owned(),
+            },
         ),
         Clash::Projects { other } => (
             format!(
                 "id_shared_by_projects: {template} of {second:?} and {other} of {first:?} can give one ID to two projects, \
                  where a path reads like an id or like another path"
             ),
-            "name the project in one way in both, or put different words behind the /-/, such as /-/by-id/pipelines/{pipeline_id}",
+            "name the project in one way in both, or put different words behind the /-/, such as /-/by-id/pipelines/{pipeline_id}".to_owned(),
         ),
     };
-    reader.report(line, format!("rule {second:?}.id"), found, remedy.to_owned());
+    reader.report(line, format!("rule {second:?}.id"), found, remedy);
 }
 
 #[cfg(test)]

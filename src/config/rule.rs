@@ -160,17 +160,16 @@ impl Rules<'_> {
     /// A name that no issuer has would be false for ever: a refusal would refuse nobody, an `unless` let in.
     fn check_issuers(&self, section: &Section<'_, '_>, part: &str, terms: &[(usize, Condition)]) {
         let known = self.issuer_names();
+        if known.is_empty() {
+            return;
+        }
         let tests =
             terms.iter().flat_map(|(line, term)| term.tests().into_iter().map(|(name, test, _)| (*line, name, test)));
-        for (line, _, test) in tests.filter(|(_, name, test)| *name == "issuer" && !dangers::can_be(test, &known)) {
-            if !known.is_empty() {
+        for (line, _, test) in tests.filter(|(_, name, _)| *name == "issuer") {
+            for odd in dangers::odd_ones(test, &known) {
                 let remedy = format!("write one of these: {}", known.join(", "));
-                section.problem(
-                    &format!("{part}.issuer"),
-                    Some(line),
-                    format!("\"{test}\", no configured issuer"),
-                    remedy,
-                );
+                let found = format!("\"{odd}\", no configured issuer");
+                section.problem(&format!("{part}.issuer"), Some(line), found, remedy);
             }
         }
     }

@@ -5,6 +5,7 @@
 use super::segments::{Segment, Step, Templates, can_meet, name_project_alike, segments};
 use super::{Condition, Rule, Test};
 use crate::identity::IdTemplate;
+use crate::token::IssuerName;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Two rules, or two templates of one, that could give the same ID and must not.
@@ -29,6 +30,8 @@ pub enum Clash {
         only_first: Vec<String>,
         /// What only the second demands, in words.
         only_second: Vec<String>,
+        /// Whose jobs the first and the second are for, where these are two.
+        issuers: Option<[IssuerName; 2]>,
     },
     /// They name the project in different places, so that one project's ID reads like another's.
     Projects {
@@ -198,8 +201,12 @@ impl<'r> Granting<'r> {
                 missing.map(|(exactly, words)| if other.values().any(|same| same == words) { exactly } else { words });
             told.cloned().collect()
         };
-        (!mine.keys().eq(theirs.keys()))
-            .then(|| Clash::Demands { only_first: only(&mine, &theirs), only_second: only(&theirs, &mine) })
+        let issuers = [self.rule, second.rule].map(|rule| rule.issuer.clone());
+        (!mine.keys().eq(theirs.keys())).then(|| Clash::Demands {
+            only_first: only(&mine, &theirs),
+            only_second: only(&theirs, &mine),
+            issuers: Some(issuers).filter(|[one, other]| one != other),
+        })
     }
 
     fn mistaken_projects(&self, id: &IdTemplate, second: &Self, other: &IdTemplate) -> Option<Clash> {

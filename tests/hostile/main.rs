@@ -7,16 +7,16 @@
 
 pub mod bodies;
 mod mutation;
+#[path = "../support/proportion.rs"]
+mod proportion;
 
 use bodies::{TARGETS, Target};
 use mutation::{edits, mutations};
+use proportion::trying;
 use proptest::prelude::*;
-use proptest::test_runner::{FileFailurePersistence, TestError, TestRunner};
+use proptest::test_runner::{TestError, TestRunner};
 use std::fs;
 use std::path::PathBuf;
-
-/// Cases of a property where nobody says otherwise; `PROPTEST_CASES` makes more or fewer of every one in proportion.
-const CASES_UNSAID: u32 = 256;
 
 fn target(name: &str) -> Target {
     *TARGETS.iter().find(|target| target.name == name).unwrap()
@@ -25,18 +25,13 @@ fn target(name: &str) -> Target {
 /// Gives a reader mutations of its valid documents.
 fn meets_mutations(name: &str, cases: u32) {
     let Target { body, seeds, .. } = target(name);
-    let mut config = ProptestConfig {
-        failure_persistence: Some(Box::new(FileFailurePersistence::Off)),
-        ..ProptestConfig::default()
-    };
-    config.cases = u32::try_from(u64::from(config.cases) * u64::from(cases) / u64::from(CASES_UNSAID)).unwrap().max(1);
     let seeds = seeds();
     let documents: Vec<Vec<u8>> = seeds.into_iter().map(|seed| seed.bytes).collect();
     let inputs = match name {
         "index" | "journal" => edits().boxed(),
         _ => mutations(documents).boxed(),
     };
-    let outcome = TestRunner::new(config).run(&inputs, |input| {
+    let outcome = TestRunner::new(trying(cases)).run(&inputs, |input| {
         body(&input);
         Ok(())
     });

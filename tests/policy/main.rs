@@ -10,6 +10,8 @@
 
 #[path = "../support/golden.rs"]
 mod golden;
+#[path = "../support/proportion.rs"]
+mod proportion;
 #[path = "../support/mod.rs"]
 mod support;
 

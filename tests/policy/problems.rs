@@ -14,8 +14,10 @@ fn said_of(policy: &str) -> Vec<String> {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("policy.toml");
     fs::write(&file, policy).unwrap();
-    let (name, url) = (IssuerName("corp".into()), "https://gitlab.example".to_owned());
-    let issuers = [KnownIssuer { name, url, facts: Vec::new() }];
+    let issuers = ["corp", "com"].map(|name| {
+        let url = format!("https://gitlab.{name}.example");
+        KnownIssuer { name: IssuerName(name.into()), url, facts: Vec::new() }
+    });
     let line = |problem: Problem| Problem { file: Path::new("policy.toml").to_owned(), ..problem }.to_string();
     match check_policy(&file, &issuers, Lifetimes::SVID) {
         Ok(checked) => checked.warnings.into_iter().map(|warning| format!("warning: {}", line(warning))).collect(),

@@ -1,6 +1,7 @@
 //! Policies put to the server's own reading, and how many went which way.
 
 use super::model::Policy;
+use crate::proportion::{in_proportion, trying};
 use lanyard::config::{CheckedPolicy, Problem, check_policy};
 use proptest::prelude::*;
 use proptest::test_runner::{TestCaseError, TestRunner};
@@ -38,19 +39,19 @@ impl Tally {
         self.0.borrow().get(what).copied().unwrap_or_default()
     }
 
-    /// Tells all counts, and fails where one of these is lower: then the generator has gone blind.
+    /// Tells all counts, and fails where one is lower than these in proportion: then the generator has gone blind.
     pub(crate) fn at_least(&self, least: &[(&str, u64)]) {
         println!("{:?}", self.0.borrow());
         for (what, least) in least {
-            assert!(self.of(what) >= *least, "only {} {what}, of {least} wanted: {:?}", self.of(what), self.0.borrow());
+            let least = in_proportion(*least);
+            assert!(self.of(what) >= least, "only {} {what}, of {least} wanted: {:?}", self.of(what), self.0.borrow());
         }
     }
 }
 
-/// Holds a law against so many things of chance.
+/// Holds a law against so many things of chance, in proportion.
 pub(crate) fn try_all<S: Strategy>(cases: u32, strategy: &S, law: impl Fn(S::Value) -> Result<(), TestCaseError>) {
-    let config = ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() };
-    if let Err(broken) = TestRunner::new(config).run(strategy, law) {
+    if let Err(broken) = TestRunner::new(trying(cases)).run(strategy, law) {
         panic!("{broken}");
     }
 }
