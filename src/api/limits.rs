@@ -52,7 +52,9 @@ pub const REQUESTS_MAX: usize = 16 * 1024;
 pub const REQUESTS_PER_ADDRESS_MAX: usize = REQUESTS_MAX / 4;
 /// A token of 96 KiB and a CSR fit; nothing honest is larger.
 pub const MESSAGE_BYTES_MAX: usize = 128 * 1024;
-/// A thousand of the largest bodies, or thirty thousand usual ones, at once.
+/// What a webhook says of a pipeline: a thousand jobs, at about a kilobyte each.
+pub const HOOK_BYTES_MAX: usize = 8 * MESSAGE_BYTES_MAX;
+/// A thousand of the largest messages, or thirty thousand usual ones, at once.
 pub const BODY_BYTES_MAX: usize = 1024 * MESSAGE_BYTES_MAX;
 /// See [`REQUESTS_PER_ADDRESS_MAX`].
 pub const BODY_BYTES_PER_ADDRESS_MAX: usize = BODY_BYTES_MAX / 4;

@@ -1,9 +1,9 @@
 //! The sealing key in a file of its own: 32 bytes, read by its owner only.
 
-use crate::crypto::{SealError, SealingKey};
+use crate::crypto::{SealError, SealingKey, SecretFileError, read_secret_file};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 /// Why there is no sealing key.
@@ -15,21 +15,18 @@ pub enum SealingKeyError {
         /// Where it should be.
         path: PathBuf,
     },
-    /// The file system said no.
-    #[error("the sealing key {path} cannot be read or written")]
-    Io {
+    /// There is none yet, and the file system takes none.
+    #[error("the sealing key {path} cannot be written")]
+    Make {
         /// Which file.
         path: PathBuf,
         /// What it said.
         #[source]
         source: io::Error,
     },
-    /// Others may read it.
-    #[error("the sealing key {path} is open to others: chmod 600 it, and think of who has read it")]
-    Open {
-        /// Which file.
-        path: PathBuf,
-    },
+    /// It cannot be read, or by others too.
+    #[error("the sealing key {0}")]
+    Unread(#[source] SecretFileError),
     /// Not 32 bytes.
     #[error("the sealing key {path} is not usable")]
     Unusable {
@@ -46,16 +43,17 @@ pub enum SealingKeyError {
 /// # Errors
 /// See [`SealingKeyError`].
 pub fn open_sealing_key(path: &Path, has_keyring: bool) -> Result<SealingKey, SealingKeyError> {
-    let io = |source| SealingKeyError::Io { path: path.to_owned(), source };
-    match fs::metadata(path) {
-        Ok(file) if file.mode() & 0o077 != 0 => Err(SealingKeyError::Open { path: path.to_owned() }),
-        Ok(_) => {
-            let bytes = zeroize::Zeroizing::new(fs::read(path).map_err(io)?);
+    match read_secret_file(path) {
+        Ok(bytes) => {
             SealingKey::from_bytes(&bytes).map_err(|source| SealingKeyError::Unusable { path: path.to_owned(), source })
         }
-        Err(absent) if absent.kind() == io::ErrorKind::NotFound && !has_keyring => make(path).map_err(io),
-        Err(absent) if absent.kind() == io::ErrorKind::NotFound => Err(SealingKeyError::Gone { path: path.to_owned() }),
-        Err(source) => Err(io(source)),
+        Err(SecretFileError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            if has_keyring {
+                return Err(SealingKeyError::Gone { path: path.to_owned() });
+            }
+            make(path).map_err(|source| SealingKeyError::Make { path: path.to_owned(), source })
+        }
+        Err(unread) => Err(SealingKeyError::Unread(unread)),
     }
 }
 

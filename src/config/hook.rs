@@ -3,8 +3,11 @@
 use super::conditions::id;
 use super::section::Section;
 use super::words::an;
-use crate::crypto::SharedSecret;
+use crate::crypto::{SharedSecret, read_secret_file};
 use crate::hooks::{Hook, Hooks, Scope, SigningToken};
+use crate::telemetry::chain;
+use std::path::PathBuf;
+use zeroize::Zeroizing;
 
 /// Each delivery is held against all hooks of its issuer.
 const HOOKS_MAX: usize = 64;
@@ -81,9 +84,22 @@ fn read_scope(section: &mut Section<'_, '_>) -> Option<Scope> {
     }
 }
 
+/// What nobody else may read, and where it stands.
+fn read_closed(section: &mut Section<'_, '_>, key: &'static str) -> Option<(PathBuf, Zeroizing<Vec<u8>>)> {
+    let line = section.line_of(key);
+    let path = section.path(key)?;
+    match read_secret_file(&path) {
+        Ok(bytes) => Some((path, bytes)),
+        Err(error) => {
+            section.problem(key, line, chain(&error), "name a file that only this user may read");
+            None
+        }
+    }
+}
+
 fn read_secret(section: &mut Section<'_, '_>) -> Option<SharedSecret> {
     let line = section.line_of("secret_file");
-    let (path, bytes) = section.file("secret_file")?;
+    let (path, bytes) = read_closed(section, "secret_file")?;
     let secret = bytes.trim_ascii();
     if secret.len() < SECRET_BYTES_MIN {
         let found = format!("{} with {} bytes", path.display(), secret.len());
@@ -97,7 +113,7 @@ fn read_secret(section: &mut Section<'_, '_>) -> Option<SharedSecret> {
 
 fn read_signing_token(section: &mut Section<'_, '_>) -> Option<SigningToken> {
     let line = section.line_of("signing_token_file");
-    let (path, bytes) = section.file("signing_token_file")?;
+    let (path, bytes) = read_closed(section, "signing_token_file")?;
     let token = str::from_utf8(bytes.trim_ascii()).ok().and_then(|text| SigningToken::parse(text).ok());
     if token.is_none() {
         let remedy = "name a file with the signing token as GitLab shows it: whsec_ and 32 bytes in base64";
@@ -109,7 +125,8 @@ fn read_signing_token(section: &mut Section<'_, '_>) -> Option<SigningToken> {
 #[cfg(test)]
 mod tests {
     use crate::config::{MapEnvironment, load_server};
-    use std::fs;
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::PermissionsExt as _;
     use tempfile::TempDir;
 
     /// What is wrong with the hooks of an otherwise good file, by key and remedy.
@@ -121,6 +138,10 @@ mod tests {
         put("other", "what-nobody-else-can-guess");
         put("short", "secret");
         put("signing", "whsec_QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE=\n");
+        put("open", "what-only-gitlab-and-all-of-us-know\n");
+        for (name, mode) in [("good", 0o600), ("other", 0o400), ("short", 0o600), ("signing", 0o600), ("open", 0o640)] {
+            fs::set_permissions(folder.path().join(name), Permissions::from_mode(mode)).unwrap();
+        }
         let text = format!(
             "trust_domain = \"ci.example.org\"\ndata_dir = \"data\"\npolicy_file = \"policy.toml\"\n[[issuer]]\n\
              name = \"corp\"\nurl = \"https://gitlab.example\"\naudience = \"us\"\n{hooks}"
@@ -160,7 +181,15 @@ mod tests {
                 "project = 1\nsigning_token_file = \"good\"",
                 "issuer[0].hook[0].signing_token_file: name a file with the",
             ),
-            ("project = 1\nsecret_file = \"nowhere\"", "issuer[0].hook[0].secret_file: name a file that this user"),
+            (
+                "project = 1\nsecret_file = \"nowhere\"",
+                "issuer[0].hook[0].secret_file: name a file that only this user",
+            ),
+            ("project = 1\nsecret_file = \"open\"", "issuer[0].hook[0].secret_file: name a file that only this user"),
+            (
+                "project = 1\nsigning_token_file = \"open\"",
+                "issuer[0].hook[0].signing_token_file: name a file that only this user",
+            ),
             (
                 "project = 1\nsecrets_file = \"x\"\nsecret_file = \"good\"",
                 "issuer[0].hook[0].secrets_file: did you mean secret_file?",

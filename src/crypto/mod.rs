@@ -15,6 +15,7 @@ mod random;
 mod public_key;
 mod key_pair;
 mod seal;
+mod secret_file;
 mod shared_secret;
 
 pub(crate) use fingerprint::write_hex;
@@ -25,4 +26,5 @@ pub use provider::install_providers;
 pub use public_key::{CryptoError, JwsAlgorithm, KeyAlgorithm, PublicKey, PublicNumbers};
 pub use random::Random;
 pub use seal::{SealContext, SealError, SealedKey, SealingKey};
+pub use secret_file::{SecretFileError, read_secret_file};
 pub use shared_secret::SharedSecret;

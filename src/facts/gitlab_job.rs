@@ -144,7 +144,9 @@ impl GitlabJob {
         let secret = Secret { header: TOKEN_HEADER, value: &token };
         let body = self.fetch.ask(&url, self.api.ca_pem.as_deref(), secret).await;
         let body = body.map_err(|error| self.silence(&error))?;
-        serde_json::from_slice(&body).map_err(|error| away(format!("{url} answered with no job ({error})")))
+        let no_job =
+            |error: serde_json::Error| format!("{url} answered with no job ({})", quotable(&error.to_string()));
+        serde_json::from_slice(&body).map_err(|error| away(no_job(error)))
     }
 
     /// What an answer other than 200 means. That it does not take our token is our fault, not the job's.

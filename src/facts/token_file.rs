@@ -1,33 +1,16 @@
 //! A token for somebody's API, in a file that only we can read: read anew for each question, so that a change counts at
 //! once and no copy stays in memory.
 
-use std::fs::File;
-use std::io::{self, Read as _};
-use std::os::unix::fs::MetadataExt as _;
+use crate::crypto::{SecretFileError, read_secret_file};
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
-
-/// GitLab's longest have some three hundred characters.
-const BYTES_MAX: u64 = 4096;
 
 /// Why there is no token.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenFileError {
-    /// The file system said no.
-    #[error("the token file {path} cannot be read")]
-    Io {
-        /// Which file.
-        path: PathBuf,
-        /// What it said.
-        #[source]
-        source: io::Error,
-    },
-    /// Others may read it.
-    #[error("the token file {path} is open to others: chmod 600 it, and think of who has read it")]
-    Open {
-        /// Which file.
-        path: PathBuf,
-    },
+    /// It cannot be read, or by others too.
+    #[error("the token file {0}")]
+    Unread(#[source] SecretFileError),
     /// It holds something else.
     #[error("the token file {path} holds no token: it must be one line of letters, digits and signs")]
     Unusable {
@@ -41,14 +24,7 @@ pub enum TokenFileError {
 /// # Errors
 /// See [`TokenFileError`].
 pub fn read_token(path: &Path) -> Result<Zeroizing<String>, TokenFileError> {
-    let io = |source| TokenFileError::Io { path: path.to_owned(), source };
-    let file = File::open(path).map_err(io)?;
-    if file.metadata().map_err(io)?.mode() & 0o077 != 0 {
-        return Err(TokenFileError::Open { path: path.to_owned() });
-    }
-    // As large as it can become, so that no copy is left behind where it grew.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(4096));
-    file.take(BYTES_MAX).read_to_end(&mut bytes).map_err(io)?;
+    let bytes = read_secret_file(path).map_err(TokenFileError::Unread)?;
     let text = std::str::from_utf8(&bytes).map(str::trim).unwrap_or_default();
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(TokenFileError::Unusable { path: path.to_owned() });
@@ -74,7 +50,7 @@ mod tests {
         assert_eq!(read(b"glpat-Az_09\n", 0o600).unwrap().as_str(), "glpat-Az_09");
         assert_eq!(read(b"glpat-other", 0o400).unwrap().as_str(), "glpat-other", "what is there now counts");
         for mode in [0o640, 0o604, 0o620] {
-            assert!(matches!(read(b"glpat-Az_09", mode), Err(TokenFileError::Open { .. })), "{mode:o}");
+            assert!(matches!(read(b"glpat-Az_09", mode), Err(TokenFileError::Unread(_))), "{mode:o}");
         }
         for text in [&b""[..], b" \n", b"two words", b"two\nlines", b"\xff\xfe", "glpat-\u{e9}".as_bytes()] {
             let odd = read(text, 0o600).unwrap_err();
@@ -82,6 +58,6 @@ mod tests {
             assert!(!format!("{odd} {odd:?}").contains("glpat"), "nothing of it is told");
         }
         fs::remove_file(&file).unwrap();
-        assert!(matches!(read_token(&file), Err(TokenFileError::Io { .. })));
+        assert!(matches!(read_token(&file), Err(TokenFileError::Unread(_))));
     }
 }

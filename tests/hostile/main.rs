@@ -70,8 +70,10 @@ properties! {
     a_form_is_decoded_once: "form", 2000;
     frames_leave_as_they_came: "frames", 800;
     only_the_authority_of_a_header_block_differs: "header_block", 800;
+    only_a_genuine_delivery_opens_a_hook_and_only_the_jobs_it_names_are_over: "hook", 2000;
     an_identity_is_its_own_text: "identity", 4000;
     a_changed_index_is_healed_and_never_believed: "index", 20;
+    an_answer_about_a_job_counts_only_if_it_agrees_with_the_token: "job_answer", 800;
     a_changed_journal_is_not_believed: "journal", 1000;
     a_key_set_holds_what_it_lists: "jwks", 2000;
     a_jwt_svid_is_valid_only_if_we_signed_it: "jwt_svid", 1000;

@@ -3,14 +3,12 @@
 use super::answer::{Answer, Asker, body_refused, json_answer};
 use super::body;
 use crate::api::desk::Desk;
+use crate::api::limits::HOOK_BYTES_MAX;
 use crate::hooks::{Delivery, Signed};
 use axum::extract::{Path, Request, State};
 use http::{HeaderMap, HeaderValue};
 use serde::Serialize;
 use std::sync::Arc;
-
-/// A pipeline of two thousand jobs takes half of it.
-const BODY_BYTES_MAX: usize = 1 << 20;
 
 #[derive(Serialize)]
 struct Told {
@@ -25,7 +23,7 @@ pub(super) async fn hear(
     request: Request,
 ) -> Answer {
     let headers = request.headers().clone();
-    let body = body::whole(request, "application/json", BODY_BYTES_MAX).await.map_err(body_refused(&desk))?;
+    let body = body::whole(request, "application/json", HOOK_BYTES_MAX).await.map_err(body_refused(&desk))?;
     let secret = headers.get("x-gitlab-token").map(HeaderValue::as_bytes);
     let delivery = Delivery { secret, signed: signed(&headers), body: &body };
     let heard = desk.hear(&caller, &issuer, &delivery).await?;

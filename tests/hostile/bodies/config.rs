@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-/// What the files may name: a policy, a key set, a CA.
+/// What the files may name: a policy, a key set, a CA, a secret.
 static BESIDE: LazyLock<place::Files> = LazyLock::new(|| {
     let ca = lanyard::bundle::Bundle::parse(
         lanyard::identity::TrustDomain::parse("example.org").unwrap(),
@@ -15,6 +15,8 @@ static BESIDE: LazyLock<place::Files> = LazyLock::new(|| {
     );
     let files = [("policy.toml", policy::seeds()[0].bytes.clone()), ("jwks.json", jwks::seeds()[0].bytes.clone())];
     let files = files.into_iter().chain([("ca.pem", ca.unwrap().to_pem().into_bytes())]);
+    // The last is whatever secret the file names.
+    let files = files.chain([("secret", b"whsec_QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE=".to_vec())]);
     files.map(|(name, bytes)| (PathBuf::from(name), bytes)).collect()
 });
 
@@ -45,6 +47,19 @@ namespaces = ["acme"]
 pins = "declared"
 max_token_age = "1h30m"
 ca_file = "ca.pem"
+on_replay = "end"
+[issuer.api]
+url = "https://inside.example.com/api/v4"
+token_file = "secret"
+ca_file = "ca.pem"
+[[issuer.hook]]
+group = "acme"
+secret_file = "secret"
+signing_token_file = "secret"
+canceling = true
+[[issuer.hook]]
+project = 4711
+signing_token_file = "secret"
 [[issuer]]
 name = "other"
 url = "https://other.example.com"
@@ -63,11 +78,32 @@ agent = "/run/lanyard/agent.sock"
 [token]
 source = "file"
 file = "/run/token"
+[files]
+folder = "svid"
+hook = ["systemctl", "reload", "haproxy"]
+hook_timeout = "30s"
 "#;
 
-/// One file of each, with every setting.
+const HOST: &str = r#"
+server = "https://lanyard.example:8443"
+server_ca_file = "ca.pem"
+mode = "host"
+state_dir = "/run/lanyard/agent"
+[listen]
+workload = "/run/lanyard/workload.sock"
+agent = "/run/lanyard/agent.sock"
+[host]
+hierarchy = "pids"
+jobs = ["/docker/*", "/system.slice/docker-*.scope"]
+[host.accept]
+host_pid = "builds see the host"
+privileged = "builds make images"
+shared_cgroup = "one user's shell executor"
+"#;
+
+/// Files that have every part between them.
 pub fn seeds() -> Vec<Seed> {
-    vec![Seed::new("a-server", SERVER), Seed::new("an-agent", AGENT)]
+    vec![Seed::new("a-server", SERVER), Seed::new("an-agent", AGENT), Seed::new("a-host", HOST)]
 }
 
 /// See the file's words.

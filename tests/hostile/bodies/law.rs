@@ -1,5 +1,7 @@
 //! What is asked of every reader: memory and work in proportion to the input, and words that can be shown.
 
+use serde_json::Value;
+
 /// What a reading may allocate for each byte of its input.
 #[derive(Clone, Copy, Debug)]
 pub struct Cost {
@@ -35,4 +37,9 @@ pub fn can_be_shown(error: &dyn std::error::Error) {
     let words = error.to_string();
     assert!(words.len() <= 4096, "{} bytes of words", words.len());
     assert!(!words.contains(char::is_control), "{words:?}");
+}
+
+/// A member of what a derived reader takes as a struct: an object, or its members in their order.
+pub fn member<'v>(value: &'v Value, name: &str, place: usize) -> &'v Value {
+    if value.is_array() { &value[place] } else { &value[name] }
 }

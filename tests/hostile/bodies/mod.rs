@@ -19,8 +19,10 @@ pub mod discovery;
 pub mod form;
 pub mod frames;
 pub mod header_block;
+pub mod hook;
 pub mod identity;
 pub mod index;
+pub mod job_answer;
 pub mod journal;
 pub mod jwks;
 pub mod jwt_svid;
@@ -66,5 +68,6 @@ macro_rules! targets {
 }
 
 targets! {
-    bundle cgroup config csr discovery form frames header_block identity index journal jwks jwt_svid policy token
+    bundle cgroup config csr discovery form frames header_block hook identity index job_answer journal jwks jwt_svid
+    policy token
 }

@@ -1,7 +1,9 @@
 //! A folder for a reader of files, kept from one input to the next.
 
 use std::cell::LazyCell;
-use std::fs;
+use std::fs::{self, OpenOptions};
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
@@ -23,12 +25,13 @@ pub fn with<T>(files: &Files, show: impl FnOnce(&Path) -> T) -> T {
     })
 }
 
-/// Writes files into a folder.
+/// Writes files into a folder; closed to others, as secrets must be.
 pub fn write(place: &Path, files: &Files) {
     for (path, bytes) in files {
         let path = place.join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, bytes).unwrap();
+        let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(path).unwrap();
+        file.write_all(bytes).unwrap();
     }
 }
 
