@@ -3,6 +3,7 @@
 //! Everything is compared and kept as written: no decoding, no folding, no normalising. What would need it is refused.
 
 use super::{TrustDomain, TrustDomainError};
+use crate::telemetry::quotable;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::Arc;
@@ -25,7 +26,7 @@ pub enum SpiffeIdError {
     Character {
         /// The character.
         found: char,
-        /// The segment that holds it.
+        /// The segment that holds it, cut at 200 characters.
         segment: String,
     },
     /// `.` or `..`; refused, never resolved.
@@ -37,7 +38,7 @@ pub enum SpiffeIdError {
     /// Percent-encoding; nothing is ever decoded.
     #[error("a SPIFFE ID holds no percent-encoding; found it in {segment:?}")]
     PercentEncoded {
-        /// The segment that holds it.
+        /// The segment that holds it, cut at 200 characters.
         segment: String,
     },
     /// A query or fragment.
@@ -156,8 +157,8 @@ pub(super) fn check_segment(segment: &str) -> Result<(), SpiffeIdError> {
     }
     match segment.chars().find(|c| !matches!(c, 'a'..='z' | 'A'..='Z' | '0'..='9' | '.' | '-' | '_')) {
         None => Ok(()),
-        Some('%') => Err(SpiffeIdError::PercentEncoded { segment: segment.to_owned() }),
-        Some(found) => Err(SpiffeIdError::Character { found, segment: segment.to_owned() }),
+        Some('%') => Err(SpiffeIdError::PercentEncoded { segment: quotable(segment) }),
+        Some(found) => Err(SpiffeIdError::Character { found, segment: quotable(segment) }),
     }
 }
 

@@ -37,14 +37,18 @@ pub fn body(bytes: &[u8]) -> bool {
 fn stands_there(path: &CgroupPath, hierarchy: &Hierarchy, text: &[u8]) {
     let wanted = match hierarchy {
         Hierarchy::V1(name) => name.as_bytes(),
-        Hierarchy::V2 => b"",
+        Hierarchy::V2 => &[],
     };
     let colon = |bytes: &[u8]| bytes.iter().position(|byte| *byte == b':');
     let lines = text.split(|byte| *byte == b'\n').filter_map(|line| {
         let (id, rest) = line.split_at(colon(line)?);
         let (names, path) = rest[1..].split_at(colon(&rest[1..])?);
-        let is_it = names.split(|byte| *byte == b',').any(|name| name == wanted);
-        (is_it && (id == b"0") == (*hierarchy == Hierarchy::V2)).then_some(&path[1..])
+        // Of version 2 no controllers are named at all; a list of two empty names is none.
+        let is_it = match hierarchy {
+            Hierarchy::V1(_) => id != b"0" && names.split(|byte| *byte == b',').any(|name| name == wanted),
+            Hierarchy::V2 => id == b"0" && names.is_empty(),
+        };
+        is_it.then_some(&path[1..])
     });
     assert_eq!(lines.collect::<Vec<_>>(), [path.as_str().as_bytes()]);
     assert!(path.as_str().len() <= 4096 && path.as_str().starts_with('/'));

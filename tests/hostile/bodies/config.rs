@@ -15,8 +15,12 @@ static BESIDE: LazyLock<place::Files> = LazyLock::new(|| {
     );
     let files = [("policy.toml", policy::seeds()[0].bytes.clone()), ("jwks.json", jwks::seeds()[0].bytes.clone())];
     let files = files.into_iter().chain([("ca.pem", ca.unwrap().to_pem().into_bytes())]);
-    // The last is whatever secret the file names.
-    let files = files.chain([("secret", b"whsec_QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE=".to_vec())]);
+    // The last are whatever secrets the file names.
+    let signing_token = |text: &str| text.as_bytes().to_vec();
+    let files = files.chain([
+        ("secret", signing_token("whsec_QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE=")),
+        ("another", signing_token("whsec_QkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkI=")),
+    ]);
     files.map(|(name, bytes)| (PathBuf::from(name), bytes)).collect()
 });
 
@@ -59,7 +63,7 @@ signing_token_file = "secret"
 canceling = true
 [[issuer.hook]]
 project = 4711
-signing_token_file = "secret"
+signing_token_file = "another"
 [[issuer]]
 name = "other"
 url = "https://other.example.com"

@@ -34,7 +34,7 @@ pub fn seeds() -> Vec<Seed> {
         json!({"object_kind": "pipeline", "object_attributes": {"id": 2366, "status": "running"}, "project": {"id": 4711},
                "builds": [{"id": 1, "status": "failed"}, {"id": 2, "status": "canceling"}, {"id": 3, "status": "running"}]}),
         json!({"object_kind": "pipeline", "object_attributes": {"status": "canceled"}, "project": {"id": 4711},
-               "builds": [{"id": 1, "status": "created"}]}),
+               "builds": [{"id": 1, "status": "created"}, {"id": 2, "status": "running"}]}),
         json!({"object_kind": "deployment", "status": "failed", "deployable_id": 7, "project": {"id": 4711}}),
     ];
     let head = format!("what-only-we-know\n9e9fa1f4-6c2f\n{}\nv1,AAAA v1,BBBB\n", NOW.unix_timestamp());
@@ -114,8 +114,8 @@ fn tells_what_stands_there(body: &[u8]) -> bool {
 
 /// Read again by a reader that knows no events.
 fn names_them((project_id, jobs, status): &(u64, Vec<u64>, String), said: &Value) {
-    let ends =
-        |status: &Value| ["success", "failed", "canceled", "skipped", "canceling"].iter().any(|last| status == last);
+    let is = |status: &Value, some: &[&str]| some.iter().any(|one| status == one);
+    let ends = |status: &Value| is(status, &["success", "failed", "canceled", "canceling"]);
     let (project, overall, named) = match said["object_kind"].as_str() {
         Some("build") if ends(&said["build_status"]) => {
             (&said["project_id"], &said["build_status"], vec![&said["build_id"]])
@@ -126,8 +126,12 @@ fn names_them((project_id, jobs, status): &(u64, Vec<u64>, String), said: &Value
         Some("pipeline") => {
             let overall = member(&said["object_attributes"], "status", 0);
             let builds = said["builds"].as_array().unwrap().iter();
-            let ended = builds.filter(|build| ends(overall) || ends(member(build, "status", 1)));
-            (member(&said["project"], "id", 0), overall, ended.map(|build| member(build, "id", 0)).collect())
+            let ran = |status: &Value| ends(status) || (ends(overall) && is(status, &["running"]));
+            let ended = builds.filter(|build| ran(member(build, "status", 1)));
+            let mut ended: Vec<_> = ended.map(|build| member(build, "id", 0)).collect();
+            ended.sort_by_key(|id| id.as_u64());
+            ended.dedup();
+            (member(&said["project"], "id", 0), overall, ended)
         }
         other => unreachable!("{other:?} ends nothing"),
     };
