@@ -187,7 +187,7 @@ mod tests {
                 "issuer[0].hook[0].signing_token_file: name a file that only this user",
             ),
             (
-                "project = 1\nsecret = \"x\"\nsecret_file = \"good\"",
+                "project = 1\nsecrets_file = \"x\"\nsecret_file = \"good\"",
                 "issuer[0].hook[0].secrets_file: did you mean secret_file?",
             ),
         ] {
