@@ -69,7 +69,7 @@ pub fn body(bytes: &[u8]) -> bool {
     let rule = &*RULE;
     place::with(&vec![(PathBuf::from("token"), b"glpat-hostile".to_vec())], |folder| {
         let all = token::verified().iter().map(|one| speaks_of_its_own_job(rule, one.claims(), bytes, folder));
-        all.fold(false, |any, one| any || one)
+        all.filter(|agrees| *agrees).count() > 0
     })
 }
 
