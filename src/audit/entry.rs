@@ -125,16 +125,9 @@ pub enum Entry<'a> {
         project_id: u64,
         /// The job.
         job_id: u64,
-        /// Why.
-        why: &'a str,
-        /// Whose word it was: `agent`, `issuer`, `operator` or `server`.
-        by: &'a str,
-        /// The operator's user id.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        uid: Option<u32>,
-        /// Why, in the operator's words.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        say: Option<&'a str>,
+        /// Why, and by whose word.
+        #[serde(flatten)]
+        cause: Cause<'a>,
     },
     /// A project path belongs to another project from now on, or to none.
     PinChanged {
@@ -195,16 +188,9 @@ pub enum Entry<'a> {
     SessionEnded {
         /// Which.
         session: &'a str,
-        /// Why.
-        why: &'a str,
-        /// Whose word it was: `agent`, `issuer`, `operator` or `server`.
-        by: &'a str,
-        /// The operator's user id.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        uid: Option<u32>,
-        /// Why, in the operator's words.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        say: Option<&'a str>,
+        /// Why, and by whose word.
+        #[serde(flatten)]
+        cause: Cause<'a>,
         /// Whose it was.
         job: &'a Job,
     },
@@ -235,6 +221,21 @@ pub enum Entry<'a> {
         /// How many.
         records: usize,
     },
+}
+
+/// Why something ended before its time.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Cause<'a> {
+    /// Why.
+    pub why: &'a str,
+    /// Whose word it was: `agent`, `issuer`, `operator` or `server`.
+    pub by: &'a str,
+    /// The operator's user id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uid: Option<u32>,
+    /// Why, in the operator's words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub say: Option<&'a str>,
 }
 
 /// What will be signed, as an entry tells it. Times are in Unix seconds.

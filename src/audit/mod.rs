@@ -13,7 +13,7 @@ mod ledger;
 mod refusals;
 
 pub use asked::Asked;
-pub use entry::{Auditable, Entry, Job, Received, SvidToSign};
+pub use entry::{Auditable, Cause, Entry, Job, Received, SvidToSign};
 pub use ledger::{AdmitError, Changes, Ledger, Recorded};
 pub use person::Person;
 pub use pinned::PinnedBy;

@@ -2,11 +2,11 @@
 
 use super::admin::AdminArgs;
 use super::render;
+use super::selector::time;
 use crate::audit::PinnedBy;
 use crate::wire::lanyard::{DeletePinRequest, ListPinsRequest, Pin, SetPinRequest};
 use serde_json::{Value, json};
 use std::process::ExitCode;
-use time::OffsetDateTime;
 
 /// What can be typed.
 #[derive(clap::Args, Debug)]
@@ -126,19 +126,14 @@ async fn list(server: &AdminArgs, mut asked: ListPinsRequest, as_json: bool) -> 
 fn row(pin: Pin) -> Vec<String> {
     let by: Option<PinnedBy> = serde_json::from_str(&pin.by).ok();
     let by = by.map(|by| by.to_string()).unwrap_or_default();
-    let since = since(&pin).unwrap_or_default();
+    let since = time(pin.since).unwrap_or_default();
     vec![pin.issuer, pin.path, pin.project_id.to_string(), since, by]
 }
 
 fn fact(pin: &Pin) -> Value {
     let by: Value = serde_json::from_str(&pin.by).unwrap_or_default();
     let Pin { issuer, path, project_id, .. } = pin;
-    json!({ "issuer": issuer, "path": path, "project_id": project_id, "since": since(pin), "by": by })
-}
-
-fn since(pin: &Pin) -> Option<String> {
-    let at = known(pin.since).and_then(|at| OffsetDateTime::from_unix_timestamp(at).ok());
-    at.map(render::time)
+    json!({ "issuer": issuer, "path": path, "project_id": project_id, "since": time(pin.since), "by": by })
 }
 
 /// The wire says 0 where nothing is known.

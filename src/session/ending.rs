@@ -4,7 +4,7 @@ use super::bans::Ban;
 use super::keeper::{Sessions, parse, text};
 use super::record::{JobName, Tombstone};
 use super::{LiveSession, Selector, SessionError, SessionId};
-use crate::audit::{Changes, Entry, Job, Ledger};
+use crate::audit::{Cause, Changes, Entry, Job, Ledger};
 use crate::crypto::KeyId;
 use crate::hooks::Scope;
 use crate::store::{Committed, Condition, Version, Write};
@@ -102,6 +102,12 @@ struct End<'a> {
 impl<'a> End<'a> {
     const fn of(reason: EndReason) -> Self {
         Self { reason, uid: None, say: None, within: None }
+    }
+
+    /// As the journal says it.
+    const fn cause(self) -> Cause<'a> {
+        let Self { reason, uid, say, within: _ } = self;
+        Cause { why: reason.as_str(), by: reason.by(), uid, say }
     }
 
     const fn of_operator(reason: EndReason, uid: u32, say: &'a str) -> Self {
@@ -319,15 +325,12 @@ struct Grave {
 }
 
 fn ended<'a>(session: &'a str, job: &'a Job, end: End<'a>) -> Entry<'a> {
-    let End { reason, uid, say, within: _ } = end;
-    Entry::SessionEnded { session, why: reason.as_str(), by: reason.by(), uid, say, job }
+    Entry::SessionEnded { session, cause: end.cause(), job }
 }
 
 fn closed<'a>(job: &'a JobName, end: End<'a>) -> Entry<'a> {
-    let End { reason, uid, say, within: _ } = end;
     let JobName { issuer, project_id, job_id } = job;
-    let (issuer, project_id, job_id) = (&*issuer.0, *project_id, *job_id);
-    Entry::JobClosed { issuer, project_id, job_id, why: reason.as_str(), by: reason.by(), uid, say }
+    Entry::JobClosed { issuer: &issuer.0, project_id: *project_id, job_id: *job_id, cause: end.cause() }
 }
 
 /// Waits for all, in any order; answers in theirs.
