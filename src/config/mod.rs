@@ -31,6 +31,7 @@ mod server;
 mod agent;
 mod starter;
 mod host;
+mod sds;
 
 pub use agent::load_agent;
 pub use cases::{cases_file, load_cases};

@@ -5,7 +5,7 @@ use super::harness::settings;
 use super::issuer::FakeIssuer;
 use hyper_util::rt::TokioIo;
 use lanyard::agent::{Agent, AgentError, AgentHandle, AgentSettings, Callers, FileOutput, LoggedIn};
-use lanyard::agent::{MODE_EVERYBODY, OnStop, Refused, TokenSource};
+use lanyard::agent::{MODE_EVERYBODY, OnStop, Refused, SecretNames, TokenSource};
 use lanyard::clock::{Clock, ManualClock, SystemClock};
 use lanyard::config::ServerSettings;
 use lanyard::crypto::Random;
@@ -151,6 +151,8 @@ impl Site {
             server: self.url.clone(),
             trust: self.trust.clone(),
             workload_socket: self.path("workload/api.sock"),
+            sds_socket: None,
+            secrets: SecretNames::default(),
             agent_socket: None,
             socket_mode: MODE_EVERYBODY,
             callers: Callers::Any,

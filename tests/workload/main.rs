@@ -23,5 +23,6 @@ mod files;
 mod host;
 mod jwt;
 mod long_job;
+mod sds;
 mod socket;
 mod x509;
