@@ -83,6 +83,15 @@ mod tests {
     use super::*;
     use tokio_stream::StreamExt as _;
 
+    async fn dialled(path: &Path) -> UnixStream {
+        loop {
+            if let Ok(stream) = UnixStream::connect(path).await {
+                return stream;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     #[tokio::test]
     async fn the_file_appears_when_somebody_answers_and_again_when_it_was_deleted() {
         let folder = tempfile::tempdir().unwrap();
@@ -90,15 +99,7 @@ mod tests {
         let mut socket = LastingSocket::bind(path.clone(), 0o700).unwrap();
         assert!(!path.exists(), "nobody answers yet");
         for _round in 0..3 {
-            let dialled = async {
-                loop {
-                    match UnixStream::connect(&path).await {
-                        Ok(stream) => break stream,
-                        Err(_none) => tokio::time::sleep(Duration::from_millis(20)).await,
-                    }
-                }
-            };
-            let (dialled, accepted) = tokio::join!(dialled, socket.next());
+            let (dialled, accepted) = tokio::join!(dialled(&path), socket.next());
             assert!(accepted.unwrap().unwrap().peer_cred().is_ok());
             drop(dialled);
             std::fs::remove_file(&path).unwrap();

@@ -94,8 +94,8 @@ impl WorkloadDoor {
         };
         let share = self.places.share().await.map_err(io::Error::other)?;
         let guest = self.desk.meet(&stream);
-        let place = self.places.seat(guest.holder(), share);
-        Ok(place.map(|place| AnyAuthority::new(stream, (guest, place), Arc::clone(&self.clock))))
+        let clock = Arc::clone(&self.clock);
+        Ok(self.places.seat(guest.holder(), share).map(|place| AnyAuthority::new(stream, (guest, place), clock)))
     }
 }
 

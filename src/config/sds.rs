@@ -43,7 +43,12 @@ fn read_aliases(mut aliases: Section<'_, '_>) -> BTreeMap<String, String> {
         match value.get_ref().as_str() {
             Some(name) if !name.is_empty() => drop(read.insert(alias, name.to_owned())),
             _ => {
-                aliases.problem(&alias, Some(line), "no name", "write the name that it stands for, such as \"default\"")
+                aliases.problem(
+                    &alias,
+                    Some(line),
+                    "no name",
+                    "write the name that it stands for, such as \"default\"",
+                );
             }
         }
     }

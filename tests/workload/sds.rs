@@ -1,7 +1,7 @@
 //! Secrets as a proxy meets them: by name, over a stream that is told of changes and of nothing else.
 
 use crate::stand_in::StandIn;
-use crate::support::beside::{Beside, FIRST_ID, SECOND_ID, Site, TWO_PROFILES, channel, within};
+use crate::support::beside::{Beside, FIRST_ID, SECOND_ID, Site, TWO_PROFILES, channel, until, within};
 use lanyard::agent::{AgentSettings, SecretNames, Validator};
 use lanyard::crypto::KeyPair;
 use lanyard::svid::inspect_certificate;
@@ -12,6 +12,7 @@ use lanyard::wire::sds::{
     Secret, SemanticVersion, SpiffeCertValidatorConfig, Status as Refused,
 };
 use prost::Message as _;
+use prost_types::value::Kind;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use std::path::{Path, PathBuf};
@@ -230,7 +231,6 @@ async fn a_client_that_cannot_use_the_validator_gets_our_own_roots_alone() {
         let version = Some(SemanticVersion { major_number, minor_number, patch: 0 });
         Node { user_agent_build_version: Some(BuildVersion { version }), ..Node::default() }
     };
-    use prost_types::value::Kind;
     for (node, is_plain) in [
         (asked(Kind::BoolValue(true)), true),
         (asked(Kind::StringValue("true".to_owned())), true),
@@ -286,12 +286,7 @@ async fn the_socket_for_proxies_comes_back_when_they_delete_it() {
     let agent = Beside::start(AgentSettings { sds_socket: Some(path.clone()), ..site.agent_settings() }, &site.clock);
     agent.login(site.token()).await.unwrap();
     for _round in 0..2 {
-        within(async {
-            while !path.exists() {
-                tokio::time::sleep(Duration::from_millis(20)).await
-            }
-        })
-        .await;
+        until(|| path.exists()).await;
         let mut proxy = Proxy::open(&path, for_names(&["default"])).await;
         assert_eq!(id_of(&secrets(&proxy.next().await.unwrap())[0]), FIRST_ID);
         std::fs::remove_file(&path).unwrap();

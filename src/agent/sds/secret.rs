@@ -27,8 +27,8 @@ pub(super) fn svid(name: String, svid: &Svid) -> Any {
     let chain: Vec<&[u8]> = svid.chain.iter().map(AsRef::as_ref).collect();
     let key = PemLabel::PrivateKey.armour(svid.key.pkcs8_der());
     let certificate = TlsCertificate {
-        certificate_chain: inline(certificates(&chain)),
-        private_key: inline(key.as_str().to_owned()),
+        certificate_chain: Some(inline(certificates(&chain))),
+        private_key: Some(inline(key.as_str().to_owned())),
     };
     packed(name, Type::TlsCertificate(certificate))
 }
@@ -37,10 +37,11 @@ pub(super) fn svid(name: String, svid: &Svid) -> Any {
 pub(super) fn roots(name: String, own: &Bundle, validator: Validator) -> Any {
     let context = match validator {
         Validator::Plain => {
-            CertificateValidationContext { trusted_ca: inline(own.to_pem()), custom_validator_config: None }
+            CertificateValidationContext { trusted_ca: Some(inline(own.to_pem())), custom_validator_config: None }
         }
         Validator::Spiffe => {
-            let own = TrustDomain { name: own.trust_domain.as_str().to_owned(), trust_bundle: inline(own.to_pem()) };
+            let own =
+                TrustDomain { name: own.trust_domain.as_str().to_owned(), trust_bundle: Some(inline(own.to_pem())) };
             let config = SpiffeCertValidatorConfig { trust_domains: vec![own] };
             let typed_config = Any { type_url: SPIFFE_CONFIG.to_owned(), value: config.encode_to_vec() };
             let config = TypedExtensionConfig { name: SPIFFE_VALIDATOR.to_owned(), typed_config: Some(typed_config) };
@@ -50,8 +51,8 @@ pub(super) fn roots(name: String, own: &Bundle, validator: Validator) -> Any {
     packed(name, Type::ValidationContext(context))
 }
 
-fn inline(text: String) -> Option<DataSource> {
-    Some(DataSource { inline_bytes: Bytes::from(text) })
+fn inline(text: String) -> DataSource {
+    DataSource { inline_bytes: Bytes::from(text) }
 }
 
 fn packed(name: String, secret: Type) -> Any {
