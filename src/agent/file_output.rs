@@ -49,7 +49,6 @@ impl FileOutput {
 
     /// Writes until shutdown. Files outlive the process, not the identity.
     pub(super) async fn run(self, mut keeper: KeeperWatch, clock: Arc<dyn Clock>, on_stop: OnStop, shutdown: Shutdown) {
-        self.warn_of_disk();
         tokio::select! {
             () = shutdown.wait() => {}
             () = self.follow(&mut keeper, &*clock) => {}
@@ -61,7 +60,7 @@ impl FileOutput {
         }
     }
 
-    fn warn_of_disk(&self) {
+    pub(super) fn warn_of_disk(&self) {
         let folder = self.folder.display();
         match std::fs::create_dir_all(&self.folder) {
             Ok(()) if on_memory(&self.folder) => {}

@@ -191,9 +191,7 @@ impl Agent {
     pub async fn run(self, shutdown: Shutdown) -> Result<(), AgentError> {
         let Self { desk, work, hearing, workload, proxies, secrets, door, clock } = self;
         let (workload, workload_file) = workload;
-        tracing::info!(
-            workload = %workload_file.0.display(), agent = door.as_ref().map(|(_, file)| file.0.display().to_string()), "serving"
-        );
+        let logins = door.as_ref().map(|(_, file)| file.0.display().to_string());
         let mut parts: JoinSet<&'static str> = JoinSet::new();
         let workloads = WorkloadDoor::new(desk.clone(), secrets, Arc::clone(&clock));
         if let Some(proxies) = proxies {
@@ -220,6 +218,7 @@ impl Agent {
             }
             Work::OneJob(one) => one.start(&mut parts, &clock, &shutdown),
         }
+        tracing::info!(workload = %workload_file.0.display(), agent = logins, "serving");
         tokio::select! {
             () = shutdown.wait() => {}
             Some(ended) = parts.join_next() => if !shutdown.is_due() { return Err(AgentError::Ended(ended?)) },
@@ -237,6 +236,7 @@ impl OneJob {
     fn start(self, parts: &mut JoinSet<&'static str>, clock: &Arc<dyn Clock>, shutdown: &Shutdown) {
         let Self { keeper, renewer, orders: (handle, orders), token, files, on_stop } = self;
         if let Some(files) = files {
+            files.warn_of_disk();
             let (watch, clock, stop) = (keeper.watch(), Arc::clone(clock), shutdown.clone());
             parts.spawn(async move {
                 files.run(watch, clock, on_stop, stop).await;

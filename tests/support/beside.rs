@@ -139,10 +139,13 @@ impl Site {
         self.issuer.token(self.clock.now())
     }
 
-    /// How many records the journal has.
-    pub(crate) fn records(&self) -> usize {
+    /// How many SVIDs the journal says were about to be signed.
+    pub(crate) fn intents(&self) -> usize {
         let files = fs::read_dir(self.path("data/journal")).unwrap().map(|entry| entry.unwrap().path());
-        files.filter_map(|file| fs::read_to_string(file).ok()).map(|text| text.lines().count()).sum()
+        files
+            .filter_map(|file| fs::read_to_string(file).ok())
+            .map(|text| text.matches(r#""kind":"intent""#).count())
+            .sum()
     }
 
     /// How an agent of this site is set up: mode `pod`, nobody logged in.
