@@ -53,7 +53,8 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
     data_folder::own(folder)?;
 
     let keyring_path = folder.join("keyring.json");
-    let sealing = open_sealing_key(&settings.sealing_key_file, keyring_path.exists())?;
+    let has_keyring = keyring_path.exists();
+    let sealing = open_sealing_key(&settings.sealing_key_file, has_keyring)?;
     let file = KeyringFile::new(keyring_path, sealing);
     let plan = KeyPlan {
         root: settings.lifetimes.root,
@@ -63,6 +64,9 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
     let has_history = folder.join("journal").exists();
     let keyring = open_keyring(&file, &settings.trust_domain, &plan, (clock.now(), &random), has_history)?;
 
+    if !has_keyring {
+        tracing::warn!(folder = %folder.display(), "no keys were there: a new CA begins, and who trusts another does not trust it");
+    }
     let journal_key = keyring.active(AuthorityKind::Journal).ok_or(RotatorError::NoRoot)?;
     show_journal_key(folder, journal_key.key.public())?;
     let store = open_store(settings, Arc::clone(&journal_key.key), Arc::clone(&clock)).await?;

@@ -8,6 +8,7 @@ use crate::api::{AdminDoor, Crowd, Desk, HealthDoor, IssuerDoors, Reloads};
 use crate::clock::Clock;
 use crate::config::ServerSettings;
 use crate::issuance::Issuance;
+use crate::store::Trouble;
 use crate::telemetry::{Metrics, Readiness, Shutdown, Unready, chain};
 use crate::tls::{DoorCertificate, IssuerDoor};
 use crate::wire::{connections_of, raise_open_files};
@@ -95,7 +96,7 @@ impl Server {
         let mut keepers = JoinSet::new();
         let published = rotator.authorities().published();
         keepers.spawn(meter(published, metrics.clone(), ended.clone()));
-        keepers.spawn(gauge(store.is_full(), metrics.clone(), ended.clone()));
+        keepers.spawn(gauge(store.trouble(), (readiness.clone(), metrics.clone()), ended.clone()));
         keepers.spawn(rotator.run(Arc::clone(&clock), ended.clone()));
         keepers.spawn(policy.run(Arc::clone(&clock), ended.clone()));
         keepers.spawn(certificate.run(clock, ended.clone()));
@@ -167,14 +168,20 @@ async fn sweep(issuance: Arc<Issuance>, metrics: Metrics, shutdown: Shutdown) {
     }
 }
 
-/// Shows whether the disk is full.
-async fn gauge(mut full: tokio::sync::watch::Receiver<bool>, metrics: Metrics, shutdown: Shutdown) {
+/// Shows whether the store can write. Ports stay open: what is live must still be ended, and may hear why it waits.
+async fn gauge(
+    mut trouble: tokio::sync::watch::Receiver<Option<Trouble>>,
+    (readiness, metrics): (Readiness, Metrics),
+    shutdown: Shutdown,
+) {
     loop {
-        metrics.disk_is_full(*full.borrow_and_update());
+        let now = *trouble.borrow_and_update();
+        metrics.disk_is_full(now == Some(Trouble::DiskFull));
+        let _unready = now.map(|trouble| readiness.wait_for(trouble.as_str()));
         tokio::select! {
             () = shutdown.wait() => return,
             // Without the store the server ends anyway.
-            changed = full.changed() => if changed.is_err() { return shutdown.wait().await },
+            changed = trouble.changed() => if changed.is_err() { return shutdown.wait().await },
         }
     }
 }
