@@ -5,6 +5,7 @@
 
 use super::memory::on_memory;
 use crate::crypto::{CryptoError, Digest, KeyAlgorithm, KeyPair, Random};
+use crate::wire::lanyard::JobEnd;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
@@ -98,6 +99,16 @@ pub(super) struct KeptSession {
     pub(super) job: Option<KeptJob>,
 }
 
+/// A session that is over here, and of whose end the server has not heard.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub(super) struct KeptEnd {
+    #[serde(flatten)]
+    pub(super) session: KeptSession,
+    /// Older versions did not say.
+    #[serde(default)]
+    pub(super) why: JobEnd,
+}
+
 /// A private key, PKCS#8 in base64; wiped on drop.
 #[derive(Deserialize, Serialize, ZeroizeOnDrop)]
 #[serde(transparent)]
@@ -109,9 +120,8 @@ struct Content {
     version: u8,
     key: KeyText,
     sessions: Vec<KeptSession>,
-    /// Over here, and the server has not heard so.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    ending: Vec<KeptSession>,
+    ending: Vec<KeptEnd>,
 }
 
 /// The session key with its file.
@@ -120,7 +130,7 @@ pub(super) struct SessionFile {
     folder: PathBuf,
     key: Arc<KeyPair>,
     sessions: Vec<KeptSession>,
-    ending: Vec<KeptSession>,
+    ending: Vec<KeptEnd>,
     /// Whether the file lacks what is known here.
     behind: bool,
     random: Random,
@@ -182,22 +192,26 @@ impl SessionFile {
     }
 
     /// The sessions whose end the server has not heard of.
-    pub(super) fn ending(&self) -> &[KeptSession] {
+    pub(super) fn ending(&self) -> &[KeptEnd] {
         &self.ending
     }
 
     /// Writes down that a session is over here: nobody goes on with it, and the server is to be told.
-    pub(super) fn end(&mut self, session: KeptSession) -> Result<(), SessionFileError> {
-        self.sessions.retain(|kept| kept.id != session.id);
-        self.ending.push(session);
+    pub(super) fn end(&mut self, end: KeptEnd) -> Result<(), SessionFileError> {
+        self.sessions.retain(|kept| kept.id != end.session.id);
+        self.ending.push(end);
         self.save()
     }
 
     /// The same for all that nobody will go on with.
-    pub(super) fn end_unless(&mut self, goes_on: impl Fn(Option<&KeptJob>) -> bool) -> Result<(), SessionFileError> {
-        let goes_on = |kept: &mut KeptSession| !goes_on(kept.job.as_ref());
+    pub(super) fn end_unless(
+        &mut self,
+        why: JobEnd,
+        goes_on: impl Fn(Option<&KeptJob>) -> bool,
+    ) -> Result<(), SessionFileError> {
         let before = self.ending.len();
-        self.ending.extend(self.sessions.extract_if(.., goes_on));
+        let over = self.sessions.extract_if(.., |kept| !goes_on(kept.job.as_ref()));
+        self.ending.extend(over.map(|session| KeptEnd { session, why }));
         if before == self.ending.len() { Ok(()) } else { self.save() }
     }
 
@@ -210,7 +224,7 @@ impl SessionFile {
 
     /// Strikes out a session of whose end the server knows now.
     pub(super) fn told(&mut self, id: &str) -> Result<(), SessionFileError> {
-        self.ending.retain(|kept| kept.id != id);
+        self.ending.retain(|kept| kept.session.id != id);
         self.save()
     }
 
@@ -258,7 +272,7 @@ pub fn remove_session_key(folder: &Path) -> Result<(), SessionFileError> {
     }
 }
 
-fn content(key: &KeyPair, sessions: &[KeptSession], ending: &[KeptSession]) -> Content {
+fn content(key: &KeyPair, sessions: &[KeptSession], ending: &[KeptEnd]) -> Content {
     let key = KeyText(STANDARD.encode(key.pkcs8_der()));
     Content { version: VERSION, key, sessions: sessions.to_vec(), ending: ending.to_vec() }
 }
@@ -371,10 +385,11 @@ mod tests {
         };
         let mut file = SessionFile::open(&folder, Sharing::WithOthers, &Random::system()).unwrap();
         file.keep(session.clone(), None).unwrap();
-        file.end(session.clone()).unwrap();
+        let end = KeptEnd { session, why: JobEnd::ExecEnd };
+        file.end(end.clone()).unwrap();
         drop(file);
         let mut again = SessionFile::open(&folder, Sharing::WithOthers, &Random::system()).unwrap();
-        assert_eq!((again.last(None), again.ending()), (None, [session].as_slice()));
+        assert_eq!((again.last(None), again.ending()), (None, [end].as_slice()));
         again.forget("s1").unwrap();
         assert_eq!(again.ending().len(), 1);
         again.told("s1").unwrap();

@@ -10,6 +10,7 @@ use crate::clock::SystemClock;
 use crate::crypto::{Digest, Random};
 use crate::telemetry::{Shutdown, chain};
 use crate::wire::WorkloadAddress;
+use crate::wire::lanyard::JobEnd;
 use anyhow::Context;
 use rustix::process::{Pid, Signal, kill_process};
 use std::ffi::OsString;
@@ -102,7 +103,7 @@ async fn with_agent(
     }
     let status = follow(start(args, endpoint)?, signals).await?;
     if args.end {
-        match login::log_out(agent).await {
+        match login::log_out(agent, JobEnd::ExecEnd).await {
             Ok(Answer::Done(_)) => {}
             Ok(Answer::Refused(problem)) => render::aside(&problem.detail),
             Err(error) => tracing::error!(error = chain(&*error), "the agent did not hear the session's end"),
@@ -161,7 +162,7 @@ async fn alone(args: &Args, token: Zeroizing<String>, mut signals: Signals) -> a
 
 /// Ends the session for good: where the server cannot be told, nobody is left the key to go on with.
 async fn end(agent: &AgentHandle, state_dir: &Path) {
-    let told = agent.logout().await;
+    let told = agent.end(JobEnd::ExecEnd).await;
     if told == LoggedOut::Told {
         return;
     }
