@@ -3,6 +3,7 @@
 //! **Invariants**: the key is on disk before the server hears of it, so that a restart can go on; of several
 //! processes that open one folder at the same time, the first makes the key and all use it. SVID keys are never here.
 
+use super::draft::draft;
 use super::memory::on_memory;
 use crate::crypto::{CryptoError, Digest, KeyAlgorithm, KeyPair, Random};
 use crate::wire::lanyard::JobEnd;
@@ -148,7 +149,7 @@ impl SessionFile {
                 tracing::warn!(folder = %folder.display(), "the session key is kept on a disk; a tmpfs would forget it with the machine");
             }
             let key = KeyPair::generate(KeyAlgorithm::EcP256)?;
-            let draft = write_aside(folder, &content(&key, &[], &[]), random)?;
+            let draft = write_aside(&path, &content(&key, &[], &[]), random)?;
             // A hard link is made or not, never half: who comes second reads the first one's key.
             let linked = std::fs::hard_link(&draft, &path);
             std::fs::remove_file(&draft).map_err(|source| at(&draft, source))?;
@@ -219,13 +220,13 @@ impl SessionFile {
     pub(super) fn forget(&mut self, id: &str) -> Result<(), SessionFileError> {
         let before = self.sessions.len();
         self.sessions.retain(|kept| kept.id != id);
-        if before == self.sessions.len() { self.catch_up() } else { self.save() }
+        if before == self.sessions.len() { self.catch_up() } else { self.save_unless_removed() }
     }
 
     /// Strikes out a session of whose end the server knows now.
     pub(super) fn told(&mut self, id: &str) -> Result<(), SessionFileError> {
         self.ending.retain(|kept| kept.session.id != id);
-        self.save()
+        self.save_unless_removed()
     }
 
     /// Writes down what could not be written when it was told: the disk may have room again.
@@ -233,12 +234,17 @@ impl SessionFile {
         if self.behind { self.save() } else { Ok(()) }
     }
 
+    /// Where another run has removed the key, nothing is left that could be struck out.
+    fn save_unless_removed(&mut self) -> Result<(), SessionFileError> {
+        if self.folder.join(FILE).exists() { self.save() } else { Ok(()) }
+    }
+
     /// Replaces the file, but makes none where another run has removed the key.
     fn save(&mut self) -> Result<(), SessionFileError> {
         self.behind = true;
         let path = self.folder.join(FILE);
         std::fs::symlink_metadata(&path).map_err(|source| at(&path, source))?;
-        let draft = write_aside(&self.folder, &content(&self.key, &self.sessions, &self.ending), &self.random)?;
+        let draft = write_aside(&path, &content(&self.key, &self.sessions, &self.ending), &self.random)?;
         std::fs::rename(&draft, &path).map_err(|source| at(&path, source))?;
         self.behind = false;
         Ok(())
@@ -260,16 +266,23 @@ fn lock(folder: &Path, sharing: Sharing) -> Result<File, SessionFileError> {
     }
 }
 
-/// Removes the session key of a folder: whoever has none of it in memory cannot go on with its sessions.
+/// Removes the session key of a folder, and the folder where it then is empty but for our lock: whoever has none of it in
+/// memory cannot go on with its sessions.
 ///
 /// # Errors
 /// When the system does not let us.
 pub fn remove_session_key(folder: &Path) -> Result<(), SessionFileError> {
     let path = folder.join(FILE);
     match std::fs::remove_file(&path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(at(&path, error)),
-        Ok(()) | Err(_) => Ok(()),
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(at(&path, error)),
+        Ok(()) | Err(_) => {}
     }
+    // Somebody may be making a new key there just now; it is no secret that stays behind.
+    let cleared = std::fs::remove_file(folder.join(LOCK)).and_then(|()| std::fs::remove_dir(folder));
+    if let Err(error) = cleared {
+        tracing::debug!(%error, folder = %folder.display(), "the session key's folder stays behind");
+    }
+    Ok(())
 }
 
 fn content(key: &KeyPair, sessions: &[KeptSession], ending: &[KeptEnd]) -> Content {
@@ -321,21 +334,9 @@ fn read(path: &Path) -> Result<Content, SessionFileError> {
     }
 }
 
-/// Writes a new file that nobody else can have opened, beside the one it is for.
-fn write_aside(folder: &Path, content: &Content, random: &Random) -> Result<PathBuf, SessionFileError> {
-    let path = folder.join(format!(".{FILE}.{:016x}", u64::from_be_bytes(random.bytes())));
-    let text = Zeroizing::new(serde_json::to_vec(content).map_err(|source| at(&path, source.into()))?);
-    let write = || {
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
-        file.write_all(&text)?;
-        file.sync_all()
-    };
-    write().map_err(|source| {
-        // No half key is left lying about. If it cannot be removed, the first error is still the one to tell.
-        drop(std::fs::remove_file(&path));
-        at(&path, source)
-    })?;
-    Ok(path)
+fn write_aside(path: &Path, content: &Content, random: &Random) -> Result<PathBuf, SessionFileError> {
+    let text = Zeroizing::new(serde_json::to_vec(content).map_err(|source| at(path, source.into()))?);
+    draft(path, random, |file| file.write_all(&text)).map_err(|source| at(path, source))
 }
 
 #[cfg(test)]

@@ -133,6 +133,7 @@ async fn alone(args: &Args, token: Zeroizing<String>, mut signals: Signals) -> a
         trust: args.server.trust()?,
         workload_socket,
         agent_socket: None,
+        program: None,
         socket_mode: MODE_OWNER,
         callers: Callers::OwnUid,
         state_dir: state_dir.clone(),

@@ -54,6 +54,7 @@ fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option<AgentSetti
     if is_host && agent_socket.is_none() {
         listen.missing::<()>("agent", "write where jobs log in, an absolute path");
     }
+    let program = socket(&mut listen, "program");
     listen.finish();
     let files = if is_host { None } else { read_files(&mut root) };
     if mode.is_some() && root.holds("host") {
@@ -72,6 +73,7 @@ fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option<AgentSetti
         trust: trust?,
         workload_socket: workload_socket?,
         agent_socket,
+        program,
         socket_mode: if callers == Callers::OwnUid { MODE_OWNER } else { MODE_EVERYBODY },
         callers,
         state_dir: state_dir?,

@@ -143,6 +143,7 @@ impl Parts {
             trust: ServerTrust::from_pem(&ca, &places.server_ca.to_string_lossy())?,
             workload_socket: places.workload_socket.clone(),
             agent_socket: Some(places.agent_socket.clone()),
+            program: None,
             socket_mode: MODE_OWNER,
             callers: Callers::OwnUid,
             state_dir: folder.place("agent"),

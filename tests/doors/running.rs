@@ -54,6 +54,7 @@ impl Running {
             trust: trust.clone(),
             workload_socket: folder.path().join("api.sock"),
             agent_socket: Some(folder.path().join("agent.sock")),
+            program: None,
             socket_mode: MODE_OWNER,
             callers: Callers::OwnUid,
             state_dir: folder.path().join("state"),

@@ -152,6 +152,7 @@ impl Site {
             trust: self.trust.clone(),
             workload_socket: self.path("workload/api.sock"),
             agent_socket: None,
+            program: None,
             socket_mode: MODE_EVERYBODY,
             callers: Callers::Any,
             state_dir: self.path("state"),

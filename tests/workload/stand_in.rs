@@ -105,6 +105,7 @@ impl StandIn {
             trust: self.trust.clone(),
             workload_socket: path("api.sock"),
             agent_socket: None,
+            program: None,
             socket_mode: MODE_EVERYBODY,
             callers: Callers::Any,
             state_dir: path("state"),
