@@ -15,8 +15,13 @@ const LIMIT: Duration = Duration::from_secs(30);
 
 /// A command of a job: it knows the server, has a token, and keeps its files apart.
 fn of_job(doors: &Doors, token: &str, arguments: &[&str]) -> Command {
+    of_job_with(Path::new(env!("CARGO_BIN_EXE_lanyard")), doors, token, arguments)
+}
+
+/// The same by a program of its own.
+fn of_job_with(program: &Path, doors: &Doors, token: &str, arguments: &[&str]) -> Command {
     let folder = doors.folder.path();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_lanyard"));
+    let mut command = Command::new(program);
     command.args(arguments).env("TMPDIR", folder).env("LANYARD_SERVER", doors.url.to_string());
     command.env("LANYARD_SERVER_CA", folder.join("data/door-ca.pem")).env("LANYARD_ID_TOKEN", token);
     command.env_remove("LANYARD_AGENT_SOCKET").env_remove("SPIFFE_ENDPOINT_SOCKET").kill_on_drop(true);
@@ -36,7 +41,8 @@ async fn reasons(doors: &Doors) -> Vec<String> {
     let output = tokio::time::timeout(LIMIT, command.output()).await.unwrap().unwrap();
     let why = |line: &str| {
         let record: Value = serde_json::from_str(line).unwrap();
-        format!("{} by {}", record["entry"]["why"].as_str().unwrap(), record["entry"]["by"].as_str().unwrap())
+        let word = |name: &str| record.pointer(name).and_then(Value::as_str).unwrap();
+        format!("{} by {}", word("/entry/why"), word("/entry/by"))
     };
     String::from_utf8(output.stdout).unwrap().lines().map(why).collect()
 }
@@ -58,11 +64,28 @@ async fn exec_ends_the_session_with_its_command_where_asked_and_keeps_the_comman
     assert_eq!(code_of(of_job(&doors, &token, &["exec", "--end", "--", "sh", "-c", "exit 7"])).await, 7);
     assert_eq!(live(&doors).await, 0);
     assert_eq!(reasons(&doors).await, ["exec_end by agent"]);
+    let left =
+        fs::read_dir(doors.folder.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    assert_eq!(left.filter(|name| name.starts_with("lanyard-")).count(), 0, "the key has gone with its session");
     assert_eq!(code_of(of_job(&doors, &token, &["exec", "--", "true"])).await, 1, "its token is good for nothing more");
     doors.close().await;
 }
 
-/// An agent beside the job, as a pod has it.
+#[tokio::test]
+async fn a_command_that_cannot_be_started_has_the_code_that_shells_give_it_and_an_end_too() {
+    let doors = Doors::open().await;
+    let (token, plain_file) = (doors.token(), doors.folder.path().join("policy.toml"));
+    let exec = async |more: &[&str]| code_of(of_job(&doors, &token, &[&["exec"], more].concat())).await;
+    assert_eq!(exec(&["--", "/nowhere/deploy.sh"]).await, 127);
+    assert_eq!(exec(&["--", "lanyard-no-such-command"]).await, 127);
+    assert_eq!(exec(&["--", plain_file.to_str().unwrap()]).await, 126);
+    assert_eq!(live(&doors).await, 1);
+    assert_eq!(exec(&["--end", "--", "/"]).await, 126);
+    assert_eq!(live(&doors).await, 0);
+    doors.close().await;
+}
+
+/// An agent beside the job, as a pod has it, with the program to call.
 fn agent_config(folder: &Path, doors: &Doors) -> String {
     let text = format!(
         r#"
@@ -74,6 +97,7 @@ state_dir = "state"
 [listen]
 workload = "{shown}/workload.sock"
 agent = "{shown}/agent.sock"
+program = "{shown}/sockets/lanyard"
 "#,
         doors.url,
         shown = folder.display()
@@ -97,8 +121,10 @@ async fn a_pods_agent_ends_sessions_for_its_job_and_when_it_is_told_to_stop() {
         }
     };
     tokio::time::timeout(LIMIT, there).await.unwrap();
+    let program = folder.join("sockets/lanyard");
+    assert!(fs::read(&program).unwrap() == fs::read(env!("CARGO_BIN_EXE_lanyard")).unwrap());
     let login = async |arguments: &[&str]| {
-        let mut command = of_job(&doors, &doors.token(), arguments);
+        let mut command = of_job_with(&program, &doors, &doors.token(), arguments);
         command.env("LANYARD_AGENT_SOCKET", &socket).env("SPIFFE_ENDPOINT_SOCKET", &workload);
         code_of(command).await
     };
@@ -109,12 +135,23 @@ async fn a_pods_agent_ends_sessions_for_its_job_and_when_it_is_told_to_stop() {
     assert_eq!(code_of(curl).await, 0);
     assert_eq!(reasons(&doors).await, ["logout by agent"]);
     assert_eq!(login(&["exec", "--end", "--", "true"]).await, 0);
+    let is_the_agents = ["--", "sh", "-c", "test $SPIFFE_ENDPOINT_SOCKET = $1", "sh", &workload];
+    assert_eq!(login(&[&["exec", "--end"][..], &is_the_agents].concat()).await, 0);
+    let typed = doors.url.to_string();
+    assert_eq!(
+        login(&[&["exec", "--end", "--server", &typed][..], &is_the_agents].concat()).await,
+        1,
+        "what is typed counts"
+    );
     assert_eq!(login(&["login"]).await, 0);
     let pid = agent.id().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw).unwrap();
     kill_process(pid, Signal::TERM).unwrap();
     assert!(tokio::time::timeout(LIMIT, agent.wait()).await.unwrap().unwrap().success());
     assert_eq!(live(&doors).await, 0);
-    assert_eq!(reasons(&doors).await, ["logout by agent", "exec_end by agent", "agent_stopped by agent"]);
+    assert_eq!(
+        reasons(&doors).await,
+        ["logout", "exec_end", "exec_end", "exec_end", "agent_stopped"].map(|why| format!("{why} by agent"))
+    );
     doors.close().await;
 }
 
