@@ -20,6 +20,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     std::fs::write(Path::new(&std::env::var("OUT_DIR")?).join("workload.bin"), shown)?;
     let mut config = Config::new();
     config.bytes(["."]);
+    // An agent keeps it, where the server could not be told.
+    let kept = "#[derive(serde::Deserialize, serde::Serialize)] #[serde(rename_all = \"snake_case\")]";
+    config.enum_attribute("lanyard.v1.JobEnd", kept);
     tonic_prost_build::configure().compile_fds_with_config(descriptors, config)?;
     Ok(())
 }

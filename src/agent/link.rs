@@ -8,7 +8,8 @@ use crate::svid::{InspectError, X509SvidError, inspect_certificate, validate_x50
 use crate::telemetry::chain;
 use crate::wire::lanyard::issuer_client::IssuerClient;
 use crate::wire::lanyard::{
-    EndSessionRequest, Event, ExchangeRequest, FetchJwtRequest, JwtAnswer, RenewRequest, WatchRequest, X509Answer,
+    EndSessionRequest, Event, ExchangeRequest, FetchJwtRequest, JobEnd, JwtAnswer, RenewRequest, WatchRequest,
+    X509Answer,
 };
 use rustls_pki_types::CertificateDer;
 use std::time::Duration;
@@ -120,8 +121,8 @@ impl ServerLink {
     }
 
     /// Ends a session.
-    pub(super) async fn end(&self, session: &str) -> Result<(), LinkError> {
-        let request = EndSessionRequest { session: session.to_owned() };
+    pub(super) async fn end(&self, session: &str, why: JobEnd) -> Result<(), LinkError> {
+        let request = EndSessionRequest { session: session.to_owned(), reason: why.into() };
         self.0.clone().end_session(timely(request)).await.map_err(|status| refused(&status))?;
         Ok(())
     }

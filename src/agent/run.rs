@@ -14,6 +14,7 @@ use super::limits::{LOGINS_MAX, LOGINS_OF_HOST_MAX, LOGINS_OF_ONE_MAX};
 use super::link::ServerLink;
 use super::login_door::{self, AgentHandle};
 use super::order::Order;
+use super::own_program::{self, OwnProgramError};
 use super::places::Places;
 use super::renewer::Renewer;
 use super::sds::SecretNames;
@@ -68,6 +69,8 @@ pub struct AgentSettings {
     pub secrets: SecretNames,
     /// Where jobs log in; none when nobody does.
     pub agent_socket: Option<PathBuf>,
+    /// Where the program is put for jobs to call, if anywhere; an absolute path.
+    pub program: Option<PathBuf>,
     /// The mode of the sockets.
     pub socket_mode: u32,
     /// Who may ask on them, and which job they are.
@@ -97,6 +100,9 @@ pub enum AgentError {
     /// A part broke.
     #[error("a part of the agent broke")]
     Part(#[from] JoinError),
+    /// The program for jobs to call.
+    #[error(transparent)]
+    Program(#[from] OwnProgramError),
     /// The session key.
     #[error(transparent)]
     SessionFile(#[from] SessionFileError),
@@ -154,6 +160,10 @@ impl Agent {
         };
         // Before the sockets: a second agent of one configuration is told the true reason.
         let file = SessionFile::open(&settings.state_dir, sharing, random)?;
+        // Whoever finds a socket finds the program too.
+        if let Some(path) = &settings.program {
+            own_program::provide(path, random)?;
+        }
         let workload = bound(settings.workload_socket.clone(), settings.socket_mode)?;
         let door = settings.agent_socket.clone().map(|path| bound(path, settings.socket_mode)).transpose()?;
         let mode = settings.socket_mode;

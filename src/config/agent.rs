@@ -56,6 +56,7 @@ fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option<AgentSetti
     if is_host && agent_socket.is_none() {
         listen.missing::<()>("agent", "write where jobs log in, an absolute path");
     }
+    let program = socket(&mut listen, "program");
     listen.finish();
     let secrets = read_secrets(root.section("sds"));
     let files = if is_host { None } else { read_files(&mut root) };
@@ -77,6 +78,7 @@ fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option<AgentSetti
         agent_socket,
         sds_socket,
         secrets,
+        program,
         socket_mode: if callers == Callers::OwnUid { MODE_OWNER } else { MODE_EVERYBODY },
         callers,
         state_dir: state_dir?,

@@ -165,7 +165,7 @@ impl Issuance {
     ) -> Result<HeardRule, Refusal> {
         let heard = self.facts.hear(rule, claims.claims()).await;
         if let (Err(Denial::NeedFailed(_)), Standing::Live { .. }, Some(owner)) = (&heard, standing, owner) {
-            self.end_because(EndReason::NeedFailed, &SessionId::of(claims.claims()), owner.id()).await?;
+            self.end(EndReason::NeedFailed, &SessionId::of(claims.claims()), owner.id()).await?;
         }
         Ok(heard?)
     }

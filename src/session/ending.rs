@@ -21,11 +21,17 @@ const AT_ONCE: usize = 256;
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EndReason {
+    /// The agent of this job alone was told to stop.
+    AgentStopped,
     /// An operator wants none of its kind.
     Banned,
+    /// The agent of a host sees no process of the job any more.
+    CgroupEmpty,
+    /// The command of `exec --end` has ended.
+    ExecEnd,
     /// The CI system says that the job is over.
     JobOver,
-    /// The agent said that the job is over: a logout, the end of `exec --end`'s command, or a pod's agent that stops.
+    /// The job itself said that it is over.
     Logout,
     /// Another system says that what the rule needs is so no longer.
     NeedFailed,
@@ -39,7 +45,10 @@ impl EndReason {
     /// As entries and answers say it.
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::AgentStopped => "agent_stopped",
             Self::Banned => "banned",
+            Self::CgroupEmpty => "cgroup_empty",
+            Self::ExecEnd => "exec_end",
             Self::JobOver => "job_over",
             Self::Logout => "logout",
             Self::NeedFailed => "need_failed",
@@ -51,7 +60,7 @@ impl EndReason {
     /// Whose word it was.
     const fn by(self) -> &'static str {
         match self {
-            Self::Logout => "agent",
+            Self::AgentStopped | Self::CgroupEmpty | Self::ExecEnd | Self::Logout => "agent",
             Self::Banned | Self::Revoked => "operator",
             Self::JobOver => "issuer",
             Self::NeedFailed | Self::Replayed => "server",

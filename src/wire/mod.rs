@@ -4,6 +4,7 @@ mod channel;
 mod workload_address;
 mod https;
 mod descriptors;
+mod job_end;
 
 pub use channel::{NotAServerUrl, ServerUrl, channel};
 pub use descriptors::{connections_of, raise_open_files};

@@ -157,6 +157,7 @@ impl Site {
             sds_socket: None,
             secrets: SecretNames::default(),
             agent_socket: None,
+            program: None,
             socket_mode: MODE_EVERYBODY,
             callers: Callers::Any,
             state_dir: self.path("state"),

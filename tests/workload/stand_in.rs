@@ -107,6 +107,7 @@ impl StandIn {
             sds_socket: None,
             secrets: SecretNames::default(),
             agent_socket: None,
+            program: None,
             socket_mode: MODE_EVERYBODY,
             callers: Callers::Any,
             state_dir: path("state"),
