@@ -65,7 +65,8 @@ impl Recalled {
             return Ok(None);
         }
         if let (true, Some(job)) = (found.claims.is_none() || !found.withheld.is_empty(), &found.job)
-            && let Some(claims) = claims_of_session(folder, &SessionId::of(&known_of(job)), found.position)?
+            && let Some(session) = SessionId::of_job(job)
+            && let Some(claims) = claims_of_session(folder, &session, found.position)?
         {
             (found.claims, found.withheld) = (Some(claims), Vec::new());
         }

@@ -1,6 +1,7 @@
 //! A session as it is kept, and the names it is kept under.
 
 use super::{EndReason, Proof};
+use crate::audit::Job;
 use crate::crypto::{Digest, KeyId};
 use crate::hooks::is_under;
 use crate::identity::SpiffeId;
@@ -22,7 +23,21 @@ pub struct SessionId(Digest);
 impl SessionId {
     /// The session that a token opens.
     pub fn of(claims: &Claims) -> Self {
-        Self(Digest::of_parts(&[b"session", claims.issuer.0.as_bytes(), claims.jti.as_bytes()]))
+        Self::of_token(&claims.issuer, &claims.jti)
+    }
+
+    /// The session of a job's token, which may have opened none; none where the entry does not name the token.
+    pub fn of_job(job: &Job) -> Option<Self> {
+        (!job.jti.is_empty()).then(|| Self::of_token(&job.issuer, &job.jti))
+    }
+
+    /// The session under whose name the store keeps something; none where it is something else.
+    pub fn of_record(key: &str) -> Option<Self> {
+        key.strip_prefix(SESSION_PREFIX)?.parse().ok()
+    }
+
+    fn of_token(issuer: &IssuerName, jti: &str) -> Self {
+        Self(Digest::of_parts(&[b"session", issuer.0.as_bytes(), jti.as_bytes()]))
     }
 }
 

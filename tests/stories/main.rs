@@ -6,6 +6,7 @@
 mod support;
 
 mod addresses;
+mod auditors;
 mod advisories;
 mod crowded;
 mod doors;

@@ -1,0 +1,213 @@
+//! `lanyard audit show|verify|accept-time`: the evidence, read from the journal's own files; no server need run.
+
+mod about;
+mod followed;
+mod question;
+mod row;
+mod show;
+#[cfg(test)]
+mod tests;
+
+use super::failure::{WrongUsage, unreadable};
+use super::remote::named_config;
+use super::render;
+use crate::clock::{Clock as _, SystemClock};
+use crate::config::{SystemEnvironment, load_server, parse_duration};
+use crate::crypto::PublicKey;
+use crate::server::JOURNAL_KEY_FILE;
+use crate::store::{AcceptedTime, accept_time, verify_journal};
+use anyhow::Context as _;
+use rustls_pki_types::SubjectPublicKeyInfoDer;
+use rustls_pki_types::pem::PemObject as _;
+use serde_json::json;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+/// The kinds of entries, as the journal writes them.
+const KINDS: [&str; 17] = [
+    "authority",
+    "ban_added",
+    "ban_removed",
+    "checkpoint",
+    "hook_refused",
+    "intent",
+    "issued",
+    "job_closed",
+    "observed",
+    "pin_changed",
+    "policy_changed",
+    "refused",
+    "session_ended",
+    "sessions_revoked",
+    "started",
+    "swept",
+    "time_accepted",
+];
+
+/// What can be typed.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(clap::Subcommand, Debug)]
+enum Action {
+    /// What was decided: who got which identity, by which rule, what became of it, and who was refused
+    Show {
+        #[command(flatten)]
+        journal: Journal,
+        #[command(flatten)]
+        question: Box<question::Args>,
+        /// One JSON object a record, as it stands in the journal
+        #[arg(long)]
+        json: bool,
+    },
+    /// Whether the journal is whole: every record's digest, the chain between them, every checkpoint
+    Verify {
+        #[command(flatten)]
+        journal: Journal,
+        /// The public key that signs checkpoints, PEM [default: `journal_key.pem` in the data folder]
+        #[arg(long, value_name = "FILE")]
+        key: Option<PathBuf>,
+        /// One JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Writes that the clock is right now, after records of a clock that once ran ahead; the server must be stopped
+    AcceptTime {
+        #[command(flatten)]
+        journal: Journal,
+        /// What happened to the clock; stands in the journal
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+    },
+}
+
+#[derive(clap::Args, Debug)]
+pub(super) struct Journal {
+    #[arg(
+        long,
+        value_name = "FILE",
+        help = "The server's configuration; its data folder holds the journal [env: LANYARD_CONFIG]"
+    )]
+    config: Option<PathBuf>,
+    /// The data folder itself, or a copy of it
+    #[arg(long, value_name = "DIR", conflicts_with = "config")]
+    data_dir: Option<PathBuf>,
+}
+
+/// How much of a name a terminal shows.
+const SHORT: usize = 8;
+
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Since {
+    Ago(std::time::Duration),
+    At(OffsetDateTime),
+}
+
+impl Since {
+    /// The time that is meant, now.
+    pub(super) fn time(self) -> OffsetDateTime {
+        match self {
+            Self::Ago(span) => SystemClock.now() - span,
+            Self::At(at) => at,
+        }
+    }
+}
+
+pub(super) fn parse_since(text: &str) -> Result<Since, String> {
+    if let Ok(at) = OffsetDateTime::parse(text, &Rfc3339) {
+        return Ok(Since::At(at));
+    }
+    parse_duration(text)
+        .map(Since::Ago)
+        .map_err(|_no_span| "write a span such as 2h, or a time such as 2026-11-21T05:00:00Z".to_owned())
+}
+
+/// Reads the journal.
+pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    match &args.action {
+        Action::Show { journal, question, json } => show::run(journal, question, *json),
+        Action::Verify { journal, key, json } => verify(journal, key.as_deref(), *json),
+        Action::AcceptTime { journal, reason } => accept(journal, reason),
+    }
+}
+
+impl Journal {
+    /// The configuration, typed or the variable's.
+    pub(super) fn config_file(&self) -> Option<PathBuf> {
+        named_config(self.config.clone())
+    }
+
+    /// The data folder; none when the configuration has problems, which are printed then.
+    pub(super) fn folder(&self) -> anyhow::Result<Option<PathBuf>> {
+        match (&self.data_dir, self.config_file()) {
+            (Some(folder), _) => Ok(Some(folder.clone())),
+            (None, Some(file)) => Ok(load_server(&file, &SystemEnvironment)
+                .map(|settings| settings.data_dir)
+                .map_err(|problems| render::problems(&problems))
+                .ok()),
+            (None, None) => {
+                Err(WrongUsage::new("name the journal: --config FILE, --data-dir DIR, or LANYARD_CONFIG").into())
+            }
+        }
+    }
+}
+
+/// Enough of a name or a digest to tell it from its neighbours.
+pub(super) fn short(name: &str) -> &str {
+    name.get(..SHORT).unwrap_or(name)
+}
+
+fn verify(journal: &Journal, key: Option<&Path>, as_json: bool) -> anyhow::Result<ExitCode> {
+    let Some(folder) = journal.folder()? else { return Ok(ExitCode::FAILURE) };
+    let key = read_key(key.unwrap_or(&folder.join(JOURNAL_KEY_FILE)))?;
+    let report = verify_journal(&folder, Some(&key))?;
+    let torn = report.torn.as_ref().map_or(0, |torn| torn.bytes);
+    if as_json {
+        render::json(&json!({
+            "records": report.records,
+            "checkpoints": report.checkpoints,
+            "last_digest": report.last_digest,
+            "last_at": report.last_at.map(render::time),
+            "torn_bytes": torn,
+        }))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let (records, checkpoints) =
+        (render::count(report.records, "record"), render::count(report.checkpoints, "checkpoint"));
+    render::say(&format!("the journal is whole: {records}, {checkpoints}"))?;
+    render::say(&format!("last digest {}; kept elsewhere, it proves later that nothing was cut", report.last_digest))?;
+    if torn > 0 {
+        render::say(&format!(
+            "the last {torn} bytes are a record that a crash left unfinished; nobody was told of it"
+        ))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn accept(journal: &Journal, reason: &str) -> anyhow::Result<ExitCode> {
+    let Some(folder) = journal.folder()? else { return Ok(ExitCode::FAILURE) };
+    let by = format!("uid {}", rustix::process::getuid().as_raw());
+    let now = SystemClock.now();
+    let said = match accept_time(&folder, now, &by, reason)? {
+        Some(AcceptedTime { position, instead_of }) => format!(
+            "record {position} accepts {} after {}; the server can be started",
+            render::time(now),
+            render::time(instead_of)
+        ),
+        None => "nothing to accept: no record is later than the clock".to_owned(),
+    };
+    render::say(&said)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn read_key(file: &Path) -> anyhow::Result<PublicKey> {
+    let pem = std::fs::read(file).map_err(unreadable(file))?;
+    let spki = SubjectPublicKeyInfoDer::from_pem_slice(&pem);
+    let spki = spki.map_err(|_not_pem| anyhow::anyhow!("{} holds no public key in PEM", file.display()))?;
+    PublicKey::from_spki_der(&spki).with_context(|| format!("{} holds no usable public key", file.display()))
+}
