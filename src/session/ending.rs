@@ -23,6 +23,8 @@ const AT_ONCE: usize = 256;
 pub enum EndReason {
     /// An operator wants none of its kind.
     Banned,
+    /// The person who started the job is erased.
+    Erased,
     /// The CI system says that the job is over.
     JobOver,
     /// The agent said that the job is over: a logout, the end of `exec --end`'s command, or a pod's agent that stops.
@@ -40,6 +42,7 @@ impl EndReason {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Banned => "banned",
+            Self::Erased => "erased",
             Self::JobOver => "job_over",
             Self::Logout => "logout",
             Self::NeedFailed => "need_failed",
@@ -52,7 +55,7 @@ impl EndReason {
     const fn by(self) -> &'static str {
         match self {
             Self::Logout => "agent",
-            Self::Banned | Self::Revoked => "operator",
+            Self::Banned | Self::Erased | Self::Revoked => "operator",
             Self::JobOver => "issuer",
             Self::NeedFailed | Self::Replayed => "server",
         }
@@ -201,6 +204,20 @@ impl Sessions {
         self.strike(ledger, meant, End::of_operator(EndReason::Revoked, uid, reason)).await
     }
 
+    /// Ends what lives of a person who is erased; no entry says who that is.
+    ///
+    /// # Errors
+    /// `Store`; what is left can be renewed by nobody.
+    pub async fn end_erased(
+        &self,
+        ledger: &Ledger,
+        wish: &Revocation<'_>,
+        now: OffsetDateTime,
+    ) -> Result<Struck, SessionError> {
+        let meant = self.would_strike(wish.selector, now);
+        self.strike(ledger, meant, End::of_operator(EndReason::Erased, wish.uid, wish.reason)).await
+    }
+
     /// Refuses whoever is meant from now on, and ends what lives of it.
     ///
     /// # Errors
@@ -261,7 +278,9 @@ impl Sessions {
                 return first.map_or(Ok(Vec::new()), |_left| self.strike_out(ledger, job, (None, end)));
             };
             let committed = match &first {
-                Some(one) => ledger.commit(&ended(&one.id.to_string(), &one.job_shown(), end), changes).await?,
+                Some(one) => {
+                    ledger.commit(&ended(&one.id.to_string(), &one.job_shown(self.people.form()), end), changes).await?
+                }
                 None => ledger.commit_if_room(&closed(job, end), changes).await?,
             };
             let done = matches!(committed, Committed::Done(_));
@@ -312,7 +331,7 @@ impl Sessions {
             self.ends.tell(&one.owner, one.id, end.reason);
         }
         for one in struck.iter().filter(|one| Some(one.id) != written) {
-            ledger.note(&ended(&one.id.to_string(), &one.job_shown(), end))?;
+            ledger.note(&ended(&one.id.to_string(), &one.job_shown(self.people.form()), end))?;
         }
         Ok(struck)
     }

@@ -5,6 +5,7 @@ use crate::audit::Job;
 use crate::crypto::{Digest, KeyId};
 use crate::hooks::is_under;
 use crate::identity::SpiffeId;
+use crate::people::{People, Sealed};
 use crate::store::Version;
 use crate::token::{Claims, IssuerName};
 use serde::{Deserialize, Serialize};
@@ -77,19 +78,25 @@ pub(super) struct Record<'a> {
     pub(super) signers: Vec<Arc<str>>,
     pub(super) ended: Option<EndReason>,
     pub(super) claims: Cow<'a, Claims>,
+    /// Those of the claims that are a person's, where they are kept apart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) person: Option<Sealed>,
 }
 
 /// How the names of sessions' records begin.
 pub(super) const SESSION_PREFIX: &str = "session/";
 
 /// The claims in a session's record, for showing why something was decided; nothing is granted by them.
-pub fn claims_shown(id: &SessionId, put: &BTreeMap<String, Box<RawValue>>) -> Option<Claims> {
+/// And whether nothing of them is missing because their person is erased.
+pub fn claims_shown(id: &SessionId, put: &BTreeMap<String, Box<RawValue>>, people: &People) -> Option<(Claims, bool)> {
     #[derive(Deserialize)]
     struct Kept {
         claims: Claims,
+        person: Option<Sealed>,
     }
-    let kept: Kept = serde_json::from_str(put.get(&session_key(id))?.get()).ok()?;
-    Some(kept.claims)
+    let mut kept: Kept = serde_json::from_str(put.get(&session_key(id))?.get()).ok()?;
+    let whole = people.put_back(&mut kept.claims, kept.person.as_ref());
+    Some((kept.claims, whole))
 }
 
 /// A piece of text of the journal's lines that put a session's record, and of few others.

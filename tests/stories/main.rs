@@ -20,6 +20,7 @@ mod many_rules;
 mod needs;
 mod operators;
 mod panics;
+mod people;
 mod pins;
 mod recalled;
 mod reload;

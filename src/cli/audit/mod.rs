@@ -1,18 +1,21 @@
 //! `lanyard audit show|verify|accept-time`: the evidence, read from the journal's own files; no server need run.
 
 mod about;
+mod erase;
 mod followed;
+mod place;
 mod question;
 mod row;
 mod show;
 #[cfg(test)]
 mod tests;
 
-use super::failure::{WrongUsage, unreadable};
-use super::remote::named_config;
+pub(super) use place::{Journal, Place};
+
+use super::failure::unreadable;
 use super::render;
 use crate::clock::{Clock as _, SystemClock};
-use crate::config::{SystemEnvironment, load_server, parse_duration};
+use crate::config::parse_duration;
 use crate::crypto::PublicKey;
 use crate::server::JOURNAL_KEY_FILE;
 use crate::store::{AcceptedTime, accept_time, verify_journal};
@@ -26,7 +29,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 /// The kinds of entries, as the journal writes them.
-const KINDS: [&str; 17] = [
+const KINDS: [&str; 18] = [
     "authority",
     "ban_added",
     "ban_removed",
@@ -36,6 +39,7 @@ const KINDS: [&str; 17] = [
     "issued",
     "job_closed",
     "observed",
+    "person_erased",
     "pin_changed",
     "policy_changed",
     "refused",
@@ -76,6 +80,10 @@ enum Action {
         #[arg(long)]
         json: bool,
     },
+    /// Forgets a person: deletes the key that opens what the journal holds of them, and ends what lives of their jobs.
+    ///
+    /// For `[audit] people = "sealed"`, at the running server. No line of the journal changes, and `audit verify` says whole.
+    Erase(erase::Args),
     /// Writes that the clock is right now, after records of a clock that once ran ahead; the server must be stopped
     AcceptTime {
         #[command(flatten)]
@@ -84,19 +92,6 @@ enum Action {
         #[arg(long, value_name = "TEXT")]
         reason: String,
     },
-}
-
-#[derive(clap::Args, Debug)]
-pub(super) struct Journal {
-    #[arg(
-        long,
-        value_name = "FILE",
-        help = "The server's configuration; its data folder holds the journal [env: LANYARD_CONFIG]"
-    )]
-    config: Option<PathBuf>,
-    /// The data folder itself, or a copy of it
-    #[arg(long, value_name = "DIR", conflicts_with = "config")]
-    data_dir: Option<PathBuf>,
 }
 
 /// How much of a name a terminal shows.
@@ -128,32 +123,12 @@ pub(super) fn parse_since(text: &str) -> Result<Since, String> {
 }
 
 /// Reads the journal.
-pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(args: &Args) -> anyhow::Result<ExitCode> {
     match &args.action {
         Action::Show { journal, question, json } => show::run(journal, question, *json),
         Action::Verify { journal, key, json } => verify(journal, key.as_deref(), *json),
+        Action::Erase(args) => Box::pin(erase::run(args)).await,
         Action::AcceptTime { journal, reason } => accept(journal, reason),
-    }
-}
-
-impl Journal {
-    /// The configuration, typed or the variable's.
-    pub(super) fn config_file(&self) -> Option<PathBuf> {
-        named_config(self.config.clone())
-    }
-
-    /// The data folder; none when the configuration has problems, which are printed then.
-    pub(super) fn folder(&self) -> anyhow::Result<Option<PathBuf>> {
-        match (&self.data_dir, self.config_file()) {
-            (Some(folder), _) => Ok(Some(folder.clone())),
-            (None, Some(file)) => Ok(load_server(&file, &SystemEnvironment)
-                .map(|settings| settings.data_dir)
-                .map_err(|problems| render::problems(&problems))
-                .ok()),
-            (None, None) => {
-                Err(WrongUsage::new("name the journal: --config FILE, --data-dir DIR, or LANYARD_CONFIG").into())
-            }
-        }
     }
 }
 

@@ -14,11 +14,12 @@ use time::OffsetDateTime;
 
 /// Every no.
 const REFUSALS: [&str; 2] = ["hook_refused", "refused"];
-/// What operators and the server itself change: policy, keys, pins, bans, time.
-const CHANGES: [&str; 8] = [
+/// What operators and the server itself change: policy, keys, pins, bans, who is remembered, time.
+const CHANGES: [&str; 9] = [
     "authority",
     "ban_added",
     "ban_removed",
+    "person_erased",
     "pin_changed",
     "policy_changed",
     "sessions_revoked",

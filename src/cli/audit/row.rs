@@ -12,20 +12,21 @@ use time::OffsetDateTime;
 /// What stands above the rows.
 pub(super) const HEAD: [&str; 8] = ["position", "at", "kind", "project", "job", "user", "request", "what"];
 
-/// A record, as [`HEAD`] says.
-pub(super) fn of(record: &Record, entry: Received) -> Vec<String> {
+/// A record, as [`HEAD`] says, with a word for who is not to be known.
+pub(super) fn of(record: &Record, entry: Received, unopened: &str) -> Vec<String> {
     let what = what(&entry);
     let request = entry.request_id.unwrap_or_default();
     let request = if render::is_terminal() { short(&request).to_owned() } else { request };
     let (at, position) = (render::time(record.at), record.position.to_string());
-    let user = entry.job.as_ref().and_then(user).unwrap_or_default();
+    let user = entry.job.as_ref().and_then(|job| user(job, unopened)).unwrap_or_default();
     let (project, job) = entry.job.map(|job| (job.project_path, job.job_id.to_string())).unwrap_or_default();
     vec![position, at, entry.kind, project, job, user, request, what]
 }
 
 /// Who started the job.
-fn user(job: &Job) -> Option<String> {
-    claim(job, "user_login").or_else(|| claim(job, "user_id"))
+fn user(job: &Job, unopened: &str) -> Option<String> {
+    let sealed = job.person.as_ref().map(|_| format!("({unopened})"));
+    claim(job, "user_login").or_else(|| claim(job, "user_id")).or(sealed)
 }
 
 fn claim(job: &Job, name: &str) -> Option<String> {
@@ -45,6 +46,10 @@ fn what(entry: &Received) -> String {
         "intent" => intent(entry),
         "issued" => format!("SHA-256 {}", short(text("digest"))),
         "observed" => format!("on trial, {}: {}", text("rule"), text("would")),
+        "person_erased" => {
+            let (person, issuer) = (text("person"), text("issuer"));
+            format!("person {person} of {issuer} ({}), by user id {}", text("say"), number("uid"))
+        }
         "pin_changed" => pin_changed(entry),
         "policy_changed" => format!("{} instead of {}", short(text("new")), short(text("old"))),
         "refused" => join([text("code").to_owned(), job_told(entry), facts_told(entry)]),
@@ -171,6 +176,6 @@ mod tests {
             "{facts}"
         );
         let entry: Received = serde_json::from_value(intent).unwrap();
-        assert_eq!(user(&entry.job.unwrap()).as_deref(), Some("ada"));
+        assert_eq!(user(&entry.job.unwrap(), "erased").as_deref(), Some("ada"));
     }
 }
