@@ -2,6 +2,7 @@
 
 use super::issuer::{KnownIssuer, ReadIssuers, read_issuers};
 use super::leaf::read_leaf;
+use super::people::{names_somebody, read_people};
 use super::problem::{Problem, read_text};
 use super::quantity::{SPAN_MAX, render_duration};
 use super::section::{Reader, Section};
@@ -10,6 +11,7 @@ use super::{Environment, PolicySource};
 use crate::facts::GitlabApi;
 use crate::hooks::Hooks;
 use crate::identity::TrustDomain;
+use crate::people::Form;
 use crate::policy::Policy;
 use crate::svid::LeafProfile;
 use crate::token::{IssuerName, Issuers};
@@ -64,6 +66,8 @@ pub struct ServerSettings {
     pub policy_source: PolicySource,
     /// The rules, as they were when this was read.
     pub policy: Policy,
+    /// How journal and store tell of persons.
+    pub people: Form,
     /// What loads, but should be known.
     pub warnings: Vec<Problem>,
 }
@@ -156,6 +160,7 @@ fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option<ServerSett
     let leaf = read_leaf(reader, &mut svid, &mut warnings);
     svid.finish();
     let ReadIssuers { issuers, hooks, apis } = read_issuers(&mut root);
+    let people = read_people(&mut root);
     root.finish();
     let known = KnownIssuer::all(&issuers, &apis);
     let policy_source = PolicySource { place: policy_file?, issuers: known, ttl: lifetimes.svid, name_constraints };
@@ -164,6 +169,10 @@ fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option<ServerSett
         warnings.extend(checked.warnings);
         checked.policy
     });
+    if let Some(template) = policy.as_ref().and_then(|policy| names_somebody(people, policy)) {
+        let remedy = "name the project, not the person: an ID stands in every entry and certificate, for good";
+        warnings.push(reader.problem_at(None, "audit.people", format!("\"sealed\" beside the ID {template}"), remedy));
+    }
     let data_dir = data_dir?;
     Some(ServerSettings {
         trust_domain: trust_domain?,
@@ -183,6 +192,7 @@ fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option<ServerSett
         apis,
         policy_source,
         policy: policy?,
+        people,
         warnings,
     })
 }

@@ -9,6 +9,7 @@ use crate::crypto::{PemLabel, PublicKey, Random};
 use crate::discovery::{Fetch, IssuerKeys};
 use crate::facts::Facts;
 use crate::issuance::{Hearing, Issuance, PolicyInUse, Recorder, Shares};
+use crate::people::People;
 use crate::session::{PathPins, Sessions};
 use crate::store::{IndexKind, LocalSettings, LocalStore, Store};
 use crate::telemetry::Metrics;
@@ -75,6 +76,7 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
     let sequence = keyring.sequence;
     let rotator = Rotator::begin(file, keyring, plan, (&*shared, ledger.clone()), random).await?;
 
+    let people = open_people(settings, &*shared).await?;
     let policy = PolicyInUse::new(settings.policy.clone());
     let started = Entry::Started {
         version: env!("CARGO_PKG_VERSION"),
@@ -98,7 +100,8 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
         issuers,
         policy,
         leaf: Arc::new(settings.leaf.clone()),
-        sessions: open_sessions(&shared, now).await?,
+        sessions: open_sessions(&shared, &people, now).await?,
+        people,
         pins: PathPins::new(shared, ledger.clone()),
         ledger,
         authorities: rotator.authorities(),
@@ -123,10 +126,19 @@ fn show_journal_key(folder: &Path, key: &PublicKey) -> Result<(), ServerError> {
     written.map_err(|source| ServerError::File { path, source })
 }
 
+/// Persons who were erased must not come back with a backup of their keys.
+async fn open_people(settings: &ServerSettings, store: &dyn Store) -> Result<People, ServerError> {
+    let sealing = open_sealing_key(&settings.sealing_key_file, true)?;
+    let people =
+        People::open(settings.data_dir.join(People::FILE), sealing, (settings.people, &settings.trust_domain))?;
+    people.erase_again(store).await?;
+    Ok(people)
+}
+
 /// A hundred thousand sessions take a while to read, too.
-async fn open_sessions(store: &Arc<dyn Store>, now: OffsetDateTime) -> Result<Sessions, ServerError> {
-    let store = Arc::clone(store);
-    let open = move || Sessions::open(store, now);
+async fn open_sessions(store: &Arc<dyn Store>, people: &People, now: OffsetDateTime) -> Result<Sessions, ServerError> {
+    let (store, people) = (Arc::clone(store), people.clone());
+    let open = move || Sessions::open(store, people, now);
     Ok(tokio::task::spawn_blocking(open).await.map_err(|_stopped| ServerError::Stopped)??)
 }
 

@@ -8,6 +8,7 @@ use super::{Facets, Listening, PinError, Proof, SessionId, SessionKey};
 use crate::audit::Changes;
 use crate::crypto::KeyId;
 use crate::identity::SpiffeId;
+use crate::people::{Keeping, People};
 use crate::policy::Grant;
 use crate::store::{Condition, Revision, Store, StoreError, Version, Write};
 use crate::token::{Claims, VerifiedClaims};
@@ -92,10 +93,14 @@ pub struct Admission<'a> {
     pub signer: &'a Arc<str>,
     /// When the SVID will end.
     pub svid_ends_at: OffsetDateTime,
+    /// How what the claims tell of a person is kept.
+    pub keeping: &'a Keeping,
 }
 
 impl<'a> Admission<'a> {
     fn record(&self, owner: &SessionKey) -> Record<'a> {
+        let mut claims = Cow::Borrowed(self.claims);
+        let person = self.keeping.take(&mut claims);
         Record {
             v: Version,
             owner: owner.id(),
@@ -107,7 +112,8 @@ impl<'a> Admission<'a> {
             ttl: Some(self.grant.ttl().as_secs()),
             signers: vec![Arc::clone(self.signer)],
             ended: None,
-            claims: Cow::Borrowed(self.claims),
+            claims,
+            person,
         }
     }
 
@@ -141,6 +147,7 @@ pub struct Sessions {
     pub(super) live: Arc<LiveIndex>,
     pub(super) bans: Arc<Bans>,
     pub(super) ends: Ends,
+    pub(super) people: People,
 }
 
 impl Sessions {
@@ -181,7 +188,7 @@ impl Sessions {
         connection: KeyId,
         now: OffsetDateTime,
     ) -> Result<(VerifiedClaims, Standing), SessionError> {
-        let (record, revision) = self.record(id)?.ok_or(SessionError::Unknown)?;
+        let (mut record, revision) = self.record(id)?.ok_or(SessionError::Unknown)?;
         if record.owner != connection {
             return Err(SessionError::NotOwner);
         }
@@ -189,6 +196,10 @@ impl Sessions {
             return Err(SessionError::NotRenewable);
         }
         self.not_closed(&record.claims)?;
+        // What an erased person's job may be cannot be decided again.
+        if !self.people.put_back(record.claims.to_mut(), record.person.as_ref()) {
+            return Err(SessionError::Ended);
+        }
         self.bans.judge(&Facets::of(&record.claims).granted(&record.rule, &record.signers), now)?;
         let standing = live(&record, revision, now)?;
         Ok((VerifiedClaims::kept_with_session(record.claims.into_owned()), standing))

@@ -7,6 +7,7 @@ use super::record::JobName;
 use super::{Facets, Selector, SessionId};
 use crate::audit::Job;
 use crate::crypto::KeyId;
+use crate::people::Form;
 use crate::token::ClaimValue;
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
@@ -55,12 +56,14 @@ pub struct LiveSession {
 impl LiveSession {
     /// What the journal says of its job when it ends. The rest stands in the entries of its SVIDs; nothing is read for it,
     /// since a thousand may end at once.
-    pub(super) fn job_shown(&self) -> Job {
+    pub(super) fn job_shown(&self, form: Form) -> Job {
         let text = |text: &Option<Arc<str>>| text.as_deref().map(|text| ClaimValue::Text(text.to_owned()));
+        // The person stands, sealed, in the entries of its SVIDs.
+        let in_the_clear = form == Form::Plain;
         let more = [
             ("ref_path", text(&self.reference)),
-            ("user_login", text(&self.user_login)),
-            ("user_id", self.user_id.map(ClaimValue::Id)),
+            ("user_login", text(&self.user_login).filter(|_| in_the_clear)),
+            ("user_id", self.user_id.map(ClaimValue::Id).filter(|_| in_the_clear)),
             ("runner_id", self.runner_id.map(ClaimValue::Id)),
         ];
         Job {
@@ -71,6 +74,9 @@ impl LiveSession {
             project_path: self.project_path.to_string(),
             pipeline_id: self.pipeline_id,
             job_id: self.job.job_id,
+            namespace_id: self.namespace_id,
+            token: None,
+            person: None,
             more: more.into_iter().filter_map(|(name, value)| Some((Cow::Borrowed(name), value?))).collect(),
         }
     }

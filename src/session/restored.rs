@@ -10,6 +10,7 @@ use super::record::{JOB_PREFIX, JobName, SESSION_PREFIX, Tombstone};
 use super::sweep::{session_prefixes, unreadable};
 use super::{EndReason, Facets, SessionId};
 use crate::crypto::KeyId;
+use crate::people::{People, Personal, Sealed};
 use crate::store::{Store, StoreError, Stored};
 use crate::token::IssuerName;
 use serde::Deserialize;
@@ -36,6 +37,7 @@ struct Kept<'a> {
     ended: Option<EndReason>,
     #[serde(borrow)]
     claims: KeptClaims<'a>,
+    person: Option<Sealed>,
 }
 
 #[derive(Deserialize)]
@@ -71,24 +73,24 @@ impl Sessions {
     ///
     /// # Errors
     /// When the store cannot be read, or holds a ban that cannot: nobody may slip through it.
-    pub fn open(store: Arc<dyn Store>, now: OffsetDateTime) -> Result<Self, StoreError> {
+    pub fn open(store: Arc<dyn Store>, people: People, now: OffsetDateTime) -> Result<Self, StoreError> {
         let (live, bans) = (LiveIndex::default(), Bans::load(&*store)?);
         let closed: HashMap<_, _> = store.list(JOB_PREFIX)?.into_iter().collect();
         let prefixes: Vec<_> = session_prefixes().collect();
         // Reading is all in memory and parsing by then, so each core takes its part.
         let part = prefixes.len().div_ceil(available_parallelism().map_or(1, NonZero::get));
         thread::scope(|scope| {
-            let read = |prefixes| restore_all(&*store, &live, prefixes, (&closed, now));
+            let read = |prefixes| restore_all(&*store, (&live, &people), prefixes, (&closed, now));
             let readers: Vec<_> = prefixes.chunks(part).map(|prefixes| scope.spawn(move || read(prefixes))).collect();
             readers.into_iter().try_for_each(|reader| reader.join().unwrap_or(Err(StoreError::Stopped)))
         })?;
-        Ok(Self { store, live: Arc::new(live), bans: Arc::new(bans), ends: Ends::default() })
+        Ok(Self { store, live: Arc::new(live), bans: Arc::new(bans), ends: Ends::default(), people })
     }
 }
 
 fn restore_all(
     store: &dyn Store,
-    live: &LiveIndex,
+    live: (&LiveIndex, &People),
     prefixes: &[String],
     (closed, now): (&HashMap<String, Stored>, OffsetDateTime),
 ) -> Result<(), StoreError> {
@@ -101,12 +103,12 @@ fn restore_all(
 }
 
 fn restore(
-    live: &LiveIndex,
+    (live, people): (&LiveIndex, &People),
     key: &str,
     kept: &Stored,
     (closed, now): (&HashMap<String, Stored>, OffsetDateTime),
 ) -> Result<(), StoreError> {
-    let Kept { owner, ends_at, rule, ttl, signers, ended, claims } = parse(&kept.value)?;
+    let Kept { owner, ends_at, rule, ttl, signers, ended, claims, person } = parse(&kept.value)?;
     let KeptClaims { issuer, expires_at, project_id, project_path, namespace_id, pipeline_id, job_id, more } = claims;
     let job = JobName { issuer, project_id: more.job_project_id.unwrap_or(project_id), job_id };
     let path = more.job_project_path.as_ref().unwrap_or(&project_path);
@@ -116,6 +118,8 @@ fn restore(
     }
     let name = key.strip_prefix(SESSION_PREFIX).unwrap_or_default();
     let id: SessionId = name.parse().map_err(|_odd| StoreError::Index(std::io::ErrorKind::InvalidData.into()))?;
+    let person = person.and_then(|sealed| people.open_sealed(&sealed));
+    let (sealed_id, sealed_login) = person.as_ref().map(Personal::user).unwrap_or_default();
     let facets = Facets {
         issuer: &job.issuer.0,
         project_id,
@@ -124,8 +128,8 @@ fn restore(
         pipeline_id,
         job_id,
         reference: more.ref_path.as_deref(),
-        user_id: more.user_id,
-        user_login: more.user_login.as_deref(),
+        user_id: more.user_id.or(sealed_id),
+        user_login: more.user_login.as_deref().or(sealed_login),
         runner_id: more.runner_id,
         rule: Some(&rule),
         signers: &signers,

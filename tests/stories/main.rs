@@ -6,6 +6,7 @@
 mod support;
 
 mod addresses;
+mod auditors;
 mod advisories;
 mod crowded;
 mod doors;
@@ -19,6 +20,7 @@ mod many_rules;
 mod needs;
 mod operators;
 mod panics;
+mod people;
 mod pins;
 mod recalled;
 mod reload;

@@ -4,6 +4,7 @@ mod admin;
 mod admin_sessions;
 mod events;
 mod issuer;
+mod people;
 mod pins;
 
 pub(super) use admin::Admin;
