@@ -46,7 +46,7 @@ fn traces(folder: &Path) -> Vec<String> {
             found.extend(traces(&path));
         } else if kind.is_file() {
             let bytes = fs::read(&path).unwrap();
-            let has = |trace: &&str| bytes.windows(trace.len()).any(|piece| piece == trace.as_bytes());
+            let has = |trace: &&&str| bytes.windows(trace.len()).any(|piece| piece == trace.as_bytes());
             found.extend(TRACES.iter().filter(has).map(|trace| format!("{trace} in {}", path.display())));
         }
     }
