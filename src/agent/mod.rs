@@ -4,7 +4,7 @@
 //!   token_source, login_door ─▶ renewer ─▶ link ─▶ server ─▶ events ─▶ ears ─▶ renewer
 //!                                  │
 //!                                keeper ─▶ served ─▶ workload_api, sds (behind any_authority)
-//!                                   └────▶ files
+//!                                   └────▶ files ◀─ crls ◀─ ears
 //! ```
 //! One job has one keeper and one renewer. Where an agent serves many (`host`, `jobs`), `desk` brings each connection to
 //! its own by what `caller` tells of the process.
@@ -29,6 +29,7 @@ mod kept;
 mod request;
 mod link;
 mod events;
+mod crls;
 mod ears;
 mod keeper;
 mod workload_door;

@@ -28,6 +28,7 @@ mod policy_source;
 mod cases;
 mod leaf;
 mod people;
+mod crl;
 mod server;
 mod agent;
 mod starter;
