@@ -1,8 +1,8 @@
-//! `lanyard audit show|verify|accept-time`: the evidence, read from the journal's own files; no server need run.
+//! `lanyard audit show|verify|archive|accept-time`: the evidence, read from the journal's own files; no server need run.
 
 use super::failure::WrongUsage;
 use super::remote::named_config;
-use super::{render, verify};
+use super::{archive, render, verify};
 use crate::audit::{PinnedBy, Received};
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::{SystemEnvironment, load_server, parse_duration};
@@ -16,7 +16,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 /// The kinds of entries, as the journal writes them.
-const KINDS: [&str; 17] = [
+const KINDS: [&str; 20] = [
     "authority",
     "ban_added",
     "ban_removed",
@@ -29,10 +29,13 @@ const KINDS: [&str; 17] = [
     "pin_changed",
     "policy_changed",
     "refused",
+    "segments_archived",
+    "segments_removed",
     "session_ended",
     "sessions_revoked",
     "started",
     "swept",
+    "tail_cut",
     "time_accepted",
 ];
 
@@ -57,6 +60,8 @@ enum Action {
     },
     /// Whether the journal is whole: every record's digest, the chain between them, every checkpoint
     Verify(verify::Args),
+    /// Moves old segments elsewhere, or removes them; what is left still proves itself. The server must be stopped
+    Archive(archive::Args),
     /// Writes that the clock is right now, after records of a clock that once ran ahead; the server must be stopped
     AcceptTime {
         #[command(flatten)]
@@ -74,10 +79,10 @@ pub(super) struct Journal {
         value_name = "FILE",
         help = "The server's configuration; its data folder holds the journal [env: LANYARD_CONFIG]"
     )]
-    config: Option<PathBuf>,
+    pub(super) config: Option<PathBuf>,
     /// The data folder itself, or a copy of it
     #[arg(long, value_name = "DIR", conflicts_with = "config")]
-    data_dir: Option<PathBuf>,
+    pub(super) data_dir: Option<PathBuf>,
 }
 
 #[derive(clap::Args, Debug)]
@@ -129,6 +134,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     match &args.action {
         Action::Show { journal, filter, json } => show(journal, filter, *json),
         Action::Verify(args) => verify::run(args),
+        Action::Archive(args) => archive::run(args),
         Action::AcceptTime { journal, reason } => accept(journal, reason),
     }
 }
@@ -243,6 +249,13 @@ fn what(entry: &Received) -> String {
         }
         "job_closed" => format!("{} job {}: {}", text("issuer"), number("job_id"), text("why")),
         "session_ended" => format!("{}: {}", text("why"), text("session")),
+        "segments_archived" | "segments_removed" => {
+            let whither =
+                entry.more.get("to").and_then(Value::as_str).map(|to| format!(" to {to}")).unwrap_or_default();
+            let (first, last) = (number("first"), number("last"));
+            format!("records {first} to {last}{whither} ({}), {}", text("reason"), text("by"))
+        }
+        "tail_cut" => format!("{} unfinished bytes of {}", number("bytes"), text("segment")),
         "started" => text("version").to_owned(),
         "time_accepted" => format!("instead of {}: {}", text("instead_of"), text("reason")),
         "swept" => format!("{} records", number("records")),

@@ -27,6 +27,7 @@ mod policy;
 mod policy_source;
 mod cases;
 mod leaf;
+mod checkpoints;
 mod server;
 mod agent;
 mod starter;
@@ -34,6 +35,7 @@ mod host;
 
 pub use agent::load_agent;
 pub use cases::{cases_file, load_cases};
+pub use checkpoints::JournalCheckpoints;
 pub use environment::{Environment, MapEnvironment, SystemEnvironment};
 pub use issuer::KnownIssuer;
 pub use policy::{CheckedPolicy, check_policy, load_policy};

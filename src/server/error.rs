@@ -1,7 +1,7 @@
 //! Why a server does not start.
 
 use crate::authority::{RotatorError, SealingKeyError};
-use crate::store::{OpenError, StoreError};
+use crate::store::{NoteError, OpenError, StoreError};
 use crate::tls::TlsError;
 use std::io;
 use std::net::SocketAddr;
@@ -48,6 +48,9 @@ pub enum ServerError {
     /// The keys are not to be had.
     #[error(transparent)]
     Keys(#[from] RotatorError),
+    /// The journal's key cannot sign checkpoints.
+    #[error("the journal's checkpoints cannot be signed: {0}")]
+    Notes(#[from] NoteError),
     /// The journal or the index cannot be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
