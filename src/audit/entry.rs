@@ -32,6 +32,18 @@ pub enum Entry<'a> {
         generation: u64,
         /// The keyring's sequence after the step.
         sequence: u64,
+        /// The intermediate that was made with it.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        intermediate: Option<KeyId>,
+        /// The operator's user id, where it was ordered.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        uid: Option<u32>,
+        /// Why, in the operator's words.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        say: Option<&'a str>,
+        /// What it was done in spite of: holders without proof, a time that had not passed.
+        #[serde(skip_serializing_if = "<[String]>::is_empty")]
+        in_spite_of: &'a [String],
     },
     /// Whoever fits gets no identity from now on.
     BanAdded {

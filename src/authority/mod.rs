@@ -8,19 +8,28 @@
 
 mod keyring;
 mod keyring_file;
+mod step;
+mod gate;
 mod rotation;
+mod order;
+mod making;
 mod rotator;
 mod published;
 mod sealing;
 mod in_use;
 mod draft;
 mod signer;
+#[cfg(test)]
+mod tests;
 
 pub use draft::{Asked, Draft, DraftError, LimitedBy};
-pub use keyring::{Authority, AuthorityKind, AuthorityState, Keyring};
+pub use gate::{Gate, Holder, HolderKind, Known, Missing};
+pub use keyring::{Authority, AuthorityKind, AuthorityState, Keyring, Publication};
 pub use keyring_file::{KeyringError, KeyringFile};
+pub use order::{Live, NotNow, Order, OrderKind};
 pub use published::Published;
-pub use rotation::{KeyPlan, Step, StepKind};
+pub use rotation::KeyPlan;
 pub use rotator::{Rotator, RotatorError, open_keyring};
 pub use sealing::{SealingKeyError, open_sealing_key};
 pub use signer::{Authorities, SignError, Signed, SignedBytes};
+pub use step::{By, Step, StepKind, Taken};

@@ -2,6 +2,7 @@
 
 use super::draft::{Asked, Content, end_of_life, whole_seconds};
 use super::in_use::{JwtSigner, X509Signer, signers};
+use super::rotation::JWT_TTL_MAX;
 use super::{Draft, DraftError, Keyring, LimitedBy, Published};
 use crate::audit::Recorded;
 use crate::crypto::{CryptoError, Random};
@@ -17,9 +18,6 @@ use tokio::sync::watch;
 
 /// A leaf begins a little in the past, for clocks that run behind (X509-21).
 const BACKDATE: Duration = Duration::from_secs(10);
-
-/// A JWT-SVID is a bearer token: minutes at most, whatever the rule's ttl (JWT-19).
-const JWT_TTL_MAX: Duration = Duration::from_secs(300);
 
 /// Why a recorded draft was not signed.
 #[derive(Debug, thiserror::Error)]

@@ -59,6 +59,7 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
         root: settings.lifetimes.root,
         intermediate: settings.lifetimes.intermediate,
         name_constraints: settings.name_constraints,
+        ..KeyPlan::DEFAULT
     };
     let has_history = folder.join("journal").exists();
     let keyring = open_keyring(&file, &settings.trust_domain, &plan, (clock.now(), &random), has_history)?;
@@ -69,7 +70,7 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
     let shared: Arc<dyn Store> = Arc::<LocalStore>::clone(&store);
     let ledger = Ledger::new(Arc::clone(&shared));
     let sequence = keyring.sequence;
-    let rotator = Rotator::begin(file, keyring, plan, (&*shared, ledger.clone()), random).await?;
+    let rotator = Rotator::begin(file, keyring, plan, (&*shared, ledger.clone()), (clock.now(), random)).await?;
 
     let policy = PolicyInUse::new(settings.policy.clone());
     let started = Entry::Started {
