@@ -3,8 +3,8 @@
 use super::crowd::{Caller, Good, Held};
 use super::refused::{Class, Refused};
 use super::reloads::Reloads;
-use crate::authority::Published;
-use crate::crypto::{PublicKey, Random};
+use crate::authority::{AuthorityDesk, Published};
+use crate::crypto::{KeyId, PublicKey, Random};
 use crate::hooks::Delivery;
 use crate::issuance::{Bearer, Heard, HookRefusal, Issuance, IssuedSvid, Refusal, Request, RequestId, Wanted};
 use crate::policy::Walk;
@@ -21,6 +21,7 @@ pub struct Desk {
     pub(super) published: watch::Receiver<Arc<Published>>,
     pub(super) shutdown: Shutdown,
     pub(super) reloads: Reloads,
+    pub(super) authority: AuthorityDesk,
     random: Random,
 }
 
@@ -28,11 +29,11 @@ impl Desk {
     /// A desk before this road. Its open streams end at shutdown.
     pub fn new(
         issuance: Arc<Issuance>,
-        (published, reloads): (watch::Receiver<Arc<Published>>, Reloads),
+        (published, reloads, authority): (watch::Receiver<Arc<Published>>, Reloads, AuthorityDesk),
         random: Random,
         shutdown: Shutdown,
     ) -> Arc<Self> {
-        Arc::new(Self { issuance, published, shutdown, reloads, random })
+        Arc::new(Self { issuance, published, shutdown, reloads, authority, random })
     }
 
     /// Names a request.
@@ -43,6 +44,13 @@ impl Desk {
     /// The bundle as it is now.
     pub(super) fn bundle(&self) -> Arc<Published> {
         Arc::clone(&self.published.borrow())
+    }
+
+    /// An agent says which bundle it holds; 0 says nothing, and nobody holds one that is still to come.
+    pub(super) fn holds(&self, owner: KeyId, sequence: u64) {
+        if (1..=self.bundle().bundle.sequence).contains(&sequence) {
+            self.authority.holders().heard(owner, sequence, self.issuance.now());
+        }
     }
 
     /// Sends a request down the road, if there is a place for it.

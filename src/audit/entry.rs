@@ -70,6 +70,18 @@ pub enum Entry<'a> {
         /// The operator's user id.
         uid: u32,
     },
+    /// An operator knows that a declared holder has our bundle.
+    HolderConfirmed {
+        /// The configured name.
+        holder: &'a str,
+        /// Of the bundle that it has.
+        sequence: u64,
+        /// The operator's user id.
+        uid: u32,
+        /// How it is known, in the operator's words.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        say: Option<&'a str>,
+    },
     /// A delivery of the CI system for our hooks led to nothing.
     HookRefused {
         /// Names the delivery in answers, logs and entries.

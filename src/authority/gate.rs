@@ -96,6 +96,11 @@ impl Gate {
         self.missing.is_empty() && now >= self.opens_at
     }
 
+    /// When it will be open by itself; none if somebody must confirm first, or say so.
+    pub(super) fn safe_at(&self) -> Option<OffsetDateTime> {
+        self.missing.iter().try_fold(self.opens_at, |at, missing| Some(at.max(missing.waited_for_until?)))
+    }
+
     /// What whoever goes on now leaves aside, for the record.
     pub(super) fn left_aside(&self, now: OffsetDateTime) -> Vec<String> {
         let time = (now < self.opens_at).then(|| "minimum time".to_owned());

@@ -3,11 +3,15 @@
 //! The file is saved first and the key used last: a crash in between leaves a saved key that no record names, and the
 //! next start records it. A file older than the journal's word was put back by somebody, and is refused.
 
+use super::even::Even;
 use super::keyring::Against;
 use super::making::make;
+use super::orders::Ask;
 use super::rotation::Rotation;
+use super::witness::Nobody;
 use super::{
-    Authorities, AuthorityState, By, KeyPlan, Keyring, KeyringError, KeyringFile, Known, Step, StepKind, Taken,
+    Authorities, AuthorityDesk, AuthorityKind, AuthorityState, By, Confirmation, Holders, KeyPlan, Keyring,
+    KeyringError, KeyringFile, Known, Live, Order, OrderError, Outlook, Step, StepKind, Taken, Witness,
 };
 use crate::audit::{Auditable as _, Changes, Ledger};
 use crate::clock::Clock;
@@ -22,9 +26,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use time::OffsetDateTime;
+use tokio::sync::mpsc;
 
 /// Where the store keeps the keyring's sequence.
 const SEQUENCE_KEY: &str = "keyring";
+
+/// Orders that wait for the one before them.
+const ASKS_MAX: usize = 8;
 
 /// How often to look whether a key is due.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
@@ -78,6 +86,19 @@ pub enum RotatorError {
 }
 
 #[derive(Deserialize, Serialize)]
+struct Confirmed {
+    v: Version<1>,
+    sequence: u64,
+    #[serde(with = "time::serde::timestamp")]
+    at: OffsetDateTime,
+}
+
+/// Where the store keeps an operator's word about a holder.
+fn holder_key(name: &str) -> String {
+    format!("holder/{name}")
+}
+
+#[derive(Deserialize, Serialize)]
 struct Recorded {
     v: Version<1>,
     sequence: u64,
@@ -119,7 +140,10 @@ pub struct Rotator {
     random: Random,
     ledger: Ledger,
     authorities: Arc<Authorities>,
-    known: Known,
+    holders: Holders,
+    witness: Arc<dyn Witness>,
+    even: Even,
+    asks: (mpsc::Sender<Ask>, mpsc::Receiver<Ask>),
 }
 
 impl Rotator {
@@ -141,12 +165,32 @@ impl Rotator {
             Against::Recorded | Against::Unrecorded => {}
         }
         let authorities = Authorities::of(&keyring, random.clone()).ok_or(RotatorError::NoRoot)?;
-        let known = Known::nobody(now);
-        let rotator = Self { file, keyring, plan, random, ledger, authorities: Arc::new(authorities), known };
+        let (authorities, even, asks) = (Arc::new(authorities), Even::since(now), mpsc::channel(ASKS_MAX));
+        let (holders, witness) = (Holders::default(), Arc::new(Nobody));
+        let rotator = Self { file, keyring, plan, random, ledger, authorities, holders, witness, even, asks };
         if rotator.keyring.against(recorded) == Against::Unrecorded {
             rotator.record_latest(&rotator.keyring).await?;
         }
         Ok(rotator)
+    }
+
+    /// With those who are heard, and whoever knows the sessions. What operators have confirmed is read from the store.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn watching(self, holders: Holders, witness: Arc<dyn Witness>, store: &dyn Store) -> Result<Self, StoreError> {
+        for name in holders.declared() {
+            let Some(kept) = store.read(&holder_key(&name))? else { continue };
+            let confirmed: Confirmed =
+                serde_json::from_str(kept.value.get()).map_err(|fault| StoreError::Index(fault.into()))?;
+            holders.confirm(&name, confirmed.sequence, confirmed.at);
+        }
+        Ok(Self { holders, witness, ..self })
+    }
+
+    /// Where orders are given and holders are heard.
+    pub fn desk(&self) -> AuthorityDesk {
+        AuthorityDesk::new(self.asks.0.clone(), self.holders.clone())
     }
 
     /// The keys in use.
@@ -158,14 +202,67 @@ impl Rotator {
     /// not work is logged and tried again; the former keys stay in use.
     pub async fn run(mut self, clock: Arc<dyn Clock>, shutdown: Shutdown) {
         loop {
-            if let Err(fault) = self.turn(clock.now()).await {
+            let now = self.even.look(&*clock);
+            if let Err(fault) = self.turn(now).await {
                 tracing::error!(fault = %chain(&fault), "a key could not be changed; trying again in a minute");
             }
             tokio::select! {
-                () = clock.wait_until(clock.now() + LOOK_EVERY) => {}
+                () = clock.wait_until(now + LOOK_EVERY) => {}
                 () = shutdown.wait() => return,
+                Some(ask) = self.asks.1.recv() => {
+                    let now = self.even.look(&*clock);
+                    self.answer(ask, now).await;
+                }
             }
         }
+    }
+
+    /// Whoever asked may have gone meanwhile; what was ordered is done.
+    async fn answer(&mut self, ask: Ask, now: OffsetDateTime) {
+        match ask {
+            Ask::Confirm(confirmation, answer) => drop(answer.send(self.confirm(&confirmation, now).await)),
+            Ask::Order(order, answer) => drop(answer.send(self.obey(&order, now).await)),
+            Ask::Outlook(authority, answer) => drop(answer.send(self.outlook(authority, now))),
+        }
+    }
+
+    /// Carries out an order.
+    ///
+    /// # Errors
+    /// See [`OrderError`]; nothing has changed then.
+    pub async fn obey(&mut self, order: &Order, now: OffsetDateTime) -> Result<Taken, OrderError> {
+        let (known, live) = (self.known(now), self.live(now));
+        let step = self.rotation(&known, now).ordered(order, &live)?;
+        self.take(&step, now).await?;
+        Ok(self.keyring.latest.clone().ok_or(RotatorError::NoRoot)?)
+    }
+
+    /// What can be done to keys of a kind, and what it would do.
+    pub fn outlook(&self, authority: AuthorityKind, now: OffsetDateTime) -> Outlook {
+        let (known, live) = (self.known(now), self.live(now));
+        self.rotation(&known, now).outlook(authority, &live, self.holders.readers())
+    }
+
+    /// Takes an operator's word for a declared holder. The sequence that it has.
+    ///
+    /// # Errors
+    /// See [`OrderError`].
+    pub async fn confirm(&mut self, confirmation: &Confirmation, now: OffsetDateTime) -> Result<u64, OrderError> {
+        let (name, published) = (&confirmation.holder, self.keyring.published_sequence);
+        let declared = self.holders.declared();
+        if !declared.contains(name) {
+            return Err(OrderError::NoHolder { name: name.clone(), declared });
+        }
+        let sequence = confirmation.sequence.unwrap_or(published);
+        if sequence > published {
+            return Err(OrderError::NotPublished { sequence, published });
+        }
+        let confirmed = Confirmed { v: Version, sequence, at: now };
+        let value = to_raw_value(&confirmed).map_err(|fault| RotatorError::Store(StoreError::Journal(fault.into())))?;
+        let changes = Changes { conditions: Vec::new(), writes: vec![Write::Put(holder_key(name), value)] };
+        self.ledger.commit(&confirmation.entry(sequence), changes).await.map_err(RotatorError::Store)?;
+        self.holders.confirm(name, sequence, now);
+        Ok(sequence)
     }
 
     /// Does every step that is due.
@@ -173,14 +270,28 @@ impl Rotator {
     /// # Errors
     /// See [`RotatorError`].
     pub async fn turn(&mut self, now: OffsetDateTime) -> Result<(), RotatorError> {
-        while let Some(step) = self.rotation(now).due() {
+        loop {
+            // Who holds what is asked only where a key waits for it.
+            let waits = self.keyring.authorities.iter().any(|one| one.state == AuthorityState::Prepared);
+            let known = if waits { self.known(now) } else { Known { since: self.even.begin(), ..Known::nobody(now) } };
+            let Some(step) = self.rotation(&known, now).due() else { return Ok(()) };
             self.take(&step, now).await?;
         }
-        Ok(())
     }
 
-    const fn rotation(&self, now: OffsetDateTime) -> Rotation<'_> {
-        Rotation { keyring: &self.keyring, plan: &self.plan, known: &self.known, now }
+    const fn rotation<'a>(&'a self, known: &'a Known, now: OffsetDateTime) -> Rotation<'a> {
+        Rotation { keyring: &self.keyring, plan: &self.plan, known, now }
+    }
+
+    fn known(&self, now: OffsetDateTime) -> Known {
+        let live = self.witness.live_owners(now);
+        let holders = self.holders.all(|owner| live.contains(owner));
+        Known { holders, longest_ttl: self.witness.longest_ttl(), since: self.even.begin() }
+    }
+
+    fn live(&self, now: OffsetDateTime) -> Live {
+        let intermediates = self.keyring.of_kind(AuthorityKind::X509Intermediate);
+        self.witness.live_on(&intermediates.map(|one| one.key_id().to_string()).collect(), now)
     }
 
     /// Saves, records, uses: see decision 004.
@@ -247,7 +358,6 @@ fn recorded_sequence(store: &dyn Store) -> Result<u64, StoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::authority::AuthorityKind;
     use crate::clock::SystemClock;
     use crate::crypto::SealingKey;
     use crate::store::{IndexKind, LocalSettings, LocalStore};

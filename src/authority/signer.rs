@@ -3,9 +3,9 @@
 use super::draft::{Asked, Content, end_of_life, whole_seconds};
 use super::in_use::{JwtSigner, X509Signer, signers};
 use super::rotation::JWT_TTL_MAX;
-use super::{Draft, DraftError, Keyring, LimitedBy, Published};
+use super::{Authority, AuthorityKind, AuthorityState, Draft, DraftError, Keyring, LimitedBy, Published};
 use crate::audit::Recorded;
-use crate::crypto::{CryptoError, Random};
+use crate::crypto::{CryptoError, KeyId, Random};
 use crate::identity::TrustDomain;
 use crate::policy::{Grant, Kind};
 use crate::svid::{JwtFields, LayoutError, LeafFields, ProvenKey, Serial};
@@ -56,6 +56,7 @@ pub struct Authorities {
     x509: ArcSwap<X509Signer>,
     jwt: ArcSwap<JwtSigner>,
     published: watch::Sender<Arc<Published>>,
+    tainted: watch::Sender<Arc<[KeyId]>>,
 }
 
 impl Authorities {
@@ -68,6 +69,7 @@ impl Authorities {
             x509: ArcSwap::from_pointee(x509),
             jwt: ArcSwap::from_pointee(jwt),
             published: watch::Sender::new(Arc::new(Published::of(keyring))),
+            tainted: watch::Sender::new(tainted(keyring)),
         })
     }
 
@@ -76,6 +78,12 @@ impl Authorities {
         let Some((x509, jwt)) = signers(keyring) else { return };
         self.x509.store(Arc::new(x509));
         self.jwt.store(Arc::new(jwt));
+        let tainted = tainted(keyring);
+        self.tainted.send_if_modified(|known| {
+            let changed = *known != tainted;
+            *known = tainted;
+            changed
+        });
         let published = Arc::new(Published::of(keyring));
         self.published.send_if_modified(|current| {
             let changed = current.bundle != published.bundle;
@@ -84,6 +92,11 @@ impl Authorities {
             }
             changed
         });
+    }
+
+    /// The intermediates whose SVIDs are to be renewed at once, now and as they change.
+    pub fn tainted(&self) -> watch::Receiver<Arc<[KeyId]>> {
+        self.tainted.subscribe()
     }
 
     /// Whose keys these are.
@@ -175,4 +188,9 @@ impl Authorities {
         };
         Ok(Signed { draft, bytes })
     }
+}
+
+fn tainted(keyring: &Keyring) -> Arc<[KeyId]> {
+    let intermediates = keyring.of_kind(AuthorityKind::X509Intermediate);
+    intermediates.filter(|one| one.state == AuthorityState::Tainted).map(Authority::key_id).collect()
 }

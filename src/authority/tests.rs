@@ -549,3 +549,25 @@ fn over_random_histories_nobody_who_is_up_to_date_meets_an_svid_that_it_cannot_v
     let never: Vec<_> = all.iter().chain(&rest).filter(|what| !done.contains_key(**what)).collect();
     assert!(steps < STEPS || never.is_empty(), "never happened: {never:?}");
 }
+
+/// Shows: X509-21.
+#[test]
+fn near_the_end_of_a_root_no_intermediate_is_made_that_would_not_live_longer() {
+    let mut world = World::new(7, Vec::new());
+    let (plan, start) = (KeyPlan { automatic: false, ..PLAN }, world.wall());
+    let mut keyring = world.kept.clone();
+    let root_ends = start + Duration::from_secs(9000);
+    for authority in keyring.authorities.iter_mut().filter(|authority| authority.kind == AuthorityKind::X509Root) {
+        authority.not_after = root_ends;
+    }
+    for (seconds, is_due) in [(3500, false), (3700, true), (6000, false)] {
+        world.now = start.unix_timestamp() + seconds;
+        let (known, now) = (Known::nobody(start), world.wall());
+        let due = Rotation { keyring: &keyring, plan: &plan, known: &known, now }.due();
+        assert_eq!(due.is_some(), is_due, "{due:?} after {seconds} s");
+        let Some(step) = due else { continue };
+        let made = world.made(&keyring, &step);
+        keyring = keyring.after(&step, made, now);
+        assert_eq!(keyring.active(AuthorityKind::X509Intermediate).unwrap().not_after, root_ends);
+    }
+}

@@ -21,11 +21,12 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 /// The kinds of entries, as the journal writes them.
-const KINDS: [&str; 17] = [
+const KINDS: [&str; 18] = [
     "authority",
     "ban_added",
     "ban_removed",
     "checkpoint",
+    "holder_confirmed",
     "hook_refused",
     "intent",
     "issued",
@@ -243,7 +244,11 @@ fn what(entry: &Received) -> String {
     match entry.kind.as_str() {
         "authority" => {
             let (authority, key, step) = (text("authority"), short(text("key_id")), text("step"));
-            format!("{authority} {key} {step}, sequence {}", number("sequence"))
+            let by = entry.more.get("uid").map(|uid| format!(", by user id {uid}")).unwrap_or_default();
+            format!("{authority} {key} {step}, sequence {}{by}", number("sequence"))
+        }
+        "holder_confirmed" => {
+            format!("{} has bundle {}, by user id {}", text("holder"), number("sequence"), number("uid"))
         }
         "hook_refused" => format!("{}: {}", text("issuer"), text("code")),
         "intent" => text("spiffe_id").to_owned(),

@@ -7,6 +7,7 @@ use super::quantity::{SPAN_MAX, render_duration};
 use super::section::{Reader, Section};
 use super::svids::TTL_MAX;
 use super::{Environment, PolicySource};
+use crate::authority::KeyPlan;
 use crate::facts::GitlabApi;
 use crate::hooks::Hooks;
 use crate::identity::TrustDomain;
@@ -50,6 +51,10 @@ pub struct ServerSettings {
     pub sealing_key_file: PathBuf,
     /// How long things live.
     pub lifetimes: Lifetimes,
+    /// Whether roots and JWT keys change at half of their life, or by an operator's order only.
+    pub keys_change_by_themselves: bool,
+    /// Who keeps a copy of our bundle without saying so: an operator confirms it.
+    pub holders: Vec<String>,
     /// Whether new intermediates may sign only for IDs of the trust domain.
     pub name_constraints: bool,
     /// How leaves look.
@@ -103,6 +108,8 @@ pub struct Lifetimes {
     pub root: Duration,
     /// An intermediate: a day, replaced long before.
     pub intermediate: Duration,
+    /// A JWT key: a quarter of a year, replaced at half of it.
+    pub jwt_key: Duration,
     /// An SVID whose rule names no ttl.
     pub svid: Duration,
 }
@@ -114,7 +121,8 @@ impl Lifetimes {
 
 impl Default for Lifetimes {
     fn default() -> Self {
-        Self { root: Duration::from_secs(3650 * 86_400), intermediate: Duration::from_secs(86_400), svid: Self::SVID }
+        let KeyPlan { root, intermediate, jwt: jwt_key, .. } = KeyPlan::DEFAULT;
+        Self { root, intermediate, jwt_key, svid: Self::SVID }
     }
 }
 
@@ -152,10 +160,12 @@ fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option<ServerSett
     let mut svid = root.section("svid");
     let mut keys = root.section("keys");
     let name_constraints = keys.flag("name_constraints").unwrap_or(false);
+    let keys_change_by_themselves = read_rotation(&mut keys);
     let (lifetimes, sealing_key_file, mut warnings) = read_keys(reader, keys, &mut svid);
     let leaf = read_leaf(reader, &mut svid, &mut warnings);
     svid.finish();
     let ReadIssuers { issuers, hooks, apis } = read_issuers(&mut root);
+    let holders = read_holders(&mut root);
     root.finish();
     let known = KnownIssuer::all(&issuers, &apis);
     let policy_source = PolicySource { place: policy_file?, issuers: known, ttl: lifetimes.svid, name_constraints };
@@ -176,6 +186,8 @@ fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option<ServerSett
         door: door?,
         health,
         lifetimes,
+        keys_change_by_themselves,
+        holders,
         name_constraints,
         leaf,
         issuers,
@@ -246,6 +258,34 @@ fn default_sealing_key(data_dir: &Path, environment: &dyn Environment) -> PathBu
     }
 }
 
+fn read_rotation(keys: &mut Section<'_, '_>) -> bool {
+    let would_do = "\"automatic\", or \"by hand\" for `lanyard authority` alone";
+    let automatic = keys.parsed("rotation", would_do, |text| match text {
+        "automatic" => Ok(true),
+        "by hand" => Ok(false),
+        _ => Err("neither"),
+    });
+    automatic.unwrap_or(true)
+}
+
+/// `[[holder]]`: a mesh's pasted PEM, a cloud's trust anchor. No new root signs before an operator confirms each.
+fn read_holders(root: &mut Section<'_, '_>) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for mut holder in root.sections("holder") {
+        let name = holder.parsed("name", "a name of its own, such as \"payments mesh\"", |name| match name {
+            "" => Err("empty"),
+            name if names.iter().any(|other| other == name) => Err("the name of another holder"),
+            name => Ok(name.to_owned()),
+        });
+        if name.is_none() && !holder.holds("name") {
+            holder.missing::<String>("name", "name the holder, as `lanyard authority confirm` will");
+        }
+        names.extend(name);
+        holder.finish();
+    }
+    names
+}
+
 fn read_keys(
     reader: &Reader<'_>,
     mut keys: Section<'_, '_>,
@@ -256,6 +296,7 @@ fn read_keys(
     let lifetimes = Lifetimes {
         root: keys.duration("root_lifetime", ROOT_MAX).unwrap_or(default.root),
         intermediate: keys.duration("intermediate_lifetime", SPAN_MAX).unwrap_or(default.intermediate),
+        jwt_key: keys.duration("jwt_key_lifetime", ROOT_MAX).unwrap_or(default.jwt_key),
         svid: svid.duration("ttl", TTL_MAX).unwrap_or(default.svid),
     };
     let written = render_duration;
@@ -347,6 +388,14 @@ mod tests {
         assert_eq!(keys(load("linkerd").unwrap_err()), ["rule \"a\".svid"]);
         // What is read again while the server runs is held against the same.
         assert_eq!(keys(running.policy_source.load().unwrap_err()), ["rule \"a\".svid"]);
+    }
+
+    #[test]
+    fn holders_have_names_of_their_own_and_keys_change_by_one_of_two_ways() {
+        let twice = "[[holder]]\nname = \"mesh\"\n[[holder]]\nname = \"mesh\"\n[[holder]]\n";
+        assert_eq!(problems_of(&format!("{ISSUER}{twice}")), ["10 holder[1].name", "11 holder[2].name"]);
+        assert_eq!(problems_of(&format!("[keys]\nrotation = \"weekly\"\n{ISSUER}")), ["4 keys.rotation"]);
+        assert_eq!(problems_of(&format!("[keys]\nrotation = \"by hand\"\n{ISSUER}")), [""; 0]);
     }
 
     #[test]

@@ -1,8 +1,11 @@
 //! Builds the CA's parts from settings, in the order in which they need each other.
 
+use super::witness::Sight;
 use super::{ServerError, data_folder};
 use crate::audit::{Changes, Entry, Ledger};
-use crate::authority::{AuthorityKind, KeyPlan, KeyringFile, Rotator, RotatorError, open_keyring, open_sealing_key};
+use crate::authority::{
+    AuthorityKind, Holders, KeyPlan, KeyringFile, Rotator, RotatorError, open_keyring, open_sealing_key,
+};
 use crate::clock::Clock;
 use crate::config::{ServerSettings, StoreKind};
 use crate::crypto::{PemLabel, PublicKey, Random};
@@ -58,7 +61,9 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
     let plan = KeyPlan {
         root: settings.lifetimes.root,
         intermediate: settings.lifetimes.intermediate,
+        jwt: settings.lifetimes.jwt_key,
         name_constraints: settings.name_constraints,
+        automatic: settings.keys_change_by_themselves,
         ..KeyPlan::DEFAULT
     };
     let has_history = folder.join("journal").exists();
@@ -81,12 +86,14 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
     };
     ledger.commit(&started, Changes::default()).await?;
 
+    let sessions = open_sessions(&shared, clock.now()).await?;
+    let rotator = watching(rotator, settings, (&sessions, &policy), &*shared, clock.now())?;
+
     let issuers = Arc::new(settings.issuers.clone());
     let metrics = Metrics::new();
     if store.set_aside().is_some() {
         metrics.index_set_aside();
     }
-    let now = clock.now();
     let apis = settings.apis.clone();
     let issuance = Issuance {
         facts: Facts::new(apis, &fetch, Arc::clone(&clock), metrics.clone()),
@@ -95,7 +102,7 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
         issuers,
         policy,
         leaf: Arc::new(settings.leaf.clone()),
-        sessions: open_sessions(&shared, now).await?,
+        sessions,
         pins: PathPins::new(shared, ledger.clone()),
         ledger,
         authorities: rotator.authorities(),
@@ -118,6 +125,19 @@ fn show_journal_key(folder: &Path, key: &PublicKey) -> Result<(), ServerError> {
     let aside = path.with_extension("new");
     let written = std::fs::write(&aside, pem.as_bytes()).and_then(|()| std::fs::rename(&aside, &path));
     written.map_err(|source| ServerError::File { path, source })
+}
+
+/// Agents that live sessions promise are waited for from now on.
+fn watching(
+    rotator: Rotator,
+    settings: &ServerSettings,
+    (sessions, policy): (&Sessions, &PolicyInUse),
+    store: &dyn Store,
+    now: OffsetDateTime,
+) -> Result<Rotator, ServerError> {
+    let holders = Holders::new(settings.holders.iter().cloned(), sessions.owners(now), now);
+    let sight = Sight { sessions: sessions.clone(), policy: policy.clone() };
+    Ok(rotator.watching(holders, Arc::new(sight), store)?)
 }
 
 /// A hundred thousand sessions take a while to read, too.

@@ -5,19 +5,24 @@ use super::door::open_door;
 use super::policy_keeper::PolicyKeeper;
 use super::{AdminSocket, HealthPort, IssuerPort, ServerError};
 use crate::api::{AdminDoor, Crowd, Desk, HealthDoor, IssuerDoors, Reloads};
+use crate::authority::{Holders, Published};
 use crate::clock::Clock;
 use crate::config::ServerSettings;
 use crate::issuance::Issuance;
 use crate::telemetry::{Metrics, Readiness, Shutdown, Unready, chain};
 use crate::tls::{DoorCertificate, IssuerDoor};
 use crate::wire::{connections_of, raise_open_files};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 /// Ended sessions do no harm where they lie, so counting and sweeping them may be rare.
 const SWEEP_EVERY: Duration = Duration::from_secs(300);
+/// Ten thousand holders are counted in a millisecond.
+const COUNT_EVERY: Duration = Duration::from_secs(15);
 
 /// A server whose parts are built and whose ports are bound; it answers once it runs.
 #[derive(Debug)]
@@ -50,7 +55,12 @@ impl Server {
         let (reloads, asked) = Reloads::pair();
         let hands = (parts.issuance.ledger.clone(), parts.metrics.clone());
         let policy = PolicyKeeper::new(settings, parts.issuance.policy.clone(), hands, asked);
-        let desk = Desk::new(Arc::clone(&parts.issuance), (published, reloads), random, shutdown.clone());
+        let desk = Desk::new(
+            Arc::clone(&parts.issuance),
+            (published, reloads, parts.rotator.desk()),
+            random,
+            shutdown.clone(),
+        );
         let doors = IssuerDoors::new(&desk);
         raise_open_files();
         let crowd = Crowd::at_issuer_port(connections_of(crate::api::limits::CONNECTIONS_MAX));
@@ -94,7 +104,9 @@ impl Server {
 
         let mut keepers = JoinSet::new();
         let published = rotator.authorities().published();
-        keepers.spawn(meter(published, metrics.clone(), ended.clone()));
+        keepers.spawn(meter(published.clone(), metrics.clone(), ended.clone()));
+        let holders = rotator.desk().holders().clone();
+        keepers.spawn(meter_holders((holders, published), Arc::clone(&clock), metrics.clone(), ended.clone()));
         keepers.spawn(gauge(store.is_full(), metrics.clone(), ended.clone()));
         keepers.spawn(rotator.run(Arc::clone(&clock), ended.clone()));
         keepers.spawn(policy.run(Arc::clone(&clock), ended.clone()));
@@ -168,7 +180,7 @@ async fn sweep(issuance: Arc<Issuance>, metrics: Metrics, shutdown: Shutdown) {
 }
 
 /// Shows whether the disk is full.
-async fn gauge(mut full: tokio::sync::watch::Receiver<bool>, metrics: Metrics, shutdown: Shutdown) {
+async fn gauge(mut full: watch::Receiver<bool>, metrics: Metrics, shutdown: Shutdown) {
     loop {
         metrics.disk_is_full(*full.borrow_and_update());
         tokio::select! {
@@ -179,12 +191,36 @@ async fn gauge(mut full: tokio::sync::watch::Receiver<bool>, metrics: Metrics, s
     }
 }
 
-/// Shows which bundle is published.
-async fn meter(
-    mut published: tokio::sync::watch::Receiver<Arc<crate::authority::Published>>,
+/// Shows who has which bundle.
+async fn meter_holders(
+    (holders, mut published): (Holders, watch::Receiver<Arc<Published>>),
+    clock: Arc<dyn Clock>,
     metrics: Metrics,
     shutdown: Shutdown,
 ) {
+    let mut newest_since = clock.now();
+    loop {
+        let now = clock.now();
+        if published.has_changed().unwrap_or(false) {
+            newest_since = now;
+        }
+        let newest = published.borrow_and_update().bundle.sequence;
+        let mut by_sequence = BTreeMap::new();
+        for holder in holders.all(|_agent| true) {
+            *by_sequence.entry(holder.holds.unwrap_or(0)).or_default() += 1;
+        }
+        let someone_lacks_it = by_sequence.keys().any(|sequence| *sequence < newest);
+        let lacked = Duration::try_from(now - newest_since).unwrap_or(Duration::ZERO);
+        metrics.holders_are(&by_sequence, if someone_lacks_it { lacked } else { Duration::ZERO });
+        tokio::select! {
+            () = shutdown.wait() => return,
+            () = clock.wait_until(now + COUNT_EVERY) => {}
+        }
+    }
+}
+
+/// Shows which bundle is published.
+async fn meter(mut published: watch::Receiver<Arc<Published>>, metrics: Metrics, shutdown: Shutdown) {
     loop {
         metrics.bundle_is_at(published.borrow_and_update().bundle.sequence);
         tokio::select! {

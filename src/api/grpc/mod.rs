@@ -2,6 +2,7 @@
 
 mod admin;
 mod admin_sessions;
+mod authorities;
 mod events;
 mod issuer;
 mod pins;

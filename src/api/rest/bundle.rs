@@ -9,6 +9,7 @@ use std::sync::Arc;
 /// The bundle, or 304 to whoever holds it already (RFC 9110 §13.1.2).
 pub(super) async fn show(State(desk): State<Arc<Desk>>, headers: HeaderMap) -> Response {
     let published = desk.bundle();
+    desk.authority.holders().was_read(desk.issuance.now());
     let fresh_for = format!("max-age={}", published.bundle.refresh_hint.as_secs());
     let facts = [(header::ETAG, published.etag.clone()), (header::CACHE_CONTROL, fresh_for)];
     let held = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|held| held.to_str().ok());
