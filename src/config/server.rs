@@ -158,10 +158,8 @@ fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option<ServerSett
     let doors: Vec<SocketAddr> = doors.unwrap_or_else(|| LISTEN.parse().into_iter().collect());
     let door = read_door(root.section("tls"), &doors);
     let mut svid = root.section("svid");
-    let mut keys = root.section("keys");
-    let name_constraints = keys.flag("name_constraints").unwrap_or(false);
-    let keys_change_by_themselves = read_rotation(&mut keys);
-    let (lifetimes, sealing_key_file, mut warnings) = read_keys(reader, keys, &mut svid);
+    let Keys { name_constraints, keys_change_by_themselves, lifetimes, sealing_key_file, mut warnings } =
+        read_keys(reader, root.section("keys"), &mut svid);
     let leaf = read_leaf(reader, &mut svid, &mut warnings);
     svid.finish();
     let ReadIssuers { issuers, hooks, apis } = read_issuers(&mut root);
@@ -258,6 +256,15 @@ fn default_sealing_key(data_dir: &Path, environment: &dyn Environment) -> PathBu
     }
 }
 
+/// What `[keys]` says, with the warnings of it.
+struct Keys {
+    name_constraints: bool,
+    keys_change_by_themselves: bool,
+    lifetimes: Lifetimes,
+    sealing_key_file: Option<PathBuf>,
+    warnings: Vec<Problem>,
+}
+
 fn read_rotation(keys: &mut Section<'_, '_>) -> bool {
     let would_do = "\"automatic\", or \"by hand\" for `lanyard authority` alone";
     let automatic = keys.parsed("rotation", would_do, |text| match text {
@@ -268,16 +275,29 @@ fn read_rotation(keys: &mut Section<'_, '_>) -> bool {
     automatic.unwrap_or(true)
 }
 
+/// A key that changes by itself is published at half of its life, must have reached everybody when a quarter is left, and
+/// cannot before its minimum time.
+fn check_lives(reader: &Reader<'_>, lives: &Lifetimes, (root, jwt): (Option<usize>, Option<usize>)) {
+    let least = (KeyPlan::DEFAULT.propagation + lives.svid) * 4;
+    for (key, line, life) in [("keys.root_lifetime", root, lives.root), ("keys.jwt_key_lifetime", jwt, lives.jwt_key)] {
+        if life < least {
+            let remedy = format!("write {} or more, or rotation = \"by hand\"", render_duration(least));
+            reader.report(line, key.to_owned(), format!("\"{}\"", render_duration(life)), remedy);
+        }
+    }
+}
+
 /// `[[holder]]`: a mesh's pasted PEM, a cloud's trust anchor. No new root signs before an operator confirms each.
 fn read_holders(root: &mut Section<'_, '_>) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
     for mut holder in root.sections("holder") {
+        let is_named = holder.holds("name");
         let name = holder.parsed("name", "a name of its own, such as \"payments mesh\"", |name| match name {
             "" => Err("empty"),
             name if names.iter().any(|other| other == name) => Err("the name of another holder"),
             name => Ok(name.to_owned()),
         });
-        if name.is_none() && !holder.holds("name") {
+        if !is_named {
             holder.missing::<String>("name", "name the holder, as `lanyard authority confirm` will");
         }
         names.extend(name);
@@ -286,12 +306,11 @@ fn read_holders(root: &mut Section<'_, '_>) -> Vec<String> {
     names
 }
 
-fn read_keys(
-    reader: &Reader<'_>,
-    mut keys: Section<'_, '_>,
-    svid: &mut Section<'_, '_>,
-) -> (Lifetimes, Option<PathBuf>, Vec<Problem>) {
+fn read_keys(reader: &Reader<'_>, mut keys: Section<'_, '_>, svid: &mut Section<'_, '_>) -> Keys {
     let default = Lifetimes::default();
+    let name_constraints = keys.flag("name_constraints").unwrap_or(false);
+    let rotation_lines = (keys.line_of("root_lifetime"), keys.line_of("jwt_key_lifetime"));
+    let keys_change_by_themselves = read_rotation(&mut keys);
     let lines = (keys.line_of("intermediate_lifetime"), svid.line_of("ttl"));
     let lifetimes = Lifetimes {
         root: keys.duration("root_lifetime", ROOT_MAX).unwrap_or(default.root),
@@ -319,7 +338,10 @@ fn read_keys(
     }
     let sealing_key_file = keys.path("sealing_key_file");
     keys.finish();
-    (lifetimes, sealing_key_file, warnings)
+    if keys_change_by_themselves {
+        check_lives(reader, &lifetimes, rotation_lines);
+    }
+    Keys { name_constraints, keys_change_by_themselves, lifetimes, sealing_key_file, warnings }
 }
 
 #[cfg(test)]
@@ -395,7 +417,9 @@ mod tests {
         let twice = "[[holder]]\nname = \"mesh\"\n[[holder]]\nname = \"mesh\"\n[[holder]]\n";
         assert_eq!(problems_of(&format!("{ISSUER}{twice}")), ["10 holder[1].name", "11 holder[2].name"]);
         assert_eq!(problems_of(&format!("[keys]\nrotation = \"weekly\"\n{ISSUER}")), ["4 keys.rotation"]);
-        assert_eq!(problems_of(&format!("[keys]\nrotation = \"by hand\"\n{ISSUER}")), [""; 0]);
+        let short = format!("jwt_key_lifetime = \"2h\"\n{ISSUER}");
+        assert_eq!(problems_of(&format!("[keys]\nrotation = \"automatic\"\n{short}")), ["5 keys.jwt_key_lifetime"]);
+        assert_eq!(problems_of(&format!("[keys]\nrotation = \"by hand\"\n{short}")), [""; 0]);
     }
 
     #[test]

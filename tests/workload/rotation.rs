@@ -230,8 +230,7 @@ async fn no_handshake_fails_while_a_root_is_changed_changed_back_tainted_and_rev
     let (workload_socket, state_dir) = (site.path("workload-2/api.sock"), site.path("state-2"));
     let second = Beside::start(AgentSettings { workload_socket, state_dir, ..settings }, &site.clock);
     second.login(token()).await.unwrap();
-    let traffic =
-        Traffic::between(Workload::of(&first).await, Workload::of(&second).await, Arc::clone(&site.clock));
+    let traffic = Traffic::between(Workload::of(&first).await, Workload::of(&second).await, Arc::clone(&site.clock));
     let before = traffic.one.signer();
 
     rotate(&site, &traffic).await;
@@ -240,7 +239,8 @@ async fn no_handshake_fails_while_a_root_is_changed_changed_back_tainted_and_rev
     let new = lanyard(&site, &["rollback"]).await.unwrap()["key_id"].clone();
     traffic.minutes_until(&site.clock, |workload| workload.signer() != changed).await;
     let listed = lanyard(&site, &["list"]).await.unwrap();
-    let left = listed["keys"].as_array().unwrap().iter().find(|key| key["state"] == "old" && key["kind"] == "x509-root");
+    let left =
+        listed["keys"].as_array().unwrap().iter().find(|key| key["state"] == "old" && key["kind"] == "x509-root");
     let left = left.unwrap()["key_id"].as_str().unwrap().to_owned();
     assert_ne!(new, left);
     lanyard(&site, &["taint", &left]).await.unwrap();
