@@ -3,9 +3,10 @@
 //! The server tells of the sessions that the stream named when it was opened, so a further listener means a new stream.
 //! Each listener hears everything and takes what is its own.
 
+use super::crls::Gatherer;
 use super::events::ServerEvents;
 use super::keeper::{KeeperWatch, State};
-use super::link::ServerLink;
+use super::link::{Held, ServerLink};
 use crate::clock::Clock;
 use crate::crypto::Random;
 use crate::telemetry::Shutdown;
@@ -54,6 +55,8 @@ pub(super) struct Hearing {
     events: Option<ServerEvents>,
     /// What is being said of a bundle that all sessions hold.
     said: Option<Said>,
+    /// Where revocation lists go; none where nobody wants them.
+    crls: Option<Gatherer>,
 }
 
 /// An acknowledgement on its way.
@@ -61,10 +64,14 @@ type Said = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 impl Ears {
     /// Both sides of it; [`Hearing::run`] does the work.
-    pub(super) fn pair(link: ServerLink, clock: Arc<dyn Clock>, random: Random) -> (Self, Hearing) {
+    pub(super) fn pair(
+        link: ServerLink,
+        (clock, random): (Arc<dyn Clock>, Random),
+        crls: Option<Gatherer>,
+    ) -> (Self, Hearing) {
         let (wishes, heeded) = mpsc::unbounded_channel();
-        let hearing =
-            Hearing { link, clock, random, wishes: heeded, listeners: BTreeMap::new(), events: None, said: None };
+        let listeners = BTreeMap::new();
+        let hearing = Hearing { link, clock, random, wishes: heeded, listeners, events: None, said: None, crls };
         (Self { wishes, listeners: Arc::default() }, hearing)
     }
 
@@ -102,10 +109,11 @@ impl Hearing {
     /// Listens until shutdown.
     pub(super) async fn run(mut self, shutdown: Shutdown) {
         loop {
-            let sequence = self.listeners.values().map(Listener::sequence).min().unwrap_or(0);
+            let bundle_sequence = self.listeners.values().map(Listener::sequence).min().unwrap_or(0);
+            let held = Held { bundle_sequence, crls: self.crls.as_ref().map(Gatherer::number) };
             let event = async {
                 match &mut self.events {
-                    Some(events) => events.next(sequence).await,
+                    Some(events) => events.next(held).await,
                     None => std::future::pending().await,
                 }
             };
@@ -119,7 +127,7 @@ impl Hearing {
                 biased;
                 () = shutdown.wait() => return,
                 Some(wish) = self.wishes.recv() => self.heed(wish),
-                kind = event => self.tell(&kind),
+                kind = event => self.tell(kind),
                 () = said => self.said = None,
             }
         }
@@ -148,7 +156,12 @@ impl Hearing {
         }
     }
 
-    fn tell(&mut self, kind: &Kind) {
+    fn tell(&mut self, kind: Kind) {
+        let left = match &mut self.crls {
+            Some(crls) => crls.hear(kind),
+            None => Some(kind),
+        };
+        let Some(kind) = left else { return };
         if let Kind::Bundle(_) = kind {
             self.said = self.acknowledgement();
         }

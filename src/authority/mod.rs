@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   rotation (pure: what is due) ─▶ rotator (records, saves, swaps) ─▶ keyring ─▶ published (bundle)
-//!                                                                       └─▶ draft ─▶ [recorded] ─▶ signer
+//!                                                                       ├─▶ draft ─▶ [recorded] ─▶ signer
+//!                                                                       └─▶ crls: what its authorities take back
 //! ```
 //! Not here: who may have an SVID (`policy`), what a certificate looks like (`svid`).
 
@@ -24,9 +25,12 @@ mod sealing;
 mod in_use;
 mod draft;
 mod signer;
+mod crl_issuers;
+mod crls;
 #[cfg(test)]
 mod tests;
 
+pub use crls::{CrlDraft, CrlIssuersChanged, Crls, RevokedLeaf};
 pub use draft::{Asked, Draft, DraftError, LimitedBy};
 pub use gate::{Gate, Holder, HolderKind, Known, Missing};
 pub use holders::{Holders, Readers};

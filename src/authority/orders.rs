@@ -4,7 +4,7 @@ use super::holders::Holders;
 use super::order::{NotNow, Order};
 use super::outlook::Outlook;
 use super::{AuthorityKind, RotatorError, Taken};
-use crate::audit::Entry;
+use crate::audit::{Entry, HolderWord};
 use tokio::sync::{mpsc, oneshot};
 
 /// An operator's word about a declared holder: it has our bundle.
@@ -22,7 +22,8 @@ pub struct Confirmation {
 
 impl Confirmation {
     pub(super) fn entry(&self, sequence: u64) -> Entry<'_> {
-        Entry::HolderConfirmed { holder: &self.holder, sequence, uid: self.uid, say: self.say.as_deref() }
+        let (holder, say) = (self.holder.as_str(), self.say.as_deref());
+        Entry::HolderConfirmed(HolderWord { holder, sequence, uid: self.uid, say })
     }
 }
 

@@ -1,5 +1,6 @@
 //! The keys in use: they draft, and they sign what is on record and nothing else.
 
+use super::crl_issuers::{CrlIssuer, crl_issuers};
 use super::draft::{Asked, Content, end_of_life, whole_seconds};
 use super::in_use::{JwtSigner, X509Signer, signers};
 use super::rotation::JWT_TTL_MAX;
@@ -57,6 +58,7 @@ pub struct Authorities {
     jwt: ArcSwap<JwtSigner>,
     published: watch::Sender<Arc<Published>>,
     tainted: watch::Sender<Arc<[KeyId]>>,
+    pub(super) crl_issuers: watch::Sender<Option<Arc<[CrlIssuer]>>>,
 }
 
 impl Authorities {
@@ -70,6 +72,7 @@ impl Authorities {
             jwt: ArcSwap::from_pointee(jwt),
             published: watch::Sender::new(Arc::new(Published::of(keyring))),
             tainted: watch::Sender::new(tainted(keyring)),
+            crl_issuers: watch::Sender::new(crl_issuers(keyring).map(Into::into)),
         })
     }
 
@@ -84,6 +87,7 @@ impl Authorities {
             *known = tainted;
             changed
         });
+        self.crl_issuers.send_replace(crl_issuers(keyring).map(Into::into));
         let published = Arc::new(Published::of(keyring));
         self.published.send_if_modified(|current| {
             let changed = current.bundle != published.bundle;

@@ -1,7 +1,7 @@
 //! One change of the keyring: what it is, by whose word, and what the keyring is after it.
 
 use super::{Authority, AuthorityKind, AuthorityState, Keyring, Publication};
-use crate::audit::{Auditable, Entry};
+use crate::audit::{Auditable, Entry, KeyStep};
 use crate::crypto::KeyId;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -115,7 +115,7 @@ pub struct Taken {
 
 impl Auditable for Taken {
     fn entry(&self) -> Entry<'_> {
-        Entry::Authority {
+        Entry::Authority(KeyStep {
             step: &self.step,
             authority: self.authority.as_str(),
             key_id: self.key_id,
@@ -125,7 +125,7 @@ impl Auditable for Taken {
             uid: self.by.uid,
             say: self.by.say.as_deref(),
             in_spite_of: &self.by.in_spite_of,
-        }
+        })
     }
 }
 

@@ -3,14 +3,16 @@
 use super::build::{Parts, World, build};
 use super::door::open_door;
 use super::policy_keeper::PolicyKeeper;
-use super::{AdminSocket, HealthPort, IssuerPort, ServerError};
-use crate::api::{AdminDoor, Crowd, Desk, HealthDoor, IssuerDoors, Reloads};
+use super::{AdminSocket, BundlePort, HealthPort, IssuerPort, ServerError};
+use crate::api::{AdminDoor, BundleDoor, Crowd, Desk, HealthDoor, IssuerDoors, Reloads};
 use crate::authority::{Holders, Published};
 use crate::clock::Clock;
 use crate::config::ServerSettings;
 use crate::issuance::Issuance;
+use crate::session::{CrlKeeper, CrlsWatch};
+use crate::store::Trouble;
 use crate::telemetry::{Metrics, Readiness, Shutdown, Unready, chain};
-use crate::tls::{DoorCertificate, IssuerDoor};
+use crate::tls::{self, DoorCertificate, IssuerDoor};
 use crate::wire::{connections_of, raise_open_files};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -32,6 +34,7 @@ pub struct Server {
     certificate: Arc<DoorCertificate>,
     policy: PolicyKeeper,
     issuer_ports: Vec<IssuerPort>,
+    bundle_ports: Vec<BundlePort>,
     admin: AdminSocket,
     health: Option<HealthPort>,
     readiness: Readiness,
@@ -55,12 +58,9 @@ impl Server {
         let (reloads, asked) = Reloads::pair();
         let hands = (parts.issuance.ledger.clone(), parts.metrics.clone());
         let policy = PolicyKeeper::new(settings, parts.issuance.policy.clone(), hands, asked);
-        let desk = Desk::new(
-            Arc::clone(&parts.issuance),
-            (published, reloads, parts.rotator.desk()),
-            random,
-            shutdown.clone(),
-        );
+        let crls = parts.crls.as_ref().map(CrlKeeper::watch);
+        let orders = (reloads, parts.rotator.desk());
+        let desk = Desk::new(Arc::clone(&parts.issuance), (published, crls), orders, (random, shutdown.clone()));
         let doors = IssuerDoors::new(&desk);
         raise_open_files();
         let crowd = Crowd::at_issuer_port(connections_of(crate::api::limits::CONNECTIONS_MAX));
@@ -70,6 +70,7 @@ impl Server {
             let port = IssuerPort::bind(*address, tls, doors.clone(), (crowd.clone(), parts.metrics.clone())).await;
             issuer_ports.push(port.map_err(|source| ServerError::Address { address: *address, source })?);
         }
+        let bundle_ports = bundle_ports(settings, (&certificate, &desk), &parts.metrics).await?;
         let admin = AdminSocket::bind(&settings.admin_socket, AdminDoor::new(&desk)).await;
         let admin = admin.map_err(|source| ServerError::Socket { path: settings.admin_socket.clone(), source })?;
         let mut health = None;
@@ -78,7 +79,24 @@ impl Server {
             let port = HealthPort::bind(address, door).await;
             health = Some(port.map_err(|source| ServerError::Address { address, source })?);
         }
-        Ok(Self { parts, clock, certificate, policy, issuer_ports, admin, health, readiness, warming, shutdown })
+        Ok(Self {
+            parts,
+            clock,
+            certificate,
+            policy,
+            issuer_ports,
+            bundle_ports,
+            admin,
+            health,
+            readiness,
+            warming,
+            shutdown,
+        })
+    }
+
+    /// Where the bundle ports listen.
+    pub fn bundle_addresses(&self) -> Vec<SocketAddr> {
+        self.bundle_ports.iter().filter_map(|port| port.address().ok()).collect()
     }
 
     /// Where the issuer ports listen.
@@ -97,9 +115,9 @@ impl Server {
     /// # Errors
     /// `Stopped` when a part ended by itself.
     pub async fn run(self) -> Result<(), ServerError> {
-        let Self { parts, clock, certificate, policy, issuer_ports, admin, health, readiness, warming, shutdown } =
-            self;
-        let Parts { issuance, rotator, store, metrics } = parts;
+        let Self { parts, clock, certificate, policy, issuer_ports, .. } = self;
+        let Self { bundle_ports, admin, health, readiness, warming, shutdown, .. } = self;
+        let Parts { issuance, rotator, crls, store, metrics } = parts;
         let (end, ended) = Shutdown::pair();
 
         let mut keepers = JoinSet::new();
@@ -107,8 +125,12 @@ impl Server {
         keepers.spawn(meter(published.clone(), metrics.clone(), ended.clone()));
         let holders = rotator.desk().holders().clone();
         keepers.spawn(meter_holders((holders, published), Arc::clone(&clock), metrics.clone(), ended.clone()));
-        keepers.spawn(gauge(store.is_full(), metrics.clone(), ended.clone()));
+        keepers.spawn(gauge(store.trouble(), (readiness.clone(), metrics.clone()), ended.clone()));
         keepers.spawn(rotator.run(Arc::clone(&clock), ended.clone()));
+        if let Some(crls) = crls {
+            keepers.spawn(meter_crls(crls.watch(), metrics.clone(), ended.clone()));
+            keepers.spawn(crls.run(Arc::clone(&clock), ended.clone()));
+        }
         keepers.spawn(policy.run(Arc::clone(&clock), ended.clone()));
         keepers.spawn(certificate.run(clock, ended.clone()));
         keepers.spawn(sweep(Arc::clone(&issuance), metrics, ended.clone()));
@@ -118,6 +140,9 @@ impl Server {
         }
         let mut doors = JoinSet::new();
         for port in issuer_ports {
+            doors.spawn(port.run(shutdown.clone()));
+        }
+        for port in bundle_ports {
             doors.spawn(port.run(shutdown.clone()));
         }
         doors.spawn(admin.run(shutdown.clone()));
@@ -152,6 +177,20 @@ impl Server {
     }
 }
 
+async fn bundle_ports(
+    settings: &ServerSettings,
+    (certificate, desk): (&Arc<DoorCertificate>, &Arc<Desk>),
+    metrics: &Metrics,
+) -> Result<Vec<BundlePort>, ServerError> {
+    let mut ports = Vec::new();
+    for address in &settings.bundle {
+        let tls = tls::BundleDoor::new(Arc::<DoorCertificate>::clone(certificate))?;
+        let port = BundlePort::bind(*address, tls, BundleDoor::new(desk), metrics.clone()).await;
+        ports.push(port.map_err(|source| ServerError::Address { address: *address, source })?);
+    }
+    Ok(ports)
+}
+
 /// Fetches the issuers' keys before the first token comes. A silent issuer does not hold up the others, nor renewals.
 async fn warm(issuance: Arc<Issuance>, warming: Unready, shutdown: Shutdown) {
     tokio::select! {
@@ -179,14 +218,20 @@ async fn sweep(issuance: Arc<Issuance>, metrics: Metrics, shutdown: Shutdown) {
     }
 }
 
-/// Shows whether the disk is full.
-async fn gauge(mut full: watch::Receiver<bool>, metrics: Metrics, shutdown: Shutdown) {
+/// Shows whether the store can write. Ports stay open: what is live must still be ended, and may hear why it waits.
+async fn gauge(
+    mut trouble: watch::Receiver<Option<Trouble>>,
+    (readiness, metrics): (Readiness, Metrics),
+    shutdown: Shutdown,
+) {
     loop {
-        metrics.disk_is_full(*full.borrow_and_update());
+        let now = *trouble.borrow_and_update();
+        metrics.disk_is_full(now == Some(Trouble::DiskFull));
+        let _unready = now.map(|trouble| readiness.wait_for(trouble.as_str()));
         tokio::select! {
             () = shutdown.wait() => return,
             // Without the store the server ends anyway.
-            changed = full.changed() => if changed.is_err() { return shutdown.wait().await },
+            changed = trouble.changed() => if changed.is_err() { return shutdown.wait().await },
         }
     }
 }
@@ -229,6 +274,19 @@ async fn meter(mut published: watch::Receiver<Arc<Published>>, metrics: Metrics,
                 // The rotator is gone, and with it every change.
                 return shutdown.wait().await;
             },
+        }
+    }
+}
+
+/// Shows how many leaves stand on revocation lists, and until when these are good.
+async fn meter_crls(mut made: CrlsWatch, metrics: Metrics, shutdown: Shutdown) {
+    loop {
+        if let Some(set) = made.borrow_and_update().as_ref() {
+            metrics.crls_made(set.revoked, set.made_at, set.next_update);
+        }
+        tokio::select! {
+            () = shutdown.wait() => return,
+            changed = made.changed() => if changed.is_err() { return shutdown.wait().await },
         }
     }
 }

@@ -10,6 +10,7 @@ use prometheus_client::registry::Registry;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
+use time::OffsetDateTime;
 
 /// The numbers that operators watch; clones count together.
 #[derive(Clone, Debug)]
@@ -39,6 +40,9 @@ struct Numbers {
     bundle_sequence: Gauge,
     holders: Family<Held, Gauge>,
     slowest_holder_seconds: Gauge,
+    crl_revoked: Gauge,
+    crl_made: Gauge,
+    crl_next_update: Gauge,
     open_connections: Gauge,
     refused_connections: Family<Reason, Counter>,
     policy_reads: Family<Read, Counter>,
@@ -109,6 +113,9 @@ impl Metrics {
             bundle_sequence: Gauge::default(),
             holders: Family::default(),
             slowest_holder_seconds: Gauge::default(),
+            crl_revoked: Gauge::default(),
+            crl_made: Gauge::default(),
+            crl_next_update: Gauge::default(),
             open_connections: Gauge::default(),
             refused_connections: Family::default(),
             policy_reads: Family::default(),
@@ -175,6 +182,13 @@ impl Metrics {
         self.0.slowest_holder_seconds.set(signed(slowest.as_secs()));
     }
 
+    /// A set of revocation lists was made: how many leaves stand on it, when it was made, until when it is good.
+    pub fn crls_made(&self, revoked: usize, at: OffsetDateTime, next_update: OffsetDateTime) {
+        self.0.crl_revoked.set(i64::try_from(revoked).unwrap_or(i64::MAX));
+        self.0.crl_made.set(at.unix_timestamp());
+        self.0.crl_next_update.set(next_update.unix_timestamp());
+    }
+
     /// A connection was opened.
     pub fn connection_opened(&self) {
         self.0.open_connections.inc();
@@ -238,6 +252,11 @@ impl Numbers {
         registry.register("holders", help, self.holders.clone());
         let help = "For how long somebody among the known holders has lacked the published bundle";
         registry.register("slowest_holder_seconds", help, self.slowest_holder_seconds.clone());
+        registry.register("crl_revoked", "SVIDs on the newest revocation lists", self.crl_revoked.clone());
+        let help = "When the newest revocation lists were made, in Unix seconds; 0 before the first";
+        registry.register("crl_made_at", help, self.crl_made.clone());
+        let help = "Until when they are good, in Unix seconds: consumers refuse everybody afterwards";
+        registry.register("crl_next_update", help, self.crl_next_update.clone());
         registry.register("open_connections", "Connections on the issuer port", self.open_connections.clone());
         let help = "Connections on the issuer port that were not served";
         registry.register("refused_connections", help, self.refused_connections.clone());

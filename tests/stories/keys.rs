@@ -22,19 +22,13 @@ impl Job {
 
     /// The next bundle that its stream brings.
     async fn bundle(&mut self) -> Bundle {
-        let told = match self.told().await {
-            Kind::Bundle(json) => Some(parsed(&json)),
-            Kind::Sessions(_) | Kind::SessionEnded(_) | Kind::Tainted(_) => None,
-        };
+        let told = if let Kind::Bundle(json) = self.told().await { Some(parsed(&json)) } else { None };
         told.unwrap()
     }
 
     /// The keys whose SVIDs are to be renewed.
     async fn tainted(&mut self) -> Vec<String> {
-        let told = match self.told().await {
-            Kind::Tainted(tainted) => Some(tainted.signer),
-            Kind::Sessions(_) | Kind::SessionEnded(_) | Kind::Bundle(_) => None,
-        };
+        let told = if let Kind::Tainted(tainted) = self.told().await { Some(tainted.signer) } else { None };
         told.unwrap()
     }
 

@@ -6,7 +6,9 @@
 mod support;
 
 mod addresses;
+mod auditors;
 mod advisories;
+mod crl;
 mod crowded;
 mod doors;
 mod ends;
@@ -20,6 +22,7 @@ mod many_rules;
 mod needs;
 mod operators;
 mod panics;
+mod people;
 mod pins;
 mod recalled;
 mod reload;

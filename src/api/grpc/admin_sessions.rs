@@ -126,11 +126,11 @@ impl Admin {
         Ok(())
     }
 
-    fn reason<'a>(&self, reason: &'a str) -> Result<&'a str, Status> {
+    pub(super) fn reason<'a>(&self, reason: &'a str) -> Result<&'a str, Status> {
         self::reason(reason, &self.0.request_id())
     }
 
-    fn malformed(&self, code: &'static str, detail: &'static str) -> Status {
+    pub(super) fn malformed(&self, code: &'static str, detail: &'static str) -> Status {
         Refused::new(Class::Malformed, code, detail, &self.0.request_id()).into_status()
     }
 

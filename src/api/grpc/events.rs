@@ -1,5 +1,6 @@
 //! What an agent hears while it lives: its live sessions and the bundle first, then every change, never history.
 
+use super::crl_parts::CrlParts;
 use crate::api::desk::Desk;
 use crate::api::refused::{Class, Refused};
 use crate::authority::Published;
@@ -40,6 +41,7 @@ struct Watcher {
     holds: u64,
     bundles: watch::Receiver<Arc<Published>>,
     tainted: watch::Receiver<Arc<[KeyId]>>,
+    crls: Option<CrlParts>,
     due: VecDeque<Due>,
 }
 
@@ -48,13 +50,19 @@ enum Due {
     Sessions,
     Bundle,
     Tainted,
+    /// There are no revocation lists, though it wants them.
+    NoCrls(Kind),
     /// Nothing more: no session of this key lives.
     Farewell,
 }
 
 impl Events {
-    /// The events for the agent with this session key, which holds these sessions and a bundle already.
-    pub(super) fn of(desk: Arc<Desk>, (ends, held): (Listening, Vec<SessionId>), bundle_sequence: u64) -> Self {
+    /// The events for the agent with this session key, which holds these sessions, and a bundle and revocation lists already.
+    pub(super) fn of(
+        desk: Arc<Desk>,
+        (ends, held): (Listening, Vec<SessionId>),
+        (bundle_sequence, crls): (u64, Option<u64>),
+    ) -> Self {
         let mut bundles = desk.published.clone();
         let mut due = VecDeque::from([Due::Sessions]);
         if bundles.borrow_and_update().bundle.sequence != bundle_sequence {
@@ -64,7 +72,11 @@ impl Events {
         if !tainted.borrow_and_update().is_empty() {
             due.push_back(Due::Tainted);
         }
-        Self(Some(Box::pin(Watcher { desk, ends, held, holds: bundle_sequence, bundles, tainted, due }.next())))
+        let crls = crls.map(|held| CrlParts::of(&desk, held)).transpose().unwrap_or_else(|none| {
+            due.push_back(Due::NoCrls(none));
+            None
+        });
+        Self(Some(Box::pin(Watcher { desk, ends, held, holds: bundle_sequence, bundles, tainted, crls, due }.next())))
     }
 }
 
@@ -93,10 +105,19 @@ impl Watcher {
                 Some(Due::Sessions) => return self.sessions(),
                 Some(Due::Bundle) => return Ok(Kind::Bundle(self.bundles.borrow_and_update().json.clone())),
                 Some(Due::Tainted) => return Ok(renewed_soon(&self.tainted.borrow_and_update())),
+                Some(Due::NoCrls(why)) => return Ok(why),
                 Some(Due::Farewell) => return Err(self.farewell()),
                 None => {}
             }
+            let part = async {
+                match &mut self.crls {
+                    Some(crls) => crls.next().await,
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
+                // Large sets are last: whoever has ended must hear it first.
+                biased;
                 () = self.desk.shutdown.wait() => return Err(Status::unavailable("the server is stopping")),
                 changed = self.bundles.changed() => match changed {
                     Ok(()) => self.due.push_back(Due::Bundle),
@@ -112,6 +133,7 @@ impl Watcher {
                     // Too slow to hear of each end: the whole present says it too.
                     None => self.due.push_back(Due::Sessions),
                 },
+                part = part => return Ok(part),
             }
         }
     }
