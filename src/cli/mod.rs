@@ -29,6 +29,7 @@ mod policy;
 mod reload;
 mod selector;
 mod session;
+mod authority;
 mod ban;
 mod pin;
 mod config;

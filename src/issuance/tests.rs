@@ -21,11 +21,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use time::OffsetDateTime;
 
-const PLAN: KeyPlan = KeyPlan {
-    root: Duration::from_secs(86_400_000),
-    intermediate: Duration::from_secs(86_400),
-    name_constraints: false,
-};
+const PLAN: KeyPlan = KeyPlan { root: Duration::from_secs(86_400_000), ..KeyPlan::DEFAULT };
 
 /// What one SVID is drafted from.
 #[derive(Clone)]
@@ -63,7 +59,7 @@ impl Ca {
         let domain = TrustDomain::parse("ci.test").unwrap();
         let keyring = open_keyring(&file, &domain, &PLAN, (self.now, &random), false).unwrap();
         let hands = (&*self.store, Ledger::new(Arc::clone(&self.store)));
-        Rotator::begin(file, keyring, PLAN, hands, Random::seeded(7)).await.unwrap().authorities()
+        Rotator::begin(file, keyring, PLAN, hands, (self.now, Random::seeded(7))).await.unwrap().authorities()
     }
 
     async fn signed(&self, authorities: &Authorities, wanted: &Wanted) -> Signed {

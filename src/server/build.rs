@@ -1,8 +1,11 @@
 //! Builds the CA's parts from settings, in the order in which they need each other.
 
+use super::witness::Sight;
 use super::{ServerError, data_folder};
 use crate::audit::{Changes, Entry, Ledger};
-use crate::authority::{AuthorityKind, KeyPlan, KeyringFile, Rotator, RotatorError, open_keyring, open_sealing_key};
+use crate::authority::{
+    AuthorityKind, Holders, KeyPlan, KeyringFile, Rotator, RotatorError, open_keyring, open_sealing_key,
+};
 use crate::clock::Clock;
 use crate::config::{ServerSettings, StoreKind};
 use crate::crypto::{KeyId, Random};
@@ -64,7 +67,10 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
     let plan = KeyPlan {
         root: settings.lifetimes.root,
         intermediate: settings.lifetimes.intermediate,
+        jwt: settings.lifetimes.jwt_key,
         name_constraints: settings.name_constraints,
+        automatic: settings.keys_change_by_themselves,
+        ..KeyPlan::DEFAULT
     };
     let has_history = folder.join("journal").exists();
     let keyring = open_keyring(&file, &settings.trust_domain, &plan, (clock.now(), &random), has_history)?;
@@ -79,7 +85,7 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
     let shared: Arc<dyn Store> = Arc::<LocalStore>::clone(&store);
     let ledger = Ledger::new(Arc::clone(&shared));
     let sequence = keyring.sequence;
-    let rotator = Rotator::begin(file, keyring, plan, (&*shared, ledger.clone()), random).await?;
+    let rotator = Rotator::begin(file, keyring, plan, (&*shared, ledger.clone()), (clock.now(), random)).await?;
 
     let people = open_people(settings, &*shared).await?;
     let policy = PolicyInUse::new(settings.policy.clone());
@@ -103,6 +109,7 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
         let hands = (rotator.authorities(), ledger.clone());
         crls = Some(CrlKeeper::new(sessions.clone(), hands, plan, folder.clone()));
     }
+    let rotator = watching(rotator, settings, (&sessions, &policy), &*shared, clock.now())?;
     let apis = settings.apis.clone();
     let issuance = Issuance {
         facts: Facts::new(apis, &fetch, Arc::clone(&clock), metrics.clone()),
@@ -138,6 +145,19 @@ fn show_journal_key(folder: &Path, key: &VerifierKey) -> Result<(), ServerError>
         return Ok(());
     }
     replace_file(&path, line.as_bytes(), 0o644).map_err(|source| ServerError::File { path, source })
+}
+
+/// Agents that live sessions promise are waited for from now on.
+fn watching(
+    rotator: Rotator,
+    settings: &ServerSettings,
+    (sessions, policy): (&Sessions, &PolicyInUse),
+    store: &dyn Store,
+    now: OffsetDateTime,
+) -> Result<Rotator, ServerError> {
+    let holders = Holders::new(settings.holders.iter().cloned(), sessions.owners(now), now);
+    let sight = Sight { sessions: sessions.clone(), policy: policy.clone() };
+    Ok(rotator.watching(holders, Arc::new(sight), store)?)
 }
 
 /// Persons who were erased must not come back with a backup of their keys.

@@ -12,6 +12,7 @@ mod support;
 
 mod cgroups;
 mod raw;
+mod rotation;
 mod stand_in;
 
 mod bundles;

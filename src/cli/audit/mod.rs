@@ -21,12 +21,13 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 /// The kinds of entries, as the journal writes them.
-const KINDS: [&str; 22] = [
+const KINDS: [&str; 23] = [
     "authority",
     "ban_added",
     "ban_removed",
     "checkpoint",
     "crls_made",
+    "holder_confirmed",
     "hook_refused",
     "intent",
     "issued",

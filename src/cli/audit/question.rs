@@ -15,10 +15,11 @@ use time::OffsetDateTime;
 /// Every no.
 const REFUSALS: [&str; 2] = ["hook_refused", "refused"];
 /// What operators and the server itself change: policy, keys, pins, bans, who is remembered, time.
-const CHANGES: [&str; 9] = [
+const CHANGES: [&str; 10] = [
     "authority",
     "ban_added",
     "ban_removed",
+    "holder_confirmed",
     "person_erased",
     "pin_changed",
     "policy_changed",

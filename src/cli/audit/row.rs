@@ -40,7 +40,11 @@ fn what(entry: &Received) -> String {
     match entry.kind.as_str() {
         "authority" => {
             let (authority, key, step) = (text("authority"), short(text("key_id")), text("step"));
-            format!("{authority} {key} {step}, sequence {}", number("sequence"))
+            let by = entry.more.get("uid").map(|uid| format!(", by user id {uid}")).unwrap_or_default();
+            format!("{authority} {key} {step}, sequence {}{by}", number("sequence"))
+        }
+        "holder_confirmed" => {
+            format!("{} has bundle {}, by user id {}", text("holder"), number("sequence"), number("uid"))
         }
         "crls_made" => format!("{} revoked", number("revoked")),
         "hook_refused" => format!("{}: {}", text("issuer"), text("code")),
