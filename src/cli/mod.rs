@@ -32,6 +32,8 @@ mod session;
 mod ban;
 mod pin;
 mod config;
+mod gitlab_api;
+mod gitlab;
 mod bundle;
 mod audit;
 mod health;
