@@ -6,7 +6,8 @@ use tonic_prost_build::Config;
 
 #[expect(clippy::disallowed_methods, reason = "cargo names the folder for what is built in the environment only")]
 fn main() -> Result<(), Box<dyn Error>> {
-    const FILES: [&str; 3] = ["lanyard/v1/issuer.proto", "lanyard/v1/admin.proto", "spiffe/workload.proto"];
+    const FILES: [&str; 4] =
+        ["lanyard/v1/issuer.proto", "lanyard/v1/admin.proto", "spiffe/workload.proto", "envoy/secret.proto"];
     for file in FILES.iter().chain(&["lanyard/v1/admin_sessions.proto"]) {
         println!("cargo::rerun-if-changed=proto/{file}");
     }

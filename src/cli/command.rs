@@ -142,7 +142,7 @@ impl Command {
             Self::Pin(args) => Box::pin(pin::run(args)).await,
             Self::Gitlab(args) => Box::pin(gitlab::run(args)).await,
             Self::Bundle(args) => Box::pin(bundle::run(args)).await,
-            Self::Audit(args) => audit::run(&args),
+            Self::Audit(args) => Box::pin(audit::run(&args)).await,
             Self::Health(args) => Box::pin(health::run(args)).await,
             Self::Completions { shell } => render::completions(shell, &mut Cli::command()),
         }

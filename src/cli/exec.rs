@@ -5,7 +5,7 @@ use super::login::{self, Answer, Problem, TokenArgs};
 use super::remote::ServerArgs;
 use super::render;
 use crate::agent::{Agent, AgentError, AgentHandle, AgentSettings, Callers, LoggedOut, MODE_OWNER, OnStop};
-use crate::agent::{Refused, TokenSource, remove_session_key};
+use crate::agent::{Refused, SecretNames, TokenSource, remove_session_key};
 use crate::clock::SystemClock;
 use crate::config::{Environment as _, SystemEnvironment};
 use crate::crypto::{Digest, Random};
@@ -146,6 +146,8 @@ async fn alone(args: &Args, token: Zeroizing<String>, mut signals: Signals) -> a
         server: args.server.url()?,
         trust: args.server.trust()?,
         workload_socket,
+        sds_socket: None,
+        secrets: SecretNames::default(),
         agent_socket: None,
         program: None,
         socket_mode: MODE_OWNER,

@@ -35,6 +35,7 @@ mod config;
 mod gitlab_api;
 mod gitlab;
 mod bundle;
+mod verify;
 mod audit;
 mod health;
 

@@ -27,6 +27,8 @@ pub enum EndReason {
     Banned,
     /// The agent of a host sees no process of the job any more.
     CgroupEmpty,
+    /// The person who started the job is erased.
+    Erased,
     /// The command of `exec --end` has ended.
     ExecEnd,
     /// The CI system says that the job is over.
@@ -48,6 +50,7 @@ impl EndReason {
             Self::AgentStopped => "agent_stopped",
             Self::Banned => "banned",
             Self::CgroupEmpty => "cgroup_empty",
+            Self::Erased => "erased",
             Self::ExecEnd => "exec_end",
             Self::JobOver => "job_over",
             Self::Logout => "logout",
@@ -61,7 +64,7 @@ impl EndReason {
     const fn by(self) -> &'static str {
         match self {
             Self::AgentStopped | Self::CgroupEmpty | Self::ExecEnd | Self::Logout => "agent",
-            Self::Banned | Self::Revoked => "operator",
+            Self::Banned | Self::Erased | Self::Revoked => "operator",
             Self::JobOver => "issuer",
             Self::NeedFailed | Self::Replayed => "server",
         }
@@ -210,6 +213,20 @@ impl Sessions {
         self.strike(ledger, meant, End::of_operator(EndReason::Revoked, uid, reason)).await
     }
 
+    /// Ends what lives of a person who is erased; no entry says who that is.
+    ///
+    /// # Errors
+    /// `Store`; what is left can be renewed by nobody.
+    pub async fn end_erased(
+        &self,
+        ledger: &Ledger,
+        wish: &Revocation<'_>,
+        now: OffsetDateTime,
+    ) -> Result<Struck, SessionError> {
+        let meant = self.would_strike(wish.selector, now);
+        self.strike(ledger, meant, End::of_operator(EndReason::Erased, wish.uid, wish.reason)).await
+    }
+
     /// Refuses whoever is meant from now on, and ends what lives of it.
     ///
     /// # Errors
@@ -270,7 +287,9 @@ impl Sessions {
                 return first.map_or(Ok(Vec::new()), |_left| self.strike_out(ledger, job, (None, end)));
             };
             let committed = match &first {
-                Some(one) => ledger.commit(&ended(&one.id.to_string(), &one.job_shown(), end), changes).await?,
+                Some(one) => {
+                    ledger.commit(&ended(&one.id.to_string(), &one.job_shown(self.people.form()), end), changes).await?
+                }
                 None => ledger.commit_if_room(&closed(job, end), changes).await?,
             };
             let done = matches!(committed, Committed::Done(_));
@@ -320,8 +339,11 @@ impl Sessions {
         for one in &struck {
             self.ends.tell(&one.owner, one.id, end.reason);
         }
+        if let Some(revoked) = &self.revoked {
+            revoked.add(struck.iter().flat_map(|one| one.svids.iter().cloned()), end.reason);
+        }
         for one in struck.iter().filter(|one| Some(one.id) != written) {
-            ledger.note(&ended(&one.id.to_string(), &one.job_shown(), end))?;
+            ledger.note(&ended(&one.id.to_string(), &one.job_shown(self.people.form()), end))?;
         }
         Ok(struck)
     }

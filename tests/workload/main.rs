@@ -16,6 +16,7 @@ mod stand_in;
 
 mod bundles;
 mod callers;
+mod crls;
 mod definition;
 mod endings;
 mod endpoint;
@@ -24,5 +25,6 @@ mod host;
 mod host_process;
 mod jwt;
 mod long_job;
+mod sds;
 mod socket;
 mod x509;

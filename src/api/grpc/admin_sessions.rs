@@ -126,7 +126,7 @@ impl Admin {
         Ok(())
     }
 
-    fn reason<'a>(&self, reason: &'a str) -> Result<&'a str, Status> {
+    pub(super) fn reason<'a>(&self, reason: &'a str) -> Result<&'a str, Status> {
         let reason = reason.trim();
         if reason.is_empty() {
             return Err(self.malformed("reason_missing", "say why: the reason stands in the journal"));
@@ -137,7 +137,7 @@ impl Admin {
         Ok(reason)
     }
 
-    fn malformed(&self, code: &'static str, detail: &'static str) -> Status {
+    pub(super) fn malformed(&self, code: &'static str, detail: &'static str) -> Status {
         Refused::new(Class::Malformed, code, detail, &self.0.request_id()).into_status()
     }
 
