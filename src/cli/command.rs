@@ -2,7 +2,7 @@
 
 use super::failure::WrongUsage;
 use super::{
-    agent, audit, authority, ban, bundle, config, dev, exec, explain, health, init, login, pin, policy, render, server,
+    agent, audit, authority, ban, bundle, config, dev, exec, explain, gitlab, health, init, login, pin, policy, render, server,
     session, svid,
 };
 use crate::telemetry::{self, LogFormat};
@@ -73,6 +73,8 @@ enum Command {
     Authority(authority::Args),
     /// Which project a path belongs to, where a name may have been used again
     Pin(pin::Args),
+    /// What a GitLab must be told of this server
+    Gitlab(gitlab::Args),
     /// What others need to trust us
     Bundle(bundle::Args),
     /// The evidence: who got which identity, when, by which rule
@@ -141,6 +143,7 @@ impl Command {
             Self::Ban(args) => Box::pin(ban::run(args)).await,
             Self::Authority(args) => Box::pin(authority::run(args)).await,
             Self::Pin(args) => Box::pin(pin::run(args)).await,
+            Self::Gitlab(args) => Box::pin(gitlab::run(args)).await,
             Self::Bundle(args) => Box::pin(bundle::run(args)).await,
             Self::Audit(args) => Box::pin(audit::run(&args)).await,
             Self::Health(args) => Box::pin(health::run(args)).await,

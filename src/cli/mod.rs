@@ -33,6 +33,8 @@ mod authority;
 mod ban;
 mod pin;
 mod config;
+mod gitlab_api;
+mod gitlab;
 mod bundle;
 mod verify;
 mod archive;

@@ -23,6 +23,7 @@ mod endings;
 mod endpoint;
 mod files;
 mod host;
+mod host_process;
 mod jwt;
 mod long_job;
 mod sds;
