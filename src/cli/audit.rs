@@ -21,11 +21,12 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 /// The kinds of entries, as the journal writes them.
-const KINDS: [&str; 17] = [
+const KINDS: [&str; 18] = [
     "authority",
     "ban_added",
     "ban_removed",
     "checkpoint",
+    "crls_made",
     "hook_refused",
     "intent",
     "issued",
@@ -245,6 +246,7 @@ fn what(entry: &Received) -> String {
             let (authority, key, step) = (text("authority"), short(text("key_id")), text("step"));
             format!("{authority} {key} {step}, sequence {}", number("sequence"))
         }
+        "crls_made" => format!("{} revoked", number("revoked")),
         "hook_refused" => format!("{}: {}", text("issuer"), text("code")),
         "intent" => text("spiffe_id").to_owned(),
         "issued" => format!("SHA-256 {}", short(text("digest"))),

@@ -27,6 +27,7 @@ mod policy;
 mod policy_source;
 mod cases;
 mod leaf;
+mod crl;
 mod server;
 mod agent;
 mod starter;

@@ -1,5 +1,6 @@
 //! The server's file: one trust domain, its doors, its keys, its issuers and its policy.
 
+use super::crl::read_crl;
 use super::issuer::{KnownIssuer, ReadIssuers, read_issuers};
 use super::leaf::read_leaf;
 use super::problem::{Problem, read_text};
@@ -11,6 +12,7 @@ use crate::facts::GitlabApi;
 use crate::hooks::Hooks;
 use crate::identity::TrustDomain;
 use crate::policy::Policy;
+use crate::session::CrlPlan;
 use crate::svid::LeafProfile;
 use crate::token::{IssuerName, Issuers};
 use std::collections::BTreeMap;
@@ -40,7 +42,9 @@ pub struct ServerSettings {
     pub segment_bytes: u64,
     /// The issuer port: gRPC and REST.
     pub listen: Vec<SocketAddr>,
-    /// The server's own TLS certificate.
+    /// The bundle port: the trust bundle and revocation lists for anybody; none switches it off.
+    pub bundle: Vec<SocketAddr>,
+    /// The server's own TLS certificate, on both.
     pub door: DoorSettings,
     /// The Unix socket for operators.
     pub admin_socket: PathBuf,
@@ -52,6 +56,8 @@ pub struct ServerSettings {
     pub lifetimes: Lifetimes,
     /// Whether new intermediates may sign only for IDs of the trust domain.
     pub name_constraints: bool,
+    /// How revocation lists are made; none where nobody wants any.
+    pub crl: Option<CrlPlan>,
     /// How leaves look.
     pub leaf: LeafProfile,
     /// Whose tokens count.
@@ -144,6 +150,7 @@ fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option<ServerSett
     let segment_bytes = root.size("segment_bytes").unwrap_or(SEGMENT_BYTES);
     let mut listen = root.section("listen");
     let doors = listen.list("issuer", "an address with a port, such as \"0.0.0.0:8443\"", str::parse);
+    let bundle = listen.list("bundle", "an address with a port, such as \"0.0.0.0:8444\"", str::parse);
     let health = read_health(&mut listen);
     let admin_socket = listen.path("admin_socket");
     listen.finish();
@@ -154,6 +161,7 @@ fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option<ServerSett
     let name_constraints = keys.flag("name_constraints").unwrap_or(false);
     let (lifetimes, sealing_key_file, mut warnings) = read_keys(reader, keys, &mut svid);
     let leaf = read_leaf(reader, &mut svid, &mut warnings);
+    let crl = read_crl(&mut root);
     svid.finish();
     let ReadIssuers { issuers, hooks, apis } = read_issuers(&mut root);
     root.finish();
@@ -173,10 +181,12 @@ fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option<ServerSett
         store: store.unwrap_or_default(),
         segment_bytes,
         listen: doors,
+        bundle: bundle.unwrap_or_default(),
         door: door?,
         health,
         lifetimes,
         name_constraints,
+        crl,
         leaf,
         issuers,
         hooks,

@@ -215,8 +215,9 @@ impl Issuance {
             let (claims, owner) = (visit.claims.claims(), visit.owner.as_ref());
             let ends_at = session_end(owner, &draft);
             let grant = draft.grant();
-            let (signer, svid_ends_at) = (draft.signer(), draft.not_after());
-            let admission = Admission { claims, owner, standing: &standing, grant, now, ends_at, signer, svid_ends_at };
+            let (signer, svid_ends_at, serial) = (draft.signer(), draft.not_after(), draft.serial());
+            let admission =
+                Admission { claims, owner, standing: &standing, grant, now, ends_at, signer, svid_ends_at, serial };
             let Prepared { changes, note } = self.sessions.prepare(&admission)?;
             let not_admitted = match self.ledger.admit(draft, changes).await {
                 Ok(intent) => {

@@ -9,7 +9,7 @@ use crate::crypto::{PemLabel, PublicKey, Random};
 use crate::discovery::{Fetch, IssuerKeys};
 use crate::facts::Facts;
 use crate::issuance::{Hearing, Issuance, PolicyInUse, Recorder, Shares};
-use crate::session::{PathPins, Sessions};
+use crate::session::{CrlKeeper, PathPins, Sessions};
 use crate::store::{IndexKind, LocalSettings, LocalStore, Store};
 use crate::telemetry::Metrics;
 use std::path::Path;
@@ -26,6 +26,8 @@ pub struct Parts {
     pub issuance: Arc<Issuance>,
     /// Changes keys when it is time.
     pub rotator: Rotator,
+    /// Makes revocation lists, where they are switched on.
+    pub crls: Option<CrlKeeper>,
     /// Journal and index.
     pub store: Arc<LocalStore>,
     /// What operators watch.
@@ -85,7 +87,13 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
     if store.set_aside().is_some() {
         metrics.index_set_aside();
     }
-    let now = clock.now();
+    let mut sessions = open_sessions(&shared, clock.now()).await?;
+    let mut crls = None;
+    if let Some(plan) = settings.crl {
+        sessions = sessions.keeping_svids();
+        let hands = (rotator.authorities(), ledger.clone());
+        crls = Some(CrlKeeper::new(sessions.clone(), hands, plan, folder.clone()));
+    }
     let apis = settings.apis.clone();
     let issuance = Issuance {
         facts: Facts::new(apis, &fetch, Arc::clone(&clock), metrics.clone()),
@@ -94,7 +102,7 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
         issuers,
         policy,
         leaf: Arc::new(settings.leaf.clone()),
-        sessions: open_sessions(&shared, now).await?,
+        sessions,
         pins: PathPins::new(shared, ledger.clone()),
         ledger,
         authorities: rotator.authorities(),
@@ -103,7 +111,7 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
         recorder: Recorder::new(metrics.clone()),
         data_dir: folder.clone(),
     };
-    Ok(Parts { issuance: Arc::new(issuance), rotator, store, metrics })
+    Ok(Parts { issuance: Arc::new(issuance), rotator, crls, store, metrics })
 }
 
 /// Lays the public key of the journal's checkpoints beside it, for auditors. Written aside: on a full disk the one that

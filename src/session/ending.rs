@@ -311,6 +311,9 @@ impl Sessions {
         for one in &struck {
             self.ends.tell(&one.owner, one.id, end.reason);
         }
+        if let Some(revoked) = &self.revoked {
+            revoked.add(struck.iter().flat_map(|one| one.svids.iter().cloned()), end.reason);
+        }
         for one in struck.iter().filter(|one| Some(one.id) != written) {
             ledger.note(&ended(&one.id.to_string(), &one.job_shown(), end))?;
         }

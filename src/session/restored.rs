@@ -17,9 +17,13 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::num::NonZero;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, available_parallelism};
 use std::time::Duration;
 use time::OffsetDateTime;
+
+/// No rule gives more; records of older versions do not say what theirs gave.
+const TTL_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// A session's record, as far as it is read here.
 #[derive(Deserialize)]
@@ -75,38 +79,42 @@ impl Sessions {
         let (live, bans) = (LiveIndex::default(), Bans::load(&*store)?);
         let closed: HashMap<_, _> = store.list(JOB_PREFIX)?.into_iter().collect();
         let prefixes: Vec<_> = session_prefixes().collect();
+        let longest = AtomicU64::new(0);
         // Reading is all in memory and parsing by then, so each core takes its part.
         let part = prefixes.len().div_ceil(available_parallelism().map_or(1, NonZero::get));
         thread::scope(|scope| {
-            let read = |prefixes| restore_all(&*store, &live, prefixes, (&closed, now));
+            let read = |prefixes| restore_all(&*store, (&live, &longest), prefixes, (&closed, now));
             let readers: Vec<_> = prefixes.chunks(part).map(|prefixes| scope.spawn(move || read(prefixes))).collect();
             readers.into_iter().try_for_each(|reader| reader.join().unwrap_or(Err(StoreError::Stopped)))
         })?;
-        Ok(Self { store, live: Arc::new(live), bans: Arc::new(bans), ends: Ends::default() })
+        let given_lives_for = Duration::from_secs(longest.into_inner());
+        let (live, bans, ends) = (Arc::new(live), Arc::new(bans), Ends::default());
+        Ok(Self { store, live, bans, ends, revoked: None, given_lives_for })
     }
 }
 
 fn restore_all(
     store: &dyn Store,
-    live: &LiveIndex,
+    (live, longest): (&LiveIndex, &AtomicU64),
     prefixes: &[String],
     (closed, now): (&HashMap<String, Stored>, OffsetDateTime),
 ) -> Result<(), StoreError> {
     for prefix in prefixes {
         for (key, kept) in store.list(prefix)? {
-            restore(live, &key, &kept, (closed, now)).unwrap_or_else(|fault| unreadable(&key, &fault));
+            restore((live, longest), &key, &kept, (closed, now)).unwrap_or_else(|fault| unreadable(&key, &fault));
         }
     }
     Ok(())
 }
 
 fn restore(
-    live: &LiveIndex,
+    (live, longest): (&LiveIndex, &AtomicU64),
     key: &str,
     kept: &Stored,
     (closed, now): (&HashMap<String, Stored>, OffsetDateTime),
 ) -> Result<(), StoreError> {
     let Kept { owner, ends_at, rule, ttl, signers, ended, claims } = parse(&kept.value)?;
+    longest.fetch_max(ttl.unwrap_or(TTL_MAX.as_secs()), Ordering::Relaxed);
     let KeptClaims { issuer, expires_at, project_id, project_path, namespace_id, pipeline_id, job_id, more } = claims;
     let job = JobName { issuer, project_id: more.job_project_id.unwrap_or(project_id), job_id };
     let path = more.job_project_path.as_ref().unwrap_or(&project_path);
@@ -132,7 +140,7 @@ fn restore(
     };
     // Renewals leave no trace in the record: the last SVID may have been given just before the stop.
     let svids_end_at = ttl.map_or(ends_at, |ttl| ends_at.min(later(now, Duration::from_secs(ttl))));
-    let (token_ends_at, job_project_path) = (expires_at, &**path);
-    live.note(&Noted { id, owner, job: &job, job_project_path, facets, ends_at, svids_end_at, token_ends_at });
+    let (token_ends_at, job_project_path, svid) = (expires_at, &**path, None);
+    live.note(&Noted { id, owner, job: &job, job_project_path, facets, ends_at, svids_end_at, token_ends_at, svid });
     Ok(())
 }

@@ -110,13 +110,14 @@ workload = "{socket}"
 [files]
 folder = "{name}-files"
 layout = ["pem", "combined"]
+crl = true
 hook = {hook}
 "#,
             socket = socket.display()
         );
         fs::write(file(".toml"), text).unwrap();
         let mut process = Server::spawn_agent(&file(".toml"));
-        process.wait_until(|| files.join("svid.pem").exists());
+        process.wait_until(|| files.join("svid_crl.pem").exists());
         Agent { _process: process, socket, files }
     }
 

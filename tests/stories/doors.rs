@@ -20,6 +20,7 @@ use lanyard::wire::lanyard::{
 use lanyard::wire::{HttpsClient, ServerUrl, channel};
 use serde_json::{Value, json};
 use std::fs;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -35,6 +36,7 @@ pub(crate) struct Doors {
     pub(crate) folder: TempDir,
     pub(crate) issuer: FakeIssuer,
     pub(crate) url: ServerUrl,
+    pub(crate) bundle: SocketAddr,
     pub(crate) trust: ServerTrust,
     pub(crate) stop: ShutdownTrigger,
     pub(crate) running: JoinSet<()>,
@@ -57,18 +59,20 @@ impl Doors {
         let mut settings = settings(folder.path(), policy, "memory", line);
         settings.listen = vec!["127.0.0.1:0".parse().unwrap()];
         settings.admin_socket = folder.path().join("admin.sock");
+        settings.bundle = vec!["127.0.0.1:0".parse().unwrap()];
         settings.health = None;
         let fetch = Arc::new(HttpsFetch::new(None).unwrap());
         let world = World { clock: Arc::new(SystemClock), random: Random::system(), fetch };
         let (stop, shutdown) = Shutdown::pair();
         let server = Server::start(&settings, world, shutdown).await.unwrap();
         let port = server.addresses().first().unwrap().port();
+        let bundle = *server.bundle_addresses().first().unwrap();
         let pem = fs::read(settings.data_dir.join("door-ca.pem")).unwrap();
         let trust = ServerTrust::from_pem(&pem, "the door CA").unwrap();
         let mut running = JoinSet::new();
         running.spawn(async move { server.run().await.unwrap() });
         let url = format!("https://127.0.0.1:{port}").parse().unwrap();
-        Self { folder, issuer, url, trust, stop, running }
+        Self { folder, issuer, url, bundle, trust, stop, running }
     }
 
     pub(crate) fn curl(&self) -> HttpsClient {

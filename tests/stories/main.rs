@@ -7,6 +7,7 @@ mod support;
 
 mod addresses;
 mod advisories;
+mod crl;
 mod crowded;
 mod doors;
 mod ends;

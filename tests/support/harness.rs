@@ -101,6 +101,16 @@ impl Harness {
         Self { folder, clock, issuer, parts, policy, store, line, fetch }
     }
 
+    /// The same folder after a restart that finds no index.
+    pub(crate) async fn restarted_without_index(self) -> Self {
+        self.parts.store.close();
+        let index = self.folder.path().join("data/index");
+        if index.exists() {
+            fs::remove_dir_all(index).unwrap();
+        }
+        self.restarted(None).await
+    }
+
     /// With segments of the journal so short that there are soon many.
     pub(crate) async fn of_short_segments(self) -> Self {
         let Self { folder, clock, issuer, parts: former, policy, store, line, fetch } = self;
