@@ -3,7 +3,7 @@
 //! ```text
 //!   token_source, login_door ─▶ renewer ─▶ link ─▶ server ─▶ events ─▶ ears ─▶ renewer
 //!                                  │
-//!                                keeper ─▶ workload_api (behind any_authority), files
+//!                                keeper ─▶ workload_api (behind any_authority), files ◀─ crls ◀─ ears
 //! ```
 //! One job has one keeper and one renewer. Where an agent serves many (`host`, `jobs`), `desk` brings each connection to
 //! its own by what `caller` tells of the process.
@@ -28,6 +28,7 @@ mod kept;
 mod request;
 mod link;
 mod events;
+mod crls;
 mod ears;
 mod keeper;
 mod workload_api;

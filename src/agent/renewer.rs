@@ -337,7 +337,7 @@ impl Renewer {
                 self.end("the server does not know it any more");
             }
             Kind::SessionEnded(ended) if ended.session == live.session.id => self.end(&ended.reason),
-            Kind::Sessions(_) | Kind::SessionEnded(_) => {}
+            Kind::Sessions(_) | Kind::SessionEnded(_) | Kind::Crls(_) | Kind::CrlsOff(_) => {}
             Kind::Bundle(json) => self.take_bundle(&json),
         }
     }

@@ -3,6 +3,7 @@
 
 use super::any_authority::AnyAuthority;
 use super::calls::CallsLayer;
+use super::crls::{CrlsWatch, Gatherer};
 use super::desk::{Desk, Job};
 use super::ears::{Ears, Hearing};
 use super::file_output::FileOutput;
@@ -133,7 +134,7 @@ struct OneJob {
     renewer: Renewer,
     orders: (AgentHandle, mpsc::Receiver<Order>),
     token: TokenSource,
-    files: Option<FileOutput>,
+    files: Option<(FileOutput, Option<CrlsWatch>)>,
     on_stop: OnStop,
 }
 
@@ -160,12 +161,14 @@ impl Agent {
         let certificate = SessionCertificate::of(file.key(), random, clock.now())?;
         let tls = TlsClient::new(&settings.trust, Some(&certificate), &["h2"])?;
         let link = ServerLink::new(channel(&settings.server, tls)?);
-        let (ears, hearing) = Ears::pair(link.clone(), Arc::clone(&clock), random.clone());
+        let wanted = settings.files.as_ref().is_some_and(|files| files.crl);
+        let (gatherer, crls) = wanted.then(Gatherer::pair).unzip();
+        let (ears, hearing) = Ears::pair(link.clone(), (Arc::clone(&clock), random.clone()), gatherer);
         let (file, random) = (Arc::new(Mutex::new(file)), random.clone());
         let tools = Tools { link, ears, file, clock: Arc::clone(&clock), random };
         let (desk, work) = match settings.callers {
-            Callers::Any => one_job(settings, tools, None),
-            Callers::OwnUid => one_job(settings, tools, Some(own_uid()?)),
+            Callers::Any => one_job(settings, tools, (None, crls)),
+            Callers::OwnUid => one_job(settings, tools, (Some(own_uid()?), crls)),
             Callers::Jobs(host) => {
                 let host = host.open(tools)?;
                 (Desk::Host(host.jobs.clone()), Work::Host(Box::new(host)))
@@ -229,10 +232,10 @@ impl Agent {
 impl OneJob {
     fn start(self, parts: &mut JoinSet<&'static str>, clock: &Arc<dyn Clock>, shutdown: &Shutdown) {
         let Self { keeper, renewer, orders: (handle, orders), token, files, on_stop } = self;
-        if let Some(files) = files {
+        if let Some((files, crls)) = files {
             let (watch, clock, stop) = (keeper.watch(), Arc::clone(clock), shutdown.clone());
             parts.spawn(async move {
-                files.run(watch, clock, on_stop, stop).await;
+                files.run((watch, crls), clock, on_stop, stop).await;
                 "the file output"
             });
         }
@@ -250,7 +253,7 @@ impl OneJob {
 }
 
 /// The parts for an agent whose callers are all of one job, or turned away.
-fn one_job(settings: AgentSettings, tools: Tools, only_uid: Option<u32>) -> (Desk, Work) {
+fn one_job(settings: AgentSettings, tools: Tools, (only_uid, crls): (Option<u32>, Option<CrlsWatch>)) -> (Desk, Work) {
     let AgentSettings { token, files, on_stop, .. } = settings;
     let Tools { link, ears, file, clock, random } = tools;
     let keeper = Arc::<Keeper>::default();
@@ -260,6 +263,7 @@ fn one_job(settings: AgentSettings, tools: Tools, only_uid: Option<u32>) -> (Des
     let renewer = Renewer::new((link, ears), kept, Arc::clone(&keeper), clock, random);
     let job = Job { keeper: keeper.watch(), jwt_svids, agent: agent.clone() };
     let desk = Desk::OneJob { job, keeper: Arc::clone(&keeper), only_uid };
+    let files = files.map(|files| (files, crls));
     (desk, Work::OneJob(Box::new(OneJob { keeper, renewer, orders: (agent, orders), token, files, on_stop })))
 }
 

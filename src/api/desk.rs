@@ -15,6 +15,10 @@ use crate::token::{TokenError, id_tokens};
 use std::sync::Arc;
 use tokio::sync::watch;
 
+/// Why there are no revocation lists.
+pub(super) const CRL_OFF: &str = "this server makes no revocation lists; a section [crl] in its configuration, which may be \
+                                  empty, switches them on";
+
 /// What all doors share.
 #[derive(Debug)]
 pub struct Desk {
@@ -51,9 +55,7 @@ impl Desk {
     /// The revocation lists as they are now.
     pub(super) fn crls(&self) -> Result<Arc<Crls>, Refused> {
         let Some(made) = &self.crls else {
-            let detail = "this server makes no revocation lists; a section [crl] in its configuration, which may be empty, \
-                          switches them on";
-            return Err(Refused::new(Class::Absent, "crl_off", detail, &self.request_id()));
+            return Err(Refused::new(Class::Absent, "crl_off", CRL_OFF, &self.request_id()));
         };
         made.borrow().clone().ok_or_else(|| {
             let detail = "the revocation lists are not complete yet; try again soon";

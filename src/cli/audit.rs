@@ -1,21 +1,16 @@
 //! `lanyard audit show|verify|accept-time`: the evidence, read from the journal's own files; no server need run.
 
-use super::failure::{WrongUsage, unreadable};
+use super::failure::WrongUsage;
 use super::remote::named_config;
-use super::render;
+use super::{render, verify};
 use crate::audit::{PinnedBy, Received};
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::{SystemEnvironment, load_server, parse_duration};
-use crate::crypto::PublicKey;
 use crate::issuance::RequestId;
 use crate::policy::PathPin;
-use crate::server::JOURNAL_KEY_FILE;
-use crate::store::{AcceptedTime, JournalReader, Record, accept_time, verify_journal};
-use anyhow::Context as _;
-use rustls_pki_types::SubjectPublicKeyInfoDer;
-use rustls_pki_types::pem::PemObject as _;
+use crate::store::{AcceptedTime, JournalReader, Record, accept_time};
 use serde_json::{Value, json};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -62,16 +57,7 @@ enum Action {
         json: bool,
     },
     /// Whether the journal is whole: every record's digest, the chain between them, every checkpoint
-    Verify {
-        #[command(flatten)]
-        journal: Journal,
-        /// The public key that signs checkpoints, PEM [default: `journal_key.pem` in the data folder]
-        #[arg(long, value_name = "FILE")]
-        key: Option<PathBuf>,
-        /// One JSON object
-        #[arg(long)]
-        json: bool,
-    },
+    Verify(verify::Args),
     /// Writes that the clock is right now, after records of a clock that once ran ahead; the server must be stopped
     AcceptTime {
         #[command(flatten)]
@@ -143,7 +129,7 @@ pub(super) fn parse_since(text: &str) -> Result<Since, String> {
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     match &args.action {
         Action::Show { journal, filter, json } => show(journal, filter, *json),
-        Action::Verify { journal, key, json } => verify(journal, key.as_deref(), *json),
+        Action::Verify(args) => verify::run(args),
         Action::AcceptTime { journal, reason } => accept(journal, reason),
     }
 }
@@ -280,33 +266,6 @@ fn pin_changed(entry: &Received) -> String {
     }
 }
 
-fn verify(journal: &Journal, key: Option<&Path>, as_json: bool) -> anyhow::Result<ExitCode> {
-    let Some(folder) = journal.folder()? else { return Ok(ExitCode::FAILURE) };
-    let key = read_key(key.unwrap_or(&folder.join(JOURNAL_KEY_FILE)))?;
-    let report = verify_journal(&folder, Some(&key))?;
-    let torn = report.torn.as_ref().map_or(0, |torn| torn.bytes);
-    if as_json {
-        render::json(&json!({
-            "records": report.records,
-            "checkpoints": report.checkpoints,
-            "last_digest": report.last_digest,
-            "last_at": report.last_at.map(render::time),
-            "torn_bytes": torn,
-        }))?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    let (records, checkpoints) =
-        (render::count(report.records, "record"), render::count(report.checkpoints, "checkpoint"));
-    render::say(&format!("the journal is whole: {records}, {checkpoints}"))?;
-    render::say(&format!("last digest {}; kept elsewhere, it proves later that nothing was cut", report.last_digest))?;
-    if torn > 0 {
-        render::say(&format!(
-            "the last {torn} bytes are a record that a crash left unfinished; nobody was told of it"
-        ))?;
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
 fn accept(journal: &Journal, reason: &str) -> anyhow::Result<ExitCode> {
     let Some(folder) = journal.folder()? else { return Ok(ExitCode::FAILURE) };
     let by = format!("uid {}", rustix::process::getuid().as_raw());
@@ -321,13 +280,6 @@ fn accept(journal: &Journal, reason: &str) -> anyhow::Result<ExitCode> {
     };
     render::say(&said)?;
     Ok(ExitCode::SUCCESS)
-}
-
-fn read_key(file: &Path) -> anyhow::Result<PublicKey> {
-    let pem = std::fs::read(file).map_err(unreadable(file))?;
-    let spki = SubjectPublicKeyInfoDer::from_pem_slice(&pem);
-    let spki = spki.map_err(|_not_pem| anyhow::anyhow!("{} holds no public key in PEM", file.display()))?;
-    PublicKey::from_spki_der(&spki).with_context(|| format!("{} holds no usable public key", file.display()))
 }
 
 #[cfg(test)]

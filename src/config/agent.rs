@@ -165,10 +165,11 @@ fn read_files(root: &mut Section<'_, '_>) -> Option<FileOutput> {
     let folder =
         files.path("folder").or_else(|| files.missing("folder", "write the folder for svid.pem and the others"));
     let layouts = read_layouts(&mut files);
+    let crl = files.flag("crl").unwrap_or(false);
     let hook = files.list("hook", "a program and its arguments, each a text", |part| Ok::<_, String>(part.to_owned()));
     let hook_within = files.duration("hook_timeout", HOOK_WITHIN_MAX).unwrap_or(FileOutput::HOOK_WITHIN);
     files.finish();
-    Some(FileOutput { folder: folder?, layouts, hook: hook.unwrap_or_default(), hook_within })
+    Some(FileOutput { folder: folder?, layouts, crl, hook: hook.unwrap_or_default(), hook_within })
 }
 
 /// The layout `pem` unless others are named. A list with nothing that can be read is told by what is wrong in it.

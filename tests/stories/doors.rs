@@ -163,8 +163,11 @@ async fn an_agent_exchanges_renews_and_hears_of_the_bundle_over_one_connection()
     let asked = FetchJwtRequest { session: session.clone(), audience, profile: String::new() };
     assert!(agent.fetch_jwt(asked).await.unwrap().into_inner().jwt_svid.starts_with("ey"));
 
-    let mut events =
-        agent.watch(WatchRequest { bundle_sequence: 0, session: vec![session.clone()] }).await.unwrap().into_inner();
+    let mut events = agent
+        .watch(WatchRequest { bundle_sequence: 0, session: vec![session.clone()], crls: None })
+        .await
+        .unwrap()
+        .into_inner();
     let Some(Kind::Sessions(live)) = events.message().await.unwrap().unwrap().kind else {
         panic!("sessions come first")
     };
@@ -367,11 +370,11 @@ async fn events_are_for_keys_with_a_live_session_and_few_streams_each() {
     let key = KeyPair::generate(KeyAlgorithm::EcP256).unwrap();
     let mut agent = doors.agent(Some(&key));
     let session = vec![agent.exchange(exchange(doors.token())).await.unwrap().into_inner().session];
-    let watch = WatchRequest { bundle_sequence: 0, session: session.clone() };
+    let watch = WatchRequest { bundle_sequence: 0, session: session.clone(), crls: None };
 
     let stranger = KeyPair::generate(KeyAlgorithm::EcP256).unwrap();
     for named in [Vec::new(), session.clone()] {
-        let asked = WatchRequest { bundle_sequence: 0, session: named };
+        let asked = WatchRequest { bundle_sequence: 0, session: named, crls: None };
         let mut events = doors.agent(Some(&stranger)).watch(asked).await.unwrap().into_inner();
         let present = events.message().await.unwrap().unwrap().kind.unwrap();
         assert!(matches!(present, Kind::Sessions(live) if live.session.is_empty()), "the present comes first, always");

@@ -11,6 +11,7 @@ use lanyard::config::ServerSettings;
 use lanyard::crypto::Random;
 use lanyard::discovery::HttpsFetch;
 use lanyard::server::{Server, World};
+use lanyard::session::CrlPlan;
 use lanyard::telemetry::{Shutdown, ShutdownTrigger};
 use lanyard::tls::ServerTrust;
 use lanyard::wire::ServerUrl;
@@ -118,6 +119,13 @@ impl Site {
     /// And comes back at the same address.
     pub(crate) async fn open_again(&mut self) {
         self.running = Some(start(&self.settings, &self.clock).await.0);
+    }
+
+    /// The same, and makes revocation lists.
+    pub(crate) async fn make_crls(&mut self) {
+        self.shut().await;
+        self.settings.crl = Some(CrlPlan { lifetime: CrlPlan::LIFETIME });
+        self.open_again().await;
     }
 
     /// The same with another policy.

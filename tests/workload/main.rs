@@ -16,6 +16,7 @@ mod stand_in;
 
 mod bundles;
 mod callers;
+mod crls;
 mod definition;
 mod endings;
 mod endpoint;

@@ -63,7 +63,7 @@ impl issuer_server::Issuer for Issuer {
         let id = self.0.request_id();
         let refused = |class, code, detail: String| Refused::new(class, code, detail, &id).into_status();
         let owner = needed_session_key(&caller.key, &id).map_err(Refused::into_status)?.id();
-        let WatchRequest { bundle_sequence, session } = request.into_inner();
+        let WatchRequest { bundle_sequence, session, crls } = request.into_inner();
         if session.len() > SESSIONS_WATCHED_MAX {
             let detail = format!("at most {SESSIONS_WATCHED_MAX} sessions a stream");
             return Err(refused(Class::Malformed, "too_many_sessions", detail));
@@ -74,7 +74,7 @@ impl issuer_server::Issuer for Issuer {
         })?;
         // A name that is none cannot live, so it is left out of the answer.
         let held = session.iter().filter_map(|name| name.parse().ok()).collect();
-        let events = Events::of(Arc::clone(&self.0), (heard, held), bundle_sequence);
+        let events = Events::of(Arc::clone(&self.0), (heard, held), (bundle_sequence, crls));
         let mut answer = Response::new(events);
         answer.extensions_mut().insert(Endless);
         Ok(answer)
