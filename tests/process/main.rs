@@ -15,6 +15,7 @@
 mod issuer;
 
 mod apart;
+mod gitlab;
 mod place;
 mod server;
 mod callers;
