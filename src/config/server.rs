@@ -2,7 +2,7 @@
 
 use super::issuer::{KnownIssuer, ReadIssuers, read_issuers};
 use super::leaf::read_leaf;
-use super::people::{names_somebody, read_people};
+use super::people::{read_people, warn_of_ids};
 use super::problem::{Problem, read_text};
 use super::quantity::{SPAN_MAX, render_duration};
 use super::section::{Reader, Section};
@@ -169,10 +169,7 @@ fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option<ServerSett
         warnings.extend(checked.warnings);
         checked.policy
     });
-    if let Some(template) = policy.as_ref().and_then(|policy| names_somebody(people, policy)) {
-        let remedy = "name the project, not the person: an ID stands in every entry and certificate, for good";
-        warnings.push(reader.problem_at(None, "audit.people", format!("\"sealed\" beside the ID {template}"), remedy));
-    }
+    warnings.extend(warn_of_ids(reader, people, policy.as_ref()));
     let data_dir = data_dir?;
     Some(ServerSettings {
         trust_domain: trust_domain?,
