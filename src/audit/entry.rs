@@ -60,6 +60,13 @@ pub enum Entry<'a> {
         /// The operator's user id.
         uid: u32,
     },
+    /// The revocation lists of all our authorities are about to be signed anew; their number is this record's.
+    CrlsMade {
+        /// How many leaves stand on them.
+        revoked: usize,
+        /// When they are of no use any more, in Unix seconds.
+        next_update: i64,
+    },
     /// A delivery of the CI system for our hooks led to nothing.
     HookRefused {
         /// Names the delivery in answers, logs and entries.

@@ -28,10 +28,12 @@ mod policy_source;
 mod cases;
 mod leaf;
 mod people;
+mod crl;
 mod server;
 mod agent;
 mod starter;
 mod host;
+mod sds;
 
 pub use agent::load_agent;
 pub use cases::{cases_file, load_cases};

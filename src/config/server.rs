@@ -1,5 +1,6 @@
 //! The server's file: one trust domain, its doors, its keys, its issuers and its policy.
 
+use super::crl::read_crl;
 use super::issuer::{KnownIssuer, ReadIssuers, read_issuers};
 use super::leaf::read_leaf;
 use super::people::{read_people, warn_of_ids};
@@ -13,6 +14,7 @@ use crate::hooks::Hooks;
 use crate::identity::TrustDomain;
 use crate::people::Form;
 use crate::policy::Policy;
+use crate::session::CrlPlan;
 use crate::svid::LeafProfile;
 use crate::token::{IssuerName, Issuers};
 use std::collections::BTreeMap;
@@ -42,7 +44,9 @@ pub struct ServerSettings {
     pub segment_bytes: u64,
     /// The issuer port: gRPC and REST.
     pub listen: Vec<SocketAddr>,
-    /// The server's own TLS certificate.
+    /// The bundle port: the trust bundle and revocation lists for anybody; none switches it off.
+    pub bundle: Vec<SocketAddr>,
+    /// The server's own TLS certificate, on both.
     pub door: DoorSettings,
     /// The Unix socket for operators.
     pub admin_socket: PathBuf,
@@ -54,6 +58,8 @@ pub struct ServerSettings {
     pub lifetimes: Lifetimes,
     /// Whether new intermediates may sign only for IDs of the trust domain.
     pub name_constraints: bool,
+    /// How revocation lists are made; none where nobody wants any.
+    pub crl: Option<CrlPlan>,
     /// How leaves look.
     pub leaf: LeafProfile,
     /// Whose tokens count.
@@ -148,6 +154,7 @@ fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option<ServerSett
     let segment_bytes = root.size("segment_bytes").unwrap_or(SEGMENT_BYTES);
     let mut listen = root.section("listen");
     let doors = listen.list("issuer", "an address with a port, such as \"0.0.0.0:8443\"", str::parse);
+    let bundle = listen.list("bundle", "an address with a port, such as \"0.0.0.0:8444\"", str::parse);
     let health = read_health(&mut listen);
     let admin_socket = listen.path("admin_socket");
     listen.finish();
@@ -158,6 +165,7 @@ fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option<ServerSett
     let name_constraints = keys.flag("name_constraints").unwrap_or(false);
     let (lifetimes, sealing_key_file, mut warnings) = read_keys(reader, keys, &mut svid);
     let leaf = read_leaf(reader, &mut svid, &mut warnings);
+    let crl = read_crl(&mut root);
     svid.finish();
     let ReadIssuers { issuers, hooks, apis } = read_issuers(&mut root);
     let people = read_people(&mut root);
@@ -179,10 +187,12 @@ fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option<ServerSett
         store: store.unwrap_or_default(),
         segment_bytes,
         listen: doors,
+        bundle: bundle.unwrap_or_default(),
         door: door?,
         health,
         lifetimes,
         name_constraints,
+        crl,
         leaf,
         issuers,
         hooks,

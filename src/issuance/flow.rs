@@ -169,7 +169,7 @@ impl Issuance {
     ) -> Result<HeardRule, Refusal> {
         let heard = self.facts.hear(rule, claims.claims()).await;
         if let (Err(Denial::NeedFailed(_)), Standing::Live { .. }, Some(owner)) = (&heard, standing, owner) {
-            self.end_because(EndReason::NeedFailed, &SessionId::of(claims.claims()), owner.id()).await?;
+            self.end(EndReason::NeedFailed, &SessionId::of(claims.claims()), owner.id()).await?;
         }
         Ok(heard?)
     }
@@ -219,10 +219,19 @@ impl Issuance {
             let (claims, owner) = (visit.claims.claims(), visit.owner.as_ref());
             let ends_at = session_end(owner, &draft);
             let grant = draft.grant();
-            let (signer, svid_ends_at) = (draft.signer(), draft.not_after());
-            let (standing_now, keeping) = (&standing, visit.keeping);
-            let admission =
-                Admission { claims, owner, standing: standing_now, grant, now, ends_at, signer, svid_ends_at, keeping };
+            let (signer, svid_ends_at, serial) = (draft.signer(), draft.not_after(), draft.serial());
+            let admission = Admission {
+                claims,
+                owner,
+                standing: &standing,
+                grant,
+                now,
+                ends_at,
+                signer,
+                svid_ends_at,
+                serial,
+                keeping: visit.keeping,
+            };
             let Prepared { changes, note } = self.sessions.prepare(&admission)?;
             let not_admitted = match self.ledger.admit(draft, changes).await {
                 Ok(intent) => {

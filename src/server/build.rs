@@ -10,7 +10,7 @@ use crate::discovery::{Fetch, IssuerKeys};
 use crate::facts::Facts;
 use crate::issuance::{Hearing, Issuance, PolicyInUse, Recorder, Shares};
 use crate::people::People;
-use crate::session::{PathPins, Sessions};
+use crate::session::{CrlKeeper, PathPins, Sessions};
 use crate::store::{IndexKind, LocalSettings, LocalStore, Store};
 use crate::telemetry::Metrics;
 use std::path::Path;
@@ -27,6 +27,8 @@ pub struct Parts {
     pub issuance: Arc<Issuance>,
     /// Changes keys when it is time.
     pub rotator: Rotator,
+    /// Makes revocation lists, where they are switched on.
+    pub crls: Option<CrlKeeper>,
     /// Journal and index.
     pub store: Arc<LocalStore>,
     /// What operators watch.
@@ -54,7 +56,8 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
     data_folder::own(folder)?;
 
     let keyring_path = folder.join("keyring.json");
-    let sealing = open_sealing_key(&settings.sealing_key_file, keyring_path.exists())?;
+    let has_keyring = keyring_path.exists();
+    let sealing = open_sealing_key(&settings.sealing_key_file, has_keyring)?;
     let file = KeyringFile::new(keyring_path, sealing);
     let plan = KeyPlan {
         root: settings.lifetimes.root,
@@ -64,6 +67,9 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
     let has_history = folder.join("journal").exists();
     let keyring = open_keyring(&file, &settings.trust_domain, &plan, (clock.now(), &random), has_history)?;
 
+    if !has_keyring {
+        tracing::warn!(folder = %folder.display(), "no keys were there: a new CA begins, and who trusts another does not trust it");
+    }
     let journal_key = keyring.active(AuthorityKind::Journal).ok_or(RotatorError::NoRoot)?;
     show_journal_key(folder, journal_key.key.public())?;
     let store = open_store(settings, Arc::clone(&journal_key.key), Arc::clone(&clock)).await?;
@@ -87,7 +93,13 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
     if store.set_aside().is_some() {
         metrics.index_set_aside();
     }
-    let now = clock.now();
+    let mut sessions = open_sessions(&shared, &people, clock.now()).await?;
+    let mut crls = None;
+    if let Some(plan) = settings.crl {
+        sessions = sessions.keeping_svids();
+        let hands = (rotator.authorities(), ledger.clone());
+        crls = Some(CrlKeeper::new(sessions.clone(), hands, plan, folder.clone()));
+    }
     let apis = settings.apis.clone();
     let issuance = Issuance {
         facts: Facts::new(apis, &fetch, Arc::clone(&clock), metrics.clone()),
@@ -96,7 +108,7 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
         issuers,
         policy,
         leaf: Arc::new(settings.leaf.clone()),
-        sessions: open_sessions(&shared, &people, now).await?,
+        sessions,
         people,
         pins: PathPins::new(shared, ledger.clone()),
         ledger,
@@ -106,7 +118,7 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
         recorder: Recorder::new(metrics.clone()),
         data_dir: folder.clone(),
     };
-    Ok(Parts { issuance: Arc::new(issuance), rotator, store, metrics })
+    Ok(Parts { issuance: Arc::new(issuance), rotator, crls, store, metrics })
 }
 
 /// Lays the public key of the journal's checkpoints beside it, for auditors. Written aside: on a full disk the one that

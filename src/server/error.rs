@@ -29,8 +29,8 @@ pub enum ServerError {
         #[source]
         source: io::Error,
     },
-    /// A folder cannot be made.
-    #[error("the folder {path} cannot be made")]
+    /// The data folder cannot be used.
+    #[error("the data folder {path} cannot be used")]
     Folder {
         /// Which.
         path: PathBuf,
@@ -38,12 +38,29 @@ pub enum ServerError {
         #[source]
         source: io::Error,
     },
+    /// There is no data folder. A new one would be a new CA, which nobody trusts.
+    #[error(
+        "there is no data folder {path}: mend data_dir, or mount what belongs there; a new CA begins in an empty folder, \
+         which `lanyard init` makes, or mkdir -m 700 {path}"
+    )]
+    FolderMissing {
+        /// Where it should be.
+        path: PathBuf,
+    },
     /// A folder is not ours alone.
     #[error("the folder {path} must be ours alone: {found}")]
     FolderOpen {
         /// Which.
         path: PathBuf,
         /// What it is instead.
+        found: String,
+    },
+    /// Not a data folder, and not empty either.
+    #[error("{path} is no data folder of a server, and not empty: it holds {found}; mend data_dir")]
+    FolderOfOthers {
+        /// Which.
+        path: PathBuf,
+        /// One of the files in it.
         found: String,
     },
     /// The keys are not to be had.

@@ -4,13 +4,15 @@ use super::bans::Bans;
 use super::ends::Ends;
 use super::live::{LiveIndex, Noted};
 use super::record::{JobName, Record, Tombstone, session_key};
-use super::{Facets, Listening, PinError, Proof, SessionId, SessionKey};
+use super::revoked::RevokedSvids;
+use super::{Facets, Listening, LiveSvid, PinError, Proof, SessionId, SessionKey};
 use crate::audit::Changes;
 use crate::crypto::KeyId;
 use crate::identity::SpiffeId;
 use crate::people::{Keeping, People};
 use crate::policy::Grant;
 use crate::store::{Condition, Revision, Store, StoreError, Version, Write};
+use crate::svid::Serial;
 use crate::token::{Claims, VerifiedClaims};
 use serde_json::value::{RawValue, to_raw_value};
 use std::borrow::Cow;
@@ -93,6 +95,8 @@ pub struct Admission<'a> {
     pub signer: &'a Arc<str>,
     /// When the SVID will end.
     pub svid_ends_at: OffsetDateTime,
+    /// Its serial number, if it is an X.509-SVID.
+    pub serial: Option<Serial>,
     /// How what the claims tell of a person is kept.
     pub keeping: &'a Keeping,
 }
@@ -148,6 +152,10 @@ pub struct Sessions {
     pub(super) bans: Arc<Bans>,
     pub(super) ends: Ends,
     pub(super) people: People,
+    /// What stands on revocation lists; none where nobody makes any.
+    pub(super) revoked: Option<Arc<RevokedSvids>>,
+    /// What was given before the start may live so long after it.
+    pub(super) given_lives_for: Duration,
 }
 
 impl Sessions {
@@ -271,6 +279,10 @@ impl Sessions {
             record.signers.push(Arc::clone(signer));
             news = true;
         }
+        if record.ttl.is_some_and(|ttl| ttl < grant.ttl().as_secs()) {
+            record.ttl = Some(grant.ttl().as_secs());
+            news = true;
+        }
         if news {
             changes.writes.push(Write::Put(session_key(id), text(&record)?));
         }
@@ -298,7 +310,11 @@ impl Sessions {
         };
         let (id, job, facets) = (SessionId::of(claims), JobName::of(claims), admission.facets());
         let (token_ends_at, job_project_path) = (claims.expires_at, claims.job_project_path());
-        let noted = Noted { id, owner, job: &job, job_project_path, facets, ends_at, svids_end_at, token_ends_at };
+        let svid = admission.serial.filter(|_| self.revoked.is_some());
+        let svid = svid.map(|serial| LiveSvid { serial, signer: Arc::clone(admission.signer), ends_at: svids_end_at });
+        let svid = svid.as_ref().map(|svid| (svid, admission.now));
+        let noted =
+            Noted { id, owner, job: &job, job_project_path, facets, ends_at, svids_end_at, token_ends_at, svid };
         let is_new = self.live.note(&noted);
         Note(is_new.then_some((job, id, owner)))
     }

@@ -8,6 +8,7 @@ use super::{Facets, Selector, SessionId};
 use crate::audit::Job;
 use crate::crypto::KeyId;
 use crate::people::Form;
+use crate::svid::Serial;
 use crate::token::ClaimValue;
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
@@ -51,6 +52,19 @@ pub struct LiveSession {
     pub svids_end_at: OffsetDateTime,
     /// Until when its token is good.
     pub token_ends_at: OffsetDateTime,
+    /// Its X.509-SVIDs that still live; none where nobody makes revocation lists.
+    pub svids: Vec<LiveSvid>,
+}
+
+/// An X.509-SVID that lives.
+#[derive(Clone, Debug)]
+pub struct LiveSvid {
+    /// Which.
+    pub serial: Serial,
+    /// Which key of ours signed it.
+    pub signer: Arc<str>,
+    /// Until when.
+    pub ends_at: OffsetDateTime,
 }
 
 impl LiveSession {
@@ -111,6 +125,8 @@ pub(super) struct Noted<'a> {
     pub(super) ends_at: OffsetDateTime,
     pub(super) svids_end_at: OffsetDateTime,
     pub(super) token_ends_at: OffsetDateTime,
+    /// What it is about to be given, and now.
+    pub(super) svid: Option<(&'a LiveSvid, OffsetDateTime)>,
 }
 
 /// See the file's opening words.
@@ -135,6 +151,7 @@ impl LiveIndex {
             known.svids_end_at = known.svids_end_at.max(noted.svids_end_at);
             let news = signers.iter().find(|signer| !known.signers.contains(signer));
             known.signers.extend(news.map(Arc::clone));
+            known.hold(noted.svid);
             return false;
         }
         let live = inside.live(noted, name.clone());
@@ -169,6 +186,20 @@ impl LiveIndex {
         inside.jobs.values().flatten().filter(|one| one.ends_at > now).filter(meant).cloned().collect()
     }
 
+    /// Adds what a former run has given to the sessions that live; answers what was given to others.
+    pub(super) fn adopt(&self, given: Vec<(SessionId, LiveSvid)>, now: OffsetDateTime) -> Vec<(SessionId, LiveSvid)> {
+        let mut of_session: HashMap<SessionId, Vec<LiveSvid>> = HashMap::new();
+        for (session, svid) in given {
+            of_session.entry(session).or_default().push(svid);
+        }
+        for live in self.inside().jobs.values_mut().flatten() {
+            for svid in of_session.remove(&live.id).unwrap_or_default() {
+                live.hold(Some((&svid, now)));
+            }
+        }
+        of_session.into_iter().flat_map(|(id, all)| all.into_iter().map(move |svid| (id, svid))).collect()
+    }
+
     /// Forgets what has ended by its time, and says how many live.
     pub(super) fn sweep(&self, now: OffsetDateTime) -> usize {
         let mut inside = self.inside();
@@ -190,6 +221,15 @@ impl LiveSession {
     /// A token that two keys raced for stands here twice until one has lost.
     fn is(&self, noted: &Noted<'_>) -> bool {
         self.id == noted.id && self.owner == noted.owner
+    }
+
+    /// Remembers an SVID, once, and forgets those that have ended.
+    fn hold(&mut self, svid: Option<(&LiveSvid, OffsetDateTime)>) {
+        let Some((svid, now)) = svid else { return };
+        self.svids.retain(|held| held.ends_at > now && held.serial != svid.serial);
+        // There are a hundred thousand of these lists, and most stay this short.
+        self.svids.reserve_exact(1);
+        self.svids.push(svid.clone());
     }
 }
 
@@ -214,6 +254,7 @@ impl Inside {
             ends_at: noted.ends_at,
             svids_end_at: noted.svids_end_at,
             token_ends_at: noted.token_ends_at,
+            svids: noted.svid.map(|(svid, _now)| svid.clone()).into_iter().collect(),
         }
     }
 

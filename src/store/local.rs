@@ -8,7 +8,9 @@ use super::reader::FOLDER;
 use super::record::on_one_line;
 use super::recovery::{Recovered, recover};
 use super::reserve::Reserve;
-use super::{Answer, Commit, Committed, Entry, IndexKind, JournalError, Store, StoreError, Stored, TornTail, Write};
+use super::{
+    Answer, Commit, Committed, Entry, IndexKind, JournalError, Store, StoreError, Stored, TornTail, Trouble, Write,
+};
 use crate::clock::Clock;
 use crate::crypto::KeyPair;
 use std::fs::{self, DirBuilder, File, Permissions, TryLockError};
@@ -111,8 +113,7 @@ pub struct LocalStore {
     repaired: Option<TornTail>,
     set_aside: Option<PathBuf>,
     /// Has no sender any more once the thread has ended.
-    alive: watch::Receiver<()>,
-    full: watch::Receiver<bool>,
+    trouble: watch::Receiver<Option<Trouble>>,
     /// Held as long as the store lives.
     _lock: File,
 }
@@ -141,17 +142,12 @@ impl LocalStore {
         let index = Arc::new(index);
         let (queue, incoming) = queue();
         let reserve = Reserve::open(&dir, settings.reserve_bytes);
-        let full = reserve.watch();
         let committer = Committer::new(incoming, (journal, reserve), Arc::clone(&index), settings, (signer, clock));
-        let (living, alive) = watch::channel(());
-        let run = move || {
-            committer.run();
-            drop(living);
-        };
-        let thread = Builder::new().name("committer".into()).spawn(run);
+        let trouble = committer.trouble();
+        let thread = Builder::new().name("committer".into()).spawn(move || committer.run());
         let thread = thread.map_err(OpenError::io(&dir))?;
         let thread = Mutex::new(Some(thread));
-        Ok(Arc::new(Self { index, queue, thread, repaired: torn, set_aside, alive, full, _lock: lock }))
+        Ok(Arc::new(Self { index, queue, thread, repaired: torn, set_aside, trouble, _lock: lock }))
     }
 
     /// The unfinished record that opening cut off, if there was one.
@@ -164,15 +160,15 @@ impl LocalStore {
         self.set_aside.as_deref()
     }
 
-    /// Whether the disk is full, so that only what may use the reserve is written.
-    pub fn is_full(&self) -> watch::Receiver<bool> {
-        self.full.clone()
+    /// Why nothing is written, now and in future; none while all is well.
+    pub fn trouble(&self) -> watch::Receiver<Option<Trouble>> {
+        self.trouble.clone()
     }
 
     /// Resolves when the store writes no more: it was closed, or stopped because only a restart is safe.
     pub async fn ended(&self) {
-        // Nothing is ever sent; the only change is that the sender is gone.
-        let _gone = self.alive.clone().changed().await.is_err();
+        let mut trouble = self.trouble();
+        while trouble.changed().await.is_ok() {}
     }
 
     /// Writes what is queued, flushes the index and ends the thread; blocks until then. Later commits get `Stopped`.

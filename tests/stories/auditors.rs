@@ -57,7 +57,7 @@ async fn every_question_of_the_page_is_answered_with_the_whole_story() {
     agent.renew(again.clone()).await.unwrap();
     let other = doors.agent(Some(&key)).exchange(exchange(doors.token())).await.unwrap_err();
     assert_eq!(code_of(&other), "no_rule_matches");
-    agent.end_session(EndSessionRequest { session: session.clone() }).await.unwrap();
+    agent.end_session(EndSessionRequest { session: session.clone(), ..EndSessionRequest::default() }).await.unwrap();
     assert_eq!(code_of(&agent.renew(again).await.unwrap_err()), "session_ended");
 
     let serial = inspect_certificate(first.certificate_chain.first().unwrap()).unwrap().serial.to_string();

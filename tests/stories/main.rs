@@ -8,6 +8,7 @@ mod support;
 mod addresses;
 mod auditors;
 mod advisories;
+mod crl;
 mod crowded;
 mod doors;
 mod ends;

@@ -2,6 +2,7 @@
 
 mod admin;
 mod admin_sessions;
+mod crl_parts;
 mod events;
 mod issuer;
 mod people;

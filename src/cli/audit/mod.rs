@@ -21,11 +21,12 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 /// The kinds of entries, as the journal writes them.
-const KINDS: [&str; 18] = [
+const KINDS: [&str; 19] = [
     "authority",
     "ban_added",
     "ban_removed",
     "checkpoint",
+    "crls_made",
     "hook_refused",
     "intent",
     "issued",

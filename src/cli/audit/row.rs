@@ -42,6 +42,7 @@ fn what(entry: &Received) -> String {
             let (authority, key, step) = (text("authority"), short(text("key_id")), text("step"));
             format!("{authority} {key} {step}, sequence {}", number("sequence"))
         }
+        "crls_made" => format!("{} revoked", number("revoked")),
         "hook_refused" => format!("{}: {}", text("issuer"), text("code")),
         "intent" => intent(entry),
         "issued" => format!("SHA-256 {}", short(text("digest"))),
