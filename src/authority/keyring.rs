@@ -1,7 +1,7 @@
 //! Our keys by kind and state. A plain value: steps are applied to it, it is saved and loaded whole.
 
 use crate::bundle::{Bundle, JwtAuthority};
-use crate::crypto::{KeyId, KeyPair};
+use crate::crypto::{KeyAlgorithm, KeyId, KeyPair};
 use crate::identity::TrustDomain;
 use rustls_pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
@@ -31,6 +31,14 @@ impl AuthorityKind {
             Self::X509Intermediate => "x509-intermediate",
             Self::Jwt => "jwt",
             Self::Journal => "journal",
+        }
+    }
+
+    /// What such keys are: P-256 is what every mesh takes; signed checkpoints (C2SP) are Ed25519.
+    pub(super) const fn key_algorithm(self) -> KeyAlgorithm {
+        match self {
+            Self::X509Root | Self::X509Intermediate | Self::Jwt => KeyAlgorithm::EcP256,
+            Self::Journal => KeyAlgorithm::Ed25519,
         }
     }
 

@@ -1,11 +1,9 @@
 //! The keyring at rest: one file, private keys sealed, replaced as a whole (written aside, synced, renamed).
 
 use super::{Authority, AuthorityKind, AuthorityState, Keyring};
-use crate::crypto::{
-    CryptoError, Digest, KeyId, KeyPair, SealContext, SealError, SealedKey, SealingKey, replace_secret_file,
-};
+use crate::crypto::{CryptoError, Digest, KeyId, KeyPair, SealContext, SealError, SealedKey, SealingKey};
 use crate::identity::TrustDomain;
-use crate::store::is_full;
+use crate::store::{is_full, replace_file};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use rustls_pki_types::CertificateDer;
@@ -19,6 +17,8 @@ use time::OffsetDateTime;
 /// The format's version; a newer one is refused.
 const VERSION: u32 = 1;
 
+/// Nobody else reads it.
+const MODE: u32 = 0o600;
 /// Several times what a keyring of many keys takes.
 const SPARE_BYTES: usize = 64 << 10;
 
@@ -173,10 +173,10 @@ impl KeyringFile {
     /// On a full disk the room that is kept back beside the file is used, so that a key can still be changed.
     fn replace(&self, text: &[u8]) -> io::Result<()> {
         let spare = self.path.with_extension("spare");
-        match replace_secret_file(&self.path, text) {
+        match replace_file(&self.path, text, MODE) {
             Err(full) if is_full(&full) && spare.exists() => {
                 fs::remove_file(&spare)?;
-                replace_secret_file(&self.path, text)?;
+                replace_file(&self.path, text, MODE)?;
             }
             done => done?,
         }

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::audit::{Changes, Ledger};
 use crate::clock::Clock;
-use crate::crypto::{CryptoError, KeyAlgorithm, KeyId, KeyPair, Random};
+use crate::crypto::{CryptoError, KeyId, KeyPair, Random};
 use crate::identity::TrustDomain;
 use crate::store::{Store, StoreError, Version, Write};
 use crate::svid::{AuthorityFields, LayoutError, Serial};
@@ -237,7 +237,7 @@ fn make(
     random: &Random,
 ) -> Result<Authority, RotatorError> {
     let now = super::draft::whole_seconds(now);
-    let (key, generation) = (KeyPair::generate(KeyAlgorithm::EcP256)?, keyring.next_generation(kind));
+    let (key, generation) = (KeyPair::generate(kind.key_algorithm())?, keyring.next_generation(kind));
     let mut not_before = now - BACKDATE;
     let mut not_after = now + plan.root;
     let certificate = match kind {
@@ -285,7 +285,7 @@ mod tests {
     use super::*;
     use crate::clock::SystemClock;
     use crate::crypto::SealingKey;
-    use crate::store::{IndexKind, LocalSettings, LocalStore};
+    use crate::store::{IndexKind, LocalSettings, LocalStore, NoteSigner};
     use std::path::Path;
 
     const PLAN: KeyPlan = KeyPlan {
@@ -299,7 +299,8 @@ mod tests {
         let (domain, random, now) = (TrustDomain::parse("ci.test").unwrap(), Random::system(), SystemClock.now());
         let keyring = open_keyring(&file, &domain, &PLAN, (now, &random), folder.join("journal").exists())?;
         let settings = LocalSettings { index: IndexKind::Memory, ..LocalSettings::new(folder.to_owned()) };
-        let signer = Arc::clone(&keyring.active(AuthorityKind::Journal).unwrap().key);
+        let key = Arc::clone(&keyring.active(AuthorityKind::Journal).unwrap().key);
+        let signer = NoteSigner::new("ci.test/journal".to_owned(), key).unwrap();
         let store: Arc<dyn Store> = LocalStore::open(settings, signer, Arc::new(SystemClock)).unwrap();
         Rotator::begin(file, keyring, PLAN, (&*store, Ledger::new(Arc::clone(&store))), random).await
     }

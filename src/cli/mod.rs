@@ -34,6 +34,7 @@ mod pin;
 mod config;
 mod bundle;
 mod verify;
+mod archive;
 mod audit;
 mod health;
 

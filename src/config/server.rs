@@ -1,5 +1,6 @@
 //! The server's file: one trust domain, its doors, its keys, its issuers and its policy.
 
+use super::checkpoints::{JournalCheckpoints, read_checkpoints};
 use super::crl::read_crl;
 use super::issuer::{KnownIssuer, ReadIssuers, read_issuers};
 use super::leaf::read_leaf;
@@ -42,6 +43,8 @@ pub struct ServerSettings {
     pub store: StoreKind,
     /// When a journal segment ends.
     pub segment_bytes: u64,
+    /// How the journal vouches for itself.
+    pub checkpoints: JournalCheckpoints,
     /// The issuer port: gRPC and REST.
     pub listen: Vec<SocketAddr>,
     /// The bundle port: the trust bundle and revocation lists for anybody; none switches it off.
@@ -152,6 +155,7 @@ fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option<ServerSett
         _ => Err("no store"),
     });
     let segment_bytes = root.size("segment_bytes").unwrap_or(SEGMENT_BYTES);
+    let checkpoints = read_checkpoints(root.section("checkpoints"));
     let mut listen = root.section("listen");
     let doors = listen.list("issuer", "an address with a port, such as \"0.0.0.0:8443\"", str::parse);
     let bundle = listen.list("bundle", "an address with a port, such as \"0.0.0.0:8444\"", str::parse);
@@ -186,6 +190,7 @@ fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option<ServerSett
         data_dir,
         store: store.unwrap_or_default(),
         segment_bytes,
+        checkpoints,
         listen: doors,
         bundle: bundle.unwrap_or_default(),
         door: door?,

@@ -12,7 +12,7 @@ use crate::identity::TrustDomain;
 use crate::people::Keeping;
 use crate::policy::tests::rule_for;
 use crate::policy::{Answers, Kind, Policy, Wish};
-use crate::store::{IndexKind, LocalSettings, LocalStore, Store};
+use crate::store::{IndexKind, LocalSettings, LocalStore, NoteSigner, Store};
 use crate::svid::{DnsNames, DnsSuffix, LeafProfile, ProvenKey, SanOrder, SubjectForm};
 use crate::token::tests::claims_of;
 use serde_json::json;
@@ -51,7 +51,7 @@ impl Ca {
         let (folder, now) =
             (TempDir::new().unwrap(), claims_of("deploy_production_protected", &[]).unwrap().claims().issued_at);
         let settings = LocalSettings { index: IndexKind::Memory, ..LocalSettings::new(folder.path().to_owned()) };
-        let signer = Arc::new(KeyPair::generate(KeyAlgorithm::EcP256).unwrap());
+        let signer = NoteSigner::for_test();
         let store = LocalStore::open(settings, signer, Arc::new(SystemClock)).unwrap();
         Self { folder, store, now }
     }

@@ -59,6 +59,12 @@ fn what(entry: &Received) -> String {
         }
         "job_closed" => format!("{} job {}: {}", text("issuer"), number("job_id"), cause(entry)),
         "session_ended" => format!("{}: {}", cause(entry), text("session")),
+        "segments_archived" | "segments_removed" => {
+            let to = entry.more.get("to").and_then(Value::as_str).map(|to| format!(" to {to}")).unwrap_or_default();
+            let (first, last) = (number("first"), number("last"));
+            format!("records {first} to {last}{to} ({}), {}", text("reason"), text("by"))
+        }
+        "tail_cut" => format!("{} unfinished bytes of {}", number("bytes"), text("segment")),
         "started" => text("version").to_owned(),
         "time_accepted" => format!("instead of {}: {}", text("instead_of"), text("reason")),
         "swept" => format!("{} records", number("records")),
