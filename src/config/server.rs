@@ -4,7 +4,7 @@ use super::checkpoints::{JournalCheckpoints, read_checkpoints};
 use super::crl::read_crl;
 use super::issuer::{KnownIssuer, ReadIssuers, read_issuers};
 use super::leaf::read_leaf;
-use super::people::{names_somebody, read_people};
+use super::people::{read_people, warn_of_ids};
 use super::problem::{Problem, read_text};
 use super::quantity::{SPAN_MAX, render_duration};
 use super::section::{Reader, Section};
@@ -185,7 +185,7 @@ fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option<ServerSett
         warnings.extend(checked.warnings);
         checked.policy
     });
-    warnings.extend(policy.as_ref().and_then(|policy| person_in_id(reader, people, policy)));
+    warnings.extend(warn_of_ids(reader, people, policy.as_ref()));
     let data_dir = data_dir?;
     Some(ServerSettings {
         trust_domain: trust_domain?,

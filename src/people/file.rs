@@ -123,7 +123,7 @@ impl PeopleFile {
     }
 
     fn close(&self, (id, key): &Person, to: &mut Vec<u8>) -> io::Result<()> {
-        let inside = Inside { id: id.clone(), key: STANDARD.encode(&*key.bytes) };
+        let inside = Inside { id: id.clone(), key: STANDARD.encode(key.bytes.as_slice()) };
         let inside = Zeroizing::new(serde_json::to_vec(&inside)?);
         let sealed = self.sealing.seal(context(&self.trust_domain, key.name), &inside);
         serde_json::to_writer(&mut *to, &Line { name: key.name, sealed })?;
