@@ -2,8 +2,8 @@
 
 use super::failure::WrongUsage;
 use super::{
-    agent, audit, authority, ban, bundle, config, dev, exec, explain, gitlab, health, init, login, pin, policy, render, server,
-    session, svid,
+    agent, audit, authority, ban, bundle, config, dev, exec, explain, gitlab, health, init, login, pin, policy, render,
+    server, session, svid,
 };
 use crate::telemetry::{self, LogFormat};
 use clap::{CommandFactory as _, Parser, Subcommand};

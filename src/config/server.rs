@@ -214,14 +214,6 @@ fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option<ServerSett
         warnings,
     })
 }
-
-/// A warning of an ID that names a person, where persons are to be kept apart.
-fn person_in_id(reader: &Reader<'_>, people: Form, policy: &Policy) -> Option<Problem> {
-    let found = format!("\"sealed\" beside the ID {}", names_somebody(people, policy)?);
-    let remedy = "name the project, not the person: an ID stands in every entry and certificate, for good";
-    Some(reader.problem_at(None, "audit.people", found, remedy))
-}
-
 fn read_store(root: &mut Section<'_, '_>) -> Option<StoreKind> {
     root.parsed("store", "\"sled\" or \"memory\"", |text| match text {
         "memory" => Ok(StoreKind::Memory),
