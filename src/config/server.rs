@@ -160,16 +160,10 @@ fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option<ServerSett
     let store = read_store(&mut root);
     let segment_bytes = root.size("segment_bytes").unwrap_or(SEGMENT_BYTES);
     let checkpoints = read_checkpoints(root.section("checkpoints"));
-    let mut listen = root.section("listen");
-    let doors = listen.list("issuer", "an address with a port, such as \"0.0.0.0:8443\"", str::parse);
-    let bundle = listen.list("bundle", "an address with a port, such as \"0.0.0.0:8444\"", str::parse);
-    let health = read_health(&mut listen);
-    let admin_socket = listen.path("admin_socket");
-    listen.finish();
-    let doors: Vec<SocketAddr> = doors.unwrap_or_else(|| LISTEN.parse().into_iter().collect());
+    let Listen { doors, bundle, health, admin_socket } = read_listen(root.section("listen"));
     let door = read_door(root.section("tls"), &doors);
     let mut svid = root.section("svid");
-    let Keys { name_constraints, keys_change_by_themselves, lifetimes, sealing_key_file, mut warnings } =
+    let Keys { name_constraints, automatic, lifetimes, sealing_key_file, mut warnings } =
         read_keys(reader, root.section("keys"), &mut svid);
     let leaf = read_leaf(reader, &mut svid, &mut warnings);
     let crl = read_crl(&mut root);
@@ -196,11 +190,11 @@ fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option<ServerSett
         segment_bytes,
         checkpoints,
         listen: doors,
-        bundle: bundle.unwrap_or_default(),
+        bundle,
         door: door?,
         health,
         lifetimes,
-        keys_change_by_themselves,
+        keys_change_by_themselves: automatic,
         holders,
         name_constraints,
         crl,
@@ -214,6 +208,24 @@ fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option<ServerSett
         warnings,
     })
 }
+/// Where the server is to be reached.
+struct Listen {
+    doors: Vec<SocketAddr>,
+    bundle: Vec<SocketAddr>,
+    health: Option<SocketAddr>,
+    admin_socket: Option<PathBuf>,
+}
+
+fn read_listen(mut listen: Section<'_, '_>) -> Listen {
+    let doors = listen.list("issuer", "an address with a port, such as \"0.0.0.0:8443\"", str::parse);
+    let bundle = listen.list("bundle", "an address with a port, such as \"0.0.0.0:8444\"", str::parse);
+    let health = read_health(&mut listen);
+    let admin_socket = listen.path("admin_socket");
+    listen.finish();
+    let doors = doors.unwrap_or_else(|| LISTEN.parse().into_iter().collect());
+    Listen { doors, bundle: bundle.unwrap_or_default(), health, admin_socket }
+}
+
 fn read_store(root: &mut Section<'_, '_>) -> Option<StoreKind> {
     root.parsed("store", "\"sled\" or \"memory\"", |text| match text {
         "memory" => Ok(StoreKind::Memory),
@@ -284,7 +296,7 @@ fn default_sealing_key(data_dir: &Path, environment: &dyn Environment) -> PathBu
 /// What `[keys]` says, with the warnings of it.
 struct Keys {
     name_constraints: bool,
-    keys_change_by_themselves: bool,
+    automatic: bool,
     lifetimes: Lifetimes,
     sealing_key_file: Option<PathBuf>,
     warnings: Vec<Problem>,
@@ -335,7 +347,7 @@ fn read_keys(reader: &Reader<'_>, mut keys: Section<'_, '_>, svid: &mut Section<
     let default = Lifetimes::default();
     let name_constraints = keys.flag("name_constraints").unwrap_or(false);
     let rotation_lines = (keys.line_of("root_lifetime"), keys.line_of("jwt_key_lifetime"));
-    let keys_change_by_themselves = read_rotation(&mut keys);
+    let automatic = read_rotation(&mut keys);
     let lines = (keys.line_of("intermediate_lifetime"), svid.line_of("ttl"));
     let lifetimes = Lifetimes {
         root: keys.duration("root_lifetime", ROOT_MAX).unwrap_or(default.root),
@@ -363,10 +375,10 @@ fn read_keys(reader: &Reader<'_>, mut keys: Section<'_, '_>, svid: &mut Section<
     }
     let sealing_key_file = keys.path("sealing_key_file");
     keys.finish();
-    if keys_change_by_themselves {
+    if automatic {
         check_lives(reader, &lifetimes, rotation_lines);
     }
-    Keys { name_constraints, keys_change_by_themselves, lifetimes, sealing_key_file, warnings }
+    Keys { name_constraints, automatic, lifetimes, sealing_key_file, warnings }
 }
 
 #[cfg(test)]

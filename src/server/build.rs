@@ -4,7 +4,7 @@ use super::witness::Sight;
 use super::{ServerError, data_folder};
 use crate::audit::{Changes, Entry, Ledger};
 use crate::authority::{
-    AuthorityKind, Holders, KeyPlan, KeyringFile, Rotator, RotatorError, open_keyring, open_sealing_key,
+    AuthorityKind, Holders, KeyPlan, Keyring, KeyringFile, Rotator, RotatorError, open_keyring, open_sealing_key,
 };
 use crate::clock::Clock;
 use crate::config::{ServerSettings, StoreKind};
@@ -60,24 +60,7 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
     let folder = &settings.data_dir;
     data_folder::own(folder)?;
 
-    let keyring_path = folder.join("keyring.json");
-    let has_keyring = keyring_path.exists();
-    let sealing = open_sealing_key(&settings.sealing_key_file, has_keyring)?;
-    let file = KeyringFile::new(keyring_path, sealing);
-    let plan = KeyPlan {
-        root: settings.lifetimes.root,
-        intermediate: settings.lifetimes.intermediate,
-        jwt: settings.lifetimes.jwt_key,
-        name_constraints: settings.name_constraints,
-        automatic: settings.keys_change_by_themselves,
-        ..KeyPlan::DEFAULT
-    };
-    let has_history = folder.join("journal").exists();
-    let keyring = open_keyring(&file, &settings.trust_domain, &plan, (clock.now(), &random), has_history)?;
-
-    if !has_keyring {
-        tracing::warn!(folder = %folder.display(), "no keys were there: a new CA begins, and who trusts another does not trust it");
-    }
+    let Keys { file, plan, keyring } = open_keys(settings, clock.now(), &random)?;
     let journal_key = keyring.active(AuthorityKind::Journal).ok_or(RotatorError::NoRoot)?;
     let signer = NoteSigner::new(origin(settings, journal_key.key_id()), Arc::clone(&journal_key.key))?;
     show_journal_key(folder, signer.verifier())?;
@@ -103,12 +86,10 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
         metrics.index_set_aside();
     }
     let mut sessions = open_sessions(&shared, &people, clock.now()).await?;
-    let mut crls = None;
-    if let Some(plan) = settings.crl {
-        sessions = sessions.keeping_svids();
-        let hands = (rotator.authorities(), ledger.clone());
-        crls = Some(CrlKeeper::new(sessions.clone(), hands, plan, folder.clone()));
-    }
+    let crls = settings.crl.map(|plan| {
+        sessions = sessions.clone().keeping_svids();
+        CrlKeeper::new(sessions.clone(), (rotator.authorities(), ledger.clone()), plan, folder.clone())
+    });
     let rotator = watching(rotator, settings, (&sessions, &policy), &*shared, clock.now())?;
     let apis = settings.apis.clone();
     let issuance = Issuance {
@@ -129,6 +110,35 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
         data_dir: folder.clone(),
     };
     Ok(Parts { issuance: Arc::new(issuance), rotator, crls, store, metrics })
+}
+
+/// What signs, and how long.
+struct Keys {
+    file: KeyringFile,
+    plan: KeyPlan,
+    keyring: Keyring,
+}
+
+fn open_keys(settings: &ServerSettings, now: OffsetDateTime, random: &Random) -> Result<Keys, ServerError> {
+    let folder = &settings.data_dir;
+    let keyring_path = folder.join("keyring.json");
+    let has_keyring = keyring_path.exists();
+    let sealing = open_sealing_key(&settings.sealing_key_file, has_keyring)?;
+    let file = KeyringFile::new(keyring_path, sealing);
+    let plan = KeyPlan {
+        root: settings.lifetimes.root,
+        intermediate: settings.lifetimes.intermediate,
+        jwt: settings.lifetimes.jwt_key,
+        name_constraints: settings.name_constraints,
+        automatic: settings.keys_change_by_themselves,
+        ..KeyPlan::DEFAULT
+    };
+    let has_history = folder.join("journal").exists();
+    let keyring = open_keyring(&file, &settings.trust_domain, &plan, (now, random), has_history)?;
+    if !has_keyring {
+        tracing::warn!(folder = %folder.display(), "no keys were there: a new CA begins, and who trusts another does not trust it");
+    }
+    Ok(Keys { file, plan, keyring })
 }
 
 /// What the journal is called in its checkpoints. The key is made once and kept, and so is its name.
