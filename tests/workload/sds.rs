@@ -112,7 +112,6 @@ fn socket(agent: &Beside) -> PathBuf {
     agent.endpoint().strip_prefix("unix://").unwrap().into()
 }
 
-/// Shows: C1, C2, C4, C5 of what proxies ask.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_name_gives_its_secret_and_no_name_gives_all() {
     let site = Site::open(TWO_PROFILES).await;
