@@ -120,10 +120,11 @@ impl SledIndex {
         let sled = config.mode(sled::Mode::HighThroughput).open()?;
         let index = Self { sled, folder, young: RwLock::default() };
         let mut roll = HashSet::new();
-        index.each(|key, _stored| {
-            roll.insert(tag(key));
-            Ok(())
-        })?;
+        for pair in index.pairs() {
+            let (key, value) = pair?;
+            stored(&value)?;
+            roll.insert(tag(text(&key)?));
+        }
         index.young.write().unwrap_or_else(PoisonError::into_inner).roll = roll;
         index.applied()?;
         Ok(index)
@@ -197,15 +198,19 @@ impl SledIndex {
         Ok(found.into_iter().take(max).collect())
     }
 
-    /// Shows everything; only for the committer, after `flush` or before the first change.
-    pub(super) fn each(&self, mut show: impl FnMut(&str, &Stored) -> io::Result<()>) -> io::Result<()> {
-        for pair in self.sled.iter() {
+    /// Shows everything; only for the committer, after `flush`. That a value is JSON was seen when it came.
+    pub(super) fn each(&self, mut show: impl FnMut(&str, (Revision, &str)) -> io::Result<()>) -> io::Result<()> {
+        for pair in self.pairs() {
             let (key, value) = pair?;
-            if key != APPLIED {
-                show(text(&key)?, &stored(&value)?)?;
-            }
+            let (revision, value) = split(&value)?;
+            show(text(&key)?, (revision, text(value)?))?;
         }
         Ok(())
+    }
+
+    /// Every key that sled has, in order, with its revision and value.
+    fn pairs(&self) -> impl Iterator<Item = sled::Result<(sled::IVec, sled::IVec)>> {
+        self.sled.iter().filter(|pair| !matches!(pair, Ok((key, _)) if key == APPLIED))
     }
 
     pub(super) fn apply(&self, overlay: &mut Overlay, applied: Applied) -> io::Result<()> {
@@ -287,8 +292,8 @@ fn stored(bytes: &[u8]) -> io::Result<Stored> {
     Ok(Stored { value, revision })
 }
 
-fn text(key: &[u8]) -> io::Result<&str> {
-    str::from_utf8(key).map_err(|_not_text| damaged("a key is not text"))
+fn text(bytes: &[u8]) -> io::Result<&str> {
+    str::from_utf8(bytes).map_err(|_not_text| damaged("a key or a value is not text"))
 }
 
 #[cfg(test)]

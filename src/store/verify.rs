@@ -76,7 +76,8 @@ fn judge(
     }
     let (mut made, mut line) = (Summary::EMPTY, Vec::new());
     for (key, stored) in state {
-        checkpoint::render_line(&mut line, key, stored).map_err(|_not_json| Flaw::StateDiffers)?;
+        checkpoint::render_line(&mut line, key, (stored.revision, stored.value.get()))
+            .map_err(|_not_json| Flaw::StateDiffers)?;
         made.add(&line);
     }
     let kept = match checkpoint::read(&checkpoint::path(folder, record.position), |_key, _stored| Ok(())) {
