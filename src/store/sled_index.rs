@@ -6,7 +6,8 @@
 //!
 //! sled pays for every write with a walk and a page; so changes wait in memory, where readers look first, and go
 //! to sled many at once and in key order. After a crash sled lacks the last of them, and the journal has them.
-//! Most questions are about keys that nobody has written yet (a new token); a roll of all keys answers those.
+//! Most questions are about keys that nobody has written yet (a new token); a roll of all keys answers those. Most of
+//! the others are about a few keys (the pins of busy projects), which stay in memory once they were asked for.
 
 use super::index::{Applied, Change, Overlay};
 use super::reserve::free_bytes;
@@ -19,7 +20,7 @@ use std::io;
 use std::ops::Bound;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread;
 
 /// Where sled remembers how far it has come. No key of ours begins so: 0xFF is in no UTF-8 text.
@@ -32,6 +33,9 @@ const KEPT_ASIDE_MAX: u32 = 9;
 /// So many changes wait in memory: some hundred kilobytes, and a few milliseconds to hand them over. With more, the
 /// allocator gives the room back in between, and the kernel clears it anew each time.
 const YOUNG_MAX: usize = 256;
+
+/// So many values stay in memory after they were read. Sessions that are renewed pass through; pins come back at once.
+const WARM_MAX: usize = 1024;
 
 /// Below this sled is not written to: changes wait in memory, and cannot be more than the journal has room for.
 const ROOM_BYTES: u64 = 4 << 20;
@@ -46,7 +50,7 @@ pub(super) fn has_room(folder: &Path) -> io::Result<()> {
 pub(super) struct SledIndex {
     sled: sled::Db,
     folder: PathBuf,
-    /// Written by the committer alone.
+    /// Changed by the committer alone; readers only add what is warm.
     young: RwLock<Young>,
 }
 
@@ -57,6 +61,10 @@ struct Young {
     changes: HashMap<Tag, (String, Change)>,
     /// Every key that holds something, here or in sled.
     roll: HashSet<Tag>,
+    /// What sled was asked for, and has held since.
+    warm: HashMap<Tag, Stored>,
+    /// How often changes were handed over.
+    handed_over: u64,
 }
 
 /// Stands for a key: half of its digest, since keys hold what strangers choose, and two must never share one.
@@ -78,6 +86,7 @@ impl Young {
                 Change::Put(_) => self.roll.insert(tag),
                 Change::Deleted(_) => self.roll.remove(&tag),
             };
+            self.warm.remove(&tag);
             self.changes.insert(tag, (key, change));
         }
     }
@@ -92,10 +101,20 @@ impl Young {
         if !self.roll.contains(&tag) {
             return Known::Absent;
         }
-        match self.changes.get(&tag) {
-            Some((_, Change::Put(stored))) => Known::Here(stored),
-            Some((_, Change::Deleted(_))) | None => Known::InSled,
+        let young = self.changes.get(&tag).and_then(|(_, change)| change.stored());
+        young.or_else(|| self.warm.get(&tag)).map_or(Known::InSled(self.handed_over), Known::Here)
+    }
+
+    /// Keeps what sled held after so many times that changes were handed over, if that is what it holds now.
+    fn keep_warm(&mut self, key: &str, stored: &Stored, handed_over: u64) {
+        let tag = tag(key);
+        if self.handed_over != handed_over || self.changes.contains_key(&tag) {
+            return;
         }
+        if self.warm.len() >= WARM_MAX {
+            self.warm.clear();
+        }
+        self.warm.insert(tag, stored.clone());
     }
 }
 
@@ -103,7 +122,8 @@ impl Young {
 enum Known<'a> {
     Absent,
     Here(&'a Stored),
-    InSled,
+    /// After so many times that changes were handed over.
+    InSled(u64),
 }
 
 impl SledIndex {
@@ -125,7 +145,7 @@ impl SledIndex {
             stored(&value)?;
             roll.insert(tag(text(&key)?));
         }
-        index.young.write().unwrap_or_else(PoisonError::into_inner).roll = roll;
+        index.young_to_write().roll = roll;
         index.applied()?;
         Ok(index)
     }
@@ -142,19 +162,21 @@ impl SledIndex {
     }
 
     pub(super) fn read(&self, key: &str) -> io::Result<Option<Stored>> {
-        match self.young().look(key) {
+        let handed_over = match self.young().look(key) {
             Known::Absent => return Ok(None),
             Known::Here(stored) => return Ok(Some(stored.clone())),
-            Known::InSled => {}
-        }
-        self.sled.get(key)?.map(|bytes| stored(&bytes)).transpose()
+            Known::InSled(handed_over) => handed_over,
+        };
+        let Some(stored) = self.sled.get(key)?.map(|bytes| stored(&bytes)).transpose()? else { return Ok(None) };
+        self.young_to_write().keep_warm(key, &stored, handed_over);
+        Ok(Some(stored))
     }
 
     pub(super) fn revision(&self, key: &str) -> io::Result<Option<Revision>> {
         match self.young().look(key) {
             Known::Absent => return Ok(None),
             Known::Here(stored) => return Ok(Some(stored.revision)),
-            Known::InSled => {}
+            Known::InSled(_) => {}
         }
         self.sled.get(key)?.map(|bytes| Ok(split(&bytes)?.0)).transpose()
     }
@@ -215,7 +237,7 @@ impl SledIndex {
 
     pub(super) fn apply(&self, overlay: &mut Overlay, applied: Applied) -> io::Result<()> {
         let full = {
-            let mut young = self.young.write().unwrap_or_else(PoisonError::into_inner);
+            let mut young = self.young_to_write();
             young.take(overlay.0.drain());
             young.changes.len() >= YOUNG_MAX
         };
@@ -245,13 +267,19 @@ impl SledIndex {
         batch.insert(APPLIED, mark);
         self.sled.apply_batch(batch)?;
         // Only now: until here readers found them in memory.
-        self.young.write().unwrap_or_else(PoisonError::into_inner).changes.clear();
+        let mut young = self.young_to_write();
+        young.changes.clear();
+        young.handed_over += 1;
         Ok(())
     }
 
     /// A writer that panicked left whole changes behind: each insert is one step.
     fn young(&self) -> RwLockReadGuard<'_, Young> {
         self.young.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn young_to_write(&self) -> RwLockWriteGuard<'_, Young> {
+        self.young.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Hands over, then sled's flush, and the sync that it leaves out.
@@ -331,6 +359,34 @@ mod tests {
         take(put(), 4);
         index.hand_over(here).unwrap();
         assert_eq!(shown(put_again), [4], "an older change does not hide a newer one");
+    }
+
+    #[test]
+    fn what_stays_in_memory_is_what_was_written_last() {
+        let folder = tempfile::tempdir().unwrap();
+        let index = SledIndex::open(folder.path()).unwrap();
+        let here = Applied::from(Link::START);
+        let take = |write, revision| {
+            let mut overlay = Overlay::default();
+            overlay.take([write], revision);
+            index.apply(&mut overlay, here).unwrap();
+        };
+        let put = || Write::Put("a".to_owned(), RawValue::NULL.to_owned());
+        let read = || index.read("a").unwrap().map(|stored| stored.revision);
+        take(put(), 1);
+        index.hand_over(here).unwrap();
+        assert_eq!((read(), index.young().warm.len(), read()), (Some(1), 1, Some(1)));
+        take(put(), 2);
+        assert_eq!(read(), Some(2));
+        let Some(late) = index.sled.get("a").unwrap().map(|bytes| stored(&bytes).unwrap()) else { panic!() };
+        index.young_to_write().keep_warm("a", &late, 1);
+        index.hand_over(here).unwrap();
+        index.young_to_write().keep_warm("a", &late, 1);
+        assert_eq!((late.revision, read()), (1, Some(2)), "a slow reader's value is old by then");
+        take(Write::Delete("a".to_owned()), 3);
+        assert_eq!(read(), None);
+        index.hand_over(here).unwrap();
+        assert_eq!(read(), None);
     }
 
     #[test]
