@@ -24,6 +24,7 @@ mod verify;
 mod journal;
 mod checkpoint;
 mod index;
+mod sample;
 mod sled_index;
 mod recovery;
 mod queue;
