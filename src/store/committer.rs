@@ -109,6 +109,7 @@ impl Committer {
 
     /// Works until the store closes or must stop; then whoever still waits gets `Stopped`.
     pub(super) fn run(mut self) {
+        self.turn_at = self.segment_bytes();
         while !self.closing {
             self.gather();
             if self.turn().is_err() {
@@ -325,7 +326,7 @@ impl Committer {
             }
         }
         self.journal.turn_over();
-        self.turn_at = self.settings.segment_bytes;
+        self.turn_at = self.segment_bytes();
         let settled = self.index.flush(self.journal.link().into());
         if let Err(error) = settled {
             error!(%error, "the index does not follow the journal; the store stops, a restart mends it");
@@ -335,6 +336,14 @@ impl Committer {
             warn!(%error, "an old checkpoint stays");
         }
         Ok(())
+    }
+
+    /// How long a segment becomes: at least as long as the state it begins with. So states cost a fixed share of what
+    /// segments cost, however much is kept.
+    fn segment_bytes(&self) -> u64 {
+        let state = checkpoint::newest(self.journal.folder()).ok().flatten();
+        let state = state.and_then(|(_, path)| path.metadata().ok());
+        state.map_or(0, |file| file.len()).max(self.settings.segment_bytes)
     }
 
     /// Writes the state and vouches for it in an entry.

@@ -123,10 +123,12 @@ impl Index {
         }
     }
 
-    /// Shows everything in key order. The committer alone may ask, after a flush.
-    pub(super) fn each(&self, mut show: impl FnMut(&str, &Stored) -> io::Result<()>) -> io::Result<()> {
+    /// Shows everything in key order, each value with its revision. The committer alone may ask, after a flush.
+    pub(super) fn each(&self, mut show: impl FnMut(&str, (Revision, &str)) -> io::Result<()>) -> io::Result<()> {
         match self {
-            Self::Memory(keys) => shared(keys).iter().try_for_each(|(key, stored)| show(key, stored)),
+            Self::Memory(keys) => {
+                shared(keys).iter().try_for_each(|(key, stored)| show(key, (stored.revision, stored.value.get())))
+            }
             Self::Sled(sled) => sled.each(show),
         }
     }

@@ -36,6 +36,7 @@ mod checkpoint;
 mod signed_checkpoint;
 mod notary;
 mod index;
+mod sample;
 mod sled_index;
 mod recovery;
 mod queue;

@@ -9,7 +9,7 @@ use super::journal::{private, sync_folder};
 use super::reader::{JournalError, LINE_BYTES_MAX, numbered};
 use super::{Position, Revision, Stored};
 use crate::crypto::Digest;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::fs::{self, File};
 use std::io::{self, BufRead as _, BufReader, BufWriter, Read as _, Write as _};
@@ -37,7 +37,7 @@ impl Summary {
     }
 }
 
-#[derive(Deserialize, Serialize)]
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Line<'a> {
     #[serde(borrow)]
@@ -47,10 +47,12 @@ struct Line<'a> {
     value: &'a RawValue,
 }
 
-/// One key as a line of the state, without its end; replaces what `line` holds.
-pub(super) fn render_line(line: &mut Vec<u8>, key: &str, stored: &Stored) -> io::Result<()> {
+/// One key as a line of the state, without its end; replaces what `line` holds. The value is JSON text.
+pub(super) fn render_line(line: &mut Vec<u8>, key: &str, (revision, value): (Revision, &str)) -> io::Result<()> {
     line.clear();
-    Ok(serde_json::to_writer(line, &Line { key: key.into(), revision: stored.revision, value: &stored.value })?)
+    line.extend_from_slice(br#"{"key":"#);
+    serde_json::to_writer(&mut *line, key)?;
+    write!(line, r#","revision":{revision},"value":{value}}}"#)
 }
 
 /// The file with the state before the record at `position`.
@@ -78,8 +80,8 @@ fn write_lines(aside: &Path, index: &Index) -> io::Result<Summary> {
     let file = private().create(true).write(true).truncate(true).open(aside)?;
     let mut out = BufWriter::with_capacity(1 << 16, file);
     let (mut summary, mut line) = (Summary::EMPTY, Vec::new());
-    index.each(|key, stored| {
-        render_line(&mut line, key, stored)?;
+    index.each(|key, held| {
+        render_line(&mut line, key, held)?;
         summary.add(&line);
         line.push(b'\n');
         out.write_all(&line)

@@ -238,7 +238,8 @@ fn begin_behind(
 fn summary(state: &BTreeMap<String, Stored>) -> Result<Summary, Flaw> {
     let (mut made, mut line) = (Summary::EMPTY, Vec::new());
     for (key, stored) in state {
-        state::render_line(&mut line, key, stored).map_err(|_not_json| Flaw::StateDiffers)?;
+        let held = (stored.revision, stored.value.get());
+        state::render_line(&mut line, key, held).map_err(|_not_json| Flaw::StateDiffers)?;
         made.add(&line);
     }
     Ok(made)

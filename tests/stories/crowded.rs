@@ -1,7 +1,10 @@
 //! Many live sessions: what finding, ending and restarting cost with them.
 //!
 //! A thousand are enough to see that it works. `LANYARD_LIVE_SESSIONS=100000 cargo test --release --test stories crowded
-//! -- --nocapture` measures what the scale page promises; numbers are printed and decide nothing.
+//! -- --nocapture` measures what the scale page promises; numbers are printed and decide nothing. Between the first
+//! exchanges and the last the machine may have become another: each cost stands beside what minting a token (one
+//! signature by RSA) cost right before. A checkpoint writes every session once, and comes after so many megabytes of
+//! journal: how many fell into a measurement is told, since it may be none or one.
 
 use crate::support::harness::{Agent, Harness, POLICY, csr};
 use lanyard::clock::{Clock, SystemClock};
@@ -9,6 +12,7 @@ use lanyard::issuance::{Bearer, Csr, Request, RequestId, Wanted};
 use lanyard::session::{Revocation, Selector};
 use lanyard::telemetry::Door;
 use serde_json::{Value, json};
+use std::fmt;
 use std::fs;
 use std::ops::Range;
 use std::path::Path;
@@ -75,12 +79,35 @@ fn processor_time() -> Duration {
 }
 
 /// What one exchange costs now.
-async fn cost(harness: &Arc<Harness>, agent: &Arc<Agent>, jobs: Range<usize>) -> Duration {
-    let many = u32::try_from(jobs.len()).unwrap();
-    let tokens: Vec<_> = jobs.map(|job| token(harness, job)).collect();
-    let before = processor_time();
-    exchange_all(harness, agent, tokens).await;
-    processor_time().saturating_sub(before) / many
+struct Cost {
+    exchange: Duration,
+    /// Of minting its token.
+    mint: Duration,
+    checkpoints: usize,
+}
+
+impl Cost {
+    async fn of(harness: &Arc<Harness>, agent: &Arc<Agent>, jobs: Range<usize>) -> Self {
+        let many = u32::try_from(jobs.len()).unwrap();
+        let start = processor_time();
+        let tokens: Vec<_> = jobs.map(|job| token(harness, job)).collect();
+        let (minted, segments) = (processor_time(), harness.segments_so_far().len());
+        exchange_all(harness, agent, tokens).await;
+        let exchange = processor_time().saturating_sub(minted) / many;
+        let mint = minted.saturating_sub(start) / many;
+        Self { exchange, mint, checkpoints: harness.segments_so_far().len() - segments }
+    }
+
+    fn in_mints(&self) -> f64 {
+        self.exchange.as_secs_f64() / self.mint.as_secs_f64()
+    }
+}
+
+impl fmt::Display for Cost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { exchange, checkpoints, .. } = self;
+        write!(f, "{exchange:?} ({:.3} mints, {checkpoints} checkpoints in it)", self.in_mints())
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -90,12 +117,12 @@ async fn a_crowd_lives_side_by_side_and_a_project_of_it_ends_at_once() {
     let now = SystemClock.now().replace_nanosecond(0).unwrap();
     let harness = Arc::new(Harness::beginning(now, (POLICY, "sled", "")).await);
     let measured = count / 10;
-    let alone = cost(&harness, &agent, 0..measured).await;
+    let alone = Cost::of(&harness, &agent, 0..measured).await;
     for first in (measured..count - measured).step_by(MINTED) {
         exchange_all(&harness, &agent, (first..first + MINTED).map(|job| token(&harness, job)).collect()).await;
     }
-    let crowded = cost(&harness, &agent, count - measured..count).await;
-    println!("{count} live: an exchange costs {alone:?} with none, {crowded:?} with all");
+    let crowded = Cost::of(&harness, &agent, count - measured..count).await;
+    println!("{count} live: an exchange costs {alone} with none, {crowded} with all");
 
     let live = |harness: &Harness| harness.issuance().sessions.select(None, harness.now()).sessions.len();
     assert_eq!(live(&harness), count);

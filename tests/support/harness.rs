@@ -125,6 +125,11 @@ impl Harness {
     /// The files of the journal, oldest first, after everything noted has been written.
     pub(crate) fn segments(&self) -> Vec<PathBuf> {
         self.parts.store.close();
+        self.segments_so_far()
+    }
+
+    /// The same while the store is open; only a checkpoint begins another.
+    pub(crate) fn segments_so_far(&self) -> Vec<PathBuf> {
         let mut files: Vec<PathBuf> = fs::read_dir(self.folder.path().join("data/journal"))
             .unwrap()
             .map(|entry| entry.unwrap().path())
