@@ -207,7 +207,10 @@ fn show(journal: &Journal, filter: &Filter, as_json: bool) -> anyhow::Result<Exi
         }
     }
     if let (false, Some(id)) = (found, &filter.request_id) {
-        anyhow::bail!("the journal has no entry of request {id:?} that you asked for; `lanyard audit show` lists all");
+        let elsewhere = archive::whereabouts(&folder)?;
+        anyhow::bail!(
+            "the journal has no entry of request {id:?} that you asked for; `lanyard audit show` lists all{elsewhere}"
+        );
     }
     if !as_json {
         render::rows(&["position", "at", "kind", "project", "job", "what", "request"], rows)?;

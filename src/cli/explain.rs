@@ -5,7 +5,7 @@ use super::login::{TokenArgs, tell};
 use super::operator;
 use super::remote::{RemoteError, ServerArgs, named_config};
 use super::walk::Look;
-use super::{render, snippet};
+use super::{archive, render, snippet};
 use crate::config::{
     Environment as _, Lifetimes, Problem, ServerSettings, SystemEnvironment, load_policy, load_server,
 };
@@ -150,7 +150,10 @@ async fn recorded(args: &Args, typed: &str) -> anyhow::Result<Option<Value>> {
         return asked(settings.admin_socket).await;
     }
     let recalled = Recalled::read(&settings.data_dir, typed, &settings.policy, &settings.trust_domain)?;
-    let recalled = recalled.context("the journal knows no such request; `lanyard audit show` lists those it does")?;
+    let Some(recalled) = recalled else {
+        let elsewhere = archive::whereabouts(&settings.data_dir)?;
+        anyhow::bail!("the journal knows no such request; `lanyard audit show` lists those it does{elsewhere}");
+    };
     // The text first: entries are kept as they were written, which no value can hold.
     Ok(Some(serde_json::from_str(&serde_json::to_string(&recalled)?)?))
 }

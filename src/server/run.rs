@@ -95,7 +95,9 @@ impl Server {
         let mut keepers = JoinSet::new();
         let published = rotator.authorities().published();
         keepers.spawn(meter(published, metrics.clone(), ended.clone()));
-        keepers.spawn(gauge(store.is_full(), metrics.clone(), ended.clone()));
+        let (full, unwitnessed) = (store.is_full(), store.is_unwitnessed());
+        keepers.spawn(gauge(full, metrics.clone(), Metrics::disk_is_full, ended.clone()));
+        keepers.spawn(gauge(unwitnessed, metrics.clone(), Metrics::checkpoints_are_failing, ended.clone()));
         keepers.spawn(rotator.run(Arc::clone(&clock), ended.clone()));
         keepers.spawn(policy.run(Arc::clone(&clock), ended.clone()));
         keepers.spawn(certificate.run(clock, ended.clone()));
@@ -167,14 +169,19 @@ async fn sweep(issuance: Arc<Issuance>, metrics: Metrics, shutdown: Shutdown) {
     }
 }
 
-/// Shows whether the disk is full.
-async fn gauge(mut full: tokio::sync::watch::Receiver<bool>, metrics: Metrics, shutdown: Shutdown) {
+/// Shows what the store says of its disks.
+async fn gauge(
+    mut told: tokio::sync::watch::Receiver<bool>,
+    metrics: Metrics,
+    show: fn(&Metrics, bool),
+    shutdown: Shutdown,
+) {
     loop {
-        metrics.disk_is_full(*full.borrow_and_update());
+        show(&metrics, *told.borrow_and_update());
         tokio::select! {
             () = shutdown.wait() => return,
             // Without the store the server ends anyway.
-            changed = full.changed() => if changed.is_err() { return shutdown.wait().await },
+            changed = told.changed() => if changed.is_err() { return shutdown.wait().await },
         }
     }
 }
