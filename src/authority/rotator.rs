@@ -408,6 +408,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         a_day_later(folder.path(), 2).await;
         std::fs::remove_dir_all(folder.path().join("journal")).unwrap();
+        std::fs::remove_file(folder.path().join("checkpoint")).unwrap();
         assert!(matches!(begin(folder.path()).await, Err(RotatorError::JournalLost { recorded: 0, .. })));
     }
 

@@ -3,9 +3,11 @@
 use super::audit::{Journal, Since, parse_since};
 use super::render;
 use super::verify::{key_of, lay_key};
+use crate::audit::Received;
 use crate::clock::{Clock as _, SystemClock};
-use crate::store::{ArchiveRequest, Archived, Segments, archive};
-use std::path::PathBuf;
+use crate::store::{ArchiveRequest, Archived, JournalSearch, Segments, archive, begins_behind};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// What can be typed.
@@ -67,4 +69,19 @@ pub(super) fn run(Args { journal, which, fate, reason }: &Args) -> anyhow::Resul
         lay_key(&to, &verifier)?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Where records that are not in a folder may be, as a sentence behind another; nothing where none were archived.
+pub(super) fn whereabouts(folder: &Path) -> anyhow::Result<String> {
+    let Some((last, at)) = begins_behind(folder)? else { return Ok(String::new()) };
+    let mut whither = String::new();
+    for hits in JournalSearch::of(folder, r#""kind":"segments_archived""#)? {
+        let told = hits?.records.pop();
+        let told = told.and_then(|record| serde_json::from_str::<Received>(record.entry.get()).ok());
+        if let Some(to) = told.as_ref().and_then(|told| told.more.get("to")).and_then(Value::as_str) {
+            whither = format!(" to {to}: look there with --data-dir");
+            break;
+        }
+    }
+    Ok(format!("; records up to {last}, of {}, were archived{whither}", render::time(at)))
 }

@@ -6,7 +6,7 @@ use super::login::{TokenArgs, tell};
 use super::operator;
 use super::remote::{RemoteError, ServerArgs, named_config};
 use super::walk::Look;
-use super::{render, snippet};
+use super::{archive, render, snippet};
 use crate::config::{
     Environment as _, Lifetimes, Problem, ServerSettings, SystemEnvironment, load_policy, load_server,
 };
@@ -153,8 +153,10 @@ async fn recorded(args: &Args, typed: &str) -> anyhow::Result<Option<Value>> {
     let ServerSettings { data_dir: folder, sealing_key_file, policy, trust_domain, .. } = settings;
     let place = Place { folder, sealing_key_file };
     let people = place.people().unwrap_or_default();
-    let recalled = Recalled::read(&place.folder, typed, (&policy, &trust_domain), &people)?;
-    let recalled = recalled.context("the journal knows no such request; `lanyard audit show` lists those it does")?;
+    let Some(recalled) = Recalled::read(&place.folder, typed, (&policy, &trust_domain), &people)? else {
+        let elsewhere = archive::whereabouts(&place.folder)?;
+        anyhow::bail!("the journal knows no such request; `lanyard audit show` lists those it does{elsewhere}");
+    };
     // The text first: entries are kept as they were written, which no value can hold.
     Ok(Some(serde_json::from_str(&serde_json::to_string(&recalled)?)?))
 }

@@ -29,6 +29,11 @@ impl Digest {
         Self(out)
     }
 
+    /// The digest of several parts as one text: where a standard lays the text down, and parts cannot run together.
+    pub fn of_joined(parts: &[&[u8]]) -> Self {
+        Self::of(&parts.concat())
+    }
+
     /// A digest made elsewhere, from its 32 bytes.
     pub const fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)

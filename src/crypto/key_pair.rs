@@ -275,7 +275,9 @@ mod tests {
     }
 
     fn reads_back(key: &KeyPair) {
-        assert_eq!(key.pkcs8_der().get(3..6), Some([2, 1, 0].as_slice()), "version INTEGER 0");
+        // Behind the outer tag and its length, which has one byte or two.
+        let version = if key.pkcs8_der()[1] < 0x80 { 2..5 } else { 3..6 };
+        assert_eq!(key.pkcs8_der().get(version), Some([2, 1, 0].as_slice()), "version INTEGER 0");
         let back = KeyPair::from_pkcs8(Zeroizing::new(key.pkcs8_der().to_vec())).unwrap();
         assert_eq!((back.public(), back.pkcs8_der()), (key.public(), key.pkcs8_der()));
         let longer = [key.pkcs8_der(), b"\0"].concat();

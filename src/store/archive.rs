@@ -214,6 +214,15 @@ fn remove(segments: &[Segment]) -> Result<(), ArchiveError> {
     segments.iter().try_for_each(remove)
 }
 
+/// The last record that is not in a store's folder any more, and its time; none where the journal begins with record 1.
+///
+/// # Errors
+/// `Io`, and `Broken` where what the journal begins with cannot be read.
+pub fn begins_behind(dir: &Path) -> Result<Option<(Position, OffsetDateTime)>, JournalError> {
+    let base = Beginning::of(&dir.join(FOLDER))?.base;
+    Ok(base.map(|Base { record, .. }| (record.position, record.at)))
+}
+
 /// A journal with what was archived of it, as far as these folders hold it.
 pub(super) fn reunited(folder: &Path, archives: &[PathBuf]) -> Result<Beginning, JournalError> {
     let mut whole = Beginning::of(folder)?;

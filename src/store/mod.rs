@@ -52,7 +52,7 @@ mod archive;
 mod faults;
 
 pub use accept_time::{AcceptedTime, accept_time};
-pub use archive::{ArchiveError, ArchiveRequest, Archived, Segments, archive};
+pub use archive::{ArchiveError, ArchiveRequest, Archived, Segments, archive, begins_behind};
 pub use contract::{
     Answer, Commit, Committed, Condition, Entry, Position, Revision, Room, Store, StoreError, Stored, Write,
 };

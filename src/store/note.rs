@@ -95,7 +95,7 @@ fn raw(key: &PublicKey) -> Vec<u8> {
 
 /// What a signature line says of its key: no proof, only a way to find it.
 fn hint(name: &str, key: &PublicKey) -> KeyHint {
-    let digest = Digest::of_parts(&[name.as_bytes(), b"\n", &[ED25519], &raw(key)]);
+    let digest = Digest::of_joined(&[name.as_bytes(), b"\n", &[ED25519], &raw(key)]);
     digest.as_bytes().first_chunk().copied().unwrap_or_default()
 }
 
@@ -195,6 +195,15 @@ mod tests {
     /// The example of C2SP's tlog-checkpoint, whose key is not told.
     const EXAMPLE: &str = "example.com/behind-the-sofa\n20852163\nCsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=\n\n\
         \u{2014} example.com/behind-the-sofa Az3grlgtzPICa5OS8npVmf1Myq/5IZniMp+ZJurmRDeOoRDe4URYN7u5/Zhcyv2q1gGzGku9nTo+zyWE+xeMcTOAYQ8=\n";
+
+    /// The example of Go's `sumdb/note`.
+    #[test]
+    fn a_note_and_a_key_that_others_made_are_read() {
+        let key: VerifierKey = "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW".parse().unwrap();
+        let note = "If you think cryptography is the answer to your problem,\nthen you don't know what your problem is.\n\n\
+            \u{2014} PeterNeumann x08go/ZJkuBS9UG/SffcvIAQxVBtiFupLLr8pAcElZInNIuGUgYN1FFYC2pZSNXgKvqfqdngotpRZb6KE6RyyBwJnAM=\n";
+        assert!(Note::parse(note).unwrap().is_signed_by(key.key()));
+    }
 
     #[test]
     fn a_note_is_verified_by_its_key_and_no_other() {

@@ -38,7 +38,7 @@ impl Tree {
 
     /// Takes in the next record.
     pub(super) fn push(&mut self, record: &Digest) {
-        let mut node = Digest::of_parts(&[LEAF, record.as_bytes()]);
+        let mut node = Digest::of_joined(&[LEAF, record.as_bytes()]);
         for _full in 0..self.size.trailing_ones() {
             if let Some(left) = self.subtrees.pop() {
                 node = parent(&left, &node);
@@ -59,7 +59,7 @@ impl Tree {
 }
 
 fn parent(left: &Digest, right: &Digest) -> Digest {
-    Digest::of_parts(&[NODE, left.as_bytes(), right.as_bytes()])
+    Digest::of_joined(&[NODE, left.as_bytes(), right.as_bytes()])
 }
 
 #[cfg(test)]
@@ -74,7 +74,7 @@ mod tests {
     fn defined(records: &[Digest]) -> Digest {
         match records {
             [] => Digest::of(&[]),
-            [one] => Digest::of_parts(&[LEAF, one.as_bytes()]),
+            [one] => Digest::of_joined(&[LEAF, one.as_bytes()]),
             more => {
                 let half = more.len().next_power_of_two() / 2;
                 parent(&defined(&more[..half]), &defined(&more[half..]))
@@ -91,6 +91,14 @@ mod tests {
             tree.push(record);
         }
         assert_eq!((tree.size(), tree.root()), (70, defined(&all)));
+    }
+
+    /// Made by hand, with another program.
+    #[test]
+    fn a_tree_of_three_is_that_of_the_standard() {
+        let mut tree = Tree::EMPTY;
+        records(3).iter().for_each(|record| tree.push(record));
+        assert_eq!(tree.root().to_string(), "d1f13800048f5909d4043fc0c152f6643280cba608b672715e56ce159a20629f");
     }
 
     #[test]

@@ -34,6 +34,7 @@ struct Numbers {
     journal_position: Gauge,
     indexes_set_aside: Counter,
     disk_full: Gauge,
+    checkpoints_failing: Gauge,
     live_sessions: Gauge,
     ended_sessions: Family<Reason, Counter>,
     token_replays: Family<Of, Counter>,
@@ -107,6 +108,7 @@ impl Metrics {
             journal_position: Gauge::default(),
             indexes_set_aside: Counter::default(),
             disk_full: Gauge::default(),
+            checkpoints_failing: Gauge::default(),
             live_sessions: Gauge::default(),
             ended_sessions: Family::default(),
             token_replays: Family::default(),
@@ -150,6 +152,11 @@ impl Metrics {
     /// Whether the journal's disk is full.
     pub fn disk_is_full(&self, full: bool) {
         self.0.disk_full.set(full.into());
+    }
+
+    /// Whether a signed checkpoint could not be written to where it should go.
+    pub fn checkpoints_are_failing(&self, failing: bool) {
+        self.0.checkpoints_failing.set(failing.into());
     }
 
     /// How many sessions can be renewed.
@@ -242,6 +249,8 @@ impl Numbers {
         registry.register("indexes_set_aside", help, self.indexes_set_aside.clone());
         let help = "1 while the journal's disk is full and no identity is given";
         registry.register("disk_full", help, self.disk_full.clone());
+        let help = "1 while a signed checkpoint of the journal cannot be written to where it should go";
+        registry.register("checkpoints_failing", help, self.checkpoints_failing.clone());
         registry.register("live_sessions", "Sessions that can be renewed", self.live_sessions.clone());
         let help = "Sessions that ended before their time, by reason";
         registry.register("ended_sessions", help, self.ended_sessions.clone());

@@ -4,6 +4,7 @@ go 1.24.0
 
 require (
 	github.com/spiffe/go-spiffe/v2 v2.9.0
+	golang.org/x/mod v0.31.0
 	google.golang.org/grpc v1.79.3
 )
 

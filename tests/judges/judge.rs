@@ -43,15 +43,20 @@ pub(crate) trait Judge {
 }
 
 pub(crate) fn all() -> Vec<Box<dyn Judge>> {
-    let go = option("LANYARD_TEST_GO_JUDGE").expect("`tests/run` builds Go's judge and names it");
     let java = OsString::from("java");
     let judge = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/judges/Judge.java");
     vec![
         Box::new(OpenSsl),
-        Box::new(Program { name: "go", command: vec![go] }),
+        Box::new(go()),
         Box::new(Webpki),
         Box::new(Program { name: "java", command: vec![java, judge.into()] }),
     ]
+}
+
+/// Go, which also judges what is no certificate.
+pub(crate) fn go() -> Program {
+    let go = option("LANYARD_TEST_GO_JUDGE").expect("`tests/run` builds Go's judge and names it");
+    Program { name: "go", command: vec![go] }
 }
 
 #[expect(clippy::disallowed_methods, reason = "where the programs are is the test run's own word, no setting")]
@@ -63,13 +68,13 @@ const EVERYTHING: [&str; 11] =
     ["spki", "key", "not_before", "not_after", "ca", "key_usage", "purposes", "critical", "subject", "names", "build"];
 
 /// A program that speaks the protocol of `tests/go/judge`.
-struct Program {
+pub(crate) struct Program {
     name: &'static str,
     command: Vec<OsString>,
 }
 
 impl Program {
-    fn ask(&self, requests: &[String]) -> Vec<Value> {
+    pub(crate) fn ask(&self, requests: &[String]) -> Vec<Value> {
         let mut command = Command::new(&self.command[0]);
         command.args(&self.command[1..]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{} is not there: {error}", self.name));

@@ -1,4 +1,4 @@
-//! Certificates of the real road before judges that know nothing of Lanyard: openssl, Go, rustls-webpki and Java.
+//! Certificates of the real road, and checkpoints of its journal, before judges that know nothing of Lanyard: openssl, Go, rustls-webpki and Java.
 //!
 //! One table says what was asked for (`leaves`), one how chains may be torn (`chains`), one what the standard's vectors
 //! demand (`vectors`); every judge hears every case. `tests/run` builds Go's judge and installs Java; without them
@@ -15,6 +15,7 @@
 mod support;
 
 mod chains;
+mod checkpoints;
 mod judge;
 mod leaves;
 mod made;

@@ -27,6 +27,7 @@ mod agent_files;
 mod agent_limits;
 mod crashes;
 mod damage;
+mod evidence;
 mod folders;
 mod full_disk;
 mod gitlab_hooks;

@@ -1,9 +1,10 @@
-// Judges certificates with crypto/x509 alone, for tests/judges.
+// Judges certificates with crypto/x509 alone, and checkpoints with Go's own notes and trees, for tests/judges.
 //
 // Reads requests from standard input, one a line with tabs between its words, and answers each with a line of JSON:
 //
 //	facts   LEAF.pem
 //	verify  CHAIN.pem  ROOTS.pem  UNIX_SECONDS
+//	checkpoint  KEY.vkey  CHECKPOINT  JOURNAL_FOLDER
 package main
 
 import (
@@ -44,6 +45,8 @@ func answer(words []string) map[string]any {
 		said, err = facts(words[1])
 	case words[0] == "verify" && len(words) == 4:
 		said, err = verify(words[1], words[2], words[3])
+	case words[0] == "checkpoint" && len(words) == 4:
+		said, err = checkpoint(words[1], words[2], words[3])
 	default:
 		err = fmt.Errorf("no such request: %q", words)
 	}
