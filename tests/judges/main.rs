@@ -15,6 +15,7 @@
 mod support;
 
 mod chains;
+mod crls;
 mod judge;
 mod leaves;
 mod made;

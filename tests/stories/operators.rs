@@ -58,7 +58,7 @@ impl Job {
         let event = tokio::time::timeout(Duration::from_secs(20), self.events.message()).await.unwrap();
         let ended = event.unwrap().unwrap().kind.and_then(|kind| match kind {
             Kind::SessionEnded(ended) => Some((ended.session, ended.reason)),
-            Kind::Sessions(_) | Kind::Bundle(_) => None,
+            Kind::Sessions(_) | Kind::Bundle(_) | Kind::Crls(_) | Kind::CrlsOff(_) => None,
         });
         ended.unwrap()
     }
