@@ -158,9 +158,10 @@ impl LiveIndex {
 
     /// Whether this session may be given one more SVID that stands on a list when it is taken back.
     pub(super) fn has_room(&self, job: &JobName, id: &SessionId, now: OffsetDateTime) -> bool {
-        let inside = self.inside();
-        let known = inside.jobs.get(job).and_then(|all| all.iter().find(|one| one.id == *id));
-        known.is_none_or(|one| one.svids.iter().filter(|svid| svid.ends_at > now).count() < SVIDS_MAX)
+        let lives = |one: &LiveSession| one.svids.iter().filter(|svid| svid.ends_at > now).count();
+        let of_session = |all: &Vec<LiveSession>| all.iter().find(|one| one.id == *id).map(lives);
+        let held = self.inside().jobs.get(job).and_then(of_session);
+        held.is_none_or(|held| held < SVIDS_MAX)
     }
 
     /// Takes one back that did not come to be.
