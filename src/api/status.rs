@@ -120,6 +120,7 @@ const fn session_class(error: &SessionError) -> Class {
         | SessionError::Pin(PinError::NotPinned(_) | PinError::Reused { .. }) => Class::Forbidden,
         SessionError::Pin(PinError::Store(_)) | SessionError::Store(_) => Class::Unavailable,
         SessionError::Replayed => Class::Conflict,
+        SessionError::TooManySvids => Class::TooMany,
         SessionError::Unknown => Class::Absent,
     }
 }

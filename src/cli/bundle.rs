@@ -1,11 +1,15 @@
-//! `lanyard bundle show`: what others need to trust us.
+//! `lanyard bundle show|crl`: what others need to trust us, and whom not to trust any more.
 
+use super::admin::AdminArgs;
 use super::remote::{RemoteError, ServerArgs};
 use super::{login, render};
 use crate::bundle::Bundle;
 use crate::identity::TrustDomain;
+use crate::wire::lanyard::{ShowCrlsAnswer, ShowCrlsRequest};
 use anyhow::Context as _;
+use serde_json::json;
 use std::process::ExitCode;
+use time::OffsetDateTime;
 
 /// What can be typed.
 #[derive(clap::Args, Debug)]
@@ -16,6 +20,14 @@ pub(crate) struct Args {
 
 #[derive(clap::Subcommand, Debug)]
 enum Action {
+    /// The revocation lists that a running server delivers: how many SVIDs stand on them, and how old they are
+    Crl {
+        #[command(flatten)]
+        server: AdminArgs,
+        /// One JSON object
+        #[arg(long)]
+        json: bool,
+    },
     /// The server's own trust bundle: its roots and the keys of its JWT-SVIDs
     Show {
         #[command(flatten)]
@@ -37,13 +49,43 @@ enum Format {
 
 /// Shows it.
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let Action::Show { server, format, json } = args.action;
+    match args.action {
+        Action::Crl { server, json } => crl(&server, json).await,
+        Action::Show { server, format, json } => show(&server, json || format == Format::Json).await,
+    }
+}
+
+async fn crl(server: &AdminArgs, as_json: bool) -> anyhow::Result<ExitCode> {
+    let answer = server.ask(async move |mut admin| admin.show_crls(ShowCrlsRequest {}).await).await?;
+    let ShowCrlsAnswer { number, revoked, made_at, next_update, list } = answer;
+    if as_json {
+        let lists: Vec<_> =
+            list.iter().map(|one| json!({ "authority_key_id": one.authority, "bytes": one.bytes })).collect();
+        render::unless_closed(render::json(&json!({
+            "number": number, "revoked": revoked, "made_at": made_at, "next_update": next_update, "lists": lists,
+        })))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let at = |seconds| OffsetDateTime::from_unix_timestamp(seconds).map_or_else(|_| seconds.to_string(), render::time);
+    let svids = render::count(revoked, "SVID");
+    render::unless_closed(render::say(&format!(
+        "{svids} on the lists of {}, set {number}\nmade {}, good until {}",
+        render::count(list.len(), "issuer"),
+        at(made_at),
+        at(next_update)
+    )))?;
+    let rows = list.into_iter().map(|one| vec![one.authority, one.bytes.to_string()]).collect();
+    render::unless_closed(render::rows(&["AUTHORITY KEY ID", "BYTES"], rows))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn show(server: &ServerArgs, as_json: bool) -> anyhow::Result<ExitCode> {
     let document = match server.fetch("/v1/bundle").await {
         Ok(document) => document,
         Err(RemoteError::Refused(problem)) => return Ok(login::tell(&problem)),
         Err(other) => return Err(other.into()),
     };
-    if json || format == Format::Json {
+    if as_json {
         render::say(&String::from_utf8_lossy(&document))?;
     } else {
         // The document does not name its trust domain (SPIFFE TDB-24), and PEM needs none.

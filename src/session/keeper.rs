@@ -2,7 +2,7 @@
 
 use super::bans::Bans;
 use super::ends::Ends;
-use super::live::{LiveIndex, Noted};
+use super::live::{LiveIndex, Noted, SVIDS_MAX};
 use super::record::{JobName, Record, Tombstone, session_key};
 use super::revoked::RevokedSvids;
 use super::{Facets, Listening, LiveSvid, PinError, Proof, SessionId, SessionKey};
@@ -56,6 +56,11 @@ pub enum SessionError {
     /// The store cannot answer.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// It has more SVIDs that live than a revocation list could bear.
+    #[error(
+        "the session has {SVIDS_MAX} SVIDs that live; ask again when some have ended, or renew at half of their life"
+    )]
+    TooManySvids,
     /// No such session.
     #[error("no such session")]
     Unknown,
@@ -237,8 +242,14 @@ impl Sessions {
     /// the live sessions. That comes before it is judged, so that a ban is seen here, or sees it.
     ///
     /// # Errors
-    /// `IdentityChanged` when the session has another ID for this profile; `Banned`.
+    /// `IdentityChanged` when the session has another ID for this profile; `Banned`; `TooManySvids` where lists are made.
     pub fn prepare(&self, admission: &Admission<'_>) -> Result<Prepared, SessionError> {
+        if self.revoked.is_some() && admission.serial.is_some() {
+            let (job, id) = (JobName::of(admission.claims), SessionId::of(admission.claims));
+            if !self.live.has_room(&job, &id, admission.now) {
+                return Err(SessionError::TooManySvids);
+            }
+        }
         let note = self.note(admission);
         match self.changes(admission) {
             Ok(changes) => Ok(Prepared { changes, note }),
@@ -359,6 +370,7 @@ impl Sessions {
                 | SessionError::NotRenewable
                 | SessionError::Pin(_)
                 | SessionError::Replayed
+                | SessionError::TooManySvids
                 | SessionError::Unknown,
             ) => Ok(false),
         }

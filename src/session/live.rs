@@ -15,6 +15,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use time::OffsetDateTime;
 
+/// A session renews each of its few SVIDs at half its life. Who asks for many more fills memory and every consumer's list.
+pub(super) const SVIDS_MAX: usize = 256;
+
 /// A live session.
 #[derive(Clone, Debug)]
 pub struct LiveSession {
@@ -160,6 +163,14 @@ impl LiveIndex {
         let live = inside.live(noted, name.clone());
         inside.jobs.entry(name).and_modify(|all| all.push(live.clone())).or_insert_with(|| vec![live]);
         true
+    }
+
+    /// Whether this session may be given one more SVID that stands on a list when it is taken back.
+    pub(super) fn has_room(&self, job: &JobName, id: &SessionId, now: OffsetDateTime) -> bool {
+        let lives = |one: &LiveSession| one.svids.iter().filter(|svid| svid.ends_at > now).count();
+        let of_session = |all: &Vec<LiveSession>| all.iter().find(|one| one.id == *id).map(lives);
+        let held = self.inside().jobs.get(job).and_then(of_session);
+        held.is_none_or(|held| held < SVIDS_MAX)
     }
 
     /// Takes one back that did not come to be.

@@ -2,7 +2,7 @@
 
 use super::openssl::OpenSsl;
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, TrustAnchor, UnixTime};
 use serde_json::{Value, json};
 use std::ffi::OsString;
 use std::io::Write;
@@ -40,6 +40,28 @@ pub(crate) trait Judge {
     /// The words of which it always knows something.
     fn knows(&self) -> &'static [&'static str];
     fn verify(&self, hearings: &[Hearing]) -> Vec<Verdict>;
+}
+
+/// What Go says of a chain by these revocation lists; nothing if it holds.
+pub(crate) fn go_by_lists(hearing: &Hearing, lists: &Path) -> String {
+    let (chain, roots) = (hearing.chain.display(), hearing.roots.display());
+    let said = go().ask(&[format!("crl\t{chain}\t{roots}\t{}\t{}", hearing.at, lists.display())]);
+    said[0]["said"].as_str().unwrap().to_owned()
+}
+
+/// What rustls-webpki says of a chain by these revocation lists, of every certificate of it; nothing if it holds.
+pub(crate) fn webpki_by_lists(hearing: &Hearing, lists: &Path) -> String {
+    let lists = CertificateRevocationListDer::pem_file_iter(lists).unwrap().map(Result::unwrap);
+    let read = |der: CertificateRevocationListDer<'_>| webpki::OwnedCertRevocationList::from_der(&der).unwrap().into();
+    let lists: Vec<webpki::CertRevocationList<'_>> = lists.map(read).collect();
+    let lists: Vec<_> = lists.iter().collect();
+    let options = webpki::RevocationOptionsBuilder::new(&lists).unwrap();
+    let options = options.with_depth(webpki::RevocationCheckDepth::Chain);
+    let options = options.with_status_policy(webpki::UnknownStatusPolicy::Deny);
+    let options = options.with_expiration_policy(webpki::ExpirationPolicy::Enforce).build();
+    let (chain, roots) = (certificates(&hearing.chain), certificates(&hearing.roots));
+    let said = verify((&chain, &roots), hearing.at, webpki::KeyUsage::client_auth(), Some(options));
+    said.map_or_else(|error| format!("{error:?}"), |()| String::new())
 }
 
 pub(crate) fn all() -> Vec<Box<dyn Judge>> {
@@ -142,24 +164,27 @@ impl Judge for Webpki {
 }
 
 fn hear(hearing: &Hearing) -> Verdict {
-    let read = |file: &Path| CertificateDer::pem_file_iter(file).unwrap().map(Result::unwrap).collect::<Vec<_>>();
-    let (chain, roots) = (read(&hearing.chain), read(&hearing.roots));
-    let side = |usage: webpki::KeyUsage| match verify(&chain, &roots, hearing.at, usage) {
+    let (chain, roots) = (certificates(&hearing.chain), certificates(&hearing.roots));
+    let side = |usage: webpki::KeyUsage| match verify((&chain, &roots), hearing.at, usage, None) {
         Ok(()) => String::new(),
         Err(error) => format!("{error:?}"),
     };
     Verdict { server: side(webpki::KeyUsage::server_auth()), client: side(webpki::KeyUsage::client_auth()) }
 }
 
+fn certificates(file: &Path) -> Vec<CertificateDer<'static>> {
+    CertificateDer::pem_file_iter(file).unwrap().map(Result::unwrap).collect()
+}
+
 fn verify(
-    chain: &[CertificateDer<'_>],
-    roots: &[CertificateDer<'_>],
+    (chain, roots): (&[CertificateDer<'_>], &[CertificateDer<'_>]),
     at: i64,
     usage: webpki::KeyUsage,
+    revocation: Option<webpki::RevocationOptions<'_>>,
 ) -> Result<(), webpki::Error> {
     let leaf = webpki::EndEntityCert::try_from(&chain[0])?;
     let anchors: Vec<TrustAnchor<'_>> = roots.iter().map(webpki::anchor_from_trusted_cert).collect::<Result<_, _>>()?;
     let at = UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(at).unwrap()));
-    leaf.verify_for_usage(webpki::ALL_VERIFICATION_ALGS, &anchors, &chain[1..], at, usage, None, None)?;
+    leaf.verify_for_usage(webpki::ALL_VERIFICATION_ALGS, &anchors, &chain[1..], at, usage, revocation, None)?;
     Ok(())
 }

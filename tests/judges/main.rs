@@ -16,6 +16,7 @@ mod support;
 
 mod chains;
 mod checkpoints;
+mod crls;
 mod judge;
 mod leaves;
 mod made;

@@ -224,6 +224,22 @@ async fn a_young_segment_that_is_missing_keeps_the_lists_back_until_what_it_gave
     assert_eq!(made(&mut harness).await.revoked, 0);
 }
 
+/// What stands on a list is what a session was given, so nobody may ask without end.
+#[tokio::test]
+async fn a_session_is_given_no_more_svids_than_a_list_can_bear() {
+    let (mut harness, agent) = (harness("memory").await, Agent::new());
+    let issued = harness.exchange(&harness.issuer.token(harness.now()), &agent).await.unwrap();
+    let session = issued.session().unwrap();
+    for _ in 1..256 {
+        harness.renew(session, &agent).await.unwrap();
+    }
+    assert_eq!(harness.renew(session, &agent).await.unwrap_err().code(), "too_many_svids");
+    harness.advance(900);
+    let last = harness.renew(session, &agent).await.unwrap();
+    revoke(&harness, session).await;
+    assert!(listed(&made(&mut harness).await).contains(&serial_of(&last)));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(12))]
     /// Over any history: whoever ended early and could still be believed is on the list, and nobody who lives.

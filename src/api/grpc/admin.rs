@@ -9,12 +9,13 @@ use crate::issuance::RequestId;
 use crate::telemetry::chain;
 use crate::wire::lanyard::{
     AddBanAnswer, AddBanRequest, AdminExplainAnswer, AdminExplainRequest, ChangeAuthorityAnswer,
-    ChangeAuthorityRequest, ConfirmHolderAnswer, ConfirmHolderRequest, DeletePinAnswer, DeletePinRequest,
+    ChangeAuthorityRequest, ConfirmHolderAnswer, ConfirmHolderRequest, CrlShown, DeletePinAnswer, DeletePinRequest,
     ErasePersonAnswer, ErasePersonRequest, ListBansAnswer, ListBansRequest, ListPinsAnswer, ListPinsRequest,
     ListSessionsRequest, ReloadPolicyAnswer, ReloadPolicyRequest, RemoveBanAnswer, RemoveBanRequest,
     RevokeSessionsRequest, SessionsAnswer, SetPinAnswer, SetPinRequest, ShowAuthorityAnswer, ShowAuthorityRequest,
-    ShowBundleAnswer, ShowBundleRequest, admin_explain_request::Subject, admin_server,
+    ShowBundleAnswer, ShowBundleRequest, ShowCrlsAnswer, ShowCrlsRequest, admin_explain_request::Subject, admin_server,
 };
+use bytes::Bytes;
 use serde::Serialize;
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
@@ -29,6 +30,19 @@ impl admin_server::Admin for Admin {
         let published = self.0.bundle();
         let trust_domain = published.bundle.trust_domain.to_string();
         Ok(Response::new(ShowBundleAnswer { trust_domain, document: published.json.clone() }))
+    }
+
+    async fn show_crls(&self, _request: Request<ShowCrlsRequest>) -> Result<Response<ShowCrlsAnswer>, Status> {
+        let set = self.0.crls().map_err(Refused::into_status)?;
+        let bytes = |list: &Bytes| u64::try_from(list.len()).unwrap_or(u64::MAX);
+        let shown = |(name, list): (&String, &Bytes)| CrlShown { authority: name.clone(), bytes: bytes(list) };
+        Ok(Response::new(ShowCrlsAnswer {
+            number: set.number,
+            revoked: u64::try_from(set.revoked).unwrap_or(u64::MAX),
+            made_at: set.made_at.unix_timestamp(),
+            next_update: set.next_update.unix_timestamp(),
+            list: set.lists.iter().map(shown).collect(),
+        }))
     }
 
     async fn explain(&self, request: Request<AdminExplainRequest>) -> Result<Response<AdminExplainAnswer>, Status> {

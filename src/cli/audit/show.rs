@@ -2,7 +2,7 @@
 
 use super::{Journal, question, row};
 use crate::audit::{Job, Received};
-use crate::cli::render;
+use crate::cli::{archive, render};
 use crate::crypto::Digest;
 use crate::people::People;
 use crate::store::{JournalReader, Position, Record};
@@ -33,7 +33,8 @@ pub(super) fn run(journal: &Journal, asked: &question::Args, as_json: bool) -> a
         }
     }
     if read.answers == 0 {
-        anyhow::bail!(question.unanswered(&read.told()));
+        let elsewhere = archive::whereabouts(&place.folder)?;
+        anyhow::bail!("{}{elsewhere}", question.unanswered(&read.told()));
     }
     if !as_json {
         render::rows(&row::HEAD, rows)?;

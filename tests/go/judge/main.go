@@ -5,6 +5,7 @@
 //	facts   LEAF.pem
 //	verify  CHAIN.pem  ROOTS.pem  UNIX_SECONDS
 //	checkpoint  KEY.vkey  CHECKPOINT  JOURNAL_FOLDER
+//	crl     CHAIN.pem  ROOTS.pem  UNIX_SECONDS  CRLS.pem
 package main
 
 import (
@@ -47,6 +48,8 @@ func answer(words []string) map[string]any {
 		said, err = verify(words[1], words[2], words[3])
 	case words[0] == "checkpoint" && len(words) == 4:
 		said, err = checkpoint(words[1], words[2], words[3])
+	case words[0] == "crl" && len(words) == 5:
+		said, err = revoked(words[1], words[2], words[3], words[4])
 	default:
 		err = fmt.Errorf("no such request: %q", words)
 	}
@@ -105,6 +108,65 @@ func verify(chain, roots, at string) (map[string]any, error) {
 		}
 	}
 	return said, nil
+}
+
+// Holds each certificate of a chain, leaf first, against the list of its issuer; an empty answer is a yes.
+func revoked(chain, roots, at, lists string) (map[string]any, error) {
+	seconds, err := strconv.ParseInt(at, 10, 64)
+	if err != nil {
+		return nil, err
+	}
+	now := time.Unix(seconds, 0)
+	all, err := read(chain)
+	if err != nil {
+		return nil, err
+	}
+	anchors, err := read(roots)
+	if err != nil {
+		return nil, err
+	}
+	text, err := os.ReadFile(lists)
+	if err != nil {
+		return nil, err
+	}
+	var known []*x509.RevocationList
+	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
+		list, err := x509.ParseRevocationList(block.Bytes)
+		if err != nil {
+			return nil, err
+		}
+		known = append(known, list)
+	}
+	issuers := append(slices.Clone(all[1:]), anchors...)
+	for _, certificate := range all {
+		if said := held(certificate, issuers, known, now); said != "" {
+			return map[string]any{"said": said}, nil
+		}
+	}
+	return map[string]any{"said": ""}, nil
+}
+
+func held(certificate *x509.Certificate, issuers []*x509.Certificate, known []*x509.RevocationList, now time.Time) string {
+	for _, issuer := range issuers {
+		if certificate.CheckSignatureFrom(issuer) != nil {
+			continue
+		}
+		for _, list := range known {
+			if list.CheckSignatureFrom(issuer) != nil || !slices.Equal(list.AuthorityKeyId, issuer.SubjectKeyId) {
+				continue
+			}
+			if now.Before(list.ThisUpdate) || now.After(list.NextUpdate) || list.Number.Sign() <= 0 {
+				return "stale"
+			}
+			for _, entry := range list.RevokedCertificateEntries {
+				if entry.SerialNumber.Cmp(certificate.SerialNumber) == 0 {
+					return "revoked"
+				}
+			}
+			return ""
+		}
+	}
+	return "no list"
 }
 
 func facts(file string) (map[string]any, error) {
