@@ -29,6 +29,7 @@ mod crashes;
 mod damage;
 mod folders;
 mod full_disk;
+mod gitlab_hooks;
 mod hostile;
 mod init;
 mod lifecycle;
