@@ -3,7 +3,12 @@
 //! `docs/consumers.md` shows the configurations and has a row for each consumer. Both are what is tried here: configurations
 //! are read out of the page, and rows are held against what was found (`LANYARD_GOLDEN=write` renews them).
 //! `tests/run` installs the servers; without them these tests fail, since nothing else can stand in.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a consumer that cannot be tried ends the test")]
+#![expect(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a consumer that cannot be tried ends the test"
+)]
 #![expect(clippy::disallowed_methods, reason = "servers outside need real time and the real environment")]
 
 #[path = "../support/issuer.rs"]

@@ -9,11 +9,11 @@ const PAGE: &str = "docs/consumers.md";
 /// A block of the page, by the file name in its first line.
 pub(crate) fn block(name: &str) -> String {
     let page = fs::read_to_string(source(PAGE)).unwrap();
-    let fenced = page.split("\n```").skip(1).step_by(2).filter_map(|rest| rest.split_once('\n'));
-    let mut blocks = fenced.map(|(_language, text)| text);
     let first = format!("# {name}");
-    let found = blocks.find(|text| text.lines().next() == Some(&first));
-    found.unwrap_or_else(|| panic!("{PAGE} shows no {name}")).to_owned() + "\n"
+    let inside = page.lines().skip_while(|line| line.trim() != first);
+    let text: Vec<&str> = inside.take_while(|line| line.trim() != "```").collect();
+    assert!(!text.is_empty(), "{PAGE} shows no {name}");
+    text.join("\n") + "\n"
 }
 
 /// Holds one row against the page; `LANYARD_GOLDEN=write` puts it there.

@@ -5,7 +5,7 @@ use crate::client::Svid;
 use crate::consumer::{AGAIN_AFTER, Consumer, Learns, Sessions};
 use crate::page;
 use crate::trial::{Left, Trial};
-use crate::world::World;
+use crate::world::{Job, SERVICE, World};
 use std::fs;
 use std::path::Path;
 use std::thread;
@@ -26,9 +26,9 @@ pub(crate) fn hold(consumer: &dyn Consumer) {
 /// A job is over, GitLab says so to the server, and the service's agent writes a CRL that names its SVID.
 fn ended(consumer: &dyn Consumer) -> Vec<String> {
     let world = World::start(HOUR);
-    let service = world.agent("service", &world.job(900, "900"), &[]);
-    let [over, other] = [(1, "574"), (2, "575")].map(|(number, pipeline)| world.job(number, pipeline));
-    let [svid, in_good_standing] = [&over, &other].map(|job| world.svid(job));
+    let service = world.agent("service", &SERVICE, &[]);
+    let over = Job { number: 1, pipeline: "574" };
+    let [svid, in_good_standing] = [&over, &Job { number: 2, pipeline: "575" }].map(|job| world.svid(job));
     let mut trial = Trial::begin(consumer, &service.files, Sessions::AsItComes);
     trial.lets_in(&in_good_standing);
     let left = Left::behind(&trial, &svid);

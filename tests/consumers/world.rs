@@ -5,6 +5,7 @@ use crate::client::Svid;
 use crate::consumer::run;
 use crate::gitlab::Gitlab;
 use crate::issuer::{AUDIENCE, URL};
+use crate::page;
 use crate::place::Place;
 use crate::server::Server;
 use lanyard::crypto::PemLabel;
@@ -39,9 +40,12 @@ pub(crate) struct World {
 
 /// A job of GitLab's.
 pub(crate) struct Job {
-    number: u64,
-    pipeline: &'static str,
+    pub(crate) number: u64,
+    pub(crate) pipeline: &'static str,
 }
+
+/// The job of a service, which has an agent as well.
+pub(crate) const SERVICE: Job = Job { number: 900, pipeline: "900" };
 
 /// An agent, its socket and its files.
 pub(crate) struct Agent {
@@ -65,20 +69,17 @@ impl World {
         let secret = place.file("hook.secret");
         fs::write(&secret, SECRET).unwrap();
         fs::set_permissions(&secret, PermissionsExt::from_mode(0o600)).unwrap();
-        let (ca, token) = (gitlab.file("gitlab-ca.pem"), gitlab.file("gitlab-api-token"));
         let issuer = format!(
-            "ca_file = {ca:?}\n[issuer.api]\ntoken_file = {token:?}\n\
-             [[issuer.hook]]\nproject = 4711\nsecret_file = \"hook.secret\""
+            "ca_file = \"{}\"\n[issuer.api]\ntoken_file = \"{}\"\n\
+             [[issuer.hook]]\nproject = 4711\nsecret_file = \"hook.secret\"",
+            gitlab.file("gitlab-ca.pem").display(),
+            gitlab.file("gitlab-api-token").display(),
         );
         let config = fs::read_to_string(place.config()).unwrap();
         let config = config.replace(URL, &gitlab.url()).replace("jwks_file = \"jwks.json\"", &issuer);
         fs::write(place.config(), config).unwrap();
         let server = Server::start(&place);
         Self { place, gitlab, _server: server }
-    }
-
-    pub(crate) fn job(&self, number: u64, pipeline: &'static str) -> Job {
-        Job { number, pipeline }
     }
 
     /// A token of a job, as it asks for in its `.gitlab-ci.yml`; each is another.
@@ -93,7 +94,10 @@ impl World {
         let file = |kind: &str| self.place.file(format!("{name}{kind}"));
         fs::write(file(".token"), self.token(job)).unwrap();
         let (socket, files) = (file(".sock"), file("-files"));
-        let (port, hook) = (self.place.port, json!(hook));
+        let port = self.place.port;
+        let files_section = page::block("files.toml")
+            .replace("/run/lanyard/files", &files.display().to_string())
+            .replace(r#"["nginx", "-s", "reload"]"#, &json!(hook).to_string());
         let text = format!(
             r#"
 server = "https://127.0.0.1:{port}"
@@ -107,12 +111,7 @@ file = "{name}.token"
 [listen]
 workload = "{socket}"
 
-[files]
-folder = "{name}-files"
-layout = ["pem", "combined"]
-crl = true
-hook = {hook}
-"#,
+{files_section}"#,
             socket = socket.display()
         );
         fs::write(file(".toml"), text).unwrap();

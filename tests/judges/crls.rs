@@ -3,6 +3,7 @@
 use crate::judge::{go_by_lists, webpki_by_lists};
 use crate::made::{Der, Files, roots};
 use crate::support::harness::{Agent, Harness, POLICY, chain};
+use lanyard::session::EndReason;
 use std::fs;
 
 #[tokio::test]
