@@ -31,6 +31,7 @@ mod server;
 mod agent;
 mod starter;
 mod host;
+mod whose;
 
 pub use agent::load_agent;
 pub use cases::{cases_file, load_cases};
@@ -42,3 +43,4 @@ pub use problem::Problem;
 pub(crate) use quantity::parse_duration;
 pub use server::{DoorSettings, Lifetimes, ServerSettings, StoreKind, load_server};
 pub use starter::Starter;
+pub use whose::{AnySettings, Whose, load_any};
