@@ -133,6 +133,6 @@ fn restore(
     // Renewals leave no trace in the record: the last SVID may have been given just before the stop.
     let svids_end_at = ttl.map_or(ends_at, |ttl| ends_at.min(later(now, Duration::from_secs(ttl))));
     let (token_ends_at, job_project_path) = (expires_at, &**path);
-    live.note(&Noted { id, owner, job: &job, job_project_path, facets, ends_at, svids_end_at, token_ends_at });
+    live.restore(&Noted { id, owner, job: &job, job_project_path, facets, ends_at, svids_end_at, token_ends_at });
     Ok(())
 }

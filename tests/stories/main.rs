@@ -20,6 +20,7 @@ mod needs;
 mod operators;
 mod panics;
 mod pins;
+mod races;
 mod recalled;
 mod reload;
 mod renewal;
