@@ -1,6 +1,6 @@
 //! What operators ask about sessions: decode, call, encode.
 
-use super::Admin;
+use super::{Admin, reason};
 use crate::api::refused::{Class, Refused};
 use crate::issuance::Refusal;
 use crate::session::{self, LiveSession, PathOrId, Revocation, Struck};
@@ -11,9 +11,6 @@ use crate::wire::lanyard::{
 };
 use time::OffsetDateTime;
 use tonic::Status;
-
-/// A sentence or two; each end repeats it in the journal.
-const REASON_CHARS_MAX: usize = 500;
 
 impl Admin {
     pub(super) async fn listed(&self, asked: ListSessionsRequest) -> Result<SessionsAnswer, Status> {
@@ -127,12 +124,9 @@ impl Admin {
     }
 
     fn reason<'a>(&self, reason: &'a str) -> Result<&'a str, Status> {
-        let reason = reason.trim();
+        let reason = reason::read(reason, &self.0.request_id())?;
         if reason.is_empty() {
             return Err(self.malformed("reason_missing", "say why: the reason stands in the journal"));
-        }
-        if reason.chars().count() > REASON_CHARS_MAX {
-            return Err(self.malformed("reason_too_long", "say it in 500 characters: each end repeats it"));
         }
         Ok(reason)
     }
