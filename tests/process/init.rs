@@ -14,6 +14,9 @@ use tempfile::TempDir;
 /// It makes three RSA keys first, which on a busy machine takes its time.
 const GITLAB_WITHIN: Duration = Duration::from_secs(60);
 
+/// Another than `lanyard dev` has.
+const AUDIENCE: &str = "https://lanyard.corp.test";
+
 /// The stand-in GitLab that `lanyard dev` runs. Ended by its own process id.
 struct Gitlab {
     folder: TempDir,
@@ -50,7 +53,7 @@ impl Gitlab {
 
     fn token(&self, claims: &[&str]) -> String {
         let mut command = lanyard();
-        command.args(["dev", "token", "--dir"]).arg(self.file(""));
+        command.args(["dev", "token", "--audience", AUDIENCE, "--dir"]).arg(self.file(""));
         let output = command.args(claims.iter().flat_map(|claim| ["--claim", claim])).output().unwrap();
         assert!(output.status.success(), "{}", words(&output));
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
@@ -102,7 +105,7 @@ fn what_init_writes_starts_as_it_is_and_issues() {
     let (gitlab, place) = (Gitlab::start(), TempDir::new().unwrap());
     let (dir, ca) = (place.path().join("new"), gitlab.file("gitlab-ca.pem").display().to_string());
     let (listen, health) = (format!("127.0.0.1:{}", free_port()), format!("127.0.0.1:{}", free_port()));
-    let flags = ["--ca-file", &ca, "--listen", &listen, "--health", &health, "--audience", "https://lanyard.test"];
+    let flags = ["--ca-file", &ca, "--listen", &listen, "--health", &health, "--audience", AUDIENCE];
     let written = init(&gitlab.url(), &dir, &[&flags[..], &["--json"]].concat());
     assert!(written.status.success(), "{}", words(&written));
     let facts: Value = serde_json::from_slice(&written.stdout).unwrap();
@@ -119,19 +122,24 @@ fn what_init_writes_starts_as_it_is_and_issues() {
     assert!(content(&dir) == before);
 
     let config = dir.join("server.toml");
-    for (command, file) in
-        [("config check", "server.toml"), ("policy check", "policy.toml"), ("policy test", "policy.toml")]
-    {
+    for (command, file) in [
+        ("config check", "server.toml"),
+        ("config check", "agent.toml"),
+        ("policy check", "policy.toml"),
+        ("policy test", "policy.toml"),
+    ] {
         let checked = lanyard().args(command.split(' ')).arg(dir.join(file)).output().unwrap();
         assert!(checked.status.success(), "{command}: {}", words(&checked));
         assert!(!words(&checked).contains("warning"), "{command}: {}", words(&checked));
     }
+    let checked = lanyard().args(["config", "check"]).arg(dir.join("agent.toml")).output().unwrap();
+    assert!(words(&checked).contains("good. An agent of https://localhost"), "{}", words(&checked));
     let mut server = Server::spawn(&config);
     let is_ready = || lanyard().args(["health", "--config"]).arg(&config).output().unwrap().status.success();
     server.wait_until(is_ready);
     let snippet = facts["snippet"].as_str().unwrap();
     assert_eq!(snippet, fs::read_to_string(dir.join("job.gitlab-ci.yml")).unwrap());
-    assert!(snippet.contains("aud: \"https://lanyard.test\""), "{snippet}");
+    assert!(snippet.contains(&format!("aud: \"{AUDIENCE}\"")), "{snippet}");
     for (claims, id) in [
         (&["ref_protected=true"][..], "spiffe://ci.example.org/acme/payments/api/-/protected/pipelines/574"),
         (&["ref_protected=false", "ref=x"][..], "spiffe://ci.example.org/acme/payments/api/-/pipelines/574"),
@@ -157,6 +165,8 @@ fn what_is_typed_wrong_writes_nothing_and_says_what_to_type() {
     refused(&url, &[], 3, "a CA that this machine does not know: --ca-file PEM");
     refused(&url, &["--ca-file", &other_ca], 3, &format!("not of the CA in {other_ca}"));
     refused(&url, &["--ca-file", "/nowhere.pem"], 1, "/nowhere.pem cannot be read: no such file");
+    let no_pem = gitlab.file("gitlab-issuer").display().to_string();
+    refused(&url, &["--ca-file", &no_pem], 1, &format!("no PEM certificate in {no_pem}"));
     refused(&url.replace("https", "http"), &known, 2, "over https only");
     refused(&format!("{url}/"), &known, 1, &format!("if that is the one: --gitlab {url}"));
     refused(&format!("{url}/gitlab"), &known, 1, "404 Not Found. Is ");
