@@ -10,6 +10,6 @@ mod hook;
 mod news;
 mod proof;
 
-pub use hook::{Hook, Hooks, Scope, is_under};
+pub use hook::{Hook, Hooks, Scope};
 pub use news::{News, NewsError};
 pub use proof::{Delivery, DeliveryIds, HookError, Signed, SigningToken, SigningTokenError};
