@@ -3,9 +3,10 @@
 //! The server tells of the sessions that the stream named when it was opened, so a further listener means a new stream.
 //! Each listener hears everything and takes what is its own.
 
+use super::crls::Gatherer;
 use super::events::ServerEvents;
 use super::keeper::{KeeperWatch, State};
-use super::link::ServerLink;
+use super::link::{Held, ServerLink};
 use crate::clock::Clock;
 use crate::crypto::Random;
 use crate::telemetry::Shutdown;
@@ -51,13 +52,19 @@ pub(super) struct Hearing {
     wishes: UnboundedReceiver<Wish>,
     listeners: BTreeMap<u64, Listener>,
     events: Option<ServerEvents>,
+    /// Where revocation lists go; none where nobody wants them.
+    crls: Option<Gatherer>,
 }
 
 impl Ears {
     /// Both sides of it; [`Hearing::run`] does the work.
-    pub(super) fn pair(link: ServerLink, clock: Arc<dyn Clock>, random: Random) -> (Self, Hearing) {
+    pub(super) fn pair(
+        link: ServerLink,
+        (clock, random): (Arc<dyn Clock>, Random),
+        crls: Option<Gatherer>,
+    ) -> (Self, Hearing) {
         let (wishes, heeded) = mpsc::unbounded_channel();
-        let hearing = Hearing { link, clock, random, wishes: heeded, listeners: BTreeMap::new(), events: None };
+        let hearing = Hearing { link, clock, random, wishes: heeded, listeners: BTreeMap::new(), events: None, crls };
         (Self { wishes, listeners: Arc::default() }, hearing)
     }
 
@@ -95,10 +102,11 @@ impl Hearing {
     /// Listens until shutdown.
     pub(super) async fn run(mut self, shutdown: Shutdown) {
         loop {
-            let sequence = self.listeners.values().map(Listener::sequence).min().unwrap_or(0);
+            let bundle_sequence = self.listeners.values().map(Listener::sequence).min().unwrap_or(0);
+            let held = Held { bundle_sequence, crls: self.crls.as_ref().map(Gatherer::number) };
             let event = async {
                 match &mut self.events {
-                    Some(events) => events.next(sequence).await,
+                    Some(events) => events.next(held).await,
                     None => std::future::pending().await,
                 }
             };
@@ -106,7 +114,7 @@ impl Hearing {
                 biased;
                 () = shutdown.wait() => return,
                 Some(wish) = self.wishes.recv() => self.heed(wish),
-                kind = event => self.tell(&kind),
+                kind = event => self.tell(kind),
             }
         }
     }
@@ -134,7 +142,12 @@ impl Hearing {
         }
     }
 
-    fn tell(&self, kind: &Kind) {
+    fn tell(&mut self, kind: Kind) {
+        let left = match &mut self.crls {
+            Some(crls) => crls.hear(kind),
+            None => Some(kind),
+        };
+        let Some(kind) = left else { return };
         for listener in self.listeners.values() {
             if listener.told.send(kind.clone()).is_err() {
                 tracing::debug!(session = listener.session, "its listener has just left");

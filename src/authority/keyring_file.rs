@@ -1,16 +1,17 @@
 //! The keyring at rest: one file, private keys sealed, replaced as a whole (written aside, synced, renamed).
 
 use super::{Authority, AuthorityKind, AuthorityState, Keyring};
-use crate::crypto::{CryptoError, Digest, KeyId, KeyPair, SealContext, SealError, SealedKey, SealingKey};
+use crate::crypto::{
+    CryptoError, Digest, KeyId, KeyPair, SealContext, SealError, SealedKey, SealingKey, replace_secret_file,
+};
 use crate::identity::TrustDomain;
 use crate::store::is_full;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use rustls_pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use time::OffsetDateTime;
@@ -172,10 +173,10 @@ impl KeyringFile {
     /// On a full disk the room that is kept back beside the file is used, so that a key can still be changed.
     fn replace(&self, text: &[u8]) -> io::Result<()> {
         let spare = self.path.with_extension("spare");
-        match self.replace_once(text) {
+        match replace_secret_file(&self.path, text) {
             Err(full) if is_full(&full) && spare.exists() => {
                 fs::remove_file(&spare)?;
-                self.replace_once(text)?;
+                replace_secret_file(&self.path, text)?;
             }
             done => done?,
         }
@@ -184,16 +185,6 @@ impl KeyringFile {
             drop(fs::remove_file(&spare));
         }
         Ok(())
-    }
-
-    fn replace_once(&self, text: &[u8]) -> io::Result<()> {
-        let aside = self.path.with_extension("new");
-        let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&aside)?;
-        file.write_all(text)?;
-        file.sync_all()?;
-        fs::rename(&aside, &self.path)?;
-        File::open(self.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")))?
-            .sync_all()
     }
 
     fn open(&self, trust_domain: &TrustDomain, kept: &KeptAuthority) -> Result<Authority, KeyringError> {

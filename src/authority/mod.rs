@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   rotation (pure: what is due) ─▶ rotator (records, saves, swaps) ─▶ keyring ─▶ published (bundle)
-//!                                                                       └─▶ draft ─▶ [recorded] ─▶ signer
+//!                                                                       ├─▶ draft ─▶ [recorded] ─▶ signer
+//!                                                                       └─▶ crls: what its authorities take back
 //! ```
 //! Not here: who may have an SVID (`policy`), what a certificate looks like (`svid`).
 
@@ -15,7 +16,10 @@ mod sealing;
 mod in_use;
 mod draft;
 mod signer;
+mod crl_issuers;
+mod crls;
 
+pub use crls::{CrlDraft, CrlIssuersChanged, Crls, RevokedLeaf};
 pub use draft::{Asked, Draft, DraftError, LimitedBy};
 pub use keyring::{Authority, AuthorityKind, AuthorityState, Keyring};
 pub use keyring_file::{KeyringError, KeyringFile};

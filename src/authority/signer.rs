@@ -1,5 +1,6 @@
 //! The keys in use: they draft, and they sign what is on record and nothing else.
 
+use super::crl_issuers::{CrlIssuer, crl_issuers};
 use super::draft::{Asked, Content, end_of_life, whole_seconds};
 use super::in_use::{JwtSigner, X509Signer, signers};
 use super::{Draft, DraftError, Keyring, LimitedBy, Published};
@@ -58,6 +59,7 @@ pub struct Authorities {
     x509: ArcSwap<X509Signer>,
     jwt: ArcSwap<JwtSigner>,
     published: watch::Sender<Arc<Published>>,
+    pub(super) crl_issuers: watch::Sender<Option<Arc<[CrlIssuer]>>>,
 }
 
 impl Authorities {
@@ -70,6 +72,7 @@ impl Authorities {
             x509: ArcSwap::from_pointee(x509),
             jwt: ArcSwap::from_pointee(jwt),
             published: watch::Sender::new(Arc::new(Published::of(keyring))),
+            crl_issuers: watch::Sender::new(crl_issuers(keyring).map(Into::into)),
         })
     }
 
@@ -78,6 +81,7 @@ impl Authorities {
         let Some((x509, jwt)) = signers(keyring) else { return };
         self.x509.store(Arc::new(x509));
         self.jwt.store(Arc::new(jwt));
+        self.crl_issuers.send_replace(crl_issuers(keyring).map(Into::into));
         let published = Arc::new(Published::of(keyring));
         self.published.send_if_modified(|current| {
             let changed = current.bundle != published.bundle;

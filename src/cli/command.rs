@@ -139,7 +139,7 @@ impl Command {
             Self::Ban(args) => Box::pin(ban::run(args)).await,
             Self::Pin(args) => Box::pin(pin::run(args)).await,
             Self::Bundle(args) => Box::pin(bundle::run(args)).await,
-            Self::Audit(args) => audit::run(&args),
+            Self::Audit(args) => Box::pin(audit::run(&args)).await,
             Self::Health(args) => Box::pin(health::run(args)).await,
             Self::Completions { shell } => render::completions(shell, &mut Cli::command()),
         }

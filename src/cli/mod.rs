@@ -33,6 +33,7 @@ mod ban;
 mod pin;
 mod config;
 mod bundle;
+mod verify;
 mod audit;
 mod health;
 

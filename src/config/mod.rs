@@ -27,10 +27,13 @@ mod policy;
 mod policy_source;
 mod cases;
 mod leaf;
+mod people;
+mod crl;
 mod server;
 mod agent;
 mod starter;
 mod host;
+mod sds;
 mod whose;
 
 pub use agent::load_agent;

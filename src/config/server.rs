@@ -1,7 +1,9 @@
 //! The server's file: one trust domain, its doors, its keys, its issuers and its policy.
 
+use super::crl::read_crl;
 use super::issuer::{KnownIssuer, ReadIssuers, read_issuers};
 use super::leaf::read_leaf;
+use super::people::{names_somebody, read_people};
 use super::problem::{Problem, read_text};
 use super::quantity::{SPAN_MAX, render_duration};
 use super::section::{Reader, Section};
@@ -10,7 +12,9 @@ use super::{Environment, PolicySource};
 use crate::facts::GitlabApi;
 use crate::hooks::Hooks;
 use crate::identity::TrustDomain;
+use crate::people::Form;
 use crate::policy::Policy;
+use crate::session::CrlPlan;
 use crate::svid::LeafProfile;
 use crate::token::{IssuerName, Issuers};
 use std::collections::BTreeMap;
@@ -40,7 +44,9 @@ pub struct ServerSettings {
     pub segment_bytes: u64,
     /// The issuer port: gRPC and REST.
     pub listen: Vec<SocketAddr>,
-    /// The server's own TLS certificate.
+    /// The bundle port: the trust bundle and revocation lists for anybody; none switches it off.
+    pub bundle: Vec<SocketAddr>,
+    /// The server's own TLS certificate, on both.
     pub door: DoorSettings,
     /// The Unix socket for operators.
     pub admin_socket: PathBuf,
@@ -52,6 +58,8 @@ pub struct ServerSettings {
     pub lifetimes: Lifetimes,
     /// Whether new intermediates may sign only for IDs of the trust domain.
     pub name_constraints: bool,
+    /// How revocation lists are made; none where nobody wants any.
+    pub crl: Option<CrlPlan>,
     /// How leaves look.
     pub leaf: LeafProfile,
     /// Whose tokens count.
@@ -64,6 +72,8 @@ pub struct ServerSettings {
     pub policy_source: PolicySource,
     /// The rules, as they were when this was read.
     pub policy: Policy,
+    /// How journal and store tell of persons.
+    pub people: Form,
     /// What loads, but should be known.
     pub warnings: Vec<Problem>,
 }
@@ -144,6 +154,7 @@ pub(super) fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option
     let segment_bytes = root.size("segment_bytes").unwrap_or(SEGMENT_BYTES);
     let mut listen = root.section("listen");
     let doors = listen.list("issuer", "an address with a port, such as \"0.0.0.0:8443\"", str::parse);
+    let bundle = listen.list("bundle", "an address with a port, such as \"0.0.0.0:8444\"", str::parse);
     let health = read_health(&mut listen);
     let admin_socket = listen.path("admin_socket");
     listen.finish();
@@ -154,8 +165,10 @@ pub(super) fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option
     let name_constraints = keys.flag("name_constraints").unwrap_or(false);
     let (lifetimes, sealing_key_file, mut warnings) = read_keys(reader, keys, &mut svid);
     let leaf = read_leaf(reader, &mut svid, &mut warnings);
+    let crl = read_crl(&mut root);
     svid.finish();
     let ReadIssuers { issuers, hooks, apis } = read_issuers(&mut root);
+    let people = read_people(&mut root);
     root.finish();
     let known = KnownIssuer::all(&issuers, &apis);
     let policy_source = PolicySource { place: policy_file?, issuers: known, ttl: lifetimes.svid, name_constraints };
@@ -164,6 +177,10 @@ pub(super) fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option
         warnings.extend(checked.warnings);
         checked.policy
     });
+    if let Some(template) = policy.as_ref().and_then(|policy| names_somebody(people, policy)) {
+        let remedy = "name the project, not the person: an ID stands in every entry and certificate, for good";
+        warnings.push(reader.problem_at(None, "audit.people", format!("\"sealed\" beside the ID {template}"), remedy));
+    }
     let data_dir = data_dir?;
     Some(ServerSettings {
         trust_domain: trust_domain?,
@@ -173,16 +190,19 @@ pub(super) fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option
         store: store.unwrap_or_default(),
         segment_bytes,
         listen: doors,
+        bundle: bundle.unwrap_or_default(),
         door: door?,
         health,
         lifetimes,
         name_constraints,
+        crl,
         leaf,
         issuers,
         hooks,
         apis,
         policy_source,
         policy: policy?,
+        people,
         warnings,
     })
 }

@@ -9,6 +9,7 @@ use crate::authority::{Asked, Authorities, Draft, KeyPlan, KeyringFile, Rotator,
 use crate::clock::SystemClock;
 use crate::crypto::{Digest, KeyAlgorithm, KeyPair, Random, SealingKey};
 use crate::identity::TrustDomain;
+use crate::people::Keeping;
 use crate::policy::tests::rule_for;
 use crate::policy::{Answers, Kind, Policy, Wish};
 use crate::store::{IndexKind, LocalSettings, LocalStore, Store};
@@ -111,7 +112,7 @@ fn draft(authorities: &Authorities, wanted: &Wanted) -> Draft {
         request_id: "r".to_owned(),
         session: None,
         session_ends_at: wanted.session_ends_at,
-        job: Arc::new(Job::of(claims.claims())),
+        job: Arc::new(Job::of(&claims, &Keeping::Open)),
         policy: *policy.digest(),
         leaf: Arc::new(wanted.leaf.clone()),
     };

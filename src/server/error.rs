@@ -1,6 +1,7 @@
 //! Why a server does not start.
 
 use crate::authority::{RotatorError, SealingKeyError};
+use crate::people::{NotErased, PeopleError};
 use crate::store::{OpenError, StoreError};
 use crate::tls::TlsError;
 use std::io;
@@ -65,6 +66,9 @@ pub enum ServerError {
     /// The keys are not to be had.
     #[error(transparent)]
     Keys(#[from] RotatorError),
+    /// The keys under which persons are written down are not to be had, or not to be deleted.
+    #[error(transparent)]
+    People(#[from] NotErased),
     /// The journal or the index cannot be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
@@ -89,4 +93,10 @@ pub enum ServerError {
     /// The server's certificate is not to be had.
     #[error(transparent)]
     Tls(#[from] TlsError),
+}
+
+impl From<PeopleError> for ServerError {
+    fn from(error: PeopleError) -> Self {
+        Self::People(error.into())
+    }
 }

@@ -3,14 +3,15 @@
 use super::build::{Parts, World, build};
 use super::door::open_door;
 use super::policy_keeper::PolicyKeeper;
-use super::{AdminSocket, HealthPort, IssuerPort, ServerError};
-use crate::api::{AdminDoor, Crowd, Desk, HealthDoor, IssuerDoors, Reloads};
+use super::{AdminSocket, BundlePort, HealthPort, IssuerPort, ServerError};
+use crate::api::{AdminDoor, BundleDoor, Crowd, Desk, HealthDoor, IssuerDoors, Reloads};
 use crate::clock::Clock;
 use crate::config::ServerSettings;
 use crate::issuance::Issuance;
+use crate::session::{CrlKeeper, CrlsWatch};
 use crate::store::Trouble;
 use crate::telemetry::{Metrics, Readiness, Shutdown, Unready, chain};
-use crate::tls::{DoorCertificate, IssuerDoor};
+use crate::tls::{self, DoorCertificate, IssuerDoor};
 use crate::wire::{connections_of, raise_open_files};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -28,6 +29,7 @@ pub struct Server {
     certificate: Arc<DoorCertificate>,
     policy: PolicyKeeper,
     issuer_ports: Vec<IssuerPort>,
+    bundle_ports: Vec<BundlePort>,
     admin: AdminSocket,
     health: Option<HealthPort>,
     readiness: Readiness,
@@ -51,7 +53,8 @@ impl Server {
         let (reloads, asked) = Reloads::pair();
         let hands = (parts.issuance.ledger.clone(), parts.metrics.clone());
         let policy = PolicyKeeper::new(settings, parts.issuance.policy.clone(), hands, asked);
-        let desk = Desk::new(Arc::clone(&parts.issuance), (published, reloads), random, shutdown.clone());
+        let crls = parts.crls.as_ref().map(CrlKeeper::watch);
+        let desk = Desk::new(Arc::clone(&parts.issuance), (published, crls), reloads, (random, shutdown.clone()));
         let doors = IssuerDoors::new(&desk);
         raise_open_files();
         let crowd = Crowd::at_issuer_port(connections_of(crate::api::limits::CONNECTIONS_MAX));
@@ -61,6 +64,7 @@ impl Server {
             let port = IssuerPort::bind(*address, tls, doors.clone(), (crowd.clone(), parts.metrics.clone())).await;
             issuer_ports.push(port.map_err(|source| ServerError::Address { address: *address, source })?);
         }
+        let bundle_ports = bundle_ports(settings, (&certificate, &desk), &parts.metrics).await?;
         let admin = AdminSocket::bind(&settings.admin_socket, AdminDoor::new(&desk)).await;
         let admin = admin.map_err(|source| ServerError::Socket { path: settings.admin_socket.clone(), source })?;
         let mut health = None;
@@ -69,7 +73,24 @@ impl Server {
             let port = HealthPort::bind(address, door).await;
             health = Some(port.map_err(|source| ServerError::Address { address, source })?);
         }
-        Ok(Self { parts, clock, certificate, policy, issuer_ports, admin, health, readiness, warming, shutdown })
+        Ok(Self {
+            parts,
+            clock,
+            certificate,
+            policy,
+            issuer_ports,
+            bundle_ports,
+            admin,
+            health,
+            readiness,
+            warming,
+            shutdown,
+        })
+    }
+
+    /// Where the bundle ports listen.
+    pub fn bundle_addresses(&self) -> Vec<SocketAddr> {
+        self.bundle_ports.iter().filter_map(|port| port.address().ok()).collect()
     }
 
     /// Where the issuer ports listen.
@@ -88,9 +109,9 @@ impl Server {
     /// # Errors
     /// `Stopped` when a part ended by itself.
     pub async fn run(self) -> Result<(), ServerError> {
-        let Self { parts, clock, certificate, policy, issuer_ports, admin, health, readiness, warming, shutdown } =
-            self;
-        let Parts { issuance, rotator, store, metrics } = parts;
+        let Self { parts, clock, certificate, policy, issuer_ports, .. } = self;
+        let Self { bundle_ports, admin, health, readiness, warming, shutdown, .. } = self;
+        let Parts { issuance, rotator, crls, store, metrics } = parts;
         let (end, ended) = Shutdown::pair();
 
         let mut keepers = JoinSet::new();
@@ -98,6 +119,10 @@ impl Server {
         keepers.spawn(meter(published, metrics.clone(), ended.clone()));
         keepers.spawn(gauge(store.trouble(), (readiness.clone(), metrics.clone()), ended.clone()));
         keepers.spawn(rotator.run(Arc::clone(&clock), ended.clone()));
+        if let Some(crls) = crls {
+            keepers.spawn(meter_crls(crls.watch(), metrics.clone(), ended.clone()));
+            keepers.spawn(crls.run(Arc::clone(&clock), ended.clone()));
+        }
         keepers.spawn(policy.run(Arc::clone(&clock), ended.clone()));
         keepers.spawn(certificate.run(clock, ended.clone()));
         keepers.spawn(sweep(Arc::clone(&issuance), metrics, ended.clone()));
@@ -107,6 +132,9 @@ impl Server {
         }
         let mut doors = JoinSet::new();
         for port in issuer_ports {
+            doors.spawn(port.run(shutdown.clone()));
+        }
+        for port in bundle_ports {
             doors.spawn(port.run(shutdown.clone()));
         }
         doors.spawn(admin.run(shutdown.clone()));
@@ -139,6 +167,20 @@ impl Server {
         closed.map_err(|_panicked| ServerError::Stopped)?;
         outcome
     }
+}
+
+async fn bundle_ports(
+    settings: &ServerSettings,
+    (certificate, desk): (&Arc<DoorCertificate>, &Arc<Desk>),
+    metrics: &Metrics,
+) -> Result<Vec<BundlePort>, ServerError> {
+    let mut ports = Vec::new();
+    for address in &settings.bundle {
+        let tls = tls::BundleDoor::new(Arc::<DoorCertificate>::clone(certificate))?;
+        let port = BundlePort::bind(*address, tls, BundleDoor::new(desk), metrics.clone()).await;
+        ports.push(port.map_err(|source| ServerError::Address { address: *address, source })?);
+    }
+    Ok(ports)
 }
 
 /// Fetches the issuers' keys before the first token comes. A silent issuer does not hold up the others, nor renewals.
@@ -200,6 +242,19 @@ async fn meter(
                 // The rotator is gone, and with it every change.
                 return shutdown.wait().await;
             },
+        }
+    }
+}
+
+/// Shows how many leaves stand on revocation lists, and until when these are good.
+async fn meter_crls(mut made: CrlsWatch, metrics: Metrics, shutdown: Shutdown) {
+    loop {
+        if let Some(set) = made.borrow_and_update().as_ref() {
+            metrics.crls_made(set.revoked, set.made_at, set.next_update);
+        }
+        tokio::select! {
+            () = shutdown.wait() => return,
+            changed = made.changed() => if changed.is_err() { return shutdown.wait().await },
         }
     }
 }

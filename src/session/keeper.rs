@@ -4,12 +4,15 @@ use super::bans::Bans;
 use super::ends::Ends;
 use super::live::{LiveIndex, Noted};
 use super::record::{JobName, Record, Tombstone, session_key};
-use super::{Facets, Listening, PinError, Proof, SessionId, SessionKey};
+use super::revoked::RevokedSvids;
+use super::{Facets, Listening, LiveSvid, PinError, Proof, SessionId, SessionKey};
 use crate::audit::Changes;
 use crate::crypto::KeyId;
 use crate::identity::SpiffeId;
+use crate::people::{Keeping, People};
 use crate::policy::Grant;
 use crate::store::{Condition, Revision, Store, StoreError, Version, Write};
+use crate::svid::Serial;
 use crate::token::{Claims, VerifiedClaims};
 use serde_json::value::{RawValue, to_raw_value};
 use std::borrow::Cow;
@@ -92,10 +95,16 @@ pub struct Admission<'a> {
     pub signer: &'a Arc<str>,
     /// When the SVID will end.
     pub svid_ends_at: OffsetDateTime,
+    /// Its serial number, if it is an X.509-SVID.
+    pub serial: Option<Serial>,
+    /// How what the claims tell of a person is kept.
+    pub keeping: &'a Keeping,
 }
 
 impl<'a> Admission<'a> {
     fn record(&self, owner: &SessionKey) -> Record<'a> {
+        let mut claims = Cow::Borrowed(self.claims);
+        let person = self.keeping.take(&mut claims);
         Record {
             v: Version,
             owner: owner.id(),
@@ -107,7 +116,8 @@ impl<'a> Admission<'a> {
             ttl: Some(self.grant.ttl().as_secs()),
             signers: vec![Arc::clone(self.signer)],
             ended: None,
-            claims: Cow::Borrowed(self.claims),
+            claims,
+            person,
         }
     }
 
@@ -149,6 +159,11 @@ pub struct Sessions {
     pub(super) live: Arc<LiveIndex>,
     pub(super) bans: Arc<Bans>,
     pub(super) ends: Ends,
+    pub(super) people: People,
+    /// What stands on revocation lists; none where nobody makes any.
+    pub(super) revoked: Option<Arc<RevokedSvids>>,
+    /// What was given before the start may live so long after it.
+    pub(super) given_lives_for: Duration,
 }
 
 impl Sessions {
@@ -189,7 +204,7 @@ impl Sessions {
         connection: KeyId,
         now: OffsetDateTime,
     ) -> Result<(VerifiedClaims, Standing), SessionError> {
-        let (record, revision) = self.record(id)?.ok_or(SessionError::Unknown)?;
+        let (mut record, revision) = self.record(id)?.ok_or(SessionError::Unknown)?;
         if record.owner != connection {
             return Err(SessionError::NotOwner);
         }
@@ -197,6 +212,10 @@ impl Sessions {
             return Err(SessionError::NotRenewable);
         }
         self.not_closed(&record.claims)?;
+        // What an erased person's job may be cannot be decided again.
+        if !self.people.put_back(record.claims.to_mut(), record.person.as_ref()) {
+            return Err(SessionError::Ended);
+        }
         self.bans.judge(&Facets::of(&record.claims).granted(&record.rule, &record.signers), now)?;
         let standing = live(&record, revision, now)?;
         Ok((VerifiedClaims::kept_with_session(record.claims.into_owned()), standing))
@@ -268,6 +287,10 @@ impl Sessions {
             record.signers.push(Arc::clone(signer));
             news = true;
         }
+        if record.ttl.is_some_and(|ttl| ttl < grant.ttl().as_secs()) {
+            record.ttl = Some(grant.ttl().as_secs());
+            news = true;
+        }
         if news {
             changes.writes.push(Write::Put(session_key(id), text(&record)?));
         }
@@ -298,7 +321,12 @@ impl Sessions {
         };
         let (id, job, facets) = (SessionId::of(claims), JobName::of(claims), admission.facets());
         let (token_ends_at, job_project_path) = (claims.expires_at, claims.job_project_path());
-        self.live.note(&Noted { id, owner, job: &job, job_project_path, facets, ends_at, svids_end_at, token_ends_at });
+        let svid = admission.serial.filter(|_| self.revoked.is_some());
+        let svid = svid.map(|serial| LiveSvid { serial, signer: Arc::clone(admission.signer), ends_at: svids_end_at });
+        let svid = svid.as_ref().map(|svid| (svid, admission.now));
+        let noted =
+            Noted { id, owner, job: &job, job_project_path, facets, ends_at, svids_end_at, token_ends_at, svid };
+        self.live.note(&noted);
         Note(Noting::Session { job, id, owner })
     }
 

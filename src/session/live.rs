@@ -8,6 +8,8 @@ use super::record::JobName;
 use super::{Facets, Selector, SessionId};
 use crate::audit::Job;
 use crate::crypto::KeyId;
+use crate::people::Form;
+use crate::svid::Serial;
 use crate::token::ClaimValue;
 use std::borrow::Cow;
 use std::collections::hash_map::Entry::{Occupied, Vacant};
@@ -52,17 +54,32 @@ pub struct LiveSession {
     pub svids_end_at: OffsetDateTime,
     /// Until when its token is good.
     pub token_ends_at: OffsetDateTime,
+    /// Its X.509-SVIDs that still live; none where nobody makes revocation lists.
+    pub svids: Vec<LiveSvid>,
+}
+
+/// An X.509-SVID that lives.
+#[derive(Clone, Debug)]
+pub struct LiveSvid {
+    /// Which.
+    pub serial: Serial,
+    /// Which key of ours signed it.
+    pub signer: Arc<str>,
+    /// Until when.
+    pub ends_at: OffsetDateTime,
 }
 
 impl LiveSession {
     /// What the journal says of its job when it ends. The rest stands in the entries of its SVIDs; nothing is read for it,
     /// since a thousand may end at once.
-    pub(super) fn job_shown(&self) -> Job {
+    pub(super) fn job_shown(&self, form: Form) -> Job {
         let text = |text: &Option<Arc<str>>| text.as_deref().map(|text| ClaimValue::Text(text.to_owned()));
+        // The person stands, sealed, in the entries of its SVIDs.
+        let in_the_clear = form == Form::Plain;
         let more = [
             ("ref_path", text(&self.reference)),
-            ("user_login", text(&self.user_login)),
-            ("user_id", self.user_id.map(ClaimValue::Id)),
+            ("user_login", text(&self.user_login).filter(|_| in_the_clear)),
+            ("user_id", self.user_id.map(ClaimValue::Id).filter(|_| in_the_clear)),
             ("runner_id", self.runner_id.map(ClaimValue::Id)),
         ];
         Job {
@@ -73,6 +90,9 @@ impl LiveSession {
             project_path: self.project_path.to_string(),
             pipeline_id: self.pipeline_id,
             job_id: self.job.job_id,
+            namespace_id: self.namespace_id,
+            token: None,
+            person: None,
             more: more.into_iter().filter_map(|(name, value)| Some((Cow::Borrowed(name), value?))).collect(),
         }
     }
@@ -107,6 +127,8 @@ pub(super) struct Noted<'a> {
     pub(super) ends_at: OffsetDateTime,
     pub(super) svids_end_at: OffsetDateTime,
     pub(super) token_ends_at: OffsetDateTime,
+    /// What it is about to be given, and now.
+    pub(super) svid: Option<(&'a LiveSvid, OffsetDateTime)>,
 }
 
 /// See the file's opening words.
@@ -137,6 +159,7 @@ impl Entry {
         session.svids_end_at = session.svids_end_at.max(noted.svids_end_at);
         let news = noted.facets.signers.iter().find(|signer| !session.signers.contains(signer));
         session.signers.extend(news.map(Arc::clone));
+        session.hold(noted.svid);
     }
 }
 
@@ -199,6 +222,20 @@ impl LiveIndex {
             .collect()
     }
 
+    /// Adds what a former run has given to the sessions that live; answers what was given to others.
+    pub(super) fn adopt(&self, given: Vec<(SessionId, LiveSvid)>, now: OffsetDateTime) -> Vec<(SessionId, LiveSvid)> {
+        let mut of_session: HashMap<SessionId, Vec<LiveSvid>> = HashMap::new();
+        for (session, svid) in given {
+            of_session.entry(session).or_default().push(svid);
+        }
+        for live in self.inside().jobs.values_mut().flatten() {
+            for svid in of_session.remove(&live.session.id).unwrap_or_default() {
+                live.session.hold(Some((&svid, now)));
+            }
+        }
+        of_session.into_iter().flat_map(|(id, all)| all.into_iter().map(move |svid| (id, svid))).collect()
+    }
+
     /// Forgets what has ended by its time, and says how many live.
     pub(super) fn sweep(&self, now: OffsetDateTime) -> usize {
         let mut inside = self.inside();
@@ -213,6 +250,17 @@ impl LiveIndex {
     /// A holder that panicked left whole sessions behind.
     fn inside(&self) -> MutexGuard<'_, Inside> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl LiveSession {
+    /// Remembers an SVID, once, and forgets those that have ended.
+    fn hold(&mut self, svid: Option<(&LiveSvid, OffsetDateTime)>) {
+        let Some((svid, now)) = svid else { return };
+        self.svids.retain(|held| held.ends_at > now && held.serial != svid.serial);
+        // There are a hundred thousand of these lists, and most stay this short.
+        self.svids.reserve_exact(1);
+        self.svids.push(svid.clone());
     }
 }
 
@@ -250,6 +298,7 @@ impl Inside {
             ends_at: noted.ends_at,
             svids_end_at: noted.svids_end_at,
             token_ends_at: noted.token_ends_at,
+            svids: noted.svid.map(|(svid, _now)| svid.clone()).into_iter().collect(),
         }
     }
 
@@ -290,7 +339,8 @@ mod tests {
         };
         let (job_project_path, ends_at) = ("acme/api", now + time::Duration::HOUR);
         let (svids_end_at, token_ends_at) = (ends_at, ends_at);
-        let noted = Noted { id, owner, job: &job, job_project_path, facets, ends_at, svids_end_at, token_ends_at };
+        let noted =
+            Noted { id, owner, job: &job, job_project_path, facets, ends_at, svids_end_at, token_ends_at, svid: None };
         for _twin in 0..2 {
             live.note(&noted);
         }

@@ -42,6 +42,7 @@ pub(crate) struct FakeIssuer {
     pub(crate) renewals: AtomicU64,
     /// Milliseconds.
     pub(crate) renew_takes: AtomicU64,
+    /// Each with its reason.
     pub(crate) ended: Mutex<Vec<String>>,
     pub(crate) tell: broadcast::Sender<Kind>,
     signer: LeafSigner,
@@ -223,7 +224,9 @@ impl Issuer for Service {
 
     async fn end_session(&self, request: Request<EndSessionRequest>) -> Result<Response<EndSessionAnswer>, Status> {
         self.0.here()?;
-        self.0.ended.lock().unwrap().push(request.into_inner().session);
+        let request = request.into_inner();
+        let reason = request.reason().as_str();
+        self.0.ended.lock().unwrap().push(format!("{}: {reason}", request.session));
         Ok(Response::new(EndSessionAnswer {}))
     }
 

@@ -170,7 +170,7 @@ fn on_a_full_disk_a_session_can_be_ended_and_a_server_can_start() {
         let session = agent.exchange(request.clone()).await.unwrap().into_inner().session;
         let ballast = ballast(&scene.place.data(), 0);
         scene.fill().await;
-        agent.end_session(EndSessionRequest { session }).await.unwrap();
+        agent.end_session(EndSessionRequest { session, ..EndSessionRequest::default() }).await.unwrap();
         let ends = |place: &Place| {
             let ends = journal::records(place).into_iter().filter(|record| record["entry"]["kind"] == "session_ended");
             ends.count()

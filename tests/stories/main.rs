@@ -6,7 +6,9 @@
 mod support;
 
 mod addresses;
+mod auditors;
 mod advisories;
+mod crl;
 mod crowded;
 mod doors;
 mod ends;
@@ -19,6 +21,7 @@ mod many_rules;
 mod needs;
 mod operators;
 mod panics;
+mod people;
 mod pins;
 mod races;
 mod recalled;

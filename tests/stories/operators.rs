@@ -42,7 +42,7 @@ impl Job {
         let mut agent = doors.agent(Some(&key));
         let token = doors.issuer.token_with(SystemClock.now(), "user_login", user);
         let first = agent.exchange(exchange(token)).await.unwrap().into_inner();
-        let asked = WatchRequest { bundle_sequence: 0, session: vec![first.session.clone()] };
+        let asked = WatchRequest { bundle_sequence: 0, session: vec![first.session.clone()], crls: None };
         let mut events = agent.watch(asked).await.unwrap().into_inner();
         for _present in 0..2 {
             events.message().await.unwrap().unwrap();

@@ -115,6 +115,6 @@ async fn a_ban_that_is_said_again_while_its_end_is_swept_stays() {
     let operator = Arc::clone(&road);
     store.before("swept", async move { ban(&operator, None).await });
     road.sessions.sweep(&road.ledger, road.now()).await.unwrap();
-    let after_a_restart = Sessions::open(Arc::clone(&store.store), road.now()).unwrap();
+    let after_a_restart = Sessions::open(Arc::clone(&store.store), road.people.clone(), road.now()).unwrap();
     assert_eq!(after_a_restart.bans(road.now()).len(), 1);
 }

@@ -96,6 +96,16 @@ impl Harness {
         Self { folder, clock, issuer, parts, policy, store, line, fetch }
     }
 
+    /// The same folder after a restart that finds no index.
+    pub(crate) async fn restarted_without_index(self) -> Self {
+        self.parts.store.close();
+        let index = self.folder.path().join("data/index");
+        if index.exists() {
+            fs::remove_dir_all(index).unwrap();
+        }
+        self.restarted(None).await
+    }
+
     /// With segments of the journal so short that there are soon many.
     pub(crate) async fn of_short_segments(self) -> Self {
         let Self { folder, clock, issuer, parts: former, policy, store, line, fetch } = self;
@@ -150,11 +160,12 @@ impl Harness {
             issuer_keys: Arc::clone(&road.issuer_keys),
             policy: road.policy.clone(),
             leaf: Arc::clone(&road.leaf),
-            sessions: Sessions::open(Arc::clone(&store), self.now()).unwrap(),
+            sessions: Sessions::open(Arc::clone(&store), road.people.clone(), self.now()).unwrap(),
             facts: Facts::new(Vec::new(), &self.fetch, Arc::clone(&road.clock), metrics.clone()),
             pins: PathPins::new(store, ledger.clone()),
             hearing: Hearing::default(),
             ledger,
+            people: road.people.clone(),
             authorities: Arc::clone(&road.authorities),
             shares: Shares::default(),
             recorder: Recorder::new(metrics),

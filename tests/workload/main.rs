@@ -16,6 +16,7 @@ mod stand_in;
 
 mod bundles;
 mod callers;
+mod crls;
 mod definition;
 mod endings;
 mod endpoint;
@@ -23,5 +24,6 @@ mod files;
 mod host;
 mod jwt;
 mod long_job;
+mod sds;
 mod socket;
 mod x509;

@@ -4,7 +4,7 @@ use crate::support::beside::{Beside, within};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
-use lanyard::agent::{AgentSettings, Callers, MODE_EVERYBODY, OnStop, TokenSource};
+use lanyard::agent::{AgentSettings, Callers, MODE_EVERYBODY, OnStop, SecretNames, TokenSource};
 use lanyard::bundle::{Bundle, JwtAuthority};
 use lanyard::clock::{Clock, ManualClock, SystemClock};
 use lanyard::crypto::{KeyAlgorithm, KeyPair, Random};
@@ -104,7 +104,10 @@ impl StandIn {
             server: self.url.clone(),
             trust: self.trust.clone(),
             workload_socket: path("api.sock"),
+            sds_socket: None,
+            secrets: SecretNames::default(),
             agent_socket: None,
+            program: None,
             socket_mode: MODE_EVERYBODY,
             callers: Callers::Any,
             state_dir: path("state"),

@@ -9,9 +9,10 @@ use crate::issuance::RequestId;
 use crate::telemetry::chain;
 use crate::wire::lanyard::{
     AddBanAnswer, AddBanRequest, AdminExplainAnswer, AdminExplainRequest, DeletePinAnswer, DeletePinRequest,
-    ListBansAnswer, ListBansRequest, ListPinsAnswer, ListPinsRequest, ListSessionsRequest, ReloadPolicyAnswer,
-    ReloadPolicyRequest, RemoveBanAnswer, RemoveBanRequest, RevokeSessionsRequest, SessionsAnswer, SetPinAnswer,
-    SetPinRequest, ShowBundleAnswer, ShowBundleRequest, admin_explain_request::Subject, admin_server,
+    ErasePersonAnswer, ErasePersonRequest, ListBansAnswer, ListBansRequest, ListPinsAnswer, ListPinsRequest,
+    ListSessionsRequest, ReloadPolicyAnswer, ReloadPolicyRequest, RemoveBanAnswer, RemoveBanRequest,
+    RevokeSessionsRequest, SessionsAnswer, SetPinAnswer, SetPinRequest, ShowBundleAnswer, ShowBundleRequest,
+    admin_explain_request::Subject, admin_server,
 };
 use serde::Serialize;
 use std::sync::Arc;
@@ -88,6 +89,11 @@ impl admin_server::Admin for Admin {
     async fn remove_ban(&self, request: Request<RemoveBanRequest>) -> Result<Response<RemoveBanAnswer>, Status> {
         let Operator { uid } = operator(&request)?;
         self.ban_lifted(&request.into_inner(), uid).await.map(Response::new)
+    }
+
+    async fn erase_person(&self, request: Request<ErasePersonRequest>) -> Result<Response<ErasePersonAnswer>, Status> {
+        let Operator { uid } = operator(&request)?;
+        self.erased(request.into_inner(), uid).await.map(Response::new)
     }
 
     async fn list_pins(&self, request: Request<ListPinsRequest>) -> Result<Response<ListPinsAnswer>, Status> {

@@ -123,7 +123,7 @@ impl Admin {
         Ok(())
     }
 
-    fn reason<'a>(&self, reason: &'a str) -> Result<&'a str, Status> {
+    pub(super) fn reason<'a>(&self, reason: &'a str) -> Result<&'a str, Status> {
         let reason = reason::read(reason, &self.0.request_id())?;
         if reason.is_empty() {
             return Err(self.malformed("reason_missing", "say why: the reason stands in the journal"));
@@ -131,7 +131,7 @@ impl Admin {
         Ok(reason)
     }
 
-    fn malformed(&self, code: &'static str, detail: &'static str) -> Status {
+    pub(super) fn malformed(&self, code: &'static str, detail: &'static str) -> Status {
         Refused::new(Class::Malformed, code, detail, &self.0.request_id()).into_status()
     }
 

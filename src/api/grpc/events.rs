@@ -1,5 +1,6 @@
 //! What an agent hears while it lives: its live sessions and the bundle first, then every change, never history.
 
+use super::crl_parts::CrlParts;
 use crate::api::desk::Desk;
 use crate::api::refused::{Class, Refused};
 use crate::issuance::Refusal;
@@ -31,6 +32,7 @@ struct Watcher {
     /// The sessions that the agent said it holds.
     held: Vec<SessionId>,
     bundles: tokio::sync::watch::Receiver<Arc<crate::authority::Published>>,
+    crls: Option<CrlParts>,
     due: VecDeque<Due>,
 }
 
@@ -38,19 +40,29 @@ struct Watcher {
 enum Due {
     Sessions,
     Bundle,
+    /// There are no revocation lists, though it wants them.
+    NoCrls(Kind),
     /// Nothing more: no session of this key lives.
     Farewell,
 }
 
 impl Events {
-    /// The events for the agent with this session key, which holds these sessions and a bundle already.
-    pub(super) fn of(desk: Arc<Desk>, (ends, held): (Listening, Vec<SessionId>), bundle_sequence: u64) -> Self {
+    /// The events for the agent with this session key, which holds these sessions, and a bundle and revocation lists already.
+    pub(super) fn of(
+        desk: Arc<Desk>,
+        (ends, held): (Listening, Vec<SessionId>),
+        (bundle_sequence, crls): (u64, Option<u64>),
+    ) -> Self {
         let mut bundles = desk.published.clone();
         let mut due = VecDeque::from([Due::Sessions]);
         if bundles.borrow_and_update().bundle.sequence != bundle_sequence {
             due.push_back(Due::Bundle);
         }
-        Self(Some(Box::pin(Watcher { desk, ends, held, bundles, due }.next())))
+        let crls = crls.map(|held| CrlParts::of(&desk, held)).transpose().unwrap_or_else(|none| {
+            due.push_back(Due::NoCrls(none));
+            None
+        });
+        Self(Some(Box::pin(Watcher { desk, ends, held, bundles, crls, due }.next())))
     }
 }
 
@@ -78,10 +90,19 @@ impl Watcher {
             match self.due.pop_front() {
                 Some(Due::Sessions) => return self.sessions(),
                 Some(Due::Bundle) => return Ok(Kind::Bundle(self.bundles.borrow_and_update().json.clone())),
+                Some(Due::NoCrls(why)) => return Ok(why),
                 Some(Due::Farewell) => return Err(self.farewell()),
                 None => {}
             }
+            let part = async {
+                match &mut self.crls {
+                    Some(crls) => crls.next().await,
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
+                // Large sets are last: whoever has ended must hear it first.
+                biased;
                 () = self.desk.shutdown.wait() => return Err(Status::unavailable("the server is stopping")),
                 changed = self.bundles.changed() => match changed {
                     Ok(()) => self.due.push_back(Due::Bundle),
@@ -92,6 +113,7 @@ impl Watcher {
                     // Too slow to hear of each end: the whole present says it too.
                     None => self.due.push_back(Due::Sessions),
                 },
+                part = part => return Ok(part),
             }
         }
     }

@@ -7,12 +7,12 @@ use crate::api::doors::Endless;
 use crate::api::limits::{SESSIONS_WATCHED_MAX, WATCHES_PER_KEY_MAX};
 use crate::api::refused::{Class, Refused};
 use crate::issuance::{Bearer, Credential, Csr, IssuedSvid, Wanted};
-use crate::session::SessionId;
+use crate::session::{EndReason, SessionId};
 use crate::telemetry::Door;
 use crate::tls::PeerKey;
 use crate::wire::lanyard::{
-    EndSessionAnswer, EndSessionRequest, ExchangeRequest, FetchJwtRequest, JwtAnswer, RenewRequest, WatchRequest,
-    X509Answer, issuer_server,
+    EndSessionAnswer, EndSessionRequest, ExchangeRequest, FetchJwtRequest, JobEnd, JwtAnswer, RenewRequest,
+    WatchRequest, X509Answer, issuer_server,
 };
 use bytes::Bytes;
 use std::sync::Arc;
@@ -50,8 +50,9 @@ impl issuer_server::Issuer for Issuer {
         let caller = caller_of(&request)?;
         let id = self.0.request_id();
         let key = needed_session_key(&caller.key, &id).map_err(Refused::into_status)?;
-        let session = self.session(&request.into_inner().session)?;
-        let ended = self.0.issuance.end(&session, key.id()).await;
+        let EndSessionRequest { session, reason } = request.into_inner();
+        let session = self.session(&session)?;
+        let ended = self.0.issuance.end(reason_of(reason), &session, key.id()).await;
         ended.map_err(|refusal| Refused::of(&refusal, &id).into_status())?;
         Ok(Response::new(EndSessionAnswer {}))
     }
@@ -63,7 +64,7 @@ impl issuer_server::Issuer for Issuer {
         let id = self.0.request_id();
         let refused = |class, code, detail: String| Refused::new(class, code, detail, &id).into_status();
         let owner = needed_session_key(&caller.key, &id).map_err(Refused::into_status)?.id();
-        let WatchRequest { bundle_sequence, session } = request.into_inner();
+        let WatchRequest { bundle_sequence, session, crls } = request.into_inner();
         if session.len() > SESSIONS_WATCHED_MAX {
             let detail = format!("at most {SESSIONS_WATCHED_MAX} sessions a stream");
             return Err(refused(Class::Malformed, "too_many_sessions", detail));
@@ -74,7 +75,7 @@ impl issuer_server::Issuer for Issuer {
         })?;
         // A name that is none cannot live, so it is left out of the answer.
         let held = session.iter().filter_map(|name| name.parse().ok()).collect();
-        let events = Events::of(Arc::clone(&self.0), (heard, held), bundle_sequence);
+        let events = Events::of(Arc::clone(&self.0), (heard, held), (bundle_sequence, crls));
         let mut answer = Response::new(events);
         answer.extensions_mut().insert(Endless);
         Ok(answer)
@@ -140,6 +141,16 @@ fn jwt_answer(issued: &IssuedSvid) -> JwtAnswer {
         not_after: issued.not_after().unix_timestamp(),
         limited_by: issued.limited_by().as_str().to_owned(),
         profile: issued.profile().unwrap_or_default().to_owned(),
+    }
+}
+
+/// An end must not fail for its reason, so that of a newer agent counts as the usual one.
+fn reason_of(said: i32) -> EndReason {
+    match JobEnd::try_from(said) {
+        Ok(JobEnd::AgentStopped) => EndReason::AgentStopped,
+        Ok(JobEnd::CgroupEmpty) => EndReason::CgroupEmpty,
+        Ok(JobEnd::ExecEnd) => EndReason::ExecEnd,
+        Ok(JobEnd::Logout | JobEnd::Unspecified) | Err(_) => EndReason::Logout,
     }
 }
 

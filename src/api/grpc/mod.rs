@@ -2,8 +2,10 @@
 
 mod admin;
 mod admin_sessions;
+mod crl_parts;
 mod events;
 mod issuer;
+mod people;
 mod pins;
 mod reason;
 
