@@ -110,6 +110,8 @@ pub fn open_keyring(
         keyring = keyring.succeeded_by(make(&keyring, authority, plan, now, random)?);
     }
     file.save(&keyring)?;
+    let path = file.path().display();
+    tracing::warn!(keyring = %path, "no keys were there: a new CA begins, and who trusts another does not trust it");
     Ok(keyring)
 }
 

@@ -9,7 +9,8 @@ use crate::crypto::{PemLabel, PublicKey, Random};
 use crate::discovery::{Fetch, IssuerKeys};
 use crate::facts::Facts;
 use crate::issuance::{Hearing, Issuance, PolicyInUse, Recorder, Shares};
-use crate::session::{PathPins, Sessions};
+use crate::people::People;
+use crate::session::{CrlKeeper, PathPins, Sessions};
 use crate::store::{IndexKind, LocalSettings, LocalStore, Store};
 use crate::telemetry::Metrics;
 use std::path::Path;
@@ -26,6 +27,8 @@ pub struct Parts {
     pub issuance: Arc<Issuance>,
     /// Changes keys when it is time.
     pub rotator: Rotator,
+    /// Makes revocation lists, where they are switched on.
+    pub crls: Option<CrlKeeper>,
     /// Journal and index.
     pub store: Arc<LocalStore>,
     /// What operators watch.
@@ -53,8 +56,7 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
     data_folder::own(folder)?;
 
     let keyring_path = folder.join("keyring.json");
-    let has_keyring = keyring_path.exists();
-    let sealing = open_sealing_key(&settings.sealing_key_file, has_keyring)?;
+    let sealing = open_sealing_key(&settings.sealing_key_file, keyring_path.exists())?;
     let file = KeyringFile::new(keyring_path, sealing);
     let plan = KeyPlan {
         root: settings.lifetimes.root,
@@ -64,9 +66,6 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
     let has_history = folder.join("journal").exists();
     let keyring = open_keyring(&file, &settings.trust_domain, &plan, (clock.now(), &random), has_history)?;
 
-    if !has_keyring {
-        tracing::warn!(folder = %folder.display(), "no keys were there: a new CA begins, and who trusts another does not trust it");
-    }
     let journal_key = keyring.active(AuthorityKind::Journal).ok_or(RotatorError::NoRoot)?;
     show_journal_key(folder, journal_key.key.public())?;
     let store = open_store(settings, Arc::clone(&journal_key.key), Arc::clone(&clock)).await?;
@@ -75,6 +74,7 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
     let sequence = keyring.sequence;
     let rotator = Rotator::begin(file, keyring, plan, (&*shared, ledger.clone()), random).await?;
 
+    let people = open_people(settings, &*shared).await?;
     let policy = PolicyInUse::new(settings.policy.clone());
     let started = Entry::Started {
         version: env!("CARGO_PKG_VERSION"),
@@ -89,7 +89,13 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
     if store.set_aside().is_some() {
         metrics.index_set_aside();
     }
-    let now = clock.now();
+    let mut sessions = open_sessions(&shared, &people, clock.now()).await?;
+    let mut crls = None;
+    if let Some(plan) = settings.crl {
+        sessions = sessions.keeping_svids();
+        let hands = (rotator.authorities(), ledger.clone());
+        crls = Some(CrlKeeper::new(sessions.clone(), hands, plan, folder.clone()));
+    }
     let apis = settings.apis.clone();
     let issuance = Issuance {
         facts: Facts::new(apis, &fetch, Arc::clone(&clock), metrics.clone()),
@@ -98,7 +104,8 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
         issuers,
         policy,
         leaf: Arc::new(settings.leaf.clone()),
-        sessions: open_sessions(&shared, now).await?,
+        sessions,
+        people,
         pins: PathPins::new(shared, ledger.clone()),
         ledger,
         authorities: rotator.authorities(),
@@ -107,7 +114,7 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
         recorder: Recorder::new(metrics.clone()),
         data_dir: folder.clone(),
     };
-    Ok(Parts { issuance: Arc::new(issuance), rotator, store, metrics })
+    Ok(Parts { issuance: Arc::new(issuance), rotator, crls, store, metrics })
 }
 
 /// Lays the public key of the journal's checkpoints beside it, for auditors. Written aside: on a full disk the one that
@@ -123,10 +130,19 @@ fn show_journal_key(folder: &Path, key: &PublicKey) -> Result<(), ServerError> {
     written.map_err(|source| ServerError::File { path, source })
 }
 
+/// Persons who were erased must not come back with a backup of their keys.
+async fn open_people(settings: &ServerSettings, store: &dyn Store) -> Result<People, ServerError> {
+    let sealing = open_sealing_key(&settings.sealing_key_file, true)?;
+    let people =
+        People::open(settings.data_dir.join(People::FILE), sealing, (settings.people, &settings.trust_domain))?;
+    people.erase_again(store).await?;
+    Ok(people)
+}
+
 /// A hundred thousand sessions take a while to read, too.
-async fn open_sessions(store: &Arc<dyn Store>, now: OffsetDateTime) -> Result<Sessions, ServerError> {
-    let store = Arc::clone(store);
-    let open = move || Sessions::open(store, now);
+async fn open_sessions(store: &Arc<dyn Store>, people: &People, now: OffsetDateTime) -> Result<Sessions, ServerError> {
+    let (store, people) = (Arc::clone(store), people.clone());
+    let open = move || Sessions::open(store, people, now);
     Ok(tokio::task::spawn_blocking(open).await.map_err(|_stopped| ServerError::Stopped)??)
 }
 
