@@ -26,8 +26,7 @@ use crate::bundle::Bundle;
 use crate::clock::Clock;
 use crate::crypto::{Digest, Random};
 use crate::telemetry::{Shutdown, chain};
-use crate::wire::lanyard::JobEnd;
-use crate::wire::lanyard::event::Kind;
+use crate::wire::lanyard::{JobEnd, Tainted, event::Kind};
 use std::sync::Arc;
 use std::time::Duration;
 use time::OffsetDateTime;
@@ -340,6 +339,18 @@ impl Renewer {
             Kind::SessionEnded(ended) if ended.session == live.session.id => self.end(&ended.reason),
             Kind::Sessions(_) | Kind::SessionEnded(_) | Kind::Crls(_) | Kind::CrlsOff(_) => {}
             Kind::Bundle(json) => self.take_bundle(&json),
+            Kind::Tainted(tainted) => self.renew_soon(&tainted),
+        }
+    }
+
+    /// What a tainted key signed is renewed within the time that the server names, at one's own moment: all agents hear it
+    /// at once.
+    fn renew_soon(&mut self, tainted: &Tainted) {
+        let held = self.keeper.serving().filter(|held| held.is_signed_by(&tainted.signer));
+        if let (Some(live), Some(held)) = (&mut self.live, held) {
+            let renew_at = self.clock.now() + self.random.jitter(Duration::from_secs(tainted.within_seconds.into()));
+            tracing::warn!(%renew_at, session = held.session, "the key that signed the SVID is tainted; renewing it");
+            live.renewals.at(renew_at);
         }
     }
 

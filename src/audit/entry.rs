@@ -1,6 +1,6 @@
 //! What an entry says. Nothing secret: tokens, keys and signatures never stand in one.
 
-use super::{Asked, PinnedBy};
+use super::{Asked, HolderWord, KeyStep, PinnedBy};
 use crate::crypto::{Digest, KeyId};
 use crate::people::{Keeping, People, PersonName, Sealed};
 use crate::policy::Answers;
@@ -23,18 +23,7 @@ pub trait Auditable {
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Entry<'a> {
     /// A key of ours is made, used from now on, or put away.
-    Authority {
-        /// What is done.
-        step: &'a str,
-        /// Which kind of key.
-        authority: &'a str,
-        /// The key.
-        key_id: KeyId,
-        /// Counts the keys of a kind.
-        generation: u64,
-        /// The keyring's sequence after the step.
-        sequence: u64,
-    },
+    Authority(KeyStep<'a>),
     /// Whoever fits gets no identity from now on.
     BanAdded {
         /// Names the ban.
@@ -67,6 +56,8 @@ pub enum Entry<'a> {
         /// When they are of no use any more, in Unix seconds.
         next_update: i64,
     },
+    /// An operator knows that a declared holder has our bundle.
+    HolderConfirmed(HolderWord<'a>),
     /// A delivery of the CI system for our hooks led to nothing.
     HookRefused {
         /// Names the delivery in answers, logs and entries.

@@ -21,7 +21,8 @@ pub(super) struct CrlIssuer {
 /// All of a keyring; none if one of them has no certificate that can be read.
 pub(super) fn crl_issuers(keyring: &Keyring) -> Option<Vec<CrlIssuer>> {
     let kinds = [AuthorityKind::X509Root, AuthorityKind::X509Intermediate];
-    kinds.into_iter().flat_map(|kind| keyring.of_kind(kind)).map(|authority| issuer(keyring, authority)).collect()
+    let of_kind = kinds.into_iter().flat_map(|kind| keyring.of_kind(kind));
+    of_kind.filter(|one| one.state != AuthorityState::Removed).map(|authority| issuer(keyring, authority)).collect()
 }
 
 fn issuer(keyring: &Keyring, authority: &Authority) -> Option<CrlIssuer> {

@@ -1,8 +1,12 @@
 //! The sealing key in a file of its own: 32 bytes, read by its owner only.
 
-use crate::crypto::{SealError, SealingKey, SecretFileError, read_secret_file, replace_secret_file};
+use crate::crypto::{SealError, SealingKey, SecretFileError, read_secret_file};
+use crate::store::replace_file;
 use std::io;
 use std::path::{Path, PathBuf};
+
+/// For its owner alone.
+const MODE: u32 = 0o600;
 
 /// Why there is no sealing key.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +62,6 @@ pub fn open_sealing_key(path: &Path, has_keyring: bool) -> Result<SealingKey, Se
 fn make(path: &Path) -> io::Result<SealingKey> {
     let (key, bytes) = SealingKey::generate();
     // A crash or a full disk must not leave half a key, which no later start could use.
-    replace_secret_file(path, &*bytes)?;
+    replace_file(path, &*bytes, MODE)?;
     Ok(key)
 }

@@ -29,6 +29,7 @@ mod cases;
 mod leaf;
 mod people;
 mod crl;
+mod checkpoints;
 mod server;
 mod agent;
 mod starter;
@@ -38,6 +39,7 @@ mod whose;
 
 pub use agent::load_agent;
 pub use cases::{cases_file, load_cases};
+pub use checkpoints::JournalCheckpoints;
 pub use environment::{Environment, MapEnvironment, SystemEnvironment};
 pub use issuer::KnownIssuer;
 pub use policy::{CheckedPolicy, check_policy, load_policy};

@@ -26,5 +26,5 @@ pub use provider::install_providers;
 pub use public_key::{CryptoError, JwsAlgorithm, KeyAlgorithm, PublicKey, PublicNumbers};
 pub use random::Random;
 pub use seal::{SealContext, SealError, SealedKey, SealingKey};
-pub use secret_file::{SecretFileError, read_secret_file, replace_secret_file};
+pub use secret_file::{SecretFileError, read_secret_file};
 pub use shared_secret::SharedSecret;

@@ -1,8 +1,8 @@
 //! A secret in a file of its own, which nobody else may read: one refusal for all of them, in the same words.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind, Read as _, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::fs::File;
+use std::io::{self, ErrorKind, Read as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
@@ -47,20 +47,6 @@ pub fn read_secret_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, SecretFileErr
         return Err(io(io::Error::new(ErrorKind::FileTooLarge, "more than 4 KiB")));
     }
     Ok(bytes)
-}
-
-/// Puts a secret in the place of the file that is there, durably: written aside, synced, renamed. A crash leaves the former
-/// or the new one, whole, and its name is as durable as what is in it.
-///
-/// # Errors
-/// What the file system says; the former file is still there then.
-pub fn replace_secret_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let aside = path.with_extension("new");
-    let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&aside)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&aside, path)?;
-    File::open(path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")))?.sync_all()
 }
 
 #[cfg(test)]

@@ -3,9 +3,9 @@
 
 use super::person_key::{PersonKey, PersonName, context};
 use super::personal::PersonId;
-use crate::crypto::{SealedKey, SealingKey, replace_secret_file};
+use crate::crypto::{SealedKey, SealingKey};
 use crate::identity::TrustDomain;
-use crate::store::Version;
+use crate::store::{Version, replace_file};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
@@ -14,6 +14,9 @@ use std::io::{self, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use zeroize::{Zeroize as _, Zeroizing};
+
+/// For its owner alone.
+const MODE: u32 = 0o600;
 
 /// Why the persons' keys cannot be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -120,7 +123,7 @@ impl PeopleFile {
     }
 
     fn close(&self, (id, key): &Person, to: &mut Vec<u8>) -> io::Result<()> {
-        let inside = Inside { id: id.clone(), key: STANDARD.encode(&*key.bytes) };
+        let inside = Inside { id: id.clone(), key: STANDARD.encode(key.bytes.as_slice()) };
         let inside = Zeroizing::new(serde_json::to_vec(&inside)?);
         let sealed = self.sealing.seal(context(&self.trust_domain, key.name), &inside);
         serde_json::to_writer(&mut *to, &Line { name: key.name, sealed })?;
@@ -160,7 +163,7 @@ impl PeopleFile {
         let mut text = serde_json::to_vec(&Head { v: Version, trust_domain: self.trust_domain.clone() })?;
         text.push(b'\n');
         people.iter().try_for_each(|person| self.close(person, &mut text))?;
-        let replaced = replace_secret_file(&self.path, &text);
+        let replaced = replace_file(&self.path, &text, MODE);
         // What only could not be synced stands there all the same, and the next person is written behind it.
         if replaced.is_ok() || fs::read(&self.path).is_ok_and(|there| there == text) {
             self.length = Some(length_of(&text));

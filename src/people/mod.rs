@@ -10,13 +10,13 @@
 mod personal;
 mod person_key;
 mod file;
-mod people;
+mod keys;
 mod erased;
 #[cfg(test)]
 mod tests;
 
 pub use erased::NotErased;
 pub use file::PeopleError;
-pub use people::{Form, People};
+pub use keys::{Form, People};
 pub use person_key::{Keeping, PersonKey, PersonName, Sealed};
 pub use personal::{Personal, SEALED};

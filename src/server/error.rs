@@ -2,7 +2,7 @@
 
 use crate::authority::{RotatorError, SealingKeyError};
 use crate::people::{NotErased, PeopleError};
-use crate::store::{OpenError, StoreError};
+use crate::store::{NoteError, OpenError, StoreError};
 use crate::tls::TlsError;
 use std::io;
 use std::net::SocketAddr;
@@ -66,6 +66,9 @@ pub enum ServerError {
     /// The keys are not to be had.
     #[error(transparent)]
     Keys(#[from] RotatorError),
+    /// The journal's key cannot sign checkpoints.
+    #[error("the journal's checkpoints cannot be signed: {0}")]
+    Notes(#[from] NoteError),
     /// The keys under which persons are written down are not to be had, or not to be deleted.
     #[error(transparent)]
     People(#[from] NotErased),

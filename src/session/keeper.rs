@@ -16,6 +16,7 @@ use crate::svid::Serial;
 use crate::token::{Claims, VerifiedClaims};
 use serde_json::value::{RawValue, to_raw_value};
 use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 use time::OffsetDateTime;
@@ -170,6 +171,16 @@ impl Sessions {
     /// Hears of the ends of this key's sessions, as they happen; none where it has `most` such streams already.
     pub fn listen(&self, owner: KeyId, most: usize) -> Option<Listening> {
         self.ends.listen(owner, most)
+    }
+
+    /// The keys that own the live sessions.
+    pub fn owners(&self, now: OffsetDateTime) -> HashSet<KeyId> {
+        self.live.owners(now)
+    }
+
+    /// How many live sessions have their newest SVID from each of these signers.
+    pub fn count_by_signer(&self, signers: &BTreeSet<String>, now: OffsetDateTime) -> BTreeMap<Arc<str>, usize> {
+        self.live.count_by_signer(signers, now)
     }
 
     /// Where the bearer of a genuine token stands.

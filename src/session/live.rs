@@ -13,7 +13,7 @@ use crate::svid::Serial;
 use crate::token::ClaimValue;
 use std::borrow::Cow;
 use std::collections::hash_map::Entry::{Occupied, Vacant};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use time::OffsetDateTime;
 
@@ -46,7 +46,7 @@ pub struct LiveSession {
     pub runner_id: Option<u64>,
     /// The rule that opened it.
     pub rule: Arc<str>,
-    /// Which keys of ours have signed for it.
+    /// Which keys of ours have signed for it, the newest last.
     pub signers: Vec<Arc<str>>,
     /// Until when it is renewed.
     pub ends_at: OffsetDateTime,
@@ -157,8 +157,11 @@ impl Entry {
         self.coming += 1;
         let session = &mut self.session;
         session.svids_end_at = session.svids_end_at.max(noted.svids_end_at);
-        let news = noted.facets.signers.iter().find(|signer| !session.signers.contains(signer));
-        session.signers.extend(news.map(Arc::clone));
+        // The newest stands last.
+        if let Some(newest) = noted.facets.signers.last() {
+            session.signers.retain(|signer| signer != newest);
+            session.signers.push(Arc::clone(newest));
+        }
         session.hold(noted.svid);
     }
 }
@@ -220,6 +223,26 @@ impl LiveIndex {
             .filter(meant)
             .cloned()
             .collect()
+    }
+
+    /// The keys that own the live sessions.
+    pub(super) fn owners(&self, now: OffsetDateTime) -> HashSet<KeyId> {
+        let inside = self.inside();
+        inside.jobs.values().flatten().filter(|one| one.session.ends_at > now).map(|one| one.session.owner).collect()
+    }
+
+    /// How many live sessions have their newest SVID from each of these signers.
+    pub(super) fn count_by_signer(&self, signers: &BTreeSet<String>, now: OffsetDateTime) -> BTreeMap<Arc<str>, usize> {
+        // The last SVID of one that has ended is good for a while, too.
+        let live = |one: &&LiveSession| one.ends_at.max(one.svids_end_at) > now;
+        let newest = |one: &LiveSession| one.signers.iter().rev().find(|signer| signers.contains(&***signer)).cloned();
+        let mut counts = BTreeMap::new();
+        self.inside().jobs.values().flatten().map(|one| &one.session).filter(live).filter_map(newest).for_each(
+            |signer| {
+                *counts.entry(signer).or_default() += 1;
+            },
+        );
+        counts
     }
 
     /// Adds what a former run has given to the sessions that live; answers what was given to others.

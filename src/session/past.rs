@@ -84,7 +84,7 @@ struct Remembered {
 impl PastRequests {
     /// Those since a time, or all; of persons whose keys are here all is known.
     pub fn since(since: Option<OffsetDateTime>, people: People) -> Self {
-        Self { since, people, ..Self::default() }
+        Self { people, since, ..Self::default() }
     }
 
     /// The request that a record tells of, if it does and it is no renewal.

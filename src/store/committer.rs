@@ -4,17 +4,18 @@
 //! before it; after a write that did not work nothing of the batch remains; after a sync that did not work nothing
 //! more is written, because the system may have forgotten what it could not write.
 
-use super::checkpoint::{self, Claim};
 use super::index::{Index, Overlay};
 use super::journal::{AppendError, Journal};
+use super::notary::Notary;
+use super::note::NoteSigner;
 use super::queue::{Answers, Incoming, Message, Reply};
 use super::record::Page;
 use super::reserve::Reserve;
 use super::{
     Commit, Committed, Condition, Entry, LocalSettings, Position, Revision, Room, StoreError, Stored, Trouble,
+    checkpoint, state,
 };
 use crate::clock::Clock;
-use crate::crypto::KeyPair;
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::RecvTimeoutError;
@@ -43,7 +44,8 @@ pub(super) struct Committer {
     reserve: Reserve,
     index: Arc<Index>,
     settings: LocalSettings,
-    signer: Arc<KeyPair>,
+    signer: NoteSigner,
+    notary: Notary,
     clock: Arc<dyn Clock>,
 
     commits: Vec<(Commit, Reply)>,
@@ -75,7 +77,7 @@ impl Committer {
         (journal, reserve): (Journal, Reserve),
         index: Arc<Index>,
         settings: LocalSettings,
-        (signer, clock): (Arc<KeyPair>, Arc<dyn Clock>),
+        ((signer, notary), clock): ((NoteSigner, Notary), Arc<dyn Clock>),
     ) -> Self {
         Self {
             trouble: watch::Sender::new(reserve.trouble()),
@@ -86,6 +88,7 @@ impl Committer {
             index,
             settings,
             signer,
+            notary,
             clock,
             commits: Vec::new(),
             notes: Vec::new(),
@@ -266,6 +269,7 @@ impl Committer {
         let fault = match self.journal.append(&self.page) {
             Ok(()) => {
                 self.reserve.wrote();
+                self.notary.saw(&self.journal.chain().tree);
                 if !self.reserve.is_open() {
                     self.notes.clear();
                 }
@@ -314,7 +318,7 @@ impl Committer {
             }
         }
         match self.journal.append(&self.page) {
-            Ok(()) => {}
+            Ok(()) => self.notary.saw(&self.journal.chain().tree),
             Err(AppendError::Refused(error)) => {
                 self.checkpoint_later(&error);
                 return Ok(());
@@ -331,7 +335,7 @@ impl Committer {
             error!(%error, "the index does not follow the journal; the store stops, a restart mends it");
             return Err(Stop);
         }
-        if let Err(error) = checkpoint::prune(self.journal.folder()) {
+        if let Err(error) = state::prune(self.journal.folder()) {
             warn!(%error, "an old checkpoint stays");
         }
         Ok(())
@@ -339,9 +343,8 @@ impl Committer {
 
     /// Writes the state and vouches for it in an entry.
     fn claim(&self, position: Position) -> io::Result<Entry> {
-        let state = checkpoint::write(self.journal.folder(), position, &self.index)?;
-        let (offset, prev) = (self.journal.length(), self.journal.link().digest);
-        Claim::sign(state, (position, offset), &prev, &self.signer).map_err(io::Error::other)?.to_entry()
+        let state = state::write(self.journal.folder(), position, &self.index)?;
+        checkpoint::sign(self.journal.chain(), state, self.journal.length(), &self.signer)
     }
 
     /// Tries again when the segment has grown by another half.
@@ -391,11 +394,10 @@ fn instant() -> Instant {
 mod tests {
     use super::super::journal::{Disk, RealDisk, Tail};
     use super::super::{
-        Commit, Committed, Condition, IndexKind, LocalSettings, LocalStore, Room, Store, StoreError, Write,
+        Commit, Committed, Condition, IndexKind, LocalSettings, LocalStore, NoteSigner, Room, Store, StoreError, Write,
         verify_journal,
     };
     use crate::clock::SystemClock;
-    use crate::crypto::{KeyAlgorithm, KeyPair};
     use serde_json::value::RawValue;
     use std::io;
     use std::path::Path;
@@ -443,7 +445,7 @@ mod tests {
     struct Scene {
         folder: TempDir,
         disk: BadDisk,
-        signer: Arc<KeyPair>,
+        signer: NoteSigner,
         kind: IndexKind,
     }
 
@@ -457,7 +459,7 @@ mod tests {
             Self {
                 folder: TempDir::new().unwrap(),
                 disk: BadDisk(Arc::new(faults)),
-                signer: Arc::new(KeyPair::generate(KeyAlgorithm::EcP256).unwrap()),
+                signer: NoteSigner::for_test(),
                 kind,
             }
         }
@@ -465,7 +467,7 @@ mod tests {
         fn open(&self) -> Arc<LocalStore> {
             let mut settings = LocalSettings::new(self.folder.path().to_owned());
             (settings.index, settings.segment_bytes, settings.reserve_bytes) = (self.kind, 4000, 0);
-            let (disk, signer) = (Box::new(self.disk.clone()), Arc::clone(&self.signer));
+            let (disk, signer) = (Box::new(self.disk.clone()), self.signer.clone());
             LocalStore::open_on(disk, settings, signer, Arc::new(SystemClock)).unwrap()
         }
     }
@@ -515,7 +517,7 @@ mod tests {
         scene.disk.0.room.store(usize::MAX, SeqCst);
         assert!(matches!(store.commit(claim("room again")).await, Ok(Committed::Done(_))));
         drop(store);
-        let report = verify_journal(scene.folder.path(), Some(scene.signer.public())).unwrap();
+        let report = verify_journal(scene.folder.path(), Some(scene.signer.verifier().key())).unwrap();
         assert_eq!((report.records - report.checkpoints, report.torn), (u64::try_from(held).unwrap() + 1, None));
         assert_eq!(scene.open().list("").unwrap().len(), held + 1);
     }

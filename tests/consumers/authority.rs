@@ -1,18 +1,19 @@
-//! An authority of two tiers in this process, and files as an agent leaves them: SVIDs, bundle, complete CRLs.
+//! An authority of two tiers in this process, for what no server of ours would sign: CRLs that are odd, SVIDs that run out.
 
+use crate::client::Svid;
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType,
-    ExtendedKeyUsagePurpose, IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, RevocationReason, RevokedCertParams, SanType,
-    SerialNumber,
+    ExtendedKeyUsagePurpose, IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, SanType, SerialNumber,
 };
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+use tempfile::TempDir;
 use time::OffsetDateTime;
 
-pub(crate) const HOUR: Duration = Duration::from_secs(3600);
+const HOUR: Duration = Duration::from_secs(3600);
 
 type Issuer = CertifiedIssuer<'static, KeyPair>;
 
@@ -25,15 +26,6 @@ pub(crate) enum Crls {
     OfLeavesOnly,
     /// Of every issuer, and due to be replaced an hour ago.
     Stale,
-}
-
-/// A job's SVID, in files.
-#[derive(Debug)]
-pub(crate) struct Svid {
-    pub(crate) chain: PathBuf,
-    pub(crate) key: PathBuf,
-    pub(crate) not_after: OffsetDateTime,
-    serial: SerialNumber,
 }
 
 pub(crate) struct Authority {
@@ -61,101 +53,72 @@ impl Authority {
         Self { root, intermediate, issued: AtomicU64::new(1) }
     }
 
-    /// An SVID for a job, with its key, in a folder.
-    pub(crate) fn issue(&self, folder: &Path, job: &str, lifetime: Duration) -> Svid {
-        let number = self.issued.fetch_add(1, Ordering::Relaxed);
-        let (serial, now) = (SerialNumber::from(1000 + number), OffsetDateTime::now_utc());
+    /// An SVID for a job, and when it runs out.
+    pub(crate) fn issue(&self, job: &str, lifetime: Duration) -> (Svid, OffsetDateTime) {
+        let now = OffsetDateTime::now_utc();
         let mut params = CertificateParams::default();
-        params.serial_number = Some(serial.clone());
         params.not_before = now - Duration::from_secs(60);
         params.not_after = now.replace_nanosecond(0).unwrap() + lifetime;
-        params.distinguished_name.push(DnType::OrganizationName, "Lanyard");
         params.distinguished_name.push(DnType::CommonName, "p4711");
         let id = format!("spiffe://ci.example.org/acme/payments/api/-/pipelines/{job}");
         params.subject_alt_names = vec![SanType::URI(id.try_into().unwrap())];
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         params.use_authority_key_identifier_extension = true;
-        let not_after = params.not_after;
-        let key = KeyPair::generate().unwrap();
+        let (key, not_after) = (KeyPair::generate().unwrap(), params.not_after);
         let leaf = params.signed_by(&key, &self.intermediate).unwrap();
-        let file = |kind: &str| folder.join(format!("{job}{kind}.pem"));
-        let svid = Svid { chain: file(""), key: file("_key"), not_after, serial };
-        fs::write(&svid.chain, leaf.pem() + &self.intermediate.pem()).unwrap();
-        fs::write(&svid.key, key.serialize_pem()).unwrap();
-        svid
+        (Svid { chain: leaf.pem() + &self.intermediate.pem(), key: key.serialize_pem() }, not_after)
     }
 
-    fn crl(&self, issuer: &Issuer, revoked: &[&Svid], crls: Crls) -> String {
+    /// The CRL of an issuer of ours, which names nobody.
+    fn crl(&self, issuer: &Issuer, crls: Crls) -> String {
         let now = OffsetDateTime::now_utc();
-        let begun = now - HOUR * 2;
-        let revoked = revoked.iter().map(|svid| RevokedCertParams {
-            serial_number: svid.serial.clone(),
-            revocation_time: begun,
-            reason_code: Some(RevocationReason::CessationOfOperation),
-            invalidity_date: None,
-        });
         let params = CertificateRevocationListParams {
-            this_update: begun,
+            this_update: now - HOUR * 2,
             next_update: if crls == Crls::Stale { now - HOUR } else { now + HOUR },
             crl_number: SerialNumber::from(self.issued.fetch_add(1, Ordering::Relaxed)),
             issuing_distribution_point: None,
-            revoked_certs: revoked.collect(),
+            revoked_certs: Vec::new(),
             key_identifier_method: KeyIdMethod::Sha256,
         };
         params.signed_by(issuer).unwrap().pem().unwrap()
     }
 }
 
-/// What a service reads, and how its agent changes it: all files of a state by the rename of one link.
+/// What a service reads.
 pub(crate) struct Files {
-    pub(crate) folder: PathBuf,
-    owner: Option<u32>,
+    folder: TempDir,
     svid: Svid,
-    state: AtomicU64,
 }
 
 impl Files {
-    /// With a server's SVID and CRLs that name nobody.
-    pub(crate) fn new(authority: &Authority, folder: &Path, owner: Option<u32>) -> Self {
-        fs::create_dir_all(folder).unwrap();
-        let svid = authority.issue(folder, "server", HOUR);
-        let files = Self { folder: folder.to_owned(), owner, svid, state: AtomicU64::new(0) };
-        files.publish(authority, &[], Crls::Complete);
+    /// With a server's SVID and every CRL.
+    pub(crate) fn new(authority: &Authority) -> Self {
+        let folder = tempfile::Builder::new().prefix("lanyard").tempdir_in("/tmp").unwrap();
+        fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
+        let (svid, _) = authority.issue("server", HOUR);
+        let files = Self { folder, svid };
+        files.publish(authority, Crls::Complete);
         files
     }
 
-    /// A new state: CRLs that name these SVIDs.
-    pub(crate) fn publish(&self, authority: &Authority, revoked: &[&Svid], crls: Crls) {
-        let generation = format!("..gen-{}", self.state.fetch_add(1, Ordering::Relaxed));
-        let inside = self.folder.join(&generation);
-        fs::create_dir(&inside).unwrap();
-        let (chain, key) = (read(&self.svid.chain), read(&self.svid.key));
-        let root_crl =
-            if crls == Crls::OfLeavesOnly { String::new() } else { authority.crl(&authority.root, &[], crls) };
-        let all = authority.crl(&authority.intermediate, revoked, crls) + &root_crl;
-        let texts = [
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub(crate) fn publish(&self, authority: &Authority, crls: Crls) {
+        let Svid { chain, key } = &self.svid;
+        let of_root = if crls == Crls::OfLeavesOnly { String::new() } else { authority.crl(&authority.root, crls) };
+        for (name, mode, text) in [
             ("svid.pem", 0o644, chain.clone()),
             ("svid_bundle.pem", 0o644, authority.root.pem()),
-            ("svid_combined.pem", 0o600, chain + &key),
-            ("svid_crl.pem", 0o644, all),
-            ("svid_key.pem", 0o600, key),
-        ];
-        for (name, mode, text) in texts {
-            let file = inside.join(name);
+            ("svid_combined.pem", 0o600, format!("{chain}{key}")),
+            ("svid_crl.pem", 0o644, authority.crl(&authority.intermediate, crls) + &of_root),
+            ("svid_key.pem", 0o600, key.clone()),
+        ] {
+            let file = self.folder().join(name);
             fs::write(&file, text).unwrap();
             fs::set_permissions(&file, PermissionsExt::from_mode(mode)).unwrap();
-            std::os::unix::fs::chown(&file, self.owner, None).unwrap();
-            if !self.folder.join(name).is_symlink() {
-                symlink(Path::new("..data").join(name), self.folder.join(name)).unwrap();
-            }
         }
-        let aside = self.folder.join("..data.new");
-        symlink(&generation, &aside).unwrap();
-        fs::rename(aside, self.folder.join("..data")).unwrap();
     }
-}
-
-fn read(file: &Path) -> String {
-    fs::read_to_string(file).unwrap()
 }

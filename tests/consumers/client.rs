@@ -1,13 +1,14 @@
 //! A job's client: one SVID, one version of TLS, and the sessions that servers gave it to come back with.
 
-use crate::authority::Svid;
 use crate::consumer::AGAIN_AFTER;
 use crate::dialogue::Dialogue;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{ClientConnection, Resumption};
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, TrustAnchor, UnixTime};
+use rustls::pki_types::{
+    CertificateDer, CertificateRevocationListDer, PrivateKeyDer, ServerName, TrustAnchor, UnixTime,
+};
 use rustls::{
     ClientConfig, DigitallySignedStruct, Error, HandshakeKind, SignatureScheme, StreamOwned, SupportedProtocolVersion,
 };
@@ -26,6 +27,25 @@ const A_WHILE: Duration = Duration::from_secs(3);
 const NOT_YET: &str = "57P03";
 
 pub(crate) type Stream = StreamOwned<ClientConnection, TcpStream>;
+
+/// A job's SVID, PEM.
+pub(crate) struct Svid {
+    pub(crate) chain: String,
+    pub(crate) key: String,
+}
+
+impl Svid {
+    /// Whether one of these CRLs, PEM, names it.
+    pub(crate) fn is_named_in(&self, crls: &[u8]) -> bool {
+        let leaf = CertificateDer::from_pem_slice(self.chain.as_bytes()).unwrap();
+        let (_rest, leaf) = x509_parser::parse_x509_certificate(&leaf).unwrap();
+        let mut crls = CertificateRevocationListDer::pem_slice_iter(crls).map(Result::unwrap);
+        crls.any(|crl| {
+            let (_rest, crl) = x509_parser::parse_x509_crl(&crl).unwrap();
+            crl.iter_revoked_certificates().any(|revoked| revoked.serial() == &leaf.serial)
+        })
+    }
+}
 
 /// Why a server does not speak with us.
 #[derive(Debug)]
@@ -47,8 +67,8 @@ pub(crate) struct Connection {
 impl Client {
     pub(crate) fn new(svid: &Svid, roots: &Path, version: &'static SupportedProtocolVersion) -> Self {
         let provider = Arc::new(aws_lc_rs::default_provider());
-        let chain = CertificateDer::pem_file_iter(&svid.chain).unwrap().map(Result::unwrap).collect();
-        let key = PrivateKeyDer::from_pem_file(&svid.key).unwrap();
+        let chain = CertificateDer::pem_slice_iter(svid.chain.as_bytes()).map(Result::unwrap).collect();
+        let key = PrivateKeyDer::from_pem_slice(svid.key.as_bytes()).unwrap();
         let roots = CertificateDer::pem_file_iter(roots).unwrap().map(Result::unwrap).collect();
         let mut config = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(&[version])

@@ -45,10 +45,10 @@ impl Consumer for Envoy {
 
 #[test]
 fn envoy() {
-    crate::trial::hold(&Envoy::Plain);
+    crate::row::hold(&Envoy::Plain);
 }
 
 #[test]
 fn envoy_with_its_spiffe_validator() {
-    crate::trial::hold(&Envoy::Spiffe);
+    crate::row::hold(&Envoy::Spiffe);
 }

@@ -42,10 +42,10 @@ impl Consumer for Go {
 
 #[test]
 fn go() {
-    crate::trial::hold(&Go::Plain);
+    crate::row::hold(&Go::Plain);
 }
 
 #[test]
 fn go_spiffe() {
-    crate::trial::hold(&Go::Spiffe);
+    crate::row::hold(&Go::Spiffe);
 }

@@ -33,5 +33,5 @@ impl Consumer for Haproxy {
 
 #[test]
 fn haproxy() {
-    crate::trial::hold(&Haproxy);
+    crate::row::hold(&Haproxy);
 }

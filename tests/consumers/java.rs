@@ -54,10 +54,10 @@ impl Consumer for Java {
 
 #[test]
 fn java() {
-    crate::trial::hold(&Java::AsItComes);
+    crate::row::hold(&Java::AsItComes);
 }
 
 #[test]
 fn java_that_checks_revocation() {
-    crate::trial::hold(&Java::CheckingRevocation);
+    crate::row::hold(&Java::CheckingRevocation);
 }

@@ -12,17 +12,29 @@ mod issuer;
 #[path = "../process/place.rs"]
 #[expect(dead_code, reason = "each test program uses its own part")]
 mod place;
+#[path = "../process/callers.rs"]
+#[expect(dead_code, reason = "each test program uses its own part")]
+mod callers;
+#[path = "../process/gitlab.rs"]
+mod gitlab;
+#[path = "../process/server.rs"]
+#[expect(dead_code, reason = "each test program uses its own part")]
+mod server;
 
 mod authority;
 mod client;
 mod consumer;
 mod dialogue;
 mod page;
+mod row;
 mod trial;
+mod visitors;
+mod world;
 
 mod envoy;
 mod go;
 mod haproxy;
+mod history;
 mod java;
 mod nginx;
 mod openssl;

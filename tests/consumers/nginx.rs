@@ -3,10 +3,10 @@
 use crate::consumer::{Consumer, Learns, Running, Sessions, Setting, run};
 use crate::dialogue::Dialogue;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-enum Nginx {
+pub(crate) enum Nginx {
     AsItComes,
     /// As many installations have it, for what handshakes cost.
     SharedCache,
@@ -15,7 +15,7 @@ enum Nginx {
 /// What every installation has around a server of its own.
 const AROUND: &str = "
 daemon off;
-error_log stderr;
+error_log stderr info;
 pid FOLDER/nginx.pid;
 events {}
 http {
@@ -30,8 +30,9 @@ http {
 ";
 
 impl Nginx {
-    fn whole(setting: &Setting) -> PathBuf {
-        setting.folder.join("whole.conf")
+    /// The file to start it with, in the folder that is its own.
+    pub(crate) fn whole(folder: &Path) -> PathBuf {
+        folder.join("whole.conf")
     }
 }
 
@@ -60,24 +61,25 @@ impl Consumer for Nginx {
             );
         }
         fs::write(setting.folder.join("nginx.conf"), server).unwrap();
-        fs::write(Self::whole(setting), AROUND.replace("FOLDER", &setting.folder.display().to_string())).unwrap();
+        fs::write(Self::whole(&setting.folder), AROUND.replace("FOLDER", &setting.folder.display().to_string()))
+            .unwrap();
         let mut command = Command::new("nginx");
-        command.arg("-c").arg(Self::whole(setting));
+        command.arg("-c").arg(Self::whole(&setting.folder));
         command
     }
 
     fn reload(&self, setting: &Setting, running: &Running) {
-        let reload = || run(Command::new("nginx").arg("-c").arg(Self::whole(setting)).args(["-s", "reload"]));
+        let reload = || run(Command::new("nginx").arg("-c").arg(Self::whole(&setting.folder)).args(["-s", "reload"]));
         running.replace_workers(reload);
     }
 }
 
 #[test]
 fn nginx() {
-    crate::trial::hold(&Nginx::AsItComes);
+    crate::row::hold(&Nginx::AsItComes);
 }
 
 #[test]
 fn nginx_with_a_shared_session_cache() {
-    crate::trial::hold(&Nginx::SharedCache);
+    crate::row::hold(&Nginx::SharedCache);
 }

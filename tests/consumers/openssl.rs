@@ -32,5 +32,5 @@ impl Consumer for OpenSsl {
 
 #[test]
 fn openssl() {
-    crate::trial::hold(&OpenSsl);
+    crate::row::hold(&OpenSsl);
 }

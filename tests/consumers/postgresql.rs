@@ -87,5 +87,5 @@ impl Consumer for Postgres {
 
 #[test]
 fn postgresql() {
-    crate::trial::hold(&Postgres);
+    crate::row::hold(&Postgres);
 }

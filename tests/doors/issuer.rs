@@ -12,8 +12,8 @@ use lanyard::wire::ServerUrl;
 use lanyard::wire::lanyard::event::Kind;
 use lanyard::wire::lanyard::issuer_server::{Issuer, IssuerServer};
 use lanyard::wire::lanyard::{
-    EndSessionAnswer, EndSessionRequest, Event, ExchangeRequest, FetchJwtRequest, JwtAnswer, LiveSessions,
-    RenewRequest, SessionEnded, WatchRequest, X509Answer,
+    AcknowledgeAnswer, AcknowledgeRequest, EndSessionAnswer, EndSessionRequest, Event, ExchangeRequest,
+    FetchJwtRequest, JwtAnswer, LiveSessions, RenewRequest, SessionEnded, WatchRequest, X509Answer,
 };
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -194,6 +194,11 @@ impl Issuer for Service {
         // Slow enough for the events to be heard first.
         tokio::time::sleep(Duration::from_millis(self.0.renew_takes.load(Ordering::SeqCst))).await;
         self.0.grant(&request.get_ref().session, &request.get_ref().csr)
+    }
+
+    async fn acknowledge(&self, request: Request<AcknowledgeRequest>) -> Result<Response<AcknowledgeAnswer>, Status> {
+        drop(request);
+        Ok(Response::new(AcknowledgeAnswer {}))
     }
 
     async fn fetch_jwt(&self, request: Request<FetchJwtRequest>) -> Result<Response<JwtAnswer>, Status> {

@@ -247,7 +247,7 @@ fn a_keyring_can_be_saved_on_a_full_disk_and_is_never_half_there() {
     apart::mount_small(&folder, 256);
     let day = Duration::from_secs(86_400);
     let domain = TrustDomain::parse("ci.example.org").unwrap();
-    let plan = KeyPlan { root: day * 1000, intermediate: day, name_constraints: false };
+    let plan = KeyPlan { root: day * 1000, intermediate: day, ..KeyPlan::DEFAULT };
     let file = |name: &str| KeyringFile::new(folder.join(name), SealingKey::from_bytes(&[7; 32]).unwrap());
     let kept = file("keyring.json");
     let keyring = open_keyring(&kept, &domain, &plan, (now(), &Random::system()), false).unwrap();

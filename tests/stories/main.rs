@@ -16,6 +16,7 @@ mod hooks;
 mod job_ends;
 mod explained;
 mod kept;
+mod keys;
 mod lines;
 mod many_rules;
 mod needs;

@@ -2,6 +2,7 @@
 
 mod admin;
 mod admin_sessions;
+mod authorities;
 mod crl_parts;
 mod events;
 mod issuer;

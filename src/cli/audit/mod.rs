@@ -1,4 +1,4 @@
-//! `lanyard audit show|verify|erase|accept-time`: the evidence. All but `erase` read the journal's own files; no server need run.
+//! `lanyard audit show|verify|archive|erase|accept-time`: the evidence. All but `erase` read the journal's own files; no server need run.
 
 mod about;
 mod erase;
@@ -12,7 +12,7 @@ mod tests;
 
 pub(super) use place::{Journal, Place};
 
-use super::{render, verify};
+use super::{archive, render, verify};
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::parse_duration;
 use crate::store::{AcceptedTime, accept_time};
@@ -21,12 +21,13 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 /// The kinds of entries, as the journal writes them.
-const KINDS: [&str; 19] = [
+const KINDS: [&str; 23] = [
     "authority",
     "ban_added",
     "ban_removed",
     "checkpoint",
     "crls_made",
+    "holder_confirmed",
     "hook_refused",
     "intent",
     "issued",
@@ -36,10 +37,13 @@ const KINDS: [&str; 19] = [
     "pin_changed",
     "policy_changed",
     "refused",
+    "segments_archived",
+    "segments_removed",
     "session_ended",
     "sessions_revoked",
     "started",
     "swept",
+    "tail_cut",
     "time_accepted",
 ];
 
@@ -64,6 +68,8 @@ enum Action {
     },
     /// Whether the journal is whole: every record's digest, the chain between them, every checkpoint
     Verify(verify::Args),
+    /// Moves old segments elsewhere, or removes them; what is left still proves itself. The server must be stopped
+    Archive(archive::Args),
     /// Forgets a person: deletes the key that opens what the journal holds of them, and ends what lives of their jobs.
     ///
     /// For `[audit] people = "sealed"`, at the running server. No line of the journal changes, and `audit verify` says whole.
@@ -111,6 +117,7 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<ExitCode> {
     match &args.action {
         Action::Show { journal, question, json } => show::run(journal, question, *json),
         Action::Verify(args) => verify::run(args),
+        Action::Archive(args) => archive::run(args),
         Action::Erase(args) => Box::pin(erase::run(args)).await,
         Action::AcceptTime { journal, reason } => accept(journal, reason),
     }

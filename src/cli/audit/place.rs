@@ -16,10 +16,10 @@ pub(in crate::cli) struct Journal {
         value_name = "FILE",
         help = "The server's configuration; its data folder holds the journal [env: LANYARD_CONFIG]"
     )]
-    config: Option<PathBuf>,
+    pub(in crate::cli) config: Option<PathBuf>,
     /// The data folder itself, or a copy of it
     #[arg(long, value_name = "DIR", conflicts_with = "config")]
-    data_dir: Option<PathBuf>,
+    pub(in crate::cli) data_dir: Option<PathBuf>,
 }
 
 /// A journal's folder, and what opens sealed keys there.

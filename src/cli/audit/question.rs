@@ -5,20 +5,21 @@ use super::followed::Followed;
 use super::{KINDS, Since, parse_since};
 use crate::audit::Received;
 use crate::cli::render;
+use crate::cli::selector::serial_meant;
 use crate::policy::Glob;
 use crate::session::PathOrId;
 use crate::store::Record;
-use crate::svid::Serial;
 use clap::builder::NonEmptyStringValueParser;
 use time::OffsetDateTime;
 
 /// Every no.
 const REFUSALS: [&str; 2] = ["hook_refused", "refused"];
 /// What operators and the server itself change: policy, keys, pins, bans, who is remembered, time.
-const CHANGES: [&str; 9] = [
+const CHANGES: [&str; 10] = [
     "authority",
     "ban_added",
     "ban_removed",
+    "holder_confirmed",
     "person_erased",
     "pin_changed",
     "policy_changed",
@@ -124,7 +125,7 @@ impl Args {
             text("environment", &self.environment, About::Environment),
             text("user", &self.user, About::User),
             text("spiffe-id", &self.spiffe_id, |id| About::Identity(Glob::parse(&id))),
-            text("serial", &self.serial, |typed| About::Serial(canonical(typed))),
+            text("serial", &self.serial, |typed| About::Serial(serial_meant(typed))),
         ];
         let time = |flag: &str, at: Option<Since>, when: fn(OffsetDateTime) -> When| {
             let at = at.map(Since::time)?;
@@ -156,11 +157,6 @@ impl Args {
         }
         (!kinds.is_empty()).then(|| Term::new(typed.join(" "), When::Kind(kinds)))
     }
-}
-
-/// As entries write a serial number; what is none may be a `jti`.
-fn canonical(typed: String) -> String {
-    Serial::as_typed(&typed).map_or(typed, |serial| serial.to_string())
 }
 
 impl<T> Term<T> {

@@ -40,7 +40,11 @@ fn what(entry: &Received) -> String {
     match entry.kind.as_str() {
         "authority" => {
             let (authority, key, step) = (text("authority"), short(text("key_id")), text("step"));
-            format!("{authority} {key} {step}, sequence {}", number("sequence"))
+            let by = entry.more.get("uid").map(|uid| format!(", by user id {uid}")).unwrap_or_default();
+            format!("{authority} {key} {step}, sequence {}{by}", number("sequence"))
+        }
+        "holder_confirmed" => {
+            format!("{} has bundle {}, by user id {}", text("holder"), number("sequence"), number("uid"))
         }
         "crls_made" => format!("{} revoked", number("revoked")),
         "hook_refused" => format!("{}: {}", text("issuer"), text("code")),
@@ -59,6 +63,12 @@ fn what(entry: &Received) -> String {
         }
         "job_closed" => format!("{} job {}: {}", text("issuer"), number("job_id"), cause(entry)),
         "session_ended" => format!("{}: {}", cause(entry), text("session")),
+        "segments_archived" | "segments_removed" => {
+            let to = entry.more.get("to").and_then(Value::as_str).map(|to| format!(" to {to}")).unwrap_or_default();
+            let (first, last) = (number("first"), number("last"));
+            format!("records {first} to {last}{to} ({}), {}", text("reason"), text("by"))
+        }
+        "tail_cut" => format!("{} unfinished bytes of {}", number("bytes"), text("segment")),
         "started" => text("version").to_owned(),
         "time_accepted" => format!("instead of {}: {}", text("instead_of"), text("reason")),
         "swept" => format!("{} records", number("records")),

@@ -10,7 +10,7 @@ use crate::token::{Claims, IssuerName};
 use std::collections::{HashMap, HashSet};
 use std::mem;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// How journal and store tell of persons.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -52,8 +52,15 @@ impl Keys {
 
     fn of(people: Vec<Person>) -> Self {
         let mut keys = Self::default();
-        people.into_iter().for_each(|person| keys.insert(person));
+        for person in people {
+            keys.insert(person);
+        }
         keys
+    }
+
+    fn remove(&mut self, (id, key): &Person) {
+        self.by_person.remove(id);
+        self.by_name.remove(&key.name);
     }
 }
 
@@ -103,23 +110,24 @@ impl People {
             return Ok(Keeping::Sealed(known));
         }
         let people = self.clone();
-        let adding = tokio::task::spawn_blocking(move || people.add(id)); // a file: no work for a thread that serves others
+        let adding = tokio::task::spawn_blocking(move || people.add(&id)); // a file: no work for a thread that serves others
         adding.await.map_err(|_stopped| PeopleError::Stopped)?.map(Keeping::Sealed)
     }
 
-    fn add(&self, id: PersonId) -> Result<Arc<PersonKey>, PeopleError> {
+    fn add(&self, id: &PersonId) -> Result<Arc<PersonKey>, PeopleError> {
         self.waiting().push(id.clone());
-        let mut file = self.file();
-        if let Some(known) = self.key_of(&id) {
-            return Ok(known);
-        }
-        let mut new: HashSet<_> = mem::take(&mut *self.waiting()).into_iter().collect();
-        new.retain(|id| self.key_of(id).is_none());
-        new.insert(id.clone());
-        let added = file.as_mut().ok_or(PeopleError::Stopped)?.add(new)?;
-        let mut keys = self.inside.keys.write().unwrap_or_else(PoisonError::into_inner);
-        added.into_iter().for_each(|person| keys.insert(person));
-        keys.by_person.get(&id).map(Arc::clone).ok_or(PeopleError::Stopped)
+        self.with_file(|file| {
+            if let Some(known) = self.key_of(id) {
+                return Ok(known);
+            }
+            let mut new: HashSet<_> = mem::take(&mut *self.waiting()).into_iter().collect();
+            new.retain(|id| self.key_of(id).is_none());
+            new.insert(id.clone());
+            for person in file.add(new)? {
+                self.keys_mut().insert(person);
+            }
+            self.key_of(id).ok_or(PeopleError::Stopped)
+        })
     }
 
     /// The personal claims; none once their person is erased.
@@ -151,22 +159,25 @@ impl People {
     }
 
     fn erase_now(&self, names: &[PersonName]) -> Result<(), PeopleError> {
-        let mut file = self.file();
-        let (gone, left): (Vec<Person>, Vec<Person>) = {
-            let keys = self.keys();
-            let all = keys.by_person.iter().map(|(id, key)| (id.clone(), Arc::clone(key)));
-            all.partition(|(_, key)| names.contains(&key.name))
-        };
-        if gone.is_empty() {
-            return Ok(());
-        }
-        file.as_mut().ok_or(PeopleError::Stopped)?.keep(&left)?;
-        let mut keys = self.inside.keys.write().unwrap_or_else(PoisonError::into_inner);
-        for (id, key) in gone {
-            keys.by_person.remove(&id);
-            keys.by_name.remove(&key.name);
-        }
-        Ok(())
+        self.with_file(|file| {
+            let all: Vec<Person> =
+                self.keys().by_person.iter().map(|(id, key)| (id.clone(), Arc::clone(key))).collect();
+            let (gone, left): (Vec<_>, Vec<_>) = all.into_iter().partition(|(_, key)| names.contains(&key.name));
+            if gone.is_empty() {
+                return Ok(());
+            }
+            file.keep(&left)?;
+            for person in &gone {
+                self.keys_mut().remove(person);
+            }
+            Ok(())
+        })
+    }
+
+    /// Nobody else reads or changes who is in the file meanwhile.
+    fn with_file<T>(&self, work: impl FnOnce(&mut PeopleFile) -> Result<T, PeopleError>) -> Result<T, PeopleError> {
+        let file = self.inside.file.lock();
+        work(file.unwrap_or_else(PoisonError::into_inner).as_mut().ok_or(PeopleError::Stopped)?)
     }
 
     fn key_of(&self, id: &PersonId) -> Option<Arc<PersonKey>> {
@@ -182,7 +193,7 @@ impl People {
         self.inside.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn file(&self) -> MutexGuard<'_, Option<PeopleFile>> {
-        self.inside.file.lock().unwrap_or_else(PoisonError::into_inner)
+    fn keys_mut(&self) -> RwLockWriteGuard<'_, Keys> {
+        self.inside.keys.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
