@@ -81,9 +81,10 @@ impl SvidFiles {
     /// Puts these files, and no others of a former state, into the folder.
     ///
     /// # Errors
-    /// When the system does not let us; the former state then stays, and nothing of the new one.
+    /// When the system does not let us, or a name is taken; the former state then stays, and nothing of the new one.
     pub fn publish(&self, folder: &Path, generation: &str) -> io::Result<()> {
         std::fs::create_dir_all(folder)?;
+        self.must_be_free(folder)?;
         let former = std::fs::read_link(folder.join(CURRENT)).ok();
         let (name, inside) = make_generation(folder, generation)?;
         let name = Path::new(&name);
@@ -100,6 +101,23 @@ impl SvidFiles {
             tracing::warn!(%error, folder = %folder.display(), "the former states' files cannot be removed");
         }
         Ok(())
+    }
+
+    /// Somebody else's file of one of our names stays what it is: ours are links into the current state.
+    fn must_be_free(&self, folder: &Path) -> io::Result<()> {
+        let is_taken = |file: &str| {
+            let place = folder.join(file);
+            place.symlink_metadata().is_ok()
+                && !std::fs::read_link(place).is_ok_and(|to| to == Path::new(CURRENT).join(file))
+        };
+        let mut names = self.files.iter().map(|(file, ..)| file.as_str());
+        match names.find(|file| is_taken(file)) {
+            Some(file) => {
+                let said = format!("{file} is there and was not written by us; move it away, or name another folder");
+                Err(io::Error::new(ErrorKind::AlreadyExists, said))
+            }
+            None => Ok(()),
+        }
     }
 
     /// The links come before the switch, for they can fail and it is the last step; new ones lead nowhere until then.
@@ -164,9 +182,8 @@ fn replace_link(target: &Path, link: &Path) -> io::Result<()> {
     let mut aside = link.as_os_str().to_owned();
     aside.push(".new");
     let aside = PathBuf::from(aside);
-    match std::fs::remove_file(&aside) {
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-        Ok(()) | Err(_) => {}
+    if aside.is_symlink() {
+        std::fs::remove_file(&aside)?;
     }
     symlink(target, &aside)?;
     std::fs::rename(&aside, link).inspect_err(|_refused| drop(std::fs::remove_file(&aside)))
@@ -271,6 +288,24 @@ mod tests {
         std::fs::remove_dir(in_the_way).unwrap();
         publish(folder.path(), "4", &["", "istio"]);
         assert_eq!(names(folder.path()).len(), 9, "two states, their link, and six of files");
+    }
+
+    #[test]
+    fn what_somebody_else_has_written_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let theirs = folder.path().join("svid_key.pem");
+        let mut files = SvidFiles::new();
+        files.add("", [[1].as_slice()], b"1", [[4_u8].as_slice()]);
+        std::fs::write(&theirs, "precious").unwrap();
+        let refused = files.publish(folder.path(), "1").unwrap_err();
+        assert!(refused.to_string().starts_with("svid_key.pem is there"), "{refused}");
+        assert_eq!(std::fs::read(&theirs).unwrap(), b"precious");
+        std::fs::remove_file(&theirs).unwrap();
+        symlink("elsewhere", &theirs).unwrap();
+        files.publish(folder.path(), "1").unwrap_err();
+        assert_eq!(names(folder.path()), ["svid_key.pem"], "and no key of ours is left");
+        std::fs::remove_file(theirs).unwrap();
+        files.publish(folder.path(), "1").unwrap();
     }
 
     #[test]

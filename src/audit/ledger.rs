@@ -105,20 +105,13 @@ impl Ledger {
         self.write(entry, changes, Room::Reserve).await
     }
 
-    /// As [`Ledger::commit`], without a part in the reserve: what others can bring about as often as they like.
+    /// As [`Ledger::commit`], without a part in the reserve: what others can bring about as often as they like, and what is
+    /// dropped because nobody can use it any more.
     ///
     /// # Errors
     /// When the store cannot write, or the disk is full.
     pub async fn commit_if_room(&self, entry: &Entry<'_>, changes: Changes) -> Result<Committed, StoreError> {
         self.write(entry, changes, Room::Common).await
-    }
-
-    /// Writes what is dropped because nobody can use it any more; it has no part in the reserve.
-    ///
-    /// # Errors
-    /// When the store cannot write.
-    pub async fn put_away(&self, entry: &Entry<'_>, writes: Vec<Write>) -> Result<Committed, StoreError> {
-        self.write(entry, Changes { conditions: Vec::new(), writes }, Room::Common).await
     }
 
     async fn write(&self, entry: &Entry<'_>, changes: Changes, room: Room) -> Result<Committed, StoreError> {

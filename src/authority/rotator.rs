@@ -128,6 +128,8 @@ pub fn open_keyring(
     }
     keyring.latest = None;
     file.save(&keyring)?;
+    let path = file.path().display();
+    tracing::warn!(keyring = %path, "no keys were there: a new CA begins, and who trusts another does not trust it");
     Ok(keyring)
 }
 

@@ -55,7 +55,7 @@ fn test(args: &Args) -> anyhow::Result<ExitCode> {
         Err(problems) => {
             if args.json {
                 let file = args.file.as_deref().unwrap_or(Path::new(""));
-                render::unless_closed(render::checked(file, &problems, &[]))?;
+                render::unless_closed(render::checked(("policy", file), &problems, &[]))?;
             } else {
                 render::problems(&problems);
             }

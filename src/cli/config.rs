@@ -1,7 +1,7 @@
-//! `lanyard config check`: every problem at once.
+//! `lanyard config check`: every problem at once, in a server's file or an agent's.
 
 use super::render;
-use crate::config::{SystemEnvironment, load_server};
+use crate::config::{AnySettings, SystemEnvironment, load_any};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -14,7 +14,7 @@ pub(crate) struct Args {
 
 #[derive(clap::Subcommand, Debug)]
 enum Action {
-    /// Reads a server's file with all it names; every problem at once, with line and remedy
+    /// Reads a server's or an agent's file with all it names; every problem at once, with line and remedy
     Check {
         /// The configuration
         #[arg(env = "LANYARD_CONFIG")]
@@ -28,31 +28,35 @@ enum Action {
 /// Checks.
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let Action::Check { file, json } = &args.action;
-    match load_server(file, &SystemEnvironment) {
-        Ok(settings) if *json => {
-            render::checked(file, &[], &settings.warnings)?;
-            Ok(ExitCode::SUCCESS)
+    let (whose, read) = load_any(file, &SystemEnvironment);
+    let (problems, warnings) = match &read {
+        Ok(AnySettings::Agent(_)) => (&[][..], &[][..]),
+        Ok(AnySettings::Server(settings)) => (&[][..], &*settings.warnings),
+        Err(problems) => (&**problems, &[][..]),
+    };
+    if *json {
+        render::unless_closed(render::checked((whose.as_str(), file), problems, warnings))?;
+    } else if let Ok(settings) = &read {
+        for warning in warnings {
+            render::aside(&format!("warning: {warning}"));
         }
-        Ok(settings) => {
-            for warning in &settings.warnings {
-                render::aside(&format!("warning: {warning}"));
-            }
+        render::say(&format!("{}: good. {}", file.display(), told(settings)))?;
+    } else {
+        render::problems(problems);
+        render::aside(&format!("{} was read as the configuration of a lanyard {}", file.display(), whose.as_str()));
+    }
+    Ok(if read.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn told(settings: &AnySettings) -> String {
+    match settings {
+        AnySettings::Agent(settings) => {
+            let workload = settings.workload_socket.display();
+            format!("An agent of {} that workloads ask at {workload}", settings.server)
+        }
+        AnySettings::Server(settings) => {
             let issuers: Vec<_> = settings.issuers.iter().map(|issuer| issuer.name().to_string()).collect();
-            render::say(&format!(
-                "{}: good. A server for trust domain {} that takes tokens of {}",
-                file.display(),
-                settings.trust_domain,
-                issuers.join(", ")
-            ))?;
-            Ok(ExitCode::SUCCESS)
-        }
-        Err(problems) => {
-            if *json {
-                render::unless_closed(render::checked(file, &problems, &[]))?;
-            } else {
-                render::problems(&problems);
-            }
-            Ok(ExitCode::FAILURE)
+            format!("A server for trust domain {} that takes tokens of {}", settings.trust_domain, issuers.join(", "))
         }
     }
 }

@@ -48,6 +48,9 @@ enum Action {
         /// What the token claims, such as `project_path=acme/web`; what follows from it follows
         #[arg(long = "claim", value_name = "NAME=VALUE")]
         claims: Vec<Claim>,
+        /// Whom the token is for [default: the server of this run]
+        #[arg(long, value_name = "TEXT")]
+        audience: Option<String>,
     },
 }
 
@@ -59,7 +62,8 @@ impl Folder {
 
 /// Runs until Ctrl-C, or mints a token.
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    if let Some(Action::Token { folder, claims }) = args.action {
+    if let Some(Action::Token { folder, mut claims, audience }) = args.action {
+        claims.extend(audience.map(|audience| Claim::text("aud", audience)));
         let folder = DevFolder::at(&folder.path());
         render::say(&mint(&folder, &claims, &Random::system(), SystemClock.now())?)?;
         return Ok(ExitCode::SUCCESS);

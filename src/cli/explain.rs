@@ -201,6 +201,13 @@ impl Side {
         let issuer = self.issuer(args, payload.get("iss").and_then(Value::as_str)).context(
             "the configuration has no issuer with the claims' iss; issuers are compared as strings. Name one with --issuer",
         )?;
+        let lacking = payload.as_object().map(Claims::lacking).unwrap_or_default();
+        anyhow::ensure!(
+            lacking.is_empty(),
+            "{} holds no job's claims: every job's token has {} too",
+            file.display(),
+            lacking.join(", ")
+        );
         let claims = Claims::unproven(json, issuer);
         let claims = claims.with_context(|| format!("{} holds no job's claims", file.display()))?;
         self.walk(&claims)

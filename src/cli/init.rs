@@ -9,6 +9,7 @@ use crate::discovery::{FetchError, HttpsFetch, KeysError, fetch_keys};
 use crate::identity::TrustDomain;
 use crate::server::make_door_ca;
 use crate::telemetry::chain;
+use crate::tls::ServerTrust;
 use crate::token::KeySource;
 use serde_json::json;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -126,6 +127,9 @@ fn missing(args: &Args) -> String {
 async fn ask(starter: &Starter) -> anyhow::Result<usize> {
     let url = KeySource::document_of(&starter.gitlab);
     let ca_pem = starter.ca_file.as_deref().map(|file| std::fs::read(file).map_err(unreadable(file))).transpose()?;
+    if let (Some(file), Some(pem)) = (&starter.ca_file, &ca_pem) {
+        ServerTrust::from_pem(pem, &file.to_string_lossy())?;
+    }
     let fetch = HttpsFetch::new(ca_pem.as_deref())?;
     let keys = fetch_keys(&fetch, &starter.gitlab, (&url, ca_pem.as_deref())).await;
     Ok(keys.map_err(|error| remedy(starter, error))?.kids().count())

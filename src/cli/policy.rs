@@ -57,7 +57,7 @@ fn check(file: Option<&PathBuf>, config: Option<&PathBuf>, json: bool) -> anyhow
         (None, None) => return Err(WrongUsage::new("name the policy: lanyard policy check FILE").into()),
     };
     match checked {
-        Ok((file, _policy, warnings)) if json => render::checked(&file, &[], &warnings)?,
+        Ok((file, _policy, warnings)) if json => render::checked(("policy", &file), &[], &warnings)?,
         Ok((file, policy, warnings)) => {
             for warning in &warnings {
                 render::aside(&format!("warning: {warning}"));
@@ -68,7 +68,7 @@ fn check(file: Option<&PathBuf>, config: Option<&PathBuf>, json: bool) -> anyhow
         }
         Err(problems) => {
             if json {
-                render::unless_closed(render::checked(read, &problems, &[]))?;
+                render::unless_closed(render::checked(("policy", read), &problems, &[]))?;
             } else {
                 render::problems(&problems);
             }

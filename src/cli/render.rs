@@ -117,12 +117,13 @@ pub(super) fn problems(problems: &[Problem]) {
 }
 
 /// What a check found, for machines.
-pub(super) fn checked(file: &Path, problems: &[Problem], warnings: &[Problem]) -> anyhow::Result<()> {
+pub(super) fn checked((kind, file): (&str, &Path), problems: &[Problem], warnings: &[Problem]) -> anyhow::Result<()> {
     let problem = |problem: &Problem| {
         let Problem { file, line, key, found, remedy } = problem;
         serde_json::json!({ "file": file, "line": line, "key": key, "found": found, "remedy": remedy })
     };
     json(&serde_json::json!({
+        "kind": kind,
         "file": file,
         "good": problems.is_empty(),
         "problems": problems.iter().map(problem).collect::<Vec<_>>(),

@@ -59,6 +59,20 @@ fn a_refusal_is_told_with_the_nearest_rule_first() {
 }
 
 #[test]
+fn a_rule_that_would_match_after_the_one_that_speaks_is_not_reached() {
+    let rule = |name: &str| {
+        format!(
+            "[[rule]]\nname = \"{name}\"\nid = \"/{{project_path}}/-/{name}\"\nwhen = {{ issuer = \"corp\", project_id = 4711 }}\n"
+        )
+    };
+    let claims = claims("deploy_production_protected", &[]);
+    let walk = policy(&[rule("first"), rule("second")].concat()).unwrap().walk(claims.claims(), &trust_domain());
+    let told = Look { all: false, coloured: false }.story(&serde_json::to_value(walk).unwrap());
+    assert!(told.contains("rule \"first\" matches\n"), "{told}");
+    assert!(told.contains("rule \"second\" matches, and is not reached: \"first\" comes first"), "{told}");
+}
+
+#[test]
 fn a_refusing_rule_that_spoke_stands_first() {
     is_told(&walk("mr_fork_in_parent_fixed", &[]), false, "fork.txt");
 }

@@ -91,19 +91,23 @@ impl Look {
             (!refused(kind, rule), *kind == "refusal", !spoke(rule), of_other_issuer(rule), misses)
         });
         let shown = if self.all { rules.len() } else { RULES_SHOWN };
-        let mut said: Vec<String> = rules.iter().take(shown).map(|(kind, rule)| self.rule(kind, rule)).collect();
+        let speaker = speaker(walk);
+        let mut said: Vec<String> = rules.iter().take(shown).map(|rule| self.rule(*rule, speaker.as_deref())).collect();
         if let Some(more) = rules.len().checked_sub(shown).filter(|more| *more > 0) {
             said.push(format!("and {} farther away; --all shows them\n", render::count(more, "rule")));
         }
         said.join("\n")
     }
 
-    fn rule(self, kind: &str, rule: &Value) -> String {
+    fn rule(self, (kind, rule): (&str, &Value), speaker: Option<&str>) -> String {
         let (name, misses) = (text(rule, "name"), missed(rule).len());
         let terms = list(rule, "terms");
         let unknown = terms.iter().filter(|term| !is_recorded(term)).count();
         let (paint, outcome) = match (is_true(rule, "matches"), misses, unknown) {
-            (true, ..) => (Paint::Good, "matches".to_owned()),
+            (true, ..) => match speaker.filter(|speaker| *speaker != name && !is_true(rule, "observe")) {
+                Some(speaker) => (Paint::Dim, format!("matches, and is not reached: {speaker:?} comes first")),
+                None => (Paint::Good, "matches".to_owned()),
+            },
             (false, 0, 1..) => (Paint::Dim, "may match: the journal did not keep all that it rests on".to_owned()),
             (false, ..) => {
                 let terms = render::count(terms.len(), "term");
@@ -191,6 +195,12 @@ fn need_row(need: &Value) -> [String; 4] {
     };
     let got = shown("got").unwrap_or_else(|| outcome.replace('_', " "));
     [mark.to_owned(), format!("need{fact}"), wanted, got]
+}
+
+/// The one that speaks: the first refusal that matches, else the first rule that decides.
+fn speaker(walk: &Value) -> Option<String> {
+    let mut all = ["refusals", "rules"].into_iter().flat_map(|kind| list(walk, kind));
+    all.find(|rule| is_true(rule, "matches") && !is_true(rule, "observe")).map(|rule| text(rule, "name"))
 }
 
 fn missed(rule: &Value) -> Vec<&Value> {

@@ -29,7 +29,7 @@ pub fn load_agent(file: &Path, environment: &dyn Environment) -> Result<AgentSet
     reader.settled(settings)
 }
 
-fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option<AgentSettings> {
+pub(super) fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option<AgentSettings> {
     let mut root = reader.document();
     let server = root
         .parsed("server", "the server's URL, such as \"https://lanyard.corp.example:8443\"", str::parse::<ServerUrl>)

@@ -1,7 +1,7 @@
 //! `when`, `unless` and lists of a policy file: from TOML to typed tests, each claim with the values it can have.
 
 use super::section::Section;
-use super::words::{an, key, nearest};
+use super::words::{an, did_you_mean, key};
 use crate::policy::{Condition, Glob, Test};
 use crate::token::{ACTOR_KINDS, ClaimKind, ClaimView, KNOWN_CLAIMS, actor_kinds, claim_kind};
 use std::cell::Cell;
@@ -143,10 +143,8 @@ impl Terms<'_, '_, '_> {
 
     fn claim(&self, line: usize, name: &str, value: &Spanned<DeValue<'_>>) -> Option<Condition> {
         let Some(kind) = claim_kind(name) else {
-            let remedy = match nearest(name, &KNOWN_CLAIMS) {
-                Some(known) => format!("did you mean {known}?"),
-                None => format!("claims are: {}", KNOWN_CLAIMS.join(", ")),
-            };
+            let remedy =
+                did_you_mean(name, &KNOWN_CLAIMS).unwrap_or_else(|| format!("claims are: {}", KNOWN_CLAIMS.join(", ")));
             return self.problem(line, name, "no claim of a CI token", &remedy);
         };
         let mut test = self.test(line, name, kind, value.get_ref())?;
@@ -174,7 +172,10 @@ impl Terms<'_, '_, '_> {
             ClaimKind::Id => match (id(value), value.as_str().and_then(|text| text.strip_prefix('@'))) {
                 (Some(id), _) => Some(Test::Id(id)),
                 (None, Some(list)) => self.list(line, name, list, kind),
-                (None, None) => self.problem(line, name, an(value), "write the id as a number, without quotes"),
+                (None, None) => match value.as_integer() {
+                    Some(number) => self.problem(line, name, number.as_str(), "ids are numbers from 1 on"),
+                    None => self.problem(line, name, an(value), "write the id as a number, without quotes"),
+                },
             },
             ClaimKind::Actor | ClaimKind::Identities | ClaimKind::Path | ClaimKind::Text | ClaimKind::Texts => {
                 match (value.as_str(), value.as_str().and_then(|text| text.strip_prefix('@')), value.as_table()) {
@@ -191,10 +192,8 @@ impl Terms<'_, '_, '_> {
     fn actor(&self, line: usize, name: &str, test: &Test) -> Option<Test> {
         let mut meant = BTreeSet::new();
         if let Err(odd) = add_kinds(test, &mut meant) {
-            let remedy = match nearest(&odd.to_string(), &ACTOR_KINDS) {
-                Some(known) => format!("did you mean {known}?"),
-                None => format!("kinds are: {}; bot means both kinds of token too", ACTOR_KINDS.join(", ")),
-            };
+            let remedy = did_you_mean(&odd.to_string(), &ACTOR_KINDS)
+                .unwrap_or_else(|| format!("kinds are: {}; bot means both kinds of token too", ACTOR_KINDS.join(", ")));
             return self.problem(line, name, format!("\"{odd}\", no kind of actor"), &remedy);
         }
         let tests: Vec<Test> = meant.into_iter().map(|kind| Test::Text(kind.to_owned())).collect();

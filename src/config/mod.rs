@@ -35,6 +35,7 @@ mod agent;
 mod starter;
 mod host;
 mod sds;
+mod whose;
 
 pub use agent::load_agent;
 pub use cases::{cases_file, load_cases};
@@ -47,3 +48,4 @@ pub use problem::Problem;
 pub(crate) use quantity::parse_duration;
 pub use server::{DoorSettings, Lifetimes, ServerSettings, StoreKind, load_server};
 pub use starter::Starter;
+pub use whose::{AnySettings, Whose, load_any};

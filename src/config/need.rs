@@ -3,7 +3,7 @@
 use super::conditions::{DEPTH_MAX, id};
 use super::issuer::KnownIssuer;
 use super::section::Section;
-use super::words::{an, nearest};
+use super::words::{an, did_you_mean};
 use crate::facts::SOURCES;
 use crate::policy::{FactKind, KNOWN_FACTS, Need, Wanted};
 use toml::Spanned;
@@ -85,10 +85,8 @@ impl Needs<'_, '_, '_> {
         let key = format!("{name:?}");
         let Some((name, kind)) = KNOWN_FACTS.into_iter().find(|(known, _)| *known == name) else {
             let askable = SOURCES.map(|(fact, _)| fact);
-            let remedy = match nearest(name, &askable) {
-                Some(known) => format!("did you mean {known}?"),
-                None => format!("facts are: {}; what the token says is tested in when", askable.join(", ")),
-            };
+            let remedy = did_you_mean(name, &askable)
+                .unwrap_or_else(|| format!("facts are: {}; what the token says is tested in when", askable.join(", ")));
             return self.problem(line, &key, "no fact", &remedy);
         };
         let Some(wanted) = wanted(kind, value) else {

@@ -108,7 +108,7 @@ impl Reading {
             let mut root = reader.document();
             let scope = self.read_head(&mut root);
             let lists = Lists::read(&mut root.section("lists"));
-            let mut rules = Rules { issuers, ttl, file, lists, scope, places: &mut self.places };
+            let mut rules = Rules { issuers, ttl, files, file, lists, scope, places: &mut self.places };
             let sections = root.sections("refuse");
             self.refusals.extend(sections.into_iter().filter_map(|section| rules.refusal(section)));
             let sections = root.sections("rule");

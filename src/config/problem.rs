@@ -3,6 +3,7 @@
 use std::fmt;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read as _};
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
 /// The largest file that is read: ten thousand rules, or keys, and far more than a person wrote.
@@ -56,9 +57,13 @@ pub(super) fn unreadable(file: &Path, error: &io::Error) -> String {
     format!("{} cannot be read ({error})", file.display())
 }
 
-/// All of a file, unless it is larger than any that configures something.
+/// All of a file, unless it is larger than any that configures something. A pipe that a shell lays is read, one with a name
+/// of its own is not: nobody may ever write to it.
 pub(super) fn read_bytes(file: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
+    if std::fs::metadata(file)?.file_type().is_fifo() && !file.starts_with("/dev") && !file.starts_with("/proc") {
+        return Err(io::Error::new(ErrorKind::InvalidInput, "a named pipe"));
+    }
     let count = File::open(file)?.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
     if u64::try_from(count).map_or(true, |count| count > FILE_BYTES_MAX) {
         return Err(io::Error::new(ErrorKind::FileTooLarge, "more than 4 MiB"));
@@ -75,4 +80,18 @@ pub(super) fn read_text(file: &Path, remedy: &str) -> Result<String, Vec<Problem
         let (found, remedy) = (format!("cannot be read ({error})"), remedy.to_owned());
         vec![Problem { file: file.to_owned(), line: None, key: String::new(), found, remedy }]
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+
+    #[test]
+    fn a_named_pipe_is_no_file_and_nobody_waits_for_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("policy.toml");
+        assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        assert_eq!(read_bytes(&pipe).unwrap_err().to_string(), "a named pipe");
+    }
 }

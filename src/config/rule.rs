@@ -14,6 +14,7 @@ use super::words::key;
 use crate::policy::{Condition, Contradiction, Kind, RefusalRule, Rule, Test};
 use crate::token::IssuerName;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Where a rule stands, and which warnings about it are accepted there.
@@ -33,6 +34,8 @@ pub(super) struct Rules<'p> {
     pub(super) issuers: &'p [KnownIssuer],
     /// Of rules that name none.
     pub(super) ttl: Duration,
+    pub(super) files: &'p [(PathBuf, String)],
+    /// Which of them this is.
     pub(super) file: usize,
     pub(super) lists: Lists,
     pub(super) scope: Option<Scope>,
@@ -128,8 +131,11 @@ impl Rules<'_> {
         if let Some(name) = &name {
             section.call(name);
         }
-        if let Some(again) = name.as_ref().filter(|name| self.places.contains_key(*name)) {
-            section.problem("name", line, format!("\"{again}\" again"), "give each rule a name of its own");
+        if let Some(first) = name.as_ref().and_then(|name| self.places.get(name)) {
+            let file = self.files.get(first.file).and_then(|(file, _)| file.file_name()).unwrap_or_default();
+            let at = first.line.map(|line| format!(":{line}")).unwrap_or_default();
+            let found = format!("{:?} again, after {}{at}", name.as_deref().unwrap_or_default(), file.display());
+            section.problem("name", line, found, "give each rule a name of its own");
         }
         (name, read_accepted(section))
     }

@@ -4,7 +4,7 @@
 
 use super::problem::{Lines, Problem, read_bytes};
 use super::quantity::{parse_duration, parse_size, render_duration};
-use super::words::{an, nearest, readable};
+use super::words::{an, did_you_mean, readable};
 use std::cell::{Cell, RefCell};
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
@@ -231,10 +231,11 @@ impl<'t> Section<'_, 't> {
     /// A span of time. Every span has an end, so that none added to a time can leave the calendar.
     pub(super) fn duration(&mut self, key: &'static str, most: Duration) -> Option<Duration> {
         let line = self.line_of(key);
-        let span = self.parsed(key, "a span with its unit, such as \"15m\", \"1h30m\" or \"30d\"", parse_duration)?;
+        let read = |text: &str| parse_duration(text).map(|span| (span, text.to_owned()));
+        let (span, text) = self.parsed(key, "a span with its unit, such as \"15m\", \"1h30m\" or \"30d\"", read)?;
         if span > most {
             let remedy = format!("write at most \"{}\"", render_duration(most));
-            self.problem(key, line, format!("\"{}\", too long", render_duration(span)), remedy);
+            self.problem(key, line, format!("\"{text}\", too long"), remedy);
             return None;
         }
         Some(span)
@@ -389,10 +390,8 @@ impl<'t> Section<'_, 't> {
     pub(super) fn finish(mut self) {
         for (key, _value) in std::mem::take(&mut self.table) {
             let line = self.reader.lines.line_of(key.span().start);
-            let remedy = match nearest(key.get_ref(), &self.known) {
-                Some(known) => format!("did you mean {known}?"),
-                None => format!("known here: {}", self.known.join(", ")),
-            };
+            let remedy = did_you_mean(key.get_ref(), &self.known)
+                .unwrap_or_else(|| format!("known here: {}", self.known.join(", ")));
             self.problem(key.get_ref(), Some(line), "a key that nobody reads", remedy);
         }
     }

@@ -150,7 +150,7 @@ pub fn load_server(file: &Path, environment: &dyn Environment) -> Result<ServerS
     reader.settled(settings)
 }
 
-fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option<ServerSettings> {
+pub(super) fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option<ServerSettings> {
     let mut root = reader.document();
     let trust_domain = root
         .parsed("trust_domain", "a trust domain, such as \"ci.example.org\"", TrustDomain::parse)

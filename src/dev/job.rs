@@ -26,6 +26,13 @@ pub struct Claim {
     value: Value,
 }
 
+impl Claim {
+    /// A claim that is a text.
+    pub fn text(name: &str, text: String) -> Self {
+        Self { name: name.to_owned(), value: text.into() }
+    }
+}
+
 /// The text is no claim.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum NotAClaim {

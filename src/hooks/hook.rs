@@ -2,7 +2,7 @@
 
 use super::proof::{Delivery, HookError, SigningToken};
 use crate::crypto::SharedSecret;
-use crate::token::Claims;
+use crate::token::{Claims, is_under};
 use std::fmt;
 use time::OffsetDateTime;
 
@@ -29,7 +29,7 @@ impl Scope {
     /// Whether the project that a job runs in is one of those.
     pub fn holds(&self, project_id: u64, project_path: &str) -> bool {
         match self {
-            Self::Group(group) => is_under(&project_path.to_lowercase(), group),
+            Self::Group(group) => is_under(project_path, group),
             Self::Project(id) => *id == project_id,
         }
     }
@@ -41,11 +41,6 @@ impl Scope {
             Self::Project(id) => *id == project_id,
         }
     }
-}
-
-/// Whether a project's path is in a group or in one within; both case-folded.
-pub fn is_under(path: &str, group: &str) -> bool {
-    path.strip_prefix(group).is_some_and(|rest| rest.starts_with('/'))
 }
 
 impl fmt::Display for Scope {

@@ -12,7 +12,7 @@ mod news;
 mod proof;
 mod installed;
 
-pub use hook::{Hook, Hooks, Scope, is_under};
+pub use hook::{Hook, Hooks, Scope};
 pub use installed::{NoText, Shown, Step, Wanted};
 pub use news::{News, NewsError};
 pub use proof::{Delivery, DeliveryIds, HookError, Signed, SigningToken, SigningTokenError};

@@ -3,7 +3,8 @@
 use crate::crypto::SharedSecret;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
 use time::{Duration, OffsetDateTime};
 use zeroize::Zeroizing;
 
@@ -102,21 +103,28 @@ impl SigningToken {
 
 /// The ids of genuine signed deliveries, for as long as one could come again.
 #[derive(Debug, Default)]
-pub struct DeliveryIds(VecDeque<(OffsetDateTime, String)>);
+pub struct DeliveryIds {
+    /// In the order in which they were heard.
+    heard: VecDeque<(OffsetDateTime, Arc<str>)>,
+    ids: HashSet<Arc<str>>,
+}
 
 impl DeliveryIds {
     /// Whether a delivery of this id was heard.
     pub fn has(&self, id: &str) -> bool {
-        self.0.iter().any(|(_, heard)| heard == id)
+        self.ids.contains(id)
     }
 
     /// A delivery of this id was heard, and all that it says is done. Only for genuine ones: strangers could fill it.
     pub fn add(&mut self, id: &str, now: OffsetDateTime) {
         // One that was signed five minutes ahead can come for ten.
-        while self.0.front().is_some_and(|(at, _)| now - *at > SKEW_MAX * 2) || self.0.len() >= IDS_MAX {
-            self.0.pop_front();
+        while self.heard.front().is_some_and(|(at, _)| now - *at > SKEW_MAX * 2) || self.heard.len() >= IDS_MAX {
+            self.heard.pop_front().inspect(|(_, id)| drop(self.ids.take(id)));
         }
-        self.0.push_back((now, id.to_owned()));
+        let id: Arc<str> = id.into();
+        if self.ids.insert(Arc::clone(&id)) {
+            self.heard.push_back((now, id));
+        }
     }
 }
 
@@ -241,6 +249,6 @@ mod tests {
         for n in 0..IDS_MAX + 5 {
             ids.add(&n.to_string(), NOW + Duration::minutes(11));
         }
-        assert_eq!(ids.0.len(), IDS_MAX);
+        assert_eq!((ids.heard.len(), ids.ids.len()), (IDS_MAX, IDS_MAX));
     }
 }

@@ -12,7 +12,7 @@ use crate::policy::{Answers, Denial, Grant, HeardRule, Policy, Rule, Verdict, Wa
 use crate::session::{
     Admission, EndReason, PathPins, PinError, Prepared, Proof, SessionError, SessionId, SessionKey, Sessions, Standing,
 };
-use crate::store::JournalError;
+use crate::store::{Condition, JournalError};
 use crate::svid::{LeafProfile, ProvenKey};
 use crate::telemetry::quotable;
 use crate::token::{Claims, Issuer, Issuers, UnverifiedToken, VerifiedClaims};
@@ -93,10 +93,10 @@ impl Issuance {
         let standing = self.standing(live, claims, owner.as_ref())?; // another key's token: ask nobody else
         let rule = self.inform(rule, claims, (&standing, owner.as_ref())).await?; // what other systems say
         let grant = rule.grant(claims, wish, self.authorities.trust_domain())?; // what they may be
-        self.hold(&grant, (request, claims), job).await?; // whose path it is
         let visit = Visit { request, claims, owner, job: Arc::clone(job), policy, keeping };
+        let pinned = self.hold(&visit, &grant).await?; // whose path it is
         let draft = self.draft(&visit, grant, key.as_ref(), &standing)?; // what we will sign
-        let intent = self.admit(&visit, draft, standing).await?; // token bound and intent written: one commit
+        let intent = self.admit(&visit, draft, (standing, pinned)).await?; // token bound and intent written: one commit
         let signed = self.authorities.sign(intent)?; // the key is used here
         let issued = IssuedSvid::inspect(signed)?; // read back, compared
         self.ledger.conclude(issued.request_id(), issued.digest())?; // written down again
@@ -174,15 +174,11 @@ impl Issuance {
         Ok(heard?)
     }
 
-    /// The path in a grant belongs to its project, from now on where nobody had it.
-    async fn hold(
-        &self,
-        grant: &Grant,
-        (request, claims): (&Request, &VerifiedClaims),
-        job: &Job,
-    ) -> Result<(), Refusal> {
-        let pins = self.issuer(claims.claims())?.pins;
-        Ok(self.pins.hold(pins, grant, (request.id.as_str(), job), self.clock.now()).await?)
+    /// The path in a grant belongs to its project, from now on where nobody had it; what must hold for that to stay so.
+    async fn hold(&self, visit: &Visit<'_>, grant: &Grant) -> Result<Option<Condition>, Refusal> {
+        let pins = self.issuer(visit.claims.claims())?.pins;
+        let asked = (visit.request.id.as_str(), &*visit.job);
+        Ok(self.pins.hold(pins, grant, asked, self.clock.now()).await?)
     }
 
     fn draft(
@@ -207,12 +203,12 @@ impl Issuance {
     }
 
     /// Binds the token and writes the intent. When somebody else was faster, looks again: the same key's session is
-    /// joined, another key's is a no.
+    /// joined, another key's is a no, and so is a path that an operator gave away meanwhile.
     async fn admit(
         &self,
         visit: &Visit<'_>,
         mut draft: Draft,
-        mut standing: Standing,
+        (mut standing, mut pinned): (Standing, Option<Condition>),
     ) -> Result<Recorded<Draft>, Refusal> {
         for _ in 0..ADMISSIONS_MAX {
             let now = self.clock.now();
@@ -232,20 +228,23 @@ impl Issuance {
                 serial,
                 keeping: visit.keeping,
             };
-            let Prepared { changes, note } = self.sessions.prepare(&admission)?;
+            let Prepared { mut changes, note } = self.sessions.prepare(&admission)?;
+            changes.conditions.extend(pinned);
             let not_admitted = match self.ledger.admit(draft, changes).await {
                 Ok(intent) => {
+                    self.sessions.settle(&note, claims, self.clock.now())?;
                     self.recorder.admitted(intent.position());
                     return Ok(intent);
                 }
                 Err(not_admitted) => not_admitted,
             };
-            self.sessions.withdraw(note)?;
+            self.sessions.withdraw(&note);
             match not_admitted {
                 AdmitError::Store(fault) => return Err(fault.into()),
                 AdmitError::Conflict { subject, .. } => draft = *subject,
             }
             standing = self.standing(None, visit.claims, owner)?;
+            pinned = self.hold(visit, draft.grant()).await?;
         }
         Err(Refusal::TooMany)
     }
@@ -298,8 +297,8 @@ impl Issuance {
         let rule = policy.choose(claims).ok();
         let pin = rule.as_ref().and_then(|rule| rule.svids.first()).and_then(|svid| svid.pin(claims));
         let (Some(pin), Verdict::Granted { .. }) = (pin, &walk.verdict) else { return Ok(walk) };
-        match self.pins.is_new(self.issuer(claims)?.pins, &pin) {
-            Ok(_) => Ok(walk),
+        match self.pins.judge(self.issuer(claims)?.pins, &pin) {
+            Ok(()) => Ok(walk),
             Err(PinError::Store(fault)) => Err(fault.into()),
             Err(no) => {
                 let reason = words(&no);

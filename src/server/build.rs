@@ -122,8 +122,7 @@ struct Keys {
 fn open_keys(settings: &ServerSettings, now: OffsetDateTime, random: &Random) -> Result<Keys, ServerError> {
     let folder = &settings.data_dir;
     let keyring_path = folder.join("keyring.json");
-    let has_keyring = keyring_path.exists();
-    let sealing = open_sealing_key(&settings.sealing_key_file, has_keyring)?;
+    let sealing = open_sealing_key(&settings.sealing_key_file, keyring_path.exists())?;
     let file = KeyringFile::new(keyring_path, sealing);
     let plan = KeyPlan {
         root: settings.lifetimes.root,
@@ -135,9 +134,6 @@ fn open_keys(settings: &ServerSettings, now: OffsetDateTime, random: &Random) ->
     };
     let has_history = folder.join("journal").exists();
     let keyring = open_keyring(&file, &settings.trust_domain, &plan, (now, random), has_history)?;
-    if !has_keyring {
-        tracing::warn!(folder = %folder.display(), "no keys were there: a new CA begins, and who trusts another does not trust it");
-    }
     Ok(Keys { file, plan, keyring })
 }
 

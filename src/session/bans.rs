@@ -2,13 +2,14 @@
 //!
 //! **No gap**: an admission is noted among the live sessions, then judged, then committed; a ban is in force here, then
 //! committed, and then looks through the live sessions. So an admission sees the ban, or the ban sees the admission and
-//! closes its job: then it is not committed, or it is ended.
+//! closes its job: then it is not committed, or it is ended. What is noted nowhere (a token alone) is judged again after
+//! its commit and before a key is used.
 
 use super::keeper::{parse, text};
 use super::{Facets, Selector, SessionError};
 use crate::audit::{Changes, Entry, Ledger};
 use crate::crypto::Digest;
-use crate::store::{Committed, Condition, Store, StoreError, Version, Write};
+use crate::store::{Committed, Condition, Revision, Store, StoreError, Version, Write};
 use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -155,11 +156,21 @@ impl Bans {
     }
 
     /// Forgets those whose time is over, and names what the store keeps of them.
-    pub(super) fn over(&self, now: OffsetDateTime) -> Vec<Write> {
+    pub(super) fn over(&self, store: &dyn Store, now: OffsetDateTime) -> Result<Vec<(String, Revision)>, StoreError> {
         let over: Vec<_> = self.now.load().iter().filter(|ban| !ban.in_force(now)).map(|ban| ban.id.clone()).collect();
         if !over.is_empty() {
             self.change(|bans| bans.retain(|ban| ban.in_force(now)));
         }
-        over.iter().map(|id| Write::Delete(Ban::key(id))).collect()
+        let mut kept_of = Vec::new();
+        for key in over.iter().map(|id| Ban::key(id)) {
+            let kept = store.read(&key)?;
+            // Somebody may have said it again meanwhile.
+            if let Some(kept) = kept
+                && !parse::<Ban>(&kept.value)?.in_force(now)
+            {
+                kept_of.push((key, kept.revision));
+            }
+        }
+        Ok(kept_of)
     }
 }

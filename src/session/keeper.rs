@@ -137,13 +137,21 @@ impl<'a> Admission<'a> {
 pub struct Prepared {
     /// To be committed together with its intent.
     pub changes: Changes,
-    /// To be [withdrawn](Sessions::withdraw) if it is not.
+    /// To be [settled](Sessions::settle) if it is, else [withdrawn](Sessions::withdraw).
     pub note: Note,
 }
 
-/// That a session was noted of which nothing had been known.
+/// That an admission is under way.
 #[derive(Debug)]
-pub struct Note(Option<(JobName, SessionId, KeyId)>);
+pub struct Note(Noting);
+
+#[derive(Debug)]
+enum Noting {
+    /// Of a token alone: it binds nothing, and stands nowhere.
+    Keyless { rule: String, signer: Arc<str> },
+    /// Of a session, which stands among the live ones.
+    Session { job: JobName, id: SessionId, owner: KeyId },
+}
 
 /// The name under which a grant's ID is remembered.
 fn profile(grant: &Grant) -> &str {
@@ -254,7 +262,7 @@ impl Sessions {
         match self.changes(admission) {
             Ok(changes) => Ok(Prepared { changes, note }),
             Err(error) => {
-                self.withdraw(note)?;
+                self.withdraw(&note);
                 Err(error)
             }
         }
@@ -325,7 +333,10 @@ impl Sessions {
 
     fn note(&self, admission: &Admission<'_>) -> Note {
         let Admission { claims, owner, standing, ends_at, svid_ends_at: svids_end_at, .. } = *admission;
-        let Some(owner) = owner.map(SessionKey::id) else { return Note(None) };
+        let Some(owner) = owner.map(SessionKey::id) else {
+            let (rule, signer) = (admission.grant.rule().to_owned(), Arc::clone(admission.signer));
+            return Note(Noting::Keyless { rule, signer });
+        };
         let ends_at = match standing {
             Standing::Live { ends_at, .. } => *ends_at,
             Standing::New | Standing::Unbound => ends_at,
@@ -337,21 +348,32 @@ impl Sessions {
         let svid = svid.as_ref().map(|svid| (svid, admission.now));
         let noted =
             Noted { id, owner, job: &job, job_project_path, facets, ends_at, svids_end_at, token_ends_at, svid };
-        let is_new = self.live.note(&noted);
-        Note(is_new.then_some((job, id, owner)))
+        self.live.note(&noted);
+        Note(Noting::Session { job, id, owner })
     }
 
-    /// Takes back a note of who was not admitted, unless the store has the session by now: the same key may have been here
-    /// twice. A note that nobody takes back is forgotten when its session would end.
+    /// It was committed. What stands among the live sessions is found by every later ban; a token alone is judged once
+    /// more, since a ban may have been committed before it.
     ///
     /// # Errors
-    /// `Store`.
-    pub fn withdraw(&self, note: Note) -> Result<(), SessionError> {
-        let Some((job, id, owner)) = note.0 else { return Ok(()) };
-        if self.record(&id)?.is_none_or(|(record, _)| record.owner != owner) {
-            self.live.withdraw(&job, &id, &owner);
+    /// `Banned`.
+    pub fn settle(&self, note: &Note, claims: &Claims, now: OffsetDateTime) -> Result<(), SessionError> {
+        match &note.0 {
+            Noting::Keyless { rule, signer } => {
+                self.bans.judge(&Facets::of(claims).granted(rule, std::slice::from_ref(signer)), now)
+            }
+            Noting::Session { job, id, owner } => {
+                self.live.settle(job, (id, owner));
+                Ok(())
+            }
         }
-        Ok(())
+    }
+
+    /// It was not committed. A note that nobody takes back is forgotten when its session would end.
+    pub fn withdraw(&self, note: &Note) {
+        if let Noting::Session { job, id, owner } = &note.0 {
+            self.live.withdraw(job, (id, owner));
+        }
     }
 
     /// Whether this key's session can still be renewed.

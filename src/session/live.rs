@@ -1,7 +1,8 @@
 //! The live sessions, in memory: what operators select among, and how many there are. The store decides; this only finds.
 //!
 //! **Invariant**: whatever the store holds as live stands here, since a session is noted before it is committed, and again
-//! at each renewal. What was noted and then did not come to be is withdrawn, or forgotten at its end.
+//! at each renewal. What was noted and then did not come to be is withdrawn, unless others still try for the same session,
+//! or forgotten at its end.
 
 use super::record::JobName;
 use super::{Facets, Selector, SessionId};
@@ -11,6 +12,7 @@ use crate::people::Form;
 use crate::svid::Serial;
 use crate::token::ClaimValue;
 use std::borrow::Cow;
+use std::collections::hash_map::Entry::{Occupied, Vacant};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use time::OffsetDateTime;
@@ -139,45 +141,71 @@ pub(super) struct LiveIndex(Mutex<Inside>);
 #[derive(Debug, Default)]
 struct Inside {
     /// Most jobs have one session.
-    jobs: HashMap<JobName, Vec<LiveSession>>,
+    jobs: HashMap<JobName, Vec<Entry>>,
     /// Paths, refs, logins and rules are the same for many.
     texts: HashSet<Arc<str>>,
 }
 
-impl LiveIndex {
-    /// Notes a session, or what is new of it. Whether nothing was known of it.
-    pub(super) fn note(&self, noted: &Noted<'_>) -> bool {
-        let Facets { signers, .. } = noted.facets;
-        let name = noted.job.clone();
-        let mut inside = self.inside();
-        if let Some(known) = inside.jobs.get_mut(&name).and_then(|all| all.iter_mut().find(|one| one.is(noted))) {
-            known.svids_end_at = known.svids_end_at.max(noted.svids_end_at);
-            // The newest stands last.
-            if let Some(newest) = signers.last() {
-                known.signers.retain(|signer| signer != newest);
-                known.signers.push(Arc::clone(newest));
-            }
-            known.hold(noted.svid);
-            return false;
+#[derive(Debug)]
+struct Entry {
+    session: LiveSession,
+    /// How many admissions of it are under way.
+    coming: u32,
+    /// Whether one of it was committed.
+    stands: bool,
+}
+
+impl Entry {
+    fn comes_again(&mut self, noted: &Noted<'_>) {
+        self.coming += 1;
+        let session = &mut self.session;
+        session.svids_end_at = session.svids_end_at.max(noted.svids_end_at);
+        // The newest stands last.
+        if let Some(newest) = noted.facets.signers.last() {
+            session.signers.retain(|signer| signer != newest);
+            session.signers.push(Arc::clone(newest));
         }
-        let live = inside.live(noted, name.clone());
-        inside.jobs.entry(name).and_modify(|all| all.push(live.clone())).or_insert_with(|| vec![live]);
-        true
+        session.hold(noted.svid);
+    }
+}
+
+impl LiveIndex {
+    /// Notes that an admission of a session is under way, and what is new of it.
+    pub(super) fn note(&self, noted: &Noted<'_>) {
+        let mut inside = self.inside();
+        match inside.find(noted.job, (&noted.id, &noted.owner)) {
+            Some(known) => known.comes_again(noted),
+            None => inside.add(noted, (1, false)),
+        }
     }
 
     /// Whether this session may be given one more SVID that stands on a list when it is taken back.
     pub(super) fn has_room(&self, job: &JobName, id: &SessionId, now: OffsetDateTime) -> bool {
-        let lives = |one: &LiveSession| one.svids.iter().filter(|svid| svid.ends_at > now).count();
-        let of_session = |all: &Vec<LiveSession>| all.iter().find(|one| one.id == *id).map(lives);
+        let lives = |one: &Entry| one.session.svids.iter().filter(|svid| svid.ends_at > now).count();
+        let of_session = |all: &Vec<Entry>| all.iter().find(|one| one.session.id == *id).map(lives);
         let held = self.inside().jobs.get(job).and_then(of_session);
         held.is_none_or(|held| held < SVIDS_MAX)
     }
 
-    /// Takes one back that did not come to be.
-    pub(super) fn withdraw(&self, job: &JobName, id: &SessionId, owner: &KeyId) {
+    /// Takes up what the store has.
+    pub(super) fn restore(&self, noted: &Noted<'_>) {
+        self.inside().add(noted, (0, true));
+    }
+
+    /// An admission was committed.
+    pub(super) fn settle(&self, job: &JobName, session: (&SessionId, &KeyId)) {
+        if let Some(known) = self.inside().find(job, session) {
+            (known.coming, known.stands) = (known.coming.saturating_sub(1), true);
+        }
+    }
+
+    /// An admission did not come to be.
+    pub(super) fn withdraw(&self, job: &JobName, session: (&SessionId, &KeyId)) {
         let mut inside = self.inside();
+        let Some(known) = inside.find(job, session) else { return };
+        known.coming = known.coming.saturating_sub(1);
         let Some(all) = inside.jobs.get_mut(job) else { return };
-        all.retain(|one| one.id != *id || one.owner != *owner);
+        all.retain(|one| one.stands || one.coming > 0);
         if all.is_empty() {
             inside.jobs.remove(job);
         }
@@ -185,25 +213,33 @@ impl LiveIndex {
 
     /// The sessions of a job.
     pub(super) fn of_job(&self, job: &JobName) -> Vec<LiveSession> {
-        self.inside().jobs.get(job).cloned().unwrap_or_default()
+        self.inside().jobs.get(job).into_iter().flatten().map(|one| one.session.clone()).collect()
     }
 
     /// The sessions of a job, which has been closed.
     pub(super) fn take_job(&self, job: &JobName) -> Vec<LiveSession> {
-        self.inside().jobs.remove(job).unwrap_or_default()
+        self.inside().jobs.remove(job).into_iter().flatten().map(|one| one.session).collect()
     }
 
     /// The live sessions that are meant; without a selector all.
     pub(super) fn select(&self, selector: Option<&Selector>, now: OffsetDateTime) -> Vec<LiveSession> {
         let meant = |one: &&LiveSession| selector.is_none_or(|selector| selector.fits(&one.facets()));
         let inside = self.inside();
-        inside.jobs.values().flatten().filter(|one| one.ends_at > now).filter(meant).cloned().collect()
+        inside
+            .jobs
+            .values()
+            .flatten()
+            .map(|one| &one.session)
+            .filter(|one| one.ends_at > now)
+            .filter(meant)
+            .cloned()
+            .collect()
     }
 
     /// The keys that own the live sessions.
     pub(super) fn owners(&self, now: OffsetDateTime) -> HashSet<KeyId> {
         let inside = self.inside();
-        inside.jobs.values().flatten().filter(|one| one.ends_at > now).map(|one| one.owner).collect()
+        inside.jobs.values().flatten().filter(|one| one.session.ends_at > now).map(|one| one.session.owner).collect()
     }
 
     /// How many live sessions have their newest SVID from each of these signers.
@@ -212,9 +248,11 @@ impl LiveIndex {
         let live = |one: &&LiveSession| one.ends_at.max(one.svids_end_at) > now;
         let newest = |one: &LiveSession| one.signers.iter().rev().find(|signer| signers.contains(&***signer)).cloned();
         let mut counts = BTreeMap::new();
-        self.inside().jobs.values().flatten().filter(live).filter_map(newest).for_each(|signer| {
-            *counts.entry(signer).or_default() += 1;
-        });
+        self.inside().jobs.values().flatten().map(|one| &one.session).filter(live).filter_map(newest).for_each(
+            |signer| {
+                *counts.entry(signer).or_default() += 1;
+            },
+        );
         counts
     }
 
@@ -225,8 +263,8 @@ impl LiveIndex {
             of_session.entry(session).or_default().push(svid);
         }
         for live in self.inside().jobs.values_mut().flatten() {
-            for svid in of_session.remove(&live.id).unwrap_or_default() {
-                live.hold(Some((&svid, now)));
+            for svid in of_session.remove(&live.session.id).unwrap_or_default() {
+                live.session.hold(Some((&svid, now)));
             }
         }
         of_session.into_iter().flat_map(|(id, all)| all.into_iter().map(move |svid| (id, svid))).collect()
@@ -236,7 +274,7 @@ impl LiveIndex {
     pub(super) fn sweep(&self, now: OffsetDateTime) -> usize {
         let mut inside = self.inside();
         inside.jobs.retain(|_, all| {
-            all.retain(|one| one.ends_at > now);
+            all.retain(|one| one.session.ends_at > now);
             !all.is_empty()
         });
         inside.texts.retain(|text| Arc::strong_count(text) > 1);
@@ -250,11 +288,6 @@ impl LiveIndex {
 }
 
 impl LiveSession {
-    /// A token that two keys raced for stands here twice until one has lost.
-    fn is(&self, noted: &Noted<'_>) -> bool {
-        self.id == noted.id && self.owner == noted.owner
-    }
-
     /// Remembers an SVID, once, and forgets those that have ended.
     fn hold(&mut self, svid: Option<(&LiveSvid, OffsetDateTime)>) {
         let Some((svid, now)) = svid else { return };
@@ -266,12 +299,25 @@ impl LiveSession {
 }
 
 impl Inside {
-    fn live(&mut self, noted: &Noted<'_>, job: JobName) -> LiveSession {
+    /// A token that two keys raced for stands here twice until one has lost.
+    fn find(&mut self, job: &JobName, (id, owner): (&SessionId, &KeyId)) -> Option<&mut Entry> {
+        self.jobs.get_mut(job)?.iter_mut().find(|one| one.session.id == *id && one.session.owner == *owner)
+    }
+
+    fn add(&mut self, noted: &Noted<'_>, (coming, stands): (u32, bool)) {
+        let entry = Entry { session: self.live(noted), coming, stands };
+        match self.jobs.entry(noted.job.clone()) {
+            Occupied(mut all) => all.get_mut().push(entry),
+            Vacant(none) => drop(none.insert(vec![entry])),
+        }
+    }
+
+    fn live(&mut self, noted: &Noted<'_>) -> LiveSession {
         let of = noted.facets;
         LiveSession {
             id: noted.id,
             owner: noted.owner,
-            job,
+            job: noted.job.clone(),
             project_id: of.project_id,
             project_path: self.text(of.project_path),
             job_project_path: self.text(noted.job_project_path),
@@ -298,5 +344,49 @@ impl Inside {
         let own: Arc<str> = text.into();
         self.texts.insert(Arc::clone(&own));
         own
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::token::IssuerName;
+
+    #[test]
+    fn a_session_that_two_requests_try_for_is_found_until_the_last_has_failed() {
+        let (live, now) = (LiveIndex::default(), OffsetDateTime::UNIX_EPOCH);
+        let job = JobName { issuer: IssuerName("corp".into()), project_id: 4711, job_id: 1977 };
+        let (id, owner): (SessionId, _) = ("ab".repeat(32).parse().unwrap(), KeyId::of_spki(b"key"));
+        let facets = Facets {
+            issuer: "corp",
+            project_id: 4711,
+            project_path: "acme/api",
+            namespace_id: 1,
+            pipeline_id: 2,
+            job_id: 1977,
+            reference: None,
+            user_id: None,
+            user_login: None,
+            runner_id: None,
+            rule: None,
+            signers: &[],
+        };
+        let (job_project_path, ends_at) = ("acme/api", now + time::Duration::HOUR);
+        let (svids_end_at, token_ends_at) = (ends_at, ends_at);
+        let noted =
+            Noted { id, owner, job: &job, job_project_path, facets, ends_at, svids_end_at, token_ends_at, svid: None };
+        for _twin in 0..2 {
+            live.note(&noted);
+        }
+        live.withdraw(&job, (&id, &owner));
+        assert_eq!(live.of_job(&job).len(), 1, "the other may still be admitted");
+        live.settle(&job, (&id, &owner));
+        live.note(&noted);
+        live.withdraw(&job, (&id, &owner));
+        assert_eq!(live.of_job(&job).len(), 1, "it was admitted");
+        live.take_job(&job);
+        live.note(&noted);
+        live.withdraw(&job, (&id, &owner));
+        assert!(live.of_job(&job).is_empty());
     }
 }

@@ -108,7 +108,8 @@ impl PathPins {
         Self { store, ledger }
     }
 
-    /// Sees to it that the path in a grant is its project's: what nobody had is pinned now.
+    /// Sees to it that the path in a grant is its project's: what nobody had is pinned now. What must hold for it to stay
+    /// so; none where the grant shows no path.
     ///
     /// # Errors
     /// See [`PinError`].
@@ -118,31 +119,36 @@ impl PathPins {
         grant: &Grant,
         (request_id, job): (&str, &Job),
         now: OffsetDateTime,
-    ) -> Result<(), PinError> {
-        let Some(pin) = grant.pin() else { return Ok(()) };
-        while self.is_new(pins, pin)? {
+    ) -> Result<Option<Condition>, PinError> {
+        let Some(pin) = grant.pin() else { return Ok(None) };
+        loop {
+            if let Some(revision) = self.held(pins, pin)? {
+                return Ok(Some(Condition::Unchanged(key(pin), revision)));
+            }
             let (rule, from) = (grant.rule().to_owned(), self.former_paths(pin)?);
             let by = if from.is_empty() { PinnedBy::FirstUse { rule } } else { PinnedBy::Rename { rule, from } };
             if let PinnedBy::Rename { from, .. } = &by {
                 tracing::warn!(request_id, project_id = pin.project_id, path = pin.folded_path, ?from, "renamed");
             }
             let change = Change { pin, old: None, new: Some(pin.project_id), by, asked: Some((request_id, job)) };
-            if self.make(change, None, now).await? {
-                return Ok(());
-            }
+            self.make(change, None, now).await?;
         }
-        Ok(())
     }
 
-    /// Whether a path was never granted; an error where it is not this project's to have.
+    /// Lets a path through that is this project's, or that nobody had where that is enough.
     ///
     /// # Errors
     /// See [`PinError`].
-    pub fn is_new(&self, pins: Pins, pin: &PathPin) -> Result<bool, PinError> {
+    pub fn judge(&self, pins: Pins, pin: &PathPin) -> Result<(), PinError> {
+        self.held(pins, pin).map(drop)
+    }
+
+    /// By which write a path is this project's; none where it was never granted.
+    fn held(&self, pins: Pins, pin: &PathPin) -> Result<Option<Revision>, PinError> {
         match (self.kept(pin)?, pins) {
-            (Some((record, _)), _) if record.project_id == pin.project_id => Ok(false),
+            (Some((record, revision)), _) if record.project_id == pin.project_id => Ok(Some(revision)),
             (Some((record, _)), _) => Err(PinError::Reused { asks: pin.clone(), pinned: record.project_id }),
-            (None, Pins::Learned) => Ok(true),
+            (None, Pins::Learned) => Ok(None),
             (None, Pins::Declared) => Err(PinError::NotPinned(pin.clone())),
         }
     }

@@ -3,11 +3,10 @@
 use super::{EndReason, Proof};
 use crate::audit::Job;
 use crate::crypto::{Digest, KeyId};
-use crate::hooks::is_under;
 use crate::identity::SpiffeId;
 use crate::people::{People, Sealed};
 use crate::store::Version;
-use crate::token::{Claims, IssuerName};
+use crate::token::{Claims, IssuerName, is_under};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -173,7 +172,6 @@ impl Tombstone {
 
     /// Whether it closes the job of its name that runs in the project of this path.
     pub(super) fn closes(&self, job_project_path: &str) -> bool {
-        let path = job_project_path.to_lowercase();
-        self.within.is_empty() || self.within.iter().any(|group| is_under(&path, group))
+        self.within.is_empty() || self.within.iter().any(|group| is_under(job_project_path, group))
     }
 }

@@ -154,7 +154,7 @@ fn restore(
     // Renewals leave no trace in the record: the last SVID may have been given just before the stop.
     let svids_end_at = ttl.map_or(ends_at, |ttl| ends_at.min(later(now, Duration::from_secs(ttl))));
     let (token_ends_at, job_project_path, svid) = (expires_at, &**path, None);
-    into.live.note(&Noted {
+    into.live.restore(&Noted {
         id,
         owner,
         job: &job,

@@ -2,7 +2,7 @@
 //!
 //! Ids are exact and never used again; paths, refs and logins can be renamed away from, so the commands' help prefers ids.
 
-use crate::token::{ClaimView, Claims};
+use crate::token::{ClaimView, Claims, is_under};
 use serde::{Deserialize, Serialize};
 use std::convert::Infallible;
 use std::fmt;
@@ -156,10 +156,7 @@ fn is_project(wanted: &PathOrId, of: &Facets<'_>) -> bool {
 fn is_namespace(wanted: &PathOrId, of: &Facets<'_>) -> bool {
     match wanted {
         PathOrId::Id(id) => *id == of.namespace_id,
-        PathOrId::Path(path) => {
-            let split = of.project_path.split_at_checked(path.len());
-            split.is_some_and(|(above, below)| above.eq_ignore_ascii_case(path) && below.starts_with('/'))
-        }
+        PathOrId::Path(path) => is_under(of.project_path, path),
     }
 }
 

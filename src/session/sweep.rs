@@ -3,8 +3,8 @@
 use super::SessionError;
 use super::keeper::{Sessions, later, parse};
 use super::record::{JOB_PREFIX, Record, SESSION_PREFIX, Tombstone};
-use crate::audit::{Entry, Ledger};
-use crate::store::{StoreError, Write};
+use crate::audit::{Changes, Entry, Ledger};
+use crate::store::{Committed, Condition, Revision, StoreError, Write};
 use crate::telemetry::chain;
 use std::time::Duration;
 use time::OffsetDateTime;
@@ -37,7 +37,7 @@ impl Sessions {
             tokio::task::yield_now().await;
         }
         swept.dropped += self.sweep_tombstones(ledger, now).await?;
-        swept.dropped += drop_all(ledger, self.bans.over(now)).await?;
+        swept.dropped += drop_all(ledger, self.bans.over(&*self.store, now)?).await?;
         Ok(swept)
     }
 
@@ -52,23 +52,23 @@ impl Sessions {
                 let tombstone = parse::<Tombstone>(&kept.value).inspect_err(|fault| unreadable(key, fault));
                 tombstone.is_ok_and(|tombstone| later(tombstone.until, KEPT_AFTER_EXPIRY) < now)
             });
-            dropped += drop_all(ledger, expired.map(|(key, _)| Write::Delete(key)).collect()).await?;
+            dropped += drop_all(ledger, expired.map(|(key, kept)| (key, kept.revision)).collect()).await?;
             tokio::task::yield_now().await;
         }
     }
 
     /// The expired sessions under a prefix, to be deleted.
-    fn expired_sessions(&self, prefix: &str, now: OffsetDateTime) -> Result<Vec<Write>, SessionError> {
-        let mut writes = Vec::new();
+    fn expired_sessions(&self, prefix: &str, now: OffsetDateTime) -> Result<Vec<(String, Revision)>, SessionError> {
+        let mut expired = Vec::new();
         for (key, kept) in self.store.list(prefix)? {
             let Ok(record) = parse::<Record<'_>>(&kept.value).inspect_err(|fault| unreadable(&key, fault)) else {
                 continue;
             };
             if later(record.claims.expires_at, KEPT_AFTER_EXPIRY) < now {
-                writes.push(Write::Delete(key));
+                expired.push((key, kept.revision));
             }
         }
-        Ok(writes)
+        Ok(expired)
     }
 }
 
@@ -81,10 +81,14 @@ pub(super) fn unreadable(key: &str, fault: &StoreError) {
     tracing::error!(key, fault = %chain(fault), "a record cannot be read, and stays");
 }
 
-async fn drop_all(ledger: &Ledger, writes: Vec<Write>) -> Result<usize, SessionError> {
-    let records = writes.len();
-    if records > 0 {
-        ledger.put_away(&Entry::Swept { records }, writes).await?;
+/// Drops these as they were read, in one commit. Where one was written again meanwhile all stay, until the next sweep.
+async fn drop_all(ledger: &Ledger, read: Vec<(String, Revision)>) -> Result<usize, SessionError> {
+    let records = read.len();
+    if records == 0 {
+        return Ok(0);
     }
-    Ok(records)
+    let writes = read.iter().map(|(key, _)| Write::Delete(key.clone())).collect();
+    let conditions = read.into_iter().map(|(key, revision)| Condition::Unchanged(key, revision)).collect();
+    let done = ledger.commit_if_room(&Entry::Swept { records }, Changes { conditions, writes }).await?;
+    Ok(if matches!(done, Committed::Done(_)) { records } else { 0 })
 }

@@ -191,7 +191,11 @@ impl Committer {
         let (now, last) = (to_the_millisecond(self.clock.now()), self.journal.link());
         if last.at - now > CLOCK_STEP_MAX {
             if self.tell(Some(Trouble::ClockWentBack)) {
-                error!(%now, last = %last.at, "the clock went back; nothing is written until it is right");
+                error!(
+                    %now, last = %last.at,
+                    "the clock went back: nothing is written until it is right, or until `lanyard audit accept-time` says \
+                     that it is"
+                );
             }
             for (_commit, reply) in self.commits.drain(..) {
                 self.answers.push(reply, Err(StoreError::ClockWentBack { last: last.at, now }), None);

@@ -17,6 +17,7 @@ mod keys;
 mod verify;
 mod sample;
 mod issuers;
+mod project_path;
 
 pub use actor::{ACTOR_KINDS, PERSON, SERVICE_ACCOUNT, actor_kinds};
 pub(crate) use claims::more_by_kind;
@@ -25,6 +26,7 @@ pub use error::{TokenError, id_tokens};
 pub use issuers::{Issuer, Issuers, KeySource, OnReplay, Pins};
 pub use keys::{JwksError, KeySet};
 pub use parse::{TokenAlgorithm, UnverifiedToken};
+pub use project_path::is_under;
 pub use providers::{ClaimKind, KNOWN_CLAIMS, claim_kind};
 pub use verify::Expectations;
 

@@ -4,7 +4,16 @@ use super::claims::{ClaimValue, Claims};
 use super::providers::{GITLAB, Shape, position};
 use serde_json::{Map, Value, json};
 
+/// What is read of every token, whatever the rules say.
+const OF_EVERY_TOKEN: [&str; 8] =
+    ["jti", "job_id", "namespace_id", "pipeline_id", "pipeline_source", "project_id", "project_path", "sub"];
+
 impl Claims {
+    /// What every job's token has and a payload does not.
+    pub fn lacking(payload: &Map<String, Value>) -> Vec<&'static str> {
+        OF_EVERY_TOKEN.into_iter().filter(|name| !payload.contains_key(*name)).collect()
+    }
+
     /// A token's payload of claims that a person wrote: ids may be numbers, truths may be true and false, and what
     /// every token has and rules seldom read is filled in.
     ///
@@ -55,6 +64,7 @@ fn plain(value: ClaimValue) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::token::TokenError;
     use crate::token::tests::{VECTORS, claims_of};
 
     #[test]
@@ -70,6 +80,23 @@ mod tests {
             assert_eq!((again.project_id, again.subject), (claims.project_id, claims.subject.clone()));
         }
         assert!(read > 10);
+    }
+
+    #[test]
+    fn what_is_lacking_is_what_no_token_is_read_without() {
+        let whole = claims_of("deploy_production_protected", &[]).unwrap();
+        let issuer = || whole.claims().issuer.clone();
+        let mut whole = Claims::sample(whole.claims().to_sample()).unwrap();
+        whole.insert("jti".to_owned(), json!("a"));
+        let read = |payload: &Map<String, Value>| Claims::unproven(&serde_json::to_vec(payload).unwrap(), issuer());
+        assert!(Claims::lacking(&whole).is_empty() && read(&whole).is_ok());
+        for name in OF_EVERY_TOKEN {
+            let mut without = whole.clone();
+            without.remove(name);
+            assert_eq!(Claims::lacking(&without), [name]);
+            assert!(matches!(read(&without), Err(TokenError::ClaimMissing { name: told }) if told == name), "{name}");
+        }
+        assert_eq!(Claims::lacking(&Map::new()), OF_EVERY_TOKEN);
     }
 
     #[test]

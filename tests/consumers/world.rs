@@ -85,8 +85,8 @@ impl World {
     /// A token of a job, as it asks for in its `.gitlab-ci.yml`; each is another.
     fn token(&self, job: &Job) -> String {
         let Job { number, pipeline } = job;
-        let claims = [format!("job_id={number}"), format!("pipeline_id={pipeline}"), format!("aud={AUDIENCE}")];
-        self.gitlab.token(&["project_id=4711", &claims[0], &claims[1], &claims[2]])
+        let claims = [format!("job_id={number}"), format!("pipeline_id={pipeline}")];
+        self.gitlab.token_for(AUDIENCE, &["project_id=4711", &claims[0], &claims[1]])
     }
 
     /// An agent with a job's token, and what it runs after each change of its files; ready when it has an SVID.

@@ -45,9 +45,9 @@ impl Gitlab {
         fs::read_to_string(self.file("gitlab-issuer")).unwrap()
     }
 
-    pub(crate) fn token(&self, claims: &[&str]) -> String {
+    pub(crate) fn token_for(&self, audience: &str, claims: &[&str]) -> String {
         let mut command = lanyard();
-        command.args(["dev", "token", "--dir"]).arg(self.file(""));
+        command.args(["dev", "token", "--audience", audience, "--dir"]).arg(self.file(""));
         let output = command.args(claims.iter().flat_map(|claim| ["--claim", claim])).output().unwrap();
         assert!(output.status.success(), "{}", words(&output));
         String::from_utf8(output.stdout).unwrap().trim().to_owned()

@@ -10,6 +10,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use tempfile::TempDir;
 
+/// Another than `lanyard dev` has.
+const AUDIENCE: &str = "https://lanyard.corp.test";
+
 fn init(gitlab: &str, dir: &Path, more: &[&str]) -> Output {
     let mut command = lanyard();
     command.args(["init", "--trust-domain", "ci.example.org", "--gitlab", gitlab, "--dir"]).arg(dir);
@@ -49,7 +52,7 @@ fn what_init_writes_starts_as_it_is_and_issues() {
     let (gitlab, place) = (Gitlab::start(), TempDir::new().unwrap());
     let (dir, ca) = (place.path().join("new"), gitlab.file("gitlab-ca.pem").display().to_string());
     let (listen, health) = (format!("127.0.0.1:{}", free_port()), format!("127.0.0.1:{}", free_port()));
-    let flags = ["--ca-file", &ca, "--listen", &listen, "--health", &health, "--audience", "https://lanyard.test"];
+    let flags = ["--ca-file", &ca, "--listen", &listen, "--health", &health, "--audience", AUDIENCE];
     let written = init(&gitlab.url(), &dir, &[&flags[..], &["--json"]].concat());
     assert!(written.status.success(), "{}", words(&written));
     let facts: Value = serde_json::from_slice(&written.stdout).unwrap();
@@ -66,24 +69,29 @@ fn what_init_writes_starts_as_it_is_and_issues() {
     assert!(content(&dir) == before);
 
     let config = dir.join("server.toml");
-    for (command, file) in
-        [("config check", "server.toml"), ("policy check", "policy.toml"), ("policy test", "policy.toml")]
-    {
+    for (command, file) in [
+        ("config check", "server.toml"),
+        ("config check", "agent.toml"),
+        ("policy check", "policy.toml"),
+        ("policy test", "policy.toml"),
+    ] {
         let checked = lanyard().args(command.split(' ')).arg(dir.join(file)).output().unwrap();
         assert!(checked.status.success(), "{command}: {}", words(&checked));
         assert!(!words(&checked).contains("warning"), "{command}: {}", words(&checked));
     }
+    let checked = lanyard().args(["config", "check"]).arg(dir.join("agent.toml")).output().unwrap();
+    assert!(words(&checked).contains("good. An agent of https://localhost"), "{}", words(&checked));
     let mut server = Server::spawn(&config);
     let is_ready = || lanyard().args(["health", "--config"]).arg(&config).output().unwrap().status.success();
     server.wait_until(is_ready);
     let snippet = facts["snippet"].as_str().unwrap();
     assert_eq!(snippet, fs::read_to_string(dir.join("job.gitlab-ci.yml")).unwrap());
-    assert!(snippet.contains("aud: \"https://lanyard.test\""), "{snippet}");
+    assert!(snippet.contains(&format!("aud: \"{AUDIENCE}\"")), "{snippet}");
     for (claims, id) in [
         (&["ref_protected=true"][..], "spiffe://ci.example.org/acme/payments/api/-/protected/pipelines/574"),
         (&["ref_protected=false", "ref=x"][..], "spiffe://ci.example.org/acme/payments/api/-/pipelines/574"),
     ] {
-        let said = job(snippet, &gitlab.token(claims));
+        let said = job(snippet, &gitlab.token_for(AUDIENCE, claims));
         assert!(said.status.success() && words(&said).contains(id), "{}", words(&said));
     }
 }
@@ -104,6 +112,8 @@ fn what_is_typed_wrong_writes_nothing_and_says_what_to_type() {
     refused(&url, &[], 3, "a CA that this machine does not know: --ca-file PEM");
     refused(&url, &["--ca-file", &other_ca], 3, &format!("not of the CA in {other_ca}"));
     refused(&url, &["--ca-file", "/nowhere.pem"], 1, "/nowhere.pem cannot be read: no such file");
+    let no_pem = gitlab.file("gitlab-issuer").display().to_string();
+    refused(&url, &["--ca-file", &no_pem], 1, &format!("no PEM certificate in {no_pem}"));
     refused(&url.replace("https", "http"), &known, 2, "over https only");
     refused(&format!("{url}/"), &known, 1, &format!("if that is the one: --gitlab {url}"));
     refused(&format!("{url}/gitlab"), &known, 1, "404 Not Found. Is ");

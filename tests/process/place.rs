@@ -1,6 +1,6 @@
 //! A folder with all that a server needs: configuration, policy, an issuer's keys, ports of its own.
 
-use crate::issuer::{AUDIENCE, FakeIssuer, URL};
+use crate::issuer::{AUDIENCE, FakeIssuer, POLICY, URL};
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -10,17 +10,6 @@ use tempfile::TempDir;
 /// Ports below those that the kernel gives to outgoing connections (from 32768): between a kill and the restart no client
 /// can be given the server's port.
 const PORTS: std::ops::Range<u16> = 12_000..32_000;
-
-const POLICY: &str = r#"
-[[rule]]
-name = "every project, its pipelines"
-id = "/{project_path}/-/pipelines/{pipeline_id}"
-ttl = "15m"
-kinds = ["x509", "jwt"]
-audiences = ["https://service.test"]
-[rule.when]
-issuer = "corp"
-"#;
 
 /// The folder, and the only issuer that the server in it believes.
 pub(crate) struct Place {

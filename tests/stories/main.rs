@@ -24,6 +24,7 @@ mod operators;
 mod panics;
 mod people;
 mod pins;
+mod races;
 mod recalled;
 mod reload;
 mod renewal;

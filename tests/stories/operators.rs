@@ -137,7 +137,8 @@ async fn a_ban_is_listed_refuses_with_its_name_and_is_lifted() {
     assert_eq!(told(&doors, &["ban", "remove", name, "--reason", "came back"]).await, set["ban"]);
     Job::begin(&doors, "ada").await;
     let (code, _, said) = lanyard(&doors, &["ban", "remove", name, "--reason", "again"]).await;
-    assert!(code == 1 && said.contains("ban_unknown"), "{code}: {said}");
+    let told = "error: there is no such ban; `lanyard ban list` has those in force (ban_unknown)";
+    assert!(code == 1 && said.contains(told), "{code}: {said}");
     let folder = doors.folder.path().join("data");
     let show = ["audit", "show", "--kind", "ban_added", "--data-dir", folder.to_str().unwrap()];
     let (_, printed, said) = lanyard(&doors, &show).await;
@@ -155,6 +156,8 @@ async fn whoever_names_nobody_or_gives_no_reason_ends_nothing() {
         (&["session", "revoke", "--user", "ada"], 2, "--reason"),
         (&["ban", "add", "--user", "ada"], 2, "--reason"),
         (&["session", "revoke", "--user", "ada", "--reason", "  "], 1, "reason_missing"),
+        (&["session", "revoke", "--user", "ada", "--reason", "left\u{1b}[2J"], 1, "reason_malformed"),
+        (&["ban", "add", "--user", "ada", "--reason", "one line\nand another"], 1, "reason_malformed"),
         (&["ban", "add", "--user", "ada", "--reason", "x", "--until", "2020-01-01T00:00:00Z"], 1, "until_passed"),
         (&["ban", "add", "--user", "ada", "--reason", "x", "--until", "soon"], 2, "a span such as 2h"),
         (&["session", "revoke", "--job", "many", "--reason", "x"], 2, "--job"),

@@ -1,14 +1,10 @@
 //! No namespace takes the whole road: neither for identities nor for explanations of them.
 
 use crate::support::harness::{Agent, Harness, start, x509};
-use lanyard::audit::Ledger;
 use lanyard::crypto::Random;
-use lanyard::discovery::{Fetch, HttpsFetch};
-use lanyard::facts::Facts;
-use lanyard::issuance::{Bearer, Hearing, Issuance, Recorder, Request, RequestId, Shares};
-use lanyard::session::{PathPins, Sessions};
+use lanyard::issuance::{Bearer, Request, RequestId};
 use lanyard::store::{Answer, Commit, Committed, Entry, Store, StoreError, Stored};
-use lanyard::telemetry::{Door, Metrics};
+use lanyard::telemetry::Door;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use tokio::task::JoinSet;
@@ -39,30 +35,6 @@ impl Store for Stuck {
     }
 }
 
-/// The harness's road, with another store at its end.
-fn with_store(harness: &Harness, store: Arc<dyn Store>) -> Arc<Issuance> {
-    let road = harness.issuance();
-    let (ledger, metrics) = (Ledger::new(Arc::clone(&store)), Metrics::new());
-    let fetch: Arc<dyn Fetch> = Arc::new(HttpsFetch::new(None).unwrap());
-    Arc::new(Issuance {
-        clock: Arc::clone(&road.clock),
-        issuers: Arc::clone(&road.issuers),
-        issuer_keys: Arc::clone(&road.issuer_keys),
-        policy: road.policy.clone(),
-        leaf: Arc::clone(&road.leaf),
-        sessions: Sessions::open(Arc::clone(&store), road.people.clone(), start()).unwrap(),
-        facts: Facts::new(Vec::new(), &fetch, Arc::clone(&road.clock), metrics.clone()),
-        pins: PathPins::new(store, ledger.clone()),
-        hearing: Hearing::default(),
-        ledger,
-        people: road.people.clone(),
-        authorities: Arc::clone(&road.authorities),
-        shares: Shares::default(),
-        recorder: Recorder::new(metrics),
-        data_dir: road.data_dir.clone(),
-    })
-}
-
 /// A genuine token of another top-level namespace.
 fn of_the_board(harness: &Harness) -> String {
     let mut claims = harness.issuer.claims(start());
@@ -80,7 +52,7 @@ fn of_the_board(harness: &Harness) -> String {
 async fn a_namespace_in_a_storm_is_told_to_come_back_also_with_its_questions() {
     let harness = Harness::new().await;
     let (stuck, agent, token) = (Arc::new(Stuck::default()), Agent::new(), harness.issuer.token(start()));
-    let issuance = with_store(&harness, Arc::<Stuck>::clone(&stuck));
+    let issuance = harness.road_with(Arc::<Stuck>::clone(&stuck));
     let others = of_the_board(&harness);
     let mut storm = JoinSet::new();
     for _ in 0..OF_ONE_NAMESPACE {

@@ -1,14 +1,20 @@
 //! A whole CA in one process, on a clock that the test moves: no doors, no network.
 
+pub(crate) use super::issuer::POLICY;
 use super::issuer::{AUDIENCE, FakeIssuer, URL};
+use lanyard::audit::Ledger;
 use lanyard::clock::{Clock, ManualClock};
 use lanyard::config::{MapEnvironment, ServerSettings, load_server};
 use lanyard::crypto::{KeyAlgorithm, KeyPair, PublicKey, Random};
 use lanyard::discovery::{Fetch, HttpsFetch};
-use lanyard::issuance::{Bearer, Credential, Csr, Issuance, IssuedSvid, Refusal, Request, RequestId, Wanted};
+use lanyard::facts::Facts;
+use lanyard::issuance::{
+    Bearer, Credential, Csr, Hearing, Issuance, IssuedSvid, Recorder, Refusal, Request, RequestId, Shares, Wanted,
+};
 use lanyard::server::{Parts, World, build};
-use lanyard::session::SessionId;
-use lanyard::telemetry::Door;
+use lanyard::session::{PathPins, SessionId, Sessions};
+use lanyard::store::Store;
+use lanyard::telemetry::{Door, Metrics};
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -16,17 +22,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
 use time::OffsetDateTime;
-
-pub(crate) const POLICY: &str = r#"
-[[rule]]
-name = "every project, its pipelines"
-id = "/{project_path}/-/pipelines/{pipeline_id}"
-ttl = "15m"
-kinds = ["x509", "jwt"]
-audiences = ["https://service.test"]
-[rule.when]
-issuer = "corp"
-"#;
 
 /// In `hook.secret`, for stories whose issuer has a hook.
 pub(crate) const HOOK_SECRET: &str = "what-only-gitlab-and-we-know";
@@ -158,6 +153,29 @@ impl Harness {
 
     pub(crate) fn advance(&self, seconds: u64) {
         self.clock.advance(Duration::from_secs(seconds));
+    }
+
+    /// This road with another store at its end.
+    pub(crate) fn road_with(&self, store: Arc<dyn Store>) -> Arc<Issuance> {
+        let road = self.issuance();
+        let (ledger, metrics) = (Ledger::new(Arc::clone(&store)), Metrics::new());
+        Arc::new(Issuance {
+            clock: Arc::clone(&road.clock),
+            issuers: Arc::clone(&road.issuers),
+            issuer_keys: Arc::clone(&road.issuer_keys),
+            policy: road.policy.clone(),
+            leaf: Arc::clone(&road.leaf),
+            sessions: Sessions::open(Arc::clone(&store), road.people.clone(), self.now()).unwrap(),
+            facts: Facts::new(Vec::new(), &self.fetch, Arc::clone(&road.clock), metrics.clone()),
+            pins: PathPins::new(store, ledger.clone()),
+            hearing: Hearing::default(),
+            ledger,
+            people: road.people.clone(),
+            authorities: Arc::clone(&road.authorities),
+            shares: Shares::default(),
+            recorder: Recorder::new(metrics),
+            data_dir: road.data_dir.clone(),
+        })
     }
 
     /// A token and a fresh CSR over a connection with this key.

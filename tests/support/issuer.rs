@@ -10,6 +10,18 @@ use time::OffsetDateTime;
 pub(crate) const URL: &str = "https://gitlab.example.com";
 pub(crate) const AUDIENCE: &str = "https://lanyard.example.com";
 
+/// Rules for every job of it.
+pub(crate) const POLICY: &str = r#"
+[[rule]]
+name = "every project, its pipelines"
+id = "/{project_path}/-/pipelines/{pipeline_id}"
+ttl = "15m"
+kinds = ["x509", "jwt"]
+audiences = ["https://service.test"]
+[rule.when]
+issuer = "corp"
+"#;
+
 pub(crate) struct FakeIssuer {
     key: RsaKeyPair,
     jobs: AtomicU64,

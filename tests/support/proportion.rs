@@ -4,10 +4,13 @@ use proptest::prelude::ProptestConfig;
 
 /// Cases of a property where nobody says otherwise.
 const CASES_UNSAID: u32 = 256;
+/// However many are asked for, no property takes longer than so many times its usual time: some are a minute's work.
+const TIMES_MAX: u32 = 16;
 
 /// So many, in proportion to what was asked of all.
 pub(crate) fn in_proportion(cases: u64) -> u64 {
-    cases * u64::from(ProptestConfig::default().cases) / u64::from(CASES_UNSAID)
+    let asked = ProptestConfig::default().cases.min(CASES_UNSAID * TIMES_MAX);
+    cases * u64::from(asked) / u64::from(CASES_UNSAID)
 }
 
 /// Tries so many in proportion, at least one, and keeps no file of what failed.

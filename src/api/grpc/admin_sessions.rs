@@ -1,8 +1,8 @@
 //! What operators ask about sessions: decode, call, encode.
 
-use super::Admin;
+use super::{Admin, reason};
 use crate::api::refused::{Class, Refused};
-use crate::issuance::{Refusal, RequestId};
+use crate::issuance::Refusal;
 use crate::session::{self, LiveSession, PathOrId, Revocation, Struck};
 use crate::telemetry::chain;
 use crate::wire::lanyard::{
@@ -11,9 +11,6 @@ use crate::wire::lanyard::{
 };
 use time::OffsetDateTime;
 use tonic::Status;
-
-/// A sentence or two; each end repeats it in the journal.
-const REASON_CHARS_MAX: usize = 500;
 
 impl Admin {
     pub(super) async fn listed(&self, asked: ListSessionsRequest) -> Result<SessionsAnswer, Status> {
@@ -127,7 +124,7 @@ impl Admin {
     }
 
     pub(super) fn reason<'a>(&self, reason: &'a str) -> Result<&'a str, Status> {
-        self::reason(reason, &self.0.request_id())
+        reason::given(reason, &self.0.request_id())
     }
 
     pub(super) fn malformed(&self, code: &'static str, detail: &'static str) -> Status {
@@ -136,18 +133,6 @@ impl Admin {
 
     fn refused(&self, error: session::SessionError) -> Status {
         Refused::of(&Refusal::from(error), &self.0.request_id()).into_status()
-    }
-}
-
-/// An operator's reason, which must be one.
-pub(super) fn reason<'a>(reason: &'a str, id: &RequestId) -> Result<&'a str, Status> {
-    let malformed = |code, detail| Err(Refused::new(Class::Malformed, code, detail, id).into_status());
-    match reason.trim() {
-        "" => malformed("reason_missing", "say why: the reason stands in the journal"),
-        long if long.chars().count() > REASON_CHARS_MAX => {
-            malformed("reason_too_long", "say it in 500 characters: each end repeats it")
-        }
-        reason => Ok(reason),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Our signing keys at the admin door: what stands, what each step would do, and the orders.
 
-use super::admin_sessions::reason;
+use super::reason;
 use crate::api::Operator;
 use crate::api::desk::Desk;
 use crate::api::refused::{Class, Refused};
@@ -75,7 +75,7 @@ fn say(text: &str, is_forced: bool, id: &RequestId) -> Result<Option<String>, St
     if text.trim().is_empty() && !is_forced {
         return Ok(None);
     }
-    Ok(Some(reason(text, id)?.to_owned()))
+    Ok(Some(reason::given(text, id)?.to_owned()))
 }
 
 fn json(facts: &impl Serialize, id: &RequestId) -> Result<Bytes, Status> {

@@ -8,6 +8,7 @@ mod events;
 mod issuer;
 mod people;
 mod pins;
+mod reason;
 
 pub(super) use admin::Admin;
 pub(super) use issuer::Issuer;

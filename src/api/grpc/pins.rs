@@ -1,5 +1,6 @@
 //! Pins at the admin door: which project a path belongs to, by an operator's word.
 
+use super::reason;
 use crate::api::Operator;
 use crate::api::desk::Desk;
 use crate::api::refused::{Class, Refused};
@@ -16,8 +17,6 @@ use tonic::Status;
 const PAGE: usize = 1000;
 /// GitLab's paths have at most 20 levels of 255 characters.
 const PATH_BYTES_MAX: usize = 20 * 256;
-/// A sentence or two.
-const REASON_BYTES_MAX: usize = 1024;
 
 /// One page of those that are asked for.
 pub(super) fn list(desk: &Desk, asked: &wire::ListPinsRequest) -> Result<wire::ListPinsAnswer, Status> {
@@ -40,7 +39,7 @@ pub(super) async fn set(desk: &Desk, by: Operator, asked: wire::SetPinRequest) -
         return Err(malformed("a project's id is a number from 1 on", &id));
     }
     let pin = PathPin::of(IssuerName(issuer.into()), &path, project_id);
-    let by = word_of(by, reason, &id)?;
+    let by = word_of(by, &reason, &id)?;
     let old = desk.issuance.pins.set(&pin, &by, desk.issuance.now()).await;
     let old = old.map_err(|fault| unavailable(fault, &id))?;
     tracing::info!(issuer = %pin.issuer, path = pin.folded_path, project_id, old, %by, "a path was pinned");
@@ -56,7 +55,7 @@ pub(super) async fn delete(
     let id = desk.request_id();
     let wire::DeletePinRequest { issuer, path, reason } = asked;
     let pin = PathPin::of(IssuerName(issuer.into()), &path, 0);
-    let by = word_of(by, reason, &id)?;
+    let by = word_of(by, &reason, &id)?;
     let old = desk.issuance.pins.delete(&pin, &by, desk.issuance.now()).await;
     let Some(old) = old.map_err(|fault| unavailable(fault, &id))? else {
         let detail = format!("issuer {} has no pin for path {}", pin.issuer, pin.folded_path);
@@ -95,12 +94,10 @@ fn check_path(path: &str) -> Result<(), &'static str> {
     if path.contains('/') { Ok(()) } else { Err("a project's path names its group or user too, such as acme/api") }
 }
 
-fn word_of(operator: Operator, reason: String, id: &RequestId) -> Result<PinnedBy, Status> {
-    if reason.len() > REASON_BYTES_MAX || reason.chars().any(char::is_control) {
-        return Err(malformed("the reason is one line of up to 1024 bytes", id));
-    }
+fn word_of(operator: Operator, reason: &str, id: &RequestId) -> Result<PinnedBy, Status> {
+    let reason = reason::read(reason, id)?;
     let who = Person::of(operator.uid);
-    Ok(PinnedBy::Operator { who, reason: Some(reason).filter(|reason| !reason.is_empty()) })
+    Ok(PinnedBy::Operator { who, reason: Some(reason.to_owned()).filter(|reason| !reason.is_empty()) })
 }
 
 fn malformed(detail: &'static str, id: &RequestId) -> Status {
