@@ -8,12 +8,14 @@
 mod asked;
 mod person;
 mod pinned;
+mod job;
 mod entry;
 mod ledger;
 mod refusals;
 
 pub use asked::Asked;
-pub use entry::{Auditable, Cause, Entry, Job, Received, SvidToSign};
+pub use entry::{Auditable, Cause, Entry, Received, SvidToSign};
+pub use job::Job;
 pub use ledger::{AdmitError, Changes, Ledger, Recorded};
 pub use person::Person;
 pub use pinned::PinnedBy;
