@@ -9,12 +9,14 @@ mod asked;
 mod person;
 mod pinned;
 mod key_step;
+mod job;
 mod entry;
 mod ledger;
 mod refusals;
 
 pub use asked::Asked;
-pub use entry::{Auditable, Cause, Entry, Job, Received, SvidToSign};
+pub use entry::{Auditable, Cause, Entry, Received, SvidToSign};
+pub use job::Job;
 pub use key_step::{HolderWord, KeyStep};
 pub use ledger::{AdmitError, Changes, Ledger, Recorded};
 pub use person::Person;

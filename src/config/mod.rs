@@ -28,6 +28,7 @@ mod policy_source;
 mod cases;
 mod leaf;
 mod people;
+mod doors;
 mod crl;
 mod checkpoints;
 mod server;

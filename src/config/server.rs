@@ -2,6 +2,7 @@
 
 use super::checkpoints::{JournalCheckpoints, read_checkpoints};
 use super::crl::read_crl;
+use super::doors::{read_door, read_health};
 use super::issuer::{KnownIssuer, ReadIssuers, read_issuers};
 use super::leaf::read_leaf;
 use super::people::{read_people, warn_of_ids};
@@ -232,57 +233,6 @@ fn read_store(root: &mut Section<'_, '_>) -> Option<StoreKind> {
         "sled" => Ok(StoreKind::Sled),
         _ => Err("no store"),
     })
-}
-
-/// `health = "off"` switches the plain port off.
-fn read_health(listen: &mut Section<'_, '_>) -> Option<SocketAddr> {
-    let line = listen.line_of("health");
-    let would_do = "a loopback address with a port, such as \"127.0.0.1:8081\", or \"off\"";
-    let address = listen.parsed("health", would_do, |text| match text {
-        "off" => Ok(None),
-        address => address.parse::<SocketAddr>().map(Some),
-    })??;
-    if !address.ip().is_loopback() && !address.ip().is_unspecified() {
-        listen.problem(
-            "health",
-            line,
-            format!("\"{address}\""),
-            "keep it on loopback or 0.0.0.0: it speaks without TLS",
-        );
-    }
-    Some(address)
-}
-
-fn read_door(mut tls: Section<'_, '_>, doors: &[SocketAddr]) -> Option<DoorSettings> {
-    let names = tls.list("names", "a DNS name or an address of this server", |name| {
-        if name.is_empty() || name.contains(char::is_whitespace) { Err("no name") } else { Ok(name.to_owned()) }
-    });
-    let names_given = names.is_some();
-    let (certificate, key) = (tls.file("cert_file"), tls.file("key_file"));
-    let door = match (certificate, key) {
-        (Some((certificate, _)), Some((key, _))) if !names_given => Some(DoorSettings::Files { certificate, key }),
-        (Some(_), Some(_)) => {
-            tls.problem("names", None, "given beside cert_file", "leave names out: the certificate has its own");
-            None
-        }
-        (Some(_), None) => tls.missing("key_file", "write the private key's file too, or neither for a door CA"),
-        (None, Some(_)) => tls.missing("cert_file", "write the certificate's file too, or neither for a door CA"),
-        (None, None) => Some(DoorSettings::DoorCa { names: names.unwrap_or_else(|| default_names(doors)) }),
-    };
-    tls.finish();
-    door
-}
-
-/// The addresses it listens on, and what this machine calls itself.
-fn default_names(doors: &[SocketAddr]) -> Vec<String> {
-    let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
-    for door in doors {
-        let name = door.ip().to_string();
-        if !door.ip().is_unspecified() && !names.contains(&name) {
-            names.push(name);
-        }
-    }
-    names
 }
 
 /// systemd hands credentials to a service in a folder of its own; else the key stays beside what it seals.
