@@ -58,7 +58,6 @@ impl FileOutput {
         on_stop: OnStop,
         shutdown: Shutdown,
     ) {
-        self.warn_of_disk();
         let mut sources = Sources { keeper, crls };
         tokio::select! {
             () = shutdown.wait() => {}
@@ -71,7 +70,7 @@ impl FileOutput {
         }
     }
 
-    fn warn_of_disk(&self) {
+    pub(super) fn warn_of_disk(&self) {
         let folder = self.folder.display();
         match std::fs::create_dir_all(&self.folder) {
             Ok(()) if on_memory(&self.folder) => {}

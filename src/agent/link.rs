@@ -8,7 +8,8 @@ use crate::svid::{InspectError, X509SvidError, inspect_certificate, validate_x50
 use crate::telemetry::chain;
 use crate::wire::lanyard::issuer_client::IssuerClient;
 use crate::wire::lanyard::{
-    EndSessionRequest, Event, ExchangeRequest, FetchJwtRequest, JwtAnswer, RenewRequest, WatchRequest, X509Answer,
+    AcknowledgeRequest, EndSessionRequest, Event, ExchangeRequest, FetchJwtRequest, JobEnd, JwtAnswer, RenewRequest,
+    WatchRequest, X509Answer,
 };
 use rustls_pki_types::CertificateDer;
 use std::time::Duration;
@@ -128,9 +129,16 @@ impl ServerLink {
     }
 
     /// Ends a session.
-    pub(super) async fn end(&self, session: &str) -> Result<(), LinkError> {
-        let request = EndSessionRequest { session: session.to_owned() };
+    pub(super) async fn end(&self, session: &str, why: JobEnd) -> Result<(), LinkError> {
+        let request = EndSessionRequest { session: session.to_owned(), reason: why.into() };
         self.0.clone().end_session(timely(request)).await.map_err(|status| refused(&status))?;
+        Ok(())
+    }
+
+    /// Says which bundle is in use for all sessions; `session` is one of them.
+    pub(super) async fn acknowledge(&self, session: String, bundle_sequence: u64) -> Result<(), LinkError> {
+        let request = AcknowledgeRequest { session, bundle_sequence };
+        self.0.clone().acknowledge(timely(request)).await.map_err(|status| refused(&status))?;
         Ok(())
     }
 

@@ -3,8 +3,8 @@
 use super::crowd::{Caller, Good, Held};
 use super::refused::{Class, Refused};
 use super::reloads::Reloads;
-use crate::authority::{Crls, Published};
-use crate::crypto::{PublicKey, Random};
+use crate::authority::{AuthorityDesk, Crls, Published};
+use crate::crypto::{KeyId, PublicKey, Random};
 use crate::hooks::Delivery;
 use crate::issuance::{Bearer, Heard, HookRefusal, Issuance, IssuedSvid, Refusal, Request, RequestId, Wanted};
 use crate::policy::Walk;
@@ -28,6 +28,7 @@ pub struct Desk {
     pub(super) crls: Option<CrlsWatch>,
     pub(super) shutdown: Shutdown,
     pub(super) reloads: Reloads,
+    pub(super) authority: AuthorityDesk,
     random: Random,
 }
 
@@ -36,10 +37,10 @@ impl Desk {
     pub fn new(
         issuance: Arc<Issuance>,
         (published, crls): (watch::Receiver<Arc<Published>>, Option<CrlsWatch>),
-        reloads: Reloads,
+        (reloads, authority): (Reloads, AuthorityDesk),
         (random, shutdown): (Random, Shutdown),
     ) -> Arc<Self> {
-        Arc::new(Self { issuance, published, crls, shutdown, reloads, random })
+        Arc::new(Self { issuance, published, crls, shutdown, reloads, authority, random })
     }
 
     /// Names a request.
@@ -50,6 +51,13 @@ impl Desk {
     /// The bundle as it is now.
     pub(super) fn bundle(&self) -> Arc<Published> {
         Arc::clone(&self.published.borrow())
+    }
+
+    /// An agent says which bundle it holds; 0 says nothing, and nobody holds one that is still to come.
+    pub(super) fn holds(&self, owner: KeyId, sequence: u64) {
+        if (1..=self.bundle().bundle.sequence).contains(&sequence) {
+            self.authority.holders().heard(owner, sequence, self.issuance.now());
+        }
     }
 
     /// The revocation lists as they are now.

@@ -175,7 +175,7 @@ impl Ledger {
     /// When the store has stopped.
     pub fn refuse(&self, refused: &Refused<'_>, now: OffsetDateTime) -> Result<(), StoreError> {
         let Some(repeats) = self.folding.fold(refused, now) else { return Ok(()) };
-        let asked = refused.asked.map(|(claims, wish)| Asked::of(claims, wish));
+        let asked = refused.asked.map(|(claims, wish, keeping)| Asked::of(claims, wish, keeping));
         self.store.note(text(&Entry::Refused {
             request_id: refused.request_id,
             code: refused.code,

@@ -29,11 +29,15 @@ mod policy;
 mod reload;
 mod selector;
 mod session;
+mod authority;
 mod ban;
 mod pin;
 mod config;
+mod gitlab_api;
+mod gitlab;
 mod bundle;
 mod verify;
+mod archive;
 mod audit;
 mod health;
 

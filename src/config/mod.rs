@@ -27,14 +27,18 @@ mod policy;
 mod policy_source;
 mod cases;
 mod leaf;
+mod people;
 mod crl;
+mod checkpoints;
 mod server;
 mod agent;
 mod starter;
 mod host;
+mod sds;
 
 pub use agent::load_agent;
 pub use cases::{cases_file, load_cases};
+pub use checkpoints::JournalCheckpoints;
 pub use environment::{Environment, MapEnvironment, SystemEnvironment};
 pub use issuer::KnownIssuer;
 pub use policy::{CheckedPolicy, check_policy, load_policy};

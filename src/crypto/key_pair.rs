@@ -4,31 +4,40 @@ use super::{CryptoError, KeyAlgorithm, PublicKey, PublicNumbers};
 use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa;
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _, RSA_PKCS1_SHA256};
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, RSA_PKCS1_SHA256,
+};
 use std::fmt;
 use x509_parser::asn1_rs::{Any, FromDer};
 use zeroize::Zeroizing;
 
-/// A private key that we use to sign: P-256 (other kinds join when a setting asks for them).
+/// A private key that we use to sign: P-256, and Ed25519 for the journal (other kinds join when a setting asks for them).
 /// Prints as its public name only; the private bytes are wiped on drop (aws-lc cleanses what it frees).
 pub struct KeyPair {
     public: PublicKey,
     pkcs8: Zeroizing<Vec<u8>>,
-    library: EcdsaKeyPair,
+    library: Library,
+}
+
+enum Library {
+    EcP256(EcdsaKeyPair),
+    Ed25519(Ed25519KeyPair),
 }
 
 impl KeyPair {
     /// Makes a new key.
     ///
     /// # Errors
-    /// `Generation`; `NotASigningKind` for any kind but P-256.
+    /// `Generation`; `NotASigningKind` for any kind but P-256 and Ed25519.
     pub fn generate(algorithm: KeyAlgorithm) -> Result<Self, CryptoError> {
-        if algorithm != KeyAlgorithm::EcP256 {
-            return Err(CryptoError::NotASigningKind(algorithm));
-        }
-        EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING)
-            .map_err(|_unspecified| CryptoError::Generation)
-            .and_then(Self::of_library_key)
+        let made = match algorithm {
+            KeyAlgorithm::EcP256 => EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).map(Library::EcP256),
+            KeyAlgorithm::Ed25519 => Ed25519KeyPair::generate().map(Library::Ed25519),
+            KeyAlgorithm::EcP384 | KeyAlgorithm::EcP521 | KeyAlgorithm::Rsa => {
+                return Err(CryptoError::NotASigningKind(algorithm));
+            }
+        };
+        made.map_err(|_unspecified| CryptoError::Generation).and_then(Self::of_library_key)
     }
 
     /// Reads an unencrypted PKCS#8 key, DER, of either version.
@@ -37,21 +46,30 @@ impl KeyPair {
     /// `BadKey`.
     #[expect(clippy::needless_pass_by_value, reason = "taken over, so that the caller's copy is wiped")]
     pub fn from_pkcs8(pkcs8: Zeroizing<Vec<u8>>) -> Result<Self, CryptoError> {
-        const WHAT: CryptoError = CryptoError::BadKey { what: "P-256 private key (PKCS#8)" };
+        const WHAT: CryptoError = CryptoError::BadKey { what: "P-256 or Ed25519 private key (PKCS#8)" };
         // The library reads one key and does not mind what follows it; we do.
         if !Any::from_der(&pkcs8).is_ok_and(|(behind, _key)| behind.is_empty()) {
             return Err(WHAT);
         }
         EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &pkcs8)
+            .map(Library::EcP256)
+            .or_else(|_another_kind| Ed25519KeyPair::from_pkcs8(&pkcs8).map(Library::Ed25519))
             .map_err(|_rejected| WHAT)
             .and_then(Self::of_library_key)
     }
 
-    fn of_library_key(library: EcdsaKeyPair) -> Result<Self, CryptoError> {
-        let spki: PublicKeyX509Der<'_> =
-            library.public_key().as_der().map_err(|_unspecified| CryptoError::BadKey { what: "P-256 public key" })?;
+    fn of_library_key(library: Library) -> Result<Self, CryptoError> {
+        let spki: Result<PublicKeyX509Der<'_>, _> = match &library {
+            Library::EcP256(key) => key.public_key().as_der(),
+            Library::Ed25519(key) => key.public_key().as_der(),
+        };
+        let spki = spki.map_err(|_unspecified| CryptoError::BadKey { what: "public key" })?;
         let public = PublicKey::from_spki_der(spki.as_ref())?;
-        let pkcs8 = library.to_pkcs8v1().map_err(|_unspecified| CryptoError::Generation)?;
+        let pkcs8 = match &library {
+            Library::EcP256(key) => key.to_pkcs8v1(),
+            Library::Ed25519(key) => key.to_pkcs8v1(),
+        };
+        let pkcs8 = pkcs8.map_err(|_unspecified| CryptoError::Generation)?;
         Ok(Self { public, pkcs8: Zeroizing::new(pkcs8.as_ref().to_vec()), library })
     }
 
@@ -65,22 +83,28 @@ impl KeyPair {
         &self.public
     }
 
-    /// Signs as X.509 wants it (ECDSA: ASN.1 DER, SHA-256).
+    /// Signs as X.509 wants it (ECDSA: ASN.1 DER, SHA-256; Ed25519: RFC 8410 §6).
     ///
     /// # Errors
     /// `Signing`.
     pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>, CryptoError> {
-        let signature =
-            self.library.sign(&SystemRandom::new(), message).map_err(|_unspecified| CryptoError::Signing)?;
-        Ok(signature.as_ref().to_vec())
+        let signature = match &self.library {
+            Library::EcP256(key) => key.sign(&SystemRandom::new(), message),
+            Library::Ed25519(key) => key.try_sign(message),
+        };
+        Ok(signature.map_err(|_unspecified| CryptoError::Signing)?.as_ref().to_vec())
     }
 
-    /// Signs as a JWS wants it (RFC 7518 §3.4: r and s side by side).
+    /// Signs as a JWS wants it (RFC 7518 §3.4: r and s side by side; RFC 8037 §3.1).
     ///
     /// # Errors
     /// `Signing`.
     pub fn sign_jws(&self, message: &[u8]) -> Result<Vec<u8>, CryptoError> {
-        side_by_side(&self.sign(message)?).ok_or(CryptoError::Signing)
+        let signature = self.sign(message)?;
+        match self.library {
+            Library::EcP256(_) => side_by_side(&signature).ok_or(CryptoError::Signing),
+            Library::Ed25519(_) => Ok(signature),
+        }
     }
 }
 
@@ -207,7 +231,13 @@ mod tests {
 
     #[test]
     fn what_a_key_signs_its_public_half_verifies_and_no_other_does() {
-        let (key, other) = (p256(), p256());
+        for algorithm in [KeyAlgorithm::EcP256, KeyAlgorithm::Ed25519] {
+            verifies_its_own(algorithm);
+        }
+    }
+
+    fn verifies_its_own(algorithm: KeyAlgorithm) {
+        let [key, other] = [algorithm; 2].map(|algorithm| KeyPair::generate(algorithm).unwrap());
         let signature = key.sign(b"message").unwrap();
         assert!(key.public().verify(b"message", &signature).is_ok());
         assert!(key.public().verify(b"another", &signature).is_err());
@@ -239,7 +269,12 @@ mod tests {
     /// Shows: X509-24.
     #[test]
     fn a_key_is_written_as_pkcs8_version_0_and_reads_back() {
-        let key = p256();
+        for algorithm in [KeyAlgorithm::EcP256, KeyAlgorithm::Ed25519] {
+            reads_back(&KeyPair::generate(algorithm).unwrap());
+        }
+    }
+
+    fn reads_back(key: &KeyPair) {
         assert_eq!(key.pkcs8_der().get(3..6), Some([2, 1, 0].as_slice()), "version INTEGER 0");
         let back = KeyPair::from_pkcs8(Zeroizing::new(key.pkcs8_der().to_vec())).unwrap();
         assert_eq!((back.public(), back.pkcs8_der()), (key.public(), key.pkcs8_der()));
@@ -251,8 +286,8 @@ mod tests {
     fn a_key_of_another_curve_is_refused() {
         let p384 = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384).unwrap();
         assert!(KeyPair::from_pkcs8(Zeroizing::new(p384.serialize_der())).is_err());
-        let refused = KeyPair::generate(KeyAlgorithm::Ed25519).unwrap_err();
-        assert!(matches!(refused, CryptoError::NotASigningKind(KeyAlgorithm::Ed25519)));
+        let refused = KeyPair::generate(KeyAlgorithm::EcP384).unwrap_err();
+        assert!(matches!(refused, CryptoError::NotASigningKind(KeyAlgorithm::EcP384)));
     }
 
     #[test]

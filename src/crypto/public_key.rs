@@ -37,7 +37,7 @@ pub enum CryptoError {
     #[error("key generation did not work")]
     Generation,
     /// We verify with this kind of key, but do not sign with it.
-    #[error("private keys of kind {0} are not made or read here; use P-256")]
+    #[error("private keys of kind {0} are not made or read here; use P-256 or Ed25519")]
     NotASigningKind(KeyAlgorithm),
     /// The signature is not by this key over these bytes.
     #[error("the signature does not verify")]

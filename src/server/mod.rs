@@ -2,6 +2,7 @@
 
 mod error;
 mod data_folder;
+mod witness;
 mod build;
 mod accept;
 mod door;

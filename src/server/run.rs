@@ -5,20 +5,26 @@ use super::door::open_door;
 use super::policy_keeper::PolicyKeeper;
 use super::{AdminSocket, BundlePort, HealthPort, IssuerPort, ServerError};
 use crate::api::{AdminDoor, BundleDoor, Crowd, Desk, HealthDoor, IssuerDoors, Reloads};
+use crate::authority::{Holders, Published};
 use crate::clock::Clock;
 use crate::config::ServerSettings;
 use crate::issuance::Issuance;
 use crate::session::{CrlKeeper, CrlsWatch};
+use crate::store::Trouble;
 use crate::telemetry::{Metrics, Readiness, Shutdown, Unready, chain};
 use crate::tls::{self, DoorCertificate, IssuerDoor};
 use crate::wire::{connections_of, raise_open_files};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 /// Ended sessions do no harm where they lie, so counting and sweeping them may be rare.
 const SWEEP_EVERY: Duration = Duration::from_secs(300);
+/// Ten thousand holders are counted in a millisecond.
+const COUNT_EVERY: Duration = Duration::from_secs(15);
 
 /// A server whose parts are built and whose ports are bound; it answers once it runs.
 #[derive(Debug)]
@@ -53,7 +59,8 @@ impl Server {
         let hands = (parts.issuance.ledger.clone(), parts.metrics.clone());
         let policy = PolicyKeeper::new(settings, parts.issuance.policy.clone(), hands, asked);
         let crls = parts.crls.as_ref().map(CrlKeeper::watch);
-        let desk = Desk::new(Arc::clone(&parts.issuance), (published, crls), reloads, (random, shutdown.clone()));
+        let orders = (reloads, parts.rotator.desk());
+        let desk = Desk::new(Arc::clone(&parts.issuance), (published, crls), orders, (random, shutdown.clone()));
         let doors = IssuerDoors::new(&desk);
         raise_open_files();
         let crowd = Crowd::at_issuer_port(connections_of(crate::api::limits::CONNECTIONS_MAX));
@@ -115,8 +122,10 @@ impl Server {
 
         let mut keepers = JoinSet::new();
         let published = rotator.authorities().published();
-        keepers.spawn(meter(published, metrics.clone(), ended.clone()));
-        keepers.spawn(gauge(store.is_full(), metrics.clone(), ended.clone()));
+        keepers.spawn(meter(published.clone(), metrics.clone(), ended.clone()));
+        let holders = rotator.desk().holders().clone();
+        keepers.spawn(meter_holders((holders, published), Arc::clone(&clock), metrics.clone(), ended.clone()));
+        keepers.spawn(gauge(store.trouble(), (readiness.clone(), metrics.clone()), ended.clone()));
         keepers.spawn(rotator.run(Arc::clone(&clock), ended.clone()));
         if let Some(crls) = crls {
             keepers.spawn(meter_crls(crls.watch(), metrics.clone(), ended.clone()));
@@ -209,24 +218,54 @@ async fn sweep(issuance: Arc<Issuance>, metrics: Metrics, shutdown: Shutdown) {
     }
 }
 
-/// Shows whether the disk is full.
-async fn gauge(mut full: tokio::sync::watch::Receiver<bool>, metrics: Metrics, shutdown: Shutdown) {
+/// Shows whether the store can write. Ports stay open: what is live must still be ended, and may hear why it waits.
+async fn gauge(
+    mut trouble: watch::Receiver<Option<Trouble>>,
+    (readiness, metrics): (Readiness, Metrics),
+    shutdown: Shutdown,
+) {
     loop {
-        metrics.disk_is_full(*full.borrow_and_update());
+        let now = *trouble.borrow_and_update();
+        metrics.disk_is_full(now == Some(Trouble::DiskFull));
+        let _unready = now.map(|trouble| readiness.wait_for(trouble.as_str()));
         tokio::select! {
             () = shutdown.wait() => return,
             // Without the store the server ends anyway.
-            changed = full.changed() => if changed.is_err() { return shutdown.wait().await },
+            changed = trouble.changed() => if changed.is_err() { return shutdown.wait().await },
+        }
+    }
+}
+
+/// Shows who has which bundle.
+async fn meter_holders(
+    (holders, mut published): (Holders, watch::Receiver<Arc<Published>>),
+    clock: Arc<dyn Clock>,
+    metrics: Metrics,
+    shutdown: Shutdown,
+) {
+    let mut newest_since = clock.now();
+    loop {
+        let now = clock.now();
+        if published.has_changed().unwrap_or(false) {
+            newest_since = now;
+        }
+        let newest = published.borrow_and_update().bundle.sequence;
+        let mut by_sequence = BTreeMap::new();
+        for holder in holders.all(|_agent| true) {
+            *by_sequence.entry(holder.holds.unwrap_or(0)).or_default() += 1;
+        }
+        let someone_lacks_it = by_sequence.keys().any(|sequence| *sequence < newest);
+        let lacked = Duration::try_from(now - newest_since).unwrap_or(Duration::ZERO);
+        metrics.holders_are(&by_sequence, if someone_lacks_it { lacked } else { Duration::ZERO });
+        tokio::select! {
+            () = shutdown.wait() => return,
+            () = clock.wait_until(now + COUNT_EVERY) => {}
         }
     }
 }
 
 /// Shows which bundle is published.
-async fn meter(
-    mut published: tokio::sync::watch::Receiver<Arc<crate::authority::Published>>,
-    metrics: Metrics,
-    shutdown: Shutdown,
-) {
+async fn meter(mut published: watch::Receiver<Arc<Published>>, metrics: Metrics, shutdown: Shutdown) {
     loop {
         metrics.bundle_is_at(published.borrow_and_update().bundle.sequence);
         tokio::select! {

@@ -9,12 +9,14 @@ use super::{Facets, Listening, LiveSvid, PinError, Proof, SessionId, SessionKey}
 use crate::audit::Changes;
 use crate::crypto::KeyId;
 use crate::identity::SpiffeId;
+use crate::people::{Keeping, People};
 use crate::policy::Grant;
 use crate::store::{Condition, Revision, Store, StoreError, Version, Write};
 use crate::svid::Serial;
 use crate::token::{Claims, VerifiedClaims};
 use serde_json::value::{RawValue, to_raw_value};
 use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 use time::OffsetDateTime;
@@ -101,10 +103,14 @@ pub struct Admission<'a> {
     pub svid_ends_at: OffsetDateTime,
     /// Its serial number, if it is an X.509-SVID.
     pub serial: Option<Serial>,
+    /// How what the claims tell of a person is kept.
+    pub keeping: &'a Keeping,
 }
 
 impl<'a> Admission<'a> {
     fn record(&self, owner: &SessionKey) -> Record<'a> {
+        let mut claims = Cow::Borrowed(self.claims);
+        let person = self.keeping.take(&mut claims);
         Record {
             v: Version,
             owner: owner.id(),
@@ -116,7 +122,8 @@ impl<'a> Admission<'a> {
             ttl: Some(self.grant.ttl().as_secs()),
             signers: vec![Arc::clone(self.signer)],
             ended: None,
-            claims: Cow::Borrowed(self.claims),
+            claims,
+            person,
         }
     }
 
@@ -150,6 +157,7 @@ pub struct Sessions {
     pub(super) live: Arc<LiveIndex>,
     pub(super) bans: Arc<Bans>,
     pub(super) ends: Ends,
+    pub(super) people: People,
     /// What stands on revocation lists; none where nobody makes any.
     pub(super) revoked: Option<Arc<RevokedSvids>>,
     /// What was given before the start may live so long after it.
@@ -160,6 +168,16 @@ impl Sessions {
     /// Hears of the ends of this key's sessions, as they happen; none where it has `most` such streams already.
     pub fn listen(&self, owner: KeyId, most: usize) -> Option<Listening> {
         self.ends.listen(owner, most)
+    }
+
+    /// The keys that own the live sessions.
+    pub fn owners(&self, now: OffsetDateTime) -> HashSet<KeyId> {
+        self.live.owners(now)
+    }
+
+    /// How many live sessions have their newest SVID from each of these signers.
+    pub fn count_by_signer(&self, signers: &BTreeSet<String>, now: OffsetDateTime) -> BTreeMap<Arc<str>, usize> {
+        self.live.count_by_signer(signers, now)
     }
 
     /// Where the bearer of a genuine token stands.
@@ -194,7 +212,7 @@ impl Sessions {
         connection: KeyId,
         now: OffsetDateTime,
     ) -> Result<(VerifiedClaims, Standing), SessionError> {
-        let (record, revision) = self.record(id)?.ok_or(SessionError::Unknown)?;
+        let (mut record, revision) = self.record(id)?.ok_or(SessionError::Unknown)?;
         if record.owner != connection {
             return Err(SessionError::NotOwner);
         }
@@ -202,6 +220,10 @@ impl Sessions {
             return Err(SessionError::NotRenewable);
         }
         self.not_closed(&record.claims)?;
+        // What an erased person's job may be cannot be decided again.
+        if !self.people.put_back(record.claims.to_mut(), record.person.as_ref()) {
+            return Err(SessionError::Ended);
+        }
         self.bans.judge(&Facets::of(&record.claims).granted(&record.rule, &record.signers), now)?;
         let standing = live(&record, revision, now)?;
         Ok((VerifiedClaims::kept_with_session(record.claims.into_owned()), standing))
@@ -222,12 +244,7 @@ impl Sessions {
     /// # Errors
     /// `IdentityChanged` when the session has another ID for this profile; `Banned`; `TooManySvids` where lists are made.
     pub fn prepare(&self, admission: &Admission<'_>) -> Result<Prepared, SessionError> {
-        if self.revoked.is_some() && admission.serial.is_some() {
-            let (job, id) = (JobName::of(admission.claims), SessionId::of(admission.claims));
-            if !self.live.has_room(&job, &id, admission.now) {
-                return Err(SessionError::TooManySvids);
-            }
-        }
+        self.room_for(admission)?;
         let note = self.note(admission);
         match self.changes(admission) {
             Ok(changes) => Ok(Prepared { changes, note }),

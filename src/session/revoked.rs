@@ -73,8 +73,14 @@ impl RevokedSvids {
 /// What a list says of an end; nothing of one that was to be expected.
 const fn because(reason: EndReason) -> Option<RevokedBecause> {
     match reason {
-        EndReason::JobOver | EndReason::Logout => None,
-        EndReason::Banned | EndReason::NeedFailed | EndReason::Revoked => Some(RevokedBecause::PrivilegeWithdrawn),
+        EndReason::AgentStopped
+        | EndReason::CgroupEmpty
+        | EndReason::ExecEnd
+        | EndReason::JobOver
+        | EndReason::Logout => None,
+        EndReason::Banned | EndReason::Erased | EndReason::NeedFailed | EndReason::Revoked => {
+            Some(RevokedBecause::PrivilegeWithdrawn)
+        }
         EndReason::Replayed => Some(RevokedBecause::KeyCompromise),
     }
 }

@@ -3,14 +3,10 @@
 //! Nothing is written while the clock stands behind the last record, since an order of time that goes back would hide
 //! what was put in later. Where the last record was the mistake, this record says so: who, why, and from what time on.
 
-use super::journal::{AppendError, Journal, RealDisk};
-use super::local::lock;
-use super::reader::FOLDER;
-use super::record::Page;
-use super::recovery::{cut, end_of};
-use super::{JournalReader, OpenError, Position};
+use super::offline::Offline;
+use super::{OpenError, Position};
 use serde::Serialize;
-use serde_json::value::{RawValue, to_raw_value};
+use serde_json::value::RawValue;
 use std::path::Path;
 use time::OffsetDateTime;
 
@@ -47,28 +43,11 @@ pub(super) fn is_one(entry: &RawValue) -> bool {
 /// # Errors
 /// `InUse`, `Io`, and `Journal` for a journal that is not whole.
 pub fn accept_time(dir: &Path, now: OffsetDateTime, by: &str, reason: &str) -> Result<Option<AcceptedTime>, OpenError> {
-    let _lock = lock(dir)?;
-    let folder = dir.join(FOLDER);
-    let mut reader = JournalReader::open(dir)?;
-    while reader.next().transpose()?.is_some() {}
-    let last = reader.link();
+    let mut journal = Offline::open(dir)?;
+    let last = journal.last();
     if last.position == 0 || last.at <= now {
         return Ok(None);
     }
-    let end = end_of(&reader, &folder);
-    if let Some(torn) = &end.torn {
-        cut(&torn.segment, torn.offset).map_err(OpenError::io(&torn.segment))?;
-    }
-    let path = end.segment.path.clone();
     let acceptance = Acceptance { kind: "time_accepted", instead_of: last.at, by, reason };
-    let entry =
-        to_raw_value(&acceptance).map_err(|fault| OpenError::Io { path: path.clone(), source: fault.into() })?;
-    let mut page = Page::new();
-    page.begin(last, now);
-    let position = page.add(&entry, &[]);
-    let mut journal = Journal::at(folder, Box::new(RealDisk), end.segment, end.length, last);
-    journal.append(&page).map_err(|fault| match fault {
-        AppendError::Refused(source) | AppendError::Unsure(source) => OpenError::Io { path, source },
-    })?;
-    Ok(Some(AcceptedTime { position, instead_of: last.at }))
+    Ok(Some(AcceptedTime { position: journal.append(&acceptance, now)?, instead_of: last.at }))
 }

@@ -4,21 +4,25 @@
 //! before it; after a write that did not work nothing of the batch remains; after a sync that did not work nothing
 //! more is written, because the system may have forgotten what it could not write.
 
-use super::checkpoint::{self, Claim};
 use super::index::{Index, Overlay};
 use super::journal::{AppendError, Journal};
+use super::notary::Notary;
+use super::note::NoteSigner;
 use super::queue::{Answers, Incoming, Message, Reply};
 use super::record::Page;
 use super::reserve::Reserve;
-use super::{Commit, Committed, Condition, Entry, LocalSettings, Position, Revision, Room, StoreError, Stored};
+use super::{
+    Commit, Committed, Condition, Entry, LocalSettings, Position, Revision, Room, StoreError, Stored, Trouble,
+    checkpoint, state,
+};
 use crate::clock::Clock;
-use crate::crypto::KeyPair;
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::RecvTimeoutError;
 use std::thread;
 use std::time::{Duration, Instant};
 use time::OffsetDateTime;
+use tokio::sync::watch;
 use tracing::{error, warn};
 
 /// More in one batch would only make the first wait longer: the sync is shared well by then.
@@ -40,7 +44,8 @@ pub(super) struct Committer {
     reserve: Reserve,
     index: Arc<Index>,
     settings: LocalSettings,
-    signer: Arc<KeyPair>,
+    signer: NoteSigner,
+    notary: Notary,
     clock: Arc<dyn Clock>,
 
     commits: Vec<(Commit, Reply)>,
@@ -58,6 +63,8 @@ pub(super) struct Committer {
     answers: Answers,
     /// Whether the reserve was opened in this turn.
     opened: bool,
+    /// Why nothing is written now; others watch it.
+    trouble: watch::Sender<Option<Trouble>>,
 }
 
 /// The thread must end: going on would not be safe.
@@ -70,9 +77,10 @@ impl Committer {
         (journal, reserve): (Journal, Reserve),
         index: Arc<Index>,
         settings: LocalSettings,
-        (signer, clock): (Arc<KeyPair>, Arc<dyn Clock>),
+        ((signer, notary), clock): ((NoteSigner, Notary), Arc<dyn Clock>),
     ) -> Self {
         Self {
+            trouble: watch::Sender::new(reserve.trouble()),
             turn_at: settings.segment_bytes,
             incoming,
             journal,
@@ -80,6 +88,7 @@ impl Committer {
             index,
             settings,
             signer,
+            notary,
             clock,
             commits: Vec::new(),
             notes: Vec::new(),
@@ -91,6 +100,11 @@ impl Committer {
             answers: Answers::default(),
             opened: false,
         }
+    }
+
+    /// Why nothing is written, now and in future; without a sender once the committer has ended.
+    pub(super) fn trouble(&self) -> watch::Receiver<Option<Trouble>> {
+        self.trouble.subscribe()
     }
 
     /// Works until the store closes or must stop; then whoever still waits gets `Stopped`.
@@ -121,7 +135,7 @@ impl Committer {
 
     /// Waits for work, and a little longer for more of it if there was company in the last batch.
     fn gather(&mut self) {
-        let stuck = !self.notes.is_empty() || self.reserve.is_open();
+        let stuck = !self.notes.is_empty() || self.trouble.borrow().is_some();
         if stuck {
             self.notes_due = Some(instant() + STUCK_WAITS);
         }
@@ -175,7 +189,9 @@ impl Committer {
         self.incoming.take_notes(&mut self.notes);
         let (now, last) = (to_the_millisecond(self.clock.now()), self.journal.link());
         if last.at - now > CLOCK_STEP_MAX {
-            error!(%now, last = %last.at, "the clock went back; nothing is written until it is right");
+            if self.tell(Some(Trouble::ClockWentBack)) {
+                error!(%now, last = %last.at, "the clock went back; nothing is written until it is right");
+            }
             for (_commit, reply) in self.commits.drain(..) {
                 self.answers.push(reply, Err(StoreError::ClockWentBack { last: last.at, now }), None);
             }
@@ -183,7 +199,7 @@ impl Committer {
             return Ok(());
         }
         self.page.begin(last, now.max(last.at));
-        if self.reserve.is_open() {
+        if self.reserve.trouble().is_some() {
             self.reserve.look(instant());
         }
         self.opened = false;
@@ -203,10 +219,16 @@ impl Committer {
         if self.opened {
             self.answers.take_back(&mut self.commits);
         }
+        self.tell(self.reserve.trouble());
         self.incoming.answer(&mut self.answers);
         written?;
         let turns = self.journal.length() >= self.turn_at && !self.reserve.is_open();
         if turns { self.checkpoint() } else { Ok(()) }
+    }
+
+    /// Says why nothing is written; whether that is news.
+    fn tell(&self, trouble: Option<Trouble>) -> bool {
+        self.trouble.send_if_modified(|told| std::mem::replace(told, trouble) != trouble)
     }
 
     /// Whether a commit happens; if so its line is on the page and its writes are in the overlay.
@@ -242,6 +264,8 @@ impl Committer {
     fn write(&mut self) -> Result<(), Stop> {
         let fault = match self.journal.append(&self.page) {
             Ok(()) => {
+                self.reserve.wrote();
+                self.notary.saw(&self.journal.chain().tree);
                 if !self.reserve.is_open() {
                     self.notes.clear();
                 }
@@ -290,7 +314,7 @@ impl Committer {
             }
         }
         match self.journal.append(&self.page) {
-            Ok(()) => {}
+            Ok(()) => self.notary.saw(&self.journal.chain().tree),
             Err(AppendError::Refused(error)) => {
                 self.checkpoint_later(&error);
                 return Ok(());
@@ -307,7 +331,7 @@ impl Committer {
             error!(%error, "the index does not follow the journal; the store stops, a restart mends it");
             return Err(Stop);
         }
-        if let Err(error) = checkpoint::prune(self.journal.folder()) {
+        if let Err(error) = state::prune(self.journal.folder()) {
             warn!(%error, "an old checkpoint stays");
         }
         Ok(())
@@ -315,9 +339,8 @@ impl Committer {
 
     /// Writes the state and vouches for it in an entry.
     fn claim(&self, position: Position) -> io::Result<Entry> {
-        let state = checkpoint::write(self.journal.folder(), position, &self.index)?;
-        let (offset, prev) = (self.journal.length(), self.journal.link().digest);
-        Claim::sign(state, (position, offset), &prev, &self.signer).map_err(io::Error::other)?.to_entry()
+        let state = state::write(self.journal.folder(), position, &self.index)?;
+        checkpoint::sign(self.journal.chain(), state, self.journal.length(), &self.signer)
     }
 
     /// Tries again when the segment has grown by another half.
@@ -367,11 +390,10 @@ fn instant() -> Instant {
 mod tests {
     use super::super::journal::{Disk, RealDisk, Tail};
     use super::super::{
-        Commit, Committed, Condition, IndexKind, LocalSettings, LocalStore, Room, Store, StoreError, Write,
+        Commit, Committed, Condition, IndexKind, LocalSettings, LocalStore, NoteSigner, Room, Store, StoreError, Write,
         verify_journal,
     };
     use crate::clock::SystemClock;
-    use crate::crypto::{KeyAlgorithm, KeyPair};
     use serde_json::value::RawValue;
     use std::io;
     use std::path::Path;
@@ -419,7 +441,7 @@ mod tests {
     struct Scene {
         folder: TempDir,
         disk: BadDisk,
-        signer: Arc<KeyPair>,
+        signer: NoteSigner,
         kind: IndexKind,
     }
 
@@ -433,7 +455,7 @@ mod tests {
             Self {
                 folder: TempDir::new().unwrap(),
                 disk: BadDisk(Arc::new(faults)),
-                signer: Arc::new(KeyPair::generate(KeyAlgorithm::EcP256).unwrap()),
+                signer: NoteSigner::for_test(),
                 kind,
             }
         }
@@ -441,7 +463,7 @@ mod tests {
         fn open(&self) -> Arc<LocalStore> {
             let mut settings = LocalSettings::new(self.folder.path().to_owned());
             (settings.index, settings.segment_bytes, settings.reserve_bytes) = (self.kind, 4000, 0);
-            let (disk, signer) = (Box::new(self.disk.clone()), Arc::clone(&self.signer));
+            let (disk, signer) = (Box::new(self.disk.clone()), self.signer.clone());
             LocalStore::open_on(disk, settings, signer, Arc::new(SystemClock)).unwrap()
         }
     }
@@ -491,7 +513,7 @@ mod tests {
         scene.disk.0.room.store(usize::MAX, SeqCst);
         assert!(matches!(store.commit(claim("room again")).await, Ok(Committed::Done(_))));
         drop(store);
-        let report = verify_journal(scene.folder.path(), Some(scene.signer.public())).unwrap();
+        let report = verify_journal(scene.folder.path(), Some(scene.signer.verifier().key())).unwrap();
         assert_eq!((report.records - report.checkpoints, report.torn), (u64::try_from(held).unwrap() + 1, None));
         assert_eq!(scene.open().list("").unwrap().len(), held + 1);
     }

@@ -2,10 +2,10 @@
 
 use super::journal::{Disk, RealDisk, Tail};
 use super::{
-    Commit, Committed, Condition, IndexKind, LocalSettings, LocalStore, Room, Store, StoreError, Write, verify_journal,
+    Commit, Committed, Condition, IndexKind, LocalSettings, LocalStore, NoteSigner, Room, Store, StoreError, Trouble,
+    Write, verify_journal,
 };
 use crate::clock::SystemClock;
-use crate::crypto::{KeyAlgorithm, KeyPair};
 use serde_json::value::RawValue;
 use std::collections::BTreeSet;
 use std::io;
@@ -69,7 +69,7 @@ struct Told {
 
 struct Scene {
     folder: TempDir,
-    signer: Arc<KeyPair>,
+    signer: NoteSigner,
     kind: IndexKind,
 }
 
@@ -81,7 +81,7 @@ impl Scene {
     fn open_with_reserve(&self, disk: Box<dyn Disk>, bytes: u64) -> Arc<LocalStore> {
         let mut settings = LocalSettings::new(self.folder.path().to_owned());
         (settings.index, settings.segment_bytes, settings.reserve_bytes) = (self.kind, 900, bytes);
-        LocalStore::open_on(disk, settings, Arc::clone(&self.signer), Arc::new(SystemClock)).unwrap()
+        LocalStore::open_on(disk, settings, self.signer.clone(), Arc::new(SystemClock)).unwrap()
     }
 
     /// Twelve commits, each of two keys; a store that stopped is opened again on a disk that works.
@@ -126,9 +126,9 @@ fn claim(keys: &[String]) -> Commit {
 }
 
 async fn fails_everywhere(kind: IndexKind, how: io::ErrorKind) {
-    let signer = Arc::new(KeyPair::generate(KeyAlgorithm::EcP256).unwrap());
+    let signer = NoteSigner::for_test();
     for fails_at in 0.. {
-        let scene = Scene { folder: TempDir::new().unwrap(), signer: Arc::clone(&signer), kind };
+        let scene = Scene { folder: TempDir::new().unwrap(), signer: signer.clone(), kind };
         let done = Arc::new(AtomicUsize::new(0));
         let told = scene.play(FaultyDisk { done: Arc::clone(&done), fails_at, how }).await;
         let store = scene.open(Box::new(RealDisk));
@@ -139,7 +139,7 @@ async fn fails_everywhere(kind: IndexKind, how: io::ErrorKind) {
             assert_eq!(held.contains(&format!("a/{n}")), held.contains(&format!("b/{n}")), "half of commit {n}");
         }
         drop(store);
-        let report = verify_journal(scene.folder.path(), Some(signer.public())).unwrap();
+        let report = verify_journal(scene.folder.path(), Some(signer.verifier().key())).unwrap();
         assert_eq!(report.torn, None, "operation {fails_at}");
         if done.load(SeqCst) <= fails_at {
             assert!(fails_at > 30 && told.done.len() == 24, "the history has every kind of operation");
@@ -157,26 +157,43 @@ async fn whatever_operation_on_the_journal_fails_no_promise_is_broken() {
 #[tokio::test]
 async fn who_finds_the_disk_full_gets_the_reserve_at_once_or_not_at_all() {
     for (room, gets_it) in [(Room::Reserve, true), (Room::Common, false)] {
-        let signer = Arc::new(KeyPair::generate(KeyAlgorithm::EcP256).unwrap());
+        let signer = NoteSigner::for_test();
         let scene = Scene { folder: TempDir::new().unwrap(), signer, kind: IndexKind::Memory };
         // The second operation writes the first record.
         let disk = FaultyDisk { done: Arc::default(), fails_at: 1, how: io::ErrorKind::StorageFull };
         let store = scene.open_with_reserve(Box::new(disk), 64 << 10);
         assert_eq!(scene.folder.path().join("reserve").metadata().unwrap().len(), 64 << 10);
-        let (full, key) = (store.is_full(), ["a".to_owned()]);
+        let (trouble, key) = (store.trouble(), ["a".to_owned()]);
         let answer = store.commit(Commit { room, ..claim(&key) }).await;
         assert_eq!(matches!(answer, Ok(Committed::Done(1))), gets_it, "{answer:?}");
         assert_eq!(store.read("a").unwrap().is_some(), gets_it);
-        assert!(full.has_changed().unwrap(), "operators are told");
+        assert!(trouble.has_changed().unwrap(), "operators are told");
         // The medium has room in truth, so it goes on.
         assert!(matches!(store.commit(claim(&["b".to_owned()])).await, Ok(Committed::Done(_))));
-        assert!(!*store.is_full().borrow());
+        assert_eq!(*trouble.borrow(), None);
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_could_not_write_says_why_until_it_can_though_nobody_asks_it_to() {
+    use io::ErrorKind::{ReadOnlyFilesystem, StorageFull};
+    for (how, why) in [(StorageFull, Trouble::DiskFull), (ReadOnlyFilesystem, Trouble::Unwritable)] {
+        let signer = NoteSigner::for_test();
+        let scene = Scene { folder: TempDir::new().unwrap(), signer, kind: IndexKind::Memory };
+        let disk = FaultyDisk { done: Arc::default(), fails_at: 1, how };
+        let store = scene.open(Box::new(disk));
+        let mut trouble = store.trouble();
+        assert!(matches!(store.commit(claim(&[])).await, Err(StoreError::Journal(_))));
+        assert_eq!(*trouble.borrow_and_update(), Some(why));
+        trouble.changed().await.unwrap();
+        assert_eq!(*trouble.borrow(), None, "the medium has room in truth");
+        assert!(!scene.folder.path().join("reserve.trial").exists());
     }
 }
 
 #[tokio::test]
 async fn a_note_that_could_not_be_written_is_tried_once_more_at_the_end() {
-    let signer = Arc::new(KeyPair::generate(KeyAlgorithm::EcP256).unwrap());
+    let signer = NoteSigner::for_test();
     let scene = Scene { folder: TempDir::new().unwrap(), signer, kind: IndexKind::Memory };
     let disk = FaultyDisk { done: Arc::default(), fails_at: 1, how: io::ErrorKind::StorageFull };
     let store = scene.open(Box::new(disk));

@@ -1,9 +1,10 @@
 //! The end of the journal, where lines are added: one write, one sync, and a way back when the write did not work.
 
+use super::chain::Chain;
 use super::reader::Segment;
 use super::record::{Link, Page};
 use std::fmt::Debug;
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
@@ -59,6 +60,22 @@ pub(super) fn private() -> OpenOptions {
     options
 }
 
+/// Replaces a file as a whole, durably: a crash leaves the former or the new one.
+pub(crate) fn replace_file(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let aside = path.with_extension("new");
+    let written = private().mode(mode).create(true).truncate(true).write(true).open(&aside).and_then(|mut file| {
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&aside, path)
+    });
+    if written.is_err() {
+        // Best effort: a leftover only takes room, and the next try uses it.
+        drop(fs::remove_file(&aside));
+    }
+    written?;
+    sync_folder(path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")))
+}
+
 /// Makes names in a folder durable.
 pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
@@ -82,13 +99,13 @@ pub(super) struct Journal {
     /// Opened with the first line that needs it.
     tail: Option<Box<dyn Tail>>,
     length: u64,
-    link: Link,
+    chain: Chain,
 }
 
 impl Journal {
-    /// Goes on after `link`, in a segment of which `length` bytes are good.
-    pub(super) fn at(folder: PathBuf, disk: Box<dyn Disk>, segment: Segment, length: u64, link: Link) -> Self {
-        Self { folder, disk, segment, tail: None, length, link }
+    /// Goes on with a chain, in a segment of which `length` bytes are good.
+    pub(super) fn at(folder: PathBuf, disk: Box<dyn Disk>, segment: Segment, length: u64, chain: Chain) -> Self {
+        Self { folder, disk, segment, tail: None, length, chain }
     }
 
     /// The folder with the segments.
@@ -98,7 +115,12 @@ impl Journal {
 
     /// The last record.
     pub(super) const fn link(&self) -> Link {
-        self.link
+        self.chain.link
+    }
+
+    /// All that is written.
+    pub(super) const fn chain(&self) -> &Chain {
+        &self.chain
     }
 
     /// How long the segment is.
@@ -120,13 +142,14 @@ impl Journal {
         }
         tail.sync().map_err(AppendError::Unsure)?;
         self.length += u64::try_from(page.text().len()).unwrap_or(u64::MAX);
-        self.link = page.link();
+        page.digests().iter().for_each(|digest| self.chain.tree.push(digest));
+        self.chain.link = page.link();
         Ok(())
     }
 
     /// The next line begins a new segment; the last one was a checkpoint.
     pub(super) fn turn_over(&mut self) {
-        self.segment = Segment::new(&self.folder, self.link.next());
+        self.segment = Segment::new(&self.folder, self.link().next());
         self.tail = None;
         self.length = 0;
     }

@@ -3,14 +3,17 @@
 use super::committer::Committer;
 use super::index::Index;
 use super::journal::{Disk, RealDisk};
+use super::notary::Notary;
 use super::queue::{Queue, queue};
 use super::reader::FOLDER;
 use super::record::on_one_line;
 use super::recovery::{Recovered, recover};
 use super::reserve::Reserve;
-use super::{Answer, Commit, Committed, Entry, IndexKind, JournalError, Store, StoreError, Stored, TornTail, Write};
+use super::{
+    Answer, CheckpointSettings, Commit, Committed, Entry, IndexKind, JournalError, NoteSigner, Store, StoreError,
+    Stored, TornTail, Trouble, Write, repair,
+};
 use crate::clock::Clock;
-use crate::crypto::KeyPair;
 use std::fs::{self, DirBuilder, File, Permissions, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
@@ -33,6 +36,8 @@ pub struct LocalSettings {
     pub hold_for: Duration,
     /// So much of the disk is kept back for ends and key steps; 0 for none.
     pub reserve_bytes: u64,
+    /// How often checkpoints are signed besides those at the end of segments.
+    pub checkpoints: CheckpointSettings,
 }
 
 impl LocalSettings {
@@ -47,6 +52,7 @@ impl LocalSettings {
             hold_for: Duration::from_millis(4),
             // Some thousand ends of sessions.
             reserve_bytes: 8 << 20,
+            checkpoints: CheckpointSettings::default(),
         }
     }
 }
@@ -72,7 +78,7 @@ pub enum OpenError {
     /// The journal is not as it was written.
     #[error("the journal cannot be trusted: keep it as it is, restore the last backup, and compare the two")]
     Journal(#[source] JournalError),
-    /// The index, or a checkpoint's state, knows of records that the journal does not hold.
+    /// The index, a checkpoint or a checkpoint's state knows of records that the journal does not hold.
     #[error(
         "{}: records that were acknowledged are missing from its end, as {} tells; restore the journal. If this is a \
          restored backup and the loss is accepted, move that witness away and start again",
@@ -91,7 +97,7 @@ impl From<JournalError> for OpenError {
     fn from(error: JournalError) -> Self {
         match error {
             JournalError::Io { path, source } => Self::Io { path, source },
-            broken @ JournalError::Broken { .. } => Self::Journal(broken),
+            untrue @ (JournalError::Broken { .. } | JournalError::Disproved { .. }) => Self::Journal(untrue),
         }
     }
 }
@@ -111,8 +117,8 @@ pub struct LocalStore {
     repaired: Option<TornTail>,
     set_aside: Option<PathBuf>,
     /// Has no sender any more once the thread has ended.
-    alive: watch::Receiver<()>,
-    full: watch::Receiver<bool>,
+    trouble: watch::Receiver<Option<Trouble>>,
+    unwitnessed: watch::Receiver<bool>,
     /// Held as long as the store lives.
     _lock: File,
 }
@@ -122,14 +128,14 @@ impl LocalStore {
     ///
     /// # Errors
     /// `InUse`, `Io`, and `Journal` when something in the journal was changed or lost.
-    pub fn open(settings: LocalSettings, signer: Arc<KeyPair>, clock: Arc<dyn Clock>) -> Result<Arc<Self>, OpenError> {
+    pub fn open(settings: LocalSettings, signer: NoteSigner, clock: Arc<dyn Clock>) -> Result<Arc<Self>, OpenError> {
         Self::open_on(Box::new(RealDisk), settings, signer, clock)
     }
 
     pub(super) fn open_on(
         disk: Box<dyn Disk>,
         settings: LocalSettings,
-        signer: Arc<KeyPair>,
+        signer: NoteSigner,
         clock: Arc<dyn Clock>,
     ) -> Result<Arc<Self>, OpenError> {
         for folder in [settings.dir.clone(), settings.dir.join(FOLDER)] {
@@ -137,21 +143,23 @@ impl LocalStore {
         }
         let dir = settings.dir.clone();
         let lock = lock(&dir)?;
-        let Recovered { journal, index, torn, set_aside } = recover(&settings, disk, signer.public())?;
+        let Recovered { journal, index, torn, set_aside } = recover(&settings, disk, signer.verifier())?;
         let index = Arc::new(index);
         let (queue, incoming) = queue();
         let reserve = Reserve::open(&dir, settings.reserve_bytes);
-        let full = reserve.watch();
-        let committer = Committer::new(incoming, (journal, reserve), Arc::clone(&index), settings, (signer, clock));
-        let (living, alive) = watch::channel(());
-        let run = move || {
-            committer.run();
-            drop(living);
-        };
-        let thread = Builder::new().name("committer".into()).spawn(run);
+        let tree = journal.chain().tree.clone();
+        if let Some(entry) = torn.as_ref().and_then(|torn| repair::entry(torn).ok()) {
+            // Nobody has closed it yet.
+            drop(queue.note(entry));
+        }
+        let (notary, unwitnessed) = Notary::start(&dir, settings.checkpoints.clone(), signer.clone(), tree)?;
+        let hands = ((signer, notary), clock);
+        let committer = Committer::new(incoming, (journal, reserve), Arc::clone(&index), settings, hands);
+        let trouble = committer.trouble();
+        let thread = Builder::new().name("committer".into()).spawn(move || committer.run());
         let thread = thread.map_err(OpenError::io(&dir))?;
         let thread = Mutex::new(Some(thread));
-        Ok(Arc::new(Self { index, queue, thread, repaired: torn, set_aside, alive, full, _lock: lock }))
+        Ok(Arc::new(Self { index, queue, thread, repaired: torn, set_aside, trouble, unwitnessed, _lock: lock }))
     }
 
     /// The unfinished record that opening cut off, if there was one.
@@ -164,15 +172,20 @@ impl LocalStore {
         self.set_aside.as_deref()
     }
 
-    /// Whether the disk is full, so that only what may use the reserve is written.
-    pub fn is_full(&self) -> watch::Receiver<bool> {
-        self.full.clone()
+    /// Why nothing is written, now and in future; none while all is well.
+    pub fn trouble(&self) -> watch::Receiver<Option<Trouble>> {
+        self.trouble.clone()
+    }
+
+    /// Whether signed checkpoints cannot be written to where they should go.
+    pub fn is_unwitnessed(&self) -> watch::Receiver<bool> {
+        self.unwitnessed.clone()
     }
 
     /// Resolves when the store writes no more: it was closed, or stopped because only a restart is safe.
     pub async fn ended(&self) {
-        // Nothing is ever sent; the only change is that the sender is gone.
-        let _gone = self.alive.clone().changed().await.is_err();
+        let mut trouble = self.trouble();
+        while trouble.changed().await.is_ok() {}
     }
 
     /// Writes what is queued, flushes the index and ends the thread; blocks until then. Later commits get `Stopped`.
@@ -214,7 +227,7 @@ impl Store for LocalStore {
     }
 }
 
-fn private_folder(folder: &Path) -> io::Result<()> {
+pub(super) fn private_folder(folder: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     fs::set_permissions(folder, Permissions::from_mode(0o700))
 }

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   commit(conditions, writes, entry) ─▶ committer ─▶ journal (append, chain, sync) ─▶ index (memory, sled) ─▶ answer
-//!                                                        └─▶ checkpoint at the end of a segment
+//!                                                        ├─▶ checkpoint at the end of a segment
+//!                                                        └─▶ notary (a signed checkpoint every so often)
 //! ```
 //! The journal is the truth; the index can be thrown away and is rebuilt from the last checkpoint and the tail.
 //! On disk, under the folder of the settings:
@@ -10,7 +11,9 @@
 //!   lock                              one server at a time
 //!   reserve                           room kept back for ends and key steps
 //!   journal/00000000000000000001.jsonl       a segment, named after its first record
-//!   journal/00000000000000000812.checkpoint  the state before record 812, which is the last of its segment
+//!   journal/00000000000000000812.state       the state before record 812, the checkpoint that ends its segment
+//!   journal/00000000000000000400.base        that record, where all up to it was archived
+//!   checkpoint                        the newest signed checkpoint: how many records, and the root of their tree
 //!   index/                            sled; index.damaged-N/ are former ones, kept for whoever wants to look
 //! ```
 //! Not here: what an entry means (`audit`), what a record means (the room that owns its shelf).
@@ -18,33 +21,51 @@
 mod contract;
 mod version;
 mod record;
+mod tree;
+mod tree_head;
+mod note;
+mod chain;
 mod reader;
+mod beginning;
 mod search;
 mod since;
 mod verify;
 mod journal;
+mod state;
 mod checkpoint;
+mod signed_checkpoint;
+mod notary;
 mod index;
 mod sled_index;
 mod recovery;
 mod queue;
+mod trouble;
 mod reserve;
+mod repair;
 mod accept_time;
 mod committer;
 mod local;
+mod offline;
+mod archive;
 #[cfg(test)]
 mod faults;
 
 pub use accept_time::{AcceptedTime, accept_time};
+pub use archive::{ArchiveError, ArchiveRequest, Archived, Segments, archive};
 pub use contract::{
     Answer, Commit, Committed, Condition, Entry, Position, Revision, Room, Store, StoreError, Stored, Write,
 };
 pub use index::IndexKind;
+pub(crate) use journal::replace_file;
 pub use local::{LocalSettings, LocalStore, OpenError};
-pub use reader::{JournalError, JournalReader, TornTail};
+pub use notary::CheckpointSettings;
+pub use note::{NoteError, NoteSigner, VerifierKey};
+pub use reader::{Disproof, JournalError, JournalReader, TornTail};
 pub use record::{Flaw, Record};
 pub(crate) use reserve::is_full;
 pub use search::{Hits, JournalSearch};
+pub use signed_checkpoint::SignedCheckpoint;
 pub use since::{Completeness, records_since};
-pub use verify::{VerifyReport, verify_journal};
+pub use trouble::Trouble;
+pub use verify::{Evidence, VerifyReport, verify_against, verify_journal};
 pub use version::Version;

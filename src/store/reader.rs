@@ -3,6 +3,8 @@
 //! A last line without an end, in the last segment, is what a crash leaves: the walk stops before it and says so.
 //! Anything else that is wrong is `JournalError::Broken`, with its place. Reads only; the committer's start repairs.
 
+use super::beginning::Beginning;
+use super::chain::Chain;
 use super::checkpoint::{self, Claim};
 use super::record::Link;
 use super::{Flaw, Position, Record};
@@ -30,6 +32,14 @@ pub enum JournalError {
         /// What is wrong with it.
         why: Flaw,
     },
+    /// A checkpoint that was kept elsewhere does not fit the journal.
+    #[error("the checkpoint {} {why}", checkpoint.display())]
+    Disproved {
+        /// The file with the checkpoint.
+        checkpoint: PathBuf,
+        /// What does not fit.
+        why: Disproof,
+    },
     /// A file or folder could not be read.
     #[error("{} cannot be read", path.display())]
     Io {
@@ -41,7 +51,62 @@ pub enum JournalError {
     },
 }
 
+/// How a checkpoint and a journal can contradict each other.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Disproof {
+    /// It speaks of records that were moved away.
+    #[error(
+        "vouches for the first {size} records, and this journal begins behind record {behind}: name the folder that they were archived to"
+    )]
+    Archived {
+        /// How many records it vouches for.
+        size: Position,
+        /// The last that is not here.
+        behind: Position,
+    },
+    /// The journal has fewer records.
+    #[error(
+        "vouches for {size} records, and the journal ends with record {last}: its end was cut off, or this is an older copy"
+    )]
+    Cut {
+        /// How many records it vouches for.
+        size: Position,
+        /// The last there is.
+        last: Position,
+    },
+    /// Not in the form of a checkpoint.
+    #[error("is no signed checkpoint")]
+    NotACheckpoint,
+    /// Of a log that none of the journals is.
+    #[error(
+        "is of {origin}, and none of these journals is: that journal is missing, or was made anew under another name"
+    )]
+    OfNone {
+        /// What it names.
+        origin: String,
+    },
+    /// The journal has other records.
+    #[error("vouches for other records than these: something in records {} to {size} was changed or made anew", good + 1)]
+    RootDiffers {
+        /// How many records it vouches for.
+        size: Position,
+        /// So many are as some other checkpoint vouches for them.
+        good: Position,
+    },
+    /// Not signed by the key that was expected.
+    #[error("is not signed by the expected key")]
+    SignatureDiffers,
+}
+
 impl JournalError {
+    /// The line in its file, from 1, where one can be named.
+    pub fn line(&self) -> Option<Position> {
+        let Self::Broken { segment, position, .. } = self else { return None };
+        let first: Position = segment.file_stem()?.to_str()?.parse().ok()?;
+        let is_segment = segment.extension().is_some_and(|found| found == SEGMENT_SUFFIX);
+        is_segment.then(|| position.checked_sub(first)?.checked_add(1)).flatten()
+    }
+
     /// Whoever read it was stopped.
     pub fn stopped(folder: &Path) -> Self {
         Self::Io { path: folder.join(FOLDER), source: io::ErrorKind::Interrupted.into() }
@@ -104,7 +169,7 @@ pub(super) fn numbered(folder: &Path, suffix: &str) -> Result<Vec<(Position, Pat
 pub struct JournalReader {
     segments: std::vec::IntoIter<Segment>,
     open: Option<OpenSegment>,
-    link: Link,
+    chain: Chain,
     ends_with_checkpoint: bool,
     torn: Option<TornTail>,
     over: bool,
@@ -124,15 +189,17 @@ impl JournalReader {
     /// # Errors
     /// `Io` when the folder cannot be listed.
     pub fn open(dir: &Path) -> Result<Self, JournalError> {
-        Ok(Self::from(Segment::all(&dir.join(FOLDER))?, Link::START))
+        let beginning = Beginning::of(&dir.join(FOLDER))?;
+        let chain = beginning.chain()?;
+        Ok(Self::from(beginning.segments, chain))
     }
 
     /// Reads these segments, the first of which follows `after`.
-    pub(super) fn from(segments: Vec<Segment>, after: Link) -> Self {
+    pub(super) fn from(segments: Vec<Segment>, after: Chain) -> Self {
         Self {
             segments: segments.into_iter(),
             open: None,
-            link: after,
+            chain: after,
             ends_with_checkpoint: true,
             torn: None,
             over: false,
@@ -146,7 +213,12 @@ impl JournalReader {
 
     /// Where the chain stands so far.
     pub(super) const fn link(&self) -> Link {
-        self.link
+        self.chain.link
+    }
+
+    /// All that the records so far amount to.
+    pub(super) const fn so_far(&self) -> &Chain {
+        &self.chain
     }
 
     /// Whether the last record so far ends its segment.
@@ -161,7 +233,7 @@ impl JournalReader {
 
     /// Says that something is wrong with the last record read.
     pub(super) fn broken(&self, why: Flaw) -> JournalError {
-        self.broken_at(self.link.position, why)
+        self.broken_at(self.link().position, why)
     }
 
     fn broken_at(&self, position: Position, why: Flaw) -> JournalError {
@@ -171,17 +243,17 @@ impl JournalReader {
 
     fn step(&mut self) -> Result<Option<Record>, JournalError> {
         let Some(line) = self.next_line()? else { return Ok(None) };
-        let next = self.link.next();
+        let next = self.link().next();
         let bytes = u64::try_from(line.len()).unwrap_or(u64::MAX);
         let Some(text) = line.strip_suffix(b"\n") else {
             self.tear(&line, bytes).map_err(|why| self.broken_at(next, why))?;
             return Ok(None);
         };
         let record = Record::parse(text)
-            .and_then(|record| record.follows(&self.link).map(|()| record))
+            .and_then(|record| record.follows(&self.link()).map(|()| record))
             .and_then(|record| self.stands_in_its_place(&record).map(|()| record))
             .map_err(|why| self.broken_at(next, why))?;
-        self.link = record.link();
+        self.chain.take(record.link());
         self.ends_with_checkpoint = checkpoint::is_one(&record.entry);
         if let Some(open) = &mut self.open {
             open.offset += bytes;
@@ -191,7 +263,7 @@ impl JournalReader {
 
     /// A checkpoint says where it stands.
     fn stands_in_its_place(&self, record: &Record) -> Result<(), Flaw> {
-        let claim = checkpoint::is_one(&record.entry).then(|| Claim::of(record)).flatten();
+        let claim = checkpoint::is_one(&record.entry).then(|| Claim::of(record).ok()).flatten();
         let offset = self.open.as_ref().map_or(0, |open| open.offset);
         if claim.is_none_or(|claim| claim.stands_at(offset)) { Ok(()) } else { Err(Flaw::LengthDiffers) }
     }
@@ -222,10 +294,10 @@ impl JournalReader {
         let file = File::open(&segment.path).map_err(JournalError::io(&segment.path))?;
         let (first, lines) = (segment.first, BufReader::with_capacity(1 << 16, file));
         self.open = Some(OpenSegment { segment, lines, offset: 0 });
-        if self.link.precedes(first) {
+        if self.link().precedes(first) {
             return Ok(true);
         }
-        Err(self.broken_at(self.link.next(), Flaw::PositionDiffers))
+        Err(self.broken_at(self.link().next(), Flaw::PositionDiffers))
     }
 
     /// A line without an end: a torn tail if nothing follows and it is not a whole record with a changed end.

@@ -51,6 +51,9 @@ pub enum Flaw {
     /// The segment is not as long as its checkpoint says.
     #[error("the segment is not as long as its checkpoint says")]
     LengthDiffers,
+    /// Older records are not here, and no record says that they were archived.
+    #[error("the records up to this one are gone, and no record says that they were archived or removed")]
+    MissingUnrecorded,
     /// The line is no digest and JSON of our form.
     #[error("the line is not a record that this version knows")]
     NotARecord,
@@ -72,6 +75,9 @@ pub enum Flaw {
     /// A line breaks off in a segment that is followed by another.
     #[error("the line breaks off in the middle of the journal")]
     Torn,
+    /// The checkpoint's tree is not that of the records before it.
+    #[error("the checkpoint vouches for other records than those before it")]
+    TreeDiffers,
 }
 
 /// Where a chain stands: what the next record must follow.
@@ -156,18 +162,21 @@ impl Record {
 #[derive(Debug)]
 pub(super) struct Page {
     text: Vec<u8>,
+    /// Of each line.
+    digests: Vec<Digest>,
     link: Link,
     at_text: String,
 }
 
 impl Page {
     pub(super) const fn new() -> Self {
-        Self { text: Vec::new(), link: Link::START, at_text: String::new() }
+        Self { text: Vec::new(), digests: Vec::new(), link: Link::START, at_text: String::new() }
     }
 
     /// Empties the page for records of the time `at` that follow `after`.
     pub(super) fn begin(&mut self, after: Link, at: OffsetDateTime) {
         self.text.clear();
+        self.digests.clear();
         self.at_text = text_of(at);
         self.link = Link { at, ..after };
     }
@@ -178,6 +187,11 @@ impl Page {
 
     pub(super) fn text(&self) -> &[u8] {
         &self.text
+    }
+
+    /// What each line was sealed with.
+    pub(super) fn digests(&self) -> &[Digest] {
+        &self.digests
     }
 
     /// Where the chain stands after the last line.
@@ -202,6 +216,7 @@ impl Page {
             drop(write!(place, "{digest}"));
         }
         self.text.push(b'\n');
+        self.digests.push(digest);
         self.link = Link { position, digest, at: self.link.at };
         position
     }

@@ -4,6 +4,8 @@
 //! anew from the newest checkpoint that holds, and the records after it. One that has seen what the journal does not
 //! hold is a witness: records were removed, and the store does not open.
 
+use super::beginning::{Base, Beginning};
+use super::chain::Chain;
 use super::checkpoint::{self, Claim};
 use super::index::{Applied, Change, Index, Overlay};
 use super::journal::{Disk, Journal};
@@ -11,7 +13,10 @@ use super::reader::{FOLDER, Segment};
 use super::record::Link;
 use super::reserve::is_full;
 use super::sled_index::{self, SledIndex};
-use super::{Flaw, IndexKind, JournalError, JournalReader, LocalSettings, OpenError, Record, TornTail};
+use super::{
+    Flaw, IndexKind, JournalError, JournalReader, LocalSettings, OpenError, Record, TornTail, VerifierKey, notary,
+    state,
+};
 use crate::crypto::PublicKey;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom};
@@ -20,8 +25,8 @@ use tracing::warn;
 
 /// How many changes go to the index at once while it is made.
 const STEP: usize = 1024;
-/// More than a checkpoint record ever has: its fields are of fixed size.
-const CHECKPOINT_LINE_BYTES_MAX: u64 = 4096;
+/// More than a checkpoint record ever has: 64 subtrees of 67 bytes, and a note.
+const CHECKPOINT_LINE_BYTES_MAX: u64 = 8192;
 
 /// What a start begins with.
 #[derive(Debug)]
@@ -35,9 +40,14 @@ pub(super) struct Recovered {
 }
 
 /// Reads, repairs and agrees.
-pub(super) fn recover(settings: &LocalSettings, disk: Box<dyn Disk>, key: &PublicKey) -> Result<Recovered, OpenError> {
+pub(super) fn recover(
+    settings: &LocalSettings,
+    disk: Box<dyn Disk>,
+    verifier: &VerifierKey,
+) -> Result<Recovered, OpenError> {
     let folder = settings.dir.join(FOLDER);
-    let history = History { segments: Segment::all(&folder)?, folder, key };
+    let Beginning { base, segments, leftovers: _ } = Beginning::of(&folder)?;
+    let history = History { base, segments, folder, key: verifier.key() };
     history.look_over()?;
     let mut set_aside = None;
     let kind = match sled_index::has_room(&settings.dir) {
@@ -56,17 +66,14 @@ pub(super) fn recover(settings: &LocalSettings, disk: Box<dyn Disk>, key: &Publi
         }
         IndexKind::Sled => history.sled(&settings.dir.join("index"), &mut set_aside)?,
     };
-    // A state is written when every record before its own is on the medium.
-    if let Some((_, witness)) = checkpoint::newest(&history.folder)?.filter(|(of, _)| *of > end.link.next()) {
-        return Err(OpenError::RecordsRemoved { dir: history.folder, witness });
-    }
-    checkpoint::prune(&history.folder)?;
+    history.hear_witnesses(&end, &settings.checkpoints.files(&settings.dir, verifier.name()))?;
+    state::prune(&history.folder)?;
     if let Some(TornTail { segment, offset, bytes }) = &end.torn {
         warn!(segment = %segment.display(), offset, bytes, "cut off a record that was never finished");
         cut(segment, *offset).map_err(OpenError::io(segment))?;
     }
-    let End { segment, length, link, torn } = end;
-    let journal = Journal::at(history.folder, disk, segment, length, link);
+    let End { segment, length, chain, torn } = end;
+    let journal = Journal::at(history.folder, disk, segment, length, chain);
     Ok(Recovered { journal, index, torn, set_aside })
 }
 
@@ -81,19 +88,19 @@ pub(super) fn cut(segment: &Path, length: u64) -> io::Result<()> {
 pub(super) struct End {
     pub(super) segment: Segment,
     pub(super) length: u64,
-    link: Link,
+    pub(super) chain: Chain,
     pub(super) torn: Option<TornTail>,
 }
 
 /// Where a journal ends that was read to its end.
 pub(super) fn end_of(reader: &JournalReader, journal: &Path) -> End {
-    let link = reader.link();
+    let chain = reader.so_far().clone();
     let (segment, length) = match reader.place() {
         Some((segment, length)) if !reader.ends_with_checkpoint() => (segment.clone(), length),
         // Nothing yet, or a finished segment: the next record begins a new one.
-        Some(_) | None => (Segment::new(journal, link.next()), 0),
+        Some(_) | None => (Segment::new(journal, chain.link.next()), 0),
     };
-    End { segment, length, link, torn: reader.torn().cloned() }
+    End { segment, length, chain, torn: reader.torn().cloned() }
 }
 
 /// What can stop the making of an index.
@@ -128,6 +135,8 @@ impl From<JournalError> for Trouble {
 #[derive(Debug)]
 struct History<'a> {
     folder: PathBuf,
+    /// What the first segment follows, where that is not record 1.
+    base: Option<Base>,
     segments: Vec<Segment>,
     /// What every checkpoint is signed by.
     key: &'a PublicKey,
@@ -137,16 +146,29 @@ impl History<'_> {
     /// Also of segments that no start reads: each is there, ends with a checkpoint of ours, is as long as that says, and
     /// the next begins where it ends. What is wrong within them an audit finds.
     fn look_over(&self) -> Result<(), JournalError> {
-        if let Some(oldest) = self.segments.first().filter(|oldest| !Link::START.precedes(oldest.first)) {
+        let oldest = self.segments.first().filter(|oldest| self.base.is_none() && !Link::START.precedes(oldest.first));
+        if let Some(oldest) = oldest {
             let (segment, position) = (oldest.path.clone(), Link::START.next());
             return Err(JournalError::Broken { segment, position, why: Flaw::PositionDiffers });
         }
+        self.base(0)?;
         for (at, segment) in self.segments.iter().enumerate() {
-            if let Some(base) = self.base(at)? {
-                JournalReader::from(vec![segment.clone()], base.link()).next().transpose()?;
+            if let Some((_, chain)) = self.base(at)? {
+                JournalReader::from(vec![segment.clone()], chain).next().transpose()?;
             }
         }
         Ok(())
+    }
+
+    /// A state is written when every record before its own is on the medium; a checkpoint, when all that it counts are.
+    fn hear_witnesses(&self, end: &End, checkpoints: &[PathBuf]) -> Result<(), OpenError> {
+        let last = end.chain.link;
+        let state = state::newest(&self.folder)?.filter(|(of, _)| *of > last.next()).map(|(_, path)| path);
+        let counts_more = |path: &&PathBuf| notary::read(path, self.key).is_some_and(|head| head.size > last.position);
+        match state.or_else(|| checkpoints.iter().find(counts_more).cloned()) {
+            Some(witness) => Err(OpenError::RecordsRemoved { dir: self.folder.clone(), witness }),
+            None => Ok(()),
+        }
     }
 
     /// Brings the sled index up to the journal, or makes it anew.
@@ -176,7 +198,7 @@ impl History<'_> {
         };
         let at =
             self.segments.iter().rposition(|segment| segment.first.saturating_sub(1) <= applied.position).unwrap_or(0);
-        let base = self.base(at)?.map_or(Link::START, |record| record.link());
+        let base = self.base(at)?.map_or(Chain::START, |(_, chain)| chain);
         self.replay(index, at, base, applied)
     }
 
@@ -184,57 +206,62 @@ impl History<'_> {
     fn rebuild(&self, index: &Index) -> Result<End, Trouble> {
         let mut at = self.segments.len().saturating_sub(1);
         let base = loop {
-            let Some(record) = self.base(at)? else { break Link::START };
+            let Some((record, chain)) = self.base(at)? else { break Chain::START };
             if self.load(index, &record)? {
-                break record.link();
+                break chain;
             }
-            at -= 1;
+            at = at.checked_sub(1).ok_or_else(|| {
+                let (segment, position) = (state::path(&self.folder, record.position), record.position);
+                JournalError::Broken { segment, position, why: Flaw::StateDiffers }
+            })?;
         };
-        let end = self.replay(index, at, base, base.into())?;
+        let applied = base.link.into();
+        let end = self.replay(index, at, base, applied)?;
         let end = end.ok_or_else(|| io::Error::other("the journal changed while it was read"))?;
         // So that a crash soon after does not mean the same work again.
-        index.flush(end.link.into())?;
+        index.flush(end.chain.link.into())?;
         Ok(end)
     }
 
-    /// The checkpoint record before a segment; none before the first.
-    fn base(&self, at: usize) -> Result<Option<Record>, JournalError> {
+    /// The checkpoint before a segment, and the chain up to it; none before record 1.
+    fn base(&self, at: usize) -> Result<Option<(Record, Chain)>, JournalError> {
         let before = at.checked_sub(1).and_then(|before| self.segments.get(before));
-        let (Some(before), Some(segment)) = (before, self.segments.get(at)) else { return Ok(None) };
-        let position = segment.first.saturating_sub(1);
-        let broken = |why| JournalError::Broken { segment: before.path.clone(), position, why };
-        let (line, offset) = last_line(&before.path).map_err(JournalError::io(&before.path))?;
-        let record = Record::parse(&line).map_err(broken)?;
-        if record.position != position {
-            return Err(broken(Flaw::PositionDiffers));
-        }
-        if !checkpoint::is_one(&record.entry) {
-            return Err(broken(Flaw::CheckpointMissing));
-        }
-        if !self.vouched_for(&record).map_err(broken)?.stands_at(offset) {
+        let (file, record, offset) = match (before, self.segments.get(at), &self.base) {
+            (Some(before), Some(segment), _) => {
+                let (record, offset) = last_record(before, segment)?;
+                (&before.path, record, Some(offset))
+            }
+            (None, _, Some(base)) => (&base.path, base.record.clone(), None),
+            (..) => return Ok(None),
+        };
+        let broken = |why| JournalError::Broken { segment: file.clone(), position: record.position, why };
+        let claim = self.vouched_for(&record).map_err(broken)?;
+        if offset.is_some_and(|offset| !claim.stands_at(offset)) {
             return Err(broken(Flaw::LengthDiffers));
         }
-        Ok(Some(record))
+        let chain = Chain::up_to(&record, claim);
+        Ok(Some((record, chain)))
     }
 
     /// A checkpoint by another key is of another journal, or of nobody who may write this one.
     fn vouched_for(&self, record: &Record) -> Result<Claim, Flaw> {
-        Claim::of(record).filter(|claim| claim.is_signed_by(self.key, record)).ok_or(Flaw::SignatureDiffers)
+        let claim = Claim::of(record)?;
+        if claim.is_signed_by(self.key) { Ok(claim) } else { Err(Flaw::SignatureDiffers) }
     }
 
     /// Loads the state a record vouches for; false when it is not there or not that state.
     fn load(&self, index: &Index, record: &Record) -> Result<bool, Trouble> {
-        let path = checkpoint::path(&self.folder, record.position);
-        let summary = checkpoint::read(&path, |_key, _stored| Ok(()));
+        let path = state::path(&self.folder, record.position);
+        let summary = state::read(&path, |_key, _stored| Ok(()));
         let claim = Claim::of(record);
-        if !matches!((&claim, &summary), (Some(claim), Ok(summary)) if claim.is_of(*summary)) {
+        if !matches!((&claim, &summary), (Ok(claim), Ok(summary)) if claim.is_of(*summary)) {
             warn!(checkpoint = %path.display(), "the checkpoint does not hold; reading the records before it");
             return Ok(false);
         }
         let mut overlay = Overlay::default();
         // Until the last step the index says that it has come nowhere.
         let nowhere = Applied::from(Link::START);
-        checkpoint::read(&path, |key, stored| {
+        state::read(&path, |key, stored| {
             overlay.0.insert(key, Change::Put(stored));
             if overlay.0.len() < STEP { Ok(()) } else { index.apply(&mut overlay, nowhere) }
         })?;
@@ -243,10 +270,10 @@ impl History<'_> {
     }
 
     /// Reads the segments from `at` on, which follow `base`, and applies what comes after `applied`.
-    fn replay(&self, index: &Index, at: usize, base: Link, applied: Applied) -> Result<Option<End>, Trouble> {
+    fn replay(&self, index: &Index, at: usize, base: Chain, applied: Applied) -> Result<Option<End>, Trouble> {
+        let mut met = Applied::from(base.link) == applied;
         let mut reader = JournalReader::from(self.segments.get(at..).unwrap_or_default().to_vec(), base);
         let mut overlay = Overlay::default();
-        let mut met = Applied::from(base) == applied;
         while let Some(record) = reader.next().transpose()? {
             let here = Applied::from(record.link());
             if checkpoint::is_one(&record.entry) {
@@ -272,8 +299,23 @@ impl History<'_> {
     }
 }
 
+/// The last record of a finished segment, which a checkpoint must be, and where it begins.
+pub(super) fn last_record(before: &Segment, next: &Segment) -> Result<(Record, u64), JournalError> {
+    let position = next.first.saturating_sub(1);
+    let broken = |why| JournalError::Broken { segment: before.path.clone(), position, why };
+    let (line, offset) = last_line(&before.path).map_err(JournalError::io(&before.path))?;
+    let record = Record::parse(&line).map_err(broken)?;
+    if record.position != position {
+        return Err(broken(Flaw::PositionDiffers));
+    }
+    if !checkpoint::is_one(&record.entry) {
+        return Err(broken(Flaw::CheckpointMissing));
+    }
+    Ok((record, offset))
+}
+
 /// The last line of a finished segment, without its end, and where it begins.
-fn last_line(path: &Path) -> io::Result<(Vec<u8>, u64)> {
+pub(super) fn last_line(path: &Path) -> io::Result<(Vec<u8>, u64)> {
     let mut file = File::open(path)?;
     let length = file.metadata()?.len();
     file.seek(SeekFrom::Start(length.saturating_sub(CHECKPOINT_LINE_BYTES_MAX)))?;

@@ -59,8 +59,7 @@ pub fn records_since(
 mod tests {
     use super::*;
     use crate::clock::ManualClock;
-    use crate::crypto::{KeyAlgorithm, KeyPair};
-    use crate::store::{Commit, IndexKind, LocalSettings, LocalStore, Room, Store as _};
+    use crate::store::{Commit, IndexKind, LocalSettings, LocalStore, NoteSigner, Room, Store as _};
     use serde_json::value::to_raw_value;
     use std::sync::Arc;
     use std::time::Duration;
@@ -71,8 +70,7 @@ mod tests {
         let clock = Arc::new(ManualClock::at(begin));
         let settings =
             LocalSettings { index: IndexKind::Memory, segment_bytes: 1024, ..LocalSettings::new(folder.to_owned()) };
-        let key = Arc::new(KeyPair::generate(KeyAlgorithm::EcP256).unwrap());
-        let store = LocalStore::open(settings, key, Arc::<ManualClock>::clone(&clock)).unwrap();
+        let store = LocalStore::open(settings, NoteSigner::for_test(), Arc::<ManualClock>::clone(&clock)).unwrap();
         for number in 0..60 {
             let kind = if number % 2 == 0 { "even" } else { "odd" };
             let entry = to_raw_value(&serde_json::json!({ "kind": kind, "number": number })).unwrap();

@@ -293,10 +293,9 @@ fn text(key: &[u8]) -> io::Result<&str> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{IndexKind, LocalSettings, LocalStore, OpenError, Write, record::Link};
+    use super::super::{IndexKind, LocalSettings, LocalStore, NoteSigner, OpenError, Write, record::Link};
     use super::*;
     use crate::clock::SystemClock;
-    use crate::crypto::{KeyAlgorithm, KeyPair};
     use std::sync::Arc;
 
     #[test]
@@ -336,7 +335,7 @@ mod tests {
         let index = SledIndex::open(&folder.path().join("index")).unwrap();
         index.flush(Applied { position: u64::MAX, digest: Digest::of(b"") }).unwrap();
         drop(index);
-        let signer = Arc::new(KeyPair::generate(KeyAlgorithm::EcP256).unwrap());
+        let signer = NoteSigner::for_test();
         let opened = LocalStore::open(settings, signer, Arc::new(SystemClock));
         assert!(matches!(opened, Err(OpenError::RecordsRemoved { .. })), "{opened:?}");
     }

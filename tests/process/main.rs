@@ -15,6 +15,7 @@
 mod issuer;
 
 mod apart;
+mod gitlab;
 mod place;
 mod server;
 mod callers;
@@ -28,6 +29,7 @@ mod crashes;
 mod damage;
 mod folders;
 mod full_disk;
+mod gitlab_hooks;
 mod hostile;
 mod init;
 mod lifecycle;

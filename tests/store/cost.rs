@@ -27,8 +27,7 @@ async fn measure(kind: IndexKind, callers: u32, hold_micros: u64, commits: u32) 
     let folder = tempfile::tempdir_in(std::env::var("COST_DIR").unwrap_or_else(|_unset| "target".to_owned())).unwrap();
     let mut settings = LocalSettings::new(folder.path().to_owned());
     (settings.index, settings.hold_for) = (kind, Duration::from_micros(hold_micros));
-    let signer = Arc::new(KeyPair::generate(KeyAlgorithm::EcP256).unwrap());
-    let store = LocalStore::open(settings, signer, Arc::new(SystemClock)).unwrap();
+    let store = LocalStore::open(settings, signer(), Arc::new(SystemClock)).unwrap();
     let text = |bytes: usize| raw(&format!(r#"{{"kind":"admit","text":"{}"}}"#, "x".repeat(bytes)));
     let (entry, value) = (text(ENTRY_BYTES), text(VALUE_BYTES));
     let (cpu, wall) = (processor_time(), Instant::now());

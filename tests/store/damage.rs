@@ -5,7 +5,7 @@ use lanyard::store::{Flaw, JournalError, verify_journal};
 use std::fs;
 
 /// A store with some history, closed.
-async fn a_history(kind: IndexKind, segment_bytes: u64, commits: u32) -> Place {
+pub(super) async fn a_history(kind: IndexKind, segment_bytes: u64, commits: u32) -> Place {
     let place = Place::new(kind).with_segments_of(segment_bytes);
     let store = place.open();
     for n in 0..commits {
@@ -28,6 +28,7 @@ async fn a_torn_tail_is_cut_off_at_whatever_byte_it_broke() {
     let last_line = whole.split_inclusive(|byte| *byte == b'\n').next_back().unwrap().len();
     let good = whole.len() - last_line;
     for kept in 0..last_line {
+        place.forget_checkpoint();
         fs::write(&file, &whole[..good + kept]).unwrap();
         let report = verify_journal(place.dir(), None).unwrap();
         assert_eq!((report.records, report.torn.is_some()), (2, kept > 0), "{kept} bytes of the last line");
@@ -37,7 +38,8 @@ async fn a_torn_tail_is_cut_off_at_whatever_byte_it_broke() {
             (kept > 0).then_some((good as u64, kept as u64))
         );
         assert_eq!(store.list("").unwrap().len(), 2);
-        assert_eq!(write(&store, vec![]).await, 3, "the place is free again");
+        let told = u64::from(kept > 0);
+        assert_eq!(write(&store, vec![]).await, 3 + told, "the place is free again, and it says so");
         drop(store);
         assert!(verify_journal(place.dir(), None).unwrap().torn.is_none());
     }
@@ -51,7 +53,9 @@ async fn a_record_that_the_index_has_seen_cannot_be_cut_off_unnoticed() {
     fs::write(&file, &whole[..whole.len() - 10]).unwrap();
     assert!(matches!(place.try_open(), Err(OpenError::RecordsRemoved { .. })));
     place.lose_index();
-    assert_eq!(content(&place.open()).len(), 4, "an operator who accepts the loss says so by deleting the index");
+    assert!(matches!(place.try_open(), Err(OpenError::RecordsRemoved { .. })), "the checkpoint tells too");
+    place.forget_checkpoint();
+    assert_eq!(content(&place.open()).len(), 4, "an operator who accepts the loss says so by deleting both");
 }
 
 #[tokio::test]
@@ -59,25 +63,25 @@ async fn a_flipped_bit_anywhere_is_found_and_located() {
     let place = a_history(IndexKind::Memory, 900, 9).await;
     let segments = place.files("jsonl");
     assert!(segments.len() >= 3);
-    for file in segments.iter().chain(&place.files("checkpoint")) {
+    for file in segments.iter().chain(&place.files("state")) {
         let whole = fs::read(file).unwrap();
         for at in 0..whole.len() {
             let mut changed = whole.clone();
             changed[at] ^= 1 << (at % 8);
             fs::write(file, &changed).unwrap();
-            let broken = verify_journal(place.dir(), Some(place.signer.public())).unwrap_err();
+            let broken = verify_journal(place.dir(), Some(place.signer.verifier().key())).unwrap_err();
             assert!(points_to(&broken, file, &whole[..at]), "byte {at} of {}: {broken}", file.display());
         }
         fs::write(file, &whole).unwrap();
     }
-    verify_journal(place.dir(), Some(place.signer.public())).unwrap();
+    verify_journal(place.dir(), Some(place.signer.verifier().key())).unwrap();
 }
 
 /// Whether an error names the record that begins after the last line end in `before`.
 fn points_to(error: &JournalError, file: &Path, before: &[u8]) -> bool {
     let JournalError::Broken { segment, position, why } = error else { return false };
     let first: u64 = file.file_stem().unwrap().to_str().unwrap().parse().unwrap();
-    if file.extension().unwrap() == "checkpoint" {
+    if file.extension().unwrap() == "state" {
         return (*position, *why) == (first, Flaw::StateDiffers);
     }
     let lines = before.split(|byte| *byte == b'\n').count() as u64;
@@ -112,8 +116,7 @@ async fn a_missing_record_and_a_missing_segment_are_found() {
 #[tokio::test]
 async fn a_checkpoint_by_another_key_is_found() {
     let place = a_history(IndexKind::Memory, 900, 9).await;
-    let other = KeyPair::generate(KeyAlgorithm::EcP256).unwrap();
-    let found = verify_journal(place.dir(), Some(other.public()));
+    let found = verify_journal(place.dir(), Some(signer().verifier().key()));
     assert!(matches!(found, Err(JournalError::Broken { why: Flaw::SignatureDiffers, .. })), "{found:?}");
 }
 
@@ -133,7 +136,7 @@ async fn a_start_reads_the_last_checkpoint_and_the_tail_only() {
 async fn a_damaged_checkpoint_is_made_up_for_by_the_one_before() {
     let place = a_history(IndexKind::Memory, 900, 20).await;
     let before = content(&place.open());
-    fs::write(place.files("checkpoint").pop().unwrap(), "{}\n").unwrap();
+    fs::write(place.files("state").pop().unwrap(), "{}\n").unwrap();
     assert_eq!(content(&place.open()), before);
 }
 

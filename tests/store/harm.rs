@@ -73,6 +73,19 @@ fn flipped(after: &'static str, by: usize) -> impl Fn(&str) -> String {
     }
 }
 
+/// What stands before the signature in a checkpoint's record.
+const SIGNATURE: &str = "\u{2014} ci.example.org/-/lanyard/journal/a ";
+
+/// Another letter or digit, which both hexadecimal and base64 have, so far behind the first occurrence of a text.
+fn other(after: &'static str, by: usize) -> impl Fn(&str) -> String {
+    move |line| {
+        let at = line.find(after).unwrap() + after.len() + by;
+        let mut bytes = line.as_bytes().to_vec();
+        bytes[at] = if bytes[at] == b'b' { b'c' } else { b'b' };
+        String::from_utf8(bytes).unwrap()
+    }
+}
+
 pub(super) fn journal_harms() -> Vec<Harm> {
     let mut harms = vec![harm("nothing", |_place| {})];
     harms.extend(flips());
@@ -112,7 +125,7 @@ fn flips() -> Vec<Harm> {
         "a byte more in a record of the oldest segment",
         oldest(1, |line| line.replace("{\"n\":", "{ \"n\":")),
     ));
-    harms.push(harm("a bit of the oldest checkpoint", line(Which::Oldest, 0, flipped("\"keys\":", 7))));
+    harms.push(harm("a bit of the oldest checkpoint", line(Which::Oldest, 0, flipped("\"offset\":", 9))));
     harms
 }
 
@@ -120,29 +133,29 @@ fn checkpoint_harms() -> Vec<Harm> {
     let last = Which::LastFinished;
     let state = |from_newest: usize, change: fn(&[u8]) -> Vec<u8>| {
         move |place: &Place| {
-            let path = place.files("checkpoint").into_iter().rev().nth(from_newest).unwrap();
+            let path = place.files("state").into_iter().rev().nth(from_newest).unwrap();
             fs::write(&path, change(&fs::read(&path).unwrap())).unwrap();
         }
     };
     let first_value: fn(&[u8]) -> Vec<u8> =
         |bytes| String::from_utf8_lossy(bytes).replacen("\"n\":1", "\"n\":7", 1).into_bytes();
     vec![
-        harm("a bit of the last checkpoint's record", line(last, 0, flipped("\"keys\":", 7))),
-        harm("a bit of the last checkpoint's signature", line(last, 0, flipped("\"signature\":\"", 30))),
+        harm("a bit of the last checkpoint's record", line(last, 0, flipped("\"offset\":", 9))),
+        harm("a bit of the last checkpoint's signature", line(last, 0, other(SIGNATURE, 20))),
         harm("the last checkpoint's signature, digest made right", {
-            line(last, 0, |line| made_right(&flipped("\"signature\":\"", 30)(line)))
+            line(last, 0, |line| made_right(&other(SIGNATURE, 20)(line)))
         }),
         harm("the last checkpoint's state, digest made right", {
-            line(last, 0, |line| made_right(&flipped("\"state\":\"", 12)(line)))
+            line(last, 0, |line| made_right(&other("lanyard-state 1", 20)(line)))
         }),
         harm("a value in the newest state file", state(0, first_value)),
         harm("the newest state file emptied", state(0, |_bytes| Vec::new())),
         harm("the newest state file shortened by a byte", state(0, |bytes| bytes[..bytes.len() - 1].to_vec())),
         harm("the newest state file removed", |place| {
-            fs::remove_file(place.files("checkpoint").pop().unwrap()).unwrap();
+            fs::remove_file(place.files("state").pop().unwrap()).unwrap();
         }),
         harm("both state files spoilt", |place| {
-            for path in place.files("checkpoint") {
+            for path in place.files("state") {
                 fs::write(path, "{}\n").unwrap();
             }
         }),
@@ -150,12 +163,12 @@ fn checkpoint_harms() -> Vec<Harm> {
             fs::write(place.dir().join("journal/00000000000000000099.aside"), "{").unwrap();
         }),
         harm("a state file of a record that is to come", |place| {
-            let last = place.files("checkpoint").pop().unwrap();
-            fs::copy(last, place.dir().join("journal/00000000000000000024.checkpoint")).unwrap();
+            let last = place.files("state").pop().unwrap();
+            fs::copy(last, place.dir().join("journal/00000000000000000024.state")).unwrap();
         }),
         harm("a state file of a record that is long to come", |place| {
-            let last = place.files("checkpoint").pop().unwrap();
-            fs::copy(last, place.dir().join("journal/00000000000000000025.checkpoint")).unwrap();
+            let last = place.files("state").pop().unwrap();
+            fs::copy(last, place.dir().join("journal/00000000000000000025.state")).unwrap();
         }),
     ]
 }
@@ -249,8 +262,8 @@ fn moves() -> Vec<Harm> {
             fs::copy(path, place.dir().join(format!("journal/{}.jsonl", u64::MAX))).unwrap();
         }),
         harm("a state file of the last number there is", |place| {
-            let last = place.files("checkpoint").pop().unwrap();
-            fs::copy(last, place.dir().join(format!("journal/{}.checkpoint", u64::MAX))).unwrap();
+            let last = place.files("state").pop().unwrap();
+            fs::copy(last, place.dir().join(format!("journal/{}.state", u64::MAX))).unwrap();
         }),
         harm("the newest segment under a name that is none of ours", |place| {
             let path = place.files("jsonl").pop().unwrap();

@@ -55,7 +55,7 @@ async fn play(kind: IndexKind, acts: &[Act]) -> Vec<(String, String, u64)> {
                 if matches!(act, Act::LoseIndex) {
                     place.lose_index();
                 }
-                if let (Act::LoseCheckpoint, Some(newest)) = (act, place.files("checkpoint").last()) {
+                if let (Act::LoseCheckpoint, Some(newest)) = (act, place.files("state").last()) {
                     place.lose_index();
                     std::fs::remove_file(newest).unwrap();
                 }
@@ -65,11 +65,11 @@ async fn play(kind: IndexKind, acts: &[Act]) -> Vec<(String, String, u64)> {
         assert_eq!(content(&store), model.content(), "after {act:?}");
     }
     drop(store);
-    let report = verify_journal(place.dir(), Some(place.signer.public())).unwrap();
+    let report = verify_journal(place.dir(), Some(place.signer.verifier().key())).unwrap();
     let ended = place.files("jsonl").len() - usize::from(ends_in_the_open(&place));
     assert_eq!(usize::try_from(report.checkpoints), Ok(ended));
     // The whole journal, without any checkpoint and index, gives the same.
-    for file in place.files("checkpoint") {
+    for file in place.files("state") {
         std::fs::remove_file(file).unwrap();
     }
     place.lose_index();

@@ -8,10 +8,12 @@
     reason = "in a test a wrong value is the failure"
 )]
 
+mod archives;
 mod clock;
 mod conformance;
 mod cost;
 mod damage;
+mod evidence;
 mod harm;
 mod histories;
 mod listing;
@@ -21,8 +23,8 @@ mod verdicts;
 
 use lanyard::clock::ManualClock;
 use lanyard::crypto::{KeyAlgorithm, KeyPair};
-use lanyard::store::{Commit, Committed, Condition, IndexKind, LocalSettings, LocalStore, OpenError, Position, Room};
-use lanyard::store::{Store, StoreError, Write};
+use lanyard::store::{Commit, Committed, Condition, IndexKind, LocalSettings, LocalStore, NoteSigner, OpenError};
+use lanyard::store::{Position, Room, Store, StoreError, Write};
 use serde_json::value::RawValue;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -34,7 +36,7 @@ use time::macros::datetime;
 struct Place {
     folder: TempDir,
     kind: IndexKind,
-    signer: Arc<KeyPair>,
+    signer: NoteSigner,
     clock: Arc<ManualClock>,
     segment_bytes: u64,
     reserve_bytes: u64,
@@ -45,7 +47,7 @@ impl Place {
         Self {
             folder: TempDir::new().unwrap(),
             kind,
-            signer: Arc::new(KeyPair::generate(KeyAlgorithm::EcP256).unwrap()),
+            signer: signer(),
             clock: Arc::new(ManualClock::at(datetime!(2026-03-01 12:00 UTC))),
             segment_bytes: 64 << 20,
             reserve_bytes: 0,
@@ -66,7 +68,7 @@ impl Place {
         (settings.index, settings.segment_bytes) = (self.kind, self.segment_bytes);
         settings.hold_for = Duration::from_micros(50);
         settings.reserve_bytes = self.reserve_bytes;
-        LocalStore::open(settings, Arc::clone(&self.signer), Arc::clone(&self.clock) as _)
+        LocalStore::open(settings, self.signer.clone(), Arc::clone(&self.clock) as _)
     }
 
     fn open(&self) -> Arc<LocalStore> {
@@ -81,6 +83,11 @@ impl Place {
         }
     }
 
+    /// What a crash right after the last record may leave: no checkpoint beside the journal.
+    fn forget_checkpoint(&self) {
+        std::fs::remove_file(self.dir().join("checkpoint")).unwrap();
+    }
+
     /// The files of the journal with this ending, oldest first.
     fn files(&self, ending: &str) -> Vec<PathBuf> {
         let all = self.dir().join("journal").read_dir().unwrap().map(|file| file.unwrap().path());
@@ -88,6 +95,12 @@ impl Place {
         found.sort();
         found
     }
+}
+
+/// A new key, under always the same name.
+fn signer() -> NoteSigner {
+    let key = KeyPair::generate(KeyAlgorithm::Ed25519).unwrap();
+    NoteSigner::new("ci.example.org/-/lanyard/journal/a".to_owned(), Arc::new(key)).unwrap()
 }
 
 fn raw(text: &str) -> Box<RawValue> {

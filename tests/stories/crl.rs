@@ -5,7 +5,7 @@ use crate::support::harness::{Agent, Harness, POLICY, chain};
 use lanyard::authority::Crls;
 use lanyard::crypto::{KeyAlgorithm, KeyPair, PemLabel};
 use lanyard::issuance::IssuedSvid;
-use lanyard::session::{Revocation, Selector};
+use lanyard::session::{EndReason, Revocation, Selector};
 use lanyard::wire::lanyard::EndSessionRequest;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
@@ -146,7 +146,7 @@ async fn an_end_says_why_where_it_is_somebody_s_fault() {
         issued.push(harness.exchange(token, agent).await.unwrap());
     }
     let session = issued[0].session().unwrap().parse().unwrap();
-    harness.issuance().end(&session, agents[0].public().id()).await.unwrap();
+    harness.issuance().end(EndReason::Logout, &session, agents[0].public().id()).await.unwrap();
     revoke(&harness, issued[1].session().unwrap()).await;
     harness.exchange(&tokens[2], &Agent::new()).await.unwrap_err();
     let set = made(&mut harness).await;
@@ -277,7 +277,8 @@ async fn history(steps: &[(u8, usize)]) {
             }
             (3, Some(chosen)) => {
                 let one = lives.swap_remove(chosen);
-                if harness.issuance().end(&one.name.parse().unwrap(), one.agent.public().id()).await.is_ok() {
+                let (id, key) = (one.name.parse().unwrap(), one.agent.public().id());
+                if harness.issuance().end(EndReason::Logout, &id, key).await.is_ok() {
                     ended.extend(one.svids);
                 }
             }
@@ -339,7 +340,7 @@ async fn anybody_reads_the_bundle_and_the_lists_at_the_bundle_port_soon_after_an
     let key = KeyPair::generate(KeyAlgorithm::EcP256).unwrap();
     let mut agent = doors.agent(Some(&key));
     let answer = agent.exchange(exchange(doors.token())).await.unwrap().into_inner();
-    agent.end_session(EndSessionRequest { session: answer.session }).await.unwrap();
+    agent.end_session(EndSessionRequest { session: answer.session, ..EndSessionRequest::default() }).await.unwrap();
     let serial = serial(answer.certificate_chain.first().unwrap());
     let (_, leaf) = X509Certificate::from_der(answer.certificate_chain.first().unwrap()).unwrap();
     // As openssl writes it.

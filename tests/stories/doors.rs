@@ -348,7 +348,7 @@ async fn a_token_used_by_another_key_and_an_ended_session_say_what_to_do() {
     let status = doors.agent(Some(&other)).exchange(exchange(token.clone())).await.unwrap_err();
     assert_eq!(code_of(&status), "token_replayed");
     assert!(status.message().ends_with("If that was not you, tell your operator"), "{status}");
-    agent.end_session(EndSessionRequest { session }).await.unwrap();
+    agent.end_session(EndSessionRequest { session, ..EndSessionRequest::default() }).await.unwrap();
     let status = agent.exchange(exchange(token)).await.unwrap_err();
     assert_eq!(code_of(&status), "session_ended");
     assert!(status.message().ends_with("retry the job"), "{status}");

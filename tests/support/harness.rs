@@ -252,6 +252,7 @@ async fn parts(settings: &ServerSettings, (clock, fetch): (&Arc<ManualClock>, &A
 pub(crate) fn settings(folder: &Path, policy: &str, store: &str, line: &str) -> ServerSettings {
     let shown = folder.display();
     fs::write(folder.join("policy.toml"), policy).unwrap();
+    fs::create_dir_all(folder.join("data")).unwrap();
     for (name, secret) in [("hook.secret", HOOK_SECRET), ("hook.signing", HOOK_SIGNING_TOKEN)] {
         fs::write(folder.join(name), secret).unwrap();
         fs::set_permissions(folder.join(name), fs::Permissions::from_mode(0o600)).unwrap();

@@ -12,6 +12,7 @@ mod support;
 
 mod cgroups;
 mod raw;
+mod rotation;
 mod stand_in;
 
 mod bundles;
@@ -22,7 +23,9 @@ mod endings;
 mod endpoint;
 mod files;
 mod host;
+mod host_process;
 mod jwt;
 mod long_job;
+mod sds;
 mod socket;
 mod x509;

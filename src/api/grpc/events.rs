@@ -3,16 +3,22 @@
 use super::crl_parts::CrlParts;
 use crate::api::desk::Desk;
 use crate::api::refused::{Class, Refused};
+use crate::authority::Published;
+use crate::crypto::KeyId;
 use crate::issuance::Refusal;
 use crate::session::{Ended, Listening, SessionId};
-use crate::wire::lanyard::{Event, LiveSessions, SessionEnded, event::Kind};
+use crate::wire::lanyard::{Event, LiveSessions, SessionEnded, Tainted, event::Kind};
 use std::collections::VecDeque;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use tokio::sync::watch;
 use tokio_stream::Stream;
 use tonic::Status;
+
+/// A hundred thousand renewals in this time are as many a second as an exchange storm has.
+const RENEW_WITHIN_SECONDS: u32 = 20;
 
 type Turn = Pin<Box<dyn Future<Output = (Option<Watcher>, Result<Kind, Status>)> + Send>>;
 
@@ -31,7 +37,10 @@ struct Watcher {
     ends: Listening,
     /// The sessions that the agent said it holds.
     held: Vec<SessionId>,
-    bundles: tokio::sync::watch::Receiver<Arc<crate::authority::Published>>,
+    /// The bundle that it said it holds.
+    holds: u64,
+    bundles: watch::Receiver<Arc<Published>>,
+    tainted: watch::Receiver<Arc<[KeyId]>>,
     crls: Option<CrlParts>,
     due: VecDeque<Due>,
 }
@@ -40,6 +49,7 @@ struct Watcher {
 enum Due {
     Sessions,
     Bundle,
+    Tainted,
     /// There are no revocation lists, though it wants them.
     NoCrls(Kind),
     /// Nothing more: no session of this key lives.
@@ -58,11 +68,15 @@ impl Events {
         if bundles.borrow_and_update().bundle.sequence != bundle_sequence {
             due.push_back(Due::Bundle);
         }
+        let mut tainted = desk.issuance.authorities.tainted();
+        if !tainted.borrow_and_update().is_empty() {
+            due.push_back(Due::Tainted);
+        }
         let crls = crls.map(|held| CrlParts::of(&desk, held)).transpose().unwrap_or_else(|none| {
             due.push_back(Due::NoCrls(none));
             None
         });
-        Self(Some(Box::pin(Watcher { desk, ends, held, bundles, crls, due }.next())))
+        Self(Some(Box::pin(Watcher { desk, ends, held, holds: bundle_sequence, bundles, tainted, crls, due }.next())))
     }
 }
 
@@ -90,6 +104,7 @@ impl Watcher {
             match self.due.pop_front() {
                 Some(Due::Sessions) => return self.sessions(),
                 Some(Due::Bundle) => return Ok(Kind::Bundle(self.bundles.borrow_and_update().json.clone())),
+                Some(Due::Tainted) => return Ok(renewed_soon(&self.tainted.borrow_and_update())),
                 Some(Due::NoCrls(why)) => return Ok(why),
                 Some(Due::Farewell) => return Err(self.farewell()),
                 None => {}
@@ -106,6 +121,11 @@ impl Watcher {
                 () = self.desk.shutdown.wait() => return Err(Status::unavailable("the server is stopping")),
                 changed = self.bundles.changed() => match changed {
                     Ok(()) => self.due.push_back(Due::Bundle),
+                    Err(_gone) => return Err(Status::unavailable("the server is stopping")),
+                },
+                changed = self.tainted.changed() => match changed {
+                    Ok(()) if self.tainted.borrow().is_empty() => self.tainted.mark_unchanged(),
+                    Ok(()) => self.due.push_back(Due::Tainted),
                     Err(_gone) => return Err(Status::unavailable("the server is stopping")),
                 },
                 ended = self.ends.next() => match ended {
@@ -131,6 +151,9 @@ impl Watcher {
         }
         if live.is_empty() {
             self.due = VecDeque::from([Due::Farewell]);
+        } else {
+            // Once: what it says later comes as acknowledgements and with renewals.
+            self.desk.holds(self.ends.owner(), std::mem::take(&mut self.holds));
         }
         Ok(Kind::Sessions(LiveSessions { session: live }))
     }
@@ -139,6 +162,11 @@ impl Watcher {
         let detail = "no session that was named lives and belongs to this connection's key";
         Refused::new(Class::Forbidden, "session_unknown", detail, &self.desk.request_id()).into_status()
     }
+}
+
+fn renewed_soon(tainted: &[KeyId]) -> Kind {
+    let signer = tainted.iter().map(ToString::to_string).collect();
+    Kind::Tainted(Tainted { signer, within_seconds: RENEW_WITHIN_SECONDS })
 }
 
 fn told(ended: &Ended) -> Kind {
