@@ -28,14 +28,15 @@ pub(super) fn crl_issuers(keyring: &Keyring) -> Option<Vec<CrlIssuer>> {
 fn issuer(keyring: &Keyring, authority: &Authority) -> Option<CrlIssuer> {
     let certificate = authority.certificate.clone()?;
     let key_identifier = inspect_authority(&certificate).ok()?.key_identifier?;
-    let tainted = keyring.of_kind(AuthorityKind::X509Intermediate);
-    let tainted = tainted.filter(|other| other.state == AuthorityState::Tainted).filter_map(|other| {
+    // One that was tainted and then removed is believed by whoever still meets it, until it ends.
+    let is_taken_back = |other: &&Authority| matches!(other.state, AuthorityState::Tainted | AuthorityState::Removed);
+    let taken_back = keyring.of_kind(AuthorityKind::X509Intermediate).filter(is_taken_back).filter_map(|other| {
         let facts = inspect_authority(other.certificate.as_ref()?).ok()?;
         (facts.issuer_key_identifier.as_ref() == Some(&key_identifier)).then_some(facts.serial?)
     });
     Some(CrlIssuer {
         name: authority.key_id().to_string().into(),
-        taken_back: tainted.collect(),
+        taken_back: taken_back.collect(),
         key_identifier,
         certificate,
         key: Arc::clone(&authority.key),

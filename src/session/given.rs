@@ -3,7 +3,8 @@
 //!
 //! An exchange pays nothing for it. The cost is a reader of the last ttl of the journal, once, beside a server that serves.
 
-use super::keeper::Sessions;
+use super::keeper::{Admission, SessionError, Sessions};
+use super::record::JobName;
 use super::revoked::RevokedSvids;
 use super::{EndReason, LiveSvid, SessionId};
 use crate::crypto::KeyId;
@@ -66,6 +67,16 @@ impl Sessions {
     pub fn keeping_svids(mut self) -> Self {
         self.revoked = Some(Arc::<RevokedSvids>::default());
         self
+    }
+
+    /// Whether one more SVID could stand on a list.
+    pub(super) fn room_for(&self, admission: &Admission<'_>) -> Result<(), SessionError> {
+        let (job, id) = (JobName::of(admission.claims), SessionId::of(admission.claims));
+        let counts = self.revoked.is_some() && admission.serial.is_some();
+        if counts && !self.live.has_room(&job, &id, admission.now) {
+            return Err(SessionError::TooManySvids);
+        }
+        Ok(())
     }
 
     /// Learns what a former run has given, from the journal in this folder. Until when something may be missing from the

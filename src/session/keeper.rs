@@ -252,12 +252,7 @@ impl Sessions {
     /// # Errors
     /// `IdentityChanged` when the session has another ID for this profile; `Banned`; `TooManySvids` where lists are made.
     pub fn prepare(&self, admission: &Admission<'_>) -> Result<Prepared, SessionError> {
-        if self.revoked.is_some() && admission.serial.is_some() {
-            let (job, id) = (JobName::of(admission.claims), SessionId::of(admission.claims));
-            if !self.live.has_room(&job, &id, admission.now) {
-                return Err(SessionError::TooManySvids);
-            }
-        }
+        self.room_for(admission)?;
         let note = self.note(admission);
         match self.changes(admission) {
             Ok(changes) => Ok(Prepared { changes, note }),
