@@ -53,11 +53,10 @@ impl Desk {
         Arc::clone(&self.published.borrow())
     }
 
-    /// An agent says which bundle it holds; 0 says nothing, and nobody holds one that is still to come.
+    /// An agent says which bundle it holds; 0 says nothing but that it is there, and nobody holds one that is still to come.
     pub(super) fn holds(&self, owner: KeyId, sequence: u64) {
-        if (1..=self.bundle().bundle.sequence).contains(&sequence) {
-            self.authority.holders().heard(owner, sequence, self.issuance.now());
-        }
+        let said = (1..=self.bundle().bundle.sequence).contains(&sequence).then_some(sequence);
+        self.authority.holders().heard(owner, said, self.issuance.now());
     }
 
     /// The revocation lists as they are now.

@@ -45,9 +45,11 @@ impl Holders {
         Self(Arc::new(Mutex::new(Inside { agents, declared, readers: Readers::default() })))
     }
 
-    /// An agent says which bundle it holds.
-    pub fn heard(&self, owner: KeyId, sequence: u64, now: OffsetDateTime) {
-        self.inside().agents.insert(owner, Heard { holds: Some(sequence), at: now });
+    /// An agent is heard, and may say which bundle it holds; what it said before stands.
+    pub fn heard(&self, owner: KeyId, sequence: Option<u64>, now: OffsetDateTime) {
+        let known = |heard: &Heard| Heard { holds: sequence.or(heard.holds), at: now };
+        let new = Heard { holds: sequence, at: now };
+        self.inside().agents.entry(owner).and_modify(|heard| *heard = known(heard)).or_insert(new);
     }
 
     /// Somebody read the bundle.
@@ -83,7 +85,7 @@ impl Holders {
             name: format!("agent {owner}"),
             kind: HolderKind::Reporting,
             holds: heard.holds,
-            heard_at: heard.holds.map(|_| heard.at),
+            heard_at: Some(heard.at),
         });
         let declared = declared.into_iter().map(|(name, heard)| Holder {
             name,
