@@ -97,7 +97,9 @@ mod tests {
     #[test]
     fn a_tree_of_three_is_that_of_the_standard() {
         let mut tree = Tree::EMPTY;
-        records(3).iter().for_each(|record| tree.push(record));
+        for record in records(3) {
+            tree.push(&record);
+        }
         assert_eq!(tree.root().to_string(), "d1f13800048f5909d4043fc0c152f6643280cba608b672715e56ce159a20629f");
     }
 
