@@ -83,7 +83,7 @@ impl Overlay {
 #[derive(Debug)]
 pub(super) enum Index {
     Memory(RwLock<BTreeMap<String, Stored>>),
-    Sled(SledIndex),
+    Sled(Box<SledIndex>),
 }
 
 impl Index {

@@ -112,6 +112,12 @@ impl Young {
         young.or_else(|| self.warm.get(&tag)).map_or(Known::InSled(self.handed_over), Known::Here)
     }
 
+    /// sled has the changes now.
+    fn leave(&mut self) {
+        self.changes.clear();
+        self.handed_over += 1;
+    }
+
     /// Keeps what sled held after so many times that changes were handed over, if that is what it holds now.
     fn keep_warm(&mut self, key: &str, stored: &Stored, handed_over: u64) {
         let tag = tag(key);
@@ -135,14 +141,14 @@ enum Known<'a> {
 
 impl SledIndex {
     /// Opens it and walks through it once: damage shows here, where a rebuild is still possible.
-    pub(super) fn open(folder: &Path) -> io::Result<Self> {
+    pub(super) fn open(folder: &Path) -> io::Result<Box<Self>> {
         DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         let place = folder.to_owned();
         let opener = thread::Builder::new().name("index-open".into()).spawn(move || Self::open_here(place))?;
         opener.join().unwrap_or_else(|_panic| Err(damaged("sled panicked")))
     }
 
-    fn open_here(folder: PathBuf) -> io::Result<Self> {
+    fn open_here(folder: PathBuf) -> io::Result<Box<Self>> {
         let config = sled::Config::new().path(&folder).cache_capacity(CACHE_BYTES).flush_every_ms(None);
         let sled = config.mode(sled::Mode::HighThroughput).open()?;
         let sample = sled.get(SAMPLE)?.and_then(|text| Sample::of(&text)).map_or_else(OnceLock::new, OnceLock::from);
@@ -155,7 +161,7 @@ impl SledIndex {
         }
         index.young_to_write().roll = roll;
         index.applied()?;
-        Ok(index)
+        Ok(Box::new(index))
     }
 
     /// Moves a folder that cannot be used out of the way and answers its new place.
@@ -282,9 +288,7 @@ impl SledIndex {
         batch.insert(APPLIED, mark);
         self.sled.apply_batch(batch)?;
         // Only now: until here readers found them in memory.
-        let mut young = self.young_to_write();
-        young.changes.clear();
-        young.handed_over += 1;
+        self.young_to_write().leave();
         Ok(())
     }
 
