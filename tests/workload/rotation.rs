@@ -161,12 +161,10 @@ impl Traffic {
         let (a, b, done, failed) = (one.clone(), other.clone(), Arc::clone(&greetings), Arc::clone(&failures));
         let running = tokio::spawn(async move {
             loop {
-                for (from, to) in [(&a, &b), (&b, &a)] {
-                    if let Err(error) = from.greets(to, &clock).await {
-                        failed.lock().unwrap().push(error.to_string());
-                    }
-                    done.fetch_add(1, Ordering::SeqCst);
-                }
+                let greetings = [a.greets(&b, &clock).await, b.greets(&a, &clock).await];
+                done.fetch_add(greetings.len(), Ordering::SeqCst);
+                let refused = greetings.into_iter().filter_map(Result::err).map(|error| error.to_string());
+                failed.lock().unwrap().extend(refused);
                 // Bounded load: a few hundred handshakes a second.
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
