@@ -6,8 +6,9 @@ use tonic_prost_build::Config;
 
 #[expect(clippy::disallowed_methods, reason = "cargo names the folder for what is built in the environment only")]
 fn main() -> Result<(), Box<dyn Error>> {
-    const FILES: [&str; 3] = ["lanyard/v1/issuer.proto", "lanyard/v1/admin.proto", "spiffe/workload.proto"];
-    for file in FILES.iter().chain(&["lanyard/v1/admin_sessions.proto"]) {
+    const FILES: [&str; 4] =
+        ["lanyard/v1/issuer.proto", "lanyard/v1/admin.proto", "spiffe/workload.proto", "envoy/secret.proto"];
+    for file in FILES.iter().chain(&["lanyard/v1/admin_authority.proto", "lanyard/v1/admin_sessions.proto"]) {
         println!("cargo::rerun-if-changed=proto/{file}");
     }
     let descriptors = protox::compile(FILES, ["proto"])?;
@@ -19,6 +20,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     std::fs::write(Path::new(&std::env::var("OUT_DIR")?).join("workload.bin"), shown)?;
     let mut config = Config::new();
     config.bytes(["."]);
+    // An agent keeps it, where the server could not be told.
+    let kept = "#[derive(serde::Deserialize, serde::Serialize)] #[serde(rename_all = \"snake_case\")]";
+    config.enum_attribute("lanyard.v1.JobEnd", kept);
     tonic_prost_build::configure().compile_fds_with_config(descriptors, config)?;
     Ok(())
 }

@@ -6,7 +6,8 @@
 use std::fmt::Debug;
 use std::future::Future;
 use std::pin::Pin;
-use std::time::Duration;
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 use time::OffsetDateTime;
 use tokio::sync::watch;
 
@@ -17,6 +18,8 @@ pub type Wait = Pin<Box<dyn Future<Output = ()> + Send>>;
 pub trait Clock: Debug + Send + Sync + 'static {
     /// The time now, UTC.
     fn now(&self) -> OffsetDateTime;
+    /// How long it has run, whatever it was set to; counts from any beginning.
+    fn uptime(&self) -> Duration;
     /// Resolves once `now` has reached `at`; at once if it has.
     fn wait_until(&self, at: OffsetDateTime) -> Wait;
 }
@@ -31,6 +34,12 @@ impl Clock for SystemClock {
         OffsetDateTime::from(std::time::SystemTime::now())
     }
 
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the machine's clock")]
+    fn uptime(&self) -> Duration {
+        static START: OnceLock<Instant> = OnceLock::new();
+        START.get_or_init(Instant::now).elapsed()
+    }
+
     fn wait_until(&self, at: OffsetDateTime) -> Wait {
         let remaining = Duration::try_from(at - self.now()).unwrap_or(Duration::ZERO);
         Box::pin(tokio::time::sleep(remaining))
@@ -39,32 +48,40 @@ impl Clock for SystemClock {
 
 /// A clock that stands still until it is moved: hours of renewal in a millisecond.
 #[derive(Debug)]
-pub struct ManualClock(watch::Sender<OffsetDateTime>);
+pub struct ManualClock {
+    now: watch::Sender<OffsetDateTime>,
+    ran: Mutex<Duration>,
+}
 
 impl ManualClock {
     /// A clock that stands at `start`.
     pub fn at(start: OffsetDateTime) -> Self {
-        Self(watch::Sender::new(start))
+        Self { now: watch::Sender::new(start), ran: Mutex::default() }
     }
 
     /// Moves the clock forward and wakes whoever waited for a time that has now come.
     pub fn advance(&self, by: Duration) {
-        self.0.send_modify(|now| *now += by);
+        *self.ran.lock().unwrap_or_else(PoisonError::into_inner) += by;
+        self.now.send_modify(|now| *now += by);
     }
 
     /// Puts the clock to a time, also a former one.
     pub fn set(&self, to: OffsetDateTime) {
-        self.0.send_replace(to);
+        self.now.send_replace(to);
     }
 }
 
 impl Clock for ManualClock {
     fn now(&self) -> OffsetDateTime {
-        *self.0.borrow()
+        *self.now.borrow()
+    }
+
+    fn uptime(&self) -> Duration {
+        *self.ran.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn wait_until(&self, at: OffsetDateTime) -> Wait {
-        let mut time = self.0.subscribe();
+        let mut time = self.now.subscribe();
         Box::pin(async move {
             // The sender is gone only when the clock is, and then nobody waits for it.
             if time.wait_for(|now| *now >= at).await.is_err() {

@@ -6,7 +6,7 @@ use super::ears::{Ear, Ears};
 use super::keeper::{Identity, Keeper};
 use super::link::{Granted, LinkError, ServerLink};
 use super::renewal;
-use super::session_file::KeptSession;
+use super::session_file::{KeptEnd, KeptSession};
 use crate::clock::Clock;
 use crate::crypto::{Digest, Random};
 use crate::wire::lanyard::event::Kind;
@@ -106,11 +106,11 @@ pub(super) struct Ending {
 }
 
 impl Ending {
-    pub(super) fn new(session: KeptSession, link: ServerLink, clock: Arc<dyn Clock>) -> Self {
+    pub(super) fn new(KeptEnd { session, why }: KeptEnd, link: ServerLink, clock: Arc<dyn Clock>) -> Self {
         let id = session.id.clone();
         let attempts = Attempts::new(clock.now(), clock, move || {
             let (link, id) = (link.clone(), id.clone());
-            Box::pin(async move { link.end(&id).await })
+            Box::pin(async move { link.end(&id, why).await })
         });
         Self { session, attempts }
     }

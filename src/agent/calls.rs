@@ -2,17 +2,17 @@
 //! connection until its answer ends, and a panic ends this call only.
 
 use super::desk::Guest;
-use super::limits::{REQUEST_WITHIN, UNFINISHED_BYTES_MAX};
+use super::incoming::{Incoming, Pace};
+use super::sds::STREAM_PATH;
 use crate::telemetry::contained;
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use http::{Request, Response};
 use hyper::body::{Frame, SizeHint};
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll, ready};
-use tokio::time::Sleep;
+use std::task::{Context, Poll};
 use tonic::Status;
 use tonic::body::Body;
 use tower::{Layer, Service};
@@ -90,10 +90,8 @@ where
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let call = request.extensions().get::<Connection>().map(|connection| connection.calls.begin());
         let unfinished = Arc::clone(&self.unfinished);
-        let request = request.map(|body| {
-            let late = Box::pin(tokio::time::sleep(REQUEST_WITHIN));
-            Body::new(Incoming { body, unfinished, held: 0, late })
-        });
+        let pace = if request.uri().path() == STREAM_PATH { Pace::each_message() } else { Pace::Whole };
+        let request = request.map(|body| Body::new(Incoming::new(body, pace, unfinished)));
         let answered = contained(self.inner.call(request));
         Box::pin(async move {
             let answer = answered.await.unwrap_or_else(|panicked| {
@@ -102,49 +100,6 @@ where
             });
             Ok(answer?.map(|body| Body::new(Outgoing { body, _call: call })))
         })
-    }
-}
-
-/// A request's body on its way in.
-struct Incoming {
-    body: Body,
-    unfinished: Arc<AtomicUsize>,
-    held: usize,
-    late: Pin<Box<Sleep>>,
-}
-
-impl hyper::body::Body for Incoming {
-    type Data = Bytes;
-    type Error = Status;
-
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        let this = &mut *self;
-        let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(context) else {
-            ready!(this.late.as_mut().poll(context));
-            return Poll::Ready(Some(Err(Status::deadline_exceeded("the request did not come in time"))));
-        };
-        if let Some(Ok(frame)) = &frame {
-            let bytes = frame.data_ref().map_or(0, Buf::remaining);
-            this.held += bytes;
-            if this.unfinished.fetch_add(bytes, Ordering::Relaxed) + bytes > UNFINISHED_BYTES_MAX {
-                return Poll::Ready(Some(Err(Status::resource_exhausted("too many requests are under way"))));
-            }
-        }
-        Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
-impl Drop for Incoming {
-    fn drop(&mut self) {
-        self.unfinished.fetch_sub(self.held, Ordering::Relaxed);
     }
 }
 
@@ -175,24 +130,7 @@ impl hyper::body::Body for Outgoing {
 mod tests {
     use super::*;
     use crate::agent::desk::tests::desk_for_all;
-    use http_body_util::{BodyExt, Full};
-
-    fn incoming(unfinished: &Arc<AtomicUsize>, bytes: usize) -> Body {
-        let body = Body::new(Full::<Bytes>::from(vec![0; bytes]));
-        let late = Box::pin(tokio::time::sleep(REQUEST_WITHIN));
-        Body::new(Incoming { body, unfinished: Arc::clone(unfinished), held: 0, late })
-    }
-
-    #[tokio::test]
-    async fn unfinished_requests_have_a_bound_together_and_a_finished_one_makes_room() {
-        let unfinished = Arc::default();
-        let mut half = incoming(&unfinished, UNFINISHED_BYTES_MAX / 2 + 1);
-        half.frame().await.unwrap().unwrap();
-        incoming(&unfinished, UNFINISHED_BYTES_MAX / 2).frame().await.unwrap().unwrap_err();
-        drop(half);
-        incoming(&unfinished, UNFINISHED_BYTES_MAX).frame().await.unwrap().unwrap();
-        assert_eq!(unfinished.load(Ordering::Relaxed), 0);
-    }
+    use http_body_util::Full;
 
     #[tokio::test]
     async fn a_panic_ends_one_call_and_an_open_answer_keeps_its_connection_from_idling() {

@@ -6,10 +6,12 @@ use super::jwt_svids::JwtSvids;
 use super::keeper::{Keeper, KeeperWatch};
 use super::login_door::AgentHandle;
 use super::places::Holder;
-use super::workload_api::NO_IDENTITY;
 use std::sync::Arc;
 use tokio::net::UnixStream;
 use tonic::{Code, Status};
+
+/// The text that clients look for.
+pub(super) const NO_IDENTITY: &str = "no identity issued";
 
 /// What one job has here.
 #[derive(Clone, Debug)]

@@ -3,14 +3,16 @@
 //! The server tells of the sessions that the stream named when it was opened, so a further listener means a new stream.
 //! Each listener hears everything and takes what is its own.
 
+use super::crls::Gatherer;
 use super::events::ServerEvents;
 use super::keeper::{KeeperWatch, State};
-use super::link::ServerLink;
+use super::link::{Held, ServerLink};
 use crate::clock::Clock;
 use crate::crypto::Random;
 use crate::telemetry::Shutdown;
 use crate::wire::lanyard::event::Kind;
 use std::collections::BTreeMap;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
@@ -51,13 +53,25 @@ pub(super) struct Hearing {
     wishes: UnboundedReceiver<Wish>,
     listeners: BTreeMap<u64, Listener>,
     events: Option<ServerEvents>,
+    /// What is being said of a bundle that all sessions hold.
+    said: Option<Said>,
+    /// Where revocation lists go; none where nobody wants them.
+    crls: Option<Gatherer>,
 }
+
+/// An acknowledgement on its way.
+type Said = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 impl Ears {
     /// Both sides of it; [`Hearing::run`] does the work.
-    pub(super) fn pair(link: ServerLink, clock: Arc<dyn Clock>, random: Random) -> (Self, Hearing) {
+    pub(super) fn pair(
+        link: ServerLink,
+        (clock, random): (Arc<dyn Clock>, Random),
+        crls: Option<Gatherer>,
+    ) -> (Self, Hearing) {
         let (wishes, heeded) = mpsc::unbounded_channel();
-        let hearing = Hearing { link, clock, random, wishes: heeded, listeners: BTreeMap::new(), events: None };
+        let listeners = BTreeMap::new();
+        let hearing = Hearing { link, clock, random, wishes: heeded, listeners, events: None, said: None, crls };
         (Self { wishes, listeners: Arc::default() }, hearing)
     }
 
@@ -95,10 +109,17 @@ impl Hearing {
     /// Listens until shutdown.
     pub(super) async fn run(mut self, shutdown: Shutdown) {
         loop {
-            let sequence = self.listeners.values().map(Listener::sequence).min().unwrap_or(0);
+            let bundle_sequence = self.listeners.values().map(Listener::sequence).min().unwrap_or(0);
+            let held = Held { bundle_sequence, crls: self.crls.as_ref().map(Gatherer::number) };
             let event = async {
                 match &mut self.events {
-                    Some(events) => events.next(sequence).await,
+                    Some(events) => events.next(held).await,
+                    None => std::future::pending().await,
+                }
+            };
+            let said = async {
+                match &mut self.said {
+                    Some(said) => said.await,
                     None => std::future::pending().await,
                 }
             };
@@ -106,7 +127,8 @@ impl Hearing {
                 biased;
                 () = shutdown.wait() => return,
                 Some(wish) = self.wishes.recv() => self.heed(wish),
-                kind = event => self.tell(&kind),
+                kind = event => self.tell(kind),
+                () = said => self.said = None,
             }
         }
     }
@@ -134,7 +156,15 @@ impl Hearing {
         }
     }
 
-    fn tell(&self, kind: &Kind) {
+    fn tell(&mut self, kind: Kind) {
+        let left = match &mut self.crls {
+            Some(crls) => crls.hear(kind),
+            None => Some(kind),
+        };
+        let Some(kind) = left else { return };
+        if let Kind::Bundle(_) = kind {
+            self.said = self.acknowledgement();
+        }
         for listener in self.listeners.values() {
             if listener.told.send(kind.clone()).is_err() {
                 tracing::debug!(session = listener.session, "its listener has just left");
@@ -143,12 +173,39 @@ impl Hearing {
     }
 }
 
+impl Hearing {
+    /// Waits until every session has taken the bundle that was just told, and says so. Where it does not come through, the
+    /// next renewal says the same.
+    fn acknowledgement(&self) -> Option<Said> {
+        let session = self.listeners.values().next()?.session.clone();
+        let held = self.listeners.values().map(Listener::sequence).min()?;
+        let mut keepers: Vec<_> = self.listeners.values().map(|listener| listener.keeper.clone()).collect();
+        let link = self.link.clone();
+        Some(Box::pin(async move {
+            let mut taken = Vec::new();
+            for keeper in &mut keepers {
+                // A keeper that is gone has nothing to be waited for.
+                taken.extend(keeper.wait_for(|state| sequence(state) != held).await.map(|state| sequence(&state)).ok());
+            }
+            let Some(least) = taken.into_iter().min() else { return };
+            if let Err(error) = link.acknowledge(session, least).await {
+                tracing::debug!(%error, "the server has not heard which bundle is in use; it will with the next renewal");
+            }
+        }))
+    }
+}
+
+/// Of the bundle that is held.
+fn sequence(state: &State) -> u64 {
+    match state {
+        State::Serving(identity) => identity.bundle.sequence,
+        State::Waiting | State::Between | State::Withdrawn | State::Stopping => 0,
+    }
+}
+
 impl Listener {
     /// Of the bundle that it holds.
     fn sequence(&self) -> u64 {
-        match &*self.keeper.borrow() {
-            State::Serving(identity) => identity.bundle.sequence,
-            State::Waiting | State::Between | State::Withdrawn | State::Stopping => 0,
-        }
+        sequence(&self.keeper.borrow())
     }
 }

@@ -1,6 +1,6 @@
 //! What the server says of its own accord, over a stream that is opened again whenever it is lost.
 
-use super::link::{LinkError, ServerLink};
+use super::link::{Held, LinkError, ServerLink};
 use super::renewal;
 use crate::clock::Clock;
 use crate::crypto::Random;
@@ -32,13 +32,12 @@ impl ServerEvents {
         Self { link, sessions, clock, random, stream: None, asked: None, failures: 0, open_at }
     }
 
-    /// The next event; `sequence` is that of the bundle which we hold. Dropping the future loses no event
-    /// and no request.
-    pub(super) async fn next(&mut self, sequence: u64) -> Kind {
+    /// The next event for whoever holds this. Dropping the future loses no event and no request.
+    pub(super) async fn next(&mut self, held: Held) -> Kind {
         loop {
             let Some(stream) = &mut self.stream else {
                 self.clock.wait_until(self.open_at).await;
-                self.open(sequence).await;
+                self.open(held).await;
                 continue;
             };
             match stream.message().await {
@@ -54,10 +53,10 @@ impl ServerEvents {
         }
     }
 
-    async fn open(&mut self, sequence: u64) {
+    async fn open(&mut self, held: Held) {
         let asked = self.asked.get_or_insert_with(|| {
             let (link, sessions) = (self.link.clone(), self.sessions.clone());
-            Box::pin(async move { link.watch(sequence, sessions).await })
+            Box::pin(async move { link.watch(sessions, held).await })
         });
         let answer = asked.await;
         self.asked = None;

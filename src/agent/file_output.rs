@@ -1,5 +1,6 @@
 //! Follows the keeper and writes each state as files, then runs the operator's hook.
 
+use super::crls::CrlsWatch;
 use super::files::{SvidFiles, withdraw};
 use super::keeper::{Identity, KeeperWatch, State};
 use super::layout::Layout;
@@ -32,6 +33,8 @@ pub struct FileOutput {
     pub folder: PathBuf,
     /// Which sets of files.
     pub layouts: Vec<Layout>,
+    /// Whether the revocation lists are written too; then nothing is written without them.
+    pub crl: bool,
     /// A program with its arguments, run after each change; empty for none.
     pub hook: Vec<String>,
     /// A hook that takes longer is ended.
@@ -44,15 +47,21 @@ impl FileOutput {
 
     /// The layout `pem` and no hook.
     pub fn new(folder: PathBuf) -> Self {
-        Self { folder, layouts: vec![Layout::Pem], hook: Vec::new(), hook_within: Self::HOOK_WITHIN }
+        Self { folder, layouts: vec![Layout::Pem], crl: false, hook: Vec::new(), hook_within: Self::HOOK_WITHIN }
     }
 
     /// Writes until shutdown. Files outlive the process, not the identity.
-    pub(super) async fn run(self, mut keeper: KeeperWatch, clock: Arc<dyn Clock>, on_stop: OnStop, shutdown: Shutdown) {
-        self.warn_of_disk();
+    pub(super) async fn run(
+        self,
+        (keeper, crls): (KeeperWatch, Option<CrlsWatch>),
+        clock: Arc<dyn Clock>,
+        on_stop: OnStop,
+        shutdown: Shutdown,
+    ) {
+        let mut sources = Sources { keeper, crls };
         tokio::select! {
             () = shutdown.wait() => {}
-            () = self.follow(&mut keeper, &*clock) => {}
+            () = self.follow(&mut sources, &*clock) => {}
         }
         if on_stop == OnStop::EndSession
             && let Err(error) = withdraw(&self.folder)
@@ -61,7 +70,7 @@ impl FileOutput {
         }
     }
 
-    fn warn_of_disk(&self) {
+    pub(super) fn warn_of_disk(&self) {
         let folder = self.folder.display();
         match std::fs::create_dir_all(&self.folder) {
             Ok(()) if on_memory(&self.folder) => {}
@@ -74,17 +83,21 @@ impl FileOutput {
 
     /// Until the keeper is gone; may be dropped while a hook runs, which then ends. Files are written in this task and not
     /// beside it: a write that outlived it would leave a key behind.
-    async fn follow(&self, keeper: &mut KeeperWatch, clock: &dyn Clock) {
+    async fn follow(&self, sources: &mut Sources, clock: &dyn Clock) {
         loop {
-            let state = keeper.borrow_and_update().clone();
+            let (state, crls) = sources.now();
             let done = match &state {
-                State::Serving(identity) => self.publish(identity, clock).map(|()| true),
+                State::Serving(_) if self.crl && crls.is_none() => {
+                    tracing::info!("the SVID's files wait for the server's revocation lists");
+                    Ok(false)
+                }
+                State::Serving(identity) => self.publish(identity, crls.as_deref(), clock).map(|()| true),
                 State::Between | State::Withdrawn => withdraw(&self.folder).map(|()| true),
                 State::Waiting | State::Stopping => Ok(false),
             };
             let mut again_at = None;
             match done {
-                Ok(true) => self.run_hook(keeper, clock).await,
+                Ok(true) => self.run_hook(&sources.keeper, clock).await,
                 Ok(false) => {}
                 Err(error) => {
                     tracing::error!(%error, folder = %self.folder.display(), "the SVID's files cannot be written");
@@ -99,12 +112,12 @@ impl FileOutput {
             };
             tokio::select! {
                 () = again => {}
-                changed = keeper.changed() => if changed.is_err() { return },
+                goes_on = sources.changed() => if !goes_on { return },
             }
         }
     }
 
-    fn publish(&self, identity: &Identity, clock: &dyn Clock) -> io::Result<()> {
+    fn publish(&self, identity: &Identity, crls: Option<&str>, clock: &dyn Clock) -> io::Result<()> {
         let mut files = SvidFiles::with(&self.layouts);
         let roots = || identity.bundle.x509_authorities.iter().map(|der| &**der);
         for (place, svid) in identity.svids.iter().enumerate() {
@@ -112,6 +125,9 @@ impl FileOutput {
             files.add(name, svid.chain.iter().map(|der| &**der), svid.key.pkcs8_der(), roots());
         }
         files.add_bundle(identity.bundle.trust_domain.as_str(), &roots().collect::<Vec<_>>());
+        if let Some(crls) = crls {
+            files.add_crls(crls);
+        }
         files.publish(&self.folder, &clock.now().unix_timestamp_nanos().to_string())
     }
 
@@ -149,6 +165,33 @@ impl FileOutput {
             Err(_slow) => tracing::error!(program, "the hook took more than {} s", self.hook_within.as_secs()),
         }
         false
+    }
+}
+
+/// What the files are made of.
+struct Sources {
+    keeper: KeeperWatch,
+    crls: Option<CrlsWatch>,
+}
+
+impl Sources {
+    fn now(&mut self) -> (State, Option<Arc<str>>) {
+        let crls = self.crls.as_mut().and_then(|crls| crls.borrow_and_update().clone());
+        (self.keeper.borrow_and_update().clone(), crls)
+    }
+
+    /// Waits for a change; false when none comes any more.
+    async fn changed(&mut self) -> bool {
+        let crls = async {
+            match &mut self.crls {
+                Some(crls) => crls.changed().await.is_ok(),
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            changed = self.keeper.changed() => changed.is_ok(),
+            changed = crls => changed,
+        }
     }
 }
 

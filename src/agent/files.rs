@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 const CURRENT: &str = "..data";
+const CRLS: &str = "svid_crl.pem";
 const GENERATION: &str = "..gen-";
 
 /// Everybody on the machine may read certificates.
@@ -70,6 +71,11 @@ impl SvidFiles {
             let text = Zeroizing::new(certificates(roots));
             self.files.push((format!("bundle.{trust_domain}.pem"), MODE_PUBLIC, text));
         }
+    }
+
+    /// Adds the revocation lists of all authorities, PEM, in one file for all layouts: their readers take it apart from the rest.
+    pub fn add_crls(&mut self, lists: &str) {
+        self.files.push((CRLS.to_owned(), MODE_PUBLIC, Zeroizing::new(lists.to_owned())));
     }
 
     /// Puts these files, and no others of a former state, into the folder.

@@ -23,6 +23,7 @@ use super::session_file::{KeptJob, SessionFile, SessionFileError};
 use crate::clock::Clock;
 use crate::crypto::Random;
 use crate::telemetry::{Shutdown, chain, contained};
+use crate::wire::lanyard::JobEnd;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::mpsc;
@@ -79,7 +80,7 @@ impl Jobs {
             |job: &KeptJob| job.boot_id == boot_id && matches!(tree.is_over(&job.cgroup, job.inode), Ok(false));
         let kept = {
             let mut file = tools.file.lock().unwrap_or_else(PoisonError::into_inner);
-            file.end_unless(|job| job.is_some_and(goes_on))?;
+            file.end_unless(JobEnd::CgroupEmpty, |job| job.is_some_and(goes_on))?;
             file.jobs()
         };
         let (begun, to_run) = mpsc::channel(JOBS_MAX);
@@ -149,7 +150,7 @@ impl Jobs {
             match self.0.tree.is_over(&known.cgroup, *inode) {
                 Ok(false) => {}
                 Ok(true) => {
-                    let told = known.job.agent.close("its cgroup is empty");
+                    let told = known.job.agent.close(JobEnd::CgroupEmpty);
                     tracing::debug!(cgroup = known.cgroup, told, "the job is over");
                 }
                 Err(error) => {

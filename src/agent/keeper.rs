@@ -3,6 +3,7 @@
 use crate::bundle::Bundle;
 use crate::crypto::KeyPair;
 use crate::identity::SpiffeId;
+use crate::svid::inspect_authority;
 use rustls_pki_types::CertificateDer;
 use std::sync::Arc;
 use time::OffsetDateTime;
@@ -31,6 +32,12 @@ pub(super) struct Identity {
 }
 
 impl Identity {
+    /// Whether one of these keys signed one of the SVIDs.
+    pub(super) fn is_signed_by(&self, signers: &[String]) -> bool {
+        let signer = |svid: &Svid| Some(inspect_authority(svid.chain.get(1)?).ok()?.key_id.to_string());
+        self.svids.iter().filter_map(signer).any(|signer| signers.contains(&signer))
+    }
+
     /// When the first of the SVIDs ends.
     pub(super) fn not_after(&self) -> OffsetDateTime {
         self.svids.iter().map(|svid| svid.not_after).min().unwrap_or(OffsetDateTime::UNIX_EPOCH)

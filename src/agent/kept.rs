@@ -1,6 +1,6 @@
 //! The part of the session file that is one renewer's: all jobs of a host agent share one key and one file.
 
-use super::session_file::{KeptJob, KeptSession, SessionFile, SessionFileError};
+use super::session_file::{KeptEnd, KeptJob, KeptSession, SessionFile, SessionFileError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Whose sessions a renewer goes on with, and which ends it tells the server.
@@ -48,7 +48,7 @@ impl Kept {
     }
 
     /// The sessions whose end the server has not heard of, and that nobody else tells.
-    pub(super) fn ending(&self) -> Vec<KeptSession> {
+    pub(super) fn ending(&self) -> Vec<KeptEnd> {
         match self.whose {
             Whose::Job(_) => Vec::new(),
             Whose::Leftovers | Whose::OnlyJob => self.file().ending().to_vec(),
@@ -59,8 +59,8 @@ impl Kept {
         self.file().keep(session, former)
     }
 
-    pub(super) fn end(&self, session: KeptSession) -> Result<(), SessionFileError> {
-        self.file().end(session)
+    pub(super) fn end(&self, end: KeptEnd) -> Result<(), SessionFileError> {
+        self.file().end(end)
     }
 
     pub(super) fn forget(&self, id: &str) -> Result<(), SessionFileError> {

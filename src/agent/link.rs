@@ -8,7 +8,8 @@ use crate::svid::{InspectError, X509SvidError, inspect_certificate, validate_x50
 use crate::telemetry::chain;
 use crate::wire::lanyard::issuer_client::IssuerClient;
 use crate::wire::lanyard::{
-    EndSessionRequest, Event, ExchangeRequest, FetchJwtRequest, JwtAnswer, RenewRequest, WatchRequest, X509Answer,
+    AcknowledgeRequest, EndSessionRequest, Event, ExchangeRequest, FetchJwtRequest, JobEnd, JwtAnswer, RenewRequest,
+    WatchRequest, X509Answer,
 };
 use rustls_pki_types::CertificateDer;
 use std::time::Duration;
@@ -80,6 +81,14 @@ pub(super) struct Granted {
     pub(super) bundle: Bundle,
 }
 
+/// What an agent holds already and need not be told.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Held {
+    pub(super) bundle_sequence: u64,
+    /// The number of a set of revocation lists; none where they are not wanted.
+    pub(super) crls: Option<u64>,
+}
+
 /// Calls the server; clones share one connection, made when first needed and again when lost.
 #[derive(Clone, Debug)]
 pub(super) struct ServerLink(IssuerClient<Channel>);
@@ -120,15 +129,22 @@ impl ServerLink {
     }
 
     /// Ends a session.
-    pub(super) async fn end(&self, session: &str) -> Result<(), LinkError> {
-        let request = EndSessionRequest { session: session.to_owned() };
+    pub(super) async fn end(&self, session: &str, why: JobEnd) -> Result<(), LinkError> {
+        let request = EndSessionRequest { session: session.to_owned(), reason: why.into() };
         self.0.clone().end_session(timely(request)).await.map_err(|status| refused(&status))?;
         Ok(())
     }
 
+    /// Says which bundle is in use for all sessions; `session` is one of them.
+    pub(super) async fn acknowledge(&self, session: String, bundle_sequence: u64) -> Result<(), LinkError> {
+        let request = AcknowledgeRequest { session, bundle_sequence };
+        self.0.clone().acknowledge(timely(request)).await.map_err(|status| refused(&status))?;
+        Ok(())
+    }
+
     /// What changes on the server's side for these sessions, from now on.
-    pub(super) async fn watch(&self, sequence: u64, session: Vec<String>) -> Result<Streaming<Event>, LinkError> {
-        let request = WatchRequest { bundle_sequence: sequence, session };
+    pub(super) async fn watch(&self, session: Vec<String>, held: Held) -> Result<Streaming<Event>, LinkError> {
+        let request = WatchRequest { bundle_sequence: held.bundle_sequence, session, crls: held.crls };
         let stream = self.0.clone().watch(request).await.map_err(|status| refused(&status))?;
         Ok(stream.into_inner())
     }

@@ -1,6 +1,7 @@
 //! The agent's own socket: HTTP/1.1, so that `curl --unix-socket` alone can log in.
 //!
-//! `POST /v1/login {"token"}` answers once the first SVID is there; `POST /v1/logout` ends the session.
+//! `POST /v1/login {"token"}` answers once the first SVID is there; `POST /v1/logout` ends the session, and may
+//! say `{"reason": "exec_end"}`.
 //! A refusal of the server is passed on as it came (RFC 9457). A login may wait for the server as long as its client
 //! does; until its request is whole it may not.
 
@@ -12,6 +13,7 @@ use super::order::Order;
 use super::outcome::{LoggedIn, LoggedOut};
 use super::places::{Places, Taken};
 use crate::telemetry::{Shutdown, contained};
+use crate::wire::lanyard::JobEnd;
 use axum::Json;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Extension};
@@ -48,8 +50,8 @@ impl AgentHandle {
     }
 
     /// Ends the job and forgets it; gives back whether that could be said now.
-    pub(super) fn close(&self, reason: &'static str) -> bool {
-        self.0.try_send(Order::Close { reason }).is_ok()
+    pub(super) fn close(&self, why: JobEnd) -> bool {
+        self.0.try_send(Order::Close { why }).is_ok()
     }
 
     /// Hands over the job's token; resolves when the first SVID is there, or the server has refused.
@@ -66,9 +68,9 @@ impl AgentHandle {
     }
 
     /// Ends the session, if there is one, here and at the server.
-    pub async fn logout(&self) -> LoggedOut {
+    pub async fn end(&self, why: JobEnd) -> LoggedOut {
         let (answer, heard) = oneshot::channel();
-        if self.0.send(Order::Logout { answer }).await.is_ok()
+        if self.0.send(Order::Logout { why, answer }).await.is_ok()
             && let Ok(told) = heard.await
         {
             return told;
@@ -84,6 +86,20 @@ fn stopping() -> Refused {
 #[derive(Deserialize)]
 struct LoginRequest {
     token: String,
+}
+
+/// What a job may say of its own end; nothing means a logout.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LogoutRequest {
+    reason: Option<JobsWord>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum JobsWord {
+    ExecEnd,
+    Logout,
 }
 
 #[derive(Serialize)]
@@ -233,8 +249,16 @@ async fn login(Extension(Job { agent, .. }): Extension<Job>, body: String) -> Re
     }
 }
 
-async fn logout(Extension(Job { agent, .. }): Extension<Job>) -> Response {
-    match agent.logout().await {
+async fn logout(Extension(Job { agent, .. }): Extension<Job>, body: String) -> Response {
+    let body = if body.trim().is_empty() { "{}" } else { &body };
+    let Ok(LogoutRequest { reason }) = serde_json::from_str(body) else {
+        return Refused::here("malformed", "send nothing, or {\"reason\": \"exec_end\"}", 400).into_response();
+    };
+    let why = match reason {
+        Some(JobsWord::ExecEnd) => JobEnd::ExecEnd,
+        Some(JobsWord::Logout) | None => JobEnd::Logout,
+    };
+    match agent.end(why).await {
         LoggedOut::Told => StatusCode::NO_CONTENT.into_response(),
         told @ LoggedOut::NotTold { .. } => {
             let say = format!("{told}; the agent keeps trying. Until then {}", told.ends_by_itself());

@@ -3,7 +3,8 @@
 //! ```text
 //!   token_source, login_door ─▶ renewer ─▶ link ─▶ server ─▶ events ─▶ ears ─▶ renewer
 //!                                  │
-//!                                keeper ─▶ workload_api (behind any_authority), files
+//!                                keeper ─▶ served ─▶ workload_api, sds (behind any_authority)
+//!                                   └────▶ files ◀─ crls ◀─ ears
 //! ```
 //! One job has one keeper and one renewer. Where an agent serves many (`host`, `jobs`), `desk` brings each connection to
 //! its own by what `caller` tells of the process.
@@ -28,14 +29,22 @@ mod kept;
 mod request;
 mod link;
 mod events;
+mod crls;
 mod ears;
 mod keeper;
+mod workload_door;
+mod served;
 mod workload_api;
+mod sds;
 mod reflection;
 mod jwt_svids;
 mod socket;
+mod lasting_socket;
+mod draft;
+mod own_program;
 mod places;
 mod calls;
+mod incoming;
 mod any_authority;
 mod header_block;
 mod huffman;
@@ -56,7 +65,9 @@ pub use layout::{Layout, NoLayout};
 pub use link::Refused;
 pub use login_door::AgentHandle;
 pub use outcome::{LoggedIn, LoggedOut};
+pub use own_program::OwnProgramError;
 pub use run::{Agent, AgentError, AgentSettings, MODE_EVERYBODY, MODE_OWNER, OnStop};
+pub use sds::{SecretNames, Validator};
 pub use session_file::{SessionFileError, remove_session_key};
 pub use socket::SocketError;
 pub use token_source::{TOKEN_VARIABLE, TokenSource};

@@ -2,6 +2,7 @@
 
 use super::outcome::LoggedOut;
 use super::waiting::Answer;
+use crate::wire::lanyard::JobEnd;
 use tokio::sync::oneshot;
 use zeroize::Zeroizing;
 
@@ -9,9 +10,9 @@ use zeroize::Zeroizing;
 #[derive(Debug)]
 pub(super) enum Order {
     /// The job is over: its session ends, and so does the renewer once the server knows.
-    Close { reason: &'static str },
+    Close { why: JobEnd },
     /// A token, and who waits for what becomes of it.
     Login { token: Zeroizing<String>, answer: Answer },
     /// The session ends; another may follow.
-    Logout { answer: oneshot::Sender<LoggedOut> },
+    Logout { why: JobEnd, answer: oneshot::Sender<LoggedOut> },
 }

@@ -2,7 +2,7 @@
 //!
 //! It shows the Workload API and itself, in both versions that tools speak; nobody needs the Workload API's header for it.
 
-use super::workload_api::with_job;
+use super::served::with_job;
 use crate::wire::WORKLOAD_DESCRIPTORS;
 use tonic::service::{InterceptorLayer, Routes};
 use tonic_reflection::pb::{v1, v1alpha};

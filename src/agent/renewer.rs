@@ -20,13 +20,13 @@ use super::order::Order;
 use super::outcome::{LoggedIn, LoggedOut};
 use super::renewal;
 use super::run::OnStop;
-use super::session_file::KeptSession;
+use super::session_file::{KeptEnd, KeptSession};
 use super::waiting::{Answer, Waiting};
 use crate::bundle::Bundle;
 use crate::clock::Clock;
 use crate::crypto::{Digest, Random};
 use crate::telemetry::{Shutdown, chain};
-use crate::wire::lanyard::event::Kind;
+use crate::wire::lanyard::{JobEnd, Tainted, event::Kind};
 use std::sync::Arc;
 use std::time::Duration;
 use time::OffsetDateTime;
@@ -71,9 +71,9 @@ impl Renewer {
     ) -> Self {
         let (opening, live, endings, waiting, closing) = (None, None, Vec::new(), Waiting::default(), kept.is_over());
         let mut renewer = Self { link, ears, kept, keeper, clock, random, closing, opening, live, endings, waiting };
-        for session in renewer.kept.ending() {
-            tracing::info!(session = session.id, "the server has not heard of this session's end; telling it");
-            renewer.endings.push(renewer.ending(session));
+        for end in renewer.kept.ending() {
+            tracing::info!(session = end.session.id, "the server has not heard of this session's end; telling it");
+            renewer.endings.push(renewer.ending(end));
         }
         if let Some(session) = renewer.kept.last() {
             tracing::info!(session = session.id, "going on with the session of a former run");
@@ -94,7 +94,7 @@ impl Renewer {
         }
         match on_stop {
             OnStop::EndSession => {
-                if let told @ LoggedOut::NotTold { .. } = self.logout("agent stopped").await {
+                if let told @ LoggedOut::NotTold { .. } = self.logout(JobEnd::AgentStopped).await {
                     tracing::warn!("{told}; the next agent of this state_dir tells it");
                 }
             }
@@ -106,23 +106,23 @@ impl Renewer {
         Live::new(session, renew_at, (&self.link, &self.ears, &self.keeper, &self.clock))
     }
 
-    fn ending(&self, session: KeptSession) -> Ending {
-        Ending::new(session, self.link.clone(), Arc::clone(&self.clock))
+    fn ending(&self, end: KeptEnd) -> Ending {
+        Ending::new(end, self.link.clone(), Arc::clone(&self.clock))
     }
 
     async fn obey(&mut self, order: Order) {
         match order {
             Order::Close { .. } if self.closing => {}
-            Order::Close { reason } => {
+            Order::Close { why } => {
                 self.closing = true;
-                if let told @ LoggedOut::NotTold { .. } = self.logout(reason).await {
+                if let told @ LoggedOut::NotTold { .. } = self.logout(why).await {
                     tracing::warn!("{told}; the agent keeps trying");
                 }
             }
             Order::Login { answer, .. } if self.closing => drop(answer.send(Err(ended("its job is over")))),
             Order::Login { token, answer } => self.login(token, answer),
-            Order::Logout { answer } => {
-                let told = self.logout("logout").await;
+            Order::Logout { why, answer } => {
+                let told = self.logout(why).await;
                 // Whoever asked may have gone; the session has ended all the same.
                 let _gone = answer.send(told);
             }
@@ -143,18 +143,18 @@ impl Renewer {
     }
 
     /// Ends everything here, and then tells the server. What it does not hear in time stays in the file.
-    async fn logout(&mut self, reason: &str) -> LoggedOut {
+    async fn logout(&mut self, why: JobEnd) -> LoggedOut {
         self.opening = None;
         if let Some(live) = &self.live {
             let ends_at = live.ends_at.or(live.session.ends_at);
-            let session = KeptSession { ends_at, ..live.session.clone() };
-            if let Err(error) = self.kept.end(session.clone()) {
-                let error = chain(&error);
-                tracing::error!(error, session = session.id, "the session's end cannot be kept for a restart");
+            let end = KeptEnd { session: KeptSession { ends_at, ..live.session.clone() }, why };
+            if let Err(error) = self.kept.end(end.clone()) {
+                let (error, session) = (chain(&error), end.session.id.as_str());
+                tracing::error!(error, session, "the session's end cannot be kept for a restart");
             }
-            self.endings.push(self.ending(session));
+            self.endings.push(self.ending(end));
         }
-        self.end(reason);
+        self.end(why.as_str());
         self.hurry_endings();
         let goodbye = async {
             while !self.endings.is_empty() {
@@ -337,8 +337,20 @@ impl Renewer {
                 self.end("the server does not know it any more");
             }
             Kind::SessionEnded(ended) if ended.session == live.session.id => self.end(&ended.reason),
-            Kind::Sessions(_) | Kind::SessionEnded(_) => {}
+            Kind::Sessions(_) | Kind::SessionEnded(_) | Kind::Crls(_) | Kind::CrlsOff(_) => {}
             Kind::Bundle(json) => self.take_bundle(&json),
+            Kind::Tainted(tainted) => self.renew_soon(&tainted),
+        }
+    }
+
+    /// What a tainted key signed is renewed within the time that the server names, at one's own moment: all agents hear it
+    /// at once.
+    fn renew_soon(&mut self, tainted: &Tainted) {
+        let held = self.keeper.serving().filter(|held| held.is_signed_by(&tainted.signer));
+        if let (Some(live), Some(held)) = (&mut self.live, held) {
+            let renew_at = self.clock.now() + self.random.jitter(Duration::from_secs(tainted.within_seconds.into()));
+            tracing::warn!(%renew_at, session = held.session, "the key that signed the SVID is tainted; renewing it");
+            live.renewals.at(renew_at);
         }
     }
 

@@ -1,8 +1,7 @@
 //! Joins the agent's parts, starts and stops its tasks: the only place in this room that starts any, but for those of
 //! the doors' connections and, on a host, each job's renewer.
 
-use super::any_authority::AnyAuthority;
-use super::calls::CallsLayer;
+use super::crls::{CrlsWatch, Gatherer};
 use super::desk::{Desk, Job};
 use super::ears::{Ears, Hearing};
 use super::file_output::FileOutput;
@@ -11,36 +10,32 @@ use super::jobs::Tools;
 use super::jwt_svids::JwtSvids;
 use super::keeper::Keeper;
 use super::kept::{Kept, Whose};
-use super::limits::{
-    CONNECTIONS_MAX, CONNECTIONS_OF_HOST_MAX, CONNECTIONS_OF_ONE_MAX, LOGINS_MAX, LOGINS_OF_HOST_MAX,
-    LOGINS_OF_ONE_MAX, REQUEST_BYTES_MAX, RESET_STREAMS_MAX, REST_AFTER_ERROR, STREAMS_MAX,
-};
+use super::lasting_socket::LastingSocket;
+use super::limits::{LOGINS_MAX, LOGINS_OF_HOST_MAX, LOGINS_OF_ONE_MAX};
 use super::link::ServerLink;
 use super::login_door::{self, AgentHandle};
 use super::order::Order;
+use super::own_program::{self, OwnProgramError};
 use super::places::Places;
-use super::reflection::with_reflection;
 use super::renewer::Renewer;
+use super::sds::SecretNames;
 use super::session_file::{SessionFile, SessionFileError, Sharing, own_uid};
 use super::socket::{SocketError, SocketFile, bind};
 use super::token_source::TokenSource;
-use super::workload_api::{Callers, WorkloadApi, with_header, with_job};
+use super::workload_api::Callers;
+use super::workload_door::WorkloadDoor;
 use crate::clock::Clock;
 use crate::crypto::Random;
 use crate::telemetry::Shutdown;
 use crate::tls::{ServerTrust, SessionCertificate, TlsClient, TlsError};
-use crate::wire::workload::spiffe_workload_api_server::SpiffeWorkloadApiServer;
-use crate::wire::{ServerUrl, channel, connections_of};
-use std::io;
+use crate::wire::{ServerUrl, channel};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::UnixListener;
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
-use tokio_stream::StreamExt;
 use tokio_stream::wrappers::UnixListenerStream;
-use tonic::service::{InterceptorLayer, Routes};
 
 /// Doors close within this time, or are closed: the goodbye to the server, and a little.
 const CLOSE_WITHIN: Duration = Duration::from_secs(6);
@@ -69,9 +64,15 @@ pub struct AgentSettings {
     pub trust: ServerTrust,
     /// Where workloads ask; an absolute path.
     pub workload_socket: PathBuf,
+    /// Where proxies ask besides, such as Istio's; a path that they may delete.
+    pub sds_socket: Option<PathBuf>,
+    /// The names of their secrets.
+    pub secrets: SecretNames,
     /// Where jobs log in; none when nobody does.
     pub agent_socket: Option<PathBuf>,
-    /// The mode of both sockets.
+    /// Where the program is put for jobs to call, if anywhere; an absolute path.
+    pub program: Option<PathBuf>,
+    /// The mode of the sockets.
     pub socket_mode: u32,
     /// Who may ask on them, and which job they are.
     pub callers: Callers,
@@ -100,6 +101,9 @@ pub enum AgentError {
     /// A part broke.
     #[error("a part of the agent broke")]
     Part(#[from] JoinError),
+    /// The program for jobs to call.
+    #[error(transparent)]
+    Program(#[from] OwnProgramError),
     /// The session key.
     #[error(transparent)]
     SessionFile(#[from] SessionFileError),
@@ -117,6 +121,8 @@ pub struct Agent {
     work: Work,
     hearing: Hearing,
     workload: (UnixListener, SocketFile),
+    proxies: Option<LastingSocket>,
+    secrets: SecretNames,
     door: Option<(UnixListener, SocketFile)>,
     clock: Arc<dyn Clock>,
 }
@@ -133,7 +139,7 @@ struct OneJob {
     renewer: Renewer,
     orders: (AgentHandle, mpsc::Receiver<Order>),
     token: TokenSource,
-    files: Option<FileOutput>,
+    files: Option<(FileOutput, Option<CrlsWatch>)>,
     on_stop: OnStop,
 }
 
@@ -155,23 +161,32 @@ impl Agent {
         };
         // Before the sockets: a second agent of one configuration is told the true reason.
         let file = SessionFile::open(&settings.state_dir, sharing, random)?;
+        // Whoever finds a socket finds the program too.
+        if let Some(path) = &settings.program {
+            own_program::provide(path, random)?;
+        }
         let workload = bound(settings.workload_socket.clone(), settings.socket_mode)?;
         let door = settings.agent_socket.clone().map(|path| bound(path, settings.socket_mode)).transpose()?;
+        let mode = settings.socket_mode;
+        let proxies = settings.sds_socket.clone().map(|path| LastingSocket::bind(path, mode)).transpose()?;
+        let secrets = settings.secrets.clone();
         let certificate = SessionCertificate::of(file.key(), random, clock.now())?;
         let tls = TlsClient::new(&settings.trust, Some(&certificate), &["h2"])?;
         let link = ServerLink::new(channel(&settings.server, tls)?);
-        let (ears, hearing) = Ears::pair(link.clone(), Arc::clone(&clock), random.clone());
+        let wanted = settings.files.as_ref().is_some_and(|files| files.crl);
+        let (gatherer, crls) = wanted.then(Gatherer::pair).unzip();
+        let (ears, hearing) = Ears::pair(link.clone(), (Arc::clone(&clock), random.clone()), gatherer);
         let (file, random) = (Arc::new(Mutex::new(file)), random.clone());
         let tools = Tools { link, ears, file, clock: Arc::clone(&clock), random };
         let (desk, work) = match settings.callers {
-            Callers::Any => one_job(settings, tools, None),
-            Callers::OwnUid => one_job(settings, tools, Some(own_uid()?)),
+            Callers::Any => one_job(settings, tools, (None, crls)),
+            Callers::OwnUid => one_job(settings, tools, (Some(own_uid()?), crls)),
             Callers::Jobs(host) => {
                 let host = host.open(tools)?;
                 (Desk::Host(host.jobs.clone()), Work::Host(Box::new(host)))
             }
         };
-        Ok(Self { desk, work, hearing, workload, door, clock })
+        Ok(Self { desk, work, hearing, workload, proxies, secrets, door, clock })
     }
 
     /// Logs in and out from inside this process; none where each caller is of a job of its own.
@@ -187,13 +202,16 @@ impl Agent {
     /// # Errors
     /// `Part` or `Ended` when a part did not last until then.
     pub async fn run(self, shutdown: Shutdown) -> Result<(), AgentError> {
-        let Self { desk, work, hearing, workload, door, clock } = self;
+        let Self { desk, work, hearing, workload, proxies, secrets, door, clock } = self;
         let (workload, workload_file) = workload;
-        tracing::info!(
-            workload = %workload_file.0.display(), agent = door.as_ref().map(|(_, file)| file.0.display().to_string()), "serving"
-        );
+        let logins = door.as_ref().map(|(_, file)| file.0.display().to_string());
         let mut parts: JoinSet<&'static str> = JoinSet::new();
-        parts.spawn(serve_workloads(workload, desk.clone(), shutdown.clone(), Arc::clone(&clock)));
+        let workloads = WorkloadDoor::new(desk.clone(), secrets, Arc::clone(&clock));
+        if let Some(proxies) = proxies {
+            tracing::info!(path = %proxies.path().display(), "serving secrets to proxies");
+            parts.spawn(workloads.clone().serve(proxies, shutdown.clone()));
+        }
+        parts.spawn(workloads.serve(UnixListenerStream::new(workload), shutdown.clone()));
         let _door_file = door.map(|(listener, file)| {
             parts.spawn(serve_logins(listener, desk.clone(), shutdown.clone()));
             file
@@ -213,6 +231,7 @@ impl Agent {
             }
             Work::OneJob(one) => one.start(&mut parts, &clock, &shutdown),
         }
+        tracing::info!(workload = %workload_file.0.display(), agent = logins, "serving");
         tokio::select! {
             () = shutdown.wait() => {}
             Some(ended) = parts.join_next() => if !shutdown.is_due() { return Err(AgentError::Ended(ended?)) },
@@ -229,10 +248,11 @@ impl Agent {
 impl OneJob {
     fn start(self, parts: &mut JoinSet<&'static str>, clock: &Arc<dyn Clock>, shutdown: &Shutdown) {
         let Self { keeper, renewer, orders: (handle, orders), token, files, on_stop } = self;
-        if let Some(files) = files {
+        if let Some((files, crls)) = files {
+            files.warn_of_disk();
             let (watch, clock, stop) = (keeper.watch(), Arc::clone(clock), shutdown.clone());
             parts.spawn(async move {
-                files.run(watch, clock, on_stop, stop).await;
+                files.run((watch, crls), clock, on_stop, stop).await;
                 "the file output"
             });
         }
@@ -250,7 +270,7 @@ impl OneJob {
 }
 
 /// The parts for an agent whose callers are all of one job, or turned away.
-fn one_job(settings: AgentSettings, tools: Tools, only_uid: Option<u32>) -> (Desk, Work) {
+fn one_job(settings: AgentSettings, tools: Tools, (only_uid, crls): (Option<u32>, Option<CrlsWatch>)) -> (Desk, Work) {
     let AgentSettings { token, files, on_stop, .. } = settings;
     let Tools { link, ears, file, clock, random } = tools;
     let keeper = Arc::<Keeper>::default();
@@ -260,6 +280,7 @@ fn one_job(settings: AgentSettings, tools: Tools, only_uid: Option<u32>) -> (Des
     let renewer = Renewer::new((link, ears), kept, Arc::clone(&keeper), clock, random);
     let job = Job { keeper: keeper.watch(), jwt_svids, agent: agent.clone() };
     let desk = Desk::OneJob { job, keeper: Arc::clone(&keeper), only_uid };
+    let files = files.map(|files| (files, crls));
     (desk, Work::OneJob(Box::new(OneJob { keeper, renewer, orders: (agent, orders), token, files, on_stop })))
 }
 
@@ -268,90 +289,8 @@ fn bound(path: PathBuf, mode: u32) -> Result<(UnixListener, SocketFile), SocketE
     Ok((listener, SocketFile(path)))
 }
 
-async fn serve_workloads(
-    listener: UnixListener,
-    desk: Desk,
-    shutdown: Shutdown,
-    clock: Arc<dyn Clock>,
-) -> &'static str {
-    let api = WorkloadApi { clock: Arc::clone(&clock) };
-    let service = SpiffeWorkloadApiServer::new(api).max_decoding_message_size(REQUEST_BYTES_MAX);
-    let admitted = tower::ServiceBuilder::new()
-        .layer(InterceptorLayer::new(with_header))
-        .layer(InterceptorLayer::new(with_job))
-        .service(service);
-    let routes = match with_reflection(Routes::new(admitted)) {
-        Ok(routes) => routes,
-        Err(error) => return logged("the Workload API's reflection", Err(error)),
-    };
-    let most = match desk {
-        // Each holds its process by a file of its own.
-        Desk::Host(_) => connections_of(2 * CONNECTIONS_OF_HOST_MAX) / 2,
-        Desk::OneJob { .. } => connections_of(CONNECTIONS_MAX),
-    };
-    let places = Places::new(most, CONNECTIONS_OF_ONE_MAX.min(most.div_ceil(2)));
-    // Whoever comes when all places are taken waits in the system's queue.
-    let connections = UnixListenerStream::new(listener).then(move |accepted| {
-        let (desk, places, clock) = (desk.clone(), places.clone(), Arc::clone(&clock));
-        async move { seated(accepted, &desk, &places, clock).await }
-    });
-    let connections = connections.filter_map(Result::transpose);
-    let served = tonic::transport::Server::builder()
-        .layer(CallsLayer::default())
-        .max_concurrent_streams(STREAMS_MAX)
-        .http2_max_pending_accept_reset_streams(Some(RESET_STREAMS_MAX))
-        .add_routes(routes)
-        .serve_with_incoming_shutdown(connections, async move { shutdown.wait().await })
-        .await;
-    logged("the Workload API", served)
-}
-
-/// A connection at its place. The library would accept again at once, and tell nobody, however often that fails.
-async fn seated(
-    accepted: io::Result<UnixStream>,
-    desk: &Desk,
-    places: &Places,
-    clock: Arc<dyn Clock>,
-) -> io::Result<Option<AnyAuthority>> {
-    let stream = match accepted {
-        Ok(stream) => stream,
-        Err(error) => {
-            tracing::warn!(%error, "a connection to the Workload API could not be accepted");
-            tokio::time::sleep(REST_AFTER_ERROR).await;
-            return Ok(None);
-        }
-    };
-    let share = places.share().await.map_err(io::Error::other)?;
-    let guest = desk.meet(&stream);
-    Ok(places.seat(guest.holder(), share).map(|place| AnyAuthority::new(stream, (guest, place), clock)))
-}
-
 async fn serve_logins(listener: UnixListener, desk: Desk, shutdown: Shutdown) -> &'static str {
     let most = if matches!(desk, Desk::Host(_)) { LOGINS_OF_HOST_MAX } else { LOGINS_MAX };
     login_door::serve(listener, desk, Places::new(most, LOGINS_OF_ONE_MAX), shutdown).await;
     "the agent's socket"
-}
-
-fn logged<E: std::fmt::Display>(part: &'static str, served: Result<(), E>) -> &'static str {
-    if let Err(error) = served {
-        tracing::error!(%error, "{part} cannot be served");
-    }
-    part
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::desk::tests::desk_for_all;
-    use super::*;
-    use crate::clock::SystemClock;
-    use tokio::time::Instant;
-
-    #[tokio::test]
-    async fn an_accept_that_fails_is_not_tried_again_at_once() {
-        let began = Instant::now();
-        let too_many_files = io::Error::from(rustix::io::Errno::MFILE);
-        let seated = seated(Err(too_many_files), &desk_for_all(), &Places::new(1, 1), Arc::new(SystemClock)).await;
-        assert!(seated.unwrap().is_none());
-        assert!(began.elapsed() >= REST_AFTER_ERROR);
-    }
 }

@@ -3,8 +3,10 @@
 //! **Invariants**: the key is on disk before the server hears of it, so that a restart can go on; of several
 //! processes that open one folder at the same time, the first makes the key and all use it. SVID keys are never here.
 
+use super::draft::draft;
 use super::memory::on_memory;
 use crate::crypto::{CryptoError, Digest, KeyAlgorithm, KeyPair, Random};
+use crate::wire::lanyard::JobEnd;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
@@ -98,6 +100,16 @@ pub(super) struct KeptSession {
     pub(super) job: Option<KeptJob>,
 }
 
+/// A session that is over here, and of whose end the server has not heard.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub(super) struct KeptEnd {
+    #[serde(flatten)]
+    pub(super) session: KeptSession,
+    /// Older versions did not say.
+    #[serde(default)]
+    pub(super) why: JobEnd,
+}
+
 /// A private key, PKCS#8 in base64; wiped on drop.
 #[derive(Deserialize, Serialize, ZeroizeOnDrop)]
 #[serde(transparent)]
@@ -109,9 +121,8 @@ struct Content {
     version: u8,
     key: KeyText,
     sessions: Vec<KeptSession>,
-    /// Over here, and the server has not heard so.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    ending: Vec<KeptSession>,
+    ending: Vec<KeptEnd>,
 }
 
 /// The session key with its file.
@@ -120,7 +131,7 @@ pub(super) struct SessionFile {
     folder: PathBuf,
     key: Arc<KeyPair>,
     sessions: Vec<KeptSession>,
-    ending: Vec<KeptSession>,
+    ending: Vec<KeptEnd>,
     /// Whether the file lacks what is known here.
     behind: bool,
     random: Random,
@@ -138,7 +149,7 @@ impl SessionFile {
                 tracing::warn!(folder = %folder.display(), "the session key is kept on a disk; a tmpfs would forget it with the machine");
             }
             let key = KeyPair::generate(KeyAlgorithm::EcP256)?;
-            let draft = write_aside(folder, &content(&key, &[], &[]), random)?;
+            let draft = write_aside(&path, &content(&key, &[], &[]), random)?;
             // A hard link is made or not, never half: who comes second reads the first one's key.
             let linked = std::fs::hard_link(&draft, &path);
             std::fs::remove_file(&draft).map_err(|source| at(&draft, source))?;
@@ -182,22 +193,26 @@ impl SessionFile {
     }
 
     /// The sessions whose end the server has not heard of.
-    pub(super) fn ending(&self) -> &[KeptSession] {
+    pub(super) fn ending(&self) -> &[KeptEnd] {
         &self.ending
     }
 
     /// Writes down that a session is over here: nobody goes on with it, and the server is to be told.
-    pub(super) fn end(&mut self, session: KeptSession) -> Result<(), SessionFileError> {
-        self.sessions.retain(|kept| kept.id != session.id);
-        self.ending.push(session);
+    pub(super) fn end(&mut self, end: KeptEnd) -> Result<(), SessionFileError> {
+        self.sessions.retain(|kept| kept.id != end.session.id);
+        self.ending.push(end);
         self.save()
     }
 
     /// The same for all that nobody will go on with.
-    pub(super) fn end_unless(&mut self, goes_on: impl Fn(Option<&KeptJob>) -> bool) -> Result<(), SessionFileError> {
-        let goes_on = |kept: &mut KeptSession| !goes_on(kept.job.as_ref());
+    pub(super) fn end_unless(
+        &mut self,
+        why: JobEnd,
+        goes_on: impl Fn(Option<&KeptJob>) -> bool,
+    ) -> Result<(), SessionFileError> {
         let before = self.ending.len();
-        self.ending.extend(self.sessions.extract_if(.., goes_on));
+        let over = self.sessions.extract_if(.., |kept| !goes_on(kept.job.as_ref()));
+        self.ending.extend(over.map(|session| KeptEnd { session, why }));
         if before == self.ending.len() { Ok(()) } else { self.save() }
     }
 
@@ -205,13 +220,13 @@ impl SessionFile {
     pub(super) fn forget(&mut self, id: &str) -> Result<(), SessionFileError> {
         let before = self.sessions.len();
         self.sessions.retain(|kept| kept.id != id);
-        if before == self.sessions.len() { self.catch_up() } else { self.save() }
+        if before == self.sessions.len() { self.catch_up() } else { self.save_unless_removed() }
     }
 
     /// Strikes out a session of whose end the server knows now.
     pub(super) fn told(&mut self, id: &str) -> Result<(), SessionFileError> {
-        self.ending.retain(|kept| kept.id != id);
-        self.save()
+        self.ending.retain(|kept| kept.session.id != id);
+        self.save_unless_removed()
     }
 
     /// Writes down what could not be written when it was told: the disk may have room again.
@@ -219,12 +234,17 @@ impl SessionFile {
         if self.behind { self.save() } else { Ok(()) }
     }
 
+    /// Where another run has removed the key, nothing is left that could be struck out.
+    fn save_unless_removed(&mut self) -> Result<(), SessionFileError> {
+        if self.folder.join(FILE).exists() { self.save() } else { Ok(()) }
+    }
+
     /// Replaces the file, but makes none where another run has removed the key.
     fn save(&mut self) -> Result<(), SessionFileError> {
         self.behind = true;
         let path = self.folder.join(FILE);
         std::fs::symlink_metadata(&path).map_err(|source| at(&path, source))?;
-        let draft = write_aside(&self.folder, &content(&self.key, &self.sessions, &self.ending), &self.random)?;
+        let draft = write_aside(&path, &content(&self.key, &self.sessions, &self.ending), &self.random)?;
         std::fs::rename(&draft, &path).map_err(|source| at(&path, source))?;
         self.behind = false;
         Ok(())
@@ -246,19 +266,26 @@ fn lock(folder: &Path, sharing: Sharing) -> Result<File, SessionFileError> {
     }
 }
 
-/// Removes the session key of a folder: whoever has none of it in memory cannot go on with its sessions.
+/// Removes the session key of a folder, and the folder where it then is empty but for our lock: whoever has none of it in
+/// memory cannot go on with its sessions.
 ///
 /// # Errors
 /// When the system does not let us.
 pub fn remove_session_key(folder: &Path) -> Result<(), SessionFileError> {
     let path = folder.join(FILE);
     match std::fs::remove_file(&path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(at(&path, error)),
-        Ok(()) | Err(_) => Ok(()),
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(at(&path, error)),
+        Ok(()) | Err(_) => {}
     }
+    // Somebody may be making a new key there just now; it is no secret that stays behind.
+    let cleared = std::fs::remove_file(folder.join(LOCK)).and_then(|()| std::fs::remove_dir(folder));
+    if let Err(error) = cleared {
+        tracing::debug!(%error, folder = %folder.display(), "the session key's folder stays behind");
+    }
+    Ok(())
 }
 
-fn content(key: &KeyPair, sessions: &[KeptSession], ending: &[KeptSession]) -> Content {
+fn content(key: &KeyPair, sessions: &[KeptSession], ending: &[KeptEnd]) -> Content {
     let key = KeyText(STANDARD.encode(key.pkcs8_der()));
     Content { version: VERSION, key, sessions: sessions.to_vec(), ending: ending.to_vec() }
 }
@@ -307,21 +334,9 @@ fn read(path: &Path) -> Result<Content, SessionFileError> {
     }
 }
 
-/// Writes a new file that nobody else can have opened, beside the one it is for.
-fn write_aside(folder: &Path, content: &Content, random: &Random) -> Result<PathBuf, SessionFileError> {
-    let path = folder.join(format!(".{FILE}.{:016x}", u64::from_be_bytes(random.bytes())));
-    let text = Zeroizing::new(serde_json::to_vec(content).map_err(|source| at(&path, source.into()))?);
-    let write = || {
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
-        file.write_all(&text)?;
-        file.sync_all()
-    };
-    write().map_err(|source| {
-        // No half key is left lying about. If it cannot be removed, the first error is still the one to tell.
-        drop(std::fs::remove_file(&path));
-        at(&path, source)
-    })?;
-    Ok(path)
+fn write_aside(path: &Path, content: &Content, random: &Random) -> Result<PathBuf, SessionFileError> {
+    let text = Zeroizing::new(serde_json::to_vec(content).map_err(|source| at(path, source.into()))?);
+    draft(path, random, |file| file.write_all(&text)).map_err(|source| at(path, source))
 }
 
 #[cfg(test)]
@@ -371,10 +386,11 @@ mod tests {
         };
         let mut file = SessionFile::open(&folder, Sharing::WithOthers, &Random::system()).unwrap();
         file.keep(session.clone(), None).unwrap();
-        file.end(session.clone()).unwrap();
+        let end = KeptEnd { session, why: JobEnd::ExecEnd };
+        file.end(end.clone()).unwrap();
         drop(file);
         let mut again = SessionFile::open(&folder, Sharing::WithOthers, &Random::system()).unwrap();
-        assert_eq!((again.last(None), again.ending()), (None, [session].as_slice()));
+        assert_eq!((again.last(None), again.ending()), (None, [end].as_slice()));
         again.forget("s1").unwrap();
         assert_eq!(again.ending().len(), 1);
         again.told("s1").unwrap();

@@ -53,6 +53,15 @@ pub enum SocketError {
 
 /// Listens on a path, making its folder; `mode` says who may connect.
 pub(super) fn bind(path: &Path, mode: u32) -> Result<UnixListener, SocketError> {
+    vacant(path)?;
+    let io = |source| SocketError::Io { path: path.to_owned(), source };
+    let listener = UnixListener::bind(path).map_err(io)?;
+    std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).map_err(io)?;
+    Ok(listener)
+}
+
+/// Makes sure that a socket can have this path: its folder is there, and nothing of that name.
+pub(super) fn vacant(path: &Path) -> Result<(), SocketError> {
     let actual = path.as_os_str().len();
     let path = path.to_owned();
     if actual > PATH_BYTES_MAX {
@@ -66,15 +75,12 @@ pub(super) fn bind(path: &Path, mode: u32) -> Result<UnixListener, SocketError> 
         std::fs::create_dir_all(folder).map_err(io)?;
     }
     match std::fs::symlink_metadata(&path) {
-        Ok(found) if !found.file_type().is_socket() => return Err(SocketError::NotASocket { path }),
-        Ok(_) if std::os::unix::net::UnixStream::connect(&path).is_ok() => return Err(SocketError::InUse { path }),
-        Ok(_) => std::fs::remove_file(&path).map_err(io)?,
-        Err(error) if error.kind() == ErrorKind::NotFound => {}
-        Err(error) => return Err(io(error)),
+        Ok(found) if !found.file_type().is_socket() => Err(SocketError::NotASocket { path }),
+        Ok(_) if std::os::unix::net::UnixStream::connect(&path).is_ok() => Err(SocketError::InUse { path }),
+        Ok(_) => std::fs::remove_file(&path).map_err(io),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(io(error)),
     }
-    let listener = UnixListener::bind(&path).map_err(io)?;
-    std::fs::set_permissions(&path, PermissionsExt::from_mode(mode)).map_err(io)?;
-    Ok(listener)
 }
 
 /// A socket's file, removed when its owner goes; the folder stays.

@@ -1,13 +1,9 @@
-//! The SPIFFE Workload API: five RPCs over what the keeper holds (SPIFFE Workload API §5, §6).
-//!
-//! A stream is held open in silence while an SVID can still come, then sends the whole state at once and again when
-//! it changes, and never ends with OK, since several clients do not come back after that (RUN-2):
-//! `Unavailable` when what it served is gone or the agent stops, `PermissionDenied` when there was never anything.
+//! The SPIFFE Workload API: five RPCs over what a caller is served (SPIFFE Workload API §5, §6).
 
-use super::calls::Connection;
-use super::desk::{Guest, Job};
+use super::desk::NO_IDENTITY;
 use super::host::HostSettings;
-use super::keeper::{Identity, State};
+use super::keeper::Identity;
+use super::served::{Caller, States};
 use crate::clock::Clock;
 use crate::identity::SpiffeId;
 use crate::svid::validate_jwt_svid;
@@ -17,20 +13,11 @@ use crate::wire::workload::{
     ValidateJwtsvidResponse, X509BundlesRequest, X509BundlesResponse, X509svid, X509svidRequest, X509svidResponse,
 };
 use bytes::Bytes;
-use std::pin::Pin;
 use std::sync::Arc;
-use tokio_stream::wrappers::WatchStream;
-use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status};
 
 /// Metadata of every call (SPIFFE Workload Endpoint §6.1), against requests forged through a browser or proxy.
 const HEADER: &str = "workload.spiffe.io";
-
-/// The text that clients look for.
-pub(super) const NO_IDENTITY: &str = "no identity issued";
-
-/// A stream of full states.
-type States<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 /// Who may ask, and which job they are.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -41,15 +28,6 @@ pub enum Callers {
     Jobs(HostSettings),
     /// Processes of our own uid are the job.
     OwnUid,
-}
-
-/// Brings a call to its caller's job, or turns it away, before anything else is looked at.
-pub(super) fn with_job(mut request: Request<()>) -> Result<Request<()>, Status> {
-    let connection = request.extensions().get::<Connection>();
-    let job = connection.ok_or_else(|| Status::permission_denied(NO_IDENTITY))?.guest.job();
-    let job = job.map_err(|why| Status::from(&why))?;
-    request.extensions_mut().insert(job);
-    Ok(request)
 }
 
 /// Turns away what does not carry the header; asked of the Workload API only, not of other services on the socket (EP-16).
@@ -65,75 +43,6 @@ pub(super) fn with_header(request: Request<()>) -> Result<Request<()>, Status> {
 #[derive(Debug)]
 pub(super) struct WorkloadApi {
     pub(super) clock: Arc<dyn Clock>,
-}
-
-/// A caller in its job.
-struct Caller {
-    guest: Guest,
-    job: Job,
-}
-
-impl Caller {
-    fn of<T>(request: &Request<T>) -> Result<Self, Status> {
-        let (connection, job) = (request.extensions().get::<Connection>(), request.extensions().get::<Job>());
-        let (Some(Connection { guest, .. }), Some(job)) = (connection, job) else {
-            return Err(Status::permission_denied(NO_IDENTITY));
-        };
-        Ok(Self { guest: guest.clone(), job: job.clone() })
-    }
-
-    /// Whether it is in its job still: asked right before anything is handed out.
-    fn stays(&self) -> Result<(), Status> {
-        self.guest.job().map(drop).map_err(|why| Status::from(&why))
-    }
-
-    /// The states of the keeper, each as the message that `render` makes of it; equal ones are sent once.
-    fn states<T>(self, render: impl Fn(&Identity) -> T + Send + 'static) -> Response<States<T>>
-    where
-        T: Clone + PartialEq + Send + 'static,
-    {
-        let mut sent: Option<T> = None;
-        let states = WatchStream::new(self.job.keeper.clone()).filter_map(move |state| match (state, &sent) {
-            (State::Serving(identity), _) => {
-                if let Err(status) = self.stays() {
-                    return Some(Err(status));
-                }
-                let message = render(&identity);
-                let changed = sent.as_ref() != Some(&message);
-                sent = Some(message.clone());
-                changed.then_some(Ok(message))
-            }
-            (State::Stopping, _) => Some(Err(stopping())),
-            (State::Waiting | State::Between, None) => None,
-            (State::Withdrawn, None) => Some(Err(Status::permission_denied(NO_IDENTITY))),
-            (State::Waiting | State::Between | State::Withdrawn, Some(_)) => {
-                Some(Err(Status::unavailable("the identity has ended")))
-            }
-        });
-        // The keeper lives as long as the process; should it go first, the stream still must not end with OK.
-        Response::new(Box::pin(states.chain(tokio_stream::once(Err(stopping())))))
-    }
-
-    /// What is served, waiting for it while it can still come; the caller's own deadline is the limit.
-    async fn identity(&self) -> Result<Identity, Status> {
-        let mut keeper = self.job.keeper.clone();
-        let state = keeper
-            .wait_for(|state| !matches!(state, State::Waiting | State::Between))
-            .await
-            .map_err(|_gone| stopping())?;
-        match &*state {
-            State::Serving(identity) => {
-                self.stays()?;
-                Ok(identity.clone())
-            }
-            State::Withdrawn => Err(Status::permission_denied(NO_IDENTITY)),
-            State::Waiting | State::Between | State::Stopping => Err(stopping()),
-        }
-    }
-}
-
-fn stopping() -> Status {
-    Status::unavailable("the agent is stopping")
 }
 
 #[tonic::async_trait]

@@ -3,24 +3,32 @@
 use super::crowd::{Caller, Good, Held};
 use super::refused::{Class, Refused};
 use super::reloads::Reloads;
-use crate::authority::Published;
-use crate::crypto::{PublicKey, Random};
+use crate::authority::{AuthorityDesk, Crls, Published};
+use crate::crypto::{KeyId, PublicKey, Random};
 use crate::hooks::Delivery;
 use crate::issuance::{Bearer, Heard, HookRefusal, Issuance, IssuedSvid, Refusal, Request, RequestId, Wanted};
 use crate::policy::Walk;
+use crate::session::CrlsWatch;
 use crate::telemetry::{Door, Shutdown};
 use crate::tls::PeerKey;
 use crate::token::{TokenError, id_tokens};
 use std::sync::Arc;
 use tokio::sync::watch;
 
+/// Why there are no revocation lists.
+pub(super) const CRL_OFF: &str = "this server makes no revocation lists; a section [crl] in its configuration, which may be \
+                                  empty, switches them on";
+
 /// What all doors share.
 #[derive(Debug)]
 pub struct Desk {
     pub(super) issuance: Arc<Issuance>,
     pub(super) published: watch::Receiver<Arc<Published>>,
+    /// None where revocation lists are not made.
+    pub(super) crls: Option<CrlsWatch>,
     pub(super) shutdown: Shutdown,
     pub(super) reloads: Reloads,
+    pub(super) authority: AuthorityDesk,
     random: Random,
 }
 
@@ -28,11 +36,11 @@ impl Desk {
     /// A desk before this road. Its open streams end at shutdown.
     pub fn new(
         issuance: Arc<Issuance>,
-        (published, reloads): (watch::Receiver<Arc<Published>>, Reloads),
-        random: Random,
-        shutdown: Shutdown,
+        (published, crls): (watch::Receiver<Arc<Published>>, Option<CrlsWatch>),
+        (reloads, authority): (Reloads, AuthorityDesk),
+        (random, shutdown): (Random, Shutdown),
     ) -> Arc<Self> {
-        Arc::new(Self { issuance, published, shutdown, reloads, random })
+        Arc::new(Self { issuance, published, crls, shutdown, reloads, authority, random })
     }
 
     /// Names a request.
@@ -43,6 +51,24 @@ impl Desk {
     /// The bundle as it is now.
     pub(super) fn bundle(&self) -> Arc<Published> {
         Arc::clone(&self.published.borrow())
+    }
+
+    /// An agent says which bundle it holds; 0 says nothing, and nobody holds one that is still to come.
+    pub(super) fn holds(&self, owner: KeyId, sequence: u64) {
+        if (1..=self.bundle().bundle.sequence).contains(&sequence) {
+            self.authority.holders().heard(owner, sequence, self.issuance.now());
+        }
+    }
+
+    /// The revocation lists as they are now.
+    pub(super) fn crls(&self) -> Result<Arc<Crls>, Refused> {
+        let Some(made) = &self.crls else {
+            return Err(Refused::new(Class::Absent, "crl_off", CRL_OFF, &self.request_id()));
+        };
+        made.borrow().clone().ok_or_else(|| {
+            let detail = "the revocation lists are not complete yet; try again soon";
+            Refused::new(Class::Unavailable, "crl_not_ready", detail, &self.request_id())
+        })
     }
 
     /// Sends a request down the road, if there is a place for it.

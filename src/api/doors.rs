@@ -158,18 +158,39 @@ impl HealthDoor {
     }
 
     /// Answers one request.
-    pub async fn answer(mut self, request: Request<Incoming>) -> Response<Body> {
-        let answered = tokio::time::timeout(ANSWER_WITHIN, contained(self.0.call(request))).await;
-        let answer = match answered {
-            Ok(Ok(Ok(answer))) => answer,
-            Ok(Err(panicked)) => {
-                tracing::error!("a probe's request {panicked}");
-                StatusCode::INTERNAL_SERVER_ERROR.into_response()
-            }
-            Err(_elapsed) => StatusCode::GATEWAY_TIMEOUT.into_response(),
-        };
-        answer.map(Either::Right)
+    pub async fn answer(self, request: Request<Incoming>) -> Response<Body> {
+        answered(self.0, request).await
     }
+}
+
+/// The bundle port: what anybody may have who is to trust us. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct BundleDoor(Router);
+
+impl BundleDoor {
+    /// The door before this desk's window.
+    pub fn new(desk: &Arc<Desk>) -> Self {
+        Self(rest::public_routes(Arc::clone(desk)))
+    }
+
+    /// Answers one request.
+    pub async fn answer(self, request: Request<Incoming>) -> Response<Body> {
+        answered(self.0, request).await
+    }
+}
+
+/// An answer of a door that only shows.
+async fn answered(mut routes: Router, request: Request<Incoming>) -> Response<Body> {
+    let answered = tokio::time::timeout(ANSWER_WITHIN, contained(routes.call(request))).await;
+    let answer = match answered {
+        Ok(Ok(Ok(answer))) => answer,
+        Ok(Err(panicked)) => {
+            tracing::error!("a reader's request {panicked}");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+        Err(_elapsed) => StatusCode::GATEWAY_TIMEOUT.into_response(),
+    };
+    answer.map(Either::Right)
 }
 
 fn is_grpc(headers: &HeaderMap) -> bool {

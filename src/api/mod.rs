@@ -3,6 +3,7 @@
 //! ```text
 //!   IssuerDoors ─▶ grpc (Issuer) ─┐                 AdminDoor ─▶ grpc (Admin)
 //!               └▶ rest (/v1/…) ──┴▶ Desk ─▶ issuance           HealthDoor ─▶ probes, metrics
+//!                  BundleDoor (/, /crl) ──┘
 //! ```
 //! Sizes, times and the number of requests at once are limited here, before anything is believed.
 //! Not here: who listens where (`server`), what is granted (`issuance`).
@@ -20,7 +21,7 @@ mod doors;
 
 pub use crowd::{Caller, Crowd, Held, Visitor};
 pub use desk::Desk;
-pub use doors::{AdminDoor, Body, Endless, HealthDoor, IssuerDoors, Operator};
+pub use doors::{AdminDoor, Body, BundleDoor, Endless, HealthDoor, IssuerDoors, Operator};
 pub use refused::{AUDIENCE_METADATA, CODE_METADATA, REQUEST_ID_METADATA, refusal_in};
 pub use reloads::{NotReloaded, Reload, Reloaded, Reloads};
 pub use rest::{BodyError, Form, read_object};

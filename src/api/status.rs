@@ -102,7 +102,7 @@ const fn class_of(refusal: &Refusal) -> Class {
         Refusal::Denied(_) | Refusal::Draft(DraftError::NoTimeLeft { .. }) => Class::Forbidden,
         Refusal::Discovery(DiscoveryError::Crowded { .. }) | Refusal::TooMany => Class::TooMany,
         Refusal::Discovery(error) if !error.is_unavailable() => Class::NotGenuine,
-        Refusal::Discovery(_) | Refusal::Store(_) => Class::Unavailable,
+        Refusal::Discovery(_) | Refusal::People(_) | Refusal::Store(_) => Class::Unavailable,
         Refusal::ReadBack(_) | Refusal::Sign(_) => Class::Broken,
         Refusal::Session(error) => session_class(error),
         Refusal::Token(error) if error.is_malformed() => Class::Malformed,

@@ -3,6 +3,7 @@
 //! Only known claims stand in it, without those that tell most of a person and that rules seldom read; and no more than
 //! a page of text, because whoever is refused chooses how long its claims are.
 
+use crate::people::{Keeping, People, SEALED, Sealed};
 use crate::policy::Wish;
 use crate::store::Version;
 use crate::token::Claims;
@@ -19,6 +20,9 @@ pub struct Asked<'a> {
     pub wish: Option<Cow<'a, Wish>>,
     /// The claims; none where they were too long to be kept.
     pub claims: Option<Cow<'a, Claims>>,
+    /// Those of the claims that are a person's, where they are kept apart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub person: Option<Sealed>,
     /// Claims that the token had and that are not kept.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub withheld: Vec<Cow<'static, str>>,
@@ -31,16 +35,17 @@ impl<'a> Asked<'a> {
     const PERSONAL: [&'static str; 2] = ["user_email", "user_identities"];
 
     /// What these claims and this wish leave in the journal.
-    pub fn of(claims: &'a Claims, wish: &'a Wish) -> Self {
+    pub fn of(claims: &'a Claims, wish: &'a Wish, keeping: &Keeping) -> Self {
         let withheld: Vec<_> =
             Self::PERSONAL.into_iter().filter(|name| claims.more.contains_key(*name)).map(Cow::Borrowed).collect();
         let mut kept = Cow::Borrowed(claims);
         for name in &withheld {
             kept.to_mut().more.remove(name);
         }
-        let whole = Self { v: Version, wish: Some(Cow::Borrowed(wish)), claims: Some(kept), withheld };
+        let person = keeping.take(&mut kept);
+        let whole = Self { v: Version, wish: Some(Cow::Borrowed(wish)), claims: Some(kept), person, withheld };
         let fits = serde_json::to_vec(&whole).is_ok_and(|text| text.len() <= Self::BYTES_MAX);
-        if fits { whole } else { Self { v: Version, wish: None, claims: None, withheld: Vec::new() } }
+        if fits { whole } else { Self { v: Version, wish: None, claims: None, person: None, withheld: Vec::new() } }
     }
 }
 
@@ -48,6 +53,17 @@ impl Asked<'static> {
     /// Reads what stands in an entry; none where it is of a form that this version does not know.
     pub fn read(value: &Value) -> Option<Self> {
         serde_json::from_value(value.clone()).ok()
+    }
+
+    /// With the person's claims put back; where the person is erased, or the keys are not here, they count as not kept.
+    #[must_use]
+    pub fn opened(mut self, people: &People) -> Self {
+        if let Some(claims) = &mut self.claims
+            && !people.put_back(claims.to_mut(), self.person.take().as_ref())
+        {
+            self.withheld.extend(SEALED.map(Cow::Borrowed));
+        }
+        self
     }
 }
 
@@ -60,7 +76,7 @@ mod tests {
     fn kept_of(email: &str, reference: &str) -> Value {
         let changes = [("user_email".to_owned(), json!(email)), ("ref_path".to_owned(), json!(reference))];
         let claims = claims_of("deploy_production_protected", &changes).unwrap();
-        serde_json::to_value(Asked::of(claims.claims(), &Wish::X509 { profile: None })).unwrap()
+        serde_json::to_value(Asked::of(claims.claims(), &Wish::X509 { profile: None }, &Keeping::Open)).unwrap()
     }
 
     #[test]
@@ -77,7 +93,7 @@ mod tests {
     fn what_is_too_long_is_not_kept_and_what_is_of_tomorrow_not_read() {
         let claims = claims_of("deploy_production_protected", &[]).unwrap();
         let wish = Wish::Jwt { profile: None, audiences: vec!["a".repeat(9000)], has_key: true };
-        let asked = Asked::of(claims.claims(), &wish);
+        let asked = Asked::of(claims.claims(), &wish, &Keeping::Open);
         assert_eq!((asked.wish, asked.claims), (None, None));
         let mut kept = kept_of("ada@example.com", "refs/heads/main");
         kept["v"] = json!(2);

@@ -1,14 +1,16 @@
 //! What an entry says. Nothing secret: tokens, keys and signatures never stand in one.
 
-use super::{Asked, PinnedBy};
+use super::{Asked, HolderWord, KeyStep, PinnedBy};
 use crate::crypto::{Digest, KeyId};
+use crate::people::{Keeping, People, PersonName, Sealed};
 use crate::policy::Answers;
 use crate::svid::Serial;
-use crate::token::{ClaimValue, Claims, IssuerName};
+use crate::token::{ClaimValue, IssuerName, TokenSeen, VerifiedClaims};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Something that is recorded before it is done.
 pub trait Auditable {
@@ -21,18 +23,7 @@ pub trait Auditable {
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Entry<'a> {
     /// A key of ours is made, used from now on, or put away.
-    Authority {
-        /// What is done.
-        step: &'a str,
-        /// Which kind of key.
-        authority: &'a str,
-        /// The key.
-        key_id: KeyId,
-        /// Counts the keys of a kind.
-        generation: u64,
-        /// The keyring's sequence after the step.
-        sequence: u64,
-    },
+    Authority(KeyStep<'a>),
     /// Whoever fits gets no identity from now on.
     BanAdded {
         /// Names the ban.
@@ -58,6 +49,15 @@ pub enum Entry<'a> {
         /// The operator's user id.
         uid: u32,
     },
+    /// The revocation lists of all our authorities are about to be signed anew; their number is this record's.
+    CrlsMade {
+        /// How many leaves stand on them.
+        revoked: usize,
+        /// When they are of no use any more, in Unix seconds.
+        next_update: i64,
+    },
+    /// An operator knows that a declared holder has our bundle.
+    HolderConfirmed(HolderWord<'a>),
     /// A delivery of the CI system for our hooks led to nothing.
     HookRefused {
         /// Names the delivery in answers, logs and entries.
@@ -128,6 +128,17 @@ pub enum Entry<'a> {
         /// Why, and by whose word.
         #[serde(flatten)]
         cause: Cause<'a>,
+    },
+    /// A person is forgotten: what was sealed of them opens for nobody from now on.
+    PersonErased {
+        /// What stood, and stands, for the person.
+        person: PersonName,
+        /// The issuer's configured name.
+        issuer: &'a str,
+        /// The operator's user id.
+        uid: u32,
+        /// Why, in the operator's words.
+        say: &'a str,
     },
     /// A project path belongs to another project from now on, or to none.
     PinChanged {
@@ -297,29 +308,67 @@ pub struct Job {
     pub pipeline_id: u64,
     /// The job.
     pub job_id: u64,
+    /// The namespace that holds the project; 0 where the entry does not tell.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub namespace_id: u64,
+    /// Which token it came with; none for a renewal, and in entries of before this was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<Arc<TokenSeen>>,
+    /// Who started it, where that is kept apart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub person: Option<Sealed>,
     /// The commit, the ref and the person, as far as the token tells.
     #[serde(flatten)]
     pub more: BTreeMap<Cow<'static, str>, ClaimValue>,
 }
 
-impl Job {
-    /// What an auditor asks for first.
-    pub(crate) const SHOWN: [&'static str; 6] =
-        ["sha", "ref_path", "environment", "user_login", "user_id", "runner_id"];
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde lends what it skips")]
+const fn is_zero(id: &u64) -> bool {
+    *id == 0
+}
 
-    /// The job of a token.
-    pub fn of(claims: &Claims) -> Self {
+impl Job {
+    /// What an auditor asks for.
+    pub(crate) const SHOWN: [&'static str; 12] = [
+        "ci_config_ref_uri",
+        "ci_config_sha",
+        "environment",
+        "environment_protected",
+        "job_project_id",
+        "pipeline_source",
+        "ref_path",
+        "ref_protected",
+        "runner_id",
+        "sha",
+        "user_id",
+        "user_login",
+    ];
+
+    /// The job of a token, with its person as that is to be kept.
+    pub fn of(verified: &VerifiedClaims, keeping: &Keeping) -> Self {
+        let claims = verified.claims();
         let shown = |name: &&'static str| Some((Cow::Borrowed(*name), claims.more.get(*name)?.clone()));
         Self {
             issuer: claims.issuer.clone(),
             jti: claims.jti.clone(),
-            sub: claims.subject.clone(),
+            sub: if keeping.shows("sub") { claims.subject.clone() } else { String::new() },
+            namespace_id: claims.namespace_id,
+            token: verified.token().map(Arc::clone),
+            person: keeping.seal(claims, |name| Self::SHOWN.contains(&name)),
             project_id: claims.project_id,
             project_path: claims.project_path.clone(),
             pipeline_id: claims.pipeline_id,
             job_id: claims.job_id,
-            more: Self::SHOWN.iter().filter_map(shown).collect(),
+            more: Self::SHOWN.iter().filter(|name| keeping.shows(name)).filter_map(shown).collect(),
         }
+    }
+
+    /// What is sealed of its person, put back; none once that person is erased.
+    pub fn opened(mut self, people: &People) -> Option<Self> {
+        if let Some(sealed) = self.person.take() {
+            people.open_sealed(&sealed)?.restore((&mut self.sub, &mut self.more));
+        }
+        Some(self)
     }
 }
 

@@ -84,6 +84,18 @@ impl Ledger {
         }
     }
 
+    /// Writes the intent of what must be signed also on a full disk, as long as the reserve lasts: what is taken back.
+    ///
+    /// # Errors
+    /// When the store cannot write.
+    pub async fn admit_at_once<T: Auditable>(&self, subject: T) -> Result<Recorded<T>, StoreError> {
+        match self.write(&subject.entry(), Changes::default(), Room::Reserve).await? {
+            Committed::Done(position) => Ok(Recorded { subject, position }),
+            // There is no condition that could fail.
+            Committed::Conflict { .. } => Err(StoreError::Stopped),
+        }
+    }
+
     /// Writes an entry that is itself the deed, such as the end of a session, with its changes; also on a full disk, as
     /// long as the reserve lasts.
     ///
@@ -163,7 +175,7 @@ impl Ledger {
     /// When the store has stopped.
     pub fn refuse(&self, refused: &Refused<'_>, now: OffsetDateTime) -> Result<(), StoreError> {
         let Some(repeats) = self.folding.fold(refused, now) else { return Ok(()) };
-        let asked = refused.asked.map(|(claims, wish)| Asked::of(claims, wish));
+        let asked = refused.asked.map(|(claims, wish, keeping)| Asked::of(claims, wish, keeping));
         self.store.note(text(&Entry::Refused {
             request_id: refused.request_id,
             code: refused.code,

@@ -8,12 +8,14 @@
 mod asked;
 mod person;
 mod pinned;
+mod key_step;
 mod entry;
 mod ledger;
 mod refusals;
 
 pub use asked::Asked;
 pub use entry::{Auditable, Cause, Entry, Job, Received, SvidToSign};
+pub use key_step::{HolderWord, KeyStep};
 pub use ledger::{AdmitError, Changes, Ledger, Recorded};
 pub use person::Person;
 pub use pinned::PinnedBy;

@@ -2,6 +2,7 @@
 
 use super::Job;
 use crate::crypto::Digest;
+use crate::people::Keeping;
 use crate::policy::{Answers, Wish};
 use crate::token::Claims;
 use std::collections::HashMap;
@@ -23,7 +24,7 @@ pub struct Refused<'a> {
     /// The policy that decided, or would have.
     pub policy: Digest,
     /// What was asked, where policy said no.
-    pub asked: Option<(&'a Claims, &'a Wish)>,
+    pub asked: Option<(&'a Claims, &'a Wish, &'a Keeping)>,
     /// What other systems had said, where they were asked.
     pub facts: Option<&'a Answers>,
 }
@@ -120,6 +121,9 @@ mod tests {
             project_path: "a/b".to_owned(),
             pipeline_id: 2,
             job_id,
+            namespace_id: 0,
+            token: None,
+            person: None,
             more: BTreeMap::new(),
         }
     }

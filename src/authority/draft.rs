@@ -5,7 +5,7 @@ use crate::audit::{Auditable, Entry, Job, SvidToSign};
 use crate::crypto::Digest;
 use crate::identity::SpiffeId;
 use crate::policy::Grant;
-use crate::svid::{CertificateFacts, JwtFacts, JwtFields, LeafFields, LeafProfile};
+use crate::svid::{CertificateFacts, JwtFacts, JwtFields, LeafFields, LeafProfile, Serial};
 use serde::Serialize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -115,6 +115,14 @@ impl Draft {
         match &self.content {
             Content::X509 { signer, .. } => &signer.name,
             Content::Jwt { signer, .. } => &signer.kid,
+        }
+    }
+
+    /// The serial number of an X.509-SVID.
+    pub const fn serial(&self) -> Option<Serial> {
+        match &self.content {
+            Content::X509 { fields, .. } => Some(fields.serial),
+            Content::Jwt { .. } => None,
         }
     }
 

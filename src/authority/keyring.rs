@@ -1,5 +1,6 @@
 //! Our keys by kind and state. A plain value: steps are applied to it, it is saved and loaded whole.
 
+use super::Taken;
 use crate::bundle::{Bundle, JwtAuthority};
 use crate::crypto::{KeyAlgorithm, KeyId, KeyPair};
 use crate::identity::TrustDomain;
@@ -42,8 +43,15 @@ impl AuthorityKind {
         }
     }
 
+    /// The kind of that name.
+    pub fn named(name: &str) -> Option<Self> {
+        [Self::X509Root, Self::X509Intermediate, Self::Jwt, Self::Journal]
+            .into_iter()
+            .find(|kind| kind.as_str() == name)
+    }
+
     /// Whether relying parties hold such keys, in the trust bundle.
-    const fn is_published(self) -> bool {
+    pub(super) const fn is_published(self) -> bool {
         match self {
             Self::X509Root | Self::Jwt => true,
             Self::X509Intermediate | Self::Journal => false,
@@ -63,6 +71,31 @@ pub enum AuthorityState {
     Old,
     /// No longer trusted by us: what it signed is renewed at once.
     Tainted,
+    /// No longer published; its sealed key is kept until an operator revokes it.
+    Removed,
+}
+
+impl AuthorityState {
+    /// Its name in records and at rest.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Prepared => "prepared",
+            Self::Active => "active",
+            Self::Old => "old",
+            Self::Tainted => "tainted",
+            Self::Removed => "removed",
+        }
+    }
+}
+
+/// From when on relying parties could hold a key.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Publication {
+    /// The first bundle that had it.
+    pub sequence: u64,
+    /// When that was.
+    #[serde(with = "time::serde::rfc3339")]
+    pub at: OffsetDateTime,
 }
 
 /// A key of ours and its place.
@@ -74,6 +107,12 @@ pub struct Authority {
     pub generation: u64,
     /// Where it stands.
     pub state: AuthorityState,
+    /// Since when it stands there.
+    pub since: OffsetDateTime,
+    /// Since when it stands in the bundle; none for kinds that do not.
+    pub published: Option<Publication>,
+    /// The root that signed it; none for others than intermediates.
+    pub issuer: Option<KeyId>,
     /// The key itself.
     pub key: Arc<KeyPair>,
     /// Its certificate; none for JWT and journal keys.
@@ -91,6 +130,22 @@ impl Authority {
     }
 }
 
+/// How a keyring stands to its journal.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Against {
+    /// Somebody put an old one back.
+    Older,
+    /// It is the one.
+    Recorded,
+    /// Records are missing.
+    Unknown,
+    /// A crash came between: what it says is to be recorded.
+    Unrecorded,
+}
+
+/// A keyring begins with one key of each kind, made and saved before there is a journal.
+const FIRST_KEYS: u64 = 4;
+
 /// All keys of one trust domain.
 #[derive(Clone, Debug)]
 pub struct Keyring {
@@ -102,12 +157,14 @@ pub struct Keyring {
     pub published_sequence: u64,
     /// Oldest first.
     pub authorities: Vec<Authority>,
+    /// The last step, as the journal has to know it: a crash may come between the two. None for first keys.
+    pub latest: Option<Taken>,
 }
 
 impl Keyring {
     /// No keys yet.
     pub const fn empty(trust_domain: TrustDomain) -> Self {
-        Self { trust_domain, sequence: 0, published_sequence: 0, authorities: Vec::new() }
+        Self { trust_domain, sequence: 0, published_sequence: 0, authorities: Vec::new(), latest: None }
     }
 
     /// The signing key of a kind.
@@ -120,37 +177,35 @@ impl Keyring {
         self.authorities.iter().filter(move |authority| authority.kind == kind)
     }
 
+    /// How it stands to what the journal has recorded of it. A crash leaves the file one step ahead, or the first keys
+    /// unrecorded.
+    pub(super) fn against(&self, recorded: u64) -> Against {
+        match self.sequence {
+            found if found == recorded => Against::Recorded,
+            found if found < recorded => Against::Older,
+            found if found <= recorded.saturating_add(1).max(FIRST_KEYS) => Against::Unrecorded,
+            _ => Against::Unknown,
+        }
+    }
+
     /// The number of a kind's next key.
     pub fn next_generation(&self, kind: AuthorityKind) -> u64 {
         self.of_kind(kind).map(|authority| authority.generation).max().unwrap_or(0) + 1
     }
 
-    /// The keyring after a key took over from the active one of its kind.
-    #[must_use]
-    pub(super) fn succeeded_by(&self, next: Authority) -> Self {
-        let kind = next.kind;
-        let mut keyring = self.stepped(kind);
-        for former in keyring.authorities.iter_mut().filter(|authority| authority.kind == kind) {
-            if former.state == AuthorityState::Active {
-                former.state = AuthorityState::Old;
-            }
-        }
-        keyring.authorities.push(next);
-        keyring
+    /// The key of that name.
+    pub fn find(&self, key_id: KeyId) -> Option<&Authority> {
+        self.authorities.iter().find(|authority| authority.key_id() == key_id)
     }
 
-    /// The keyring after a key was dropped.
-    #[must_use]
-    pub(super) fn without(&self, kind: AuthorityKind, key_id: KeyId) -> Self {
-        let mut keyring = self.stepped(kind);
-        keyring.authorities.retain(|authority| authority.key_id() != key_id);
-        keyring
+    /// The keys of a kind that relying parties are told of, oldest first.
+    pub fn published(&self, kind: AuthorityKind) -> impl Iterator<Item = &Authority> {
+        self.of_kind(kind).filter(move |authority| kind.is_published() && authority.state != AuthorityState::Removed)
     }
 
-    fn stepped(&self, kind: AuthorityKind) -> Self {
-        let sequence = self.sequence + 1;
-        let published_sequence = if kind.is_published() { sequence } else { self.published_sequence };
-        Self { sequence, published_sequence, ..self.clone() }
+    /// The intermediates that a root signed, oldest first.
+    pub fn below(&self, root: KeyId) -> impl Iterator<Item = &Authority> {
+        self.authorities.iter().filter(move |authority| authority.issuer == Some(root))
     }
 
     /// What others need to trust us.
@@ -160,11 +215,11 @@ impl Keyring {
             sequence: self.published_sequence,
             refresh_hint,
             x509_authorities: self
-                .of_kind(AuthorityKind::X509Root)
+                .published(AuthorityKind::X509Root)
                 .filter_map(|root| root.certificate.clone())
                 .collect(),
             jwt_authorities: self
-                .of_kind(AuthorityKind::Jwt)
+                .published(AuthorityKind::Jwt)
                 .map(|authority| JwtAuthority::new(authority.key.public().clone()))
                 .collect(),
         }

@@ -1,6 +1,6 @@
 //! The keyring at rest: one file, private keys sealed, replaced as a whole (written aside, synced, renamed).
 
-use super::{Authority, AuthorityKind, AuthorityState, Keyring};
+use super::{Authority, AuthorityKind, AuthorityState, Keyring, Publication, Taken};
 use crate::crypto::{CryptoError, Digest, KeyId, KeyPair, SealContext, SealError, SealedKey, SealingKey};
 use crate::identity::TrustDomain;
 use crate::store::{is_full, replace_file};
@@ -91,6 +91,8 @@ struct Kept {
     sequence: u64,
     published_sequence: u64,
     authorities: Vec<KeptAuthority>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    latest: Option<Taken>,
     /// The digest of all the above, sealed: a changed date, state or certificate is found like a changed key.
     whole: SealedKey,
 }
@@ -103,6 +105,12 @@ struct KeptAuthority {
     state: AuthorityState,
     key_id: KeyId,
     certificate: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "time::serde::rfc3339::option")]
+    since: Option<OffsetDateTime>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    published: Option<Publication>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    issuer: Option<KeyId>,
     #[serde(with = "time::serde::rfc3339")]
     not_before: OffsetDateTime,
     #[serde(with = "time::serde::rfc3339")]
@@ -139,15 +147,16 @@ impl KeyringFile {
             let (path, wanted) = (self.path.clone(), trust_domain.clone());
             return Err(KeyringError::TrustDomain { path, found: kept.trust_domain, wanted });
         }
-        let authorities =
+        let mut authorities: Vec<_> =
             kept.authorities.iter().map(|authority| self.open(trust_domain, authority)).collect::<Result<_, _>>()?;
-        let Kept { trust_domain, sequence, published_sequence, authorities: read, whole, .. } = kept;
-        let (context, digest) = self.all_of(&trust_domain, (sequence, published_sequence), &read)?;
+        name_issuers(&mut authorities);
+        let Kept { trust_domain, sequence, published_sequence, authorities: read, latest, whole, .. } = kept;
+        let (context, digest) = self.all_of(&trust_domain, (sequence, published_sequence), (&read, latest.as_ref()))?;
         let wanted = self.sealing.unseal(context, &whole);
         if !wanted.is_ok_and(|wanted| *wanted == digest.as_bytes()) {
             return Err(self.format("it was changed after it was written; restore a backup".to_owned()));
         }
-        Ok(Some(Keyring { trust_domain, sequence, published_sequence, authorities }))
+        Ok(Some(Keyring { trust_domain, sequence, published_sequence, authorities, latest }))
     }
 
     /// Replaces the file by this keyring, durably; a crash leaves the former or the new one, whole.
@@ -155,9 +164,10 @@ impl KeyringFile {
     /// # Errors
     /// `Io`.
     pub fn save(&self, keyring: &Keyring) -> Result<(), KeyringError> {
-        let Keyring { trust_domain, sequence, published_sequence, .. } = keyring;
+        let Keyring { trust_domain, sequence, published_sequence, latest, .. } = keyring;
         let authorities: Vec<_> = keyring.authorities.iter().map(|authority| self.close(keyring, authority)).collect();
-        let (context, digest) = self.all_of(trust_domain, (*sequence, *published_sequence), &authorities)?;
+        let (context, digest) =
+            self.all_of(trust_domain, (*sequence, *published_sequence), (&authorities, latest.as_ref()))?;
         let kept = Kept {
             version: VERSION,
             trust_domain: trust_domain.clone(),
@@ -165,6 +175,7 @@ impl KeyringFile {
             published_sequence: *published_sequence,
             whole: self.sealing.seal(context, digest.as_bytes()),
             authorities,
+            latest: latest.clone(),
         };
         let text = serde_json::to_vec_pretty(&kept).map_err(|fault| self.format(fault.to_string()))?;
         self.replace(&text).map_err(|source| self.io(source))
@@ -201,6 +212,9 @@ impl KeyringFile {
             kind: kept.kind,
             generation: kept.generation,
             state: kept.state,
+            since: kept.since.unwrap_or(kept.not_before),
+            published: kept.published.or_else(|| kept.kind.is_published().then_some(since_ever(kept))),
+            issuer: kept.issuer,
             key: Arc::new(key),
             certificate: certificate.map(CertificateDer::from),
             not_before: kept.not_before,
@@ -218,6 +232,9 @@ impl KeyringFile {
             state: authority.state,
             key_id,
             certificate: authority.certificate.as_ref().map(|certificate| STANDARD.encode(certificate)),
+            since: Some(authority.since),
+            published: authority.published,
+            issuer: authority.issuer,
             not_before: authority.not_before,
             not_after: authority.not_after,
             sealed: self.sealing.seal(context, authority.key.pkcs8_der()),
@@ -229,10 +246,13 @@ impl KeyringFile {
         &self,
         trust_domain: &'a TrustDomain,
         (sequence, published_sequence): (u64, u64),
-        authorities: &[KeptAuthority],
+        (authorities, latest): (&[KeptAuthority], Option<&Taken>),
     ) -> Result<(SealContext<'a>, Digest), KeyringError> {
         let first = authorities.first().ok_or_else(|| self.format("it holds no key".to_owned()))?;
-        let text = serde_json::to_vec(&(VERSION, trust_domain, sequence, published_sequence, authorities));
+        let text = match latest {
+            None => serde_json::to_vec(&(VERSION, trust_domain, sequence, published_sequence, authorities)),
+            latest => serde_json::to_vec(&(VERSION, trust_domain, sequence, published_sequence, authorities, latest)),
+        };
         let text = text.map_err(|fault| self.format(fault.to_string()))?;
         let trust_domain = trust_domain.as_str();
         let context = SealContext { trust_domain, key_id: first.key_id, kind: "keyring", generation: sequence };
@@ -248,6 +268,20 @@ impl KeyringFile {
     }
 }
 
+/// Files from before roots could change do not say which root signed an intermediate: it was the only one.
+fn name_issuers(authorities: &mut [Authority]) {
+    let mut roots = authorities.iter().filter(|authority| authority.kind == AuthorityKind::X509Root);
+    let first = roots.next().map(Authority::key_id);
+    let unnamed =
+        |authority: &&mut Authority| authority.kind == AuthorityKind::X509Intermediate && authority.issuer.is_none();
+    authorities.iter_mut().filter(unnamed).for_each(|intermediate| intermediate.issuer = first);
+}
+
+/// A key from before there was any change: everybody who holds a bundle holds it.
+const fn since_ever(kept: &KeptAuthority) -> Publication {
+    Publication { sequence: 0, at: kept.not_before }
+}
+
 fn context(trust_domain: &TrustDomain, kind: AuthorityKind, generation: u64, key_id: KeyId) -> SealContext<'_> {
     SealContext { trust_domain: trust_domain.as_str(), key_id, kind: kind.as_str(), generation }
 }
@@ -259,11 +293,7 @@ mod tests {
     use crate::crypto::Random;
     use std::time::Duration;
 
-    const PLAN: KeyPlan = KeyPlan {
-        root: Duration::from_secs(86_400_000),
-        intermediate: Duration::from_secs(86_400),
-        name_constraints: false,
-    };
+    const PLAN: KeyPlan = KeyPlan { root: Duration::from_secs(86_400_000), ..KeyPlan::DEFAULT };
 
     fn file(folder: &Path, sealing: &[u8; 32]) -> KeyringFile {
         KeyringFile::new(folder.join("keyring.json"), SealingKey::from_bytes(sealing).unwrap())

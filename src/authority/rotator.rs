@@ -3,36 +3,39 @@
 //! The file is saved first and the key used last: a crash in between leaves a saved key that no record names, and the
 //! next start records it. A file older than the journal's word was put back by somebody, and is refused.
 
-use super::rotation::{Planned, due};
+use super::even::Even;
+use super::keyring::Against;
+use super::making::make;
+use super::orders::Ask;
+use super::rotation::Rotation;
+use super::witness::Nobody;
 use super::{
-    Authorities, Authority, AuthorityKind, AuthorityState, KeyPlan, Keyring, KeyringError, KeyringFile, Step, StepKind,
+    Authorities, AuthorityDesk, AuthorityKind, AuthorityState, By, Confirmation, Holders, KeyPlan, Keyring,
+    KeyringError, KeyringFile, Known, Live, Order, OrderError, Outlook, Step, StepKind, Taken, Witness,
 };
-use crate::audit::{Changes, Ledger};
+use crate::audit::{Auditable as _, Changes, Ledger};
 use crate::clock::Clock;
-use crate::crypto::{CryptoError, KeyId, KeyPair, Random};
+use crate::crypto::{CryptoError, Random};
 use crate::identity::TrustDomain;
 use crate::store::{Store, StoreError, Version, Write};
-use crate::svid::{AuthorityFields, LayoutError, Serial};
+use crate::svid::LayoutError;
 use crate::telemetry::{Shutdown, chain};
-use rustls_pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
 use serde_json::value::to_raw_value;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use time::OffsetDateTime;
+use tokio::sync::mpsc;
 
 /// Where the store keeps the keyring's sequence.
 const SEQUENCE_KEY: &str = "keyring";
 
-/// A keyring begins with one key of each kind, made and saved before there is a journal.
-const FIRST_KEYS: u64 = 4;
+/// Orders that wait for the one before them.
+const ASKS_MAX: usize = 8;
 
 /// How often to look whether a key is due.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
-
-/// New keys begin a little in the past, for clocks that run behind.
-const BACKDATE: Duration = Duration::from_secs(60);
 
 /// Why a key was not changed; the former keys stay in use.
 #[derive(Debug, thiserror::Error)]
@@ -83,6 +86,19 @@ pub enum RotatorError {
 }
 
 #[derive(Deserialize, Serialize)]
+struct Confirmed {
+    v: Version<1>,
+    sequence: u64,
+    #[serde(with = "time::serde::timestamp")]
+    at: OffsetDateTime,
+}
+
+/// Where the store keeps an operator's word about a holder.
+fn holder_key(name: &str) -> String {
+    format!("holder/{name}")
+}
+
+#[derive(Deserialize, Serialize)]
 struct Recorded {
     v: Version<1>,
     sequence: u64,
@@ -106,9 +122,11 @@ pub fn open_keyring(
         return Err(RotatorError::HistoryWithoutKeys { keyring: file.path().to_owned() });
     }
     let mut keyring = Keyring::empty(trust_domain.clone());
-    while let Some(Step { kind: StepKind::Succeed, authority }) = due(&keyring, plan, now) {
-        keyring = keyring.succeeded_by(make(&keyring, authority, plan, now, random)?);
+    let known = Known::nobody(now);
+    while let Some(step) = (Rotation { keyring: &keyring, plan, known: &known, now }).due() {
+        keyring = keyring.after(&step, make(&keyring, &step, plan, now, random)?, now);
     }
+    keyring.latest = None;
     file.save(&keyring)?;
     Ok(keyring)
 }
@@ -122,6 +140,10 @@ pub struct Rotator {
     random: Random,
     ledger: Ledger,
     authorities: Arc<Authorities>,
+    holders: Holders,
+    witness: Arc<dyn Witness>,
+    even: Even,
+    asks: (mpsc::Sender<Ask>, mpsc::Receiver<Ask>),
 }
 
 impl Rotator {
@@ -134,22 +156,41 @@ impl Rotator {
         keyring: Keyring,
         plan: KeyPlan,
         (store, ledger): (&dyn Store, Ledger),
-        random: Random,
+        (now, random): (OffsetDateTime, Random),
     ) -> Result<Self, RotatorError> {
         let recorded = recorded_sequence(store)?;
-        if keyring.sequence < recorded {
-            return Err(RotatorError::OldKeyring { found: keyring.sequence, recorded });
-        }
-        // A crash leaves the file one step ahead, or the first four keys unrecorded; more was recorded once and is gone.
-        if keyring.sequence > recorded.saturating_add(1).max(FIRST_KEYS) {
-            return Err(RotatorError::JournalLost { keyring: keyring.sequence, recorded });
+        match keyring.against(recorded) {
+            Against::Older => return Err(RotatorError::OldKeyring { found: keyring.sequence, recorded }),
+            Against::Unknown => return Err(RotatorError::JournalLost { keyring: keyring.sequence, recorded }),
+            Against::Recorded | Against::Unrecorded => {}
         }
         let authorities = Authorities::of(&keyring, random.clone()).ok_or(RotatorError::NoRoot)?;
-        let rotator = Self { file, keyring, plan, random, ledger, authorities: Arc::new(authorities) };
-        if rotator.keyring.sequence > recorded {
-            rotator.record_all().await?;
+        let (authorities, even, asks) = (Arc::new(authorities), Even::since(now), mpsc::channel(ASKS_MAX));
+        let (holders, witness) = (Holders::default(), Arc::new(Nobody));
+        let rotator = Self { file, keyring, plan, random, ledger, authorities, holders, witness, even, asks };
+        if rotator.keyring.against(recorded) == Against::Unrecorded {
+            rotator.record_latest(&rotator.keyring).await?;
         }
         Ok(rotator)
+    }
+
+    /// With those who are heard, and whoever knows the sessions. What operators have confirmed is read from the store.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn watching(self, holders: Holders, witness: Arc<dyn Witness>, store: &dyn Store) -> Result<Self, StoreError> {
+        for name in holders.declared() {
+            let Some(kept) = store.read(&holder_key(&name))? else { continue };
+            let confirmed: Confirmed =
+                serde_json::from_str(kept.value.get()).map_err(|fault| StoreError::Index(fault.into()))?;
+            holders.confirm(&name, confirmed.sequence, confirmed.at);
+        }
+        Ok(Self { holders, witness, ..self })
+    }
+
+    /// Where orders are given and holders are heard.
+    pub fn desk(&self) -> AuthorityDesk {
+        AuthorityDesk::new(self.asks.0.clone(), self.holders.clone())
     }
 
     /// The keys in use.
@@ -161,14 +202,67 @@ impl Rotator {
     /// not work is logged and tried again; the former keys stay in use.
     pub async fn run(mut self, clock: Arc<dyn Clock>, shutdown: Shutdown) {
         loop {
-            if let Err(fault) = self.turn(clock.now()).await {
+            let now = self.even.look(&*clock);
+            if let Err(fault) = self.turn(now).await {
                 tracing::error!(fault = %chain(&fault), "a key could not be changed; trying again in a minute");
             }
             tokio::select! {
-                () = clock.wait_until(clock.now() + LOOK_EVERY) => {}
+                () = clock.wait_until(now + LOOK_EVERY) => {}
                 () = shutdown.wait() => return,
+                Some(ask) = self.asks.1.recv() => {
+                    let now = self.even.look(&*clock);
+                    self.answer(ask, now).await;
+                }
             }
         }
+    }
+
+    /// Whoever asked may have gone meanwhile; what was ordered is done.
+    async fn answer(&mut self, ask: Ask, now: OffsetDateTime) {
+        match ask {
+            Ask::Confirm(confirmation, answer) => drop(answer.send(self.confirm(&confirmation, now).await)),
+            Ask::Order(order, answer) => drop(answer.send(self.obey(&order, now).await)),
+            Ask::Outlook(authority, answer) => drop(answer.send(self.outlook(authority, now))),
+        }
+    }
+
+    /// Carries out an order.
+    ///
+    /// # Errors
+    /// See [`OrderError`]; nothing has changed then.
+    pub async fn obey(&mut self, order: &Order, now: OffsetDateTime) -> Result<Taken, OrderError> {
+        let (known, live) = (self.known(now), self.live(now));
+        let step = self.rotation(&known, now).ordered(order, &live)?;
+        self.take(&step, now).await?;
+        Ok(self.keyring.latest.clone().ok_or(RotatorError::NoRoot)?)
+    }
+
+    /// What can be done to keys of a kind, and what it would do.
+    pub fn outlook(&self, authority: AuthorityKind, now: OffsetDateTime) -> Outlook {
+        let (known, live) = (self.known(now), self.live(now));
+        self.rotation(&known, now).outlook(authority, &live, self.holders.readers())
+    }
+
+    /// Takes an operator's word for a declared holder. The sequence that it has.
+    ///
+    /// # Errors
+    /// See [`OrderError`].
+    pub async fn confirm(&mut self, confirmation: &Confirmation, now: OffsetDateTime) -> Result<u64, OrderError> {
+        let (name, published) = (&confirmation.holder, self.keyring.published_sequence);
+        let declared = self.holders.declared();
+        if !declared.contains(name) {
+            return Err(OrderError::NoHolder { name: name.clone(), declared });
+        }
+        let sequence = confirmation.sequence.unwrap_or(published);
+        if sequence > published {
+            return Err(OrderError::NotPublished { sequence, published });
+        }
+        let confirmed = Confirmed { v: Version, sequence, at: now };
+        let value = to_raw_value(&confirmed).map_err(|fault| RotatorError::Store(StoreError::Journal(fault.into())))?;
+        let changes = Changes { conditions: Vec::new(), writes: vec![Write::Put(holder_key(name), value)] };
+        self.ledger.commit(&confirmation.entry(sequence), changes).await.map_err(RotatorError::Store)?;
+        self.holders.confirm(name, sequence, now);
+        Ok(sequence)
     }
 
     /// Does every step that is due.
@@ -176,48 +270,81 @@ impl Rotator {
     /// # Errors
     /// See [`RotatorError`].
     pub async fn turn(&mut self, now: OffsetDateTime) -> Result<(), RotatorError> {
-        while let Some(step) = due(&self.keyring, &self.plan, now) {
-            self.take(step, now).await?;
+        loop {
+            // Who holds what is asked only where a key waits for it.
+            let waits = self.keyring.authorities.iter().any(|one| one.state == AuthorityState::Prepared);
+            let known = if waits { self.known(now) } else { Known { since: self.even.begin(), ..Known::nobody(now) } };
+            let Some(step) = self.rotation(&known, now).due() else { return Ok(()) };
+            self.take(&step, now).await?;
         }
-        Ok(())
     }
 
-    async fn take(&mut self, step: Step, now: OffsetDateTime) -> Result<(), RotatorError> {
-        let (next, key_id) = match step.kind {
-            StepKind::Succeed => {
-                let made = make(&self.keyring, step.authority, &self.plan, now, &self.random)?;
-                let key_id = made.key_id();
-                (self.keyring.succeeded_by(made), key_id)
-            }
-            StepKind::Remove(key_id) => (self.keyring.without(step.authority, key_id), key_id),
-        };
+    const fn rotation<'a>(&'a self, known: &'a Known, now: OffsetDateTime) -> Rotation<'a> {
+        Rotation { keyring: &self.keyring, plan: &self.plan, known, now }
+    }
+
+    fn known(&self, now: OffsetDateTime) -> Known {
+        let live = self.witness.live_owners(now);
+        let holders = self.holders.all(|owner| live.contains(owner));
+        Known { holders, longest_ttl: self.witness.longest_ttl(), since: self.even.begin() }
+    }
+
+    fn live(&self, now: OffsetDateTime) -> Live {
+        let intermediates = self.keyring.of_kind(AuthorityKind::X509Intermediate);
+        self.witness.live_on(&intermediates.map(|one| one.key_id().to_string()).collect(), now)
+    }
+
+    /// Saves, records, uses: see decision 004.
+    async fn take(&mut self, step: &Step, now: OffsetDateTime) -> Result<(), RotatorError> {
+        let made = make(&self.keyring, step, &self.plan, now, &self.random)?;
+        let next = self.keyring.after(step, made, now);
         self.file.save(&next)?;
-        let concerned = next.authorities.iter().chain(&self.keyring.authorities).find(|a| a.key_id() == key_id);
-        let generation = concerned.map_or(0, |authority| authority.generation);
-        self.record(Planned { step, key_id, generation, sequence: next.sequence }).await?;
+        self.record_latest(&next).await?;
         self.authorities.swap(&next);
         self.keyring = next;
-        tracing::info!(authority = step.authority.as_str(), %key_id, sequence = self.keyring.sequence, "key changed");
+        tell(step, &self.keyring);
         Ok(())
     }
 
-    /// For the first keys, and for those that a crash left saved but unrecorded.
-    async fn record_all(&self) -> Result<(), RotatorError> {
-        let active = |authority: &&Authority| authority.state == AuthorityState::Active;
-        for authority in self.keyring.authorities.iter().filter(active) {
-            let step = Step { kind: StepKind::Succeed, authority: authority.kind };
-            let (key_id, generation) = (authority.key_id(), authority.generation);
-            self.record(Planned { step, key_id, generation, sequence: self.keyring.sequence }).await?;
+    async fn record_latest(&self, keyring: &Keyring) -> Result<(), RotatorError> {
+        match &keyring.latest {
+            Some(taken) => self.record(taken).await,
+            None => self.record_first(keyring).await,
+        }
+    }
+
+    async fn record_first(&self, keyring: &Keyring) -> Result<(), RotatorError> {
+        for authority in keyring.authorities.iter().filter(|authority| authority.state == AuthorityState::Active) {
+            let taken = Taken {
+                step: StepKind::Succeed.as_str().to_owned(),
+                authority: authority.kind,
+                key_id: authority.key_id(),
+                generation: authority.generation,
+                sequence: keyring.sequence,
+                intermediate: None,
+                by: By::default(),
+            };
+            self.record(&taken).await?;
         }
         Ok(())
     }
 
-    async fn record(&self, planned: Planned) -> Result<(), RotatorError> {
-        let sequence = Recorded { v: Version, sequence: planned.sequence };
+    async fn record(&self, taken: &Taken) -> Result<(), RotatorError> {
+        let sequence = Recorded { v: Version, sequence: taken.sequence };
         let value = to_raw_value(&sequence).map_err(|fault| StoreError::Journal(fault.into()))?;
         let changes = Changes { conditions: Vec::new(), writes: vec![Write::Put(SEQUENCE_KEY.to_owned(), value)] };
-        self.ledger.commit(&crate::audit::Auditable::entry(&planned), changes).await?;
+        self.ledger.commit(&taken.entry(), changes).await?;
         Ok(())
+    }
+}
+
+fn tell(step: &Step, keyring: &Keyring) {
+    let Some(taken) = &keyring.latest else { return };
+    let (step, authority, key_id) = (step.kind.as_str(), step.authority.as_str(), taken.key_id);
+    tracing::info!(step, authority, %key_id, sequence = keyring.sequence, "key changed");
+    if !taken.by.in_spite_of.is_empty() {
+        let missing = taken.by.in_spite_of.join(", ");
+        tracing::error!(step, authority, %key_id, missing, "a key changed without proof that everybody holds it");
     }
 }
 
@@ -228,58 +355,6 @@ fn recorded_sequence(store: &dyn Store) -> Result<u64, StoreError> {
     Ok(recorded.sequence)
 }
 
-/// A new key of a kind, with its certificate signed by whoever signs that kind.
-fn make(
-    keyring: &Keyring,
-    kind: AuthorityKind,
-    plan: &KeyPlan,
-    now: OffsetDateTime,
-    random: &Random,
-) -> Result<Authority, RotatorError> {
-    let now = super::draft::whole_seconds(now);
-    let (key, generation) = (KeyPair::generate(kind.key_algorithm())?, keyring.next_generation(kind));
-    let mut not_before = now - BACKDATE;
-    let mut not_after = now + plan.root;
-    let certificate = match kind {
-        AuthorityKind::Journal | AuthorityKind::Jwt => None,
-        AuthorityKind::X509Root => {
-            let fields = fields(keyring, &key, (1, "root"), (not_before, not_after), random);
-            Some(fields.sign_itself(&key)?)
-        }
-        AuthorityKind::X509Intermediate => {
-            let root = keyring.active(AuthorityKind::X509Root).ok_or(RotatorError::NoRoot)?;
-            let issuer: &CertificateDer<'_> = root.certificate.as_ref().ok_or(RotatorError::NoRoot)?;
-            not_before = not_before.max(root.not_before);
-            not_after = (now + plan.intermediate).min(root.not_after);
-            let fields = fields(keyring, &key, (0, "intermediate"), (not_before, not_after), random);
-            let fields = AuthorityFields { name_constraints: plan.name_constraints, ..fields };
-            Some(fields.sign(issuer, &root.key)?)
-        }
-    };
-    let (state, key) = (AuthorityState::Active, Arc::new(key));
-    Ok(Authority { kind, generation, state, key, certificate, not_before, not_after })
-}
-
-fn fields(
-    keyring: &Keyring,
-    key: &KeyPair,
-    (path_length, role): (u8, &str),
-    (not_before, not_after): (OffsetDateTime, OffsetDateTime),
-    random: &Random,
-) -> AuthorityFields {
-    let id: KeyId = key.public().id();
-    AuthorityFields {
-        trust_domain: keyring.trust_domain.clone(),
-        common_name: format!("Lanyard {role} {}", id.to_string().chars().take(8).collect::<String>()),
-        key: key.public().clone(),
-        serial: Serial::random(random),
-        path_length,
-        name_constraints: false,
-        not_before,
-        not_after,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -288,11 +363,7 @@ mod tests {
     use crate::store::{IndexKind, LocalSettings, LocalStore, NoteSigner};
     use std::path::Path;
 
-    const PLAN: KeyPlan = KeyPlan {
-        root: Duration::from_secs(86_400_000),
-        intermediate: Duration::from_secs(86_400),
-        name_constraints: false,
-    };
+    const PLAN: KeyPlan = KeyPlan { root: Duration::from_secs(86_400_000), ..KeyPlan::DEFAULT };
 
     async fn begin(folder: &Path) -> Result<Rotator, RotatorError> {
         let file = KeyringFile::new(folder.join("keyring.json"), SealingKey::from_bytes(&[7; 32]).unwrap());
@@ -302,7 +373,8 @@ mod tests {
         let key = Arc::clone(&keyring.active(AuthorityKind::Journal).unwrap().key);
         let signer = NoteSigner::new("ci.test/journal".to_owned(), key).unwrap();
         let store: Arc<dyn Store> = LocalStore::open(settings, signer, Arc::new(SystemClock)).unwrap();
-        Rotator::begin(file, keyring, PLAN, (&*store, Ledger::new(Arc::clone(&store))), random).await
+        let hands = (&*store, Ledger::new(Arc::clone(&store)));
+        Rotator::begin(file, keyring, PLAN, hands, (now, random)).await
     }
 
     async fn a_day_later(folder: &Path, steps: u32) {
@@ -345,9 +417,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let rotator = begin(folder.path()).await.unwrap();
         let later = SystemClock.now() + Duration::from_secs(13 * 3600);
-        let kind = AuthorityKind::X509Intermediate;
-        let made = make(&rotator.keyring, kind, &PLAN, later, &rotator.random).unwrap();
-        rotator.file.save(&rotator.keyring.succeeded_by(made)).unwrap();
+        let step = Step::planned(StepKind::Succeed, AuthorityKind::X509Intermediate);
+        let made = make(&rotator.keyring, &step, &PLAN, later, &rotator.random).unwrap();
+        rotator.file.save(&rotator.keyring.after(&step, made, later)).unwrap();
         drop(rotator);
         assert_eq!(begin(folder.path()).await.unwrap().keyring.sequence, 5);
         assert_eq!(begin(folder.path()).await.unwrap().keyring.sequence, 5, "and is known from then on");

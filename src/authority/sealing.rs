@@ -1,10 +1,12 @@
 //! The sealing key in a file of its own: 32 bytes, read by its owner only.
 
 use crate::crypto::{SealError, SealingKey, SecretFileError, read_secret_file};
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use crate::store::replace_file;
+use std::io;
 use std::path::{Path, PathBuf};
+
+/// For its owner alone.
+const MODE: u32 = 0o600;
 
 /// Why there is no sealing key.
 #[derive(Debug, thiserror::Error)]
@@ -59,14 +61,7 @@ pub fn open_sealing_key(path: &Path, has_keyring: bool) -> Result<SealingKey, Se
 
 fn make(path: &Path) -> io::Result<SealingKey> {
     let (key, bytes) = SealingKey::generate();
-    // Written aside: a crash or a full disk must not leave half a key, which no later start could use.
-    let aside = path.with_extension("new");
-    let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&aside)?;
-    file.write_all(&*bytes)?;
-    file.sync_all()?;
-    fs::rename(&aside, path)?;
-    // Its name must be as durable as the keyring that needs it.
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(folder)?.sync_all()?;
+    // A crash or a full disk must not leave half a key, which no later start could use.
+    replace_file(path, &*bytes, MODE)?;
     Ok(key)
 }

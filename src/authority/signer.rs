@@ -1,10 +1,12 @@
 //! The keys in use: they draft, and they sign what is on record and nothing else.
 
+use super::crl_issuers::{CrlIssuer, crl_issuers};
 use super::draft::{Asked, Content, end_of_life, whole_seconds};
 use super::in_use::{JwtSigner, X509Signer, signers};
-use super::{Draft, DraftError, Keyring, LimitedBy, Published};
+use super::rotation::JWT_TTL_MAX;
+use super::{Authority, AuthorityKind, AuthorityState, Draft, DraftError, Keyring, LimitedBy, Published};
 use crate::audit::Recorded;
-use crate::crypto::{CryptoError, Random};
+use crate::crypto::{CryptoError, KeyId, Random};
 use crate::identity::TrustDomain;
 use crate::policy::{Grant, Kind};
 use crate::svid::{JwtFields, LayoutError, LeafFields, ProvenKey, Serial};
@@ -17,9 +19,6 @@ use tokio::sync::watch;
 
 /// A leaf begins a little in the past, for clocks that run behind (X509-21).
 const BACKDATE: Duration = Duration::from_secs(10);
-
-/// A JWT-SVID is a bearer token: minutes at most, whatever the rule's ttl (JWT-19).
-const JWT_TTL_MAX: Duration = Duration::from_secs(300);
 
 /// Why a recorded draft was not signed.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +57,8 @@ pub struct Authorities {
     x509: ArcSwap<X509Signer>,
     jwt: ArcSwap<JwtSigner>,
     published: watch::Sender<Arc<Published>>,
+    tainted: watch::Sender<Arc<[KeyId]>>,
+    pub(super) crl_issuers: watch::Sender<Option<Arc<[CrlIssuer]>>>,
 }
 
 impl Authorities {
@@ -70,6 +71,8 @@ impl Authorities {
             x509: ArcSwap::from_pointee(x509),
             jwt: ArcSwap::from_pointee(jwt),
             published: watch::Sender::new(Arc::new(Published::of(keyring))),
+            tainted: watch::Sender::new(tainted(keyring)),
+            crl_issuers: watch::Sender::new(crl_issuers(keyring).map(Into::into)),
         })
     }
 
@@ -78,6 +81,13 @@ impl Authorities {
         let Some((x509, jwt)) = signers(keyring) else { return };
         self.x509.store(Arc::new(x509));
         self.jwt.store(Arc::new(jwt));
+        let tainted = tainted(keyring);
+        self.tainted.send_if_modified(|known| {
+            let changed = *known != tainted;
+            *known = tainted;
+            changed
+        });
+        self.crl_issuers.send_replace(crl_issuers(keyring).map(Into::into));
         let published = Arc::new(Published::of(keyring));
         self.published.send_if_modified(|current| {
             let changed = current.bundle != published.bundle;
@@ -86,6 +96,11 @@ impl Authorities {
             }
             changed
         });
+    }
+
+    /// The intermediates whose SVIDs are to be renewed at once, now and as they change.
+    pub fn tainted(&self) -> watch::Receiver<Arc<[KeyId]>> {
+        self.tainted.subscribe()
     }
 
     /// Whose keys these are.
@@ -177,4 +192,9 @@ impl Authorities {
         };
         Ok(Signed { draft, bytes })
     }
+}
+
+fn tainted(keyring: &Keyring) -> Arc<[KeyId]> {
+    let intermediates = keyring.of_kind(AuthorityKind::X509Intermediate);
+    intermediates.filter(|one| one.state == AuthorityState::Tainted).map(Authority::key_id).collect()
 }

@@ -114,11 +114,11 @@ fn row(judged: &Judged) -> Vec<String> {
 }
 
 fn from_journal(args: &Args, id: &str) -> anyhow::Result<ExitCode> {
-    let Some(folder) = args.journal.folder()? else { return Ok(ExitCode::FAILURE) };
+    let Some(place) = args.journal.place()? else { return Ok(ExitCode::FAILURE) };
     // Without a policy at hand the case has no personal claims; a policy with problems is none.
     let policy = load(args).ok().and_then(Result::ok).map(|(_, policy, _)| policy);
-    let mut past = PastRequests::default();
-    for record in JournalReader::open(&folder)? {
+    let mut past = PastRequests::since(None, place.people().unwrap_or_default());
+    for record in JournalReader::open(&place.folder)? {
         let Some(request) = past.read(&record?).filter(|request| RequestId::is_meant(id, &request.id)) else {
             continue;
         };

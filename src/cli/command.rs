@@ -2,8 +2,8 @@
 
 use super::failure::WrongUsage;
 use super::{
-    agent, audit, ban, bundle, config, dev, exec, explain, health, init, login, pin, policy, render, server, session,
-    svid,
+    agent, audit, authority, ban, bundle, config, dev, exec, explain, gitlab, health, init, login, pin, policy, render,
+    server, session, svid,
 };
 use crate::telemetry::{self, LogFormat};
 use clap::{CommandFactory as _, Parser, Subcommand};
@@ -69,8 +69,12 @@ enum Command {
     Session(session::Args),
     /// Who gets no identity, whatever the policy says
     Ban(ban::Args),
+    /// Our signing keys: what each step would do, and the steps
+    Authority(authority::Args),
     /// Which project a path belongs to, where a name may have been used again
     Pin(pin::Args),
+    /// What a GitLab must be told of this server
+    Gitlab(gitlab::Args),
     /// What others need to trust us
     Bundle(bundle::Args),
     /// The evidence: who got which identity, when, by which rule
@@ -137,9 +141,11 @@ impl Command {
             Self::Config(args) => config::run(&args),
             Self::Session(args) => Box::pin(session::run(args)).await,
             Self::Ban(args) => Box::pin(ban::run(args)).await,
+            Self::Authority(args) => Box::pin(authority::run(args)).await,
             Self::Pin(args) => Box::pin(pin::run(args)).await,
+            Self::Gitlab(args) => Box::pin(gitlab::run(args)).await,
             Self::Bundle(args) => Box::pin(bundle::run(args)).await,
-            Self::Audit(args) => audit::run(&args),
+            Self::Audit(args) => Box::pin(audit::run(&args)).await,
             Self::Health(args) => Box::pin(health::run(args)).await,
             Self::Completions { shell } => render::completions(shell, &mut Cli::command()),
         }

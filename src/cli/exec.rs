@@ -1,19 +1,21 @@
 //! `lanyard exec`: an identity for one command, from the running agent or from one of its own.
 
-use super::failure::WrongUsage;
+use super::failure::{WrongUsage, plain};
 use super::login::{self, Answer, Problem, TokenArgs};
 use super::remote::ServerArgs;
 use super::render;
 use crate::agent::{Agent, AgentError, AgentHandle, AgentSettings, Callers, LoggedOut, MODE_OWNER, OnStop};
-use crate::agent::{Refused, TokenSource, remove_session_key};
+use crate::agent::{Refused, SecretNames, TokenSource, remove_session_key};
 use crate::clock::SystemClock;
+use crate::config::{Environment as _, SystemEnvironment};
 use crate::crypto::{Digest, Random};
 use crate::telemetry::{Shutdown, chain};
 use crate::wire::WorkloadAddress;
+use crate::wire::lanyard::JobEnd;
 use anyhow::Context;
 use rustix::process::{Pid, Signal, kill_process};
 use std::ffi::OsString;
-use std::io::IsTerminal;
+use std::io::{ErrorKind, IsTerminal};
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -30,15 +32,27 @@ const ENDPOINT: &str = "SPIFFE_ENDPOINT_SOCKET";
 /// Room that the file's name takes of a socket path's 107 bytes.
 const FOLDER_BYTES_MAX: usize = 95;
 
+/// A command that is not there, as shells say it.
+const NOT_FOUND: u8 = 127;
+/// And one that is there and cannot be run.
+const NOT_RUNNABLE: u8 = 126;
+
 /// Runs a command with an identity of its own; exit code and signals are the command's
+///
+/// 127 says that there is no such command, 126 that it cannot be run. Where --server is given, the agent that a variable
+/// names is left alone.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     #[command(flatten)]
     token: TokenArgs,
     #[command(flatten)]
     server: ServerArgs,
-    /// The socket of a running agent, used if it answers
-    #[arg(long, env = "LANYARD_AGENT_SOCKET", value_name = "PATH")]
+    // The variable is read by hand: a server that is typed counts for more.
+    #[arg(
+        long,
+        value_name = "PATH",
+        help = "The socket of a running agent, used if it answers [env: LANYARD_AGENT_SOCKET]"
+    )]
     agent_socket: Option<PathBuf>,
     /// The Workload API of the running agent
     #[arg(long, env = ENDPOINT, value_name = "unix:PATH")]
@@ -66,7 +80,8 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
 
 /// The sockets of a running agent, if both answer.
 async fn running_agent(args: &Args) -> anyhow::Result<Option<(PathBuf, String)>> {
-    let Some(agent) = args.agent_socket.clone() else { return Ok(None) };
+    let named = || SystemEnvironment.value("LANYARD_AGENT_SOCKET").filter(|_| !args.server.is_typed()).map(Into::into);
+    let Some(agent) = args.agent_socket.clone().or_else(named) else { return Ok(None) };
     if !agent.is_absolute() {
         return Err(WrongUsage::new(format!("the agent's socket {} must be an absolute path", agent.display())).into());
     }
@@ -100,15 +115,15 @@ async fn with_agent(
         }
         Err(code) => return Ok(code),
     }
-    let status = follow(start(args, endpoint)?, signals).await?;
+    let code = carried_out(args, endpoint, signals).await?;
     if args.end {
-        match login::log_out(agent).await {
+        match login::log_out(agent, JobEnd::ExecEnd).await {
             Ok(Answer::Done(_)) => {}
             Ok(Answer::Refused(problem)) => render::aside(&problem.detail),
             Err(error) => tracing::error!(error = chain(&*error), "the agent did not hear the session's end"),
         }
     }
-    Ok(code_of(status))
+    Ok(code)
 }
 
 /// Waits for the login, no longer than we may and as long as nobody stops us: the command then never starts.
@@ -131,7 +146,10 @@ async fn alone(args: &Args, token: Zeroizing<String>, mut signals: Signals) -> a
         server: args.server.url()?,
         trust: args.server.trust()?,
         workload_socket,
+        sds_socket: None,
+        secrets: SecretNames::default(),
         agent_socket: None,
+        program: None,
         socket_mode: MODE_OWNER,
         callers: Callers::OwnUid,
         state_dir: state_dir.clone(),
@@ -150,25 +168,29 @@ async fn alone(args: &Args, token: Zeroizing<String>, mut signals: Signals) -> a
             Ok(Err(refused)) => return Ok(login::tell(&problem(refused))),
             Err(code) => return Ok(code),
         }
-        let status = follow(start(args, &endpoint)?, signals).await?;
+        let code = carried_out(args, &endpoint, signals).await?;
         if args.end {
             end(&handle, &state_dir).await;
         }
-        anyhow::Ok(code_of(status))
+        anyhow::Ok(code)
     };
     beside(agent.run(shutdown), work).await
 }
 
-/// Ends the session for good: where the server cannot be told, nobody is left the key to go on with.
+/// Ends the session for good: the key goes too, so that nobody can go on with it even where the server could not be told.
 async fn end(agent: &AgentHandle, state_dir: &Path) {
-    let told = agent.logout().await;
+    let told = agent.end(JobEnd::ExecEnd).await;
+    let removed = remove_session_key(state_dir);
+    let key = match &removed {
+        Ok(()) => "its session key is removed, so that nobody can go on with it".to_owned(),
+        Err(error) => format!("and its session key could not be removed: {}", chain(error)),
+    };
     if told == LoggedOut::Told {
+        if removed.is_err() {
+            render::aside(&format!("{told}, {key}"));
+        }
         return;
     }
-    let key = match remove_session_key(state_dir) {
-        Ok(()) => "its session key is removed, so that nobody can go on with it".to_owned(),
-        Err(error) => format!("and its session key could not be removed: {}", chain(&error)),
-    };
     render::aside(&format!("{told}; {key}; {}", told.ends_by_itself()));
 }
 
@@ -219,18 +241,21 @@ impl Drop for SocketFolder {
     }
 }
 
-/// Starts the command: it finds the socket, and not the token.
-fn start(args: &Args, endpoint: &str) -> anyhow::Result<Child> {
+/// Runs the command to its end: it finds the socket, and not the token. One that cannot be started has an end too.
+async fn carried_out(args: &Args, endpoint: &str, signals: Signals) -> anyhow::Result<ExitCode> {
     let [program, arguments @ ..] = args.command.as_slice() else {
         return Err(WrongUsage::new("no command").into());
     };
-    Command::new(program)
-        .args(arguments)
-        .env(ENDPOINT, endpoint)
-        .env_remove(&args.token.token_env)
-        .kill_on_drop(true)
-        .spawn()
-        .with_context(|| format!("{} cannot be started", program.display()))
+    let mut command = Command::new(program);
+    command.args(arguments).env(ENDPOINT, endpoint).env_remove(&args.token.token_env).kill_on_drop(true);
+    match command.spawn() {
+        Ok(child) => Ok(code_of(follow(child, signals).await?)),
+        Err(error) => {
+            render::aside(&format!("error: {} cannot be started: {}", program.display(), plain(&error)));
+            let there = error.kind() != ErrorKind::NotFound;
+            Ok(ExitCode::from(if there { NOT_RUNNABLE } else { NOT_FOUND }))
+        }
+    }
 }
 
 /// The signals that are meant for the command. Whoever listens before it starts loses none of them.

@@ -1,5 +1,6 @@
 //! `lanyard explain`: why a token gets its identity, or none. Decides nothing and uses nothing up.
 
+use super::audit::Place;
 use super::failure::{WrongUsage, unreadable};
 use super::login::{TokenArgs, tell};
 use super::operator;
@@ -149,9 +150,12 @@ async fn recorded(args: &Args, typed: &str) -> anyhow::Result<Option<Value>> {
     if operator::listens(&settings.admin_socket).await {
         return asked(settings.admin_socket).await;
     }
-    let recalled = Recalled::read(&settings.data_dir, typed, &settings.policy, &settings.trust_domain)?;
+    let ServerSettings { data_dir: folder, sealing_key_file, policy, trust_domain, .. } = settings;
+    let place = Place { folder, sealing_key_file };
+    let people = place.people().unwrap_or_default();
+    let recalled = Recalled::read(&place.folder, typed, (&policy, &trust_domain), &people)?;
     let Some(recalled) = recalled else {
-        let elsewhere = archive::whereabouts(&settings.data_dir)?;
+        let elsewhere = archive::whereabouts(&place.folder)?;
         anyhow::bail!("the journal knows no such request; `lanyard audit show` lists those it does{elsewhere}");
     };
     // The text first: entries are kept as they were written, which no value can hold.

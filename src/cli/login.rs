@@ -3,6 +3,7 @@
 use super::failure::{NotReachable, WrongUsage, unreadable};
 use super::{render, snippet};
 use crate::config::{Environment, SystemEnvironment};
+use crate::wire::lanyard::JobEnd;
 use bytes::Bytes;
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Full};
@@ -161,7 +162,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
 
 /// Logs out.
 pub(crate) async fn run_logout(args: LogoutArgs) -> anyhow::Result<ExitCode> {
-    match log_out(&args.agent_socket).await? {
+    match log_out(&args.agent_socket, JobEnd::Logout).await? {
         Answer::Done(_) => Ok(ExitCode::SUCCESS),
         Answer::Refused(problem) if problem.code == SERVER_NOT_TOLD => {
             render::aside(&problem.detail);
@@ -188,8 +189,9 @@ pub(super) async fn log_in(socket: &Path, token: &str) -> anyhow::Result<Answer>
 }
 
 /// Ends the session of the agent behind a socket.
-pub(super) async fn log_out(socket: &Path) -> anyhow::Result<Answer> {
-    post(socket, "/v1/logout", Bytes::new()).await
+pub(super) async fn log_out(socket: &Path, why: JobEnd) -> anyhow::Result<Answer> {
+    let body = serde_json::json!({ "reason": why.as_str() }).to_string();
+    post(socket, "/v1/logout", body.into()).await
 }
 
 async fn post(socket: &Path, path: &str, body: Bytes) -> anyhow::Result<Answer> {

@@ -15,10 +15,9 @@ use std::path::PathBuf;
 /// Which server, and whom to believe that it is the one.
 #[derive(clap::Args, Clone, Debug)]
 pub(super) struct ServerArgs {
-    /// The server's https URL
-    #[arg(long, env = "LANYARD_SERVER", value_name = "URL")]
+    // The variables are read by hand: only what is typed may conflict, or count for more.
+    #[arg(long, value_name = "URL", help = "The server's https URL [env: LANYARD_SERVER]")]
     server: Option<String>,
-    // The variable is read by hand: only what is typed may conflict.
     #[arg(
         long,
         value_name = "FILE",
@@ -72,8 +71,14 @@ impl ServerArgs {
 
     /// Where it is.
     pub(super) fn url(&self) -> Result<ServerUrl, RemoteError> {
-        let url = self.server.as_deref().filter(|url| !url.is_empty()).ok_or(RemoteError::NoServer)?;
-        url.parse().map_err(|_odd: NotAServerUrl| RemoteError::Url(url.to_owned()))
+        let named = self.server.clone().or_else(|| SystemEnvironment.value("LANYARD_SERVER"));
+        let url = named.filter(|url| !url.is_empty()).ok_or(RemoteError::NoServer)?;
+        url.parse().map_err(|_odd: NotAServerUrl| RemoteError::Url(url))
+    }
+
+    /// Whether this very command names it.
+    pub(super) const fn is_typed(&self) -> bool {
+        self.server.is_some()
     }
 
     /// Whom to believe.

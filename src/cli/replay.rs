@@ -31,7 +31,7 @@ pub(crate) struct Args {
 
 /// Replays.
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let Some(folder) = args.journal.folder()? else { return Ok(ExitCode::FAILURE) };
+    let Some(place) = args.journal.place()? else { return Ok(ExitCode::FAILURE) };
     let policy = match load_policy(&args.policy, &[], Lifetimes::SVID) {
         Ok(policy) => policy,
         Err(problems) => {
@@ -39,8 +39,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::FAILURE);
         }
     };
-    let (mut past, mut replay) = (PastRequests::since(args.since.map(Since::time)), Replay::default());
-    for record in JournalReader::open(&folder)? {
+    let people = place.people().unwrap_or_default();
+    let (mut past, mut replay) = (PastRequests::since(args.since.map(Since::time), people), Replay::default());
+    for record in JournalReader::open(&place.folder)? {
         let record = record?;
         if render::is_terminal() && record.position.is_multiple_of(TOLD_EVERY) {
             render::aside(&format!("{} records read, to {}", record.position, render::time(record.at)));
@@ -95,7 +96,7 @@ fn tell(replay: &Replay, as_json: bool) -> anyhow::Result<()> {
     }
     if without_claims + withheld + without_facts > 0 {
         render::aside(&format!(
-            "not decided again: {without_claims} whose claims are not on record (refused by something else than policy, without a session, or of an older version), {withheld} where this policy reads claims that are not kept, {without_facts} where it needs facts that nobody asked for then"
+            "not decided again: {without_claims} whose claims are not on record (refused by something else than policy, without a session, or of an older version), {withheld} where this policy reads claims that are not kept, or whose person is erased, {without_facts} where it needs facts that nobody asked for then"
         ));
     }
     Ok(())

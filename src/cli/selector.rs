@@ -1,6 +1,7 @@
 //! Which sessions are meant, as it is typed; and how those that are found are shown.
 
 use super::render;
+use crate::svid::Serial;
 use crate::wire::lanyard::{Selector, SessionShown, SessionsAnswer};
 use clap::builder::NonEmptyStringValueParser;
 use clap::value_parser;
@@ -42,7 +43,7 @@ pub(super) struct SelectorArgs {
     /// The key of the server that signs, by its whole key id
     #[arg(long, value_name = "KEY-ID", value_parser = NonEmptyStringValueParser::new())]
     signer: Option<String>,
-    /// The job that a certificate was given to, by its serial number, or a JWT-SVID, by its jti
+    /// The job that a certificate was given to, by its serial number as anybody prints it, or a JWT-SVID, by its jti
     #[arg(long, value_name = "SERIAL", value_parser = NonEmptyStringValueParser::new())]
     serial: Option<String>,
 }
@@ -62,9 +63,14 @@ impl SelectorArgs {
             runner: runner.unwrap_or_default(),
             rule: rule.unwrap_or_default(),
             signer: signer.unwrap_or_default(),
-            serial: serial.unwrap_or_default().replace(':', ""),
+            serial: serial.map(serial_meant).unwrap_or_default(),
         }
     }
+}
+
+/// As entries write a serial number, however it was copied; what is none may be a `jti`.
+pub(super) fn serial_meant(typed: String) -> String {
+    Serial::as_typed(&typed).map_or(typed, |serial| serial.to_string())
 }
 
 /// A time that the wire tells; none for 0.

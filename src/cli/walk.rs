@@ -212,6 +212,9 @@ fn caveat(walk: &Value) -> String {
     if is_true(walk, "policy_changed") {
         said.push_str("the policy has changed since; the rules below are those of now, the verdict is that of then\n");
     }
+    if is_true(walk, "person_erased") {
+        said.push_str("who started the job is erased: what the rules would say of that person is not known\n");
+    }
     if let Some(unproven) = walk.get("unproven").and_then(Value::as_str) {
         let _written = writeln!(said, "{}", plain(unproven));
     }

@@ -4,6 +4,7 @@ use super::Environment;
 use super::ca_file::read_ca_file;
 use super::host::read_host;
 use super::problem::{Problem, read_text};
+use super::sds::read_secrets;
 use super::section::{Reader, Section};
 use crate::agent::{AgentSettings, Callers, FileOutput, Layout, MODE_EVERYBODY, MODE_OWNER, OnStop};
 use crate::agent::{TOKEN_VARIABLE, TokenSource};
@@ -51,10 +52,13 @@ fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option<AgentSetti
     let workload_socket =
         workload_socket.or_else(|| listen.missing("workload", "write where workloads ask, an absolute path"));
     let agent_socket = socket(&mut listen, "agent");
+    let sds_socket = socket(&mut listen, "sds");
     if is_host && agent_socket.is_none() {
         listen.missing::<()>("agent", "write where jobs log in, an absolute path");
     }
+    let program = socket(&mut listen, "program");
     listen.finish();
+    let secrets = read_secrets(root.section("sds"));
     let files = if is_host { None } else { read_files(&mut root) };
     if mode.is_some() && root.holds("host") {
         root.problem(
@@ -72,6 +76,9 @@ fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option<AgentSetti
         trust: trust?,
         workload_socket: workload_socket?,
         agent_socket,
+        sds_socket,
+        secrets,
+        program,
         socket_mode: if callers == Callers::OwnUid { MODE_OWNER } else { MODE_EVERYBODY },
         callers,
         state_dir: state_dir?,
@@ -165,10 +172,11 @@ fn read_files(root: &mut Section<'_, '_>) -> Option<FileOutput> {
     let folder =
         files.path("folder").or_else(|| files.missing("folder", "write the folder for svid.pem and the others"));
     let layouts = read_layouts(&mut files);
+    let crl = files.flag("crl").unwrap_or(false);
     let hook = files.list("hook", "a program and its arguments, each a text", |part| Ok::<_, String>(part.to_owned()));
     let hook_within = files.duration("hook_timeout", HOOK_WITHIN_MAX).unwrap_or(FileOutput::HOOK_WITHIN);
     files.finish();
-    Some(FileOutput { folder: folder?, layouts, hook: hook.unwrap_or_default(), hook_within })
+    Some(FileOutput { folder: folder?, layouts, crl, hook: hook.unwrap_or_default(), hook_within })
 }
 
 /// The layout `pem` unless others are named. A list with nothing that can be read is told by what is wrong in it.

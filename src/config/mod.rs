@@ -27,11 +27,14 @@ mod policy;
 mod policy_source;
 mod cases;
 mod leaf;
+mod people;
+mod crl;
 mod checkpoints;
 mod server;
 mod agent;
 mod starter;
 mod host;
+mod sds;
 
 pub use agent::load_agent;
 pub use cases::{cases_file, load_cases};

@@ -1,17 +1,22 @@
 //! The server's file: one trust domain, its doors, its keys, its issuers and its policy.
 
 use super::checkpoints::{JournalCheckpoints, read_checkpoints};
+use super::crl::read_crl;
 use super::issuer::{KnownIssuer, ReadIssuers, read_issuers};
 use super::leaf::read_leaf;
+use super::people::{read_people, warn_of_ids};
 use super::problem::{Problem, read_text};
 use super::quantity::{SPAN_MAX, render_duration};
 use super::section::{Reader, Section};
 use super::svids::TTL_MAX;
 use super::{Environment, PolicySource};
+use crate::authority::KeyPlan;
 use crate::facts::GitlabApi;
 use crate::hooks::Hooks;
 use crate::identity::TrustDomain;
+use crate::people::Form;
 use crate::policy::Policy;
+use crate::session::CrlPlan;
 use crate::svid::LeafProfile;
 use crate::token::{IssuerName, Issuers};
 use std::collections::BTreeMap;
@@ -43,7 +48,9 @@ pub struct ServerSettings {
     pub checkpoints: JournalCheckpoints,
     /// The issuer port: gRPC and REST.
     pub listen: Vec<SocketAddr>,
-    /// The server's own TLS certificate.
+    /// The bundle port: the trust bundle and revocation lists for anybody; none switches it off.
+    pub bundle: Vec<SocketAddr>,
+    /// The server's own TLS certificate, on both.
     pub door: DoorSettings,
     /// The Unix socket for operators.
     pub admin_socket: PathBuf,
@@ -53,8 +60,14 @@ pub struct ServerSettings {
     pub sealing_key_file: PathBuf,
     /// How long things live.
     pub lifetimes: Lifetimes,
+    /// Whether roots and JWT keys change at half of their life, or by an operator's order only.
+    pub keys_change_by_themselves: bool,
+    /// Who keeps a copy of our bundle without saying so: an operator confirms it.
+    pub holders: Vec<String>,
     /// Whether new intermediates may sign only for IDs of the trust domain.
     pub name_constraints: bool,
+    /// How revocation lists are made; none where nobody wants any.
+    pub crl: Option<CrlPlan>,
     /// How leaves look.
     pub leaf: LeafProfile,
     /// Whose tokens count.
@@ -67,6 +80,8 @@ pub struct ServerSettings {
     pub policy_source: PolicySource,
     /// The rules, as they were when this was read.
     pub policy: Policy,
+    /// How journal and store tell of persons.
+    pub people: Form,
     /// What loads, but should be known.
     pub warnings: Vec<Problem>,
 }
@@ -106,6 +121,8 @@ pub struct Lifetimes {
     pub root: Duration,
     /// An intermediate: a day, replaced long before.
     pub intermediate: Duration,
+    /// A JWT key: a quarter of a year, replaced at half of it.
+    pub jwt_key: Duration,
     /// An SVID whose rule names no ttl.
     pub svid: Duration,
 }
@@ -117,7 +134,8 @@ impl Lifetimes {
 
 impl Default for Lifetimes {
     fn default() -> Self {
-        Self { root: Duration::from_secs(3650 * 86_400), intermediate: Duration::from_secs(86_400), svid: Self::SVID }
+        let KeyPlan { root, intermediate, jwt: jwt_key, .. } = KeyPlan::DEFAULT;
+        Self { root, intermediate, jwt_key, svid: Self::SVID }
     }
 }
 
@@ -139,27 +157,20 @@ fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option<ServerSett
         .or_else(|| root.missing("trust_domain", "write the trust domain, such as \"ci.example.org\""));
     let data_dir = root.path("data_dir").or_else(|| root.missing("data_dir", "write the folder for journal and keys"));
     let policy_file = root.path("policy_file").or_else(|| root.missing("policy_file", "write the file with the rules"));
-    let store = root.parsed("store", "\"sled\" or \"memory\"", |text| match text {
-        "memory" => Ok(StoreKind::Memory),
-        "sled" => Ok(StoreKind::Sled),
-        _ => Err("no store"),
-    });
+    let store = read_store(&mut root);
     let segment_bytes = root.size("segment_bytes").unwrap_or(SEGMENT_BYTES);
     let checkpoints = read_checkpoints(root.section("checkpoints"));
-    let mut listen = root.section("listen");
-    let doors = listen.list("issuer", "an address with a port, such as \"0.0.0.0:8443\"", str::parse);
-    let health = read_health(&mut listen);
-    let admin_socket = listen.path("admin_socket");
-    listen.finish();
-    let doors: Vec<SocketAddr> = doors.unwrap_or_else(|| LISTEN.parse().into_iter().collect());
+    let Listen { doors, bundle, health, admin_socket } = read_listen(root.section("listen"));
     let door = read_door(root.section("tls"), &doors);
     let mut svid = root.section("svid");
-    let mut keys = root.section("keys");
-    let name_constraints = keys.flag("name_constraints").unwrap_or(false);
-    let (lifetimes, sealing_key_file, mut warnings) = read_keys(reader, keys, &mut svid);
+    let Keys { name_constraints, automatic, lifetimes, sealing_key_file, mut warnings } =
+        read_keys(reader, root.section("keys"), &mut svid);
     let leaf = read_leaf(reader, &mut svid, &mut warnings);
+    let crl = read_crl(&mut root);
     svid.finish();
     let ReadIssuers { issuers, hooks, apis } = read_issuers(&mut root);
+    let holders = read_holders(&mut root);
+    let people = read_people(&mut root);
     root.finish();
     let known = KnownIssuer::all(&issuers, &apis);
     let policy_source = PolicySource { place: policy_file?, issuers: known, ttl: lifetimes.svid, name_constraints };
@@ -168,6 +179,7 @@ fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option<ServerSett
         warnings.extend(checked.warnings);
         checked.policy
     });
+    warnings.extend(warn_of_ids(reader, people, policy.as_ref()));
     let data_dir = data_dir?;
     Some(ServerSettings {
         trust_domain: trust_domain?,
@@ -178,17 +190,47 @@ fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option<ServerSett
         segment_bytes,
         checkpoints,
         listen: doors,
+        bundle,
         door: door?,
         health,
         lifetimes,
+        keys_change_by_themselves: automatic,
+        holders,
         name_constraints,
+        crl,
         leaf,
         issuers,
         hooks,
         apis,
         policy_source,
         policy: policy?,
+        people,
         warnings,
+    })
+}
+/// Where the server is to be reached.
+struct Listen {
+    doors: Vec<SocketAddr>,
+    bundle: Vec<SocketAddr>,
+    health: Option<SocketAddr>,
+    admin_socket: Option<PathBuf>,
+}
+
+fn read_listen(mut listen: Section<'_, '_>) -> Listen {
+    let doors = listen.list("issuer", "an address with a port, such as \"0.0.0.0:8443\"", str::parse);
+    let bundle = listen.list("bundle", "an address with a port, such as \"0.0.0.0:8444\"", str::parse);
+    let health = read_health(&mut listen);
+    let admin_socket = listen.path("admin_socket");
+    listen.finish();
+    let doors = doors.unwrap_or_else(|| LISTEN.parse().into_iter().collect());
+    Listen { doors, bundle: bundle.unwrap_or_default(), health, admin_socket }
+}
+
+fn read_store(root: &mut Section<'_, '_>) -> Option<StoreKind> {
+    root.parsed("store", "\"sled\" or \"memory\"", |text| match text {
+        "memory" => Ok(StoreKind::Memory),
+        "sled" => Ok(StoreKind::Sled),
+        _ => Err("no store"),
     })
 }
 
@@ -251,16 +293,66 @@ fn default_sealing_key(data_dir: &Path, environment: &dyn Environment) -> PathBu
     }
 }
 
-fn read_keys(
-    reader: &Reader<'_>,
-    mut keys: Section<'_, '_>,
-    svid: &mut Section<'_, '_>,
-) -> (Lifetimes, Option<PathBuf>, Vec<Problem>) {
+/// What `[keys]` says, with the warnings of it.
+struct Keys {
+    name_constraints: bool,
+    automatic: bool,
+    lifetimes: Lifetimes,
+    sealing_key_file: Option<PathBuf>,
+    warnings: Vec<Problem>,
+}
+
+fn read_rotation(keys: &mut Section<'_, '_>) -> bool {
+    let would_do = "\"automatic\", or \"by hand\" for `lanyard authority` alone";
+    let automatic = keys.parsed("rotation", would_do, |text| match text {
+        "automatic" => Ok(true),
+        "by hand" => Ok(false),
+        _ => Err("neither"),
+    });
+    automatic.unwrap_or(true)
+}
+
+/// A key that changes by itself is published at half of its life, must have reached everybody when a quarter is left, and
+/// cannot before its minimum time.
+fn check_lives(reader: &Reader<'_>, lives: &Lifetimes, (root, jwt): (Option<usize>, Option<usize>)) {
+    let least = (KeyPlan::DEFAULT.propagation + lives.svid) * 4;
+    for (key, line, life) in [("keys.root_lifetime", root, lives.root), ("keys.jwt_key_lifetime", jwt, lives.jwt_key)] {
+        if life < least {
+            let remedy = format!("write {} or more, or rotation = \"by hand\"", render_duration(least));
+            reader.report(line, key.to_owned(), format!("\"{}\"", render_duration(life)), remedy);
+        }
+    }
+}
+
+/// `[[holder]]`: a mesh's pasted PEM, a cloud's trust anchor. No new root signs before an operator confirms each.
+fn read_holders(root: &mut Section<'_, '_>) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for mut holder in root.sections("holder") {
+        let is_named = holder.holds("name");
+        let name = holder.parsed("name", "a name of its own, such as \"payments mesh\"", |name| match name {
+            "" => Err("empty"),
+            name if names.iter().any(|other| other == name) => Err("the name of another holder"),
+            name => Ok(name.to_owned()),
+        });
+        if !is_named {
+            holder.missing::<String>("name", "name the holder, as `lanyard authority confirm` will");
+        }
+        names.extend(name);
+        holder.finish();
+    }
+    names
+}
+
+fn read_keys(reader: &Reader<'_>, mut keys: Section<'_, '_>, svid: &mut Section<'_, '_>) -> Keys {
     let default = Lifetimes::default();
+    let name_constraints = keys.flag("name_constraints").unwrap_or(false);
+    let rotation_lines = (keys.line_of("root_lifetime"), keys.line_of("jwt_key_lifetime"));
+    let automatic = read_rotation(&mut keys);
     let lines = (keys.line_of("intermediate_lifetime"), svid.line_of("ttl"));
     let lifetimes = Lifetimes {
         root: keys.duration("root_lifetime", ROOT_MAX).unwrap_or(default.root),
         intermediate: keys.duration("intermediate_lifetime", SPAN_MAX).unwrap_or(default.intermediate),
+        jwt_key: keys.duration("jwt_key_lifetime", ROOT_MAX).unwrap_or(default.jwt_key),
         svid: svid.duration("ttl", TTL_MAX).unwrap_or(default.svid),
     };
     let written = render_duration;
@@ -283,7 +375,10 @@ fn read_keys(
     }
     let sealing_key_file = keys.path("sealing_key_file");
     keys.finish();
-    (lifetimes, sealing_key_file, warnings)
+    if automatic {
+        check_lives(reader, &lifetimes, rotation_lines);
+    }
+    Keys { name_constraints, automatic, lifetimes, sealing_key_file, warnings }
 }
 
 #[cfg(test)]
@@ -352,6 +447,16 @@ mod tests {
         assert_eq!(keys(load("linkerd").unwrap_err()), ["rule \"a\".svid"]);
         // What is read again while the server runs is held against the same.
         assert_eq!(keys(running.policy_source.load().unwrap_err()), ["rule \"a\".svid"]);
+    }
+
+    #[test]
+    fn holders_have_names_of_their_own_and_keys_change_by_one_of_two_ways() {
+        let twice = "[[holder]]\nname = \"mesh\"\n[[holder]]\nname = \"mesh\"\n[[holder]]\n";
+        assert_eq!(problems_of(&format!("{ISSUER}{twice}")), ["10 holder[1].name", "11 holder[2].name"]);
+        assert_eq!(problems_of(&format!("[keys]\nrotation = \"weekly\"\n{ISSUER}")), ["4 keys.rotation"]);
+        let short = format!("jwt_key_lifetime = \"2h\"\n{ISSUER}");
+        assert_eq!(problems_of(&format!("[keys]\nrotation = \"automatic\"\n{short}")), ["5 keys.jwt_key_lifetime"]);
+        assert_eq!(problems_of(&format!("[keys]\nrotation = \"by hand\"\n{short}")), [""; 0]);
     }
 
     #[test]

@@ -14,6 +14,8 @@ pub enum PemLabel {
     Certificate,
     /// A PKCS#10 request.
     CertificateRequest,
+    /// A certificate revocation list.
+    Crl,
     /// An unencrypted PKCS#8 key.
     PrivateKey,
     /// A SubjectPublicKeyInfo.
@@ -25,6 +27,7 @@ impl PemLabel {
         match self {
             Self::Certificate => "CERTIFICATE",
             Self::CertificateRequest => "CERTIFICATE REQUEST",
+            Self::Crl => "X509 CRL",
             Self::PrivateKey => "PRIVATE KEY",
             Self::PublicKey => "PUBLIC KEY",
         }

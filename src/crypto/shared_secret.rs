@@ -22,6 +22,11 @@ impl SharedSecret {
         verify_slices_are_equal(ours.as_bytes(), theirs.as_bytes()).is_ok()
     }
 
+    /// The secret itself, for the other side that is to hold it, and for nobody else.
+    pub fn for_the_other_side(&self) -> &[u8] {
+        &self.0
+    }
+
     /// Whether `tag` is what [`SharedSecret::tag`] makes of the parts.
     pub fn signed(&self, parts: &[&[u8]], tag: &[u8]) -> bool {
         verify_slices_are_equal(&self.tag(parts), tag).is_ok()

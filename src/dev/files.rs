@@ -80,6 +80,7 @@ impl Places {
     /// # Errors
     /// `File`.
     pub(super) fn write_settings(&self, folder: &DevFolder) -> Result<(), DevError> {
+        folder.make("server")?;
         folder.write(ISSUER_FILE, self.gitlab.as_bytes())?;
         folder.write("policy.toml", POLICY.as_bytes())?;
         folder.write("server.toml", self.server_settings(folder).as_bytes())

@@ -33,8 +33,7 @@ impl DevFolder {
     /// # Errors
     /// `InUse`, `NotPrivate` or `File`.
     pub fn claim(path: &Path) -> Result<Self, DevError> {
-        let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
-        made.map_err(DevError::file(path))?;
+        make_private(path)?;
         let path = fs::canonicalize(path).map_err(DevError::file(path))?;
         let about = fs::symlink_metadata(&path).map_err(DevError::file(&path))?;
         let ours = our_user().map_err(DevError::file(&path))?;
@@ -101,6 +100,11 @@ impl DevFolder {
         written.map_err(DevError::file(&file))
     }
 
+    /// Makes a folder in it that only we can enter, if there is none.
+    pub(super) fn make(&self, name: &str) -> Result<(), DevError> {
+        make_private(&self.place(name))
+    }
+
     /// Removes a file of it, if it is there.
     pub(super) fn remove(&self, name: &str) -> Result<(), DevError> {
         let file = self.place(name);
@@ -109,6 +113,10 @@ impl DevFolder {
             _ => Ok(()),
         }
     }
+}
+
+fn make_private(folder: &Path) -> Result<(), DevError> {
+    DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(DevError::file(folder))
 }
 
 /// The user this process runs as; the kernel makes its own `/proc` entry belong to it.

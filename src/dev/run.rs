@@ -5,7 +5,7 @@ use super::gitlab::Gitlab;
 use super::keys::{GitlabKeys, tls_authority};
 use super::workload::first_svid;
 use super::{DevError, DevFolder, Report, job, jobs};
-use crate::agent::{Agent, AgentSettings, Callers, MODE_OWNER, OnStop, TokenSource};
+use crate::agent::{Agent, AgentSettings, Callers, MODE_OWNER, OnStop, SecretNames, TokenSource};
 use crate::clock::Clock;
 use crate::config::{Environment, load_server};
 use crate::crypto::Random;
@@ -142,7 +142,10 @@ impl Parts {
             server: places.server.parse()?,
             trust: ServerTrust::from_pem(&ca, &places.server_ca.to_string_lossy())?,
             workload_socket: places.workload_socket.clone(),
+            sds_socket: None,
+            secrets: SecretNames::default(),
             agent_socket: Some(places.agent_socket.clone()),
+            program: None,
             socket_mode: MODE_OWNER,
             callers: Callers::OwnUid,
             state_dir: folder.place("agent"),

@@ -1,16 +1,20 @@
 //! One HTTPS client for documents of others: small, quick, no redirects, no proxy.
 
 use crate::crypto::{Digest, install_providers};
-use reqwest::header::{HeaderValue, RETRY_AFTER};
-use reqwest::{Certificate, Client, RequestBuilder, StatusCode, redirect};
+use reqwest::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use reqwest::{Certificate, Client, Method, RequestBuilder, Response, StatusCode, redirect};
 use std::collections::BTreeMap;
 use std::fmt::{self, Debug};
 use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc2822;
 
 /// A key set of a hundred RSA keys is about 50 KiB.
 const BODY_BYTES_MAX: usize = 256 * 1024;
+/// How GitLab says that a list goes on (its REST API, "Offset-based pagination").
+const NEXT_PAGE: &str = "x-next-page";
 /// From connecting to the last byte.
 const WITHIN: Duration = Duration::from_secs(5);
 
@@ -43,6 +47,49 @@ impl Debug for Secret<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Secret({})", self.header)
     }
+}
+
+/// A request to somebody's API.
+#[derive(Clone)]
+pub struct Call<'a> {
+    /// What is to be done.
+    pub method: Method,
+    /// To what.
+    pub url: &'a str,
+    /// What lets us in.
+    pub secret: Secret<'a>,
+    /// The JSON that is sent, if any; it may hold secrets.
+    pub body: Option<&'a [u8]>,
+}
+
+/// Without what is sent.
+impl Debug for Call<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Call({} {})", self.method, self.url)
+    }
+}
+
+/// What an API answered.
+#[derive(Clone, Debug)]
+pub struct Answered {
+    /// Whatever it is: a redirect is an answer too.
+    pub status: StatusCode,
+    /// Its `Retry-After`, as it came.
+    pub retry_after: Option<String>,
+    /// Its `X-Next-Page`, as it came.
+    pub next_page: Option<String>,
+    /// What came with it.
+    pub body: Vec<u8>,
+}
+
+/// How long a `Retry-After` wants us to wait (RFC 9110 §10.2.3); none where it is neither seconds nor a date.
+pub fn wait_of(retry_after: &str, now: OffsetDateTime) -> Option<Duration> {
+    let text = retry_after.trim();
+    if let Ok(seconds) = text.parse::<u64>() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let at = OffsetDateTime::parse(text, &Rfc2822).ok()?;
+    Some(Duration::try_from(at - now).unwrap_or(Duration::ZERO))
 }
 
 /// Why a document was not got.
@@ -146,23 +193,50 @@ impl HttpsFetch {
 
     async fn read(&self, url: &str, ca_pem: Option<&[u8]>, secret: Option<Secret<'_>>) -> Result<Vec<u8>, FetchError> {
         self.check_scheme(url)?;
-        let unreachable =
-            |source: reqwest::Error| FetchError::Unreachable { url: url.to_owned(), source: source.without_url() };
         let request = let_in(self.client(ca_pem)?.get(url), url, secret)?;
-        let mut answer = request.send().await.map_err(unreachable)?;
+        let answer = request.send().await.map_err(unreachable(url))?;
         if answer.status() != StatusCode::OK {
-            let told = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()).map(str::to_owned);
-            return Err(FetchError::Status { url: url.to_owned(), status: answer.status(), retry_after: told });
+            let retry_after = told(&answer, RETRY_AFTER.as_str());
+            return Err(FetchError::Status { url: url.to_owned(), status: answer.status(), retry_after });
         }
-        let mut body = Vec::new();
-        while let Some(piece) = answer.chunk().await.map_err(unreachable)? {
-            if body.len() + piece.len() > BODY_BYTES_MAX {
-                return Err(FetchError::TooLarge { url: url.to_owned(), max: BODY_BYTES_MAX });
-            }
-            body.extend_from_slice(&piece);
-        }
-        Ok(body)
+        whole(answer, url).await
     }
+
+    /// Calls an API of which more matters than a document: any status is an answer.
+    ///
+    /// # Errors
+    /// All but `Status`.
+    pub async fn call(&self, call: &Call<'_>) -> Result<Answered, FetchError> {
+        let Call { method, url, secret, body } = call;
+        self.check_scheme(url)?;
+        let mut request = let_in(self.usual.request(method.clone(), *url), url, Some(*secret))?;
+        if let Some(body) = body {
+            request = request.header(CONTENT_TYPE, "application/json").body(body.to_vec());
+        }
+        let answer = request.send().await.map_err(unreachable(url))?;
+        let [retry_after, next_page] = [RETRY_AFTER.as_str(), NEXT_PAGE].map(|name| told(&answer, name));
+        Ok(Answered { status: answer.status(), retry_after, next_page, body: whole(answer, url).await? })
+    }
+}
+
+fn unreachable(url: &str) -> impl Fn(reqwest::Error) -> FetchError {
+    |source| FetchError::Unreachable { url: url.to_owned(), source: source.without_url() }
+}
+
+fn told(answer: &Response, header: &str) -> Option<String> {
+    answer.headers().get(header).and_then(|value| value.to_str().ok()).map(str::to_owned)
+}
+
+/// All of a body, if it is no more than we read.
+async fn whole(mut answer: Response, url: &str) -> Result<Vec<u8>, FetchError> {
+    let mut body = Vec::new();
+    while let Some(piece) = answer.chunk().await.map_err(unreachable(url))? {
+        if body.len() + piece.len() > BODY_BYTES_MAX {
+            return Err(FetchError::TooLarge { url: url.to_owned(), max: BODY_BYTES_MAX });
+        }
+        body.extend_from_slice(&piece);
+    }
+    Ok(body)
 }
 
 impl Fetch for HttpsFetch {

@@ -9,7 +9,7 @@
 mod https;
 mod issuer_keys;
 
-pub use https::{Fetch, FetchError, Fetching, HttpsFetch, Secret};
+pub use https::{Answered, Call, Fetch, FetchError, Fetching, HttpsFetch, Secret, wait_of};
 pub use issuer_keys::{DiscoveryError, IssuerKeys, KeysError, fetch_keys};
 
 #[cfg(test)]

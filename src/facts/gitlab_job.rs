@@ -8,7 +8,7 @@ use super::flights::Flights;
 use super::token_file::read_token;
 use super::{Asking, FactSource};
 use crate::clock::Clock;
-use crate::discovery::{Fetch, FetchError, Secret};
+use crate::discovery::{Fetch, FetchError, Secret, wait_of};
 use crate::policy::{Answer, Seen};
 use crate::telemetry::{chain, quotable};
 use crate::token::{ClaimView, Claims, IssuerName};
@@ -17,10 +17,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc2822;
 
 /// The header of GitLab's access tokens.
-const TOKEN_HEADER: &str = "PRIVATE-TOKEN";
+pub const TOKEN_HEADER: &str = "PRIVATE-TOKEN";
 /// GitLab's limits are per minute; a longer wait is somebody's mistake, and would silence the needs of all jobs.
 const QUIET_FOR_MAX: Duration = Duration::from_secs(300);
 
@@ -162,7 +161,7 @@ impl GitlabJob {
                 Silence::Away { why, retry_after: None }
             }
             _ => {
-                let wait = retry_after.as_deref().and_then(|text| wait(text, self.clock.now()));
+                let wait = retry_after.as_deref().and_then(|text| wait_of(text, self.clock.now()));
                 Silence::Away { retry_after: wait.map(|wait| self.be_quiet(wait, &why)), why }
             }
         }
@@ -246,14 +245,4 @@ fn project_of(claims: &Claims) -> u64 {
         Some(ClaimView::Id(project)) => project,
         _ => claims.project_id,
     }
-}
-
-/// RFC 9110 §10.2.3: seconds, or a date.
-fn wait(retry_after: &str, now: OffsetDateTime) -> Option<Duration> {
-    let text = retry_after.trim();
-    if let Ok(seconds) = text.parse::<u64>() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let at = OffsetDateTime::parse(text, &Rfc2822).ok()?;
-    Some(Duration::try_from(at - now).unwrap_or(Duration::ZERO))
 }

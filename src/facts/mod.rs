@@ -13,7 +13,7 @@ mod flights;
 mod gitlab_job;
 mod hearing;
 
-pub use gitlab_job::{GitlabApi, api_of};
+pub use gitlab_job::{GitlabApi, TOKEN_HEADER, api_of};
 pub use hearing::Facts;
 pub use source::{Asking, FactSource, SOURCES};
 pub use token_file::{TokenFileError, read_token};

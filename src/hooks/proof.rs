@@ -5,6 +5,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use std::collections::VecDeque;
 use time::{Duration, OffsetDateTime};
+use zeroize::Zeroizing;
 
 /// How far the time of a signed delivery may be off, either way.
 const SKEW_MAX: Duration = Duration::minutes(5);
@@ -91,6 +92,11 @@ impl SigningToken {
     pub fn parse(text: &str) -> Result<Self, SigningTokenError> {
         let bytes = text.strip_prefix("whsec_").and_then(|key| STANDARD.decode(key).ok());
         bytes.filter(|key| key.len() == 32).map(|key| Self(SharedSecret::new(key))).ok_or(SigningTokenError)
+    }
+
+    /// As GitLab takes it, and for nobody else.
+    pub(super) fn for_gitlab(&self) -> Zeroizing<String> {
+        Zeroizing::new(format!("whsec_{}", STANDARD.encode(self.0.for_the_other_side())))
     }
 }
 

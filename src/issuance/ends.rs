@@ -14,16 +14,7 @@ impl Issuance {
     ///
     /// # Errors
     /// When the session is not this key's, or nothing can be recorded.
-    pub async fn end(&self, id: &SessionId, connection: KeyId) -> Result<(), Refusal> {
-        self.end_because(EndReason::Logout, id, connection).await
-    }
-
-    pub(super) async fn end_because(
-        &self,
-        reason: EndReason,
-        id: &SessionId,
-        connection: KeyId,
-    ) -> Result<(), Refusal> {
+    pub async fn end(&self, reason: EndReason, id: &SessionId, connection: KeyId) -> Result<(), Refusal> {
         let struck = self.sessions.end(&self.ledger, id, connection, reason).await?;
         self.recorder.ended(reason, struck);
         Ok(())

@@ -7,6 +7,7 @@ use crate::authority::{Asked, Authorities, Draft};
 use crate::clock::Clock;
 use crate::discovery::IssuerKeys;
 use crate::facts::Facts;
+use crate::people::{Keeping, People};
 use crate::policy::{Answers, Denial, Grant, HeardRule, Policy, Rule, Verdict, Walk, Wish};
 use crate::session::{
     Admission, EndReason, PathPins, PinError, Prepared, Proof, SessionError, SessionId, SessionKey, Sessions, Standing,
@@ -43,6 +44,8 @@ pub struct Issuance {
     pub pins: PathPins,
     /// The journal's hand.
     pub ledger: Ledger,
+    /// The keys under which persons are written down.
+    pub people: People,
     /// Our keys.
     pub authorities: Arc<Authorities>,
     /// Who is on the road now.
@@ -77,9 +80,10 @@ impl Issuance {
         let policy = self.policy.now(); // a change meanwhile is for those who come later
         let (claims, live) = self.bearer(request).await?; // who does ask: genuine token, or live session's owner
         self.issuer(claims.claims())?.admit(claims.claims())?; // is it one of ours; nothing is kept of strangers
-        let job = Arc::new(Job::of(claims.claims()));
-        let who = Known { claims, job, policy: *policy.digest(), wish: None };
-        let Known { claims, job, wish, .. } = known.insert(who); // who a no would be about
+        let keeping = self.people.keeping(claims.claims()).await?; // how its person is written down
+        let job = Arc::new(Job::of(&claims, &keeping));
+        let who = Known { claims, job, policy: *policy.digest(), wish: None, keeping };
+        let Known { claims, job, wish, keeping, .. } = known.insert(who); // who a no would be about
         let _place = self.shares.enter(claims.claims())?; // no issuer or namespace takes the whole road
         let key = request.proven_key(&self.leaf.key_kinds)?; // the key to certify; none for a JWT-SVID
         let owner = SessionKey::of(request.connection.as_ref(), key.as_ref())?; // whose session it is
@@ -90,7 +94,7 @@ impl Issuance {
         let rule = self.inform(rule, claims, (&standing, owner.as_ref())).await?; // what other systems say
         let grant = rule.grant(claims, wish, self.authorities.trust_domain())?; // what they may be
         self.hold(&grant, (request, claims), job).await?; // whose path it is
-        let visit = Visit { request, claims, owner, job: Arc::clone(job), policy };
+        let visit = Visit { request, claims, owner, job: Arc::clone(job), policy, keeping };
         let draft = self.draft(&visit, grant, key.as_ref(), &standing)?; // what we will sign
         let intent = self.admit(&visit, draft, standing).await?; // token bound and intent written: one commit
         let signed = self.authorities.sign(intent)?; // the key is used here
@@ -165,7 +169,7 @@ impl Issuance {
     ) -> Result<HeardRule, Refusal> {
         let heard = self.facts.hear(rule, claims.claims()).await;
         if let (Err(Denial::NeedFailed(_)), Standing::Live { .. }, Some(owner)) = (&heard, standing, owner) {
-            self.end_because(EndReason::NeedFailed, &SessionId::of(claims.claims()), owner.id()).await?;
+            self.end(EndReason::NeedFailed, &SessionId::of(claims.claims()), owner.id()).await?;
         }
         Ok(heard?)
     }
@@ -215,8 +219,19 @@ impl Issuance {
             let (claims, owner) = (visit.claims.claims(), visit.owner.as_ref());
             let ends_at = session_end(owner, &draft);
             let grant = draft.grant();
-            let (signer, svid_ends_at) = (draft.signer(), draft.not_after());
-            let admission = Admission { claims, owner, standing: &standing, grant, now, ends_at, signer, svid_ends_at };
+            let (signer, svid_ends_at, serial) = (draft.signer(), draft.not_after(), draft.serial());
+            let admission = Admission {
+                claims,
+                owner,
+                standing: &standing,
+                grant,
+                now,
+                ends_at,
+                signer,
+                svid_ends_at,
+                serial,
+                keeping: visit.keeping,
+            };
             let Prepared { changes, note } = self.sessions.prepare(&admission)?;
             let not_admitted = match self.ledger.admit(draft, changes).await {
                 Ok(intent) => {
@@ -307,9 +322,9 @@ impl Issuance {
     /// # Errors
     /// When the journal cannot be read.
     pub async fn recall(&self, request_id: &str) -> Result<Option<Recalled>, JournalError> {
-        let (folder, policy) = (self.data_dir.clone(), self.policy.now());
+        let (folder, policy, people) = (self.data_dir.clone(), self.policy.now(), self.people.clone());
         let (trust_domain, typed) = (self.authorities.trust_domain().clone(), request_id.to_owned());
-        let read = move || Recalled::read(&folder, &typed, &policy, &trust_domain);
+        let read = move || Recalled::read(&folder, &typed, (&policy, &trust_domain), &people);
         let reading = tokio::task::spawn_blocking(read); // files: no work for a thread that serves others
         reading.await.map_err(|_stopped| JournalError::stopped(&self.data_dir))?
     }
@@ -327,6 +342,7 @@ struct Visit<'a> {
     owner: Option<SessionKey>,
     job: Arc<Job>,
     policy: Arc<Policy>,
+    keeping: &'a Keeping,
 }
 
 /// A session without a client certificate ends with its first SVID.

@@ -12,11 +12,13 @@ mod policy_in_use;
 mod recalled;
 mod flow;
 mod ends;
+mod erasure;
 mod hearing;
 mod recorder;
 #[cfg(test)]
 mod tests;
 
+pub use erasure::{Erasure, ErasureError, Forgotten};
 pub use flow::Issuance;
 pub use hearing::{Heard, Hearing, HookRefusal};
 pub use issued::{Credential, IssuedSvid, ReadBackError};

@@ -1,9 +1,10 @@
 //! A request of the past, explained: what was decided, from the journal; the walk, as far as it kept the claims.
 
 use super::RequestId;
-use crate::audit::{Job, Received};
+use crate::audit::{Asked, Job, Received};
 use crate::crypto::Digest;
 use crate::identity::TrustDomain;
+use crate::people::{People, SEALED};
 use crate::policy::{Answers, Policy, Verdict, Walk};
 use crate::session::{SessionId, claims_shown, piece_of_record};
 use crate::store::{Hits, JournalError, JournalSearch, Position, Record};
@@ -11,6 +12,7 @@ use crate::token::Claims;
 use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
+use std::borrow::Cow;
 use std::path::Path;
 use time::OffsetDateTime;
 
@@ -21,6 +23,8 @@ pub struct Recalled {
     pub entries: Vec<Box<RawValue>>,
     /// Whether the policy is another now than when it decided; the rules of the walk are those of now.
     pub policy_changed: bool,
+    /// Whether who started the job is erased: what the rules would say of that person is not known.
+    pub person_erased: bool,
     /// The walk, with the verdict of that time; none for a request that is no job's.
     #[serde(flatten)]
     pub walk: Option<Walk>,
@@ -46,6 +50,7 @@ struct Found {
     facts: Answers,
     /// Claims that the token had and the journal did not keep.
     withheld: Vec<String>,
+    erased: bool,
     policy: Option<Digest>,
 }
 
@@ -57,17 +62,19 @@ impl Recalled {
     pub fn read(
         folder: &Path,
         typed: &str,
-        policy: &Policy,
-        trust_domain: &TrustDomain,
+        (policy, trust_domain): (&Policy, &TrustDomain),
+        people: &People,
     ) -> Result<Option<Self>, JournalError> {
-        let mut found = Found::read(folder, typed)?;
+        let mut found = Found::read(folder, typed, people)?;
         if found.entries.is_empty() {
             return Ok(None);
         }
         if let (true, Some(job)) = (found.claims.is_none() || !found.withheld.is_empty(), &found.job)
-            && let Some(claims) = claims_of_session(folder, &SessionId::of(&known_of(job)), found.position)?
+            && let Some(session) = SessionId::of_job(job)
+            && let Some((claims, whole)) = claims_of_session(folder, &session, (found.position, people))?
         {
-            (found.claims, found.withheld) = (Some(claims), Vec::new());
+            (found.claims, found.erased) = (Some(claims), !whole);
+            found.withheld = if whole { Vec::new() } else { SEALED.map(str::to_owned).to_vec() };
         }
         let walk = match (&found.claims, &found.job) {
             (Some(claims), _) => {
@@ -86,12 +93,12 @@ impl Recalled {
             None => walk,
         });
         let policy_changed = found.policy.is_some_and(|then| then != *policy.digest());
-        Ok(Some(Self { entries: found.entries, policy_changed, walk }))
+        Ok(Some(Self { entries: found.entries, policy_changed, person_erased: found.erased, walk }))
     }
 }
 
 impl Found {
-    fn read(folder: &Path, typed: &str) -> Result<Self, JournalError> {
+    fn read(folder: &Path, typed: &str, people: &People) -> Result<Self, JournalError> {
         let mut found = Self::default();
         for record in records_of(folder, typed)? {
             let Ok(entry) = serde_json::from_str::<Received>(record.entry.get()) else { continue };
@@ -105,14 +112,17 @@ impl Found {
             let policy = entry.more.get("policy").and_then(Value::as_str).and_then(|text| text.parse().ok());
             found.policy = policy.or(found.policy);
             found.verdict = verdict(&entry).or(found.verdict);
-            let asked = |name: &str| entry.more.get("asked").and_then(|asked| asked.get(name)).cloned();
-            let claims = asked("claims").and_then(|claims| serde_json::from_value(claims).ok());
-            found.withheld.extend(
-                asked("withheld").and_then(|names| serde_json::from_value(names).ok()).unwrap_or_else(Vec::new),
-            );
-            found.claims = claims.or(found.claims);
+            if let Some(asked) = entry.more.get("asked").and_then(Asked::read) {
+                let asked = asked.opened(people);
+                found.withheld.extend(asked.withheld.into_iter().map(Cow::into_owned));
+                found.claims = asked.claims.map(Cow::into_owned).or(found.claims);
+            }
             found.facts = entry.facts.unwrap_or(found.facts);
-            found.job = entry.job.or(found.job);
+            if let Some(job) = entry.job {
+                let opened = job.clone().opened(people);
+                found.erased = opened.is_none();
+                found.job = Some(opened.unwrap_or(job));
+            }
             found.entries.push(record.entry);
         }
         Ok(found)
@@ -157,10 +167,14 @@ fn verdict(entry: &Received) -> Option<Verdict> {
 }
 
 /// A session's record keeps all that its token said. It stands before whatever the session was given.
-fn claims_of_session(folder: &Path, id: &SessionId, position: Position) -> Result<Option<Claims>, JournalError> {
+fn claims_of_session(
+    folder: &Path,
+    id: &SessionId,
+    (position, people): (Position, &People),
+) -> Result<Option<(Claims, bool)>, JournalError> {
     let search = JournalSearch::of(folder, &piece_of_record(id))?;
     for hits in search.back_from(position, SEGMENTS_BACK_MAX) {
-        let claims = hits?.records.iter().find_map(|record| claims_shown(id, &record.put));
+        let claims = hits?.records.iter().find_map(|record| claims_shown(id, &record.put, people));
         if claims.is_some() {
             return Ok(claims);
         }
@@ -171,7 +185,8 @@ fn claims_of_session(folder: &Path, id: &SessionId, position: Position) -> Resul
 /// Whether an entry's job tells of a claim, if only that the token had none.
 fn is_known(job: &Job, name: &str) -> bool {
     const ALWAYS: [&str; 7] = ["issuer", "job_id", "jti", "pipeline_id", "project_id", "project_path", "sub"];
-    ALWAYS.contains(&name) || Job::SHOWN.contains(&name) || job.more.contains_key(name)
+    let sealed = job.person.is_some() && SEALED.contains(&name);
+    !sealed && (ALWAYS.contains(&name) || Job::SHOWN.contains(&name) || job.more.contains_key(name))
 }
 
 /// What an entry's job tells; whatever else it holds is no claim, see [`is_known`].
@@ -184,7 +199,7 @@ fn known_of(job: &Job) -> Claims {
         expires_at: OffsetDateTime::UNIX_EPOCH,
         project_id: job.project_id,
         project_path: job.project_path.clone(),
-        namespace_id: 0,
+        namespace_id: job.namespace_id,
         pipeline_id: job.pipeline_id,
         job_id: job.job_id,
         more: job.more.clone(),

@@ -4,6 +4,7 @@ use super::sampled::Sampled;
 use super::{HookRefusal, IssuedSvid, Refusal, Request, RequestId};
 use crate::audit::{Job, Ledger, Refused};
 use crate::crypto::Digest;
+use crate::people::Keeping;
 use crate::policy::{Denial, Wish};
 use crate::session::EndReason;
 use crate::store::Position;
@@ -20,6 +21,7 @@ pub(super) struct Known {
     pub(super) job: Arc<Job>,
     pub(super) policy: Digest,
     pub(super) wish: Option<Wish>,
+    pub(super) keeping: Keeping,
 }
 
 /// Counts outcomes, and notes refusals.
@@ -90,10 +92,10 @@ impl Recorder {
             let untold = Some(untold).filter(|untold| *untold > 0);
             tracing::info!(request_id, code, why = chain(refusal), untold, "refused");
         }
-        let Some(Known { claims, job, policy, wish }) = known else { return };
+        let Some(Known { claims, job, policy, wish, keeping }) = known else { return };
         let why = chain(refusal);
         let denial = if let Refusal::Denied(denial) = refusal { Some(denial) } else { None };
-        let asked = wish.as_ref().filter(|_| denial.is_some()).map(|wish| (claims.claims(), wish));
+        let asked = wish.as_ref().filter(|_| denial.is_some()).map(|wish| (claims.claims(), wish, keeping));
         let facts = denial.and_then(Denial::unmet).map(|unmet| &unmet.facts);
         let refused = Refused { request_id, code, why, job, policy: *policy, asked, facts };
         if let Err(fault) = ledger.refuse(&refused, now) {

@@ -3,6 +3,7 @@
 use super::issued::ReadBackError;
 use crate::authority::{DraftError, SignError};
 use crate::discovery::DiscoveryError;
+use crate::people::PeopleError;
 use crate::policy::Denial;
 use crate::session::{OwnerError, PinError, SessionError};
 use crate::store::StoreError;
@@ -30,6 +31,9 @@ pub enum Refusal {
     /// What was signed is not what was meant; it was not handed out.
     #[error("what was signed is not what was recorded")]
     ReadBack(#[from] ReadBackError),
+    /// How the bearer is to be written down cannot be kept, so nothing is.
+    #[error(transparent)]
+    People(#[from] PeopleError),
     /// The session says no.
     #[error(transparent)]
     Session(#[from] SessionError),
@@ -81,7 +85,7 @@ impl Refusal {
             Self::ReadBack(_) | Self::Sign(_) => "not_signed",
             Self::Session(error) => session_code(error),
             Self::SessionKeyMissing => "session_key_missing",
-            Self::Store(_) => "store_unavailable",
+            Self::People(_) | Self::Store(_) => "store_unavailable",
             Self::Token(error) => error.code(),
             Self::TooMany => "too_many_requests",
             Self::UnknownIssuer { .. } => "issuer_unknown",

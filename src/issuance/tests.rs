@@ -9,6 +9,7 @@ use crate::authority::{Asked, Authorities, Draft, KeyPlan, KeyringFile, Rotator,
 use crate::clock::SystemClock;
 use crate::crypto::{Digest, KeyAlgorithm, KeyPair, Random, SealingKey};
 use crate::identity::TrustDomain;
+use crate::people::Keeping;
 use crate::policy::tests::rule_for;
 use crate::policy::{Answers, Kind, Policy, Wish};
 use crate::store::{IndexKind, LocalSettings, LocalStore, NoteSigner, Store};
@@ -20,11 +21,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use time::OffsetDateTime;
 
-const PLAN: KeyPlan = KeyPlan {
-    root: Duration::from_secs(86_400_000),
-    intermediate: Duration::from_secs(86_400),
-    name_constraints: false,
-};
+const PLAN: KeyPlan = KeyPlan { root: Duration::from_secs(86_400_000), ..KeyPlan::DEFAULT };
 
 /// What one SVID is drafted from.
 #[derive(Clone)]
@@ -62,7 +59,7 @@ impl Ca {
         let domain = TrustDomain::parse("ci.test").unwrap();
         let keyring = open_keyring(&file, &domain, &PLAN, (self.now, &random), false).unwrap();
         let hands = (&*self.store, Ledger::new(Arc::clone(&self.store)));
-        Rotator::begin(file, keyring, PLAN, hands, Random::seeded(7)).await.unwrap().authorities()
+        Rotator::begin(file, keyring, PLAN, hands, (self.now, Random::seeded(7))).await.unwrap().authorities()
     }
 
     async fn signed(&self, authorities: &Authorities, wanted: &Wanted) -> Signed {
@@ -111,7 +108,7 @@ fn draft(authorities: &Authorities, wanted: &Wanted) -> Draft {
         request_id: "r".to_owned(),
         session: None,
         session_ends_at: wanted.session_ends_at,
-        job: Arc::new(Job::of(claims.claims())),
+        job: Arc::new(Job::of(&claims, &Keeping::Open)),
         policy: *policy.digest(),
         leaf: Arc::new(wanted.leaf.clone()),
     };

@@ -1,15 +1,19 @@
 //! Builds the CA's parts from settings, in the order in which they need each other.
 
+use super::witness::Sight;
 use super::{ServerError, data_folder};
 use crate::audit::{Changes, Entry, Ledger};
-use crate::authority::{AuthorityKind, KeyPlan, KeyringFile, Rotator, RotatorError, open_keyring, open_sealing_key};
+use crate::authority::{
+    AuthorityKind, Holders, KeyPlan, Keyring, KeyringFile, Rotator, RotatorError, open_keyring, open_sealing_key,
+};
 use crate::clock::Clock;
 use crate::config::{ServerSettings, StoreKind};
 use crate::crypto::{KeyId, Random};
 use crate::discovery::{Fetch, IssuerKeys};
 use crate::facts::Facts;
 use crate::issuance::{Hearing, Issuance, PolicyInUse, Recorder, Shares};
-use crate::session::{PathPins, Sessions};
+use crate::people::People;
+use crate::session::{CrlKeeper, PathPins, Sessions};
 use crate::store::{IndexKind, LocalSettings, LocalStore, NoteSigner, Store, VerifierKey, replace_file};
 use crate::telemetry::Metrics;
 use std::path::Path;
@@ -28,6 +32,8 @@ pub struct Parts {
     pub issuance: Arc<Issuance>,
     /// Changes keys when it is time.
     pub rotator: Rotator,
+    /// Makes revocation lists, where they are switched on.
+    pub crls: Option<CrlKeeper>,
     /// Journal and index.
     pub store: Arc<LocalStore>,
     /// What operators watch.
@@ -54,17 +60,7 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
     let folder = &settings.data_dir;
     data_folder::own(folder)?;
 
-    let keyring_path = folder.join("keyring.json");
-    let sealing = open_sealing_key(&settings.sealing_key_file, keyring_path.exists())?;
-    let file = KeyringFile::new(keyring_path, sealing);
-    let plan = KeyPlan {
-        root: settings.lifetimes.root,
-        intermediate: settings.lifetimes.intermediate,
-        name_constraints: settings.name_constraints,
-    };
-    let has_history = folder.join("journal").exists();
-    let keyring = open_keyring(&file, &settings.trust_domain, &plan, (clock.now(), &random), has_history)?;
-
+    let Keys { file, plan, keyring } = open_keys(settings, clock.now(), &random)?;
     let journal_key = keyring.active(AuthorityKind::Journal).ok_or(RotatorError::NoRoot)?;
     let signer = NoteSigner::new(origin(settings, journal_key.key_id()), Arc::clone(&journal_key.key))?;
     show_journal_key(folder, signer.verifier())?;
@@ -72,8 +68,9 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
     let shared: Arc<dyn Store> = Arc::<LocalStore>::clone(&store);
     let ledger = Ledger::new(Arc::clone(&shared));
     let sequence = keyring.sequence;
-    let rotator = Rotator::begin(file, keyring, plan, (&*shared, ledger.clone()), random).await?;
+    let rotator = Rotator::begin(file, keyring, plan, (&*shared, ledger.clone()), (clock.now(), random)).await?;
 
+    let people = open_people(settings, &*shared).await?;
     let policy = PolicyInUse::new(settings.policy.clone());
     let started = Entry::Started {
         version: env!("CARGO_PKG_VERSION"),
@@ -88,7 +85,12 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
     if store.set_aside().is_some() {
         metrics.index_set_aside();
     }
-    let now = clock.now();
+    let mut sessions = open_sessions(&shared, &people, clock.now()).await?;
+    let crls = settings.crl.map(|plan| {
+        sessions = sessions.clone().keeping_svids();
+        CrlKeeper::new(sessions.clone(), (rotator.authorities(), ledger.clone()), plan, folder.clone())
+    });
+    let rotator = watching(rotator, settings, (&sessions, &policy), &*shared, clock.now())?;
     let apis = settings.apis.clone();
     let issuance = Issuance {
         facts: Facts::new(apis, &fetch, Arc::clone(&clock), metrics.clone()),
@@ -97,7 +99,8 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
         issuers,
         policy,
         leaf: Arc::new(settings.leaf.clone()),
-        sessions: open_sessions(&shared, now).await?,
+        sessions,
+        people,
         pins: PathPins::new(shared, ledger.clone()),
         ledger,
         authorities: rotator.authorities(),
@@ -106,7 +109,36 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
         recorder: Recorder::new(metrics.clone()),
         data_dir: folder.clone(),
     };
-    Ok(Parts { issuance: Arc::new(issuance), rotator, store, metrics })
+    Ok(Parts { issuance: Arc::new(issuance), rotator, crls, store, metrics })
+}
+
+/// What signs, and how long.
+struct Keys {
+    file: KeyringFile,
+    plan: KeyPlan,
+    keyring: Keyring,
+}
+
+fn open_keys(settings: &ServerSettings, now: OffsetDateTime, random: &Random) -> Result<Keys, ServerError> {
+    let folder = &settings.data_dir;
+    let keyring_path = folder.join("keyring.json");
+    let has_keyring = keyring_path.exists();
+    let sealing = open_sealing_key(&settings.sealing_key_file, has_keyring)?;
+    let file = KeyringFile::new(keyring_path, sealing);
+    let plan = KeyPlan {
+        root: settings.lifetimes.root,
+        intermediate: settings.lifetimes.intermediate,
+        jwt: settings.lifetimes.jwt_key,
+        name_constraints: settings.name_constraints,
+        automatic: settings.keys_change_by_themselves,
+        ..KeyPlan::DEFAULT
+    };
+    let has_history = folder.join("journal").exists();
+    let keyring = open_keyring(&file, &settings.trust_domain, &plan, (now, random), has_history)?;
+    if !has_keyring {
+        tracing::warn!(folder = %folder.display(), "no keys were there: a new CA begins, and who trusts another does not trust it");
+    }
+    Ok(Keys { file, plan, keyring })
 }
 
 /// What the journal is called in its checkpoints. The key is made once and kept, and so is its name.
@@ -125,10 +157,32 @@ fn show_journal_key(folder: &Path, key: &VerifierKey) -> Result<(), ServerError>
     replace_file(&path, line.as_bytes(), 0o644).map_err(|source| ServerError::File { path, source })
 }
 
+/// Agents that live sessions promise are waited for from now on.
+fn watching(
+    rotator: Rotator,
+    settings: &ServerSettings,
+    (sessions, policy): (&Sessions, &PolicyInUse),
+    store: &dyn Store,
+    now: OffsetDateTime,
+) -> Result<Rotator, ServerError> {
+    let holders = Holders::new(settings.holders.iter().cloned(), sessions.owners(now), now);
+    let sight = Sight { sessions: sessions.clone(), policy: policy.clone() };
+    Ok(rotator.watching(holders, Arc::new(sight), store)?)
+}
+
+/// Persons who were erased must not come back with a backup of their keys.
+async fn open_people(settings: &ServerSettings, store: &dyn Store) -> Result<People, ServerError> {
+    let sealing = open_sealing_key(&settings.sealing_key_file, true)?;
+    let people =
+        People::open(settings.data_dir.join(People::FILE), sealing, (settings.people, &settings.trust_domain))?;
+    people.erase_again(store).await?;
+    Ok(people)
+}
+
 /// A hundred thousand sessions take a while to read, too.
-async fn open_sessions(store: &Arc<dyn Store>, now: OffsetDateTime) -> Result<Sessions, ServerError> {
-    let store = Arc::clone(store);
-    let open = move || Sessions::open(store, now);
+async fn open_sessions(store: &Arc<dyn Store>, people: &People, now: OffsetDateTime) -> Result<Sessions, ServerError> {
+    let (store, people) = (Arc::clone(store), people.clone());
+    let open = move || Sessions::open(store, people, now);
     Ok(tokio::task::spawn_blocking(open).await.map_err(|_stopped| ServerError::Stopped)??)
 }
 

@@ -1,10 +1,10 @@
-//! The data folder: ours alone, or nothing in it is believed.
+//! The data folder: there, and ours alone, or nothing in it is believed.
 
 use super::ServerError;
 use rustix::process::geteuid;
-use std::fs::{self, DirBuilder, Permissions};
+use std::fs::{self, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
 /// Who may write to the folder can replace every file in it, whatever the files' own modes.
@@ -12,21 +12,37 @@ const OTHERS_WRITE: u32 = 0o022;
 /// Read, and enter.
 const OTHERS_LOOK: u32 = 0o055;
 
-/// Makes the folder, or sees that the one that is there is ours; closes it to others who could only look.
+/// A folder with one of these is a server's: its keys, its journal, or what was laid there for its first start.
+const OURS: [&str; 4] = ["door-ca.pem", "journal", "keyring.json", "sealing.key"];
+/// What a file system of its own is born with.
+const BORN_WITH: &str = "lost+found";
+
+/// Sees that the folder is there and ours; closes it to others who could only look. It is not made here: a server that
+/// cannot find its history must not begin another one.
 ///
 /// # Errors
-/// `Folder` when the system does not let us, `FolderOpen` when others own it or could have written to it.
+/// `FolderMissing`; `Folder` when the system does not let us, `FolderOfOthers` when something else is in it, `FolderOpen`
+/// when others own it or could have written to it.
 pub(super) fn own(folder: &Path) -> Result<(), ServerError> {
     let io = |source| ServerError::Folder { path: folder.to_owned(), source };
-    DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(io)?;
-    let found = fs::metadata(folder).map_err(io)?;
+    let found = match fs::metadata(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(ServerError::FolderMissing { path: folder.to_owned() });
+        }
+        found => found.map_err(io)?,
+    };
+    if !OURS.iter().any(|name| folder.join(name).exists())
+        && let Some(found) = foreign(folder).map_err(io)?
+    {
+        return Err(ServerError::FolderOfOthers { path: folder.to_owned(), found });
+    }
     let refused = |found| Err(ServerError::FolderOpen { path: folder.to_owned(), found });
     let (owner, own) = (found.uid(), geteuid().as_raw());
     if owner != own {
         return refused(format!("it belongs to uid {owner}, we are {own}"));
     }
     let mode = found.mode() & 0o777;
-    if mode & OTHERS_WRITE != 0 && !is_empty(folder).map_err(io)? {
+    if mode & OTHERS_WRITE != 0 && foreign(folder).map_err(io)?.is_some() {
         return refused(format!(
             "others could have written to it (mode {mode:04o}); see that all in it is yours, then chmod 700 it"
         ));
@@ -38,6 +54,13 @@ pub(super) fn own(folder: &Path) -> Result<(), ServerError> {
     Ok(())
 }
 
-fn is_empty(folder: &Path) -> io::Result<bool> {
-    Ok(folder.read_dir()?.next().is_none())
+/// Something in a folder that should be empty.
+fn foreign(folder: &Path) -> io::Result<Option<String>> {
+    for entry in folder.read_dir()? {
+        let name = entry?.file_name();
+        if name != BORN_WITH {
+            return Ok(Some(name.to_string_lossy().into_owned()));
+        }
+    }
+    Ok(None)
 }

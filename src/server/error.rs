@@ -1,6 +1,7 @@
 //! Why a server does not start.
 
 use crate::authority::{RotatorError, SealingKeyError};
+use crate::people::{NotErased, PeopleError};
 use crate::store::{NoteError, OpenError, StoreError};
 use crate::tls::TlsError;
 use std::io;
@@ -28,14 +29,23 @@ pub enum ServerError {
         #[source]
         source: io::Error,
     },
-    /// A folder cannot be made.
-    #[error("the folder {path} cannot be made")]
+    /// The data folder cannot be used.
+    #[error("the data folder {path} cannot be used")]
     Folder {
         /// Which.
         path: PathBuf,
         /// What the system said.
         #[source]
         source: io::Error,
+    },
+    /// There is no data folder. A new one would be a new CA, which nobody trusts.
+    #[error(
+        "there is no data folder {path}: mend data_dir, or mount what belongs there; a new CA begins in an empty folder, \
+         which `lanyard init` makes, or mkdir -m 700 {path}"
+    )]
+    FolderMissing {
+        /// Where it should be.
+        path: PathBuf,
     },
     /// A folder is not ours alone.
     #[error("the folder {path} must be ours alone: {found}")]
@@ -45,12 +55,23 @@ pub enum ServerError {
         /// What it is instead.
         found: String,
     },
+    /// Not a data folder, and not empty either.
+    #[error("{path} is no data folder of a server, and not empty: it holds {found}; mend data_dir")]
+    FolderOfOthers {
+        /// Which.
+        path: PathBuf,
+        /// One of the files in it.
+        found: String,
+    },
     /// The keys are not to be had.
     #[error(transparent)]
     Keys(#[from] RotatorError),
     /// The journal's key cannot sign checkpoints.
     #[error("the journal's checkpoints cannot be signed: {0}")]
     Notes(#[from] NoteError),
+    /// The keys under which persons are written down are not to be had, or not to be deleted.
+    #[error(transparent)]
+    People(#[from] NotErased),
     /// The journal or the index cannot be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
@@ -75,4 +96,10 @@ pub enum ServerError {
     /// The server's certificate is not to be had.
     #[error(transparent)]
     Tls(#[from] TlsError),
+}
+
+impl From<PeopleError> for ServerError {
+    fn from(error: PeopleError) -> Self {
+        Self::People(error.into())
+    }
 }

@@ -2,13 +2,14 @@
 
 mod error;
 mod data_folder;
+mod witness;
 mod build;
 mod accept;
 mod door;
 mod policy_keeper;
 mod run;
 
-pub use accept::{AdminSocket, HealthPort, IssuerPort};
+pub use accept::{AdminSocket, BundlePort, HealthPort, IssuerPort};
 pub use build::{JOURNAL_KEY_FILE, Parts, World, build};
 pub use door::make_door_ca;
 pub use error::ServerError;

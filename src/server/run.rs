@@ -3,21 +3,28 @@
 use super::build::{Parts, World, build};
 use super::door::open_door;
 use super::policy_keeper::PolicyKeeper;
-use super::{AdminSocket, HealthPort, IssuerPort, ServerError};
-use crate::api::{AdminDoor, Crowd, Desk, HealthDoor, IssuerDoors, Reloads};
+use super::{AdminSocket, BundlePort, HealthPort, IssuerPort, ServerError};
+use crate::api::{AdminDoor, BundleDoor, Crowd, Desk, HealthDoor, IssuerDoors, Reloads};
+use crate::authority::{Holders, Published};
 use crate::clock::Clock;
 use crate::config::ServerSettings;
 use crate::issuance::Issuance;
+use crate::session::{CrlKeeper, CrlsWatch};
+use crate::store::Trouble;
 use crate::telemetry::{Metrics, Readiness, Shutdown, Unready, chain};
-use crate::tls::{DoorCertificate, IssuerDoor};
+use crate::tls::{self, DoorCertificate, IssuerDoor};
 use crate::wire::{connections_of, raise_open_files};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 /// Ended sessions do no harm where they lie, so counting and sweeping them may be rare.
 const SWEEP_EVERY: Duration = Duration::from_secs(300);
+/// Ten thousand holders are counted in a millisecond.
+const COUNT_EVERY: Duration = Duration::from_secs(15);
 
 /// A server whose parts are built and whose ports are bound; it answers once it runs.
 #[derive(Debug)]
@@ -27,6 +34,7 @@ pub struct Server {
     certificate: Arc<DoorCertificate>,
     policy: PolicyKeeper,
     issuer_ports: Vec<IssuerPort>,
+    bundle_ports: Vec<BundlePort>,
     admin: AdminSocket,
     health: Option<HealthPort>,
     readiness: Readiness,
@@ -50,7 +58,9 @@ impl Server {
         let (reloads, asked) = Reloads::pair();
         let hands = (parts.issuance.ledger.clone(), parts.metrics.clone());
         let policy = PolicyKeeper::new(settings, parts.issuance.policy.clone(), hands, asked);
-        let desk = Desk::new(Arc::clone(&parts.issuance), (published, reloads), random, shutdown.clone());
+        let crls = parts.crls.as_ref().map(CrlKeeper::watch);
+        let orders = (reloads, parts.rotator.desk());
+        let desk = Desk::new(Arc::clone(&parts.issuance), (published, crls), orders, (random, shutdown.clone()));
         let doors = IssuerDoors::new(&desk);
         raise_open_files();
         let crowd = Crowd::at_issuer_port(connections_of(crate::api::limits::CONNECTIONS_MAX));
@@ -60,6 +70,7 @@ impl Server {
             let port = IssuerPort::bind(*address, tls, doors.clone(), (crowd.clone(), parts.metrics.clone())).await;
             issuer_ports.push(port.map_err(|source| ServerError::Address { address: *address, source })?);
         }
+        let bundle_ports = bundle_ports(settings, (&certificate, &desk), &parts.metrics).await?;
         let admin = AdminSocket::bind(&settings.admin_socket, AdminDoor::new(&desk)).await;
         let admin = admin.map_err(|source| ServerError::Socket { path: settings.admin_socket.clone(), source })?;
         let mut health = None;
@@ -68,7 +79,24 @@ impl Server {
             let port = HealthPort::bind(address, door).await;
             health = Some(port.map_err(|source| ServerError::Address { address, source })?);
         }
-        Ok(Self { parts, clock, certificate, policy, issuer_ports, admin, health, readiness, warming, shutdown })
+        Ok(Self {
+            parts,
+            clock,
+            certificate,
+            policy,
+            issuer_ports,
+            bundle_ports,
+            admin,
+            health,
+            readiness,
+            warming,
+            shutdown,
+        })
+    }
+
+    /// Where the bundle ports listen.
+    pub fn bundle_addresses(&self) -> Vec<SocketAddr> {
+        self.bundle_ports.iter().filter_map(|port| port.address().ok()).collect()
     }
 
     /// Where the issuer ports listen.
@@ -87,18 +115,24 @@ impl Server {
     /// # Errors
     /// `Stopped` when a part ended by itself.
     pub async fn run(self) -> Result<(), ServerError> {
-        let Self { parts, clock, certificate, policy, issuer_ports, admin, health, readiness, warming, shutdown } =
-            self;
-        let Parts { issuance, rotator, store, metrics } = parts;
+        let Self { parts, clock, certificate, policy, issuer_ports, .. } = self;
+        let Self { bundle_ports, admin, health, readiness, warming, shutdown, .. } = self;
+        let Parts { issuance, rotator, crls, store, metrics } = parts;
         let (end, ended) = Shutdown::pair();
 
         let mut keepers = JoinSet::new();
         let published = rotator.authorities().published();
-        keepers.spawn(meter(published, metrics.clone(), ended.clone()));
-        let (full, unwitnessed) = (store.is_full(), store.is_unwitnessed());
-        keepers.spawn(gauge(full, metrics.clone(), Metrics::disk_is_full, ended.clone()));
-        keepers.spawn(gauge(unwitnessed, metrics.clone(), Metrics::checkpoints_are_failing, ended.clone()));
+        keepers.spawn(meter(published.clone(), metrics.clone(), ended.clone()));
+        let holders = rotator.desk().holders().clone();
+        keepers.spawn(meter_holders((holders, published), Arc::clone(&clock), metrics.clone(), ended.clone()));
+        keepers.spawn(gauge(store.trouble(), (readiness.clone(), metrics.clone()), ended.clone()));
+        let unwitnessed = store.is_unwitnessed();
+        keepers.spawn(meter_checkpoints(unwitnessed, metrics.clone(), ended.clone()));
         keepers.spawn(rotator.run(Arc::clone(&clock), ended.clone()));
+        if let Some(crls) = crls {
+            keepers.spawn(meter_crls(crls.watch(), metrics.clone(), ended.clone()));
+            keepers.spawn(crls.run(Arc::clone(&clock), ended.clone()));
+        }
         keepers.spawn(policy.run(Arc::clone(&clock), ended.clone()));
         keepers.spawn(certificate.run(clock, ended.clone()));
         keepers.spawn(sweep(Arc::clone(&issuance), metrics, ended.clone()));
@@ -108,6 +142,9 @@ impl Server {
         }
         let mut doors = JoinSet::new();
         for port in issuer_ports {
+            doors.spawn(port.run(shutdown.clone()));
+        }
+        for port in bundle_ports {
             doors.spawn(port.run(shutdown.clone()));
         }
         doors.spawn(admin.run(shutdown.clone()));
@@ -142,6 +179,20 @@ impl Server {
     }
 }
 
+async fn bundle_ports(
+    settings: &ServerSettings,
+    (certificate, desk): (&Arc<DoorCertificate>, &Arc<Desk>),
+    metrics: &Metrics,
+) -> Result<Vec<BundlePort>, ServerError> {
+    let mut ports = Vec::new();
+    for address in &settings.bundle {
+        let tls = tls::BundleDoor::new(Arc::<DoorCertificate>::clone(certificate))?;
+        let port = BundlePort::bind(*address, tls, BundleDoor::new(desk), metrics.clone()).await;
+        ports.push(port.map_err(|source| ServerError::Address { address: *address, source })?);
+    }
+    Ok(ports)
+}
+
 /// Fetches the issuers' keys before the first token comes. A silent issuer does not hold up the others, nor renewals.
 async fn warm(issuance: Arc<Issuance>, warming: Unready, shutdown: Shutdown) {
     tokio::select! {
@@ -169,29 +220,66 @@ async fn sweep(issuance: Arc<Issuance>, metrics: Metrics, shutdown: Shutdown) {
     }
 }
 
-/// Shows what the store says of its disks.
-async fn gauge(
-    mut told: tokio::sync::watch::Receiver<bool>,
-    metrics: Metrics,
-    show: fn(&Metrics, bool),
-    shutdown: Shutdown,
-) {
+/// Shows whether signed checkpoints reach where they should go.
+async fn meter_checkpoints(mut failing: watch::Receiver<bool>, metrics: Metrics, shutdown: Shutdown) {
     loop {
-        show(&metrics, *told.borrow_and_update());
+        metrics.checkpoints_are_failing(*failing.borrow_and_update());
         tokio::select! {
             () = shutdown.wait() => return,
             // Without the store the server ends anyway.
-            changed = told.changed() => if changed.is_err() { return shutdown.wait().await },
+            changed = failing.changed() => if changed.is_err() { return shutdown.wait().await },
+        }
+    }
+}
+
+/// Shows whether the store can write. Ports stay open: what is live must still be ended, and may hear why it waits.
+async fn gauge(
+    mut trouble: watch::Receiver<Option<Trouble>>,
+    (readiness, metrics): (Readiness, Metrics),
+    shutdown: Shutdown,
+) {
+    loop {
+        let now = *trouble.borrow_and_update();
+        metrics.disk_is_full(now == Some(Trouble::DiskFull));
+        let _unready = now.map(|trouble| readiness.wait_for(trouble.as_str()));
+        tokio::select! {
+            () = shutdown.wait() => return,
+            // Without the store the server ends anyway.
+            changed = trouble.changed() => if changed.is_err() { return shutdown.wait().await },
+        }
+    }
+}
+
+/// Shows who has which bundle.
+async fn meter_holders(
+    (holders, mut published): (Holders, watch::Receiver<Arc<Published>>),
+    clock: Arc<dyn Clock>,
+    metrics: Metrics,
+    shutdown: Shutdown,
+) {
+    let mut newest_since = clock.now();
+    loop {
+        let now = clock.now();
+        if published.has_changed().unwrap_or(false) {
+            newest_since = now;
+        }
+        let newest = published.borrow_and_update().bundle.sequence;
+        let mut by_sequence = BTreeMap::new();
+        for holder in holders.all(|_agent| true) {
+            *by_sequence.entry(holder.holds.unwrap_or(0)).or_default() += 1;
+        }
+        let someone_lacks_it = by_sequence.keys().any(|sequence| *sequence < newest);
+        let lacked = Duration::try_from(now - newest_since).unwrap_or(Duration::ZERO);
+        metrics.holders_are(&by_sequence, if someone_lacks_it { lacked } else { Duration::ZERO });
+        tokio::select! {
+            () = shutdown.wait() => return,
+            () = clock.wait_until(now + COUNT_EVERY) => {}
         }
     }
 }
 
 /// Shows which bundle is published.
-async fn meter(
-    mut published: tokio::sync::watch::Receiver<Arc<crate::authority::Published>>,
-    metrics: Metrics,
-    shutdown: Shutdown,
-) {
+async fn meter(mut published: watch::Receiver<Arc<Published>>, metrics: Metrics, shutdown: Shutdown) {
     loop {
         metrics.bundle_is_at(published.borrow_and_update().bundle.sequence);
         tokio::select! {
@@ -200,6 +288,19 @@ async fn meter(
                 // The rotator is gone, and with it every change.
                 return shutdown.wait().await;
             },
+        }
+    }
+}
+
+/// Shows how many leaves stand on revocation lists, and until when these are good.
+async fn meter_crls(mut made: CrlsWatch, metrics: Metrics, shutdown: Shutdown) {
+    loop {
+        if let Some(set) = made.borrow_and_update().as_ref() {
+            metrics.crls_made(set.revoked, set.made_at, set.next_update);
+        }
+        tokio::select! {
+            () = shutdown.wait() => return,
+            changed = made.changed() => if changed.is_err() { return shutdown.wait().await },
         }
     }
 }

@@ -21,11 +21,19 @@ const AT_ONCE: usize = 256;
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EndReason {
+    /// The agent of this job alone was told to stop.
+    AgentStopped,
     /// An operator wants none of its kind.
     Banned,
+    /// The agent of a host sees no process of the job any more.
+    CgroupEmpty,
+    /// The person who started the job is erased.
+    Erased,
+    /// The command of `exec --end` has ended.
+    ExecEnd,
     /// The CI system says that the job is over.
     JobOver,
-    /// The agent said that the job is over: a logout, the end of `exec --end`'s command, or a pod's agent that stops.
+    /// The job itself said that it is over.
     Logout,
     /// Another system says that what the rule needs is so no longer.
     NeedFailed,
@@ -39,7 +47,11 @@ impl EndReason {
     /// As entries and answers say it.
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::AgentStopped => "agent_stopped",
             Self::Banned => "banned",
+            Self::CgroupEmpty => "cgroup_empty",
+            Self::Erased => "erased",
+            Self::ExecEnd => "exec_end",
             Self::JobOver => "job_over",
             Self::Logout => "logout",
             Self::NeedFailed => "need_failed",
@@ -51,8 +63,8 @@ impl EndReason {
     /// Whose word it was.
     const fn by(self) -> &'static str {
         match self {
-            Self::Logout => "agent",
-            Self::Banned | Self::Revoked => "operator",
+            Self::AgentStopped | Self::CgroupEmpty | Self::ExecEnd | Self::Logout => "agent",
+            Self::Banned | Self::Erased | Self::Revoked => "operator",
             Self::JobOver => "issuer",
             Self::NeedFailed | Self::Replayed => "server",
         }
@@ -201,6 +213,20 @@ impl Sessions {
         self.strike(ledger, meant, End::of_operator(EndReason::Revoked, uid, reason)).await
     }
 
+    /// Ends what lives of a person who is erased; no entry says who that is.
+    ///
+    /// # Errors
+    /// `Store`; what is left can be renewed by nobody.
+    pub async fn end_erased(
+        &self,
+        ledger: &Ledger,
+        wish: &Revocation<'_>,
+        now: OffsetDateTime,
+    ) -> Result<Struck, SessionError> {
+        let meant = self.would_strike(wish.selector, now);
+        self.strike(ledger, meant, End::of_operator(EndReason::Erased, wish.uid, wish.reason)).await
+    }
+
     /// Refuses whoever is meant from now on, and ends what lives of it.
     ///
     /// # Errors
@@ -261,7 +287,9 @@ impl Sessions {
                 return first.map_or(Ok(Vec::new()), |_left| self.strike_out(ledger, job, (None, end)));
             };
             let committed = match &first {
-                Some(one) => ledger.commit(&ended(&one.id.to_string(), &one.job_shown(), end), changes).await?,
+                Some(one) => {
+                    ledger.commit(&ended(&one.id.to_string(), &one.job_shown(self.people.form()), end), changes).await?
+                }
                 None => ledger.commit_if_room(&closed(job, end), changes).await?,
             };
             let done = matches!(committed, Committed::Done(_));
@@ -311,8 +339,11 @@ impl Sessions {
         for one in &struck {
             self.ends.tell(&one.owner, one.id, end.reason);
         }
+        if let Some(revoked) = &self.revoked {
+            revoked.add(struck.iter().flat_map(|one| one.svids.iter().cloned()), end.reason);
+        }
         for one in struck.iter().filter(|one| Some(one.id) != written) {
-            ledger.note(&ended(&one.id.to_string(), &one.job_shown(), end))?;
+            ledger.note(&ended(&one.id.to_string(), &one.job_shown(self.people.form()), end))?;
         }
         Ok(struck)
     }

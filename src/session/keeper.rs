@@ -4,15 +4,19 @@ use super::bans::Bans;
 use super::ends::Ends;
 use super::live::{LiveIndex, Noted};
 use super::record::{JobName, Record, Tombstone, session_key};
-use super::{Facets, Listening, PinError, Proof, SessionId, SessionKey};
+use super::revoked::RevokedSvids;
+use super::{Facets, Listening, LiveSvid, PinError, Proof, SessionId, SessionKey};
 use crate::audit::Changes;
 use crate::crypto::KeyId;
 use crate::identity::SpiffeId;
+use crate::people::{Keeping, People};
 use crate::policy::Grant;
 use crate::store::{Condition, Revision, Store, StoreError, Version, Write};
+use crate::svid::Serial;
 use crate::token::{Claims, VerifiedClaims};
 use serde_json::value::{RawValue, to_raw_value};
 use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 use time::OffsetDateTime;
@@ -92,10 +96,16 @@ pub struct Admission<'a> {
     pub signer: &'a Arc<str>,
     /// When the SVID will end.
     pub svid_ends_at: OffsetDateTime,
+    /// Its serial number, if it is an X.509-SVID.
+    pub serial: Option<Serial>,
+    /// How what the claims tell of a person is kept.
+    pub keeping: &'a Keeping,
 }
 
 impl<'a> Admission<'a> {
     fn record(&self, owner: &SessionKey) -> Record<'a> {
+        let mut claims = Cow::Borrowed(self.claims);
+        let person = self.keeping.take(&mut claims);
         Record {
             v: Version,
             owner: owner.id(),
@@ -107,7 +117,8 @@ impl<'a> Admission<'a> {
             ttl: Some(self.grant.ttl().as_secs()),
             signers: vec![Arc::clone(self.signer)],
             ended: None,
-            claims: Cow::Borrowed(self.claims),
+            claims,
+            person,
         }
     }
 
@@ -141,12 +152,27 @@ pub struct Sessions {
     pub(super) live: Arc<LiveIndex>,
     pub(super) bans: Arc<Bans>,
     pub(super) ends: Ends,
+    pub(super) people: People,
+    /// What stands on revocation lists; none where nobody makes any.
+    pub(super) revoked: Option<Arc<RevokedSvids>>,
+    /// What was given before the start may live so long after it.
+    pub(super) given_lives_for: Duration,
 }
 
 impl Sessions {
     /// Hears of the ends of this key's sessions, as they happen; none where it has `most` such streams already.
     pub fn listen(&self, owner: KeyId, most: usize) -> Option<Listening> {
         self.ends.listen(owner, most)
+    }
+
+    /// The keys that own the live sessions.
+    pub fn owners(&self, now: OffsetDateTime) -> HashSet<KeyId> {
+        self.live.owners(now)
+    }
+
+    /// How many live sessions have their newest SVID from each of these signers.
+    pub fn count_by_signer(&self, signers: &BTreeSet<String>, now: OffsetDateTime) -> BTreeMap<Arc<str>, usize> {
+        self.live.count_by_signer(signers, now)
     }
 
     /// Where the bearer of a genuine token stands.
@@ -181,7 +207,7 @@ impl Sessions {
         connection: KeyId,
         now: OffsetDateTime,
     ) -> Result<(VerifiedClaims, Standing), SessionError> {
-        let (record, revision) = self.record(id)?.ok_or(SessionError::Unknown)?;
+        let (mut record, revision) = self.record(id)?.ok_or(SessionError::Unknown)?;
         if record.owner != connection {
             return Err(SessionError::NotOwner);
         }
@@ -189,6 +215,10 @@ impl Sessions {
             return Err(SessionError::NotRenewable);
         }
         self.not_closed(&record.claims)?;
+        // What an erased person's job may be cannot be decided again.
+        if !self.people.put_back(record.claims.to_mut(), record.person.as_ref()) {
+            return Err(SessionError::Ended);
+        }
         self.bans.judge(&Facets::of(&record.claims).granted(&record.rule, &record.signers), now)?;
         let standing = live(&record, revision, now)?;
         Ok((VerifiedClaims::kept_with_session(record.claims.into_owned()), standing))
@@ -260,6 +290,10 @@ impl Sessions {
             record.signers.push(Arc::clone(signer));
             news = true;
         }
+        if record.ttl.is_some_and(|ttl| ttl < grant.ttl().as_secs()) {
+            record.ttl = Some(grant.ttl().as_secs());
+            news = true;
+        }
         if news {
             changes.writes.push(Write::Put(session_key(id), text(&record)?));
         }
@@ -287,7 +321,11 @@ impl Sessions {
         };
         let (id, job, facets) = (SessionId::of(claims), JobName::of(claims), admission.facets());
         let (token_ends_at, job_project_path) = (claims.expires_at, claims.job_project_path());
-        let noted = Noted { id, owner, job: &job, job_project_path, facets, ends_at, svids_end_at, token_ends_at };
+        let svid = admission.serial.filter(|_| self.revoked.is_some());
+        let svid = svid.map(|serial| LiveSvid { serial, signer: Arc::clone(admission.signer), ends_at: svids_end_at });
+        let svid = svid.as_ref().map(|svid| (svid, admission.now));
+        let noted =
+            Noted { id, owner, job: &job, job_project_path, facets, ends_at, svids_end_at, token_ends_at, svid };
         let is_new = self.live.note(&noted);
         Note(is_new.then_some((job, id, owner)))
     }

@@ -7,9 +7,11 @@ use super::record::JobName;
 use super::{Facets, Selector, SessionId};
 use crate::audit::Job;
 use crate::crypto::KeyId;
+use crate::people::Form;
+use crate::svid::Serial;
 use crate::token::ClaimValue;
 use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use time::OffsetDateTime;
 
@@ -42,7 +44,7 @@ pub struct LiveSession {
     pub runner_id: Option<u64>,
     /// The rule that opened it.
     pub rule: Arc<str>,
-    /// Which keys of ours have signed for it.
+    /// Which keys of ours have signed for it, the newest last.
     pub signers: Vec<Arc<str>>,
     /// Until when it is renewed.
     pub ends_at: OffsetDateTime,
@@ -50,17 +52,32 @@ pub struct LiveSession {
     pub svids_end_at: OffsetDateTime,
     /// Until when its token is good.
     pub token_ends_at: OffsetDateTime,
+    /// Its X.509-SVIDs that still live; none where nobody makes revocation lists.
+    pub svids: Vec<LiveSvid>,
+}
+
+/// An X.509-SVID that lives.
+#[derive(Clone, Debug)]
+pub struct LiveSvid {
+    /// Which.
+    pub serial: Serial,
+    /// Which key of ours signed it.
+    pub signer: Arc<str>,
+    /// Until when.
+    pub ends_at: OffsetDateTime,
 }
 
 impl LiveSession {
     /// What the journal says of its job when it ends. The rest stands in the entries of its SVIDs; nothing is read for it,
     /// since a thousand may end at once.
-    pub(super) fn job_shown(&self) -> Job {
+    pub(super) fn job_shown(&self, form: Form) -> Job {
         let text = |text: &Option<Arc<str>>| text.as_deref().map(|text| ClaimValue::Text(text.to_owned()));
+        // The person stands, sealed, in the entries of its SVIDs.
+        let in_the_clear = form == Form::Plain;
         let more = [
             ("ref_path", text(&self.reference)),
-            ("user_login", text(&self.user_login)),
-            ("user_id", self.user_id.map(ClaimValue::Id)),
+            ("user_login", text(&self.user_login).filter(|_| in_the_clear)),
+            ("user_id", self.user_id.map(ClaimValue::Id).filter(|_| in_the_clear)),
             ("runner_id", self.runner_id.map(ClaimValue::Id)),
         ];
         Job {
@@ -71,6 +88,9 @@ impl LiveSession {
             project_path: self.project_path.to_string(),
             pipeline_id: self.pipeline_id,
             job_id: self.job.job_id,
+            namespace_id: self.namespace_id,
+            token: None,
+            person: None,
             more: more.into_iter().filter_map(|(name, value)| Some((Cow::Borrowed(name), value?))).collect(),
         }
     }
@@ -105,6 +125,8 @@ pub(super) struct Noted<'a> {
     pub(super) ends_at: OffsetDateTime,
     pub(super) svids_end_at: OffsetDateTime,
     pub(super) token_ends_at: OffsetDateTime,
+    /// What it is about to be given, and now.
+    pub(super) svid: Option<(&'a LiveSvid, OffsetDateTime)>,
 }
 
 /// See the file's opening words.
@@ -127,8 +149,12 @@ impl LiveIndex {
         let mut inside = self.inside();
         if let Some(known) = inside.jobs.get_mut(&name).and_then(|all| all.iter_mut().find(|one| one.is(noted))) {
             known.svids_end_at = known.svids_end_at.max(noted.svids_end_at);
-            let news = signers.iter().find(|signer| !known.signers.contains(signer));
-            known.signers.extend(news.map(Arc::clone));
+            // The newest stands last.
+            if let Some(newest) = signers.last() {
+                known.signers.retain(|signer| signer != newest);
+                known.signers.push(Arc::clone(newest));
+            }
+            known.hold(noted.svid);
             return false;
         }
         let live = inside.live(noted, name.clone());
@@ -163,6 +189,38 @@ impl LiveIndex {
         inside.jobs.values().flatten().filter(|one| one.ends_at > now).filter(meant).cloned().collect()
     }
 
+    /// The keys that own the live sessions.
+    pub(super) fn owners(&self, now: OffsetDateTime) -> HashSet<KeyId> {
+        let inside = self.inside();
+        inside.jobs.values().flatten().filter(|one| one.ends_at > now).map(|one| one.owner).collect()
+    }
+
+    /// How many live sessions have their newest SVID from each of these signers.
+    pub(super) fn count_by_signer(&self, signers: &BTreeSet<String>, now: OffsetDateTime) -> BTreeMap<Arc<str>, usize> {
+        // The last SVID of one that has ended is good for a while, too.
+        let live = |one: &&LiveSession| one.ends_at.max(one.svids_end_at) > now;
+        let newest = |one: &LiveSession| one.signers.iter().rev().find(|signer| signers.contains(&***signer)).cloned();
+        let mut counts = BTreeMap::new();
+        self.inside().jobs.values().flatten().filter(live).filter_map(newest).for_each(|signer| {
+            *counts.entry(signer).or_default() += 1;
+        });
+        counts
+    }
+
+    /// Adds what a former run has given to the sessions that live; answers what was given to others.
+    pub(super) fn adopt(&self, given: Vec<(SessionId, LiveSvid)>, now: OffsetDateTime) -> Vec<(SessionId, LiveSvid)> {
+        let mut of_session: HashMap<SessionId, Vec<LiveSvid>> = HashMap::new();
+        for (session, svid) in given {
+            of_session.entry(session).or_default().push(svid);
+        }
+        for live in self.inside().jobs.values_mut().flatten() {
+            for svid in of_session.remove(&live.id).unwrap_or_default() {
+                live.hold(Some((&svid, now)));
+            }
+        }
+        of_session.into_iter().flat_map(|(id, all)| all.into_iter().map(move |svid| (id, svid))).collect()
+    }
+
     /// Forgets what has ended by its time, and says how many live.
     pub(super) fn sweep(&self, now: OffsetDateTime) -> usize {
         let mut inside = self.inside();
@@ -184,6 +242,15 @@ impl LiveSession {
     /// A token that two keys raced for stands here twice until one has lost.
     fn is(&self, noted: &Noted<'_>) -> bool {
         self.id == noted.id && self.owner == noted.owner
+    }
+
+    /// Remembers an SVID, once, and forgets those that have ended.
+    fn hold(&mut self, svid: Option<(&LiveSvid, OffsetDateTime)>) {
+        let Some((svid, now)) = svid else { return };
+        self.svids.retain(|held| held.ends_at > now && held.serial != svid.serial);
+        // There are a hundred thousand of these lists, and most stay this short.
+        self.svids.reserve_exact(1);
+        self.svids.push(svid.clone());
     }
 }
 
@@ -208,6 +275,7 @@ impl Inside {
             ends_at: noted.ends_at,
             svids_end_at: noted.svids_end_at,
             token_ends_at: noted.token_ends_at,
+            svids: noted.svid.map(|(svid, _now)| svid.clone()).into_iter().collect(),
         }
     }
 

@@ -4,7 +4,8 @@
 //!   owner (who asks) ─▶ standing (new, live, or a no) ─▶ changes (what admission writes and depends on)
 //! ```
 //! One record binds `(issuer, jti)` to a key. A session ends by closing its job: a tombstone that every admission looks for.
-//! What lives stands in memory too, for operators to select among; bans stand there, and in the store. Not here: what the
+//! What lives stands in memory too, for operators to select among; bans stand there, and in the store. What was given and then
+//! taken back stands on revocation lists, where somebody wants them. Not here: what the
 //! bearer may be (`policy`), the order of steps (`issuance`).
 
 mod owner;
@@ -12,19 +13,23 @@ mod record;
 mod pins;
 mod selector;
 mod live;
+mod revoked;
 mod ends;
 mod bans;
 mod keeper;
 mod restored;
 mod ending;
+mod given;
+mod crl_keeper;
 mod sweep;
 mod past;
 
 pub use bans::Ban;
+pub use crl_keeper::{CrlError, CrlKeeper, CrlPlan, CrlsWatch};
 pub use ending::{EndReason, Revocation, Struck};
 pub use ends::{Ended, Listening};
 pub use keeper::{Admission, Note, Prepared, SessionError, Sessions, Standing};
-pub use live::LiveSession;
+pub use live::{LiveSession, LiveSvid};
 pub use owner::{OwnerError, Proof, SessionKey};
 pub use past::{PastAsked, PastRequest, PastRequests, Then};
 pub use pins::{PathPins, Pin, PinError};

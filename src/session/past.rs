@@ -7,6 +7,7 @@ use super::record::{Record, SESSION_PREFIX};
 use crate::audit::{Asked, Job, Received};
 use crate::crypto::Digest;
 use crate::identity::TrustDomain;
+use crate::people::{People, SEALED};
 use crate::policy::{Answers, Wish};
 use crate::store;
 use crate::token::Claims;
@@ -65,6 +66,7 @@ pub struct PastAsked {
 /// Reads records, oldest first. Holds the sessions that are not swept yet, as the server's index does.
 #[derive(Debug, Default)]
 pub struct PastRequests {
+    people: People,
     sessions: HashMap<String, Remembered>,
     since: Option<OffsetDateTime>,
     trust_domain: Option<TrustDomain>,
@@ -73,14 +75,16 @@ pub struct PastRequests {
 #[derive(Debug)]
 struct Remembered {
     claims: Claims,
+    /// Whether its person is erased, or the keys are not here.
+    erased: bool,
     profiles: Vec<(String, String)>,
     asked: BTreeSet<String>,
 }
 
 impl PastRequests {
-    /// Those since a time, or all.
-    pub fn since(since: Option<OffsetDateTime>) -> Self {
-        Self { since, ..Self::default() }
+    /// Those since a time, or all; of persons whose keys are here all is known.
+    pub fn since(since: Option<OffsetDateTime>, people: People) -> Self {
+        Self { people, since, ..Self::default() }
     }
 
     /// The request that a record tells of, if it does and it is no renewal.
@@ -122,8 +126,9 @@ impl PastRequests {
             let Ok(session) = serde_json::from_str::<Record<'_>>(value.get()) else { continue };
             let profiles = session.ids.iter().map(|(profile, id)| (profile.to_string(), id.to_string())).collect();
             let asked = self.sessions.remove(id).map(|known| known.asked).unwrap_or_default();
-            let claims = session.claims.into_owned();
-            self.sessions.insert(id.to_owned(), Remembered { claims, profiles, asked });
+            let mut claims = session.claims.into_owned();
+            let erased = !self.people.put_back(&mut claims, session.person.as_ref());
+            self.sessions.insert(id.to_owned(), Remembered { claims, erased, profiles, asked });
         }
         for key in &record.delete {
             if let Some(id) = key.strip_prefix(SESSION_PREFIX) {
@@ -140,11 +145,12 @@ impl PastRequests {
         }
         let claims = known.claims.clone();
         let facts = entry.facts.clone().unwrap_or_default();
-        Seen::First(Some(Box::new(PastAsked { claims, facts, wish, withheld: Vec::new(), trust_domain })))
+        let withheld = if known.erased { SEALED.map(str::to_owned).to_vec() } else { Vec::new() };
+        Seen::First(Some(Box::new(PastAsked { claims, facts, wish, withheld, trust_domain })))
     }
 
     fn refused(&self, asked: &Value, facts: Answers) -> Option<PastAsked> {
-        let asked = Asked::read(asked)?;
+        let asked = Asked::read(asked)?.opened(&self.people);
         let (claims, wish) = (asked.claims?.into_owned(), asked.wish?.into_owned());
         let withheld = asked.withheld.into_iter().map(Cow::into_owned).collect();
         Some(PastAsked { claims, facts, wish, withheld, trust_domain: self.trust_domain.clone()? })
@@ -179,6 +185,7 @@ fn wish(known: &Remembered, entry: &Received) -> Option<(Wish, TrustDomain)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::people::Keeping;
     use crate::token::tests::claims_of;
     use serde_json::json;
     use serde_json::value::to_raw_value;
@@ -193,7 +200,7 @@ mod tests {
     #[test]
     fn a_refusal_of_before_claims_were_kept_is_still_read_and_has_none() {
         let claims = claims_of("deploy_production_protected", &[]).unwrap();
-        let job = json!(Job::of(claims.claims()));
+        let job = json!(Job::of(&claims, &Keeping::Open));
         let mut refused = json!({
             "kind": "refused", "request_id": "r1", "code": "no_rule_matches", "why": "none", "job": job, "repeats": 0,
         });
@@ -202,14 +209,15 @@ mod tests {
         let old = read(&mut past, &refused).unwrap();
         assert_eq!((old.then, old.asked.is_none()), (Then::Refused { code: "no_rule_matches".to_owned() }, true));
 
-        refused["asked"] = json!(Asked::of(claims.claims(), &Wish::X509 { profile: None }));
+        refused["asked"] = json!(Asked::of(claims.claims(), &Wish::X509 { profile: None }, &Keeping::Open));
         let asked = read(&mut past, &refused).unwrap().asked.unwrap();
         assert_eq!(
             (asked.claims.project_id, asked.trust_domain.as_str()),
             (claims.claims().project_id, "ci.example.org")
         );
 
-        let mut later = PastRequests::since(Some(OffsetDateTime::UNIX_EPOCH + time::Duration::SECOND));
+        let mut later =
+            PastRequests::since(Some(OffsetDateTime::UNIX_EPOCH + time::Duration::SECOND), People::default());
         assert!(read(&mut later, &refused).is_none());
     }
 }

@@ -1,9 +1,11 @@
 //! A session as it is kept, and the names it is kept under.
 
 use super::{EndReason, Proof};
+use crate::audit::Job;
 use crate::crypto::{Digest, KeyId};
 use crate::hooks::is_under;
 use crate::identity::SpiffeId;
+use crate::people::{People, Sealed};
 use crate::store::Version;
 use crate::token::{Claims, IssuerName};
 use serde::{Deserialize, Serialize};
@@ -22,7 +24,21 @@ pub struct SessionId(Digest);
 impl SessionId {
     /// The session that a token opens.
     pub fn of(claims: &Claims) -> Self {
-        Self(Digest::of_parts(&[b"session", claims.issuer.0.as_bytes(), claims.jti.as_bytes()]))
+        Self::of_token(&claims.issuer, &claims.jti)
+    }
+
+    /// The session of a job's token, which may have opened none; none where the entry does not name the token.
+    pub fn of_job(job: &Job) -> Option<Self> {
+        (!job.jti.is_empty()).then(|| Self::of_token(&job.issuer, &job.jti))
+    }
+
+    /// The session under whose name the store keeps something; none where it is something else.
+    pub fn of_record(key: &str) -> Option<Self> {
+        key.strip_prefix(SESSION_PREFIX)?.parse().ok()
+    }
+
+    fn of_token(issuer: &IssuerName, jti: &str) -> Self {
+        Self(Digest::of_parts(&[b"session", issuer.0.as_bytes(), jti.as_bytes()]))
     }
 }
 
@@ -62,19 +78,25 @@ pub(super) struct Record<'a> {
     pub(super) signers: Vec<Arc<str>>,
     pub(super) ended: Option<EndReason>,
     pub(super) claims: Cow<'a, Claims>,
+    /// Those of the claims that are a person's, where they are kept apart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) person: Option<Sealed>,
 }
 
 /// How the names of sessions' records begin.
 pub(super) const SESSION_PREFIX: &str = "session/";
 
 /// The claims in a session's record, for showing why something was decided; nothing is granted by them.
-pub fn claims_shown(id: &SessionId, put: &BTreeMap<String, Box<RawValue>>) -> Option<Claims> {
+/// And whether nothing of them is missing because their person is erased.
+pub fn claims_shown(id: &SessionId, put: &BTreeMap<String, Box<RawValue>>, people: &People) -> Option<(Claims, bool)> {
     #[derive(Deserialize)]
     struct Kept {
         claims: Claims,
+        person: Option<Sealed>,
     }
-    let kept: Kept = serde_json::from_str(put.get(&session_key(id))?.get()).ok()?;
-    Some(kept.claims)
+    let mut kept: Kept = serde_json::from_str(put.get(&session_key(id))?.get()).ok()?;
+    let whole = people.put_back(&mut kept.claims, kept.person.as_ref());
+    Some((kept.claims, whole))
 }
 
 /// A piece of text of the journal's lines that put a session's record, and of few others.

@@ -10,6 +10,7 @@ use super::record::{JOB_PREFIX, JobName, SESSION_PREFIX, Tombstone};
 use super::sweep::{session_prefixes, unreadable};
 use super::{EndReason, Facets, SessionId};
 use crate::crypto::KeyId;
+use crate::people::{People, Personal, Sealed};
 use crate::store::{Store, StoreError, Stored};
 use crate::token::IssuerName;
 use serde::Deserialize;
@@ -17,9 +18,13 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::num::NonZero;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, available_parallelism};
 use std::time::Duration;
 use time::OffsetDateTime;
+
+/// No rule gives more; records of older versions do not say what theirs gave.
+const TTL_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// A session's record, as far as it is read here.
 #[derive(Deserialize)]
@@ -36,6 +41,7 @@ struct Kept<'a> {
     ended: Option<EndReason>,
     #[serde(borrow)]
     claims: KeptClaims<'a>,
+    person: Option<Sealed>,
 }
 
 #[derive(Deserialize)]
@@ -66,47 +72,60 @@ struct More<'a> {
     job_project_path: Option<Cow<'a, str>>,
 }
 
+/// What the records of the past come to.
+struct Restored<'a> {
+    live: LiveIndex,
+    people: &'a People,
+    /// The longest that an SVID of theirs may live, in seconds.
+    longest: AtomicU64,
+}
+
 impl Sessions {
     /// The sessions of a store.
     ///
     /// # Errors
     /// When the store cannot be read, or holds a ban that cannot: nobody may slip through it.
-    pub fn open(store: Arc<dyn Store>, now: OffsetDateTime) -> Result<Self, StoreError> {
-        let (live, bans) = (LiveIndex::default(), Bans::load(&*store)?);
+    pub fn open(store: Arc<dyn Store>, people: People, now: OffsetDateTime) -> Result<Self, StoreError> {
+        let bans = Bans::load(&*store)?;
         let closed: HashMap<_, _> = store.list(JOB_PREFIX)?.into_iter().collect();
         let prefixes: Vec<_> = session_prefixes().collect();
+        let into = Restored { live: LiveIndex::default(), people: &people, longest: AtomicU64::new(0) };
         // Reading is all in memory and parsing by then, so each core takes its part.
         let part = prefixes.len().div_ceil(available_parallelism().map_or(1, NonZero::get));
         thread::scope(|scope| {
-            let read = |prefixes| restore_all(&*store, &live, prefixes, (&closed, now));
+            let read = |prefixes| restore_all(&*store, &into, prefixes, (&closed, now));
             let readers: Vec<_> = prefixes.chunks(part).map(|prefixes| scope.spawn(move || read(prefixes))).collect();
             readers.into_iter().try_for_each(|reader| reader.join().unwrap_or(Err(StoreError::Stopped)))
         })?;
-        Ok(Self { store, live: Arc::new(live), bans: Arc::new(bans), ends: Ends::default() })
+        let Restored { live, longest, .. } = into;
+        let given_lives_for = Duration::from_secs(longest.into_inner());
+        let (live, bans, ends) = (Arc::new(live), Arc::new(bans), Ends::default());
+        Ok(Self { store, live, bans, ends, people, revoked: None, given_lives_for })
     }
 }
 
 fn restore_all(
     store: &dyn Store,
-    live: &LiveIndex,
+    into: &Restored<'_>,
     prefixes: &[String],
     (closed, now): (&HashMap<String, Stored>, OffsetDateTime),
 ) -> Result<(), StoreError> {
     for prefix in prefixes {
         for (key, kept) in store.list(prefix)? {
-            restore(live, &key, &kept, (closed, now)).unwrap_or_else(|fault| unreadable(&key, &fault));
+            restore(into, &key, &kept, (closed, now)).unwrap_or_else(|fault| unreadable(&key, &fault));
         }
     }
     Ok(())
 }
 
 fn restore(
-    live: &LiveIndex,
+    into: &Restored<'_>,
     key: &str,
     kept: &Stored,
     (closed, now): (&HashMap<String, Stored>, OffsetDateTime),
 ) -> Result<(), StoreError> {
-    let Kept { owner, ends_at, rule, ttl, signers, ended, claims } = parse(&kept.value)?;
+    let Kept { owner, ends_at, rule, ttl, signers, ended, claims, person } = parse(&kept.value)?;
+    into.longest.fetch_max(ttl.unwrap_or(TTL_MAX.as_secs()), Ordering::Relaxed);
     let KeptClaims { issuer, expires_at, project_id, project_path, namespace_id, pipeline_id, job_id, more } = claims;
     let job = JobName { issuer, project_id: more.job_project_id.unwrap_or(project_id), job_id };
     let path = more.job_project_path.as_ref().unwrap_or(&project_path);
@@ -116,6 +135,8 @@ fn restore(
     }
     let name = key.strip_prefix(SESSION_PREFIX).unwrap_or_default();
     let id: SessionId = name.parse().map_err(|_odd| StoreError::Index(std::io::ErrorKind::InvalidData.into()))?;
+    let person = person.and_then(|sealed| into.people.open_sealed(&sealed));
+    let (sealed_id, sealed_login) = person.as_ref().map(Personal::user).unwrap_or_default();
     let facets = Facets {
         issuer: &job.issuer.0,
         project_id,
@@ -124,15 +145,25 @@ fn restore(
         pipeline_id,
         job_id,
         reference: more.ref_path.as_deref(),
-        user_id: more.user_id,
-        user_login: more.user_login.as_deref(),
+        user_id: more.user_id.or(sealed_id),
+        user_login: more.user_login.as_deref().or(sealed_login),
         runner_id: more.runner_id,
         rule: Some(&rule),
         signers: &signers,
     };
     // Renewals leave no trace in the record: the last SVID may have been given just before the stop.
     let svids_end_at = ttl.map_or(ends_at, |ttl| ends_at.min(later(now, Duration::from_secs(ttl))));
-    let (token_ends_at, job_project_path) = (expires_at, &**path);
-    live.note(&Noted { id, owner, job: &job, job_project_path, facets, ends_at, svids_end_at, token_ends_at });
+    let (token_ends_at, job_project_path, svid) = (expires_at, &**path, None);
+    into.live.note(&Noted {
+        id,
+        owner,
+        job: &job,
+        job_project_path,
+        facets,
+        ends_at,
+        svids_end_at,
+        token_ends_at,
+        svid,
+    });
     Ok(())
 }

@@ -12,7 +12,8 @@ use super::queue::{Answers, Incoming, Message, Reply};
 use super::record::Page;
 use super::reserve::Reserve;
 use super::{
-    Commit, Committed, Condition, Entry, LocalSettings, Position, Revision, Room, StoreError, Stored, checkpoint, state,
+    Commit, Committed, Condition, Entry, LocalSettings, Position, Revision, Room, StoreError, Stored, Trouble,
+    checkpoint, state,
 };
 use crate::clock::Clock;
 use std::io;
@@ -21,6 +22,7 @@ use std::sync::mpsc::RecvTimeoutError;
 use std::thread;
 use std::time::{Duration, Instant};
 use time::OffsetDateTime;
+use tokio::sync::watch;
 use tracing::{error, warn};
 
 /// More in one batch would only make the first wait longer: the sync is shared well by then.
@@ -61,6 +63,8 @@ pub(super) struct Committer {
     answers: Answers,
     /// Whether the reserve was opened in this turn.
     opened: bool,
+    /// Why nothing is written now; others watch it.
+    trouble: watch::Sender<Option<Trouble>>,
 }
 
 /// The thread must end: going on would not be safe.
@@ -76,6 +80,7 @@ impl Committer {
         ((signer, notary), clock): ((NoteSigner, Notary), Arc<dyn Clock>),
     ) -> Self {
         Self {
+            trouble: watch::Sender::new(reserve.trouble()),
             turn_at: settings.segment_bytes,
             incoming,
             journal,
@@ -95,6 +100,11 @@ impl Committer {
             answers: Answers::default(),
             opened: false,
         }
+    }
+
+    /// Why nothing is written, now and in future; without a sender once the committer has ended.
+    pub(super) fn trouble(&self) -> watch::Receiver<Option<Trouble>> {
+        self.trouble.subscribe()
     }
 
     /// Works until the store closes or must stop; then whoever still waits gets `Stopped`.
@@ -125,7 +135,7 @@ impl Committer {
 
     /// Waits for work, and a little longer for more of it if there was company in the last batch.
     fn gather(&mut self) {
-        let stuck = !self.notes.is_empty() || self.reserve.is_open();
+        let stuck = !self.notes.is_empty() || self.trouble.borrow().is_some();
         if stuck {
             self.notes_due = Some(instant() + STUCK_WAITS);
         }
@@ -179,7 +189,9 @@ impl Committer {
         self.incoming.take_notes(&mut self.notes);
         let (now, last) = (to_the_millisecond(self.clock.now()), self.journal.link());
         if last.at - now > CLOCK_STEP_MAX {
-            error!(%now, last = %last.at, "the clock went back; nothing is written until it is right");
+            if self.tell(Some(Trouble::ClockWentBack)) {
+                error!(%now, last = %last.at, "the clock went back; nothing is written until it is right");
+            }
             for (_commit, reply) in self.commits.drain(..) {
                 self.answers.push(reply, Err(StoreError::ClockWentBack { last: last.at, now }), None);
             }
@@ -187,7 +199,7 @@ impl Committer {
             return Ok(());
         }
         self.page.begin(last, now.max(last.at));
-        if self.reserve.is_open() {
+        if self.reserve.trouble().is_some() {
             self.reserve.look(instant());
         }
         self.opened = false;
@@ -207,10 +219,16 @@ impl Committer {
         if self.opened {
             self.answers.take_back(&mut self.commits);
         }
+        self.tell(self.reserve.trouble());
         self.incoming.answer(&mut self.answers);
         written?;
         let turns = self.journal.length() >= self.turn_at && !self.reserve.is_open();
         if turns { self.checkpoint() } else { Ok(()) }
+    }
+
+    /// Says why nothing is written; whether that is news.
+    fn tell(&self, trouble: Option<Trouble>) -> bool {
+        self.trouble.send_if_modified(|told| std::mem::replace(told, trouble) != trouble)
     }
 
     /// Whether a commit happens; if so its line is on the page and its writes are in the overlay.
@@ -246,6 +264,7 @@ impl Committer {
     fn write(&mut self) -> Result<(), Stop> {
         let fault = match self.journal.append(&self.page) {
             Ok(()) => {
+                self.reserve.wrote();
                 self.notary.saw(&self.journal.chain().tree);
                 if !self.reserve.is_open() {
                     self.notes.clear();

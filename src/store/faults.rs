@@ -2,8 +2,8 @@
 
 use super::journal::{Disk, RealDisk, Tail};
 use super::{
-    Commit, Committed, Condition, IndexKind, LocalSettings, LocalStore, NoteSigner, Room, Store, StoreError, Write,
-    verify_journal,
+    Commit, Committed, Condition, IndexKind, LocalSettings, LocalStore, NoteSigner, Room, Store, StoreError, Trouble,
+    Write, verify_journal,
 };
 use crate::clock::SystemClock;
 use serde_json::value::RawValue;
@@ -163,14 +163,31 @@ async fn who_finds_the_disk_full_gets_the_reserve_at_once_or_not_at_all() {
         let disk = FaultyDisk { done: Arc::default(), fails_at: 1, how: io::ErrorKind::StorageFull };
         let store = scene.open_with_reserve(Box::new(disk), 64 << 10);
         assert_eq!(scene.folder.path().join("reserve").metadata().unwrap().len(), 64 << 10);
-        let (full, key) = (store.is_full(), ["a".to_owned()]);
+        let (trouble, key) = (store.trouble(), ["a".to_owned()]);
         let answer = store.commit(Commit { room, ..claim(&key) }).await;
         assert_eq!(matches!(answer, Ok(Committed::Done(1))), gets_it, "{answer:?}");
         assert_eq!(store.read("a").unwrap().is_some(), gets_it);
-        assert!(full.has_changed().unwrap(), "operators are told");
+        assert!(trouble.has_changed().unwrap(), "operators are told");
         // The medium has room in truth, so it goes on.
         assert!(matches!(store.commit(claim(&["b".to_owned()])).await, Ok(Committed::Done(_))));
-        assert!(!*store.is_full().borrow());
+        assert_eq!(*trouble.borrow(), None);
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_could_not_write_says_why_until_it_can_though_nobody_asks_it_to() {
+    use io::ErrorKind::{ReadOnlyFilesystem, StorageFull};
+    for (how, why) in [(StorageFull, Trouble::DiskFull), (ReadOnlyFilesystem, Trouble::Unwritable)] {
+        let signer = NoteSigner::for_test();
+        let scene = Scene { folder: TempDir::new().unwrap(), signer, kind: IndexKind::Memory };
+        let disk = FaultyDisk { done: Arc::default(), fails_at: 1, how };
+        let store = scene.open(Box::new(disk));
+        let mut trouble = store.trouble();
+        assert!(matches!(store.commit(claim(&[])).await, Err(StoreError::Journal(_))));
+        assert_eq!(*trouble.borrow_and_update(), Some(why));
+        trouble.changed().await.unwrap();
+        assert_eq!(*trouble.borrow(), None, "the medium has room in truth");
+        assert!(!scene.folder.path().join("reserve.trial").exists());
     }
 }
 

@@ -11,7 +11,7 @@ use super::recovery::{Recovered, recover};
 use super::reserve::Reserve;
 use super::{
     Answer, CheckpointSettings, Commit, Committed, Entry, IndexKind, JournalError, NoteSigner, Store, StoreError,
-    Stored, TornTail, Write, repair,
+    Stored, TornTail, Trouble, Write, repair,
 };
 use crate::clock::Clock;
 use std::fs::{self, DirBuilder, File, Permissions, TryLockError};
@@ -117,8 +117,7 @@ pub struct LocalStore {
     repaired: Option<TornTail>,
     set_aside: Option<PathBuf>,
     /// Has no sender any more once the thread has ended.
-    alive: watch::Receiver<()>,
-    full: watch::Receiver<bool>,
+    trouble: watch::Receiver<Option<Trouble>>,
     unwitnessed: watch::Receiver<bool>,
     /// Held as long as the store lives.
     _lock: File,
@@ -148,7 +147,6 @@ impl LocalStore {
         let index = Arc::new(index);
         let (queue, incoming) = queue();
         let reserve = Reserve::open(&dir, settings.reserve_bytes);
-        let full = reserve.watch();
         let tree = journal.chain().tree.clone();
         if let Some(entry) = torn.as_ref().and_then(|torn| repair::entry(torn).ok()) {
             // Nobody has closed it yet.
@@ -157,15 +155,11 @@ impl LocalStore {
         let (notary, unwitnessed) = Notary::start(&dir, settings.checkpoints.clone(), signer.clone(), tree)?;
         let hands = ((signer, notary), clock);
         let committer = Committer::new(incoming, (journal, reserve), Arc::clone(&index), settings, hands);
-        let (living, alive) = watch::channel(());
-        let run = move || {
-            committer.run();
-            drop(living);
-        };
-        let thread = Builder::new().name("committer".into()).spawn(run);
+        let trouble = committer.trouble();
+        let thread = Builder::new().name("committer".into()).spawn(move || committer.run());
         let thread = thread.map_err(OpenError::io(&dir))?;
         let thread = Mutex::new(Some(thread));
-        Ok(Arc::new(Self { index, queue, thread, repaired: torn, set_aside, alive, full, unwitnessed, _lock: lock }))
+        Ok(Arc::new(Self { index, queue, thread, repaired: torn, set_aside, trouble, unwitnessed, _lock: lock }))
     }
 
     /// The unfinished record that opening cut off, if there was one.
@@ -178,9 +172,9 @@ impl LocalStore {
         self.set_aside.as_deref()
     }
 
-    /// Whether the disk is full, so that only what may use the reserve is written.
-    pub fn is_full(&self) -> watch::Receiver<bool> {
-        self.full.clone()
+    /// Why nothing is written, now and in future; none while all is well.
+    pub fn trouble(&self) -> watch::Receiver<Option<Trouble>> {
+        self.trouble.clone()
     }
 
     /// Whether signed checkpoints cannot be written to where they should go.
@@ -190,8 +184,8 @@ impl LocalStore {
 
     /// Resolves when the store writes no more: it was closed, or stopped because only a restart is safe.
     pub async fn ended(&self) {
-        // Nothing is ever sent; the only change is that the sender is gone.
-        let _gone = self.alive.clone().changed().await.is_err();
+        let mut trouble = self.trouble();
+        while trouble.changed().await.is_ok() {}
     }
 
     /// Writes what is queued, flushes the index and ends the thread; blocks until then. Later commits get `Stopped`.

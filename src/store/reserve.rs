@@ -2,20 +2,23 @@
 //!
 //! A file of zeros is held while there is room. When a write finds none, the file is removed, whoever may not use the
 //! reserve is refused without another try, and the file is made again once there is clearly more room than it takes.
+//! Where nothing is kept back, or the disk takes no writes for another reason, a small file tries when it does again.
 
+use super::Trouble;
 use super::journal::private;
 use rustix::fs::{FallocateFlags, fallocate, statvfs};
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
-use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 /// So much more than the reserve must be free before it is filled again: else it would be opened at the next write.
 const MARGIN_BYTES: u64 = 1 << 20;
 /// How often a full disk is looked at again.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// As much as one record takes.
+const TRIAL_BYTES: u64 = 4096;
 
 /// The reserve of one data folder.
 #[derive(Debug)]
@@ -23,49 +26,62 @@ pub(super) struct Reserve {
     path: PathBuf,
     /// How much is kept back; with 0 there is no reserve, and every commit tries for itself.
     bytes: u64,
-    /// Whether the disk is full; others watch it.
-    full: watch::Sender<bool>,
+    /// Why the disk takes no writes, since one of them did not work.
+    trouble: Option<Trouble>,
     look_at: Option<Instant>,
 }
 
 impl Reserve {
     /// Sees that the reserve is held, or finds that there is no room for it.
     pub(super) fn open(dir: &Path, bytes: u64) -> Self {
-        let mut reserve = Self { path: dir.join("reserve"), bytes, full: watch::Sender::new(false), look_at: None };
+        let mut reserve = Self { path: dir.join("reserve"), bytes, trouble: None, look_at: None };
         if bytes > 0 && !reserve.is_held() {
             reserve.fill();
         }
         reserve
     }
 
-    /// Whether the disk is full, now and in future.
-    pub(super) fn watch(&self) -> watch::Receiver<bool> {
-        self.full.subscribe()
+    /// Why the disk takes no writes now.
+    pub(super) const fn trouble(&self) -> Option<Trouble> {
+        self.trouble
     }
 
     /// Whether only those who may use the reserve are let in.
     pub(super) fn is_open(&self) -> bool {
-        *self.full.borrow()
+        self.bytes > 0 && self.trouble == Some(Trouble::DiskFull)
     }
 
-    /// A write found no room. True when there is room now, for whoever may use it.
-    pub(super) fn release(&self, error: &io::Error) -> bool {
-        if self.bytes == 0 || self.is_open() || !is_full(error) {
+    /// A write did not work. True when there is room now, for whoever may use it.
+    pub(super) fn release(&mut self, error: &io::Error) -> bool {
+        let opens = self.bytes > 0 && !self.is_open() && is_full(error);
+        self.trouble = Some(if is_full(error) { Trouble::DiskFull } else { Trouble::Unwritable });
+        if !opens {
             return false;
         }
-        let released = fs::remove_file(&self.path);
         error!("the disk is full: identities are refused, the reserve is for ends and key steps; make room");
-        self.full.send_replace(true);
-        released.is_ok()
+        fs::remove_file(&self.path).is_ok()
     }
 
-    /// While the disk is full: whether it still is, at most once a second.
+    /// A write worked; with the reserve open that says nothing of the others.
+    pub(super) fn wrote(&mut self) {
+        if !self.is_open() {
+            self.trouble = None;
+        }
+    }
+
+    /// While the disk takes no writes: whether it still does not, at most once a second.
     pub(super) fn look(&mut self, now: Instant) {
-        if !self.is_open() || self.look_at.is_some_and(|at| now < at) {
+        if self.trouble.is_none() || self.look_at.is_some_and(|at| now < at) {
             return;
         }
         self.look_at = Some(now + LOOK_EVERY);
-        if free_bytes(self.path.parent().unwrap_or(&self.path))
+        if !self.is_open() {
+            let trial = self.path.with_extension("trial");
+            if take_room(&trial, TRIAL_BYTES).is_ok() {
+                self.trouble = None;
+            }
+            drop(fs::remove_file(trial));
+        } else if free_bytes(self.path.parent().unwrap_or(&self.path))
             .is_ok_and(|free| free >= self.bytes.saturating_add(MARGIN_BYTES))
         {
             self.fill();
@@ -78,18 +94,21 @@ impl Reserve {
 
     fn fill(&mut self) {
         match take_room(&self.path, self.bytes) {
-            Ok(()) if self.full.send_replace(false) => info!("there is room on the disk again"),
-            Ok(()) => {}
+            Ok(()) => {
+                if self.trouble.take().is_some() {
+                    info!("there is room on the disk again");
+                }
+            }
             Err(error) if is_full(&error) => {
                 drop(fs::remove_file(&self.path));
-                if !self.full.send_replace(true) {
+                if self.trouble.replace(Trouble::DiskFull).is_none() {
                     error!(bytes = self.bytes, "no room for the reserve: identities are refused; make room");
                 }
             }
             // A file system of another mind; full disks are then met without a reserve.
             Err(error) => {
                 warn!(%error, path = %self.path.display(), "no reserve of disk can be kept");
-                (self.bytes, _) = (0, self.full.send_replace(false));
+                (self.bytes, self.trouble) = (0, None);
             }
         }
     }

@@ -3,7 +3,7 @@
 //! Judges the lines it finds and no other; that nothing is missing and all hangs together is `verify`'s to say.
 
 use super::reader::{FOLDER, LINE_BYTES_MAX, Segment};
-use super::{JournalError, Position, Record};
+use super::{Flaw, JournalError, Position, Record};
 use memchr::memmem::Finder;
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, ErrorKind, Read as _};
@@ -46,25 +46,38 @@ impl JournalSearch {
 
     fn look_into(&self, segment: &Segment) -> Result<Hits, JournalError> {
         let mut hits = Hits { first: segment.first, records: Vec::new() };
-        let file = match File::open(&segment.path) {
-            Ok(file) => file,
-            // Moved away since the folder was listed.
-            Err(gone) if gone.kind() == ErrorKind::NotFound => return Ok(hits),
-            Err(error) => return Err(JournalError::io(&segment.path)(error)),
-        };
-        let (mut lines, mut line) = (BufReader::with_capacity(1 << 16, file), Vec::new());
-        for position in segment.first.. {
-            line.clear();
-            let read = lines.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', &mut line);
-            read.map_err(JournalError::io(&segment.path))?;
-            // What has no end is being written, or was when the machine died.
-            let Some(text) = line.strip_suffix(b"\n") else { break };
-            if self.piece.find(text).is_some() {
-                let broken = |why| JournalError::Broken { segment: segment.path.clone(), position, why };
-                hits.records.push(Record::parse(text).map_err(broken)?);
+        each_line(segment, |_position, line| {
+            if self.piece.find(line).is_some() {
+                hits.records.push(Record::parse(line)?);
             }
-        }
+            Ok(())
+        })?;
         Ok(hits)
+    }
+}
+
+/// Hands out a segment's lines with the numbers that their records should have; answers the number after the last.
+pub(super) fn each_line(
+    segment: &Segment,
+    mut heard: impl FnMut(Position, &[u8]) -> Result<(), Flaw>,
+) -> Result<Position, JournalError> {
+    let file = match File::open(&segment.path) {
+        Ok(file) => file,
+        // Moved away since the folder was listed.
+        Err(gone) if gone.kind() == ErrorKind::NotFound => return Ok(segment.first),
+        Err(error) => return Err(JournalError::io(&segment.path)(error)),
+    };
+    let (mut lines, mut line) = (BufReader::with_capacity(1 << 16, file), Vec::new());
+    let mut position = segment.first;
+    loop {
+        line.clear();
+        let read = lines.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', &mut line);
+        read.map_err(JournalError::io(&segment.path))?;
+        // What has no end is being written, or was when the machine died.
+        let Some(text) = line.strip_suffix(b"\n") else { return Ok(position) };
+        let broken = |why| JournalError::Broken { segment: segment.path.clone(), position, why };
+        heard(position, text).map_err(broken)?;
+        position = position.saturating_add(1);
     }
 }
 

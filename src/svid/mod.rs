@@ -1,7 +1,7 @@
 //! What a credential looks like, by the SPIFFE standards: the request for one, its layout, and reading it back.
 //!
 //! ```text
-//!   csr: a key and the proof of it        x509, jwt: fields to be signed, laid out
+//!   csr: a key and the proof of it        x509, jwt, crl: fields to be signed, laid out
 //!                                         inspect: signed bytes back into facts, trusting nobody
 //!                                         compact: a JWS taken apart, nothing believed
 //!                                         validate, jwt: what others made, by the standard
@@ -19,11 +19,13 @@ mod jwt;
 mod inspect;
 mod authority_facts;
 mod authority_path;
+mod crl;
 mod validate;
 
 pub use authority_facts::{AuthorityFacts, inspect_authority};
 pub use build_claims::{BuildClaim, BuildClaimError, BuildClaims};
 pub use compact::CompactError;
+pub use crl::{CrlFields, RevokedBecause, RevokedCertificate};
 pub use csr::{CsrError, ProvenKey};
 pub use inspect::{CertificateFacts, InspectError, JwtFacts, inspect_certificate, inspect_jwt};
 pub use jwt::{JwtFields, JwtSvidError, validate_jwt_svid};

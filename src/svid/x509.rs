@@ -153,7 +153,7 @@ impl fmt::Debug for LeafSigner {
 }
 
 /// The certificate may sign others, and the key is its own.
-fn check_issuer(certificate: &CertificateDer<'_>, key: &KeyPair) -> Result<(), LayoutError> {
+pub(super) fn check_issuer(certificate: &CertificateDer<'_>, key: &KeyPair) -> Result<(), LayoutError> {
     let (behind, issuer) = X509Certificate::from_der(certificate).map_err(|_malformed| LayoutError::Issuer)?;
     let signs = issuer.key_usage().is_ok_and(|usage| usage.is_some_and(|usage| usage.value.key_cert_sign()));
     let named = issuer.iter_extensions().any(|extension| {

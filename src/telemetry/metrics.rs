@@ -7,8 +7,10 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
+use time::OffsetDateTime;
 
 /// The numbers that operators watch; clones count together.
 #[derive(Clone, Debug)]
@@ -37,6 +39,11 @@ struct Numbers {
     ended_sessions: Family<Reason, Counter>,
     token_replays: Family<Of, Counter>,
     bundle_sequence: Gauge,
+    holders: Family<Held, Gauge>,
+    slowest_holder_seconds: Gauge,
+    crl_revoked: Gauge,
+    crl_made: Gauge,
+    crl_next_update: Gauge,
     open_connections: Gauge,
     refused_connections: Family<Reason, Counter>,
     policy_reads: Family<Read, Counter>,
@@ -59,6 +66,11 @@ struct Refusal {
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 struct Read {
     outcome: &'static str,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct Held {
+    sequence: u64,
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
@@ -101,6 +113,11 @@ impl Metrics {
             ended_sessions: Family::default(),
             token_replays: Family::default(),
             bundle_sequence: Gauge::default(),
+            holders: Family::default(),
+            slowest_holder_seconds: Gauge::default(),
+            crl_revoked: Gauge::default(),
+            crl_made: Gauge::default(),
+            crl_next_update: Gauge::default(),
             open_connections: Gauge::default(),
             refused_connections: Family::default(),
             policy_reads: Family::default(),
@@ -160,6 +177,23 @@ impl Metrics {
     /// The sequence of the bundle that we publish.
     pub fn bundle_is_at(&self, sequence: u64) {
         self.0.bundle_sequence.set(signed(sequence));
+    }
+
+    /// How many known holders have which bundle (0 for those not heard), and for how long the slowest has lacked the newest.
+    pub fn holders_are(&self, by_sequence: &BTreeMap<u64, usize>, slowest: Duration) {
+        self.0.holders.clear();
+        for (sequence, count) in by_sequence {
+            let count = i64::try_from(*count).unwrap_or(i64::MAX);
+            self.0.holders.get_or_create(&Held { sequence: *sequence }).set(count);
+        }
+        self.0.slowest_holder_seconds.set(signed(slowest.as_secs()));
+    }
+
+    /// A set of revocation lists was made: how many leaves stand on it, when it was made, until when it is good.
+    pub fn crls_made(&self, revoked: usize, at: OffsetDateTime, next_update: OffsetDateTime) {
+        self.0.crl_revoked.set(i64::try_from(revoked).unwrap_or(i64::MAX));
+        self.0.crl_made.set(at.unix_timestamp());
+        self.0.crl_next_update.set(next_update.unix_timestamp());
     }
 
     /// A connection was opened.
@@ -223,6 +257,15 @@ impl Numbers {
         let help = "Tokens that came with a second key, by issuer: somebody had a copy";
         registry.register("token_replays", help, self.token_replays.clone());
         registry.register("bundle_sequence", "The published bundle's sequence", self.bundle_sequence.clone());
+        let help = "Known holders of the bundle, by the sequence that they have; 0 for those not heard since the start";
+        registry.register("holders", help, self.holders.clone());
+        let help = "For how long somebody among the known holders has lacked the published bundle";
+        registry.register("slowest_holder_seconds", help, self.slowest_holder_seconds.clone());
+        registry.register("crl_revoked", "SVIDs on the newest revocation lists", self.crl_revoked.clone());
+        let help = "When the newest revocation lists were made, in Unix seconds; 0 before the first";
+        registry.register("crl_made_at", help, self.crl_made.clone());
+        let help = "Until when they are good, in Unix seconds: consumers refuse everybody afterwards";
+        registry.register("crl_next_update", help, self.crl_next_update.clone());
         registry.register("open_connections", "Connections on the issuer port", self.open_connections.clone());
         let help = "Connections on the issuer port that were not served";
         registry.register("refused_connections", help, self.refused_connections.clone());

@@ -65,14 +65,20 @@ impl IssuerDoor {
     /// # Errors
     /// `Slow`, or `Client` when the client went away or does not speak our TLS.
     pub async fn shake(&self, tcp: TcpStream) -> Result<Handshaken, TlsError> {
-        let stream = tokio::time::timeout(HANDSHAKE_WITHIN, self.0.accept(tcp))
+        Handshaken::with(&self.0, tcp).await
+    }
+}
+
+impl Handshaken {
+    pub(super) async fn with(door: &TlsAcceptor, tcp: TcpStream) -> Result<Self, TlsError> {
+        let stream = tokio::time::timeout(HANDSHAKE_WITHIN, door.accept(tcp))
             .await
             .map_err(|_elapsed| TlsError::Slow)?
             .map_err(TlsError::Client)?;
         let (_, connection) = stream.get_ref();
         let peer_key = PeerKey::of_handshake(connection.peer_certificates());
         let http2 = connection.alpn_protocol() == Some(b"h2");
-        Ok(Handshaken { stream, peer_key, http2 })
+        Ok(Self { stream, peer_key, http2 })
     }
 }
 

@@ -1,10 +1,10 @@
 //! How we shake hands: versions, our certificate, and whose key the other side holds.
 //!
 //! ```text
-//!   server: DoorCa ─▶ DoorCertificate ─▶ IssuerDoor ─▶ Handshaken { stream, PeerKey }
+//!   server: DoorCa ─▶ DoorCertificate ─▶ IssuerDoor, BundleDoor ─▶ Handshaken { stream, PeerKey }
 //!   client: ServerTrust + SessionCertificate ─▶ TlsClient ─▶ stream
 //! ```
-//! TLS 1.3 only. At the issuer door the client's certificate carries a key and nothing else: chain, names and dates
+//! TLS 1.3 only, but at the bundle door, which proves nothing of its clients. At the issuer door the client's certificate carries a key and nothing else: chain, names and dates
 //! in it are not judged, possession is proven by the handshake's own signature. Hence no resumption, tickets or early
 //! data: a resumed connection would show the certificate again without a new proof.
 //! Not here: who may use a key (`session`), HTTP (`wire`, `server`).
@@ -13,11 +13,13 @@ mod error;
 mod door_ca;
 mod door_certificate;
 mod issuer_door;
+mod bundle_door;
 mod peer_key;
 mod server_trust;
 mod session_certificate;
 mod client;
 
+pub use bundle_door::BundleDoor;
 pub use client::{ClientStream, TlsClient};
 pub use door_ca::DoorCa;
 pub use door_certificate::DoorCertificate;

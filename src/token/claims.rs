@@ -1,6 +1,7 @@
 //! What a genuine token says, with GitLab's types made exact: `"true"` is a boolean, digit strings are ids.
 
 use super::providers::{ClaimKind, claim_kind};
+use crate::crypto::Digest;
 use serde::{Deserialize, Deserializer, Serialize};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -75,7 +76,7 @@ pub struct Claims {
 }
 
 /// An empty list says nothing of what it would hold; the claim's name does.
-fn more_by_kind<'de, D: Deserializer<'de>>(
+pub(crate) fn more_by_kind<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<BTreeMap<Cow<'static, str>, ClaimValue>, D::Error> {
     let mut more = BTreeMap::<Cow<'static, str>, ClaimValue>::deserialize(deserializer)?;
@@ -176,23 +177,40 @@ impl fmt::Display for ClaimView<'_> {
     }
 }
 
+/// Which token it was: enough to know it again, and nothing to use it.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct TokenSeen {
+    /// The `kid` of the issuer's key that signed it.
+    pub kid: String,
+    /// SHA-256 of its text.
+    pub sha256: Digest,
+}
+
 /// Claims whose signature, issuer, audience and lifetime hold, or held when their session opened.
 #[derive(Clone, Debug)]
-pub struct VerifiedClaims(Claims);
+pub struct VerifiedClaims {
+    claims: Claims,
+    token: Option<Arc<TokenSeen>>,
+}
 
 impl VerifiedClaims {
     /// Only for `verify`, next door.
-    pub(super) const fn proven(claims: Claims) -> Self {
-        Self(claims)
+    pub(super) fn proven(claims: Claims, token: TokenSeen) -> Self {
+        Self { claims, token: Some(Arc::new(token)) }
     }
 
     /// Only for `session`: claims that were verified when the session opened, read back from its live record.
     pub(crate) const fn kept_with_session(claims: Claims) -> Self {
-        Self(claims)
+        Self { claims, token: None }
     }
 
     /// The claims.
     pub const fn claims(&self) -> &Claims {
-        &self.0
+        &self.claims
+    }
+
+    /// The token that they came in; none where they were kept with a session.
+    pub const fn token(&self) -> Option<&Arc<TokenSeen>> {
+        self.token.as_ref()
     }
 }

@@ -19,7 +19,8 @@ mod sample;
 mod issuers;
 
 pub use actor::{ACTOR_KINDS, PERSON, SERVICE_ACCOUNT, actor_kinds};
-pub use claims::{ClaimValue, ClaimView, Claims, ExternalIdentity, IssuerName, VerifiedClaims};
+pub(crate) use claims::more_by_kind;
+pub use claims::{ClaimValue, ClaimView, Claims, ExternalIdentity, IssuerName, TokenSeen, VerifiedClaims};
 pub use error::{TokenError, id_tokens};
 pub use issuers::{Issuer, Issuers, KeySource, OnReplay, Pins};
 pub use keys::{JwksError, KeySet};

@@ -1,11 +1,12 @@
 //! A readable token, the issuer's keys and the time: to claims that hold, or the reason why not.
 
 use super::actor::actor_kind;
-use super::claims::{ClaimValue, Claims, IssuerName, VerifiedClaims};
+use super::claims::{ClaimValue, Claims, IssuerName, TokenSeen, VerifiedClaims};
 use super::error::TokenError;
 use super::keys::KeySet;
 use super::parse::{TokenAlgorithm, UnverifiedToken};
 use super::payload::{Audience, Payload, Read};
+use crate::crypto::Digest;
 use crate::telemetry::quotable;
 use std::borrow::Cow;
 use std::time::Duration;
@@ -64,12 +65,13 @@ impl UnverifiedToken {
         let parts = self.text.split_at_checked(self.signed_bytes);
         let parts = parts.and_then(|(message, rest)| Some((message, rest.strip_prefix('.')?)));
         keys.verify(self.kid(), self.algorithm, parts.ok_or(TokenError::Signature)?)?;
+        let token = TokenSeen { kid: self.kid().to_owned(), sha256: Digest::of(self.text.as_bytes()) };
         let mut payload = self.payload;
         check_audience(&mut payload, expected)?;
         let (issued_at, expires_at) = check_times(&mut payload, expected.leeway, now)?;
         let claims = into_claims(payload, expected.issuer.clone(), issued_at, expires_at)?;
         check_agreement(&claims)?;
-        Ok(VerifiedClaims::proven(claims))
+        Ok(VerifiedClaims::proven(claims, token))
     }
 
     /// Its claims, for asking what a policy would say; nobody vouches for them, and their times are not judged. The

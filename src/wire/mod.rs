@@ -4,10 +4,11 @@ mod channel;
 mod workload_address;
 mod https;
 mod descriptors;
+mod job_end;
 
 pub use channel::{NotAServerUrl, ServerUrl, channel};
 pub use descriptors::{connections_of, raise_open_files};
-pub use generated::{lanyard, workload};
+pub use generated::{lanyard, sds, workload};
 pub use https::{HttpsClient, HttpsError};
 pub use workload_address::{NotAnAddress, WorkloadAddress};
 
@@ -29,6 +30,11 @@ mod generated {
     /// `lanyard.v1`: what agents and operators say to the server.
     pub mod lanyard {
         tonic::include_proto!("lanyard.v1");
+    }
+
+    /// Envoy's secret discovery service.
+    pub mod sds {
+        tonic::include_proto!("envoy.service.secret.v3");
     }
 
     /// The SPIFFE Workload API.

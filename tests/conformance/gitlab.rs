@@ -7,6 +7,7 @@ use super::support::harness::{Agent, Harness};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use lanyard::crypto::{PublicNumbers, RsaKeyPair};
+use lanyard::session::EndReason;
 use lanyard::token::{ClaimView, Expectations, IssuerName, KeySet, TokenAlgorithm, TokenError, UnverifiedToken};
 use lanyard::token::{Claims, VerifiedClaims};
 use serde_json::{Map, Value, json};
@@ -176,7 +177,7 @@ async fn job_already_over(claims: &Value) -> Option<String> {
     let (mut claims, agent) = (members(claims), Agent::new());
     let token = harness.issuer.mint(&claims);
     let session = harness.exchange(&token, &agent).await.unwrap().session().unwrap().to_owned();
-    harness.issuance().end(&session.parse().unwrap(), agent.public().id()).await.unwrap();
+    harness.issuance().end(EndReason::Logout, &session.parse().unwrap(), agent.public().id()).await.unwrap();
     harness.advance(Duration::from_secs(60).as_secs());
     harness.exchange(&token, &agent).await.err()?;
     claims.insert("jti".to_owned(), "11111111-0000-4000-8000-000000000000".into());

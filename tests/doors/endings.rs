@@ -2,6 +2,7 @@
 
 use super::running::{Running, eventually, kept, within};
 use lanyard::agent::{LoggedOut, OnStop};
+use lanyard::wire::lanyard::JobEnd;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tonic::Code;
@@ -10,7 +11,9 @@ use tonic::Code;
 async fn a_logout_that_the_server_does_not_hear_says_so_and_is_told_later() {
     let agent = Running::logged_in().await;
     agent.issuer.away.store(true, Ordering::SeqCst);
-    let LoggedOut::NotTold { why, ends_at } = within(agent.handle.logout()).await else { panic!("nobody heard it") };
+    let LoggedOut::NotTold { why, ends_at } = within(agent.handle.end(JobEnd::Logout)).await else {
+        panic!("nobody heard it")
+    };
     assert!(why.contains("away") && ends_at.is_some(), "{why}");
     let next = within(agent.stream().await.message()).await.unwrap_err();
     assert_eq!(next.code(), Code::PermissionDenied, "it is gone here");
@@ -25,7 +28,7 @@ async fn a_logout_that_the_server_does_not_hear_says_so_and_is_told_later() {
     assert!(said.contains("the server could not be told (") && said.contains("ends by itself at 20"), "{said}");
     agent.issuer.away.store(false, Ordering::SeqCst);
     within(eventually(|| !kept(agent.folder.path()).contains("\"s1\""))).await;
-    assert_eq!(*agent.issuer.ended.lock().unwrap(), ["s1"]);
+    assert_eq!(*agent.issuer.ended.lock().unwrap(), ["s1: logout"]);
 }
 
 #[tokio::test]
@@ -42,7 +45,7 @@ async fn a_restarted_agent_first_tells_the_end_that_its_server_did_not_hear() {
     pod.issuer.away.store(false, Ordering::SeqCst);
     let again = Running::start_in(pod.folder, pod.issuer, (pod.server, pod.trust), OnStop::EndSession);
     assert_eq!(again.login("another").await.unwrap().session, "s2");
-    assert_eq!(*again.issuer.ended.lock().unwrap(), ["s1"], "before the next token was tried");
+    assert_eq!(*again.issuer.ended.lock().unwrap(), ["s1: agent_stopped"], "before the next token was tried");
 }
 
 #[tokio::test]

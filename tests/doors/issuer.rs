@@ -12,8 +12,8 @@ use lanyard::wire::ServerUrl;
 use lanyard::wire::lanyard::event::Kind;
 use lanyard::wire::lanyard::issuer_server::{Issuer, IssuerServer};
 use lanyard::wire::lanyard::{
-    EndSessionAnswer, EndSessionRequest, Event, ExchangeRequest, FetchJwtRequest, JwtAnswer, LiveSessions,
-    RenewRequest, SessionEnded, WatchRequest, X509Answer,
+    AcknowledgeAnswer, AcknowledgeRequest, EndSessionAnswer, EndSessionRequest, Event, ExchangeRequest,
+    FetchJwtRequest, JwtAnswer, LiveSessions, RenewRequest, SessionEnded, WatchRequest, X509Answer,
 };
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -42,6 +42,7 @@ pub(crate) struct FakeIssuer {
     pub(crate) renewals: AtomicU64,
     /// Milliseconds.
     pub(crate) renew_takes: AtomicU64,
+    /// Each with its reason.
     pub(crate) ended: Mutex<Vec<String>>,
     pub(crate) tell: broadcast::Sender<Kind>,
     signer: LeafSigner,
@@ -195,6 +196,11 @@ impl Issuer for Service {
         self.0.grant(&request.get_ref().session, &request.get_ref().csr)
     }
 
+    async fn acknowledge(&self, request: Request<AcknowledgeRequest>) -> Result<Response<AcknowledgeAnswer>, Status> {
+        drop(request);
+        Ok(Response::new(AcknowledgeAnswer {}))
+    }
+
     async fn fetch_jwt(&self, request: Request<FetchJwtRequest>) -> Result<Response<JwtAnswer>, Status> {
         self.0.here()?;
         let audience = request.into_inner().audience;
@@ -223,7 +229,9 @@ impl Issuer for Service {
 
     async fn end_session(&self, request: Request<EndSessionRequest>) -> Result<Response<EndSessionAnswer>, Status> {
         self.0.here()?;
-        self.0.ended.lock().unwrap().push(request.into_inner().session);
+        let request = request.into_inner();
+        let reason = request.reason().as_str();
+        self.0.ended.lock().unwrap().push(format!("{}: {reason}", request.session));
         Ok(Response::new(EndSessionAnswer {}))
     }
 

@@ -3,7 +3,7 @@
 use super::issuer::{FakeIssuer, ID};
 use hyper_util::rt::TokioIo;
 use lanyard::agent::{Agent, AgentHandle, AgentSettings, Callers, FileOutput, LoggedIn};
-use lanyard::agent::{MODE_OWNER, OnStop, Refused, TokenSource};
+use lanyard::agent::{MODE_OWNER, OnStop, Refused, SecretNames, TokenSource};
 use lanyard::clock::SystemClock;
 use lanyard::crypto::Random;
 use lanyard::telemetry::{Shutdown, ShutdownTrigger};
@@ -53,7 +53,10 @@ impl Running {
             server: server.clone(),
             trust: trust.clone(),
             workload_socket: folder.path().join("api.sock"),
+            sds_socket: None,
+            secrets: SecretNames::default(),
             agent_socket: Some(folder.path().join("agent.sock")),
+            program: None,
             socket_mode: MODE_OWNER,
             callers: Callers::OwnUid,
             state_dir: folder.path().join("state"),

@@ -5,6 +5,7 @@ use super::running::{Running, eventually, kept, within};
 use lanyard::agent::OnStop;
 use lanyard::crypto::Digest;
 use lanyard::tls::ServerTrust;
+use lanyard::wire::lanyard::JobEnd;
 use rustix::process::{Pid, Signal, kill_process};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -18,8 +19,12 @@ async fn a_session_that_is_replaced_is_let_go_without_a_word_to_the_server() {
     assert!(sessions.contains("\"s2\"") && !sessions.contains("\"s1\""), "{sessions}");
     // Its end would close the job, and with it the new session.
     assert!(agent.issuer.ended.lock().unwrap().is_empty());
-    within(agent.handle.logout()).await;
-    assert_eq!(*agent.issuer.ended.lock().unwrap(), ["s2"], "a logout closes the job by the session that is served");
+    within(agent.handle.end(JobEnd::Logout)).await;
+    assert_eq!(
+        *agent.issuer.ended.lock().unwrap(),
+        ["s2: logout"],
+        "a logout closes the job by the session that is served"
+    );
 }
 
 #[tokio::test]
@@ -35,15 +40,15 @@ async fn a_restarted_agent_goes_on_without_its_token_and_a_pods_agent_ends_its_s
     // A pod's agent ends with its job.
     again.trigger.pull();
     within(again.ended).await.unwrap();
-    assert_eq!(*again.issuer.ended.lock().unwrap(), ["s1"]);
+    assert_eq!(*again.issuer.ended.lock().unwrap(), ["s1: agent_stopped"]);
 }
 
 #[tokio::test]
 async fn logging_out_tells_the_server_and_takes_the_files_away() {
     let agent = Running::logged_in().await;
     agent.files_are(true).await;
-    within(agent.handle.logout()).await;
-    assert_eq!(*agent.issuer.ended.lock().unwrap(), ["s1"]);
+    within(agent.handle.end(JobEnd::Logout)).await;
+    assert_eq!(*agent.issuer.ended.lock().unwrap(), ["s1: logout"]);
     agent.files_are(false).await;
 }
 
@@ -110,9 +115,9 @@ async fn logging_out_while_another_token_waits_ends_the_session_and_the_wait() {
     let agent = Running::logged_in().await;
     agent.files_are(true).await;
     let login = agent.another_waits().await;
-    within(agent.handle.logout()).await;
+    within(agent.handle.end(JobEnd::Logout)).await;
     assert_eq!(within(login).await.unwrap().unwrap_err().code, "session_ended");
-    assert_eq!(*agent.issuer.ended.lock().unwrap(), ["s1"]);
+    assert_eq!(*agent.issuer.ended.lock().unwrap(), ["s1: logout"]);
     assert!(!kept(agent.folder.path()).contains("\"s1\""));
     let next = within(agent.stream().await.message()).await.unwrap_err();
     assert_eq!(next.code(), Code::PermissionDenied);
@@ -131,7 +136,7 @@ async fn a_pods_agent_that_stops_while_another_token_waits_leaves_no_identity() 
     pod.trigger.pull();
     within(login).await.unwrap().unwrap_err();
     within(pod.ended).await.unwrap();
-    assert_eq!(*pod.issuer.ended.lock().unwrap(), ["s1"]);
+    assert_eq!(*pod.issuer.ended.lock().unwrap(), ["s1: agent_stopped"]);
     assert!(!kept(pod.folder.path()).contains("\"s1\""));
     assert!(std::fs::symlink_metadata(pod.folder.path().join("files/svid_key.pem")).is_err());
 

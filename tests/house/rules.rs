@@ -12,13 +12,16 @@ const AGENT_USES: [&str; 10] =
 const WIRE_USES: [&str; 9] = ["bundle", "clock", "crypto", "identity", "store", "svid", "telemetry", "tls", "wire"];
 
 /// Decisions and values: functions of their arguments.
-const PURE: [&str; 11] = [
+const PURE: [&str; 14] = [
     "identity/",
     "bundle/",
     "svid/",
     "token/",
     "policy/",
+    "authority/gate.rs",
+    "authority/order.rs",
     "authority/rotation.rs",
+    "authority/step.rs",
     "agent/caller/cgroup_path.rs",
     "agent/caller/job_pattern.rs",
     "agent/caller/process_text.rs",

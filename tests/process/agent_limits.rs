@@ -21,7 +21,6 @@ impl Agent {
     /// One that waits for logins; its server is away, which is nobody's business here.
     fn start() -> Self {
         let place = Place::new();
-        fs::create_dir(place.data()).unwrap();
         let ca = lanyard::tls::DoorCa::make(&lanyard::crypto::Random::system(), crate::callers::now()).unwrap();
         fs::write(place.file("data/door-ca.pem"), ca.to_pem()).unwrap();
         let (port, folder) = (place.port, place.file(""));

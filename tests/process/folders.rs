@@ -25,15 +25,41 @@ fn mode(place: &Place) -> u32 {
 #[test]
 fn a_data_folder_that_is_a_file_is_refused() {
     let place = Place::new();
+    fs::remove_dir(place.data()).unwrap();
     fs::write(place.data(), "not a folder").unwrap();
-    refused(&place, &["data", "File exists"]);
+    refused(&place, &["data", "Not a directory"]);
     assert_eq!(fs::read_to_string(place.data()).unwrap(), "not a folder");
+}
+
+#[test]
+fn a_server_that_does_not_find_its_data_folder_begins_no_new_ca() {
+    let place = Place::new();
+    let server = Server::start(&place);
+    assert!(server.log().contains("a new CA begins"), "{}", server.log());
+    drop(server);
+    fs::rename(place.data(), place.file("elsewhere")).unwrap();
+    refused(&place, &["no data folder", "mkdir -m 700"]);
+    assert!(!place.data().exists());
+    fs::rename(place.file("elsewhere"), place.data()).unwrap();
+    let server = Server::start(&place);
+    assert!(!server.log().contains("a new CA begins"), "{}", server.log());
+}
+
+#[test]
+fn a_folder_that_holds_something_else_does_not_become_a_data_folder() {
+    let place = Place::new();
+    fs::set_permissions(place.data(), Permissions::from_mode(0o755)).unwrap();
+    fs::create_dir(place.data().join("lost+found")).unwrap();
+    fs::write(place.data().join("passwd"), "of somebody else").unwrap();
+    refused(&place, &["no data folder", "passwd"]);
+    assert_eq!(mode(&place), 0o755, "others may need to enter it");
+    fs::remove_file(place.data().join("passwd")).unwrap();
+    drop(Server::start(&place));
 }
 
 #[test]
 fn a_data_folder_that_others_can_enter_is_closed_to_them_and_said_so() {
     let place = Place::new();
-    fs::create_dir(place.data()).unwrap();
     fs::set_permissions(place.data(), Permissions::from_mode(0o755)).unwrap();
     let server = Server::start(&place);
     assert!(server.log().contains("others could enter"), "{}", server.log());

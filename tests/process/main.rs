@@ -15,6 +15,7 @@
 mod issuer;
 
 mod apart;
+mod gitlab;
 mod place;
 mod server;
 mod callers;
@@ -29,6 +30,7 @@ mod damage;
 mod evidence;
 mod folders;
 mod full_disk;
+mod gitlab_hooks;
 mod hostile;
 mod init;
 mod lifecycle;

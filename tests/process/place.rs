@@ -47,6 +47,7 @@ impl Place {
         fs::write(place.file("jwks.json"), place.issuer.jwks()).unwrap();
         fs::write(place.file("policy.toml"), POLICY).unwrap();
         fs::write(place.config(), place.settings(settings)).unwrap();
+        fs::create_dir(place.data()).unwrap();
         place
     }
 

@@ -162,7 +162,7 @@ async fn a_session(place: &Place, secrets: &mut Secrets) {
             secrets.token("a JWT-SVID", &answer.into_inner().jwt_svid);
         }
     }
-    issuer.end_session(EndSessionRequest { session: session.clone() }).await.unwrap();
+    issuer.end_session(EndSessionRequest { session: session.clone(), ..EndSessionRequest::default() }).await.unwrap();
     let late = RenewRequest { session, csr: csr(&p256()).into(), ..RenewRequest::default() };
     issuer.renew(late).await.unwrap_err();
 }

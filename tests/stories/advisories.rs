@@ -9,6 +9,7 @@ use lanyard::crypto::{KeyAlgorithm, KeyPair, PemLabel, PublicKey, Random};
 use lanyard::identity::TrustDomain;
 use lanyard::issuance::{Bearer, Csr, IssuedSvid, Refusal, Request, RequestId, Wanted};
 use lanyard::policy::Verdict;
+use lanyard::session::EndReason;
 use lanyard::svid::{ProvenKey, Subject, inspect_authority, inspect_certificate, validate_x509_svid};
 use lanyard::telemetry::Door;
 use lanyard::token::{KeySet, UnverifiedToken};
@@ -198,7 +199,8 @@ async fn a_session_is_ended_by_its_own_key_only() {
     let agent = Agent::new();
     let issued = harness.exchange(&harness.issuer.token(start()), &agent).await.unwrap();
     let session = issued.session().unwrap();
-    let by_another = harness.issuance().end(&session.parse().unwrap(), Agent::new().public().id()).await;
+    let by_another =
+        harness.issuance().end(EndReason::Logout, &session.parse().unwrap(), Agent::new().public().id()).await;
     assert_eq!(by_another.unwrap_err().code(), "session_not_yours");
     harness.renew(session, &agent).await.unwrap();
 }

@@ -20,6 +20,7 @@ use lanyard::wire::lanyard::{
 use lanyard::wire::{HttpsClient, ServerUrl, channel};
 use serde_json::{Value, json};
 use std::fs;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -35,6 +36,7 @@ pub(crate) struct Doors {
     pub(crate) folder: TempDir,
     pub(crate) issuer: FakeIssuer,
     pub(crate) url: ServerUrl,
+    pub(crate) bundle: SocketAddr,
     pub(crate) trust: ServerTrust,
     pub(crate) stop: ShutdownTrigger,
     pub(crate) running: JoinSet<()>,
@@ -57,18 +59,20 @@ impl Doors {
         let mut settings = settings(folder.path(), policy, "memory", line);
         settings.listen = vec!["127.0.0.1:0".parse().unwrap()];
         settings.admin_socket = folder.path().join("admin.sock");
+        settings.bundle = vec!["127.0.0.1:0".parse().unwrap()];
         settings.health = None;
         let fetch = Arc::new(HttpsFetch::new(None).unwrap());
         let world = World { clock: Arc::new(SystemClock), random: Random::system(), fetch };
         let (stop, shutdown) = Shutdown::pair();
         let server = Server::start(&settings, world, shutdown).await.unwrap();
         let port = server.addresses().first().unwrap().port();
+        let bundle = *server.bundle_addresses().first().unwrap();
         let pem = fs::read(settings.data_dir.join("door-ca.pem")).unwrap();
         let trust = ServerTrust::from_pem(&pem, "the door CA").unwrap();
         let mut running = JoinSet::new();
         running.spawn(async move { server.run().await.unwrap() });
         let url = format!("https://127.0.0.1:{port}").parse().unwrap();
-        Self { folder, issuer, url, trust, stop, running }
+        Self { folder, issuer, url, bundle, trust, stop, running }
     }
 
     pub(crate) fn curl(&self) -> HttpsClient {
@@ -159,8 +163,11 @@ async fn an_agent_exchanges_renews_and_hears_of_the_bundle_over_one_connection()
     let asked = FetchJwtRequest { session: session.clone(), audience, profile: String::new() };
     assert!(agent.fetch_jwt(asked).await.unwrap().into_inner().jwt_svid.starts_with("ey"));
 
-    let mut events =
-        agent.watch(WatchRequest { bundle_sequence: 0, session: vec![session.clone()] }).await.unwrap().into_inner();
+    let mut events = agent
+        .watch(WatchRequest { bundle_sequence: 0, session: vec![session.clone()], crls: None })
+        .await
+        .unwrap()
+        .into_inner();
     let Some(Kind::Sessions(live)) = events.message().await.unwrap().unwrap().kind else {
         panic!("sessions come first")
     };
@@ -341,7 +348,7 @@ async fn a_token_used_by_another_key_and_an_ended_session_say_what_to_do() {
     let status = doors.agent(Some(&other)).exchange(exchange(token.clone())).await.unwrap_err();
     assert_eq!(code_of(&status), "token_replayed");
     assert!(status.message().ends_with("If that was not you, tell your operator"), "{status}");
-    agent.end_session(EndSessionRequest { session }).await.unwrap();
+    agent.end_session(EndSessionRequest { session, ..EndSessionRequest::default() }).await.unwrap();
     let status = agent.exchange(exchange(token)).await.unwrap_err();
     assert_eq!(code_of(&status), "session_ended");
     assert!(status.message().ends_with("retry the job"), "{status}");
@@ -363,11 +370,11 @@ async fn events_are_for_keys_with_a_live_session_and_few_streams_each() {
     let key = KeyPair::generate(KeyAlgorithm::EcP256).unwrap();
     let mut agent = doors.agent(Some(&key));
     let session = vec![agent.exchange(exchange(doors.token())).await.unwrap().into_inner().session];
-    let watch = WatchRequest { bundle_sequence: 0, session: session.clone() };
+    let watch = WatchRequest { bundle_sequence: 0, session: session.clone(), crls: None };
 
     let stranger = KeyPair::generate(KeyAlgorithm::EcP256).unwrap();
     for named in [Vec::new(), session.clone()] {
-        let asked = WatchRequest { bundle_sequence: 0, session: named };
+        let asked = WatchRequest { bundle_sequence: 0, session: named, crls: None };
         let mut events = doors.agent(Some(&stranger)).watch(asked).await.unwrap().into_inner();
         let present = events.message().await.unwrap().unwrap().kind.unwrap();
         assert!(matches!(present, Kind::Sessions(live) if live.session.is_empty()), "the present comes first, always");

@@ -278,7 +278,7 @@ async fn the_end_of_a_job_ends_all_its_sessions() {
     let second = session_of(&harness.exchange(&harness.issuer.mint(&claims), &other).await.unwrap());
     let sessions = &harness.issuance().sessions;
     let mut heard = sessions.listen(other.public().id(), 1).unwrap();
-    harness.issuance().end(&first.parse().unwrap(), one.public().id()).await.unwrap();
+    harness.issuance().end(EndReason::Logout, &first.parse().unwrap(), one.public().id()).await.unwrap();
     assert_eq!(hears(&mut heard).await.session.to_string(), second);
     assert_eq!(code(harness.renew(&second, &other).await), "session_ended");
     let ended = entries(&harness, &["session_ended"]);

@@ -6,7 +6,9 @@
 mod support;
 
 mod addresses;
+mod auditors;
 mod advisories;
+mod crl;
 mod crowded;
 mod doors;
 mod ends;
@@ -14,11 +16,13 @@ mod hooks;
 mod job_ends;
 mod explained;
 mod kept;
+mod keys;
 mod lines;
 mod many_rules;
 mod needs;
 mod operators;
 mod panics;
+mod people;
 mod pins;
 mod recalled;
 mod reload;

@@ -15,7 +15,7 @@ use tonic::Streaming;
 use tonic::transport::Channel;
 
 /// A command against the server's admin socket: its exit code, what it printed, and what it said besides.
-async fn lanyard(doors: &Doors, arguments: &[&str]) -> (i32, String, String) {
+pub(super) async fn lanyard(doors: &Doors, arguments: &[&str]) -> (i32, String, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_lanyard"));
     command.args(arguments).env("LANYARD_ADMIN_SOCKET", doors.folder.path().join("admin.sock"));
     let output = command.output().await.unwrap();
@@ -23,26 +23,26 @@ async fn lanyard(doors: &Doors, arguments: &[&str]) -> (i32, String, String) {
     (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
 }
 
-async fn told(doors: &Doors, arguments: &[&str]) -> Value {
+pub(super) async fn told(doors: &Doors, arguments: &[&str]) -> Value {
     let (code, printed, said) = lanyard(doors, &[arguments, &["--json"]].concat()).await;
     assert_eq!(code, 0, "{arguments:?}: {said}");
     serde_json::from_str(&printed).unwrap()
 }
 
 /// An agent with a job of its own, which listens.
-struct Job {
-    agent: IssuerClient<Channel>,
-    first: X509Answer,
-    events: Streaming<Event>,
+pub(super) struct Job {
+    pub(super) agent: IssuerClient<Channel>,
+    pub(super) first: X509Answer,
+    pub(super) events: Streaming<Event>,
 }
 
 impl Job {
-    async fn begin(doors: &Doors, user: &str) -> Self {
+    pub(super) async fn begin(doors: &Doors, user: &str) -> Self {
         let key = KeyPair::generate(KeyAlgorithm::EcP256).unwrap();
         let mut agent = doors.agent(Some(&key));
         let token = doors.issuer.token_with(SystemClock.now(), "user_login", user);
         let first = agent.exchange(exchange(token)).await.unwrap().into_inner();
-        let asked = WatchRequest { bundle_sequence: 0, session: vec![first.session.clone()] };
+        let asked = WatchRequest { bundle_sequence: 0, session: vec![first.session.clone()], crls: None };
         let mut events = agent.watch(asked).await.unwrap().into_inner();
         for _present in 0..2 {
             events.message().await.unwrap().unwrap();
@@ -58,7 +58,7 @@ impl Job {
         let event = tokio::time::timeout(Duration::from_secs(20), self.events.message()).await.unwrap();
         let ended = event.unwrap().unwrap().kind.and_then(|kind| match kind {
             Kind::SessionEnded(ended) => Some((ended.session, ended.reason)),
-            Kind::Sessions(_) | Kind::Bundle(_) => None,
+            Kind::Sessions(_) | Kind::Bundle(_) | Kind::Tainted(_) | Kind::Crls(_) | Kind::CrlsOff(_) => None,
         });
         ended.unwrap()
     }

@@ -17,6 +17,7 @@ use std::panic::take_hook;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Once};
 use std::thread;
+use std::time::Duration;
 use tempfile::TempDir;
 use time::OffsetDateTime;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -38,6 +39,10 @@ impl Clock for Tripwire {
         let secret = "eyJhbGciOi";
         assert!(tripped.is_err(), "a value such as {secret} in a panic's words");
         SystemClock.now()
+    }
+
+    fn uptime(&self) -> Duration {
+        SystemClock.uptime()
     }
 
     fn wait_until(&self, at: OffsetDateTime) -> Wait {

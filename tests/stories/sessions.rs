@@ -3,6 +3,7 @@
 use crate::support::harness::{Agent, Harness, csr, csr_for, start};
 use lanyard::crypto::{KeyAlgorithm, KeyPair};
 use lanyard::issuance::{Bearer, Request, RequestId, Wanted};
+use lanyard::session::EndReason;
 use lanyard::telemetry::Door;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -98,7 +99,7 @@ async fn an_ended_session_gives_nothing_to_anybody_also_after_a_restart() {
     let harness = Harness::with(crate::support::harness::POLICY, "sled").await;
     let (token, agent) = (harness.issuer.token(start()), Agent::new());
     let session = harness.exchange(&token, &agent).await.unwrap().session().unwrap().to_owned();
-    harness.issuance().end(&session.parse().unwrap(), agent.public().id()).await.unwrap();
+    harness.issuance().end(EndReason::Logout, &session.parse().unwrap(), agent.public().id()).await.unwrap();
     assert_eq!(harness.renew(&session, &agent).await.unwrap_err().code(), "session_ended");
     assert_eq!(harness.exchange(&token, &agent).await.unwrap_err().code(), "session_ended");
     let harness = harness.restarted(None).await;
@@ -111,7 +112,7 @@ async fn ending_closes_the_job_so_that_its_other_tokens_open_nothing() {
     let harness = Harness::new().await;
     let (mut claims, agent) = (harness.issuer.claims(start()), Agent::new());
     let session = harness.exchange(&harness.issuer.mint(&claims), &agent).await.unwrap().session().unwrap().to_owned();
-    harness.issuance().end(&session.parse().unwrap(), agent.public().id()).await.unwrap();
+    harness.issuance().end(EndReason::Logout, &session.parse().unwrap(), agent.public().id()).await.unwrap();
     claims.insert("jti".to_owned(), "11111111-0000-4000-8000-000000000000".into());
     let other = harness.exchange(&harness.issuer.mint(&claims), &agent).await.unwrap_err();
     assert_eq!(other.code(), "session_ended");

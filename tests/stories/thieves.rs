@@ -71,7 +71,7 @@ async fn a_chain_is_worth_nothing_where_a_session_is_renewed_be_it_stolen_or_for
     let by_our_key = [leaf.to_vec(), certificate.to_vec()];
 
     let renew = RenewRequest { session: svid.session.clone(), csr: csr().into(), ..RenewRequest::default() };
-    let end = EndSessionRequest { session: svid.session };
+    let end = EndSessionRequest { session: svid.session, ..EndSessionRequest::default() };
     for thief in [(&stolen[..], &svid_key), (&by_our_key[..], &forger)] {
         assert_eq!(call(&doors, "Renew", &renew, thief).await, "session_not_yours");
         assert_eq!(call(&doors, "EndSession", &end, thief).await, "session_not_yours");

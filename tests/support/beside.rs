@@ -5,12 +5,13 @@ use super::harness::settings;
 use super::issuer::FakeIssuer;
 use hyper_util::rt::TokioIo;
 use lanyard::agent::{Agent, AgentError, AgentHandle, AgentSettings, Callers, FileOutput, LoggedIn};
-use lanyard::agent::{MODE_EVERYBODY, OnStop, Refused, TokenSource};
+use lanyard::agent::{MODE_EVERYBODY, OnStop, Refused, SecretNames, TokenSource};
 use lanyard::clock::{Clock, ManualClock, SystemClock};
 use lanyard::config::ServerSettings;
 use lanyard::crypto::Random;
 use lanyard::discovery::HttpsFetch;
 use lanyard::server::{Server, World};
+use lanyard::session::CrlPlan;
 use lanyard::telemetry::{Shutdown, ShutdownTrigger};
 use lanyard::tls::ServerTrust;
 use lanyard::wire::ServerUrl;
@@ -120,6 +121,13 @@ impl Site {
         self.running = Some(start(&self.settings, &self.clock).await.0);
     }
 
+    /// The same, and makes revocation lists.
+    pub(crate) async fn make_crls(&mut self) {
+        self.shut().await;
+        self.settings.crl = Some(CrlPlan { lifetime: CrlPlan::LIFETIME });
+        self.open_again().await;
+    }
+
     /// The same with another policy.
     pub(crate) async fn open_again_with(&mut self, policy: &str) {
         let address = *self.settings.listen.first().unwrap();
@@ -139,10 +147,13 @@ impl Site {
         self.issuer.token(self.clock.now())
     }
 
-    /// How many records the journal has.
-    pub(crate) fn records(&self) -> usize {
+    /// How many SVIDs the journal says were about to be signed.
+    pub(crate) fn intents(&self) -> usize {
         let files = fs::read_dir(self.path("data/journal")).unwrap().map(|entry| entry.unwrap().path());
-        files.filter_map(|file| fs::read_to_string(file).ok()).map(|text| text.lines().count()).sum()
+        files
+            .filter_map(|file| fs::read_to_string(file).ok())
+            .map(|text| text.matches(r#""kind":"intent""#).count())
+            .sum()
     }
 
     /// How an agent of this site is set up: mode `pod`, nobody logged in.
@@ -151,7 +162,10 @@ impl Site {
             server: self.url.clone(),
             trust: self.trust.clone(),
             workload_socket: self.path("workload/api.sock"),
+            sds_socket: None,
+            secrets: SecretNames::default(),
             agent_socket: None,
+            program: None,
             socket_mode: MODE_EVERYBODY,
             callers: Callers::Any,
             state_dir: self.path("state"),

@@ -101,6 +101,16 @@ impl Harness {
         Self { folder, clock, issuer, parts, policy, store, line, fetch }
     }
 
+    /// The same folder after a restart that finds no index.
+    pub(crate) async fn restarted_without_index(self) -> Self {
+        self.parts.store.close();
+        let index = self.folder.path().join("data/index");
+        if index.exists() {
+            fs::remove_dir_all(index).unwrap();
+        }
+        self.restarted(None).await
+    }
+
     /// With segments of the journal so short that there are soon many.
     pub(crate) async fn of_short_segments(self) -> Self {
         let Self { folder, clock, issuer, parts: former, policy, store, line, fetch } = self;
@@ -242,6 +252,7 @@ async fn parts(settings: &ServerSettings, (clock, fetch): (&Arc<ManualClock>, &A
 pub(crate) fn settings(folder: &Path, policy: &str, store: &str, line: &str) -> ServerSettings {
     let shown = folder.display();
     fs::write(folder.join("policy.toml"), policy).unwrap();
+    fs::create_dir_all(folder.join("data")).unwrap();
     for (name, secret) in [("hook.secret", HOOK_SECRET), ("hook.signing", HOOK_SIGNING_TOKEN)] {
         fs::write(folder.join(name), secret).unwrap();
         fs::set_permissions(folder.join(name), fs::Permissions::from_mode(0o600)).unwrap();

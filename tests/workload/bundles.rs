@@ -5,7 +5,7 @@ use crate::support::beside::{Beside, Site, TWO_PROFILES, asked, until, within};
 use lanyard::tls::TlsClient;
 use lanyard::wire::HttpsClient;
 use lanyard::wire::workload::{
-    JwtBundlesRequest, JwtBundlesResponse, JwtsvidRequest, X509BundlesRequest, X509BundlesResponse,
+    JwtBundlesRequest, JwtBundlesResponse, JwtsvidRequest, X509BundlesRequest, X509BundlesResponse, X509svidRequest,
 };
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -197,4 +197,36 @@ async fn our_own_client_drops_what_the_next_message_does_not_hold() {
     server.change(|bundle| bundle.x509_authorities.truncate(1));
     until(|| roots() == 1).await;
     client.kill().await.unwrap();
+}
+
+/// Shows: FED-2.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_says_which_bundle_it_has_taken_into_use_and_not_that_it_was_told_of_one() {
+    let server = StandIn::start().await;
+    let _agent = server.agent().await;
+    let root = server.root("root 2");
+    let former = server.change(|bundle| bundle.x509_authorities.push(root));
+    server.hears_of(former.sequence + 1).await;
+    server.tell(&former);
+    server.change(|bundle| bundle.jwt_authorities.push(jwt_authority("j2")));
+    server.hears_of(former.sequence + 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_svid_under_a_tainted_key_is_renewed_at_once() {
+    let server = StandIn::start().await;
+    let agent = server.agent().await;
+    let mut stream = within(agent.workload().fetch_x509svid(asked(X509svidRequest {}))).await.unwrap().into_inner();
+    let first = next(&mut stream).await.svids[0].x509_svid.clone();
+    server.taint();
+    // A second at a time, since the agent hears it when it hears it; the usual renewal is far off.
+    let mut renewed = first.clone();
+    for _ in 0..200 {
+        server.clock.advance(Duration::from_secs(1));
+        if let Ok(told) = tokio::time::timeout(Duration::from_millis(20), stream.message()).await {
+            renewed = told.unwrap().unwrap().svids[0].x509_svid.clone();
+            break;
+        }
+    }
+    assert_ne!(renewed, first);
 }

@@ -2,6 +2,7 @@
 
 use crate::raw::{CALLS, Raw, field};
 use crate::support::beside::{Beside, FIRST_ID, Site, TWO_PROFILES, asked, within};
+use lanyard::wire::lanyard::JobEnd;
 use lanyard::wire::workload::{JwtsvidRequest, X509svidResponse};
 use std::time::Duration;
 use tonic::{Code, Streaming};
@@ -187,7 +188,7 @@ async fn a_logout_ends_open_streams_and_the_next_call_is_refused() {
     let site = Site::open(TWO_PROFILES).await;
     let agent = site.logged_in().await;
     let handle = agent.handle.clone().unwrap();
-    ends(&site, &agent, async |_| drop(handle.logout().await)).await;
+    ends(&site, &agent, async |_| drop(handle.end(JobEnd::Logout).await)).await;
 }
 
 /// Shows: WAPI-22, WAPI-36.

@@ -36,7 +36,7 @@ fn is_served(call: &str, answer: &Answer) -> bool {
 async fn a_call_without_exactly_one_true_is_turned_away_before_anything_happens() {
     let site = Site::open(TWO_PROFILES).await;
     let agent = site.logged_in().await;
-    let before = site.records();
+    let before = site.intents();
     let mut raw = Raw::connect(&agent.socket).await;
     let name = "workload.spiffe.io";
     for call in CALLS {
@@ -49,7 +49,7 @@ async fn a_call_without_exactly_one_true_is_turned_away_before_anything_happens(
             assert_eq!(answer.body, b"", "{call}: {odd:?}");
         }
     }
-    assert_eq!(site.records(), before, "nothing was signed for any of them");
+    assert_eq!(site.intents(), before, "nothing was signed for any of them");
     for call in CALLS {
         let stream = raw.ask(call, &good(call)).await;
         let answer = match call {
@@ -58,7 +58,7 @@ async fn a_call_without_exactly_one_true_is_turned_away_before_anything_happens(
         };
         assert!(is_served(call, &answer), "{call}: {answer:?}");
     }
-    assert!(site.records() > before, "the header alone makes the difference");
+    assert!(site.intents() > before, "the header alone makes the difference");
 }
 
 /// Shows: RUN-1, EP-1, EP-8, EP-18.
@@ -125,7 +125,7 @@ async fn what_is_not_offered_is_said_to_be_unimplemented() {
 async fn what_must_be_there_and_is_not_is_an_invalid_argument() {
     let site = Site::open(TWO_PROFILES).await;
     let agent = site.logged_in().await;
-    let before = site.records();
+    let before = site.intents();
     let mut raw = Raw::connect(&agent.socket).await;
     let good = field(1, b"https://service.test");
     for (call, message) in [
@@ -141,7 +141,7 @@ async fn what_must_be_there_and_is_not_is_an_invalid_argument() {
         let answer = within(raw.answer(stream)).await;
         assert_eq!(answer.status(), Some(INVALID_ARGUMENT), "{call}: {message:?}");
     }
-    assert_eq!(site.records(), before);
+    assert_eq!(site.intents(), before);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -24,13 +24,13 @@ issuer = "corp"
 "#;
 
 /// A server, and cgroups for the jobs of one agent beside it.
-struct Host {
-    site: Site,
-    cgroups: Cgroups,
+pub(crate) struct Host {
+    pub(crate) site: Site,
+    pub(crate) cgroups: Cgroups,
 }
 
 impl Host {
-    async fn open(hierarchy: &'static str) -> Self {
+    pub(crate) async fn open(hierarchy: &'static str) -> Self {
         Self { site: Site::open(POLICY).await, cgroups: Cgroups::make(hierarchy) }
     }
 
@@ -54,16 +54,16 @@ impl Host {
         }
     }
 
-    fn door(&self) -> PathBuf {
+    pub(crate) fn door(&self) -> PathBuf {
         self.site.path("workload/agent.sock")
     }
 
-    fn socket(&self) -> PathBuf {
+    pub(crate) fn socket(&self) -> PathBuf {
         self.site.path("workload/api.sock")
     }
 
     /// A token of some project's job.
-    fn token(&self, project: &str) -> String {
+    pub(crate) fn token(&self, project: &str) -> String {
         let mut claims = self.site.issuer.claims(self.site.clock.now());
         let id = project.len() + 5000;
         claims.insert("sub".to_owned(), format!("project_path:{project}:ref_type:branch:ref:main").into());
@@ -86,7 +86,7 @@ impl Host {
         Job { cgroup, token, _inhabitant: inhabitant }
     }
 
-    fn session_file(&self) -> String {
+    pub(crate) fn session_file(&self) -> String {
         fs::read_to_string(self.site.path("state/session.json")).unwrap()
     }
 
@@ -116,12 +116,12 @@ struct Job {
     _inhabitant: Relay,
 }
 
-fn id(project: &str) -> String {
+pub(crate) fn id(project: &str) -> String {
     format!("spiffe://ci.example.org/{project}/-/pipelines/574")
 }
 
-const A: &str = "acme/payments/api";
-const B: &str = "acme/payments/frontend";
+pub(crate) const A: &str = "acme/payments/api";
+pub(crate) const B: &str = "acme/payments/frontend";
 
 async fn each_gets_its_own(hierarchy: &'static str) {
     let host = Host::open(hierarchy).await;
@@ -196,7 +196,7 @@ async fn process_with_pid(pid: i32, cgroup: &Path) -> tokio::process::Child {
 }
 
 /// Ends the process that made an orphan's connection, and gives its pid to one in another cgroup.
-async fn pid_given_anew(orphan: &Relay, from: &Path, to: &Path) -> tokio::process::Child {
+pub(crate) async fn pid_given_anew(orphan: &Relay, from: &Path, to: &Path) -> tokio::process::Child {
     let parent = |process: &i32| {
         let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
         stat.rsplit_once(") ").unwrap().1.split(' ').nth(1).unwrap().parse::<i32>().unwrap()

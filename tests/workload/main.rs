@@ -12,16 +12,20 @@ mod support;
 
 mod cgroups;
 mod raw;
+mod rotation;
 mod stand_in;
 
 mod bundles;
 mod callers;
+mod crls;
 mod definition;
 mod endings;
 mod endpoint;
 mod files;
 mod host;
+mod host_process;
 mod jwt;
 mod long_job;
+mod sds;
 mod socket;
 mod x509;

@@ -1,22 +1,24 @@
-//! A server whose keys change when a test says so: the real one does not rotate published keys yet. The agent is the real one.
+//! A server whose keys change when a test says so, at once. The agent is the real one.
 
 use crate::support::beside::{Beside, within};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
-use lanyard::agent::{AgentSettings, Callers, MODE_EVERYBODY, OnStop, TokenSource};
+use lanyard::agent::{AgentSettings, Callers, MODE_EVERYBODY, OnStop, SecretNames, TokenSource};
 use lanyard::bundle::{Bundle, JwtAuthority};
 use lanyard::clock::{Clock, ManualClock, SystemClock};
 use lanyard::crypto::{KeyAlgorithm, KeyPair, Random};
 use lanyard::identity::{SpiffeId, TrustDomain};
-use lanyard::svid::{AuthorityFields, BuildClaims, LeafFields, LeafSigner, ProvenKey, Serial, Subject};
+use lanyard::svid::{
+    AuthorityFields, BuildClaims, LeafFields, LeafSigner, ProvenKey, Serial, Subject, inspect_authority,
+};
 use lanyard::tls::{DoorCa, DoorCertificate, IssuerDoor, ServerTrust};
 use lanyard::wire::ServerUrl;
 use lanyard::wire::lanyard::event::Kind;
 use lanyard::wire::lanyard::issuer_server::{Issuer, IssuerServer};
 use lanyard::wire::lanyard::{
-    EndSessionAnswer, EndSessionRequest, Event, ExchangeRequest, FetchJwtRequest, JwtAnswer, LiveSessions,
-    RenewRequest, WatchRequest, X509Answer,
+    AcknowledgeAnswer, AcknowledgeRequest, EndSessionAnswer, EndSessionRequest, Event, ExchangeRequest,
+    FetchJwtRequest, JwtAnswer, LiveSessions, RenewRequest, Tainted, WatchRequest, X509Answer,
 };
 use rustls_pki_types::CertificateDer;
 use std::pin::Pin;
@@ -24,7 +26,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 use tokio_stream::wrappers::BroadcastStream;
 use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status};
@@ -52,6 +54,8 @@ struct Shared {
     /// What renewals carry, where it is not the newest.
     late_bundle: Mutex<Option<Bundle>>,
     tell: broadcast::Sender<Kind>,
+    /// The newest bundle that the agent said it has in use.
+    acknowledged: watch::Sender<u64>,
     signer: LeafSigner,
     intermediate: CertificateDer<'static>,
 }
@@ -88,6 +92,7 @@ impl StandIn {
             bundle: Mutex::new(bundle),
             late_bundle: Mutex::default(),
             tell: broadcast::channel(16).0,
+            acknowledged: watch::Sender::new(0),
             signer: LeafSigner::new(&intermediate, Arc::new(signing_key)).unwrap(),
             intermediate,
         });
@@ -104,7 +109,10 @@ impl StandIn {
             server: self.url.clone(),
             trust: self.trust.clone(),
             workload_socket: path("api.sock"),
+            sds_socket: None,
+            secrets: SecretNames::default(),
             agent_socket: None,
+            program: None,
             socket_mode: MODE_EVERYBODY,
             callers: Callers::Any,
             state_dir: path("state"),
@@ -148,6 +156,17 @@ impl StandIn {
     /// Makes renewals carry this bundle, as an answer does that was written before the last change.
     pub(crate) fn renew_with(&self, bundle: Bundle) {
         *self.shared.late_bundle.lock().unwrap() = Some(bundle);
+    }
+
+    /// Tells that the key that signed the agent's SVID is tainted.
+    pub(crate) fn taint(&self) {
+        let signer = inspect_authority(&self.shared.intermediate).unwrap().key_id.to_string();
+        self.shared.tell.send(Kind::Tainted(Tainted { signer: vec![signer], within_seconds: 20 })).unwrap();
+    }
+
+    /// Waits until the agent says that it has this bundle in use.
+    pub(crate) async fn hears_of(&self, sequence: u64) {
+        within(self.shared.acknowledged.subscribe().wait_for(|said| *said == sequence)).await.unwrap();
     }
 
     /// Another root for the bundle.
@@ -229,6 +248,11 @@ impl Issuer for Service {
 
     async fn renew(&self, request: Request<RenewRequest>) -> Result<Response<X509Answer>, Status> {
         Ok(self.0.grant(&request.get_ref().csr))
+    }
+
+    async fn acknowledge(&self, request: Request<AcknowledgeRequest>) -> Result<Response<AcknowledgeAnswer>, Status> {
+        self.0.acknowledged.send_replace(request.into_inner().bundle_sequence);
+        Ok(Response::new(AcknowledgeAnswer {}))
     }
 
     async fn fetch_jwt(&self, _request: Request<FetchJwtRequest>) -> Result<Response<JwtAnswer>, Status> {

@@ -1,6 +1,6 @@
 //! `lanyard.v1.Admin`: what operators ask of a running server.
 
-use super::pins;
+use super::{authorities, pins};
 use crate::api::Operator;
 use crate::api::desk::Desk;
 use crate::api::refused::{Class, Refused};
@@ -8,10 +8,12 @@ use crate::api::reloads::NotReloaded;
 use crate::issuance::RequestId;
 use crate::telemetry::chain;
 use crate::wire::lanyard::{
-    AddBanAnswer, AddBanRequest, AdminExplainAnswer, AdminExplainRequest, DeletePinAnswer, DeletePinRequest,
-    ListBansAnswer, ListBansRequest, ListPinsAnswer, ListPinsRequest, ListSessionsRequest, ReloadPolicyAnswer,
-    ReloadPolicyRequest, RemoveBanAnswer, RemoveBanRequest, RevokeSessionsRequest, SessionsAnswer, SetPinAnswer,
-    SetPinRequest, ShowBundleAnswer, ShowBundleRequest, admin_explain_request::Subject, admin_server,
+    AddBanAnswer, AddBanRequest, AdminExplainAnswer, AdminExplainRequest, ChangeAuthorityAnswer,
+    ChangeAuthorityRequest, ConfirmHolderAnswer, ConfirmHolderRequest, DeletePinAnswer, DeletePinRequest,
+    ErasePersonAnswer, ErasePersonRequest, ListBansAnswer, ListBansRequest, ListPinsAnswer, ListPinsRequest,
+    ListSessionsRequest, ReloadPolicyAnswer, ReloadPolicyRequest, RemoveBanAnswer, RemoveBanRequest,
+    RevokeSessionsRequest, SessionsAnswer, SetPinAnswer, SetPinRequest, ShowAuthorityAnswer, ShowAuthorityRequest,
+    ShowBundleAnswer, ShowBundleRequest, admin_explain_request::Subject, admin_server,
 };
 use serde::Serialize;
 use std::sync::Arc;
@@ -90,6 +92,11 @@ impl admin_server::Admin for Admin {
         self.ban_lifted(&request.into_inner(), uid).await.map(Response::new)
     }
 
+    async fn erase_person(&self, request: Request<ErasePersonRequest>) -> Result<Response<ErasePersonAnswer>, Status> {
+        let Operator { uid } = operator(&request)?;
+        self.erased(request.into_inner(), uid).await.map(Response::new)
+    }
+
     async fn list_pins(&self, request: Request<ListPinsRequest>) -> Result<Response<ListPinsAnswer>, Status> {
         pins::list(&self.0, &request.into_inner()).map(Response::new)
     }
@@ -102,6 +109,29 @@ impl admin_server::Admin for Admin {
     async fn delete_pin(&self, request: Request<DeletePinRequest>) -> Result<Response<DeletePinAnswer>, Status> {
         let by = operator(&request)?;
         pins::delete(&self.0, by, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn show_authority(
+        &self,
+        request: Request<ShowAuthorityRequest>,
+    ) -> Result<Response<ShowAuthorityAnswer>, Status> {
+        authorities::show(&self.0, &request.into_inner()).await.map(Response::new)
+    }
+
+    async fn change_authority(
+        &self,
+        request: Request<ChangeAuthorityRequest>,
+    ) -> Result<Response<ChangeAuthorityAnswer>, Status> {
+        let by = operator(&request)?;
+        authorities::change(&self.0, by, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn confirm_holder(
+        &self,
+        request: Request<ConfirmHolderRequest>,
+    ) -> Result<Response<ConfirmHolderAnswer>, Status> {
+        let by = operator(&request)?;
+        authorities::confirm(&self.0, by, request.into_inner()).await.map(Response::new)
     }
 }
 

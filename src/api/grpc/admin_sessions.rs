@@ -2,7 +2,7 @@
 
 use super::Admin;
 use crate::api::refused::{Class, Refused};
-use crate::issuance::Refusal;
+use crate::issuance::{Refusal, RequestId};
 use crate::session::{self, LiveSession, PathOrId, Revocation, Struck};
 use crate::telemetry::chain;
 use crate::wire::lanyard::{
@@ -126,23 +126,28 @@ impl Admin {
         Ok(())
     }
 
-    fn reason<'a>(&self, reason: &'a str) -> Result<&'a str, Status> {
-        let reason = reason.trim();
-        if reason.is_empty() {
-            return Err(self.malformed("reason_missing", "say why: the reason stands in the journal"));
-        }
-        if reason.chars().count() > REASON_CHARS_MAX {
-            return Err(self.malformed("reason_too_long", "say it in 500 characters: each end repeats it"));
-        }
-        Ok(reason)
+    pub(super) fn reason<'a>(&self, reason: &'a str) -> Result<&'a str, Status> {
+        self::reason(reason, &self.0.request_id())
     }
 
-    fn malformed(&self, code: &'static str, detail: &'static str) -> Status {
+    pub(super) fn malformed(&self, code: &'static str, detail: &'static str) -> Status {
         Refused::new(Class::Malformed, code, detail, &self.0.request_id()).into_status()
     }
 
     fn refused(&self, error: session::SessionError) -> Status {
         Refused::of(&Refusal::from(error), &self.0.request_id()).into_status()
+    }
+}
+
+/// An operator's reason, which must be one.
+pub(super) fn reason<'a>(reason: &'a str, id: &RequestId) -> Result<&'a str, Status> {
+    let malformed = |code, detail| Err(Refused::new(Class::Malformed, code, detail, id).into_status());
+    match reason.trim() {
+        "" => malformed("reason_missing", "say why: the reason stands in the journal"),
+        long if long.chars().count() > REASON_CHARS_MAX => {
+            malformed("reason_too_long", "say it in 500 characters: each end repeats it")
+        }
+        reason => Ok(reason),
     }
 }
 

@@ -1,17 +1,24 @@
 //! What an agent hears while it lives: its live sessions and the bundle first, then every change, never history.
 
+use super::crl_parts::CrlParts;
 use crate::api::desk::Desk;
 use crate::api::refused::{Class, Refused};
+use crate::authority::Published;
+use crate::crypto::KeyId;
 use crate::issuance::Refusal;
 use crate::session::{Ended, Listening, SessionId};
-use crate::wire::lanyard::{Event, LiveSessions, SessionEnded, event::Kind};
+use crate::wire::lanyard::{Event, LiveSessions, SessionEnded, Tainted, event::Kind};
 use std::collections::VecDeque;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use tokio::sync::watch;
 use tokio_stream::Stream;
 use tonic::Status;
+
+/// A hundred thousand renewals in this time are as many a second as an exchange storm has.
+const RENEW_WITHIN_SECONDS: u32 = 20;
 
 type Turn = Pin<Box<dyn Future<Output = (Option<Watcher>, Result<Kind, Status>)> + Send>>;
 
@@ -30,7 +37,11 @@ struct Watcher {
     ends: Listening,
     /// The sessions that the agent said it holds.
     held: Vec<SessionId>,
-    bundles: tokio::sync::watch::Receiver<Arc<crate::authority::Published>>,
+    /// The bundle that it said it holds.
+    holds: u64,
+    bundles: watch::Receiver<Arc<Published>>,
+    tainted: watch::Receiver<Arc<[KeyId]>>,
+    crls: Option<CrlParts>,
     due: VecDeque<Due>,
 }
 
@@ -38,19 +49,34 @@ struct Watcher {
 enum Due {
     Sessions,
     Bundle,
+    Tainted,
+    /// There are no revocation lists, though it wants them.
+    NoCrls(Kind),
     /// Nothing more: no session of this key lives.
     Farewell,
 }
 
 impl Events {
-    /// The events for the agent with this session key, which holds these sessions and a bundle already.
-    pub(super) fn of(desk: Arc<Desk>, (ends, held): (Listening, Vec<SessionId>), bundle_sequence: u64) -> Self {
+    /// The events for the agent with this session key, which holds these sessions, and a bundle and revocation lists already.
+    pub(super) fn of(
+        desk: Arc<Desk>,
+        (ends, held): (Listening, Vec<SessionId>),
+        (bundle_sequence, crls): (u64, Option<u64>),
+    ) -> Self {
         let mut bundles = desk.published.clone();
         let mut due = VecDeque::from([Due::Sessions]);
         if bundles.borrow_and_update().bundle.sequence != bundle_sequence {
             due.push_back(Due::Bundle);
         }
-        Self(Some(Box::pin(Watcher { desk, ends, held, bundles, due }.next())))
+        let mut tainted = desk.issuance.authorities.tainted();
+        if !tainted.borrow_and_update().is_empty() {
+            due.push_back(Due::Tainted);
+        }
+        let crls = crls.map(|held| CrlParts::of(&desk, held)).transpose().unwrap_or_else(|none| {
+            due.push_back(Due::NoCrls(none));
+            None
+        });
+        Self(Some(Box::pin(Watcher { desk, ends, held, holds: bundle_sequence, bundles, tainted, crls, due }.next())))
     }
 }
 
@@ -78,13 +104,28 @@ impl Watcher {
             match self.due.pop_front() {
                 Some(Due::Sessions) => return self.sessions(),
                 Some(Due::Bundle) => return Ok(Kind::Bundle(self.bundles.borrow_and_update().json.clone())),
+                Some(Due::Tainted) => return Ok(renewed_soon(&self.tainted.borrow_and_update())),
+                Some(Due::NoCrls(why)) => return Ok(why),
                 Some(Due::Farewell) => return Err(self.farewell()),
                 None => {}
             }
+            let part = async {
+                match &mut self.crls {
+                    Some(crls) => crls.next().await,
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
+                // Large sets are last: whoever has ended must hear it first.
+                biased;
                 () = self.desk.shutdown.wait() => return Err(Status::unavailable("the server is stopping")),
                 changed = self.bundles.changed() => match changed {
                     Ok(()) => self.due.push_back(Due::Bundle),
+                    Err(_gone) => return Err(Status::unavailable("the server is stopping")),
+                },
+                changed = self.tainted.changed() => match changed {
+                    Ok(()) if self.tainted.borrow().is_empty() => self.tainted.mark_unchanged(),
+                    Ok(()) => self.due.push_back(Due::Tainted),
                     Err(_gone) => return Err(Status::unavailable("the server is stopping")),
                 },
                 ended = self.ends.next() => match ended {
@@ -92,6 +133,7 @@ impl Watcher {
                     // Too slow to hear of each end: the whole present says it too.
                     None => self.due.push_back(Due::Sessions),
                 },
+                part = part => return Ok(part),
             }
         }
     }
@@ -109,6 +151,9 @@ impl Watcher {
         }
         if live.is_empty() {
             self.due = VecDeque::from([Due::Farewell]);
+        } else {
+            // Once: what it says later comes as acknowledgements and with renewals.
+            self.desk.holds(self.ends.owner(), std::mem::take(&mut self.holds));
         }
         Ok(Kind::Sessions(LiveSessions { session: live }))
     }
@@ -117,6 +162,11 @@ impl Watcher {
         let detail = "no session that was named lives and belongs to this connection's key";
         Refused::new(Class::Forbidden, "session_unknown", detail, &self.desk.request_id()).into_status()
     }
+}
+
+fn renewed_soon(tainted: &[KeyId]) -> Kind {
+    let signer = tainted.iter().map(ToString::to_string).collect();
+    Kind::Tainted(Tainted { signer, within_seconds: RENEW_WITHIN_SECONDS })
 }
 
 fn told(ended: &Ended) -> Kind {

@@ -6,13 +6,13 @@ use crate::api::desk::{Desk, needed_session_key};
 use crate::api::doors::Endless;
 use crate::api::limits::{SESSIONS_WATCHED_MAX, WATCHES_PER_KEY_MAX};
 use crate::api::refused::{Class, Refused};
-use crate::issuance::{Bearer, Credential, Csr, IssuedSvid, Wanted};
-use crate::session::SessionId;
+use crate::issuance::{Bearer, Credential, Csr, IssuedSvid, Refusal, Wanted};
+use crate::session::{EndReason, SessionId};
 use crate::telemetry::Door;
 use crate::tls::PeerKey;
 use crate::wire::lanyard::{
-    EndSessionAnswer, EndSessionRequest, ExchangeRequest, FetchJwtRequest, JwtAnswer, RenewRequest, WatchRequest,
-    X509Answer, issuer_server,
+    AcknowledgeAnswer, AcknowledgeRequest, EndSessionAnswer, EndSessionRequest, ExchangeRequest, FetchJwtRequest,
+    JobEnd, JwtAnswer, RenewRequest, WatchRequest, X509Answer, issuer_server,
 };
 use bytes::Bytes;
 use std::sync::Arc;
@@ -32,9 +32,28 @@ impl issuer_server::Issuer for Issuer {
 
     async fn renew(&self, request: Request<RenewRequest>) -> Result<Response<X509Answer>, Status> {
         let caller = caller_of(&request)?;
-        let RenewRequest { session, csr, profile, bundle_sequence: _ } = request.into_inner();
+        let RenewRequest { session, csr, profile, bundle_sequence } = request.into_inner();
         let session = self.session(&session)?;
-        self.x509(Bearer::Session(session), csr, profile, &caller).await
+        let answer = self.x509(Bearer::Session(session), csr, profile, &caller).await?;
+        if let Ok(owner) = needed_session_key(&caller.key, &self.0.request_id()) {
+            self.0.holds(owner.id(), bundle_sequence);
+        }
+        Ok(answer)
+    }
+
+    async fn acknowledge(&self, request: Request<AcknowledgeRequest>) -> Result<Response<AcknowledgeAnswer>, Status> {
+        let caller = caller_of(&request)?;
+        let id = self.0.request_id();
+        let owner = needed_session_key(&caller.key, &id).map_err(Refused::into_status)?.id();
+        let AcknowledgeRequest { session, bundle_sequence } = request.into_inner();
+        let (session, issuance) = (self.session(&session)?, &self.0.issuance);
+        let lives = issuance.sessions.lives(&session, owner, issuance.now());
+        if !lives.map_err(|error| Refused::of(&Refusal::from(error), &id).into_status())? {
+            let detail = "no such session lives and belongs to this connection's key";
+            return Err(Refused::new(Class::Forbidden, "session_unknown", detail, &id).into_status());
+        }
+        self.0.holds(owner, bundle_sequence);
+        Ok(Response::new(AcknowledgeAnswer {}))
     }
 
     async fn fetch_jwt(&self, request: Request<FetchJwtRequest>) -> Result<Response<JwtAnswer>, Status> {
@@ -50,8 +69,9 @@ impl issuer_server::Issuer for Issuer {
         let caller = caller_of(&request)?;
         let id = self.0.request_id();
         let key = needed_session_key(&caller.key, &id).map_err(Refused::into_status)?;
-        let session = self.session(&request.into_inner().session)?;
-        let ended = self.0.issuance.end(&session, key.id()).await;
+        let EndSessionRequest { session, reason } = request.into_inner();
+        let session = self.session(&session)?;
+        let ended = self.0.issuance.end(reason_of(reason), &session, key.id()).await;
         ended.map_err(|refusal| Refused::of(&refusal, &id).into_status())?;
         Ok(Response::new(EndSessionAnswer {}))
     }
@@ -63,7 +83,7 @@ impl issuer_server::Issuer for Issuer {
         let id = self.0.request_id();
         let refused = |class, code, detail: String| Refused::new(class, code, detail, &id).into_status();
         let owner = needed_session_key(&caller.key, &id).map_err(Refused::into_status)?.id();
-        let WatchRequest { bundle_sequence, session } = request.into_inner();
+        let WatchRequest { bundle_sequence, session, crls } = request.into_inner();
         if session.len() > SESSIONS_WATCHED_MAX {
             let detail = format!("at most {SESSIONS_WATCHED_MAX} sessions a stream");
             return Err(refused(Class::Malformed, "too_many_sessions", detail));
@@ -74,7 +94,7 @@ impl issuer_server::Issuer for Issuer {
         })?;
         // A name that is none cannot live, so it is left out of the answer.
         let held = session.iter().filter_map(|name| name.parse().ok()).collect();
-        let events = Events::of(Arc::clone(&self.0), (heard, held), bundle_sequence);
+        let events = Events::of(Arc::clone(&self.0), (heard, held), (bundle_sequence, crls));
         let mut answer = Response::new(events);
         answer.extensions_mut().insert(Endless);
         Ok(answer)
@@ -140,6 +160,16 @@ fn jwt_answer(issued: &IssuedSvid) -> JwtAnswer {
         not_after: issued.not_after().unix_timestamp(),
         limited_by: issued.limited_by().as_str().to_owned(),
         profile: issued.profile().unwrap_or_default().to_owned(),
+    }
+}
+
+/// An end must not fail for its reason, so that of a newer agent counts as the usual one.
+fn reason_of(said: i32) -> EndReason {
+    match JobEnd::try_from(said) {
+        Ok(JobEnd::AgentStopped) => EndReason::AgentStopped,
+        Ok(JobEnd::CgroupEmpty) => EndReason::CgroupEmpty,
+        Ok(JobEnd::ExecEnd) => EndReason::ExecEnd,
+        Ok(JobEnd::Logout | JobEnd::Unspecified) | Err(_) => EndReason::Logout,
     }
 }
 

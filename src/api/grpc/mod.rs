@@ -2,8 +2,11 @@
 
 mod admin;
 mod admin_sessions;
+mod authorities;
+mod crl_parts;
 mod events;
 mod issuer;
+mod people;
 mod pins;
 
 pub(super) use admin::Admin;

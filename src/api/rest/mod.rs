@@ -3,6 +3,8 @@
 mod answer;
 mod body;
 mod bundle;
+mod cached;
+mod crl;
 mod explain;
 mod hooks;
 pub(super) mod health;
@@ -11,4 +13,4 @@ mod routes;
 mod svid;
 
 pub use body::{BodyError, Form, read_object};
-pub(super) use routes::routes;
+pub(super) use routes::{public_routes, routes};

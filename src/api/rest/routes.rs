@@ -1,6 +1,6 @@
 //! Which path is whose. What has no path is told so as a problem document too.
 
-use super::{bundle, explain, hooks, oauth, svid};
+use super::{bundle, crl, explain, hooks, oauth, svid};
 use crate::api::desk::Desk;
 use crate::api::refused::{Class, Refused};
 use axum::Router;
@@ -20,6 +20,22 @@ pub(in crate::api) fn routes(desk: Arc<Desk>) -> Router {
         .fallback(nothing_here)
         .method_not_allowed_fallback(other_method)
         .with_state(desk)
+}
+
+/// The routes of the bundle port.
+pub(in crate::api) fn public_routes(desk: Arc<Desk>) -> Router {
+    Router::new()
+        .route("/", get(bundle::show))
+        .route("/crl", get(crl::all))
+        .route("/crl/{authority}", get(crl::one))
+        .fallback(nothing_public)
+        .method_not_allowed_fallback(other_method)
+        .with_state(desk)
+}
+
+async fn nothing_public(State(desk): State<Arc<Desk>>) -> Refused {
+    let detail = "there is nothing at this path; the trust bundle is at / and the revocation lists are at /crl";
+    Refused::new(Class::Absent, "path_unknown", detail, &desk.request_id())
 }
 
 async fn nothing_here(State(desk): State<Arc<Desk>>) -> Refused {

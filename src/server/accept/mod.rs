@@ -5,9 +5,11 @@ mod together;
 mod traffic;
 mod connection;
 mod issuer_port;
+mod bundle_port;
 mod health_port;
 mod admin_socket;
 
 pub use admin_socket::AdminSocket;
+pub use bundle_port::BundlePort;
 pub use health_port::HealthPort;
 pub use issuer_port::IssuerPort;

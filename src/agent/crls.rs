@@ -1,0 +1,97 @@
+//! The revocation lists as the server tells them, put together from their parts.
+
+use crate::wire::lanyard::CrlsPart;
+use crate::wire::lanyard::event::Kind;
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// A million leaves; who sends more means no good.
+const BYTES_MAX: usize = 64 << 20;
+
+/// Where the newest whole set is shown; none before the first.
+pub(super) type CrlsWatch = watch::Receiver<Option<Arc<str>>>;
+
+/// Puts sets together.
+#[derive(Debug)]
+pub(super) struct Gatherer {
+    shown: watch::Sender<Option<Arc<str>>>,
+    /// Of the set that is shown.
+    number: u64,
+    parts: Vec<u8>,
+}
+
+impl Gatherer {
+    /// Of no set yet.
+    pub(super) fn pair() -> (Self, CrlsWatch) {
+        let (shown, watch) = watch::channel(None);
+        (Self { shown, number: 0, parts: Vec::new() }, watch)
+    }
+
+    /// The number of the set that is held.
+    pub(super) const fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Hears an event, if it is of revocation lists; all others come back.
+    pub(super) fn hear(&mut self, kind: Kind) -> Option<Kind> {
+        match kind {
+            Kind::Crls(part) => self.take(&part),
+            Kind::CrlsOff(why) => {
+                tracing::error!(why, "no files are written: switch them on there, or leave crl out of [files] here");
+            }
+            other @ (Kind::Sessions(_) | Kind::Bundle(_) | Kind::SessionEnded(_) | Kind::Tainted(_)) => {
+                return Some(other);
+            }
+        }
+        None
+    }
+
+    fn take(&mut self, part: &CrlsPart) {
+        let CrlsPart { number, offset, pem, last } = part;
+        if *offset == 0 {
+            self.parts.clear();
+        }
+        // A stream that was lost in the middle of a set begins the next one anew.
+        if usize::try_from(*offset) != Ok(self.parts.len()) || self.parts.len() + pem.len() > BYTES_MAX {
+            return tracing::warn!(number, offset, "a part of the revocation lists does not fit, and is left out");
+        }
+        self.parts.extend_from_slice(pem);
+        if !last {
+            return;
+        }
+        match String::from_utf8(std::mem::take(&mut self.parts)) {
+            Ok(text) => {
+                self.number = *number;
+                self.shown.send_replace(Some(text.into()));
+            }
+            Err(_binary) => tracing::warn!(number, "the revocation lists are no text, and are left out"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn part(number: u64, offset: u64, pem: &'static str, last: bool) -> Kind {
+        Kind::Crls(CrlsPart { number, offset, pem: pem.as_bytes().into(), last })
+    }
+
+    #[test]
+    fn only_whole_sets_are_shown_and_a_broken_one_leaves_the_former() {
+        let (mut gatherer, watch) = Gatherer::pair();
+        let shown = || watch.borrow().as_deref().map(ToOwned::to_owned);
+        assert!(gatherer.hear(part(7, 0, "one ", false)).is_none());
+        assert_eq!((shown(), gatherer.number()), (None, 0));
+        gatherer.hear(part(7, 4, "two", true));
+        assert_eq!((shown().unwrap(), gatherer.number()), ("one two".to_owned(), 7));
+        gatherer.hear(part(8, 0, "three ", false));
+        // The stream was lost here; the next one begins with the newest set.
+        gatherer.hear(part(9, 0, "four ", false));
+        gatherer.hear(part(9, 6, "a gap", true));
+        assert_eq!((shown().unwrap(), gatherer.number()), ("one two".to_owned(), 7));
+        gatherer.hear(part(9, 0, "four", true));
+        assert_eq!((shown().unwrap(), gatherer.number()), ("four".to_owned(), 9));
+        assert!(gatherer.hear(Kind::Bundle(bytes::Bytes::new())).is_some());
+    }
+}

@@ -1,0 +1,135 @@
+//! One client's stream, as a value: what it asked for, what it was sent, and what it is to be told next.
+//!
+//! **Invariants**: a response answers a first request, another set of names, or another content; never an ACK, a NACK
+//! or a request that speaks of a response before the last. What was refused is not sent again before it changes.
+
+use super::names::{Meant, SecretNames};
+use super::{Validator, secret};
+use crate::agent::keeper::Identity;
+use crate::wire::sds::{DiscoveryRequest, DiscoveryResponse, Node};
+use prost_types::Any;
+use prost_types::value::Kind;
+use std::sync::Arc;
+use tonic::Status;
+
+/// Clients ask for one to three.
+const NAMES_MAX: usize = 64;
+
+/// As long as the longest SPIFFE ID (SPIFFE-ID §2.3).
+const NAME_BYTES_MAX: usize = 2048;
+
+/// How much of a client's words goes into the log.
+const WORDS_MAX: usize = 300;
+
+/// The metadata with which an operator asks for plain roots in a client's own configuration.
+const PLAIN_ASKED: &str = "disable_spiffe_cert_validation";
+
+/// The first version of Envoy that has the validator.
+const SPIFFE_SINCE: (u32, u32) = (1, 18);
+
+/// See the file's words.
+#[derive(Debug)]
+pub(super) struct Subscription {
+    names: Arc<SecretNames>,
+    validator: Validator,
+    /// None before the first request; empty means all.
+    wanted: Option<Vec<String>>,
+    identity: Option<Identity>,
+    sent: Vec<Any>,
+    /// Of the last response; its nonce too.
+    version: u64,
+}
+
+impl Subscription {
+    pub(super) fn new(names: Arc<SecretNames>) -> Self {
+        let validator = names.validator;
+        Self { names, validator, wanted: None, identity: None, sent: Vec::new(), version: 0 }
+    }
+
+    /// Takes a request of the client.
+    ///
+    /// # Errors
+    /// What ends the stream: a name that means nothing, another kind of resource, too much of something.
+    pub(super) fn ask(&mut self, request: DiscoveryRequest) -> Result<Option<DiscoveryResponse>, Status> {
+        check(&request)?;
+        let answers = !request.response_nonce.is_empty();
+        if answers && request.response_nonce != self.version.to_string() {
+            return Ok(None);
+        }
+        if let Some(why) = &request.error_detail {
+            let words: String = why.message.chars().filter(|letter| !letter.is_control()).take(WORDS_MAX).collect();
+            tracing::warn!(version = self.version, why = words, "a proxy refused its secrets and keeps those it has");
+        }
+        if let Some(node) = &request.node {
+            self.validator = if wants_plain(node) { Validator::Plain } else { self.names.validator };
+        }
+        if answers && self.wanted.as_ref() == Some(&request.resource_names) {
+            return Ok(None);
+        }
+        self.wanted = Some(request.resource_names);
+        let resources = self.resources()?;
+        Ok(resources.map(|resources| self.respond(resources)))
+    }
+
+    /// Takes another state of what there is.
+    ///
+    /// # Errors
+    /// A name that means nothing any more.
+    pub(super) fn turn(&mut self, identity: Identity) -> Result<Option<DiscoveryResponse>, Status> {
+        self.identity = Some(identity);
+        let resources = self.resources()?.filter(|resources| *resources != self.sent);
+        Ok(resources.map(|resources| self.respond(resources)))
+    }
+
+    /// The secrets that are asked for; none while nobody has asked, or there is nothing yet.
+    fn resources(&self) -> Result<Option<Vec<Any>>, Status> {
+        let (Some(wanted), Some(identity)) = (&self.wanted, &self.identity) else { return Ok(None) };
+        let all = if wanted.is_empty() { self.names.all(identity) } else { wanted.clone() };
+        let secret = |name: String| match self.names.meaning(&name, identity) {
+            Some(Meant::Bundles) => Ok(secret::roots(name, &identity.bundle, self.validator)),
+            Some(Meant::Svid(svid)) => Ok(secret::svid(name, svid)),
+            None => Err(Status::invalid_argument(format!(
+                "no secret is called {name:?}; there are {}",
+                self.names.all(identity).join(", ")
+            ))),
+        };
+        all.into_iter().map(secret).collect::<Result<_, _>>().map(Some)
+    }
+
+    fn respond(&mut self, resources: Vec<Any>) -> DiscoveryResponse {
+        self.version += 1;
+        self.sent.clone_from(&resources);
+        let version = self.version.to_string();
+        let type_url = secret::SECRET.to_owned();
+        DiscoveryResponse { version_info: version.clone(), resources, type_url, nonce: version }
+    }
+}
+
+fn check(request: &DiscoveryRequest) -> Result<(), Status> {
+    let DiscoveryRequest { type_url, resource_names, .. } = request;
+    if !type_url.is_empty() && type_url != secret::SECRET {
+        return Err(Status::invalid_argument(format!("only {} is served here", secret::SECRET)));
+    }
+    if resource_names.len() > NAMES_MAX || resource_names.iter().any(|name| name.len() > NAME_BYTES_MAX) {
+        let most = format!("at most {NAMES_MAX} names of at most {NAME_BYTES_MAX} bytes each can be asked for");
+        return Err(Status::invalid_argument(most));
+    }
+    let of_files = |name: &&String| name.starts_with("file-root:") || name.starts_with("file-cert:");
+    resource_names.iter().find(of_files).map_or(Ok(()), |name| {
+        Err(Status::invalid_argument(format!(
+            "{name:?} names a file that Istio's own agent serves; only secrets made of SVIDs and bundles are here"
+        )))
+    })
+}
+
+/// Whether this client cannot use the SPIFFE validator, or was told not to.
+fn wants_plain(node: &Node) -> bool {
+    let asked = node.metadata.as_ref().and_then(|metadata| metadata.fields.get(PLAIN_ASKED)?.kind.as_ref());
+    let asked = match asked {
+        Some(Kind::BoolValue(asked)) => *asked,
+        Some(Kind::StringValue(asked)) => asked == "true",
+        Some(Kind::NullValue(_) | Kind::NumberValue(_) | Kind::StructValue(_) | Kind::ListValue(_)) | None => false,
+    };
+    let version = node.user_agent_build_version.as_ref().and_then(|build| build.version.as_ref());
+    asked || version.is_some_and(|version| (version.major_number, version.minor_number) < SPIFFE_SINCE)
+}

@@ -1,0 +1,105 @@
+//! Our signing keys at the admin door: what stands, what each step would do, and the orders.
+
+use super::admin_sessions::reason;
+use crate::api::Operator;
+use crate::api::desk::Desk;
+use crate::api::refused::{Class, Refused};
+use crate::authority::{AuthorityKind, Confirmation, NotNow, Order, OrderError, OrderKind};
+use crate::crypto::KeyId;
+use crate::issuance::RequestId;
+use crate::telemetry::chain;
+use crate::wire::lanyard as wire;
+use bytes::Bytes;
+use serde::Serialize;
+use tonic::Status;
+
+/// Keys, holders, and what can be done.
+pub(super) async fn show(desk: &Desk, asked: &wire::ShowAuthorityRequest) -> Result<wire::ShowAuthorityAnswer, Status> {
+    let id = desk.request_id();
+    let outlook = desk.authority.outlook(kind(&asked.authority, &id)?).await.map_err(|error| refused(&error, &id))?;
+    Ok(wire::ShowAuthorityAnswer { outlook: json(&outlook, &id)? })
+}
+
+/// Carries out an order.
+pub(super) async fn change(
+    desk: &Desk,
+    Operator { uid }: Operator,
+    asked: wire::ChangeAuthorityRequest,
+) -> Result<wire::ChangeAuthorityAnswer, Status> {
+    use wire::AuthorityOrder::{Activate, Prepare, Revoke, Rollback, Taint, Unspecified};
+    let id = desk.request_id();
+    let key_id = Some(asked.key_id.as_str()).filter(|text| !text.is_empty()).map(str::parse::<KeyId>).transpose();
+    let key_id = key_id.map_err(|_none| malformed("key_malformed", "a key is named by 64 hex digits", &id))?;
+    let named =
+        || key_id.ok_or_else(|| malformed("key_missing", "say which key: `lanyard authority list` has them", &id));
+    let kind_of_order = match asked.order() {
+        Activate => OrderKind::Activate(key_id),
+        Prepare => OrderKind::Prepare,
+        Revoke => OrderKind::Revoke(named()?),
+        Rollback => OrderKind::Rollback,
+        Taint => OrderKind::Taint(named()?),
+        Unspecified => return Err(malformed("order_missing", "say what is to be done", &id)),
+    };
+    let order = Order {
+        kind: kind_of_order,
+        authority: kind(&asked.authority, &id)?,
+        is_forced: asked.force,
+        uid,
+        say: say(&asked.reason, asked.force, &id)?,
+    };
+    let taken = desk.authority.order(order).await.map_err(|error| refused(&error, &id))?;
+    Ok(wire::ChangeAuthorityAnswer { taken: json(&taken, &id)? })
+}
+
+/// Takes an operator's word for a declared holder.
+pub(super) async fn confirm(
+    desk: &Desk,
+    Operator { uid }: Operator,
+    asked: wire::ConfirmHolderRequest,
+) -> Result<wire::ConfirmHolderAnswer, Status> {
+    let id = desk.request_id();
+    let wire::ConfirmHolderRequest { holder, sequence, reason } = asked;
+    let (sequence, say) = (Some(sequence).filter(|sequence| *sequence != 0), say(&reason, false, &id)?);
+    let confirmed = desk.authority.confirm(Confirmation { holder, sequence, uid, say }).await;
+    Ok(wire::ConfirmHolderAnswer { sequence: confirmed.map_err(|error| refused(&error, &id))? })
+}
+
+fn kind(text: &str, id: &RequestId) -> Result<AuthorityKind, Status> {
+    let detail = "the kinds of keys are x509-root, x509-intermediate and jwt";
+    let known = AuthorityKind::named(text).filter(|kind| *kind != AuthorityKind::Journal);
+    known.ok_or_else(|| malformed("authority_kind", detail, id))
+}
+
+/// Force needs a reason; all else may have one.
+fn say(text: &str, is_forced: bool, id: &RequestId) -> Result<Option<String>, Status> {
+    if text.trim().is_empty() && !is_forced {
+        return Ok(None);
+    }
+    Ok(Some(reason(text, id)?.to_owned()))
+}
+
+fn json(facts: &impl Serialize, id: &RequestId) -> Result<Bytes, Status> {
+    let text = serde_json::to_vec(facts);
+    text.map(Bytes::from).map_err(|_odd| {
+        Refused::new(Class::Broken, "not_rendered", "the answer cannot be written as JSON", id).into_status()
+    })
+}
+
+fn malformed(code: &'static str, detail: &'static str, id: &RequestId) -> Status {
+    Refused::new(Class::Malformed, code, detail, id).into_status()
+}
+
+fn refused(error: &OrderError, id: &RequestId) -> Status {
+    let (class, code) = match error {
+        OrderError::Failed(fault) => {
+            tracing::error!(request_id = %id, fault = %chain(fault), "a key could not be changed");
+            (Class::Broken, "authority_unchanged")
+        }
+        OrderError::NoHolder { .. } => (Class::Absent, "holder_unknown"),
+        OrderError::NotNow(why @ NotNow::Unknown { .. }) => (Class::Absent, why.code()),
+        OrderError::NotNow(why) => (Class::Conflict, why.code()),
+        OrderError::NotPublished { .. } => (Class::Malformed, "sequence_unknown"),
+        OrderError::Stopped => (Class::Unavailable, "stopping"),
+    };
+    Refused::new(class, code, error.to_string(), id).into_status()
+}

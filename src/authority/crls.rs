@@ -1,0 +1,134 @@
+//! The revocation lists of all our authorities: one set, complete or none at all.
+//!
+//! A consumer that checks the whole chain refuses everybody when one list is missing, so there is no set without the root's.
+//! Their number is the position of their record in the journal: it grows with every set, whatever was lost meanwhile.
+
+use super::crl_issuers::CrlIssuer;
+use super::draft::whole_seconds;
+use super::{Authorities, SignError};
+use crate::audit::{Auditable, Entry, Recorded};
+use crate::crypto::{Digest, PemLabel};
+use crate::store::Position;
+use crate::svid::{CrlFields, LayoutError, RevokedBecause, RevokedCertificate};
+use bytes::Bytes;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use time::OffsetDateTime;
+use tokio::sync::watch;
+
+/// A list begins a little in the past, for clocks that run behind; as leaves do.
+const BACKDATE: Duration = Duration::from_secs(10);
+
+/// A leaf that must not be believed any more, and the authority that signed it, as its draft named it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct RevokedLeaf {
+    /// The signer.
+    pub signer: Arc<str>,
+    /// What its list will say.
+    pub certificate: RevokedCertificate,
+}
+
+/// What a set will say.
+#[derive(Debug)]
+pub struct CrlDraft {
+    revoked: Vec<RevokedLeaf>,
+    made_at: OffsetDateTime,
+    next_update: OffsetDateTime,
+}
+
+impl CrlDraft {
+    /// A set made now, good for so long.
+    pub fn new(revoked: Vec<RevokedLeaf>, now: OffsetDateTime, lifetime: Duration) -> Self {
+        Self { revoked, made_at: now, next_update: whole_seconds(now + lifetime) }
+    }
+}
+
+impl Auditable for CrlDraft {
+    fn entry(&self) -> Entry<'_> {
+        Entry::CrlsMade { revoked: self.revoked.len(), next_update: self.next_update.unix_timestamp() }
+    }
+}
+
+/// A complete set.
+#[derive(Clone, Debug)]
+pub struct Crls {
+    /// Grows with every set.
+    pub number: Position,
+    /// When it was made.
+    pub made_at: OffsetDateTime,
+    /// When it is of no use any more.
+    pub next_update: OffsetDateTime,
+    /// How many leaves stand on it.
+    pub revoked: usize,
+    /// One list for each authority, DER, by the hex of its key identifier.
+    pub lists: BTreeMap<String, Bytes>,
+    /// All of them, PEM.
+    pub pem: Bytes,
+    /// Names this set, for conditional requests.
+    pub etag: String,
+}
+
+impl Authorities {
+    /// Signs the set that is on record. Takes as long as there are leaves on it: no work for a thread that serves others.
+    ///
+    /// # Errors
+    /// When one of the lists cannot be made: then there is no set.
+    pub fn sign_crls(&self, intent: Recorded<CrlDraft>) -> Result<Crls, SignError> {
+        let number = intent.position();
+        let CrlDraft { revoked, made_at, next_update } = intent.into_inner();
+        let issuers = self.crl_issuers.borrow().clone().ok_or(LayoutError::Issuer)?;
+        let mut lists = BTreeMap::new();
+        for issuer in issuers.iter() {
+            let fields = CrlFields {
+                number,
+                this_update: whole_seconds(made_at - BACKDATE),
+                next_update,
+                revoked: issuer.revoked(&revoked, made_at),
+            };
+            let list = fields.sign(&issuer.certificate, &issuer.key)?;
+            lists.insert(hex(&issuer.key_identifier), Bytes::from(list.to_vec()));
+        }
+        let pem: String = lists.values().map(|list| PemLabel::Crl.armour(list).to_string()).collect();
+        let (pem, revoked) = (Bytes::from(pem), revoked.len());
+        Ok(Crls { number, made_at, next_update, revoked, etag: format!("\"{}\"", Digest::of(&pem)), lists, pem })
+    }
+
+    /// Whether a set has a list of each authority of now.
+    pub fn all_listed(&self, set: &Crls) -> bool {
+        let listed = |issuer: &CrlIssuer| set.lists.contains_key(&hex(&issuer.key_identifier));
+        self.crl_issuers.borrow().as_ref().is_some_and(|issuers| issuers.iter().all(listed))
+    }
+
+    /// Tells when there are other authorities than before, whose lists are missing in the last set.
+    pub fn crl_issuers_changed(&self) -> CrlIssuersChanged {
+        CrlIssuersChanged(self.crl_issuers.subscribe())
+    }
+}
+
+/// An ear for other authorities.
+#[derive(Debug)]
+pub struct CrlIssuersChanged(pub(super) watch::Receiver<Option<Arc<[CrlIssuer]>>>);
+
+impl CrlIssuersChanged {
+    /// Since this was asked last, or made; never again once the authorities are gone.
+    pub async fn wait(&mut self) {
+        if self.0.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+impl CrlIssuer {
+    fn revoked(&self, leaves: &[RevokedLeaf], now: OffsetDateTime) -> Vec<RevokedCertificate> {
+        let at = whole_seconds(now);
+        let reason = Some(RevokedBecause::CaCompromise);
+        let taken_back = self.taken_back.iter().map(|serial| RevokedCertificate { serial: *serial, at, reason });
+        let own = leaves.iter().filter(|leaf| leaf.signer == self.name).map(|leaf| leaf.certificate);
+        taken_back.chain(own).collect()
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().flat_map(|byte| [byte >> 4, byte & 0xf]).filter_map(|half| char::from_digit(half.into(), 16)).collect()
+}

@@ -1,0 +1,145 @@
+//! Whether a published key may sign by now: who is not proven to hold it, and what time must still pass.
+//!
+//! A span counts only as far as this process has seen it pass on an even clock: after a start, and after a clock that
+//! jumped, it begins anew. A clock that was set must not make a slow holder look like a dead one.
+
+use super::{Authority, KeyPlan};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::time::Duration;
+use time::OffsetDateTime;
+
+/// What is known of those who keep copies of our bundle.
+#[derive(Clone, Debug)]
+pub struct Known {
+    /// Those who are waited for. Anonymous readers are not among them.
+    pub holders: Vec<Holder>,
+    /// How long an SVID lives at most, by the policy of today.
+    pub longest_ttl: Duration,
+    /// Since when this process has watched, on a clock that did not jump.
+    pub since: OffsetDateTime,
+}
+
+impl Known {
+    /// Where nobody keeps a copy yet.
+    pub const fn nobody(now: OffsetDateTime) -> Self {
+        Self { holders: Vec::new(), longest_ttl: Duration::ZERO, since: now }
+    }
+
+    /// What is seen to have passed since a time.
+    pub fn passed(&self, since: OffsetDateTime, now: OffsetDateTime) -> Duration {
+        // A time that is still to come was written before the clock was put back.
+        let from = if since > now { self.since } else { since.max(self.since) };
+        Duration::try_from(now - from).unwrap_or(Duration::ZERO)
+    }
+}
+
+/// Somebody who keeps a copy of our bundle and says which.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Holder {
+    /// The configured name, or the agent's key.
+    pub name: String,
+    /// How it is heard of.
+    pub kind: HolderKind,
+    /// The sequence that it said it holds; none if nothing was heard.
+    pub holds: Option<u64>,
+    /// When it was last heard.
+    pub heard_at: Option<OffsetDateTime>,
+}
+
+/// How a holder is heard of.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HolderKind {
+    /// An agent, which says itself what it holds; one that falls silent is waited for until its SVIDs are over.
+    Reporting,
+    /// Named in the configuration; an operator confirms it.
+    Declared,
+}
+
+/// Somebody without proof of a key.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Missing {
+    /// Who.
+    pub name: String,
+    /// How it is heard of.
+    pub kind: HolderKind,
+    /// What it holds.
+    pub holds: Option<u64>,
+    /// Until when it is waited for if nothing more is heard of it; none for one that must be confirmed.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub waited_for_until: Option<OffsetDateTime>,
+}
+
+/// What stands between a published key and its first signature.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Gate {
+    /// When the minimum time has passed.
+    #[serde(with = "time::serde::rfc3339")]
+    pub opens_at: OffsetDateTime,
+    /// Who has no proof of it.
+    pub missing: Vec<Missing>,
+}
+
+impl Gate {
+    /// The gate of a key.
+    pub fn of(authority: &Authority, plan: &KeyPlan, known: &Known, now: OffsetDateTime) -> Self {
+        let Some(published) = authority.published else { return Self { opens_at: now, missing: Vec::new() } };
+        let left = minimum(plan, known).saturating_sub(known.passed(published.at, now));
+        let lacks = |holder: &&Holder| holder.holds.is_none_or(|holds| holds < published.sequence);
+        let missing = known.holders.iter().filter(lacks);
+        Self { opens_at: now + left, missing: missing.filter_map(|holder| holder.missing(plan, known, now)).collect() }
+    }
+
+    /// Whether the key may sign.
+    pub fn is_open(&self, now: OffsetDateTime) -> bool {
+        self.missing.is_empty() && now >= self.opens_at
+    }
+
+    /// When it will be open by itself; none if somebody must confirm first, or say so.
+    pub(super) fn safe_at(&self) -> Option<OffsetDateTime> {
+        self.missing.iter().try_fold(self.opens_at, |at, missing| Some(at.max(missing.waited_for_until?)))
+    }
+
+    /// What whoever goes on now leaves aside, for the record.
+    pub(super) fn left_aside(&self, now: OffsetDateTime) -> Vec<String> {
+        let time = (now < self.opens_at).then(|| "minimum time".to_owned());
+        time.into_iter().chain(self.missing.iter().map(|missing| missing.name.clone())).collect()
+    }
+}
+
+impl fmt::Display for Gate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const NAMED: usize = 5;
+        write!(f, "not before {}", self.opens_at.replace_nanosecond(0).unwrap_or(self.opens_at))?;
+        if self.missing.is_empty() {
+            return Ok(());
+        }
+        let names: Vec<_> = self.missing.iter().take(NAMED).map(|missing| missing.name.as_str()).collect();
+        write!(f, ", and without proof from {}", names.join(", "))?;
+        let more = self.missing.len().saturating_sub(NAMED);
+        if more > 0 { write!(f, " and {more} more") } else { Ok(()) }
+    }
+}
+
+impl Holder {
+    /// As one who lacks a key, unless its silence has lasted so long that nothing of it can be in use. No relying party
+    /// asks more rarely than the bundle's hint without knowing that it is behind.
+    fn missing(&self, plan: &KeyPlan, known: &Known, now: OffsetDateTime) -> Option<Missing> {
+        let waited_for_until = match self.kind {
+            HolderKind::Declared => None,
+            HolderKind::Reporting => {
+                let silent = known.passed(self.heard_at.unwrap_or(known.since), now);
+                let patience = known.longest_ttl.max(plan.refresh_hint);
+                Some(now + patience.checked_sub(silent).filter(|left| !left.is_zero())?)
+            }
+        };
+        Some(Missing { name: self.name.clone(), kind: self.kind, holds: self.holds, waited_for_until })
+    }
+}
+
+/// How long a key is published at least before it signs: three refreshes, or until the slowest relying party has read the
+/// bundle again and the longest SVID is renewed.
+pub(super) fn minimum(plan: &KeyPlan, known: &Known) -> Duration {
+    (plan.refresh_hint * 3).max(plan.propagation + known.longest_ttl)
+}

@@ -1,0 +1,240 @@
+//! What an operator's order comes to: one step, or why it cannot be taken now and what would help.
+
+use super::gate::Gate;
+use super::rotation::Rotation;
+use super::{Authority, AuthorityKind, AuthorityState, By, Keyring, Step, StepKind};
+use crate::crypto::KeyId;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use time::OffsetDateTime;
+
+/// What an operator wants.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Order {
+    /// What.
+    pub kind: OrderKind,
+    /// For which kind of key.
+    pub authority: AuthorityKind,
+    /// Even if it breaks something.
+    pub is_forced: bool,
+    /// Who: the operator's user id.
+    pub uid: u32,
+    /// Why, in the operator's words.
+    pub say: Option<String>,
+}
+
+/// What is wanted of a key.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum OrderKind {
+    /// That a prepared key signs; the only one if none is named. A new one, for intermediates.
+    Activate(Option<KeyId>),
+    /// A key to come, published from now on.
+    Prepare,
+    /// That a key leaves the bundle, and is erased.
+    Revoke(KeyId),
+    /// That the former active key signs again.
+    Rollback,
+    /// That all that a key signed is renewed at once.
+    Taint(KeyId),
+}
+
+/// How many live identities hang on each signer, by the signer's name.
+pub type Live = BTreeMap<Arc<str>, usize>;
+
+/// Why an order cannot be carried out as things stand.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum NotNow {
+    /// The key signs.
+    #[error("key {key_id} is the active one: prepare and activate another first")]
+    Active {
+        /// Which.
+        key_id: KeyId,
+    },
+    /// Something valid hangs on it.
+    #[error(
+        "{identities} live identities hang on key {key_id}, the last one until {ends_at}: wait, or --force --reason"
+    )]
+    InUse {
+        /// Which.
+        key_id: KeyId,
+        /// How many.
+        identities: usize,
+        /// Until when, at the latest.
+        ends_at: OffsetDateTime,
+    },
+    /// Not for keys of this kind.
+    #[error("this is not done to keys of kind {}: they are not published, and change by themselves", authority.as_str())]
+    Kind {
+        /// Which.
+        authority: AuthorityKind,
+    },
+    /// No key to go back to.
+    #[error("no former key of kind {} is published and trusted", authority.as_str())]
+    NoFormer {
+        /// Of which kind.
+        authority: AuthorityKind,
+    },
+    /// Nothing to activate.
+    #[error("no key of kind {} is prepared: `lanyard authority prepare` makes one", authority.as_str())]
+    NonePrepared {
+        /// Of which kind.
+        authority: AuthorityKind,
+    },
+    /// There is one already.
+    #[error("key {key_id} is prepared already: activate it, or revoke it")]
+    PreparedAlready {
+        /// Which.
+        key_id: KeyId,
+    },
+    /// The key is not in a state for it.
+    #[error("key {key_id} is {}: {takes}", state.as_str())]
+    State {
+        /// Which.
+        key_id: KeyId,
+        /// What it is.
+        state: AuthorityState,
+        /// What would do.
+        takes: &'static str,
+    },
+    /// No such key.
+    #[error("there is no key {key_id} of kind {}: `lanyard authority list` has them", authority.as_str())]
+    Unknown {
+        /// Of which kind.
+        authority: AuthorityKind,
+        /// Which.
+        key_id: KeyId,
+    },
+    /// It would break something.
+    #[error("{gate}; to do it all the same: --force --reason")]
+    Unsafe {
+        /// What stands before it.
+        gate: Gate,
+    },
+}
+
+impl NotNow {
+    /// Its stable code.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Active { .. } => "authority_active",
+            Self::InUse { .. } => "authority_in_use",
+            Self::Kind { .. } => "authority_kind",
+            Self::NoFormer { .. } => "no_former_authority",
+            Self::NonePrepared { .. } => "none_prepared",
+            Self::PreparedAlready { .. } => "prepared_already",
+            Self::State { .. } => "authority_state",
+            Self::Unknown { .. } => "authority_unknown",
+            Self::Unsafe { .. } => "not_safe_yet",
+        }
+    }
+}
+
+impl Rotation<'_> {
+    /// What an order comes to.
+    ///
+    /// # Errors
+    /// Why it cannot be done now.
+    pub(super) fn ordered(&self, order: &Order, live: &Live) -> Result<Step, NotNow> {
+        let authority = order.authority;
+        let mut by = By { uid: Some(order.uid), say: order.say.clone(), in_spite_of: Vec::new() };
+        let kind = match order.kind {
+            OrderKind::Activate(None) if authority == AuthorityKind::X509Intermediate => StepKind::Succeed,
+            OrderKind::Taint(key_id) => return Ok(Step { by, ..self.taintable(authority, key_id)? }),
+            _ if !authority.is_published() => return Err(NotNow::Kind { authority }),
+            OrderKind::Activate(wanted) => {
+                let next = self.activatable(authority, wanted)?;
+                let gate = self.gate(next);
+                by.in_spite_of = gate.left_aside(self.now);
+                if !order.is_forced && !gate.is_open(self.now) {
+                    return Err(NotNow::Unsafe { gate });
+                }
+                StepKind::Activate(next.key_id())
+            }
+            OrderKind::Prepare => match self.prepared(authority).last() {
+                Some(there) => return Err(NotNow::PreparedAlready { key_id: there.key_id() }),
+                None => StepKind::Prepare,
+            },
+            OrderKind::Revoke(key_id) => {
+                let named = self.named(authority, key_id)?;
+                if named.state == AuthorityState::Active {
+                    return Err(NotNow::Active { key_id });
+                }
+                if let Some(in_use) = self.in_use(named, live) {
+                    by.in_spite_of.push(in_use.to_string());
+                    order.is_forced.then_some(()).ok_or(in_use)?;
+                }
+                StepKind::Revoke(key_id)
+            }
+            OrderKind::Rollback => {
+                StepKind::Rollback(self.former(authority).ok_or(NotNow::NoFormer { authority })?.key_id())
+            }
+        };
+        Ok(Step { kind, authority, by })
+    }
+
+    /// The key that signed before the active one, and is still published and trusted.
+    pub(super) fn former(&self, kind: AuthorityKind) -> Option<&Authority> {
+        let old = self.keyring.of_kind(kind).filter(|authority| authority.state == AuthorityState::Old);
+        let alive = old.filter(|authority| authority.not_after > self.now);
+        alive.max_by_key(|authority| (authority.since, authority.generation))
+    }
+
+    fn activatable(&self, authority: AuthorityKind, wanted: Option<KeyId>) -> Result<&Authority, NotNow> {
+        let Some(key_id) = wanted else {
+            return self.prepared(authority).last().ok_or(NotNow::NonePrepared { authority });
+        };
+        let takes = "activate takes a prepared key; rollback goes back to the former one";
+        match self.named(authority, key_id)? {
+            named if named.state == AuthorityState::Prepared => Ok(named),
+            named if named.state == AuthorityState::Active => Err(NotNow::Active { key_id }),
+            named => Err(NotNow::State { key_id, state: named.state, takes }),
+        }
+    }
+
+    /// Whoever holds an intermediate's key passes as its root, so that is what is tainted.
+    fn taintable(&self, authority: AuthorityKind, key_id: KeyId) -> Result<Step, NotNow> {
+        let named = self.named(authority, key_id)?;
+        let root = named.issuer.and_then(|root| self.keyring.find(root));
+        let tainted = root.unwrap_or(named);
+        let (key_id, state) = (tainted.key_id(), tainted.state);
+        match state {
+            AuthorityState::Active => Err(NotNow::Active { key_id }),
+            AuthorityState::Old if tainted.kind.is_published() => {
+                Ok(Step { kind: StepKind::Taint(key_id), authority: tainted.kind, by: By::default() })
+            }
+            AuthorityState::Old => Err(NotNow::Kind { authority }),
+            AuthorityState::Prepared | AuthorityState::Removed | AuthorityState::Tainted => {
+                Err(NotNow::State { key_id, state, takes: "taint takes an old key; revoke takes the others" })
+            }
+        }
+    }
+
+    /// Why revoking a key would break something, if it would. What a tainted key signed has been renewed as soon as no live
+    /// identity shows it any more; of an old one it is only known when the last has ended.
+    fn in_use(&self, named: &Authority, live: &Live) -> Option<NotNow> {
+        let key_id = named.key_id();
+        let identities = self.keyring.identities_on(named, live);
+        let ends_at = self.valid_until(named)?;
+        let in_use = match (named.state, named.kind) {
+            (AuthorityState::Prepared | AuthorityState::Removed, _) => false,
+            (AuthorityState::Tainted, AuthorityKind::X509Root) => identities > 0,
+            _ => !self.hangs_on_for(named).is_zero(),
+        };
+        in_use.then_some(NotNow::InUse { key_id, identities, ends_at })
+    }
+
+    fn named(&self, authority: AuthorityKind, key_id: KeyId) -> Result<&Authority, NotNow> {
+        self.keyring.find(key_id).filter(|one| one.kind == authority).ok_or(NotNow::Unknown { authority, key_id })
+    }
+}
+
+impl Keyring {
+    /// How many live identities show a chain to this key.
+    pub(super) fn identities_on(&self, authority: &Authority, live: &Live) -> usize {
+        let of = |one: &Authority| live.get(&*one.key_id().to_string()).copied().unwrap_or(0);
+        match authority.kind {
+            AuthorityKind::X509Root => self.below(authority.key_id()).map(of).sum(),
+            AuthorityKind::X509Intermediate | AuthorityKind::Jwt | AuthorityKind::Journal => of(authority),
+        }
+    }
+}

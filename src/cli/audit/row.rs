@@ -1,0 +1,192 @@
+//! A record as a row: when, what kind, whose job, and in words what tells most of each kind.
+
+use super::short;
+use crate::audit::{Job, PinnedBy, Received};
+use crate::cli::render;
+use crate::policy::Answers;
+use crate::store::Record;
+use crate::token::ClaimValue;
+use serde_json::Value;
+use time::OffsetDateTime;
+
+/// What stands above the rows.
+pub(super) const HEAD: [&str; 8] = ["position", "at", "kind", "project", "job", "user", "request", "what"];
+
+/// A record, as [`HEAD`] says, with a word for who is not to be known.
+pub(super) fn of(record: &Record, entry: Received, unopened: &str) -> Vec<String> {
+    let what = what(&entry);
+    let request = entry.request_id.unwrap_or_default();
+    let request = if render::is_terminal() { short(&request).to_owned() } else { request };
+    let (at, position) = (render::time(record.at), record.position.to_string());
+    let user = entry.job.as_ref().and_then(|job| user(job, unopened)).unwrap_or_default();
+    let (project, job) = entry.job.map(|job| (job.project_path, job.job_id.to_string())).unwrap_or_default();
+    vec![position, at, entry.kind, project, job, user, request, what]
+}
+
+/// Who started the job.
+fn user(job: &Job, unopened: &str) -> Option<String> {
+    let sealed = job.person.as_ref().map(|_| format!("({unopened})"));
+    claim(job, "user_login").or_else(|| claim(job, "user_id")).or(sealed)
+}
+
+fn claim(job: &Job, name: &str) -> Option<String> {
+    job.more.get(name).map(ClaimValue::view).map(|value| value.to_string())
+}
+
+/// The identity and its grounds, the code, the session, the key and what became of it.
+fn what(entry: &Received) -> String {
+    let text = |name: &str| entry.more.get(name).and_then(Value::as_str).unwrap_or_default();
+    let number = |name: &str| entry.more.get(name).and_then(Value::as_u64).unwrap_or_default();
+    match entry.kind.as_str() {
+        "authority" => {
+            let (authority, key, step) = (text("authority"), short(text("key_id")), text("step"));
+            let by = entry.more.get("uid").map(|uid| format!(", by user id {uid}")).unwrap_or_default();
+            format!("{authority} {key} {step}, sequence {}{by}", number("sequence"))
+        }
+        "holder_confirmed" => {
+            format!("{} has bundle {}, by user id {}", text("holder"), number("sequence"), number("uid"))
+        }
+        "crls_made" => format!("{} revoked", number("revoked")),
+        "hook_refused" => format!("{}: {}", text("issuer"), text("code")),
+        "intent" => intent(entry),
+        "issued" => format!("SHA-256 {}", short(text("digest"))),
+        "observed" => format!("on trial, {}: {}", text("rule"), text("would")),
+        "person_erased" => {
+            let (person, issuer) = (text("person"), text("issuer"));
+            format!("person {person} of {issuer} ({}), by user id {}", text("say"), number("uid"))
+        }
+        "pin_changed" => pin_changed(entry),
+        "policy_changed" => format!("{} instead of {}", short(text("new")), short(text("old"))),
+        "refused" => join([text("code").to_owned(), job_told(entry), facts_told(entry)]),
+        "ban_added" | "ban_removed" | "sessions_revoked" => {
+            format!("{} ({}), by user id {}", text("selector"), text("say"), number("uid"))
+        }
+        "job_closed" => format!("{} job {}: {}", text("issuer"), number("job_id"), cause(entry)),
+        "session_ended" => format!("{}: {}", cause(entry), text("session")),
+        "segments_archived" | "segments_removed" => {
+            let to = entry.more.get("to").and_then(Value::as_str).map(|to| format!(" to {to}")).unwrap_or_default();
+            let (first, last) = (number("first"), number("last"));
+            format!("records {first} to {last}{to} ({}), {}", text("reason"), text("by"))
+        }
+        "tail_cut" => format!("{} unfinished bytes of {}", number("bytes"), text("segment")),
+        "started" => text("version").to_owned(),
+        "time_accepted" => format!("instead of {}: {}", text("instead_of"), text("reason")),
+        "swept" => format!("{} records", number("records")),
+        _ => String::new(),
+    }
+}
+
+/// Who is called what, by which rule, until when, and of which commit.
+fn intent(entry: &Received) -> String {
+    let text = |name: &str| entry.more.get(name).and_then(Value::as_str).unwrap_or_default();
+    let svid = entry.more.get("svid");
+    let of_svid = |name: &str| svid.and_then(|svid| svid.get(name));
+    let name = ["serial", "jti"].into_iter().find_map(|name| Some(format!("{name} {}", of_svid(name)?.as_str()?)));
+    let end = of_svid("not_after").and_then(Value::as_i64);
+    let end = end.and_then(|end| OffsetDateTime::from_unix_timestamp(end).ok());
+    join([
+        text("spiffe_id").to_owned(),
+        format!("rule {:?}", text("rule")),
+        name.unwrap_or_default(),
+        end.map(|end| format!("until {}", render::time(end))).unwrap_or_default(),
+        job_told(entry),
+        facts_told(entry),
+    ])
+}
+
+/// What the job works on, and where it deploys to.
+fn job_told(entry: &Received) -> String {
+    let told = |(lead, name)| Some(format!("{lead} {}", claim(entry.job.as_ref()?, name)?));
+    join(
+        [("commit", "sha"), ("ref", "ref_path"), ("environment", "environment")]
+            .map(|one| told(one).unwrap_or_default()),
+    )
+}
+
+fn facts_told(entry: &Received) -> String {
+    let facts = entry.facts.iter().flat_map(Answers::iter);
+    facts.map(|(fact, answer)| format!("{fact} {answer}")).collect::<Vec<_>>().join(", ")
+}
+
+/// Why something ended, and by whose word.
+fn cause(entry: &Received) -> String {
+    let text = |name: &str| entry.more.get(name).and_then(Value::as_str);
+    let why = text("why").unwrap_or_default();
+    match (entry.more.get("uid").and_then(Value::as_u64), text("say"), text("by")) {
+        (Some(uid), Some(say), _) => format!("{why} ({say}), by user id {uid}"),
+        (_, _, Some(by)) => format!("{why}, by {by}"),
+        (_, _, None) => why.to_owned(),
+    }
+}
+
+fn join<const N: usize>(parts: [String; N]) -> String {
+    parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(", ")
+}
+
+/// Whose a path is, whose it was, and who says so.
+fn pin_changed(entry: &Received) -> String {
+    let id = |name: &str| entry.more.get(name).and_then(Value::as_u64);
+    let path = entry.more.get("path").and_then(Value::as_str).unwrap_or_default();
+    let by: Option<PinnedBy> = serde_json::from_value(entry.more.clone().into()).ok();
+    let by = by.map(|by| format!(" ({by})")).unwrap_or_default();
+    match (id("old"), id("new")) {
+        (None, Some(new)) => format!("{path} is project {new}{by}"),
+        (Some(old), Some(new)) => format!("{path} is project {new}, was {old}{by}"),
+        (Some(old), None) => format!("{path} is nobody's, was project {old}{by}"),
+        (None, None) => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn told(entry: Value) -> String {
+        what(&serde_json::from_value(entry).unwrap())
+    }
+
+    #[test]
+    fn each_kind_tells_what_matters_of_it() {
+        let key = json!({
+            "kind": "authority", "authority": "x509-intermediate", "key_id": "af5fdb1199", "step": "succeed",
+            "generation": 2, "sequence": 7,
+        });
+        assert_eq!(told(key), "x509-intermediate af5fdb11 succeed, sequence 7");
+        assert_eq!(told(json!({ "kind": "started", "version": "0.1.0" })), "0.1.0");
+        assert_eq!(told(json!({ "kind": "refused", "code": "token_replayed" })), "token_replayed");
+        let pin = json!({ "kind": "pin_changed", "path": "acme/api", "old": 1, "new": 2, "how": "operator", "uid": 7 });
+        assert_eq!(told(pin), "acme/api is project 2, was 1 (uid 7)");
+        let ended = json!({ "kind": "session_ended", "session": "5e55", "why": "job_finished", "by": "issuer" });
+        assert_eq!(told(ended), "job_finished, by issuer: 5e55");
+        let revoked = json!({
+            "kind": "session_ended", "session": "5e55", "why": "revoked", "by": "operator", "uid": 7, "say": "a drill",
+        });
+        assert_eq!(told(revoked), "revoked (a drill), by user id 7: 5e55");
+        assert_eq!(told(json!({ "kind": "of tomorrow" })), "");
+    }
+
+    #[test]
+    fn an_intent_tells_who_is_called_what_by_which_rule_until_when_and_of_which_commit() {
+        let intent = json!({
+            "kind": "intent", "request_id": "r1", "rule": "deploys", "spiffe_id": "spiffe://ci/acme",
+            "svid": { "type": "x509", "serial": "4a", "not_after": 1_700_000_000 },
+            "job": {
+                "issuer": "corp", "jti": "j", "sub": "s", "project_id": 1, "project_path": "acme/api",
+                "pipeline_id": 2, "job_id": 3, "sha": "c0ffee", "ref_path": "refs/heads/main",
+                "environment": "production", "user_login": "ada",
+            },
+            "facts": { "job.state": { "is": "running" } },
+        });
+        let facts = told(intent.clone());
+        assert!(
+            facts.starts_with(
+                "spiffe://ci/acme, rule \"deploys\", serial 4a, until 2023-11-14T22:13:20Z, commit c0ffee, ref \
+                 refs/heads/main, environment production, job.state "
+            ),
+            "{facts}"
+        );
+        let entry: Received = serde_json::from_value(intent).unwrap();
+        assert_eq!(user(&entry.job.unwrap(), "erased").as_deref(), Some("ada"));
+    }
+}

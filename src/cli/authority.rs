@@ -1,0 +1,219 @@
+//! `lanyard authority plan|list|prepare|activate|confirm|taint|revoke|rollback`: our signing keys, what each step would do
+//! before it is done, and the way back.
+
+use super::admin::AdminArgs;
+use super::render;
+use crate::authority::{AuthorityKind, HolderKind, KeyOutlook, Outlook, StepOutlook, Taken};
+use crate::wire::lanyard::{AuthorityOrder, ChangeAuthorityRequest, ConfirmHolderRequest, ShowAuthorityRequest};
+use serde_json::json;
+use std::process::ExitCode;
+use time::OffsetDateTime;
+
+/// What can be typed.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(clap::Subcommand, Debug)]
+enum Action {
+    /// What each step would do now, to whom, what it would break, and when it would be safe; changes nothing
+    Plan(Asked),
+    /// The keys: where each stands, and what hangs on it
+    List(Asked),
+    /// Makes a key to come and publishes it; nothing is signed with it yet
+    Prepare(Ordered),
+    /// Lets a prepared key sign; refuses while somebody is not proven to hold it
+    ///
+    /// An intermediate is not prepared: for it, this makes a new one at once.
+    Activate(OrderedOn),
+    /// Says that a declared holder has our bundle
+    Confirm {
+        /// The holder, as [[holder]] names it
+        holder: String,
+        /// The sequence of the bundle that it has [default: the published one]
+        #[arg(long, value_name = "NUMBER")]
+        sequence: Option<u64>,
+        /// How it is known; stands in the journal
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+        /// One JSON object
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        server: AdminArgs,
+    },
+    /// Trusts an old key no more: what it signed is renewed at once. An intermediate's is its root
+    Taint(OrderedOn),
+    /// Takes a key out of the bundle and erases it; refuses while something valid hangs on it
+    Revoke(OrderedOn),
+    /// Lets the former active key sign again, while it is still published
+    Rollback(Ordered),
+}
+
+/// Which keys.
+#[derive(clap::Args, Debug)]
+struct Asked {
+    /// The kind of key
+    #[arg(long, default_value = "x509-root", value_name = "KIND", value_parser = parse_kind)]
+    kind: AuthorityKind,
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    server: AdminArgs,
+}
+
+/// An order, by whom it may be.
+#[derive(clap::Args, Debug)]
+struct Ordered {
+    #[command(flatten)]
+    asked: Asked,
+    /// Why; stands in the journal
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+}
+
+/// An order about a key.
+#[derive(clap::Args, Debug)]
+struct OrderedOn {
+    /// The key, as `authority list` names it; the only prepared one if none is named
+    key: Option<String>,
+    /// Even if it breaks something; needs a reason
+    #[arg(long, requires = "reason")]
+    force: bool,
+    #[command(flatten)]
+    ordered: Ordered,
+}
+
+fn parse_kind(text: &str) -> Result<AuthorityKind, &'static str> {
+    let known = AuthorityKind::named(text).filter(|kind| *kind != AuthorityKind::Journal);
+    known.ok_or("write x509-root, x509-intermediate or jwt")
+}
+
+/// Asks the server.
+pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    match args.action {
+        Action::Plan(asked) => show(asked, plan).await?,
+        Action::List(asked) => show(asked, |outlook| list(&outlook.keys)).await?,
+        Action::Prepare(ordered) => change(AuthorityOrder::Prepare, ordered.on_any()).await?,
+        Action::Activate(ordered) => change(AuthorityOrder::Activate, ordered).await?,
+        Action::Taint(ordered) => change(AuthorityOrder::Taint, ordered).await?,
+        Action::Revoke(ordered) => change(AuthorityOrder::Revoke, ordered).await?,
+        Action::Rollback(ordered) => change(AuthorityOrder::Rollback, ordered.on_any()).await?,
+        Action::Confirm { holder, sequence, reason, json, server } => {
+            let (name, reason) = (holder.clone(), reason.unwrap_or_default());
+            let asked = ConfirmHolderRequest { holder, sequence: sequence.unwrap_or_default(), reason };
+            let sequence = server.ask(async move |mut admin| admin.confirm_holder(asked).await).await?.sequence;
+            render::unless_closed(if json {
+                render::json(&json!({ "holder": name, "sequence": sequence }))
+            } else {
+                render::say(&format!("{name} is known to have the bundle of sequence {sequence}"))
+            })?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+impl Ordered {
+    const fn on_any(self) -> OrderedOn {
+        OrderedOn { key: None, force: false, ordered: self }
+    }
+}
+
+async fn show(asked: Asked, render: impl Fn(&Outlook) -> anyhow::Result<()>) -> anyhow::Result<()> {
+    let Asked { kind, json, server } = asked;
+    let question = ShowAuthorityRequest { authority: kind.as_str().to_owned() };
+    let answer = server.ask(async move |mut admin| admin.show_authority(question).await).await?;
+    let outlook: Outlook = serde_json::from_slice(&answer.outlook)?;
+    render::unless_closed(if json { render::json(&outlook) } else { render(&outlook) })
+}
+
+async fn change(order: AuthorityOrder, on: OrderedOn) -> anyhow::Result<()> {
+    let OrderedOn { key, force, ordered: Ordered { asked: Asked { kind, json, server }, reason } } = on;
+    let question = ChangeAuthorityRequest {
+        authority: kind.as_str().to_owned(),
+        order: order.into(),
+        key_id: key.unwrap_or_default(),
+        force,
+        reason: reason.unwrap_or_default(),
+    };
+    let answer = server.ask(async move |mut admin| admin.change_authority(question).await).await?;
+    let taken: Taken = serde_json::from_slice(&answer.taken)?;
+    render::unless_closed(if json { render::json(&taken) } else { render::say(&said(&taken)) })
+}
+
+fn said(taken: &Taken) -> String {
+    let Taken { step, authority, key_id, intermediate, by, .. } = taken;
+    let below = intermediate.map(|intermediate| format!("\nx509-intermediate {intermediate} signs under it"));
+    let spite = (!by.in_spite_of.is_empty()).then(|| format!("\nin spite of: {}", by.in_spite_of.join(", ")));
+    let (below, spite) = (below.unwrap_or_default(), spite.unwrap_or_default());
+    format!("{step}: {} {key_id}{below}{spite}", authority.as_str())
+}
+
+fn list(keys: &[KeyOutlook]) -> anyhow::Result<()> {
+    let row = |key: &KeyOutlook| {
+        let published = key.published.map(|published| published.sequence.to_string()).unwrap_or_default();
+        let (kind, state) = (key.kind.as_str().to_owned(), key.state.as_str().to_owned());
+        let exposed = at(key.exposed_until);
+        vec![
+            key.key_id.to_string(),
+            kind,
+            state,
+            render::time(key.since),
+            published,
+            key.identities.to_string(),
+            at(key.valid_until),
+            exposed,
+        ]
+    };
+    let head = ["key", "kind", "state", "since", "in bundle from", "identities", "signed until", "trusted until"];
+    render::rows(&head, keys.iter().map(row).collect())
+}
+
+/// A timeline: what is, then what can come, then who would notice.
+fn plan(outlook: &Outlook) -> anyhow::Result<()> {
+    let mode = if outlook.automatic { "keys change by themselves" } else { "keys change by order only" };
+    let minutes = outlook.minimum_seconds.div_ceil(60);
+    render::say(&format!(
+        "bundle {} is published; {mode}; a new key waits {minutes} min at least\n",
+        outlook.sequence
+    ))?;
+    list(&outlook.keys)?;
+    render::say("")?;
+    let head = ["step", "key", "safe", "by itself", "what it does", "what it would break now"];
+    render::rows(&head, outlook.steps.iter().map(|step| step_row(step, outlook.at)).collect())?;
+    render::say("")?;
+    holders(outlook)
+}
+
+fn step_row(step: &StepOutlook, now: OffsetDateTime) -> Vec<String> {
+    let key = step.key_id.map(|key| key.to_string().chars().take(12).collect()).unwrap_or_default();
+    let safe = match step.safe_at {
+        Some(safe) if safe <= now => "now".to_owned(),
+        Some(safe) => render::time(safe),
+        None => "when confirmed".to_owned(),
+    };
+    let breaks = step.breaks.clone().unwrap_or_else(|| "nothing".to_owned());
+    vec![step.step.clone(), key, safe, at(step.automatic_at), step.effect.clone(), breaks]
+}
+
+fn holders(outlook: &Outlook) -> anyhow::Result<()> {
+    let rows = outlook.holders.iter().map(|holder| {
+        let kind = match holder.kind {
+            HolderKind::Declared => "declared",
+            HolderKind::Reporting => "reporting",
+        };
+        let holds = holder.holds.map_or_else(|| "unknown".to_owned(), |sequence| sequence.to_string());
+        vec![holder.name.clone(), kind.to_owned(), holds, at(holder.heard_at)]
+    });
+    render::rows(&["holder", "kind", "has bundle", "last heard"], rows.collect())?;
+    let reads = outlook.anonymous_reads;
+    render::aside(&format!("{}, who are not waited for", render::count(reads, "anonymous read")));
+    Ok(())
+}
+
+fn at(time: Option<OffsetDateTime>) -> String {
+    time.map(render::time).unwrap_or_default()
+}

@@ -1,0 +1,94 @@
+//! The `[sds]` part of an agent's file: how the secrets for proxies are called, and what a bundle's tells them to do.
+
+use super::section::Section;
+use crate::agent::{SecretNames, Validator};
+use std::collections::BTreeMap;
+
+pub(super) fn read_secrets(mut sds: Section<'_, '_>) -> SecretNames {
+    let usual = SecretNames::default();
+    let svid = names(&mut sds, "svid").unwrap_or(usual.svid);
+    let bundles = names(&mut sds, "bundles").unwrap_or(usual.bundles);
+    let would_do = "\"spiffe\": each trust domain's IDs are verified by its own roots; or \"plain\", for proxies that do \
+                    not know Envoy's SPIFFE validator: by our own roots alone";
+    let validator = sds.parsed("validator", would_do, |text| match text {
+        "plain" => Ok(Validator::Plain),
+        "spiffe" => Ok(Validator::Spiffe),
+        _ => Err("no validator"),
+    });
+    if let Some(twice) = svid.iter().find(|name| bundles.contains(name)) {
+        sds.problem(
+            "bundles",
+            sds.line_of("bundles"),
+            format!("{twice:?}, which means the SVID"),
+            "choose another name",
+        );
+    }
+    let aliases = read_aliases(sds.section("aliases"));
+    sds.finish();
+    SecretNames { svid, bundles, aliases, validator: validator.unwrap_or(usual.validator) }
+}
+
+fn names(sds: &mut Section<'_, '_>, key: &'static str) -> Option<Vec<String>> {
+    sds.list(
+        key,
+        "one or several names, each a text",
+        |name| if name.is_empty() { Err("empty") } else { Ok(name.to_owned()) },
+    )
+}
+
+/// `"asked for" = "one of the other names"`.
+fn read_aliases(mut aliases: Section<'_, '_>) -> BTreeMap<String, String> {
+    let mut read = BTreeMap::new();
+    for (line, alias, value) in aliases.entries() {
+        match value.get_ref().as_str() {
+            Some(name) if !name.is_empty() => drop(read.insert(alias, name.to_owned())),
+            _ => {
+                aliases.problem(
+                    &alias,
+                    Some(line),
+                    "no name",
+                    "write the name that it stands for, such as \"default\"",
+                );
+            }
+        }
+    }
+    aliases.finish();
+    read
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::MapEnvironment;
+    use super::super::agent::load_agent;
+    use super::*;
+
+    fn load(sds: &str) -> Result<SecretNames, Vec<String>> {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("agent.toml");
+        let head = "server = \"https://lanyard.test:8443\"\nmode = \"pod\"\nstate_dir = \"/run/x\"\n\
+                    [listen]\nworkload = \"/run/x/workload.sock\"\nsds = \"/run/x/lanyard.sock\"\n";
+        std::fs::write(&file, [head, sds].concat()).unwrap();
+        let loaded = load_agent(&file, &MapEnvironment::default());
+        loaded.map(|settings| settings.secrets).map_err(|found| found.into_iter().map(|problem| problem.key).collect())
+    }
+
+    #[test]
+    fn names_are_those_that_proxies_ask_for_unless_others_are_written() {
+        assert_eq!(load(""), Ok(SecretNames::default()));
+        let istio = load("[sds]\nvalidator = \"plain\"\nsvid = \"own\"\n[sds.aliases]\nlanyard = \"own\"\n").unwrap();
+        assert_eq!((istio.svid, istio.validator), (vec!["own".to_owned()], Validator::Plain));
+        assert_eq!(istio.aliases, BTreeMap::from([("lanyard".to_owned(), "own".to_owned())]));
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_told() {
+        let wrong =
+            "[sds]\nsvid = [\"x\", \"\"]\nbundles = \"x\"\nvalidator = \"none\"\nother = 1\n[sds.aliases]\na = 1\n";
+        let keys = ["sds.svid", "sds.bundles", "sds.validator", "sds.other", "sds.aliases.a"].map(str::to_owned);
+        let mut found = load(wrong).unwrap_err();
+        found.sort();
+        let mut keys = keys.to_vec();
+        keys.sort();
+        assert_eq!(found, keys);
+    }
+}

@@ -1,0 +1,73 @@
+//! A person who asks to be forgotten: the key is deleted that opens what the journal holds of them.
+//!
+//! Recorded first, then deleted: a crash between the two is made good at the next start, and none leaves an erasure that
+//! nobody knows of. The journal keeps every line, so its chain holds.
+
+use super::Issuance;
+use crate::audit::{Changes, Entry};
+use crate::people::{PeopleError, PersonName};
+use crate::session::{EndReason, Revocation, Selector, SessionError, Struck};
+use crate::store::StoreError;
+use crate::token::IssuerName;
+
+/// Who wants whom forgotten.
+#[derive(Clone, Copy, Debug)]
+pub struct Erasure<'a> {
+    /// Whose user.
+    pub issuer: &'a IssuerName,
+    /// The user's id there.
+    pub user: u64,
+    /// The operator's user id.
+    pub uid: u32,
+    /// Why, in the operator's words.
+    pub reason: &'a str,
+}
+
+/// Who is forgotten.
+#[derive(Clone, Debug)]
+pub struct Forgotten {
+    /// What stands for them in the journal.
+    pub person: PersonName,
+    /// What lived of their jobs.
+    pub struck: Struck,
+}
+
+/// Why somebody is not forgotten.
+#[derive(Debug, thiserror::Error)]
+pub enum ErasureError {
+    /// The key is still there; it is deleted at the next start, or when asked again.
+    #[error("recorded, but the key could not be deleted yet")]
+    NotDeleted(#[source] PeopleError),
+    /// Not all of their sessions could be ended; none of them can be renewed.
+    #[error("erased, but not every session could be ended")]
+    NotEnded(#[source] SessionError),
+    /// Nothing could be recorded, so nothing is erased.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// There is no key to delete.
+    #[error("no key of this user is kept: nothing came of them while persons were sealed, or they are erased already")]
+    Unknown,
+}
+
+impl Issuance {
+    /// Forgets a person. What lives of their jobs ends: it could not be decided again.
+    ///
+    /// # Errors
+    /// See [`ErasureError`].
+    pub async fn erase(&self, wish: &Erasure<'_>) -> Result<Forgotten, ErasureError> {
+        let Erasure { issuer, user, uid, reason } = *wish;
+        let now = self.now();
+        let person = self.people.name_of(issuer, &user.to_string()).ok_or(ErasureError::Unknown)?;
+        let entry = Entry::PersonErased { person, issuer: &issuer.0, uid, say: reason };
+        let changes = Changes { conditions: Vec::new(), writes: vec![person.erased_at(now)?] };
+        self.ledger.commit(&entry, changes).await?;
+        self.people.erase(vec![person]).await.map_err(ErasureError::NotDeleted)?;
+        let issuer = Some(issuer.to_string());
+        let selector = Selector { issuer, user: Some(user.to_string()), ..Selector::default() };
+        let revocation = Revocation { selector: &selector, uid, reason };
+        let ended = self.sessions.end_erased(&self.ledger, &revocation, now).await;
+        let struck = ended.map_err(ErasureError::NotEnded)?;
+        self.recorder.ended(EndReason::Erased, struck.sessions.len());
+        Ok(Forgotten { person, struck })
+    }
+}

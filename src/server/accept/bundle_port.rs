@@ -1,0 +1,86 @@
+//! The bundle port: the trust bundle and the revocation lists, for anybody.
+
+use super::connection::{Speech, serve};
+use super::listen::listen;
+use super::together::Together;
+use crate::api::{BundleDoor, Crowd};
+use crate::telemetry::{Metrics, Shutdown};
+use crate::tls;
+use hyper_util::rt::TokioIo;
+use std::error::Error;
+use std::io;
+use std::net::SocketAddr;
+use tokio::net::{TcpListener, TcpStream};
+
+/// Readers come every few minutes and go; agents have the issuer port.
+const CONNECTIONS_MAX: usize = 1024;
+/// A cluster's readers behind one address.
+const CONNECTIONS_PER_ADDRESS_MAX: usize = CONNECTIONS_MAX / 2;
+
+/// The bundle port, bound.
+#[derive(Debug)]
+pub struct BundlePort {
+    listener: TcpListener,
+    tls: tls::BundleDoor,
+    door: BundleDoor,
+    metrics: Metrics,
+}
+
+impl BundlePort {
+    /// Binds the port; connections wait until it runs.
+    ///
+    /// # Errors
+    /// When the address is not to be had.
+    pub async fn bind(
+        address: SocketAddr,
+        tls: tls::BundleDoor,
+        door: BundleDoor,
+        metrics: Metrics,
+    ) -> io::Result<Self> {
+        Ok(Self { listener: TcpListener::bind(address).await?, tls, door, metrics })
+    }
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// When the operating system does not say.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Serves until shutdown.
+    pub async fn run(self, shutdown: Shutdown) {
+        let Self { listener, tls, door, metrics } = self;
+        let crowd = Crowd::of_connections(CONNECTIONS_MAX, CONNECTIONS_PER_ADDRESS_MAX);
+        let admit = |(tcp, from): (TcpStream, SocketAddr)| {
+            let Some(visitor) = crowd.enter(from.ip()) else {
+                metrics.connection_refused("too_many");
+                return None;
+            };
+            let (tls, door, shutdown, metrics) = (tls.clone(), door.clone(), shutdown.clone(), metrics.clone());
+            Some(async move {
+                connection(tcp, (tls, door), &metrics, &shutdown).await;
+                drop(visitor);
+            })
+        };
+        listen(|context| listener.poll_accept(context), admit, &shutdown).await;
+    }
+}
+
+async fn connection(
+    tcp: TcpStream,
+    (tls, door): (tls::BundleDoor, BundleDoor),
+    metrics: &Metrics,
+    shutdown: &Shutdown,
+) {
+    let shaken = match tls.shake(tcp).await {
+        Ok(shaken) => shaken,
+        Err(error) => {
+            metrics.connection_refused("handshake");
+            return tracing::debug!(%error, cause = error.source(), "no TLS with a reader");
+        }
+    };
+    let speech = if shaken.http2 { Speech::Http2 } else { Speech::Http1 };
+    let answer = move |request| door.clone().answer(request);
+    serve(TokioIo::new(Together::new(shaken.stream)), speech, answer, shutdown).await;
+}

@@ -1,0 +1,30 @@
+//! What rotation asks of the rest of the server: how long SVIDs live, and who has one.
+
+use crate::authority::{Live, Witness};
+use crate::crypto::KeyId;
+use crate::issuance::PolicyInUse;
+use crate::session::Sessions;
+use std::collections::{BTreeSet, HashSet};
+use std::time::Duration;
+use time::OffsetDateTime;
+
+/// The sessions and the policy.
+#[derive(Debug)]
+pub(super) struct Sight {
+    pub(super) sessions: Sessions,
+    pub(super) policy: PolicyInUse,
+}
+
+impl Witness for Sight {
+    fn longest_ttl(&self) -> Duration {
+        self.policy.now().rules().iter().map(|rule| rule.ttl).max().unwrap_or_default()
+    }
+
+    fn live_owners(&self, now: OffsetDateTime) -> HashSet<KeyId> {
+        self.sessions.owners(now)
+    }
+
+    fn live_on(&self, signers: &BTreeSet<String>, now: OffsetDateTime) -> Live {
+        self.sessions.count_by_signer(signers, now)
+    }
+}

@@ -1,0 +1,44 @@
+//! The bundle door: for anybody, so it asks for no certificate; TLS 1.2 too, with AEAD suites, for readers of every age.
+
+use super::{Handshaken, TlsError};
+use rustls::ServerConfig;
+use rustls::server::ResolvesServerCert;
+use std::fmt;
+use std::sync::Arc;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+
+/// Shakes hands with whoever comes to the bundle port.
+#[derive(Clone)]
+pub struct BundleDoor(TlsAcceptor);
+
+impl fmt::Debug for BundleDoor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("BundleDoor")
+    }
+}
+
+impl BundleDoor {
+    /// A door that shows this certificate.
+    ///
+    /// # Errors
+    /// `Unusable` if the provider lacks a version.
+    pub fn new(certificate: Arc<dyn ResolvesServerCert>) -> Result<Self, TlsError> {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
+            .map_err(|source| TlsError::Unusable { place: "the TLS library".to_owned(), source })?
+            .with_no_client_auth()
+            .with_cert_resolver(certificate);
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Ok(Self(TlsAcceptor::from(Arc::new(config))))
+    }
+
+    /// Shakes hands within five seconds.
+    ///
+    /// # Errors
+    /// `Slow`, or `Client` when the client went away or does not speak our TLS.
+    pub async fn shake(&self, tcp: TcpStream) -> Result<Handshaken, TlsError> {
+        Handshaken::with(&self.0, tcp).await
+    }
+}

@@ -1,0 +1,41 @@
+//! What becomes of an ended identity at the services that took it: real ones, each with its own configuration.
+//!
+//! `docs/consumers.md` shows the configurations and has a row for each consumer. Both are what is tried here: configurations
+//! are read out of the page, and rows are held against what was found (`LANYARD_GOLDEN=write` renews them).
+//! `tests/run` installs the servers; without them these tests fail, since nothing else can stand in.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a consumer that cannot be tried ends the test")]
+#![expect(clippy::disallowed_methods, reason = "servers outside need real time and the real environment")]
+
+#[path = "../support/issuer.rs"]
+#[expect(dead_code, reason = "each test program uses its own part")]
+mod issuer;
+#[path = "../process/place.rs"]
+#[expect(dead_code, reason = "each test program uses its own part")]
+mod place;
+#[path = "../process/callers.rs"]
+#[expect(dead_code, reason = "each test program uses its own part")]
+mod callers;
+#[path = "../process/gitlab.rs"]
+mod gitlab;
+#[path = "../process/server.rs"]
+#[expect(dead_code, reason = "each test program uses its own part")]
+mod server;
+
+mod authority;
+mod client;
+mod consumer;
+mod dialogue;
+mod page;
+mod row;
+mod trial;
+mod visitors;
+mod world;
+
+mod envoy;
+mod go;
+mod haproxy;
+mod history;
+mod java;
+mod nginx;
+mod openssl;
+mod postgresql;

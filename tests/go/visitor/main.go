@@ -1,0 +1,60 @@
+// A process of a job that speaks with a service by go-spiffe: for each address a line in, one connection with the SVID
+// that the socket ($SPIFFE_ENDPOINT_SOCKET) has served last; "ok SERIAL" or "no WHY" a line out.
+package main
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"fmt"
+	"log"
+	"net/http"
+	"os"
+
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+	"github.com/spiffe/go-spiffe/v2/spiffetls/tlsconfig"
+	"github.com/spiffe/go-spiffe/v2/workloadapi"
+)
+
+func main() {
+	source, err := workloadapi.NewX509Source(context.Background())
+	if err != nil {
+		log.Fatal(err)
+	}
+	for addresses := bufio.NewScanner(os.Stdin); addresses.Scan(); {
+		serial, err := visit(source, addresses.Text())
+		if err != nil {
+			fmt.Println("no", err)
+		} else {
+			fmt.Println("ok", serial)
+		}
+	}
+}
+
+func visit(source *workloadapi.X509Source, address string) (string, error) {
+	svid, err := source.GetX509SVID()
+	if err != nil {
+		return "", err
+	}
+	trust := tlsconfig.AuthorizeMemberOf(spiffeid.RequireTrustDomainFromString("ci.example.org"))
+	connection, err := tls.Dial("tcp", address, tlsconfig.MTLSClientConfig(svid, source, trust))
+	if err != nil {
+		return "", err
+	}
+	defer connection.Close()
+	request, err := http.NewRequest("GET", "https://"+address, nil)
+	if err != nil {
+		return "", err
+	}
+	if err := request.Write(connection); err != nil {
+		return "", err
+	}
+	answer, err := http.ReadResponse(bufio.NewReader(connection), request)
+	if err != nil {
+		return "", err
+	}
+	if answer.StatusCode != http.StatusOK {
+		return "", fmt.Errorf("%s", answer.Status)
+	}
+	return svid.Certificates[0].SerialNumber.Text(16), nil
+}

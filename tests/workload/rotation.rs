@@ -1,0 +1,265 @@
+//! Root rotation under traffic: two jobs shake hands all the time, over TLS by rustls, while an operator does what the
+//! manual says. Not one handshake fails.
+
+use crate::support::beside::{Beside, Site, TWO_PROFILES, until};
+use lanyard::agent::AgentSettings;
+use lanyard::clock::{Clock, ManualClock};
+use lanyard::svid::inspect_certificate;
+use lanyard::wire::workload::X509svidResponse;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
+use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
+use rustls::time_provider::TimeProvider;
+use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, ServerConfig, SignatureScheme};
+use serde_json::Value;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::process::Command;
+use tokio::task::JoinHandle;
+use tokio_rustls::{TlsAcceptor, TlsConnector};
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+/// Who trusts a trust domain's roots and asks for no host name, as meshes do.
+#[derive(Debug)]
+struct Mesh {
+    roots: Arc<RootCertStore>,
+    provider: Arc<CryptoProvider>,
+}
+
+impl ServerCertVerifier for Mesh {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _name: &ServerName<'_>,
+        _ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let leaf = ParsedCertificate::try_from(end_entity)?;
+        let known = self.provider.signature_verification_algorithms.all;
+        rustls::client::verify_server_cert_signed_by_trust_anchor(&leaf, &self.roots, intermediates, now, known)?;
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, certificate, signed, &self.provider.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, certificate, signed, &self.provider.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[derive(Debug)]
+struct Time(Arc<ManualClock>);
+
+impl TimeProvider for Time {
+    fn current_time(&self) -> Option<UnixTime> {
+        let seconds = u64::try_from(self.0.now().unix_timestamp()).unwrap();
+        Some(UnixTime::since_unix_epoch(Duration::from_secs(seconds)))
+    }
+}
+
+/// Certificates that stand back to back.
+fn certificates(mut der: &[u8]) -> Vec<CertificateDer<'static>> {
+    let mut all = Vec::new();
+    while !der.is_empty() {
+        let (rest, _) = X509Certificate::from_der(der).unwrap();
+        all.push(der[..der.len() - rest.len()].to_vec().into());
+        der = rest;
+    }
+    all
+}
+
+/// A job's workload: holds what its agent told last.
+#[derive(Clone)]
+struct Workload(Arc<Mutex<X509svidResponse>>);
+
+impl Workload {
+    async fn of(agent: &Beside) -> Self {
+        let mut stream = agent.x509_stream().await;
+        let held = Self(Arc::new(Mutex::new(stream.message().await.unwrap().unwrap())));
+        let told = held.clone();
+        tokio::spawn(async move {
+            while let Ok(Some(message)) = stream.message().await {
+                *told.0.lock().unwrap() = message;
+            }
+        });
+        held
+    }
+
+    fn parts(&self) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>, Arc<RootCertStore>) {
+        let svid = self.0.lock().unwrap().svids[0].clone();
+        let mut roots = RootCertStore::empty();
+        assert_eq!(roots.add_parsable_certificates(certificates(&svid.bundle)).1, 0);
+        let key = PrivatePkcs8KeyDer::from(svid.x509_svid_key.to_vec());
+        (certificates(&svid.x509_svid), key.into(), Arc::new(roots))
+    }
+
+    fn roots(&self) -> usize {
+        certificates(&self.0.lock().unwrap().svids[0].bundle).len()
+    }
+
+    /// The intermediate that signed its SVID.
+    fn signer(&self) -> Vec<u8> {
+        certificates(&self.0.lock().unwrap().svids[0].x509_svid)[1].to_vec()
+    }
+
+    fn minutes_left(&self, clock: &ManualClock) -> i64 {
+        let leaf = certificates(&self.0.lock().unwrap().svids[0].x509_svid).remove(0);
+        (inspect_certificate(&leaf).unwrap().not_after - clock.now()).whole_minutes()
+    }
+
+    /// Mutual TLS, both sides judged by rustls.
+    async fn greets(&self, other: &Self, clock: &Arc<ManualClock>) -> std::io::Result<()> {
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let (chain, key, roots) = other.parts();
+        let clients = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(&provider)).build().unwrap();
+        let server = ServerConfig::builder_with_details(Arc::clone(&provider), Arc::new(Time(Arc::clone(clock))));
+        let server = server.with_safe_default_protocol_versions().unwrap().with_client_cert_verifier(clients);
+        let server = TlsAcceptor::from(Arc::new(server.with_single_cert(chain, key).unwrap()));
+
+        let (chain, key, roots) = self.parts();
+        let mesh = Arc::new(Mesh { roots, provider: Arc::clone(&provider) });
+        let client = ClientConfig::builder_with_details(provider, Arc::new(Time(Arc::clone(clock))));
+        let client = client.with_safe_default_protocol_versions().unwrap().dangerous();
+        let client = client.with_custom_certificate_verifier(mesh).with_client_auth_cert(chain, key).unwrap();
+        let (here, there) = tokio::io::duplex(1 << 16);
+        let name = ServerName::try_from("any.test").unwrap();
+        tokio::try_join!(TlsConnector::from(Arc::new(client)).connect(name, here), server.accept(there)).map(drop)
+    }
+}
+
+/// Two workloads that greet each other without a pause, each way.
+struct Traffic {
+    one: Workload,
+    other: Workload,
+    greetings: Arc<AtomicUsize>,
+    failures: Arc<Mutex<Vec<String>>>,
+    running: JoinHandle<()>,
+}
+
+impl Traffic {
+    fn between(one: Workload, other: Workload, clock: Arc<ManualClock>) -> Self {
+        let (greetings, failures) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(Vec::new())));
+        let (a, b, done, failed) = (one.clone(), other.clone(), Arc::clone(&greetings), Arc::clone(&failures));
+        let running = tokio::spawn(async move {
+            loop {
+                for (from, to) in [(&a, &b), (&b, &a)] {
+                    if let Err(error) = from.greets(to, &clock).await {
+                        failed.lock().unwrap().push(error.to_string());
+                    }
+                    done.fetch_add(1, Ordering::SeqCst);
+                }
+                // Bounded load: a few hundred handshakes a second.
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        });
+        Self { one, other, greetings, failures, running }
+    }
+
+    fn both(&self, so: impl Fn(&Workload) -> bool) -> bool {
+        so(&self.one) && so(&self.other)
+    }
+
+    /// A minute passes, renewals are heard, and both have greeted each other again.
+    async fn minute(&self, clock: &ManualClock) {
+        clock.advance(Duration::from_secs(60));
+        until(|| self.both(|workload| workload.minutes_left(clock) >= 3)).await;
+        let seen = self.greetings.load(Ordering::SeqCst);
+        until(|| self.greetings.load(Ordering::SeqCst) >= seen + 2).await;
+    }
+
+    /// Minutes pass until it is so.
+    async fn minutes_until(&self, clock: &ManualClock, so: impl Fn(&Workload) -> bool) {
+        for _ in 0..20 {
+            if self.both(&so) {
+                return;
+            }
+            self.minute(clock).await;
+        }
+        panic!("still not so");
+    }
+}
+
+async fn lanyard(site: &Site, arguments: &[&str]) -> Result<Value, String> {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lanyard"));
+    command.arg("authority").args(arguments).arg("--json").env("LANYARD_ADMIN_SOCKET", site.path("admin.sock"));
+    let output = command.output().await.unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    output.status.success().then(|| serde_json::from_slice(&output.stdout).unwrap()).ok_or(said)
+}
+
+/// Prepared, proven, waited for, activated: as the manual says, without force.
+async fn rotate(site: &Site, traffic: &Traffic) {
+    lanyard(site, &["prepare"]).await.unwrap();
+    until(|| traffic.both(|workload| workload.roots() == 2)).await;
+    assert!(lanyard(site, &["activate"]).await.unwrap_err().contains("not_safe_yet"));
+    for _ in 0..46 {
+        traffic.minute(&site.clock).await;
+    }
+    lanyard(site, &["activate"]).await.unwrap();
+}
+
+/// Shows: FED-2, FED-3.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_handshake_fails_while_a_root_is_changed_changed_back_tainted_and_revoked() {
+    let site = Site::open(TWO_PROFILES).await;
+    // Long jobs: an hour is shorter than a rotation.
+    let ends_at = (site.clock.now() + Duration::from_secs(5 * 3600)).unix_timestamp();
+    let token = || site.issuer.token_with(site.clock.now(), "exp", ends_at);
+    let first = site.agent();
+    first.login(token()).await.unwrap();
+    let settings = site.agent_settings();
+    let (workload_socket, state_dir) = (site.path("workload-2/api.sock"), site.path("state-2"));
+    let second = Beside::start(AgentSettings { workload_socket, state_dir, ..settings }, &site.clock);
+    second.login(token()).await.unwrap();
+    let traffic = Traffic::between(Workload::of(&first).await, Workload::of(&second).await, Arc::clone(&site.clock));
+    let before = traffic.one.signer();
+
+    rotate(&site, &traffic).await;
+    traffic.minutes_until(&site.clock, |workload| workload.signer() != before).await;
+    let changed = traffic.one.signer();
+    let new = lanyard(&site, &["rollback"]).await.unwrap()["key_id"].clone();
+    traffic.minutes_until(&site.clock, |workload| workload.signer() != changed).await;
+    let listed = lanyard(&site, &["list"]).await.unwrap();
+    let left =
+        listed["keys"].as_array().unwrap().iter().find(|key| key["state"] == "old" && key["kind"] == "x509-root");
+    let left = left.unwrap()["key_id"].as_str().unwrap().to_owned();
+    assert_ne!(new, left);
+    lanyard(&site, &["taint", &left]).await.unwrap();
+    lanyard(&site, &["revoke", &left]).await.unwrap();
+    until(|| traffic.both(|workload| workload.roots() == 1)).await;
+
+    // Once more; now everybody is moved off the old root at once, so that it can go.
+    rotate(&site, &traffic).await;
+    let old = traffic.one.signer();
+    lanyard(&site, &["taint", new.as_str().unwrap()]).await.unwrap();
+    assert!(lanyard(&site, &["revoke", new.as_str().unwrap()]).await.unwrap_err().contains("authority_in_use"));
+    traffic.minutes_until(&site.clock, |workload| workload.signer() != old).await;
+    lanyard(&site, &["revoke", new.as_str().unwrap()]).await.unwrap();
+    until(|| traffic.both(|workload| workload.roots() == 1)).await;
+    traffic.minute(&site.clock).await;
+
+    traffic.running.abort();
+    assert!(traffic.greetings.load(Ordering::SeqCst) > 200);
+    assert_eq!(*traffic.failures.lock().unwrap(), [""; 0]);
+    first.ended().await;
+    second.ended().await;
+}
