@@ -153,7 +153,8 @@ async fn recorded(args: &Args, typed: &str) -> anyhow::Result<Option<Value>> {
     let ServerSettings { data_dir: folder, sealing_key_file, policy, trust_domain, .. } = settings;
     let place = Place { folder, sealing_key_file };
     let people = place.people().unwrap_or_default();
-    let Some(recalled) = Recalled::read(&place.folder, typed, (&policy, &trust_domain), &people)? else {
+    let recalled = Recalled::read(&place.folder, typed, (&policy, &trust_domain), &people)?;
+    let Some(recalled) = recalled else {
         let elsewhere = archive::whereabouts(&place.folder)?;
         anyhow::bail!("the journal knows no such request; `lanyard audit show` lists those it does{elsewhere}");
     };

@@ -126,7 +126,8 @@ impl Server {
         let holders = rotator.desk().holders().clone();
         keepers.spawn(meter_holders((holders, published), Arc::clone(&clock), metrics.clone(), ended.clone()));
         keepers.spawn(gauge(store.trouble(), (readiness.clone(), metrics.clone()), ended.clone()));
-        keepers.spawn(gauge_checkpoints(store.is_unwitnessed(), metrics.clone(), ended.clone()));
+        let unwitnessed = store.is_unwitnessed();
+        keepers.spawn(meter_checkpoints(unwitnessed, metrics.clone(), ended.clone()));
         keepers.spawn(rotator.run(Arc::clone(&clock), ended.clone()));
         if let Some(crls) = crls {
             keepers.spawn(meter_crls(crls.watch(), metrics.clone(), ended.clone()));
@@ -219,6 +220,18 @@ async fn sweep(issuance: Arc<Issuance>, metrics: Metrics, shutdown: Shutdown) {
     }
 }
 
+/// Shows whether signed checkpoints reach where they should go.
+async fn meter_checkpoints(mut failing: watch::Receiver<bool>, metrics: Metrics, shutdown: Shutdown) {
+    loop {
+        metrics.checkpoints_are_failing(*failing.borrow_and_update());
+        tokio::select! {
+            () = shutdown.wait() => return,
+            // Without the store the server ends anyway.
+            changed = failing.changed() => if changed.is_err() { return shutdown.wait().await },
+        }
+    }
+}
+
 /// Shows whether the store can write. Ports stay open: what is live must still be ended, and may hear why it waits.
 async fn gauge(
     mut trouble: watch::Receiver<Option<Trouble>>,
@@ -233,17 +246,6 @@ async fn gauge(
             () = shutdown.wait() => return,
             // Without the store the server ends anyway.
             changed = trouble.changed() => if changed.is_err() { return shutdown.wait().await },
-        }
-    }
-}
-
-/// Shows whether checkpoints can be written to where they should go.
-async fn gauge_checkpoints(mut failing: watch::Receiver<bool>, metrics: Metrics, shutdown: Shutdown) {
-    loop {
-        metrics.checkpoints_are_failing(*failing.borrow_and_update());
-        tokio::select! {
-            () = shutdown.wait() => return,
-            changed = failing.changed() => if changed.is_err() { return shutdown.wait().await },
         }
     }
 }
