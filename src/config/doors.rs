@@ -1,7 +1,7 @@
 //! Where a server listens, and the certificate that it shows there.
 
-use super::server::DoorSettings;
 use super::section::Section;
+use super::server::DoorSettings;
 use std::net::SocketAddr;
 
 /// `health = "off"` switches the plain port off.

@@ -2,7 +2,9 @@
 
 use super::{ServerError, data_folder};
 use crate::audit::{Changes, Entry, Ledger};
-use crate::authority::{AuthorityKind, KeyPlan, KeyringFile, Rotator, RotatorError, open_keyring, open_sealing_key};
+use crate::authority::{
+    AuthorityKind, KeyPlan, Keyring, KeyringFile, Rotator, RotatorError, open_keyring, open_sealing_key,
+};
 use crate::clock::Clock;
 use crate::config::{ServerSettings, StoreKind};
 use crate::crypto::{KeyId, Random};
@@ -57,21 +59,7 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
     let folder = &settings.data_dir;
     data_folder::own(folder)?;
 
-    let keyring_path = folder.join("keyring.json");
-    let has_keyring = keyring_path.exists();
-    let sealing = open_sealing_key(&settings.sealing_key_file, has_keyring)?;
-    let file = KeyringFile::new(keyring_path, sealing);
-    let plan = KeyPlan {
-        root: settings.lifetimes.root,
-        intermediate: settings.lifetimes.intermediate,
-        name_constraints: settings.name_constraints,
-    };
-    let has_history = folder.join("journal").exists();
-    let keyring = open_keyring(&file, &settings.trust_domain, &plan, (clock.now(), &random), has_history)?;
-
-    if !has_keyring {
-        tracing::warn!(folder = %folder.display(), "no keys were there: a new CA begins, and who trusts another does not trust it");
-    }
+    let (file, keyring, plan) = open_keys(settings, (clock.now(), &random))?;
     let journal_key = keyring.active(AuthorityKind::Journal).ok_or(RotatorError::NoRoot)?;
     let signer = NoteSigner::new(origin(settings, journal_key.key_id()), Arc::clone(&journal_key.key))?;
     show_journal_key(folder, signer.verifier())?;
@@ -122,6 +110,30 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
         data_dir: folder.clone(),
     };
     Ok(Parts { issuance: Arc::new(issuance), rotator, crls, store, metrics })
+}
+
+/// The keyring with its file, and how long new keys live.
+fn open_keys(
+    settings: &ServerSettings,
+    now: (OffsetDateTime, &Random),
+) -> Result<(KeyringFile, Keyring, KeyPlan), ServerError> {
+    let folder = &settings.data_dir;
+    let keyring_path = folder.join("keyring.json");
+    let has_keyring = keyring_path.exists();
+    let sealing = open_sealing_key(&settings.sealing_key_file, has_keyring)?;
+    let file = KeyringFile::new(keyring_path, sealing);
+    let plan = KeyPlan {
+        root: settings.lifetimes.root,
+        intermediate: settings.lifetimes.intermediate,
+        name_constraints: settings.name_constraints,
+    };
+    let has_history = folder.join("journal").exists();
+    let keyring = open_keyring(&file, &settings.trust_domain, &plan, now, has_history)?;
+
+    if !has_keyring {
+        tracing::warn!(folder = %folder.display(), "no keys were there: a new CA begins, and who trusts another does not trust it");
+    }
+    Ok((file, keyring, plan))
 }
 
 /// What the journal is called in its checkpoints. The key is made once and kept, and so is its name.
