@@ -158,7 +158,7 @@ pub(super) fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option
         .or_else(|| root.missing("trust_domain", "write the trust domain, such as \"ci.example.org\""));
     let data_dir = root.path("data_dir").or_else(|| root.missing("data_dir", "write the folder for journal and keys"));
     let policy_file = root.path("policy_file").or_else(|| root.missing("policy_file", "write the file with the rules"));
-    let store = read_store(&mut root);
+    let store = root.parsed("store", "\"sled\" or \"memory\"", parse_store);
     let segment_bytes = root.size("segment_bytes").unwrap_or(SEGMENT_BYTES);
     let checkpoints = read_checkpoints(root.section("checkpoints"));
     let Listen { doors, bundle, health, admin_socket } = read_listen(root.section("listen"));
@@ -227,12 +227,12 @@ fn read_listen(mut listen: Section<'_, '_>) -> Listen {
     Listen { doors, bundle: bundle.unwrap_or_default(), health, admin_socket }
 }
 
-fn read_store(root: &mut Section<'_, '_>) -> Option<StoreKind> {
-    root.parsed("store", "\"sled\" or \"memory\"", |text| match text {
+fn parse_store(text: &str) -> Result<StoreKind, &'static str> {
+    match text {
         "memory" => Ok(StoreKind::Memory),
         "sled" => Ok(StoreKind::Sled),
         _ => Err("no store"),
-    })
+    }
 }
 
 /// systemd hands credentials to a service in a folder of its own; else the key stays beside what it seals.
