@@ -40,7 +40,7 @@ pub(super) enum RemoteError {
     NoServer,
     #[error("--server {0:?}: write https://host or https://host:port")]
     Url(String),
-    #[error("refused: {}", .0.code)]
+    #[error("refused: {}: {}", .0.code, .0.detail)]
     Refused(Problem),
     #[error(transparent)]
     Tls(#[from] TlsError),
