@@ -3,9 +3,37 @@
 use super::section::Section;
 use super::server::DoorSettings;
 use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// Below this an SVID ends before slow consumers have seen it; tests with real consumers go below, with a warning.
+const TTL_WARNED_BELOW: Duration = Duration::from_secs(60);
+/// A root that outlives its algorithm helps nobody, and no certificate can end after 9999.
+const ROOT_MAX: Duration = Duration::from_secs(50 * 365 * 86_400);
+/// Long enough to be rare on disk, short enough that start-up reads little behind the last checkpoint.
+const SEGMENT_BYTES: u64 = 64 << 20;
+/// The issuer door of a server that names none.
+const LISTEN: &str = "127.0.0.1:8443";
+
+/// Where the server is to be reached.
+pub(super) struct Listen {
+    pub(super) doors: Vec<SocketAddr>,
+    pub(super) bundle: Vec<SocketAddr>,
+    pub(super) health: Option<SocketAddr>,
+    pub(super) admin_socket: Option<PathBuf>,
+}
+
+pub(super) fn read_listen(mut listen: Section<'_, '_>) -> Listen {
+    let doors = listen.list("issuer", "an address with a port, such as \"0.0.0.0:8443\"", str::parse);
+    let bundle = listen.list("bundle", "an address with a port, such as \"0.0.0.0:8444\"", str::parse);
+    let health = read_health(&mut listen);
+    let admin_socket = listen.path("admin_socket");
+    listen.finish();
+    let doors = doors.unwrap_or_else(|| LISTEN.parse().into_iter().collect());
+    Listen { doors, bundle: bundle.unwrap_or_default(), health, admin_socket }
+}
 
 /// `health = "off"` switches the plain port off.
-pub(super) fn read_health(listen: &mut Section<'_, '_>) -> Option<SocketAddr> {
+fn read_health(listen: &mut Section<'_, '_>) -> Option<SocketAddr> {
     let line = listen.line_of("health");
     let would_do = "a loopback address with a port, such as \"127.0.0.1:8081\", or \"off\"";
     let address = listen.parsed("health", would_do, |text| match text {

@@ -2,7 +2,7 @@
 
 use super::checkpoints::{JournalCheckpoints, read_checkpoints};
 use super::crl::read_crl;
-use super::doors::{read_door, read_health};
+use super::doors::{Listen, read_door, read_listen};
 use super::issuer::{KnownIssuer, ReadIssuers, read_issuers};
 use super::leaf::read_leaf;
 use super::people::{read_people, warn_of_ids};
@@ -24,15 +24,6 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-
-/// Below this an SVID ends before slow consumers have seen it; tests with real consumers go below, with a warning.
-const TTL_WARNED_BELOW: Duration = Duration::from_secs(60);
-/// A root that outlives its algorithm helps nobody, and no certificate can end after 9999.
-const ROOT_MAX: Duration = Duration::from_secs(50 * 365 * 86_400);
-/// Long enough to be rare on disk, short enough that start-up reads little behind the last checkpoint.
-const SEGMENT_BYTES: u64 = 64 << 20;
-/// The issuer door of a server that names none.
-const LISTEN: &str = "127.0.0.1:8443";
 
 /// Everything a server must know to start.
 #[derive(Clone, Debug)]
@@ -208,23 +199,6 @@ pub(super) fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option
         people,
         warnings,
     })
-}
-/// Where the server is to be reached.
-struct Listen {
-    doors: Vec<SocketAddr>,
-    bundle: Vec<SocketAddr>,
-    health: Option<SocketAddr>,
-    admin_socket: Option<PathBuf>,
-}
-
-fn read_listen(mut listen: Section<'_, '_>) -> Listen {
-    let doors = listen.list("issuer", "an address with a port, such as \"0.0.0.0:8443\"", str::parse);
-    let bundle = listen.list("bundle", "an address with a port, such as \"0.0.0.0:8444\"", str::parse);
-    let health = read_health(&mut listen);
-    let admin_socket = listen.path("admin_socket");
-    listen.finish();
-    let doors = doors.unwrap_or_else(|| LISTEN.parse().into_iter().collect());
-    Listen { doors, bundle: bundle.unwrap_or_default(), health, admin_socket }
 }
 
 fn parse_store(text: &str) -> Result<StoreKind, &'static str> {
