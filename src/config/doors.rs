@@ -5,12 +5,6 @@ use super::server::DoorSettings;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-/// Below this an SVID ends before slow consumers have seen it; tests with real consumers go below, with a warning.
-const TTL_WARNED_BELOW: Duration = Duration::from_secs(60);
-/// A root that outlives its algorithm helps nobody, and no certificate can end after 9999.
-const ROOT_MAX: Duration = Duration::from_secs(50 * 365 * 86_400);
-/// Long enough to be rare on disk, short enough that start-up reads little behind the last checkpoint.
-const SEGMENT_BYTES: u64 = 64 << 20;
 /// The issuer door of a server that names none.
 const LISTEN: &str = "127.0.0.1:8443";
 

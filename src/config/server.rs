@@ -25,6 +25,13 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+/// Below this an SVID ends before slow consumers have seen it; tests with real consumers go below, with a warning.
+const TTL_WARNED_BELOW: Duration = Duration::from_secs(60);
+/// A root that outlives its algorithm helps nobody, and no certificate can end after 9999.
+const ROOT_MAX: Duration = Duration::from_secs(50 * 365 * 86_400);
+/// Long enough to be rare on disk, short enough that start-up reads little behind the last checkpoint.
+const SEGMENT_BYTES: u64 = 64 << 20;
+
 /// Everything a server must know to start.
 #[derive(Clone, Debug)]
 pub struct ServerSettings {
