@@ -3,7 +3,8 @@
 //!
 //! An exchange pays nothing for it. The cost is a reader of the last ttl of the journal, once, beside a server that serves.
 
-use super::keeper::{Admission, SessionError, Sessions};
+use super::admission::Admission;
+use super::keeper::{SessionError, Sessions};
 use super::record::JobName;
 use super::revoked::RevokedSvids;
 use super::{EndReason, LiveSvid, SessionId};

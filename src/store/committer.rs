@@ -345,9 +345,7 @@ impl Committer {
     /// How long a segment becomes: at least as long as the state it begins with. So states cost a fixed share of what
     /// segments cost, however much is kept.
     fn segment_bytes(&self) -> u64 {
-        let state = state::newest(self.journal.folder()).ok().flatten();
-        let state = state.and_then(|(_, path)| path.metadata().ok());
-        state.map_or(0, |file| file.len()).max(self.settings.segment_bytes)
+        state::bytes_of_newest(self.journal.folder()).max(self.settings.segment_bytes)
     }
 
     /// Writes the state and vouches for it in an entry.

@@ -111,6 +111,12 @@ pub(super) fn newest(journal: &Path) -> Result<Option<(Position, PathBuf)>, Jour
     Ok(numbered(journal, SUFFIX)?.into_iter().max())
 }
 
+/// How long the newest state is; 0 where there is none.
+pub(super) fn bytes_of_newest(journal: &Path) -> u64 {
+    let file = newest(journal).ok().flatten().and_then(|(_position, path)| fs::metadata(path).ok());
+    file.map_or(0, |file| file.len())
+}
+
 /// Removes all but the newest states and the one that the journal begins with; what the others held can be made again
 /// from the segments.
 pub(super) fn prune(journal: &Path) -> Result<(), JournalError> {
