@@ -30,7 +30,7 @@ enum Action {
     Activate(OrderedOn),
     /// Says that a declared holder has our bundle
     Confirm {
-        /// The holder, as [[holder]] names it
+        /// The holder, as its section in the configuration names it
         holder: String,
         /// The sequence of the bundle that it has [default: the published one]
         #[arg(long, value_name = "NUMBER")]

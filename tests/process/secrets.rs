@@ -18,7 +18,7 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 
 /// Every field that a line of ours may have. A new one is looked at by whoever adds it here.
-const FIELDS: [&str; 31] = [
+const FIELDS: [&str; 32] = [
     "agent",
     "again_at",
     "authority",
@@ -30,6 +30,7 @@ const FIELDS: [&str; 31] = [
     "files",
     "folder",
     "key_id",
+    "keyring",
     "left",
     "level",
     "listens",
