@@ -84,7 +84,7 @@ impl<'a> Admission<'a> {
 pub struct Prepared {
     /// To be committed together with its intent.
     pub changes: Changes,
-    /// To be [settled](Sessions::settle) if it is, else [withdrawn](Sessions::withdraw).
+    /// To be [settled](super::Sessions::settle) if it is, else [withdrawn](super::Sessions::withdraw).
     pub note: Note,
 }
 
