@@ -91,6 +91,7 @@ impl Incoming {
 
     /// Counts bytes that have come, and no longer those of messages that are finished.
     fn hold(&mut self, bytes: &[u8]) -> Result<(), Status> {
+        let begins = self.pace.rests();
         self.held += bytes.len();
         let together = self.unfinished.fetch_add(bytes.len(), Ordering::Relaxed) + bytes.len();
         if let Pace::EachMessage(messages) = &mut self.pace {
@@ -99,6 +100,8 @@ impl Incoming {
             if messages.finished > finished {
                 self.unfinished.fetch_sub(self.held - begun, Ordering::Relaxed);
                 self.held = begun;
+            }
+            if begins || messages.finished > finished {
                 self.late.as_mut().reset(Instant::now() + REQUEST_WITHIN);
             }
         }
@@ -176,6 +179,19 @@ mod tests {
             assert_eq!(incoming.pace.rests(), rests, "{bytes:?}");
             assert!(!Pace::Whole.rests());
         }
+    }
+
+    #[tokio::test]
+    async fn a_message_after_a_long_rest_has_its_own_time_and_its_next_bytes_no_more_of_it() {
+        let mut incoming = Incoming::new(Body::empty(), Pace::each_message(), Arc::default());
+        incoming.hold(&[0, 0, 0, 0, 1, 7]).unwrap();
+        let long_ago = Instant::now() - REQUEST_WITHIN;
+        incoming.late.as_mut().reset(long_ago);
+        incoming.hold(&[0, 0]).unwrap();
+        let due = incoming.late.deadline();
+        assert!(due > long_ago + REQUEST_WITHIN, "it has just begun");
+        incoming.hold(&[0, 0, 1]).unwrap();
+        assert_eq!(incoming.late.deadline(), due);
     }
 
     proptest! {

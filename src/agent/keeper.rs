@@ -59,6 +59,16 @@ pub(super) enum State {
     Stopping,
 }
 
+impl State {
+    /// What is served, if anything is.
+    pub(super) fn serving(&self) -> Option<Identity> {
+        match self {
+            Self::Serving(identity) => Some(identity.clone()),
+            Self::Waiting | Self::Between | Self::Withdrawn | Self::Stopping => None,
+        }
+    }
+}
+
 /// Where watchers look.
 pub(super) type KeeperWatch = watch::Receiver<State>;
 
@@ -79,10 +89,7 @@ impl Keeper {
 
     /// What is served now, if anything is.
     pub(super) fn serving(&self) -> Option<Identity> {
-        match &*self.0.borrow() {
-            State::Serving(identity) => Some(identity.clone()),
-            State::Waiting | State::Between | State::Withdrawn | State::Stopping => None,
-        }
+        self.0.borrow().serving()
     }
 
     /// A better identity is in hand. Its bundle may be older than the one that the server has told of since: a newer one

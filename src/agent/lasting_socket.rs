@@ -4,6 +4,7 @@
 //! gets its name only when there is somebody to answer, and another when it was taken away.
 
 use super::socket::{SocketError, SocketFile, bind, vacant};
+use crate::crypto::Random;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -20,44 +21,60 @@ const LOOKED_AT_EVERY: Duration = Duration::from_secs(1);
 /// See the file's words.
 #[derive(Debug)]
 pub(super) struct LastingSocket {
-    listener: UnixListener,
+    /// None before it has its name.
+    named: Option<Named>,
     file: SocketFile,
     mode: u32,
-    /// Of the file; none before it has its name.
-    inode: Option<u64>,
+    random: Random,
     looks: Interval,
 }
 
+/// A socket that has its name, unless it was taken away.
+#[derive(Debug)]
+struct Named {
+    listener: UnixListener,
+    /// Of its file.
+    inode: u64,
+}
+
 impl LastingSocket {
-    /// Listens under a name of its own until it is asked for connections.
+    /// Makes sure that it can be had; it is there as soon as it is asked for connections.
     ///
     /// # Errors
     /// See [`SocketError`].
-    pub(super) fn bind(path: PathBuf, mode: u32) -> Result<Self, SocketError> {
+    pub(super) fn bind(path: PathBuf, mode: u32, random: Random) -> Result<Self, SocketError> {
         vacant(&path)?;
-        let listener = bind(&aside(&path), mode)?;
-        Ok(Self { listener, file: SocketFile(path), mode, inode: None, looks: interval(LOOKED_AT_EVERY) })
+        drop(bind_aside(&path, mode, &random)?);
+        Ok(Self { named: None, file: SocketFile(path), mode, random, looks: interval(LOOKED_AT_EVERY) })
     }
 
     pub(super) fn path(&self) -> &Path {
         &self.file.0
     }
 
-    fn keep(&mut self) -> io::Result<()> {
+    /// Gives it its name, unless it has it. Whatever went wrong before, each time begins with a new socket.
+    fn keep(&mut self) -> Result<(), SocketError> {
         let path = &self.file.0;
-        let found = std::fs::symlink_metadata(path).map(|found| found.ino()).ok();
-        if found.is_some() && found == self.inode {
-            return Ok(());
-        }
-        if self.inode.is_some() {
+        let inode = || std::fs::symlink_metadata(path).map(|found| found.ino());
+        if let Some(named) = &self.named {
+            if inode().is_ok_and(|found| found == named.inode) {
+                return Ok(());
+            }
             tracing::warn!(path = %path.display(), "the socket's file was taken away; putting it back");
-            vacant(path).map_err(io::Error::other)?;
-            self.listener = bind(&aside(path), self.mode).map_err(io::Error::other)?;
         }
-        std::fs::rename(aside(path), path)?;
-        self.inode = Some(std::fs::symlink_metadata(path)?.ino());
+        vacant(path)?;
+        let (listener, aside) = bind_aside(path, self.mode, &self.random)?;
+        let failed = |source| SocketError::Io { path: path.clone(), source };
+        std::fs::rename(&aside.0, path).map_err(failed)?;
+        self.named = Some(Named { listener, inode: inode().map_err(failed)? });
         Ok(())
     }
+}
+
+/// Binds beside this path, to a name that nobody knows before; a short one, since a socket's path may not be long.
+fn bind_aside(path: &Path, mode: u32, random: &Random) -> Result<(UnixListener, SocketFile), SocketError> {
+    let aside = SocketFile(path.with_file_name(format!(".{:08x}", u32::from_be_bytes(random.bytes()))));
+    Ok((bind(&aside.0, mode)?, aside))
 }
 
 /// Gives the socket its name, and then whoever connects.
@@ -67,15 +84,13 @@ impl Stream for LastingSocket {
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         while self.looks.poll_tick(context).is_ready() {
             if let Err(error) = self.keep() {
-                return Poll::Ready(Some(Err(error)));
+                return Poll::Ready(Some(Err(io::Error::other(error))));
             }
         }
-        self.listener.poll_accept(context).map_ok(|(stream, _address)| stream).map(Some)
+        // The next look wakes this up.
+        let Some(Named { listener, .. }) = &self.named else { return Poll::Pending };
+        listener.poll_accept(context).map_ok(|(stream, _address)| stream).map(Some)
     }
-}
-
-fn aside(path: &Path) -> PathBuf {
-    path.with_extension("new")
 }
 
 #[cfg(test)]
@@ -96,7 +111,7 @@ mod tests {
     async fn the_file_appears_when_somebody_answers_and_again_when_it_was_deleted() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("lanyard.sock");
-        let mut socket = LastingSocket::bind(path.clone(), 0o700).unwrap();
+        let mut socket = LastingSocket::bind(path.clone(), 0o700, Random::system()).unwrap();
         assert!(!path.exists(), "nobody answers yet");
         for _round in 0..3 {
             let (dialled, accepted) = tokio::join!(dialled(&path), socket.next());
@@ -104,5 +119,29 @@ mod tests {
             drop(dialled);
             std::fs::remove_file(&path).unwrap();
         }
+    }
+    #[tokio::test]
+    async fn nothing_that_others_do_in_the_folder_keeps_it_from_its_name_for_good() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let in_folder =
+            || std::fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().path()).collect::<Vec<_>>();
+        let socket = |name: &str| LastingSocket::bind(path(name), 0o700, Random::system()).unwrap();
+        let (mut one, mut other) = (socket("lanyard.sock"), socket("lanyard.other"));
+        in_folder().iter().for_each(|file| std::fs::remove_file(file).unwrap());
+        one.keep().unwrap();
+        other.keep().unwrap();
+        let mut both = in_folder();
+        both.sort();
+        assert_eq!(both, [path("lanyard.other"), path("lanyard.sock")], "and nothing is left aside");
+
+        std::fs::remove_file(path("lanyard.sock")).unwrap();
+        std::fs::create_dir(path("lanyard.sock")).unwrap();
+        assert!(matches!(one.keep(), Err(SocketError::NotASocket { .. })));
+        std::fs::remove_dir(path("lanyard.sock")).unwrap();
+        one.keep().unwrap();
+        assert_eq!(in_folder().len(), 2);
+        drop((one, other));
+        assert_eq!(in_folder().len(), 0);
     }
 }

@@ -40,7 +40,7 @@ mod reflection;
 mod jwt_svids;
 mod socket;
 mod lasting_socket;
-mod draft;
+mod aside;
 mod own_program;
 mod places;
 mod calls;

@@ -3,11 +3,11 @@
 //! **Invariants**: whoever finds it finds it whole; it is the program that runs, also after its file was replaced; and what
 //! is there already is replaced only if it is a program too.
 
-use super::draft::draft;
+use super::aside::write_aside;
 use crate::crypto::Random;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// The kernel's own way to the program that runs, whatever its file is called now (proc(5)).
@@ -46,6 +46,20 @@ pub enum OwnProgramError {
 
 /// Puts the running program at this path, unless the same one is there.
 pub(super) fn provide(path: &Path, random: &Random) -> Result<(), OwnProgramError> {
+    provide_in_folder(path, random)?;
+    let folder = path.parent().unwrap_or(path);
+    let found = std::fs::metadata(folder).map_err(|source| OwnProgramError::Io { path: folder.to_owned(), source })?;
+    if others_may_replace(found.mode()) {
+        tracing::warn!(
+            "the program at {} is in a folder that others than its owner may write in: whoever can write there can make \
+             jobs run something else with their tokens; use a folder of its own with mode 0755",
+            path.display()
+        );
+    }
+    Ok(())
+}
+
+fn provide_in_folder(path: &Path, random: &Random) -> Result<(), OwnProgramError> {
     if !path.is_absolute() {
         return Err(OwnProgramError::Relative { path: path.to_owned() });
     }
@@ -70,10 +84,15 @@ pub(super) fn provide(path: &Path, random: &Random) -> Result<(), OwnProgramErro
     put(&mut running, path, random).map_err(failed)
 }
 
+/// Whether others than its owner may replace what is in a folder: where it is sticky they may not (inode(7)).
+const fn others_may_replace(mode: u32) -> bool {
+    mode & 0o022 != 0 && mode & 0o1000 == 0
+}
+
 fn put(running: &mut File, path: &Path, random: &Random) -> io::Result<()> {
     let folder = path.parent().ok_or(ErrorKind::InvalidInput)?;
     std::fs::create_dir_all(folder)?;
-    let made = draft(path, random, |file| {
+    let made = write_aside(path, random, |file| {
         running.rewind()?;
         io::copy(running, file)?;
         // Not at its making, where the umask has a word.
@@ -168,7 +187,6 @@ mod tests {
     use super::*;
     use std::fs::{self, Permissions};
     use std::io::Cursor;
-    use std::os::unix::fs::MetadataExt;
 
     #[test]
     fn the_running_program_is_put_there_once_and_again_when_another_is_there() {
@@ -191,7 +209,13 @@ mod tests {
             provide(&path, &Random::system()).unwrap();
             state();
         }
-        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "no draft is left behind");
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "nothing is left aside");
+    }
+
+    #[test]
+    fn a_folder_in_which_others_may_replace_the_program_is_told_apart() {
+        let told = [0o755, 0o700, 0o1777, 0o775, 0o757, 0o777, 0o2777].map(others_may_replace);
+        assert_eq!(told, [false, false, false, true, true, true, true]);
     }
 
     #[test]

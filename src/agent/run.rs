@@ -168,7 +168,8 @@ impl Agent {
         let workload = bound(settings.workload_socket.clone(), settings.socket_mode)?;
         let door = settings.agent_socket.clone().map(|path| bound(path, settings.socket_mode)).transpose()?;
         let mode = settings.socket_mode;
-        let proxies = settings.sds_socket.clone().map(|path| LastingSocket::bind(path, mode)).transpose()?;
+        let proxies =
+            settings.sds_socket.clone().map(|path| LastingSocket::bind(path, mode, random.clone())).transpose()?;
         let secrets = settings.secrets.clone();
         let certificate = SessionCertificate::of(file.key(), random, clock.now())?;
         let tls = TlsClient::new(&settings.trust, Some(&certificate), &["h2"])?;

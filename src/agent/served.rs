@@ -25,6 +25,7 @@ pub(super) fn with_job(mut request: Request<()>) -> Result<Request<()>, Status> 
 }
 
 /// A caller in its job.
+#[derive(Clone)]
 pub(super) struct Caller {
     guest: Guest,
     pub(super) job: Job,
@@ -42,6 +43,12 @@ impl Caller {
     /// Whether it is in its job still: asked right before anything is handed out.
     pub(super) fn stays(&self) -> Result<(), Status> {
         self.guest.job().map(drop).map_err(|why| Status::from(&why))
+    }
+
+    /// What can be handed out at this moment, if anything can.
+    pub(super) fn served(&self) -> Result<Option<Identity>, Status> {
+        self.stays()?;
+        Ok(self.job.keeper.borrow().serving())
     }
 
     /// The identity and each that follows it; a slow reader gets the newest only.

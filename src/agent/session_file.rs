@@ -3,7 +3,7 @@
 //! **Invariants**: the key is on disk before the server hears of it, so that a restart can go on; of several
 //! processes that open one folder at the same time, the first makes the key and all use it. SVID keys are never here.
 
-use super::draft::draft;
+use super::aside::write_aside;
 use super::memory::on_memory;
 use crate::crypto::{CryptoError, Digest, KeyAlgorithm, KeyPair, Random};
 use crate::wire::lanyard::JobEnd;
@@ -149,10 +149,10 @@ impl SessionFile {
                 tracing::warn!(folder = %folder.display(), "the session key is kept on a disk; a tmpfs would forget it with the machine");
             }
             let key = KeyPair::generate(KeyAlgorithm::EcP256)?;
-            let draft = write_aside(&path, &content(&key, &[], &[]), random)?;
+            let aside = save_aside(&path, &content(&key, &[], &[]), random)?;
             // A hard link is made or not, never half: who comes second reads the first one's key.
-            let linked = std::fs::hard_link(&draft, &path);
-            std::fs::remove_file(&draft).map_err(|source| at(&draft, source))?;
+            let linked = std::fs::hard_link(&aside, &path);
+            std::fs::remove_file(&aside).map_err(|source| at(&aside, source))?;
             match linked {
                 Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(at(&path, error)),
                 Ok(()) | Err(_) => {}
@@ -244,8 +244,8 @@ impl SessionFile {
         self.behind = true;
         let path = self.folder.join(FILE);
         std::fs::symlink_metadata(&path).map_err(|source| at(&path, source))?;
-        let draft = write_aside(&path, &content(&self.key, &self.sessions, &self.ending), &self.random)?;
-        std::fs::rename(&draft, &path).map_err(|source| at(&path, source))?;
+        let aside = save_aside(&path, &content(&self.key, &self.sessions, &self.ending), &self.random)?;
+        std::fs::rename(&aside, &path).map_err(|source| at(&path, source))?;
         self.behind = false;
         Ok(())
     }
@@ -334,9 +334,9 @@ fn read(path: &Path) -> Result<Content, SessionFileError> {
     }
 }
 
-fn write_aside(path: &Path, content: &Content, random: &Random) -> Result<PathBuf, SessionFileError> {
+fn save_aside(path: &Path, content: &Content, random: &Random) -> Result<PathBuf, SessionFileError> {
     let text = Zeroizing::new(serde_json::to_vec(content).map_err(|source| at(path, source.into()))?);
-    draft(path, random, |file| file.write_all(&text)).map_err(|source| at(path, source))
+    write_aside(path, random, |file| file.write_all(&text)).map_err(|source| at(path, source))
 }
 
 #[cfg(test)]
@@ -358,7 +358,7 @@ mod tests {
         assert_eq!(SessionFile::open(&folder, Sharing::WithOthers, &Random::system()).unwrap().last(None), None);
         let mode = std::fs::metadata(folder.join(FILE)).unwrap().mode() & 0o777;
         assert_eq!(mode, 0o600);
-        assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 2, "the lock beside it, and no draft is left behind");
+        assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 2, "the lock beside it, and nothing is left aside");
     }
 
     #[test]

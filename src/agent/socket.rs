@@ -4,7 +4,9 @@
 //! removed, but nothing that is no socket and none that still answers; the folder itself stays, since it may be
 //! mounted elsewhere.
 
-use std::io::ErrorKind;
+use rustix::fs::{FileType, Mode, OFlags, fstat, open};
+use std::io::{self, ErrorKind};
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use tokio::net::UnixListener;
@@ -27,7 +29,7 @@ pub enum SocketError {
         /// Where.
         path: PathBuf,
         /// Why.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// Something else has this name; it is not ours to remove.
     #[error("{} exists and is no socket", path.display())]
@@ -54,10 +56,26 @@ pub enum SocketError {
 /// Listens on a path, making its folder; `mode` says who may connect.
 pub(super) fn bind(path: &Path, mode: u32) -> Result<UnixListener, SocketError> {
     vacant(path)?;
-    let io = |source| SocketError::Io { path: path.to_owned(), source };
-    let listener = UnixListener::bind(path).map_err(io)?;
-    std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).map_err(io)?;
-    Ok(listener)
+    let failed = |source| SocketError::Io { path: path.to_owned(), source };
+    let listener = UnixListener::bind(path).map_err(failed)?;
+    if set_mode(path, mode).map_err(failed)? {
+        Ok(listener)
+    } else {
+        Err(SocketError::NotASocket { path: path.to_owned() })
+    }
+}
+
+/// Gives a socket its mode, and gives back whether it is one. Whoever may write in its folder may swap it for a link to
+/// something else at any time: so what is looked at is held, and its mode is set by no name.
+fn set_mode(path: &Path, mode: u32) -> io::Result<bool> {
+    let held = open(path, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+    let found = fstat(&held)?;
+    let is_ours = FileType::from_raw_mode(found.st_mode).is_socket() && found.st_nlink == 1;
+    if is_ours {
+        // fchmod(2) takes no O_PATH; the kernel's own way to what it holds does (proc(5)).
+        std::fs::set_permissions(format!("/proc/self/fd/{}", held.as_raw_fd()), PermissionsExt::from_mode(mode))?;
+    }
+    Ok(is_ours)
 }
 
 /// Makes sure that a socket can have this path: its folder is there, and nothing of that name.
@@ -70,16 +88,16 @@ pub(super) fn vacant(path: &Path) -> Result<(), SocketError> {
     if !path.is_absolute() {
         return Err(SocketError::Relative { path });
     }
-    let io = |source| SocketError::Io { path: path.clone(), source };
+    let failed = |source| SocketError::Io { path: path.clone(), source };
     if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder).map_err(io)?;
+        std::fs::create_dir_all(folder).map_err(failed)?;
     }
     match std::fs::symlink_metadata(&path) {
         Ok(found) if !found.file_type().is_socket() => Err(SocketError::NotASocket { path }),
         Ok(_) if std::os::unix::net::UnixStream::connect(&path).is_ok() => Err(SocketError::InUse { path }),
-        Ok(_) => std::fs::remove_file(&path).map_err(io),
+        Ok(_) => std::fs::remove_file(&path).map_err(failed),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(io(error)),
+        Err(error) => Err(failed(error)),
     }
 }
 
@@ -112,6 +130,25 @@ mod tests {
         std::fs::remove_file(&path).unwrap();
         std::fs::write(&path, "precious").unwrap();
         assert!(matches!(bind(&path, 0o777), Err(SocketError::NotASocket { .. })));
+    }
+
+    #[tokio::test]
+    async fn only_the_mode_of_a_socket_is_ever_changed_and_never_by_a_link() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let mode = |name: &str| std::fs::metadata(path(name)).unwrap().permissions().mode() & 0o777;
+        std::fs::write(path("precious"), "secret").unwrap();
+        std::fs::set_permissions(path("precious"), PermissionsExt::from_mode(0o600)).unwrap();
+        let _others = bind(&path("others.sock"), 0o700).unwrap();
+        // What the folder's other users may put in the place of a socket that was just made.
+        std::os::unix::fs::symlink(path("precious"), path("to-file")).unwrap();
+        std::os::unix::fs::symlink(path("others.sock"), path("to-socket")).unwrap();
+        for swapped in ["precious", "to-file", "to-socket"] {
+            assert!(!set_mode(&path(swapped), 0o777).unwrap(), "{swapped}");
+        }
+        std::fs::hard_link(path("others.sock"), path("same-socket")).unwrap();
+        assert!(!set_mode(&path("same-socket"), 0o777).unwrap());
+        assert_eq!((mode("precious"), mode("others.sock")), (0o600, 0o700));
     }
 
     /// Shows: EP-17.

@@ -158,6 +158,11 @@ impl Relay {
 
     /// A workload over its connection.
     pub(crate) fn workload(&mut self) -> SpiffeWorkloadApiClient<Channel> {
+        SpiffeWorkloadApiClient::new(self.channel())
+    }
+
+    /// Its connection.
+    pub(crate) fn channel(&mut self) -> Channel {
         let connection = Arc::new(Mutex::new(self.connection.take()));
         let connect = tower::service_fn(move |_uri: Uri| {
             let connection = connection.lock().unwrap().take();
@@ -166,7 +171,7 @@ impl Relay {
                 std::io::Result::Ok(TokioIo::new(tokio::io::join(out, into)))
             }
         });
-        SpiffeWorkloadApiClient::new(Endpoint::from_static("http://localhost").connect_with_connector_lazy(connect))
+        Endpoint::from_static("http://localhost").connect_with_connector_lazy(connect)
     }
 
     /// A stream of X.509-SVIDs over its connection.

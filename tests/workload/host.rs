@@ -43,7 +43,7 @@ impl Host {
         Beside::start(self.settings(accepted), &self.site.clock)
     }
 
-    fn settings(&self, accepted: Accepted) -> AgentSettings {
+    pub(crate) fn settings(&self, accepted: Accepted) -> AgentSettings {
         let rules = HostRules { jobs: vec![self.cgroups.jobs().parse().unwrap()], accepted };
         let hierarchy = self.cgroups.hierarchy.parse().unwrap();
         AgentSettings {
@@ -77,7 +77,7 @@ impl Host {
     }
 
     /// A job of that project, logged in from a cgroup of its own in which it stays.
-    async fn job(&self, name: &str, project: &str) -> Job {
+    pub(crate) async fn job(&self, name: &str, project: &str) -> Job {
         let cgroup = self.cgroups.cgroup(name);
         let token = self.token(project);
         let inhabitant = Relay::start(&cgroup, &self.socket());
@@ -105,13 +105,13 @@ impl Host {
 }
 
 /// For processes of this machine.
-fn loose() -> Accepted {
+pub(crate) fn loose() -> Accepted {
     let reason = || Some("processes of the test".to_owned());
     Accepted { host_pid: reason(), privileged: reason(), shared_cgroup: None }
 }
 
-struct Job {
-    cgroup: PathBuf,
+pub(crate) struct Job {
+    pub(crate) cgroup: PathBuf,
     token: String,
     _inhabitant: Relay,
 }

@@ -24,6 +24,7 @@ mod endpoint;
 mod files;
 mod host;
 mod host_process;
+mod host_secrets;
 mod jwt;
 mod long_job;
 mod sds;

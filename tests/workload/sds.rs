@@ -29,24 +29,29 @@ const SILENCE: Duration = Duration::from_millis(300);
 const SECRET: &str = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret";
 
 /// A proxy with one stream.
-struct Proxy {
+pub(crate) struct Proxy {
     requests: mpsc::Sender<DiscoveryRequest>,
     responses: Streaming<DiscoveryResponse>,
 }
 
 impl Proxy {
     async fn open(socket: &Path, first: DiscoveryRequest) -> Self {
+        Self::over(channel(socket), first).await
+    }
+
+    pub(crate) async fn over(channel: Channel, first: DiscoveryRequest) -> Self {
         let (requests, queue) = mpsc::channel(8);
         requests.send(first).await.unwrap();
-        let responses = client(socket).stream_secrets(ReceiverStream::new(queue)).await.unwrap().into_inner();
+        let mut client = SecretDiscoveryServiceClient::new(channel);
+        let responses = client.stream_secrets(ReceiverStream::new(queue)).await.unwrap().into_inner();
         Self { requests, responses }
     }
 
-    async fn send(&self, request: DiscoveryRequest) {
+    pub(crate) async fn send(&self, request: DiscoveryRequest) {
         self.requests.send(request).await.unwrap();
     }
 
-    async fn next(&mut self) -> Result<DiscoveryResponse, Status> {
+    pub(crate) async fn next(&mut self) -> Result<DiscoveryResponse, Status> {
         Ok(within(self.responses.message()).await?.unwrap())
     }
 
@@ -60,24 +65,24 @@ fn client(socket: &Path) -> SecretDiscoveryServiceClient<Channel> {
     SecretDiscoveryServiceClient::new(channel(socket))
 }
 
-fn for_names(names: &[&str]) -> DiscoveryRequest {
+pub(crate) fn for_names(names: &[&str]) -> DiscoveryRequest {
     let resource_names = names.iter().map(|name| (*name).to_owned()).collect();
     DiscoveryRequest { resource_names, type_url: SECRET.to_owned(), ..DiscoveryRequest::default() }
 }
 
 /// What a proxy says when it took a response.
-fn taken(response: &DiscoveryResponse, names: &[&str]) -> DiscoveryRequest {
+pub(crate) fn taken(response: &DiscoveryResponse, names: &[&str]) -> DiscoveryRequest {
     let (version_info, response_nonce) = (response.version_info.clone(), response.nonce.clone());
     DiscoveryRequest { version_info, response_nonce, ..for_names(names) }
 }
 
-fn secrets(response: &DiscoveryResponse) -> Vec<Secret> {
+pub(crate) fn secrets(response: &DiscoveryResponse) -> Vec<Secret> {
     assert_eq!(response.type_url, SECRET);
     response.resources.iter().map(|any| Secret::decode(any.value.as_slice()).unwrap()).collect()
 }
 
 /// The ID of the leaf, whose key comes with it.
-fn id_of(secret: &Secret) -> String {
+pub(crate) fn id_of(secret: &Secret) -> String {
     let Some(Type::TlsCertificate(own)) = &secret.r#type else { panic!("{secret:?}") };
     let pem = |source: &Option<_>| {
         let lanyard::wire::sds::DataSource { inline_bytes } = Option::clone(source).unwrap();
@@ -148,6 +153,17 @@ async fn every_name_gives_its_secret_and_no_name_gives_all() {
     assert_eq!(names.len(), 10, "each once");
     let delta = client.delta_secrets(tokio_stream::once(DeltaDiscoveryRequest {})).await.unwrap_err();
     assert_eq!(delta.code(), Code::Unimplemented);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_is_asked_for_many_times_gives_its_secret_once() {
+    let site = Site::open(TWO_PROFILES).await;
+    let agent = site.logged_in().await;
+    let mut proxy = Proxy::open(&socket(&agent), for_names(&["default"; 64])).await;
+    let first = proxy.next().await.unwrap();
+    assert_eq!(secrets(&first).len(), 1);
+    proxy.send(taken(&first, &["default"])).await;
+    proxy.hears_nothing().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -38,11 +38,13 @@ impl SecretDiscoveryService for Sds {
         let caller = Caller::of(&request)?;
         let mut subscription = Subscription::new(Arc::clone(&self.0));
         let asked = request.into_inner().map(Event::Asked);
-        let turned = caller.identities().map(Event::Turned);
+        let turned = caller.clone().identities().map(Event::Turned);
         let responses = asked.merge(turned).filter_map(move |event| {
             let response = match event {
-                Event::Asked(request) => request.and_then(|request| subscription.ask(request)),
-                Event::Turned(identity) => identity.and_then(|identity| subscription.turn(identity)),
+                Event::Asked(request) => {
+                    request.and_then(|request| subscription.ask(request, caller.served()?.as_ref()))
+                }
+                Event::Turned(identity) => identity.and_then(|identity| subscription.turn(&identity)),
             };
             response.transpose()
         });
@@ -52,8 +54,8 @@ impl SecretDiscoveryService for Sds {
     async fn fetch_secrets(&self, request: Request<DiscoveryRequest>) -> Result<Response<DiscoveryResponse>, Status> {
         let caller = Caller::of(&request)?;
         let mut subscription = Subscription::new(Arc::clone(&self.0));
-        subscription.ask(request.into_inner())?;
-        let response = subscription.turn(caller.identity().await?)?;
+        subscription.ask(request.into_inner(), None)?;
+        let response = subscription.turn(&caller.identity().await?)?;
         response.map(Response::new).ok_or_else(|| Status::internal("a first request went without its answer"))
     }
 }

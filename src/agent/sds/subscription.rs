@@ -6,9 +6,11 @@
 use super::names::{Meant, SecretNames};
 use super::{Validator, secret};
 use crate::agent::keeper::Identity;
+use crate::crypto::Digest;
 use crate::wire::sds::{DiscoveryRequest, DiscoveryResponse, Node};
 use prost_types::Any;
 use prost_types::value::Kind;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use tonic::Status;
 
@@ -27,15 +29,15 @@ const PLAIN_ASKED: &str = "disable_spiffe_cert_validation";
 /// The first version of Envoy that has the validator.
 const SPIFFE_SINCE: (u32, u32) = (1, 18);
 
-/// See the file's words.
+/// See the file's words. No secret stays in it: there may be many streams.
 #[derive(Debug)]
 pub(super) struct Subscription {
     names: Arc<SecretNames>,
     validator: Validator,
     /// None before the first request; empty means all.
-    wanted: Option<Vec<String>>,
-    identity: Option<Identity>,
-    sent: Vec<Any>,
+    wanted: Option<BTreeSet<String>>,
+    /// Of the last response's secrets.
+    sent: Option<Digest>,
     /// Of the last response; its nonce too.
     version: u64,
 }
@@ -43,14 +45,18 @@ pub(super) struct Subscription {
 impl Subscription {
     pub(super) fn new(names: Arc<SecretNames>) -> Self {
         let validator = names.validator;
-        Self { names, validator, wanted: None, identity: None, sent: Vec::new(), version: 0 }
+        Self { names, validator, wanted: None, sent: None, version: 0 }
     }
 
-    /// Takes a request of the client.
+    /// Takes a request of the client, to be answered from what there is now.
     ///
     /// # Errors
     /// What ends the stream: a name that means nothing, another kind of resource, too much of something.
-    pub(super) fn ask(&mut self, request: DiscoveryRequest) -> Result<Option<DiscoveryResponse>, Status> {
+    pub(super) fn ask(
+        &mut self,
+        request: DiscoveryRequest,
+        identity: Option<&Identity>,
+    ) -> Result<Option<DiscoveryResponse>, Status> {
         check(&request)?;
         let answers = !request.response_nonce.is_empty();
         if answers && request.response_nonce != self.version.to_string() {
@@ -63,11 +69,13 @@ impl Subscription {
         if let Some(node) = &request.node {
             self.validator = if wants_plain(node) { Validator::Plain } else { self.names.validator };
         }
-        if answers && self.wanted.as_ref() == Some(&request.resource_names) {
+        let wanted = Some(request.resource_names.into_iter().collect());
+        if answers && self.wanted == wanted {
             return Ok(None);
         }
-        self.wanted = Some(request.resource_names);
-        let resources = self.resources()?;
+        self.wanted = wanted;
+        let Some(identity) = identity else { return Ok(None) };
+        let resources = self.resources(identity)?;
         Ok(resources.map(|resources| self.respond(resources)))
     }
 
@@ -75,16 +83,15 @@ impl Subscription {
     ///
     /// # Errors
     /// A name that means nothing any more.
-    pub(super) fn turn(&mut self, identity: Identity) -> Result<Option<DiscoveryResponse>, Status> {
-        self.identity = Some(identity);
-        let resources = self.resources()?.filter(|resources| *resources != self.sent);
+    pub(super) fn turn(&mut self, identity: &Identity) -> Result<Option<DiscoveryResponse>, Status> {
+        let resources = self.resources(identity)?.filter(|resources| Some(digest(resources)) != self.sent);
         Ok(resources.map(|resources| self.respond(resources)))
     }
 
-    /// The secrets that are asked for; none while nobody has asked, or there is nothing yet.
-    fn resources(&self) -> Result<Option<Vec<Any>>, Status> {
-        let (Some(wanted), Some(identity)) = (&self.wanted, &self.identity) else { return Ok(None) };
-        let all = if wanted.is_empty() { self.names.all(identity) } else { wanted.clone() };
+    /// The secrets that are asked for, each once; none while nobody has asked.
+    fn resources(&self, identity: &Identity) -> Result<Option<Vec<Any>>, Status> {
+        let Some(wanted) = &self.wanted else { return Ok(None) };
+        let all = if wanted.is_empty() { self.names.all(identity) } else { wanted.iter().cloned().collect() };
         let secret = |name: String| match self.names.meaning(&name, identity) {
             Some(Meant::Bundles) => Ok(secret::roots(name, &identity.bundle, self.validator)),
             Some(Meant::Svid(svid)) => Ok(secret::svid(name, svid)),
@@ -98,11 +105,16 @@ impl Subscription {
 
     fn respond(&mut self, resources: Vec<Any>) -> DiscoveryResponse {
         self.version += 1;
-        self.sent.clone_from(&resources);
+        self.sent = Some(digest(&resources));
         let version = self.version.to_string();
         let type_url = secret::SECRET.to_owned();
         DiscoveryResponse { version_info: version.clone(), resources, type_url, nonce: version }
     }
+}
+
+fn digest(resources: &[Any]) -> Digest {
+    let secrets: Vec<&[u8]> = resources.iter().map(|secret| secret.value.as_slice()).collect();
+    Digest::of_parts(&secrets)
 }
 
 fn check(request: &DiscoveryRequest) -> Result<(), Status> {
