@@ -80,8 +80,10 @@ struct Shared {
 #[derive(Debug)]
 struct Latest {
     tree: Tree,
-    /// How many records the last checkpoint counts.
+    /// How many records the last checkpoint counts that is wherever it should be.
     signed: Position,
+    /// How many the last one should have counted: after a failure the next try waits for its turn.
+    tried: Position,
     closing: bool,
 }
 
@@ -106,7 +108,10 @@ impl Notary {
         let files = settings.files(dir, signer.verifier().name());
         let told = |path: &PathBuf| read(path, signer.verifier().key()).map_or(0, |head| head.size);
         let told = files.iter().map(told).min().unwrap_or(0);
-        let shared = Shared { latest: Mutex::new(Latest { tree, signed: told, closing: false }), due: Condvar::new() };
+        let shared = Shared {
+            latest: Mutex::new(Latest { tree, signed: told, tried: told, closing: false }),
+            due: Condvar::new(),
+        };
         let (shared, records) = (Arc::new(shared), settings.records);
         let (failing, watched) = watch::channel(false);
         let (desk, at_desk) = (Desk { signer, settings, files, failing }, Arc::clone(&shared));
@@ -118,9 +123,9 @@ impl Notary {
     /// Leaves word of what is durable.
     pub(super) fn saw(&self, tree: &Tree) {
         let mut latest = locked(&self.shared.latest);
-        let before = latest.unsigned();
+        let before = latest.untried();
         latest.tree.clone_from(tree);
-        if before < self.records && latest.unsigned() >= self.records {
+        if before < self.records && latest.untried() >= self.records {
             self.shared.due.notify_one();
         }
     }
@@ -138,23 +143,23 @@ impl Drop for Notary {
 }
 
 impl Latest {
-    const fn unsigned(&self) -> u64 {
-        self.tree.size().saturating_sub(self.signed)
+    const fn untried(&self) -> u64 {
+        self.tree.size().saturating_sub(self.tried)
     }
 }
 
 impl Desk {
     fn work(&self, shared: &Shared) {
         loop {
-            let goes_on = |latest: &mut Latest| !latest.closing && latest.unsigned() < self.settings.records;
+            let goes_on = |latest: &mut Latest| !latest.closing && latest.untried() < self.settings.records;
             let waited = shared.due.wait_timeout_while(locked(&shared.latest), self.settings.every, goes_on);
             let (mut latest, _timeout) = waited.unwrap_or_else(PoisonError::into_inner);
-            let (closing, is_new) = (latest.closing, latest.unsigned() > 0);
-            let tree = latest.tree.clone();
-            latest.signed = tree.size();
+            let (closing, tree) = (latest.closing, latest.tree.clone());
+            let is_due = tree.size() > latest.signed;
+            latest.tried = tree.size();
             drop(latest);
-            if is_new {
-                self.sign(&tree);
+            if is_due && self.sign(&tree) {
+                locked(&shared.latest).signed = tree.size();
             }
             if closing {
                 return;
@@ -162,12 +167,15 @@ impl Desk {
         }
     }
 
-    /// Signs and lays down. Where that does not work, the next checkpoint tries again.
-    fn sign(&self, tree: &Tree) {
+    /// Signs and lays down; whether it is now wherever it should be.
+    fn sign(&self, tree: &Tree) -> bool {
         let head = TreeHead::of(self.signer.verifier().name(), tree);
         let note = match self.signer.sign(&head.to_string()) {
             Ok(note) => note,
-            Err(error) => return error!(%error, "a checkpoint cannot be signed"),
+            Err(error) => {
+                error!(%error, "a checkpoint cannot be signed");
+                return false;
+            }
         };
         let failed = self.files.iter().filter_map(|file| {
             let written: io::Result<()> = replace_file(file, note.as_bytes(), MODE);
@@ -182,6 +190,7 @@ impl Desk {
             None if was_failing => info!("checkpoints are written again"),
             Some(_) | None => {}
         }
+        failed.is_empty()
     }
 }
 
@@ -239,6 +248,19 @@ mod tests {
         for file in &files {
             size_in(file, &signer, 13);
         }
+    }
+
+    #[test]
+    fn what_could_not_be_written_is_tried_again_without_a_new_record() {
+        let (folder, signer) = (TempDir::new().unwrap(), NoteSigner::for_test());
+        let elsewhere = folder.path().join("not mounted");
+        let (every, folder_elsewhere) = (Duration::from_millis(1), Some(elsewhere.clone()));
+        let quick = CheckpointSettings { every, folder: folder_elsewhere, ..CheckpointSettings::default() };
+        let files = quick.files(folder.path(), signer.verifier().name());
+        let (_notary, _failing) = Notary::start(folder.path(), quick, signer.clone(), tree(3)).unwrap();
+        size_in(&files[0], &signer, 3);
+        std::fs::create_dir(&elsewhere).unwrap();
+        size_in(&files[1], &signer, 3);
     }
 
     #[test]

@@ -14,8 +14,8 @@ use time::OffsetDateTime;
 
 /// Every no.
 const REFUSALS: [&str; 2] = ["hook_refused", "refused"];
-/// What operators and the server itself change: policy, keys, pins, bans, who is remembered, time.
-const CHANGES: [&str; 10] = [
+/// What operators and the server itself change: policy, keys, pins, bans, who is remembered, time, the journal.
+const CHANGES: [&str; 13] = [
     "authority",
     "ban_added",
     "ban_removed",
@@ -23,8 +23,11 @@ const CHANGES: [&str; 10] = [
     "person_erased",
     "pin_changed",
     "policy_changed",
+    "segments_archived",
+    "segments_removed",
     "sessions_revoked",
     "started",
+    "tail_cut",
     "time_accepted",
 ];
 /// A commit's name is shortened by people, down to what GitLab shows of it.
@@ -77,7 +80,7 @@ pub(super) struct Args {
     /// Every no
     #[arg(long)]
     refused: bool,
-    /// What was changed: policy, keys, pins, bans, sessions that an operator ended
+    /// What was changed: policy, keys, pins, bans, the journal itself, sessions that an operator ended
     #[arg(long)]
     changes: bool,
 }
