@@ -3,10 +3,10 @@
 //! The file is saved first and the key used last: a crash in between leaves a saved key that no record names, and the
 //! next start records it. A file older than the journal's word was put back by somebody, and is refused.
 
+use super::desk::Ask;
 use super::even::Even;
 use super::keyring::Against;
 use super::making::make;
-use super::orders::Ask;
 use super::rotation::Rotation;
 use super::witness::Nobody;
 use super::{
