@@ -287,7 +287,7 @@ impl Rotator {
 
     fn known(&self, now: OffsetDateTime) -> Known {
         let live = self.witness.live_owners(now);
-        let holders = self.holders.all(|owner| live.contains(owner));
+        let holders = self.holders.all(|owner| live.contains(owner), now);
         Known { holders, longest_ttl: self.witness.longest_ttl(), since: self.even.begin() }
     }
 
