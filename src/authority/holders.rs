@@ -74,11 +74,12 @@ impl Holders {
         self.inside().declared.get_mut(name).map(|known| *known = confirmed).is_some()
     }
 
-    /// All of them. Agents without a live session are forgotten: nobody trusts by their copy any more.
-    pub fn all(&self, lives: impl Fn(&KeyId) -> bool) -> Vec<Holder> {
+    /// All of them. Agents without a live session are forgotten: nobody trusts by their copy any more. One that was heard
+    /// since `asked_at`, when it was asked which sessions live, may have begun its own meanwhile.
+    pub fn all(&self, lives: impl Fn(&KeyId) -> bool, asked_at: OffsetDateTime) -> Vec<Holder> {
         let (agents, declared) = {
             let mut inside = self.inside();
-            inside.agents.retain(|owner, _| lives(owner));
+            inside.agents.retain(|owner, heard| lives(owner) || heard.at > asked_at);
             (inside.agents.clone(), inside.declared.clone())
         };
         let agents = agents.into_iter().map(|(owner, heard)| Holder {
@@ -100,5 +101,24 @@ impl Holders {
 
     fn inside(&self) -> MutexGuard<'_, Inside> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::{KeyAlgorithm, KeyPair};
+    use std::time::Duration;
+
+    #[test]
+    fn an_agent_whose_sessions_are_over_is_forgotten_and_one_that_has_just_come_is_not() {
+        let key = || KeyPair::generate(KeyAlgorithm::EcP256).unwrap().public().id();
+        let (lives, over, comes, now) = (key(), key(), key(), OffsetDateTime::UNIX_EPOCH);
+        let holders = Holders::new([], [lives, over], now);
+        holders.heard(comes, Some(4), now + Duration::from_millis(1));
+        let names = |at| holders.all(|owner| *owner == lives, at).into_iter().map(|one| one.name).collect::<Vec<_>>();
+        assert!(names(now).contains(&format!("agent {comes}")) && names(now).len() == 2);
+        assert_eq!(names(now + Duration::from_secs(15)), [format!("agent {lives}")]);
+        assert_eq!(holders.inside().agents.len(), 1);
     }
 }

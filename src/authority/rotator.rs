@@ -3,10 +3,10 @@
 //! The file is saved first and the key used last: a crash in between leaves a saved key that no record names, and the
 //! next start records it. A file older than the journal's word was put back by somebody, and is refused.
 
+use super::desk::Ask;
 use super::even::Even;
 use super::keyring::Against;
 use super::making::make;
-use super::orders::Ask;
 use super::rotation::Rotation;
 use super::witness::Nobody;
 use super::{
@@ -287,7 +287,7 @@ impl Rotator {
 
     fn known(&self, now: OffsetDateTime) -> Known {
         let live = self.witness.live_owners(now);
-        let holders = self.holders.all(|owner| live.contains(owner));
+        let holders = self.holders.all(|owner| live.contains(owner), now);
         Known { holders, longest_ttl: self.witness.longest_ttl(), since: self.even.begin() }
     }
 

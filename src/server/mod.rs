@@ -7,6 +7,7 @@ mod build;
 mod accept;
 mod door;
 mod policy_keeper;
+mod meters;
 mod run;
 
 pub use accept::{AdminSocket, BundlePort, HealthPort, IssuerPort};

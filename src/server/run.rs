@@ -2,29 +2,24 @@
 
 use super::build::{Parts, World, build};
 use super::door::open_door;
+use super::meters::{meter_bundle, meter_checkpoints, meter_crls, meter_holders, meter_store};
 use super::policy_keeper::PolicyKeeper;
 use super::{AdminSocket, BundlePort, HealthPort, IssuerPort, ServerError};
 use crate::api::{AdminDoor, BundleDoor, Crowd, Desk, HealthDoor, IssuerDoors, Reloads};
-use crate::authority::{Holders, Published};
 use crate::clock::Clock;
 use crate::config::ServerSettings;
 use crate::issuance::Issuance;
-use crate::session::{CrlKeeper, CrlsWatch};
-use crate::store::Trouble;
+use crate::session::CrlKeeper;
 use crate::telemetry::{Metrics, Readiness, Shutdown, Unready, chain};
 use crate::tls::{self, DoorCertificate, IssuerDoor};
 use crate::wire::{connections_of, raise_open_files};
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 /// Ended sessions do no harm where they lie, so counting and sweeping them may be rare.
 const SWEEP_EVERY: Duration = Duration::from_secs(300);
-/// Ten thousand holders are counted in a millisecond.
-const COUNT_EVERY: Duration = Duration::from_secs(15);
 
 /// A server whose parts are built and whose ports are bound; it answers once it runs.
 #[derive(Debug)]
@@ -122,10 +117,10 @@ impl Server {
 
         let mut keepers = JoinSet::new();
         let published = rotator.authorities().published();
-        keepers.spawn(meter(published.clone(), metrics.clone(), ended.clone()));
-        let holders = rotator.desk().holders().clone();
-        keepers.spawn(meter_holders((holders, published), Arc::clone(&clock), metrics.clone(), ended.clone()));
-        keepers.spawn(gauge(store.trouble(), (readiness.clone(), metrics.clone()), ended.clone()));
+        keepers.spawn(meter_bundle(published.clone(), metrics.clone(), ended.clone()));
+        let who = (rotator.desk().holders().clone(), issuance.sessions.clone());
+        keepers.spawn(meter_holders(who, published, (Arc::clone(&clock), metrics.clone()), ended.clone()));
+        keepers.spawn(meter_store(store.trouble(), (readiness.clone(), metrics.clone()), ended.clone()));
         let unwitnessed = store.is_unwitnessed();
         keepers.spawn(meter_checkpoints(unwitnessed, metrics.clone(), ended.clone()));
         keepers.spawn(rotator.run(Arc::clone(&clock), ended.clone()));
@@ -216,91 +211,6 @@ async fn sweep(issuance: Arc<Issuance>, metrics: Metrics, shutdown: Shutdown) {
         tokio::select! {
             () = shutdown.wait() => return,
             () = issuance.clock.wait_until(now + SWEEP_EVERY) => {}
-        }
-    }
-}
-
-/// Shows whether signed checkpoints reach where they should go.
-async fn meter_checkpoints(mut failing: watch::Receiver<bool>, metrics: Metrics, shutdown: Shutdown) {
-    loop {
-        metrics.checkpoints_are_failing(*failing.borrow_and_update());
-        tokio::select! {
-            () = shutdown.wait() => return,
-            // Without the store the server ends anyway.
-            changed = failing.changed() => if changed.is_err() { return shutdown.wait().await },
-        }
-    }
-}
-
-/// Shows whether the store can write. Ports stay open: what is live must still be ended, and may hear why it waits.
-async fn gauge(
-    mut trouble: watch::Receiver<Option<Trouble>>,
-    (readiness, metrics): (Readiness, Metrics),
-    shutdown: Shutdown,
-) {
-    loop {
-        let now = *trouble.borrow_and_update();
-        metrics.disk_is_full(now == Some(Trouble::DiskFull));
-        let _unready = now.map(|trouble| readiness.wait_for(trouble.as_str()));
-        tokio::select! {
-            () = shutdown.wait() => return,
-            // Without the store the server ends anyway.
-            changed = trouble.changed() => if changed.is_err() { return shutdown.wait().await },
-        }
-    }
-}
-
-/// Shows who has which bundle.
-async fn meter_holders(
-    (holders, mut published): (Holders, watch::Receiver<Arc<Published>>),
-    clock: Arc<dyn Clock>,
-    metrics: Metrics,
-    shutdown: Shutdown,
-) {
-    let mut newest_since = clock.now();
-    loop {
-        let now = clock.now();
-        if published.has_changed().unwrap_or(false) {
-            newest_since = now;
-        }
-        let newest = published.borrow_and_update().bundle.sequence;
-        let mut by_sequence = BTreeMap::new();
-        for holder in holders.all(|_agent| true) {
-            *by_sequence.entry(holder.holds.unwrap_or(0)).or_default() += 1;
-        }
-        let someone_lacks_it = by_sequence.keys().any(|sequence| *sequence < newest);
-        let lacked = Duration::try_from(now - newest_since).unwrap_or(Duration::ZERO);
-        metrics.holders_are(&by_sequence, if someone_lacks_it { lacked } else { Duration::ZERO });
-        tokio::select! {
-            () = shutdown.wait() => return,
-            () = clock.wait_until(now + COUNT_EVERY) => {}
-        }
-    }
-}
-
-/// Shows which bundle is published.
-async fn meter(mut published: watch::Receiver<Arc<Published>>, metrics: Metrics, shutdown: Shutdown) {
-    loop {
-        metrics.bundle_is_at(published.borrow_and_update().bundle.sequence);
-        tokio::select! {
-            () = shutdown.wait() => return,
-            changed = published.changed() => if changed.is_err() {
-                // The rotator is gone, and with it every change.
-                return shutdown.wait().await;
-            },
-        }
-    }
-}
-
-/// Shows how many leaves stand on revocation lists, and until when these are good.
-async fn meter_crls(mut made: CrlsWatch, metrics: Metrics, shutdown: Shutdown) {
-    loop {
-        if let Some(set) = made.borrow_and_update().as_ref() {
-            metrics.crls_made(set.revoked, set.made_at, set.next_update);
-        }
-        tokio::select! {
-            () = shutdown.wait() => return,
-            changed = made.changed() => if changed.is_err() { return shutdown.wait().await },
         }
     }
 }

@@ -17,6 +17,8 @@ use tokio::sync::watch;
 const GATHERED_FOR: Duration = Duration::from_millis(100);
 /// And under a storm of them there are not more sets than this; with the above, an end is on a set within a second.
 const APART: Duration = Duration::from_millis(500);
+/// Whoever is reading a set may finish it while so many newer ones are made, or a slow reader would begin for ever.
+const FORMER_SETS: usize = 8;
 /// A set that could not be made is tried again.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 
@@ -62,6 +64,7 @@ pub struct CrlKeeper {
     /// What was given before the start is known; a part of it may be missing until then.
     complete_from: Option<OffsetDateTime>,
     made: watch::Sender<Option<Arc<Crls>>>,
+    former: Vec<Arc<Crls>>,
 }
 
 impl CrlKeeper {
@@ -74,7 +77,7 @@ impl CrlKeeper {
     ) -> Self {
         let issuers = authorities.crl_issuers_changed();
         let made = watch::Sender::new(None);
-        Self { sessions, authorities, issuers, ledger, plan, data_dir, complete_from: None, made }
+        Self { sessions, authorities, issuers, ledger, plan, data_dir, complete_from: None, made, former: Vec::new() }
     }
 
     /// Where sets are shown.
@@ -121,7 +124,9 @@ impl CrlKeeper {
             }
         };
         tracing::debug!(number = set.number, revoked = set.revoked, "revocation lists made");
-        self.made.send_replace(Some(Arc::new(set)));
+        let former = self.made.send_replace(Some(Arc::new(set)));
+        self.former.extend(former);
+        self.former.drain(..self.former.len().saturating_sub(FORMER_SETS));
         Ok(now + self.plan.lifetime / 2)
     }
 

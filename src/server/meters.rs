@@ -1,0 +1,139 @@
+//! What Prometheus hears of the running server's parts, as it changes.
+
+use crate::authority::{Holder, Holders, Published};
+use crate::clock::Clock;
+use crate::session::{CrlsWatch, Sessions};
+use crate::store::Trouble;
+use crate::telemetry::{Metrics, Readiness, Shutdown};
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::Arc;
+use std::time::Duration;
+use time::OffsetDateTime;
+use tokio::sync::watch;
+
+/// Ten thousand holders are counted in a millisecond.
+const COUNT_EVERY: Duration = Duration::from_secs(15);
+
+/// Shows whether signed checkpoints reach where they should go.
+pub(super) async fn meter_checkpoints(mut failing: watch::Receiver<bool>, metrics: Metrics, shutdown: Shutdown) {
+    loop {
+        metrics.checkpoints_are_failing(*failing.borrow_and_update());
+        tokio::select! {
+            () = shutdown.wait() => return,
+            // Without the store the server ends anyway.
+            changed = failing.changed() => if changed.is_err() { return shutdown.wait().await },
+        }
+    }
+}
+
+/// Shows whether the store can write. Ports stay open: what is live must still be ended, and may hear why it waits.
+pub(super) async fn meter_store(
+    mut trouble: watch::Receiver<Option<Trouble>>,
+    (readiness, metrics): (Readiness, Metrics),
+    shutdown: Shutdown,
+) {
+    loop {
+        let now = *trouble.borrow_and_update();
+        metrics.disk_is_full(now == Some(Trouble::DiskFull));
+        let _unready = now.map(|trouble| readiness.wait_for(trouble.as_str()));
+        tokio::select! {
+            () = shutdown.wait() => return,
+            // Without the store the server ends anyway.
+            changed = trouble.changed() => if changed.is_err() { return shutdown.wait().await },
+        }
+    }
+}
+
+/// Shows who has which bundle. Agents whose sessions are over are forgotten here.
+pub(super) async fn meter_holders(
+    (holders, sessions): (Holders, Sessions),
+    mut published: watch::Receiver<Arc<Published>>,
+    (clock, metrics): (Arc<dyn Clock>, Metrics),
+    shutdown: Shutdown,
+) {
+    let mut publications = BTreeMap::new();
+    loop {
+        let now = clock.now();
+        publications.entry(published.borrow_and_update().bundle.sequence).or_insert(now);
+        let live = sessions.owners(now);
+        let known = holders.all(|owner| live.contains(owner), now);
+        let mut by_sequence = BTreeMap::new();
+        for holder in &known {
+            *by_sequence.entry(holder.holds.unwrap_or(0)).or_default() += 1;
+        }
+        metrics.holders_are(&by_sequence, lag(&known, &publications, now));
+        tokio::select! {
+            () = shutdown.wait() => return,
+            () = clock.wait_until(now + COUNT_EVERY) => {}
+            changed = published.changed() => if changed.is_err() { return shutdown.wait().await },
+        }
+    }
+}
+
+/// For how long the slowest holder has lacked a bundle that was published: since the first one after its own. Whoever has
+/// not said what it holds lacks all of them since it was last heard.
+fn lag(holders: &[Holder], publications: &BTreeMap<u64, OffsetDateTime>, now: OffsetDateTime) -> Duration {
+    let first_after = |sequence| publications.range((Bound::Excluded(sequence), Bound::Unbounded)).next();
+    let lacks_since = |holder: &Holder| match (holder.holds, holder.heard_at) {
+        (None, Some(heard_at)) => Some(heard_at),
+        (holds, _) => first_after(holds.unwrap_or(0)).map(|(_, at)| *at),
+    };
+    let since = holders.iter().filter_map(lacks_since).min().unwrap_or(now);
+    Duration::try_from(now - since).unwrap_or(Duration::ZERO)
+}
+
+/// Shows which bundle is published.
+pub(super) async fn meter_bundle(mut published: watch::Receiver<Arc<Published>>, metrics: Metrics, shutdown: Shutdown) {
+    loop {
+        metrics.bundle_is_at(published.borrow_and_update().bundle.sequence);
+        tokio::select! {
+            () = shutdown.wait() => return,
+            changed = published.changed() => if changed.is_err() {
+                // The rotator is gone, and with it every change.
+                return shutdown.wait().await;
+            },
+        }
+    }
+}
+
+/// Shows how many leaves stand on revocation lists, and until when these are good.
+pub(super) async fn meter_crls(mut made: CrlsWatch, metrics: Metrics, shutdown: Shutdown) {
+    loop {
+        if let Some(set) = made.borrow_and_update().as_ref() {
+            metrics.crls_made(set.revoked, set.made_at, set.next_update);
+        }
+        tokio::select! {
+            () = shutdown.wait() => return,
+            changed = made.changed() => if changed.is_err() { return shutdown.wait().await },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::authority::HolderKind;
+
+    #[test]
+    fn the_slowest_holder_has_lacked_a_bundle_since_the_first_one_after_its_own() {
+        let at = |second| OffsetDateTime::UNIX_EPOCH + Duration::from_secs(second);
+        let holder = |(holds, heard_at): (Option<u64>, Option<u64>)| {
+            let (name, kind) = ("some".to_owned(), HolderKind::Reporting);
+            Holder { name, kind, holds, heard_at: heard_at.map(at) }
+        };
+        let publications = BTreeMap::from([(4, at(10)), (6, at(100)), (7, at(130))]);
+        for (holders, lacks_for) in [
+            (&[][..], 0),
+            (&[(Some(7), Some(140))], 0),
+            (&[(Some(6), Some(140))], 20),
+            (&[(Some(4), Some(140)), (Some(7), Some(140))], 50),
+            (&[(Some(5), Some(140)), (Some(6), Some(140))], 50),
+            (&[(None, Some(145))], 5),
+            (&[(None, None)], 140),
+        ] {
+            let holders: Vec<_> = holders.iter().copied().map(holder).collect();
+            assert_eq!(lag(&holders, &publications, at(150)), Duration::from_secs(lacks_for), "{holders:?}");
+        }
+    }
+}
