@@ -61,15 +61,21 @@ mod tests {
     use super::super::MapEnvironment;
     use super::super::agent::load_agent;
     use super::*;
+    use crate::agent::AgentSettings;
+    use std::path::Path;
 
-    fn load(sds: &str) -> Result<SecretNames, Vec<String>> {
+    fn load_all(settings: &str) -> Result<AgentSettings, Vec<String>> {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("agent.toml");
-        let head = "server = \"https://lanyard.test:8443\"\nmode = \"pod\"\nstate_dir = \"/run/x\"\n\
-                    [listen]\nworkload = \"/run/x/workload.sock\"\nsds = \"/run/x/lanyard.sock\"\n";
-        std::fs::write(&file, [head, sds].concat()).unwrap();
+        let head = "server = \"https://lanyard.test:8443\"\nmode = \"pod\"\nstate_dir = \"/run/x\"\n";
+        std::fs::write(&file, [head, settings].concat()).unwrap();
         let loaded = load_agent(&file, &MapEnvironment::default());
-        loaded.map(|settings| settings.secrets).map_err(|found| found.into_iter().map(|problem| problem.key).collect())
+        loaded.map_err(|found| found.into_iter().map(|problem| problem.key).collect())
+    }
+
+    fn load(sds: &str) -> Result<SecretNames, Vec<String>> {
+        let listen = "[listen]\nworkload = \"/run/x/workload.sock\"\nsds = \"/run/x/lanyard.sock\"\n";
+        load_all(&[listen, sds].concat()).map(|settings| settings.secrets)
     }
 
     #[test]
@@ -78,6 +84,19 @@ mod tests {
         let istio = load("[sds]\nvalidator = \"plain\"\nsvid = \"own\"\n[sds.aliases]\nlanyard = \"own\"\n").unwrap();
         assert_eq!((istio.svid, istio.validator), (vec!["own".to_owned()], Validator::Plain));
         assert_eq!(istio.aliases, BTreeMap::from([("lanyard".to_owned(), "own".to_owned())]));
+    }
+
+    #[test]
+    fn the_manual_s_chapter_shows_the_names_that_hold_without_it_and_aliases() {
+        let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/operations.md");
+        let page = std::fs::read_to_string(page).unwrap();
+        let chapter = page.split("\n## Secrets for Envoy and Istio\n").nth(1).unwrap();
+        let shown = chapter.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
+        let settings = load_all(shown).unwrap();
+        assert_eq!(settings.sds_socket.as_deref(), Some(Path::new("/run/lanyard/mesh/lanyard.sock")));
+        let aliases = [("lanyard", "default"), ("lanyard-roots", "ROOTCA")];
+        let aliases = aliases.map(|(alias, name)| (alias.to_owned(), name.to_owned())).into();
+        assert_eq!(settings.secrets, SecretNames { aliases, ..SecretNames::default() });
     }
 
     #[test]

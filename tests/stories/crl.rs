@@ -321,6 +321,7 @@ async fn until<T, F: Future<Output = Option<T>>>(ask: impl Fn() -> F) -> T {
     tokio::time::timeout(std::time::Duration::from_secs(30), asked).await.unwrap()
 }
 
+/// Shows: FED-1, FED-12.
 #[tokio::test]
 async fn anybody_reads_the_bundle_and_the_lists_at_the_bundle_port_soon_after_an_end() {
     let doors = Doors::whose_issuer_says(CRL, POLICY).await;
@@ -361,6 +362,8 @@ async fn anybody_reads_the_bundle_and_the_lists_at_the_bundle_port_soon_after_an
         ("/v1/svid/x509", &[], " 404"),
         ("/crl", &["--request", "POST"], " 405"),
         ("/crl", &["--head"], " 200"),
+        ("/", &["--request", "POST"], " 405"),
+        ("/", &["--head"], " 200"),
     ] {
         assert!(curl(&doors, path, words).await.0.contains(status), "{path}");
     }

@@ -117,6 +117,7 @@ fn socket(agent: &Beside) -> PathBuf {
     agent.endpoint().strip_prefix("unix://").unwrap().into()
 }
 
+/// Shows: SDS-1, SDS-2, SDS-4, SDS-5, SDS-8.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_name_gives_its_secret_and_no_name_gives_all() {
     let site = Site::open(TWO_PROFILES).await;
@@ -155,6 +156,7 @@ async fn every_name_gives_its_secret_and_no_name_gives_all() {
     assert_eq!(delta.code(), Code::Unimplemented);
 }
 
+/// Shows: SDS-3.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_name_that_is_asked_for_many_times_gives_its_secret_once() {
     let site = Site::open(TWO_PROFILES).await;
@@ -188,6 +190,7 @@ async fn a_name_that_means_nothing_ends_its_own_stream_only() {
     good.next().await.unwrap();
 }
 
+/// Shows: SDS-1, SDS-6, SDS-7.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_is_told_of_changes_and_never_of_what_it_took_or_refused() {
     let site = Site::open(TWO_PROFILES).await;
@@ -220,6 +223,7 @@ async fn a_stream_is_told_of_changes_and_never_of_what_it_took_or_refused() {
     assert_ne!(third.resources, both.resources, "and what comes after a refusal is sent");
 }
 
+/// Shows: SDS-7.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_waits_in_silence_for_the_first_svid_and_longer_than_any_request_may_take() {
     let site = Site::open(TWO_PROFILES).await;
@@ -236,6 +240,7 @@ async fn a_stream_waits_in_silence_for_the_first_svid_and_longer_than_any_reques
     assert_eq!(proxy.next().await.unwrap_err().code(), Code::Unavailable);
 }
 
+/// Shows: SDS-5.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_cannot_use_the_validator_gets_our_own_roots_alone() {
     let site = Site::open(TWO_PROFILES).await;
@@ -279,6 +284,7 @@ async fn a_client_that_cannot_use_the_validator_gets_our_own_roots_alone() {
     assert!(context_of(&secrets(&response)[0]).custom_validator_config.is_none());
 }
 
+/// Shows: SDS-7.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_of_the_bundle_reaches_whoever_asked_for_it_and_not_the_key() {
     let server = StandIn::start().await;

@@ -89,6 +89,17 @@ mod tests {
             ("/system.slice/docker-*.scope", "/system.slice/docker-4f.scope", Some("/system.slice/docker-4f.scope")),
             ("/system.slice/docker-*.scope", "/system.slice/docker.service", None),
             ("/*/pod*", "/burst/pod7/c", Some("/burst/pod7")),
+            (
+                "/kubepods.slice/kubepods-pod*.slice",
+                "/kubepods.slice/kubepods-pod7f_1c.slice/cri-containerd-4f.scope",
+                Some("/kubepods.slice/kubepods-pod7f_1c.slice"),
+            ),
+            (
+                "/kubepods.slice/*/kubepods-burstable-pod*.slice",
+                "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod7f_1c.slice/cri-containerd-4f.scope",
+                Some("/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod7f_1c.slice"),
+            ),
+            ("/kubepods.slice/*/kubepods-burstable-pod*.slice", "/kubepods.slice/kubepods-burstable.slice", None),
             ("/a*a", "/a", None),
         ] {
             let cgroup = cgroup_of(format!("0::{cgroup}").as_bytes(), &Hierarchy::V2).unwrap();
@@ -107,6 +118,7 @@ mod tests {
             ("docker/*", NoPattern::NoPath),
             ("/../*", NoPattern::NoPath),
             ("/docker/*-*", NoPattern::Stars),
+            ("/kubepods.slice/*/kubepods-*-pod*.slice", NoPattern::Stars),
         ] {
             assert_eq!(text.parse::<JobPattern>(), Err(error), "{text}");
         }
