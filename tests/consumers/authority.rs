@@ -55,12 +55,16 @@ impl Authority {
 
     /// An SVID for a job, and when it runs out.
     pub(crate) fn issue(&self, job: &str, lifetime: Duration) -> (Svid, OffsetDateTime) {
+        self.issue_as(&format!("spiffe://ci.example.org/acme/payments/api/-/pipelines/{job}"), lifetime)
+    }
+
+    /// An SVID for whatever ID.
+    pub(crate) fn issue_as(&self, id: &str, lifetime: Duration) -> (Svid, OffsetDateTime) {
         let now = OffsetDateTime::now_utc();
         let mut params = CertificateParams::default();
         params.not_before = now - Duration::from_secs(60);
         params.not_after = now.replace_nanosecond(0).unwrap() + lifetime;
         params.distinguished_name.push(DnType::CommonName, "p4711");
-        let id = format!("spiffe://ci.example.org/acme/payments/api/-/pipelines/{job}");
         params.subject_alt_names = vec![SanType::URI(id.try_into().unwrap())];
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];

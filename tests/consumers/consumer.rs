@@ -106,17 +106,21 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// Starts it and waits until it listens.
+    /// Starts a consumer on its setting.
     pub(crate) fn start(consumer: &dyn Consumer, setting: &Setting) -> Self {
-        let mut command = consumer.prepare(setting);
-        let log = setting.folder.join("log");
+        let command = consumer.prepare(setting);
+        Self::spawn(consumer.name(), command, consumer.stop(), &setting.folder, setting.port)
+    }
+
+    /// Runs a command, with its log in a folder, and waits until it listens.
+    pub(crate) fn spawn(name: &str, mut command: Command, stop: Signal, folder: &Path, port: u16) -> Self {
+        let log = folder.join("log");
         let said = File::create(&log).unwrap();
         command.stdin(Stdio::null()).stdout(said.try_clone().unwrap()).stderr(said);
-        let name = consumer.name();
         let child = command.spawn().unwrap_or_else(|error| panic!("{name}: {error}; `tests/run` installs it"));
-        let mut running = Self { child, stop: consumer.stop(), log };
+        let mut running = Self { child, stop, log };
         let deadline = Instant::now() + READY_WITHIN;
-        while TcpStream::connect((Ipv4Addr::LOCALHOST, setting.port)).is_err() {
+        while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
             let ended = running.child.try_wait().unwrap();
             assert!(ended.is_none() && Instant::now() < deadline, "{name} does not start:\n{}", running.log());
             thread::sleep(AGAIN_AFTER);

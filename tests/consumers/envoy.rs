@@ -2,6 +2,7 @@
 
 use crate::consumer::{Consumer, Learns, Setting, installed};
 use crate::dialogue::Dialogue;
+use std::path::Path;
 use std::process::Command;
 
 enum Envoy {
@@ -36,11 +37,16 @@ impl Consumer for Envoy {
             Self::Spiffe => setting.text("trust-spiffe.yaml"),
         };
         std::fs::write(setting.folder.join("trust.yaml"), trust).unwrap();
-        let mut command = Command::new(installed("LANYARD_TEST_ENVOY"));
-        // No shared memory with other Envoys, and few threads.
-        command.args(["--disable-hot-restart", "--concurrency", "1", "--log-level", "warning", "-c"]).arg(whole);
-        command
+        command(&whole)
     }
+}
+
+/// Envoy on a configuration.
+pub(crate) fn command(whole: &Path) -> Command {
+    let mut command = Command::new(installed("LANYARD_TEST_ENVOY"));
+    // No shared memory with other Envoys, and few threads.
+    command.args(["--disable-hot-restart", "--concurrency", "1", "--log-level", "warning", "-c"]).arg(whole);
+    command
 }
 
 #[test]

@@ -1,18 +1,20 @@
-//! `docs/consumers.md`: configurations are read out of the page, and each row of its table is held against what was found.
+//! The pages: configurations are read out of them, and each row of a table is held against what was found.
 
 use crate::consumer::source;
 use rustix::fs::{FlockOperation, flock};
 use std::fs::{self, File};
 
 const PAGE: &str = "docs/consumers.md";
+/// All that show configurations, each under a name of its own.
+const PAGES: [&str; 2] = [PAGE, "docs/meshes/envoy.md"];
 
-/// A block of the page, by the file name in its first line.
+/// A block of a page, by the file name in its first line.
 pub(crate) fn block(name: &str) -> String {
-    let page = fs::read_to_string(source(PAGE)).unwrap();
+    let page = PAGES.map(|page| fs::read_to_string(source(page)).unwrap()).join("\n");
     let first = format!("# {name}");
     let inside = page.lines().skip_while(|line| line.trim() != first);
     let text: Vec<&str> = inside.take_while(|line| line.trim() != "```").collect();
-    assert!(!text.is_empty(), "{PAGE} shows no {name}");
+    assert!(!text.is_empty(), "none of {PAGES:?} shows {name}");
     text.join("\n") + "\n"
 }
 

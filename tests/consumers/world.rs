@@ -64,8 +64,13 @@ pub(crate) struct Session {
 impl World {
     /// SVIDs live for so many seconds: few enough that a dozen renewals fit into a test.
     pub(crate) fn start(ttl: Duration) -> Self {
+        Self::under(&POLICY.replace("TTL", &format!("{}s", ttl.as_secs())))
+    }
+
+    /// Under a policy.
+    pub(crate) fn under(policy: &str) -> Self {
         let (place, gitlab) = (Place::with("[crl]\n\n[svid]\nsubject = \"project\"\n"), Gitlab::start());
-        fs::write(place.file("policy.toml"), POLICY.replace("TTL", &format!("{}s", ttl.as_secs()))).unwrap();
+        fs::write(place.file("policy.toml"), policy).unwrap();
         let secret = place.file("hook.secret");
         fs::write(&secret, SECRET).unwrap();
         fs::set_permissions(&secret, PermissionsExt::from_mode(0o600)).unwrap();
@@ -84,9 +89,14 @@ impl World {
 
     /// A token of a job, as it asks for in its `.gitlab-ci.yml`; each is another.
     fn token(&self, job: &Job) -> String {
+        self.token_with(job, &[])
+    }
+
+    /// The same with more claims, or with others.
+    pub(crate) fn token_with(&self, job: &Job, more: &[&str]) -> String {
         let Job { number, pipeline } = job;
         let claims = [format!("job_id={number}"), format!("pipeline_id={pipeline}")];
-        self.gitlab.token_for(AUDIENCE, &["project_id=4711", &claims[0], &claims[1]])
+        self.gitlab.token_for(AUDIENCE, &[&["project_id=4711", &claims[0], &claims[1]], more].concat())
     }
 
     /// An agent with a job's token, and what it runs after each change of its files; ready when it has an SVID.
@@ -122,7 +132,11 @@ workload = "{socket}"
 
     /// A session that a token of the job opens, by a key of its own.
     pub(crate) async fn session(&self, job: &Job) -> Session {
-        let (token, key) = (self.token(job), p256());
+        self.session_by(self.token(job)).await
+    }
+
+    async fn session_by(&self, token: String) -> Session {
+        let key = p256();
         let mut issuer = IssuerClient::new(session_channel(&self.place));
         let request = ExchangeRequest { token, csr: csr(&key).into(), profile: String::new() };
         let answer = issuer.exchange(request).await.unwrap().into_inner();
@@ -133,7 +147,11 @@ workload = "{socket}"
 
     /// An SVID of a job whose session nobody will renew.
     pub(crate) fn svid(&self, job: &Job) -> Svid {
-        tokio::runtime::Runtime::new().unwrap().block_on(self.session(job)).svid
+        self.svid_by(self.token(job))
+    }
+
+    pub(crate) fn svid_by(&self, token: String) -> Svid {
+        tokio::runtime::Runtime::new().unwrap().block_on(self.session_by(token)).svid
     }
 
     /// The job is over, and GitLab says so to those who ask.

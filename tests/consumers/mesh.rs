@@ -1,0 +1,189 @@
+//! What `docs/meshes/envoy.md` says, tried: real Envoys that take certificates and trust from real agents by SDS.
+
+use crate::authority::Authority;
+use crate::client::{Client, Refused, Svid};
+use crate::consumer::AGAIN_AFTER;
+use crate::dialogue::Dialogue;
+use crate::page;
+use crate::sides::{
+    Answer, DEPLOY, DEPLOY_ID, LEDGER_ID, Mesh, OF_LEDGER, PRODUCTION, Side, before_ledger, beside_the_deploy, changed,
+    eventually,
+};
+use crate::world::Job;
+use rustls::version::TLS13;
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+const HOUR: Duration = Duration::from_secs(3600);
+const A_SECOND: Duration = Duration::from_secs(1);
+const RENEWALS: usize = 8;
+
+#[test]
+fn renewals_every_few_seconds_cost_a_steady_caller_no_request() {
+    let mesh = Mesh::start(Duration::from_secs(6), A_SECOND);
+    let (mut calls, mut shown) = (0, BTreeSet::new());
+    eventually("so many SVIDs were shown", || {
+        let Answer { status, body } = mesh.call();
+        assert_eq!(status, 200, "call {calls}: {body}\n{}{}", mesh.left.running.log(), mesh.right.running.log());
+        assert!(body.contains(&format!("By={LEDGER_ID};")) && body.contains(&format!("URI={DEPLOY_ID}")), "{body}");
+        calls += 1;
+        shown.insert(body);
+        shown.len() > RENEWALS
+    });
+    println!("{calls} calls with {} SVIDs", shown.len());
+    for proxy in [&mesh.left, &mesh.right] {
+        assert!(proxy.count("sds.default.update_success") > 2);
+        assert_eq!(proxy.count("sds.ROOTCA.update_success"), 1, "what has not changed is not sent again");
+        assert_eq!(proxy.count("sds.default.update_rejected"), 0);
+    }
+}
+
+/// What becomes of a caller.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Verdict {
+    Allowed,
+    /// 403, by RBAC.
+    Forbidden,
+    /// No connection.
+    Unverified,
+}
+
+/// How an Envoy takes one who calls it with an SVID, by himself.
+fn verdict(svid: &Svid, bundle: &Path, port: u16) -> Verdict {
+    match Client::new(svid, bundle, &TLS13).visit(port, Dialogue::Http) {
+        Ok(_) => Verdict::Allowed,
+        Err(Refused { why }) if why.contains(" 403") => Verdict::Forbidden,
+        Err(Refused { why }) => {
+            assert!(why.contains("alert"), "{why}");
+            Verdict::Unverified
+        }
+    }
+}
+
+#[test]
+fn production_deploys_of_payments_may_call_ledger_and_nothing_else_may() {
+    let mesh = Mesh::start(HOUR, HOUR);
+    let (folder, _output) = mesh.deploy.svid("own");
+    let bundle = folder.join("svid_bundle.pem");
+    let prefix = "prefix: \"spiffe://ci.example.org/acme/payments/api/-/environments/production/\"";
+    let exactly = changed(&before_ledger(HOUR), prefix, page::block("exact.yaml").lines().nth(1).unwrap().trim());
+    let exact = mesh.another(&mesh.ledger, &exactly);
+    let verdicts = |svid: &Svid| [mesh.right.port, exact.port].map(|port| verdict(svid, &bundle, port));
+    let neighbour = ["project_id=4713", "project_path=acme/payments/api-v2"];
+    let subgroup = ["project_id=4714", "project_path=acme/payments/api/tools"];
+    for (pipeline, claims, expected) in [
+        ("574", [&PRODUCTION[..], &[]].concat(), [Verdict::Allowed, Verdict::Allowed]),
+        ("575", [&PRODUCTION[..], &[]].concat(), [Verdict::Allowed, Verdict::Forbidden]),
+        ("574", vec!["environment=production", "environment_protected=false"], [Verdict::Forbidden; 2]),
+        ("574", vec![], [Verdict::Forbidden; 2]),
+        ("574", [&PRODUCTION[..], &neighbour].concat(), [Verdict::Forbidden; 2]),
+        ("574", [&PRODUCTION[..], &subgroup].concat(), [Verdict::Forbidden; 2]),
+        ("574", [&PRODUCTION[..], &OF_LEDGER].concat(), [Verdict::Forbidden; 2]),
+    ] {
+        let svid = mesh.world.svid_by(mesh.world.token_with(&Job { number: 7, pipeline }, &claims));
+        assert_eq!(verdicts(&svid), expected, "pipeline {pipeline}, {claims:?}");
+    }
+    let (claimed, _) = Authority::new().issue_as(DEPLOY_ID, HOUR);
+    assert_eq!(verdicts(&claimed), [Verdict::Unverified; 2], "another root's");
+}
+
+#[test]
+fn a_deploy_calls_nobody_who_is_not_ledger() {
+    let mesh = Mesh::start(HOUR, HOUR);
+    assert_eq!(mesh.call().status, 200);
+    let impostor = mesh.another(&mesh.deploy, &before_ledger(HOUR));
+    let misled = mesh.another(&mesh.deploy, &beside_the_deploy(impostor.port));
+    assert_eq!(misled.call().status, 503);
+    assert!(misled.count("cluster.ledger.ssl.fail_verify_san") > 0);
+}
+
+#[test]
+fn an_agent_that_is_killed_takes_no_secret_away_and_its_successor_brings_a_new_one() {
+    let mut mesh = Mesh::start(HOUR, A_SECOND);
+    let before = mesh.call();
+    assert_eq!(before.status, 200);
+    mesh.deploy.kill_agent();
+    let connections = mesh.left.count("cluster.ledger.upstream_cx_total");
+    eventually("new connections without an agent", || {
+        assert_eq!(mesh.call(), before);
+        mesh.left.count("cluster.ledger.upstream_cx_total") > connections + 1
+    });
+    mesh.deploy.start_agent();
+    eventually("the successor's SVID", || {
+        let now = mesh.call();
+        assert_eq!(now.status, 200);
+        now != before
+    });
+}
+
+#[test]
+fn an_envoy_that_starts_before_the_login_has_its_secrets_after_it() {
+    let mesh = Mesh::start(HOUR, HOUR);
+    let early = Side::start(&mesh.world, "early");
+    let proxy = mesh.another(&early, &beside_the_deploy(mesh.right.port));
+    assert_eq!(proxy.call().status, 503);
+    early.login(&mesh.world.token_with(&Job { number: 8, pipeline: "574" }, &PRODUCTION));
+    eventually("ledger can be called", || proxy.call().status == 200);
+}
+
+/// The page's configuration with its listener twice; the second asks for another secret, at a port of its own.
+fn with_a_second_listener(text: &str, name: &str, port: u16) -> String {
+    let (head, rest) = text.split_once("  listeners:\n").unwrap();
+    let (listener, tail) = rest.split_once("  clusters:\n").unwrap();
+    let second = changed(&changed(listener, "name: default", &format!("name: {name}")), "8443", &port.to_string());
+    let second = changed(&second, "&agent", "&same_agent").replace("*agent", "*same_agent");
+    format!("{head}  listeners:\n{listener}{second}  clusters:\n{tail}")
+}
+
+#[test]
+fn a_name_that_means_nothing_is_told_and_harms_no_other() {
+    let mesh = Mesh::start(HOUR, HOUR);
+    let dead = crate::place::free_port();
+    let proxy = mesh.another(&mesh.ledger, &with_a_second_listener(&before_ledger(HOUR), "nonsense", dead));
+    let (folder, _output) = mesh.deploy.svid("own");
+    let svid = mesh.world.svid_by(mesh.world.token_with(&Job { number: 7, pipeline: "574" }, &PRODUCTION));
+    let client = Client::new(&svid, &folder.join("svid_bundle.pem"), &TLS13);
+    assert_eq!([proxy.port, dead].map(|port| client.visit(port, Dialogue::Http).is_ok()), [true, false]);
+    assert_eq!(proxy.count("sds.default.update_success"), 1);
+    assert_eq!(proxy.count("sds.nonsense.update_success"), 0);
+    assert!(proxy.count("sds.nonsense.update_failure") > 0);
+    assert_eq!(proxy.count("sds.nonsense.init_fetch_timeout"), 1);
+    let log = proxy.running.log().replace("%20", " ").replace("%22", "\"");
+    assert!(log.contains("no secret is called \"nonsense\"; there are ALL, ROOTCA, default"), "{log}");
+}
+
+#[test]
+fn an_open_connection_ends_by_its_age() {
+    let mesh = Mesh::start(HOUR, A_SECOND);
+    let (folder, _output) = mesh.deploy.svid("own");
+    let svid = mesh.world.svid_by(mesh.world.token_with(&Job { number: 7, pipeline: "574" }, &PRODUCTION));
+    let client = Client::new(&svid, &folder.join("svid_bundle.pem"), &TLS13);
+    let mut connection = client.visit(mesh.right.port, Dialogue::Http).unwrap();
+    connection.ask().unwrap();
+    eventually("the connection ends", || {
+        thread::sleep(AGAIN_AFTER);
+        connection.ask().is_err()
+    });
+}
+
+#[test]
+fn envoy_calls_with_its_last_svid_after_the_jobs_end_until_that_has_run_out() {
+    let mesh = Mesh::start(Duration::from_secs(30), A_SECOND);
+    let first = mesh.call();
+    eventually("a fresh SVID", || mesh.call() != first);
+    let last = mesh.call();
+    mesh.world.tell_the_end_of(&DEPLOY);
+    eventually("the agent serves nothing", || !mesh.deploy.svid("ended").1.status.success());
+    assert_eq!(mesh.call(), last);
+    eventually("the last SVID has run out", || match mesh.call().status {
+        200 => false,
+        status => {
+            assert_eq!(status, 503);
+            true
+        }
+    });
+    assert!(mesh.left.count("cluster.ledger.upstream_cx_connect_fail") > 0);
+    assert_eq!(mesh.left.count("sds.default.update_rejected"), 0);
+}
