@@ -128,7 +128,9 @@ mod tests {
             || std::fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().path()).collect::<Vec<_>>();
         let socket = |name: &str| LastingSocket::bind(path(name), 0o700, Random::system()).unwrap();
         let (mut one, mut other) = (socket("lanyard.sock"), socket("lanyard.other"));
-        in_folder().iter().for_each(|file| std::fs::remove_file(file).unwrap());
+        for file in in_folder() {
+            std::fs::remove_file(file).unwrap();
+        }
         one.keep().unwrap();
         other.keep().unwrap();
         let mut both = in_folder();
