@@ -5,6 +5,7 @@ use crate::crypto::KeyPair;
 use crate::svid::{Serial, inspect_authority};
 use rustls_pki_types::CertificateDer;
 use std::sync::Arc;
+use time::OffsetDateTime;
 
 /// An authority whose certificates consumers may meet: a root, or an intermediate whose leaves may live.
 #[derive(Debug)]
@@ -15,7 +16,16 @@ pub(super) struct CrlIssuer {
     pub(super) certificate: CertificateDer<'static>,
     pub(super) key: Arc<KeyPair>,
     /// The intermediates that it has signed and that are not to be believed any more.
-    pub(super) taken_back: Vec<Serial>,
+    pub(super) taken_back: Vec<TakenBack>,
+}
+
+/// An intermediate that is tainted.
+#[derive(Debug)]
+pub(super) struct TakenBack {
+    /// As drafts name it.
+    pub(super) name: Arc<str>,
+    pub(super) serial: Serial,
+    pub(super) since: OffsetDateTime,
 }
 
 /// All of a keyring; none if one of them has no certificate that can be read.
@@ -32,7 +42,9 @@ fn issuer(keyring: &Keyring, authority: &Authority) -> Option<CrlIssuer> {
     let is_taken_back = |other: &&Authority| matches!(other.state, AuthorityState::Tainted | AuthorityState::Removed);
     let taken_back = keyring.of_kind(AuthorityKind::X509Intermediate).filter(is_taken_back).filter_map(|other| {
         let facts = inspect_authority(other.certificate.as_ref()?).ok()?;
-        (facts.issuer_key_identifier.as_ref() == Some(&key_identifier)).then_some(facts.serial?)
+        let taken_back =
+            TakenBack { name: other.key_id().to_string().into(), serial: facts.serial?, since: other.since };
+        (facts.issuer_key_identifier.as_ref() == Some(&key_identifier)).then_some(taken_back)
     });
     Some(CrlIssuer {
         name: authority.key_id().to_string().into(),

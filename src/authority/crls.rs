@@ -3,15 +3,15 @@
 //! A consumer that checks the whole chain refuses everybody when one list is missing, so there is no set without the root's.
 //! Their number is the position of their record in the journal: it grows with every set, whatever was lost meanwhile.
 
-use super::crl_issuers::CrlIssuer;
+use super::crl_issuers::{CrlIssuer, TakenBack};
 use super::draft::whole_seconds;
-use super::{Authorities, SignError};
+use super::{Authorities, Live, SignError};
 use crate::audit::{Auditable, Entry, Recorded};
 use crate::crypto::{Digest, PemLabel};
 use crate::store::Position;
 use crate::svid::{CrlFields, LayoutError, RevokedBecause, RevokedCertificate};
 use bytes::Bytes;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use time::OffsetDateTime;
@@ -33,14 +33,16 @@ pub struct RevokedLeaf {
 #[derive(Debug)]
 pub struct CrlDraft {
     revoked: Vec<RevokedLeaf>,
+    live: Live,
     made_at: OffsetDateTime,
     next_update: OffsetDateTime,
 }
 
 impl CrlDraft {
-    /// A set made now, good for so long.
-    pub fn new(revoked: Vec<RevokedLeaf>, now: OffsetDateTime, lifetime: Duration) -> Self {
-        Self { revoked, made_at: now, next_update: whole_seconds(now + lifetime) }
+    /// A set made now, good for so long. A tainted intermediate stands on it only once no live identity hangs on it: those
+    /// who renew must not be refused before they could.
+    pub fn new((revoked, live): (Vec<RevokedLeaf>, Live), now: OffsetDateTime, lifetime: Duration) -> Self {
+        Self { revoked, live, made_at: now, next_update: whole_seconds(now + lifetime) }
     }
 }
 
@@ -76,7 +78,7 @@ impl Authorities {
     /// When one of the lists cannot be made: then there is no set.
     pub fn sign_crls(&self, intent: Recorded<CrlDraft>) -> Result<Crls, SignError> {
         let number = intent.position();
-        let CrlDraft { revoked, made_at, next_update } = intent.into_inner();
+        let CrlDraft { revoked, live, made_at, next_update } = intent.into_inner();
         let issuers = self.crl_issuers.borrow().clone().ok_or(LayoutError::Issuer)?;
         let mut lists = BTreeMap::new();
         for issuer in issuers.iter() {
@@ -84,7 +86,7 @@ impl Authorities {
                 number,
                 this_update: whole_seconds(made_at - BACKDATE),
                 next_update,
-                revoked: issuer.revoked(&revoked, made_at),
+                revoked: issuer.revoked(&revoked, &live),
             };
             let list = fields.sign(&issuer.certificate, &issuer.key)?;
             lists.insert(hex(&issuer.key_identifier), Bytes::from(list.to_vec()));
@@ -98,6 +100,18 @@ impl Authorities {
     pub fn all_listed(&self, set: &Crls) -> bool {
         let listed = |issuer: &CrlIssuer| set.lists.contains_key(&hex(&issuer.key_identifier));
         self.crl_issuers.borrow().as_ref().is_some_and(|issuers| issuers.iter().all(listed))
+    }
+
+    /// The names of those whose lists are made, as drafts name their signer.
+    pub fn crl_issuer_names(&self) -> BTreeSet<String> {
+        self.crl_issuers.borrow().iter().flat_map(|all| all.iter()).map(|one| one.name.to_string()).collect()
+    }
+
+    /// How many tainted intermediates no list names yet, since live identities hang on them.
+    pub fn tainted_in_use(&self, live: &Live) -> usize {
+        let issuers = self.crl_issuers.borrow();
+        let tainted = issuers.iter().flat_map(|all| all.iter()).flat_map(|issuer| &issuer.taken_back);
+        tainted.filter(|one| one.is_in_use(live)).count()
     }
 
     /// Tells when there are other authorities than before, whose lists are missing in the last set.
@@ -120,12 +134,19 @@ impl CrlIssuersChanged {
 }
 
 impl CrlIssuer {
-    fn revoked(&self, leaves: &[RevokedLeaf], now: OffsetDateTime) -> Vec<RevokedCertificate> {
-        let at = whole_seconds(now);
+    fn revoked(&self, leaves: &[RevokedLeaf], live: &Live) -> Vec<RevokedCertificate> {
         let reason = Some(RevokedBecause::CaCompromise);
-        let taken_back = self.taken_back.iter().map(|serial| RevokedCertificate { serial: *serial, at, reason });
+        let taken_back = self.taken_back.iter().filter(|one| !one.is_in_use(live));
+        let taken_back =
+            taken_back.map(|one| RevokedCertificate { serial: one.serial, at: whole_seconds(one.since), reason });
         let own = leaves.iter().filter(|leaf| leaf.signer == self.name).map(|leaf| leaf.certificate);
         taken_back.chain(own).collect()
+    }
+}
+
+impl TakenBack {
+    fn is_in_use(&self, live: &Live) -> bool {
+        live.get(&self.name).is_some_and(|identities| *identities > 0)
     }
 }
 

@@ -89,7 +89,7 @@ impl AuthorityDesk {
     /// Carries out an order.
     ///
     /// # Errors
-    /// See [`OrderError`]; nothing has changed then.
+    /// See [`OrderError`]; nothing has changed then, except as [`RotatorError::Unsure`] says.
     pub async fn order(&self, order: Order) -> Result<Taken, OrderError> {
         self.ask(|answer| Ask::Order(order, answer)).await?
     }

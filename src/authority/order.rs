@@ -52,7 +52,7 @@ pub enum NotNow {
     },
     /// Something valid hangs on it.
     #[error(
-        "{identities} live identities hang on key {key_id}, the last one until {ends_at}: wait, or --force --reason"
+        "key {key_id} is in use until {ends_at} at the latest (live identities: {identities}): wait, or --force --reason"
     )]
     InUse {
         /// Which.

@@ -212,7 +212,10 @@ impl Rotation<'_> {
 
     fn effect(&self, active: &Authority, (wish, key): (OrderKind, Option<&Authority>), live: &Live) -> String {
         let holders = self.known.holders.len();
-        let on = |one: &Authority| self.keyring.identities_on(one, live);
+        let on = |one: &Authority| match self.keyring.identities_on(one, live) {
+            1 => "1 identity".to_owned(),
+            many => format!("{many} identities"),
+        };
         let moved = match active.kind {
             AuthorityKind::X509Root => "a new intermediate signs under it at once",
             AuthorityKind::X509Intermediate | AuthorityKind::Jwt | AuthorityKind::Journal => "it signs at once",
@@ -224,15 +227,19 @@ impl Rotation<'_> {
             (OrderKind::Activate(_) | OrderKind::Rollback, _) => {
                 let within = spoken(self.known.longest_ttl);
                 format!(
-                    "{moved}; {} identities follow as they renew, within {within}; the former key stays published",
+                    "{moved}; {} will follow by renewal, within {within}; the former key stays published",
                     on(active)
                 )
             }
             (OrderKind::Taint(_), Some(one)) => {
-                format!("{} identities on it are renewed at once; it stays published until it is revoked", on(one))
+                format!(
+                    "{} on it will renew at once; it stays published until it is revoked; revocation lists name its \
+                     intermediates as soon as no live identity is on them",
+                    on(one)
+                )
             }
             (OrderKind::Revoke(_), Some(one)) => {
-                format!("leaves the bundle and is erased; {} live identities on it can no longer be verified", on(one))
+                format!("leaves the bundle and is erased; {} on it can no longer be verified", on(one))
             }
             (OrderKind::Revoke(_) | OrderKind::Taint(_), None) => String::new(),
         }

@@ -83,6 +83,11 @@ pub enum RotatorError {
     /// The store cannot answer.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The file says it, and whether the journal does is not known.
+    #[error(
+        "the step is saved but perhaps not recorded; it may take effect at the next start, and the log of that start says so"
+    )]
+    Unsure(#[source] StoreError),
 }
 
 #[derive(Deserialize, Serialize)]
@@ -231,7 +236,7 @@ impl Rotator {
     /// Carries out an order.
     ///
     /// # Errors
-    /// See [`OrderError`]; nothing has changed then.
+    /// See [`OrderError`]; nothing has changed then, except as [`RotatorError::Unsure`] says.
     pub async fn obey(&mut self, order: &Order, now: OffsetDateTime) -> Result<Taken, OrderError> {
         let (known, live) = (self.known(now), self.live(now));
         let step = self.rotation(&known, now).ordered(order, &live)?;
@@ -301,21 +306,30 @@ impl Rotator {
         let made = make(&self.keyring, step, &self.plan, now, &self.random)?;
         let next = self.keyring.after(step, made, now);
         self.file.save(&next)?;
-        self.record_latest(&next).await?;
+        self.record_latest(&next).await.map_err(|fault| self.not_recorded(fault))?;
         self.authorities.swap(&next);
         self.keyring = next;
         tell(step, &self.keyring);
         Ok(())
     }
 
-    async fn record_latest(&self, keyring: &Keyring) -> Result<(), RotatorError> {
+    /// What is surely not on record is taken out of the file again, or the next start would record it.
+    fn not_recorded(&self, fault: StoreError) -> RotatorError {
+        let surely = matches!(fault, StoreError::ClockWentBack { .. });
+        if surely && self.file.save(&self.keyring).is_ok() {
+            return RotatorError::Store(fault);
+        }
+        RotatorError::Unsure(fault)
+    }
+
+    async fn record_latest(&self, keyring: &Keyring) -> Result<(), StoreError> {
         match &keyring.latest {
             Some(taken) => self.record(taken).await,
             None => self.record_first(keyring).await,
         }
     }
 
-    async fn record_first(&self, keyring: &Keyring) -> Result<(), RotatorError> {
+    async fn record_first(&self, keyring: &Keyring) -> Result<(), StoreError> {
         for authority in keyring.authorities.iter().filter(|authority| authority.state == AuthorityState::Active) {
             let taken = Taken {
                 step: StepKind::Succeed.as_str().to_owned(),
@@ -331,7 +345,7 @@ impl Rotator {
         Ok(())
     }
 
-    async fn record(&self, taken: &Taken) -> Result<(), RotatorError> {
+    async fn record(&self, taken: &Taken) -> Result<(), StoreError> {
         let sequence = Recorded { v: Version, sequence: taken.sequence };
         let value = to_raw_value(&sequence).map_err(|fault| StoreError::Journal(fault.into()))?;
         let changes = Changes { conditions: Vec::new(), writes: vec![Write::Put(SEQUENCE_KEY.to_owned(), value)] };
@@ -360,7 +374,7 @@ fn recorded_sequence(store: &dyn Store) -> Result<u64, StoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::SystemClock;
+    use crate::clock::{ManualClock, SystemClock};
     use crate::crypto::SealingKey;
     use crate::store::{IndexKind, LocalSettings, LocalStore, NoteSigner};
     use std::path::Path;
@@ -368,13 +382,17 @@ mod tests {
     const PLAN: KeyPlan = KeyPlan { root: Duration::from_secs(86_400_000), ..KeyPlan::DEFAULT };
 
     async fn begin(folder: &Path) -> Result<Rotator, RotatorError> {
+        begin_by(folder, Arc::new(SystemClock)).await
+    }
+
+    async fn begin_by(folder: &Path, clock: Arc<dyn Clock>) -> Result<Rotator, RotatorError> {
         let file = KeyringFile::new(folder.join("keyring.json"), SealingKey::from_bytes(&[7; 32]).unwrap());
-        let (domain, random, now) = (TrustDomain::parse("ci.test").unwrap(), Random::system(), SystemClock.now());
+        let (domain, random, now) = (TrustDomain::parse("ci.test").unwrap(), Random::system(), clock.now());
         let keyring = open_keyring(&file, &domain, &PLAN, (now, &random), folder.join("journal").exists())?;
         let settings = LocalSettings { index: IndexKind::Memory, ..LocalSettings::new(folder.to_owned()) };
         let key = Arc::clone(&keyring.active(AuthorityKind::Journal).unwrap().key);
         let signer = NoteSigner::new("ci.test/journal".to_owned(), key).unwrap();
-        let store: Arc<dyn Store> = LocalStore::open(settings, signer, Arc::new(SystemClock)).unwrap();
+        let store: Arc<dyn Store> = LocalStore::open(settings, signer, clock).unwrap();
         let hands = (&*store, Ledger::new(Arc::clone(&store)));
         Rotator::begin(file, keyring, PLAN, hands, (now, random)).await
     }
@@ -425,5 +443,17 @@ mod tests {
         drop(rotator);
         assert_eq!(begin(folder.path()).await.unwrap().keyring.sequence, 5);
         assert_eq!(begin(folder.path()).await.unwrap().keyring.sequence, 5, "and is known from then on");
+    }
+    #[tokio::test]
+    async fn a_step_that_was_surely_not_recorded_does_not_happen_at_the_next_start() {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = Arc::new(ManualClock::at(SystemClock.now()));
+        let mut rotator = begin_by(folder.path(), Arc::<ManualClock>::clone(&clock)).await.unwrap();
+        let later = clock.now() + Duration::from_secs(13 * 3600);
+        clock.set(clock.now() - Duration::from_secs(86_400));
+        let refused = rotator.turn(later).await.unwrap_err();
+        assert!(matches!(refused, RotatorError::Store(StoreError::ClockWentBack { .. })), "{refused:?}");
+        drop(rotator);
+        assert_eq!(begin(folder.path()).await.unwrap().keyring.sequence, 4);
     }
 }

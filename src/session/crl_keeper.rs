@@ -3,7 +3,7 @@
 
 use super::Sessions;
 use crate::audit::Ledger;
-use crate::authority::{Authorities, CrlDraft, CrlIssuersChanged, Crls, SignError};
+use crate::authority::{Authorities, CrlDraft, CrlIssuersChanged, Crls, Live, SignError};
 use crate::clock::Clock;
 use crate::store::{JournalError, StoreError};
 use crate::telemetry::{Shutdown, chain};
@@ -17,6 +17,8 @@ use tokio::sync::watch;
 const GATHERED_FOR: Duration = Duration::from_millis(100);
 /// And under a storm of them there are not more sets than this; with the above, an end is on a set within a second.
 const APART: Duration = Duration::from_millis(500);
+/// How often to look whether the last identity has left a tainted intermediate.
+const LOOK_EVERY: Duration = Duration::from_secs(15);
 /// Whoever is reading a set may finish it while so many newer ones are made, or a slow reader would begin for ever.
 const FORMER_SETS: usize = 8;
 /// A set that could not be made is tried again.
@@ -65,6 +67,8 @@ pub struct CrlKeeper {
     complete_from: Option<OffsetDateTime>,
     made: watch::Sender<Option<Arc<Crls>>>,
     former: Vec<Arc<Crls>>,
+    /// How many tainted intermediates the last set does not name, for live identities hang on them.
+    spared: usize,
 }
 
 impl CrlKeeper {
@@ -77,7 +81,18 @@ impl CrlKeeper {
     ) -> Self {
         let issuers = authorities.crl_issuers_changed();
         let made = watch::Sender::new(None);
-        Self { sessions, authorities, issuers, ledger, plan, data_dir, complete_from: None, made, former: Vec::new() }
+        Self {
+            sessions,
+            authorities,
+            issuers,
+            ledger,
+            plan,
+            data_dir,
+            complete_from: None,
+            made,
+            former: Vec::new(),
+            spared: 0,
+        }
     }
 
     /// Where sets are shown.
@@ -116,7 +131,9 @@ impl CrlKeeper {
         }
         let last = self.made.borrow().as_ref().map(|last| last.made_at);
         let leaves = self.sessions.revoked.as_ref().map(|revoked| revoked.leaves(now, last)).unwrap_or_default();
-        let set = match self.sign(CrlDraft::new(leaves, now, self.plan.lifetime)).await {
+        let live = live(&self.sessions, &self.authorities, now);
+        let spared = self.authorities.tainted_in_use(&live);
+        let set = match self.sign(CrlDraft::new((leaves, live), now, self.plan.lifetime)).await {
             Ok(set) => set,
             Err(fault) => {
                 self.withdraw_if_incomplete();
@@ -124,6 +141,7 @@ impl CrlKeeper {
             }
         };
         tracing::debug!(number = set.number, revoked = set.revoked, "revocation lists made");
+        self.spared = spared;
         let former = self.made.send_replace(Some(Arc::new(set)));
         self.former.extend(former);
         self.former.drain(..self.former.len().saturating_sub(FORMER_SETS));
@@ -169,13 +187,27 @@ impl CrlKeeper {
                 None => std::future::pending().await,
             }
         };
+        let vacated = vacated(&self.sessions, &self.authorities, self.spared, clock);
         tokio::select! {
             () = ended => {}
             () = self.issuers.wait() => {}
+            () = vacated => {}
             () = clock.wait_until(at) => return,
         }
         let last = self.made.borrow().as_ref().map(|set| set.made_at + APART);
         let next = clock.now() + GATHERED_FOR;
         clock.wait_until(last.map_or(next, |last| last.max(next))).await;
+    }
+}
+
+/// How many identities hang on each authority.
+fn live(sessions: &Sessions, authorities: &Authorities, now: OffsetDateTime) -> Live {
+    sessions.count_by_signer(&authorities.crl_issuer_names(), now)
+}
+
+/// Waits until the last identity has left one of so many tainted intermediates that the last set does not name.
+async fn vacated(sessions: &Sessions, authorities: &Authorities, spared: usize, clock: &dyn Clock) {
+    while spared == 0 || authorities.tainted_in_use(&live(sessions, authorities, clock.now())) >= spared {
+        clock.wait_until(clock.now() + LOOK_EVERY).await;
     }
 }

@@ -31,12 +31,14 @@ async fn whoever_says_nothing_or_too_slowly_is_shown_out_in_time() {
     let place = Place::new();
     let _server = Server::start(&place);
     let (http1, http2) = (Port::of(&place, "http/1.1"), Port::of(&place, "h2"));
-    let agent = Port::with_session_key(&place);
+    let (agent, bundles) = (Port::with_session_key(&place), Port::for_bundles(&place));
     let tcp = |port| async move { Connection::on(TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.unwrap()) };
     let begun = |headers: &str| format!("POST /v1/svid/x509 HTTP/1.1\r\nHost: lanyard\r\n{headers}");
     let body_to_come = begun("Content-Type: application/json\r\nContent-Length: 999\r\n\r\n");
     tokio::join!(
         ends_after(5, "no TLS on the issuer port", tcp(place.port).await, Vec::new()),
+        ends_after(5, "no TLS on the bundle port", tcp(place.bundle_port).await, Vec::new()),
+        ends_after(10, "no request at the bundle port", bundles.connect().await, preface(&[])),
         ends_after(5, "no byte of HTTP/1.1", http1.connect().await, Vec::new()),
         ends_after(5, "a header a byte a second", http1.connect().await, begun("X-Slow: ").into_bytes()),
         ends_after(5, "a body a byte a second", http1.connect().await, body_to_come.into_bytes()),
@@ -51,9 +53,11 @@ async fn whoever_says_nothing_or_too_slowly_is_shown_out_in_time() {
         whoever_is_dead_is_found("admin socket", admin_socket(&place).await, show_bundle()),
         a_client_that_takes_no_answer_is_shown_out(
             &http2,
+            0,
             frame(HEADERS, END_HEADERS | END_STREAM, 1, &bundle_block())
         ),
-        a_client_that_takes_no_answer_is_shown_out(&agent, watch()),
+        a_client_that_takes_no_answer_is_shown_out(&agent, 0, watch()),
+        a_client_that_takes_no_answer_is_shown_out(&bundles, 1, public_bundle()),
     );
     is_counted(&place, r#"lanyard_refusals_total{door="Rest",code="request_timeout"} 2"#).await;
     still_serves(&place).await;
@@ -141,11 +145,12 @@ async fn whoever_is_dead_is_found(what: &str, mut connection: Connection<impl St
     assert_eq!(pings.unwrap_or_else(|_| panic!("{what}: the connection still stands")), 1, "{what}");
 }
 
-/// With a window of nothing (RFC 9113 §6.9.2) an answer's body cannot be sent; pings are answered, so the client lives.
-async fn a_client_that_takes_no_answer_is_shown_out(port: &Port, request: Vec<u8>) {
+/// With a window of nothing (RFC 9113 §6.9.2) an answer's body cannot be sent, with one of a byte it is begun and never
+/// ended; pings are answered, so the client lives.
+async fn a_client_that_takes_no_answer_is_shown_out(port: &Port, window: u32, request: Vec<u8>) {
     let began = Instant::now();
     let mut connection = port.connect().await;
-    let no_window = preface(&[(4, 0)]);
+    let no_window = preface(&[(4, window)]);
     let asked = [no_window, request].concat();
     connection.stream.write_all(&asked).await.unwrap();
     let end = async {
@@ -157,6 +162,12 @@ async fn a_client_that_takes_no_answer_is_shown_out(port: &Port, request: Vec<u8
     };
     tokio::time::timeout(Duration::from_secs(30) + PATIENCE, end).await.unwrap();
     assert!(began.elapsed() > Duration::from_secs(27), "ended after {:?}", began.elapsed());
+}
+
+/// A question for the bundle at its own port.
+fn public_bundle() -> Vec<u8> {
+    let asked = [(":method", "GET"), (":scheme", "https"), (":path", "/"), (":authority", "lanyard")];
+    frame(HEADERS, END_HEADERS | END_STREAM, 1, &block(&asked))
 }
 
 /// A call whose answer has no end.
@@ -282,12 +293,17 @@ async fn each_door_has_so_many_connections_and_no_more() {
         closed_at_once(connect_from(host, place.health_port).await).await;
     }
     closed_at_once(connect_from(3, place.health_port).await).await;
+    let mut bundles = Vec::new();
+    for _ in 0..512 {
+        bundles.push(connect_from(1, place.bundle_port).await);
+    }
+    closed_at_once(connect_from(1, place.bundle_port).await).await;
     let (path, mut admin) = (place.data().join("admin.sock"), Vec::new());
     for _ in 0..64 {
         admin.push(UnixStream::connect(&path).await.unwrap());
     }
     closed_at_once(UnixStream::connect(&path).await.unwrap()).await;
-    drop((health, admin));
+    drop((health, bundles, admin));
     still_serves(&place).await;
 }
 

@@ -17,6 +17,7 @@ pub(crate) struct Place {
     pub(crate) issuer: FakeIssuer,
     pub(crate) port: u16,
     pub(crate) health_port: u16,
+    pub(crate) bundle_port: u16,
 }
 
 impl Place {
@@ -32,6 +33,7 @@ impl Place {
             issuer: FakeIssuer::new(),
             port: free_port(),
             health_port: free_port(),
+            bundle_port: free_port(),
         };
         fs::write(place.file("jwks.json"), place.issuer.jwks()).unwrap();
         fs::write(place.file("policy.toml"), POLICY).unwrap();
@@ -41,7 +43,7 @@ impl Place {
     }
 
     fn settings(&self, more: &str) -> String {
-        let (port, health_port) = (self.port, self.health_port);
+        let (port, health_port, bundle_port) = (self.port, self.health_port, self.bundle_port);
         format!(
             r#"
 trust_domain = "ci.example.org"
@@ -52,6 +54,7 @@ policy_file = "policy.toml"
 [listen]
 issuer = "127.0.0.1:{port}"
 health = "127.0.0.1:{health_port}"
+bundle = ["127.0.0.1:{bundle_port}"]
 
 [[issuer]]
 name = "corp"
@@ -70,8 +73,9 @@ jwks_file = "jwks.json"
     /// The same configuration on ports of its own.
     pub(crate) fn config_with_other_ports(&self) -> PathBuf {
         let text = fs::read_to_string(self.config()).unwrap();
-        let text = text.replace(&format!(":{}", self.port), &format!(":{}", free_port()));
-        let text = text.replace(&format!(":{}", self.health_port), &format!(":{}", free_port()));
+        let ports = [self.port, self.health_port, self.bundle_port];
+        let other = |text: String, port: u16| text.replace(&format!(":{port}"), &format!(":{}", free_port()));
+        let text = ports.into_iter().fold(text, other);
         let path = self.file("other-ports.toml");
         fs::write(&path, text).unwrap();
         path

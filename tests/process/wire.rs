@@ -29,6 +29,11 @@ impl Port {
         Self { tls: TlsClient::new(&trust, None, &[protocol]).unwrap(), port: place.port }
     }
 
+    /// Speaks HTTP/2 at the bundle port.
+    pub(crate) fn for_bundles(place: &Place) -> Self {
+        Self { port: place.bundle_port, ..Self::of(place, "h2") }
+    }
+
     /// Speaks HTTP/2, as an agent does.
     pub(crate) fn with_session_key(place: &Place) -> Self {
         install_providers();

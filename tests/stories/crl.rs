@@ -2,7 +2,7 @@
 
 use crate::doors::{Doors, exchange};
 use crate::support::harness::{Agent, Harness, POLICY, chain};
-use lanyard::authority::Crls;
+use lanyard::authority::{AuthorityKind, Crls, Order, OrderKind};
 use lanyard::crypto::{KeyAlgorithm, KeyPair, PemLabel};
 use lanyard::issuance::IssuedSvid;
 use lanyard::session::{EndReason, Revocation, Selector};
@@ -12,7 +12,9 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::process::Command;
 use std::sync::Arc;
-use x509_parser::prelude::{CertificateRevocationList, FromDer as _, ParsedExtension, X509Certificate, X509Extension};
+use x509_parser::prelude::{
+    CertificateRevocationList, FromDer as _, ParsedExtension, RevokedCertificate, X509Certificate, X509Extension,
+};
 
 const CRL: &str = "[crl]";
 
@@ -202,6 +204,41 @@ async fn what_an_old_intermediate_signed_stands_on_its_own_list() {
     }
     let each: Vec<usize> = set.lists.values().map(|list| entries(list).len()).filter(|count| *count > 0).collect();
     assert_eq!(each, [1, 1]);
+}
+
+/// The serial numbers and dates of those that are taken back for their key's sake.
+fn compromised(set: &Arc<Crls>) -> Vec<(String, i64)> {
+    let of = |list: &[u8]| {
+        let (_, list) = CertificateRevocationList::from_der(list).unwrap();
+        let of_a_ca = |one: &&RevokedCertificate<'_>| one.reason_code().is_some_and(|(_, reason)| reason.0 == 2);
+        let all = list.iter_revoked_certificates().filter(of_a_ca);
+        all.map(|one| (hex(one.raw_serial()), one.revocation_date.timestamp())).collect::<Vec<_>>()
+    };
+    set.lists.values().flat_map(|list| of(list)).collect()
+}
+
+#[tokio::test]
+async fn a_tainted_intermediate_is_listed_once_no_live_identity_is_on_it_and_since_it_was_tainted() {
+    let mut harness = harness("memory").await;
+    let agent = Agent::new();
+    let issued = harness.exchange(&harness.issuer.token(harness.now()), &agent).await.unwrap();
+    let (authority, say) = (AuthorityKind::X509Root, None);
+    let mut order = Order { kind: OrderKind::Prepare, authority, is_forced: true, uid: 0, say };
+    let now = harness.now();
+    let rotator = &mut harness.parts.rotator;
+    let old = rotator.outlook(authority, now).keys.first().unwrap().key_id;
+    for kind in [OrderKind::Prepare, OrderKind::Activate(None), OrderKind::Taint(old)] {
+        order.kind = kind;
+        rotator.obey(&order, now).await.unwrap();
+    }
+    let before = made(&mut harness).await;
+    assert_eq!((compromised(&before), openssl(&harness, &issued, &before.pem)), (Vec::new(), String::new()));
+    harness.advance(30);
+    let renewed = harness.renew(issued.session().unwrap(), &agent).await.unwrap();
+    let after = made(&mut harness).await;
+    assert_eq!(compromised(&after), [(serial(&chain(&issued)[1]), now.unix_timestamp())]);
+    assert!(openssl(&harness, &issued, &after.pem).contains("certificate revoked"));
+    assert_eq!(openssl(&harness, &renewed, &after.pem), "");
 }
 
 #[tokio::test]

@@ -83,7 +83,7 @@ async fn a_root_is_prepared_proven_activated_rolled_back_tainted_and_revoked_by_
     let activate = step(&plan, "activate");
     assert_eq!((&activate["key_id"], &activate["code"]), (&new, &json!("not_safe_yet")), "{plan}");
     assert_eq!(activate["gate"]["missing"][0]["kind"], "reporting", "{plan}");
-    assert!(activate["effect"].as_str().unwrap().contains("1 identities"), "{plan}");
+    assert!(activate["effect"].as_str().unwrap().contains("1 identity will follow"), "{plan}");
     job.acknowledges(&both).await;
     let plan = told(&doors, &["authority", "plan"]).await;
     assert_eq!(step(&plan, "activate")["gate"]["missing"], json!([]), "{plan}");
