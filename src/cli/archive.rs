@@ -1,14 +1,21 @@
 //! `lanyard audit archive`: old segments, moved elsewhere or removed; what is left still proves itself.
 
-use super::audit::{Journal, Since, parse_since};
+use super::audit::{Journal, Place, Since, parse_since};
 use super::render;
 use super::verify::{key_of, lay_key};
 use crate::audit::Received;
+use crate::authority::{AuthorityKind, KeyringFile, open_sealing_key};
 use crate::clock::{Clock as _, SystemClock};
-use crate::store::{ArchiveRequest, Archived, JournalSearch, Segments, archive, begins_behind};
+use crate::identity::TrustDomain;
+use crate::server::JOURNAL_KEY_FILE;
+use crate::store::{
+    ArchiveRequest, Archived, JournalSearch, NoteSigner, Segments, VerifierKey, archive, begins_behind,
+};
+use anyhow::Context as _;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 /// What can be typed.
 #[derive(clap::Args, Debug)]
@@ -48,16 +55,18 @@ struct Fate {
 
 /// Archives, and says what.
 pub(super) fn run(Args { journal, which, fate, reason }: &Args) -> anyhow::Result<ExitCode> {
-    let Some(folder) = journal.folder()? else { return Ok(ExitCode::FAILURE) };
+    let Some(place) = journal.place()? else { return Ok(ExitCode::FAILURE) };
     let segments = match (which.before, which.keep) {
         (Some(before), _) => Segments::Before(before.time()),
         (None, keep) => Segments::AllBut(keep.unwrap_or_default()),
     };
     // Where it is said to have gone must still be right when somebody reads it from elsewhere.
     let to = fate.to.as_ref().map(std::path::absolute).transpose()?;
-    let (verifier, by) = (key_of(&folder)?, format!("uid {}", rustix::process::getuid().as_raw()));
-    let request = ArchiveRequest { segments, to: to.as_deref(), verifier: &verifier, by: &by, reason };
-    let Some(done) = archive(&folder, request, SystemClock.now())? else {
+    let verifier = key_of(&place.folder)?;
+    let signer = signer_of(&place, &verifier)?;
+    let by = format!("uid {}", rustix::process::getuid().as_raw());
+    let request = ArchiveRequest { segments, to: to.as_deref(), signer: &signer, by: &by, reason };
+    let Some(done) = archive(&place.folder, request, SystemClock.now())? else {
         render::say("nothing to archive: no closed segment is that old")?;
         return Ok(ExitCode::SUCCESS);
     };
@@ -69,6 +78,20 @@ pub(super) fn run(Args { journal, which, fate, reason }: &Args) -> anyhow::Resul
         lay_key(&to, &verifier)?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The journal's own key, which alone may say that records left.
+fn signer_of(Place { folder, sealing_key_file }: &Place, verifier: &VerifierKey) -> anyhow::Result<NoteSigner> {
+    let file = KeyringFile::new(folder.join("keyring.json"), open_sealing_key(sealing_key_file, true)?);
+    let name = verifier.name();
+    let trust_domain = TrustDomain::parse(name.split_once('/').map_or(name, |(domain, _journal)| domain))?;
+    let keyring = file.load(&trust_domain)?;
+    let key = keyring.as_ref().and_then(|keyring| keyring.active(AuthorityKind::Journal));
+    let key = key.with_context(|| format!("{} holds no journal key", file.path().display()))?;
+    let signer = NoteSigner::new(name.to_owned(), Arc::clone(&key.key))?;
+    let theirs = folder.join(JOURNAL_KEY_FILE);
+    anyhow::ensure!(signer.verifier() == verifier, "{} is not the key of this journal", theirs.display());
+    Ok(signer)
 }
 
 /// Where records that are not in a folder may be, as a sentence behind another; nothing where none were archived.

@@ -4,7 +4,9 @@ use super::audit::Journal;
 use super::failure::{WrongUsage, unreadable};
 use super::render;
 use crate::server::JOURNAL_KEY_FILE;
-use crate::store::{Disproof, Evidence, JournalError, SignedCheckpoint, VerifierKey, VerifyReport, verify_against};
+use crate::store::{
+    Account, Disproof, Evidence, Fate, JournalError, SignedCheckpoint, VerifierKey, VerifyReport, verify_against,
+};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -156,8 +158,12 @@ fn tell(case: &Case, verdict: &Verdict) -> anyhow::Result<()> {
     let many = render::count(records.saturating_sub(first - 1), "record");
     let (inside, outside) = (render::count(*checkpoints, "checkpoint"), render::count(*proven, "signed checkpoint"));
     render::say(&format!("{} is whole: {many}, {inside}; {outside} beside it agree", case.key.name()))?;
-    if *first > 1 {
-        render::say(&format!("it begins with record {first}: what came before was archived, and is not proven here"))?;
+    if let Some(gone) = &report.gone {
+        render::say(&format!("it begins with record {first}: {}, and is not proven here", what_left(gone)))?;
+    }
+    if report.signed_upto < *records {
+        let since = report.signed_upto + 1;
+        render::say(&format!("records {since} to {records} are covered by no signature"))?;
     }
     render::say(&format!("last digest {last_digest}"))?;
     if let Some(torn) = &report.torn {
@@ -167,6 +173,15 @@ fn tell(case: &Case, verdict: &Verdict) -> anyhow::Result<()> {
         ))?;
     }
     Ok(())
+}
+
+/// Who took older records away, when and why.
+fn what_left(Account { kind, at, by, reason, .. }: &Account) -> String {
+    let how = match kind {
+        Fate::SegmentsArchived => "archived",
+        Fate::SegmentsRemoved => "removed",
+    };
+    format!("what came before was {how} by {by} at {} ({reason})", render::time(*at))
 }
 
 fn complain(error: &JournalError) {
@@ -182,6 +197,8 @@ fn for_machines(case: &Case, verdict: &Verdict) -> Value {
             "records": report.records,
             "checkpoints": report.checkpoints,
             "proven": report.proven,
+            "signed_upto": report.signed_upto,
+            "gone": report.gone,
             "last_digest": report.last_digest,
             "root": report.root,
             "last_at": report.last_at.map(render::time),

@@ -4,6 +4,7 @@
 //! keep the last record as the base, and only then unlink. Whatever the crash leaves, the journal is whole and the
 //! next archiving ends what was begun.
 
+use super::account::{Account, Fate};
 use super::beginning::{Base, Beginning};
 use super::index::Index;
 use super::journal::{replace_file, sync_folder};
@@ -12,18 +13,15 @@ use super::offline::Offline;
 use super::reader::{FOLDER, Segment};
 use super::recovery::{last_line, last_record};
 use super::verify::state_behind;
-use super::{Evidence, JournalError, JournalReader, OpenError, Position, Record, VerifierKey, state, verify_against};
+use super::{Evidence, JournalError, JournalReader, NoteSigner, OpenError, Position, Record, state, verify_against};
 use crate::crypto::Digest;
-use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::RwLock;
 use time::OffsetDateTime;
 
-/// How an entry of ours begins; [`Told`] is written in this order.
-const ENTRY_STARTS: [&str; 2] = [r#"{"kind":"segments_archived","#, r#"{"kind":"segments_removed","#];
 /// As the journal's own files.
 const MODE: u32 = 0o600;
 
@@ -43,12 +41,21 @@ pub struct ArchiveRequest<'a> {
     pub segments: Segments,
     /// The folder they are copied to, laid out as a data folder; none removes them for good.
     pub to: Option<&'a Path>,
-    /// What the journal's checkpoints are signed by.
-    pub verifier: &'a VerifierKey,
+    /// Signs the journal's checkpoints, and what it says of this.
+    pub signer: &'a NoteSigner,
     /// Who asks for it.
     pub by: &'a str,
     /// Why.
     pub reason: &'a str,
+}
+
+impl ArchiveRequest<'_> {
+    /// What the journal says of it.
+    fn account(&self, (first, last, digest): (Position, Position, Digest), at: OffsetDateTime) -> io::Result<Account> {
+        let kind = if self.to.is_some() { Fate::SegmentsArchived } else { Fate::SegmentsRemoved };
+        let (to, by, reason) = (self.to.map(Path::to_owned), self.by.to_owned(), self.reason.to_owned());
+        Account { kind, first, last, digest, to, by, reason, at, signature: String::new() }.signed(self.signer)
+    }
 }
 
 /// What was archived or removed.
@@ -79,6 +86,12 @@ pub enum ArchiveError {
     /// The journal cannot be opened, or is not whole.
     #[error(transparent)]
     Journal(#[from] OpenError),
+    /// What would be copied is its own copy, under whatever name: removing the one would remove the other.
+    #[error("{} is the journal itself, and no copy of it; name another folder", path.display())]
+    Itself {
+        /// Which.
+        path: PathBuf,
+    },
     /// The archive holds another segment of that name.
     #[error("{} is there already, with other records in it; name another folder", path.display())]
     Occupied {
@@ -99,31 +112,6 @@ impl From<JournalError> for ArchiveError {
     }
 }
 
-/// What the record says.
-#[derive(Serialize)]
-struct Told<'a> {
-    kind: &'static str,
-    first: Position,
-    last: Position,
-    digest: Digest,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    to: Option<&'a Path>,
-    by: &'a str,
-    reason: &'a str,
-}
-
-/// Whether an entry says that all up to this record was archived or removed.
-pub(super) fn accounts_for(entry: &RawValue, last: &Record) -> bool {
-    #[derive(Deserialize)]
-    struct Upto {
-        last: Position,
-        digest: Digest,
-    }
-    let is_one = ENTRY_STARTS.iter().any(|start| entry.get().starts_with(start));
-    let told = is_one.then(|| serde_json::from_str::<Upto>(entry.get()).ok()).flatten();
-    told.is_some_and(|told| (told.last, told.digest) == (last.position, last.digest))
-}
-
 /// Archives or removes old segments of a stopped server's journal; none where there is nothing to do. The whole journal
 /// is verified first.
 ///
@@ -133,28 +121,27 @@ pub fn archive(dir: &Path, request: ArchiveRequest<'_>, now: OffsetDateTime) -> 
     let folder = dir.join(FOLDER);
     let mut journal = Offline::open(dir)?;
     let Beginning { base, mut segments, leftovers } = Beginning::of(&folder)?;
+    verify_against(dir, Evidence { key: Some(request.signer.verifier().key()), ..Evidence::default() })?;
+    // Not before it is known whose word it is that they were archived.
     remove(&leftovers)?;
-    verify_against(dir, Evidence { key: Some(request.verifier.key()), ..Evidence::default() })?;
     segments.truncate(chosen(&segments, request.segments)?);
     let (Some(oldest), Some(newest)) = (segments.first(), segments.last()) else { return Ok(None) };
     let (count, first) = (segments.len(), oldest.first);
-    let (mut line, _) = last_line(&newest.path).map_err(ArchiveError::io(&newest.path))?;
-    line.push(b'\n');
+    let (line, _) = last_line(&newest.path).map_err(ArchiveError::io(&newest.path))?;
     let going = Beginning { base, segments, leftovers: Vec::new() };
     if let Some(to) = request.to {
         copy(&folder, &going, to)?;
     }
     let Beginning { base: former, segments, .. } = going.clone();
-    let (chain, state) = state_behind(&folder, going, request.verifier.key())?;
+    let (chain, state) = state_behind(&folder, going, request.signer.verifier().key())?;
     let (last, digest) = (chain.link.position, chain.link.digest);
     let kept = state::path(&folder, last);
     state::write(&folder, last, &Index::Memory(RwLock::new(state))).map_err(ArchiveError::io(&kept))?;
-    let kind = if request.to.is_some() { "segments_archived" } else { "segments_removed" };
-    let told = Told { kind, first, last, digest, to: request.to, by: request.by, reason: request.reason };
     let at = now.max(journal.last().at);
-    journal.append(&told, at)?;
     let base = Base::path(&folder, last);
-    replace_file(&base, &line, MODE).map_err(ArchiveError::io(&base))?;
+    let account = request.account((first, last, digest), at).map_err(ArchiveError::io(&base))?;
+    journal.append(&account, at)?;
+    Base::write(&base, &line, &account).map_err(ArchiveError::io(&base))?;
     remove(&segments)?;
     if let Some(Base { path, .. }) = former {
         fs::remove_file(&path).map_err(ArchiveError::io(&path))?;
@@ -184,6 +171,9 @@ fn chosen(segments: &[Segment], which: Segments) -> Result<usize, JournalError> 
 fn copy(folder: &Path, going: &Beginning, to: &Path) -> Result<(), ArchiveError> {
     let archive = to.join(FOLDER);
     private_folder(to).and_then(|()| private_folder(&archive)).map_err(ArchiveError::io(&archive))?;
+    if is_same(folder, &archive).map_err(ArchiveError::io(&archive))? {
+        return Err(ArchiveError::Itself { path: archive });
+    }
     let there = Beginning::of(&archive)?;
     if let (Some(base), true) = (&going.base, there.segments.is_empty()) {
         copy_file(&state::path(folder, base.record.position), &archive)?;
@@ -203,10 +193,19 @@ fn copy_file(from: &Path, to: &Path) -> Result<(), ArchiveError> {
     let path = to.join(from.file_name().unwrap_or_default());
     let bytes = fs::read(from).map_err(ArchiveError::io(from))?;
     match fs::read(&path) {
-        Ok(there) if there == bytes => Ok(()),
+        Ok(there) if there == bytes => {
+            let is_itself = is_same(from, &path).map_err(ArchiveError::io(&path))?;
+            if is_itself { Err(ArchiveError::Itself { path }) } else { Ok(()) }
+        }
         Ok(_others) => Err(ArchiveError::Occupied { path }),
         Err(_absent) => replace_file(&path, &bytes, MODE).map_err(ArchiveError::io(&path)),
     }
+}
+
+/// Whether two names, through whatever links and mounts, are of one file or folder.
+fn is_same(one: &Path, other: &Path) -> io::Result<bool> {
+    let [one, other] = [fs::metadata(one)?, fs::metadata(other)?];
+    Ok((one.dev(), one.ino()) == (other.dev(), other.ino()))
 }
 
 fn remove(segments: &[Segment]) -> Result<(), ArchiveError> {

@@ -12,7 +12,7 @@
 //!   reserve                           room kept back for ends and key steps
 //!   journal/00000000000000000001.jsonl       a segment, named after its first record
 //!   journal/00000000000000000812.state       the state before record 812, the checkpoint that ends its segment
-//!   journal/00000000000000000400.base        that record, where all up to it was archived
+//!   journal/00000000000000000400.base        that record, and the signed account of what was archived up to it
 //!   checkpoint                        the newest signed checkpoint: how many records, and the root of their tree
 //!   index/                            sled; index.damaged-N/ are former ones, kept for whoever wants to look
 //! ```
@@ -24,6 +24,7 @@ mod record;
 mod tree;
 mod tree_head;
 mod note;
+mod account;
 mod chain;
 mod reader;
 mod beginning;
@@ -52,6 +53,7 @@ mod archive;
 mod faults;
 
 pub use accept_time::{AcceptedTime, accept_time};
+pub use account::{Account, Fate};
 pub use archive::{ArchiveError, ArchiveRequest, Archived, Segments, archive, begins_behind};
 pub use contract::{
     Answer, Commit, Committed, Condition, Entry, Position, Revision, Room, Store, StoreError, Stored, Write,

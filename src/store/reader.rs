@@ -77,6 +77,16 @@ pub enum Disproof {
     /// Not in the form of a checkpoint.
     #[error("is no signed checkpoint")]
     NotACheckpoint,
+    /// It is not there or counts none of them, and no other signature does.
+    #[error(
+        "covers none of the records {first} to {last}, and nothing else that was signed does: anybody can have written them"
+    )]
+    NothingSigned {
+        /// The first of them.
+        first: Position,
+        /// The last one.
+        last: Position,
+    },
     /// Of a log that none of the journals is.
     #[error(
         "is of {origin}, and none of these journals is: that journal is missing, or was made anew under another name"

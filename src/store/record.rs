@@ -51,8 +51,10 @@ pub enum Flaw {
     /// The segment is not as long as its checkpoint says.
     #[error("the segment is not as long as its checkpoint says")]
     LengthDiffers,
-    /// Older records are not here, and no record says that they were archived.
-    #[error("the records up to this one are gone, and no record says that they were archived or removed")]
+    /// Older records are not here, and nothing that the key signed says that they were archived.
+    #[error(
+        "the records up to this one are gone, and nothing that the journal's key signed says that they were archived or removed"
+    )]
     MissingUnrecorded,
     /// The line is no digest and JSON of our form.
     #[error("the line is not a record that this version knows")]

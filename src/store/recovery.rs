@@ -196,6 +196,9 @@ impl History<'_> {
         let Some(applied) = index.applied()? else {
             return Ok(if index.is_empty() { Some(self.rebuild(index)?) } else { None });
         };
+        if self.base.as_ref().is_some_and(|base| applied.position < base.record.position) {
+            return Err(io::Error::other("the records that it lacks were archived").into());
+        }
         let at =
             self.segments.iter().rposition(|segment| segment.first.saturating_sub(1) <= applied.position).unwrap_or(0);
         let base = self.base(at)?.map_or(Chain::START, |(_, chain)| chain);
@@ -231,7 +234,10 @@ impl History<'_> {
                 let (record, offset) = last_record(before, segment)?;
                 (&before.path, record, Some(offset))
             }
-            (None, _, Some(base)) => (&base.path, base.record.clone(), None),
+            (None, _, Some(base)) => {
+                base.must_be_accounted_for(self.key)?;
+                (&base.path, base.record.clone(), None)
+            }
             (..) => return Ok(None),
         };
         let broken = |why| JournalError::Broken { segment: file.clone(), position: record.position, why };

@@ -1,5 +1,6 @@
 //! An audit of the whole journal: every line, every link, every checkpoint, from the first record that is kept.
 
+use super::account::Account;
 use super::archive;
 use super::beginning::{Base, Beginning};
 use super::chain::Chain;
@@ -14,7 +15,10 @@ use crate::crypto::{Digest, PublicKey};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use time::OffsetDateTime;
+use time::{Duration, OffsetDateTime};
+
+/// A journal that is no older may not have been signed yet: twice a server's own pace.
+const YOUNG: Duration = Duration::minutes(2);
 
 /// What an audit found. A torn tail is no tampering: a crash leaves it, and the next start cuts it off.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -27,6 +31,10 @@ pub struct VerifyReport {
     pub checkpoints: u64,
     /// How many checkpoints that were kept outside of the journal agree with it.
     pub proven: u64,
+    /// So many records are covered by a signature: all but the last ones, after a crash.
+    pub signed_upto: Position,
+    /// What is said of the records before the first.
+    pub gone: Option<Account>,
     /// The last record's digest; all zeros when there is none.
     pub last_digest: Digest,
     /// The root of the tree over all records.
@@ -79,7 +87,8 @@ pub fn verify_against(dir: &Path, evidence: Evidence<'_>) -> Result<VerifyReport
     walk.end()
 }
 
-/// A start leaves none, and whoever removes it hides no more than the last records of a crash.
+/// None before the first was signed. Whoever removes it can make anew what came after the last checkpoint in the journal:
+/// so the report says how far signatures reach.
 fn own_checkpoint(dir: &Path) -> Result<Option<SignedCheckpoint>, JournalError> {
     match SignedCheckpoint::load(&own_file(dir)) {
         Err(JournalError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -101,6 +110,8 @@ struct Walk<'a> {
     checkpoints: u64,
     /// Whether somebody said that what is missing before the first record was archived.
     is_accounted: bool,
+    /// The first record's time.
+    began: Option<OffsetDateTime>,
     key: Option<&'a PublicKey>,
 }
 
@@ -117,8 +128,8 @@ impl<'a> Walk<'a> {
         waiting.sort_by_key(|checkpoint| std::cmp::Reverse(checkpoint.head.size));
         let (first, is_accounted) = (chain.link.next(), base.is_none());
         let reader = JournalReader::from(segments, chain);
-        let (proven, good, checkpoints) = (0, first - 1, 0);
-        Ok(Self { folder, base, first, reader, state, waiting, proven, good, checkpoints, is_accounted, key })
+        let (proven, good, checkpoints, began) = (0, first - 1, 0, None);
+        Ok(Self { folder, base, first, reader, state, waiting, proven, good, checkpoints, is_accounted, began, key })
     }
 
     fn step(&mut self, record: Record) -> Result<(), JournalError> {
@@ -127,12 +138,18 @@ impl<'a> Walk<'a> {
             self.checkpoints += 1;
             self.good = record.position.saturating_sub(1);
         }
-        let is_told = |base: &Base| archive::accounts_for(&record.entry, &base.record);
-        self.is_accounted |= self.base.as_ref().is_some_and(is_told);
+        self.began.get_or_insert(record.at);
+        self.is_accounted |= self.base.as_ref().is_some_and(|base| self.accounts_for(&record, base));
         let (mut overlay, position) = (Overlay::default(), record.position);
         overlay.take(record.into_writes(), position);
         overlay.settle(&mut self.state);
         self.hear()
+    }
+
+    /// Whether a record says, signed, that all up to the base left.
+    fn accounts_for(&self, record: &Record, base: &Base) -> bool {
+        let told = Account::parse(record.entry.get()).filter(|told| told.is_of(&base.record));
+        told.is_some_and(|told| self.key.is_none_or(|key| told.is_signed_by(key)))
     }
 
     /// Holds the tree against the checkpoints that speak of just so many records.
@@ -182,20 +199,36 @@ impl<'a> Walk<'a> {
             let (size, last) = (self.known(more)?, last.position);
             return Err(more.disproved(Disproof::Cut { size, last }));
         }
-        if let (false, Some(Base { path, record })) = (self.is_accounted, self.base) {
-            let (segment, position) = (path, record.position);
+        if let (false, Some(Base { path, record, .. })) = (self.is_accounted, &self.base) {
+            let (segment, position) = (path.clone(), record.position);
             return Err(JournalError::Broken { segment, position, why: Flaw::MissingUnrecorded });
+        }
+        if self.must_be_signed() {
+            let checkpoint = own_file(self.folder.parent().unwrap_or(&self.folder));
+            let why = Disproof::NothingSigned { first: self.first, last: last.position };
+            return Err(JournalError::Disproved { checkpoint, why });
         }
         Ok(VerifyReport {
             first: self.first,
             records: last.position,
             checkpoints: self.checkpoints,
             proven: self.proven,
+            signed_upto: self.good,
+            gone: self.base.map(|base| base.account),
             last_digest: last.digest,
             root: tree.root(),
             last_at: (last.position > 0).then_some(last.at),
             torn: self.reader.torn().cloned(),
         })
+    }
+}
+
+impl Walk<'_> {
+    /// A crash leaves records without a signature, but not of a long time, and not all there are.
+    fn must_be_signed(&self) -> bool {
+        let last = self.reader.link();
+        let is_old = self.began.is_some_and(|began| last.at - began > YOUNG);
+        self.key.is_some() && self.good < self.first && is_old && self.reader.torn().is_none()
     }
 }
 
@@ -214,7 +247,7 @@ pub(super) fn state_behind(
 
 /// The chain and the state that a journal goes on from whose older segments are not here.
 fn begin_behind(
-    Base { path, record }: &Base,
+    base @ Base { path, record, .. }: &Base,
     key: Option<&PublicKey>,
 ) -> Result<(Chain, BTreeMap<String, Stored>), JournalError> {
     let broken = |why| JournalError::Broken { segment: path.clone(), position: record.position, why };
@@ -222,6 +255,7 @@ fn begin_behind(
     if key.is_some_and(|key| !claim.is_signed_by(key)) {
         return Err(broken(Flaw::SignatureDiffers));
     }
+    key.map_or(Ok(()), |key| base.must_be_accounted_for(key))?;
     let mut state = BTreeMap::new();
     let file = state::path(path.parent().unwrap_or(path), record.position);
     let read = state::read(&file, |key, stored| {

@@ -87,6 +87,7 @@ async fn archived_segments_leave_a_journal_that_starts_and_says_where_they_went(
 
     let rest = verify(&[&place], elsewhere.path(), &[]);
     assert!(rest.status.success() && words(&rest).contains("it begins with record"), "{}", words(&rest));
+    assert!(words(&rest).contains("was archived by uid ") && words(&rest).contains("(the year is over)"));
     let both = verify(&[&place], elsewhere.path(), &["--archive", archive.path().to_str().unwrap()]);
     assert!(both.status.success() && !words(&both).contains("it begins with record"), "{}", words(&both));
     let alone = lanyard().args(["audit", "verify", "--data-dir"]).arg(archive.path()).output().unwrap();

@@ -1,6 +1,6 @@
 //! Old segments leave the folder; what is left still proves itself, and so does all of it together.
 
-use super::damage::{a_history, copy};
+use super::damage::{a_history, copy, damaged_folders};
 use super::verdicts::name;
 use super::*;
 use lanyard::store::{
@@ -13,8 +13,8 @@ use time::OffsetDateTime;
 const LATER: OffsetDateTime = datetime!(2026-03-02 12:00 UTC);
 
 fn request<'a>(place: &'a Place, kept: usize, to: Option<&'a Path>) -> ArchiveRequest<'a> {
-    let (segments, verifier) = (Segments::AllBut(kept), place.signer.verifier());
-    ArchiveRequest { segments, to, verifier, by: "uid 7", reason: "the year is over" }
+    let (segments, signer) = (Segments::AllBut(kept), &place.signer);
+    ArchiveRequest { segments, to, signer, by: "uid 7", reason: "the year is over" }
 }
 
 fn archived(place: &Place, kept: usize, to: Option<&Path>) -> Archived {
@@ -24,6 +24,40 @@ fn archived(place: &Place, kept: usize, to: Option<&Path>) -> Archived {
 fn audit(dir: &Path, place: &Place, archives: &[PathBuf]) -> Result<VerifyReport, JournalError> {
     let key = Some(place.signer.verifier().key());
     verify_against(dir, Evidence { key, archives, ..Evidence::default() })
+}
+
+#[tokio::test]
+async fn nothing_is_archived_onto_itself_under_whatever_name() {
+    let (place, folder) = (a_history(IndexKind::Memory, 900, 20).await, TempDir::new().unwrap());
+    let read = |path: PathBuf| fs::read(path).unwrap();
+    let before: Vec<_> = place.files("jsonl").into_iter().map(read).collect();
+    let [link, linked] = ["link", "linked"].map(|name| folder.path().join(name));
+    std::os::unix::fs::symlink(place.dir(), &link).unwrap();
+    fs::create_dir_all(linked.join("journal")).unwrap();
+    for path in place.files("jsonl") {
+        fs::hard_link(&path, linked.join("journal").join(name(&path))).unwrap();
+    }
+    for to in [place.dir(), &link, &linked] {
+        let refused = archive(place.dir(), request(&place, 1, Some(to)), LATER);
+        assert!(matches!(refused, Err(ArchiveError::Itself { .. })), "{}: {refused:?}", to.display());
+    }
+    let after: Vec<_> = place.files("jsonl").into_iter().map(read).collect();
+    assert_eq!(after, before);
+}
+
+#[tokio::test]
+async fn an_index_that_lacks_archived_records_is_made_anew() {
+    let place = a_history(IndexKind::Sled, 900, 3).await;
+    let folder = TempDir::new().unwrap();
+    let former = folder.path().join("index");
+    fs::rename(place.dir().join("index"), &former).unwrap();
+    goes_on(&place).await;
+    let before = content(&place.open());
+    archived(&place, 0, None);
+    place.lose_index();
+    fs::rename(former, place.dir().join("index")).unwrap();
+    assert_eq!(content(&place.open()), before);
+    assert_eq!(damaged_folders(&place), 1);
 }
 
 /// More records, so that there is more to archive.
@@ -89,12 +123,18 @@ async fn what_was_removed_stands_in_the_journal_and_what_was_merely_deleted_is_f
     let place = a_history(IndexKind::Memory, 900, 20).await;
     let Archived { last, digest, .. } = archived(&place, 1, None);
     let told = JournalReader::open(place.dir()).unwrap().last().unwrap().unwrap();
-    let told: serde_json::Value = serde_json::from_str(told.entry.get()).unwrap();
+    let mut told: serde_json::Value = serde_json::from_str(told.entry.get()).unwrap();
+    let signature = told.as_object_mut().unwrap().remove("signature").unwrap();
+    assert!(signature.as_str().unwrap().contains(place.signer.verifier().name()));
     let wanted = serde_json::json!({
         "kind": "segments_removed", "first": 1, "last": last, "digest": digest, "by": "uid 7", "reason": "the year is over",
+        "at": "2026-03-02T12:00:00Z",
     });
     assert_eq!(told, wanted);
-    audit(place.dir(), &place, &[]).unwrap();
+    let report = audit(place.dir(), &place, &[]).unwrap();
+    let gone = report.gone.unwrap();
+    assert_eq!((gone.last, gone.by.as_str(), gone.at), (last, "uid 7", LATER));
+    assert!(report.signed_upto >= last && report.signed_upto < report.records, "{}", report.signed_upto);
 
     // A thief does by hand what the command does, but for the record.
     let (place, folder) = (a_history(IndexKind::Memory, 900, 20).await, TempDir::new().unwrap());
@@ -111,6 +151,43 @@ async fn what_was_removed_stands_in_the_journal_and_what_was_merely_deleted_is_f
     let found = audit(place.dir(), &place, &[]);
     let Err(JournalError::Broken { position, why: Flaw::MissingUnrecorded, .. }) = found else { panic!("{found:?}") };
     assert_eq!(position, last);
+}
+
+#[tokio::test]
+async fn who_writes_the_folder_and_has_no_key_cannot_remove_records() {
+    let place = a_history(IndexKind::Memory, 900, 20).await;
+    let other = a_history(IndexKind::Memory, 900, 20).await;
+    let Archived { last, .. } = archived(&place, 1, None);
+    let file = place.files("jsonl").pop().unwrap();
+    let by_the_thief = |text: &str| {
+        let (line, account) = text.rsplit_once("{\"kind\":\"segments_removed\"").unwrap();
+        let (told, _signature) = account.split_once(",\"signature\"").unwrap();
+        (line.to_owned(), format!("{{\"kind\":\"segments_removed\"{told}"))
+    };
+    let base = place.files("base").pop().unwrap();
+    let genuine = fs::read_to_string(&base).unwrap();
+    let (line, told) = by_the_thief(&genuine);
+    archived(&other, 1, None);
+    let of_another = fs::read_to_string(&other.files("base")[0]).unwrap();
+    let signature = of_another.split_once(",\"signature\"").unwrap().1;
+    for account in [String::new(), format!("{told}}}\n"), format!("{told},\"signature\"{signature}")] {
+        fs::write(&base, line.clone() + &account).unwrap();
+        let found = audit(place.dir(), &place, &[]);
+        let is_found = |why| why == Flaw::MissingUnrecorded;
+        assert!(matches!(found, Err(JournalError::Broken { position, why, .. }) if position == last && is_found(why)));
+        let start = place.try_open();
+        assert!(matches!(start, Err(OpenError::Journal(JournalError::Broken { why, .. })) if is_found(why)));
+    }
+    fs::write(&base, genuine).unwrap();
+    // The record in the journal, too: sealed anew, under no signature.
+    let text = fs::read_to_string(&file).unwrap();
+    let (before, last_line) = text.trim_end().rsplit_once('\n').map_or(("", text.trim_end()), |split| split);
+    let (head, told) = by_the_thief(last_line);
+    let body = format!("{}{told}}}}}", head.split_once(' ').unwrap().1);
+    let digest = lanyard::crypto::Digest::of(body.as_bytes());
+    fs::write(&file, format!("{before}\n{digest} {body}\n").trim_start()).unwrap();
+    let found = audit(place.dir(), &place, &[]);
+    assert!(matches!(found, Err(JournalError::Broken { why: Flaw::MissingUnrecorded, .. })), "{found:?}");
 }
 
 #[tokio::test]

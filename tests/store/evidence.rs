@@ -150,3 +150,28 @@ async fn what_is_no_checkpoint_of_this_journal_proves_nothing() {
         assert_eq!(*disproof(&found), why, "{odd}");
     }
 }
+
+#[tokio::test]
+async fn records_that_no_signature_covers_are_named_and_a_journal_of_nothing_else_is_not_whole() {
+    let audit = |place: &Place| {
+        let key = Some(place.signer.verifier().key());
+        verify_against(place.dir(), Evidence { key, ..Evidence::default() })
+    };
+    let place = a_history(IndexKind::Memory, 900, 9).await;
+    let clean = audit(&place).unwrap();
+    assert_eq!(clean.signed_upto, clean.records);
+    place.forget_checkpoint();
+    let report = audit(&place).unwrap();
+    assert!((1..report.records).contains(&report.signed_upto), "as far as the checkpoints in it: {report:?}");
+
+    let place = a_history(IndexKind::Memory, 64 << 20, 9).await;
+    place.clock.advance(Duration::from_secs(3600));
+    write(&place.open(), vec![]).await;
+    assert_eq!(audit(&place).unwrap().signed_upto, 10);
+    place.forget_checkpoint();
+    let found = audit(&place);
+    assert_eq!(*disproof(&found), Disproof::NothingSigned { first: 1, last: 10 });
+    let young = a_history(IndexKind::Memory, 64 << 20, 9).await;
+    young.forget_checkpoint();
+    assert_eq!(audit(&young).unwrap().signed_upto, 0, "a crash before the first signature");
+}
