@@ -20,6 +20,28 @@ impl Issuance {
         Ok(())
     }
 
+    /// The same for who asks for it by a request of its own.
+    ///
+    /// # Errors
+    /// As [`Issuance::end`]; recorded where there is such a session.
+    pub async fn end_as_asked(
+        &self,
+        request: &RequestId,
+        reason: EndReason,
+        id: &SessionId,
+        connection: KeyId,
+    ) -> Result<(), Refusal> {
+        let outcome = self.end(reason, id, connection).await;
+        if let Err(refusal) = &outcome {
+            let known = match self.sessions.kept(id, connection, self.now()) {
+                Ok(kept) => self.known(kept.claims, &self.policy.now()).await.ok(),
+                Err(_) => None,
+            };
+            self.recorder.refused(&self.ledger, (request, known.as_ref()), refusal, self.now());
+        }
+        outcome
+    }
+
     /// Ends what lives and is meant.
     ///
     /// # Errors
