@@ -38,6 +38,10 @@ pub(crate) struct World {
     _server: Server,
 }
 
+fn write_policy(place: &Place, ttl: Duration) {
+    fs::write(place.file("policy.toml"), POLICY.replace("TTL", &format!("{}s", ttl.as_secs()))).unwrap();
+}
+
 /// A job of GitLab's.
 pub(crate) struct Job {
     pub(crate) number: u64,
@@ -65,7 +69,7 @@ impl World {
     /// SVIDs live for so many seconds: few enough that a dozen renewals fit into a test.
     pub(crate) fn start(ttl: Duration) -> Self {
         let (place, gitlab) = (Place::with("[crl]\n\n[svid]\nsubject = \"project\"\n"), Gitlab::start());
-        fs::write(place.file("policy.toml"), POLICY.replace("TTL", &format!("{}s", ttl.as_secs()))).unwrap();
+        write_policy(&place, ttl);
         let secret = place.file("hook.secret");
         fs::write(&secret, SECRET).unwrap();
         fs::set_permissions(&secret, PermissionsExt::from_mode(0o600)).unwrap();
@@ -80,6 +84,11 @@ impl World {
         fs::write(place.config(), config).unwrap();
         let server = Server::start(&place);
         Self { place, gitlab, _server: server }
+    }
+
+    /// SVIDs live for so long from the next renewal on that the server has seen it.
+    pub(crate) fn let_svids_live_for(&self, ttl: Duration) {
+        write_policy(&self.place, ttl);
     }
 
     /// A token of a job, as it asks for in its `.gitlab-ci.yml`; each is another.
