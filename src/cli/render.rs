@@ -50,8 +50,9 @@ pub(crate) fn say(text: &str) -> anyhow::Result<()> {
 
 /// A text that is no fact: progress, warnings, advice.
 pub(crate) fn aside(text: &str) {
+    let lines: Vec<_> = text.split('\n').map(harmless).collect();
     // Where standard error is gone, nobody is left to tell.
-    let _untold = put(io::stderr(), text).is_err();
+    let _untold = put(io::stderr(), &lines.join("\n")).is_err();
 }
 
 /// A fact for machines, one line.
@@ -64,7 +65,8 @@ pub(crate) fn rows(head: &[&str], rows: Vec<Vec<String>>) -> anyhow::Result<()> 
     if is_terminal() {
         return say(&table(head, rows));
     }
-    let lines: Vec<String> = rows.into_iter().map(|row| row.join("\t")).collect();
+    let rows = rows.into_iter().map(harmless_row);
+    let lines: Vec<String> = rows.map(|row| row.join("\t")).collect();
     if lines.is_empty() { Ok(()) } else { say(&lines.join("\n")) }
 }
 
@@ -72,8 +74,22 @@ pub(crate) fn rows(head: &[&str], rows: Vec<Vec<String>>) -> anyhow::Result<()> 
 pub(super) fn table(head: &[&str], rows: Vec<Vec<String>>) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
-    table.set_header(head.iter().map(|name| name.to_uppercase())).add_rows(rows);
+    table.set_header(head.iter().map(|name| name.to_uppercase())).add_rows(rows.into_iter().map(harmless_row));
     table.trim_fmt()
+}
+
+/// What tokens and journals say may hold anything; a terminal obeys some of it, and a cell ends at a tab. Written as Rust
+/// writes it.
+pub(super) fn harmless(text: &str) -> String {
+    let obeyed = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+    };
+    text.chars().map(|c| if obeyed(c) { c.escape_unicode().to_string() } else { c.to_string() }).collect()
+}
+
+fn harmless_row(row: Vec<String>) -> Vec<String> {
+    row.iter().map(|cell| harmless(cell)).collect()
 }
 
 /// Whether a person looks on.
@@ -163,6 +179,21 @@ mod tests {
         let error = anyhow::Error::from(put(writer, "a fact").unwrap_err());
         assert!(is_closed(&error));
         assert!(unless_closed(Err(error)).is_ok());
+    }
+
+    #[test]
+    fn no_cell_holds_what_a_terminal_obeys_or_ends_its_cell() {
+        for obeyed in ['\u{1b}', '\u{7}', '\u{9b}', '\u{202e}', '\t', '\n', '\r'] {
+            let row = vec![format!("refs/heads/a{obeyed}b"), "next".to_owned()];
+            let shown = table(&["ref", "more"], vec![row.clone()]);
+            let piped = harmless_row(row).join("\t");
+            let escaped = obeyed.escape_unicode().to_string();
+            for told in [shown.lines().nth(1).unwrap(), &piped] {
+                assert!(told.contains(&escaped) && told.contains("next"), "{told:?}");
+            }
+            assert!(!shown.trim_end().replacen('\n', "", 1).contains(obeyed), "{shown:?}");
+        }
+        assert_eq!(harmless("größer, 東京"), "größer, 東京");
     }
 
     #[test]

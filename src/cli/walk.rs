@@ -59,7 +59,8 @@ impl Look {
             let told =
                 if is_true(verdict, "build_claims") { ", telling of the build (Fulcio's extensions)" } else { "" };
             let word = self.paint(Paint::Good, "granted");
-            let waits: Vec<String> = list(verdict, "not_asked").iter().map(|fact| plain(&shown(fact))).collect();
+            let waits: Vec<String> =
+                list(verdict, "not_asked").iter().map(|fact| render::harmless(&shown(fact))).collect();
             let waits = match waits.join(", ") {
                 none if none.is_empty() => none,
                 facts => format!("  if other systems say so, which were not asked: {facts}\n"),
@@ -72,8 +73,12 @@ impl Look {
             let rule = list(walk, "rules").iter().find(|rule| text(rule, "name") == name);
             let misses: Vec<&Value> = rule.map(|rule| missed(rule)).unwrap_or_default();
             let claims: Vec<String> = misses.iter().map(|term| text(term, "claim")).collect();
-            let _written =
-                writeln!(said, "  nearest: rule {:?}, kept from matching by {}", plain(name), claims.join(", "));
+            let _written = writeln!(
+                said,
+                "  nearest: rule {:?}, kept from matching by {}",
+                render::harmless(name),
+                claims.join(", ")
+            );
         }
         said
     }
@@ -151,7 +156,8 @@ impl Look {
         for entry in list(walk, "entries") {
             let _written = writeln!(said, "{}", self.paint(Paint::Head, &format!("journal: {}", text(entry, "kind"))));
             for (name, value) in entry.as_object().into_iter().flatten().filter(|(name, _)| *name != "kind") {
-                let _written = writeln!(said, "  {}: {}", plain(name), plain(&shown(&with_times(value))));
+                let _written =
+                    writeln!(said, "  {}: {}", render::harmless(name), render::harmless(&shown(&with_times(value))));
             }
         }
         said
@@ -187,7 +193,7 @@ fn need_row(need: &Value) -> [String; 4] {
         "fail" => "no",
         _ => "?",
     };
-    let shown = |name: &str| need.get(name).and_then(Value::as_str).map(plain);
+    let shown = |name: &str| need.get(name).and_then(Value::as_str).map(render::harmless);
     // A need of several facts is its own want: "any (job.state = running, gerrit.status = merged)".
     let (fact, wanted) = match (text(need, "fact"), shown("wanted")) {
         (fact, Some(wanted)) if fact == wanted => (String::new(), wanted),
@@ -226,7 +232,7 @@ fn caveat(walk: &Value) -> String {
         said.push_str("who started the job is erased: what the rules would say of that person is not known\n");
     }
     if let Some(unproven) = walk.get("unproven").and_then(Value::as_str) {
-        let _written = writeln!(said, "{}", plain(unproven));
+        let _written = writeln!(said, "{}", render::harmless(unproven));
     }
     said
 }
@@ -283,16 +289,7 @@ fn shown(value: &Value) -> String {
 }
 
 fn text(value: &Value, name: &str) -> String {
-    value.get(name).map_or_else(|| "nothing".to_owned(), |value| plain(&shown(value)))
-}
-
-/// What a token says may hold anything; a terminal obeys some of it. Written as Rust writes it.
-fn plain(text: &str) -> String {
-    let obeyed = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
-    };
-    text.chars().map(|c| if obeyed(c) { c.escape_unicode().to_string() } else { c.to_string() }).collect()
+    value.get(name).map_or_else(|| "nothing".to_owned(), |value| render::harmless(&shown(value)))
 }
 
 fn list<'v>(value: &'v Value, name: &str) -> &'v [Value] {

@@ -1,5 +1,6 @@
 //! What ends identities before their time: their owner's word, an operator's, the CI system's, and a token in a second hand.
 
+use super::carried_out::carried_out;
 use super::{Issuance, Refusal, RequestId};
 use crate::audit::{Job, Received};
 use crate::crypto::KeyId;
@@ -15,9 +16,32 @@ impl Issuance {
     /// # Errors
     /// When the session is not this key's, or nothing can be recorded.
     pub async fn end(&self, reason: EndReason, id: &SessionId, connection: KeyId) -> Result<(), Refusal> {
-        let struck = self.sessions.end(&self.ledger, id, connection, reason).await?;
+        let (sessions, ledger, id) = (self.sessions.clone(), self.ledger.clone(), *id);
+        let struck = carried_out(async move { sessions.end(&ledger, &id, connection, reason).await }).await?;
         self.recorder.ended(reason, struck);
         Ok(())
+    }
+
+    /// The same for who asks for it by a request of its own.
+    ///
+    /// # Errors
+    /// As [`Issuance::end`]; recorded where there is such a session.
+    pub async fn end_as_asked(
+        &self,
+        request: &RequestId,
+        reason: EndReason,
+        id: &SessionId,
+        connection: KeyId,
+    ) -> Result<(), Refusal> {
+        let outcome = self.end(reason, id, connection).await;
+        if let Err(refusal) = &outcome {
+            let known = match self.sessions.kept(id, connection, self.now()) {
+                Ok(kept) => self.known(kept.claims, &self.policy.now()).await.ok(),
+                Err(_) => None,
+            };
+            self.recorder.refused(&self.ledger, (request, known.as_ref()), refusal, self.now());
+        }
+        outcome
     }
 
     /// Ends what lives and is meant.
@@ -25,7 +49,13 @@ impl Issuance {
     /// # Errors
     /// When not all could be recorded.
     pub async fn revoke(&self, wish: &Revocation<'_>) -> Result<Struck, SessionError> {
-        let struck = self.sessions.revoke(&self.ledger, wish, self.now()).await?;
+        let (sessions, ledger, now) = (self.sessions.clone(), self.ledger.clone(), self.now());
+        let (selector, uid, reason) = (wish.selector.clone(), wish.uid, wish.reason.to_owned());
+        let struck = carried_out(async move {
+            let wish = Revocation { selector: &selector, uid, reason: &reason };
+            sessions.revoke(&ledger, &wish, now).await
+        });
+        let struck = struck.await?;
         self.recorder.ended(EndReason::Revoked, struck.sessions.len());
         Ok(struck)
     }
@@ -35,7 +65,8 @@ impl Issuance {
     /// # Errors
     /// When not all could be recorded.
     pub async fn ban(&self, ban: &Ban) -> Result<Struck, SessionError> {
-        let struck = self.sessions.ban(&self.ledger, ban, self.now()).await?;
+        let (sessions, ledger, ban, now) = (self.sessions.clone(), self.ledger.clone(), ban.clone(), self.now());
+        let struck = carried_out(async move { sessions.ban(&ledger, &ban, now).await }).await?;
         self.recorder.ended(EndReason::Banned, struck.sessions.len());
         Ok(struck)
     }
@@ -64,7 +95,9 @@ impl Issuance {
             return;
         }
         let (job, until) = (JobName::of(claims), claims.expires_at);
-        match self.sessions.close_job(&self.ledger, &job, EndReason::Replayed, until).await {
+        let (sessions, ledger) = (self.sessions.clone(), self.ledger.clone());
+        let closing = async move { sessions.close_job(&ledger, &job, EndReason::Replayed, until).await };
+        match carried_out(closing).await {
             Ok(struck) => self.recorder.ended(EndReason::Replayed, struck),
             Err(fault) => tracing::error!(fault = chain(&fault), "the first session could not be ended"),
         }

@@ -4,6 +4,7 @@
 //! nobody knows of. The journal keeps every line, so its chain holds.
 
 use super::Issuance;
+use super::carried_out::carried_out;
 use crate::audit::{Changes, Entry};
 use crate::people::{PeopleError, PersonName};
 use crate::session::{EndReason, Revocation, Selector, SessionError, Struck};
@@ -58,15 +59,19 @@ impl Issuance {
         let Erasure { issuer, user, uid, reason } = *wish;
         let now = self.now();
         let person = self.people.name_of(issuer, &user.to_string()).ok_or(ErasureError::Unknown)?;
-        let entry = Entry::PersonErased { person, issuer: &issuer.0, uid, say: reason };
-        let changes = Changes { conditions: Vec::new(), writes: vec![person.erased_at(now)?] };
-        self.ledger.commit(&entry, changes).await?;
-        self.people.erase(vec![person]).await.map_err(ErasureError::NotDeleted)?;
-        let issuer = Some(issuer.to_string());
-        let selector = Selector { issuer, user: Some(user.to_string()), ..Selector::default() };
-        let revocation = Revocation { selector: &selector, uid, reason };
-        let ended = self.sessions.end_erased(&self.ledger, &revocation, now).await;
-        let struck = ended.map_err(ErasureError::NotEnded)?;
+        let (ledger, people, sessions) = (self.ledger.clone(), self.people.clone(), self.sessions.clone());
+        let (issuer, reason) = (issuer.clone(), reason.to_owned());
+        let struck = carried_out(async move {
+            let entry = Entry::PersonErased { person, issuer: &issuer.0, uid, say: &reason };
+            let changes = Changes { conditions: Vec::new(), writes: vec![person.erased_at(now)?] };
+            ledger.commit(&entry, changes).await?;
+            people.erase(vec![person]).await.map_err(ErasureError::NotDeleted)?;
+            let issuer = Some(issuer.to_string());
+            let selector = Selector { issuer, user: Some(user.to_string()), ..Selector::default() };
+            let revocation = Revocation { selector: &selector, uid, reason: &reason };
+            sessions.end_erased(&ledger, &revocation, now).await.map_err(ErasureError::NotEnded)
+        });
+        let struck = struck.await?;
         self.recorder.ended(EndReason::Erased, struck.sessions.len());
         Ok(Forgotten { person, struck })
     }

@@ -10,7 +10,8 @@ use crate::facts::Facts;
 use crate::people::{Keeping, People};
 use crate::policy::{Answers, Denial, Grant, HeardRule, Policy, Rule, Verdict, Walk, Wish};
 use crate::session::{
-    Admission, EndReason, PathPins, PinError, Prepared, Proof, SessionError, SessionId, SessionKey, Sessions, Standing,
+    Admission, EndReason, Kept, PathPins, PinError, Prepared, Proof, SessionError, SessionId, SessionKey, Sessions,
+    Standing,
 };
 use crate::store::{Condition, JournalError};
 use crate::svid::{LeafProfile, ProvenKey};
@@ -78,12 +79,10 @@ impl Issuance {
 
     async fn road(&self, request: &Request, known: &mut Option<Known>) -> Result<IssuedSvid, Refusal> {
         let policy = self.policy.now(); // a change meanwhile is for those who come later
-        let (claims, live) = self.bearer(request).await?; // who does ask: genuine token, or live session's owner
-        self.issuer(claims.claims())?.admit(claims.claims())?; // is it one of ours; nothing is kept of strangers
-        let keeping = self.people.keeping(claims.claims()).await?; // how its person is written down
-        let job = Arc::new(Job::of(&claims, &keeping));
-        let who = Known { claims, job, policy: *policy.digest(), wish: None, keeping };
+        let (claims, live) = self.bearer(request).await?; // who does ask: genuine token, or session
+        let who = self.known(claims, &policy).await?; // is it one of ours; nothing is kept of strangers
         let Known { claims, job, wish, keeping, .. } = known.insert(who); // who a no would be about
+        let live = live.transpose()?; // whether the session lives, and is the connection's key's
         let _place = self.shares.enter(claims.claims())?; // no issuer or namespace takes the whole road
         let key = request.proven_key(&self.leaf.key_kinds)?; // the key to certify; none for a JWT-SVID
         let owner = SessionKey::of(request.connection.as_ref(), key.as_ref())?; // whose session it is
@@ -103,16 +102,24 @@ impl Issuance {
         Ok(issued)
     }
 
-    /// The claims of a genuine token, or those kept with a live session of the connection's key.
-    async fn bearer(&self, request: &Request) -> Result<(VerifiedClaims, Option<Standing>), Refusal> {
+    /// The claims of a genuine token, or those kept with a session, and where that stands.
+    async fn bearer(&self, request: &Request) -> Result<(VerifiedClaims, Option<SessionStanding>), Refusal> {
         match &request.bearer {
             Bearer::Token(token) => Ok((self.verify(token).await?, None)),
             Bearer::Session(id) => {
                 let connection = request.connection.as_ref().ok_or(Refusal::SessionKeyMissing)?;
-                let (claims, standing) = self.sessions.renewable(id, connection.id(), self.clock.now())?;
+                let Kept { claims, standing } = self.sessions.kept(id, connection.id(), self.clock.now())?;
                 Ok((claims, Some(standing)))
             }
         }
+    }
+
+    /// Whom an answer is about, as it is written down.
+    pub(super) async fn known(&self, claims: VerifiedClaims, policy: &Policy) -> Result<Known, Refusal> {
+        self.issuer(claims.claims())?.admit(claims.claims())?;
+        let keeping = self.people.keeping(claims.claims()).await?; // how its person is written down
+        let job = Arc::new(Job::of(&claims, &keeping));
+        Ok(Known { claims, job, policy: *policy.digest(), wish: None, keeping })
     }
 
     async fn verify(&self, token: &str) -> Result<VerifiedClaims, Refusal> {
@@ -333,6 +340,9 @@ impl Issuance {
         self.clock.now()
     }
 }
+
+/// Where a session that was named stands.
+type SessionStanding = Result<Standing, SessionError>;
 
 /// What the later steps of one request share.
 struct Visit<'a> {

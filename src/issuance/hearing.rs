@@ -2,6 +2,7 @@
 //!
 //! A delivery can only end what its hook may end; nothing it says opens or revives anything.
 
+use super::carried_out::carried_out;
 use super::{Issuance, RequestId};
 use crate::hooks::{Delivery, DeliveryIds, Hook, HookError, Hooks, News, NewsError};
 use crate::session::{EndReason, JobName, SessionError};
@@ -136,7 +137,9 @@ impl Issuance {
             jobs.into_iter().map(|job_id| JobName { issuer: issuer.name().clone(), project_id, job_id }).collect();
         // A token that nobody has used yet can be used first until then, and no later one is minted for a job that is over.
         let until = now + issuer.expectations.max_token_age + issuer.expectations.leeway;
-        let ended = self.sessions.close_jobs(&self.ledger, &jobs, (&hook.scope, until)).await?;
+        let (sessions, ledger, scope) = (self.sessions.clone(), self.ledger.clone(), hook.scope.clone());
+        let closing = async move { sessions.close_jobs(&ledger, &jobs, (&scope, until)).await };
+        let ended = carried_out(closing).await?;
         Ok(Heard { ended })
     }
 }

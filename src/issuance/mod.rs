@@ -11,6 +11,7 @@ mod sampled;
 mod policy_in_use;
 mod recalled;
 mod flow;
+mod carried_out;
 mod ends;
 mod erasure;
 mod hearing;

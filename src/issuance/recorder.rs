@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use time::OffsetDateTime;
 
-/// A bearer whose token was genuine, and what it asked for as far as the road came.
+/// Whose genuine token or session it was, and what was asked for as far as the road came.
 #[derive(Debug)]
 pub(super) struct Known {
     pub(super) claims: VerifiedClaims,
@@ -86,7 +86,18 @@ impl Recorder {
         let took = Duration::try_from(now - began).unwrap_or(Duration::ZERO);
         let Err(refusal) = outcome else { return self.metrics.answered(request.door, "issued", took) };
         self.metrics.answered(request.door, refusal.code(), took);
-        let (request_id, code) = (request.id.as_str(), refusal.code());
+        self.refused(ledger, (&request.id, known), refusal, now);
+    }
+
+    /// A no, and whom it is about where that is known.
+    pub(super) fn refused(
+        &self,
+        ledger: &Ledger,
+        (request_id, known): (&RequestId, Option<&Known>),
+        refusal: &Refusal,
+        now: OffsetDateTime,
+    ) {
+        let (request_id, code) = (request_id.as_str(), refusal.code());
         let sampled = if known.is_some() { &self.of_bearers } else { &self.of_strangers };
         if let Some(untold) = sampled.tells(now) {
             let untold = Some(untold).filter(|untold| *untold > 0);

@@ -282,9 +282,13 @@ impl Sessions {
                 return Ok(Vec::new());
             }
             let written = first.as_ref().map(|one| one.id);
-            let Some(Grave { changes, in_doubt }) = self.grave(job, (first.as_ref(), until), end)? else {
-                // Closed already; whoever is still here was left by an end that broke off.
-                return first.map_or(Ok(Vec::new()), |_left| self.strike_out(ledger, job, (None, end)));
+            let Grave { changes, in_doubt } = match self.grave(job, (first.as_ref(), until), end)? {
+                Ground::Open(grave) => grave,
+                // Whoever is still here was left by an end that broke off, or is just being told of it.
+                Ground::Closed(why) => {
+                    let first_end = why.filter(|why| *why != end.reason).map_or(end, End::of);
+                    return first.map_or(Ok(Vec::new()), |_left| self.strike_out(ledger, job, (None, first_end)));
+                }
             };
             let committed = match &first {
                 Some(one) => {
@@ -303,13 +307,13 @@ impl Sessions {
         }
     }
 
-    /// What lays the tombstone; none where one stands that says as much.
+    /// What lays the tombstone, unless one stands that says as much.
     fn grave(
         &self,
         job: &JobName,
         (known, until): (Option<&LiveSession>, OffsetDateTime),
         end: End<'_>,
-    ) -> Result<Option<Grave>, SessionError> {
+    ) -> Result<Ground, SessionError> {
         let until = known.map_or(until, |one| one.token_ends_at.max(until));
         let within = match (known, end.within) {
             (None, Some(Scope::Group(group))) => vec![group.clone()],
@@ -320,12 +324,14 @@ impl Sessions {
         let mut condition = Condition::Absent(key.clone());
         if let Some(kept) = self.store.read(&key)? {
             condition = Condition::Unchanged(key.clone(), kept.revision);
-            let Some(both) = tombstone.beside(parse(&kept.value)?, known.is_some()) else { return Ok(None) };
+            let old: Tombstone = parse(&kept.value)?;
+            let why = old.why;
+            let Some(both) = tombstone.beside(old, known.is_some()) else { return Ok(Ground::Closed(why)) };
             tombstone = both;
         }
         let in_doubt = !tombstone.within.is_empty();
         let changes = Changes { conditions: vec![condition], writes: vec![Write::Put(key, text(&tombstone)?)] };
-        Ok(Some(Grave { changes, in_doubt }))
+        Ok(Ground::Open(Grave { changes, in_doubt }))
     }
 
     /// Owners first: they must hear it whatever becomes of the record.
@@ -347,6 +353,14 @@ impl Sessions {
         }
         Ok(struck)
     }
+}
+
+/// Where a tombstone would be laid.
+enum Ground {
+    /// Nothing stands that says as much.
+    Open(Grave),
+    /// The job is closed, for this reason where it is known.
+    Closed(Option<EndReason>),
 }
 
 /// What lays a tombstone, and whether it closes the job only if it is one of some groups.

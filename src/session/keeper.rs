@@ -66,6 +66,15 @@ pub enum SessionError {
     Unknown,
 }
 
+/// What is kept of a session, for whoever names it.
+#[derive(Debug)]
+pub struct Kept {
+    /// Those of the token that opened it: what renewal is decided on again.
+    pub claims: VerifiedClaims,
+    /// Where it stands for its owner's connection; else why it is not renewed.
+    pub standing: Result<Standing, SessionError>,
+}
+
 /// All sessions. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Sessions {
@@ -118,17 +127,23 @@ impl Sessions {
         live(&record, revision, now)
     }
 
-    /// The claims of a live session, for its owner's connection: what renewal is decided on again.
+    /// What is kept of a session, and whether the connection's key may renew it.
     ///
     /// # Errors
-    /// See [`SessionError`].
-    pub fn renewable(
-        &self,
-        id: &SessionId,
-        connection: KeyId,
-        now: OffsetDateTime,
-    ) -> Result<(VerifiedClaims, Standing), SessionError> {
+    /// `Unknown`, or `Store`.
+    pub fn kept(&self, id: &SessionId, connection: KeyId, now: OffsetDateTime) -> Result<Kept, SessionError> {
         let (mut record, revision) = self.record(id)?.ok_or(SessionError::Unknown)?;
+        // What an erased person's job may be cannot be decided again.
+        let erased = !self.people.put_back(record.claims.to_mut(), record.person.as_ref());
+        let standing = match self.renewable(&record, connection, now) {
+            Ok(()) if erased => Err(SessionError::Ended),
+            Ok(()) => live(&record, revision, now),
+            Err(no) => Err(no),
+        };
+        Ok(Kept { claims: VerifiedClaims::kept_with_session(record.claims.into_owned()), standing })
+    }
+
+    fn renewable(&self, record: &Record<'_>, connection: KeyId, now: OffsetDateTime) -> Result<(), SessionError> {
         if record.owner != connection {
             return Err(SessionError::NotOwner);
         }
@@ -136,13 +151,7 @@ impl Sessions {
             return Err(SessionError::NotRenewable);
         }
         self.not_closed(&record.claims)?;
-        // What an erased person's job may be cannot be decided again.
-        if !self.people.put_back(record.claims.to_mut(), record.person.as_ref()) {
-            return Err(SessionError::Ended);
-        }
-        self.bans.judge(&Facets::of(&record.claims).granted(&record.rule, &record.signers), now)?;
-        let standing = live(&record, revision, now)?;
-        Ok((VerifiedClaims::kept_with_session(record.claims.into_owned()), standing))
+        self.bans.judge(&Facets::of(&record.claims).granted(&record.rule, &record.signers), now)
     }
 
     /// Until when a session opened now lives: the token's `exp`, or the rule's `max_session` before it.
@@ -284,7 +293,7 @@ impl Sessions {
     /// # Errors
     /// `Store`: it cannot be said.
     pub fn lives(&self, id: &SessionId, owner: KeyId, now: OffsetDateTime) -> Result<bool, SessionError> {
-        match self.renewable(id, owner, now) {
+        match self.kept(id, owner, now).and_then(|kept| kept.standing) {
             Ok(_) => Ok(true),
             Err(SessionError::Store(fault)) => Err(fault.into()),
             Err(

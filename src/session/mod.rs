@@ -30,7 +30,7 @@ pub use bans::Ban;
 pub use crl_keeper::{CrlError, CrlKeeper, CrlPlan, CrlsWatch};
 pub use ending::{EndReason, Revocation, Struck};
 pub use ends::{Ended, Listening};
-pub use keeper::{SessionError, Sessions};
+pub use keeper::{Kept, SessionError, Sessions};
 pub use live::{LiveSession, LiveSvid};
 pub use owner::{OwnerError, Proof, SessionKey};
 pub use past::{PastAsked, PastRequest, PastRequests, Then};

@@ -3,7 +3,7 @@
 use crate::consumer::{AGAIN_AFTER, Running, Sessions, Setting};
 use crate::nginx::Nginx;
 use crate::place::free_port;
-use crate::visitors::{OpenSsl, Program, Visitor, serial};
+use crate::visitors::{OpenSsl, Program, Visitor, life_left, serial};
 use crate::world::{Agent, Job, SERVICE, World};
 use spiffe::WorkloadApiClient;
 use std::collections::BTreeSet;
@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 /// Seconds, so that a dozen renewals fit into a test.
 const TTL: Duration = Duration::from_secs(6);
 const RENEWALS: usize = 12;
+/// So long that none is renewed before a test gives up waiting.
+const LONG_TTL: Duration = Duration::from_secs(1800);
 const JOB: Job = Job { number: 1, pipeline: "574" };
 /// How often each visitor connects.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -26,6 +28,7 @@ const A_SECOND: Duration = Duration::from_secs(1);
 /// nginx with an agent of its own, which renews and reloads it.
 struct Service {
     address: String,
+    files: PathBuf,
     running: Running,
     _agent: Agent,
 }
@@ -39,7 +42,7 @@ impl Service {
         let agent = world.agent("service", &SERVICE, &["nginx", "-c", &whole, "-s", "reload"]);
         let setting = Setting { folder: own, files: agent.files.clone(), port, sessions: Sessions::Off };
         let running = Running::start(&Nginx::AsItComes, &setting);
-        Self { address: format!("127.0.0.1:{port}"), running, _agent: agent }
+        Self { address: format!("127.0.0.1:{port}"), files: agent.files.clone(), running, _agent: agent }
     }
 }
 
@@ -118,17 +121,21 @@ async fn a_job_is_never_without_an_svid_until_gitlab_says_that_it_is_over() {
     });
     assert_eq!(session.renew().await, Ok(()));
 
-    // The last SVID is fresh, so that it cannot be its age for which it is refused.
-    next_svid(&agent.files);
+    // The last SVIDs are not renewed, and do not run out, while anybody waits here: nothing but the word of their end can
+    // take them away, and nothing but a list that is sent can tell the service.
+    world.let_svids_live_for(LONG_TTL);
+    for files in [&agent.files, &service.files] {
+        eventually("long SVIDs", LIFE, || life_left(&files.join("svid.pem")) > LIFE * 4);
+    }
     let mut thief = copied(&agent.files, world.place.file("copied"));
     assert_eq!(thief.visit(&service.address).err(), None);
     let told = Instant::now();
     world.tell_the_end_of(&JOB);
-    eventually("the agent's files go", TTL, || !agent.files.join("svid_key.pem").exists());
+    eventually("the agent's files go", LIFE, || !agent.files.join("svid_key.pem").exists());
     serves_nothing(&agent).await;
     let served_nothing = told.elapsed();
     assert_eq!(session.renew().await, Err("session_ended".to_owned()));
-    eventually("the copied SVID is refused", TTL, || thief.visit(&service.address).is_err());
+    eventually("the copied SVID is refused", LIFE, || thief.visit(&service.address).is_err());
     println!("after the webhook: {served_nothing:?} until nothing was served, {:?} until refused", told.elapsed());
     assert!(service.running.log().contains("certificate revoked"), "{}", service.running.log());
     for visitor in &mut visitors {

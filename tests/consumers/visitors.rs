@@ -7,6 +7,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Lines, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::Duration;
 
 /// Connects to a service: with which SVID it was let in, by serial number, or why not.
 pub(crate) trait Visitor: Send {
@@ -61,6 +62,13 @@ pub(crate) fn serial(chain: &Path) -> Result<String, String> {
     let leaf = CertificateDer::from_pem_file(chain).map_err(|error| error.to_string())?;
     let (_rest, leaf) = x509_parser::parse_x509_certificate(&leaf).unwrap();
     Ok(format!("{:x}", leaf.serial))
+}
+
+/// How long a chain's leaf still lives; no time where there is none.
+pub(crate) fn life_left(chain: &Path) -> Duration {
+    let Ok(leaf) = CertificateDer::from_pem_file(chain) else { return Duration::ZERO };
+    let (_rest, leaf) = x509_parser::parse_x509_certificate(&leaf).unwrap();
+    leaf.validity().time_to_expiration().map_or(Duration::ZERO, |left| left.unsigned_abs())
 }
 
 /// A program that is told addresses, and asks the job's socket for its SVIDs.

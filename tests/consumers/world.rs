@@ -38,6 +38,11 @@ pub(crate) struct World {
     _server: Server,
 }
 
+/// The usual policy, with SVIDs that live for so many seconds.
+fn policy(ttl: Duration) -> String {
+    POLICY.replace("TTL", &format!("{}s", ttl.as_secs()))
+}
+
 /// A job of GitLab's.
 pub(crate) struct Job {
     pub(crate) number: u64,
@@ -64,7 +69,7 @@ pub(crate) struct Session {
 impl World {
     /// SVIDs live for so many seconds: few enough that a dozen renewals fit into a test.
     pub(crate) fn start(ttl: Duration) -> Self {
-        Self::under(&POLICY.replace("TTL", &format!("{}s", ttl.as_secs())))
+        Self::under(&policy(ttl))
     }
 
     /// Under a policy.
@@ -85,6 +90,11 @@ impl World {
         fs::write(place.config(), config).unwrap();
         let server = Server::start(&place);
         Self { place, gitlab, _server: server }
+    }
+
+    /// SVIDs live for so long from the next renewal on that the server has seen it.
+    pub(crate) fn let_svids_live_for(&self, ttl: Duration) {
+        fs::write(self.place.file("policy.toml"), policy(ttl)).unwrap();
     }
 
     /// A token of a job, as it asks for in its `.gitlab-ci.yml`; each is another.

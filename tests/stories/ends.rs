@@ -26,6 +26,15 @@ async fn hears(listening: &mut Listening) -> Ended {
     tokio::time::timeout(Duration::from_secs(20), listening.next()).await.unwrap().unwrap()
 }
 
+/// Asks for something, and goes away before there is an answer.
+pub(crate) async fn hangs_up(asked: impl Future) {
+    tokio::select! {
+        biased;
+        _ = asked => panic!("answered at once"),
+        () = std::future::ready(()) => {}
+    }
+}
+
 async fn revoke(harness: &Harness, named: Value) -> Struck {
     let selector = selector(named);
     let wish = Revocation { selector: &selector, uid: 7, reason: "a test" };
@@ -287,6 +296,34 @@ async fn the_end_of_a_job_ends_all_its_sessions() {
     let mut meant = [first.as_str(), second.as_str()];
     meant.sort_unstable();
     assert_eq!(told, meant);
+}
+
+#[tokio::test]
+async fn an_end_is_carried_out_though_whoever_asked_for_it_hangs_up() {
+    let harness = Harness::new().await;
+    let (agent, session, _) = job(&harness, 1, "main").await;
+    let (sessions, owner) = (&harness.issuance().sessions, agent.public().id());
+    let mut heard = sessions.listen(owner, 1).unwrap();
+    hangs_up(harness.issuance().end(EndReason::Logout, &session.parse().unwrap(), owner)).await;
+    assert_eq!(hears(&mut heard).await.reason, EndReason::Logout);
+    assert_eq!(sessions.select(None, harness.now()).sessions.len(), 0);
+    assert_eq!(entries(&harness, &["session_ended"]).len(), 1);
+}
+
+#[tokio::test]
+async fn whoever_finishes_an_end_that_broke_off_tells_the_reason_of_that_end() {
+    let harness = Harness::new().await;
+    let (agent, session, _) = job(&harness, 1, "main").await;
+    let (issuance, owner, session) = (harness.issuance(), agent.public().id(), session.parse().unwrap());
+    let job = issuance.sessions.select(None, harness.now()).sessions.remove(0).job;
+    let mut heard = issuance.sessions.listen(owner, 1).unwrap();
+    let until = harness.now() + Duration::from_secs(60);
+    hangs_up(issuance.sessions.close_job(&issuance.ledger, &job, EndReason::JobOver, until)).await;
+    while issuance.sessions.lives(&session, owner, harness.now()).unwrap() {
+        tokio::task::yield_now().await;
+    }
+    issuance.end(EndReason::Logout, &session, owner).await.unwrap();
+    assert_eq!(hears(&mut heard).await.reason, EndReason::JobOver);
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use super::auditors::{commands_of, typed};
 use super::doors::{Doors, code_of, exchange};
+use super::ends::hangs_up;
 use crate::support::harness::{Agent, Harness, POLICY, csr};
 use crate::support::issuer::FakeIssuer;
 use lanyard::clock::{Clock, SystemClock};
@@ -13,6 +14,7 @@ use lanyard::wire::lanyard::RenewRequest;
 use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 use time::OffsetDateTime;
 
 const SEALED: &str = "[audit]\npeople = \"sealed\"";
@@ -62,6 +64,18 @@ fn only_hers() -> String {
 
 fn erasure<'a>(issuer: &'a IssuerName, reason: &'a str) -> Erasure<'a> {
     Erasure { issuer, user: USER, uid: 7, reason }
+}
+
+#[tokio::test]
+async fn an_erasure_is_carried_out_though_whoever_asked_for_it_hangs_up() {
+    let harness = Harness::whose_issuer_says(SEALED, &only_hers(), "memory").await;
+    let (agent, corp) = (Agent::new(), IssuerName("corp".into()));
+    harness.exchange(&token_of_ada(&harness.issuer, harness.now()), &agent).await.unwrap();
+    let mut heard = harness.issuance().sessions.listen(agent.public().id(), 1).unwrap();
+    hangs_up(harness.issuance().erase(&erasure(&corp, "PRIVACY-1741"))).await;
+    let told = tokio::time::timeout(Duration::from_secs(20), heard.next()).await.unwrap().unwrap();
+    assert_eq!(told.reason.as_str(), "erased");
+    assert!(harness.issuance().people.name_of(&corp, &USER.to_string()).is_none(), "the key is gone");
 }
 
 #[tokio::test]

@@ -7,11 +7,14 @@ use lanyard::authority::{AuthorityKind, KeyringFile, open_sealing_key};
 use lanyard::clock::{Clock, SystemClock};
 use lanyard::crypto::{KeyAlgorithm, KeyPair, PemLabel, Random};
 use lanyard::identity::{SpiffeId, TrustDomain};
+use lanyard::store::JournalReader;
 use lanyard::svid::{BuildClaims, LeafFields, Serial, Subject};
 use lanyard::wire::lanyard::{EndSessionRequest, ExchangeRequest, RenewRequest};
 use prost::Message;
 use rcgen::CertificateParams;
+use serde_json::Value;
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 use tokio::process::Command;
 
@@ -39,6 +42,13 @@ async fn call(doors: &Doors, method: &str, message: &impl Message, (chain, key):
     let header =
         |name: &str| said.lines().find_map(|line| line.strip_prefix(name)).map(|value| value.trim().to_owned());
     header("lanyard-code: ").unwrap_or_else(|| header("grpc-status: ").map_or("?".to_owned(), |_| "ok".to_owned()))
+}
+
+/// The noes in the journal of a server that has stopped.
+fn refused(data: &Path) -> Vec<Value> {
+    let records = JournalReader::open(data).unwrap().map(|record| record.unwrap());
+    let entries = records.map(|record| serde_json::from_str::<Value>(record.entry.get()).unwrap());
+    entries.filter(|entry| entry["kind"] == "refused").collect()
 }
 
 #[tokio::test]
@@ -77,7 +87,17 @@ async fn a_chain_is_worth_nothing_where_a_session_is_renewed_be_it_stolen_or_for
         assert_eq!(call(&doors, "EndSession", &end, thief).await, "session_not_yours");
     }
     // The job's own key, with a certificate of no chain at all.
-    let own = CertificateParams::default().self_signed(&session_key).unwrap().der().to_vec();
-    assert_eq!(call(&doors, "Renew", &renew, (&[own], &session_key)).await, "ok");
-    doors.close().await;
+    let own = [CertificateParams::default().self_signed(&session_key).unwrap().der().to_vec()];
+    let owner = (&own[..], &session_key);
+    assert_eq!(call(&doors, "Renew", &renew, owner).await, "ok");
+    assert_eq!(call(&doors, "EndSession", &end, owner).await, "ok");
+    assert_eq!(call(&doors, "Renew", &renew, owner).await, "session_ended");
+    let Doors { folder, stop, running, .. } = doors;
+    stop.pull();
+    running.join_all().await;
+    let told = refused(&folder.path().join("data"));
+    let job = &told.first().unwrap()["job"]["project_path"];
+    assert_eq!(job, "acme/payments/api", "whose session it is");
+    let codes: Vec<_> = told.iter().map(|entry| entry["code"].as_str().unwrap()).collect();
+    assert_eq!(codes, ["session_not_yours", "session_ended"], "one of each, however often it was said");
 }

@@ -149,11 +149,19 @@ impl Site {
 
     /// How many SVIDs the journal says were about to be signed.
     pub(crate) fn intents(&self) -> usize {
+        self.journal().matches(r#""kind":"intent""#).count()
+    }
+
+    /// Whether the journal says that a revocation list with somebody on it was about to be signed.
+    pub(crate) fn lists_somebody(&self) -> bool {
+        let journal = self.journal();
+        let mut lists = journal.lines().filter(|line| line.contains(r#""kind":"crls_made""#));
+        lists.any(|line| !line.contains(r#""revoked":0"#))
+    }
+
+    fn journal(&self) -> String {
         let files = fs::read_dir(self.path("data/journal")).unwrap().map(|entry| entry.unwrap().path());
-        files
-            .filter_map(|file| fs::read_to_string(file).ok())
-            .map(|text| text.matches(r#""kind":"intent""#).count())
-            .sum()
+        files.filter_map(|file| fs::read_to_string(file).ok()).collect()
     }
 
     /// How an agent of this site is set up: mode `pod`, nobody logged in.

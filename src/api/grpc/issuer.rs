@@ -71,7 +71,7 @@ impl issuer_server::Issuer for Issuer {
         let key = needed_session_key(&caller.key, &id).map_err(Refused::into_status)?;
         let EndSessionRequest { session, reason } = request.into_inner();
         let session = self.session(&session)?;
-        let ended = self.0.issuance.end(reason_of(reason), &session, key.id()).await;
+        let ended = self.0.issuance.end_as_asked(&id, reason_of(reason), &session, key.id()).await;
         ended.map_err(|refusal| Refused::of(&refusal, &id).into_status())?;
         Ok(Response::new(EndSessionAnswer {}))
     }
