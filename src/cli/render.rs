@@ -65,7 +65,7 @@ pub(crate) fn rows(head: &[&str], rows: Vec<Vec<String>>) -> anyhow::Result<()> 
     if is_terminal() {
         return say(&table(head, rows));
     }
-    let rows = rows.into_iter().map(harmless_row);
+    let rows = rows.iter().map(|row| harmless_row(row));
     let lines: Vec<String> = rows.map(|row| row.join("\t")).collect();
     if lines.is_empty() { Ok(()) } else { say(&lines.join("\n")) }
 }
@@ -74,7 +74,9 @@ pub(crate) fn rows(head: &[&str], rows: Vec<Vec<String>>) -> anyhow::Result<()> 
 pub(super) fn table(head: &[&str], rows: Vec<Vec<String>>) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
-    table.set_header(head.iter().map(|name| name.to_uppercase())).add_rows(rows.into_iter().map(harmless_row));
+    table
+        .set_header(head.iter().map(|name| name.to_uppercase()))
+        .add_rows(rows.into_iter().map(|row| harmless_row(&row)));
     table.trim_fmt()
 }
 
@@ -88,7 +90,7 @@ pub(super) fn harmless(text: &str) -> String {
     text.chars().map(|c| if obeyed(c) { c.escape_unicode().to_string() } else { c.to_string() }).collect()
 }
 
-fn harmless_row(row: Vec<String>) -> Vec<String> {
+fn harmless_row(row: &[String]) -> Vec<String> {
     row.iter().map(|cell| harmless(cell)).collect()
 }
 
@@ -186,7 +188,7 @@ mod tests {
         for obeyed in ['\u{1b}', '\u{7}', '\u{9b}', '\u{202e}', '\t', '\n', '\r'] {
             let row = vec![format!("refs/heads/a{obeyed}b"), "next".to_owned()];
             let shown = table(&["ref", "more"], vec![row.clone()]);
-            let piped = harmless_row(row).join("\t");
+            let piped = harmless_row(&row).join("\t");
             let escaped = obeyed.escape_unicode().to_string();
             for told in [shown.lines().nth(1).unwrap(), &piped] {
                 assert!(told.contains(&escaped) && told.contains("next"), "{told:?}");
