@@ -109,7 +109,7 @@ impl Authorities {
 
     /// How many tainted intermediates no list names yet, since live identities hang on them.
     pub fn tainted_in_use(&self, live: &Live) -> usize {
-        let issuers = self.crl_issuers.borrow();
+        let issuers = self.crl_issuers.borrow().clone();
         let tainted = issuers.iter().flat_map(|all| all.iter()).flat_map(|issuer| &issuer.taken_back);
         tainted.filter(|one| one.is_in_use(live)).count()
     }

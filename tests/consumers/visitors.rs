@@ -68,7 +68,7 @@ pub(crate) fn serial(chain: &Path) -> Result<String, String> {
 pub(crate) fn life_left(chain: &Path) -> Duration {
     let Ok(leaf) = CertificateDer::from_pem_file(chain) else { return Duration::ZERO };
     let (_rest, leaf) = x509_parser::parse_x509_certificate(&leaf).unwrap();
-    leaf.validity().time_to_expiration().map_or(Duration::ZERO, |left| left.unsigned_abs())
+    leaf.validity().time_to_expiration().map_or(Duration::ZERO, time::Duration::unsigned_abs)
 }
 
 /// A program that is told addresses, and asks the job's socket for its SVIDs.

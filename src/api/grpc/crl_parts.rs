@@ -73,17 +73,22 @@ mod tests {
         Arc::new(Crls { number, made_at, next_update: made_at, revoked: 0, lists, pem, etag })
     }
 
+    async fn next_of(parts: &mut CrlParts) -> CrlsPart {
+        let Kind::Crls(part) = parts.next().await else { panic!("no part") };
+        part
+    }
+
     #[tokio::test]
     async fn a_stream_that_is_not_read_keeps_no_former_set_and_goes_on_with_the_newest_from_its_start() {
         let (made, watched) = watch::channel(Some(set(1)));
         let mut parts = CrlParts { made: watched, number: 0, on_its_way: None };
-        let Kind::Crls(first) = parts.next().await else { panic!("no part") };
+        let first = next_of(&mut parts).await;
         assert_eq!((first.number, first.offset, first.last), (1, 0, false));
         let former = made.borrow().as_ref().map(Arc::downgrade).unwrap();
         made.send_replace(Some(set(2)));
         assert!(former.upgrade().is_none(), "a former set is kept");
         for (offset, last) in [(0, false), (first.pem.len(), true)] {
-            let Kind::Crls(part) = parts.next().await else { panic!("no part") };
+            let part = next_of(&mut parts).await;
             assert_eq!((part.number, part.offset, part.last), (2, u64::try_from(offset).unwrap(), last));
         }
     }
