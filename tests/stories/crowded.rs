@@ -1,7 +1,7 @@
 //! Many live sessions: what finding, ending and restarting cost with them.
 //!
 //! A thousand are enough to see that it works. `LANYARD_LIVE_SESSIONS=100000 cargo test --release --test stories crowded
-//! -- --nocapture` measures what the scale page promises; numbers are printed and decide nothing. Between the first
+//! -- --nocapture` measures what a full server costs; times are printed and decide nothing, memory has a bound. Between the first
 //! exchanges and the last the machine may have become another: each cost stands beside what minting a token (one
 //! signature by RSA) cost right before. A checkpoint writes every session once, and comes after so many megabytes of
 //! journal: how many fell into a measurement is told, since it may be none or one.
@@ -21,6 +21,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::net::UnixStream;
 use tokio::task::JoinSet;
+
+/// What a server may keep in memory with a hundred thousand live sessions.
+const MEMORY_MAX_KB: u64 = 250 * 1024;
 
 const PROJECTS: usize = 100;
 /// Requests that are under way at once.
@@ -143,12 +146,13 @@ async fn a_crowd_lives_side_by_side_and_a_project_of_it_ends_at_once() {
     parts.store.close();
     drop(parts);
     let (ready, memory, told) = serve(folder.path()).await;
-    println!("the server answers operators {ready:?} after its start, and keeps {memory}");
+    println!("the server answers operators {ready:?} after its start, and keeps {memory} kB");
+    assert!(memory < MEMORY_MAX_KB, "{memory} kB");
     assert_eq!(told["identities"], left);
 }
 
 /// The server itself on this data: after how long it answers, what it keeps in memory, and what it knows.
-async fn serve(folder: &Path) -> (Duration, String, Value) {
+async fn serve(folder: &Path) -> (Duration, u64, Value) {
     let (file, socket) = (folder.join("server.toml"), folder.join("admin.sock"));
     let listen =
         format!("\n[listen]\nissuer = [\"127.0.0.1:0\"]\nhealth = \"off\"\nadmin_socket = \"{}\"\n", socket.display());
@@ -164,7 +168,8 @@ async fn serve(folder: &Path) -> (Duration, String, Value) {
     }
     let ready = began.elapsed();
     let status = fs::read_to_string(format!("/proc/{}/status", server.0.id())).unwrap();
-    let memory = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap().trim().to_owned();
+    let memory = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
+    let memory = memory.trim().trim_end_matches(" kB").parse().unwrap();
     let mut asked = tokio::process::Command::new(env!("CARGO_BIN_EXE_lanyard"));
     asked.args(["session", "list", "--limit", "0", "--json", "--admin-socket"]).arg(&socket);
     (ready, memory, serde_json::from_slice(&asked.output().await.unwrap().stdout).unwrap())
