@@ -2,16 +2,12 @@
 
 use crate::consumer::AGAIN_AFTER;
 use crate::dialogue::Dialogue;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use crate::of_bundle::OfBundle;
 use rustls::client::{ClientConnection, Resumption};
-use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{
-    CertificateDer, CertificateRevocationListDer, PrivateKeyDer, ServerName, TrustAnchor, UnixTime,
-};
-use rustls::{
-    ClientConfig, DigitallySignedStruct, Error, HandshakeKind, SignatureScheme, StreamOwned, SupportedProtocolVersion,
-};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, HandshakeKind, RootCertStore, StreamOwned, SupportedProtocolVersion};
 use std::io::{ErrorKind, Read};
 use std::net::{Ipv4Addr, TcpStream};
 use std::path::Path;
@@ -69,12 +65,13 @@ impl Client {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let chain = CertificateDer::pem_slice_iter(svid.chain.as_bytes()).map(Result::unwrap).collect();
         let key = PrivateKeyDer::from_pem_slice(svid.key.as_bytes()).unwrap();
-        let roots = CertificateDer::pem_file_iter(roots).unwrap().map(Result::unwrap).collect();
+        let mut known = RootCertStore::empty();
+        known.add_parsable_certificates(CertificateDer::pem_file_iter(roots).unwrap().map(Result::unwrap));
         let mut config = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(&[version])
             .unwrap()
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(OfBundle { roots, provider }))
+            .with_custom_certificate_verifier(Arc::new(OfBundle { roots: Arc::new(known), provider }))
             .with_client_auth_cert(chain, key)
             .unwrap();
         config.resumption = Resumption::in_memory_sessions(8);
@@ -133,55 +130,4 @@ impl Connection {
 fn said(error: &std::io::Error) -> Refused {
     assert!(!matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut), "no answer within {PATIENCE:?}");
     Refused { why: error.to_string() }
-}
-
-/// Servers are who their SVIDs say: chains are held against the trust bundle, names are no matter here.
-#[derive(Debug)]
-struct OfBundle {
-    roots: Vec<CertificateDer<'static>>,
-    provider: Arc<CryptoProvider>,
-}
-
-impl ServerCertVerifier for OfBundle {
-    fn verify_server_cert(
-        &self,
-        leaf: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        _name: &ServerName<'_>,
-        _ocsp: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        let anchors: Vec<TrustAnchor<'_>> =
-            self.roots.iter().map(|root| webpki::anchor_from_trusted_cert(root).unwrap()).collect();
-        let usage = webpki::KeyUsage::server_auth();
-        webpki::EndEntityCert::try_from(leaf)
-            .and_then(|leaf| {
-                let known = webpki::ALL_VERIFICATION_ALGS;
-                leaf.verify_for_usage(known, &anchors, intermediates, now, usage, None, None).map(drop)
-            })
-            .map_err(|error| Error::General(error.to_string()))?;
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, certificate, signed, &self.provider.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, certificate, signed, &self.provider.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
-    }
 }

@@ -14,6 +14,8 @@
 #[path = "../support/issuer.rs"]
 #[expect(dead_code, reason = "each test program uses its own part")]
 mod issuer;
+#[path = "../support/of_bundle.rs"]
+mod of_bundle;
 #[path = "../process/place.rs"]
 #[expect(dead_code, reason = "each test program uses its own part")]
 mod place;

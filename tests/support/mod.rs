@@ -5,3 +5,4 @@
 pub(crate) mod beside;
 pub(crate) mod harness;
 pub(crate) mod issuer;
+pub(crate) mod of_bundle;

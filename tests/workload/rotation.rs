@@ -2,16 +2,16 @@
 //! manual says. Not one handshake fails.
 
 use crate::support::beside::{Beside, Site, TWO_PROFILES, until};
+use crate::support::of_bundle::OfBundle;
 use lanyard::agent::AgentSettings;
 use lanyard::clock::{Clock, ManualClock};
 use lanyard::svid::inspect_certificate;
 use lanyard::wire::workload::X509svidResponse;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
-use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
+use rustls::server::WebPkiClientVerifier;
 use rustls::time_provider::TimeProvider;
-use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, ServerConfig, SignatureScheme};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use serde_json::Value;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -20,51 +20,6 @@ use tokio::process::Command;
 use tokio::task::JoinHandle;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 use x509_parser::prelude::{FromDer, X509Certificate};
-
-/// Who trusts a trust domain's roots and asks for no host name, as meshes do.
-#[derive(Debug)]
-struct Mesh {
-    roots: Arc<RootCertStore>,
-    provider: Arc<CryptoProvider>,
-}
-
-impl ServerCertVerifier for Mesh {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        _name: &ServerName<'_>,
-        _ocsp: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        let leaf = ParsedCertificate::try_from(end_entity)?;
-        let known = self.provider.signature_verification_algorithms.all;
-        rustls::client::verify_server_cert_signed_by_trust_anchor(&leaf, &self.roots, intermediates, now, known)?;
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, certificate, signed, &self.provider.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, certificate, signed, &self.provider.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
-    }
-}
 
 #[derive(Debug)]
 struct Time(Arc<ManualClock>);
@@ -136,7 +91,7 @@ impl Workload {
         let server = TlsAcceptor::from(Arc::new(server.with_single_cert(chain, key).unwrap()));
 
         let (chain, key, roots) = self.parts();
-        let mesh = Arc::new(Mesh { roots, provider: Arc::clone(&provider) });
+        let mesh = Arc::new(OfBundle { roots, provider: Arc::clone(&provider) });
         let client = ClientConfig::builder_with_details(provider, Arc::new(Time(Arc::clone(clock))));
         let client = client.with_safe_default_protocol_versions().unwrap().dangerous();
         let client = client.with_custom_certificate_verifier(mesh).with_client_auth_cert(chain, key).unwrap();
