@@ -356,17 +356,22 @@ mod tests {
     use crate::clock::SystemClock;
     use std::sync::Arc;
 
+    fn put() -> Write {
+        Write::Put("a".to_owned(), RawValue::NULL.to_owned())
+    }
+
+    fn take(index: &SledIndex, write: Write, revision: Revision) {
+        let mut overlay = Overlay::default();
+        overlay.take([write], revision);
+        index.apply(&mut overlay, Applied::from(Link::START)).unwrap();
+    }
+
     #[test]
     fn a_listing_shows_what_was_deleted_put_again_and_handed_over_while_it_ran() {
         let folder = tempfile::tempdir().unwrap();
         let index = SledIndex::open(folder.path()).unwrap();
         let here = Applied::from(Link::START);
-        let take = |write, revision| {
-            let mut overlay = Overlay::default();
-            overlay.take([write], revision);
-            index.apply(&mut overlay, here).unwrap();
-        };
-        let put = || Write::Put("a".to_owned(), RawValue::NULL.to_owned());
+        let take = |write, revision| take(&index, write, revision);
         let all = (Bound::Unbounded, usize::MAX);
         let shown =
             |young| index.page_with(young, "", all).unwrap().iter().map(|(_, kept)| kept.revision).collect::<Vec<_>>();
@@ -390,12 +395,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let index = SledIndex::open(folder.path()).unwrap();
         let here = Applied::from(Link::START);
-        let take = |write, revision| {
-            let mut overlay = Overlay::default();
-            overlay.take([write], revision);
-            index.apply(&mut overlay, here).unwrap();
-        };
-        let put = || Write::Put("a".to_owned(), RawValue::NULL.to_owned());
+        let take = |write, revision| take(&index, write, revision);
         let read = || index.read("a").unwrap().map(|stored| stored.revision);
         take(put(), 1);
         index.hand_over(here).unwrap();
