@@ -11,6 +11,8 @@
     reason = "a process outside needs real time, real tasks and the real environment"
 )]
 
+#[path = "../support/https.rs"]
+mod https;
 #[path = "../support/issuer.rs"]
 mod issuer;
 
