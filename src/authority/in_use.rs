@@ -36,14 +36,14 @@ pub(super) fn signers(keyring: &Keyring) -> Option<(X509Signer, JwtSigner)> {
     let x509 = X509Signer {
         key_id: x509.key_id(),
         name: x509.key_id().to_string().into(),
-        leaves: LeafSigner::new(&certificate, Arc::clone(&x509.key)).ok()?,
+        leaves: LeafSigner::new(&certificate, Arc::clone(x509.key.held()?)).ok()?,
         certificate,
         not_before: x509.not_before,
         not_after: x509.not_after,
     };
     let jwt = JwtSigner {
         kid: JwtAuthority::new(jwt.key.public().clone()).kid.into(),
-        key: Arc::clone(&jwt.key),
+        key: Arc::clone(jwt.key.held()?),
         not_after: jwt.not_after,
     };
     Some((x509, jwt))

@@ -1,12 +1,12 @@
 //! Our keys by kind and state. A plain value: steps are applied to it, it is saved and loaded whole.
 
-use super::Taken;
+use super::{LooseKey, Taken};
 use crate::bundle::{Bundle, JwtAuthority};
-use crate::crypto::{KeyAlgorithm, KeyId, KeyPair};
+use crate::crypto::{KeyAlgorithm, KeyId};
+use crate::custody::AuthorityKey;
 use crate::identity::TrustDomain;
 use rustls_pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
-use std::sync::Arc;
 use std::time::Duration;
 use time::OffsetDateTime;
 
@@ -113,8 +113,8 @@ pub struct Authority {
     pub published: Option<Publication>,
     /// The root that signed it; none for others than intermediates.
     pub issuer: Option<KeyId>,
-    /// The key itself.
-    pub key: Arc<KeyPair>,
+    /// The key itself, wherever it lives.
+    pub key: AuthorityKey,
     /// Its certificate; none for JWT and journal keys.
     pub certificate: Option<CertificateDer<'static>>,
     /// From when it may sign.
@@ -159,12 +159,21 @@ pub struct Keyring {
     pub authorities: Vec<Authority>,
     /// The last step, as the journal has to know it: a crash may come between the two. None for first keys.
     pub latest: Option<Taken>,
+    /// Keys in places that none of these names.
+    pub loose: Vec<LooseKey>,
 }
 
 impl Keyring {
     /// No keys yet.
     pub const fn empty(trust_domain: TrustDomain) -> Self {
-        Self { trust_domain, sequence: 0, published_sequence: 0, authorities: Vec::new(), latest: None }
+        Self {
+            trust_domain,
+            sequence: 0,
+            published_sequence: 0,
+            authorities: Vec::new(),
+            latest: None,
+            loose: Vec::new(),
+        }
     }
 
     /// The signing key of a kind.

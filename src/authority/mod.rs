@@ -8,6 +8,8 @@
 //! Not here: who may have an SVID (`policy`), what a certificate looks like (`svid`).
 
 mod keyring;
+mod loose;
+mod error;
 mod keyring_file;
 mod step;
 mod gate;
@@ -20,28 +22,33 @@ mod even;
 mod witness;
 mod desk;
 mod rotator;
+mod orphans;
 mod published;
 mod sealing;
 mod in_use;
 mod draft;
 mod signer;
 mod crl_issuers;
+mod distant_crls;
 mod crls;
 #[cfg(test)]
 mod tests;
 
-pub use crls::{CrlDraft, CrlIssuersChanged, Crls, RevokedLeaf};
+pub use crls::{BegunCrls, CrlDraft, CrlIssuersChanged, Crls, RevokedLeaf};
 pub use desk::{AuthorityDesk, Confirmation, OrderError};
+pub use error::RotatorError;
 pub use draft::{Asked, Draft, DraftError, LimitedBy};
 pub use gate::{Gate, Holder, HolderKind, Known, Missing};
 pub use holders::{Holders, Readers};
 pub use keyring::{Authority, AuthorityKind, AuthorityState, Keyring, Publication};
 pub use keyring_file::{KeyringError, KeyringFile};
+pub use loose::{Looseness, LooseKey, Orphan, Orphans};
+pub use orphans::OrphanDeletion;
 pub use order::{Live, NotNow, Order, OrderKind};
 pub use outlook::{HolderOutlook, KeyOutlook, Outlook, StepOutlook};
 pub use published::Published;
 pub use rotation::KeyPlan;
-pub use rotator::{Rotator, RotatorError, open_keyring};
+pub use rotator::{Rotator, open_keyring};
 pub use sealing::{SealingKeyError, open_sealing_key};
 pub use signer::{Authorities, SignError, Signed, SignedBytes};
 pub use step::{By, Step, StepKind, Taken};

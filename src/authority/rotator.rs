@@ -6,23 +6,22 @@
 use super::desk::Ask;
 use super::even::Even;
 use super::keyring::Against;
-use super::making::make;
+use super::making::Making;
 use super::rotation::Rotation;
 use super::witness::Nobody;
 use super::{
-    Authorities, AuthorityDesk, AuthorityKind, AuthorityState, By, Confirmation, Holders, KeyPlan, Keyring,
-    KeyringError, KeyringFile, Known, Live, Order, OrderError, Outlook, Step, StepKind, Taken, Witness,
+    Authorities, AuthorityDesk, AuthorityKind, AuthorityState, By, Confirmation, Holders, KeyPlan, Keyring, KeyringFile,
+    Known, Live, Order, OrderError, Outlook, RotatorError, Step, StepKind, Taken, Witness,
 };
 use crate::audit::{Auditable as _, Changes, Ledger};
 use crate::clock::Clock;
-use crate::crypto::{CryptoError, Random};
+use crate::crypto::Random;
+use crate::custody::Label;
 use crate::identity::TrustDomain;
 use crate::store::{Store, StoreError, Version, Write};
-use crate::svid::LayoutError;
 use crate::telemetry::{Shutdown, chain};
 use serde::{Deserialize, Serialize};
 use serde_json::value::to_raw_value;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use time::OffsetDateTime;
@@ -36,59 +35,6 @@ const ASKS_MAX: usize = 8;
 
 /// How often to look whether a key is due.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
-
-/// Why a key was not changed; the former keys stay in use.
-#[derive(Debug, thiserror::Error)]
-pub enum RotatorError {
-    /// No key could be made.
-    #[error("no key could be made")]
-    Crypto(#[from] CryptoError),
-    /// No keyring, although the journal has a history: restore it from a backup.
-    #[error("{keyring} is missing, but this server has a history: restore it from a backup, never start over")]
-    HistoryWithoutKeys {
-        /// Where it should be.
-        keyring: PathBuf,
-    },
-    /// The keyring file cannot be read or written.
-    #[error(transparent)]
-    Keyring(#[from] KeyringError),
-    /// A certificate could not be built.
-    #[error("no certificate could be built")]
-    Layout(#[from] LayoutError),
-    /// The keyring has taken steps that the journal does not know.
-    #[error(
-        "the keyring is at sequence {keyring}, the journal knows of {recorded}: journal records are missing; restore the \
-         journal that belongs to this keyring"
-    )]
-    JournalLost {
-        /// What the file says.
-        keyring: u64,
-        /// What the journal says.
-        recorded: u64,
-    },
-    /// The keyring has no active root to sign with.
-    #[error("the keyring has no active root")]
-    NoRoot,
-    /// The keyring file is older than the journal.
-    #[error(
-        "the keyring is at sequence {found}, the journal has recorded {recorded}: an old file was put back; restore the \
-         newest keyring.json"
-    )]
-    OldKeyring {
-        /// What the file says.
-        found: u64,
-        /// What the journal says.
-        recorded: u64,
-    },
-    /// The store cannot answer.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The file says it, and whether the journal does is not known.
-    #[error(
-        "the step is saved but perhaps not recorded; it may take effect at the next start, and the log of that start says so"
-    )]
-    Unsure(#[source] StoreError),
-}
 
 #[derive(Deserialize, Serialize)]
 struct Confirmed {
@@ -113,23 +59,26 @@ struct Recorded {
 ///
 /// # Errors
 /// See [`RotatorError`].
-pub fn open_keyring(
+pub async fn open_keyring(
     file: &KeyringFile,
     trust_domain: &TrustDomain,
     plan: &KeyPlan,
     (now, random): (OffsetDateTime, &Random),
     has_history: bool,
 ) -> Result<Keyring, RotatorError> {
-    if let Some(keyring) = file.load(trust_domain)? {
-        return Ok(keyring);
-    }
-    if has_history {
-        return Err(RotatorError::HistoryWithoutKeys { keyring: file.path().to_owned() });
-    }
-    let mut keyring = Keyring::empty(trust_domain.clone());
-    let known = Known::nobody(now);
+    let mut keyring = match file.load(trust_domain)? {
+        Some(keyring) if !keyring.authorities.is_empty() => {
+            keyring.check_places().await?;
+            return Ok(keyring);
+        }
+        None if has_history => {
+            return Err(RotatorError::HistoryWithoutKeys { keyring: file.path().to_owned() });
+        }
+        begun => begun.unwrap_or_else(|| Keyring::empty(trust_domain.clone())),
+    };
+    let (known, making) = (Known::nobody(now), Making { file, plan, random, now });
     while let Some(step) = (Rotation { keyring: &keyring, plan, known: &known, now }).due() {
-        keyring = keyring.after(&step, make(&keyring, &step, plan, now, random)?, now);
+        keyring = making.take(&mut keyring, &step, None).await?;
     }
     keyring.latest = None;
     file.save(&keyring)?;
@@ -141,11 +90,11 @@ pub fn open_keyring(
 /// Changes keys when it is time.
 #[derive(Debug)]
 pub struct Rotator {
-    file: KeyringFile,
-    keyring: Keyring,
+    pub(super) file: KeyringFile,
+    pub(super) keyring: Keyring,
     plan: KeyPlan,
     random: Random,
-    ledger: Ledger,
+    pub(super) ledger: Ledger,
     authorities: Arc<Authorities>,
     holders: Holders,
     witness: Arc<dyn Witness>,
@@ -228,7 +177,15 @@ impl Rotator {
     async fn answer(&mut self, ask: Ask, now: OffsetDateTime) {
         match ask {
             Ask::Confirm(confirmation, answer) => drop(answer.send(self.confirm(&confirmation, now).await)),
-            Ask::Order(order, answer) => drop(answer.send(self.obey(&order, now).await)),
+            Ask::DeleteOrphan(deletion, answer) => drop(answer.send(self.delete_orphan(&deletion).await)),
+            Ask::Order(order, adopted, answer) => {
+                let outcome = match adopted {
+                    Some(label) => self.adopt(&order, &label, now).await,
+                    None => self.obey(&order, now).await,
+                };
+                drop(answer.send(outcome));
+            }
+            Ask::Orphans(answer) => drop(answer.send(self.orphans().await)),
             Ask::Outlook(authority, answer) => drop(answer.send(self.outlook(authority, now))),
         }
     }
@@ -238,9 +195,19 @@ impl Rotator {
     /// # Errors
     /// See [`OrderError`]; nothing has changed then, except as [`RotatorError::Unsure`] says.
     pub async fn obey(&mut self, order: &Order, now: OffsetDateTime) -> Result<Taken, OrderError> {
+        self.obey_with(order, None, now).await
+    }
+
+    /// The same, with a key that is there in place of a new one.
+    pub(super) async fn obey_with(
+        &mut self,
+        order: &Order,
+        adopted: Option<(&str, &Label)>,
+        now: OffsetDateTime,
+    ) -> Result<Taken, OrderError> {
         let (known, live) = (self.known(now), self.live(now));
         let step = self.rotation(&known, now).ordered(order, &live)?;
-        self.take(&step, now).await?;
+        self.take(&step, adopted, now).await?;
         Ok(self.keyring.latest.clone().ok_or(RotatorError::NoRoot)?)
     }
 
@@ -282,7 +249,7 @@ impl Rotator {
             let waits = self.keyring.authorities.iter().any(|one| one.state == AuthorityState::Prepared);
             let known = if waits { self.known(now) } else { Known { since: self.even.begin(), ..Known::nobody(now) } };
             let Some(step) = self.rotation(&known, now).due() else { return Ok(()) };
-            self.take(&step, now).await?;
+            self.take(&step, None, now).await?;
         }
     }
 
@@ -302,14 +269,22 @@ impl Rotator {
     }
 
     /// Saves, records, uses: see decision 004.
-    async fn take(&mut self, step: &Step, now: OffsetDateTime) -> Result<(), RotatorError> {
-        let made = make(&self.keyring, step, &self.plan, now, &self.random)?;
-        let next = self.keyring.after(step, made, now);
+    async fn take(
+        &mut self,
+        step: &Step,
+        adopted: Option<(&str, &Label)>,
+        now: OffsetDateTime,
+    ) -> Result<(), RotatorError> {
+        let making = Making { file: &self.file, plan: &self.plan, random: &self.random, now };
+        let next = making.take(&mut self.keyring, step, adopted).await?;
         self.file.save(&next)?;
         self.record_latest(&next).await.map_err(|fault| self.not_recorded(fault))?;
         self.authorities.swap(&next);
         self.keyring = next;
         tell(step, &self.keyring);
+        if matches!(step.kind, StepKind::Revoke(_)) {
+            self.delete_given_up().await;
+        }
         Ok(())
     }
 
@@ -388,9 +363,9 @@ mod tests {
     async fn begin_by(folder: &Path, clock: Arc<dyn Clock>) -> Result<Rotator, RotatorError> {
         let file = KeyringFile::new(folder.join("keyring.json"), SealingKey::from_bytes(&[7; 32]).unwrap());
         let (domain, random, now) = (TrustDomain::parse("ci.test").unwrap(), Random::system(), clock.now());
-        let keyring = open_keyring(&file, &domain, &PLAN, (now, &random), folder.join("journal").exists())?;
+        let keyring = open_keyring(&file, &domain, &PLAN, (now, &random), folder.join("journal").exists()).await?;
         let settings = LocalSettings { index: IndexKind::Memory, ..LocalSettings::new(folder.to_owned()) };
-        let key = Arc::clone(&keyring.active(AuthorityKind::Journal).unwrap().key);
+        let key = Arc::clone(keyring.active(AuthorityKind::Journal).unwrap().key.held().unwrap());
         let signer = NoteSigner::new("ci.test/journal".to_owned(), key).unwrap();
         let store: Arc<dyn Store> = LocalStore::open(settings, signer, clock).unwrap();
         let hands = (&*store, Ledger::new(Arc::clone(&store)));
@@ -435,11 +410,12 @@ mod tests {
     #[tokio::test]
     async fn a_step_that_a_crash_left_unrecorded_is_recorded_at_the_next_start() {
         let folder = tempfile::tempdir().unwrap();
-        let rotator = begin(folder.path()).await.unwrap();
-        let later = SystemClock.now() + Duration::from_secs(13 * 3600);
+        let mut rotator = begin(folder.path()).await.unwrap();
+        let now = SystemClock.now() + Duration::from_secs(13 * 3600);
         let step = Step::planned(StepKind::Succeed, AuthorityKind::X509Intermediate);
-        let made = make(&rotator.keyring, &step, &PLAN, later, &rotator.random).unwrap();
-        rotator.file.save(&rotator.keyring.after(&step, made, later)).unwrap();
+        let making = Making { file: &rotator.file, plan: &PLAN, random: &rotator.random, now };
+        let next = making.take(&mut rotator.keyring, &step, None).await.unwrap();
+        rotator.file.save(&next).unwrap();
         drop(rotator);
         assert_eq!(begin(folder.path()).await.unwrap().keyring.sequence, 5);
         assert_eq!(begin(folder.path()).await.unwrap().keyring.sequence, 5, "and is known from then on");

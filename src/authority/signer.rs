@@ -1,12 +1,14 @@
 //! The keys in use: they draft, and they sign what is on record and nothing else.
 
 use super::crl_issuers::{CrlIssuer, crl_issuers};
+use super::distant_crls::DistantCrls;
 use super::draft::{Asked, Content, end_of_life, whole_seconds};
 use super::in_use::{JwtSigner, X509Signer, signers};
 use super::rotation::JWT_TTL_MAX;
 use super::{Authority, AuthorityKind, AuthorityState, Draft, DraftError, Keyring, LimitedBy, Published};
 use crate::audit::Recorded;
 use crate::crypto::{CryptoError, KeyId, Random};
+use crate::custody::CustodyError;
 use crate::identity::TrustDomain;
 use crate::policy::{Grant, Kind};
 use crate::svid::{JwtFields, LayoutError, LeafFields, ProvenKey, Serial};
@@ -23,6 +25,9 @@ const BACKDATE: Duration = Duration::from_secs(10);
 /// Why a recorded draft was not signed.
 #[derive(Debug, thiserror::Error)]
 pub enum SignError {
+    /// The place where a key lives did not sign.
+    #[error(transparent)]
+    Custody(#[from] CustodyError),
     /// The JWT could not be signed.
     #[error("the JWT-SVID cannot be signed")]
     Jwt(#[from] CryptoError),
@@ -59,6 +64,7 @@ pub struct Authorities {
     published: watch::Sender<Arc<Published>>,
     tainted: watch::Sender<Arc<[KeyId]>>,
     pub(super) crl_issuers: watch::Sender<Option<Arc<[CrlIssuer]>>>,
+    pub(super) distant_crls: DistantCrls,
 }
 
 impl Authorities {
@@ -73,6 +79,7 @@ impl Authorities {
             published: watch::Sender::new(Arc::new(Published::of(keyring))),
             tainted: watch::Sender::new(tainted(keyring)),
             crl_issuers: watch::Sender::new(crl_issuers(keyring).map(Into::into)),
+            distant_crls: DistantCrls::default(),
         })
     }
 

@@ -10,6 +10,7 @@ use super::order::{Live, NotNow, Order, OrderKind};
 use super::rotation::Rotation;
 use super::{Authority, AuthorityKind, AuthorityState, KeyPlan, Keyring, Step, Taken};
 use crate::crypto::{KeyAlgorithm, KeyId, KeyPair};
+use crate::custody::AuthorityKey;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -197,7 +198,7 @@ impl World {
         if self.used == self.spare.len() {
             self.spare.push(Arc::new(KeyPair::generate(KeyAlgorithm::EcP256).unwrap()));
         }
-        let (key, now) = (Arc::clone(&self.spare[self.used]), self.wall());
+        let (key, now) = (AuthorityKey::Held(Arc::clone(&self.spare[self.used])), self.wall());
         self.used += 1;
         let root_ends = issuer.and_then(|root| keyring.find(root)).map(|root| root.not_after);
         let not_after = (now + PLAN.life(kind)).min(root_ends.unwrap_or(now + PLAN.life(kind)));

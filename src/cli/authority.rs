@@ -2,7 +2,7 @@
 //! before it is done, and the way back.
 
 use super::admin::AdminArgs;
-use super::render;
+use super::{orphans, render};
 use crate::authority::{AuthorityKind, HolderKind, KeyOutlook, Outlook, StepOutlook, Taken};
 use crate::wire::lanyard::{AuthorityOrder, ChangeAuthorityRequest, ConfirmHolderRequest, ShowAuthorityRequest};
 use serde_json::json;
@@ -21,9 +21,21 @@ enum Action {
     /// What each step would do now, to whom, what it would break, and when it would be safe; changes nothing
     Plan(Asked),
     /// The keys: where each stands, and what hangs on it
-    List(Asked),
+    List {
+        /// Keys that places keep for us and no authority names
+        #[arg(long)]
+        orphans: bool,
+        #[command(flatten)]
+        asked: Asked,
+    },
     /// Makes a key to come and publishes it; nothing is signed with it yet
-    Prepare(Ordered),
+    Prepare {
+        /// An orphan's label: its key is taken in place of a new one
+        #[arg(long, value_name = "LABEL")]
+        adopt: Option<String>,
+        #[command(flatten)]
+        ordered: Ordered,
+    },
     /// Lets a prepared key sign; refuses while somebody is not proven to hold it
     ///
     /// An intermediate is not prepared: for it, this makes a new one at once.
@@ -47,7 +59,15 @@ enum Action {
     /// Trusts an old key no more: what it signed is renewed at once. An intermediate's is its root
     Taint(OrderedOn),
     /// Takes a key out of the bundle and erases it; refuses while something valid hangs on it
-    Revoke(OrderedOn),
+    ///
+    /// One that lives in a place of its own is deleted there.
+    Revoke {
+        /// An orphan's label, in place of a key: it is deleted where it lives, for good
+        #[arg(long, value_name = "LABEL", conflicts_with_all = ["key", "force"])]
+        orphan: Option<String>,
+        #[command(flatten)]
+        on: OrderedOn,
+    },
     /// Lets the former active key sign again, while it is still published
     Rollback(Ordered),
 }
@@ -96,12 +116,17 @@ fn parse_kind(text: &str) -> Result<AuthorityKind, &'static str> {
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     match args.action {
         Action::Plan(asked) => show(asked, plan).await?,
-        Action::List(asked) => show(asked, |outlook| list(&outlook.keys)).await?,
-        Action::Prepare(ordered) => change(AuthorityOrder::Prepare, ordered.on_any()).await?,
-        Action::Activate(ordered) => change(AuthorityOrder::Activate, ordered).await?,
-        Action::Taint(ordered) => change(AuthorityOrder::Taint, ordered).await?,
-        Action::Revoke(ordered) => change(AuthorityOrder::Revoke, ordered).await?,
-        Action::Rollback(ordered) => change(AuthorityOrder::Rollback, ordered.on_any()).await?,
+        Action::List { orphans: false, asked } => show(asked, |outlook| list(&outlook.keys)).await?,
+        Action::List { orphans: true, asked } => orphans::list(asked.server, asked.json).await?,
+        Action::Prepare { adopt, ordered } => change(AuthorityOrder::Prepare, ordered.on_any(), adopt).await?,
+        Action::Activate(ordered) => change(AuthorityOrder::Activate, ordered, None).await?,
+        Action::Taint(ordered) => change(AuthorityOrder::Taint, ordered, None).await?,
+        Action::Revoke { orphan: None, on } => change(AuthorityOrder::Revoke, on, None).await?,
+        Action::Revoke { orphan: Some(label), on } => {
+            let Ordered { asked, reason } = on.ordered;
+            orphans::delete(label, reason, (asked.server, asked.json)).await?;
+        }
+        Action::Rollback(ordered) => change(AuthorityOrder::Rollback, ordered.on_any(), None).await?,
         Action::Confirm { holder, sequence, reason, json, server } => {
             let (name, reason) = (holder.clone(), reason.unwrap_or_default());
             let asked = ConfirmHolderRequest { holder, sequence: sequence.unwrap_or_default(), reason };
@@ -130,7 +155,7 @@ async fn show(asked: Asked, render: impl Fn(&Outlook) -> anyhow::Result<()>) -> 
     render::unless_closed(if json { render::json(&outlook) } else { render(&outlook) })
 }
 
-async fn change(order: AuthorityOrder, on: OrderedOn) -> anyhow::Result<()> {
+async fn change(order: AuthorityOrder, on: OrderedOn, adopt: Option<String>) -> anyhow::Result<()> {
     let OrderedOn { key, force, ordered: Ordered { asked: Asked { kind, json, server }, reason } } = on;
     let question = ChangeAuthorityRequest {
         authority: kind.as_str().to_owned(),
@@ -138,6 +163,7 @@ async fn change(order: AuthorityOrder, on: OrderedOn) -> anyhow::Result<()> {
         key_id: key.unwrap_or_default(),
         force,
         reason: reason.unwrap_or_default(),
+        adopt: adopt.unwrap_or_default(),
     };
     let answer = server.ask(async move |mut admin| admin.change_authority(question).await).await?;
     let taken: Taken = serde_json::from_slice(&answer.taken)?;
@@ -166,9 +192,10 @@ fn list(keys: &[KeyOutlook]) -> anyhow::Result<()> {
             key.identities.to_string(),
             at(key.valid_until),
             exposed,
+            key.place.clone().unwrap_or_default(),
         ]
     };
-    let head = ["key", "kind", "state", "since", "in bundle from", "identities", "signed until", "trusted until"];
+    let head = ["key", "kind", "state", "since", "in bundle from", "identities", "signed until", "trusted until", "place"];
     render::rows(&head, keys.iter().map(row).collect())
 }
 

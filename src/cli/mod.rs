@@ -22,6 +22,7 @@ mod exec;
 mod svid;
 mod walk;
 mod operator;
+mod orphans;
 mod explain;
 mod cases;
 mod replay;

@@ -31,6 +31,7 @@ mod people;
 mod doors;
 mod crl;
 mod vault;
+mod places;
 mod checkpoints;
 mod server;
 mod agent;

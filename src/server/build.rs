@@ -9,6 +9,7 @@ use crate::authority::{
 use crate::clock::Clock;
 use crate::config::{ServerSettings, StoreKind};
 use crate::crypto::{KeyId, Random};
+use crate::custody::Places;
 use crate::discovery::{Fetch, IssuerKeys};
 use crate::facts::Facts;
 use crate::issuance::{Hearing, Issuance, PolicyInUse, Recorder, Shares};
@@ -64,9 +65,10 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
     data_folder::own(folder)?;
 
     let vault = settings.vault.clone().map(|vault| Vault::new(vault, Arc::clone(&clock)).map(Arc::new)).transpose()?;
-    let Keys { file, plan, keyring } = open_keys(settings, clock.now(), &random)?;
+    let places = Places::new(&settings.places, vault.as_ref());
+    let Keys { file, plan, keyring } = open_keys(settings, places, clock.now(), &random).await?;
     let journal_key = keyring.active(AuthorityKind::Journal).ok_or(RotatorError::NoRoot)?;
-    let signer = NoteSigner::new(origin(settings, journal_key.key_id()), Arc::clone(&journal_key.key))?;
+    let signer = NoteSigner::new(origin(settings, journal_key.key_id()), journal_key.key.held().map(Arc::clone).ok_or(RotatorError::NoRoot)?)?;
     show_journal_key(folder, signer.verifier())?;
     let store = open_store(settings, signer, Arc::clone(&clock)).await?;
     let shared: Arc<dyn Store> = Arc::<LocalStore>::clone(&store);
@@ -123,11 +125,16 @@ struct Keys {
     keyring: Keyring,
 }
 
-fn open_keys(settings: &ServerSettings, now: OffsetDateTime, random: &Random) -> Result<Keys, ServerError> {
+async fn open_keys(
+    settings: &ServerSettings,
+    places: Places,
+    now: OffsetDateTime,
+    random: &Random,
+) -> Result<Keys, ServerError> {
     let folder = &settings.data_dir;
     let keyring_path = folder.join("keyring.json");
     let sealing = open_sealing_key(&settings.sealing_key_file, keyring_path.exists())?;
-    let file = KeyringFile::new(keyring_path, sealing);
+    let file = KeyringFile::new(keyring_path, sealing).with_places(places);
     let plan = KeyPlan {
         root: settings.lifetimes.root,
         intermediate: settings.lifetimes.intermediate,
@@ -137,7 +144,7 @@ fn open_keys(settings: &ServerSettings, now: OffsetDateTime, random: &Random) ->
         ..KeyPlan::DEFAULT
     };
     let has_history = folder.join("journal").exists();
-    let keyring = open_keyring(&file, &settings.trust_domain, &plan, (now, random), has_history)?;
+    let keyring = open_keyring(&file, &settings.trust_domain, &plan, (now, random), has_history).await?;
     Ok(Keys { file, plan, keyring })
 }
 

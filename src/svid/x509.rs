@@ -5,7 +5,7 @@
 
 use super::der::{SEQUENCE, der};
 use super::{BuildClaims, DnsSan, SanOrder, Serial, Subject};
-use crate::crypto::{KeyPair, PublicKey};
+use crate::crypto::{AsHand, KeyPair, PublicKey};
 use crate::identity::{SpiffeId, TrustDomain};
 use rcgen::{
     BasicConstraints, CertificateParams, CustomExtension, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
@@ -132,7 +132,7 @@ impl LeafSigner {
     /// # Errors
     /// `Issuer`, `IssuerKey`.
     pub fn new(issuer: &CertificateDer<'_>, key: Arc<KeyPair>) -> Result<Self, LayoutError> {
-        check_issuer(issuer, &key)?;
+        check_issuer(issuer, key.public())?;
         let issuer = Issuer::from_ca_cert_der(issuer, SharedKey(key)).map_err(LayoutError::Build)?;
         Ok(Self { issuer })
     }
@@ -153,7 +153,7 @@ impl fmt::Debug for LeafSigner {
 }
 
 /// The certificate may sign others, and the key is its own.
-pub(super) fn check_issuer(certificate: &CertificateDer<'_>, key: &KeyPair) -> Result<(), LayoutError> {
+pub(super) fn check_issuer(certificate: &CertificateDer<'_>, key: &PublicKey) -> Result<(), LayoutError> {
     let (behind, issuer) = X509Certificate::from_der(certificate).map_err(|_malformed| LayoutError::Issuer)?;
     let signs = issuer.key_usage().is_ok_and(|usage| usage.is_some_and(|usage| usage.value.key_cert_sign()));
     let named = issuer.iter_extensions().any(|extension| {
@@ -162,7 +162,7 @@ pub(super) fn check_issuer(certificate: &CertificateDer<'_>, key: &KeyPair) -> R
     if !(behind.is_empty() && issuer.is_ca() && signs && named) {
         return Err(LayoutError::Issuer);
     }
-    if issuer.public_key().raw != key.public().spki_der() {
+    if issuer.public_key().raw != key.spki_der() {
         return Err(LayoutError::IssuerKey);
     }
     Ok(())
@@ -174,7 +174,7 @@ impl LeafFields {
     /// # Errors
     /// See [`LayoutError`].
     pub fn sign(&self, issuer: &CertificateDer<'_>, key: &KeyPair) -> Result<CertificateDer<'static>, LayoutError> {
-        check_issuer(issuer, key)?;
+        check_issuer(issuer, key.public())?;
         self.sign_by(&Issuer::from_ca_cert_der(issuer, key).map_err(LayoutError::Build)?)
     }
 
@@ -205,19 +205,25 @@ impl AuthorityFields {
     ///
     /// # Errors
     /// See [`LayoutError`].
-    pub fn sign_itself(&self, key: &KeyPair) -> Result<CertificateDer<'static>, LayoutError> {
+    pub fn sign_itself(&self, key: &impl AsHand) -> Result<CertificateDer<'static>, LayoutError> {
+        let key = key.as_hand();
         if key.public() != &self.key {
             return Err(LayoutError::IssuerKey);
         }
-        Ok(self.params()?.self_signed(key).map_err(LayoutError::Build)?.into())
+        Ok(self.params()?.self_signed(&key).map_err(LayoutError::Build)?.into())
     }
 
     /// Signs it by another authority: an intermediate.
     ///
     /// # Errors
     /// See [`LayoutError`].
-    pub fn sign(&self, issuer: &CertificateDer<'_>, key: &KeyPair) -> Result<CertificateDer<'static>, LayoutError> {
-        check_issuer(issuer, key)?;
+    pub fn sign(
+        &self,
+        issuer: &CertificateDer<'_>,
+        key: &impl AsHand,
+    ) -> Result<CertificateDer<'static>, LayoutError> {
+        let key = key.as_hand();
+        check_issuer(issuer, key.public())?;
         let issuer = Issuer::from_ca_cert_der(issuer, key).map_err(LayoutError::Build)?;
         let mut params = self.params()?;
         params.use_authority_key_identifier_extension = true;

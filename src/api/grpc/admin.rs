@@ -1,20 +1,13 @@
 //! `lanyard.v1.Admin`: what operators ask of a running server.
 
-use super::{authorities, pins};
+use super::{authorities, orphans, pins};
 use crate::api::Operator;
 use crate::api::desk::Desk;
 use crate::api::refused::{Class, Refused};
 use crate::api::reloads::NotReloaded;
 use crate::issuance::RequestId;
 use crate::telemetry::chain;
-use crate::wire::lanyard::{
-    AddBanAnswer, AddBanRequest, AdminExplainAnswer, AdminExplainRequest, ChangeAuthorityAnswer,
-    ChangeAuthorityRequest, ConfirmHolderAnswer, ConfirmHolderRequest, CrlShown, DeletePinAnswer, DeletePinRequest,
-    ErasePersonAnswer, ErasePersonRequest, ListBansAnswer, ListBansRequest, ListPinsAnswer, ListPinsRequest,
-    ListSessionsRequest, ReloadPolicyAnswer, ReloadPolicyRequest, RemoveBanAnswer, RemoveBanRequest,
-    RevokeSessionsRequest, SessionsAnswer, SetPinAnswer, SetPinRequest, ShowAuthorityAnswer, ShowAuthorityRequest,
-    ShowBundleAnswer, ShowBundleRequest, ShowCrlsAnswer, ShowCrlsRequest, admin_explain_request::Subject, admin_server,
-};
+use crate::wire::lanyard::{AddBanAnswer, AddBanRequest, AdminExplainAnswer, AdminExplainRequest, ChangeAuthorityAnswer, ChangeAuthorityRequest, ConfirmHolderAnswer, ConfirmHolderRequest, CrlShown, DeleteOrphanAnswer, DeleteOrphanRequest, DeletePinAnswer, DeletePinRequest, ErasePersonAnswer, ErasePersonRequest, ListBansAnswer, ListBansRequest, ListOrphansAnswer, ListOrphansRequest, ListPinsAnswer, ListPinsRequest, ListSessionsRequest, ReloadPolicyAnswer, ReloadPolicyRequest, RemoveBanAnswer, RemoveBanRequest, RevokeSessionsRequest, SessionsAnswer, SetPinAnswer, SetPinRequest, ShowAuthorityAnswer, ShowAuthorityRequest, ShowBundleAnswer, ShowBundleRequest, ShowCrlsAnswer, ShowCrlsRequest, admin_explain_request::Subject, admin_server};
 use bytes::Bytes;
 use serde::Serialize;
 use std::sync::Arc;
@@ -146,6 +139,18 @@ impl admin_server::Admin for Admin {
     ) -> Result<Response<ConfirmHolderAnswer>, Status> {
         let by = operator(&request)?;
         authorities::confirm(&self.0, by, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn list_orphans(&self, _request: Request<ListOrphansRequest>) -> Result<Response<ListOrphansAnswer>, Status> {
+        orphans::list(&self.0).await.map(Response::new)
+    }
+
+    async fn delete_orphan(
+        &self,
+        request: Request<DeleteOrphanRequest>,
+    ) -> Result<Response<DeleteOrphanAnswer>, Status> {
+        let by = operator(&request)?;
+        orphans::delete(&self.0, by, &request.into_inner()).await.map(Response::new)
     }
 }
 

@@ -6,6 +6,7 @@ mod authorities;
 mod crl_parts;
 mod events;
 mod issuer;
+mod orphans;
 mod people;
 mod pins;
 mod reason;

@@ -1,0 +1,75 @@
+//! `[[keys.place]]`: where keys live outside the keyring, and which of these places takes new roots.
+
+use super::section::{Reader, Section};
+use super::vault::read_mount;
+use crate::crypto::read_secret_file;
+use crate::custody::{PlaceKind, PlaceSettings, PlacesSettings};
+use crate::telemetry::chain;
+use crate::vault::VaultSettings;
+
+/// The keyring itself, where somebody wants to say so.
+const KEYRING: &str = "keyring";
+
+pub(super) fn read_places(keys: &mut Section<'_, '_>) -> PlacesSettings {
+    let mut places: Vec<PlaceSettings> = Vec::new();
+    for mut section in keys.sections("place") {
+        let name = section.parsed("name", "a name of its own, such as \"hsm\"", |name| match name {
+            "" | KEYRING => Err("empty, or the keyring's"),
+            name if places.iter().any(|other| other.name == name) => Err("the name of another place"),
+            name => Ok(name.to_owned()),
+        });
+        let name = name.or_else(|| section.missing("name", "name the place, such as \"hsm\""));
+        let kind = read_kind(&mut section);
+        section.finish();
+        places.extend(name.zip(kind).map(|(name, kind)| PlaceSettings { name, kind }));
+    }
+    let would_do = "the name of a [[keys.place]], or \"keyring\"";
+    let root = keys.parsed("root_place", would_do, |name| match name {
+        KEYRING => Ok(None),
+        name if places.iter().any(|place| place.name == name) => Ok(Some(name.to_owned())),
+        _ => Err("no place has that name"),
+    });
+    PlacesSettings { root: root.flatten(), places }
+}
+
+fn read_kind(place: &mut Section<'_, '_>) -> Option<PlaceKind> {
+    let kind = place.parsed("in", "\"pkcs11\" or \"vault-transit\"", |text| match text {
+        "pkcs11" | "vault-transit" => Ok(text == "pkcs11"),
+        _ => Err("no kind of place"),
+    });
+    if kind.or_else(|| place.missing("in", "write \"pkcs11\" or \"vault-transit\""))? {
+        return read_pkcs11(place);
+    }
+    Some(PlaceKind::VaultTransit { mount: read_mount(place, "mount", "transit") })
+}
+
+fn read_pkcs11(place: &mut Section<'_, '_>) -> Option<PlaceKind> {
+    let line = place.line_of("module");
+    let module = place.path("module");
+    let module = module.or_else(|| place.missing("module", "write the path of the module's library, a .so file"));
+    if let Some(path) = module.as_ref().filter(|path| !path.is_file()) {
+        let found = format!("{} is no file", path.display());
+        place.problem("module", line, found, "install the module's package, or mend the path");
+    }
+    // A token's label has 32 bytes (PKCS#11 §3.2).
+    let token = place.parsed("token", "the token's label, of at most 32 bytes", |label| {
+        if label.is_empty() || label.len() > 32 { Err("no label") } else { Ok(label.to_owned()) }
+    });
+    let token = token.or_else(|| place.missing("token", "write the token's label, as it was initialised"));
+    let line = place.line_of("pin_file");
+    let pin_file = place.path("pin_file");
+    let pin_file = pin_file.or_else(|| place.missing("pin_file", "write the file with the user's PIN, of mode 0600"));
+    if let Some(Err(error)) = pin_file.as_deref().map(read_secret_file) {
+        place.problem("pin_file", line, chain(&error), "put the PIN alone into a file of mode 0600");
+    }
+    Some(PlaceKind::Pkcs11 { module: module?, token: token?, pin_file: pin_file? })
+}
+
+/// A transit engine is one of the configured Vault.
+pub(super) fn check_vault(reader: &Reader<'_>, places: &PlacesSettings, vault: Option<&VaultSettings>) {
+    let in_vault = places.places.iter().find(|place| matches!(place.kind, PlaceKind::VaultTransit { .. }));
+    if let (Some(place), None) = (in_vault, vault) {
+        let found = format!("nothing, and the place {:?} is in it", place.name);
+        reader.report(None, "vault".to_owned(), found, "write [vault]: its address, and as whom we come".to_owned());
+    }
+}
