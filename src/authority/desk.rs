@@ -1,9 +1,9 @@
 //! How operators' orders reach the rotator, and what they come to.
 
 use super::holders::Holders;
+use super::loose::{Orphan, Orphans};
 use super::order::{NotNow, Order};
 use super::outlook::Outlook;
-use super::loose::{Orphan, Orphans};
 use super::{AuthorityKind, OrphanDeletion, RotatorError, Taken};
 use crate::audit::{Entry, HolderWord};
 use crate::custody::Label;

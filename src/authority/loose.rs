@@ -105,9 +105,13 @@ impl Keyring {
             let (place, label) = (loose.place.clone(), loose.label.clone());
             Orphan { place, label, known: Some(loose.clone()), is_there: is_listed(loose) }
         });
-        let strange = there.iter().filter(|(_, label)| !taken(label) && known(label).is_none()).map(|(place, label)| {
-            Orphan { place: place.to_string(), label: label.clone(), known: None, is_there: Some(true) }
-        });
+        let strange =
+            there.iter().filter(|(_, label)| !taken(label) && known(label).is_none()).map(|(place, label)| Orphan {
+                place: place.to_string(),
+                label: label.clone(),
+                known: None,
+                is_there: Some(true),
+            });
         let mut orphans: Vec<_> = loose.chain(strange).collect();
         orphans.sort_by(|one, other| (&one.place, &one.label).cmp(&(&other.place, &other.label)));
         Orphans { orphans, silent: silent.iter().map(|fault| chain(fault)).collect() }

@@ -58,10 +58,7 @@ impl Making<'_> {
         let place = match (kind, places.of_roots()) {
             (AuthorityKind::X509Root, Some(place)) => place,
             (
-                AuthorityKind::Journal
-                | AuthorityKind::Jwt
-                | AuthorityKind::X509Intermediate
-                | AuthorityKind::X509Root,
+                AuthorityKind::Journal | AuthorityKind::Jwt | AuthorityKind::X509Intermediate | AuthorityKind::X509Root,
                 _,
             ) => {
                 return Ok(AuthorityKey::Held(Arc::new(KeyPair::generate(kind.key_algorithm())?)));
@@ -94,8 +91,7 @@ impl Making<'_> {
         key: AuthorityKey,
         issuer: Option<KeyId>,
     ) -> Result<Authority, RotatorError> {
-        let (now, plan, generation) =
-            (super::draft::whole_seconds(self.now), self.plan, keyring.next_generation(kind));
+        let (now, plan, generation) = (super::draft::whole_seconds(self.now), self.plan, keyring.next_generation(kind));
         let mut not_before = now - BACKDATE;
         let mut not_after = now + plan.life(kind);
         let certificate = match kind {

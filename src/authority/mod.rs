@@ -36,15 +36,15 @@ mod tests;
 
 pub use crls::{BegunCrls, CrlDraft, CrlIssuersChanged, Crls, RevokedLeaf};
 pub use desk::{AuthorityDesk, Confirmation, OrderError};
-pub use error::RotatorError;
 pub use draft::{Asked, Draft, DraftError, LimitedBy};
+pub use error::RotatorError;
 pub use gate::{Gate, Holder, HolderKind, Known, Missing};
 pub use holders::{Holders, Readers};
 pub use keyring::{Authority, AuthorityKind, AuthorityState, Keyring, Publication};
 pub use keyring_file::{KeyringError, KeyringFile};
-pub use loose::{Looseness, LooseKey, Orphan, Orphans};
-pub use orphans::OrphanDeletion;
+pub use loose::{LooseKey, Looseness, Orphan, Orphans};
 pub use order::{Live, NotNow, Order, OrderKind};
+pub use orphans::OrphanDeletion;
 pub use outlook::{HolderOutlook, KeyOutlook, Outlook, StepOutlook};
 pub use published::Published;
 pub use rotation::KeyPlan;

@@ -10,8 +10,8 @@ use super::making::Making;
 use super::rotation::Rotation;
 use super::witness::Nobody;
 use super::{
-    Authorities, AuthorityDesk, AuthorityKind, AuthorityState, By, Confirmation, Holders, KeyPlan, Keyring, KeyringFile,
-    Known, Live, Order, OrderError, Outlook, RotatorError, Step, StepKind, Taken, Witness,
+    Authorities, AuthorityDesk, AuthorityKind, AuthorityState, By, Confirmation, Holders, KeyPlan, Keyring,
+    KeyringFile, Known, Live, Order, OrderError, Outlook, RotatorError, Step, StepKind, Taken, Witness,
 };
 use crate::audit::{Auditable as _, Changes, Ledger};
 use crate::clock::Clock;

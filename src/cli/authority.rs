@@ -195,7 +195,8 @@ fn list(keys: &[KeyOutlook]) -> anyhow::Result<()> {
             key.place.clone().unwrap_or_default(),
         ]
     };
-    let head = ["key", "kind", "state", "since", "in bundle from", "identities", "signed until", "trusted until", "place"];
+    let head =
+        ["key", "kind", "state", "since", "in bundle from", "identities", "signed until", "trusted until", "place"];
     render::rows(&head, keys.iter().map(row).collect())
 }
 

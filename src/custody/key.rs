@@ -63,7 +63,8 @@ impl AuthorityKey {
         };
         let elsewhere = Elsewhere::hearing(placed.public.clone());
         drop(lay_out(Hand::Elsewhere(&elsewhere))?);
-        let signature = placed.at.sign(&placed.label, &elsewhere.heard()).await.map_err(|fault| placed.at_fault(fault))?;
+        let signature =
+            placed.at.sign(&placed.label, &elsewhere.heard()).await.map_err(|fault| placed.at_fault(fault))?;
         let odd = |source| placed.at_fault(PlaceFault::Crypto { label: placed.label.clone(), source });
         let signed = elsewhere.signed(signature).map_err(odd)?;
         lay_out(Hand::Elsewhere(&signed))

@@ -73,9 +73,10 @@ impl Objects<'_> {
         let Some(private) = self.private(label)? else { return Ok(None) };
         self.check_stays(label, private)?;
         let public = self.one(label, ObjectClass::PUBLIC_KEY)?.ok_or_else(|| no_ec_key(label))?;
-        let point = self.attributes(public, &[AttributeType::EcPoint])?.into_iter().find_map(|attribute| {
-            if let Attribute::EcPoint(point) = attribute { Some(point) } else { None }
-        });
+        let point = self
+            .attributes(public, &[AttributeType::EcPoint])?
+            .into_iter()
+            .find_map(|attribute| if let Attribute::EcPoint(point) = attribute { Some(point) } else { None });
         let odd = |source| PlaceFault::Crypto { label: label.clone(), source };
         PublicKey::from_p256_point(&point.ok_or_else(|| no_ec_key(label))?).map(Some).map_err(odd)
     }

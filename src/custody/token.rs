@@ -71,11 +71,7 @@ impl Sessions {
     }
 
     /// With a session from before, once more with a new one: whatever went wrong, it may have been lost.
-    fn ask<T>(
-        &mut self,
-        token: &Token,
-        work: impl Fn(&Objects<'_>) -> Result<T, PlaceFault>,
-    ) -> Result<T, PlaceFault> {
+    fn ask<T>(&mut self, token: &Token, work: impl Fn(&Objects<'_>) -> Result<T, PlaceFault>) -> Result<T, PlaceFault> {
         if let Some(session) = self.open.get(&token.label) {
             if let Ok(done) = work(&Objects { session, token }) {
                 return Ok(done);

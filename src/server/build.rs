@@ -68,7 +68,10 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
     let places = Places::new(&settings.places, vault.as_ref());
     let Keys { file, plan, keyring } = open_keys(settings, places, clock.now(), &random).await?;
     let journal_key = keyring.active(AuthorityKind::Journal).ok_or(RotatorError::NoRoot)?;
-    let signer = NoteSigner::new(origin(settings, journal_key.key_id()), journal_key.key.held().map(Arc::clone).ok_or(RotatorError::NoRoot)?)?;
+    let signer = NoteSigner::new(
+        origin(settings, journal_key.key_id()),
+        journal_key.key.held().map(Arc::clone).ok_or(RotatorError::NoRoot)?,
+    )?;
     show_journal_key(folder, signer.verifier())?;
     let store = open_store(settings, signer, Arc::clone(&clock)).await?;
     let shared: Arc<dyn Store> = Arc::<LocalStore>::clone(&store);

@@ -217,11 +217,7 @@ impl AuthorityFields {
     ///
     /// # Errors
     /// See [`LayoutError`].
-    pub fn sign(
-        &self,
-        issuer: &CertificateDer<'_>,
-        key: &impl AsHand,
-    ) -> Result<CertificateDer<'static>, LayoutError> {
+    pub fn sign(&self, issuer: &CertificateDer<'_>, key: &impl AsHand) -> Result<CertificateDer<'static>, LayoutError> {
         let key = key.as_hand();
         check_issuer(issuer, key.public())?;
         let issuer = Issuer::from_ca_cert_der(issuer, key).map_err(LayoutError::Build)?;

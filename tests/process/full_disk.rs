@@ -237,8 +237,8 @@ fn names(folder: &Path) -> Vec<String> {
     names
 }
 
-#[test]
-fn a_keyring_can_be_saved_on_a_full_disk_and_is_never_half_there() {
+#[tokio::test]
+async fn a_keyring_can_be_saved_on_a_full_disk_and_is_never_half_there() {
     if !apart::inside("full_disk::a_keyring_can_be_saved_on_a_full_disk_and_is_never_half_there") {
         return;
     }

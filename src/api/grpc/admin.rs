@@ -7,7 +7,15 @@ use crate::api::refused::{Class, Refused};
 use crate::api::reloads::NotReloaded;
 use crate::issuance::RequestId;
 use crate::telemetry::chain;
-use crate::wire::lanyard::{AddBanAnswer, AddBanRequest, AdminExplainAnswer, AdminExplainRequest, ChangeAuthorityAnswer, ChangeAuthorityRequest, ConfirmHolderAnswer, ConfirmHolderRequest, CrlShown, DeleteOrphanAnswer, DeleteOrphanRequest, DeletePinAnswer, DeletePinRequest, ErasePersonAnswer, ErasePersonRequest, ListBansAnswer, ListBansRequest, ListOrphansAnswer, ListOrphansRequest, ListPinsAnswer, ListPinsRequest, ListSessionsRequest, ReloadPolicyAnswer, ReloadPolicyRequest, RemoveBanAnswer, RemoveBanRequest, RevokeSessionsRequest, SessionsAnswer, SetPinAnswer, SetPinRequest, ShowAuthorityAnswer, ShowAuthorityRequest, ShowBundleAnswer, ShowBundleRequest, ShowCrlsAnswer, ShowCrlsRequest, admin_explain_request::Subject, admin_server};
+use crate::wire::lanyard::{
+    AddBanAnswer, AddBanRequest, AdminExplainAnswer, AdminExplainRequest, ChangeAuthorityAnswer,
+    ChangeAuthorityRequest, ConfirmHolderAnswer, ConfirmHolderRequest, CrlShown, DeleteOrphanAnswer,
+    DeleteOrphanRequest, DeletePinAnswer, DeletePinRequest, ErasePersonAnswer, ErasePersonRequest, ListBansAnswer,
+    ListBansRequest, ListOrphansAnswer, ListOrphansRequest, ListPinsAnswer, ListPinsRequest, ListSessionsRequest,
+    ReloadPolicyAnswer, ReloadPolicyRequest, RemoveBanAnswer, RemoveBanRequest, RevokeSessionsRequest, SessionsAnswer,
+    SetPinAnswer, SetPinRequest, ShowAuthorityAnswer, ShowAuthorityRequest, ShowBundleAnswer, ShowBundleRequest,
+    ShowCrlsAnswer, ShowCrlsRequest, admin_explain_request::Subject, admin_server,
+};
 use bytes::Bytes;
 use serde::Serialize;
 use std::sync::Arc;
