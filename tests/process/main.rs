@@ -11,6 +11,8 @@
     reason = "a process outside needs real time, real tasks and the real environment"
 )]
 
+#[path = "../support/golden.rs"]
+mod golden;
 #[path = "../support/issuer.rs"]
 mod issuer;
 
@@ -25,6 +27,7 @@ mod hostile_load;
 
 mod agent_files;
 mod agent_limits;
+mod chart;
 mod crashes;
 mod damage;
 mod evidence;
