@@ -2,8 +2,8 @@
 
 use super::failure::WrongUsage;
 use super::{
-    agent, audit, authority, ban, bundle, config, dev, exec, explain, gitlab, health, init, login, pin, policy, render,
-    server, session, svid,
+    agent, audit, authority, ban, bundle, config, dev, doctor, exec, explain, gitlab, health, init, login, pin, policy,
+    render, server, session, svid,
 };
 use crate::telemetry::{self, LogFormat};
 use clap::{CommandFactory as _, Parser, Subcommand};
@@ -81,6 +81,8 @@ enum Command {
     Audit(audit::Args),
     /// Whether a server is ready; says what it waits for
     Health(health::Args),
+    /// Looks at what usually goes wrong, here, and says what to mend first
+    Doctor(doctor::Args),
     /// Completions for a shell, to standard output
     Completions {
         /// bash, zsh, fish, elvish or powershell
@@ -147,6 +149,7 @@ impl Command {
             Self::Bundle(args) => Box::pin(bundle::run(args)).await,
             Self::Audit(args) => Box::pin(audit::run(&args)).await,
             Self::Health(args) => Box::pin(health::run(args)).await,
+            Self::Doctor(args) => Box::pin(doctor::run(args)).await,
             Self::Completions { shell } => render::completions(shell, &mut Cli::command()),
         }
     }

@@ -30,6 +30,7 @@ mod agent_limits;
 mod chart;
 mod crashes;
 mod damage;
+mod doctor;
 mod evidence;
 mod folders;
 mod full_disk;
