@@ -20,8 +20,9 @@ use tokio::runtime::{Builder, Runtime};
     max_term_width = 100,
     after_help = "\
 Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 not reachable.\n\
-Commands find a server, an agent or an operators' socket through LANYARD_SERVER, LANYARD_SERVER_CA,\n\
-LANYARD_AGENT_SOCKET, LANYARD_ADMIN_SOCKET and SPIFFE_ENDPOINT_SOCKET; `lanyard dev` writes them into dev.env."
+Commands find a server, an agent or an operators' socket through LANYARD_SERVER, LANYARD_SERVER_CA or\n\
+LANYARD_SERVER_CA_SHA256, LANYARD_AGENT_SOCKET, LANYARD_ADMIN_SOCKET and SPIFFE_ENDPOINT_SOCKET;\n\
+`lanyard dev` writes them into dev.env."
 )]
 pub struct Cli {
     /// What is logged to standard error: a level, or target=level pairs [default: info for daemons, warn for the rest]

@@ -3,13 +3,12 @@
 
 use crate::gitlab::Gitlab;
 use crate::golden;
+use crate::python;
 use crate::server::{lanyard, words};
 use serde_json::{Value, json};
 use std::fs::{self, Permissions};
-use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
 use tempfile::TempDir;
 
 const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/helm/lanyard");
@@ -70,20 +69,8 @@ fn houses() -> Vec<(&'static str, Value)> {
 }
 
 fn rendered(values: &[Value]) -> Value {
-    let python = std::env::var("LANYARD_TEST_PYTHON")
-        .unwrap_or_else(|_unset| panic!("LANYARD_TEST_PYTHON is not set: tests/run installs it"));
-    let mut helm = Command::new(python)
-        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/py/chart.py"))
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
     let asked = json!({ "chart": CHART, "kubernetes": KUBERNETES, "values": values });
-    helm.stdin.take().unwrap().write_all(asked.to_string().as_bytes()).unwrap();
-    let output = helm.wait_with_output().unwrap();
-    assert!(output.status.success(), "{}", words(&output));
-    serde_json::from_slice(&output.stdout).unwrap()
+    serde_json::from_slice(&python::run("chart.py", asked.to_string().as_bytes())).unwrap()
 }
 
 /// What the chart's own Job would say, in a folder that holds what it would see.

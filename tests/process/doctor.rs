@@ -1,5 +1,6 @@
 //! `lanyard doctor` at broken places: it names the real cause first, and says what to do.
 
+use crate::dev_env::variables;
 use crate::gitlab::Gitlab;
 use crate::place::free_port;
 use crate::server::{lanyard, words};
@@ -20,12 +21,7 @@ struct Job {
 
 impl Job {
     fn new(gitlab: &Gitlab) -> Self {
-        let text = fs::read_to_string(gitlab.file("dev.env")).unwrap();
-        let variable = |line: &str| {
-            let (name, value) = line.strip_prefix("export ")?.split_once('=')?;
-            Some((name.to_owned(), value.trim_matches('\'').to_owned()))
-        };
-        let mut variables: BTreeMap<_, _> = text.lines().filter_map(variable).collect();
+        let mut variables = variables(gitlab);
         variables.remove("LANYARD_CONFIG");
         variables.insert("LANYARD_ID_TOKEN".to_owned(), gitlab.token_for("https://lanyard.test", &[]));
         Self { variables, flags: Vec::new(), folder: TempDir::new().unwrap() }

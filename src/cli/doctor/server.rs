@@ -44,7 +44,7 @@ pub(super) async fn at(seen: &mut Vec<Finding>, url: &ServerUrl, trust: &ServerT
 }
 
 fn misnamed(error: &RemoteError) -> Finding {
-    let remedy = if matches!(error, RemoteError::CaFile { .. } | RemoteError::Tls(_)) {
+    let remedy = if matches!(error, RemoteError::CaFile { .. } | RemoteError::Digest(_) | RemoteError::Tls(_)) {
         "name the PEM file of the server's door CA by LANYARD_SERVER_CA, or its digest by --server-ca-sha256"
     } else {
         "the job's variables should name it: LANYARD_SERVER=https://host:port"
