@@ -26,6 +26,7 @@ mod host;
 mod host_process;
 mod host_secrets;
 mod jwt;
+mod linkerd;
 mod long_job;
 mod sds;
 mod socket;
