@@ -11,6 +11,9 @@
     reason = "a process outside needs real time, real tasks and the real environment"
 )]
 
+#[path = "../support/alone.rs"]
+#[expect(dead_code, reason = "each test program uses its own part")]
+mod alone;
 #[path = "../support/issuer.rs"]
 mod issuer;
 

@@ -28,6 +28,7 @@ mod host_secrets;
 mod jwt;
 mod linkerd;
 mod long_job;
+mod many_streams;
 mod sds;
 mod socket;
 mod x509;
