@@ -13,6 +13,9 @@
 
 #[path = "../support/golden.rs"]
 mod golden;
+#[path = "../support/alone.rs"]
+#[expect(dead_code, reason = "each test program uses its own part")]
+mod alone;
 #[path = "../support/issuer.rs"]
 mod issuer;
 
