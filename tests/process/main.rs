@@ -16,6 +16,8 @@ mod golden;
 #[path = "../support/alone.rs"]
 #[expect(dead_code, reason = "each test program uses its own part")]
 mod alone;
+#[path = "../support/https.rs"]
+mod https;
 #[path = "../support/issuer.rs"]
 mod issuer;
 
