@@ -51,3 +51,4 @@ mod pipelines;
 mod policies;
 mod race;
 mod secrets;
+mod units;
