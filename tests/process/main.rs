@@ -52,3 +52,4 @@ mod policies;
 mod race;
 mod secrets;
 mod units;
+mod watching;
