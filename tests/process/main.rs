@@ -14,22 +14,28 @@
 #[path = "../support/alone.rs"]
 #[expect(dead_code, reason = "each test program uses its own part")]
 mod alone;
+#[path = "../support/golden.rs"]
+mod golden;
 #[path = "../support/issuer.rs"]
 mod issuer;
 
 mod apart;
 mod gitlab;
 mod place;
+mod python;
 mod server;
 mod callers;
+mod dev_env;
 mod journal;
 mod wire;
 mod hostile_load;
 
 mod agent_files;
 mod agent_limits;
+mod chart;
 mod crashes;
 mod damage;
+mod doctor;
 mod evidence;
 mod folders;
 mod full_disk;
@@ -39,6 +45,7 @@ mod init;
 mod lifecycle;
 mod limits;
 mod memory;
+mod pipelines;
 mod policies;
 mod race;
 mod secrets;
