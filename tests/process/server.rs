@@ -4,7 +4,6 @@ use crate::place::Place;
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::thread;
@@ -41,15 +40,6 @@ impl Server {
         Self::spawn_daemon("agent", config)
     }
 
-    /// The same by another user, who may not be able to reach what was built here; it is copied beside the configuration.
-    pub(crate) fn spawn_agent_of(user: Option<u32>, config: &Path) -> Self {
-        let Some(user) = user else { return Self::spawn_agent(config) };
-        let own = config.with_file_name("lanyard");
-        fs::copy(env!("CARGO_BIN_EXE_lanyard"), &own).unwrap();
-        let mut command = without_ours(Command::new(own));
-        Self::run(command.arg("agent").uid(user), config)
-    }
-
     /// Starts a server or an agent that tells all it can, one JSON object a line, and waits for nothing.
     pub(crate) fn spawn_talkative(name: &str, config: &Path) -> Self {
         Self::spawn_with(&["--log", "trace", "--log-format", "json", name], config)
@@ -59,12 +49,12 @@ impl Server {
         Self::spawn_with(&[name], config)
     }
 
-    /// Its log is beside its configuration.
     fn spawn_with(arguments: &[&str], config: &Path) -> Self {
         Self::run(lanyard().args(arguments), config)
     }
 
-    fn run(command: &mut Command, config: &Path) -> Self {
+    /// Runs a command on a configuration; its log is beside that.
+    pub(crate) fn run(command: &mut Command, config: &Path) -> Self {
         let log = config.with_extension("log");
         let child = command
             .arg("--config")
@@ -137,10 +127,7 @@ impl Drop for Server {
 
 /// The binary, without whatever environment the tests run in.
 pub(crate) fn lanyard() -> Command {
-    without_ours(Command::new(env!("CARGO_BIN_EXE_lanyard")))
-}
-
-fn without_ours(mut command: Command) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lanyard"));
     let inherited = std::env::vars_os().map(|(name, _)| name);
     for name in inherited.filter(|name| name.to_string_lossy().starts_with("LANYARD_")) {
         command.env_remove(name);

@@ -11,7 +11,7 @@ use crate::consumer::{AGAIN_AFTER, Running};
 use crate::dialogue::Dialogue;
 use crate::page;
 use crate::place::free_port;
-use crate::server::Server;
+use crate::server::{Server, lanyard};
 use crate::sides::{DEPLOY, DEPLOY_ID, OF_LEDGER, OTHERS, PRODUCTION, changed, eventually};
 use crate::verdict::{Verdict, verdict};
 use crate::world::{Job, World};
@@ -21,6 +21,7 @@ use rustls::version::TLS13;
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, chown};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
@@ -99,10 +100,20 @@ impl Recipe {
         let agent = changed(&agent, "/run/lanyard", &self.folder.join("run").display().to_string());
         own("agent.toml", (agent + &self.text(section)).as_bytes());
         chown(&self.folder, self.user, None).unwrap();
-        let mut agent = Server::spawn_agent_of(self.user, &self.folder.join("agent.toml"));
+        let mut agent = Server::run(self.lanyard().arg("agent"), &self.folder.join("agent.toml"));
         let files = self.files();
         agent.wait_until(|| files.join("..data").exists());
         self.agent = Some(agent);
+    }
+
+    /// The program, by the agent's user, who may not be able to reach where it was built.
+    fn lanyard(&self) -> Command {
+        let Some(user) = self.user else { return lanyard() };
+        let own = self.folder.join("lanyard");
+        fs::copy(env!("CARGO_BIN_EXE_lanyard"), &own).unwrap();
+        let mut command = Command::new(own);
+        command.env_clear().uid(user);
+        command
     }
 
     /// Starts the service itself.
