@@ -188,7 +188,7 @@ async fn complete(link: &ServerLink, first: Granted) -> Result<Identity, LinkErr
     }
     let (bundle, session_ends_at) = (Arc::new(last.bundle), last.session_ends_at);
     svids.push(last.svid);
-    Ok(Identity { session, svids: svids.into(), bundle, session_ends_at })
+    Ok(Identity { session, svids: svids.into(), bundle, session_ends_at, distrusted: Arc::default() })
 }
 
 async fn until(clock: &dyn Clock, at: Option<OffsetDateTime>) {

@@ -29,6 +29,8 @@ pub(super) struct Identity {
     pub(super) svids: Arc<[Svid]>,
     pub(super) bundle: Arc<Bundle>,
     pub(super) session_ends_at: OffsetDateTime,
+    /// The kids of tainted JWT keys: what they signed is not handed out.
+    pub(super) distrusted: Arc<[String]>,
 }
 
 impl Identity {
@@ -95,10 +97,11 @@ impl Keeper {
     /// A better identity is in hand. Its bundle may be older than the one that the server has told of since: a newer one
     /// is kept (TDB-27).
     pub(super) fn serve(&self, mut identity: Identity) {
-        if let Some(held) = self.serving()
-            && newer(&held.bundle, &identity.bundle)
-        {
-            identity.bundle = held.bundle;
+        if let Some(held) = self.serving() {
+            identity.distrusted = held.distrusted;
+            if newer(&held.bundle, &identity.bundle) {
+                identity.bundle = held.bundle;
+            }
         }
         self.turn(State::Serving(identity));
     }
@@ -127,6 +130,16 @@ impl Keeper {
                 true
             }
             State::Serving(_) | State::Waiting | State::Between | State::Withdrawn | State::Stopping => false,
+        });
+    }
+
+    /// These JWT keys are tainted, and no others. That concerns who asks for a token, not who watches.
+    pub(super) fn distrust(&self, kids: &[String]) {
+        self.0.send_if_modified(|state| {
+            if let State::Serving(identity) = state {
+                identity.distrusted = kids.into();
+            }
+            false
         });
     }
 

@@ -346,6 +346,7 @@ impl Renewer {
     /// What a tainted key signed is renewed within the time that the server names, at one's own moment: all agents hear it
     /// at once.
     fn renew_soon(&mut self, tainted: &Tainted) {
+        self.keeper.distrust(&tainted.kid);
         let held = self.keeper.serving().filter(|held| held.is_signed_by(&tainted.signer));
         if let (Some(live), Some(held)) = (&mut self.live, held) {
             let renew_at = self.clock.now() + self.random.jitter(Duration::from_secs(tainted.within_seconds.into()));

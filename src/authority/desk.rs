@@ -3,7 +3,7 @@
 use super::holders::Holders;
 use super::order::{NotNow, Order};
 use super::outlook::Outlook;
-use super::{AuthorityKind, RotatorError, Taken};
+use super::{AuthorityKind, Rekeying, RotatorError, Taken};
 use crate::audit::{Entry, HolderWord};
 use tokio::sync::{mpsc, oneshot};
 
@@ -67,6 +67,7 @@ pub(super) enum Ask {
     Confirm(Confirmation, oneshot::Sender<Result<u64, OrderError>>),
     Order(Order, oneshot::Sender<Result<Taken, OrderError>>),
     Outlook(AuthorityKind, oneshot::Sender<Outlook>),
+    Rekeying(oneshot::Sender<Rekeying>),
 }
 
 /// Where orders are given and holders are heard; clones are the same.
@@ -108,6 +109,14 @@ impl AuthorityDesk {
     /// `Stopped`.
     pub async fn outlook(&self, authority: AuthorityKind) -> Result<Outlook, OrderError> {
         self.ask(|answer| Ask::Outlook(authority, answer)).await
+    }
+
+    /// How far everybody has come off the tainted keys.
+    ///
+    /// # Errors
+    /// `Stopped`.
+    pub async fn rekeying(&self) -> Result<Rekeying, OrderError> {
+        self.ask(Ask::Rekeying).await
     }
 
     async fn ask<T>(&self, ask: impl FnOnce(oneshot::Sender<T>) -> Ask) -> Result<T, OrderError> {

@@ -11,7 +11,7 @@ use super::rotation::Rotation;
 use super::witness::Nobody;
 use super::{
     Authorities, AuthorityDesk, AuthorityKind, AuthorityState, By, Confirmation, Holders, KeyPlan, Keyring,
-    KeyringError, KeyringFile, Known, Live, Order, OrderError, Outlook, Step, StepKind, Taken, Witness,
+    KeyringError, KeyringFile, Known, Live, Order, OrderError, Outlook, Rekeying, Step, StepKind, Taken, Witness,
 };
 use crate::audit::{Auditable as _, Changes, Ledger};
 use crate::clock::Clock;
@@ -230,6 +230,7 @@ impl Rotator {
             Ask::Confirm(confirmation, answer) => drop(answer.send(self.confirm(&confirmation, now).await)),
             Ask::Order(order, answer) => drop(answer.send(self.obey(&order, now).await)),
             Ask::Outlook(authority, answer) => drop(answer.send(self.outlook(authority, now))),
+            Ask::Rekeying(answer) => drop(answer.send(self.rekeying(now))),
         }
     }
 
@@ -248,6 +249,12 @@ impl Rotator {
     pub fn outlook(&self, authority: AuthorityKind, now: OffsetDateTime) -> Outlook {
         let (known, live) = (self.known(now), self.live(now));
         self.rotation(&known, now).outlook(authority, &live, self.holders.readers())
+    }
+
+    /// How far everybody has come off the tainted keys.
+    pub fn rekeying(&self, now: OffsetDateTime) -> Rekeying {
+        let (known, live) = (self.known(now), self.live(now));
+        self.rotation(&known, now).rekeying(&live)
     }
 
     /// Takes an operator's word for a declared holder. The sequence that it has.

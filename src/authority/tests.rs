@@ -6,7 +6,7 @@
 
 use super::gate::{Holder, HolderKind, Known};
 use super::keyring::Against;
-use super::order::{Live, NotNow, Order, OrderKind};
+use super::order::{Leeway, Live, NotNow, Order, OrderKind};
 use super::rotation::Rotation;
 use super::{Authority, AuthorityKind, AuthorityState, KeyPlan, Keyring, Step, Taken};
 use crate::crypto::{KeyAlgorithm, KeyId, KeyPair};
@@ -85,6 +85,8 @@ struct Shown {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Mood {
     Quick,
+    /// Renews, and never takes a new bundle into use.
+    Stuck,
     /// Takes what it is sent into use some minutes later.
     Slow(i64),
     Silent,
@@ -245,7 +247,7 @@ impl World {
             let keyring = self.leaders[leader].memory.clone();
             let rotation = Rotation { keyring: &keyring, plan: &PLAN, known: &known, now };
             match rotation.ordered(order, &live) {
-                Ok(step) => drop(self.take(leader, &step)),
+                Ok(step) => drop(self.take(leader, &step, Some(order))),
                 Err(NotNow::Unsafe { .. }) => self.count("refused as unsafe"),
                 Err(NotNow::InUse { .. }) => self.count("refused as in use"),
                 Err(_) => self.count("refused"),
@@ -257,14 +259,14 @@ impl World {
             let keyring = self.leaders[leader].memory.clone();
             let due = Rotation { keyring: &keyring, plan: &PLAN, known: &known, now }.due();
             let Some(step) = due else { return };
-            if !self.take(leader, &step) {
+            if !self.take(leader, &step, None) {
                 return;
             }
         }
     }
 
     /// Save, record, use. Whether the leader still stands where it stood.
-    fn take(&mut self, leader: usize, step: &Step) -> bool {
+    fn take(&mut self, leader: usize, step: &Step, order: Option<&Order>) -> bool {
         let before = self.leaders[leader].memory.clone();
         let made = self.made(&before, step);
         let next = before.after(step, made, self.wall());
@@ -306,8 +308,11 @@ impl World {
         self.excuse();
         self.leaders[leader].memory = next;
         self.count(step.kind.as_str());
-        if step.by.uid.is_none() && !step.by.in_spite_of.is_empty() {
-            self.count("gone on at the deadline");
+        let is_without = matches!(order.map(|order| &order.leeway), Some(Leeway::Without(_)));
+        match (step.by.uid, step.by.in_spite_of.is_empty(), is_without) {
+            (None, false, _) => self.count("gone on at the deadline"),
+            (Some(_), false, true) => self.count("gone on without some"),
+            _ => {}
         }
         true
     }
@@ -358,7 +363,7 @@ impl World {
         if matches!(agent.mood, Mood::Silent | Mood::Dead) {
             return;
         }
-        if let Some((_, copy)) = agent.coming.take_if(|(at, _)| *at <= self.now) {
+        if let Some((_, copy)) = agent.coming.take_if(|(at, _)| *at <= self.now && agent.mood != Mood::Stuck) {
             agent.copy = copy;
             // Some say so only with their next renewal.
             if !self.chance.one_in(8) {
@@ -419,9 +424,21 @@ impl World {
             9..=10 => OrderKind::Taint(key),
             _ => OrderKind::Revoke(key),
         };
-        let order = Order { kind, authority, is_forced: self.chance.one_in(12), uid: 1000, say: None };
+        let leeway = match self.chance.below(12) {
+            0 => Leeway::Force,
+            1..=3 => Leeway::Without(self.some_holders()),
+            _ => Leeway::None,
+        };
+        let order = Order { kind, authority, leeway, uid: 1000, say: None };
         self.note(format!("leader {leader} hears {order:?}"));
         self.visit(leader, Some(&order));
+    }
+
+    fn some_holders(&mut self) -> BTreeSet<String> {
+        let agents = self.agents.iter().map(|agent| agent.name.clone());
+        let mut names: Vec<_> = agents.chain(self.declared.iter().map(|declared| declared.name.clone())).collect();
+        names.retain(|_| self.chance.one_in(2));
+        names.into_iter().collect()
     }
 
     fn happen(&mut self) {
@@ -430,8 +447,9 @@ impl World {
             6..=8 if self.agents.len() < 8 => self.join(),
             6..=11 if !self.agents.is_empty() => {
                 let at = usize::try_from(self.chance.below(self.agents.len().try_into().unwrap())).unwrap();
-                let mood = match self.chance.below(8) {
+                let mood = match self.chance.below(9) {
                     0..=4 => Mood::Quick,
+                    8 => Mood::Stuck,
                     5 => Mood::Slow(self.chance.between(60, 4000)),
                     6 => Mood::Silent,
                     _ => Mood::Dead,
@@ -545,7 +563,8 @@ fn over_random_histories_nobody_who_is_up_to_date_meets_an_svid_that_it_cannot_v
     }
     let all =
         ["activate", "prepare", "remove", "revoke", "rollback", "succeed", "taint", "gone on at the deadline", "jumps"];
-    let rest = ["starts", "lost commits", "lost races", "refused as unsafe", "refused as in use"];
+    let rest =
+        ["starts", "lost commits", "lost races", "refused as unsafe", "refused as in use", "gone on without some"];
     let never: Vec<_> = all.iter().chain(&rest).filter(|what| !done.contains_key(**what)).collect();
     assert!(steps < STEPS || never.is_empty(), "never happened: {never:?}");
 }

@@ -30,6 +30,7 @@ mod policy;
 mod reload;
 mod selector;
 mod session;
+mod rekeying;
 mod authority;
 mod ban;
 mod pin;

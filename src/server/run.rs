@@ -2,8 +2,9 @@
 
 use super::build::{Parts, World, build};
 use super::door::open_door;
-use super::meters::{meter_bundle, meter_checkpoints, meter_crls, meter_holders, meter_store};
+use super::meters::{meter_bundle, meter_checkpoints, meter_crls, meter_holders, meter_store, meter_tainted};
 use super::policy_keeper::PolicyKeeper;
+use super::witness::Sight;
 use super::{AdminSocket, BundlePort, HealthPort, IssuerPort, ServerError};
 use crate::api::{AdminDoor, BundleDoor, Crowd, Desk, HealthDoor, IssuerDoors, Reloads};
 use crate::clock::Clock;
@@ -119,8 +120,10 @@ impl Server {
         let mut keepers = JoinSet::new();
         let published = rotator.authorities().published();
         keepers.spawn(meter_bundle(published.clone(), metrics.clone(), ended.clone()));
-        let who = (rotator.desk().holders().clone(), issuance.sessions.clone());
-        keepers.spawn(meter_holders(who, published, (Arc::clone(&clock), metrics.clone()), ended.clone()));
+        let (witness, heard) = (Sight::of(&issuance), (Arc::clone(&clock), metrics.clone()));
+        let who = (rotator.desk().holders().clone(), Arc::clone(&witness));
+        keepers.spawn(meter_holders(who, published, heard.clone(), ended.clone()));
+        keepers.spawn(meter_tainted((rotator.authorities(), witness), heard, ended.clone()));
         keepers.spawn(meter_store(store.trouble(), (readiness.clone(), metrics.clone()), ended.clone()));
         let unwitnessed = store.is_unwitnessed();
         keepers.spawn(meter_checkpoints(unwitnessed, metrics.clone(), ended.clone()));
