@@ -25,6 +25,7 @@ pub mod discovery;
 pub mod facts;
 pub mod people;
 pub mod audit;
+pub mod upstream;
 pub mod authority;
 pub mod session;
 

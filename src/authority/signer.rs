@@ -43,7 +43,7 @@ pub struct Signed {
 /// A credential as it leaves.
 #[derive(Debug)]
 pub enum SignedBytes {
-    /// Leaf first, then the intermediate; the root is left out.
+    /// Leaf first, then the intermediate and what stands above it; the root is left out.
     X509(Vec<CertificateDer<'static>>),
     /// Compact serialisation.
     Jwt(String),
@@ -186,7 +186,7 @@ impl Authorities {
         let bytes = match &draft.content {
             Content::X509 { fields, signer } => {
                 let leaf = signer.leaves.sign(fields)?;
-                SignedBytes::X509(vec![leaf, signer.certificate.clone()])
+                SignedBytes::X509([leaf].into_iter().chain(signer.chain.iter().cloned()).collect())
             }
             Content::Jwt { fields, signer } => SignedBytes::Jwt(fields.sign(&signer.kid, &signer.key)?),
         };

@@ -31,6 +31,7 @@ mod people;
 mod doors;
 mod crl;
 mod checkpoints;
+mod upstream;
 mod server;
 mod agent;
 mod starter;

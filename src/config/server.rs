@@ -10,6 +10,7 @@ use super::problem::{Problem, read_text};
 use super::quantity::{SPAN_MAX, render_duration};
 use super::section::{Reader, Section};
 use super::svids::TTL_MAX;
+use super::upstream::read_upstream;
 use super::{Environment, PolicySource};
 use crate::authority::KeyPlan;
 use crate::facts::GitlabApi;
@@ -20,6 +21,7 @@ use crate::policy::Policy;
 use crate::session::CrlPlan;
 use crate::svid::LeafProfile;
 use crate::token::{IssuerName, Issuers};
+use crate::upstream::UpstreamSettings;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -65,6 +67,8 @@ pub struct ServerSettings {
     pub holders: Vec<String>,
     /// Whether new intermediates may sign only for IDs of the trust domain.
     pub name_constraints: bool,
+    /// The authority above ours; none where our own roots sign.
+    pub upstream: Option<UpstreamSettings>,
     /// How revocation lists are made; none where nobody wants any.
     pub crl: Option<CrlPlan>,
     /// How leaves look.
@@ -165,6 +169,8 @@ pub(super) fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option
     let Keys { name_constraints, automatic, lifetimes, sealing_key_file, mut warnings } =
         read_keys(reader, root.section("keys"), &mut svid);
     let leaf = read_leaf(reader, &mut svid, &mut warnings);
+    let plan = KeyPlan { intermediate: lifetimes.intermediate, name_constraints, ..KeyPlan::DEFAULT };
+    let upstream = read_upstream(&mut root, trust_domain.as_ref(), &plan);
     let crl = read_crl(&mut root);
     svid.finish();
     let ReadIssuers { issuers, hooks, apis } = read_issuers(&mut root);
@@ -196,6 +202,7 @@ pub(super) fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option
         keys_change_by_themselves: automatic,
         holders,
         name_constraints,
+        upstream,
         crl,
         leaf,
         issuers,

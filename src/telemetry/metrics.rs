@@ -49,6 +49,8 @@ struct Numbers {
     policy_reads: Family<Read, Counter>,
     facts: Family<Fact, Counter>,
     facts_seconds: Histogram,
+    upstream_failures: Gauge,
+    upstream_intermediate_ends: Gauge,
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
@@ -123,6 +125,8 @@ impl Metrics {
             policy_reads: Family::default(),
             facts: Family::default(),
             facts_seconds: Histogram::new(buckets()),
+            upstream_failures: Gauge::default(),
+            upstream_intermediate_ends: Gauge::default(),
         };
         numbers.register();
         Self(Arc::new(numbers))
@@ -187,6 +191,12 @@ impl Metrics {
             self.0.holders.get_or_create(&Held { sequence: *sequence }).set(count);
         }
         self.0.slowest_holder_seconds.set(signed(slowest.as_secs()));
+    }
+
+    /// How often in a row the authority above ours gave no intermediate, and when the one in use ends.
+    pub fn upstream_stands(&self, failures: u32, ends_at: OffsetDateTime) {
+        self.0.upstream_failures.set(failures.into());
+        self.0.upstream_intermediate_ends.set(ends_at.unix_timestamp());
     }
 
     /// A set of revocation lists was made: how many leaves stand on it, when it was made, until when it is good.
@@ -261,6 +271,10 @@ impl Numbers {
         registry.register("holders", help, self.holders.clone());
         let help = "For how long somebody among the known holders has lacked the published bundle";
         registry.register("slowest_holder_seconds", help, self.slowest_holder_seconds.clone());
+        let help = "How often in a row the upstream authority gave no intermediate when it was asked";
+        registry.register("upstream_failures", help, self.upstream_failures.clone());
+        let help = "When the intermediate that it certified ends, in Unix seconds: nothing is issued afterwards";
+        registry.register("upstream_intermediate_not_after", help, self.upstream_intermediate_ends.clone());
         registry.register("crl_revoked", "SVIDs on the newest revocation lists", self.crl_revoked.clone());
         let help = "When the newest revocation lists were made, in Unix seconds; 0 before the first";
         registry.register("crl_made_at", help, self.crl_made.clone());

@@ -4,5 +4,6 @@
 
 pub(crate) mod beside;
 pub(crate) mod harness;
+pub(crate) mod hierarchy;
 pub(crate) mod issuer;
 pub(crate) mod of_bundle;
