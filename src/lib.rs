@@ -26,6 +26,7 @@ pub mod vault;
 pub mod facts;
 pub mod people;
 pub mod audit;
+pub mod upstream;
 pub mod authority;
 pub mod session;
 

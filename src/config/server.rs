@@ -10,6 +10,7 @@ use super::problem::{Problem, read_text};
 use super::quantity::{SPAN_MAX, render_duration};
 use super::section::{Reader, Section};
 use super::svids::TTL_MAX;
+use super::upstream::read_upstream;
 use super::vault::read_vault;
 use super::{Environment, PolicySource};
 use crate::authority::KeyPlan;
@@ -21,6 +22,7 @@ use crate::policy::Policy;
 use crate::session::CrlPlan;
 use crate::svid::LeafProfile;
 use crate::token::{IssuerName, Issuers};
+use crate::upstream::UpstreamSettings;
 use crate::vault::VaultSettings;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -69,6 +71,8 @@ pub struct ServerSettings {
     pub holders: Vec<String>,
     /// Whether new intermediates may sign only for IDs of the trust domain.
     pub name_constraints: bool,
+    /// The authority above ours; none where our own roots sign.
+    pub upstream: Option<UpstreamSettings>,
     /// How revocation lists are made; none where nobody wants any.
     pub crl: Option<CrlPlan>,
     /// How leaves look.
@@ -169,6 +173,8 @@ pub(super) fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option
     let Keys { name_constraints, automatic, lifetimes, sealing_key_file, mut warnings } =
         read_keys(reader, root.section("keys"), &mut svid);
     let leaf = read_leaf(reader, &mut svid, &mut warnings);
+    let plan = KeyPlan { intermediate: lifetimes.intermediate, name_constraints, ..KeyPlan::DEFAULT };
+    let upstream = read_upstream(&mut root, trust_domain.as_ref(), &plan);
     let crl = read_crl(&mut root);
     let vault = read_vault(&mut root);
     svid.finish();
@@ -202,6 +208,7 @@ pub(super) fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option
         keys_change_by_themselves: automatic,
         holders,
         name_constraints,
+        upstream,
         crl,
         leaf,
         issuers,

@@ -6,9 +6,8 @@ use crate::audit::{Changes, Entry, Ledger};
 use crate::clock::Clock;
 use crate::config::{CheckedPolicy, PolicySource, Problem, ServerSettings};
 use crate::issuance::PolicyInUse;
+use crate::store::FileStamp;
 use crate::telemetry::{Metrics, Shutdown, chain};
-use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -35,24 +34,6 @@ enum By {
     Signal,
 }
 
-/// What tells that files are others than before: written, put in their place, or come and gone.
-#[derive(Clone, Debug, Eq, PartialEq)]
-struct Stamp(Vec<(PathBuf, [u64; 2], [i64; 2])>);
-
-impl Stamp {
-    /// Of a file, or of a folder and all that lies in it.
-    fn of(place: &Path) -> Self {
-        let inside = std::fs::read_dir(place).into_iter().flatten().flatten().map(|entry| entry.path());
-        let seen = |path: PathBuf| {
-            let found = std::fs::metadata(&path).ok()?;
-            Some((path, [found.ino(), found.len()], [found.mtime(), found.mtime_nsec()]))
-        };
-        let mut all: Vec<_> = inside.chain([place.to_owned()]).filter_map(seen).collect();
-        all.sort();
-        Self(all)
-    }
-}
-
 impl PolicyKeeper {
     pub(super) fn new(
         settings: &ServerSettings,
@@ -71,7 +52,7 @@ impl PolicyKeeper {
         // Not looked at before: the file may have changed since it was read at start.
         let mut seen = None;
         loop {
-            let stamp = Stamp::of(&self.source.place);
+            let stamp = FileStamp::of(&self.source.place);
             if seen.as_ref() != Some(&stamp) {
                 seen = Some(stamp);
                 self.told(By::File).await;
@@ -80,11 +61,11 @@ impl PolicyKeeper {
                 () = shutdown.wait() => return,
                 () = clock.wait_until(clock.now() + LOOK_EVERY) => {}
                 () = heard(&mut hangups) => {
-                    seen = Some(Stamp::of(&self.source.place));
+                    seen = Some(FileStamp::of(&self.source.place));
                     self.told(By::Signal).await;
                 }
                 Some(Reload { uid, answer }) = self.asked.recv() => {
-                    seen = Some(Stamp::of(&self.source.place));
+                    seen = Some(FileStamp::of(&self.source.place));
                     let outcome = self.reload(By::Operator(uid)).await;
                     // Whoever asked may have gone; journal and log tell it too.
                     let _untold = answer.send(outcome).is_err();
@@ -171,39 +152,5 @@ async fn heard(hangups: &mut Option<Signal>) {
     };
     if heard.is_none() {
         std::future::pending::<()>().await;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::fs;
-    use std::time::SystemTime;
-
-    #[test]
-    fn whatever_happens_to_a_folder_of_rules_is_noticed_and_nothing_else() {
-        let folder = tempfile::tempdir().unwrap();
-        let (pay, shop) = (folder.path().join("10-pay.toml"), folder.path().join("20-shop.toml"));
-        fs::write(&pay, "owner = \"pay\"").unwrap();
-        let mut seen = Stamp::of(folder.path());
-        let mut changed = |what: &str| {
-            let now = Stamp::of(folder.path());
-            assert_ne!(seen, now, "{what}");
-            assert_eq!(now, Stamp::of(folder.path()), "{what}, and looked at again");
-            seen = now;
-        };
-        fs::write(&shop, "owner = \"shop\"").unwrap();
-        changed("added");
-        fs::rename(&shop, folder.path().join("05-shop.toml")).unwrap();
-        changed("renamed");
-        fs::write(&pay, "owner = \"pax\"").unwrap();
-        fs::File::open(&pay).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
-        changed("written, as long as before");
-        fs::File::open(&pay).unwrap().set_modified(SystemTime::UNIX_EPOCH + Duration::from_nanos(1)).unwrap();
-        changed("touched");
-        fs::remove_file(&pay).unwrap();
-        changed("removed");
-        fs::remove_dir_all(folder.path()).unwrap();
-        changed("gone");
     }
 }
