@@ -35,6 +35,7 @@ mod pin;
 mod config;
 mod gitlab_api;
 mod gitlab;
+mod foreign_bundles;
 mod bundle;
 mod verify;
 mod archive;

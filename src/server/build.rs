@@ -11,6 +11,7 @@ use crate::config::{ServerSettings, StoreKind};
 use crate::crypto::{KeyId, Random};
 use crate::discovery::{Fetch, IssuerKeys};
 use crate::facts::Facts;
+use crate::federation::{Federation, Follower};
 use crate::issuance::{Hearing, Issuance, PolicyInUse, Recorder, Shares};
 use crate::people::People;
 use crate::session::{CrlKeeper, PathPins, Sessions};
@@ -32,6 +33,10 @@ pub struct Parts {
     pub issuance: Arc<Issuance>,
     /// Changes keys when it is time.
     pub rotator: Rotator,
+    /// What we hold of other trust domains.
+    pub federation: Federation,
+    /// What keeps it equal to its sources.
+    pub followers: Vec<Follower>,
     /// Makes revocation lists, where they are switched on.
     pub crls: Option<CrlKeeper>,
     /// Journal and index.
@@ -70,6 +75,7 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
     let sequence = keyring.sequence;
     let rotator = Rotator::begin(file, keyring, plan, (&*shared, ledger.clone()), (clock.now(), random)).await?;
 
+    let (federation, followers) = open_federation(settings, (&shared, &ledger), &*clock).await?;
     let people = open_people(settings, &*shared).await?;
     let policy = PolicyInUse::new(settings.policy.clone());
     let started = Entry::Started {
@@ -109,7 +115,7 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
         recorder: Recorder::new(metrics.clone()),
         data_dir: folder.clone(),
     };
-    Ok(Parts { issuance: Arc::new(issuance), rotator, crls, store, metrics })
+    Ok(Parts { issuance: Arc::new(issuance), rotator, federation, followers, crls, store, metrics })
 }
 
 /// What signs, and how long.
@@ -164,6 +170,21 @@ fn watching(
     let holders = Holders::new(settings.holders.iter().cloned(), sessions.owners(now), now);
     let sight = Sight { sessions: sessions.clone(), policy: policy.clone() };
     Ok(rotator.watching(holders, Arc::new(sight), store)?)
+}
+
+/// What lies in files is there before anybody is answered.
+async fn open_federation(
+    settings: &ServerSettings,
+    (store, ledger): (&Arc<dyn Store>, &Ledger),
+    clock: &dyn Clock,
+) -> Result<(Federation, Vec<Follower>), ServerError> {
+    let (own, kept) = (settings.trust_domain.clone(), (&**store, ledger.clone()));
+    let federation = Federation::open(own, &settings.federation, kept, clock.now()).await?;
+    let mut followers = federation.followers();
+    for follower in &mut followers {
+        follower.begin(clock).await;
+    }
+    Ok((federation, followers))
 }
 
 /// Persons who were erased must not come back with a backup of their keys.

@@ -52,10 +52,15 @@ impl Server {
         let published = parts.rotator.authorities().published();
         let (reloads, asked) = Reloads::pair();
         let hands = (parts.issuance.ledger.clone(), parts.metrics.clone());
-        let policy = PolicyKeeper::new(settings, parts.issuance.policy.clone(), hands, asked);
+        let policy =
+            PolicyKeeper::new(settings, (parts.issuance.policy.clone(), parts.federation.clone()), hands, asked);
+        for warning in parts.federation.unheld(&parts.issuance.policy.now()) {
+            tracing::warn!("{warning}");
+        }
         let crls = parts.crls.as_ref().map(CrlKeeper::watch);
         let orders = (reloads, parts.rotator.desk());
-        let desk = Desk::new(Arc::clone(&parts.issuance), (published, crls), orders, (random, shutdown.clone()));
+        let shown = (published, parts.federation.clone(), crls);
+        let desk = Desk::new(Arc::clone(&parts.issuance), shown, orders, (random, shutdown.clone()));
         let doors = IssuerDoors::new(&desk);
         raise_open_files();
         let crowd = Crowd::at_issuer_port(connections_of(crate::api::limits::CONNECTIONS_MAX));
@@ -112,7 +117,7 @@ impl Server {
     pub async fn run(self) -> Result<(), ServerError> {
         let Self { parts, clock, certificate, policy, issuer_ports, .. } = self;
         let Self { bundle_ports, admin, health, readiness, warming, shutdown, .. } = self;
-        let Parts { issuance, rotator, crls, store, metrics } = parts;
+        let Parts { issuance, rotator, federation: _, followers, crls, store, metrics } = parts;
         let (end, ended) = Shutdown::pair();
 
         let mut keepers = JoinSet::new();
@@ -121,12 +126,14 @@ impl Server {
         let who = (rotator.desk().holders().clone(), issuance.sessions.clone());
         keepers.spawn(meter_holders(who, published, (Arc::clone(&clock), metrics.clone()), ended.clone()));
         keepers.spawn(meter_store(store.trouble(), (readiness.clone(), metrics.clone()), ended.clone()));
-        let unwitnessed = store.is_unwitnessed();
-        keepers.spawn(meter_checkpoints(unwitnessed, metrics.clone(), ended.clone()));
+        keepers.spawn(meter_checkpoints(store.is_unwitnessed(), metrics.clone(), ended.clone()));
         keepers.spawn(rotator.run(Arc::clone(&clock), ended.clone()));
         if let Some(crls) = crls {
             keepers.spawn(meter_crls(crls.watch(), metrics.clone(), ended.clone()));
             keepers.spawn(crls.run(Arc::clone(&clock), ended.clone()));
+        }
+        for follower in followers {
+            keepers.spawn(follower.run(Arc::clone(&clock), ended.clone()));
         }
         keepers.spawn(policy.run(Arc::clone(&clock), ended.clone()));
         keepers.spawn(certificate.run(clock, ended.clone()));

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test program uses its own part")]
 
 pub(crate) mod beside;
+pub(crate) mod foreign;
 pub(crate) mod harness;
 pub(crate) mod issuer;
 pub(crate) mod of_bundle;
