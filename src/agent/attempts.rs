@@ -186,9 +186,9 @@ async fn complete(link: &ServerLink, first: Granted) -> Result<Identity, LinkErr
         let more = link.renew(&session, profile, last.bundle.sequence).await?;
         svids.push(std::mem::replace(&mut last, more).svid);
     }
-    let (bundle, session_ends_at) = (Arc::new(last.bundle), last.session_ends_at);
+    let (bundle, federated, session_ends_at) = (Arc::new(last.bundle), last.federated, last.session_ends_at);
     svids.push(last.svid);
-    Ok(Identity { session, svids: svids.into(), bundle, session_ends_at, distrusted: Arc::default() })
+    Ok(Identity { session, svids: svids.into(), bundle, federated, session_ends_at, distrusted: Arc::default() })
 }
 
 async fn until(clock: &dyn Clock, at: Option<OffsetDateTime>) {

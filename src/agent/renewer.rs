@@ -13,6 +13,7 @@
 
 use super::attempts::{Ending, Live, Opening, Turn};
 use super::ears::Ears;
+use super::federated::Federated;
 use super::keeper::{Identity, Keeper};
 use super::kept::Kept;
 use super::link::{LinkError, Refused, ServerLink};
@@ -26,7 +27,7 @@ use crate::bundle::Bundle;
 use crate::clock::Clock;
 use crate::crypto::{Digest, Random};
 use crate::telemetry::{Shutdown, chain};
-use crate::wire::lanyard::{JobEnd, Tainted, event::Kind};
+use crate::wire::lanyard::{FederatedBundles, JobEnd, Tainted, event::Kind};
 use std::sync::Arc;
 use std::time::Duration;
 use time::OffsetDateTime;
@@ -337,7 +338,10 @@ impl Renewer {
                 self.end("the server does not know it any more");
             }
             Kind::SessionEnded(ended) if ended.session == live.session.id => self.end(&ended.reason),
-            Kind::Sessions(_) | Kind::SessionEnded(_) | Kind::Crls(_) | Kind::CrlsOff(_) => {}
+            Kind::Federation(news) if news.session.contains(&live.session.id) => {
+                self.take_federated(news.bundles.unwrap_or_default());
+            }
+            Kind::Sessions(_) | Kind::SessionEnded(_) | Kind::Crls(_) | Kind::CrlsOff(_) | Kind::Federation(_) => {}
             Kind::Bundle(json) => self.take_bundle(&json),
             Kind::Tainted(tainted) => self.renew_soon(&tainted),
         }
@@ -361,6 +365,11 @@ impl Renewer {
             Ok(bundle) => self.keeper.take_bundle(bundle),
             Err(error) => tracing::error!(%error, "the server's bundle cannot be read; the last one stays"),
         }
+    }
+
+    fn take_federated(&self, said: FederatedBundles) {
+        let Some(held) = self.keeper.serving() else { return };
+        self.keeper.take_federated(Federated::read(said, &held.bundle.trust_domain));
     }
 
     /// The session is forgotten, and nothing is served until a token that is on its way has become another one.

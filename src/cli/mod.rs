@@ -37,6 +37,7 @@ mod pin;
 mod config;
 mod gitlab_api;
 mod gitlab;
+mod foreign_bundles;
 mod bundle;
 mod verify;
 mod archive;

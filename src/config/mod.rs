@@ -29,6 +29,7 @@ mod cases;
 mod leaf;
 mod people;
 mod doors;
+mod federation;
 mod crl;
 mod vault;
 mod checkpoints;

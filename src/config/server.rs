@@ -3,6 +3,7 @@
 use super::checkpoints::{JournalCheckpoints, read_checkpoints};
 use super::crl::read_crl;
 use super::doors::{Listen, read_door, read_listen};
+use super::federation::read_federation;
 use super::issuer::{KnownIssuer, ReadIssuers, read_issuers};
 use super::leaf::read_leaf;
 use super::people::{read_people, warn_of_ids};
@@ -15,6 +16,7 @@ use super::vault::read_vault;
 use super::{Environment, PolicySource};
 use crate::authority::KeyPlan;
 use crate::facts::GitlabApi;
+use crate::federation::Relationship;
 use crate::hooks::Hooks;
 use crate::identity::TrustDomain;
 use crate::people::Form;
@@ -75,6 +77,8 @@ pub struct ServerSettings {
     pub upstream: Option<UpstreamSettings>,
     /// How revocation lists are made; none where nobody wants any.
     pub crl: Option<CrlPlan>,
+    /// Whose bundles it takes, and from where.
+    pub federation: Vec<Relationship>,
     /// How leaves look.
     pub leaf: LeafProfile,
     /// Whose tokens count.
@@ -180,10 +184,13 @@ pub(super) fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option
     svid.finish();
     let ReadIssuers { issuers, hooks, apis } = read_issuers(&mut root);
     let holders = read_holders(&mut root);
+    let federation = read_federation(&mut root, trust_domain.as_ref());
     let people = read_people(&mut root);
     root.finish();
     let known = KnownIssuer::all(&issuers, &apis);
-    let policy_source = PolicySource { place: policy_file?, issuers: known, ttl: lifetimes.svid, name_constraints };
+    let (place, ttl) = (policy_file?, lifetimes.svid);
+    let policy_source =
+        PolicySource { place, issuers: known, ttl, trust_domain: trust_domain.clone(), name_constraints };
     let policy = policy_source.load().map_err(|problems| reader.adopt(problems)).ok();
     let policy = policy.map(|checked| {
         warnings.extend(checked.warnings);
@@ -210,6 +217,7 @@ pub(super) fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option
         name_constraints,
         upstream,
         crl,
+        federation,
         leaf,
         issuers,
         hooks,

@@ -13,6 +13,7 @@ use crate::config::{ServerSettings, StoreKind};
 use crate::crypto::{KeyId, Random};
 use crate::discovery::{Fetch, IssuerKeys};
 use crate::facts::Facts;
+use crate::federation::{Federation, Follower};
 use crate::issuance::{Hearing, Issuance, PolicyInUse, Recorder, Shares};
 use crate::people::People;
 use crate::session::{CrlKeeper, PathPins, Sessions};
@@ -38,6 +39,10 @@ pub struct Parts {
     pub rotator: Rotator,
     /// Asks the authority above ours, where there is one.
     pub upstream: Option<UpstreamKeeper>,
+    /// What we hold of other trust domains.
+    pub federation: Federation,
+    /// What keeps it equal to its sources.
+    pub followers: Vec<Follower>,
     /// Makes revocation lists, where they are switched on.
     pub crls: Option<CrlKeeper>,
     /// Journal and index.
@@ -81,6 +86,7 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
     let sequence = keyring.sequence;
     let rotator = Rotator::begin(file, keyring, plan, (&*shared, ledger.clone()), (clock.now(), random)).await?;
 
+    let (federation, followers) = open_federation(settings, (&shared, &ledger), &*clock).await?;
     let people = open_people(settings, &*shared).await?;
     let policy = PolicyInUse::new(settings.policy.clone());
     let started = Entry::Started {
@@ -121,7 +127,7 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
         recorder: Recorder::new(metrics.clone()),
         data_dir: folder.clone(),
     };
-    Ok(Parts { issuance: Arc::new(issuance), rotator, upstream, crls, store, metrics, vault })
+    Ok(Parts { issuance: Arc::new(issuance), rotator, upstream, federation, followers, crls, store, metrics, vault })
 }
 
 /// What signs, and how long.
@@ -188,6 +194,21 @@ fn watching(
     let holders = Holders::new(settings.holders.iter().cloned(), sessions.owners(now), now);
     let sight = Sight { sessions: sessions.clone(), policy: policy.clone() };
     Ok(rotator.watching(holders, Arc::new(sight), store)?)
+}
+
+/// What lies in files is there before anybody is answered.
+async fn open_federation(
+    settings: &ServerSettings,
+    (store, ledger): (&Arc<dyn Store>, &Ledger),
+    clock: &dyn Clock,
+) -> Result<(Federation, Vec<Follower>), ServerError> {
+    let (own, kept) = (settings.trust_domain.clone(), (&**store, ledger.clone()));
+    let federation = Federation::open(own, &settings.federation, kept, clock.now()).await?;
+    let mut followers = federation.followers();
+    for follower in &mut followers {
+        follower.begin(clock).await;
+    }
+    Ok((federation, followers))
 }
 
 /// Persons who were erased must not come back with a backup of their keys.

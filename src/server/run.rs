@@ -55,10 +55,15 @@ impl Server {
         let published = parts.rotator.authorities().published();
         let (reloads, asked) = Reloads::pair();
         let hands = (parts.issuance.ledger.clone(), parts.metrics.clone());
-        let policy = PolicyKeeper::new(settings, parts.issuance.policy.clone(), hands, asked);
+        let policy =
+            PolicyKeeper::new(settings, (parts.issuance.policy.clone(), parts.federation.clone()), hands, asked);
+        for warning in parts.federation.unheld(&parts.issuance.policy.now()) {
+            tracing::warn!("{warning}");
+        }
         let crls = parts.crls.as_ref().map(CrlKeeper::watch);
         let orders = (reloads, parts.rotator.desk());
-        let desk = Desk::new(Arc::clone(&parts.issuance), (published, crls), orders, (random, shutdown.clone()));
+        let shown = (published, parts.federation.clone(), crls);
+        let desk = Desk::new(Arc::clone(&parts.issuance), shown, orders, (random, shutdown.clone()));
         let doors = IssuerDoors::new(&desk);
         raise_open_files();
         let crowd = Crowd::at_issuer_port(connections_of(crate::api::limits::CONNECTIONS_MAX));
@@ -115,7 +120,7 @@ impl Server {
     pub async fn run(self) -> Result<(), ServerError> {
         let Self { parts, clock, certificate, policy, issuer_ports, .. } = self;
         let Self { bundle_ports, admin, health, readiness, warming, shutdown, .. } = self;
-        let Parts { issuance, rotator, upstream, crls, store, metrics, vault } = parts;
+        let Parts { issuance, rotator, upstream, federation: _, followers, crls, store, metrics, vault } = parts;
         let (end, ended) = Shutdown::pair();
 
         let mut keepers = JoinSet::new();
@@ -126,8 +131,7 @@ impl Server {
         keepers.spawn(meter_holders(who, published, heard.clone(), ended.clone()));
         keepers.spawn(meter_tainted((rotator.authorities(), witness), heard, ended.clone()));
         keepers.spawn(meter_store(store.trouble(), (readiness.clone(), metrics.clone()), ended.clone()));
-        let unwitnessed = store.is_unwitnessed();
-        keepers.spawn(meter_checkpoints(unwitnessed, metrics.clone(), ended.clone()));
+        keepers.spawn(meter_checkpoints(store.is_unwitnessed(), metrics.clone(), ended.clone()));
         if let Some((upstream, state)) = upstream.zip(rotator.upstream()) {
             keepers.spawn(keep_upstream((upstream, state), (Arc::clone(&clock), metrics.clone()), ended.clone()));
         }
@@ -136,6 +140,9 @@ impl Server {
         if let Some(crls) = crls {
             keepers.spawn(meter_crls(crls.watch(), metrics.clone(), ended.clone()));
             keepers.spawn(crls.run(Arc::clone(&clock), ended.clone()));
+        }
+        for follower in followers {
+            keepers.spawn(follower.run(Arc::clone(&clock), ended.clone()));
         }
         keepers.spawn(policy.run(Arc::clone(&clock), ended.clone()));
         keepers.spawn(certificate.run(clock, ended.clone()));

@@ -18,7 +18,6 @@
 //! ```
 //! Not here: what an entry means (`audit`), what a record means (the room that owns its shelf).
 
-mod file_stamp;
 mod contract;
 mod version;
 mod record;
@@ -59,7 +58,6 @@ pub use archive::{ArchiveError, ArchiveRequest, Archived, Segments, archive, beg
 pub use contract::{
     Answer, Commit, Committed, Condition, Entry, Position, Revision, Room, Store, StoreError, Stored, Write,
 };
-pub use file_stamp::FileStamp;
 pub use index::IndexKind;
 pub(crate) use journal::replace_file;
 pub use local::{LocalSettings, LocalStore, OpenError};
