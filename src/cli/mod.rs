@@ -18,6 +18,7 @@ mod server;
 mod agent;
 mod snippet;
 mod login;
+mod mesh;
 mod exec;
 mod svid;
 mod walk;
