@@ -19,6 +19,7 @@ mod server;
 mod agent;
 mod snippet;
 mod login;
+mod mesh;
 mod exec;
 mod svid;
 mod walk;
