@@ -13,19 +13,17 @@ use super::upstairs::Upstairs;
 use super::witness::Nobody;
 use super::{
     Authorities, AuthorityDesk, AuthorityKind, AuthorityState, By, Confirmation, Holders, KeyPlan, Keyring,
-    KeyringError, KeyringFile, Known, Live, NotNow, Order, OrderError, Outlook, Rekeying, Step, StepKind, Taken,
+    KeyringFile, Known, Live, NotNow, Order, OrderError, Outlook, Rekeying, RotatorError, Step, StepKind, Taken,
     Witness,
 };
 use crate::audit::{Auditable as _, Changes, Ledger};
 use crate::clock::Clock;
-use crate::crypto::{CryptoError, Random};
+use crate::crypto::Random;
 use crate::identity::TrustDomain;
 use crate::store::{Store, StoreError, Version, Write};
-use crate::svid::LayoutError;
 use crate::telemetry::{Shutdown, chain};
 use serde::{Deserialize, Serialize};
 use serde_json::value::to_raw_value;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use time::OffsetDateTime;
@@ -39,59 +37,6 @@ const ASKS_MAX: usize = 8;
 
 /// How often to look whether a key is due.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
-
-/// Why a key was not changed; the former keys stay in use.
-#[derive(Debug, thiserror::Error)]
-pub enum RotatorError {
-    /// No key could be made.
-    #[error("no key could be made")]
-    Crypto(#[from] CryptoError),
-    /// No keyring, although the journal has a history: restore it from a backup.
-    #[error("{keyring} is missing, but this server has a history: restore it from a backup, never start over")]
-    HistoryWithoutKeys {
-        /// Where it should be.
-        keyring: PathBuf,
-    },
-    /// The keyring file cannot be read or written.
-    #[error(transparent)]
-    Keyring(#[from] KeyringError),
-    /// A certificate could not be built.
-    #[error("no certificate could be built")]
-    Layout(#[from] LayoutError),
-    /// The keyring has taken steps that the journal does not know.
-    #[error(
-        "the keyring is at sequence {keyring}, the journal knows of {recorded}: journal records are missing; restore the \
-         journal that belongs to this keyring"
-    )]
-    JournalLost {
-        /// What the file says.
-        keyring: u64,
-        /// What the journal says.
-        recorded: u64,
-    },
-    /// The keyring has no active root to sign with.
-    #[error("the keyring has no active root")]
-    NoRoot,
-    /// The keyring file is older than the journal.
-    #[error(
-        "the keyring is at sequence {found}, the journal has recorded {recorded}: an old file was put back; restore the \
-         newest keyring.json"
-    )]
-    OldKeyring {
-        /// What the file says.
-        found: u64,
-        /// What the journal says.
-        recorded: u64,
-    },
-    /// The store cannot answer.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The file says it, and whether the journal does is not known.
-    #[error(
-        "the step is saved but perhaps not recorded; it may take effect at the next start, and the log of that start says so"
-    )]
-    Unsure(#[source] StoreError),
-}
 
 #[derive(Deserialize, Serialize)]
 struct Confirmed {

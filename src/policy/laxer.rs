@@ -76,8 +76,7 @@ impl Rule {
     /// The first thing that the stricter rule demands and this one does not, in words.
     fn lacks_of(&self, stricter: &Self) -> Option<String> {
         let when = stricter.when.iter().find(|term| !self.demands(term)).map(ToString::to_string);
-        let unless =
-            || stricter.unless.iter().find(|term| !self.rules_out(term)).map(|term| format!("unless {term}"));
+        let unless = || stricter.unless.iter().find(|term| !self.rules_out(term)).map(|term| format!("unless {term}"));
         let need = || stricter.needs.iter().find(|need| !self.needs.contains(need)).map(|need| format!("need {need}"));
         when.or_else(unless).or_else(need)
     }
