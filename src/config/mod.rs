@@ -32,6 +32,7 @@ mod doors;
 mod crl;
 mod vault;
 mod checkpoints;
+mod spread;
 mod server;
 mod agent;
 mod starter;

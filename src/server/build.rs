@@ -134,7 +134,8 @@ fn open_keys(settings: &ServerSettings, now: OffsetDateTime, random: &Random) ->
         jwt: settings.lifetimes.jwt_key,
         name_constraints: settings.name_constraints,
         automatic: settings.keys_change_by_themselves,
-        ..KeyPlan::DEFAULT
+        refresh_hint: settings.lifetimes.refresh_hint,
+        propagation: settings.lifetimes.propagation,
     };
     let has_history = folder.join("journal").exists();
     let keyring = open_keyring(&file, &settings.trust_domain, &plan, (now, random), has_history)?;
