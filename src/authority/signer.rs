@@ -63,6 +63,7 @@ pub struct TaintedKeys {
 #[derive(Debug)]
 pub struct Authorities {
     trust_domain: TrustDomain,
+    refresh_hint: Duration,
     random: Random,
     x509: ArcSwap<X509Signer>,
     jwt: ArcSwap<JwtSigner>,
@@ -73,14 +74,15 @@ pub struct Authorities {
 
 impl Authorities {
     /// The keys of a keyring that has an active one of each kind; none otherwise.
-    pub(super) fn of(keyring: &Keyring, random: Random) -> Option<Self> {
+    pub(super) fn of(keyring: &Keyring, refresh_hint: Duration, random: Random) -> Option<Self> {
         let (x509, jwt) = signers(keyring)?;
         Some(Self {
             trust_domain: keyring.trust_domain.clone(),
+            refresh_hint,
             random,
             x509: ArcSwap::from_pointee(x509),
             jwt: ArcSwap::from_pointee(jwt),
-            published: watch::Sender::new(Arc::new(Published::of(keyring))),
+            published: watch::Sender::new(Arc::new(Published::of(keyring, refresh_hint))),
             tainted: watch::Sender::new(Arc::new(TaintedKeys::of(keyring))),
             crl_issuers: watch::Sender::new(crl_issuers(keyring).map(Into::into)),
         })
@@ -98,7 +100,7 @@ impl Authorities {
             changed
         });
         self.crl_issuers.send_replace(crl_issuers(keyring).map(Into::into));
-        let published = Arc::new(Published::of(keyring));
+        let published = Arc::new(Published::of(keyring, self.refresh_hint));
         self.published.send_if_modified(|current| {
             let changed = current.bundle != published.bundle;
             if changed {

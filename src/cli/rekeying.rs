@@ -29,7 +29,7 @@ pub(super) async fn ask(server: &AdminArgs) -> anyhow::Result<Rekeying> {
 
 /// Shows it until no live SVID is on a tainted key, or until somebody has seen enough; the server does not need us for it.
 pub(super) async fn follow(server: &AdminArgs, json: bool) -> anyhow::Result<()> {
-    let (mut pace, mut began, mut told) = (Pace::default(), None, None);
+    let (mut pace, mut began, mut told) = (Pace::default(), None, None::<(usize, usize)>);
     loop {
         let state = ask(server).await?;
         pace.see(state.at, state.remaining);
@@ -39,8 +39,10 @@ pub(super) async fn follow(server: &AdminArgs, json: bool) -> anyhow::Result<()>
             let (per_second, left) = (pace.per_second(), pace.left());
             render::json(&Progress { state: &state, per_second, seconds_left: left.map(|left| left.as_secs()) })?;
         }
+        // The last SVID was signed; a look later it is with its workload, too.
+        let has_arrived = told.is_none_or(|(remaining, _)| remaining == 0);
         told = sum;
-        if state.remaining == 0 {
+        if state.remaining == 0 && has_arrived {
             render::progress("");
             return if json { Ok(()) } else { render::say(&done(&state, began)) };
         }

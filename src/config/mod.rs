@@ -33,6 +33,7 @@ mod federation;
 mod crl;
 mod vault;
 mod checkpoints;
+mod spread;
 mod upstream;
 mod server;
 mod agent;

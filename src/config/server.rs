@@ -10,6 +10,7 @@ use super::people::{read_people, warn_of_ids};
 use super::problem::{Problem, read_text};
 use super::quantity::{SPAN_MAX, render_duration};
 use super::section::{Reader, Section};
+use super::spread::{Spread, read_spread};
 use super::svids::TTL_MAX;
 use super::upstream::read_upstream;
 use super::vault::read_vault;
@@ -136,6 +137,10 @@ pub struct Lifetimes {
     pub jwt_key: Duration,
     /// An SVID whose rule names no ttl.
     pub svid: Duration,
+    /// What the bundle says of how often to read it again.
+    pub refresh_hint: Duration,
+    /// What a new key waits for besides the longest ttl: the slowest relying party to read the bundle again.
+    pub propagation: Duration,
 }
 
 impl Lifetimes {
@@ -145,8 +150,8 @@ impl Lifetimes {
 
 impl Default for Lifetimes {
     fn default() -> Self {
-        let KeyPlan { root, intermediate, jwt: jwt_key, .. } = KeyPlan::DEFAULT;
-        Self { root, intermediate, jwt_key, svid: Self::SVID }
+        let KeyPlan { root, intermediate, jwt: jwt_key, refresh_hint, propagation, .. } = KeyPlan::DEFAULT;
+        Self { root, intermediate, jwt_key, svid: Self::SVID, refresh_hint, propagation }
     }
 }
 
@@ -267,7 +272,7 @@ fn read_rotation(keys: &mut Section<'_, '_>) -> bool {
 /// A key that changes by itself is published at half of its life, must have reached everybody when a quarter is left, and
 /// cannot before its minimum time.
 fn check_lives(reader: &Reader<'_>, lives: &Lifetimes, (root, jwt): (Option<usize>, Option<usize>)) {
-    let least = (KeyPlan::DEFAULT.propagation + lives.svid) * 4;
+    let least = (lives.refresh_hint * 3).max(lives.propagation + lives.svid) * 4;
     for (key, line, life) in [("keys.root_lifetime", root, lives.root), ("keys.jwt_key_lifetime", jwt, lives.jwt_key)] {
         if life < least {
             let remedy = format!("write {} or more, or rotation = \"by hand\"", render_duration(least));
@@ -301,11 +306,14 @@ fn read_keys(reader: &Reader<'_>, mut keys: Section<'_, '_>, svid: &mut Section<
     let rotation_lines = (keys.line_of("root_lifetime"), keys.line_of("jwt_key_lifetime"));
     let automatic = read_rotation(&mut keys);
     let lines = (keys.line_of("intermediate_lifetime"), svid.line_of("ttl"));
+    let Spread { refresh_hint, propagation, mut warnings } = read_spread(reader, &mut keys);
     let lifetimes = Lifetimes {
         root: keys.duration("root_lifetime", ROOT_MAX).unwrap_or(default.root),
         intermediate: keys.duration("intermediate_lifetime", SPAN_MAX).unwrap_or(default.intermediate),
         jwt_key: keys.duration("jwt_key_lifetime", ROOT_MAX).unwrap_or(default.jwt_key),
         svid: svid.duration("ttl", TTL_MAX).unwrap_or(default.svid),
+        refresh_hint,
+        propagation,
     };
     let written = render_duration;
     if lifetimes.intermediate >= lifetimes.root {
@@ -316,7 +324,6 @@ fn read_keys(reader: &Reader<'_>, mut keys: Section<'_, '_>, svid: &mut Section<
         let remedy = format!("stay below its signer's lifetime, {}", written(lifetimes.intermediate));
         svid.problem("ttl", lines.1, format!("\"{}\"", written(lifetimes.svid)), remedy);
     }
-    let mut warnings = Vec::new();
     if lifetimes.svid < TTL_WARNED_BELOW {
         warnings.push(reader.problem_at(
             lines.1,
@@ -358,6 +365,12 @@ mod tests {
         for wrong in ["[]", "[\"acme\", \"acme/api\"]", "[\"acme\", \"*\"]"] {
             assert_eq!(problems_of(&format!("{ISSUER}namespaces = {wrong}")), ["7 issuer[0].namespaces"], "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_bundle_that_is_asked_for_without_a_pause_does_not_load() {
+        assert_eq!(problems_of(&format!("{ISSUER}[keys]\nrefresh_hint = \"1s\"\npropagation = \"1s\"")), [""; 0]);
+        assert_eq!(problems_of(&format!("{ISSUER}[keys]\nrefresh_hint = \"10ms\"")), ["8 keys.refresh_hint"]);
     }
 
     #[test]

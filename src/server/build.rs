@@ -152,7 +152,8 @@ async fn open_keys(
         jwt: settings.lifetimes.jwt_key,
         name_constraints: settings.name_constraints,
         automatic: settings.keys_change_by_themselves,
-        ..KeyPlan::DEFAULT
+        refresh_hint: settings.lifetimes.refresh_hint,
+        propagation: settings.lifetimes.propagation,
     };
     let has_history = folder.join("journal").exists();
     let is_first = !has_history && !file.path().exists();

@@ -120,25 +120,17 @@ impl Server {
     pub async fn run(self) -> Result<(), ServerError> {
         let Self { parts, clock, certificate, policy, issuer_ports, .. } = self;
         let Self { bundle_ports, admin, health, readiness, warming, shutdown, .. } = self;
-        let Parts { issuance, rotator, upstream, federation: _, followers, crls, store, metrics, vault } = parts;
         let (end, ended) = Shutdown::pair();
 
         let mut keepers = JoinSet::new();
-        let published = rotator.authorities().published();
-        keepers.spawn(meter_bundle(published.clone(), metrics.clone(), ended.clone()));
-        let (witness, heard) = (Sight::of(&issuance), (Arc::clone(&clock), metrics.clone()));
-        let who = (rotator.desk().holders().clone(), Arc::clone(&witness));
-        keepers.spawn(meter_holders(who, published, heard.clone(), ended.clone()));
-        keepers.spawn(meter_tainted((rotator.authorities(), witness), heard, ended.clone()));
-        keepers.spawn(meter_store(store.trouble(), (readiness.clone(), metrics.clone()), ended.clone()));
-        keepers.spawn(meter_checkpoints(store.is_unwitnessed(), metrics.clone(), ended.clone()));
+        start_meters(&mut keepers, &parts, (&clock, &readiness), &ended);
+        let Parts { issuance, rotator, upstream, federation: _, followers, crls, store, metrics, vault } = parts;
         if let Some((upstream, state)) = upstream.zip(rotator.upstream()) {
             keepers.spawn(keep_upstream((upstream, state), (Arc::clone(&clock), metrics.clone()), ended.clone()));
         }
         keepers.spawn(rotator.run(Arc::clone(&clock), ended.clone()));
         keepers.spawn(keep_token(vault, ended.clone()));
         if let Some(crls) = crls {
-            keepers.spawn(meter_crls(crls.watch(), metrics.clone(), ended.clone()));
             keepers.spawn(crls.run(Arc::clone(&clock), ended.clone()));
         }
         for follower in followers {
@@ -187,6 +179,27 @@ impl Server {
         let closed = tokio::task::spawn_blocking(move || store.close()).await;
         closed.map_err(|_panicked| ServerError::Stopped)?;
         outcome
+    }
+}
+
+/// Whatever Prometheus hears.
+fn start_meters(
+    keepers: &mut JoinSet<()>,
+    parts: &Parts,
+    (clock, readiness): (&Arc<dyn Clock>, &Readiness),
+    ended: &Shutdown,
+) {
+    let Parts { issuance, rotator, crls, store, metrics, .. } = parts;
+    let published = rotator.authorities().published();
+    keepers.spawn(meter_bundle(published.clone(), metrics.clone(), ended.clone()));
+    let (witness, heard) = (Sight::of(issuance), (Arc::clone(clock), metrics.clone()));
+    let who = (rotator.desk().holders().clone(), Arc::clone(&witness));
+    keepers.spawn(meter_holders(who, published, heard.clone(), ended.clone()));
+    keepers.spawn(meter_tainted((rotator.authorities(), witness), heard, ended.clone()));
+    keepers.spawn(meter_store(store.trouble(), (readiness.clone(), metrics.clone()), ended.clone()));
+    keepers.spawn(meter_checkpoints(store.is_unwitnessed(), metrics.clone(), ended.clone()));
+    if let Some(crls) = crls {
+        keepers.spawn(meter_crls(crls.watch(), metrics.clone(), ended.clone()));
     }
 }
 
