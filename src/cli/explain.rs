@@ -7,9 +7,7 @@ use super::operator;
 use super::remote::{RemoteError, ServerArgs, named_config};
 use super::walk::Look;
 use super::{archive, render, snippet};
-use crate::config::{
-    Environment as _, Lifetimes, ServerSettings, SystemEnvironment, load_policy, load_server,
-};
+use crate::config::{Environment as _, Lifetimes, ServerSettings, SystemEnvironment, load_policy, load_server};
 use crate::identity::TrustDomain;
 use crate::issuance::Recalled;
 use crate::policy::Policy;

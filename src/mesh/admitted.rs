@@ -103,9 +103,7 @@ impl Callers<'_> {
             laxer.map_or(Ok(()), |laxer| Err(Unfit::Laxer { pattern: ids.to_string(), laxer, remedy }))
         };
         match peer {
-            Peer::Beginning(path) => {
-                within(&IdSet::prefix(path), &named.shown_by(path, template, self.known))
-            }
+            Peer::Beginning(path) => within(&IdSet::prefix(path), &named.shown_by(path, template, self.known)),
             Peer::Exact(_) | Peer::Shape(_) => within(&named.ids, &named.shown(template, self.known)),
             Peer::DnsBelow(name) => {
                 let (Some(id), shown) = named.by_id(self.known) else { return Ok(()) };

@@ -51,7 +51,8 @@ mod tests {
 
     #[test]
     fn words_that_yaml_reads_as_something_else_are_quoted() {
-        for word in ["yes", "no", "on", "null", "~", "1", "1e3", "0x1", "*a", "&a", "- a", "a: b", "a #b", "{a}", "---", ""]
+        for word in
+            ["yes", "no", "on", "null", "~", "1", "1e3", "0x1", "*a", "&a", "- a", "a: b", "a #b", "{a}", "---", ""]
         {
             let text = Document::of(&word).unwrap().yaml;
             assert_ne!(text.trim(), word);

@@ -110,7 +110,9 @@ mod tests {
             let project: Project = text.parse().unwrap();
             assert_eq!((project.id, project.path.as_deref(), project.to_string().as_str()), (id, path, text));
         }
-        for text in ["", "acme", "0", "4711=", "=acme/api", "4711=api", "acme//api", "acme/*", "acme/-/api", "x=acme/api"] {
+        for text in
+            ["", "acme", "0", "4711=", "=acme/api", "4711=api", "acme//api", "acme/*", "acme/-/api", "x=acme/api"]
+        {
             assert_eq!(text.parse::<Project>(), Err(NotKnown::Project), "{text}");
         }
         assert_eq!("812=acme".parse(), Ok(Group { id: 812, path: "acme".to_owned() }));

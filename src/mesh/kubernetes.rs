@@ -153,7 +153,8 @@ mod tests {
 
     #[test]
     fn names_and_labels_are_those_that_kubernetes_takes() {
-        for (text, good) in [("ledger", true), ("a-1", true), ("", false), ("-a", false), ("A", false), ("a.b", false)] {
+        for (text, good) in [("ledger", true), ("a-1", true), ("", false), ("-a", false), ("A", false), ("a.b", false)]
+        {
             assert_eq!(text.parse::<Name>().is_ok(), good, "{text}");
         }
         assert!("a".repeat(63).parse::<Name>().unwrap().with("x").is_err());

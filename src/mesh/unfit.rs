@@ -90,7 +90,9 @@ pub enum Unfit {
         suffix: String,
     },
     /// The project's path is not known.
-    #[error("its IDs hold project paths, and only the id {id} is known; add --project {id}=PATH (`lanyard pin list` tells the path)")]
+    #[error(
+        "its IDs hold project paths, and only the id {id} is known; add --project {id}=PATH (`lanyard pin list` tells the path)"
+    )]
     ProjectPathUnknown {
         /// The project.
         id: u64,
@@ -110,7 +112,9 @@ pub enum NotRendered {
     #[error("a name of Kubernetes' is wrong: {0}")]
     Name(#[from] NotAName),
     /// One ID was needed, and the rules give several, or a pattern.
-    #[error("a proxy has exactly one ID, and {found} came out; name one rule with --rule whose ID has no pipeline, and one project")]
+    #[error(
+        "a proxy has exactly one ID, and {found} came out; name one rule with --rule whose ID has no pipeline, and one project"
+    )]
     NotOneId {
         /// How many, or which pattern.
         found: String,

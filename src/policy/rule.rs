@@ -82,8 +82,7 @@ impl Rule {
         let in_unless: Vec<_> = unless.iter().flat_map(Condition::tests).collect();
         let says = |names: &[&str]| in_when.iter().chain(&in_unless).any(|(name, ..)| names.contains(name));
         let mut implied = Vec::new();
-        let mut imply =
-            |name: &str, test| implied.push(Condition::unwritten(name, test));
+        let mut imply = |name: &str, test| implied.push(Condition::unwritten(name, test));
         if !says(&["fork", "job_project_id", "job_project_path"]) {
             imply("fork", super::Test::Bool(false));
         }

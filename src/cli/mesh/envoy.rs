@@ -82,8 +82,12 @@ impl Args {
     }
 
     fn caller(&self) -> anyhow::Result<Caller> {
-        let upstream = self.upstream.clone().ok_or_else(|| WrongUsage::new("name the proxy before the service with --upstream"))?;
-        let server_id = self.server_id.clone().ok_or_else(|| WrongUsage::new("say who the service is with --server-id"))?;
+        let upstream = self
+            .upstream
+            .clone()
+            .ok_or_else(|| WrongUsage::new("name the proxy before the service with --upstream"))?;
+        let server_id =
+            self.server_id.clone().ok_or_else(|| WrongUsage::new("say who the service is with --server-id"))?;
         let listen = self.listen.clone().map_or_else(|| "127.0.0.1:9001".parse(), Ok)?;
         let service = self.service.to_string();
         Ok(Caller { place: self.place("job"), listen, service, upstream, server_id })

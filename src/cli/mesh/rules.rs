@@ -71,7 +71,9 @@ impl RulesArgs {
         });
         let policy = match &self.file {
             Some(file) => render::loaded(load_policy(file, &[], Lifetimes::SVID)),
-            None => Some(configured.ok_or_else(|| WrongUsage::new("name the policy, or the configuration with --config"))?),
+            None => {
+                Some(configured.ok_or_else(|| WrongUsage::new("name the policy, or the configuration with --config"))?)
+            }
         };
         let trust_domain = self.agreed(trust_domain)?;
         Ok(policy.map(|policy| Rules { policy, trust_domain, leaf }))

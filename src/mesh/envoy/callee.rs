@@ -3,8 +3,8 @@
 use super::caller::{BUNDLE, SVID};
 use super::parts::{
     Authenticated, Bootstrap, CertificateDetails, DownstreamTls, Extension, FilterChain, Guard, HttpConnectionManager,
-    HttpFilter, HttpOptions, Listener, Permission, Principal, Rbac, RbacPolicy, RbacRules, Regex, RouteConfig, SdsSecret,
-    StaticResources, StringMatcher, TlsContext, Validation,
+    HttpFilter, HttpOptions, Listener, Permission, Principal, Rbac, RbacPolicy, RbacRules, Regex, RouteConfig,
+    SdsSecret, StaticResources, StringMatcher, TlsContext, Validation,
 };
 use super::{Endpoint, Place};
 use crate::identity::TrustDomain;
@@ -87,7 +87,8 @@ impl RbacRules {
     fn of(admitted: &[Admitted], trust_domain: &TrustDomain) -> Self {
         let policy = |one: &Admitted| {
             let matchers = one.peers.iter().filter_map(|peer| matcher(peer, trust_domain));
-            let principals = matchers.map(|principal_name| Principal { authenticated: Authenticated { principal_name } });
+            let principals =
+                matchers.map(|principal_name| Principal { authenticated: Authenticated { principal_name } });
             (one.rule.clone(), RbacPolicy { permissions: [Permission { any: true }], principals: principals.collect() })
         };
         Self { action: "ALLOW", policies: admitted.iter().map(policy).collect() }

@@ -47,7 +47,11 @@ impl FromStr for Endpoint {
         let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
         let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.');
         let is_name = !host.is_empty() && host.bytes().all(legal);
-        if is_name || host.parse::<IpAddr>().is_ok() { Ok(Self { host: host.to_owned(), port }) } else { Err(NotAnEndpoint) }
+        if is_name || host.parse::<IpAddr>().is_ok() {
+            Ok(Self { host: host.to_owned(), port })
+        } else {
+            Err(NotAnEndpoint)
+        }
     }
 }
 
