@@ -29,7 +29,7 @@ enum Action {
     /// Has a running server read its policy again; with problems the former one stays
     Reload(reload::Args),
     /// Prints the rules as a service mesh reads them: who may call a service, and what the mesh must trust
-    Render(mesh::Args),
+    Render(Box<mesh::Args>),
     /// Runs the cases that are kept beside rules: some job's claims, and what the policy must say to it
     Test(cases::Args),
     /// Decides requests of the journal again with another policy: who would gain, lose, or change its ID

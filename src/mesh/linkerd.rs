@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 /// The group of Linkerd's policy objects.
 const POLICY: &str = "policy.linkerd.io";
-/// The longest identity of an ExternalWorkload (its CRD's maxLength).
+/// The longest identity of an ExternalWorkload (`maxLength` in its CRD).
 const IDENTITY_MAX: usize = 253;
 
 /// The service, as Linkerd's proxies in front of it see it.

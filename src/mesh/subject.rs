@@ -68,7 +68,7 @@ impl Subject {
         }
         let by_path = rule.when.iter().find_map(|term| match term {
             Condition::Claim { name, test, .. } if name == "project_path" => Some(by_test(test)),
-            _ => None,
+            Condition::All(_) | Condition::Any(_) | Condition::Claim { .. } | Condition::Not(_) => None,
         });
         let by_id = || {
             let ids = rule.fixed("namespace_id")?;

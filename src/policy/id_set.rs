@@ -59,7 +59,7 @@ impl IdSet {
         let (mut steps, mut letters) = (Vec::new(), Vec::new());
         let text = self.0.iter().flat_map(|part| match part {
             IdPart::Literal(text) => text.chars().map(Piece::Char).collect(),
-            part => vec![Piece::Part(part)],
+            part @ (IdPart::Digits | IdPart::Name | IdPart::Path | IdPart::Rest) => vec![Piece::Part(part)],
         });
         for piece in text.skip(1) {
             match piece {
@@ -93,7 +93,7 @@ fn segment(letters: &mut Vec<Step<Letter>>) -> Option<Step<Segment>> {
     let letters = std::mem::take(letters);
     let literal = letters.iter().map(|step| match step {
         Step::One(Letter::This(c)) => Some(*c),
-        _ => None,
+        Step::Any(_) | Step::One(Letter::Any | Letter::Digit) => None,
     });
     match literal.collect::<Option<String>>() {
         Some(text) if text.is_empty() => None,

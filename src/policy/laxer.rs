@@ -30,12 +30,13 @@ impl Policy {
     /// The first rule that can give a certificate with an ID of the set and is laxer than this one.
     pub fn laxer_within(&self, rule: &Rule, ids: &IdSet, shown: Shown<'_>) -> Option<Laxer> {
         let wanted = ids.steps();
+        let terms_for = |other: &Rule, template| {
+            let alike = other.issuer == rule.issuer && name_project_alike(shown.template, template);
+            if alike { shown.terms } else { &[] }
+        };
         self.others(rule).find_map(|other| {
             let mut met = other.svids.iter().filter(|svid| can_meet(&wanted, &segments(&svid.id)));
-            met.find_map(|svid| {
-                let alike = other.issuer == rule.issuer && name_project_alike(shown.template, &svid.id);
-                rule.laxer(other, if alike { shown.terms } else { &[] })
-            })
+            met.find_map(|svid| rule.laxer(other, terms_for(other, &svid.id)))
         })
     }
 

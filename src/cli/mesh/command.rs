@@ -19,9 +19,9 @@ pub(in crate::cli) struct Args {
 enum Mesh {
     /// Envoy without a control plane: a bootstrap for the proxy before a service, or beside a job
     Envoy(envoy::Args),
-    /// `AuthorizationPolicy`, `PeerAuthentication` and `DestinationRule`; our part of the `MeshConfig`
+    /// AuthorizationPolicy, PeerAuthentication and DestinationRule; our part of the MeshConfig
     Istio(istio::Args),
-    /// Server, `MeshTLSAuthentication` and `AuthorizationPolicy`; `ExternalWorkload`, trust anchors, a proxy's environment
+    /// Server, MeshTLSAuthentication and AuthorizationPolicy; ExternalWorkload, trust anchors, a proxy's environment
     Linkerd(linkerd::Args),
 }
 
@@ -49,7 +49,9 @@ pub(in crate::cli) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         }
         Rendered::Objects { objects, advice } => {
             render::say(Document::to_yaml(&objects).trim_end())?;
-            advice.iter().for_each(|words| render::aside(words));
+            for words in &advice {
+                render::aside(words);
+            }
         }
     }
     Ok(ExitCode::SUCCESS)

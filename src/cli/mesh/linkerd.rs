@@ -26,13 +26,13 @@ pub(super) struct Args {
     /// What is spoken there [default: Linkerd finds out]
     #[arg(long, value_name = "PROTOCOL", value_parser = ["HTTP/1", "HTTP/2", "gRPC", "opaque", "TLS"])]
     protocol: Option<String>,
-    /// An `ExternalWorkload` in place of the service's objects: a proxy outside the cluster that has the rules' one ID
+    /// An ExternalWorkload in place of the service's objects: a proxy outside the cluster that has the rules' one ID
     #[arg(long, group = "instead", requires_all = ["server_name", "ips"])]
     external_workload: bool,
     /// The environment of a proxy on a runner's host, in place of objects
     #[arg(long, group = "instead", requires_all = ["server_name", "roots", "mesh_roots"])]
     proxy_environment: bool,
-    /// Linkerd's own roots and ours, in place of objects: as a text, in a `ConfigMap` of ours, or ours alone as a source for
+    /// Linkerd's own roots and ours, in place of objects: as a text, in a ConfigMap of ours, or ours alone as a source for
     /// trust-manager
     #[arg(long, group = "instead", value_enum, requires = "roots")]
     trust_anchors: Option<AnchorForm>,
@@ -48,10 +48,10 @@ pub(super) struct Args {
     /// Our roots, as PEM or SPIFFE bundle: the old and the new one while they change; from `lanyard bundle show`
     #[arg(long, value_name = "FILE")]
     roots: Option<PathBuf>,
-    /// The mesh's own roots, PEM; from its `ConfigMap` linkerd-identity-trust-roots
+    /// The mesh's own roots, PEM; from its ConfigMap linkerd-identity-trust-roots
     #[arg(long, value_name = "FILE")]
     mesh_roots: Option<PathBuf>,
-    /// What the `ConfigMap` of ours is called
+    /// What the ConfigMap of ours is called
     #[arg(long, value_name = "NAME", default_value = "lanyard-trust-anchors")]
     anchors_name: Name,
 }
