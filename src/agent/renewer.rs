@@ -341,11 +341,7 @@ impl Renewer {
             Kind::Federation(news) if news.session.contains(&live.session.id) => {
                 self.take_federated(news.bundles.unwrap_or_default());
             }
-            Kind::Sessions(_)
-            | Kind::SessionEnded(_)
-            | Kind::Crls(_)
-            | Kind::CrlsOff(_)
-            | Kind::Federation(_) => {}
+            Kind::Sessions(_) | Kind::SessionEnded(_) | Kind::Crls(_) | Kind::CrlsOff(_) | Kind::Federation(_) => {}
             Kind::Bundle(json) => self.take_bundle(&json),
             Kind::Tainted(tainted) => self.renew_soon(&tainted),
         }
