@@ -4,7 +4,8 @@ use super::doors::Doors;
 use super::operators::{Job, lanyard, told};
 use crate::support::foreign::ForeignCa;
 use crate::support::harness::{Harness, POLICY, csr};
-use lanyard::clock::Clock;
+use lanyard::clock::{Clock, ManualClock, SystemClock};
+use lanyard::crypto::PemLabel;
 use lanyard::federation::{Federation, Relation};
 use lanyard::identity::TrustDomain;
 use lanyard::telemetry::{Shutdown, ShutdownTrigger};
@@ -46,7 +47,7 @@ impl Job {
     async fn foreign(&mut self) -> Vec<(String, Vec<Vec<u8>>)> {
         let event = tokio::time::timeout(LIMIT, self.events.message()).await.unwrap().unwrap().unwrap();
         let news = if let Some(Kind::Federation(news)) = event.kind { Some(news) } else { None }.unwrap();
-        assert_eq!(news.session, [self.first.session.clone()]);
+        assert_eq!(news.session, std::slice::from_ref(&self.first.session));
         roots(news.bundles.as_ref())
     }
 
@@ -94,13 +95,21 @@ async fn an_operator_brings_a_bundle_and_those_alone_get_it_whose_rule_names_it(
     assert_eq!(ada.foreign().await, of_mesh(&[&one, &two]));
     assert_eq!(roots(ada.answered().await.federated.as_ref()), of_mesh(&[&one, &two]));
     assert!(bob.hears_nothing().await && bob.answered().await.federated.is_none());
+    let with_curl = async |user: &str| {
+        let token = doors.issuer.token_with(SystemClock.now(), "user_login", user);
+        let request = PemLabel::CertificateRequest.armour(&csr()).to_string();
+        let (_, mut answer) = doors.post("/v1/svid/x509", &json!({ "token": token, "csr": request })).await;
+        answer["federated_bundles"].take()
+    };
+    assert_eq!(with_curl("ada").await["mesh.test"].as_str().unwrap().matches("BEGIN CERTIFICATE").count(), 2);
+    assert_eq!(with_curl("bob").await, Value::Null);
 
     // Whoever was away hears what there is, and no more than once.
     ada.comes_back(false).await;
     assert_eq!(ada.foreign().await, of_mesh(&[&one, &two]));
     let (_, shown, _) = lanyard(&doors, &["bundle", "show", "mesh.test", "--format", "pem"]).await;
     assert_eq!(shown.matches("BEGIN CERTIFICATE").count(), 2);
-    assert_eq!(lanyard(&doors, &["bundle", "set", "mesh.test", "--pem", &both]).await.1.contains("as it was"), true);
+    assert!(lanyard(&doors, &["bundle", "set", "mesh.test", "--pem", &both]).await.1.contains("as it was"));
     assert!(ada.hears_nothing().await, "nothing has changed");
 
     let (code, _, said) = lanyard(&doors, &["bundle", "delete", "mesh.test", "--reason", "over"]).await;
@@ -122,9 +131,10 @@ async fn journalled(doors: &Doors) {
     let lines: Vec<_> = shown.lines().filter(|line| line.contains("bundle_changed")).collect();
     assert_eq!((code, lines.len()), (0, 3), "{shown}");
     let uid = rustix::process::getuid().as_raw();
-    assert!(lines[0].contains("mesh.test, operator: 1 X.509, 0 JWT, SHA-256 "), "{shown}");
-    assert!(lines[0].ends_with(&format!(" (the mesh), by user id {uid}")), "{shown}");
-    assert!(lines[2].ends_with(&format!("mesh.test, operator: none any more (over), by user id {uid}")), "{shown}");
+    let (first, last) = (lines.first().unwrap(), lines.last().unwrap());
+    assert!(first.contains("mesh.test, operator: 1 X.509, 0 JWT, SHA-256 "), "{shown}");
+    assert!(first.ends_with(&format!(" (the mesh), by user id {uid}")), "{shown}");
+    assert!(last.ends_with(&format!("mesh.test, operator: none any more (over), by user id {uid}")), "{shown}");
 }
 
 /// Shows: FED-29.
@@ -173,10 +183,11 @@ const CONFIGURED: &str = "[[federation]]\ntrust_domain = \"mesh.test\"\nfile = \
 impl Following {
     fn of(mut harness: Harness) -> Self {
         let federation = harness.parts.federation.clone();
-        let (mut followers, clock) = (std::mem::take(&mut harness.parts.followers), Arc::clone(&harness.clock));
+        let mut followers = std::mem::take(&mut harness.parts.followers);
+        let clock: Arc<dyn Clock> = Arc::<ManualClock>::clone(&harness.clock);
         let follower = followers.pop().unwrap();
         let (stop, shutdown) = Shutdown::pair();
-        let running = tokio::spawn(follower.run(clock as Arc<dyn Clock>, shutdown));
+        let running = tokio::spawn(follower.run(clock, shutdown));
         Self { harness, federation, stop, running }
     }
 
@@ -298,4 +309,33 @@ async fn a_rule_that_names_whom_we_hold_nothing_of_is_told_and_one_that_names_us
     let (code, told, said) = reloaded(&policy().replace("nobody.test", "ci.example.org")).await;
     assert!(code == 1 && format!("{told}{said}").contains("own trust domain"), "{told}{said}");
     doors.close().await;
+}
+
+/// Every command of the manual's chapter is one, and its settings are.
+#[tokio::test]
+async fn the_manual_s_chapter_on_other_trust_domains_is_what_one_can_write_and_type() {
+    let page = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/operations.md"));
+    let chapter = page.split("\n## Bundles of other trust domains\n").nth(1).unwrap().split("\n## ").next().unwrap();
+    let shown: Vec<_> =
+        chapter.split("```toml\n").skip(1).map(|text| text.split("```").next().unwrap().to_owned()).collect();
+    let [rule, federation] = <[String; 2]>::try_from(shown).unwrap();
+    let named = POLICY.replace("ttl =", &format!("{}\nttl =", rule.lines().last().unwrap()));
+    let harness = Harness::whose_issuer_says(federation.leak(), &named, "memory").await;
+    let name = TrustDomain::parse("mesh.example.org").unwrap();
+    assert_eq!(harness.issuance().policy.now().rules().first().unwrap().federates_with, std::slice::from_ref(&name));
+    assert!(harness.parts.federation.relation(&name).unwrap().source.to_string().ends_with("/mesh-roots.pem"));
+
+    let program = std::path::Path::new(env!("CARGO_BIN_EXE_lanyard")).parent().unwrap().display();
+    let commands: Vec<_> = chapter.lines().filter(|line| line.starts_with("lanyard bundle ")).collect();
+    assert_eq!(commands.len(), 5, "{commands:?}");
+    for file in ["istio-root.pem", "bundle.json"] {
+        fs::write(harness.folder.path().join(file), "").unwrap();
+    }
+    for command in commands {
+        let script = format!("PATH={program}:$PATH; {command}");
+        let mut shell = tokio::process::Command::new("sh");
+        shell.args(["-c", &script]).env("LANYARD_ADMIN_SOCKET", "/nowhere").current_dir(harness.folder.path());
+        let code = shell.output().await.unwrap().status.code();
+        assert_eq!(code, Some(3), "{command}: not understood, rather than nobody there");
+    }
 }
