@@ -122,8 +122,7 @@ impl Server {
         let who = (rotator.desk().holders().clone(), issuance.sessions.clone());
         keepers.spawn(meter_holders(who, published, (Arc::clone(&clock), metrics.clone()), ended.clone()));
         keepers.spawn(meter_store(store.trouble(), (readiness.clone(), metrics.clone()), ended.clone()));
-        let unwitnessed = store.is_unwitnessed();
-        keepers.spawn(meter_checkpoints(unwitnessed, metrics.clone(), ended.clone()));
+        keepers.spawn(meter_checkpoints(store.is_unwitnessed(), metrics.clone(), ended.clone()));
         if let Some((upstream, state)) = upstream.zip(rotator.upstream()) {
             keepers.spawn(keep_upstream((upstream, state), (Arc::clone(&clock), metrics.clone()), ended.clone()));
         }
