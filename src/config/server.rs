@@ -168,9 +168,7 @@ pub fn load_server(file: &Path, environment: &dyn Environment) -> Result<ServerS
 
 pub(super) fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option<ServerSettings> {
     let mut root = reader.document();
-    let trust_domain = root
-        .parsed("trust_domain", "a trust domain, such as \"ci.example.org\"", TrustDomain::parse)
-        .or_else(|| root.missing("trust_domain", "write the trust domain, such as \"ci.example.org\""));
+    let trust_domain = read_trust_domain(&mut root);
     let data_dir = root.path("data_dir").or_else(|| root.missing("data_dir", "write the folder for journal and keys"));
     let policy_file = root.path("policy_file").or_else(|| root.missing("policy_file", "write the file with the rules"));
     let store = root.parsed("store", "\"sled\" or \"memory\"", parse_store);
@@ -196,11 +194,7 @@ pub(super) fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option
     let (place, ttl) = (policy_file?, lifetimes.svid);
     let policy_source =
         PolicySource { place, issuers: known, ttl, trust_domain: trust_domain.clone(), name_constraints };
-    let policy = policy_source.load().map_err(|problems| reader.adopt(problems)).ok();
-    let policy = policy.map(|checked| {
-        warnings.extend(checked.warnings);
-        checked.policy
-    });
+    let policy = loaded(reader, &policy_source, &mut warnings);
     warnings.extend(warn_of_ids(reader, people, policy.as_ref()));
     let data_dir = data_dir?;
     Some(ServerSettings {
@@ -232,6 +226,17 @@ pub(super) fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option
         people,
         warnings,
     })
+}
+
+fn read_trust_domain(root: &mut Section<'_, '_>) -> Option<TrustDomain> {
+    root.parsed("trust_domain", "a trust domain, such as \"ci.example.org\"", TrustDomain::parse)
+        .or_else(|| root.missing("trust_domain", "write the trust domain, such as \"ci.example.org\""))
+}
+
+fn loaded(reader: &Reader<'_>, source: &PolicySource, warnings: &mut Vec<Problem>) -> Option<Policy> {
+    let checked = source.load().map_err(|problems| reader.adopt(problems)).ok()?;
+    warnings.extend(checked.warnings);
+    Some(checked.policy)
 }
 
 fn parse_store(text: &str) -> Result<StoreKind, &'static str> {
