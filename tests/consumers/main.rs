@@ -33,6 +33,7 @@ mod client;
 mod consumer;
 mod dialogue;
 mod page;
+mod relay;
 mod row;
 mod sides;
 mod trial;

@@ -138,6 +138,15 @@ impl Side {
         self.agent.take().unwrap().kill();
     }
 
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    /// What its agent has said since it was started.
+    pub(crate) fn log(&self) -> String {
+        self.agent.as_ref().unwrap().log()
+    }
+
     /// As the page's job does it.
     pub(crate) fn login(&self, token: &str) {
         let (mut command, socket) = (lanyard(), self.folder.join("sockets/agent.sock"));
