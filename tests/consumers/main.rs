@@ -48,3 +48,4 @@ mod mesh;
 mod nginx;
 mod openssl;
 mod postgresql;
+mod rotations;
