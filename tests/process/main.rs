@@ -52,3 +52,4 @@ mod pipelines;
 mod policies;
 mod race;
 mod secrets;
+mod units;
