@@ -51,3 +51,4 @@ mod nginx;
 mod openssl;
 mod postgresql;
 mod recipes;
+mod rotations;

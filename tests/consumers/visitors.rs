@@ -50,7 +50,8 @@ impl Visitor for OpenSsl {
         let _unread = client.stdin.take().unwrap().write_all(b"GET / HTTP/1.0\r\n\r\n");
         let said = client.wait_with_output().unwrap();
         let answer = String::from_utf8_lossy(&said.stdout);
-        if answer.starts_with("HTTP/1.1 200") {
+        // In the version that was asked for, or the server's own.
+        if ["HTTP/1.0 200", "HTTP/1.1 200"].iter().any(|good| answer.starts_with(good)) {
             return Ok(serial);
         }
         Err(format!("{answer}{}", String::from_utf8_lossy(&said.stderr)))

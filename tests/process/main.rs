@@ -39,6 +39,7 @@ mod crashes;
 mod damage;
 mod doctor;
 mod evidence;
+mod fleet;
 mod folders;
 mod full_disk;
 mod gitlab_hooks;

@@ -14,6 +14,7 @@ use lanyard::wire::lanyard::{AcknowledgeRequest, RenewRequest, X509Answer};
 use rustls_pki_types::CertificateDer;
 use serde_json::{Value, json};
 use tokio::process::Command;
+use tonic::Status;
 
 impl Job {
     async fn told(&mut self) -> Kind {
@@ -32,9 +33,9 @@ impl Job {
         told.unwrap()
     }
 
-    async fn acknowledges(&mut self, bundle: &Bundle) {
-        let (session, bundle_sequence) = (self.first.session.clone(), bundle.sequence);
-        self.agent.acknowledge(AcknowledgeRequest { session, bundle_sequence }).await.unwrap();
+    async fn acknowledges(&mut self, bundle_sequence: u64) -> Result<(), Status> {
+        let session = self.first.session.clone();
+        self.agent.acknowledge(AcknowledgeRequest { session, bundle_sequence }).await.map(drop)
     }
 
     async fn renewed(&mut self) -> X509Answer {
@@ -84,7 +85,9 @@ async fn a_root_is_prepared_proven_activated_rolled_back_tainted_and_revoked_by_
     assert_eq!((&activate["key_id"], &activate["code"]), (&new, &json!("not_safe_yet")), "{plan}");
     assert_eq!(activate["gate"]["missing"][0]["kind"], "reporting", "{plan}");
     assert!(activate["effect"].as_str().unwrap().contains("1 identity will follow"), "{plan}");
-    job.acknowledges(&both).await;
+    let ahead = job.acknowledges(both.sequence + 1).await.unwrap_err();
+    assert_eq!(ahead.metadata().get("lanyard-code").unwrap(), "sequence_unknown", "nobody can hold it");
+    job.acknowledges(both.sequence).await.unwrap();
     let plan = told(&doors, &["authority", "plan"]).await;
     assert_eq!(step(&plan, "activate")["gate"]["missing"], json!([]), "{plan}");
     assert!(refused(&doors, &["authority", "activate"]).await.contains("not before"));
