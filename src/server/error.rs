@@ -5,6 +5,7 @@ use crate::people::{NotErased, PeopleError};
 use crate::store::{NoteError, OpenError, StoreError};
 use crate::tls::TlsError;
 use crate::upstream::UpstreamError;
+use crate::vault::VaultError;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -105,6 +106,9 @@ pub enum ServerError {
         #[source]
         fault: UpstreamError,
     },
+    /// There is no client for the Vault.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
 }
 
 impl From<PeopleError> for ServerError {
