@@ -1,6 +1,6 @@
 //! Builds the CA's parts from settings, in the order in which they need each other.
 
-use super::upstream::{first_above, put_under};
+use super::upstream::{Connected, connect, put_under};
 use super::witness::Sight;
 use super::{ServerError, data_folder};
 use crate::audit::{Changes, Entry, Ledger};
@@ -74,8 +74,8 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
     data_folder::own(folder)?;
 
     let vault = settings.vault.clone().map(|vault| Vault::new(vault, Arc::clone(&clock)).map(Arc::new)).transpose()?;
-    let keys = open_keys(settings, (&clock, &random)).await?;
-    let Keys { file, plan, keyring } = keys;
+    let above = connect(settings, vault.as_ref());
+    let Keys { file, plan, keyring } = open_keys(settings, above.as_ref(), (&clock, &random)).await?;
     let journal_key = keyring.active(AuthorityKind::Journal).ok_or(RotatorError::NoRoot)?;
     let own_key = journal_key.own_key().ok_or(RotatorError::NoRoot)?;
     let signer = NoteSigner::new(origin(settings, journal_key.key_id()), Arc::clone(own_key))?;
@@ -108,7 +108,7 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
         CrlKeeper::new(sessions.clone(), (rotator.authorities(), ledger.clone()), plan, folder.clone())
     });
     let rotator = watching(rotator, settings, (&sessions, &policy), &*shared, clock.now())?;
-    let (rotator, upstream) = put_under(rotator, settings, clock.now())?;
+    let (rotator, upstream) = put_under(rotator, above, clock.now())?;
     let apis = settings.apis.clone();
     let issuance = Issuance {
         facts: Facts::new(apis, &fetch, Arc::clone(&clock), metrics.clone()),
@@ -139,6 +139,7 @@ struct Keys {
 
 async fn open_keys(
     settings: &ServerSettings,
+    above: Option<&Connected>,
     (clock, random): (&Arc<dyn Clock>, &Random),
 ) -> Result<Keys, ServerError> {
     let now = clock.now();
@@ -157,10 +158,10 @@ async fn open_keys(
     };
     let has_history = folder.join("journal").exists();
     let is_first = !has_history && !file.path().exists();
-    let keyring = match settings.upstream.as_ref().filter(|_| is_first) {
-        Some(upstream) => {
+    let keyring = match above.filter(|_| is_first) {
+        Some(above) => {
             let wanted = first_wanted(&settings.trust_domain, &plan, (now, random))?;
-            let (root, offer) = first_above(upstream, wanted, (clock, settings.lifetimes.svid)).await?;
+            let (root, offer) = above.first(wanted, clock).await?;
             begin_under(&file, &plan, (root, offer, &settings.trust_domain), (now, random))?
         }
         None => open_keyring(&file, &settings.trust_domain, &plan, (now, random), has_history)?,

@@ -125,9 +125,8 @@ impl Server {
         let mut keepers = JoinSet::new();
         start_meters(&mut keepers, &parts, (&clock, &readiness), &ended);
         let Parts { issuance, rotator, upstream, federation: _, followers, crls, store, metrics, vault } = parts;
-        if let Some((upstream, state)) = upstream.zip(rotator.upstream()) {
-            keepers.spawn(keep_upstream((upstream, state), (Arc::clone(&clock), metrics.clone()), ended.clone()));
-        }
+        let above = upstream.zip(rotator.upstream());
+        keepers.spawn(keep_upstream(above, (Arc::clone(&clock), metrics.clone()), ended.clone()));
         keepers.spawn(rotator.run(Arc::clone(&clock), ended.clone()));
         keepers.spawn(keep_token(vault, ended.clone()));
         if let Some(crls) = crls {

@@ -1,8 +1,9 @@
 //! Why the authority above ours is of no use now, and what would help.
 
-use super::AnswerError;
+use super::{AnswerError, CertManagerError};
 use crate::crypto::{CryptoError, SecretFileError};
 use crate::svid::LayoutError;
+use crate::vault::VaultError;
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,6 +15,9 @@ pub enum UpstreamError {
     /// It answered, but what came cannot be used.
     #[error("what the upstream authority signed cannot be used")]
     Answer(#[from] AnswerError),
+    /// The cluster gave no certificate.
+    #[error(transparent)]
+    CertManager(#[from] CertManagerError),
     /// A certificate in a file is not one that may stand above ours.
     #[error("certificate {at} in {path} {unfit}")]
     Certificate {
@@ -77,6 +81,9 @@ pub enum UpstreamError {
         /// How long it was waited for.
         within: Duration,
     },
+    /// Vault did not sign.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
 }
 
 impl UpstreamError {
@@ -84,6 +91,7 @@ impl UpstreamError {
     pub fn remedy(&self) -> &'static str {
         match self {
             Self::Answer(answer) => answer.remedy(),
+            Self::CertManager(fault) => fault.remedy(),
             Self::Certificate { unfit, .. } => unfit.remedy(),
             Self::File { .. } | Self::KeyFile(_) => "name a file that this user may read, and for a key nobody else",
             Self::Key { .. } => "openssl pkey -in KEY -out PLAIN writes it without a passphrase",
@@ -92,6 +100,9 @@ impl UpstreamError {
             Self::NoLonger { .. } => "renew the authority's own certificate, and what stands above it",
             Self::OtherKey { .. } => "put the certificate first whose key this is, and those above it behind",
             Self::Stopped => "start it again",
+            Self::Vault(VaultError::Denied { .. }) => "let our token's policy create and update at that path",
+            Self::Vault(VaultError::Missing { .. }) => "write the mount, and the issuer if one is named, as Vault has them",
+            Self::Vault(_) => "see whether Vault is up, unsealed, and can be reached from here",
             Self::TimedOut { .. } => "see whether it is up and can be reached from here",
         }
     }

@@ -13,13 +13,18 @@ mod roots;
 mod wanted;
 mod certified;
 mod disk;
+mod vault_pki;
+mod request_state;
+mod cert_manager;
 mod settings;
 mod keeper;
 
+pub use cert_manager::{CertManager, CertManagerError, ClusterIssuer};
 pub use certified::{AnswerError, Certified};
 pub use disk::Disk;
 pub use error::{Unfit, UpstreamError};
 pub use keeper::{Heard, UpstreamEnds, UpstreamKeeper, ask_once};
 pub use roots::{RootsFile, UpstreamRoot};
 pub use settings::{UpstreamKind, UpstreamSettings};
+pub use vault_pki::{PkiIssuer, VaultPki};
 pub use wanted::{Certifying, Upstream, Wanted};

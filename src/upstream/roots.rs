@@ -72,9 +72,13 @@ impl RootsFile {
 /// All certificates of a PEM file, at least one.
 pub(super) fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, UpstreamError> {
     let text = fs::read(path).map_err(|source| UpstreamError::File { path: path.to_owned(), source })?;
-    let none = || UpstreamError::NoCertificate { path: path.to_owned() };
-    let all: Vec<_> = CertificateDer::pem_slice_iter(&text).collect::<Result<_, _>>().map_err(|_not_pem| none())?;
-    if all.is_empty() { Err(none()) } else { Ok(all) }
+    certificates_of(&text).ok_or_else(|| UpstreamError::NoCertificate { path: path.to_owned() })
+}
+
+/// All certificates of a PEM text; none where there is not one, or one is broken.
+pub(super) fn certificates_of(text: &[u8]) -> Option<Vec<CertificateDer<'static>>> {
+    let all: Vec<_> = CertificateDer::pem_slice_iter(text).collect::<Result<_, _>>().ok()?;
+    (!all.is_empty()).then_some(all)
 }
 
 /// Whether a certificate may stand above an intermediate of ours.

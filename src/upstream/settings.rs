@@ -1,7 +1,6 @@
 //! Which authority stands above ours, as it is configured.
 
-use super::{Disk, RootsFile, Upstream};
-use std::sync::Arc;
+use super::{ClusterIssuer, Disk, PkiIssuer, RootsFile};
 
 /// See the file's words.
 #[derive(Clone, Debug)]
@@ -15,15 +14,10 @@ pub struct UpstreamSettings {
 /// Who signs our intermediates.
 #[derive(Clone, Debug)]
 pub enum UpstreamKind {
+    /// cert-manager, in a Kubernetes cluster.
+    CertManager(ClusterIssuer),
     /// Certificate and key in files.
     Disk(Disk),
-}
-
-impl UpstreamSettings {
-    /// Makes it ready to be asked.
-    pub fn connect(&self) -> Arc<dyn Upstream> {
-        match &self.kind {
-            UpstreamKind::Disk(disk) => Arc::new(disk.clone()),
-        }
-    }
+    /// The PKI engine of the Vault that is configured.
+    VaultPki(PkiIssuer),
 }
