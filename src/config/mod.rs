@@ -31,6 +31,7 @@ mod people;
 mod doors;
 mod federation;
 mod crl;
+mod vault;
 mod checkpoints;
 mod server;
 mod agent;

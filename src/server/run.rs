@@ -8,10 +8,12 @@ use super::{AdminSocket, BundlePort, HealthPort, IssuerPort, ServerError};
 use crate::api::{AdminDoor, BundleDoor, Crowd, Desk, HealthDoor, IssuerDoors, Reloads};
 use crate::clock::Clock;
 use crate::config::ServerSettings;
+use crate::federation::Follower;
 use crate::issuance::Issuance;
 use crate::session::CrlKeeper;
 use crate::telemetry::{Metrics, Readiness, Shutdown, Unready, chain};
 use crate::tls::{self, DoorCertificate, IssuerDoor};
+use crate::vault::Vault;
 use crate::wire::{connections_of, raise_open_files};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -117,7 +119,7 @@ impl Server {
     pub async fn run(self) -> Result<(), ServerError> {
         let Self { parts, clock, certificate, policy, issuer_ports, .. } = self;
         let Self { bundle_ports, admin, health, readiness, warming, shutdown, .. } = self;
-        let Parts { issuance, rotator, federation: _, followers, crls, store, metrics } = parts;
+        let Parts { issuance, rotator, federation: _, followers, crls, store, metrics, vault } = parts;
         let (end, ended) = Shutdown::pair();
 
         let mut keepers = JoinSet::new();
@@ -128,13 +130,12 @@ impl Server {
         keepers.spawn(meter_store(store.trouble(), (readiness.clone(), metrics.clone()), ended.clone()));
         keepers.spawn(meter_checkpoints(store.is_unwitnessed(), metrics.clone(), ended.clone()));
         keepers.spawn(rotator.run(Arc::clone(&clock), ended.clone()));
+        keepers.spawn(keep_token(vault, ended.clone()));
         if let Some(crls) = crls {
             keepers.spawn(meter_crls(crls.watch(), metrics.clone(), ended.clone()));
             keepers.spawn(crls.run(Arc::clone(&clock), ended.clone()));
         }
-        for follower in followers {
-            keepers.spawn(follower.run(Arc::clone(&clock), ended.clone()));
-        }
+        keepers.spawn(follow(followers, Arc::clone(&clock), ended.clone()));
         keepers.spawn(policy.run(Arc::clone(&clock), ended.clone()));
         keepers.spawn(certificate.run(clock, ended.clone()));
         keepers.spawn(sweep(Arc::clone(&issuance), metrics, ended.clone()));
@@ -181,6 +182,16 @@ impl Server {
     }
 }
 
+/// Keeps all foreign bundles equal to their sources.
+async fn follow(followers: Vec<Follower>, clock: Arc<dyn Clock>, shutdown: Shutdown) {
+    let mut running = JoinSet::new();
+    for follower in followers {
+        running.spawn(follower.run(Arc::clone(&clock), shutdown.clone()));
+    }
+    while running.join_next().await.is_some() {}
+    shutdown.wait().await;
+}
+
 async fn bundle_ports(
     settings: &ServerSettings,
     (certificate, desk): (&Arc<DoorCertificate>, &Arc<Desk>),
@@ -193,6 +204,13 @@ async fn bundle_ports(
         ports.push(port.map_err(|source| ServerError::Address { address: *address, source })?);
     }
     Ok(ports)
+}
+
+async fn keep_token(vault: Option<Arc<Vault>>, shutdown: Shutdown) {
+    match vault {
+        Some(vault) => vault.run(shutdown).await,
+        None => shutdown.wait().await,
+    }
 }
 
 /// Fetches the issuers' keys before the first token comes. A silent issuer does not hold up the others, nor renewals.

@@ -11,22 +11,33 @@
     reason = "a process outside needs real time, real tasks and the real environment"
 )]
 
+#[path = "../support/golden.rs"]
+mod golden;
+#[path = "../support/alone.rs"]
+#[expect(dead_code, reason = "each test program uses its own part")]
+mod alone;
+#[path = "../support/https.rs"]
+mod https;
 #[path = "../support/issuer.rs"]
 mod issuer;
 
 mod apart;
 mod gitlab;
 mod place;
+mod python;
 mod server;
 mod callers;
+mod dev_env;
 mod journal;
 mod wire;
 mod hostile_load;
 
 mod agent_files;
 mod agent_limits;
+mod chart;
 mod crashes;
 mod damage;
+mod doctor;
 mod evidence;
 mod folders;
 mod full_disk;
@@ -36,6 +47,8 @@ mod init;
 mod lifecycle;
 mod limits;
 mod memory;
+mod pipelines;
 mod policies;
 mod race;
 mod secrets;
+mod units;
