@@ -10,6 +10,7 @@ use super::{AdminSocket, BundlePort, HealthPort, IssuerPort, ServerError};
 use crate::api::{AdminDoor, BundleDoor, Crowd, Desk, HealthDoor, IssuerDoors, Reloads};
 use crate::clock::Clock;
 use crate::config::ServerSettings;
+use crate::federation::Follower;
 use crate::issuance::Issuance;
 use crate::session::CrlKeeper;
 use crate::telemetry::{Metrics, Readiness, Shutdown, Unready, chain};
@@ -132,9 +133,7 @@ impl Server {
         if let Some(crls) = crls {
             keepers.spawn(crls.run(Arc::clone(&clock), ended.clone()));
         }
-        for follower in followers {
-            keepers.spawn(follower.run(Arc::clone(&clock), ended.clone()));
-        }
+        keepers.spawn(follow(followers, Arc::clone(&clock), ended.clone()));
         keepers.spawn(policy.run(Arc::clone(&clock), ended.clone()));
         keepers.spawn(certificate.run(clock, ended.clone()));
         keepers.spawn(sweep(Arc::clone(&issuance), metrics, ended.clone()));
@@ -200,6 +199,16 @@ fn start_meters(
     if let Some(crls) = crls {
         keepers.spawn(meter_crls(crls.watch(), metrics.clone(), ended.clone()));
     }
+}
+
+/// Keeps all foreign bundles equal to their sources.
+async fn follow(followers: Vec<Follower>, clock: Arc<dyn Clock>, shutdown: Shutdown) {
+    let mut running = JoinSet::new();
+    for follower in followers {
+        running.spawn(follower.run(Arc::clone(&clock), shutdown.clone()));
+    }
+    while running.join_next().await.is_some() {}
+    shutdown.wait().await;
 }
 
 async fn bundle_ports(
