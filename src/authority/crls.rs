@@ -64,7 +64,7 @@ impl BegunCrls {
         let issuers = Arc::clone(&self.issuers);
         for issuer in issuers.iter() {
             let Some(key) = issuer.key.held() else { continue };
-            let list = self.fields(issuer).sign(&issuer.certificate, key)?;
+            let list = self.fields(issuer).sign(&issuer.certificate, key.as_ref())?;
             self.lists.insert(hex(&issuer.key_identifier), Bytes::from(list.to_vec()));
         }
         let Self { number, draft: CrlDraft { revoked, made_at, next_update, .. }, lists, .. } = self;

@@ -4,9 +4,11 @@ use super::holders::Holders;
 use super::loose::{Orphan, Orphans};
 use super::order::{NotNow, Order};
 use super::outlook::Outlook;
-use super::{AuthorityKind, OrphanDeletion, RotatorError, Taken};
+use super::{AuthorityKind, OrphanDeletion, Rekeying, RotatorError, Taken};
 use crate::audit::{Entry, HolderWord};
 use crate::custody::Label;
+use crate::telemetry::chain;
+use crate::upstream::UpstreamError;
 use tokio::sync::{mpsc, oneshot};
 
 /// An operator's word about a declared holder: it has our bundle.
@@ -71,6 +73,13 @@ pub enum OrderError {
     /// The server is stopping.
     #[error("the server is stopping")]
     Stopped,
+    /// The authority above ours was asked, and gave nothing of use.
+    #[error("{}; {}", chain(fault), fault.remedy())]
+    Upstream {
+        /// Why.
+        #[from]
+        fault: UpstreamError,
+    },
 }
 
 fn names(declared: &[String]) -> String {
@@ -89,6 +98,7 @@ pub(super) enum Ask {
     Order(Order, Option<Label>, oneshot::Sender<Result<Taken, OrderError>>),
     Orphans(oneshot::Sender<Orphans>),
     Outlook(AuthorityKind, oneshot::Sender<Outlook>),
+    Rekeying(oneshot::Sender<Rekeying>),
 }
 
 /// Where orders are given and holders are heard; clones are the same.
@@ -154,6 +164,14 @@ impl AuthorityDesk {
     /// `Stopped`.
     pub async fn outlook(&self, authority: AuthorityKind) -> Result<Outlook, OrderError> {
         self.ask(|answer| Ask::Outlook(authority, answer)).await
+    }
+
+    /// How far everybody has come off the tainted keys.
+    ///
+    /// # Errors
+    /// `Stopped`.
+    pub async fn rekeying(&self) -> Result<Rekeying, OrderError> {
+        self.ask(Ask::Rekeying).await
     }
 
     async fn ask<T>(&self, ask: impl FnOnce(oneshot::Sender<T>) -> Ask) -> Result<T, OrderError> {

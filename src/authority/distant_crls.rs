@@ -41,15 +41,15 @@ impl DistantCrls {
         }
         let signed = issuer.key.sign(|hand: Hand<'_>| Ok::<_, SignError>(fields.sign(&issuer.certificate, &hand)?));
         let der = match (signed.await, left(1)) {
-            (Ok(list), _) => Bytes::from(list.to_vec()),
+            (Ok(new), _) => Bytes::from(new.to_vec()),
             (Err(fault), Some(last)) => {
                 tracing::warn!(%key_id, fault = chain(&fault), "the last revocation list of a root serves on");
                 return Ok(last);
             }
             (Err(fault), None) => return Err(fault),
         };
-        let list = DistantCrl { der, next_update: fields.next_update, fields };
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key_id, list.clone());
-        Ok(list)
+        let new = DistantCrl { der, next_update: fields.next_update, fields };
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key_id, new.clone());
+        Ok(new)
     }
 }

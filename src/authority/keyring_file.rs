@@ -1,6 +1,6 @@
 //! The keyring at rest: one file, private keys sealed, replaced as a whole (written aside, synced, renamed).
 
-use super::{Authority, AuthorityKind, AuthorityState, Keyring, LooseKey, Publication, Taken};
+use super::{Authority, AuthorityKind, AuthorityState, KeyOf, Keyring, LooseKey, Publication, Taken};
 use crate::crypto::{CryptoError, Digest, KeyId, KeyPair, PublicKey, SealContext, SealError, SealedKey, SealingKey};
 use crate::custody::{AuthorityKey, Label, Places};
 use crate::identity::TrustDomain;
@@ -109,6 +109,8 @@ struct KeptAuthority {
     state: AuthorityState,
     key_id: KeyId,
     certificate: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    above: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none", with = "time::serde::rfc3339::option")]
     since: Option<OffsetDateTime>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -119,6 +121,7 @@ struct KeptAuthority {
     not_before: OffsetDateTime,
     #[serde(with = "time::serde::rfc3339")]
     not_after: OffsetDateTime,
+    /// None of a key that lives elsewhere, or is an authority's above ours.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     sealed: Option<SealedKey>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -229,16 +232,16 @@ impl KeyringFile {
     }
 
     fn open(&self, trust_domain: &TrustDomain, kept: &KeptAuthority) -> Result<Authority, KeyringError> {
-        let key = match (&kept.sealed, &kept.placed) {
-            (Some(sealed), None) => self.unseal(trust_domain, kept, sealed)?,
-            (None, Some(placed)) => self.find_placed(kept.key_id, placed)?,
-            _ => return Err(self.format(format!("key {} is to be in two places, or in none", kept.key_id))),
+        let decoded = |text: &String| {
+            let decoded = STANDARD.decode(text).map_err(|fault| self.format(fault.to_string()))?;
+            Ok::<_, KeyringError>(CertificateDer::from(decoded))
         };
-        if key.public().id() != kept.key_id {
-            return Err(self.format(format!("key {} is another key inside", kept.key_id)));
-        }
-        let certificate = kept.certificate.as_ref().map(|text| STANDARD.decode(text)).transpose();
-        let certificate = certificate.map_err(|fault| self.format(fault.to_string()))?;
+        let certificate = kept.certificate.as_ref().map(decoded).transpose()?;
+        let key = match (&kept.sealed, &kept.placed) {
+            (Some(sealed), _) => KeyOf::Us(AuthorityKey::Held(self.unseal(trust_domain, kept, sealed)?)),
+            (None, Some(placed)) => KeyOf::Us(self.placed(kept.key_id, placed)?),
+            (None, None) => KeyOf::Upstream(kept.key_id),
+        };
         Ok(Authority {
             kind: kept.kind,
             generation: kept.generation,
@@ -247,7 +250,8 @@ impl KeyringFile {
             published: kept.published.or_else(|| kept.kind.is_published().then_some(since_ever(kept))),
             issuer: kept.issuer,
             key,
-            certificate: certificate.map(CertificateDer::from),
+            certificate,
+            above: kept.above.iter().map(decoded).collect::<Result<_, _>>()?,
             not_before: kept.not_before,
             not_after: kept.not_after,
         })
@@ -258,19 +262,25 @@ impl KeyringFile {
         trust_domain: &TrustDomain,
         kept: &KeptAuthority,
         sealed: &SealedKey,
-    ) -> Result<AuthorityKey, KeyringError> {
+    ) -> Result<Arc<KeyPair>, KeyringError> {
         let (path, key_id) = (self.path.clone(), kept.key_id);
         let pkcs8 = self.sealing.unseal(context(trust_domain, kept.kind, kept.generation, key_id), sealed);
         let pkcs8 = pkcs8.map_err(|source| KeyringError::Sealed { path: path.clone(), key_id, source })?;
         let key = KeyPair::from_pkcs8(pkcs8).map_err(|source| KeyringError::Key { path, key_id, source })?;
-        Ok(AuthorityKey::Held(Arc::new(key)))
+        if key.public().id() != key_id {
+            return Err(self.format(format!("key {key_id} is another key inside")));
+        }
+        Ok(Arc::new(key))
     }
 
     /// Asks the place nothing: it may be away, and what else we hold does without it.
-    fn find_placed(&self, key_id: KeyId, placed: &KeptPlace) -> Result<AuthorityKey, KeyringError> {
+    fn placed(&self, key_id: KeyId, placed: &KeptPlace) -> Result<AuthorityKey, KeyringError> {
         let spki = STANDARD.decode(&placed.public).map_err(|fault| self.format(fault.to_string()))?;
         let odd = |source| KeyringError::Key { path: self.path.clone(), key_id, source };
         let public = PublicKey::from_spki_der(&spki).map_err(odd)?;
+        if public.id() != key_id {
+            return Err(self.format(format!("key {key_id} is another key inside")));
+        }
         Ok(self.places.key(&placed.place, placed.label.clone(), public))
     }
 
@@ -284,13 +294,14 @@ impl KeyringFile {
             state: authority.state,
             key_id,
             certificate: authority.certificate.as_ref().map(|certificate| STANDARD.encode(certificate)),
+            above: authority.above.iter().map(|certificate| STANDARD.encode(certificate)).collect(),
             since: Some(authority.since),
             published: authority.published,
             issuer: authority.issuer,
             not_before: authority.not_before,
             not_after: authority.not_after,
-            sealed: authority.key.held().map(|key| self.sealing.seal(context, key.pkcs8_der())),
-            placed: authority.key.placed().map(|placed| KeptPlace {
+            sealed: authority.held_key().map(|key| self.sealing.seal(context, key.pkcs8_der())),
+            placed: authority.placed_key().map(|placed| KeptPlace {
                 place: placed.place.to_string(),
                 label: placed.label.clone(),
                 public: STANDARD.encode(placed.public.spki_der()),
@@ -435,7 +446,7 @@ mod tests {
         let keyring = open(&file, "ci.example.org").await.unwrap();
         let text = fs::read_to_string(file.path()).unwrap();
         for authority in &keyring.authorities {
-            assert!(!text.contains(&STANDARD.encode(authority.key.held().unwrap().pkcs8_der())));
+            assert!(!text.contains(&STANDARD.encode(authority.held_key().unwrap().pkcs8_der())));
         }
     }
 }

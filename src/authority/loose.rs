@@ -74,10 +74,10 @@ impl Keyring {
     #[must_use]
     pub(super) fn accounted(mut self, former: &Self, now: OffsetDateTime) -> Self {
         let has = |keyring: &Self, label: &Label| {
-            keyring.authorities.iter().filter_map(|one| one.key.placed()).any(|placed| placed.label == *label)
+            keyring.authorities.iter().filter_map(|one| one.placed_key()).any(|placed| placed.label == *label)
         };
         let given_up = |one: &Authority| {
-            let placed = one.key.placed().filter(|placed| !has(&self, &placed.label))?;
+            let placed = one.placed_key().filter(|placed| !has(&self, &placed.label))?;
             let (place, label) = (placed.place.to_string(), placed.label.clone());
             let (kind, generation, why) = (one.kind, one.generation, Looseness::GivenUp);
             Some(LooseKey { place, label, kind, generation, why, since: now })
@@ -94,7 +94,7 @@ impl Keyring {
         let (there, silent) = places.list(&self.trust_domain).await;
         let silent_places: Vec<_> = silent.iter().map(|fault| fault.place.clone()).collect();
         let taken = |label: &Label| {
-            self.authorities.iter().filter_map(|one| one.key.placed()).any(|placed| placed.label == *label)
+            self.authorities.iter().filter_map(|one| one.placed_key()).any(|placed| placed.label == *label)
         };
         let known = |label: &Label| self.loose.iter().find(|loose| loose.label == *label).cloned();
         let is_listed = |loose: &LooseKey| {

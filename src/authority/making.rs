@@ -2,11 +2,13 @@
 //!
 //! A key that is made in a place is written down before it is made: whatever happens then, it is found again.
 
+use super::above::Above;
 use super::loose::{LooseKey, Looseness};
-use super::{Authority, AuthorityKind, AuthorityState, KeyPlan, Keyring, KeyringFile, RotatorError, Step};
+use super::{Authority, AuthorityKind, AuthorityState, KeyOf, KeyPlan, Keyring, KeyringFile, RotatorError, Step};
 use crate::crypto::{Hand, KeyId, KeyPair, PublicKey, Random};
 use crate::custody::{AuthorityKey, Label};
 use crate::svid::{AuthorityFields, Serial};
+use crate::upstream::Wanted;
 use rustls_pki_types::CertificateDer;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +22,7 @@ const BACKDATE: Duration = Duration::from_secs(60);
 pub(super) struct Making<'a> {
     pub(super) file: &'a KeyringFile,
     pub(super) plan: &'a KeyPlan,
+    pub(super) above: Option<&'a Above>,
     pub(super) random: &'a Random,
     pub(super) now: OffsetDateTime,
 }
@@ -35,12 +38,13 @@ impl Making<'_> {
         step: &Step,
         adopted: Option<(&str, &Label)>,
     ) -> Result<Keyring, RotatorError> {
-        let made = match step.makes(keyring) {
-            Some((kind, issuer)) => {
+        let given = self.above.and_then(|above| above.gives(keyring, step, self.now));
+        let made = match (given, step.makes(keyring)) {
+            (None, Some((kind, issuer))) => {
                 let key = self.key(keyring, kind, adopted).await?;
                 Some(self.certified(keyring, kind, key, issuer).await?)
             }
-            None => None,
+            (given, _) => given,
         };
         Ok(keyring.after(step, made, self.now).accounted(keyring, self.now))
     }
@@ -97,7 +101,7 @@ impl Making<'_> {
         let certificate = match kind {
             AuthorityKind::Journal | AuthorityKind::Jwt => None,
             AuthorityKind::X509Root => {
-                let fields = self.fields(keyring, key.public(), (1, "root"), (not_before, not_after));
+                let fields = fields(keyring, key.public(), (1, "root"), (not_before, not_after), self.random);
                 Some(key.sign(|hand: Hand<'_>| Ok::<_, RotatorError>(fields.sign_itself(&hand)?)).await?)
             }
             AuthorityKind::X509Intermediate => {
@@ -105,33 +109,60 @@ impl Making<'_> {
                 let certificate: &CertificateDer<'_> = root.certificate.as_ref().ok_or(RotatorError::NoRoot)?;
                 not_before = not_before.max(root.not_before);
                 not_after = not_after.min(root.not_after);
-                let fields = self.fields(keyring, key.public(), (0, "intermediate"), (not_before, not_after));
+                let fields = fields(keyring, key.public(), (0, "intermediate"), (not_before, not_after), self.random);
                 let fields = AuthorityFields { name_constraints: plan.name_constraints, ..fields };
-                Some(root.key.sign(|hand: Hand<'_>| Ok::<_, RotatorError>(fields.sign(certificate, &hand)?)).await?)
+                let own = root.own_key().ok_or(RotatorError::NoRoot)?;
+                Some(own.sign(|hand: Hand<'_>| Ok::<_, RotatorError>(fields.sign(certificate, &hand)?)).await?)
             }
         };
         // The step puts it where it belongs.
-        let (state, published, since) = (AuthorityState::Prepared, None, now);
-        Ok(Authority { kind, generation, state, since, published, issuer, key, certificate, not_before, not_after })
-    }
-
-    fn fields(
-        &self,
-        keyring: &Keyring,
-        key: &PublicKey,
-        (path_length, role): (u8, &str),
-        (not_before, not_after): (OffsetDateTime, OffsetDateTime),
-    ) -> AuthorityFields {
-        let id: KeyId = key.id();
-        AuthorityFields {
-            trust_domain: keyring.trust_domain.clone(),
-            common_name: format!("Lanyard {role} {}", id.to_string().chars().take(8).collect::<String>()),
-            key: key.clone(),
-            serial: Serial::random(self.random),
-            path_length,
-            name_constraints: false,
+        let (state, published, since, above) = (AuthorityState::Prepared, None, now, Vec::new());
+        let key = KeyOf::Us(key);
+        Ok(Authority {
+            kind,
+            generation,
+            state,
+            since,
+            published,
+            issuer,
+            key,
+            certificate,
+            above,
             not_before,
             not_after,
-        }
+        })
+    }
+}
+
+/// An intermediate to be certified by an authority above ours.
+pub(super) fn wanted(
+    keyring: &Keyring,
+    plan: &KeyPlan,
+    (now, random): (OffsetDateTime, &Random),
+) -> Result<Wanted, RotatorError> {
+    let now = super::draft::whole_seconds(now);
+    let key = Arc::new(KeyPair::generate(AuthorityKind::X509Intermediate.key_algorithm())?);
+    let dates = (now - BACKDATE, now + plan.intermediate);
+    let fields = fields(keyring, key.public(), (0, "intermediate"), dates, random);
+    Ok(Wanted { fields: AuthorityFields { name_constraints: plan.name_constraints, ..fields }, key })
+}
+
+fn fields(
+    keyring: &Keyring,
+    key: &PublicKey,
+    (path_length, role): (u8, &str),
+    (not_before, not_after): (OffsetDateTime, OffsetDateTime),
+    random: &Random,
+) -> AuthorityFields {
+    let id: KeyId = key.id();
+    AuthorityFields {
+        trust_domain: keyring.trust_domain.clone(),
+        common_name: format!("Lanyard {role} {}", id.to_string().chars().take(8).collect::<String>()),
+        key: key.clone(),
+        serial: Serial::random(random),
+        path_length,
+        name_constraints: false,
+        not_before,
+        not_after,
     }
 }

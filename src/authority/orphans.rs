@@ -88,7 +88,7 @@ impl Keyring {
             tracing::warn!(place, %label, "a key there is nobody's: `lanyard authority list --orphans` says more");
         }
         for authority in self.authorities.iter().filter(|one| one.state != AuthorityState::Removed) {
-            let Some(placed) = authority.key.placed() else { continue };
+            let Some(placed) = authority.placed_key() else { continue };
             let Err(fault) = placed.check().await else { continue };
             if is_active_root(authority)
                 && matches!(fault.fault, PlaceFault::NotThere { .. } | PlaceFault::NotConfigured)

@@ -8,10 +8,12 @@ use super::even::Even;
 use super::keyring::Against;
 use super::making::Making;
 use super::rotation::Rotation;
+use super::upstairs::Upstairs;
 use super::witness::Nobody;
 use super::{
     Authorities, AuthorityDesk, AuthorityKind, AuthorityState, By, Confirmation, Holders, KeyPlan, Keyring,
-    KeyringFile, Known, Live, Order, OrderError, Outlook, RotatorError, Step, StepKind, Taken, Witness,
+    KeyringFile, Known, Live, NotNow, Order, OrderError, Outlook, Rekeying, RotatorError, Step, StepKind, Taken,
+    Witness,
 };
 use crate::audit::{Auditable as _, Changes, Ledger};
 use crate::clock::Clock;
@@ -66,7 +68,7 @@ pub async fn open_keyring(
     (now, random): (OffsetDateTime, &Random),
     has_history: bool,
 ) -> Result<Keyring, RotatorError> {
-    let mut keyring = match file.load(trust_domain)? {
+    let begun = match file.load(trust_domain)? {
         Some(keyring) if !keyring.authorities.is_empty() => {
             keyring.check_places().await?;
             return Ok(keyring);
@@ -76,8 +78,14 @@ pub async fn open_keyring(
         }
         begun => begun.unwrap_or_else(|| Keyring::empty(trust_domain.clone())),
     };
-    let (known, making) = (Known::nobody(now), Making { file, plan, random, now });
-    while let Some(step) = (Rotation { keyring: &keyring, plan, known: &known, now }).due() {
+    first_keys(begun, &Making { file, plan, above: None, random, now }).await
+}
+
+/// Makes one key of each kind, and saves them.
+pub(super) async fn first_keys(mut keyring: Keyring, making: &Making<'_>) -> Result<Keyring, RotatorError> {
+    let (file, plan, above, now) = (making.file, making.plan, making.above, making.now);
+    let known = Known::nobody(now);
+    while let Some(step) = (Rotation { keyring: &keyring, plan, known: &known, above, now }).due() {
         keyring = making.take(&mut keyring, &step, None).await?;
     }
     keyring.latest = None;
@@ -92,8 +100,9 @@ pub async fn open_keyring(
 pub struct Rotator {
     pub(super) file: KeyringFile,
     pub(super) keyring: Keyring,
-    plan: KeyPlan,
-    random: Random,
+    pub(super) plan: KeyPlan,
+    pub(super) random: Random,
+    pub(super) upstairs: Option<Upstairs>,
     pub(super) ledger: Ledger,
     authorities: Arc<Authorities>,
     holders: Holders,
@@ -120,10 +129,11 @@ impl Rotator {
             Against::Unknown => return Err(RotatorError::JournalLost { keyring: keyring.sequence, recorded }),
             Against::Recorded | Against::Unrecorded => {}
         }
-        let authorities = Authorities::of(&keyring, random.clone()).ok_or(RotatorError::NoRoot)?;
+        let authorities = Authorities::of(&keyring, plan.refresh_hint, random.clone()).ok_or(RotatorError::NoRoot)?;
         let (authorities, even, asks) = (Arc::new(authorities), Even::since(now), mpsc::channel(ASKS_MAX));
         let (holders, witness) = (Holders::default(), Arc::new(Nobody));
-        let rotator = Self { file, keyring, plan, random, ledger, authorities, holders, witness, even, asks };
+        let upstairs = None;
+        let rotator = Self { file, keyring, plan, random, upstairs, ledger, authorities, holders, witness, even, asks };
         if rotator.keyring.against(recorded) == Against::Unrecorded {
             rotator.record_latest(&rotator.keyring).await?;
         }
@@ -162,9 +172,15 @@ impl Rotator {
             if let Err(fault) = self.turn(now).await {
                 tracing::error!(fault = %chain(&fault), "a key could not be changed; trying again in a minute");
             }
+            let asks_at = self.ask_upstream(now).unwrap_or(now + LOOK_EVERY);
             tokio::select! {
-                () = clock.wait_until(now + LOOK_EVERY) => {}
+                () = clock.wait_until(asks_at.min(now + LOOK_EVERY)) => {}
                 () = shutdown.wait() => return,
+                heard = Self::hear_upstream(&mut self.upstairs) => {
+                    let now = self.even.look(&*clock);
+                    // It has been told, and nothing has changed.
+                    let _told = self.listen(heard, now);
+                }
                 Some(ask) = self.asks.1.recv() => {
                     let now = self.even.look(&*clock);
                     self.answer(ask, now).await;
@@ -187,6 +203,7 @@ impl Rotator {
             }
             Ask::Orphans(answer) => drop(answer.send(self.orphans().await)),
             Ask::Outlook(authority, answer) => drop(answer.send(self.outlook(authority, now))),
+            Ask::Rekeying(answer) => drop(answer.send(self.rekeying(now))),
         }
     }
 
@@ -206,7 +223,13 @@ impl Rotator {
         now: OffsetDateTime,
     ) -> Result<Taken, OrderError> {
         let (known, live) = (self.known(now), self.live(now));
-        let step = self.rotation(&known, now).ordered(order, &live)?;
+        let step = match self.rotation(&known, now).ordered(order, &live) {
+            Err(NotNow::Unoffered { .. }) => {
+                self.fetch_offer(now).await?;
+                self.rotation(&known, now).ordered(order, &live)?
+            }
+            ordered => ordered?,
+        };
         self.take(&step, adopted, now).await?;
         Ok(self.keyring.latest.clone().ok_or(RotatorError::NoRoot)?)
     }
@@ -214,7 +237,14 @@ impl Rotator {
     /// What can be done to keys of a kind, and what it would do.
     pub fn outlook(&self, authority: AuthorityKind, now: OffsetDateTime) -> Outlook {
         let (known, live) = (self.known(now), self.live(now));
-        self.rotation(&known, now).outlook(authority, &live, self.holders.readers())
+        let upstream = self.upstream().map(|state| state.borrow().clone());
+        Outlook { upstream, ..self.rotation(&known, now).outlook(authority, &live, self.holders.readers()) }
+    }
+
+    /// How far everybody has come off the tainted keys.
+    pub fn rekeying(&self, now: OffsetDateTime) -> Rekeying {
+        let (known, live) = (self.known(now), self.live(now));
+        self.rotation(&known, now).rekeying(&live)
     }
 
     /// Takes an operator's word for a declared holder. The sequence that it has.
@@ -246,18 +276,19 @@ impl Rotator {
     pub async fn turn(&mut self, now: OffsetDateTime) -> Result<(), RotatorError> {
         loop {
             // Who holds what is asked only where a key waits for it.
-            let waits = self.keyring.authorities.iter().any(|one| one.state == AuthorityState::Prepared);
+            let is_prepared = self.keyring.authorities.iter().any(|one| one.state == AuthorityState::Prepared);
+            let waits = is_prepared || self.upstairs.is_some();
             let known = if waits { self.known(now) } else { Known { since: self.even.begin(), ..Known::nobody(now) } };
             let Some(step) = self.rotation(&known, now).due() else { return Ok(()) };
             self.take(&step, None, now).await?;
         }
     }
 
-    const fn rotation<'a>(&'a self, known: &'a Known, now: OffsetDateTime) -> Rotation<'a> {
-        Rotation { keyring: &self.keyring, plan: &self.plan, known, now }
+    pub(super) fn rotation<'a>(&'a self, known: &'a Known, now: OffsetDateTime) -> Rotation<'a> {
+        Rotation { keyring: &self.keyring, plan: &self.plan, known, above: self.above(), now }
     }
 
-    fn known(&self, now: OffsetDateTime) -> Known {
+    pub(super) fn known(&self, now: OffsetDateTime) -> Known {
         let live = self.witness.live_owners(now);
         let holders = self.holders.all(|owner| live.contains(owner), now);
         Known { holders, longest_ttl: self.witness.longest_ttl(), since: self.even.begin() }
@@ -275,7 +306,8 @@ impl Rotator {
         adopted: Option<(&str, &Label)>,
         now: OffsetDateTime,
     ) -> Result<(), RotatorError> {
-        let making = Making { file: &self.file, plan: &self.plan, random: &self.random, now };
+        let above = self.upstairs.as_ref().map(|upstairs| &upstairs.above);
+        let making = Making { file: &self.file, plan: &self.plan, above, random: &self.random, now };
         let next = making.take(&mut self.keyring, step, adopted).await?;
         self.file.save(&next)?;
         self.record_latest(&next).await.map_err(|fault| self.not_recorded(fault))?;
@@ -365,7 +397,7 @@ mod tests {
         let (domain, random, now) = (TrustDomain::parse("ci.test").unwrap(), Random::system(), clock.now());
         let keyring = open_keyring(&file, &domain, &PLAN, (now, &random), folder.join("journal").exists()).await?;
         let settings = LocalSettings { index: IndexKind::Memory, ..LocalSettings::new(folder.to_owned()) };
-        let key = Arc::clone(keyring.active(AuthorityKind::Journal).unwrap().key.held().unwrap());
+        let key = Arc::clone(keyring.active(AuthorityKind::Journal).unwrap().held_key().unwrap());
         let signer = NoteSigner::new("ci.test/journal".to_owned(), key).unwrap();
         let store: Arc<dyn Store> = LocalStore::open(settings, signer, clock).unwrap();
         let hands = (&*store, Ledger::new(Arc::clone(&store)));
@@ -413,7 +445,7 @@ mod tests {
         let mut rotator = begin(folder.path()).await.unwrap();
         let now = SystemClock.now() + Duration::from_secs(13 * 3600);
         let step = Step::planned(StepKind::Succeed, AuthorityKind::X509Intermediate);
-        let making = Making { file: &rotator.file, plan: &PLAN, random: &rotator.random, now };
+        let making = Making { file: &rotator.file, plan: &PLAN, above: None, random: &rotator.random, now };
         let next = making.take(&mut rotator.keyring, &step, None).await.unwrap();
         rotator.file.save(&next).unwrap();
         drop(rotator);

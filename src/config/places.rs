@@ -73,3 +73,64 @@ pub(super) fn check_vault(reader: &Reader<'_>, places: &PlacesSettings, vault: O
         reader.report(None, "vault".to_owned(), found, "write [vault]: its address, and as whom we come".to_owned());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{MapEnvironment, Problem, ServerSettings, load_server};
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    const HSM: &str = "[[keys.place]]\nname = \"hsm\"\nin = \"pkcs11\"\nmodule = \"module.so\"\ntoken = \"lanyard\"\n\
+                       pin_file = \"pin\"\n";
+    const VAULT: &str = "[[keys.place]]\nname = \"vault\"\nin = \"vault-transit\"\n";
+    const ADDRESS: &str = "[vault]\naddress = \"https://vault.example\"\ntoken_file = \"pin\"\n";
+
+    /// A server's file with these lines; a module and a PIN are there.
+    fn load(lines: &str) -> Result<ServerSettings, Vec<Problem>> {
+        let folder = tempfile::tempdir().unwrap();
+        let put = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+        put("module.so", "");
+        put("pin", "1234");
+        fs::set_permissions(folder.path().join("pin"), fs::Permissions::from_mode(0o600)).unwrap();
+        put("policy.toml", "[[rule]]\nname = \"r\"\nid = \"/{project_path}/-/x\"\nwhen = { issuer = \"corp\" }\n");
+        let text = format!(
+            "trust_domain = \"ci.example.org\"\ndata_dir = \"data\"\npolicy_file = \"policy.toml\"\n[[issuer]]\nname = \
+             \"corp\"\nurl = \"https://gitlab.example\"\naudience = \"https://lanyard.example\"\n{lines}"
+        );
+        put("server.toml", &text);
+        load_server(&folder.path().join("server.toml"), &MapEnvironment::default())
+    }
+
+    #[test]
+    fn roots_are_made_in_the_keyring_unless_a_place_is_named() {
+        assert_eq!(load("").unwrap().places, PlacesSettings::default());
+        for (root, wanted) in [("hsm", Some("hsm")), ("vault", Some("vault")), ("keyring", None)] {
+            let places = load(&format!("[keys]\nroot_place = \"{root}\"\n{HSM}{VAULT}{ADDRESS}")).unwrap().places;
+            assert_eq!((places.root.as_deref(), places.places.len()), (wanted, 2));
+        }
+    }
+
+    #[test]
+    fn all_that_is_wrong_with_a_place_is_found_without_asking_it() {
+        let hsm = |there: &str, instead: &str| HSM.replace(there, instead);
+        for (lines, wanted) in [
+            ("[keys]\nroot_place = \"hsm\"\n".to_owned(), "keys.root_place"),
+            (format!("{HSM}{HSM}"), "keys.place[1].name"),
+            (hsm("\"hsm\"", "\"keyring\""), "keys.place[0].name"),
+            (hsm("\"pkcs11\"", "\"paper\""), "keys.place[0].in"),
+            (hsm("in = \"pkcs11\"\n", ""), "keys.place[0].in"),
+            (hsm("module.so", "gone.so"), "keys.place[0].module"),
+            (hsm("\"lanyard\"", &format!("\"{}\"", "l".repeat(33))), "keys.place[0].token"),
+            (hsm("token = \"lanyard\"\n", ""), "keys.place[0].token"),
+            (hsm("\"pin\"", "\"module.so\""), "keys.place[0].pin_file"),
+            (hsm("\"pin\"", "\"gone\""), "keys.place[0].pin_file"),
+            (format!("{HSM}pin = \"1234\"\n"), "keys.place[0].pin"),
+            (VAULT.to_owned(), "vault"),
+            (format!("{VAULT}mount = \"a/../b\"\n{ADDRESS}"), "keys.place[0].mount"),
+        ] {
+            let problems = load(&lines).unwrap_err();
+            assert!(problems.iter().any(|problem| problem.key == wanted), "{lines}: {problems:?}");
+        }
+    }
+}

@@ -4,7 +4,7 @@
 //! twice: the first time only to hear what is to be signed, the second time with the signature.
 
 use super::{CryptoError, KeyPair, PublicKey};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 /// Whose signature stands under what is laid out.
 #[derive(Clone, Copy, Debug)]
@@ -63,30 +63,6 @@ impl Hand<'_> {
             Self::Elsewhere(elsewhere) => &elsewhere.public,
             Self::Here(key) => key.public(),
         }
-    }
-}
-
-/// What has a hand to sign with.
-pub trait AsHand {
-    /// Its hand.
-    fn as_hand(&self) -> Hand<'_>;
-}
-
-impl AsHand for Hand<'_> {
-    fn as_hand(&self) -> Hand<'_> {
-        *self
-    }
-}
-
-impl AsHand for KeyPair {
-    fn as_hand(&self) -> Hand<'_> {
-        Hand::Here(self)
-    }
-}
-
-impl AsHand for Arc<KeyPair> {
-    fn as_hand(&self) -> Hand<'_> {
-        Hand::Here(self)
     }
 }
 

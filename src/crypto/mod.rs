@@ -15,13 +15,15 @@ mod random;
 mod public_key;
 mod key_pair;
 mod hand;
+mod foreign_key;
 mod seal;
 mod secret_file;
 mod shared_secret;
 
 pub(crate) use fingerprint::write_hex;
 pub use fingerprint::{Digest, KeyId, NotADigest};
-pub use hand::{AsHand, Elsewhere, Hand};
+pub use foreign_key::ForeignKeyPair;
+pub use hand::{Elsewhere, Hand};
 pub use key_pair::{KeyPair, RsaKeyPair, asn1_of};
 pub use pem::PemLabel;
 pub use provider::install_providers;

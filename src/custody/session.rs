@@ -91,11 +91,7 @@ impl Objects<'_> {
         let all = self.session.find_objects(&[Attribute::Class(ObjectClass::PRIVATE_KEY)]);
         let mut labels = Vec::new();
         for key in all.map_err(self.token.odd())? {
-            for attribute in self.attributes(key, &[AttributeType::Label])? {
-                if let Attribute::Label(label) = attribute {
-                    labels.push(String::from_utf8_lossy(&label).into_owned());
-                }
-            }
+            labels.extend(self.attributes(key, &[AttributeType::Label])?.into_iter().filter_map(text));
         }
         Ok(labels)
     }
@@ -112,22 +108,22 @@ impl Objects<'_> {
 
     /// Made in the token, and the token gives it to nobody.
     fn check_stays(&self, label: &Label, private: ObjectHandle) -> Result<(), PlaceFault> {
-        let exposed = |how| Err(PlaceFault::Exposed { label: label.clone(), how });
         let wanted =
             [AttributeType::KeyType, AttributeType::Sensitive, AttributeType::Extractable, AttributeType::Local];
         let told = self.attributes(private, &wanted)?;
-        for attribute in &told {
-            match attribute {
-                Attribute::KeyType(kind) if *kind != KeyType::EC => {
-                    return Err(PlaceFault::Kind { label: label.clone(), found: kind.to_string() });
-                }
-                Attribute::Sensitive(false) => return exposed("it is not CKA_SENSITIVE"),
-                Attribute::Extractable(true) => return exposed("it is CKA_EXTRACTABLE"),
-                Attribute::Local(false) => return exposed("it was imported"),
-                _ => {}
+        if !told.contains(&Attribute::KeyType(KeyType::EC)) {
+            return Err(PlaceFault::Kind { label: label.clone(), found: "of another kind".to_owned() });
+        }
+        for (right, how) in [
+            (Attribute::Sensitive(true), "it is not CKA_SENSITIVE"),
+            (Attribute::Extractable(false), "it is CKA_EXTRACTABLE"),
+            (Attribute::Local(true), "it was imported"),
+        ] {
+            if !told.contains(&right) {
+                return Err(PlaceFault::Exposed { label: label.clone(), how });
             }
         }
-        if told.len() < wanted.len() { exposed("the token does not say that it cannot") } else { Ok(()) }
+        Ok(())
     }
 
     fn one(&self, label: &Label, class: ObjectClass) -> Result<Option<ObjectHandle>, PlaceFault> {
@@ -146,6 +142,10 @@ impl Objects<'_> {
     fn attributes(&self, object: ObjectHandle, wanted: &[AttributeType]) -> Result<Vec<Attribute>, PlaceFault> {
         self.session.get_attributes(object, wanted).map_err(self.token.odd())
     }
+}
+
+fn text(attribute: Attribute) -> Option<String> {
+    if let Attribute::Label(label) = attribute { Some(String::from_utf8_lossy(&label).into_owned()) } else { None }
 }
 
 fn no_ec_key(label: &Label) -> PlaceFault {

@@ -3,8 +3,9 @@
 
 use super::x509::check_issuer;
 use super::{LayoutError, Serial, inspect_authority};
-use crate::crypto::AsHand;
-use rcgen::{CertificateRevocationListParams, Issuer, KeyIdMethod, RevocationReason, RevokedCertParams, SerialNumber};
+use rcgen::{
+    CertificateRevocationListParams, Issuer, KeyIdMethod, RevocationReason, RevokedCertParams, SerialNumber, SigningKey,
+};
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer};
 use time::OffsetDateTime;
 
@@ -63,10 +64,9 @@ impl CrlFields {
     pub fn sign(
         &self,
         issuer: &CertificateDer<'_>,
-        key: &impl AsHand,
+        key: &impl SigningKey,
     ) -> Result<CertificateRevocationListDer<'static>, LayoutError> {
-        let key = key.as_hand();
-        check_issuer(issuer, key.public())?;
+        check_issuer(issuer, key)?;
         let facts = inspect_authority(issuer).map_err(|_malformed| LayoutError::Issuer)?;
         let key_identifier = facts.key_identifier.ok_or(LayoutError::Issuer)?;
         let issuer = Issuer::from_ca_cert_der(issuer, key).map_err(LayoutError::Build)?;

@@ -2,8 +2,8 @@
 
 use lanyard::audit::Ledger;
 use lanyard::authority::{
-    AuthorityKind, KeyPlan, Keyring, KeyringFile, Order, OrderError, OrderKind, Outlook, Rotator, RotatorError, Taken,
-    open_keyring,
+    AuthorityKind, KeyPlan, Keyring, KeyringFile, Leeway, Order, OrderError, OrderKind, Outlook, Rotator, RotatorError,
+    Taken, open_keyring,
 };
 use lanyard::clock::{Clock, SystemClock};
 use lanyard::crypto::{KeyId, Random, SealingKey};
@@ -39,7 +39,7 @@ pub(crate) async fn begin(folder: &Path, places: &Places) -> Result<Ca, RotatorE
     let (file, random, now) = (file(folder, places), Random::system(), SystemClock.now());
     let keyring = open_keyring(&file, &domain(), &PLAN, (now, &random), folder.join("journal").exists()).await?;
     let settings = LocalSettings { index: IndexKind::Memory, ..LocalSettings::new(folder.to_owned()) };
-    let key = Arc::clone(keyring.active(AuthorityKind::Journal).unwrap().key.held().unwrap());
+    let key = Arc::clone(keyring.active(AuthorityKind::Journal).unwrap().held_key().unwrap());
     let signer = NoteSigner::new("ci.example.org/journal".to_owned(), key).unwrap();
     let store = LocalStore::open(settings, signer, Arc::new(SystemClock)).unwrap();
     let ledger = Ledger::new(Arc::<LocalStore>::clone(&store));
@@ -75,7 +75,7 @@ impl Drop for Ca {
 }
 
 pub(crate) const fn order(kind: OrderKind) -> Order {
-    Order { kind, authority: AuthorityKind::X509Root, is_forced: true, uid: 7, say: None }
+    Order { kind, authority: AuthorityKind::X509Root, leeway: Leeway::Force, uid: 7, say: None }
 }
 
 pub(crate) async fn obey(rotator: &mut Rotator, kind: OrderKind) -> Result<Taken, OrderError> {

@@ -12,12 +12,14 @@ const AGENT_USES: [&str; 10] =
 const WIRE_USES: [&str; 9] = ["bundle", "clock", "crypto", "identity", "store", "svid", "telemetry", "tls", "wire"];
 
 /// Decisions and values: functions of their arguments.
-const PURE: [&str; 14] = [
+const PURE: [&str; 16] = [
     "identity/",
     "bundle/",
     "svid/",
     "token/",
     "policy/",
+    "authority/above.rs",
+    "mesh/",
     "authority/gate.rs",
     "authority/order.rs",
     "authority/rotation.rs",
@@ -50,6 +52,7 @@ const DOORS: [(&[&str], &[&str]); 17] = [
     (&["nix"], &["agent/caller/"]),
     (&["clap", "clap_complete", "comfy_table"], &["cli/", "main.rs"]),
     (&["anyhow"], &["cli/", "main.rs"]),
+    (&["serde_saphyr"], &["mesh/"]),
     (&["prometheus_client", "tracing_subscriber"], &["telemetry/"]),
 ];
 

@@ -1,4 +1,4 @@
-//! Why a key was not changed.
+//! Why keys stay as they are.
 
 use super::KeyringError;
 use crate::crypto::CryptoError;
