@@ -1,5 +1,6 @@
 //! The running server: what it starts, in which order, and in which order it stops.
 
+use super::accept::Crew;
 use super::build::{Parts, World, build};
 use super::door::open_door;
 use super::meters::{meter_bundle, meter_checkpoints, meter_crls, meter_holders, meter_store, meter_tainted};
@@ -33,6 +34,7 @@ pub struct Server {
     certificate: Arc<DoorCertificate>,
     policy: PolicyKeeper,
     issuer_ports: Vec<IssuerPort>,
+    crew: Arc<Crew>,
     bundle_ports: Vec<BundlePort>,
     admin: AdminSocket,
     health: Option<HealthPort>,
@@ -68,10 +70,12 @@ impl Server {
         let doors = IssuerDoors::new(&desk);
         raise_open_files();
         let crowd = Crowd::at_issuer_port(connections_of(crate::api::limits::CONNECTIONS_MAX));
+        let crew = Arc::new(Crew::muster().map_err(ServerError::Threads)?);
         let mut issuer_ports = Vec::new();
         for address in &settings.listen {
             let tls = IssuerDoor::new(Arc::<DoorCertificate>::clone(&certificate))?;
-            let port = IssuerPort::bind(*address, tls, doors.clone(), (crowd.clone(), parts.metrics.clone())).await;
+            let place = (crowd.clone(), Arc::clone(&crew), parts.metrics.clone());
+            let port = IssuerPort::bind(*address, tls, doors.clone(), place).await;
             issuer_ports.push(port.map_err(|source| ServerError::Address { address: *address, source })?);
         }
         let bundle_ports = bundle_ports(settings, (&certificate, &desk), &parts.metrics).await?;
@@ -89,6 +93,7 @@ impl Server {
             certificate,
             policy,
             issuer_ports,
+            crew,
             bundle_ports,
             admin,
             health,
@@ -120,7 +125,8 @@ impl Server {
     /// `Stopped` when a part ended by itself.
     pub async fn run(self) -> Result<(), ServerError> {
         let Self { parts, clock, certificate, policy, issuer_ports, .. } = self;
-        let Self { bundle_ports, admin, health, readiness, warming, shutdown, .. } = self;
+        // Ends last: what requests began is still carried out on its threads.
+        let Self { crew: _crew, bundle_ports, admin, health, readiness, warming, shutdown, .. } = self;
         let (end, ended) = Shutdown::pair();
 
         let mut keepers = JoinSet::new();
