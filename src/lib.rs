@@ -19,6 +19,7 @@ pub mod tls;
 // rules: pure decisions
 pub mod token;
 pub mod policy;
+pub mod mesh;
 pub mod hooks;
 
 // keepers: state and the outside world
@@ -28,6 +29,7 @@ pub mod facts;
 pub mod people;
 pub mod audit;
 pub mod federation;
+pub mod upstream;
 pub mod authority;
 pub mod session;
 

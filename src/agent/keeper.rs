@@ -33,6 +33,8 @@ pub(super) struct Identity {
     /// Other trust domains' bundles.
     pub(super) federated: Federated,
     pub(super) session_ends_at: OffsetDateTime,
+    /// The kids of tainted JWT keys: what they signed is not handed out.
+    pub(super) distrusted: Arc<[String]>,
 }
 
 impl Identity {
@@ -105,6 +107,7 @@ impl Keeper {
     /// is kept (TDB-27).
     pub(super) fn serve(&self, mut identity: Identity) {
         if let Some(held) = self.serving() {
+            identity.distrusted = held.distrusted;
             if newer(&held.bundle, &identity.bundle) {
                 identity.bundle = held.bundle;
             }
@@ -144,6 +147,16 @@ impl Keeper {
                 true
             }
             State::Serving(_) | State::Waiting | State::Between | State::Withdrawn | State::Stopping => false,
+        });
+    }
+
+    /// These JWT keys are tainted, and no others. That concerns who asks for a token, not who watches.
+    pub(super) fn distrust(&self, kids: &[String]) {
+        self.0.send_if_modified(|state| {
+            if let State::Serving(identity) = state {
+                identity.distrusted = kids.into();
+            }
+            false
         });
     }
 

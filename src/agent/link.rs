@@ -156,6 +156,11 @@ impl ServerLink {
 }
 
 impl Refused {
+    /// There was a session, and there is none any more.
+    pub(super) fn ended(reason: &str) -> Self {
+        Self::here("session_ended", format!("the session has ended ({reason}); log in with a fresh token"), 403)
+    }
+
     /// A no of the agent's own, of which no server knows.
     pub(super) fn here(code: &str, say: impl Into<String>, status: u16) -> Self {
         Self { code: code.to_owned(), say: say.into(), request_id: String::new(), status, audience: None }

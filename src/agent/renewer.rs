@@ -118,7 +118,7 @@ impl Renewer {
                     tracing::warn!("{told}; the agent keeps trying");
                 }
             }
-            Order::Login { answer, .. } if self.closing => drop(answer.send(Err(ended("its job is over")))),
+            Order::Login { answer, .. } if self.closing => drop(answer.send(Err(Refused::ended("its job is over")))),
             Order::Login { token, answer } => self.login(token, answer),
             Order::Logout { why, answer } => {
                 let told = self.logout(why).await;
@@ -237,14 +237,14 @@ impl Renewer {
             Happening::Opened(Err(LinkError::Refused(refused))) => self.refuse_token(&refused),
             Happening::Opened(Err(error)) => {
                 if let Some(opening) = &mut self.opening {
-                    warn(&error, opening.attempts.failed(&self.random));
+                    opening.attempts.failed_by(&error, &self.random);
                 }
             }
             Happening::Lived(Turn::Renewed(Ok(identity))) => self.renew(identity),
             Happening::Lived(Turn::Renewed(Err(LinkError::Refused(refused)))) => self.refuse_session(&refused),
             Happening::Lived(Turn::Renewed(Err(error))) => {
                 if let Some(live) = &mut self.live {
-                    warn(&error, live.renewals.failed(&self.random));
+                    live.renewals.failed_by(&error, &self.random);
                 }
             }
             Happening::Lived(Turn::Heard(kind)) => self.hear(kind),
@@ -348,6 +348,7 @@ impl Renewer {
     /// What a tainted key signed is renewed within the time that the server names, at one's own moment: all agents hear it
     /// at once.
     fn renew_soon(&mut self, tainted: &Tainted) {
+        self.keeper.distrust(&tainted.kid);
         let held = self.keeper.serving().filter(|held| held.is_signed_by(&tainted.signer));
         if let (Some(live), Some(held)) = (&mut self.live, held) {
             let renew_at = self.clock.now() + self.random.jitter(Duration::from_secs(tainted.within_seconds.into()));
@@ -366,7 +367,7 @@ impl Renewer {
             self.keeper.withdraw_for_another();
             return;
         }
-        self.waiting.answer(&Err(ended(reason)));
+        self.waiting.answer(&Err(Refused::ended(reason)));
         self.keeper.withdraw();
     }
 
@@ -381,12 +382,4 @@ impl Renewer {
         };
         self.waiting.answer(&Ok(logged_in));
     }
-}
-
-fn warn(error: &LinkError, again_at: OffsetDateTime) {
-    tracing::warn!(error = chain(error), %again_at, "no SVID from the server");
-}
-
-fn ended(reason: &str) -> Refused {
-    Refused::here("session_ended", format!("the session has ended ({reason}); log in with a fresh token"), 403)
 }

@@ -33,6 +33,8 @@ mod federation;
 mod crl;
 mod vault;
 mod checkpoints;
+mod spread;
+mod upstream;
 mod server;
 mod agent;
 mod starter;

@@ -1,9 +1,12 @@
 //! The running server: what it starts, in which order, and in which order it stops.
 
+use super::accept::Crew;
 use super::build::{Parts, World, build};
 use super::door::open_door;
-use super::meters::{meter_bundle, meter_checkpoints, meter_crls, meter_holders, meter_store};
+use super::meters::{meter_bundle, meter_checkpoints, meter_crls, meter_holders, meter_store, meter_tainted};
 use super::policy_keeper::PolicyKeeper;
+use super::upstream::keep_upstream;
+use super::witness::Sight;
 use super::{AdminSocket, BundlePort, HealthPort, IssuerPort, ServerError};
 use crate::api::{AdminDoor, BundleDoor, Crowd, Desk, HealthDoor, IssuerDoors, Reloads};
 use crate::clock::Clock;
@@ -31,6 +34,7 @@ pub struct Server {
     certificate: Arc<DoorCertificate>,
     policy: PolicyKeeper,
     issuer_ports: Vec<IssuerPort>,
+    crew: Arc<Crew>,
     bundle_ports: Vec<BundlePort>,
     admin: AdminSocket,
     health: Option<HealthPort>,
@@ -66,10 +70,12 @@ impl Server {
         let doors = IssuerDoors::new(&desk);
         raise_open_files();
         let crowd = Crowd::at_issuer_port(connections_of(crate::api::limits::CONNECTIONS_MAX));
+        let crew = Arc::new(Crew::muster().map_err(ServerError::Threads)?);
         let mut issuer_ports = Vec::new();
         for address in &settings.listen {
             let tls = IssuerDoor::new(Arc::<DoorCertificate>::clone(&certificate))?;
-            let port = IssuerPort::bind(*address, tls, doors.clone(), (crowd.clone(), parts.metrics.clone())).await;
+            let place = (crowd.clone(), Arc::clone(&crew), parts.metrics.clone());
+            let port = IssuerPort::bind(*address, tls, doors.clone(), place).await;
             issuer_ports.push(port.map_err(|source| ServerError::Address { address: *address, source })?);
         }
         let bundle_ports = bundle_ports(settings, (&certificate, &desk), &parts.metrics).await?;
@@ -87,6 +93,7 @@ impl Server {
             certificate,
             policy,
             issuer_ports,
+            crew,
             bundle_ports,
             admin,
             health,
@@ -118,21 +125,18 @@ impl Server {
     /// `Stopped` when a part ended by itself.
     pub async fn run(self) -> Result<(), ServerError> {
         let Self { parts, clock, certificate, policy, issuer_ports, .. } = self;
-        let Self { bundle_ports, admin, health, readiness, warming, shutdown, .. } = self;
-        let Parts { issuance, rotator, federation: _, followers, crls, store, metrics, vault } = parts;
+        // Ends last: what requests began is still carried out on its threads.
+        let Self { crew: _crew, bundle_ports, admin, health, readiness, warming, shutdown, .. } = self;
         let (end, ended) = Shutdown::pair();
 
         let mut keepers = JoinSet::new();
-        let published = rotator.authorities().published();
-        keepers.spawn(meter_bundle(published.clone(), metrics.clone(), ended.clone()));
-        let who = (rotator.desk().holders().clone(), issuance.sessions.clone());
-        keepers.spawn(meter_holders(who, published, (Arc::clone(&clock), metrics.clone()), ended.clone()));
-        keepers.spawn(meter_store(store.trouble(), (readiness.clone(), metrics.clone()), ended.clone()));
-        keepers.spawn(meter_checkpoints(store.is_unwitnessed(), metrics.clone(), ended.clone()));
+        start_meters(&mut keepers, &parts, (&clock, &readiness), &ended);
+        let Parts { issuance, rotator, upstream, federation: _, followers, crls, store, metrics, vault } = parts;
+        let above = upstream.zip(rotator.upstream());
+        keepers.spawn(keep_upstream(above, (Arc::clone(&clock), metrics.clone()), ended.clone()));
         keepers.spawn(rotator.run(Arc::clone(&clock), ended.clone()));
         keepers.spawn(keep_token(vault, ended.clone()));
         if let Some(crls) = crls {
-            keepers.spawn(meter_crls(crls.watch(), metrics.clone(), ended.clone()));
             keepers.spawn(crls.run(Arc::clone(&clock), ended.clone()));
         }
         keepers.spawn(follow(followers, Arc::clone(&clock), ended.clone()));
@@ -179,6 +183,27 @@ impl Server {
         let closed = tokio::task::spawn_blocking(move || store.close()).await;
         closed.map_err(|_panicked| ServerError::Stopped)?;
         outcome
+    }
+}
+
+/// Whatever Prometheus hears.
+fn start_meters(
+    keepers: &mut JoinSet<()>,
+    parts: &Parts,
+    (clock, readiness): (&Arc<dyn Clock>, &Readiness),
+    ended: &Shutdown,
+) {
+    let Parts { issuance, rotator, crls, store, metrics, .. } = parts;
+    let published = rotator.authorities().published();
+    keepers.spawn(meter_bundle(published.clone(), metrics.clone(), ended.clone()));
+    let (witness, heard) = (Sight::of(issuance), (Arc::clone(clock), metrics.clone()));
+    let who = (rotator.desk().holders().clone(), Arc::clone(&witness));
+    keepers.spawn(meter_holders(who, published, heard.clone(), ended.clone()));
+    keepers.spawn(meter_tainted((rotator.authorities(), witness), heard, ended.clone()));
+    keepers.spawn(meter_store(store.trouble(), (readiness.clone(), metrics.clone()), ended.clone()));
+    keepers.spawn(meter_checkpoints(store.is_unwitnessed(), metrics.clone(), ended.clone()));
+    if let Some(crls) = crls {
+        keepers.spawn(meter_crls(crls.watch(), metrics.clone(), ended.clone()));
     }
 }
 

@@ -16,6 +16,7 @@ mod proportion;
 mod support;
 
 mod by_chance;
+mod meshes;
 mod page;
 mod problems;
 mod verdicts;

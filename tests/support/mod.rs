@@ -6,6 +6,7 @@ pub(crate) mod alone;
 pub(crate) mod beside;
 pub(crate) mod foreign;
 pub(crate) mod harness;
+pub(crate) mod hierarchy;
 pub(crate) mod https;
 pub(crate) mod issuer;
 pub(crate) mod of_bundle;

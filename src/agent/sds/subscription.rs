@@ -41,12 +41,28 @@ pub(super) struct Subscription {
     sent: Option<Digest>,
     /// Of the last response; its nonce too.
     version: u64,
+    refusals: Refusals,
+}
+
+/// How often a client refused what it was sent.
+#[derive(Debug, Default)]
+struct Refusals {
+    count: u64,
+    told_of: Option<u64>,
+}
+
+impl Refusals {
+    /// Counts one; whether it is the first of this version.
+    fn count_first(&mut self, version: u64) -> bool {
+        self.count += 1;
+        self.told_of.replace(version) != Some(version)
+    }
 }
 
 impl Subscription {
     pub(super) fn new(names: Arc<SecretNames>) -> Self {
         let validator = names.validator;
-        Self { names, validator, wanted: None, sent: None, version: 0 }
+        Self { names, validator, wanted: None, sent: None, version: 0, refusals: Refusals::default() }
     }
 
     /// Takes a request of the client, to be answered from what there is now.
@@ -63,9 +79,12 @@ impl Subscription {
         if answers && request.response_nonce != self.version.to_string() {
             return Ok(None);
         }
-        if let Some(why) = &request.error_detail {
+        if let Some(why) = &request.error_detail
+            && self.refusals.count_first(self.version)
+        {
             let words: String = why.message.chars().filter(|letter| !letter.is_control()).take(WORDS_MAX).collect();
-            tracing::warn!(version = self.version, why = words, "a proxy refused its secrets and keeps those it has");
+            let (version, refusals) = (self.version, self.refusals.count);
+            tracing::warn!(version, refusals, why = words, "a proxy refused its secrets and keeps those it has");
         }
         if let Some(node) = &request.node {
             self.validator = if wants_plain(node) { Validator::Plain } else { self.names.validator };
@@ -154,4 +173,19 @@ fn wants_plain(node: &Node) -> bool {
     };
     let version = node.user_agent_build_version.as_ref().and_then(|build| build.version.as_ref());
     asked || version.is_some_and(|version| (version.major_number, version.minor_number) < SPIFFE_SINCE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_told_once_for_each_version_and_all_are_counted() {
+        let mut refusals = Refusals::default();
+        assert_eq!(
+            [1, 1, 1, 2, 4, 4].map(|version| refusals.count_first(version)),
+            [true, false, false, true, true, false]
+        );
+        assert_eq!(refusals.count, 6);
+    }
 }

@@ -14,7 +14,8 @@ use crate::wire::lanyard::{
     ListBansRequest, ListBundlesAnswer, ListBundlesRequest, ListPinsAnswer, ListPinsRequest, ListSessionsRequest,
     ReloadPolicyAnswer, ReloadPolicyRequest, RemoveBanAnswer, RemoveBanRequest, RevokeSessionsRequest, SessionsAnswer,
     SetBundleAnswer, SetBundleRequest, SetPinAnswer, SetPinRequest, ShowAuthorityAnswer, ShowAuthorityRequest,
-    ShowBundleAnswer, ShowBundleRequest, ShowCrlsAnswer, ShowCrlsRequest, admin_explain_request::Subject, admin_server,
+    ShowBundleAnswer, ShowBundleRequest, ShowCrlsAnswer, ShowCrlsRequest, ShowRekeyingAnswer, ShowRekeyingRequest,
+    admin_explain_request::Subject, admin_server,
 };
 use bytes::Bytes;
 use serde::Serialize;
@@ -146,6 +147,13 @@ impl admin_server::Admin for Admin {
         request: Request<ShowAuthorityRequest>,
     ) -> Result<Response<ShowAuthorityAnswer>, Status> {
         authorities::show(&self.0, &request.into_inner()).await.map(Response::new)
+    }
+
+    async fn show_rekeying(
+        &self,
+        _request: Request<ShowRekeyingRequest>,
+    ) -> Result<Response<ShowRekeyingAnswer>, Status> {
+        authorities::rekeying(&self.0).await.map(Response::new)
     }
 
     async fn change_authority(

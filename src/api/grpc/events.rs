@@ -5,8 +5,7 @@ use super::foreign_news::ForeignNews;
 use crate::api::desk::Desk;
 use crate::api::limits::SESSIONS_WATCHED_MAX;
 use crate::api::refused::{Class, Refused};
-use crate::authority::Published;
-use crate::crypto::KeyId;
+use crate::authority::{Published, TaintedKeys};
 use crate::issuance::Refusal;
 use crate::session::{Ended, Listening, SessionId};
 use crate::wire::lanyard::{Event, LiveSessions, SessionEnded, Tainted, event::Kind};
@@ -42,7 +41,7 @@ struct Watcher {
     /// The bundle that it said it holds.
     holds: u64,
     bundles: watch::Receiver<Arc<Published>>,
-    tainted: watch::Receiver<Arc<[KeyId]>>,
+    tainted: watch::Receiver<Arc<TaintedKeys>>,
     foreign: ForeignNews,
     crls: Option<CrlParts>,
     due: VecDeque<Due>,
@@ -200,9 +199,9 @@ impl Watcher {
     }
 }
 
-fn renewed_soon(tainted: &[KeyId]) -> Kind {
-    let signer = tainted.iter().map(ToString::to_string).collect();
-    Kind::Tainted(Tainted { signer, within_seconds: RENEW_WITHIN_SECONDS })
+fn renewed_soon(tainted: &TaintedKeys) -> Kind {
+    let signer = tainted.intermediates.iter().map(ToString::to_string).collect();
+    Kind::Tainted(Tainted { signer, within_seconds: RENEW_WITHIN_SECONDS, kid: tainted.kids.clone() })
 }
 
 fn told(ended: &Ended) -> Kind {

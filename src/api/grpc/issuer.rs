@@ -53,6 +53,11 @@ impl issuer_server::Issuer for Issuer {
             let detail = "no such session lives and belongs to this connection's key";
             return Err(Refused::new(Class::Forbidden, "session_unknown", detail, &id).into_status());
         }
+        let published = self.0.bundle().bundle.sequence;
+        if bundle_sequence > published {
+            let detail = format!("the published bundle has sequence {published}; nobody can hold {bundle_sequence}");
+            return Err(Refused::new(Class::Malformed, "sequence_unknown", detail, &id).into_status());
+        }
         self.0.holds(owner, bundle_sequence);
         Ok(Response::new(AcknowledgeAnswer {}))
     }
