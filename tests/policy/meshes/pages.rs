@@ -41,7 +41,8 @@ impl Page {
 
     /// Fenced blocks of a kind, by the file name in their first lines, without it.
     fn blocks(&self, kind: &str) -> Vec<(String, String)> {
-        let fenced = self.text.split(&format!("\n```{kind}\n# ")).skip(1);
+        let head = format!("\n```{kind}\n# ");
+        let fenced = self.text.split(&head).skip(1);
         let blocks = fenced.map(|rest| rest.split_once("\n```\n").unwrap().0);
         let named = blocks.map(|block| block.split_once('\n').unwrap_or((block, "")));
         named.map(|(file, block)| (file.to_owned(), format!("{block}\n"))).collect()
