@@ -107,7 +107,7 @@ fn check(
 ) -> Result<(), TestCaseError> {
     let trust_domain = trust_domain();
     let callers = Callers { policy, trust_domain: &trust_domain, known, mesh, profile: None };
-    let Ok(admitted) = callers.of(&[rule.name.clone()]) else {
+    let Ok(admitted) = callers.of(std::slice::from_ref(&rule.name)) else {
         tally.count("refused");
         return Ok(());
     };

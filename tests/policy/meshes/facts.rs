@@ -79,7 +79,7 @@ impl Facts {
                 return self.message(name, value, at, found);
             }
             (most, Value::String(text)) if most.starts_with('<') => {
-                (1..=most[1..].parse().unwrap()).contains(&text.len())
+                (1..=most.trim_start_matches('<').parse().unwrap()).contains(&text.len())
             }
             (words, Value::String(text)) if words.contains('|') => words.split('|').any(|word| word == text),
             (message, Value::Object(_)) => return self.message(message, value, at, found),

@@ -124,10 +124,8 @@ fn every_file_that_a_command_of_the_pages_takes_was_made_by_one_before() {
 #[test]
 fn the_callers_on_the_pages_come_in_or_stay_out_as_it_is_told_there() {
     let (istio, linkerd, envoy) = (Page::run("istio.md"), Page::run("linkerd.md"), Page::run("envoy.md"));
-    for (page, admits) in [
-        (&istio, &istio_admits as &dyn Fn(&[Value], Shown<'_>) -> bool),
-        (&linkerd, &|objects, shown| linkerd_admits(objects, shown)),
-    ] {
+    let admits: [fn(&[Value], Shown<'_>) -> bool; 2] = [istio_admits, linkerd_admits];
+    for (page, admits) in [&istio, &linkerd].into_iter().zip(admits) {
         let (objects, callers) = (page.rendered("callers.yaml"), page.callers());
         assert!(callers.len() >= 6 && callers.iter().filter(|(_, comes_in)| *comes_in).count() == 1, "{callers:?}");
         for (who, comes_in) in callers {

@@ -10,7 +10,7 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use serde_json::Value;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 fn golden_folder() -> PathBuf {
     root().join("tests/golden/mesh")
@@ -38,7 +38,8 @@ fn what_is_rendered_and_what_is_refused_is_what_a_person_has_read() {
 #[test]
 fn every_object_has_only_fields_that_its_mesh_knows() {
     let (folder, mut fields) = (folder(), 0);
-    for (file, arguments) in commands().into_iter().filter(|(file, _)| file.ends_with(".yaml")) {
+    let is_yaml = |file: &str| Path::new(file).extension().is_some_and(|ending| ending == "yaml");
+    for (file, arguments) in commands().into_iter().filter(|(file, _)| is_yaml(file)) {
         let output = shell(&format!("lanyard policy render {arguments} --json"), folder.path());
         let rendered: Value = serde_json::from_slice(&output.stdout).unwrap();
         let facts = Facts::of(arguments.split(' ').next().unwrap());
