@@ -75,7 +75,8 @@ fn now() -> OffsetDateTime {
 fn read_roots(upstream: &mut Section<'_, '_>) -> Option<RootsFile> {
     let line = upstream.line_of("roots_file");
     let path = upstream.path("roots_file");
-    let path = path.or_else(|| upstream.missing("roots_file", "name a PEM file with the roots that our bundle publishes"));
+    let path =
+        path.or_else(|| upstream.missing("roots_file", "name a PEM file with the roots that our bundle publishes"));
     let roots = RootsFile::new(path?);
     match roots.read(now()) {
         Ok(_roots) => Some(roots),
@@ -93,7 +94,8 @@ fn read_cert_manager(upstream: &mut Section<'_, '_>) -> Option<ClusterIssuer> {
     let wait = upstream.duration("wait", SPAN_MAX).unwrap_or(WAIT);
     let name = upstream.text("issuer", "the issuer's name");
     let name = name.or_else(|| upstream.missing("issuer", "write the name of an issuer that may sign authorities"));
-    let kind = upstream.text("issuer_kind", "\"Issuer\" or \"ClusterIssuer\"").unwrap_or_else(|| "ClusterIssuer".to_owned());
+    let kind =
+        upstream.text("issuer_kind", "\"Issuer\" or \"ClusterIssuer\"").unwrap_or_else(|| "ClusterIssuer".to_owned());
     let group = upstream.text("issuer_group", "an API group").unwrap_or_else(|| "cert-manager.io".to_owned());
     Some(ClusterIssuer { namespace: namespace?, name: name?, kind, group, kubeconfig, wait })
 }

@@ -6,8 +6,8 @@ use crate::clock::Clock;
 use crate::config::ServerSettings;
 use crate::telemetry::{Metrics, Shutdown};
 use crate::upstream::{
-    AnswerError, CertManager, Certified, RootsFile, Upstream, UpstreamError, UpstreamKeeper, UpstreamKind, UpstreamRoot,
-    UpstreamSettings, VaultPki, Wanted, ask_once,
+    AnswerError, CertManager, Certified, RootsFile, Upstream, UpstreamError, UpstreamKeeper, UpstreamKind,
+    UpstreamRoot, UpstreamSettings, VaultPki, Wanted, ask_once,
 };
 use crate::vault::Vault;
 use std::sync::Arc;

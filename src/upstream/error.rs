@@ -101,7 +101,9 @@ impl UpstreamError {
             Self::OtherKey { .. } => "put the certificate first whose key this is, and those above it behind",
             Self::Stopped => "start it again",
             Self::Vault(VaultError::Denied { .. }) => "let our token's policy create and update at that path",
-            Self::Vault(VaultError::Missing { .. }) => "write the mount, and the issuer if one is named, as Vault has them",
+            Self::Vault(VaultError::Missing { .. }) => {
+                "write the mount, and the issuer if one is named, as Vault has them"
+            }
             Self::Vault(_) => "see whether Vault is up, unsealed, and can be reached from here",
             Self::TimedOut { .. } => "see whether it is up and can be reached from here",
         }

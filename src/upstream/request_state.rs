@@ -59,9 +59,7 @@ mod tests {
         let of = |conditions: Value, certificate: &str| {
             state_of(&json!({ "status": { "conditions": conditions, "certificate": certificate } }))
         };
-        let one = |kind: &str, status: &str, reason: &str| {
-            json!({ "type": kind, "status": status, "reason": reason, "message": "words" })
-        };
+        let one = |kind: &str, status: &str, reason: &str| json!({ "type": kind, "status": status, "reason": reason, "message": "words" });
         let said = |reason: &str| format!("{reason}: words");
         assert_eq!(state_of(&json!({})), RequestState::Unapproved);
         assert_eq!(of(json!([]), ""), RequestState::Unapproved);
@@ -72,7 +70,11 @@ mod tests {
         assert_eq!(of(json!([approved, pending]), ""), RequestState::Approved(said("Pending")));
         let ready = one("Ready", "True", "Issued");
         assert_eq!(of(json!([approved, ready]), "Q0VSVA=="), RequestState::Signed("Q0VSVA==".to_owned()));
-        assert_eq!(of(json!([approved, ready]), ""), RequestState::Approved(said("Issued")), "a word is no certificate");
+        assert_eq!(
+            of(json!([approved, ready]), ""),
+            RequestState::Approved(said("Issued")),
+            "a word is no certificate"
+        );
         assert_eq!(of(json!([approved]), "Q0VSVA=="), RequestState::Approved(said("cert-manager.io")));
         let failed = one("Ready", "False", "Failed");
         assert_eq!(of(json!([approved, failed]), "Q0VSVA=="), RequestState::Failed(said("Failed")));
