@@ -48,6 +48,7 @@ const DOORS: [(&[&str], &[&str]); 17] = [
     (&["sled"], &["store/sled"]),
     (&["reqwest"], &["discovery/", "wire/", "cli/"]),
     (&["loona_hpack"], &["agent/"]),
+    (&["kube"], &["upstream/cert_manager.rs"]),
     (&["nix"], &["agent/caller/"]),
     (&["clap", "clap_complete", "comfy_table"], &["cli/", "main.rs"]),
     (&["anyhow"], &["cli/", "main.rs"]),
