@@ -5,6 +5,8 @@ use super::order::{NotNow, Order};
 use super::outlook::Outlook;
 use super::{AuthorityKind, Rekeying, RotatorError, Taken};
 use crate::audit::{Entry, HolderWord};
+use crate::telemetry::chain;
+use crate::upstream::UpstreamError;
 use tokio::sync::{mpsc, oneshot};
 
 /// An operator's word about a declared holder: it has our bundle.
@@ -55,6 +57,13 @@ pub enum OrderError {
     /// The server is stopping.
     #[error("the server is stopping")]
     Stopped,
+    /// The authority above ours was asked, and gave nothing of use.
+    #[error("{}; {}", chain(fault), fault.remedy())]
+    Upstream {
+        /// Why.
+        #[from]
+        fault: UpstreamError,
+    },
 }
 
 fn names(declared: &[String]) -> String {

@@ -114,12 +114,24 @@ pub enum NotNow {
         /// What would do.
         takes: &'static str,
     },
+    /// It is not ours to decide.
+    #[error("this root is the upstream's: {takes}")]
+    Upstream {
+        /// What would do.
+        takes: &'static str,
+    },
     /// No such key.
     #[error("there is no key {key_id} of kind {}: `lanyard authority list` has them", authority.as_str())]
     Unknown {
         /// Of which kind.
         authority: AuthorityKind,
         /// Which.
+        key_id: KeyId,
+    },
+    /// Nothing that could sign below it has come from above yet.
+    #[error("the upstream has certified no intermediate under {key_id}: it signs under the root that it has in use")]
+    Unoffered {
+        /// Which root.
         key_id: KeyId,
     },
     /// It would break something.
@@ -143,6 +155,8 @@ impl NotNow {
             Self::PreparedAlready { .. } => "prepared_already",
             Self::State { .. } => "authority_state",
             Self::Unknown { .. } => "authority_unknown",
+            Self::Unoffered { .. } => "not_offered",
+            Self::Upstream { .. } => "upstream_decides",
             Self::Unsafe { .. } => "not_safe_yet",
         }
     }
@@ -157,13 +171,17 @@ impl Rotation<'_> {
         let authority = order.authority;
         let mut by = By { uid: Some(order.uid), say: order.say.clone(), in_spite_of: Vec::new() };
         let kind = match order.kind {
-            OrderKind::Activate(None) if authority == AuthorityKind::X509Intermediate => StepKind::Succeed,
+            OrderKind::Activate(None) if authority == AuthorityKind::X509Intermediate => self.renewable()?,
             OrderKind::Taint(key_id) => return Ok(Step { by, ..self.taintable(authority, key_id)? }),
             _ if !authority.is_published() => return Err(NotNow::Kind { authority }),
             OrderKind::Activate(wanted) => {
                 let next = self.activatable(authority, wanted)?;
                 by.in_spite_of = self.left_aside(self.gate(next), &order.leeway)?;
+                self.offered(next)?;
                 StepKind::Activate(next.key_id())
+            }
+            OrderKind::Prepare if authority == AuthorityKind::X509Root && self.above.is_some() => {
+                return Err(NotNow::Upstream { takes: "add it to its roots_file, and it is published" });
             }
             OrderKind::Prepare => match self.prepared(authority).last() {
                 Some(there) => return Err(NotNow::PreparedAlready { key_id: there.key_id() }),
@@ -171,6 +189,9 @@ impl Rotation<'_> {
             },
             OrderKind::Revoke(key_id) => {
                 let named = self.named(authority, key_id)?;
+                if self.above.is_some_and(|above| above.has(key_id)) {
+                    return Err(NotNow::Upstream { takes: "take it out of its roots_file first" });
+                }
                 if named.state == AuthorityState::Active {
                     return Err(NotNow::Active { key_id });
                 }
@@ -181,7 +202,13 @@ impl Rotation<'_> {
                 StepKind::Revoke(key_id)
             }
             OrderKind::Rollback => {
-                StepKind::Rollback(self.former(authority).ok_or(NotNow::NoFormer { authority })?.key_id())
+                let former = self.former(authority).ok_or(NotNow::NoFormer { authority })?;
+                if !former.is_ours() {
+                    return Err(NotNow::Upstream {
+                        takes: "let it sign under the former one again, then activate that",
+                    });
+                }
+                StepKind::Rollback(former.key_id())
             }
         };
         Ok(Step { kind, authority, by })
@@ -217,6 +244,7 @@ impl Rotation<'_> {
         let takes = "activate takes a prepared key; rollback goes back to the former one";
         match self.named(authority, key_id)? {
             named if named.state == AuthorityState::Prepared => Ok(named),
+            named if named.state == AuthorityState::Old && !named.is_ours() => Ok(named),
             named if named.state == AuthorityState::Active => Err(NotNow::Active { key_id }),
             named => Err(NotNow::State { key_id, state: named.state, takes }),
         }

@@ -4,7 +4,7 @@ use super::gate::{Gate, HolderKind, minimum};
 use super::holders::Readers;
 use super::order::{Leeway, Live, NotNow, Order, OrderKind};
 use super::rotation::Rotation;
-use super::{Authority, AuthorityKind, AuthorityState, Publication, StepKind};
+use super::{Authority, AuthorityKind, AuthorityState, Publication, StepKind, UpstreamState};
 use crate::crypto::KeyId;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -33,6 +33,9 @@ pub struct Outlook {
     /// When last.
     #[serde(with = "time::serde::rfc3339::option")]
     pub last_read_at: Option<OffsetDateTime>,
+    /// The authority above ours; none where our own roots sign.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upstream: Option<UpstreamState>,
 }
 
 /// A key, without the key.
@@ -134,6 +137,7 @@ impl Rotation<'_> {
             holders: holders.collect(),
             anonymous_reads: readers.reads,
             last_read_at: readers.last_at,
+            upstream: None,
         }
     }
 
@@ -178,7 +182,7 @@ impl Rotation<'_> {
     ) -> Option<StepOutlook> {
         let order = Order { kind: wish, authority: active.kind, leeway: Leeway::None, uid: 0, say: None };
         let refused = match self.ordered(&order, live) {
-            Err(NotNow::PreparedAlready { .. } | NotNow::Kind { .. }) => return None,
+            Err(NotNow::PreparedAlready { .. } | NotNow::Kind { .. } | NotNow::Upstream { .. }) => return None,
             outcome => outcome.err(),
         };
         let gate = key.filter(|_| matches!(wish, OrderKind::Activate(_))).map(|key| self.gate(key));

@@ -44,7 +44,7 @@ pub struct Signed {
 /// A credential as it leaves.
 #[derive(Debug)]
 pub enum SignedBytes {
-    /// Leaf first, then the intermediate; the root is left out.
+    /// Leaf first, then the intermediate and what stands above it; the root is left out.
     X509(Vec<CertificateDer<'static>>),
     /// Compact serialisation.
     Jwt(String),
@@ -198,7 +198,7 @@ impl Authorities {
         let bytes = match &draft.content {
             Content::X509 { fields, signer } => {
                 let leaf = signer.leaves.sign(fields)?;
-                SignedBytes::X509(vec![leaf, signer.certificate.clone()])
+                SignedBytes::X509([leaf].into_iter().chain(signer.chain.iter().cloned()).collect())
             }
             Content::Jwt { fields, signer } => SignedBytes::Jwt(fields.sign(&signer.kid, &signer.key)?),
         };
@@ -209,10 +209,10 @@ impl Authorities {
 impl TaintedKeys {
     fn of(keyring: &Keyring) -> Self {
         let tainted = |kind| keyring.of_kind(kind).filter(|one| one.state == AuthorityState::Tainted);
-        let kid = |jwt: &Authority| JwtAuthority::new(jwt.key.public().clone()).kid;
+        let kid = |jwt: &Authority| Some(JwtAuthority::new(jwt.own_key()?.public().clone()).kid);
         Self {
             intermediates: tainted(AuthorityKind::X509Intermediate).map(Authority::key_id).collect(),
-            kids: tainted(AuthorityKind::Jwt).map(kid).collect(),
+            kids: tainted(AuthorityKind::Jwt).filter_map(kid).collect(),
         }
     }
 

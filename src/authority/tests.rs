@@ -8,7 +8,7 @@ use super::gate::{Holder, HolderKind, Known};
 use super::keyring::Against;
 use super::order::{Leeway, Live, NotNow, Order, OrderKind};
 use super::rotation::Rotation;
-use super::{Authority, AuthorityKind, AuthorityState, KeyPlan, Keyring, Step, Taken};
+use super::{Authority, AuthorityKind, AuthorityState, KeyOf, KeyPlan, Keyring, Step, Taken};
 use crate::crypto::{KeyAlgorithm, KeyId, KeyPair};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -174,7 +174,7 @@ impl World {
             done: BTreeMap::new(),
         };
         let (plan, known, now) = (&PLAN, Known::nobody(world.wall()), world.wall());
-        while let Some(step) = (Rotation { keyring: &world.kept, plan, known: &known, now }).due() {
+        while let Some(step) = (Rotation { keyring: &world.kept, plan, known: &known, above: None, now }).due() {
             let made = world.made(&world.kept.clone(), &step);
             world.kept = world.kept.after(&step, made, now);
         }
@@ -199,13 +199,25 @@ impl World {
         if self.used == self.spare.len() {
             self.spare.push(Arc::new(KeyPair::generate(KeyAlgorithm::EcP256).unwrap()));
         }
-        let (key, now) = (Arc::clone(&self.spare[self.used]), self.wall());
+        let (key, now) = (KeyOf::Us(Arc::clone(&self.spare[self.used])), self.wall());
         self.used += 1;
         let root_ends = issuer.and_then(|root| keyring.find(root)).map(|root| root.not_after);
         let not_after = (now + PLAN.life(kind)).min(root_ends.unwrap_or(now + PLAN.life(kind)));
         let (generation, state, published) = (keyring.next_generation(kind), AuthorityState::Prepared, None);
-        let (since, not_before, certificate) = (now, now, None);
-        Some(Authority { kind, generation, state, since, published, issuer, key, certificate, not_before, not_after })
+        let (since, not_before, certificate, above) = (now, now, None, Vec::new());
+        Some(Authority {
+            kind,
+            generation,
+            state,
+            since,
+            published,
+            issuer,
+            key,
+            certificate,
+            above,
+            not_before,
+            not_after,
+        })
     }
 
     fn note(&mut self, what: impl std::fmt::Display) {
@@ -245,7 +257,7 @@ impl World {
         if let Some(order) = order {
             let (known, live, now) = (self.known(leader), self.live(), self.wall());
             let keyring = self.leaders[leader].memory.clone();
-            let rotation = Rotation { keyring: &keyring, plan: &PLAN, known: &known, now };
+            let rotation = Rotation { keyring: &keyring, plan: &PLAN, known: &known, above: None, now };
             match rotation.ordered(order, &live) {
                 Ok(step) => drop(self.take(leader, &step, Some(order))),
                 Err(NotNow::Unsafe { .. }) => self.count("refused as unsafe"),
@@ -257,7 +269,7 @@ impl World {
         loop {
             let (known, now) = (self.known(leader), self.wall());
             let keyring = self.leaders[leader].memory.clone();
-            let due = Rotation { keyring: &keyring, plan: &PLAN, known: &known, now }.due();
+            let due = Rotation { keyring: &keyring, plan: &PLAN, known: &known, above: None, now }.due();
             let Some(step) = due else { return };
             if !self.take(leader, &step, None) {
                 return;
@@ -582,7 +594,7 @@ fn near_the_end_of_a_root_no_intermediate_is_made_that_would_not_live_longer() {
     for (seconds, is_due) in [(3500, false), (3700, true), (6000, false)] {
         world.now = start.unix_timestamp() + seconds;
         let (known, now) = (Known::nobody(start), world.wall());
-        let due = Rotation { keyring: &keyring, plan: &plan, known: &known, now }.due();
+        let due = Rotation { keyring: &keyring, plan: &plan, known: &known, above: None, now }.due();
         assert_eq!(due.is_some(), is_due, "{due:?} after {seconds} s");
         let Some(step) = due else { continue };
         let made = world.made(&keyring, &step);

@@ -143,6 +143,11 @@ pub(super) fn problems(problems: &[Problem]) {
     aside(&count(problems.len(), "problem"));
 }
 
+/// What was read; none where it has problems, which are printed then.
+pub(super) fn loaded<T>(read: Result<T, Vec<Problem>>) -> Option<T> {
+    read.map_err(|found| problems(&found)).ok()
+}
+
 /// What a check found, for machines.
 pub(super) fn checked((kind, file): (&str, &Path), problems: &[Problem], warnings: &[Problem]) -> anyhow::Result<()> {
     let problem = |problem: &Problem| {

@@ -4,6 +4,7 @@ use super::build::{Parts, World, build};
 use super::door::open_door;
 use super::meters::{meter_bundle, meter_checkpoints, meter_crls, meter_holders, meter_store, meter_tainted};
 use super::policy_keeper::PolicyKeeper;
+use super::upstream::keep_upstream;
 use super::witness::Sight;
 use super::{AdminSocket, BundlePort, HealthPort, IssuerPort, ServerError};
 use crate::api::{AdminDoor, BundleDoor, Crowd, Desk, HealthDoor, IssuerDoors, Reloads};
@@ -54,10 +55,15 @@ impl Server {
         let published = parts.rotator.authorities().published();
         let (reloads, asked) = Reloads::pair();
         let hands = (parts.issuance.ledger.clone(), parts.metrics.clone());
-        let policy = PolicyKeeper::new(settings, parts.issuance.policy.clone(), hands, asked);
+        let policy =
+            PolicyKeeper::new(settings, (parts.issuance.policy.clone(), parts.federation.clone()), hands, asked);
+        for warning in parts.federation.unheld(&parts.issuance.policy.now()) {
+            tracing::warn!("{warning}");
+        }
         let crls = parts.crls.as_ref().map(CrlKeeper::watch);
         let orders = (reloads, parts.rotator.desk());
-        let desk = Desk::new(Arc::clone(&parts.issuance), (published, crls), orders, (random, shutdown.clone()));
+        let shown = (published, parts.federation.clone(), crls);
+        let desk = Desk::new(Arc::clone(&parts.issuance), shown, orders, (random, shutdown.clone()));
         let doors = IssuerDoors::new(&desk);
         raise_open_files();
         let crowd = Crowd::at_issuer_port(connections_of(crate::api::limits::CONNECTIONS_MAX));
@@ -118,11 +124,17 @@ impl Server {
 
         let mut keepers = JoinSet::new();
         start_meters(&mut keepers, &parts, (&clock, &readiness), &ended);
-        let Parts { issuance, rotator, crls, store, metrics, vault } = parts;
+        let Parts { issuance, rotator, upstream, federation: _, followers, crls, store, metrics, vault } = parts;
+        if let Some((upstream, state)) = upstream.zip(rotator.upstream()) {
+            keepers.spawn(keep_upstream((upstream, state), (Arc::clone(&clock), metrics.clone()), ended.clone()));
+        }
         keepers.spawn(rotator.run(Arc::clone(&clock), ended.clone()));
         keepers.spawn(keep_token(vault, ended.clone()));
         if let Some(crls) = crls {
             keepers.spawn(crls.run(Arc::clone(&clock), ended.clone()));
+        }
+        for follower in followers {
+            keepers.spawn(follower.run(Arc::clone(&clock), ended.clone()));
         }
         keepers.spawn(policy.run(Arc::clone(&clock), ended.clone()));
         keepers.spawn(certificate.run(clock, ended.clone()));

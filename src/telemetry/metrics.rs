@@ -51,6 +51,8 @@ struct Numbers {
     policy_reads: Family<Read, Counter>,
     facts: Family<Fact, Counter>,
     facts_seconds: Histogram,
+    upstream_failures: Gauge,
+    upstream_intermediate_ends: Gauge,
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
@@ -127,6 +129,8 @@ impl Metrics {
             policy_reads: Family::default(),
             facts: Family::default(),
             facts_seconds: Histogram::new(buckets()),
+            upstream_failures: Gauge::default(),
+            upstream_intermediate_ends: Gauge::default(),
         };
         numbers.register();
         Self(Arc::new(numbers))
@@ -198,6 +202,12 @@ impl Metrics {
     /// How many live SVIDs are to be renewed at once and were not yet.
     pub fn tainted_svids_are(&self, remaining: usize) {
         self.0.svids_on_tainted_keys.set(i64::try_from(remaining).unwrap_or(i64::MAX));
+    }
+
+    /// How often in a row the authority above ours gave no intermediate, and when the one in use ends.
+    pub fn upstream_stands(&self, failures: u32, ends_at: OffsetDateTime) {
+        self.0.upstream_failures.set(failures.into());
+        self.0.upstream_intermediate_ends.set(ends_at.unix_timestamp());
     }
 
     /// A set of revocation lists was made: how many leaves stand on it, when it was made, until when it is good.
@@ -276,6 +286,10 @@ impl Numbers {
         registry.register("stuck_holders", help, self.stuck_holders.clone());
         let help = "Live X.509-SVIDs below tainted roots: all should be renewed within half a minute";
         registry.register("svids_on_tainted_keys", help, self.svids_on_tainted_keys.clone());
+        let help = "How often in a row the upstream authority gave no intermediate when it was asked";
+        registry.register("upstream_failures", help, self.upstream_failures.clone());
+        let help = "When the intermediate that it certified ends, in Unix seconds: nothing is issued afterwards";
+        registry.register("upstream_intermediate_not_after", help, self.upstream_intermediate_ends.clone());
         registry.register("crl_revoked", "SVIDs on the newest revocation lists", self.crl_revoked.clone());
         let help = "When the newest revocation lists were made, in Unix seconds; 0 before the first";
         registry.register("crl_made_at", help, self.crl_made.clone());

@@ -36,6 +36,7 @@ mod page;
 mod row;
 mod sides;
 mod trial;
+mod verdict;
 mod visitors;
 mod world;
 
@@ -48,4 +49,5 @@ mod mesh;
 mod nginx;
 mod openssl;
 mod postgresql;
+mod recipes;
 mod rotations;

@@ -1,7 +1,7 @@
 //! What `docs/meshes/envoy.md` says, tried: real Envoys that take certificates and trust from real agents by SDS.
 
 use crate::authority::Authority;
-use crate::client::{Client, Refused, Svid};
+use crate::client::{Client, Svid};
 use crate::consumer::AGAIN_AFTER;
 use crate::dialogue::Dialogue;
 use crate::page;
@@ -9,10 +9,10 @@ use crate::sides::{
     Answer, DEPLOY, DEPLOY_ID, LEDGER_ID, Mesh, OF_LEDGER, PRODUCTION, Side, before_ledger, beside_the_deploy, changed,
     eventually,
 };
+use crate::verdict::{Verdict, verdict};
 use crate::world::Job;
 use rustls::version::TLS13;
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
@@ -40,28 +40,6 @@ fn renewals_every_few_seconds_cost_a_steady_caller_no_request() {
     }
 }
 
-/// What becomes of a caller.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Verdict {
-    Allowed,
-    /// 403, by RBAC.
-    Forbidden,
-    /// No connection.
-    Unverified,
-}
-
-/// How an Envoy takes one who calls it with an SVID, by himself.
-fn verdict(svid: &Svid, bundle: &Path, port: u16) -> Verdict {
-    match Client::new(svid, bundle, &TLS13).visit(port, Dialogue::Http) {
-        Ok(_) => Verdict::Allowed,
-        Err(Refused { why }) if why.contains(" 403") => Verdict::Forbidden,
-        Err(Refused { why }) => {
-            assert!(why.contains("alert"), "{why}");
-            Verdict::Unverified
-        }
-    }
-}
-
 #[test]
 fn production_deploys_of_payments_may_call_ledger_and_nothing_else_may() {
     let mesh = Mesh::start(HOUR, HOUR);
@@ -70,7 +48,7 @@ fn production_deploys_of_payments_may_call_ledger_and_nothing_else_may() {
     let prefix = "prefix: \"spiffe://ci.example.org/acme/payments/api/-/environments/production/\"";
     let exactly = changed(&before_ledger(HOUR), prefix, page::block("exact.yaml").lines().nth(1).unwrap().trim());
     let exact = mesh.another(&mesh.ledger, &exactly);
-    let verdicts = |svid: &Svid| [mesh.right.port, exact.port].map(|port| verdict(svid, &bundle, port));
+    let verdicts = |svid: &Svid| [mesh.right.port, exact.port].map(|port| verdict(svid, &bundle, port, Dialogue::Http));
     let neighbour = ["project_id=4713", "project_path=acme/payments/api-v2"];
     let subgroup = ["project_id=4714", "project_path=acme/payments/api/tools"];
     for (pipeline, claims, expected) in [

@@ -28,7 +28,7 @@ pub(crate) const DEPLOY_ID: &str = "spiffe://ci.example.org/acme/payments/api/-/
 pub(crate) const LEDGER_ID: &str = "spiffe://ci.example.org/acme/ledger/api/-/environments/production";
 
 /// Everybody else whom the server names.
-const OTHERS: &str = r#"
+pub(crate) const OTHERS: &str = r#"
 [[rule]]
 name = "production deploys of others"
 id = "/{project_path}/-/environments/production/pipelines/{pipeline_id}"
@@ -213,13 +213,13 @@ fn ask(mut stream: impl Read + Write, path: &str) -> Answer {
 }
 
 /// Ledger itself: it answers with what its Envoy tells of the caller.
-struct Program {
-    port: u16,
+pub(crate) struct Program {
+    pub(crate) port: u16,
     _runtime: Runtime,
 }
 
 impl Program {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let (port, runtime) = (free_port(), Runtime::new().unwrap());
         let caller = |headers: HeaderMap| async move {
             headers.get("x-forwarded-client-cert").map(|caller| caller.to_str().unwrap().to_owned()).unwrap_or_default()

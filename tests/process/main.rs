@@ -53,3 +53,4 @@ mod policies;
 mod race;
 mod secrets;
 mod units;
+mod watching;

@@ -120,6 +120,7 @@ fn refused(error: &OrderError, id: &RequestId) -> Status {
         OrderError::NotNow(why) => (Class::Conflict, why.code()),
         OrderError::NotPublished { .. } => (Class::Malformed, "sequence_unknown"),
         OrderError::Stopped => (Class::Unavailable, "stopping"),
+        OrderError::Upstream { .. } => (Class::Unavailable, "upstream_unavailable"),
     };
     Refused::new(class, code, error.to_string(), id).into_status()
 }
