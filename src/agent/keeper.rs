@@ -5,6 +5,7 @@ use crate::bundle::Bundle;
 use crate::crypto::KeyPair;
 use crate::identity::SpiffeId;
 use crate::svid::inspect_authority;
+use crate::wire::lanyard::FederatedBundles;
 use rustls_pki_types::CertificateDer;
 use std::sync::Arc;
 use time::OffsetDateTime;
@@ -134,7 +135,12 @@ impl Keeper {
     }
 
     /// The trust bundle changed; an older one is not taken (TDB-27).
-    pub(super) fn take_bundle(&self, bundle: Bundle) {
+    pub(super) fn take_bundle(&self, json: &[u8]) {
+        let Some(held) = self.serving() else { return };
+        let bundle = match Bundle::parse(held.bundle.trust_domain.clone(), json) {
+            Ok(bundle) => bundle,
+            Err(error) => return tracing::error!(%error, "the server's bundle cannot be read; the last one stays"),
+        };
         self.0.send_if_modified(|state| match state {
             State::Serving(identity) if newer(&bundle, &identity.bundle) => {
                 identity.bundle = Arc::new(bundle);
@@ -155,7 +161,9 @@ impl Keeper {
     }
 
     /// Other trust domains' bundles changed, or whose there are.
-    pub(super) fn take_federated(&self, federated: Federated) {
+    pub(super) fn take_federated(&self, said: FederatedBundles) {
+        let Some(held) = self.serving() else { return };
+        let federated = Federated::read(said, &held.bundle.trust_domain);
         self.0.send_if_modified(|state| match state {
             State::Serving(identity) if !federated.is_older(&identity.federated) => {
                 identity.federated = federated;

@@ -13,7 +13,6 @@
 
 use super::attempts::{Ending, Live, Opening, Turn};
 use super::ears::Ears;
-use super::federated::Federated;
 use super::keeper::{Identity, Keeper};
 use super::kept::Kept;
 use super::link::{LinkError, Refused, ServerLink};
@@ -23,11 +22,10 @@ use super::renewal;
 use super::run::OnStop;
 use super::session_file::{KeptEnd, KeptSession};
 use super::waiting::{Answer, Waiting};
-use crate::bundle::Bundle;
 use crate::clock::Clock;
 use crate::crypto::{Digest, Random};
 use crate::telemetry::{Shutdown, chain};
-use crate::wire::lanyard::{FederatedBundles, JobEnd, Tainted, event::Kind};
+use crate::wire::lanyard::{JobEnd, Tainted, event::Kind};
 use std::sync::Arc;
 use std::time::Duration;
 use time::OffsetDateTime;
@@ -339,10 +337,10 @@ impl Renewer {
             }
             Kind::SessionEnded(ended) if ended.session == live.session.id => self.end(&ended.reason),
             Kind::Federation(news) if news.session.contains(&live.session.id) => {
-                self.take_federated(news.bundles.unwrap_or_default());
+                self.keeper.take_federated(news.bundles.unwrap_or_default());
             }
             Kind::Sessions(_) | Kind::SessionEnded(_) | Kind::Crls(_) | Kind::CrlsOff(_) | Kind::Federation(_) => {}
-            Kind::Bundle(json) => self.take_bundle(&json),
+            Kind::Bundle(json) => self.keeper.take_bundle(&json),
             Kind::Tainted(tainted) => self.renew_soon(&tainted),
         }
     }
@@ -357,19 +355,6 @@ impl Renewer {
             tracing::warn!(%renew_at, session = held.session, "the key that signed the SVID is tainted; renewing it");
             live.renewals.at(renew_at);
         }
-    }
-
-    fn take_bundle(&self, json: &[u8]) {
-        let Some(held) = self.keeper.serving() else { return };
-        match Bundle::parse(held.bundle.trust_domain.clone(), json) {
-            Ok(bundle) => self.keeper.take_bundle(bundle),
-            Err(error) => tracing::error!(%error, "the server's bundle cannot be read; the last one stays"),
-        }
-    }
-
-    fn take_federated(&self, said: FederatedBundles) {
-        let Some(held) = self.keeper.serving() else { return };
-        self.keeper.take_federated(Federated::read(said, &held.bundle.trust_domain));
     }
 
     /// The session is forgotten, and nothing is served until a token that is on its way has become another one.

@@ -87,7 +87,7 @@ fn names(declared: &[String]) -> String {
 }
 
 fn away(silent: &[String]) -> String {
-    silent.iter().map(|why| format!("; {why}")).collect()
+    silent.iter().fold(String::new(), |told, why| told + "; " + why)
 }
 
 /// Something that the rotator is asked.

@@ -181,7 +181,10 @@ impl Rotation<'_> {
     /// The prepared keys of a kind that can still be used, oldest first.
     pub(super) fn prepared(&self, kind: AuthorityKind) -> impl Iterator<Item = &Authority> {
         let prepared = |authority: &&Authority| authority.state == AuthorityState::Prepared;
-        self.keyring.of_kind(kind).filter(prepared).filter(|authority| authority.not_after > self.now)
+        // Another's root that nobody asks any more will never sign.
+        let can_sign = |one: &&Authority| one.is_ours() || self.above.is_some_and(|above| above.has(one.key_id()));
+        let alive = self.keyring.of_kind(kind).filter(prepared).filter(|authority| authority.not_after > self.now);
+        alive.filter(can_sign)
     }
 
     /// Whether an operator went back to this key: then the plan does not try again before its deadline.
@@ -203,8 +206,12 @@ impl Rotation<'_> {
 
     /// A key that nothing valid hangs on.
     pub(super) fn spent(&self, kind: AuthorityKind) -> Option<KeyId> {
-        let retired = |one: &&Authority| matches!(one.state, AuthorityState::Old | AuthorityState::Tainted);
-        self.keyring.of_kind(kind).filter(retired).find(|one| self.is_spent(one)).map(Authority::key_id)
+        let is_spent = |one: &&Authority| match one.state {
+            AuthorityState::Old | AuthorityState::Tainted => self.is_spent(one),
+            AuthorityState::Prepared => !one.is_ours(),
+            AuthorityState::Active | AuthorityState::Removed => false,
+        };
+        self.keyring.of_kind(kind).find(is_spent).map(Authority::key_id)
     }
 
     /// Roots and JWT keys leave by themselves only where they come by themselves, and not before this process has seen the

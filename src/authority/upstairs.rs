@@ -43,6 +43,8 @@ pub struct UpstreamState {
     /// From when on it is an alarm that there is no answer.
     #[serde(with = "time::serde::rfc3339::option")]
     pub alarms_at: Option<OffsetDateTime>,
+    /// Whether it is one.
+    pub is_alarm: bool,
     /// The root of the intermediate that waits until everybody holds it.
     pub waits_for: Option<KeyId>,
 }
@@ -69,6 +71,7 @@ impl Upstairs {
             asks_at: None,
             ends_at: None,
             alarms_at: None,
+            is_alarm: false,
             waits_for: None,
         };
         let (above, state) = (Above { roots, offer: None }, watch::Sender::new(state));
@@ -151,10 +154,12 @@ impl Upstairs {
     /// Tells operators, if anything is new.
     pub(super) fn tell(&self, rotation: &Rotation<'_>) {
         let intermediate = rotation.keyring.active(AuthorityKind::X509Intermediate);
+        let alarms_at = rotation.alarms_at();
         let new = UpstreamState {
             asks_at: self.asks_at(rotation),
             ends_at: intermediate.map(|one| one.not_after),
-            alarms_at: rotation.alarms_at(),
+            is_alarm: alarms_at.is_some_and(|at| at <= rotation.now),
+            alarms_at,
             waits_for: rotation.offer().map(|offer| offer.root),
             ..self.state.borrow().clone()
         };

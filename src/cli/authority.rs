@@ -3,7 +3,7 @@
 
 use super::admin::AdminArgs;
 use super::{orphans, rekeying, render};
-use crate::authority::{AuthorityKind, HolderKind, KeyOutlook, Outlook, StepOutlook, Taken};
+use crate::authority::{AuthorityKind, HolderKind, KeyOutlook, Outlook, StepOutlook, Taken, UpstreamState};
 use crate::wire::lanyard::{AuthorityOrder, ChangeAuthorityRequest, ConfirmHolderRequest, ShowAuthorityRequest};
 use serde_json::json;
 use std::process::ExitCode;
@@ -149,7 +149,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
             drop(change(AuthorityOrder::Prepare, ordered.on_any(), with).await?);
         }
         Action::Activate { on, without } => {
-            drop(change(AuthorityOrder::Activate, on, With { adopt: None, without }).await?)
+            drop(change(AuthorityOrder::Activate, on, With { adopt: None, without }).await?);
         }
         Action::Taint { on, no_wait } => taint(on, no_wait).await?,
         Action::Revoke { orphan: None, on } => drop(change(AuthorityOrder::Revoke, on, With::default()).await?),
@@ -268,10 +268,30 @@ fn plan(outlook: &Outlook) -> anyhow::Result<()> {
     ))?;
     list(&outlook.keys)?;
     render::say("")?;
+    if let Some(upstream) = &outlook.upstream {
+        render::say(&above(upstream))?;
+    }
     let head = ["step", "key", "safe", "by itself", "what it does", "what it would break now"];
     render::rows(&head, outlook.steps.iter().map(|step| step_row(step, outlook.at)).collect())?;
     render::say("")?;
     holders(outlook)
+}
+
+/// How the authority above ours stands, in a few lines.
+fn above(upstream: &UpstreamState) -> String {
+    let UpstreamState { kind, fault, remedy, .. } = upstream;
+    let mut told = format!("upstream authority ({kind}): the intermediate ends {}", at(upstream.ends_at));
+    if let Some(asks_at) = upstream.asks_at {
+        told += &format!(", the next one is asked for {}", render::time(asks_at));
+    }
+    if let Some(root) = upstream.waits_for {
+        told += &format!("\nan intermediate under root {root} waits until everybody holds that root");
+    }
+    if let (Some(fault), Some(remedy)) = (fault, remedy) {
+        let alarm = if upstream.is_alarm { "ALARM: " } else { "" };
+        told += &format!("\n{alarm}asked in vain {} times: {fault}; {remedy}", upstream.failures);
+    }
+    told + "\n"
 }
 
 fn step_row(step: &StepOutlook, now: OffsetDateTime) -> Vec<String> {

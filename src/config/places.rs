@@ -1,11 +1,10 @@
 //! `[[keys.place]]`: where keys live outside the keyring, and which of these places takes new roots.
 
-use super::section::{Reader, Section};
+use super::section::Section;
 use super::vault::read_mount;
 use crate::crypto::read_secret_file;
 use crate::custody::{PlaceKind, PlaceSettings, PlacesSettings};
 use crate::telemetry::chain;
-use crate::vault::VaultSettings;
 
 /// The keyring itself, where somebody wants to say so.
 const KEYRING: &str = "keyring";
@@ -65,13 +64,9 @@ fn read_pkcs11(place: &mut Section<'_, '_>) -> Option<PlaceKind> {
     Some(PlaceKind::Pkcs11 { module: module?, token: token?, pin_file: pin_file? })
 }
 
-/// A transit engine is one of the configured Vault.
-pub(super) fn check_vault(reader: &Reader<'_>, places: &PlacesSettings, vault: Option<&VaultSettings>) {
-    let in_vault = places.places.iter().find(|place| matches!(place.kind, PlaceKind::VaultTransit { .. }));
-    if let (Some(place), None) = (in_vault, vault) {
-        let found = format!("nothing, and the place {:?} is in it", place.name);
-        reader.report(None, "vault".to_owned(), found, "write [vault]: its address, and as whom we come".to_owned());
-    }
+/// The first place that is in the configured Vault.
+pub(super) fn in_vault(places: &PlacesSettings) -> Option<&PlaceSettings> {
+    places.places.iter().find(|place| matches!(place.kind, PlaceKind::VaultTransit { .. }))
 }
 
 #[cfg(test)]

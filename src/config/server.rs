@@ -7,7 +7,7 @@ use super::federation::read_federation;
 use super::issuer::{KnownIssuer, ReadIssuers, read_issuers};
 use super::leaf::read_leaf;
 use super::people::{read_people, warn_of_ids};
-use super::places::{check_vault, read_places};
+use super::places::read_places;
 use super::problem::{Problem, read_text};
 use super::quantity::{SPAN_MAX, render_duration};
 use super::section::{Reader, Section};
@@ -187,8 +187,7 @@ pub(super) fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option
     let plan = KeyPlan { intermediate: lifetimes.intermediate, name_constraints, ..KeyPlan::DEFAULT };
     let upstream = read_upstream(&mut root, trust_domain.as_ref(), &plan);
     let crl = read_crl(&mut root);
-    let vault = read_vault(&mut root);
-    check_vault(reader, &places, vault.as_ref());
+    let vault = read_vault(&mut root, &places);
     svid.finish();
     let ReadIssuers { issuers, hooks, apis } = read_issuers(&mut root);
     let holders = read_holders(&mut root);

@@ -41,6 +41,9 @@ impl Callers<'_> {
     pub fn of(&self, rules: &[String]) -> Result<Vec<Admitted>, Vec<(String, Unfit)>> {
         let all = || self.policy.rules().iter().map(|rule| rule.name.clone()).collect();
         let names = if rules.is_empty() { all() } else { rules.to_vec() };
+        if let Some(nobodys) = self.project_of_none(&names) {
+            return Err(vec![nobodys]);
+        }
         let (mut admitted, mut unfit) = (Vec::new(), Vec::new());
         for name in names {
             match self.of_rule(&name) {
@@ -51,8 +54,21 @@ impl Callers<'_> {
         if unfit.is_empty() { Ok(admitted) } else { Err(unfit) }
     }
 
+    /// A project that is asked for and that none of the rules is for, with what the first says of it.
+    fn project_of_none(&self, names: &[String]) -> Option<(String, Unfit)> {
+        let rules: Vec<&Rule> = names.iter().filter_map(|name| self.rule(name)).collect();
+        self.known.projects.iter().find_map(|project| {
+            let why = rules.iter().map(|rule| Some((rule.name.clone(), Subject::not_for(rule, project, self.known)?)));
+            why.collect::<Option<Vec<_>>>()?.into_iter().next()
+        })
+    }
+
+    fn rule(&self, name: &str) -> Option<&Rule> {
+        self.policy.rules().iter().map(|rule| &**rule).find(|rule| rule.name == name)
+    }
+
     fn of_rule(&self, name: &str) -> Result<Vec<Peer>, Unfit> {
-        let rule = self.policy.rules().iter().find(|rule| rule.name == name).ok_or(Unfit::NoRule)?;
+        let rule = self.rule(name).ok_or(Unfit::NoRule)?;
         if rule.observe {
             return Err(Unfit::Observes);
         }

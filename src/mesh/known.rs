@@ -90,9 +90,12 @@ impl fmt::Display for Project {
 impl Known {
     /// What is true of whoever is right below this path.
     pub(super) fn of_namespace(&self, path: &str) -> Vec<Condition> {
-        let ids = self.groups.iter().filter(|(_, known)| *known == path).map(|(id, _)| *id);
-        let by_id = ids.map(|id| Condition::unwritten("namespace_id", Test::Id(id)));
-        std::iter::once(Condition::unwritten("namespace_path", Test::Text(path.to_owned()))).chain(by_id).collect()
+        let by_path = Condition::unwritten("namespace_path", Test::Text(path.to_owned()));
+        let by_id = self.groups.iter().map(|(id, known)| {
+            let is = Condition::unwritten("namespace_id", Test::Id(*id));
+            if known == path { is } else { Condition::Not(Box::new(is)) }
+        });
+        std::iter::once(by_path).chain(by_id).collect()
     }
 }
 

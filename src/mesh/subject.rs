@@ -34,17 +34,22 @@ impl Subject {
 
     /// The projects of a rule, or those of them that are asked for.
     pub(super) fn of_rule(rule: &Rule, known: &Known) -> Result<Vec<Self>, Unfit> {
-        let subjects = if known.projects.is_empty() {
-            Self::by_rule(rule, known)
-        } else {
-            known.projects.iter().cloned().map(Self::Of).collect()
-        };
-        for subject in &subjects {
-            if let (Self::Of(project), Some(why)) = (subject, rule.excluded_by(&subject.shown(known, |_| true))) {
-                return Err(Unfit::NotForProject { project: project.to_string(), why: why.to_string() });
-            }
+        let Some(first) = known.projects.first() else { return Ok(Self::by_rule(rule, known)) };
+        let asked = known.projects.iter().filter(|project| Self::not_for(rule, project, known).is_none());
+        let asked: Vec<_> = asked.cloned().map(Self::Of).collect();
+        if !asked.is_empty() {
+            return Ok(asked);
         }
-        Ok(subjects)
+        // The projects asked for are another rule's; this one says its own.
+        let own = Self::by_rule(rule, known);
+        let says_its_own = own.iter().all(|subject| matches!(subject, Self::Of(_)));
+        if says_its_own { Ok(own) } else { Err(Self::not_for(rule, first, known).unwrap_or(Unfit::NamesNobody)) }
+    }
+
+    /// Why a project is none of a rule's.
+    pub(super) fn not_for(rule: &Rule, project: &Project, known: &Known) -> Option<Unfit> {
+        let why = rule.excluded_by(&Self::Of(project.clone()).shown(known, |_| true))?;
+        Some(Unfit::NotForProject { project: project.to_string(), why: why.to_string() })
     }
 
     fn by_rule(rule: &Rule, known: &Known) -> Vec<Self> {

@@ -95,6 +95,9 @@ pub enum ServerError {
     /// The journal cannot be written.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The system gives no threads to serve connections.
+    #[error("no threads can be started to serve connections")]
+    Threads(#[source] io::Error),
     /// The server's certificate is not to be had.
     #[error(transparent)]
     Tls(#[from] TlsError),

@@ -46,7 +46,7 @@ fn production_deploys_of_payments_may_call_ledger_and_nothing_else_may() {
     let mesh = Mesh::start(HOUR, HOUR);
     let (folder, _output) = mesh.deploy.svid("own");
     let bundle = folder.join("svid_bundle.pem");
-    let prefix = "prefix: \"spiffe://ci.example.org/acme/payments/api/-/environments/production/\"";
+    let prefix = "prefix: spiffe://ci.example.org/acme/payments/api/-/environments/production/pipelines/";
     let exactly = changed(&before_ledger(HOUR), prefix, page::block("exact.yaml").lines().nth(1).unwrap().trim());
     let exact = mesh.another(&mesh.ledger, &exactly);
     let verdicts = |svid: &Svid| [mesh.right.port, exact.port].map(|port| verdict(svid, &bundle, port, Dialogue::Http));
@@ -66,6 +66,30 @@ fn production_deploys_of_payments_may_call_ledger_and_nothing_else_may() {
     }
     let (claimed, _) = Authority::new().issue_as(DEPLOY_ID, HOUR);
     assert_eq!(verdicts(&claimed), [Verdict::Unverified; 2], "another root's");
+}
+
+/// Whole IDs and expressions come out of rules of other kinds; prefixes are the page's.
+#[test]
+fn whole_ids_and_expressions_that_are_rendered_admit_their_rules_jobs_and_nobody_else() {
+    let mesh = Mesh::start(HOUR, HOUR);
+    let (folder, _output) = mesh.deploy.svid("own");
+    let bundle = folder.join("svid_bundle.pem");
+    let by_project = ["--rule", "ledger", "--project", "4712=acme/ledger/api"];
+    let by_group = ["--rule", "production deploys of the group", "--group", "812=acme/payments"];
+    let envoys = [&by_project, &by_group].map(|arguments| mesh.another(&mesh.ledger, &mesh.rendered(arguments)));
+    let neighbour = ["project_id=4713", "project_path=acme/payments/api-v2"];
+    let subgroup = ["project_id=4714", "project_path=acme/payments/api/tools"];
+    for (claims, expected) in [
+        ([&PRODUCTION[..], &OF_LEDGER].concat(), [Verdict::Allowed, Verdict::Forbidden]),
+        ([&PRODUCTION[..], &[]].concat(), [Verdict::Forbidden, Verdict::Allowed]),
+        ([&PRODUCTION[..], &neighbour].concat(), [Verdict::Forbidden, Verdict::Allowed]),
+        ([&PRODUCTION[..], &subgroup].concat(), [Verdict::Forbidden; 2]),
+        (vec![], [Verdict::Forbidden; 2]),
+    ] {
+        let svid = mesh.world.svid_by(mesh.world.token_with(&Job { number: 7, pipeline: "574" }, &claims));
+        let verdicts = [&envoys[0], &envoys[1]].map(|envoy| verdict(&svid, &bundle, envoy.port));
+        assert_eq!(verdicts, expected, "{claims:?}");
+    }
 }
 
 #[test]
@@ -112,7 +136,6 @@ fn with_a_second_listener(text: &str, name: &str, port: u16) -> String {
     let (head, rest) = text.split_once("  listeners:\n").unwrap();
     let (listener, tail) = rest.split_once("  clusters:\n").unwrap();
     let second = changed(&changed(listener, "name: default", &format!("name: {name}")), "8443", &port.to_string());
-    let second = changed(&second, "&agent", "&same_agent").replace("*agent", "*same_agent");
     format!("{head}  listeners:\n{listener}{second}  clusters:\n{tail}")
 }
 

@@ -42,6 +42,15 @@ ttl = "15m"
 when = { issuer = "corp" }
 "#;
 
+/// One rule for a whole group, which only an expression can tell from others; for rendering alone.
+const OF_THE_GROUP: &str = r#"
+[[rule]]
+name = "production deploys of the group"
+id = "/{project_path}/-/environments/production/pipelines/{pipeline_id}"
+ttl = "15m"
+when = { issuer = "corp", namespace_id = 812, environment = "production", environment_protected = true, ref_protected = true }
+"#;
+
 /// A busy machine needs a while; and Envoy comes back to an agent after half a minute at most.
 const WITHIN: Duration = Duration::from_secs(90);
 
@@ -86,6 +95,17 @@ impl Mesh {
     /// One more Envoy, at a side's agent.
     pub(crate) fn another(&self, side: &Side, text: &str) -> Proxy {
         side.proxy(text, &self.program)
+    }
+
+    /// The Envoy before ledger, as `lanyard policy render envoy` prints it for the page's rules and one for a group.
+    pub(crate) fn rendered(&self, arguments: &[&str]) -> String {
+        let policy = self.world.place.file("rendered.toml");
+        fs::write(&policy, page::block("policy.toml") + OF_THE_GROUP).unwrap();
+        let mut command = lanyard();
+        command.args(["policy", "render", "envoy", "--trust-domain", "ci.example.org", "--service", "ledger"]);
+        let output = command.args(arguments).arg(policy).output().unwrap();
+        assert!(output.status.success(), "{}", words(&output));
+        String::from_utf8(output.stdout).unwrap()
     }
 
     /// The deploy calls ledger.

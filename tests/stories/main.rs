@@ -34,3 +34,5 @@ mod road;
 mod sessions;
 mod shares;
 mod thieves;
+mod under_cert_manager;
+mod under_vault;

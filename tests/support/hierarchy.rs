@@ -10,6 +10,9 @@ use tempfile::TempDir;
 /// What a sound authority says.
 pub(crate) const SOUND: &str =
     "basicConstraints=critical,CA:TRUE\nkeyUsage=critical,keyCertSign,cRLSign\nsubjectKeyIdentifier=hash";
+/// What an intermediate of ours says.
+pub(crate) const OURS: &str = "basicConstraints=critical,CA:TRUE,pathlen:0\nkeyUsage=critical,keyCertSign,cRLSign\n\
+                               subjectKeyIdentifier=hash\nsubjectAltName=URI:spiffe://ci.example.org";
 /// An elliptic key, as openssl makes it.
 pub(crate) const P256: &[&str] = &["ec", "-pkeyopt", "ec_paramgen_curve:P-256"];
 
@@ -60,6 +63,23 @@ impl Hierarchy {
         self.openssl(&[&asked[..], &["-out", "asked.csr", "-newkey"], key].concat());
         let signed = ["x509", "-req", "-in", "asked.csr", "-CA", &issuer, "-CAkey", &issuer_key, "-CAcreateserial"];
         self.openssl(&[&signed[..], &["-days", days, "-extfile", "ext.cnf", "-out", &file]].concat());
+    }
+
+    /// Signs what somebody asks for, saying what it is told to say.
+    pub(crate) fn sign(&self, csr: &str, issuer: &str, (extensions, days): (&str, &str)) -> String {
+        fs::write(self.path("ours.csr"), csr).unwrap();
+        fs::write(self.path("ours.cnf"), extensions).unwrap();
+        let [issuer_key, issuer] = files(issuer);
+        let signed = ["x509", "-req", "-in", "ours.csr", "-CA", &issuer, "-CAkey", &issuer_key, "-CAcreateserial"];
+        self.openssl(&[&signed[..], &["-days", days, "-extfile", "ours.cnf", "-out", "ours.signed"]].concat());
+        fs::read_to_string(self.path("ours.signed")).unwrap()
+    }
+
+    /// A request of somebody else.
+    pub(crate) fn another_request(&self) -> String {
+        let asked = ["req", "-new", "-nodes", "-config", "req.cnf", "-subj", "/CN=another", "-keyout", "another.key"];
+        self.openssl(&[&asked[..], &["-out", "another.csr", "-newkey"], P256].concat());
+        fs::read_to_string(self.path("another.csr")).unwrap()
     }
 
     /// Puts files where a server looks for them: the key of one, a chain, and roots.

@@ -32,4 +32,5 @@ mod long_job;
 mod many_streams;
 mod sds;
 mod socket;
+mod upstream;
 mod x509;

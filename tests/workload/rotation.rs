@@ -45,10 +45,10 @@ pub(crate) fn certificates(mut der: &[u8]) -> Vec<CertificateDer<'static>> {
 
 /// A job's workload: holds what its agent told last.
 #[derive(Clone)]
-struct Workload(Arc<Mutex<X509svidResponse>>);
+pub(crate) struct Workload(Arc<Mutex<X509svidResponse>>);
 
 impl Workload {
-    async fn of(agent: &Beside) -> Self {
+    pub(crate) async fn of(agent: &Beside) -> Self {
         let mut stream = agent.x509_stream().await;
         let held = Self(Arc::new(Mutex::new(stream.message().await.unwrap().unwrap())));
         let told = held.clone();
@@ -68,12 +68,12 @@ impl Workload {
         (certificates(&svid.x509_svid), key.into(), Arc::new(roots))
     }
 
-    fn roots(&self) -> usize {
+    pub(crate) fn roots(&self) -> usize {
         certificates(&self.0.lock().unwrap().svids[0].bundle).len()
     }
 
     /// The intermediate that signed its SVID.
-    fn signer(&self) -> Vec<u8> {
+    pub(crate) fn signer(&self) -> Vec<u8> {
         certificates(&self.0.lock().unwrap().svids[0].x509_svid)[1].to_vec()
     }
 
@@ -103,16 +103,16 @@ impl Workload {
 }
 
 /// Two workloads that greet each other without a pause, each way.
-struct Traffic {
-    one: Workload,
+pub(crate) struct Traffic {
+    pub(crate) one: Workload,
     other: Workload,
-    greetings: Arc<AtomicUsize>,
-    failures: Arc<Mutex<Vec<String>>>,
-    running: JoinHandle<()>,
+    pub(crate) greetings: Arc<AtomicUsize>,
+    pub(crate) failures: Arc<Mutex<Vec<String>>>,
+    pub(crate) running: JoinHandle<()>,
 }
 
 impl Traffic {
-    fn between(one: Workload, other: Workload, clock: Arc<ManualClock>) -> Self {
+    pub(crate) fn between(one: Workload, other: Workload, clock: Arc<ManualClock>) -> Self {
         let (greetings, failures) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(Vec::new())));
         let (a, b, done, failed) = (one.clone(), other.clone(), Arc::clone(&greetings), Arc::clone(&failures));
         let running = tokio::spawn(async move {
@@ -128,13 +128,18 @@ impl Traffic {
         Self { one, other, greetings, failures, running }
     }
 
-    fn both(&self, so: impl Fn(&Workload) -> bool) -> bool {
+    pub(crate) fn both(&self, so: impl Fn(&Workload) -> bool) -> bool {
         so(&self.one) && so(&self.other)
     }
 
     /// A minute passes, renewals are heard, and both have greeted each other again.
     async fn minute(&self, clock: &ManualClock) {
-        clock.advance(Duration::from_secs(60));
+        self.minutes(clock, 1).await;
+    }
+
+    /// The same for a few of them at once; an SVID lives a quarter of an hour.
+    pub(crate) async fn minutes(&self, clock: &ManualClock, minutes: u64) {
+        clock.advance(Duration::from_secs(60 * minutes));
         until(|| self.both(|workload| workload.minutes_left(clock) >= 3)).await;
         let seen = self.greetings.load(Ordering::SeqCst);
         until(|| self.greetings.load(Ordering::SeqCst) >= seen + 2).await;

@@ -5,12 +5,13 @@ use super::tries::{Tally, load, try_all};
 use super::world::{Known as Job, jobs};
 use crate::meshes::hostile::{envoy, istio, linkerd, trust_domain};
 use crate::meshes::matching::{Shown, envoy_admits, istio_admits, istio_reads_a_namespace, linkerd_admits};
-use lanyard::mesh::{Admitted, Callers, DnsFirst, Document, Known, Mesh, Project};
+use lanyard::mesh::{Admitted, Callers, DnsFirst, Known, Mesh, Project};
 use lanyard::policy::{Answers, Policy, Rule, Ruling, Wish};
 use lanyard::svid::{DnsNames, DnsSuffix, LeafProfile, SanOrder};
 use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::test_runner::TestCaseError;
+use serde_json::Value;
 use std::sync::Arc;
 
 /// What whoever renders knows beside the rules.
@@ -106,7 +107,7 @@ fn check(
 ) -> Result<(), TestCaseError> {
     let trust_domain = trust_domain();
     let callers = Callers { policy, trust_domain: &trust_domain, known, mesh, profile: None };
-    let Ok(admitted) = callers.of(&[rule.name.clone()]) else {
+    let Ok(admitted) = callers.of(std::slice::from_ref(&rule.name)) else {
         tally.count("refused");
         return Ok(());
     };
@@ -142,7 +143,7 @@ fn check(
     Ok(())
 }
 
-fn objects(mesh: &Mesh, admitted: &[Admitted]) -> Vec<Document> {
+fn objects(mesh: &Mesh, admitted: &[Admitted]) -> Vec<Value> {
     match mesh {
         Mesh::Envoy => vec![envoy(admitted)],
         Mesh::Istio => istio(admitted),
@@ -150,9 +151,9 @@ fn objects(mesh: &Mesh, admitted: &[Admitted]) -> Vec<Document> {
     }
 }
 
-fn admits(mesh: &Mesh, objects: &[Document], shown: Shown<'_>) -> bool {
+fn admits(mesh: &Mesh, objects: &[Value], shown: Shown<'_>) -> bool {
     match mesh {
-        Mesh::Envoy => envoy_admits(objects[0].value(), shown),
+        Mesh::Envoy => envoy_admits(&objects[0], shown),
         Mesh::Istio => istio_admits(objects, shown),
         Mesh::Linkerd(_) => linkerd_admits(objects, shown),
     }

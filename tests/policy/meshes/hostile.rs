@@ -18,18 +18,18 @@ pub(crate) fn workload() -> Workload {
     Workload { service: "ledger".parse().unwrap(), namespace: "ledger".parse().unwrap(), selector }
 }
 
-pub(crate) fn istio(admitted: &[Admitted]) -> Vec<Document> {
+fn istio_objects(admitted: &[Admitted]) -> Vec<Document> {
     let workload = workload();
     let host = IstioService::cluster_host(&workload.service, &workload.namespace);
     let service = IstioService { workload, host, connection_age: Duration::from_secs(60), server_id: None };
     service.objects(admitted, &trust_domain()).unwrap()
 }
 
-pub(crate) fn linkerd(admitted: &[Admitted]) -> Vec<Document> {
+fn linkerd_objects(admitted: &[Admitted]) -> Vec<Document> {
     LinkerdService { workload: workload(), port: 8080, protocol: None }.objects(admitted).unwrap()
 }
 
-pub(crate) fn envoy(admitted: &[Admitted]) -> Document {
+fn bootstrap(admitted: &[Admitted]) -> Document {
     let [node, cluster] = ["ledger", "ledger"].map(str::to_owned);
     let [admin_socket, workload_socket] = ["/run/envoy/admin.sock", "/run/lanyard/sockets/api.sock"].map(str::to_owned);
     let callee = Callee {
@@ -42,6 +42,22 @@ pub(crate) fn envoy(admitted: &[Admitted]) -> Document {
     callee.bootstrap(admitted, &trust_domain()).unwrap()
 }
 
+fn values(objects: &[Document]) -> Vec<Value> {
+    objects.iter().map(|object| object.value().clone()).collect()
+}
+
+pub(crate) fn istio(admitted: &[Admitted]) -> Vec<Value> {
+    values(&istio_objects(admitted))
+}
+
+pub(crate) fn linkerd(admitted: &[Admitted]) -> Vec<Value> {
+    values(&linkerd_objects(admitted))
+}
+
+pub(crate) fn envoy(admitted: &[Admitted]) -> Value {
+    bootstrap(admitted).value().clone()
+}
+
 proptest! {
     #[test]
     fn a_rule_of_any_name_changes_nothing_but_its_own_name(
@@ -50,15 +66,14 @@ proptest! {
         let id = SpiffeId::parse("spiffe://ci.example.org/acme/api/-/x").unwrap();
         let admitted: Vec<Admitted> =
             names.into_iter().map(|rule| Admitted { rule, peers: vec![Peer::Exact(id.clone())] }).collect();
-        let all = [istio(&admitted), linkerd(&admitted), vec![envoy(&admitted)]].concat();
+        let all = [istio_objects(&admitted), linkerd_objects(&admitted), vec![bootstrap(&admitted)]].concat();
         let back: Vec<Value> = serde_saphyr::from_multiple(&Document::to_yaml(&all)).unwrap();
-        let wanted: Vec<Value> = all.iter().map(|one| one.value().clone()).collect();
-        prop_assert_eq!(back, wanted);
+        prop_assert_eq!(back, values(&all));
         for (uri, admits) in [(id.as_str(), true), ("spiffe://ci.example.org/acme/api/-/y", false), ("", false)] {
             let shown = Shown { uri, first_name: uri };
             prop_assert_eq!(istio_admits(&istio(&admitted), shown), admits);
             prop_assert_eq!(linkerd_admits(&linkerd(&admitted), shown), admits);
-            prop_assert_eq!(envoy_admits(envoy(&admitted).value(), shown), admits);
+            prop_assert_eq!(envoy_admits(&envoy(&admitted), shown), admits);
         }
     }
 }

@@ -3,7 +3,6 @@
 //! Istio: `pilot/pkg/security/authz/model` and `matcher`. Linkerd: `identity_match.rs` of its policy controller, and
 //! `authz.rs` of its proxy. Envoy: `StringMatcher`.
 
-use lanyard::mesh::Document;
 use regex::Regex;
 use serde_json::Value;
 use std::cell::RefCell;
@@ -21,12 +20,12 @@ fn texts<'v>(object: &'v Value, pointer: &str) -> impl Iterator<Item = &'v str> 
     list.unwrap_or_else(|| panic!("{object} has no {pointer}")).iter().map(|text| text.as_str().unwrap())
 }
 
-fn of_kind<'d>(objects: &'d [Document], kind: &str) -> &'d Value {
-    objects.iter().map(Document::value).find(|object| object["kind"] == kind).unwrap()
+fn of_kind<'d>(objects: &'d [Value], kind: &str) -> &'d Value {
+    objects.iter().find(|object| object["kind"] == kind).unwrap()
 }
 
 /// One of the policy's rules matches, by one of its sources.
-pub(crate) fn istio_admits(objects: &[Document], shown: Shown<'_>) -> bool {
+pub(crate) fn istio_admits(objects: &[Value], shown: Shown<'_>) -> bool {
     let policy = of_kind(objects, "AuthorizationPolicy");
     assert_eq!(policy["spec"]["action"], "ALLOW");
     policy["spec"]["rules"].as_array().unwrap().iter().any(|rule| {
@@ -53,7 +52,7 @@ pub(crate) fn istio_reads_a_namespace(uri: &str) -> bool {
 }
 
 /// One of the identities is the peer's, or its end.
-pub(crate) fn linkerd_admits(objects: &[Document], shown: Shown<'_>) -> bool {
+pub(crate) fn linkerd_admits(objects: &[Value], shown: Shown<'_>) -> bool {
     let authentication = of_kind(objects, "MeshTLSAuthentication");
     texts(authentication, "/spec/identities").any(|identity| match identity.strip_prefix("*.") {
         _ if identity == "*" => true,

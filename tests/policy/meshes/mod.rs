@@ -2,4 +2,8 @@
 //! finds in the golden files and on the pages.
 
 pub(crate) mod matching;
+mod command;
+mod facts;
+mod rendered;
+mod pages;
 pub(crate) mod hostile;

@@ -68,6 +68,7 @@ impl Transit {
         };
         let versions: Map<_, _> =
             (1..).zip(&key.versions).map(|(at, key): (u32, _)| (at.to_string(), version(key))).collect();
+        drop(keys);
         told.insert("latest_version".to_owned(), versions.len().into());
         told.insert("keys".to_owned(), versions.into());
         data(&told.into())
@@ -88,6 +89,7 @@ impl Transit {
             return error(400, "input of the wrong length for the hash algorithm");
         };
         let signature = of_version.sign_digest(&digest).unwrap();
+        drop(keys);
         data(
             &json!({ "signature": format!("vault:v{version}:{}", STANDARD.encode(signature)), "key_version": version }),
         )
