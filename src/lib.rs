@@ -5,6 +5,7 @@
 
 // ground: knows nothing of Lanyard
 pub mod clock;
+pub mod stamp;
 pub mod telemetry;
 pub mod crypto;
 pub mod store;
@@ -27,6 +28,8 @@ pub mod vault;
 pub mod facts;
 pub mod people;
 pub mod audit;
+pub mod federation;
+pub mod upstream;
 pub mod authority;
 pub mod session;
 

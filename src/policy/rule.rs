@@ -33,7 +33,7 @@ pub struct Rule {
     pub audiences: Vec<String>,
     /// The URL of the issuer's GitLab, where X.509-SVIDs tell of the build with Fulcio's extensions; none where not.
     pub build_claims: Option<String>,
-    /// Which other trust domains' workloads it shall be able to talk to.
+    /// Which other trust domains' workloads it shall be able to talk to: it gets their bundles.
     pub federates_with: Vec<TrustDomain>,
     /// Whose tokens it is for; also a term of `when`.
     pub issuer: IssuerName,

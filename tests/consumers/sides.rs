@@ -28,7 +28,7 @@ pub(crate) const DEPLOY_ID: &str = "spiffe://ci.example.org/acme/payments/api/-/
 pub(crate) const LEDGER_ID: &str = "spiffe://ci.example.org/acme/ledger/api/-/environments/production";
 
 /// Everybody else whom the server names.
-const OTHERS: &str = r#"
+pub(crate) const OTHERS: &str = r#"
 [[rule]]
 name = "production deploys of others"
 id = "/{project_path}/-/environments/production/pipelines/{pipeline_id}"
@@ -158,6 +158,15 @@ impl Side {
         self.agent.take().unwrap().kill();
     }
 
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    /// What its agent has said since it was started.
+    pub(crate) fn log(&self) -> String {
+        self.agent.as_ref().unwrap().log()
+    }
+
     /// As the page's job does it.
     pub(crate) fn login(&self, token: &str) {
         let (mut command, socket) = (lanyard(), self.folder.join("sockets/agent.sock"));
@@ -233,13 +242,13 @@ fn ask(mut stream: impl Read + Write, path: &str) -> Answer {
 }
 
 /// Ledger itself: it answers with what its Envoy tells of the caller.
-struct Program {
-    port: u16,
+pub(crate) struct Program {
+    pub(crate) port: u16,
     _runtime: Runtime,
 }
 
 impl Program {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let (port, runtime) = (free_port(), Runtime::new().unwrap());
         let caller = |headers: HeaderMap| async move {
             headers.get("x-forwarded-client-cert").map(|caller| caller.to_str().unwrap().to_owned()).unwrap_or_default()
