@@ -124,8 +124,8 @@ impl Server {
         keepers.spawn(meter_holders(who, published, (Arc::clone(&clock), metrics.clone()), ended.clone()));
         keepers.spawn(meter_store(store.trouble(), (readiness.clone(), metrics.clone()), ended.clone()));
         keepers.spawn(meter_checkpoints(store.is_unwitnessed(), metrics.clone(), ended.clone()));
-        let above = upstream.zip(rotator.upstream());
-        keepers.spawn(keep_upstream(above, (Arc::clone(&clock), metrics.clone()), ended.clone()));
+        let above = (upstream.zip(rotator.upstream()), Arc::clone(&clock));
+        keepers.spawn(keep_upstream(above, (readiness.clone(), metrics.clone()), ended.clone()));
         keepers.spawn(rotator.run(Arc::clone(&clock), ended.clone()));
         keepers.spawn(keep_token(vault, ended.clone()));
         if let Some(crls) = crls {
