@@ -280,18 +280,19 @@ fn plan(outlook: &Outlook) -> anyhow::Result<()> {
 /// How the authority above ours stands, in a few lines.
 fn above(upstream: &UpstreamState) -> String {
     let UpstreamState { kind, fault, remedy, .. } = upstream;
-    let mut told = format!("upstream authority ({kind}): the intermediate ends {}", at(upstream.ends_at));
-    if let Some(asks_at) = upstream.asks_at {
-        told += &format!(", the next one is asked for {}", render::time(asks_at));
-    }
-    if let Some(root) = upstream.waits_for {
-        told += &format!("\nan intermediate under root {root} waits until everybody holds that root");
-    }
-    if let (Some(fault), Some(remedy)) = (fault, remedy) {
+    let asks = upstream.asks_at.map(|at| format!(", the next one is asked for {}", render::time(at)));
+    let ends = at(upstream.ends_at);
+    let stands =
+        format!("upstream authority ({kind}): the intermediate ends {ends}{}", asks.as_deref().unwrap_or_default());
+    let waits = upstream
+        .waits_for
+        .map(|root| format!("an intermediate under root {root} waits until everybody holds that root"));
+    let fails = fault.iter().zip(remedy).map(|(fault, remedy)| {
         let alarm = if upstream.is_alarm { "ALARM: " } else { "" };
-        told += &format!("\n{alarm}asked in vain {} times: {fault}; {remedy}", upstream.failures);
-    }
-    told + "\n"
+        format!("{alarm}asked in vain {} times: {fault}; {remedy}", upstream.failures)
+    });
+    let lines: Vec<_> = [stands].into_iter().chain(waits).chain(fails).chain([String::new()]).collect();
+    lines.join("\n")
 }
 
 fn step_row(step: &StepOutlook, now: OffsetDateTime) -> Vec<String> {

@@ -184,8 +184,7 @@ pub(super) fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option
     let Keys { name_constraints, automatic, lifetimes, sealing_key_file, places, mut warnings } =
         read_keys(reader, root.section("keys"), &mut svid);
     let leaf = read_leaf(reader, &mut svid, &mut warnings);
-    let plan = KeyPlan { intermediate: lifetimes.intermediate, name_constraints, ..KeyPlan::DEFAULT };
-    let upstream = read_upstream(&mut root, trust_domain.as_ref(), &plan);
+    let upstream = read_upstream(&mut root, trust_domain.as_ref(), (name_constraints, lifetimes.intermediate));
     let crl = read_crl(&mut root);
     let vault = read_vault(&mut root, &places);
     svid.finish();
