@@ -79,13 +79,15 @@ impl Sessions {
             self.begin_anew();
         }
         let session = match self.open(token) {
-            Ok(session) => self.open.entry(token.label.clone()).insert_entry(session).into_mut(),
+            Ok(session) => session,
             Err(fault) => {
                 self.begin_anew();
                 return Err(fault);
             }
         };
-        let done = work(&Objects { session, token });
+        let done = work(&Objects { session: &session, token });
+        // Kept first: beginning anew closes what is open, and then the library.
+        drop(self.open.insert(token.label.clone(), session));
         if done.is_err() {
             self.begin_anew();
         }
