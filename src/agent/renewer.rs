@@ -13,6 +13,7 @@
 
 use super::attempts::{Ending, Live, Opening, Turn};
 use super::ears::Ears;
+use super::federated::Federated;
 use super::keeper::{Identity, Keeper};
 use super::kept::Kept;
 use super::link::{LinkError, Refused, ServerLink};
@@ -26,7 +27,7 @@ use crate::bundle::Bundle;
 use crate::clock::Clock;
 use crate::crypto::{Digest, Random};
 use crate::telemetry::{Shutdown, chain};
-use crate::wire::lanyard::{JobEnd, Tainted, event::Kind};
+use crate::wire::lanyard::{FederatedBundles, JobEnd, Tainted, event::Kind};
 use std::sync::Arc;
 use std::time::Duration;
 use time::OffsetDateTime;
@@ -119,7 +120,7 @@ impl Renewer {
                     tracing::warn!("{told}; the agent keeps trying");
                 }
             }
-            Order::Login { answer, .. } if self.closing => drop(answer.send(Err(ended("its job is over")))),
+            Order::Login { answer, .. } if self.closing => drop(answer.send(Err(Refused::ended("its job is over")))),
             Order::Login { token, answer } => self.login(token, answer),
             Order::Logout { why, answer } => {
                 let told = self.logout(why).await;
@@ -238,14 +239,14 @@ impl Renewer {
             Happening::Opened(Err(LinkError::Refused(refused))) => self.refuse_token(&refused),
             Happening::Opened(Err(error)) => {
                 if let Some(opening) = &mut self.opening {
-                    warn(&error, opening.attempts.failed(&self.random));
+                    opening.attempts.failed_by(&error, &self.random);
                 }
             }
             Happening::Lived(Turn::Renewed(Ok(identity))) => self.renew(identity),
             Happening::Lived(Turn::Renewed(Err(LinkError::Refused(refused)))) => self.refuse_session(&refused),
             Happening::Lived(Turn::Renewed(Err(error))) => {
                 if let Some(live) = &mut self.live {
-                    warn(&error, live.renewals.failed(&self.random));
+                    live.renewals.failed_by(&error, &self.random);
                 }
             }
             Happening::Lived(Turn::Heard(kind)) => self.hear(kind),
@@ -337,7 +338,10 @@ impl Renewer {
                 self.end("the server does not know it any more");
             }
             Kind::SessionEnded(ended) if ended.session == live.session.id => self.end(&ended.reason),
-            Kind::Sessions(_) | Kind::SessionEnded(_) | Kind::Crls(_) | Kind::CrlsOff(_) => {}
+            Kind::Federation(news) if news.session.contains(&live.session.id) => {
+                self.take_federated(news.bundles.unwrap_or_default());
+            }
+            Kind::Sessions(_) | Kind::SessionEnded(_) | Kind::Crls(_) | Kind::CrlsOff(_) | Kind::Federation(_) => {}
             Kind::Bundle(json) => self.take_bundle(&json),
             Kind::Tainted(tainted) => self.renew_soon(&tainted),
         }
@@ -346,6 +350,7 @@ impl Renewer {
     /// What a tainted key signed is renewed within the time that the server names, at one's own moment: all agents hear it
     /// at once.
     fn renew_soon(&mut self, tainted: &Tainted) {
+        self.keeper.distrust(&tainted.kid);
         let held = self.keeper.serving().filter(|held| held.is_signed_by(&tainted.signer));
         if let (Some(live), Some(held)) = (&mut self.live, held) {
             let renew_at = self.clock.now() + self.random.jitter(Duration::from_secs(tainted.within_seconds.into()));
@@ -362,6 +367,11 @@ impl Renewer {
         }
     }
 
+    fn take_federated(&self, said: FederatedBundles) {
+        let Some(held) = self.keeper.serving() else { return };
+        self.keeper.take_federated(Federated::read(said, &held.bundle.trust_domain));
+    }
+
     /// The session is forgotten, and nothing is served until a token that is on its way has become another one.
     fn end(&mut self, reason: &str) {
         if let Some(live) = self.live.take() {
@@ -372,7 +382,7 @@ impl Renewer {
             self.keeper.withdraw_for_another();
             return;
         }
-        self.waiting.answer(&Err(ended(reason)));
+        self.waiting.answer(&Err(Refused::ended(reason)));
         self.keeper.withdraw();
     }
 
@@ -387,12 +397,4 @@ impl Renewer {
         };
         self.waiting.answer(&Ok(logged_in));
     }
-}
-
-fn warn(error: &LinkError, again_at: OffsetDateTime) {
-    tracing::warn!(error = chain(error), %again_at, "no SVID from the server");
-}
-
-fn ended(reason: &str) -> Refused {
-    Refused::here("session_ended", format!("the session has ended ({reason}); log in with a fresh token"), 403)
 }

@@ -8,6 +8,7 @@
 mod asked;
 mod person;
 mod pinned;
+mod shown;
 mod key_step;
 mod job;
 mod entry;
@@ -22,3 +23,4 @@ pub use ledger::{AdmitError, Changes, Ledger, Recorded};
 pub use person::Person;
 pub use pinned::PinnedBy;
 pub use refusals::{Observed, Refused};
+pub use shown::Shown;

@@ -28,7 +28,7 @@ pub(super) struct TakenBack {
     pub(super) since: OffsetDateTime,
 }
 
-/// All of a keyring; none if one of them has no certificate that can be read.
+/// All of a keyring; none if one of them has no certificate that can be read, or signs elsewhere: half a set is none.
 pub(super) fn crl_issuers(keyring: &Keyring) -> Option<Vec<CrlIssuer>> {
     let kinds = [AuthorityKind::X509Root, AuthorityKind::X509Intermediate];
     let of_kind = kinds.into_iter().flat_map(|kind| keyring.of_kind(kind));
@@ -51,6 +51,6 @@ fn issuer(keyring: &Keyring, authority: &Authority) -> Option<CrlIssuer> {
         taken_back: taken_back.collect(),
         key_identifier,
         certificate,
-        key: Arc::clone(&authority.key),
+        key: Arc::clone(authority.own_key()?),
     })
 }

@@ -3,8 +3,10 @@
 use super::holders::Holders;
 use super::order::{NotNow, Order};
 use super::outlook::Outlook;
-use super::{AuthorityKind, RotatorError, Taken};
+use super::{AuthorityKind, Rekeying, RotatorError, Taken};
 use crate::audit::{Entry, HolderWord};
+use crate::telemetry::chain;
+use crate::upstream::UpstreamError;
 use tokio::sync::{mpsc, oneshot};
 
 /// An operator's word about a declared holder: it has our bundle.
@@ -55,6 +57,13 @@ pub enum OrderError {
     /// The server is stopping.
     #[error("the server is stopping")]
     Stopped,
+    /// The authority above ours was asked, and gave nothing of use.
+    #[error("{}; {}", chain(fault), fault.remedy())]
+    Upstream {
+        /// Why.
+        #[from]
+        fault: UpstreamError,
+    },
 }
 
 fn names(declared: &[String]) -> String {
@@ -67,6 +76,7 @@ pub(super) enum Ask {
     Confirm(Confirmation, oneshot::Sender<Result<u64, OrderError>>),
     Order(Order, oneshot::Sender<Result<Taken, OrderError>>),
     Outlook(AuthorityKind, oneshot::Sender<Outlook>),
+    Rekeying(oneshot::Sender<Rekeying>),
 }
 
 /// Where orders are given and holders are heard; clones are the same.
@@ -108,6 +118,14 @@ impl AuthorityDesk {
     /// `Stopped`.
     pub async fn outlook(&self, authority: AuthorityKind) -> Result<Outlook, OrderError> {
         self.ask(|answer| Ask::Outlook(authority, answer)).await
+    }
+
+    /// How far everybody has come off the tainted keys.
+    ///
+    /// # Errors
+    /// `Stopped`.
+    pub async fn rekeying(&self) -> Result<Rekeying, OrderError> {
+        self.ask(Ask::Rekeying).await
     }
 
     async fn ask<T>(&self, ask: impl FnOnce(oneshot::Sender<T>) -> Ask) -> Result<T, OrderError> {

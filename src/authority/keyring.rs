@@ -98,7 +98,16 @@ pub struct Publication {
     pub at: OffsetDateTime,
 }
 
-/// A key of ours and its place.
+/// Whose a key is.
+#[derive(Clone, Debug)]
+pub enum KeyOf {
+    /// Ours.
+    Us(Arc<KeyPair>),
+    /// An authority above ours, whose root this is: it is named by its certificate.
+    Upstream(KeyId),
+}
+
+/// A key and its place.
 #[derive(Clone, Debug)]
 pub struct Authority {
     /// What it is for.
@@ -114,9 +123,11 @@ pub struct Authority {
     /// The root that signed it; none for others than intermediates.
     pub issuer: Option<KeyId>,
     /// The key itself.
-    pub key: Arc<KeyPair>,
+    pub key: KeyOf,
     /// Its certificate; none for JWT and journal keys.
     pub certificate: Option<CertificateDer<'static>>,
+    /// What stands between an intermediate and the root of an authority above ours, each before its issuer.
+    pub above: Vec<CertificateDer<'static>>,
     /// From when it may sign.
     pub not_before: OffsetDateTime,
     /// Until when what it signs may live.
@@ -126,7 +137,23 @@ pub struct Authority {
 impl Authority {
     /// The key's name.
     pub fn key_id(&self) -> KeyId {
-        self.key.public().id()
+        match &self.key {
+            KeyOf::Us(key) => key.public().id(),
+            KeyOf::Upstream(name) => *name,
+        }
+    }
+
+    /// Whether the key is ours: then it is worth keeping.
+    pub const fn is_ours(&self) -> bool {
+        self.own_key().is_some()
+    }
+
+    /// The key, where it is ours.
+    pub const fn own_key(&self) -> Option<&Arc<KeyPair>> {
+        match &self.key {
+            KeyOf::Us(key) => Some(key),
+            KeyOf::Upstream(_) => None,
+        }
     }
 }
 
@@ -220,7 +247,7 @@ impl Keyring {
                 .collect(),
             jwt_authorities: self
                 .published(AuthorityKind::Jwt)
-                .map(|authority| JwtAuthority::new(authority.key.public().clone()))
+                .filter_map(|authority| Some(JwtAuthority::new(authority.own_key()?.public().clone())))
                 .collect(),
         }
     }

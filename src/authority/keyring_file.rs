@@ -1,6 +1,6 @@
 //! The keyring at rest: one file, private keys sealed, replaced as a whole (written aside, synced, renamed).
 
-use super::{Authority, AuthorityKind, AuthorityState, Keyring, Publication, Taken};
+use super::{Authority, AuthorityKind, AuthorityState, KeyOf, Keyring, Publication, Taken};
 use crate::crypto::{CryptoError, Digest, KeyId, KeyPair, SealContext, SealError, SealedKey, SealingKey};
 use crate::identity::TrustDomain;
 use crate::store::{is_full, replace_file};
@@ -105,6 +105,8 @@ struct KeptAuthority {
     state: AuthorityState,
     key_id: KeyId,
     certificate: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    above: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none", with = "time::serde::rfc3339::option")]
     since: Option<OffsetDateTime>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -115,7 +117,9 @@ struct KeptAuthority {
     not_before: OffsetDateTime,
     #[serde(with = "time::serde::rfc3339")]
     not_after: OffsetDateTime,
-    sealed: SealedKey,
+    /// None of a root that an authority above ours signs with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sealed: Option<SealedKey>,
 }
 
 impl KeyringFile {
@@ -199,15 +203,15 @@ impl KeyringFile {
     }
 
     fn open(&self, trust_domain: &TrustDomain, kept: &KeptAuthority) -> Result<Authority, KeyringError> {
-        let (path, key_id) = (self.path.clone(), kept.key_id);
-        let pkcs8 = self.sealing.unseal(context(trust_domain, kept.kind, kept.generation, key_id), &kept.sealed);
-        let pkcs8 = pkcs8.map_err(|source| KeyringError::Sealed { path: path.clone(), key_id, source })?;
-        let key = KeyPair::from_pkcs8(pkcs8).map_err(|source| KeyringError::Key { path, key_id, source })?;
-        if key.public().id() != key_id {
-            return Err(self.format(format!("key {key_id} is another key inside")));
-        }
-        let certificate = kept.certificate.as_ref().map(|text| STANDARD.decode(text)).transpose();
-        let certificate = certificate.map_err(|fault| self.format(fault.to_string()))?;
+        let decoded = |text: &String| {
+            let decoded = STANDARD.decode(text).map_err(|fault| self.format(fault.to_string()))?;
+            Ok::<_, KeyringError>(CertificateDer::from(decoded))
+        };
+        let certificate = kept.certificate.as_ref().map(decoded).transpose()?;
+        let key = match &kept.sealed {
+            Some(sealed) => KeyOf::Us(self.unseal(trust_domain, kept, sealed)?),
+            None => KeyOf::Upstream(kept.key_id),
+        };
         Ok(Authority {
             kind: kept.kind,
             generation: kept.generation,
@@ -215,11 +219,28 @@ impl KeyringFile {
             since: kept.since.unwrap_or(kept.not_before),
             published: kept.published.or_else(|| kept.kind.is_published().then_some(since_ever(kept))),
             issuer: kept.issuer,
-            key: Arc::new(key),
-            certificate: certificate.map(CertificateDer::from),
+            key,
+            certificate,
+            above: kept.above.iter().map(decoded).collect::<Result<_, _>>()?,
             not_before: kept.not_before,
             not_after: kept.not_after,
         })
+    }
+
+    fn unseal(
+        &self,
+        trust_domain: &TrustDomain,
+        kept: &KeptAuthority,
+        sealed: &SealedKey,
+    ) -> Result<Arc<KeyPair>, KeyringError> {
+        let (path, key_id) = (self.path.clone(), kept.key_id);
+        let pkcs8 = self.sealing.unseal(context(trust_domain, kept.kind, kept.generation, key_id), sealed);
+        let pkcs8 = pkcs8.map_err(|source| KeyringError::Sealed { path: path.clone(), key_id, source })?;
+        let key = KeyPair::from_pkcs8(pkcs8).map_err(|source| KeyringError::Key { path, key_id, source })?;
+        if key.public().id() != key_id {
+            return Err(self.format(format!("key {key_id} is another key inside")));
+        }
+        Ok(Arc::new(key))
     }
 
     fn close(&self, keyring: &Keyring, authority: &Authority) -> KeptAuthority {
@@ -232,12 +253,13 @@ impl KeyringFile {
             state: authority.state,
             key_id,
             certificate: authority.certificate.as_ref().map(|certificate| STANDARD.encode(certificate)),
+            above: authority.above.iter().map(|certificate| STANDARD.encode(certificate)).collect(),
             since: Some(authority.since),
             published: authority.published,
             issuer: authority.issuer,
             not_before: authority.not_before,
             not_after: authority.not_after,
-            sealed: self.sealing.seal(context, authority.key.pkcs8_der()),
+            sealed: authority.own_key().map(|key| self.sealing.seal(context, key.pkcs8_der())),
         }
     }
 
@@ -371,7 +393,7 @@ mod tests {
         let keyring = open(&file, "ci.example.org").unwrap();
         let text = fs::read_to_string(file.path()).unwrap();
         for authority in &keyring.authorities {
-            assert!(!text.contains(&STANDARD.encode(authority.key.pkcs8_der())));
+            assert!(!text.contains(&STANDARD.encode(authority.own_key().unwrap().pkcs8_der())));
         }
     }
 }

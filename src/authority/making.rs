@@ -1,8 +1,9 @@
 //! New keys with their certificates, signed by whoever signs their kind.
 
-use super::{Authority, AuthorityKind, AuthorityState, KeyPlan, Keyring, RotatorError, Step};
+use super::{Authority, AuthorityKind, AuthorityState, KeyOf, KeyPlan, Keyring, RotatorError, Step};
 use crate::crypto::{KeyId, KeyPair, Random};
 use crate::svid::{AuthorityFields, Serial};
+use crate::upstream::Wanted;
 use rustls_pki_types::CertificateDer;
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,13 +41,37 @@ pub(super) fn make(
             not_after = not_after.min(root.not_after);
             let fields = fields(keyring, &key, (0, "intermediate"), (not_before, not_after), random);
             let fields = AuthorityFields { name_constraints: plan.name_constraints, ..fields };
-            Some(fields.sign(certificate, &root.key)?)
+            Some(fields.sign(certificate, root.own_key().ok_or(RotatorError::NoRoot)?.as_ref())?)
         }
     };
     // The step puts it where it belongs.
-    let (state, published, key) = (AuthorityState::Prepared, None, Arc::new(key));
-    let since = now;
-    Ok(Some(Authority { kind, generation, state, since, published, issuer, key, certificate, not_before, not_after }))
+    let (state, published, key) = (AuthorityState::Prepared, None, KeyOf::Us(Arc::new(key)));
+    let (since, above) = (now, Vec::new());
+    Ok(Some(Authority {
+        kind,
+        generation,
+        state,
+        since,
+        published,
+        issuer,
+        key,
+        certificate,
+        above,
+        not_before,
+        not_after,
+    }))
+}
+
+/// An intermediate to be certified by an authority above ours.
+pub(super) fn wanted(
+    keyring: &Keyring,
+    plan: &KeyPlan,
+    (now, random): (OffsetDateTime, &Random),
+) -> Result<Wanted, RotatorError> {
+    let now = super::draft::whole_seconds(now);
+    let key = Arc::new(KeyPair::generate(AuthorityKind::X509Intermediate.key_algorithm())?);
+    let fields = fields(keyring, &key, (0, "intermediate"), (now - BACKDATE, now + plan.intermediate), random);
+    Ok(Wanted { fields: AuthorityFields { name_constraints: plan.name_constraints, ..fields }, key })
 }
 
 fn fields(

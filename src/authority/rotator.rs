@@ -3,26 +3,27 @@
 //! The file is saved first and the key used last: a crash in between leaves a saved key that no record names, and the
 //! next start records it. A file older than the journal's word was put back by somebody, and is refused.
 
+use super::above::Above;
 use super::desk::Ask;
 use super::even::Even;
 use super::keyring::Against;
 use super::making::make;
 use super::rotation::Rotation;
+use super::upstairs::Upstairs;
 use super::witness::Nobody;
 use super::{
     Authorities, AuthorityDesk, AuthorityKind, AuthorityState, By, Confirmation, Holders, KeyPlan, Keyring,
-    KeyringError, KeyringFile, Known, Live, Order, OrderError, Outlook, Step, StepKind, Taken, Witness,
+    KeyringFile, Known, Live, NotNow, Order, OrderError, Outlook, Rekeying, RotatorError, Step, StepKind, Taken,
+    Witness,
 };
 use crate::audit::{Auditable as _, Changes, Ledger};
 use crate::clock::Clock;
-use crate::crypto::{CryptoError, Random};
+use crate::crypto::Random;
 use crate::identity::TrustDomain;
 use crate::store::{Store, StoreError, Version, Write};
-use crate::svid::LayoutError;
 use crate::telemetry::{Shutdown, chain};
 use serde::{Deserialize, Serialize};
 use serde_json::value::to_raw_value;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use time::OffsetDateTime;
@@ -36,59 +37,6 @@ const ASKS_MAX: usize = 8;
 
 /// How often to look whether a key is due.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
-
-/// Why a key was not changed; the former keys stay in use.
-#[derive(Debug, thiserror::Error)]
-pub enum RotatorError {
-    /// No key could be made.
-    #[error("no key could be made")]
-    Crypto(#[from] CryptoError),
-    /// No keyring, although the journal has a history: restore it from a backup.
-    #[error("{keyring} is missing, but this server has a history: restore it from a backup, never start over")]
-    HistoryWithoutKeys {
-        /// Where it should be.
-        keyring: PathBuf,
-    },
-    /// The keyring file cannot be read or written.
-    #[error(transparent)]
-    Keyring(#[from] KeyringError),
-    /// A certificate could not be built.
-    #[error("no certificate could be built")]
-    Layout(#[from] LayoutError),
-    /// The keyring has taken steps that the journal does not know.
-    #[error(
-        "the keyring is at sequence {keyring}, the journal knows of {recorded}: journal records are missing; restore the \
-         journal that belongs to this keyring"
-    )]
-    JournalLost {
-        /// What the file says.
-        keyring: u64,
-        /// What the journal says.
-        recorded: u64,
-    },
-    /// The keyring has no active root to sign with.
-    #[error("the keyring has no active root")]
-    NoRoot,
-    /// The keyring file is older than the journal.
-    #[error(
-        "the keyring is at sequence {found}, the journal has recorded {recorded}: an old file was put back; restore the \
-         newest keyring.json"
-    )]
-    OldKeyring {
-        /// What the file says.
-        found: u64,
-        /// What the journal says.
-        recorded: u64,
-    },
-    /// The store cannot answer.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The file says it, and whether the journal does is not known.
-    #[error(
-        "the step is saved but perhaps not recorded; it may take effect at the next start, and the log of that start says so"
-    )]
-    Unsure(#[source] StoreError),
-}
 
 #[derive(Deserialize, Serialize)]
 struct Confirmed {
@@ -126,10 +74,24 @@ pub fn open_keyring(
     if has_history {
         return Err(RotatorError::HistoryWithoutKeys { keyring: file.path().to_owned() });
     }
+    first_keys(file, trust_domain, (plan, None), (now, random))
+}
+
+/// Makes one key of each kind, and saves them.
+pub(super) fn first_keys(
+    file: &KeyringFile,
+    trust_domain: &TrustDomain,
+    (plan, above): (&KeyPlan, Option<&Above>),
+    (now, random): (OffsetDateTime, &Random),
+) -> Result<Keyring, RotatorError> {
     let mut keyring = Keyring::empty(trust_domain.clone());
     let known = Known::nobody(now);
-    while let Some(step) = (Rotation { keyring: &keyring, plan, known: &known, now }).due() {
-        keyring = keyring.after(&step, make(&keyring, &step, plan, now, random)?, now);
+    while let Some(step) = (Rotation { keyring: &keyring, plan, known: &known, above, now }).due() {
+        let made = match above.and_then(|above| above.gives(&keyring, &step, now)) {
+            None => make(&keyring, &step, plan, now, random)?,
+            given => given,
+        };
+        keyring = keyring.after(&step, made, now);
     }
     keyring.latest = None;
     file.save(&keyring)?;
@@ -142,9 +104,10 @@ pub fn open_keyring(
 #[derive(Debug)]
 pub struct Rotator {
     file: KeyringFile,
-    keyring: Keyring,
-    plan: KeyPlan,
-    random: Random,
+    pub(super) keyring: Keyring,
+    pub(super) plan: KeyPlan,
+    pub(super) random: Random,
+    pub(super) upstairs: Option<Upstairs>,
     ledger: Ledger,
     authorities: Arc<Authorities>,
     holders: Holders,
@@ -174,7 +137,8 @@ impl Rotator {
         let authorities = Authorities::of(&keyring, random.clone()).ok_or(RotatorError::NoRoot)?;
         let (authorities, even, asks) = (Arc::new(authorities), Even::since(now), mpsc::channel(ASKS_MAX));
         let (holders, witness) = (Holders::default(), Arc::new(Nobody));
-        let rotator = Self { file, keyring, plan, random, ledger, authorities, holders, witness, even, asks };
+        let upstairs = None;
+        let rotator = Self { file, keyring, plan, random, upstairs, ledger, authorities, holders, witness, even, asks };
         if rotator.keyring.against(recorded) == Against::Unrecorded {
             rotator.record_latest(&rotator.keyring).await?;
         }
@@ -213,9 +177,15 @@ impl Rotator {
             if let Err(fault) = self.turn(now).await {
                 tracing::error!(fault = %chain(&fault), "a key could not be changed; trying again in a minute");
             }
+            let asks_at = self.ask_upstream(now).unwrap_or(now + LOOK_EVERY);
             tokio::select! {
-                () = clock.wait_until(now + LOOK_EVERY) => {}
+                () = clock.wait_until(asks_at.min(now + LOOK_EVERY)) => {}
                 () = shutdown.wait() => return,
+                heard = Self::hear_upstream(&mut self.upstairs) => {
+                    let now = self.even.look(&*clock);
+                    // It has been told, and nothing has changed.
+                    let _told = self.listen(heard, now);
+                }
                 Some(ask) = self.asks.1.recv() => {
                     let now = self.even.look(&*clock);
                     self.answer(ask, now).await;
@@ -230,6 +200,7 @@ impl Rotator {
             Ask::Confirm(confirmation, answer) => drop(answer.send(self.confirm(&confirmation, now).await)),
             Ask::Order(order, answer) => drop(answer.send(self.obey(&order, now).await)),
             Ask::Outlook(authority, answer) => drop(answer.send(self.outlook(authority, now))),
+            Ask::Rekeying(answer) => drop(answer.send(self.rekeying(now))),
         }
     }
 
@@ -239,7 +210,13 @@ impl Rotator {
     /// See [`OrderError`]; nothing has changed then, except as [`RotatorError::Unsure`] says.
     pub async fn obey(&mut self, order: &Order, now: OffsetDateTime) -> Result<Taken, OrderError> {
         let (known, live) = (self.known(now), self.live(now));
-        let step = self.rotation(&known, now).ordered(order, &live)?;
+        let step = match self.rotation(&known, now).ordered(order, &live) {
+            Err(NotNow::Unoffered { .. }) => {
+                self.fetch_offer(now).await?;
+                self.rotation(&known, now).ordered(order, &live)?
+            }
+            ordered => ordered?,
+        };
         self.take(&step, now).await?;
         Ok(self.keyring.latest.clone().ok_or(RotatorError::NoRoot)?)
     }
@@ -247,7 +224,14 @@ impl Rotator {
     /// What can be done to keys of a kind, and what it would do.
     pub fn outlook(&self, authority: AuthorityKind, now: OffsetDateTime) -> Outlook {
         let (known, live) = (self.known(now), self.live(now));
-        self.rotation(&known, now).outlook(authority, &live, self.holders.readers())
+        let upstream = self.upstream().map(|state| state.borrow().clone());
+        Outlook { upstream, ..self.rotation(&known, now).outlook(authority, &live, self.holders.readers()) }
+    }
+
+    /// How far everybody has come off the tainted keys.
+    pub fn rekeying(&self, now: OffsetDateTime) -> Rekeying {
+        let (known, live) = (self.known(now), self.live(now));
+        self.rotation(&known, now).rekeying(&live)
     }
 
     /// Takes an operator's word for a declared holder. The sequence that it has.
@@ -279,18 +263,19 @@ impl Rotator {
     pub async fn turn(&mut self, now: OffsetDateTime) -> Result<(), RotatorError> {
         loop {
             // Who holds what is asked only where a key waits for it.
-            let waits = self.keyring.authorities.iter().any(|one| one.state == AuthorityState::Prepared);
+            let is_prepared = self.keyring.authorities.iter().any(|one| one.state == AuthorityState::Prepared);
+            let waits = is_prepared || self.upstairs.is_some();
             let known = if waits { self.known(now) } else { Known { since: self.even.begin(), ..Known::nobody(now) } };
             let Some(step) = self.rotation(&known, now).due() else { return Ok(()) };
             self.take(&step, now).await?;
         }
     }
 
-    const fn rotation<'a>(&'a self, known: &'a Known, now: OffsetDateTime) -> Rotation<'a> {
-        Rotation { keyring: &self.keyring, plan: &self.plan, known, now }
+    pub(super) fn rotation<'a>(&'a self, known: &'a Known, now: OffsetDateTime) -> Rotation<'a> {
+        Rotation { keyring: &self.keyring, plan: &self.plan, known, above: self.above(), now }
     }
 
-    fn known(&self, now: OffsetDateTime) -> Known {
+    pub(super) fn known(&self, now: OffsetDateTime) -> Known {
         let live = self.witness.live_owners(now);
         let holders = self.holders.all(|owner| live.contains(owner), now);
         Known { holders, longest_ttl: self.witness.longest_ttl(), since: self.even.begin() }
@@ -303,7 +288,10 @@ impl Rotator {
 
     /// Saves, records, uses: see decision 004.
     async fn take(&mut self, step: &Step, now: OffsetDateTime) -> Result<(), RotatorError> {
-        let made = make(&self.keyring, step, &self.plan, now, &self.random)?;
+        let made = match self.above().and_then(|above| above.gives(&self.keyring, step, now)) {
+            None => make(&self.keyring, step, &self.plan, now, &self.random)?,
+            given => given,
+        };
         let next = self.keyring.after(step, made, now);
         self.file.save(&next)?;
         self.record_latest(&next).await.map_err(|fault| self.not_recorded(fault))?;
@@ -390,7 +378,7 @@ mod tests {
         let (domain, random, now) = (TrustDomain::parse("ci.test").unwrap(), Random::system(), clock.now());
         let keyring = open_keyring(&file, &domain, &PLAN, (now, &random), folder.join("journal").exists())?;
         let settings = LocalSettings { index: IndexKind::Memory, ..LocalSettings::new(folder.to_owned()) };
-        let key = Arc::clone(&keyring.active(AuthorityKind::Journal).unwrap().key);
+        let key = Arc::clone(keyring.active(AuthorityKind::Journal).unwrap().own_key().unwrap());
         let signer = NoteSigner::new("ci.test/journal".to_owned(), key).unwrap();
         let store: Arc<dyn Store> = LocalStore::open(settings, signer, clock).unwrap();
         let hands = (&*store, Ledger::new(Arc::clone(&store)));

@@ -6,9 +6,9 @@
 
 use super::gate::{Holder, HolderKind, Known};
 use super::keyring::Against;
-use super::order::{Live, NotNow, Order, OrderKind};
+use super::order::{Leeway, Live, NotNow, Order, OrderKind};
 use super::rotation::Rotation;
-use super::{Authority, AuthorityKind, AuthorityState, KeyPlan, Keyring, Step, Taken};
+use super::{Authority, AuthorityKind, AuthorityState, KeyOf, KeyPlan, Keyring, Step, Taken};
 use crate::crypto::{KeyAlgorithm, KeyId, KeyPair};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -85,6 +85,8 @@ struct Shown {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Mood {
     Quick,
+    /// Renews, and never takes a new bundle into use.
+    Stuck,
     /// Takes what it is sent into use some minutes later.
     Slow(i64),
     Silent,
@@ -172,7 +174,7 @@ impl World {
             done: BTreeMap::new(),
         };
         let (plan, known, now) = (&PLAN, Known::nobody(world.wall()), world.wall());
-        while let Some(step) = (Rotation { keyring: &world.kept, plan, known: &known, now }).due() {
+        while let Some(step) = (Rotation { keyring: &world.kept, plan, known: &known, above: None, now }).due() {
             let made = world.made(&world.kept.clone(), &step);
             world.kept = world.kept.after(&step, made, now);
         }
@@ -197,13 +199,25 @@ impl World {
         if self.used == self.spare.len() {
             self.spare.push(Arc::new(KeyPair::generate(KeyAlgorithm::EcP256).unwrap()));
         }
-        let (key, now) = (Arc::clone(&self.spare[self.used]), self.wall());
+        let (key, now) = (KeyOf::Us(Arc::clone(&self.spare[self.used])), self.wall());
         self.used += 1;
         let root_ends = issuer.and_then(|root| keyring.find(root)).map(|root| root.not_after);
         let not_after = (now + PLAN.life(kind)).min(root_ends.unwrap_or(now + PLAN.life(kind)));
         let (generation, state, published) = (keyring.next_generation(kind), AuthorityState::Prepared, None);
-        let (since, not_before, certificate) = (now, now, None);
-        Some(Authority { kind, generation, state, since, published, issuer, key, certificate, not_before, not_after })
+        let (since, not_before, certificate, above) = (now, now, None, Vec::new());
+        Some(Authority {
+            kind,
+            generation,
+            state,
+            since,
+            published,
+            issuer,
+            key,
+            certificate,
+            above,
+            not_before,
+            not_after,
+        })
     }
 
     fn note(&mut self, what: impl std::fmt::Display) {
@@ -243,9 +257,9 @@ impl World {
         if let Some(order) = order {
             let (known, live, now) = (self.known(leader), self.live(), self.wall());
             let keyring = self.leaders[leader].memory.clone();
-            let rotation = Rotation { keyring: &keyring, plan: &PLAN, known: &known, now };
+            let rotation = Rotation { keyring: &keyring, plan: &PLAN, known: &known, above: None, now };
             match rotation.ordered(order, &live) {
-                Ok(step) => drop(self.take(leader, &step)),
+                Ok(step) => drop(self.take(leader, &step, Some(order))),
                 Err(NotNow::Unsafe { .. }) => self.count("refused as unsafe"),
                 Err(NotNow::InUse { .. }) => self.count("refused as in use"),
                 Err(_) => self.count("refused"),
@@ -255,16 +269,16 @@ impl World {
         loop {
             let (known, now) = (self.known(leader), self.wall());
             let keyring = self.leaders[leader].memory.clone();
-            let due = Rotation { keyring: &keyring, plan: &PLAN, known: &known, now }.due();
+            let due = Rotation { keyring: &keyring, plan: &PLAN, known: &known, above: None, now }.due();
             let Some(step) = due else { return };
-            if !self.take(leader, &step) {
+            if !self.take(leader, &step, None) {
                 return;
             }
         }
     }
 
     /// Save, record, use. Whether the leader still stands where it stood.
-    fn take(&mut self, leader: usize, step: &Step) -> bool {
+    fn take(&mut self, leader: usize, step: &Step, order: Option<&Order>) -> bool {
         let before = self.leaders[leader].memory.clone();
         let made = self.made(&before, step);
         let next = before.after(step, made, self.wall());
@@ -306,8 +320,11 @@ impl World {
         self.excuse();
         self.leaders[leader].memory = next;
         self.count(step.kind.as_str());
-        if step.by.uid.is_none() && !step.by.in_spite_of.is_empty() {
-            self.count("gone on at the deadline");
+        let is_without = matches!(order.map(|order| &order.leeway), Some(Leeway::Without(_)));
+        match (step.by.uid, step.by.in_spite_of.is_empty(), is_without) {
+            (None, false, _) => self.count("gone on at the deadline"),
+            (Some(_), false, true) => self.count("gone on without some"),
+            _ => {}
         }
         true
     }
@@ -358,7 +375,7 @@ impl World {
         if matches!(agent.mood, Mood::Silent | Mood::Dead) {
             return;
         }
-        if let Some((_, copy)) = agent.coming.take_if(|(at, _)| *at <= self.now) {
+        if let Some((_, copy)) = agent.coming.take_if(|(at, _)| *at <= self.now && agent.mood != Mood::Stuck) {
             agent.copy = copy;
             // Some say so only with their next renewal.
             if !self.chance.one_in(8) {
@@ -419,9 +436,21 @@ impl World {
             9..=10 => OrderKind::Taint(key),
             _ => OrderKind::Revoke(key),
         };
-        let order = Order { kind, authority, is_forced: self.chance.one_in(12), uid: 1000, say: None };
+        let leeway = match self.chance.below(12) {
+            0 => Leeway::Force,
+            1..=3 => Leeway::Without(self.some_holders()),
+            _ => Leeway::None,
+        };
+        let order = Order { kind, authority, leeway, uid: 1000, say: None };
         self.note(format!("leader {leader} hears {order:?}"));
         self.visit(leader, Some(&order));
+    }
+
+    fn some_holders(&mut self) -> BTreeSet<String> {
+        let agents = self.agents.iter().map(|agent| agent.name.clone());
+        let mut names: Vec<_> = agents.chain(self.declared.iter().map(|declared| declared.name.clone())).collect();
+        names.retain(|_| self.chance.one_in(2));
+        names.into_iter().collect()
     }
 
     fn happen(&mut self) {
@@ -430,8 +459,9 @@ impl World {
             6..=8 if self.agents.len() < 8 => self.join(),
             6..=11 if !self.agents.is_empty() => {
                 let at = usize::try_from(self.chance.below(self.agents.len().try_into().unwrap())).unwrap();
-                let mood = match self.chance.below(8) {
+                let mood = match self.chance.below(9) {
                     0..=4 => Mood::Quick,
+                    8 => Mood::Stuck,
                     5 => Mood::Slow(self.chance.between(60, 4000)),
                     6 => Mood::Silent,
                     _ => Mood::Dead,
@@ -545,7 +575,8 @@ fn over_random_histories_nobody_who_is_up_to_date_meets_an_svid_that_it_cannot_v
     }
     let all =
         ["activate", "prepare", "remove", "revoke", "rollback", "succeed", "taint", "gone on at the deadline", "jumps"];
-    let rest = ["starts", "lost commits", "lost races", "refused as unsafe", "refused as in use"];
+    let rest =
+        ["starts", "lost commits", "lost races", "refused as unsafe", "refused as in use", "gone on without some"];
     let never: Vec<_> = all.iter().chain(&rest).filter(|what| !done.contains_key(**what)).collect();
     assert!(steps < STEPS || never.is_empty(), "never happened: {never:?}");
 }
@@ -563,7 +594,7 @@ fn near_the_end_of_a_root_no_intermediate_is_made_that_would_not_live_longer() {
     for (seconds, is_due) in [(3500, false), (3700, true), (6000, false)] {
         world.now = start.unix_timestamp() + seconds;
         let (known, now) = (Known::nobody(start), world.wall());
-        let due = Rotation { keyring: &keyring, plan: &plan, known: &known, now }.due();
+        let due = Rotation { keyring: &keyring, plan: &plan, known: &known, above: None, now }.due();
         assert_eq!(due.is_some(), is_due, "{due:?} after {seconds} s");
         let Some(step) = due else { continue };
         let made = world.made(&keyring, &step);

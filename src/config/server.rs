@@ -3,6 +3,7 @@
 use super::checkpoints::{JournalCheckpoints, read_checkpoints};
 use super::crl::read_crl;
 use super::doors::{Listen, read_door, read_listen};
+use super::federation::read_federation;
 use super::issuer::{KnownIssuer, ReadIssuers, read_issuers};
 use super::leaf::read_leaf;
 use super::people::{read_people, warn_of_ids};
@@ -10,9 +11,12 @@ use super::problem::{Problem, read_text};
 use super::quantity::{SPAN_MAX, render_duration};
 use super::section::{Reader, Section};
 use super::svids::TTL_MAX;
+use super::upstream::read_upstream;
+use super::vault::read_vault;
 use super::{Environment, PolicySource};
 use crate::authority::KeyPlan;
 use crate::facts::GitlabApi;
+use crate::federation::Relationship;
 use crate::hooks::Hooks;
 use crate::identity::TrustDomain;
 use crate::people::Form;
@@ -20,6 +24,8 @@ use crate::policy::Policy;
 use crate::session::CrlPlan;
 use crate::svid::LeafProfile;
 use crate::token::{IssuerName, Issuers};
+use crate::upstream::UpstreamSettings;
+use crate::vault::VaultSettings;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -57,6 +63,8 @@ pub struct ServerSettings {
     pub health: Option<SocketAddr>,
     /// 32 bytes that seal the keyring; made at the first start when neither it nor a keyring exists.
     pub sealing_key_file: PathBuf,
+    /// The Vault that other settings may send us to.
+    pub vault: Option<VaultSettings>,
     /// How long things live.
     pub lifetimes: Lifetimes,
     /// Whether roots and JWT keys change at half of their life, or by an operator's order only.
@@ -65,8 +73,12 @@ pub struct ServerSettings {
     pub holders: Vec<String>,
     /// Whether new intermediates may sign only for IDs of the trust domain.
     pub name_constraints: bool,
+    /// The authority above ours; none where our own roots sign.
+    pub upstream: Option<UpstreamSettings>,
     /// How revocation lists are made; none where nobody wants any.
     pub crl: Option<CrlPlan>,
+    /// Whose bundles it takes, and from where.
+    pub federation: Vec<Relationship>,
     /// How leaves look.
     pub leaf: LeafProfile,
     /// Whose tokens count.
@@ -165,14 +177,20 @@ pub(super) fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option
     let Keys { name_constraints, automatic, lifetimes, sealing_key_file, mut warnings } =
         read_keys(reader, root.section("keys"), &mut svid);
     let leaf = read_leaf(reader, &mut svid, &mut warnings);
+    let plan = KeyPlan { intermediate: lifetimes.intermediate, name_constraints, ..KeyPlan::DEFAULT };
+    let upstream = read_upstream(&mut root, trust_domain.as_ref(), &plan);
     let crl = read_crl(&mut root);
+    let vault = read_vault(&mut root);
     svid.finish();
     let ReadIssuers { issuers, hooks, apis } = read_issuers(&mut root);
     let holders = read_holders(&mut root);
+    let federation = read_federation(&mut root, trust_domain.as_ref());
     let people = read_people(&mut root);
     root.finish();
     let known = KnownIssuer::all(&issuers, &apis);
-    let policy_source = PolicySource { place: policy_file?, issuers: known, ttl: lifetimes.svid, name_constraints };
+    let (place, ttl) = (policy_file?, lifetimes.svid);
+    let policy_source =
+        PolicySource { place, issuers: known, ttl, trust_domain: trust_domain.clone(), name_constraints };
     let policy = policy_source.load().map_err(|problems| reader.adopt(problems)).ok();
     let policy = policy.map(|checked| {
         warnings.extend(checked.warnings);
@@ -186,6 +204,7 @@ pub(super) fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option
         sealing_key_file: sealing_key_file.unwrap_or_else(|| default_sealing_key(&data_dir, environment)),
         data_dir,
         store: store.unwrap_or_default(),
+        vault,
         segment_bytes,
         checkpoints,
         listen: doors,
@@ -196,7 +215,9 @@ pub(super) fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option
         keys_change_by_themselves: automatic,
         holders,
         name_constraints,
+        upstream,
         crl,
+        federation,
         leaf,
         issuers,
         hooks,

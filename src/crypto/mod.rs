@@ -14,12 +14,14 @@ mod pem;
 mod random;
 mod public_key;
 mod key_pair;
+mod foreign_key;
 mod seal;
 mod secret_file;
 mod shared_secret;
 
 pub(crate) use fingerprint::write_hex;
 pub use fingerprint::{Digest, KeyId, NotADigest};
+pub use foreign_key::ForeignKeyPair;
 pub use key_pair::{KeyPair, RsaKeyPair};
 pub use pem::PemLabel;
 pub use provider::install_providers;

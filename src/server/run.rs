@@ -2,8 +2,10 @@
 
 use super::build::{Parts, World, build};
 use super::door::open_door;
-use super::meters::{meter_bundle, meter_checkpoints, meter_crls, meter_holders, meter_store};
+use super::meters::{meter_bundle, meter_checkpoints, meter_crls, meter_holders, meter_store, meter_tainted};
 use super::policy_keeper::PolicyKeeper;
+use super::upstream::keep_upstream;
+use super::witness::Sight;
 use super::{AdminSocket, BundlePort, HealthPort, IssuerPort, ServerError};
 use crate::api::{AdminDoor, BundleDoor, Crowd, Desk, HealthDoor, IssuerDoors, Reloads};
 use crate::clock::Clock;
@@ -12,6 +14,7 @@ use crate::issuance::Issuance;
 use crate::session::CrlKeeper;
 use crate::telemetry::{Metrics, Readiness, Shutdown, Unready, chain};
 use crate::tls::{self, DoorCertificate, IssuerDoor};
+use crate::vault::Vault;
 use crate::wire::{connections_of, raise_open_files};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -52,10 +55,15 @@ impl Server {
         let published = parts.rotator.authorities().published();
         let (reloads, asked) = Reloads::pair();
         let hands = (parts.issuance.ledger.clone(), parts.metrics.clone());
-        let policy = PolicyKeeper::new(settings, parts.issuance.policy.clone(), hands, asked);
+        let policy =
+            PolicyKeeper::new(settings, (parts.issuance.policy.clone(), parts.federation.clone()), hands, asked);
+        for warning in parts.federation.unheld(&parts.issuance.policy.now()) {
+            tracing::warn!("{warning}");
+        }
         let crls = parts.crls.as_ref().map(CrlKeeper::watch);
         let orders = (reloads, parts.rotator.desk());
-        let desk = Desk::new(Arc::clone(&parts.issuance), (published, crls), orders, (random, shutdown.clone()));
+        let shown = (published, parts.federation.clone(), crls);
+        let desk = Desk::new(Arc::clone(&parts.issuance), shown, orders, (random, shutdown.clone()));
         let doors = IssuerDoors::new(&desk);
         raise_open_files();
         let crowd = Crowd::at_issuer_port(connections_of(crate::api::limits::CONNECTIONS_MAX));
@@ -112,21 +120,29 @@ impl Server {
     pub async fn run(self) -> Result<(), ServerError> {
         let Self { parts, clock, certificate, policy, issuer_ports, .. } = self;
         let Self { bundle_ports, admin, health, readiness, warming, shutdown, .. } = self;
-        let Parts { issuance, rotator, crls, store, metrics } = parts;
+        let Parts { issuance, rotator, upstream, federation: _, followers, crls, store, metrics, vault } = parts;
         let (end, ended) = Shutdown::pair();
 
         let mut keepers = JoinSet::new();
         let published = rotator.authorities().published();
         keepers.spawn(meter_bundle(published.clone(), metrics.clone(), ended.clone()));
-        let who = (rotator.desk().holders().clone(), issuance.sessions.clone());
-        keepers.spawn(meter_holders(who, published, (Arc::clone(&clock), metrics.clone()), ended.clone()));
+        let (witness, heard) = (Sight::of(&issuance), (Arc::clone(&clock), metrics.clone()));
+        let who = (rotator.desk().holders().clone(), Arc::clone(&witness));
+        keepers.spawn(meter_holders(who, published, heard.clone(), ended.clone()));
+        keepers.spawn(meter_tainted((rotator.authorities(), witness), heard, ended.clone()));
         keepers.spawn(meter_store(store.trouble(), (readiness.clone(), metrics.clone()), ended.clone()));
-        let unwitnessed = store.is_unwitnessed();
-        keepers.spawn(meter_checkpoints(unwitnessed, metrics.clone(), ended.clone()));
+        keepers.spawn(meter_checkpoints(store.is_unwitnessed(), metrics.clone(), ended.clone()));
+        if let Some((upstream, state)) = upstream.zip(rotator.upstream()) {
+            keepers.spawn(keep_upstream((upstream, state), (Arc::clone(&clock), metrics.clone()), ended.clone()));
+        }
         keepers.spawn(rotator.run(Arc::clone(&clock), ended.clone()));
+        keepers.spawn(keep_token(vault, ended.clone()));
         if let Some(crls) = crls {
             keepers.spawn(meter_crls(crls.watch(), metrics.clone(), ended.clone()));
             keepers.spawn(crls.run(Arc::clone(&clock), ended.clone()));
+        }
+        for follower in followers {
+            keepers.spawn(follower.run(Arc::clone(&clock), ended.clone()));
         }
         keepers.spawn(policy.run(Arc::clone(&clock), ended.clone()));
         keepers.spawn(certificate.run(clock, ended.clone()));
@@ -186,6 +202,13 @@ async fn bundle_ports(
         ports.push(port.map_err(|source| ServerError::Address { address: *address, source })?);
     }
     Ok(ports)
+}
+
+async fn keep_token(vault: Option<Arc<Vault>>, shutdown: Shutdown) {
+    match vault {
+        Some(vault) => vault.run(shutdown).await,
+        None => shutdown.wait().await,
+    }
 }
 
 /// Fetches the issuers' keys before the first token comes. A silent issuer does not hold up the others, nor renewals.

@@ -11,11 +11,13 @@
     reason = "a process outside needs real time, real tasks and the real environment"
 )]
 
+#[path = "../support/golden.rs"]
+mod golden;
 #[path = "../support/alone.rs"]
 #[expect(dead_code, reason = "each test program uses its own part")]
 mod alone;
-#[path = "../support/golden.rs"]
-mod golden;
+#[path = "../support/https.rs"]
+mod https;
 #[path = "../support/issuer.rs"]
 mod issuer;
 
@@ -49,3 +51,5 @@ mod pipelines;
 mod policies;
 mod race;
 mod secrets;
+mod units;
+mod watching;

@@ -15,6 +15,7 @@ mod ends;
 mod hooks;
 mod job_ends;
 mod explained;
+mod foreign;
 mod kept;
 mod keys;
 mod lines;

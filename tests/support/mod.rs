@@ -4,6 +4,10 @@
 
 pub(crate) mod alone;
 pub(crate) mod beside;
+pub(crate) mod foreign;
 pub(crate) mod harness;
+pub(crate) mod hierarchy;
+pub(crate) mod https;
 pub(crate) mod issuer;
 pub(crate) mod of_bundle;
+pub(crate) mod vault;

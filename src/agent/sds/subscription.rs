@@ -6,6 +6,7 @@
 use super::names::{Meant, SecretNames};
 use super::{Validator, secret};
 use crate::agent::keeper::Identity;
+use crate::bundle::Bundle;
 use crate::crypto::Digest;
 use crate::wire::sds::{DiscoveryRequest, DiscoveryResponse, Node};
 use prost_types::Any;
@@ -112,7 +113,8 @@ impl Subscription {
         let Some(wanted) = &self.wanted else { return Ok(None) };
         let all = if wanted.is_empty() { self.names.all(identity) } else { wanted.iter().cloned().collect() };
         let secret = |name: String| match self.names.meaning(&name, identity) {
-            Some(Meant::Bundles) => Ok(secret::roots(name, &identity.bundle, self.validator)),
+            Some(Meant::Bundle(bundle)) => Ok(secret::roots(name, &[bundle], self.validator)),
+            Some(Meant::Bundles) => Ok(secret::roots(name, &self.all_bundles(identity), self.validator)),
             Some(Meant::Svid(svid)) => Ok(secret::svid(name, svid)),
             None => Err(Status::invalid_argument(format!(
                 "no secret is called {name:?}; there are {}",
@@ -120,6 +122,14 @@ impl Subscription {
             ))),
         };
         all.into_iter().map(secret).collect::<Result<_, _>>().map(Some)
+    }
+
+    /// Plain, every root vouches for every ID, so that only our own are in the list unless the operator wants it so.
+    fn all_bundles<'a>(&self, identity: &'a Identity) -> Vec<&'a Bundle> {
+        match self.validator {
+            Validator::Plain if !self.names.merge => vec![&*identity.bundle],
+            Validator::Plain | Validator::Spiffe => identity.bundles().collect(),
+        }
     }
 
     fn respond(&mut self, resources: Vec<Any>) -> DiscoveryResponse {

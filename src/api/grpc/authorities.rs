@@ -4,7 +4,7 @@ use super::reason;
 use crate::api::Operator;
 use crate::api::desk::Desk;
 use crate::api::refused::{Class, Refused};
-use crate::authority::{AuthorityKind, Confirmation, NotNow, Order, OrderError, OrderKind};
+use crate::authority::{AuthorityKind, Confirmation, Leeway, NotNow, Order, OrderError, OrderKind};
 use crate::crypto::KeyId;
 use crate::issuance::RequestId;
 use crate::telemetry::chain;
@@ -18,6 +18,13 @@ pub(super) async fn show(desk: &Desk, asked: &wire::ShowAuthorityRequest) -> Res
     let id = desk.request_id();
     let outlook = desk.authority.outlook(kind(&asked.authority, &id)?).await.map_err(|error| refused(&error, &id))?;
     Ok(wire::ShowAuthorityAnswer { outlook: json(&outlook, &id)? })
+}
+
+/// How far everybody has come off the tainted keys.
+pub(super) async fn rekeying(desk: &Desk) -> Result<wire::ShowRekeyingAnswer, Status> {
+    let id = desk.request_id();
+    let rekeying = desk.authority.rekeying().await.map_err(|error| refused(&error, &id))?;
+    Ok(wire::ShowRekeyingAnswer { rekeying: json(&rekeying, &id)? })
 }
 
 /// Carries out an order.
@@ -43,9 +50,9 @@ pub(super) async fn change(
     let order = Order {
         kind: kind_of_order,
         authority: kind(&asked.authority, &id)?,
-        is_forced: asked.force,
+        leeway: leeway(&asked, &id)?,
         uid,
-        say: say(&asked.reason, asked.force, &id)?,
+        say: say(&asked.reason, asked.force || !asked.without.is_empty(), &id)?,
     };
     let taken = desk.authority.order(order).await.map_err(|error| refused(&error, &id))?;
     Ok(wire::ChangeAuthorityAnswer { taken: json(&taken, &id)? })
@@ -70,9 +77,20 @@ fn kind(text: &str, id: &RequestId) -> Result<AuthorityKind, Status> {
     known.ok_or_else(|| malformed("authority_kind", detail, id))
 }
 
-/// Force needs a reason; all else may have one.
-fn say(text: &str, is_forced: bool, id: &RequestId) -> Result<Option<String>, Status> {
-    if text.trim().is_empty() && !is_forced {
+/// In spite of what an order is carried out.
+fn leeway(asked: &wire::ChangeAuthorityRequest, id: &RequestId) -> Result<Leeway, Status> {
+    let detail = "holders are left aside by `activate`, some by name or all by force";
+    match (asked.force, asked.without.is_empty(), asked.order()) {
+        (false, true, _) => Ok(Leeway::None),
+        (true, true, _) => Ok(Leeway::Force),
+        (false, false, wire::AuthorityOrder::Activate) => Ok(Leeway::Without(asked.without.iter().cloned().collect())),
+        (_, false, _) => Err(malformed("without_what", detail, id)),
+    }
+}
+
+/// What goes against proof needs a reason; all else may have one.
+fn say(text: &str, is_needed: bool, id: &RequestId) -> Result<Option<String>, Status> {
+    if text.trim().is_empty() && !is_needed {
         return Ok(None);
     }
     Ok(Some(reason::given(text, id)?.to_owned()))
@@ -96,10 +114,13 @@ fn refused(error: &OrderError, id: &RequestId) -> Status {
             (Class::Broken, "authority_unchanged")
         }
         OrderError::NoHolder { .. } => (Class::Absent, "holder_unknown"),
-        OrderError::NotNow(why @ NotNow::Unknown { .. }) => (Class::Absent, why.code()),
+        OrderError::NotNow(why @ (NotNow::HolderUnknown { .. } | NotNow::Unknown { .. })) => {
+            (Class::Absent, why.code())
+        }
         OrderError::NotNow(why) => (Class::Conflict, why.code()),
         OrderError::NotPublished { .. } => (Class::Malformed, "sequence_unknown"),
         OrderError::Stopped => (Class::Unavailable, "stopping"),
+        OrderError::Upstream { .. } => (Class::Unavailable, "upstream_unavailable"),
     };
     Refused::new(class, code, error.to_string(), id).into_status()
 }

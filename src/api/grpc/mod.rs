@@ -3,8 +3,10 @@
 mod admin;
 mod admin_sessions;
 mod authorities;
+mod bundles;
 mod crl_parts;
 mod events;
+mod foreign_news;
 mod issuer;
 mod people;
 mod pins;

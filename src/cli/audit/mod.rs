@@ -21,10 +21,11 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 /// The kinds of entries, as the journal writes them.
-const KINDS: [&str; 23] = [
+const KINDS: [&str; 24] = [
     "authority",
     "ban_added",
     "ban_removed",
+    "bundle_changed",
     "checkpoint",
     "crls_made",
     "holder_confirmed",

@@ -1,0 +1,125 @@
+//! The Envoy before a service: it lets in those whom our rules name, for a while.
+
+use super::caller::{BUNDLE, SVID};
+use super::parts::{
+    Authenticated, Bootstrap, CertificateDetails, DownstreamTls, Extension, FilterChain, Guard, HttpConnectionManager,
+    HttpFilter, HttpOptions, Listener, Permission, Principal, Rbac, RbacPolicy, RbacRules, Regex, RouteConfig,
+    SdsSecret, StaticResources, StringMatcher, TlsContext, Validation,
+};
+use super::{Endpoint, Place};
+use crate::identity::TrustDomain;
+use crate::mesh::{Admitted, Document, NotRendered, Peer};
+use crate::policy::{IdPart, IdSet};
+use std::time::Duration;
+
+/// How long an old connection may end what it has begun.
+const DRAIN: &str = "5s";
+
+/// One name in a path: anything but the lone `-` that ends a path. Envoy's regular expressions look neither ahead nor back.
+const NAME: &str = "(?:[A-Za-z0-9._]|[A-Za-z0-9._-]{2,})";
+const DIGITS: &str = "[1-9][0-9]{0,18}";
+
+/// What it is for.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Callee {
+    /// Where it runs.
+    pub place: Place,
+    /// Where callers come in.
+    pub listen: Endpoint,
+    /// The service, by a name for statistics.
+    pub service: String,
+    /// Where that is.
+    pub upstream: Endpoint,
+    /// The longest life of a connection.
+    pub connection_age: Duration,
+}
+
+impl Callee {
+    /// The whole bootstrap.
+    ///
+    /// # Errors
+    /// Never for what it is made of.
+    pub fn bootstrap(&self, admitted: &[Admitted], trust_domain: &TrustDomain) -> Result<Document, NotRendered> {
+        let Self { place, listen, service, upstream, .. } = self;
+        let rbac = Rbac { rules: RbacRules::of(admitted, trust_domain) };
+        let rbac = Extension::of("envoy.filters.http.rbac", "envoy.extensions.filters.http.rbac.v3.RBAC", rbac);
+        let manager = HttpConnectionManager {
+            stat_prefix: service.clone(),
+            guard: Some(self.guard()),
+            http_filters: vec![HttpFilter::Rbac(rbac), HttpFilter::router()],
+            route_config: RouteConfig::to(service),
+        };
+        let chain = FilterChain { transport_socket: Some(tls()), filters: [manager.extension()] };
+        let listener = Listener { address: listen.address(), filter_chains: [chain] };
+        let clusters = [upstream.cluster(service), place.agent()];
+        Ok(Document::of(&Bootstrap::of(place, StaticResources { listeners: [listener], clusters }))?)
+    }
+
+    fn guard(&self) -> Guard {
+        let max_connection_duration = format!("{}s", self.connection_age.as_secs());
+        Guard {
+            common_http_protocol_options: HttpOptions { max_connection_duration },
+            drain_timeout: DRAIN.to_owned(),
+            forward_client_cert_details: "SANITIZE_SET",
+            set_current_client_cert_details: CertificateDetails { uri: true },
+        }
+    }
+}
+
+/// A resumed connection would be judged by a certificate of before.
+fn tls() -> Extension<DownstreamTls> {
+    let context = TlsContext {
+        alpn_protocols: vec!["h2", "http/1.1"],
+        tls_certificate_sds_secret_configs: [SdsSecret::of(SVID)],
+        validation: Validation::Anybody { validation_context_sds_secret_config: SdsSecret::of(BUNDLE) },
+    };
+    let downstream = DownstreamTls {
+        require_client_certificate: true,
+        disable_stateless_session_resumption: true,
+        disable_stateful_session_resumption: true,
+        common_tls_context: context,
+    };
+    let message = "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext";
+    Extension::of("envoy.transport_sockets.tls", message, downstream)
+}
+
+impl RbacRules {
+    fn of(admitted: &[Admitted], trust_domain: &TrustDomain) -> Self {
+        let policy = |one: &Admitted| {
+            let matchers = one.peers.iter().filter_map(|peer| matcher(peer, trust_domain));
+            let principals =
+                matchers.map(|principal_name| Principal { authenticated: Authenticated { principal_name } });
+            (one.rule.clone(), RbacPolicy { permissions: [Permission { any: true }], principals: principals.collect() })
+        };
+        Self { action: "ALLOW", policies: admitted.iter().map(policy).collect() }
+    }
+}
+
+fn matcher(peer: &Peer, trust_domain: &TrustDomain) -> Option<StringMatcher> {
+    match peer {
+        Peer::Beginning(path) => Some(StringMatcher::Prefix { prefix: format!("spiffe://{trust_domain}{path}") }),
+        Peer::DnsBelow(_) => None,
+        Peer::Exact(id) => Some(StringMatcher::Exact { exact: id.as_str().to_owned() }),
+        Peer::Shape(ids) => {
+            let regex = format!("spiffe://{}{}", quoted(trust_domain.as_str()), regex(ids));
+            Some(StringMatcher::Regex { safe_regex: Regex { regex } })
+        }
+    }
+}
+
+/// Envoy holds it against the whole URI.
+fn regex(ids: &IdSet) -> String {
+    let part = |part: &IdPart| match part {
+        IdPart::Digits => DIGITS.to_owned(),
+        IdPart::Literal(text) => quoted(text),
+        IdPart::Name => NAME.to_owned(),
+        IdPart::Path => format!("{NAME}(?:/{NAME})*"),
+        IdPart::Rest => ".+".to_owned(),
+    };
+    ids.parts().iter().map(part).collect()
+}
+
+/// In trust domains and paths only a dot means something to a regular expression.
+fn quoted(text: &str) -> String {
+    text.replace('.', "\\.")
+}
