@@ -152,6 +152,14 @@ impl Real {
         asked(stream, "/live").await.map(|(status, _body)| status)
     }
 
+    async fn answers(&self, callers: [ClientConfig; 3]) -> Vec<Option<u16>> {
+        let mut answers = Vec::new();
+        for caller in callers {
+            answers.push(self.is_called(caller).await);
+        }
+        answers
+    }
+
     /// How often it has taken a certificate, and how often it has not.
     async fn refreshes(&self, at_least: u64) {
         let counted = |body: &str, result: &str| {
@@ -201,9 +209,8 @@ async fn the_real_proxy_admits_by_the_same_table() {
             controller.policy.send_replace(admitting(identity));
             // The policy is on its way, and nothing says when it has come.
             tokio::time::sleep(PAUSE * 5).await;
-            for (caller, answer) in [deploy.clone(), neighbour.clone(), store.nobody()].into_iter().zip(answers) {
-                assert_eq!(real.is_called(caller).await, Some(answer), "{identity} {order:?}");
-            }
+            let callers = [deploy.clone(), neighbour.clone(), store.nobody()];
+            assert_eq!(real.answers(callers).await, answers.map(Some), "{identity} {order:?}");
         }
         let stranger = Ledger::open(order).await;
         assert_eq!(real.is_called(stranger.callers[0].client()).await, None, "another root's");
