@@ -5,6 +5,7 @@ use super::rotation::{Traffic, Workload, lanyard};
 use crate::support::beside::{Beside, Site, TWO_PROFILES, until};
 use crate::support::hierarchy::{Hierarchy, P256, SOUND};
 use lanyard::agent::AgentSettings;
+use lanyard::clock::Clock as _;
 use serde_json::Value;
 use std::fs;
 use std::sync::Arc;
