@@ -28,6 +28,7 @@ pub mod vault;
 pub mod facts;
 pub mod people;
 pub mod audit;
+pub mod custody;
 pub mod federation;
 pub mod upstream;
 pub mod authority;

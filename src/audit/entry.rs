@@ -1,6 +1,6 @@
 //! What an entry says. Nothing secret: tokens, keys and signatures never stand in one.
 
-use super::{Asked, HolderWord, Job, KeyStep, Person, PinnedBy, Shown};
+use super::{Asked, HolderWord, Job, KeyStep, OrphanWord, Person, PinnedBy, Shown};
 use crate::crypto::{Digest, KeyId};
 use crate::people::PersonName;
 use crate::policy::Answers;
@@ -145,6 +145,8 @@ pub enum Entry<'a> {
         #[serde(flatten)]
         cause: Cause<'a>,
     },
+    /// A key in a place, which no authority names, is about to be deleted there.
+    OrphanDeleted(OrphanWord<'a>),
     /// A person is forgotten: what was sealed of them opens for nobody from now on.
     PersonErased {
         /// What stood, and stands, for the person.

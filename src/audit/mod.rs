@@ -18,7 +18,7 @@ mod refusals;
 pub use asked::Asked;
 pub use entry::{Auditable, Cause, Entry, Received, SvidToSign};
 pub use job::Job;
-pub use key_step::{HolderWord, KeyStep};
+pub use key_step::{HolderWord, KeyStep, OrphanWord};
 pub use ledger::{AdmitError, Changes, Ledger, Recorded};
 pub use person::Person;
 pub use pinned::PinnedBy;

@@ -8,6 +8,7 @@
 //! Not here: who may have an SVID (`policy`), what a certificate looks like (`svid`).
 
 mod keyring;
+mod loose;
 mod keyring_file;
 mod step;
 mod gate;
@@ -24,6 +25,7 @@ mod upstairs;
 mod desk;
 mod rotator_error;
 mod rotator;
+mod orphans;
 mod asking;
 mod published;
 mod sealing;
@@ -31,20 +33,23 @@ mod in_use;
 mod draft;
 mod signer;
 mod crl_issuers;
+mod distant_crls;
 mod crls;
 #[cfg(test)]
 mod tests;
 
 pub use above::Above;
 pub use asking::{begin_under, first_wanted};
-pub use crls::{CrlDraft, CrlIssuersChanged, Crls, RevokedLeaf};
+pub use crls::{BegunCrls, CrlDraft, CrlIssuersChanged, Crls, RevokedLeaf};
 pub use desk::{AuthorityDesk, Confirmation, OrderError};
 pub use draft::{Asked, Draft, DraftError, LimitedBy};
 pub use gate::{Gate, Holder, HolderKind, Known, Missing};
 pub use holders::{Holders, Readers};
 pub use keyring::{Authority, AuthorityKind, AuthorityState, KeyOf, Keyring, Publication};
 pub use keyring_file::{KeyringError, KeyringFile};
+pub use loose::{LooseKey, Looseness, Orphan, Orphans};
 pub use order::{Leeway, Live, NotNow, Order, OrderKind};
+pub use orphans::OrphanDeletion;
 pub use outlook::{HolderOutlook, KeyOutlook, Outlook, StepOutlook};
 pub use published::Published;
 pub use rekeying::{Exposure, Pace, Rekeying};

@@ -68,6 +68,9 @@ pub struct KeyOutlook {
     /// and they have read the bundle again. None for one that nobody trusts.
     #[serde(with = "time::serde::rfc3339::option")]
     pub exposed_until: Option<OffsetDateTime>,
+    /// The place that it lives in; none for the keyring.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<String>,
 }
 
 /// What could be done next.
@@ -156,6 +159,7 @@ impl Rotation<'_> {
             identities: self.keyring.identities_on(one, live),
             valid_until: self.valid_until(one),
             exposed_until: is_trusted.then_some(one.not_after),
+            place: one.placed_key().map(|placed| placed.place.to_string()),
         }
     }
 

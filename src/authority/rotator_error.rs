@@ -2,6 +2,7 @@
 
 use super::KeyringError;
 use crate::crypto::CryptoError;
+use crate::custody::CustodyError;
 use crate::store::StoreError;
 use crate::svid::LayoutError;
 use std::path::PathBuf;
@@ -12,6 +13,9 @@ pub enum RotatorError {
     /// No key could be made.
     #[error("no key could be made")]
     Crypto(#[from] CryptoError),
+    /// The place where a key lives did not do what it was asked.
+    #[error(transparent)]
+    Custody(#[from] CustodyError),
     /// No keyring, although the journal has a history: restore it from a backup.
     #[error("{keyring} is missing, but this server has a history: restore it from a backup, never start over")]
     HistoryWithoutKeys {
@@ -35,6 +39,9 @@ pub enum RotatorError {
         /// What the journal says.
         recorded: u64,
     },
+    /// The key of the active root is not where it lives.
+    #[error("{0}: this server has a history and cannot find its root")]
+    RootMissing(#[source] CustodyError),
     /// The keyring has no active root to sign with.
     #[error("the keyring has no active root")]
     NoRoot,

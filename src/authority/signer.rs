@@ -1,6 +1,7 @@
 //! The keys in use: they draft, and they sign what is on record and nothing else.
 
 use super::crl_issuers::{CrlIssuer, crl_issuers};
+use super::distant_crls::DistantCrls;
 use super::draft::{Asked, Content, end_of_life, whole_seconds};
 use super::in_use::{JwtSigner, X509Signer, signers};
 use super::rotation::JWT_TTL_MAX;
@@ -8,6 +9,7 @@ use super::{Authority, AuthorityKind, AuthorityState, Draft, DraftError, Keyring
 use crate::audit::Recorded;
 use crate::bundle::JwtAuthority;
 use crate::crypto::{CryptoError, KeyId, Random};
+use crate::custody::CustodyError;
 use crate::identity::TrustDomain;
 use crate::policy::{Grant, Kind};
 use crate::svid::{JwtFields, LayoutError, LeafFields, ProvenKey, Serial};
@@ -24,6 +26,9 @@ const BACKDATE: Duration = Duration::from_secs(10);
 /// Why a recorded draft was not signed.
 #[derive(Debug, thiserror::Error)]
 pub enum SignError {
+    /// The place where a key lives did not sign.
+    #[error(transparent)]
+    Custody(#[from] CustodyError),
     /// The JWT could not be signed.
     #[error("the JWT-SVID cannot be signed")]
     Jwt(#[from] CryptoError),
@@ -70,6 +75,7 @@ pub struct Authorities {
     published: watch::Sender<Arc<Published>>,
     tainted: watch::Sender<Arc<TaintedKeys>>,
     pub(super) crl_issuers: watch::Sender<Option<Arc<[CrlIssuer]>>>,
+    pub(super) distant_crls: DistantCrls,
 }
 
 impl Authorities {
@@ -85,6 +91,7 @@ impl Authorities {
             published: watch::Sender::new(Arc::new(Published::of(keyring, refresh_hint))),
             tainted: watch::Sender::new(Arc::new(TaintedKeys::of(keyring))),
             crl_issuers: watch::Sender::new(crl_issuers(keyring).map(Into::into)),
+            distant_crls: DistantCrls::default(),
         })
     }
 

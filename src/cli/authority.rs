@@ -2,7 +2,7 @@
 //! before it is done, and the way back.
 
 use super::admin::AdminArgs;
-use super::{rekeying, render};
+use super::{orphans, rekeying, render};
 use crate::authority::{AuthorityKind, HolderKind, KeyOutlook, Outlook, StepOutlook, Taken, UpstreamState};
 use crate::wire::lanyard::{AuthorityOrder, ChangeAuthorityRequest, ConfirmHolderRequest, ShowAuthorityRequest};
 use serde_json::json;
@@ -27,9 +27,21 @@ enum Action {
         watch: bool,
     },
     /// The keys: where each stands, and what hangs on it
-    List(Asked),
+    List {
+        /// Keys that places keep for us and no authority names
+        #[arg(long)]
+        orphans: bool,
+        #[command(flatten)]
+        asked: Asked,
+    },
     /// Makes a key to come and publishes it; nothing is signed with it yet
-    Prepare(Ordered),
+    Prepare {
+        /// An orphan's label: its key is taken in place of a new one
+        #[arg(long, value_name = "LABEL")]
+        adopt: Option<String>,
+        #[command(flatten)]
+        ordered: Ordered,
+    },
     /// Lets a prepared key sign; refuses while somebody is not proven to hold it
     ///
     /// An intermediate is not prepared: for it, this makes a new one at once.
@@ -67,7 +79,15 @@ enum Action {
         no_wait: bool,
     },
     /// Takes a key out of the bundle and erases it; refuses while something valid hangs on it
-    Revoke(OrderedOn),
+    ///
+    /// One that lives in a place of its own is deleted there.
+    Revoke {
+        /// An orphan's label, in place of a key: it is deleted where it lives, for good
+        #[arg(long, value_name = "LABEL", conflicts_with_all = ["key", "force"])]
+        orphan: Option<String>,
+        #[command(flatten)]
+        on: OrderedOn,
+    },
     /// Lets the former active key sign again, while it is still published
     Rollback(Ordered),
 }
@@ -122,12 +142,22 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
                 rekeying::follow(&server, json).await?;
             }
         }
-        Action::List(asked) => show(asked, |outlook| list(&outlook.keys)).await?,
-        Action::Prepare(ordered) => drop(change(AuthorityOrder::Prepare, ordered.on_any(), Vec::new()).await?),
-        Action::Activate { on, without } => drop(change(AuthorityOrder::Activate, on, without).await?),
+        Action::List { orphans: false, asked } => show(asked, |outlook| list(&outlook.keys)).await?,
+        Action::List { orphans: true, asked } => orphans::list(asked.server, asked.json).await?,
+        Action::Prepare { adopt, ordered } => {
+            let with = With { adopt, without: Vec::new() };
+            drop(change(AuthorityOrder::Prepare, ordered.on_any(), with).await?);
+        }
+        Action::Activate { on, without } => {
+            drop(change(AuthorityOrder::Activate, on, With { adopt: None, without }).await?);
+        }
         Action::Taint { on, no_wait } => taint(on, no_wait).await?,
-        Action::Revoke(ordered) => drop(change(AuthorityOrder::Revoke, ordered, Vec::new()).await?),
-        Action::Rollback(ordered) => drop(change(AuthorityOrder::Rollback, ordered.on_any(), Vec::new()).await?),
+        Action::Revoke { orphan: None, on } => drop(change(AuthorityOrder::Revoke, on, With::default()).await?),
+        Action::Revoke { orphan: Some(label), on } => {
+            let Ordered { asked, reason } = on.ordered;
+            orphans::delete(label, reason, (asked.server, asked.json)).await?;
+        }
+        Action::Rollback(ordered) => drop(change(AuthorityOrder::Rollback, ordered.on_any(), With::default()).await?),
         Action::Confirm { holder, sequence, reason, json, server } => {
             let (name, reason) = (holder.clone(), reason.unwrap_or_default());
             let asked = ConfirmHolderRequest { holder, sequence: sequence.unwrap_or_default(), reason };
@@ -156,7 +186,14 @@ async fn show(asked: Asked, render: impl Fn(&Outlook) -> anyhow::Result<()>) -> 
     render::unless_closed(if json { render::json(&outlook) } else { render(&outlook) })
 }
 
-async fn change(order: AuthorityOrder, on: OrderedOn, without: Vec<String>) -> anyhow::Result<Taken> {
+/// What an order may name besides a key.
+#[derive(Default)]
+struct With {
+    adopt: Option<String>,
+    without: Vec<String>,
+}
+
+async fn change(order: AuthorityOrder, on: OrderedOn, with: With) -> anyhow::Result<Taken> {
     let OrderedOn { key, force, ordered: Ordered { asked: Asked { kind, json, server }, reason } } = on;
     let question = ChangeAuthorityRequest {
         authority: kind.as_str().to_owned(),
@@ -164,7 +201,8 @@ async fn change(order: AuthorityOrder, on: OrderedOn, without: Vec<String>) -> a
         key_id: key.unwrap_or_default(),
         force,
         reason: reason.unwrap_or_default(),
-        without,
+        without: with.without,
+        adopt: with.adopt.unwrap_or_default(),
     };
     let answer = server.ask(async move |mut admin| admin.change_authority(question).await).await?;
     let taken: Taken = serde_json::from_slice(&answer.taken)?;
@@ -176,7 +214,7 @@ async fn change(order: AuthorityOrder, on: OrderedOn, without: Vec<String>) -> a
 async fn taint(on: OrderedOn, no_wait: bool) -> anyhow::Result<()> {
     let Asked { json, server, .. } = on.ordered.asked.clone();
     let named = on.key.clone();
-    let tainted = change(AuthorityOrder::Taint, on, Vec::new()).await?.key_id;
+    let tainted = change(AuthorityOrder::Taint, on, With::default()).await?.key_id;
     if !json {
         let state = rekeying::ask(&server).await?;
         let exposure = state.exposures.iter().find(|exposure| exposure.key_id == tainted);
@@ -212,9 +250,11 @@ fn list(keys: &[KeyOutlook]) -> anyhow::Result<()> {
             key.identities.to_string(),
             at(key.valid_until),
             exposed,
+            key.place.clone().unwrap_or_default(),
         ]
     };
-    let head = ["key", "kind", "state", "since", "in bundle from", "identities", "signed until", "trusted until"];
+    let head =
+        ["key", "kind", "state", "since", "in bundle from", "identities", "signed until", "trusted until", "place"];
     render::rows(&head, keys.iter().map(row).collect())
 }
 
@@ -240,18 +280,19 @@ fn plan(outlook: &Outlook) -> anyhow::Result<()> {
 /// How the authority above ours stands, in a few lines.
 fn above(upstream: &UpstreamState) -> String {
     let UpstreamState { kind, fault, remedy, .. } = upstream;
-    let mut told = format!("upstream authority ({kind}): the intermediate ends {}", at(upstream.ends_at));
-    if let Some(asks_at) = upstream.asks_at {
-        told += &format!(", the next one is asked for {}", render::time(asks_at));
-    }
-    if let Some(root) = upstream.waits_for {
-        told += &format!("\nan intermediate under root {root} waits until everybody holds that root");
-    }
-    if let (Some(fault), Some(remedy)) = (fault, remedy) {
+    let asks = upstream.asks_at.map(|at| format!(", the next one is asked for {}", render::time(at)));
+    let ends = at(upstream.ends_at);
+    let stands =
+        format!("upstream authority ({kind}): the intermediate ends {ends}{}", asks.as_deref().unwrap_or_default());
+    let waits = upstream
+        .waits_for
+        .map(|root| format!("an intermediate under root {root} waits until everybody holds that root"));
+    let fails = fault.iter().zip(remedy).map(|(fault, remedy)| {
         let alarm = if upstream.is_alarm { "ALARM: " } else { "" };
-        told += &format!("\n{alarm}asked in vain {} times: {fault}; {remedy}", upstream.failures);
-    }
-    told + "\n"
+        format!("{alarm}asked in vain {} times: {fault}; {remedy}", upstream.failures)
+    });
+    let lines: Vec<_> = [stands].into_iter().chain(waits).chain(fails).chain([String::new()]).collect();
+    lines.join("\n")
 }
 
 fn step_row(step: &StepOutlook, now: OffsetDateTime) -> Vec<String> {

@@ -24,6 +24,7 @@ mod exec;
 mod svid;
 mod walk;
 mod operator;
+mod orphans;
 mod explain;
 mod cases;
 mod replay;

@@ -7,6 +7,7 @@ use super::federation::read_federation;
 use super::issuer::{KnownIssuer, ReadIssuers, read_issuers};
 use super::leaf::read_leaf;
 use super::people::{read_people, warn_of_ids};
+use super::places::read_places;
 use super::problem::{Problem, read_text};
 use super::quantity::{SPAN_MAX, render_duration};
 use super::section::{Reader, Section};
@@ -16,6 +17,7 @@ use super::upstream::read_upstream;
 use super::vault::read_vault;
 use super::{Environment, PolicySource};
 use crate::authority::KeyPlan;
+use crate::custody::PlacesSettings;
 use crate::facts::GitlabApi;
 use crate::federation::Relationship;
 use crate::hooks::Hooks;
@@ -64,6 +66,8 @@ pub struct ServerSettings {
     pub health: Option<SocketAddr>,
     /// 32 bytes that seal the keyring; made at the first start when neither it nor a keyring exists.
     pub sealing_key_file: PathBuf,
+    /// Where keys live outside the keyring.
+    pub places: PlacesSettings,
     /// The Vault that other settings may send us to.
     pub vault: Option<VaultSettings>,
     /// How long things live.
@@ -177,13 +181,12 @@ pub(super) fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option
     let Listen { doors, bundle, health, admin_socket } = read_listen(root.section("listen"));
     let door = read_door(root.section("tls"), &doors);
     let mut svid = root.section("svid");
-    let Keys { name_constraints, automatic, lifetimes, sealing_key_file, mut warnings } =
+    let Keys { name_constraints, automatic, lifetimes, sealing_key_file, places, mut warnings } =
         read_keys(reader, root.section("keys"), &mut svid);
     let leaf = read_leaf(reader, &mut svid, &mut warnings);
-    let plan = KeyPlan { intermediate: lifetimes.intermediate, name_constraints, ..KeyPlan::DEFAULT };
-    let upstream = read_upstream(&mut root, trust_domain.as_ref(), &plan);
+    let upstream = read_upstream(&mut root, trust_domain.as_ref(), (name_constraints, lifetimes.intermediate));
     let crl = read_crl(&mut root);
-    let vault = read_vault(&mut root);
+    let vault = read_vault(&mut root, &places);
     svid.finish();
     let ReadIssuers { issuers, hooks, apis } = read_issuers(&mut root);
     let holders = read_holders(&mut root);
@@ -203,6 +206,7 @@ pub(super) fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option
         sealing_key_file: sealing_key_file.unwrap_or_else(|| default_sealing_key(&data_dir, environment)),
         data_dir,
         store: store.unwrap_or_default(),
+        places,
         vault,
         segment_bytes,
         checkpoints,
@@ -261,6 +265,7 @@ struct Keys {
     automatic: bool,
     lifetimes: Lifetimes,
     sealing_key_file: Option<PathBuf>,
+    places: PlacesSettings,
     warnings: Vec<Problem>,
 }
 
@@ -338,11 +343,12 @@ fn read_keys(reader: &Reader<'_>, mut keys: Section<'_, '_>, svid: &mut Section<
         ));
     }
     let sealing_key_file = keys.path("sealing_key_file");
+    let places = read_places(&mut keys);
     keys.finish();
     if automatic {
         check_lives(reader, &lifetimes, rotation_lines);
     }
-    Keys { name_constraints, automatic, lifetimes, sealing_key_file, warnings }
+    Keys { name_constraints, automatic, lifetimes, sealing_key_file, places, warnings }
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ const KINDS: &str = "\"disk\", \"vault\" or \"cert-manager\"";
 pub(super) fn read_upstream(
     root: &mut Section<'_, '_>,
     trust_domain: Option<&TrustDomain>,
-    plan: &KeyPlan,
+    (name_constraints, intermediate): (bool, Duration),
 ) -> Option<UpstreamSettings> {
     if !root.holds("upstream") {
         root.skip("upstream");
@@ -35,6 +35,7 @@ pub(super) fn read_upstream(
     if root.holds("crl") {
         root.problem("crl", root.line_of("crl"), "revocation lists under an [upstream]", NO_CRL);
     }
+    let plan = KeyPlan { intermediate, name_constraints, ..KeyPlan::DEFAULT };
     let has_vault = root.holds("vault");
     let mut upstream = root.section("upstream");
     let line = upstream.line_of("kind");
@@ -43,7 +44,7 @@ pub(super) fn read_upstream(
     let kind = match kind.as_deref() {
         Some("cert-manager") => read_cert_manager(&mut upstream).map(UpstreamKind::CertManager),
         Some("disk") => {
-            let wanted = trust_domain.and_then(|domain| first_wanted(domain, plan, (now(), &Random::system())).ok());
+            let wanted = trust_domain.and_then(|domain| first_wanted(domain, &plan, (now(), &Random::system())).ok());
             read_disk(&mut upstream, roots.as_ref(), wanted.as_ref()).map(UpstreamKind::Disk)
         }
         Some("vault") => {
@@ -60,7 +61,7 @@ pub(super) fn read_upstream(
         }
         None => return None,
     };
-    if plan.name_constraints && !matches!(kind, Some(UpstreamKind::Disk(_)) | None) {
+    if name_constraints && !matches!(kind, Some(UpstreamKind::Disk(_)) | None) {
         let remedy = "leave keys.name_constraints out: whoever signs there sets its own";
         upstream.problem("kind", line, "name constraints that nobody can be asked for", remedy);
     }

@@ -11,6 +11,7 @@ use crate::authority::{
 use crate::clock::Clock;
 use crate::config::{ServerSettings, StoreKind};
 use crate::crypto::{KeyId, Random};
+use crate::custody::Places;
 use crate::discovery::{Fetch, IssuerKeys};
 use crate::facts::Facts;
 use crate::federation::{Federation, Follower};
@@ -75,9 +76,10 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
 
     let vault = settings.vault.clone().map(|vault| Vault::new(vault, Arc::clone(&clock)).map(Arc::new)).transpose()?;
     let above = connect(settings, vault.as_ref());
-    let Keys { file, plan, keyring } = open_keys(settings, above.as_ref(), (&clock, &random)).await?;
+    let places = Places::new(&settings.places, vault.as_ref());
+    let Keys { file, plan, keyring } = open_keys(settings, (places, above.as_ref()), (&clock, &random)).await?;
     let journal_key = keyring.active(AuthorityKind::Journal).ok_or(RotatorError::NoRoot)?;
-    let own_key = journal_key.own_key().ok_or(RotatorError::NoRoot)?;
+    let own_key = journal_key.held_key().ok_or(RotatorError::NoRoot)?;
     let signer = NoteSigner::new(origin(settings, journal_key.key_id()), Arc::clone(own_key))?;
     show_journal_key(folder, signer.verifier())?;
     let store = open_store(settings, signer, Arc::clone(&clock)).await?;
@@ -139,14 +141,14 @@ struct Keys {
 
 async fn open_keys(
     settings: &ServerSettings,
-    above: Option<&Connected>,
+    (places, above): (Places, Option<&Connected>),
     (clock, random): (&Arc<dyn Clock>, &Random),
 ) -> Result<Keys, ServerError> {
     let now = clock.now();
     let folder = &settings.data_dir;
     let keyring_path = folder.join("keyring.json");
     let sealing = open_sealing_key(&settings.sealing_key_file, keyring_path.exists())?;
-    let file = KeyringFile::new(keyring_path, sealing);
+    let file = KeyringFile::new(keyring_path, sealing).with_places(places);
     let plan = KeyPlan {
         root: settings.lifetimes.root,
         intermediate: settings.lifetimes.intermediate,
@@ -162,9 +164,9 @@ async fn open_keys(
         Some(above) => {
             let wanted = first_wanted(&settings.trust_domain, &plan, (now, random))?;
             let (root, offer) = above.first(wanted, clock).await?;
-            begin_under(&file, &plan, (root, offer, &settings.trust_domain), (now, random))?
+            begin_under(&file, &plan, (root, offer, &settings.trust_domain), (now, random)).await?
         }
-        None => open_keyring(&file, &settings.trust_domain, &plan, (now, random), has_history)?,
+        None => open_keyring(&file, &settings.trust_domain, &plan, (now, random), has_history).await?,
     };
     Ok(Keys { file, plan, keyring })
 }

@@ -135,8 +135,8 @@ impl Server {
         let mut keepers = JoinSet::new();
         start_meters(&mut keepers, &parts, (&clock, &readiness), &ended);
         let Parts { issuance, rotator, upstream, federation: _, followers, crls, store, metrics, vault } = parts;
-        let above = upstream.zip(rotator.upstream());
-        keepers.spawn(keep_upstream(above, (Arc::clone(&clock), metrics.clone()), ended.clone()));
+        let above = (upstream.zip(rotator.upstream()), Arc::clone(&clock));
+        keepers.spawn(keep_upstream(above, (readiness.clone(), metrics.clone()), ended.clone()));
         keepers.spawn(rotator.run(Arc::clone(&clock), ended.clone()));
         keepers.spawn(keep_token(vault, ended.clone()));
         if let Some(crls) = crls {

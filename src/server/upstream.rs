@@ -4,7 +4,7 @@ use super::ServerError;
 use crate::authority::{Rotator, UpstreamState};
 use crate::clock::Clock;
 use crate::config::ServerSettings;
-use crate::telemetry::{Metrics, Shutdown};
+use crate::telemetry::{Metrics, Readiness, Shutdown};
 use crate::upstream::{
     AnswerError, CertManager, Certified, RootsFile, Upstream, UpstreamError, UpstreamKeeper, UpstreamKind,
     UpstreamRoot, UpstreamSettings, VaultPki, Wanted, ask_once,
@@ -14,6 +14,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use time::OffsetDateTime;
 use tokio::sync::watch;
+
+/// What `/ready` says besides when no intermediate comes and the one in use ends soon.
+const ALARM: &str = "the upstream authority gives no intermediate: lanyard authority plan";
 
 /// The authority above ours, ready to be asked.
 pub(super) struct Connected {
@@ -62,20 +65,28 @@ pub(super) fn put_under(
     Ok((rotator.under(roots, ends), Some(keeper)))
 }
 
+/// What asks, and how it stands.
+type Asking = (UpstreamKeeper, watch::Receiver<UpstreamState>);
+
 /// Asks it when that is due, and shows whether it answers.
 pub(super) async fn keep_upstream(
-    above: Option<(UpstreamKeeper, watch::Receiver<UpstreamState>)>,
-    (clock, metrics): (Arc<dyn Clock>, Metrics),
+    (above, clock): (Option<Asking>, Arc<dyn Clock>),
+    shown: (Readiness, Metrics),
     shutdown: Shutdown,
 ) {
     let Some((keeper, state)) = above else { return shutdown.wait().await };
-    let metered = meter(state, metrics, shutdown.clone());
+    let metered = meter(state, shown, shutdown.clone());
     tokio::join!(keeper.run(clock, shutdown), metered);
 }
 
-async fn meter(mut state: watch::Receiver<UpstreamState>, metrics: Metrics, shutdown: Shutdown) {
+async fn meter(
+    mut state: watch::Receiver<UpstreamState>,
+    (readiness, metrics): (Readiness, Metrics),
+    shutdown: Shutdown,
+) {
     loop {
         let now = state.borrow_and_update().clone();
+        let _worry = now.is_alarm.then(|| readiness.worry(ALARM));
         now.ends_at.inspect(|ends_at| metrics.upstream_stands(now.failures, *ends_at));
         tokio::select! {
             () = shutdown.wait() => return,

@@ -1,4 +1,4 @@
-//! cert-manager as the authority above ours: one CertificateRequest each time, watched until somebody has decided.
+//! cert-manager as the authority above ours: one `CertificateRequest` each time, watched until somebody has decided.
 //!
 //! What its `status.ca` says is not looked at: nobody vouches for it.
 
@@ -102,13 +102,13 @@ impl CertManagerError {
     /// What would help.
     pub fn remedy(&self) -> &'static str {
         match self {
-            Self::Api { source, .. } => match source.as_ref() {
-                kube::Error::Api(status) if matches!(status.code, 401 | 403) => {
+            Self::Api { source, .. } => match code_of(source) {
+                Some(401 | 403) => {
                     "let the service account create, get, watch and delete certificaterequests in the namespace"
                 }
-                kube::Error::Api(status) if status.code == 404 => "look whether cert-manager is installed there",
-                kube::Error::Api(status) if status.code == 429 => "the API is busy; it is asked again later",
-                _ => "see whether the API can be reached from here",
+                Some(404) => "look whether cert-manager is installed there",
+                Some(429) => "the API is busy; it is asked again later",
+                Some(_) | None => "see whether the API can be reached from here",
             },
             Self::Config(_) => "name a kubeconfig, or run in a pod with a service account",
             Self::Denied { .. } => "change the approver's policy, or the issuer that is asked",
@@ -153,7 +153,7 @@ impl CertManager {
         // One that was refused stays for whoever asks why.
         if !matches!(signed, Err(CertManagerError::Denied { .. } | CertManagerError::Failed { .. })) {
             let deleted = requests.delete(&name, &DeleteParams::default()).await;
-            deleted.map(drop).unwrap_or_else(|fault| tracing::debug!(%fault, name, "a request was left behind"));
+            deleted.map_or_else(|fault| tracing::debug!(%fault, name, "a request was left behind"), drop);
         }
         let malformed = || UpstreamError::Answer(AnswerError::Malformed { at: 0 });
         let pem = STANDARD.decode(signed?).map_err(|_not_base64| malformed())?;
@@ -170,12 +170,12 @@ impl CertManager {
         let failed = |what| move |source| CertManagerError::Api { what, source: Box::new(source) };
         let created = match requests.create(&PostParams::default(), object).await {
             // Ours: its name is the key's, and an answer was lost.
-            Err(kube::Error::Api(status)) if status.code == 409 => requests.get(name).await,
+            Err(fault) if code_of(&fault) == Some(409) => requests.get(name).await,
             created => created,
         };
         let mut newest = created.map_err(failed("take a CertificateRequest"))?;
         for _ in 0..WATCHES {
-            if let Some(decided) = self.outcome(name, &newest) {
+            if let Some(decided) = outcome(name, &newest) {
                 return decided;
             }
             newest = self.watched(requests, newest, name).await.map_err(failed("show a CertificateRequest"))?;
@@ -183,7 +183,7 @@ impl CertManager {
                 return Err(CertManagerError::Gone { name: name.to_owned() });
             }
         }
-        self.outcome(name, &newest).unwrap_or_else(|| Err(self.undecided(name, &newest)))
+        outcome(name, &newest).unwrap_or_else(|| Err(self.undecided(name, &newest)))
     }
 
     /// The object as it is after the next change that decides, or when the watch has ended.
@@ -205,27 +205,15 @@ impl CertManager {
         let mut events = std::pin::pin!(events);
         while let Some(Ok(event)) = events.next().await {
             match event {
-                WatchEvent::Added(object) | WatchEvent::Modified(object) => {
-                    if self.outcome(name, &object).is_some() {
-                        return Ok(object);
-                    }
+                WatchEvent::Added(object) | WatchEvent::Modified(object) if outcome(name, &object).is_some() => {
+                    return Ok(object);
                 }
+                WatchEvent::Added(_) | WatchEvent::Bookmark(_) | WatchEvent::Modified(_) => {}
                 WatchEvent::Deleted(object) => return Ok(DynamicObject { data: Value::Null, ..object }),
-                WatchEvent::Bookmark(_) => {}
                 WatchEvent::Error(_) => break,
             }
         }
         requests.get(name).await
-    }
-
-    fn outcome(&self, name: &str, object: &DynamicObject) -> Option<Result<String, CertManagerError>> {
-        let name = name.to_owned();
-        match state_of(&object.data) {
-            RequestState::Denied(why) => Some(Err(CertManagerError::Denied { name, why })),
-            RequestState::Failed(why) => Some(Err(CertManagerError::Failed { name, why })),
-            RequestState::Signed(certificate) => Some(Ok(certificate)),
-            RequestState::Approved(_) | RequestState::Unapproved => None,
-        }
     }
 
     fn undecided(&self, name: &str, object: &DynamicObject) -> CertManagerError {
@@ -237,6 +225,22 @@ impl CertManager {
             }
         }
     }
+}
+
+/// What has become of a request, if that is decided.
+fn outcome(name: &str, object: &DynamicObject) -> Option<Result<String, CertManagerError>> {
+    let name = name.to_owned();
+    match state_of(&object.data) {
+        RequestState::Denied(why) => Some(Err(CertManagerError::Denied { name, why })),
+        RequestState::Failed(why) => Some(Err(CertManagerError::Failed { name, why })),
+        RequestState::Signed(certificate) => Some(Ok(certificate)),
+        RequestState::Approved(_) | RequestState::Unapproved => None,
+    }
+}
+
+/// What the API said, if it said anything.
+const fn code_of(fault: &kube::Error) -> Option<u16> {
+    if let kube::Error::Api(status) = fault { Some(status.code) } else { None }
 }
 
 fn resource() -> ApiResource {

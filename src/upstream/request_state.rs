@@ -1,4 +1,4 @@
-//! What a CertificateRequest's status says: a pure reading of its conditions.
+//! What the status of a `CertificateRequest` says: a pure reading of its conditions.
 
 use serde_json::Value;
 

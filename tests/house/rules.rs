@@ -12,7 +12,7 @@ const AGENT_USES: [&str; 10] =
 const WIRE_USES: [&str; 9] = ["bundle", "clock", "crypto", "identity", "store", "svid", "telemetry", "tls", "wire"];
 
 /// Decisions and values: functions of their arguments.
-const PURE: [&str; 16] = [
+const PURE: &[&str] = &[
     "identity/",
     "bundle/",
     "svid/",
@@ -32,7 +32,7 @@ const PURE: [&str; 16] = [
 ];
 
 /// Where each foreign library may be named. What is not listed may stand anywhere.
-const DOORS: [(&[&str], &[&str]); 18] = [
+const DOORS: &[(&[&str], &[&str])] = &[
     (&["aws_lc_rs"], &["crypto/"]),
     (&["rustls", "tokio_rustls"], &["crypto/", "tls/"]),
     (&["rcgen"], &["crypto/", "svid/", "tls/"]),
@@ -46,6 +46,7 @@ const DOORS: [(&[&str], &[&str]); 18] = [
     ),
     (&["prost", "prost_types"], &["wire/", "agent/"]),
     (&["sled"], &["store/sled"]),
+    (&["cryptoki"], &["custody/"]),
     (&["reqwest"], &["discovery/", "wire/", "cli/"]),
     (&["loona_hpack"], &["agent/"]),
     (&["kube"], &["upstream/cert_manager.rs"]),

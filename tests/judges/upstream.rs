@@ -130,3 +130,48 @@ fn an_authority_that_cannot_stand_above_ours_is_refused_with_what_would_help() {
         assert!(checked(now).contains("cannot be read"), "{file}: {}", checked(now));
     }
 }
+
+/// From a company's root to an identity, with the very lines of the manual; every configuration it shows loads.
+#[tokio::test]
+async fn the_manual_s_chapter_on_an_authority_above_ours_is_what_one_can_type_and_write() {
+    let page = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/operations.md"));
+    let chapter = page.split("## An authority above ours").nth(1).unwrap().split("\n## ").next().unwrap();
+    let blocks = |kind: &str| {
+        let fence = format!("```{kind}\n");
+        let all = chapter.split(fence.as_str()).skip(1).map(|rest| rest.split("```").next().unwrap().to_owned());
+        all.collect::<Vec<_>>()
+    };
+    let made = Hierarchy::new();
+    made.root("corp-root", P256, SOUND);
+    let (folder, program) = (made.folder(), std::path::Path::new(env!("CARGO_BIN_EXE_lanyard")).parent().unwrap());
+    fs::write(folder.join("policy.toml"), POLICY).unwrap();
+    fs::write(folder.join("vault-token"), "hvs.token").unwrap();
+    fs::set_permissions(folder.join("vault-token"), fs::Permissions::from_mode(0o600)).unwrap();
+    let rest = "trust_domain = \"ci.example.org\"\ndata_dir = \"data\"\npolicy_file = \"policy.toml\"\n[[issuer]]\n\
+                name = \"corp\"\nurl = \"https://gitlab.test\"\naudience = \"https://lanyard.test\"\n";
+    let run = |script: &str| {
+        let mut shell = std::process::Command::new("sh");
+        shell.current_dir(folder).args(["-ec", &format!("PATH={}:$PATH; {script}", program.display())]);
+        let ran = shell.output().unwrap();
+        assert!(ran.status.success(), "{script}: {ran:?}");
+    };
+    let shown = blocks("toml");
+    fs::write(folder.join("server.toml"), format!("{rest}{}", shown[0])).unwrap();
+    run(&blocks("sh")[0]);
+    for settings in &shown {
+        fs::write(folder.join("server.toml"), format!("{rest}{settings}")).unwrap();
+        run("lanyard config check server.toml");
+    }
+    let [role] = blocks("yaml").try_into().unwrap();
+    for needed in ["certificaterequests", "create", "get", "watch", "delete"] {
+        assert!(role.contains(needed), "{needed}");
+    }
+    let place = folder.display().to_string();
+    let absolute = |name: &str| format!("\"{place}/{name}\"");
+    let here = ["upstream-roots.pem", "upstream.pem", "upstream.key"];
+    let disk = here.iter().fold(shown[0].clone(), |text, name| text.replace(&format!("\"{name}\""), &absolute(name)));
+    let line: &'static str = Box::leak(disk.into_boxed_str());
+    let harness = Harness::beginning(SystemClock.now(), (POLICY, "memory", line)).await;
+    let issued = harness.exchange(&harness.issuer.token(harness.now()), &Agent::new()).await.unwrap();
+    assert_eq!(chain(&issued).len(), 3);
+}

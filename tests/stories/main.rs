@@ -10,6 +10,7 @@ mod auditors;
 mod advisories;
 mod crl;
 mod crowded;
+mod custody;
 mod doors;
 mod ends;
 mod hooks;

@@ -1,4 +1,5 @@
 //! Vault's PKI engine above us: what it is asked for, what it must not get away with, and identities under it.
+#![expect(clippy::indexing_slicing, reason = "an object that lacks a member ends the test")]
 
 use crate::support::harness::{Agent, Harness, POLICY, chain};
 use crate::support::hierarchy::{Hierarchy, OURS, P256, SOUND};

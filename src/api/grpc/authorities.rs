@@ -6,6 +6,7 @@ use crate::api::desk::Desk;
 use crate::api::refused::{Class, Refused};
 use crate::authority::{AuthorityKind, Confirmation, Leeway, NotNow, Order, OrderError, OrderKind};
 use crate::crypto::KeyId;
+use crate::custody::Label;
 use crate::issuance::RequestId;
 use crate::telemetry::chain;
 use crate::wire::lanyard as wire;
@@ -54,7 +55,11 @@ pub(super) async fn change(
         uid,
         say: say(&asked.reason, asked.force || !asked.without.is_empty(), &id)?,
     };
-    let taken = desk.authority.order(order).await.map_err(|error| refused(&error, &id))?;
+    let taken = match label(desk, &asked.adopt, &id)? {
+        Some(orphan) => desk.authority.adopt(order, orphan).await,
+        None => desk.authority.order(order).await,
+    };
+    let taken = taken.map_err(|error| refused(&error, &id))?;
     Ok(wire::ChangeAuthorityAnswer { taken: json(&taken, &id)? })
 }
 
@@ -69,6 +74,16 @@ pub(super) async fn confirm(
     let (sequence, say) = (Some(sequence).filter(|sequence| *sequence != 0), say(&reason, false, &id)?);
     let confirmed = desk.authority.confirm(Confirmation { holder, sequence, uid, say }).await;
     Ok(wire::ConfirmHolderAnswer { sequence: confirmed.map_err(|error| refused(&error, &id))? })
+}
+
+/// A label of ours, if one is named.
+pub(super) fn label(desk: &Desk, text: &str, id: &RequestId) -> Result<Option<Label>, Status> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let ours = Label::of(text, desk.issuance.authorities.trust_domain());
+    let detail = "no label of this trust domain's keys: `lanyard authority list --orphans` has them";
+    ours.map(Some).ok_or_else(|| malformed("label_malformed", detail, id))
 }
 
 fn kind(text: &str, id: &RequestId) -> Result<AuthorityKind, Status> {
@@ -89,31 +104,33 @@ fn leeway(asked: &wire::ChangeAuthorityRequest, id: &RequestId) -> Result<Leeway
 }
 
 /// What goes against proof needs a reason; all else may have one.
-fn say(text: &str, is_needed: bool, id: &RequestId) -> Result<Option<String>, Status> {
+pub(super) fn say(text: &str, is_needed: bool, id: &RequestId) -> Result<Option<String>, Status> {
     if text.trim().is_empty() && !is_needed {
         return Ok(None);
     }
     Ok(Some(reason::given(text, id)?.to_owned()))
 }
 
-fn json(facts: &impl Serialize, id: &RequestId) -> Result<Bytes, Status> {
+pub(super) fn json(facts: &impl Serialize, id: &RequestId) -> Result<Bytes, Status> {
     let text = serde_json::to_vec(facts);
     text.map(Bytes::from).map_err(|_odd| {
         Refused::new(Class::Broken, "not_rendered", "the answer cannot be written as JSON", id).into_status()
     })
 }
 
-fn malformed(code: &'static str, detail: &'static str, id: &RequestId) -> Status {
+pub(super) fn malformed(code: &'static str, detail: &'static str, id: &RequestId) -> Status {
     Refused::new(Class::Malformed, code, detail, id).into_status()
 }
 
-fn refused(error: &OrderError, id: &RequestId) -> Status {
+pub(super) fn refused(error: &OrderError, id: &RequestId) -> Status {
     let (class, code) = match error {
         OrderError::Failed(fault) => {
             tracing::error!(request_id = %id, fault = %chain(fault), "a key could not be changed");
             (Class::Broken, "authority_unchanged")
         }
+        OrderError::GivenUp { .. } => (Class::Conflict, "key_revoked"),
         OrderError::NoHolder { .. } => (Class::Absent, "holder_unknown"),
+        OrderError::NoOrphan { .. } => (Class::Absent, "orphan_unknown"),
         OrderError::NotNow(why @ (NotNow::HolderUnknown { .. } | NotNow::Unknown { .. })) => {
             (Class::Absent, why.code())
         }
@@ -122,5 +139,5 @@ fn refused(error: &OrderError, id: &RequestId) -> Status {
         OrderError::Stopped => (Class::Unavailable, "stopping"),
         OrderError::Upstream { .. } => (Class::Unavailable, "upstream_unavailable"),
     };
-    Refused::new(class, code, error.to_string(), id).into_status()
+    Refused::new(class, code, chain(error), id).into_status()
 }

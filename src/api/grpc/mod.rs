@@ -8,6 +8,7 @@ mod crl_parts;
 mod events;
 mod foreign_news;
 mod issuer;
+mod orphans;
 mod people;
 mod pins;
 mod reason;

@@ -15,12 +15,13 @@ use time::OffsetDateTime;
 /// Every no.
 const REFUSALS: [&str; 2] = ["hook_refused", "refused"];
 /// What operators and the server itself change: policy, keys, pins, bans, who is remembered, time, the journal.
-const CHANGES: [&str; 14] = [
+const CHANGES: [&str; 15] = [
     "authority",
     "ban_added",
     "ban_removed",
     "bundle_changed",
     "holder_confirmed",
+    "orphan_deleted",
     "person_erased",
     "pin_changed",
     "policy_changed",

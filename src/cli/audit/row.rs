@@ -52,6 +52,9 @@ fn what(entry: &Received) -> String {
         "intent" => intent(entry),
         "issued" => format!("SHA-256 {}", short(text("digest"))),
         "observed" => format!("on trial, {}: {}", text("rule"), text("would")),
+        "orphan_deleted" => {
+            format!("{} in {}, by user id {}", text("label"), text("place"), number("uid"))
+        }
         "person_erased" => {
             let (person, issuer) = (text("person"), text("issuer"));
             format!("person {person} of {issuer} ({}), by user id {}", text("say"), number("uid"))

@@ -3,8 +3,9 @@
 use super::caller::{BUNDLE, SVID};
 use super::parts::{
     Authenticated, Bootstrap, CertificateDetails, DownstreamTls, Extension, FilterChain, Guard, HttpConnectionManager,
-    HttpFilter, HttpOptions, Listener, Permission, Principal, Rbac, RbacPolicy, RbacRules, Regex, RouteConfig,
-    SdsSecret, StaticResources, StringMatcher, TlsContext, Validation,
+    HttpFilter, HttpOptions, LayeredRuntime, Listener, Permission, Principal, ProgramSize, Rbac, RbacPolicy, RbacRules,
+    Re2, Regex, RouteConfig, RuntimeLayer, SdsSecret, StaticLayer, StaticResources, StringMatcher, TlsContext,
+    Validation,
 };
 use super::{Endpoint, Place};
 use crate::identity::TrustDomain;
@@ -15,9 +16,14 @@ use std::time::Duration;
 /// How long an old connection may end what it has begun.
 const DRAIN: &str = "5s";
 
-/// One name in a path: anything but the lone `-` that ends a path. Envoy's regular expressions look neither ahead nor back.
-const NAME: &str = "(?:[A-Za-z0-9._]|[A-Za-z0-9._-]{2,})";
-const DIGITS: &str = "[1-9][0-9]{0,18}";
+/// One name in a path: anything but the lone `-` that ends a path. Envoy's regular expressions look neither ahead nor back,
+/// and the more ranges they have the longer is their program; between `0` and `z` an ID has letters, digits and `_` alone.
+const NAME: &str = "(?:-[.0-z-]|[.0-z])[.0-z-]*";
+const DIGITS: &str = "[1-9][0-9]*";
+
+/// The longest program of an expression that Envoy takes here: twice the longest ID (2048 bytes). By itself it takes 100,
+/// which is less than many a literal path.
+const PROGRAM_MAX: u32 = 4096;
 
 /// What it is for.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -52,7 +58,10 @@ impl Callee {
         let chain = FilterChain { transport_socket: Some(tls()), filters: [manager.extension()] };
         let listener = Listener { address: listen.address(), filter_chains: [chain] };
         let clusters = [upstream.cluster(service), place.agent()];
-        Ok(Document::of(&Bootstrap::of(place, StaticResources { listeners: [listener], clusters }))?)
+        let has_expressions = admitted.iter().flat_map(|one| &one.peers).any(|peer| matches!(peer, Peer::Shape(_)));
+        let layered_runtime = has_expressions.then(LayeredRuntime::for_expressions);
+        let bootstrap = Bootstrap::of(place, StaticResources { listeners: [listener], clusters });
+        Ok(Document::of(&Bootstrap { layered_runtime, ..bootstrap })?)
     }
 
     fn guard(&self) -> Guard {
@@ -63,6 +72,13 @@ impl Callee {
             forward_client_cert_details: "SANITIZE_SET",
             set_current_client_cert_details: CertificateDetails { uri: true },
         }
+    }
+}
+
+impl LayeredRuntime {
+    fn for_expressions() -> Self {
+        let re2 = Re2 { max_program_size: ProgramSize { error_level: PROGRAM_MAX } };
+        Self { layers: [RuntimeLayer { name: "expressions", static_layer: StaticLayer { re2 } }] }
     }
 }
 

@@ -74,7 +74,7 @@ impl Caller {
 impl Bootstrap {
     pub(super) fn of(place: &Place, static_resources: StaticResources) -> Self {
         let node = Node { id: place.node.clone(), cluster: place.cluster.clone() };
-        Self { node, admin: Admin { address: place.admin() }, static_resources }
+        Self { node, admin: Admin { address: place.admin() }, layered_runtime: None, static_resources }
     }
 }
 

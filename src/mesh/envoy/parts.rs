@@ -35,7 +35,35 @@ impl<T> Extension<T> {
 pub(super) struct Bootstrap {
     pub(super) node: Node,
     pub(super) admin: Admin,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) layered_runtime: Option<LayeredRuntime>,
     pub(super) static_resources: StaticResources,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct LayeredRuntime {
+    pub(super) layers: [RuntimeLayer; 1],
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct RuntimeLayer {
+    pub(super) name: &'static str,
+    pub(super) static_layer: StaticLayer,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct StaticLayer {
+    pub(super) re2: Re2,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Re2 {
+    pub(super) max_program_size: ProgramSize,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct ProgramSize {
+    pub(super) error_level: u32,
 }
 
 #[derive(Clone, Debug, Serialize)]
