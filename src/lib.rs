@@ -27,6 +27,7 @@ pub mod people;
 pub mod audit;
 pub mod authority;
 pub mod session;
+pub mod backup;
 
 // the flow
 pub mod issuance;

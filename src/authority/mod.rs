@@ -20,6 +20,7 @@ mod even;
 mod witness;
 mod desk;
 mod rotator;
+mod after_loss;
 mod published;
 mod sealing;
 mod in_use;
@@ -30,6 +31,7 @@ mod crls;
 #[cfg(test)]
 mod tests;
 
+pub use after_loss::go_on_after_loss;
 pub use crls::{CrlDraft, CrlIssuersChanged, Crls, RevokedLeaf};
 pub use desk::{AuthorityDesk, Confirmation, OrderError};
 pub use draft::{Asked, Draft, DraftError, LimitedBy};

@@ -30,6 +30,7 @@ mod reload;
 mod selector;
 mod session;
 mod authority;
+mod backup;
 mod ban;
 mod pin;
 mod config;

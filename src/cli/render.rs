@@ -126,6 +126,35 @@ pub(super) fn count<N: Copy + Display + From<u8> + PartialEq>(many: N, one: &str
     if many == N::from(1) { format!("1 {one}") } else { format!("{many} {one}s") }
 }
 
+/// A size as people say it.
+pub(super) fn size(bytes: u64) -> String {
+    const UNITS: [(&str, u32); 3] = [("GiB", 30), ("MiB", 20), ("KiB", 10)];
+    let unit = UNITS.iter().find(|(_, power)| bytes >> power > 0);
+    // One digit behind the point is enough for a person.
+    let tenths = |power: u32| (bytes >> (power - 10)) * 10 / 1024;
+    unit.map_or_else(
+        || count(bytes, "byte"),
+        |(unit, power)| format!("{}.{} {unit}", tenths(*power) / 10, tenths(*power) % 10),
+    )
+}
+
+/// How far long work has come, over the line before; only where a person looks on.
+pub(super) fn progress(what: &str, done: u64, all: u64) {
+    let mut terminal = io::stderr();
+    if terminal.is_terminal() {
+        let percent = done.saturating_mul(100).checked_div(all).unwrap_or(100).min(100);
+        // Nobody is left to tell where it is gone.
+        drop(write!(terminal, "\r{} of {} {what}, {percent} %  ", size(done), size(all)));
+    }
+}
+
+/// The line of progress is over.
+pub(super) fn progress_ends() {
+    if io::stderr().is_terminal() {
+        aside("");
+    }
+}
+
 /// Every problem of a file, and how many.
 pub(super) fn problems(problems: &[Problem]) {
     for problem in problems {

@@ -19,7 +19,7 @@ mod secret_file;
 mod shared_secret;
 
 pub(crate) use fingerprint::write_hex;
-pub use fingerprint::{Digest, KeyId, NotADigest};
+pub use fingerprint::{Digest, Digester, KeyId, NotADigest};
 pub use key_pair::{KeyPair, RsaKeyPair};
 pub use pem::PemLabel;
 pub use provider::install_providers;

@@ -1,6 +1,7 @@
 //! The data folder: there, and ours alone, or nothing in it is believed.
 
 use super::ServerError;
+use crate::backup::ASIDE;
 use rustix::process::geteuid;
 use std::fs::{self, Permissions};
 use std::io;
@@ -31,6 +32,9 @@ pub(super) fn own(folder: &Path) -> Result<(), ServerError> {
         }
         found => found.map_err(io)?,
     };
+    if folder.join(ASIDE).exists() {
+        return Err(ServerError::RestoreUnfinished { path: folder.to_owned() });
+    }
     if !OURS.iter().any(|name| folder.join(name).exists())
         && let Some(found) = foreign(folder).map_err(io)?
     {

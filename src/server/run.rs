@@ -6,6 +6,7 @@ use super::meters::{meter_bundle, meter_checkpoints, meter_crls, meter_holders, 
 use super::policy_keeper::PolicyKeeper;
 use super::{AdminSocket, BundlePort, HealthPort, IssuerPort, ServerError};
 use crate::api::{AdminDoor, BundleDoor, Crowd, Desk, HealthDoor, IssuerDoors, Reloads};
+use crate::backup::Backups;
 use crate::clock::Clock;
 use crate::config::ServerSettings;
 use crate::issuance::Issuance;
@@ -54,7 +55,7 @@ impl Server {
         let hands = (parts.issuance.ledger.clone(), parts.metrics.clone());
         let policy = PolicyKeeper::new(settings, parts.issuance.policy.clone(), hands, asked);
         let crls = parts.crls.as_ref().map(CrlKeeper::watch);
-        let orders = (reloads, parts.rotator.desk());
+        let orders = (reloads, parts.rotator.desk(), Backups::new(Arc::clone(&parts.store), settings.folder()));
         let desk = Desk::new(Arc::clone(&parts.issuance), (published, crls), orders, (random, shutdown.clone()));
         let doors = IssuerDoors::new(&desk);
         raise_open_files();

@@ -17,7 +17,7 @@ pub(super) struct Sight {
 
 impl Witness for Sight {
     fn longest_ttl(&self) -> Duration {
-        self.policy.now().rules().iter().map(|rule| rule.ttl).max().unwrap_or_default()
+        self.policy.now().longest_ttl()
     }
 
     fn live_owners(&self, now: OffsetDateTime) -> HashSet<KeyId> {

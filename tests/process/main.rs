@@ -25,6 +25,8 @@ mod hostile_load;
 
 mod agent_files;
 mod agent_limits;
+mod backups;
+mod bad_backups;
 mod crashes;
 mod damage;
 mod evidence;

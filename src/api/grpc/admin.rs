@@ -1,6 +1,6 @@
 //! `lanyard.v1.Admin`: what operators ask of a running server.
 
-use super::{authorities, pins};
+use super::{authorities, backups, pins};
 use crate::api::Operator;
 use crate::api::desk::Desk;
 use crate::api::refused::{Class, Refused};
@@ -9,9 +9,9 @@ use crate::issuance::RequestId;
 use crate::telemetry::chain;
 use crate::wire::lanyard::{
     AddBanAnswer, AddBanRequest, AdminExplainAnswer, AdminExplainRequest, ChangeAuthorityAnswer,
-    ChangeAuthorityRequest, ConfirmHolderAnswer, ConfirmHolderRequest, CrlShown, DeletePinAnswer, DeletePinRequest,
-    ErasePersonAnswer, ErasePersonRequest, ListBansAnswer, ListBansRequest, ListPinsAnswer, ListPinsRequest,
-    ListSessionsRequest, ReloadPolicyAnswer, ReloadPolicyRequest, RemoveBanAnswer, RemoveBanRequest,
+    ChangeAuthorityRequest, ConfirmHolderAnswer, ConfirmHolderRequest, CreateBackupRequest, CrlShown, DeletePinAnswer,
+    DeletePinRequest, ErasePersonAnswer, ErasePersonRequest, ListBansAnswer, ListBansRequest, ListPinsAnswer,
+    ListPinsRequest, ListSessionsRequest, ReloadPolicyAnswer, ReloadPolicyRequest, RemoveBanAnswer, RemoveBanRequest,
     RevokeSessionsRequest, SessionsAnswer, SetPinAnswer, SetPinRequest, ShowAuthorityAnswer, ShowAuthorityRequest,
     ShowBundleAnswer, ShowBundleRequest, ShowCrlsAnswer, ShowCrlsRequest, admin_explain_request::Subject, admin_server,
 };
@@ -146,6 +146,12 @@ impl admin_server::Admin for Admin {
     ) -> Result<Response<ConfirmHolderAnswer>, Status> {
         let by = operator(&request)?;
         authorities::confirm(&self.0, by, request.into_inner()).await.map(Response::new)
+    }
+
+    type CreateBackupStream = backups::Parts;
+
+    async fn create_backup(&self, _request: Request<CreateBackupRequest>) -> Result<Response<backups::Parts>, Status> {
+        backups::create(&self.0).await.map(Response::new)
     }
 }
 

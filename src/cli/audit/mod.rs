@@ -21,7 +21,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 /// The kinds of entries, as the journal writes them.
-const KINDS: [&str; 23] = [
+const KINDS: [&str; 24] = [
     "authority",
     "ban_added",
     "ban_removed",
@@ -37,6 +37,7 @@ const KINDS: [&str; 23] = [
     "pin_changed",
     "policy_changed",
     "refused",
+    "restored",
     "segments_archived",
     "segments_removed",
     "session_ended",
