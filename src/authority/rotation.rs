@@ -52,6 +52,13 @@ impl KeyPlan {
         automatic: true,
     };
 
+    /// With another time for a new key to reach everybody; relying parties are asked to look six times meanwhile.
+    #[must_use]
+    pub fn reaching_all_within(self, propagation: Duration) -> Self {
+        let refresh_hint = Duration::from_secs((propagation / 6).as_secs().max(1)).min(Self::DEFAULT.refresh_hint);
+        Self { propagation, refresh_hint, ..self }
+    }
+
     /// How long a key of a kind is used.
     pub const fn life(&self, kind: AuthorityKind) -> Duration {
         match kind {

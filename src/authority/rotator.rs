@@ -171,7 +171,7 @@ impl Rotator {
             Against::Unknown => return Err(RotatorError::JournalLost { keyring: keyring.sequence, recorded }),
             Against::Recorded | Against::Unrecorded => {}
         }
-        let authorities = Authorities::of(&keyring, random.clone()).ok_or(RotatorError::NoRoot)?;
+        let authorities = Authorities::of(&keyring, plan.refresh_hint, random.clone()).ok_or(RotatorError::NoRoot)?;
         let (authorities, even, asks) = (Arc::new(authorities), Even::since(now), mpsc::channel(ASKS_MAX));
         let (holders, witness) = (Holders::default(), Arc::new(Nobody));
         let rotator = Self { file, keyring, plan, random, ledger, authorities, holders, witness, even, asks };

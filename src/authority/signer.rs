@@ -54,6 +54,7 @@ pub enum SignedBytes {
 pub struct Authorities {
     trust_domain: TrustDomain,
     random: Random,
+    refresh_hint: Duration,
     x509: ArcSwap<X509Signer>,
     jwt: ArcSwap<JwtSigner>,
     published: watch::Sender<Arc<Published>>,
@@ -63,14 +64,15 @@ pub struct Authorities {
 
 impl Authorities {
     /// The keys of a keyring that has an active one of each kind; none otherwise.
-    pub(super) fn of(keyring: &Keyring, random: Random) -> Option<Self> {
+    pub(super) fn of(keyring: &Keyring, refresh_hint: Duration, random: Random) -> Option<Self> {
         let (x509, jwt) = signers(keyring)?;
         Some(Self {
             trust_domain: keyring.trust_domain.clone(),
             random,
+            refresh_hint,
             x509: ArcSwap::from_pointee(x509),
             jwt: ArcSwap::from_pointee(jwt),
-            published: watch::Sender::new(Arc::new(Published::of(keyring))),
+            published: watch::Sender::new(Arc::new(Published::of(keyring, refresh_hint))),
             tainted: watch::Sender::new(tainted(keyring)),
             crl_issuers: watch::Sender::new(crl_issuers(keyring).map(Into::into)),
         })
@@ -88,7 +90,7 @@ impl Authorities {
             changed
         });
         self.crl_issuers.send_replace(crl_issuers(keyring).map(Into::into));
-        let published = Arc::new(Published::of(keyring));
+        let published = Arc::new(Published::of(keyring, self.refresh_hint));
         self.published.send_if_modified(|current| {
             let changed = current.bundle != published.bundle;
             if changed {

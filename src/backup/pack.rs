@@ -86,7 +86,7 @@ impl<W: Write> Pack<W> {
         if left > 0 {
             return Err(BackupError::Cut);
         }
-        self.sums += &format!("{}  {name}\n", digest.finish());
+        self.sums.extend([digest.finish().to_string(), format!("  {name}\n")]);
         self.pad(bytes).map_err(BackupError::Write)
     }
 

@@ -13,7 +13,7 @@ const HEAD_BYTES_MAX: u64 = 64 << 10;
 /// A line for each segment: of more than this no journal is.
 const SUMS_BYTES_MAX: u64 = 64 << 20;
 /// So much is read at once.
-const STEP: usize = 64 << 10;
+const STEP: usize = 16 << 10;
 
 /// Reads an archive of so many bytes piece by piece, and at its end says what it was: only then anything of it counts.
 ///
@@ -27,7 +27,7 @@ pub fn read_backup<R: Read>(
     let mut archive = Archive::new(from);
     // Raw: no extension of the format renames or resizes what we look at.
     let entries = archive.entries().map_err(|_odd| BackupError::NotABackup)?.raw(true);
-    let (mut head, mut sums) = (None, BTreeMap::new());
+    let (mut head, mut sums, mut step) = (None, BTreeMap::new(), vec![0; STEP]);
     for entry in entries {
         let mut entry =
             entry.map_err(|_odd| if head.is_some() { BackupError::Cut } else { BackupError::NotABackup })?;
@@ -50,7 +50,7 @@ pub fn read_backup<R: Read>(
         if sums.contains_key(&name) {
             return Err(BackupError::Name { name });
         }
-        let digest = pass(&mut entry, &name, &mut each)?;
+        let digest = pass(&mut entry, (&name, &mut step), &mut each)?;
         sums.insert(name, digest);
     }
     Err(if head.is_some() { BackupError::Cut } else { BackupError::NotABackup })
@@ -90,13 +90,13 @@ fn hand_on(
 /// Hands a file on, and says what its digest is.
 fn pass<R: Read>(
     entry: &mut Entry<'_, R>,
-    name: &str,
+    (name, step): (&str, &mut [u8]),
     each: &mut impl FnMut(Piece<'_>) -> Result<(), BackupError>,
 ) -> Result<Digest, BackupError> {
-    let (mut left, mut digest, mut step) = (entry.size(), Digester::default(), vec![0; STEP]);
+    let (mut left, mut digest) = (entry.size(), Digester::default());
     each(Piece::File { name, bytes: left })?;
     loop {
-        let read = entry.read(&mut step).map_err(BackupError::Read)?;
+        let read = entry.read(step).map_err(BackupError::Read)?;
         let bytes = step.get(..read).unwrap_or_default();
         if bytes.is_empty() {
             return if left == 0 { Ok(digest.finish()) } else { Err(BackupError::Cut) };

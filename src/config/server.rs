@@ -133,6 +133,8 @@ pub struct Lifetimes {
     pub jwt_key: Duration,
     /// An SVID whose rule names no ttl.
     pub svid: Duration,
+    /// How long a new key takes to reach everybody who needs it, at most.
+    pub propagation: Duration,
 }
 
 impl Lifetimes {
@@ -142,8 +144,8 @@ impl Lifetimes {
 
 impl Default for Lifetimes {
     fn default() -> Self {
-        let KeyPlan { root, intermediate, jwt: jwt_key, .. } = KeyPlan::DEFAULT;
-        Self { root, intermediate, jwt_key, svid: Self::SVID }
+        let KeyPlan { root, intermediate, jwt: jwt_key, propagation, .. } = KeyPlan::DEFAULT;
+        Self { root, intermediate, jwt_key, svid: Self::SVID, propagation }
     }
 }
 
@@ -255,7 +257,7 @@ fn read_rotation(keys: &mut Section<'_, '_>) -> bool {
 /// A key that changes by itself is published at half of its life, must have reached everybody when a quarter is left, and
 /// cannot before its minimum time.
 fn check_lives(reader: &Reader<'_>, lives: &Lifetimes, (root, jwt): (Option<usize>, Option<usize>)) {
-    let least = (KeyPlan::DEFAULT.propagation + lives.svid) * 4;
+    let least = (lives.propagation + lives.svid) * 4;
     for (key, line, life) in [("keys.root_lifetime", root, lives.root), ("keys.jwt_key_lifetime", jwt, lives.jwt_key)] {
         if life < least {
             let remedy = format!("write {} or more, or rotation = \"by hand\"", render_duration(least));
@@ -288,12 +290,13 @@ fn read_keys(reader: &Reader<'_>, mut keys: Section<'_, '_>, svid: &mut Section<
     let name_constraints = keys.flag("name_constraints").unwrap_or(false);
     let rotation_lines = (keys.line_of("root_lifetime"), keys.line_of("jwt_key_lifetime"));
     let automatic = read_rotation(&mut keys);
-    let lines = (keys.line_of("intermediate_lifetime"), svid.line_of("ttl"));
+    let lines = (keys.line_of("intermediate_lifetime"), svid.line_of("ttl"), keys.line_of("propagation"));
     let lifetimes = Lifetimes {
         root: keys.duration("root_lifetime", ROOT_MAX).unwrap_or(default.root),
         intermediate: keys.duration("intermediate_lifetime", SPAN_MAX).unwrap_or(default.intermediate),
         jwt_key: keys.duration("jwt_key_lifetime", ROOT_MAX).unwrap_or(default.jwt_key),
         svid: svid.duration("ttl", TTL_MAX).unwrap_or(default.svid),
+        propagation: keys.duration("propagation", SPAN_MAX).unwrap_or(default.propagation),
     };
     let written = render_duration;
     if lifetimes.intermediate >= lifetimes.root {
@@ -311,6 +314,15 @@ fn read_keys(reader: &Reader<'_>, mut keys: Section<'_, '_>, svid: &mut Section<
             "svid.ttl",
             format!("\"{}\"", written(lifetimes.svid)),
             "use a minute or more outside tests: slow consumers may see only expired SVIDs",
+        ));
+    }
+    if lifetimes.propagation < default.propagation {
+        warnings.push(reader.problem_at(
+            lines.2,
+            "keys.propagation",
+            format!("\"{}\"", written(lifetimes.propagation)),
+            "use half an hour or more outside drills: who reads the bundle more rarely than that may meet a key that it has \
+             not heard of",
         ));
     }
     let sealing_key_file = keys.path("sealing_key_file");

@@ -131,7 +131,8 @@ fn open_keys(settings: &ServerSettings, now: OffsetDateTime, random: &Random) ->
         name_constraints: settings.name_constraints,
         automatic: settings.keys_change_by_themselves,
         ..KeyPlan::DEFAULT
-    };
+    }
+    .reaching_all_within(settings.lifetimes.propagation);
     let has_history = folder.join("journal").exists();
     let keyring = open_keyring(&file, &settings.trust_domain, &plan, (now, random), has_history)?;
     Ok(Keys { file, plan, keyring })

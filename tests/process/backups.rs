@@ -113,12 +113,13 @@ async fn a_backup_is_of_one_record_however_much_is_written_meanwhile_and_delays_
     let door = Door::of(&place);
     for round in 0..4 {
         let file = place.file(format!("{round}.tar"));
-        let asked = {
-            let (file, socket) = (file.clone(), place.data().join("admin.sock"));
-            std::thread::spawn(move || {
-                lanyard().args(["backup", "create", "--to"]).arg(file).arg("--admin-socket").arg(socket).output()
-            })
-        };
+        let mut command = lanyard();
+        command
+            .args(["backup", "create", "--to"])
+            .arg(&file)
+            .arg("--admin-socket")
+            .arg(place.data().join("admin.sock"));
+        let asked = std::thread::spawn(move || command.output());
         while !asked.is_finished() {
             let outcome = Caller::curl().offer(&place.issuer.token(now()), &door).await;
             assert!(matches!(outcome, Outcome::Issued(_)), "{outcome:?}");

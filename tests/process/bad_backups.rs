@@ -52,7 +52,9 @@ impl Files {
 
     fn as_they_are(&self) -> Vec<u8> {
         let mut builder = Builder::new(Vec::new());
-        self.0.iter().for_each(|(name, bytes)| entry(&mut builder, (name, EntryType::Regular), bytes));
+        for (name, bytes) in &self.0 {
+            entry(&mut builder, (name, EntryType::Regular), bytes);
+        }
         builder.into_inner().unwrap()
     }
 }
@@ -77,7 +79,9 @@ fn with_entry(good: &Files, (name, kind): (&str, EntryType)) -> Vec<u8> {
     let (first, rest) = good.0.split_first().unwrap();
     entry(&mut builder, (&first.0, EntryType::Regular), &first.1);
     entry(&mut builder, (name, kind), if kind == EntryType::Regular { b"x" } else { b"" });
-    rest.iter().for_each(|(name, bytes)| entry(&mut builder, (name, EntryType::Regular), bytes));
+    for (name, bytes) in rest {
+        entry(&mut builder, (name, EntryType::Regular), bytes);
+    }
     builder.into_inner().unwrap()
 }
 

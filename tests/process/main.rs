@@ -13,6 +13,10 @@
 
 #[path = "../support/issuer.rs"]
 mod issuer;
+#[path = "../support/golden.rs"]
+mod golden;
+#[path = "../support/console.rs"]
+mod console;
 
 mod apart;
 mod gitlab;
@@ -39,5 +43,6 @@ mod lifecycle;
 mod limits;
 mod memory;
 mod policies;
+mod procedures;
 mod race;
 mod secrets;

@@ -41,10 +41,11 @@ fn what(entry: &Received) -> String {
         "authority" => {
             let (authority, key, step) = (text("authority"), short(text("key_id")), text("step"));
             let by = entry.more.get("uid").map(|uid| format!(", by user id {uid}")).unwrap_or_default();
-            format!("{authority} {key} {step}, sequence {}{by}", number("sequence"))
+            format!("{authority} {key} {step}, sequence {}{}{by}", number("sequence"), said(entry))
         }
         "holder_confirmed" => {
-            format!("{} has bundle {}, by user id {}", text("holder"), number("sequence"), number("uid"))
+            let (holder, sequence, uid) = (text("holder"), number("sequence"), number("uid"));
+            format!("{holder} has bundle {sequence}{}, by user id {uid}", said(entry))
         }
         "crls_made" => format!("{} revoked", number("revoked")),
         "hook_refused" => format!("{}: {}", text("issuer"), text("code")),
@@ -83,6 +84,12 @@ fn what(entry: &Received) -> String {
         "swept" => format!("{} records", number("records")),
         _ => String::new(),
     }
+}
+
+/// Why, in the operator's words, where there are any.
+fn said(entry: &Received) -> String {
+    let say = entry.more.get("say").and_then(Value::as_str);
+    say.map(|say| format!(" ({say})")).unwrap_or_default()
 }
 
 fn seconds(value: &Value) -> Option<OffsetDateTime> {

@@ -136,7 +136,7 @@ impl Target {
     fn take(&mut self, piece: Piece<'_>) -> Result<(), BackupError> {
         if let Piece::Bytes(bytes) = piece {
             self.done += u64::try_from(bytes.len()).unwrap_or_default();
-            render::progress("written", self.done, self.head.bytes);
+            render::progress("written", self.done.min(self.head.bytes), self.head.bytes);
         }
         self.pack.take(piece)
     }

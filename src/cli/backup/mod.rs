@@ -5,7 +5,7 @@ mod restore;
 mod verify;
 
 use crate::backup::BackupError;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// What can be typed.
@@ -40,7 +40,16 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
 }
 
+/// What is wrong with a file.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {error}", file.display())]
+struct Named {
+    file: PathBuf,
+    #[source]
+    error: BackupError,
+}
+
 /// With the file in question in front.
-fn of(file: &Path) -> impl FnOnce(BackupError) -> anyhow::Error {
-    move |error| anyhow::Error::from(error).context(file.display().to_string())
+fn of(file: &Path) -> impl FnOnce(BackupError) -> Named {
+    move |error| Named { file: file.to_owned(), error }
 }
