@@ -22,6 +22,7 @@ pub mod hooks;
 
 // keepers: state and the outside world
 pub mod discovery;
+pub mod vault;
 pub mod facts;
 pub mod people;
 pub mod audit;

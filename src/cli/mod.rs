@@ -12,6 +12,7 @@ mod remote;
 mod admin;
 mod daemon;
 mod dev;
+mod doctor;
 mod new_files;
 mod init;
 mod server;

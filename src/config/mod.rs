@@ -30,6 +30,7 @@ mod leaf;
 mod people;
 mod doors;
 mod crl;
+mod vault;
 mod checkpoints;
 mod server;
 mod agent;

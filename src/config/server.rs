@@ -10,6 +10,7 @@ use super::problem::{Problem, read_text};
 use super::quantity::{SPAN_MAX, render_duration};
 use super::section::{Reader, Section};
 use super::svids::TTL_MAX;
+use super::vault::read_vault;
 use super::{Environment, PolicySource};
 use crate::authority::KeyPlan;
 use crate::backup::Folder;
@@ -21,6 +22,7 @@ use crate::policy::Policy;
 use crate::session::CrlPlan;
 use crate::svid::LeafProfile;
 use crate::token::{IssuerName, Issuers};
+use crate::vault::VaultSettings;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -58,6 +60,8 @@ pub struct ServerSettings {
     pub health: Option<SocketAddr>,
     /// 32 bytes that seal the keyring; made at the first start when neither it nor a keyring exists.
     pub sealing_key_file: PathBuf,
+    /// The Vault that other settings may send us to.
+    pub vault: Option<VaultSettings>,
     /// How long things live.
     pub lifetimes: Lifetimes,
     /// Whether roots and JWT keys change at half of their life, or by an operator's order only.
@@ -177,6 +181,7 @@ pub(super) fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option
         read_keys(reader, root.section("keys"), &mut svid);
     let leaf = read_leaf(reader, &mut svid, &mut warnings);
     let crl = read_crl(&mut root);
+    let vault = read_vault(&mut root);
     svid.finish();
     let ReadIssuers { issuers, hooks, apis } = read_issuers(&mut root);
     let holders = read_holders(&mut root);
@@ -197,6 +202,7 @@ pub(super) fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option
         sealing_key_file: sealing_key_file.unwrap_or_else(|| default_sealing_key(&data_dir, environment)),
         data_dir,
         store: store.unwrap_or_default(),
+        vault,
         segment_bytes,
         checkpoints,
         listen: doors,

@@ -16,6 +16,7 @@ use crate::people::People;
 use crate::session::{CrlKeeper, PathPins, Sessions};
 use crate::store::{IndexKind, LocalSettings, LocalStore, NoteSigner, Store, VerifierKey, replace_file};
 use crate::telemetry::Metrics;
+use crate::vault::Vault;
 use std::path::Path;
 use std::sync::Arc;
 use time::OffsetDateTime;
@@ -38,6 +39,8 @@ pub struct Parts {
     pub store: Arc<LocalStore>,
     /// What operators watch.
     pub metrics: Metrics,
+    /// The Vault that is asked for keys and certificates, where there is one.
+    pub vault: Option<Arc<Vault>>,
 }
 
 /// What the world gives to the parts.
@@ -60,6 +63,7 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
     let folder = &settings.data_dir;
     data_folder::own(folder)?;
 
+    let vault = settings.vault.clone().map(|vault| Vault::new(vault, Arc::clone(&clock)).map(Arc::new)).transpose()?;
     let Keys { file, plan, keyring } = open_keys(settings, clock.now(), &random)?;
     let journal_key = keyring.active(AuthorityKind::Journal).ok_or(RotatorError::NoRoot)?;
     let signer = NoteSigner::new(origin(settings, journal_key.key_id()), Arc::clone(&journal_key.key))?;
@@ -109,7 +113,7 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
         recorder: Recorder::new(metrics.clone()),
         data_dir: folder.clone(),
     };
-    Ok(Parts { issuance: Arc::new(issuance), rotator, crls, store, metrics })
+    Ok(Parts { issuance: Arc::new(issuance), rotator, crls, store, metrics, vault })
 }
 
 /// What signs, and how long.

@@ -4,6 +4,7 @@ use crate::authority::{RotatorError, SealingKeyError};
 use crate::people::{NotErased, PeopleError};
 use crate::store::{NoteError, OpenError, StoreError};
 use crate::tls::TlsError;
+use crate::vault::VaultError;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -102,6 +103,9 @@ pub enum ServerError {
     /// The server's certificate is not to be had.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// There is no client for the Vault.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
 }
 
 impl From<PeopleError> for ServerError {

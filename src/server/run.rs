@@ -13,6 +13,7 @@ use crate::issuance::Issuance;
 use crate::session::CrlKeeper;
 use crate::telemetry::{Metrics, Readiness, Shutdown, Unready, chain};
 use crate::tls::{self, DoorCertificate, IssuerDoor};
+use crate::vault::Vault;
 use crate::wire::{connections_of, raise_open_files};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -113,7 +114,7 @@ impl Server {
     pub async fn run(self) -> Result<(), ServerError> {
         let Self { parts, clock, certificate, policy, issuer_ports, .. } = self;
         let Self { bundle_ports, admin, health, readiness, warming, shutdown, .. } = self;
-        let Parts { issuance, rotator, crls, store, metrics } = parts;
+        let Parts { issuance, rotator, crls, store, metrics, vault } = parts;
         let (end, ended) = Shutdown::pair();
 
         let mut keepers = JoinSet::new();
@@ -125,6 +126,7 @@ impl Server {
         let unwitnessed = store.is_unwitnessed();
         keepers.spawn(meter_checkpoints(unwitnessed, metrics.clone(), ended.clone()));
         keepers.spawn(rotator.run(Arc::clone(&clock), ended.clone()));
+        keepers.spawn(keep_token(vault, ended.clone()));
         if let Some(crls) = crls {
             keepers.spawn(meter_crls(crls.watch(), metrics.clone(), ended.clone()));
             keepers.spawn(crls.run(Arc::clone(&clock), ended.clone()));
@@ -187,6 +189,13 @@ async fn bundle_ports(
         ports.push(port.map_err(|source| ServerError::Address { address: *address, source })?);
     }
     Ok(ports)
+}
+
+async fn keep_token(vault: Option<Arc<Vault>>, shutdown: Shutdown) {
+    match vault {
+        Some(vault) => vault.run(shutdown).await,
+        None => shutdown.wait().await,
+    }
 }
 
 /// Fetches the issuers' keys before the first token comes. A silent issuer does not hold up the others, nor renewals.

@@ -11,18 +11,25 @@
     reason = "a process outside needs real time, real tasks and the real environment"
 )]
 
-#[path = "../support/issuer.rs"]
-mod issuer;
 #[path = "../support/golden.rs"]
 mod golden;
+#[path = "../support/alone.rs"]
+#[expect(dead_code, reason = "each test program uses its own part")]
+mod alone;
+#[path = "../support/https.rs"]
+mod https;
+#[path = "../support/issuer.rs"]
+mod issuer;
 #[path = "../support/console.rs"]
 mod console;
 
 mod apart;
 mod gitlab;
 mod place;
+mod python;
 mod server;
 mod callers;
+mod dev_env;
 mod journal;
 mod wire;
 mod hostile_load;
@@ -31,8 +38,10 @@ mod agent_files;
 mod agent_limits;
 mod backups;
 mod bad_backups;
+mod chart;
 mod crashes;
 mod damage;
+mod doctor;
 mod evidence;
 mod folders;
 mod full_disk;
@@ -42,7 +51,9 @@ mod init;
 mod lifecycle;
 mod limits;
 mod memory;
+mod pipelines;
 mod policies;
 mod procedures;
 mod race;
 mod secrets;
+mod units;

@@ -21,8 +21,9 @@ use tokio::task::JoinHandle;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+/// A test's clock, as TLS asks for it.
 #[derive(Debug)]
-struct Time(Arc<ManualClock>);
+pub(crate) struct Time(pub(crate) Arc<ManualClock>);
 
 impl TimeProvider for Time {
     fn current_time(&self) -> Option<UnixTime> {
@@ -32,7 +33,7 @@ impl TimeProvider for Time {
 }
 
 /// Certificates that stand back to back.
-fn certificates(mut der: &[u8]) -> Vec<CertificateDer<'static>> {
+pub(crate) fn certificates(mut der: &[u8]) -> Vec<CertificateDer<'static>> {
     let mut all = Vec::new();
     while !der.is_empty() {
         let (rest, _) = X509Certificate::from_der(der).unwrap();

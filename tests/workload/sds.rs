@@ -52,7 +52,12 @@ impl Proxy {
     }
 
     pub(crate) async fn next(&mut self) -> Result<DiscoveryResponse, Status> {
-        Ok(within(self.responses.message()).await?.unwrap())
+        within(self.heard()).await
+    }
+
+    /// However long that takes.
+    pub(crate) async fn heard(&mut self) -> Result<DiscoveryResponse, Status> {
+        Ok(self.responses.message().await?.unwrap())
     }
 
     async fn hears_nothing(&mut self) {

@@ -194,7 +194,8 @@ fn authority(name: &str, key: &KeyPair, path_length: u8, clock: &ManualClock) ->
         path_length,
         name_constraints: false,
         not_before: clock.now() - Duration::from_secs(60),
-        not_after: clock.now() + Duration::from_secs(86_400),
+        // A thousand renewals take a week.
+        not_after: clock.now() + Duration::from_secs(30 * 86_400),
     }
 }
 

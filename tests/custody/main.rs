@@ -1,0 +1,8 @@
+//! Where keys live outside the keyring: a token of a security module, a Vault; and what happens when they do not answer.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![expect(clippy::disallowed_methods, reason = "whoever is asked outside answers in real time")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod vault_client;
