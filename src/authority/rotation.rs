@@ -56,7 +56,7 @@ impl KeyPlan {
     #[must_use]
     pub fn reaching_all_within(self, propagation: Duration) -> Self {
         let refresh_hint = Duration::from_secs((propagation / 6).as_secs().max(1)).min(Self::DEFAULT.refresh_hint);
-        Self { propagation, refresh_hint, ..self }
+        Self { refresh_hint, propagation, ..self }
     }
 
     /// How long a key of a kind is used.

@@ -30,7 +30,7 @@ const PURE: [&str; 14] = [
 ];
 
 /// Where each foreign library may be named. What is not listed may stand anywhere.
-const DOORS: [(&[&str], &[&str]); 16] = [
+const DOORS: [(&[&str], &[&str]); 17] = [
     (&["aws_lc_rs"], &["crypto/"]),
     (&["rustls", "tokio_rustls"], &["crypto/", "tls/"]),
     (&["rcgen"], &["crypto/", "svid/", "tls/"]),
@@ -44,6 +44,7 @@ const DOORS: [(&[&str], &[&str]); 16] = [
     ),
     (&["prost", "prost_types"], &["wire/", "agent/"]),
     (&["sled"], &["store/sled"]),
+    (&["tar"], &["backup/"]),
     (&["reqwest"], &["discovery/", "wire/", "cli/"]),
     (&["loona_hpack"], &["agent/"]),
     (&["nix"], &["agent/caller/"]),

@@ -25,6 +25,10 @@ impl Files {
         Self(entries.filter(|(name, _)| name != "SHA256SUMS").collect())
     }
 
+    fn file(&self, name: &str) -> Vec<u8> {
+        self.0.iter().find(|(known, _)| known == name).unwrap().1.clone()
+    }
+
     fn change(&self, name: &str, how: impl Fn(&mut Vec<u8>)) -> Self {
         let mut files = self.clone();
         how(&mut files.0.iter_mut().find(|(known, _)| known.contains(name)).unwrap().1);
@@ -120,77 +124,8 @@ async fn two_backups() -> (Place, PathBuf, Files) {
 async fn a_bad_archive_is_refused_with_what_to_do_and_leaves_nothing_behind() {
     let (place, file, older) = two_backups().await;
     lose_the_folder(&place);
-    let (whole, good) = (fs::read(&file).unwrap(), Files::of(&file));
-    let of = |name: &str| good.0.iter().find(|(known, _)| known == name).unwrap().1.clone();
-    let of_older = |name: &str| older.0.iter().find(|(known, _)| known == name).unwrap().1.clone();
-    let flip = |bytes: &mut Vec<u8>| {
-        let middle = bytes.len() / 2;
-        bytes[middle] ^= 1;
-    };
-    let swap = |name: &str, by: Vec<u8>| good.change(name, |bytes| bytes.clone_from(&by)).written();
-    let text = |from: &str, to: &str| {
-        let changed = String::from_utf8(of("backup.json")).unwrap().replace(from, to);
-        swap("backup.json", changed.into_bytes())
-    };
-    let regular = |name: &'static str| with_entry(&good, (name, EntryType::Regular));
-    let no_backup = "is no backup of a Lanyard server";
-    let cut = "it was cut off, or a length in it was changed";
-    let foreign = "which no backup has there";
-    let other_key = "journal.vkey is not as it was";
-    let table: Vec<(&str, Vec<u8>, &str)> = vec![
-        ("nothing", Vec::new(), no_backup),
-        ("no tar", b"\x1f\x8b no tar at all".repeat(100), no_backup),
-        ("another tar", Files(vec![("etc/motd".to_owned(), b"hello".to_vec())]).as_they_are(), foreign),
-        ("cut in a file", whole[..whole.len() / 2].to_vec(), cut),
-        ("cut before its last file", good.as_they_are(), cut),
-        (
-            "a byte changed in a file",
-            good.change("door-ca.pem", flip).with("SHA256SUMS", &sums(&whole)).as_they_are(),
-            "door-ca.pem is not as it was",
-        ),
-        (
-            "a file left out",
-            good.without("people.keys").without("checkpoint").with("SHA256SUMS", &sums(&whole)).as_they_are(),
-            "checkpoint is not as it was",
-        ),
-        (
-            "a file too many",
-            good.with("sealing.key", &[7; 32]).with("SHA256SUMS", &sums(&whole)).as_they_are(),
-            "sealing.key is not as it was",
-        ),
-        ("a file twice", good.with("checkpoint", b"x").written(), foreign),
-        ("a way out", regular("../../etc/cron.d/x"), foreign),
-        ("a root", regular("/etc/cron.d/x"), foreign),
-        ("a way out of the journal", regular("journal/../../x.jsonl"), foreign),
-        ("a symlink", with_entry(&good, ("checkpoint", EntryType::Symlink)), foreign),
-        ("a hard link", with_entry(&good, ("checkpoint", EntryType::Link)), foreign),
-        ("a folder", with_entry(&good, ("journal", EntryType::Directory)), foreign),
-        ("a device", with_entry(&good, ("checkpoint", EntryType::Char)), foreign),
-        ("a sparse file", with_entry(&good, ("checkpoint", EntryType::GNUSparse)), foreign),
-        ("an extension of the format", with_entry(&good, ("checkpoint", EntryType::XHeader)), foreign),
-        ("a long name", with_entry(&good, ("checkpoint", EntryType::GNULongName)), foreign),
-        ("a huge size", with_size(&whole, 1 << 40), cut),
-        ("a size beyond its end", with_size(&whole, whole.len().try_into().unwrap()), cut),
-        (
-            "a newer format",
-            text("\"format\": 1", "\"format\": 2"),
-            "use the version of Lanyard that made it, or a newer one",
-        ),
-        (
-            "another trust domain",
-            text("ci.example.org", "ci.elsewhere.example"),
-            "name the configuration of ci.elsewhere.example",
-        ),
-        ("other records than it says", text("\"last\": ", "\"last\": 1"), "backup.json is not as it was"),
-        ("a byte changed in the journal", good.change(".jsonl", flip).written(), "its journal is not whole"),
-        ("an older keyring", swap("keyring.json", of_older("keyring.json")), "an old file was put back"),
-        ("another journal's key", swap("journal.vkey", of("door-ca.pem")), other_key),
-        ("a changed keyring", good.change("keyring.json", flip).written(), "keyring.json"),
-        ("a changed door key", good.change("door-ca-key", flip).written(), "door-ca-key.sealed is not as it was"),
-        ("an older journal", older_journal(&good, &older), "journal records are missing"),
-    ];
     let bad = place.file("bad.tar");
-    for (what, bytes, says) in &table {
+    for (what, bytes, says) in &bad_archives(&file, &older) {
         fs::write(&bad, bytes).unwrap();
         let refused = restore(&place, &bad, &[]);
         let said = words(&refused);
@@ -203,6 +138,106 @@ async fn a_bad_archive_is_refused_with_what_to_do_and_leaves_nothing_behind() {
     Server::start(&place).kill();
 }
 
+type Case = (&'static str, Vec<u8>, &'static str);
+
+const NO_BACKUP: &str = "is no backup of a Lanyard server";
+const CUT: &str = "it was cut off, or a length in it was changed";
+const FOREIGN: &str = "which no backup has there";
+
+/// Each with what it is and what is said of it.
+fn bad_archives(file: &Path, older: &Files) -> Vec<Case> {
+    let (whole, good) = (fs::read(file).unwrap(), Files::of(file));
+    [no_archives(&whole, &good), odd_entries(&good), changed(&whole, &good), of_other_times(&good, older)].concat()
+}
+
+fn no_archives(whole: &[u8], good: &Files) -> Vec<Case> {
+    let beyond = whole.len().try_into().unwrap();
+    vec![
+        ("nothing", Vec::new(), NO_BACKUP),
+        ("no tar", b"\x1f\x8b no tar at all".repeat(100), NO_BACKUP),
+        ("another tar", Files(vec![("etc/motd".to_owned(), b"hello".to_vec())]).as_they_are(), FOREIGN),
+        ("cut in a file", whole[..whole.len() / 2].to_vec(), CUT),
+        ("cut before its last file", good.as_they_are(), CUT),
+        ("a huge size", with_size(whole, 1 << 40), CUT),
+        ("a size beyond its end", with_size(whole, beyond), CUT),
+    ]
+}
+
+fn odd_entries(good: &Files) -> Vec<Case> {
+    let of = |what, name, kind| (what, with_entry(good, (name, kind)), FOREIGN);
+    vec![
+        ("a file twice", good.with("checkpoint", b"x").written(), FOREIGN),
+        of("a way out", "../../etc/cron.d/x", EntryType::Regular),
+        of("a root", "/etc/cron.d/x", EntryType::Regular),
+        of("a way out of the journal", "journal/../../x.jsonl", EntryType::Regular),
+        of("a symlink", "checkpoint", EntryType::Symlink),
+        of("a hard link", "checkpoint", EntryType::Link),
+        of("a folder", "journal", EntryType::Directory),
+        of("a device", "checkpoint", EntryType::Char),
+        of("a sparse file", "checkpoint", EntryType::GNUSparse),
+        of("an extension of the format", "checkpoint", EntryType::XHeader),
+        of("a long name", "checkpoint", EntryType::GNULongName),
+    ]
+}
+
+fn changed(whole: &[u8], good: &Files) -> Vec<Case> {
+    let sums = sums(whole);
+    let as_summed = |files: Files| files.with("SHA256SUMS", &sums).as_they_are();
+    vec![
+        (
+            "a byte changed in a file",
+            as_summed(good.change("door-ca.pem", |bytes| flip(bytes))),
+            "door-ca.pem is not as it was",
+        ),
+        ("a file left out", as_summed(good.without("checkpoint")), "checkpoint is not as it was"),
+        ("a file too many", as_summed(good.with("sealing.key", &[7; 32])), "sealing.key is not as it was"),
+        (
+            "a byte changed in the journal",
+            good.change(".jsonl", |bytes| flip(bytes)).written(),
+            "its journal is not whole",
+        ),
+        ("a changed keyring", good.change("keyring.json", |bytes| flip(bytes)).written(), "keyring.json"),
+        (
+            "a changed door key",
+            good.change("door-ca-key", |bytes| flip(bytes)).written(),
+            "door-ca-key.sealed is not as it was",
+        ),
+    ]
+}
+
+fn of_other_times(good: &Files, older: &Files) -> Vec<Case> {
+    let swap = |files: &Files, name: &str, by: Vec<u8>| files.change(name, |bytes| bytes.clone_from(&by)).written();
+    let text = |from: &str, to: &str| {
+        let changed = String::from_utf8(good.file("backup.json")).unwrap().replace(from, to);
+        swap(good, "backup.json", changed.into_bytes())
+    };
+    vec![
+        (
+            "a newer format",
+            text("\"format\": 1", "\"format\": 2"),
+            "use the version of Lanyard that made it, or a newer",
+        ),
+        (
+            "another trust domain",
+            text("ci.example.org", "ci.other.example"),
+            "name the configuration of ci.other.example",
+        ),
+        ("other records than it says", text("\"last\": ", "\"last\": 1"), "backup.json is not as it was"),
+        (
+            "another journal's key",
+            swap(good, "journal.vkey", good.file("door-ca.pem")),
+            "journal.vkey is not as it was",
+        ),
+        ("an older keyring", swap(good, "keyring.json", older.file("keyring.json")), "an old file was put back"),
+        ("an older journal", swap(older, "keyring.json", good.file("keyring.json")), "journal records are missing"),
+    ]
+}
+
+fn flip(bytes: &mut [u8]) {
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+}
+
 /// The digests that a whole archive ends with.
 fn sums(whole: &[u8]) -> Vec<u8> {
     let mut archive = Archive::new(whole);
@@ -211,13 +246,6 @@ fn sums(whole: &[u8]) -> Vec<u8> {
     let mut text = Vec::new();
     std::io::copy(&mut sums, &mut text).unwrap();
     text
-}
-
-/// Everything of the older backup, but for the keyring.
-fn older_journal(good: &Files, older: &Files) -> Vec<u8> {
-    let keyring = good.0.iter().find(|(name, _)| name == "keyring.json").unwrap().1.clone();
-    let older = older.change("keyring.json", |bytes| bytes.clone_from(&keyring));
-    older.written()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -50,6 +50,7 @@ mod hostile;
 mod init;
 mod lifecycle;
 mod limits;
+mod lost;
 mod memory;
 mod pipelines;
 mod policies;

@@ -122,9 +122,9 @@ fn parts(text: &str) -> Vec<Part> {
                 parts.push(Part::Typed { command: command.to_owned(), output: String::new() });
             }
             (None, Some(Part::Typed { command, .. })) if in_console && command.ends_with('\\') => {
-                *command += &format!("\n{line}");
+                command.extend(["\n", line]);
             }
-            (None, Some(Part::Typed { output, .. })) if in_console && line != "```" => *output += &format!("{line}\n"),
+            (None, Some(Part::Typed { output, .. })) if in_console && line != "```" => output.extend([line, "\n"]),
             _ => parts.push(apart(line)),
         }
         in_console = if in_console { line != "```" } else { line == "```console" };

@@ -1,6 +1,6 @@
 //! `lanyard backup restore`: an archive into an empty data folder, and what its server does not know.
 
-use super::of;
+use super::command::of;
 use crate::backup::{Restore, Restored, restore};
 use crate::cli::audit::{Since, parse_since};
 use crate::cli::failure::WrongUsage;

@@ -1,6 +1,6 @@
 //! `lanyard backup verify`: an archive, unpacked aside and read through.
 
-use super::of;
+use super::command::of;
 use crate::backup::{Head, Unpacked, Whole};
 use crate::cli::render;
 use crate::cli::verify::read_keys;
