@@ -26,26 +26,23 @@ pub fn read_backup<R: Read>(
 ) -> Result<Head, BackupError> {
     let mut archive = Archive::new(from);
     // Raw: no extension of the format renames or resizes what we look at.
-    let entries = archive.entries().map_err(|_odd| BackupError::NotABackup)?.raw(true);
-    let (mut head, mut sums, mut step) = (None, BTreeMap::new(), vec![0; STEP]);
+    let mut entries = archive.entries().map_err(|_odd| BackupError::NotABackup)?.raw(true);
+    let mut first = entries.next().and_then(Result::ok).ok_or(BackupError::NotABackup)?;
+    let name = name_of(&first, bytes)?;
+    if name != HEAD {
+        return Err(BackupError::NotABackup);
+    }
+    let text = whole(&mut first, HEAD_BYTES_MAX)?;
+    let head = Head::parse(&text)?;
+    each(Piece::File { name: &name, bytes: first.size() })?;
+    each(Piece::Bytes(&text))?;
+    let (mut sums, mut step) = (BTreeMap::from([(name, Digest::of(&text))]), vec![0; STEP]);
     for entry in entries {
-        let mut entry =
-            entry.map_err(|_odd| if head.is_some() { BackupError::Cut } else { BackupError::NotABackup })?;
+        let mut entry = entry.map_err(|_odd| BackupError::Cut)?;
         let name = name_of(&entry, bytes)?;
-        let Some(_known) = head.as_ref() else {
-            if name != HEAD {
-                return Err(BackupError::NotABackup);
-            }
-            let text = whole(&mut entry, HEAD_BYTES_MAX)?;
-            head = Some(Head::parse(&text)?);
-            sums.insert(name.clone(), Digest::of(&text));
-            hand_on(&name, &text, &mut each)?;
-            continue;
-        };
         if name == SUMS {
-            let text = whole(&mut entry, SUMS_BYTES_MAX)?;
-            compare(&text, &sums)?;
-            return head.ok_or(BackupError::NotABackup);
+            compare(&whole(&mut entry, SUMS_BYTES_MAX)?, &sums)?;
+            return Ok(head);
         }
         if sums.contains_key(&name) {
             return Err(BackupError::Name { name });
@@ -53,7 +50,7 @@ pub fn read_backup<R: Read>(
         let digest = pass(&mut entry, (&name, &mut step), &mut each)?;
         sums.insert(name, digest);
     }
-    Err(if head.is_some() { BackupError::Cut } else { BackupError::NotABackup })
+    Err(BackupError::Cut)
 }
 
 /// The name of an entry that may be in a backup.
@@ -76,15 +73,6 @@ fn whole<R: Read>(entry: &mut Entry<'_, R>, most: u64) -> Result<Vec<u8>, Backup
     }
     entry.read_to_end(&mut text).map_err(BackupError::Read)?;
     if u64::try_from(text.len()).is_ok_and(|read| read == entry.size()) { Ok(text) } else { Err(BackupError::Cut) }
-}
-
-fn hand_on(
-    name: &str,
-    text: &[u8],
-    each: &mut impl FnMut(Piece<'_>) -> Result<(), BackupError>,
-) -> Result<(), BackupError> {
-    each(Piece::File { name, bytes: u64::try_from(text.len()).unwrap_or(u64::MAX) })?;
-    each(Piece::Bytes(text))
 }
 
 /// Hands a file on, and says what its digest is.
@@ -111,7 +99,8 @@ fn pass<R: Read>(
 fn compare(text: &[u8], found: &BTreeMap<String, Digest>) -> Result<(), BackupError> {
     let mut wanted = BTreeMap::new();
     for line in String::from_utf8_lossy(text).lines() {
-        let (digest, name) = line.split_once("  ").ok_or(BackupError::NotABackup)?;
+        let named = line.split_once("  ").filter(|(_, name)| mode_of(name).is_some());
+        let (digest, name) = named.ok_or(BackupError::NotABackup)?;
         let digest: Digest = digest.parse().map_err(|_odd| BackupError::NotABackup)?;
         wanted.insert(name.to_owned(), digest);
     }
