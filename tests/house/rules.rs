@@ -47,6 +47,7 @@ const DOORS: &[(&[&str], &[&str])] = &[
     (&["prost", "prost_types"], &["wire/", "agent/"]),
     (&["sled"], &["store/sled"]),
     (&["cryptoki"], &["custody/"]),
+    (&["tar"], &["backup/"]),
     (&["reqwest"], &["discovery/", "wire/", "cli/"]),
     (&["loona_hpack"], &["agent/"]),
     (&["kube"], &["upstream/cert_manager.rs"]),
