@@ -87,7 +87,7 @@ fn whole_ids_and_expressions_that_are_rendered_admit_their_rules_jobs_and_nobody
         (vec![], [Verdict::Forbidden; 2]),
     ] {
         let svid = mesh.world.svid_by(mesh.world.token_with(&Job { number: 7, pipeline: "574" }, &claims));
-        let verdicts = [&envoys[0], &envoys[1]].map(|envoy| verdict(&svid, &bundle, envoy.port));
+        let verdicts = [&envoys[0], &envoys[1]].map(|envoy| verdict(&svid, &bundle, envoy.port, Dialogue::Http));
         assert_eq!(verdicts, expected, "{claims:?}");
     }
 }
