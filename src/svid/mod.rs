@@ -13,6 +13,7 @@ mod serial;
 mod profile;
 mod build_claims;
 mod csr;
+mod leaf;
 mod x509;
 mod compact;
 mod jwt;
