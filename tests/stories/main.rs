@@ -31,4 +31,5 @@ mod renewal;
 mod road;
 mod sessions;
 mod shares;
+mod spent;
 mod thieves;
