@@ -64,7 +64,7 @@ impl Job {
     /// The job of a token, with its person as that is to be kept.
     pub fn of(verified: &VerifiedClaims, keeping: &Keeping) -> Self {
         let claims = verified.claims();
-        let shown = |name: &&'static str| Some((Cow::Borrowed(*name), claims.more.get(*name)?.clone()));
+        let shown = |name: &&'static str| Some((Cow::Borrowed(*name), claims.more.get(name)?.clone()));
         Self {
             issuer: claims.issuer.clone(),
             jti: claims.jti.clone(),

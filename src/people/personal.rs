@@ -22,7 +22,7 @@ pub(super) struct PersonId {
 impl PersonId {
     /// Of whom the claims tell; none where they tell of nobody.
     pub(super) fn of(claims: &Claims) -> Option<Self> {
-        let told = PERSONAL.iter().any(|name| claims.more.contains_key(*name));
+        let told = PERSONAL.iter().any(|name| claims.more.contains_key(name));
         let user = ["user_id", "user_login"].into_iter().find_map(|name| claims.view(name));
         told.then(|| Self {
             issuer: claims.issuer.clone(),
