@@ -2,8 +2,8 @@
 
 use super::failure::WrongUsage;
 use super::{
-    agent, audit, authority, ban, bundle, config, dev, exec, explain, gitlab, health, init, login, pin, policy, render,
-    server, session, svid,
+    agent, audit, authority, ban, bundle, config, dev, doctor, exec, explain, gitlab, health, init, login, pin, policy,
+    render, server, session, svid,
 };
 use crate::telemetry::{self, LogFormat};
 use clap::{CommandFactory as _, Parser, Subcommand};
@@ -20,8 +20,9 @@ use tokio::runtime::{Builder, Runtime};
     max_term_width = 100,
     after_help = "\
 Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 not reachable.\n\
-Commands find a server, an agent or an operators' socket through LANYARD_SERVER, LANYARD_SERVER_CA,\n\
-LANYARD_AGENT_SOCKET, LANYARD_ADMIN_SOCKET and SPIFFE_ENDPOINT_SOCKET; `lanyard dev` writes them into dev.env."
+Commands find a server, an agent or an operators' socket through LANYARD_SERVER, LANYARD_SERVER_CA or\n\
+LANYARD_SERVER_CA_SHA256, LANYARD_AGENT_SOCKET, LANYARD_ADMIN_SOCKET and SPIFFE_ENDPOINT_SOCKET;\n\
+`lanyard dev` writes them into dev.env."
 )]
 pub struct Cli {
     /// What is logged to standard error: a level, or target=level pairs [default: info for daemons, warn for the rest]
@@ -81,6 +82,8 @@ enum Command {
     Audit(audit::Args),
     /// Whether a server is ready; says what it waits for
     Health(health::Args),
+    /// Looks at what usually goes wrong, here, and says what to mend first
+    Doctor(doctor::Args),
     /// Completions for a shell, to standard output
     Completions {
         /// bash, zsh, fish, elvish or powershell
@@ -147,6 +150,7 @@ impl Command {
             Self::Bundle(args) => Box::pin(bundle::run(args)).await,
             Self::Audit(args) => Box::pin(audit::run(&args)).await,
             Self::Health(args) => Box::pin(health::run(args)).await,
+            Self::Doctor(args) => Box::pin(doctor::run(args)).await,
             Self::Completions { shell } => render::completions(shell, &mut Cli::command()),
         }
     }

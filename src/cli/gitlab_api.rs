@@ -2,8 +2,8 @@
 
 use super::failure::NotReachable;
 use crate::clock::{Clock as _, SystemClock};
-use crate::discovery::{Answered, Call, FetchError, HttpsFetch, Secret, wait_of};
-use crate::facts::{TOKEN_HEADER, read_token};
+use crate::discovery::{Answered, Call, FetchError, HttpsFetch, Secret, read_token, wait_of};
+use crate::facts::TOKEN_HEADER;
 use crate::telemetry::{chain, quotable};
 use http::{Method, StatusCode};
 use serde::de::DeserializeOwned;
@@ -117,7 +117,7 @@ impl Api {
         let body_bytes = body.map(|_| text.as_bytes());
         let mut attempt = 1;
         loop {
-            let call = Call { method: method.clone(), url: &url, secret, body: body_bytes };
+            let call = Call { method: method.clone(), url: &url, headers: &[secret], body: body_bytes };
             let answered = self.fetch.call(&call).await?;
             match answered.status {
                 StatusCode::OK | StatusCode::CREATED => return Ok(answered),

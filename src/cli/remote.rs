@@ -24,8 +24,12 @@ pub(super) struct ServerArgs {
         help = "PEM file of the CA that signed the server's certificate [env: LANYARD_SERVER_CA] [default: the system's]"
     )]
     server_ca: Option<PathBuf>,
-    /// SHA-256 of a certificate in the server's chain (DER), in place of a file
-    #[arg(long, value_name = "HEX", conflicts_with = "server_ca")]
+    #[arg(
+        long,
+        value_name = "HEX",
+        conflicts_with = "server_ca",
+        help = "SHA-256 of a certificate in the server's chain (DER), in place of a file [env: LANYARD_SERVER_CA_SHA256]"
+    )]
     server_ca_sha256: Option<Digest>,
 }
 
@@ -34,6 +38,8 @@ pub(super) struct ServerArgs {
 pub(super) enum RemoteError {
     #[error("{} cannot be read: {}", file.display(), plain(source))]
     CaFile { file: PathBuf, source: io::Error },
+    #[error("LANYARD_SERVER_CA_SHA256 {0:?}: write 64 hexadecimal digits")]
+    Digest(String),
     #[error(transparent)]
     Https(#[from] HttpsError),
     #[error("no server is named: set LANYARD_SERVER (with `. dev.env` after `lanyard dev`), or give --server URL")]
@@ -48,7 +54,7 @@ pub(super) enum RemoteError {
 
 impl RemoteError {
     pub(super) const fn is_wrong_usage(&self) -> bool {
-        matches!(self, Self::NoServer | Self::Url(_))
+        matches!(self, Self::Digest(_) | Self::NoServer | Self::Url(_))
     }
 
     pub(super) const fn is_unreachable(&self) -> bool {
@@ -83,15 +89,20 @@ impl ServerArgs {
 
     /// Whom to believe.
     pub(super) fn trust(&self) -> Result<ServerTrust, RemoteError> {
-        let server_ca = self.server_ca.clone().or_else(|| SystemEnvironment.value("LANYARD_SERVER_CA").map(Into::into));
-        match (&self.server_ca_sha256, server_ca) {
-            (Some(digest), _) => Ok(ServerTrust::Sha256(*digest)),
-            (None, Some(file)) => {
-                let pem = std::fs::read(&file).map_err(|source| RemoteError::CaFile { file: file.clone(), source })?;
-                Ok(ServerTrust::from_pem(&pem, &file.to_string_lossy())?)
-            }
-            (None, None) => Ok(ServerTrust::System),
+        let variable = |name| SystemEnvironment.value(name).filter(|value| !value.is_empty());
+        let of_file = |file: PathBuf| {
+            let pem = std::fs::read(&file).map_err(|source| RemoteError::CaFile { file: file.clone(), source })?;
+            Ok(ServerTrust::from_pem(&pem, &file.to_string_lossy())?)
+        };
+        match (self.server_ca_sha256, &self.server_ca) {
+            (Some(digest), _) => return Ok(ServerTrust::Sha256(digest)),
+            (None, Some(file)) => return of_file(file.clone()),
+            (None, None) => {}
         }
+        if let Some(digest) = variable("LANYARD_SERVER_CA_SHA256") {
+            return digest.parse().map(ServerTrust::Sha256).map_err(|_odd| RemoteError::Digest(digest));
+        }
+        variable("LANYARD_SERVER_CA").map_or(Ok(ServerTrust::System), |file| of_file(file.into()))
     }
 
     fn client(&self) -> Result<HttpsClient, RemoteError> {

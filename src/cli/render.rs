@@ -55,6 +55,15 @@ pub(crate) fn aside(text: &str) {
     let _untold = put(io::stderr(), &lines.join("\n")).is_err();
 }
 
+/// Progress in one line that the next one replaces, where a person looks on; an empty one takes it away.
+pub(super) fn progress(text: &str) {
+    let line = format!("\r\u{1b}[K{}", harmless(text));
+    let mut there = io::stderr();
+    if there.is_terminal() {
+        let _untold = there.write_all(line.as_bytes()).and_then(|()| there.flush()).is_err();
+    }
+}
+
 /// A fact for machines, one line.
 pub(crate) fn json(fact: &impl Serialize) -> anyhow::Result<()> {
     say(&serde_json::to_string(fact)?)
@@ -132,6 +141,11 @@ pub(super) fn problems(problems: &[Problem]) {
         aside(&problem.to_string());
     }
     aside(&count(problems.len(), "problem"));
+}
+
+/// What was read; none where it has problems, which are printed then.
+pub(super) fn loaded<T>(read: Result<T, Vec<Problem>>) -> Option<T> {
+    read.map_err(|found| problems(&found)).ok()
 }
 
 /// What a check found, for machines.

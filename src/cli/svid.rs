@@ -4,7 +4,7 @@ use super::failure::{NotReachable, WrongSocket, WrongUsage};
 use super::render;
 use crate::agent::SvidFiles;
 use crate::crypto::Digest;
-use crate::svid::{inspect_certificate, inspect_jwt};
+use crate::svid::{CertificateFacts, inspect_certificate, inspect_jwt};
 use crate::wire::workload::spiffe_workload_api_client::SpiffeWorkloadApiClient;
 use crate::wire::workload::{JwtsvidRequest, X509svid, X509svidRequest, X509svidResponse};
 use crate::wire::{NotAnAddress, WorkloadAddress};
@@ -115,7 +115,7 @@ async fn x509(args: X509) -> anyhow::Result<ExitCode> {
 }
 
 /// Opens the stream and waits for its first message.
-async fn first_svids(
+pub(super) async fn first_svids(
     client: &mut SpiffeWorkloadApiClient<Channel>,
 ) -> Result<(Streaming<X509svidResponse>, X509svidResponse), Status> {
     let mut stream = client.fetch_x509svid(call(X509svidRequest {})).await?.into_inner();
@@ -245,7 +245,7 @@ impl Socket {
 }
 
 /// Whether this comes from our own transport, not from whoever answers.
-fn is_of_transport(status: &Status) -> bool {
+pub(super) fn is_of_transport(status: &Status) -> bool {
     std::error::Error::source(status).is_some_and(<dyn std::error::Error>::is::<tonic::transport::Error>)
 }
 
@@ -285,10 +285,16 @@ fn show(svids: &X509svidResponse, json: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What the certificate of an SVID says.
+pub(super) fn leaf_of(own: &X509svid) -> anyhow::Result<CertificateFacts> {
+    let chain = split(&own.x509_svid).context("the SVID is not DER certificates back to back")?;
+    Ok(inspect_certificate(chain.first().context("the SVID is empty")?)?)
+}
+
 fn shown(own: &X509svid) -> anyhow::Result<Shown> {
     let chain = split(&own.x509_svid).context("the SVID is not DER certificates back to back")?;
     let bundle = split(&own.bundle).context("the bundle is not DER certificates back to back")?;
-    let leaf = inspect_certificate(chain.first().context("the SVID is empty")?)?;
+    let leaf = leaf_of(own)?;
     Ok(Shown {
         spiffe_id: own.spiffe_id.clone(),
         hint: own.hint.clone(),

@@ -4,7 +4,8 @@ use super::ca_file::read_ca_file;
 use super::hook::read_hooks;
 use super::quantity::SPAN_MAX;
 use super::section::Section;
-use crate::facts::{GitlabApi, api_of, read_token};
+use crate::discovery::read_token;
+use crate::facts::{GitlabApi, api_of};
 use crate::hooks::Hooks;
 use crate::telemetry::chain;
 use crate::token::{Expectations, Issuer, IssuerName, Issuers, KeySet, KeySource, OnReplay, Pins, TokenAlgorithm};
@@ -234,7 +235,7 @@ fn check_url(text: &str) -> Result<String, &'static str> {
     if rest.is_empty() || rest.contains(char::is_whitespace) { Err("not a URL") } else { Ok(text.to_owned()) }
 }
 
-fn check_https(text: &str) -> Result<String, &'static str> {
+pub(super) fn check_https(text: &str) -> Result<String, &'static str> {
     if text.starts_with("https://") { check_url(text) } else { Err("not https") }
 }
 

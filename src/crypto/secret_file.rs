@@ -1,5 +1,6 @@
 //! A secret in a file of its own, which nobody else may read: one refusal for all of them, in the same words.
 
+use rustix::process::geteuid;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read as _};
 use std::os::unix::fs::MetadataExt as _;
@@ -36,7 +37,8 @@ pub enum SecretFileError {
 pub fn read_secret_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, SecretFileError> {
     let io = |source| SecretFileError::Io { path: path.to_owned(), source };
     let file = File::open(path).map_err(io)?;
-    if file.metadata().map_err(io)?.mode() & 0o077 != 0 {
+    let found = file.metadata().map_err(io)?;
+    if is_open(found.mode(), found.uid(), geteuid().as_raw()) {
         return Err(SecretFileError::Open { path: path.to_owned() });
     }
     // As large as it can become, so that no copy is left behind where it grew.
@@ -47,6 +49,13 @@ pub fn read_secret_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, SecretFileErr
         return Err(io(io::Error::new(ErrorKind::FileTooLarge, "more than 4 KiB")));
     }
     Ok(bytes)
+}
+
+/// Only its owner may read it. Root's own file may name a group too, which is then how we read it: so Kubernetes mounts
+/// secrets for a user that is not root, and Debian keeps keys for its services.
+const fn is_open(mode: u32, owner: u32, we: u32) -> bool {
+    let allowed = if owner == 0 && we != 0 { 0o740 } else { 0o700 };
+    mode & 0o777 & !allowed != 0
 }
 
 #[cfg(test)]
@@ -75,5 +84,23 @@ mod tests {
         }
         fs::remove_file(&file).unwrap();
         assert!(matches!(read_secret_file(&file), Err(SecretFileError::Io { .. })));
+    }
+
+    #[test]
+    fn a_group_reads_what_is_roots_and_nothing_else() {
+        const ROOT: u32 = 0;
+        const WE: u32 = 10_001;
+        for (mode, owner, we, open) in [
+            (0o600, WE, WE, false),
+            (0o440, ROOT, WE, false),
+            (0o640, ROOT, WE, false),
+            (0o440, WE, WE, true),
+            (0o640, ROOT, ROOT, true),
+            (0o444, ROOT, WE, true),
+            (0o460, ROOT, WE, true),
+            (0o640, 10_002, WE, true),
+        ] {
+            assert_eq!(is_open(mode, owner, we), open, "{mode:o} of {owner}, read by {we}");
+        }
     }
 }

@@ -56,8 +56,8 @@ pub struct Call<'a> {
     pub method: Method,
     /// To what.
     pub url: &'a str,
-    /// What lets us in.
-    pub secret: Secret<'a>,
+    /// What lets us in, if anything must.
+    pub headers: &'a [Secret<'a>],
     /// The JSON that is sent, if any; it may hold secrets.
     pub body: Option<&'a [u8]>,
 }
@@ -193,7 +193,7 @@ impl HttpsFetch {
 
     async fn read(&self, url: &str, ca_pem: Option<&[u8]>, secret: Option<Secret<'_>>) -> Result<Vec<u8>, FetchError> {
         self.check_scheme(url)?;
-        let request = let_in(self.client(ca_pem)?.get(url), url, secret)?;
+        let request = let_in(self.client(ca_pem)?.get(url), url, secret.as_slice())?;
         let answer = request.send().await.map_err(unreachable(url))?;
         if answer.status() != StatusCode::OK {
             let retry_after = told(&answer, RETRY_AFTER.as_str());
@@ -207,9 +207,9 @@ impl HttpsFetch {
     /// # Errors
     /// All but `Status`.
     pub async fn call(&self, call: &Call<'_>) -> Result<Answered, FetchError> {
-        let Call { method, url, secret, body } = call;
+        let Call { method, url, headers, body } = call;
         self.check_scheme(url)?;
-        let mut request = let_in(self.usual.request(method.clone(), *url), url, Some(*secret))?;
+        let mut request = let_in(self.usual.request(method.clone(), *url), url, headers)?;
         if let Some(body) = body {
             request = request.header(CONTENT_TYPE, "application/json").body(body.to_vec());
         }
@@ -250,12 +250,13 @@ impl Fetch for HttpsFetch {
 }
 
 /// Sensitive: no library between here and the line shows it, nor keeps it in a table for later requests.
-fn let_in(request: RequestBuilder, url: &str, secret: Option<Secret<'_>>) -> Result<RequestBuilder, FetchError> {
-    let Some(Secret { header, value }) = secret else { return Ok(request) };
+fn let_in(request: RequestBuilder, url: &str, headers: &[Secret<'_>]) -> Result<RequestBuilder, FetchError> {
     let odd = |_odd| FetchError::Secret { url: url.to_owned() };
-    let mut value = HeaderValue::from_str(value).map_err(odd)?;
-    value.set_sensitive(true);
-    Ok(request.header(header, value))
+    headers.iter().try_fold(request, |request, Secret { header, value }| {
+        let mut value = HeaderValue::from_str(value).map_err(odd)?;
+        value.set_sensitive(true);
+        Ok(request.header(*header, value))
+    })
 }
 
 fn client(ca_pem: Option<&[u8]>) -> Result<Client, FetchError> {

@@ -6,11 +6,13 @@
 //! ```
 //! **Invariant:** no URL comes from a token. The configuration names the discovery document, that names the key set.
 
+mod token_file;
 mod https;
 mod issuer_keys;
 
 pub use https::{Answered, Call, Fetch, FetchError, Fetching, HttpsFetch, Secret, wait_of};
 pub use issuer_keys::{DiscoveryError, IssuerKeys, KeysError, fetch_keys};
+pub use token_file::{TokenFileError, read_token};
 
 #[cfg(test)]
 mod tests;

@@ -5,10 +5,9 @@
 //! `Retry-After` says holds for all of the issuer's jobs.
 
 use super::flights::Flights;
-use super::token_file::read_token;
 use super::{Asking, FactSource};
 use crate::clock::Clock;
-use crate::discovery::{Fetch, FetchError, Secret, wait_of};
+use crate::discovery::{Fetch, FetchError, Secret, read_token, wait_of};
 use crate::policy::{Answer, Seen};
 use crate::telemetry::{chain, quotable};
 use crate::token::{ClaimView, Claims, IssuerName};

@@ -8,7 +8,6 @@
 //! is policy's. **Invariants**: a rule that needs nothing waits for nobody; no address and no secret comes from a token.
 
 mod source;
-mod token_file;
 mod flights;
 mod gitlab_job;
 mod hearing;
@@ -16,7 +15,6 @@ mod hearing;
 pub use gitlab_job::{GitlabApi, TOKEN_HEADER, api_of};
 pub use hearing::Facts;
 pub use source::{Asking, FactSource, SOURCES};
-pub use token_file::{TokenFileError, read_token};
 
 #[cfg(test)]
 mod tests;

@@ -1,10 +1,11 @@
 //! The data folder: there, and ours alone, or nothing in it is believed.
 
 use super::ServerError;
+use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
 use rustix::process::geteuid;
-use std::fs::{self, Permissions};
+use std::fs::{self, DirBuilder, Permissions};
 use std::io;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
 /// Who may write to the folder can replace every file in it, whatever the files' own modes.
@@ -17,8 +18,8 @@ const OURS: [&str; 4] = ["door-ca.pem", "journal", "keyring.json", "sealing.key"
 /// What a file system of its own is born with.
 const BORN_WITH: &str = "lost+found";
 
-/// Sees that the folder is there and ours; closes it to others who could only look. It is not made here: a server that
-/// cannot find its history must not begin another one.
+/// Sees that the folder is there and ours; closes it to others who could only look. It is made here on a new volume only:
+/// a server that cannot find its history must not begin another one.
 ///
 /// # Errors
 /// `FolderMissing`; `Folder` when the system does not let us, `FolderOfOthers` when something else is in it, `FolderOpen`
@@ -27,7 +28,10 @@ pub(super) fn own(folder: &Path) -> Result<(), ServerError> {
     let io = |source| ServerError::Folder { path: folder.to_owned(), source };
     let found = match fs::metadata(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(ServerError::FolderMissing { path: folder.to_owned() });
+            return match folder.parent() {
+                Some(parent) if is_new_volume(parent) => make(folder).map_err(io),
+                _ => Err(ServerError::FolderMissing { path: folder.to_owned() }),
+            };
         }
         found => found.map_err(io)?,
     };
@@ -51,6 +55,20 @@ pub(super) fn own(folder: &Path) -> Result<(), ServerError> {
         tracing::warn!(folder = %folder.display(), "others could enter the data folder (mode {mode:04o}); closed to them now");
         fs::set_permissions(folder, Permissions::from_mode(0o700)).map_err(io)?;
     }
+    Ok(())
+}
+
+/// A file system of its own with nothing in it: an orchestrator has made it for us, and nobody's history can be missing.
+/// What should have been mounted and is not, is a folder like any other.
+fn is_new_volume(folder: &Path) -> bool {
+    let found = statx(CWD, folder, AtFlags::empty(), StatxFlags::TYPE);
+    let is_mounted = found.is_ok_and(|found| found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT));
+    is_mounted && foreign(folder).is_ok_and(|found| found.is_none())
+}
+
+fn make(folder: &Path) -> io::Result<()> {
+    DirBuilder::new().mode(0o700).create(folder)?;
+    tracing::warn!(folder = %folder.display(), "a new volume: the data folder is made in it");
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 
 use super::{ServerError, data_folder};
 use crate::config::{DoorSettings, ServerSettings};
-use crate::crypto::Random;
+use crate::crypto::{Digest, Random};
 use crate::tls::{DoorCa, DoorCertificate};
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -26,6 +26,7 @@ pub(super) fn open_door(
         DoorSettings::Files { certificate, key } => DoorCertificate::from_files(certificate, key)?,
         DoorSettings::DoorCa { names } => {
             let ca = open_ca(&settings.data_dir, random, now)?;
+            tracing::info!(server_ca_sha256 = %Digest::of(ca.certificate()), "clients know this server by its door CA");
             DoorCertificate::from_ca(ca, names.clone(), now)?
         }
     })

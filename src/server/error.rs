@@ -4,6 +4,8 @@ use crate::authority::{RotatorError, SealingKeyError};
 use crate::people::{NotErased, PeopleError};
 use crate::store::{NoteError, OpenError, StoreError};
 use crate::tls::TlsError;
+use crate::upstream::UpstreamError;
+use crate::vault::VaultError;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -99,6 +101,17 @@ pub enum ServerError {
     /// The server's certificate is not to be had.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The authority above ours gave no first intermediate.
+    #[error("the upstream authority gave no first intermediate: {}", fault.remedy())]
+    Upstream {
+        /// Why.
+        #[from]
+        #[source]
+        fault: UpstreamError,
+    },
+    /// There is no client for the Vault.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
 }
 
 impl From<PeopleError> for ServerError {

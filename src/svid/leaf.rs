@@ -212,7 +212,7 @@ mod tests {
             not_before,
             not_after: not_before + Duration::from_secs(86_400),
         };
-        fields.sign_itself(&KEY).unwrap()
+        fields.sign_itself(KEY.as_ref()).unwrap()
     }
 
     /// The signed part of what rcgen makes of the same fields.

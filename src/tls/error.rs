@@ -1,6 +1,8 @@
 //! Why a handshake, or what it needs, did not come about.
 
+use super::server_trust::NotPinned;
 use crate::crypto::CryptoError;
+use rustls::CertificateError;
 use std::io;
 use std::path::PathBuf;
 
@@ -67,4 +69,50 @@ pub enum TlsError {
         /// What the library says.
         source: rustls::Error,
     },
+}
+
+/// What is wrong with a server's certificate.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum CertificateFault {
+    /// It is over, or not yet good.
+    Dates,
+    /// It is for another name.
+    OtherName,
+    /// None of those that are trusted has signed it.
+    UnknownIssuer,
+}
+
+impl TlsError {
+    /// What was wrong with the other side's certificate, if that was it.
+    pub fn certificate_fault(&self) -> Option<CertificateFault> {
+        let Self::Handshake { source, .. } = self else { return None };
+        let inner = source.get_ref()?;
+        if inner.is::<NotPinned>() {
+            return Some(CertificateFault::UnknownIssuer);
+        }
+        let rustls::Error::InvalidCertificate(fault) = inner.downcast_ref()? else { return None };
+        of_library(fault)
+    }
+}
+
+fn of_library(fault: &CertificateError) -> Option<CertificateFault> {
+    use CertificateError as Library;
+    let faults = [
+        (matches!(fault, Library::UnknownIssuer), CertificateFault::UnknownIssuer),
+        (
+            matches!(fault, Library::NotValidForName | Library::NotValidForNameContext { .. }),
+            CertificateFault::OtherName,
+        ),
+        (
+            matches!(
+                fault,
+                Library::Expired
+                    | Library::ExpiredContext { .. }
+                    | Library::NotValidYet
+                    | Library::NotValidYetContext { .. }
+            ),
+            CertificateFault::Dates,
+        ),
+    ];
+    faults.into_iter().find_map(|(is, fault)| is.then_some(fault))
 }

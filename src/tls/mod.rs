@@ -23,7 +23,7 @@ pub use bundle_door::BundleDoor;
 pub use client::{ClientStream, TlsClient};
 pub use door_ca::DoorCa;
 pub use door_certificate::DoorCertificate;
-pub use error::TlsError;
+pub use error::{CertificateFault, TlsError};
 pub use issuer_door::{Handshaken, IssuerDoor, ServerStream};
 pub use peer_key::{NotASessionKey, PeerKey};
 pub use server_trust::ServerTrust;

@@ -84,7 +84,7 @@ struct PinnedAnchor {
 /// None of the server's certificates has the digest that was asked for.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("none of the server's {count} certificates has SHA-256 {wanted}; the last one has {last}")]
-struct NotPinned {
+pub(super) struct NotPinned {
     count: usize,
     wanted: Digest,
     last: Digest,

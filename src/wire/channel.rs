@@ -43,9 +43,16 @@ impl FromStr for ServerUrl {
     }
 }
 
+impl ServerUrl {
+    /// What is looked up and connected to.
+    pub fn host_and_port(&self) -> String {
+        format!("{}:{}", self.host, self.port)
+    }
+}
+
 impl fmt::Display for ServerUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "https://{}:{}", self.host, self.port)
+        write!(f, "https://{}", self.host_and_port())
     }
 }
 

@@ -64,6 +64,14 @@ impl HttpsClient {
     /// # Errors
     /// See [`HttpsError`]; a refusal is an answer, not an error.
     pub async fn fetch(&self, path: &str) -> Result<(StatusCode, Bytes), HttpsError> {
+        self.get(path).await.map(told)
+    }
+
+    /// `GET path`, for its headers too.
+    ///
+    /// # Errors
+    /// See [`HttpsError`]; a refusal is an answer, not an error.
+    pub async fn get(&self, path: &str) -> Result<Response<Bytes>, HttpsError> {
         self.send(Request::get(path).body(Full::default())?).await
     }
 
@@ -73,7 +81,7 @@ impl HttpsClient {
     /// See [`HttpsError`]; a refusal is an answer, not an error.
     pub async fn post_json(&self, path: &str, body: Vec<u8>) -> Result<(StatusCode, Bytes), HttpsError> {
         let request = Request::post(path).header(header::CONTENT_TYPE, "application/json");
-        self.send(request.body(Full::from(body))?).await
+        self.send(request.body(Full::from(body))?).await.map(told)
     }
 
     /// `POST path` with a form.
@@ -82,10 +90,10 @@ impl HttpsClient {
     /// See [`HttpsError`]; a refusal is an answer, not an error.
     pub async fn post_form(&self, path: &str, body: Vec<u8>) -> Result<(StatusCode, Bytes), HttpsError> {
         let request = Request::post(path).header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
-        self.send(request.body(Full::from(body))?).await
+        self.send(request.body(Full::from(body))?).await.map(told)
     }
 
-    async fn send(&self, mut request: Request<Full<Bytes>>) -> Result<(StatusCode, Bytes), HttpsError> {
+    async fn send(&self, mut request: Request<Full<Bytes>>) -> Result<Response<Bytes>, HttpsError> {
         let authority = HeaderValue::try_from(format!("{}:{}", self.server.host, self.server.port));
         request.headers_mut().insert(header::HOST, authority.map_err(http::Error::from)?);
         let stream = self.tls.connect(&self.server.host, self.server.port).await?;
@@ -110,7 +118,12 @@ impl HttpsClient {
     }
 }
 
-async fn whole(answer: Response<hyper::body::Incoming>) -> Result<(StatusCode, Bytes), Box<dyn Error + Send + Sync>> {
+fn told(answer: Response<Bytes>) -> (StatusCode, Bytes) {
+    (answer.status(), answer.into_body())
+}
+
+async fn whole(answer: Response<hyper::body::Incoming>) -> Result<Response<Bytes>, Box<dyn Error + Send + Sync>> {
     let (head, body) = answer.into_parts();
-    Ok((head.status, Limited::new(body, ANSWER_BYTES_MAX).collect().await?.to_bytes()))
+    let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await?.to_bytes();
+    Ok(Response::from_parts(head, body))
 }

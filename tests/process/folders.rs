@@ -46,6 +46,34 @@ fn a_server_that_does_not_find_its_data_folder_begins_no_new_ca() {
 }
 
 #[test]
+fn on_a_new_volume_a_server_makes_its_data_folder_and_nowhere_else() {
+    if !apart::inside("folders::on_a_new_volume_a_server_makes_its_data_folder_and_nowhere_else") {
+        return;
+    }
+    let place = Place::new();
+    let config = fs::read_to_string(place.config()).unwrap();
+    fs::write(place.config(), config.replace("data_dir = \"data\"", "data_dir = \"volume/data\"")).unwrap();
+    let volume = place.file("volume");
+    fs::create_dir(&volume).unwrap();
+    refused(&place, &["no data folder"]);
+
+    apart::mount_small(&volume, 64 << 10);
+    fs::write(volume.join("left"), "by somebody").unwrap();
+    refused(&place, &["no data folder"]);
+    fs::remove_file(volume.join("left")).unwrap();
+    let server = Server::start(&place);
+    assert!(server.log().contains("a new volume"), "{}", server.log());
+    assert_eq!(fs::metadata(volume.join("data")).unwrap().mode() & 0o777, 0o700);
+    drop(server);
+
+    let server = Server::start(&place);
+    assert!(!server.log().contains("a new CA begins"), "{}", server.log());
+    drop(server);
+    fs::rename(volume.join("data"), volume.join("elsewhere")).unwrap();
+    refused(&place, &["no data folder"]);
+}
+
+#[test]
 fn a_folder_that_holds_something_else_does_not_become_a_data_folder() {
     let place = Place::new();
     fs::set_permissions(place.data(), Permissions::from_mode(0o755)).unwrap();

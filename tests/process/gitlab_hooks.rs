@@ -1,39 +1,25 @@
 //! `lanyard gitlab hooks`: the real program against a GitLab that answers as a script says, rightly and in every bad way.
 
+use crate::https::{Script, Scripted, Trouble, json_answer};
 use crate::issuer::{AUDIENCE, FakeIssuer};
 use crate::server::{lanyard, words};
 use bytes::Bytes;
 use http::{Method, Request, Response};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use hyper_util::server::conn::auto::Builder;
-use lanyard::clock::{Clock, SystemClock};
-use lanyard::crypto::{PemLabel, Random, install_providers};
-use lanyard::tls::{DoorCa, DoorCertificate, IssuerDoor};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, VecDeque};
-use std::convert::Infallible;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Output;
 use std::sync::{Arc, Mutex};
 use tempfile::TempDir;
-use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Command;
-use tokio::task::JoinSet;
 
 const TOKEN: &str = "glpat-Az_09-not-to-be-told";
 const SECRET: &str = "what-only-gitlab-and-we-know";
 const SIGNING: &str = "whsec_QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE=";
 const URL: &str = "https://lanyard.example/v1/hooks/gitlab/corp";
-
-/// An answer that comes in place of the right one.
-enum Trouble {
-    Answer(u16, Vec<(&'static str, &'static str)>, Vec<u8>),
-    Silence,
-}
 
 /// What GitLab holds, and what it was asked.
 #[derive(Default)]
@@ -46,38 +32,35 @@ struct Gitlab {
     signs_nothing: bool,
 }
 
-impl Gitlab {
+impl Script for Gitlab {
     async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
         let (head, body) = request.into_parts();
         let body = body.collect().await.unwrap().to_bytes();
         let (method, path) = (head.method, head.uri.path().strip_prefix("/api/v4/").unwrap().to_owned());
         self.asked.lock().unwrap().push(format!("{method} {path}"));
         let trouble = self.troubles.lock().unwrap().pop_front();
-        match trouble {
-            Some(Trouble::Answer(status, headers, body)) => {
-                let with = |answer: http::response::Builder, (name, value): (&str, &str)| answer.header(name, value);
-                return headers.into_iter().fold(Response::builder().status(status), with).body(body.into()).unwrap();
-            }
-            Some(Trouble::Silence) => std::future::pending().await,
-            None => {}
+        if let Some(trouble) = trouble {
+            return trouble.answer().await;
         }
         if head.headers.get("private-token").is_none_or(|token| token != TOKEN) {
-            return of(401, &json!({"message": "401 Unauthorized"}));
+            return json_answer(401, &json!({"message": "401 Unauthorized"}));
         }
         let page =
             head.uri.query().and_then(|query| query.rsplit_once("&page=")).map_or(1, |(_, page)| page.parse().unwrap());
         self.do_as_told((&method, &path), page, &body)
     }
+}
 
+impl Gitlab {
     fn do_as_told(&self, (method, path): (&Method, &str), page: usize, body: &[u8]) -> Response<Full<Bytes>> {
         const PAGE: usize = 25;
         let mut hooks = self.hooks.lock().unwrap();
-        let none = || of(404, &json!({"error": "404 Not Found"}));
+        let none = || json_answer(404, &json!({"error": "404 Not Found"}));
         if *method == Method::GET {
             let Some(all) = hooks.get(path) else { return none() };
             let from = all.len().min((page - 1) * PAGE);
             let to = all.len().min(page * PAGE);
-            let mut answer = of(200, &json!(all[from..to]));
+            let mut answer = json_answer(200, &json!(all[from..to]));
             let next = if to < all.len() { (page + 1).to_string() } else { String::new() };
             answer.headers_mut().insert("x-next-page", next.parse().unwrap());
             return answer;
@@ -95,7 +78,7 @@ impl Gitlab {
             let mut hook = json!({"id": 100 + list.len(), "token_present": false, "signing_token_present": false});
             hook.as_object_mut().unwrap().extend(sent.clone());
             list.push(hook.clone());
-            return of(201, &hook);
+            return json_answer(201, &hook);
         }
         let (list, id) = path.rsplit_once('/').unwrap();
         let Some(hook) = hooks.get_mut(list).unwrap().iter_mut().find(|hook| hook["id"].as_u64() == id.parse().ok())
@@ -103,21 +86,17 @@ impl Gitlab {
             return none();
         };
         hook.as_object_mut().unwrap().extend(sent.clone());
-        let answer = of(200, hook);
+        let answer = json_answer(200, hook);
         drop(hooks);
         answer
     }
-}
-
-fn of(status: u16, body: &Value) -> Response<Full<Bytes>> {
-    Response::builder().status(status).body(body.to_string().into()).unwrap()
 }
 
 /// A GitLab that runs, and a server's configuration that knows it.
 struct Scene {
     folder: TempDir,
     gitlab: Arc<Gitlab>,
-    _serving: JoinSet<()>,
+    _serving: Scripted,
 }
 
 impl Scene {
@@ -133,27 +112,20 @@ impl Scene {
     }
 
     async fn with(gitlab: Gitlab) -> Self {
-        install_providers();
         let (folder, gitlab) = (TempDir::new().unwrap(), Arc::new(gitlab));
-        let now = SystemClock.now();
-        let ca = DoorCa::make(&Random::system(), now).unwrap();
+        let serving = Scripted::serve(Arc::clone(&gitlab)).await;
         let put = |name: &str, text: &[u8]| {
             fs::write(folder.path().join(name), text).unwrap();
             fs::set_permissions(folder.path().join(name), fs::Permissions::from_mode(0o600)).unwrap();
         };
-        put("gitlab-ca.pem", PemLabel::Certificate.armour(ca.certificate()).as_bytes());
-        let door = DoorCertificate::from_ca(ca, vec!["127.0.0.1".to_owned()], now).unwrap();
-        let door = IssuerDoor::new(Arc::new(door)).unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        put("gitlab-ca.pem", serving.ca_pem.as_bytes());
         put("api-token", TOKEN.as_bytes());
         put("secret", SECRET.as_bytes());
         put("signing", SIGNING.as_bytes());
         put("secret-of-one", b"what-only-gitlab-and-we-know-of-4711");
         put("jwks.json", &FakeIssuer::new().jwks());
         put("policy.toml", b"[[rule]]\nname = \"r\"\nid = \"/{project_path}/-/x\"\nwhen = { issuer = \"corp\" }\n");
-        put("server.toml", config(listener.local_addr().unwrap().port()).as_bytes());
-        let mut serving = JoinSet::new();
-        serving.spawn(serve(listener, door, Arc::clone(&gitlab)));
+        put("server.toml", config(serving.port).as_bytes());
         Self { folder, gitlab, _serving: serving }
     }
 
@@ -215,24 +187,6 @@ project = 4711
 secret_file = "secret-of-one"
 "#
     )
-}
-
-async fn serve(listener: TcpListener, door: IssuerDoor, gitlab: Arc<Gitlab>) {
-    let mut connections = JoinSet::new();
-    loop {
-        let (tcp, _) = listener.accept().await.unwrap();
-        let (door, gitlab) = (door.clone(), Arc::clone(&gitlab));
-        connections.spawn(async move { connection(door, tcp, gitlab).await });
-    }
-}
-
-async fn connection(door: IssuerDoor, tcp: TcpStream, gitlab: Arc<Gitlab>) {
-    let Ok(shaken) = door.shake(tcp).await else { return };
-    let service = service_fn(move |request| {
-        let gitlab = Arc::clone(&gitlab);
-        async move { Ok::<_, Infallible>(gitlab.answer(request).await) }
-    });
-    drop(Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(shaken.stream), service).await);
 }
 
 /// Somebody else's webhook.

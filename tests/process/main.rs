@@ -11,23 +11,35 @@
     reason = "a process outside needs real time, real tasks and the real environment"
 )]
 
+#[path = "../support/golden.rs"]
+mod golden;
+#[path = "../support/alone.rs"]
+#[expect(dead_code, reason = "each test program uses its own part")]
+mod alone;
+#[path = "../support/https.rs"]
+mod https;
 #[path = "../support/issuer.rs"]
 mod issuer;
 
 mod apart;
 mod gitlab;
 mod place;
+mod python;
 mod server;
 mod callers;
+mod dev_env;
 mod journal;
 mod wire;
 mod hostile_load;
 
 mod agent_files;
 mod agent_limits;
+mod chart;
 mod crashes;
 mod damage;
+mod doctor;
 mod evidence;
+mod fleet;
 mod folders;
 mod full_disk;
 mod gitlab_hooks;
@@ -36,6 +48,9 @@ mod init;
 mod lifecycle;
 mod limits;
 mod memory;
+mod pipelines;
 mod policies;
 mod race;
 mod secrets;
+mod units;
+mod watching;

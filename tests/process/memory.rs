@@ -65,7 +65,5 @@ fn assert_at_most(who: &str, pid: u32, mib: u64) {
 
 /// `RssAnon` of a process.
 pub(crate) fn anonymous_kib(pid: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
-    line.trim().strip_suffix(" kB").unwrap().parse().unwrap()
+    crate::alone::anonymous_kib(&pid.to_string())
 }

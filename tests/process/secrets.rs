@@ -18,7 +18,7 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 
 /// Every field that a line of ours may have. A new one is looked at by whoever adds it here.
-const FIELDS: [&str; 32] = [
+const FIELDS: [&str; 33] = [
     "agent",
     "again_at",
     "authority",
@@ -42,6 +42,7 @@ const FIELDS: [&str; 32] = [
     "renew_at",
     "request_id",
     "sequence",
+    "server_ca_sha256",
     "session",
     "signal",
     "spiffe_id",

@@ -8,6 +8,9 @@
     reason = "in a test a wrong value is the failure"
 )]
 
+#[path = "../support/alone.rs"]
+mod alone;
+
 mod archives;
 mod clock;
 mod conformance;

@@ -1,11 +1,10 @@
 //! Memory follows what is kept, not what ever was. Measured in a process of its own: other tests have memory too.
 
 use super::*;
+use crate::alone::{anonymous_kib, runs_alone};
 use lanyard::crypto::Digest;
-use std::process::Command;
 
 const NAME: &str = "memory::keys_that_come_and_go_leave_no_memory_behind";
-const ALONE: &str = "LANYARD_TEST_ALONE";
 /// Keys that come at once, about as large as sessions.
 const TOGETHER: u32 = 50;
 const VALUE_BYTES: usize = 1700;
@@ -16,15 +15,10 @@ const ROUNDS: u32 = 400;
 const SLACK_KIB: u64 = 6 * 1024;
 
 #[test]
-#[expect(clippy::disallowed_methods, reason = "a switch of this test, not of the server")]
 fn keys_that_come_and_go_leave_no_memory_behind() {
-    if std::env::var_os(ALONE).is_some() {
-        return tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(come_and_go());
+    if runs_alone(NAME) {
+        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(come_and_go());
     }
-    let mut alone = Command::new(std::env::current_exe().unwrap());
-    let ended = alone.args([NAME, "--exact", "--nocapture"]).env(ALONE, "yes").output().unwrap();
-    let said = String::from_utf8_lossy(&ended.stdout);
-    assert!(ended.status.success() && said.contains("1 passed"), "{said}{}", String::from_utf8_lossy(&ended.stderr));
 }
 
 async fn come_and_go() {
@@ -37,15 +31,8 @@ async fn come_and_go() {
         let gone = round.checked_sub(KEPT_FOR).into_iter().flat_map(keys).map(|key| delete(&key));
         write(&store, keys(round).map(|key| put(&key, &value)).chain(gone).collect()).await;
         let half = &mut most[usize::from(round >= ROUNDS / 2)];
-        *half = anonymous_kib().max(*half);
+        *half = anonymous_kib("self").max(*half);
     }
     assert_eq!(store.list("").unwrap().len(), usize::try_from(KEPT_FOR * TOGETHER).unwrap());
     assert!(most[1] <= most[0] + SLACK_KIB, "{} KiB in the first half, {} in the second", most[0], most[1]);
-}
-
-/// `RssAnon` of this process.
-fn anonymous_kib() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
-    line.trim().strip_suffix(" kB").unwrap().parse().unwrap()
 }

@@ -91,6 +91,11 @@ struct Running {
 impl Site {
     /// A server with this policy.
     pub(crate) async fn open(policy: &str) -> Self {
+        Self::open_as(policy, |_as_they_are| {}).await
+    }
+
+    /// The same with other settings from the start.
+    pub(crate) async fn open_as(policy: &str, change: impl FnOnce(&mut ServerSettings)) -> Self {
         lanyard::crypto::install_providers();
         // Socket paths are short, and other users must be able to pass through.
         let folder = tempfile::Builder::new().prefix("lanyard").tempdir_in("/tmp").unwrap();
@@ -101,6 +106,7 @@ impl Site {
         let now = SystemClock.now().replace_nanosecond(0).unwrap();
         let clock = Arc::new(ManualClock::at(now));
         let mut settings = site_settings(folder.path(), policy, "127.0.0.1:0".parse().unwrap());
+        change(&mut settings);
         let (running, address) = start(&settings, &clock).await;
         settings.listen = vec![address];
         let pem = fs::read(settings.data_dir.join("door-ca.pem")).unwrap();
@@ -145,6 +151,17 @@ impl Site {
 
     pub(crate) fn token(&self) -> String {
         self.issuer.token(self.clock.now())
+    }
+
+    /// A token of a new job of another project.
+    pub(crate) fn token_of(&self, (project_id, project_path): (&str, &str)) -> String {
+        let mut claims = self.issuer.claims(self.clock.now());
+        for (name, value) in [("project_id", project_id), ("project_path", project_path)] {
+            claims.insert(name.to_owned(), value.into());
+            claims.insert(format!("job_{name}"), value.into());
+        }
+        claims.insert("sub".to_owned(), format!("project_path:{project_path}:ref_type:branch:ref:main").into());
+        self.issuer.mint(&claims)
     }
 
     /// How many SVIDs the journal says were about to be signed.

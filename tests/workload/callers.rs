@@ -17,7 +17,7 @@ fn workload(socket: &Path, request: &Path) -> Command {
 }
 
 /// The same for any call.
-fn calling(call: &str, socket: &Path, request: &Path) -> Command {
+pub(crate) fn calling(call: &str, socket: &Path, request: &Path) -> Command {
     let mut curl = Command::new("curl");
     curl.args(["--silent", "--http2-prior-knowledge", "--max-time", "3", "--no-buffer", "--verbose", "--output", "-"]);
     curl.args(["-H", "workload.spiffe.io: true", "-H", "content-type: application/grpc", "-H", "te: trailers"]);
@@ -36,7 +36,7 @@ fn status(ran: &Output) -> Option<String> {
 
 /// The status with which another user's call is refused. curl may lose an answer that comes before all of its request
 /// is out, and then shows nothing; it asks again, and never may it be given anything.
-async fn refusal(call: impl Fn() -> Command) -> String {
+pub(crate) async fn refusal(call: impl Fn() -> Command) -> String {
     for _ in 0..9 {
         let ran = call().uid(ANOTHER).output().await.unwrap();
         assert!(ran.stdout.is_empty(), "something was served");
@@ -47,7 +47,7 @@ async fn refusal(call: impl Fn() -> Command) -> String {
     panic!("no answer at all")
 }
 
-fn is_root() -> bool {
+pub(crate) fn is_root() -> bool {
     fs::metadata("/proc/self").unwrap().uid() == 0
 }
 

@@ -52,10 +52,15 @@ impl Proxy {
     }
 
     pub(crate) async fn next(&mut self) -> Result<DiscoveryResponse, Status> {
-        Ok(within(self.responses.message()).await?.unwrap())
+        within(self.heard()).await
     }
 
-    async fn hears_nothing(&mut self) {
+    /// However long that takes.
+    pub(crate) async fn heard(&mut self) -> Result<DiscoveryResponse, Status> {
+        Ok(self.responses.message().await?.unwrap())
+    }
+
+    pub(crate) async fn hears_nothing(&mut self) {
         let heard = tokio::time::timeout(SILENCE, self.responses.message()).await;
         assert!(heard.is_err(), "{heard:?}");
     }
@@ -97,13 +102,13 @@ pub(crate) fn id_of(secret: &Secret) -> String {
     leaf.spiffe_id.as_str().to_owned()
 }
 
-fn context_of(secret: &Secret) -> CertificateValidationContext {
+pub(crate) fn context_of(secret: &Secret) -> CertificateValidationContext {
     let Some(Type::ValidationContext(context)) = &secret.r#type else { panic!("{secret:?}") };
     context.clone()
 }
 
 /// The trust domains that the SPIFFE validator is told of, each with roots.
-fn domains_of(context: &CertificateValidationContext) -> Vec<String> {
+pub(crate) fn domains_of(context: &CertificateValidationContext) -> Vec<String> {
     assert!(context.trusted_ca.is_none(), "it would vouch for every ID");
     let config = context.custom_validator_config.clone().unwrap();
     assert_eq!(config.name, "envoy.tls.cert_validator.spiffe");

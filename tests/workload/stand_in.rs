@@ -161,7 +161,10 @@ impl StandIn {
     /// Tells that the key that signed the agent's SVID is tainted.
     pub(crate) fn taint(&self) {
         let signer = inspect_authority(&self.shared.intermediate).unwrap().key_id.to_string();
-        self.shared.tell.send(Kind::Tainted(Tainted { signer: vec![signer], within_seconds: 20 })).unwrap();
+        self.shared
+            .tell
+            .send(Kind::Tainted(Tainted { signer: vec![signer], within_seconds: 20, kid: Vec::new() }))
+            .unwrap();
     }
 
     /// Waits until the agent says that it has this bundle in use.
@@ -194,7 +197,8 @@ fn authority(name: &str, key: &KeyPair, path_length: u8, clock: &ManualClock) ->
         path_length,
         name_constraints: false,
         not_before: clock.now() - Duration::from_secs(60),
-        not_after: clock.now() + Duration::from_secs(86_400),
+        // A thousand renewals take a week.
+        not_after: clock.now() + Duration::from_secs(30 * 86_400),
     }
 }
 

@@ -1,0 +1,52 @@
+{{/* What a schema could only call a mismatch: each with what to write instead. */}}
+{{- define "lanyard.judge" -}}
+{{- $td := required "trustDomain is missing: the name with which every SPIFFE ID begins, such as ci.example.org" .Values.trustDomain }}
+{{- if not (regexMatch "^[a-z0-9._-]{1,255}$" $td) }}
+{{- fail (printf "trustDomain %q: write lower-case letters, digits, dots, dashes and underscores, without a scheme, such as ci.example.org" $td) }}
+{{- end }}
+{{- $url := required "gitlab.url is missing: as its users type it, such as https://gitlab.example.org" .Values.gitlab.url }}
+{{- if not (regexMatch "^https://[^/?#@\\s]+(/[^?#\\s]*[^/?#\\s])?$" $url) }}
+{{- fail (printf "gitlab.url %q: write https:// and the host, without a user, a query or a slash at the end, such as https://gitlab.example.org" $url) }}
+{{- end }}
+{{- with .Values.image }}
+{{- if or (not .repository) (regexMatch "[@\\s]|:[^/]*$" .repository) }}
+{{- fail (printf "image.repository %q: write the name alone; a tag goes into image.tag, a digest into image.digest" .repository) }}
+{{- end }}
+{{- if not (regexMatch "^[A-Za-z0-9_.-]{0,128}$" .tag) }}
+{{- fail (printf "image.tag %q: no image has such a tag" .tag) }}
+{{- end }}
+{{- if not (regexMatch "^(sha256:[0-9a-f]{64})?$" .digest) }}
+{{- fail (printf "image.digest %q: write sha256: and 64 hexadecimal digits" .digest) }}
+{{- end }}
+{{- end }}
+{{- if not (regexMatch "^[1-9][0-9]*(Mi|Gi|Ti)$" .Values.storage.size) }}
+{{- fail (printf "storage.size %q: write a number and Mi, Gi or Ti, such as 10Gi" .Values.storage.size) }}
+{{- end }}
+{{- if not (regexMatch "^[1-9][0-9]*[sm]$" .Values.monitoring.interval) }}
+{{- fail (printf "monitoring.interval %q: write seconds or minutes, such as 30s" .Values.monitoring.interval) }}
+{{- end }}
+{{- range concat .Values.gateway.hostnames .Values.names }}
+{{- if not (regexMatch "^[A-Za-z0-9.:-]{1,253}$" .) }}
+{{- fail (printf "%q is no name of a server: write a DNS name or an address, without a scheme or a path" .) }}
+{{- end }}
+{{- end }}
+{{- if .Values.gateway.enabled }}
+{{- if not .Values.gateway.parentRefs }}
+{{- fail "gateway.parentRefs is missing: name the Gateway that has a TLS listener in mode Passthrough" }}
+{{- end }}
+{{- if not .Values.gateway.hostnames }}
+{{- fail "gateway.hostnames is missing: by which name jobs come, such as lanyard.example.org" }}
+{{- end }}
+{{- end }}
+{{- range list "trust_domain" "data_dir" "policy_file" }}
+{{- if hasKey $.Values.config . }}
+{{- fail (printf "config.%s: the chart says this; %s" . (dict "trust_domain" "set trustDomain" "data_dir" "the volume has its place" "policy_file" "write the rules into policy" | dig . "")) }}
+{{- end }}
+{{- end }}
+{{- range list "data" "config" "gitlab" "sealing" }}
+{{- $taken := . }}
+{{- range $.Values.extraVolumes }}
+{{- if eq .name $taken }}{{ fail (printf "extraVolumes: the name %q is the chart's own" $taken) }}{{ end }}
+{{- end }}
+{{- end }}
+{{- end }}

@@ -1,0 +1,83 @@
+//! A runner's or a server's machine, by its configuration.
+
+use super::finding::Finding;
+use super::{server, sockets};
+use crate::agent::AgentSettings;
+use crate::cli::failure::plain;
+use crate::cli::operator;
+use crate::clock::SystemClock;
+use crate::config::{AnySettings, ServerSettings, SystemEnvironment, load_any};
+use crate::discovery::{HttpsFetch, IssuerKeys};
+use crate::telemetry::chain;
+use std::path::Path;
+use std::sync::Arc;
+
+/// What a configuration says, and whether it is true here.
+pub(super) async fn look(file: &Path) -> Vec<Finding> {
+    let (whose, read) = load_any(file, &SystemEnvironment);
+    match read {
+        Err(problems) => {
+            let all: Vec<String> = problems.iter().map(ToString::to_string).collect();
+            let found = format!(
+                "{} has {} as a {}'s",
+                file.display(),
+                crate::cli::render::count(all.len(), "problem"),
+                whose.as_str()
+            );
+            vec![Finding::wrong("configuration", found, all.join("\n"))]
+        }
+        Ok(AnySettings::Agent(settings)) => of_agent(file, &settings).await,
+        Ok(AnySettings::Server(settings)) => of_server(file, &settings).await,
+    }
+}
+
+async fn of_agent(file: &Path, settings: &AgentSettings) -> Vec<Finding> {
+    let mut seen = vec![Finding::good("configuration", format!("{} is an agent's", file.display()))];
+    let wrong = server::at(&mut seen, &settings.server, &settings.trust).await.err();
+    seen.extend(wrong);
+    seen.extend(sockets::workload(&format!("unix://{}", settings.workload_socket.display())).await);
+    if let Some(socket) = &settings.agent_socket {
+        seen.push(sockets::agent(socket).await);
+    }
+    seen
+}
+
+async fn of_server(file: &Path, settings: &ServerSettings) -> Vec<Finding> {
+    let mut seen = vec![Finding::good("configuration", format!("{} is a server's", file.display()))];
+    seen.push(match settings.data_dir.read_dir() {
+        Ok(_) => Finding::good("data folder", settings.data_dir.display().to_string()),
+        Err(error) => Finding::wrong(
+            "data folder",
+            format!("{}: {}", settings.data_dir.display(), plain(&error)),
+            "mount it, or mend data_dir; run this as the server's user",
+        ),
+    });
+    seen.extend(issuers(settings).await);
+    let socket = &settings.admin_socket;
+    seen.push(if operator::listens(socket).await {
+        Finding::good("server", format!("it runs: {} answers", socket.display()))
+    } else {
+        Finding::wrong(
+            "server",
+            format!("nobody answers at {}", socket.display()),
+            "start it: lanyard server --config …; if it ends at once, its log's last line says why",
+        )
+    });
+    seen
+}
+
+/// Whether each issuer's keys can be had from here.
+async fn issuers(settings: &ServerSettings) -> Vec<Finding> {
+    let fetch = match HttpsFetch::new(None) {
+        Ok(fetch) => fetch,
+        Err(error) => return vec![Finding::wrong("issuer keys", chain(&error), "install ca-certificates")],
+    };
+    let keys = IssuerKeys::new(Arc::new(settings.issuers.clone()), Arc::new(SystemClock), Arc::new(fetch));
+    let errors = keys.warm().await;
+    if errors.is_empty() {
+        let names: Vec<String> = settings.issuers.iter().map(|issuer| issuer.name().to_string()).collect();
+        return vec![Finding::good("issuer keys", format!("those of {} can be had", names.join(", ")))];
+    }
+    let remedy = "the server must reach GitLab's own URL by HTTPS: see DNS, proxies, and ca_file of the issuer";
+    errors.iter().map(|error| Finding::wrong("issuer keys", chain(error), remedy)).collect()
+}

@@ -1,0 +1,264 @@
+//! `lanyard doctor` at broken places: it names the real cause first, and says what to do.
+
+use crate::dev_env::variables;
+use crate::gitlab::Gitlab;
+use crate::place::free_port;
+use crate::server::{lanyard, words};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
+use std::process::Output;
+use tempfile::TempDir;
+
+/// A job's place where all is well, to be broken.
+struct Job {
+    variables: BTreeMap<String, String>,
+    flags: Vec<String>,
+    folder: TempDir,
+}
+
+impl Job {
+    fn new(gitlab: &Gitlab) -> Self {
+        let mut variables = variables(gitlab);
+        variables.remove("LANYARD_CONFIG");
+        variables.insert("LANYARD_ID_TOKEN".to_owned(), gitlab.token_for("https://lanyard.test", &[]));
+        Self { variables, flags: Vec::new(), folder: TempDir::new().unwrap() }
+    }
+
+    fn set(&mut self, name: &str, value: impl Into<String>) {
+        self.variables.insert(name.to_owned(), value.into());
+    }
+
+    fn unset(&mut self, names: &[&str]) {
+        self.variables.retain(|name, _| !names.contains(&name.as_str()));
+    }
+
+    /// Without an agent: the server and the token are what matters.
+    fn without_agent(&mut self) {
+        self.unset(&["SPIFFE_ENDPOINT_SOCKET", "LANYARD_AGENT_SOCKET"]);
+    }
+
+    fn file(&self, name: &str, text: &str) -> String {
+        let path = self.folder.path().join(name);
+        fs::write(&path, text).unwrap();
+        path.display().to_string()
+    }
+
+    fn doctor(&self, more: &[&str]) -> Output {
+        let path = std::env::var_os("PATH").unwrap();
+        let mut command = lanyard();
+        command.env_clear().env("PATH", path).envs(&self.variables);
+        command.arg("doctor").args(&self.flags).args(more).output().unwrap()
+    }
+
+    /// What is to be mended first, with what to do.
+    fn first(&self) -> (String, String) {
+        let output = self.doctor(&["--json"]);
+        assert_eq!(output.status.code(), Some(1), "{}", words(&output));
+        let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let wrong = told["findings"].as_array().unwrap().iter().find(|finding| finding["verdict"] == "wrong").unwrap();
+        let text = |name: &str| wrong[name].as_str().unwrap().to_owned();
+        (text("check"), format!("{}\n{}", text("found"), text("remedy")))
+    }
+}
+
+/// How a place is broken, what is to be mended first, and words that must be said.
+type Case = (&'static str, fn(&mut Job, &Gitlab), &'static str, &'static [&'static str]);
+
+const BROKEN: [Case; 21] = [
+    (
+        "nothing is named",
+        |job, _| job.variables.clear(),
+        "server address",
+        &["no server is named", "LANYARD_SERVER=https://"],
+    ),
+    ("no URL", |job, _| job.set("LANYARD_SERVER", "lanyard.example:8443"), "server address", &["https://host"]),
+    (
+        "no such name",
+        |job, _| job.set("LANYARD_SERVER", "https://lanyard.invalid"),
+        "server name",
+        &["lanyard.invalid", "DNS"],
+    ),
+    (
+        "nobody listens",
+        |job, _| job.set("LANYARD_SERVER", format!("https://127.0.0.1:{}", free_port())),
+        "server port",
+        &["cannot connect", "firewalls"],
+    ),
+    (
+        "no CA is named",
+        |job, _| job.unset(&["LANYARD_SERVER_CA"]),
+        "server TLS",
+        &["door CA of its own", "server_ca_sha256"],
+    ),
+    (
+        "no such CA file",
+        |job, _| job.set("LANYARD_SERVER_CA", "/nowhere/ca.pem"),
+        "server address",
+        &["/nowhere/ca.pem", "no such file"],
+    ),
+    (
+        "another CA",
+        |job, gitlab| job.set("LANYARD_SERVER_CA", gitlab.file("gitlab-ca.pem").display().to_string()),
+        "server TLS",
+        &["not the server's"],
+    ),
+    (
+        "another digest",
+        |job, _| {
+            job.unset(&["LANYARD_SERVER_CA"]);
+            job.flags = vec!["--server-ca-sha256".to_owned(), "0".repeat(64)];
+        },
+        "server TLS",
+        &["none of the server's", "not the server's"],
+    ),
+    (
+        "GitLab in its place",
+        |job, gitlab| {
+            job.set("LANYARD_SERVER", gitlab.url());
+            job.set("LANYARD_SERVER_CA", gitlab.file("gitlab-ca.pem").display().to_string());
+        },
+        "server answer",
+        &["no trust bundle", "issuer port"],
+    ),
+    (
+        "no token",
+        |job, _| {
+            job.without_agent();
+            job.unset(&["LANYARD_ID_TOKEN"]);
+        },
+        "token",
+        &["LANYARD_ID_TOKEN holds no token", "id_tokens:"],
+    ),
+    (
+        "under another name",
+        |job, _| {
+            job.without_agent();
+            let token = job.variables.remove("LANYARD_ID_TOKEN").unwrap();
+            job.set("VAULT_ID_TOKEN", token);
+        },
+        "token",
+        &["VAULT_ID_TOKEN"],
+    ),
+    ("no id_token", |job, _| job.set("LANYARD_ID_TOKEN", "eyJ.e30.c2ln"), "token", &["id_tokens: in .gitlab-ci.yml"]),
+    (
+        "an old token",
+        |job, gitlab| {
+            job.set(
+                "LANYARD_ID_TOKEN",
+                gitlab.token_for("https://lanyard.test", &["exp=1700000000", "iat=1690000000"]),
+            );
+        },
+        "token",
+        &["was over at 2023", "retry the job"],
+    ),
+    (
+        "for somebody else",
+        |job, gitlab| job.set("LANYARD_ID_TOKEN", gitlab.token_for("https://vault.test", &[])),
+        "policy",
+        &["token_audience_wrong", "aud: \"https://lanyard.test\""],
+    ),
+    (
+        "no address of a socket",
+        |job, _| job.set("SPIFFE_ENDPOINT_SOCKET", "/run/api.sock"),
+        "workload socket",
+        &["unix:///absolute/path"],
+    ),
+    (
+        "no folder of an agent",
+        |job, _| job.set("SPIFFE_ENDPOINT_SOCKET", "unix:///nowhere/api.sock"),
+        "workload socket",
+        &["mount the agent's folder"],
+    ),
+    (
+        "no agent in its folder",
+        |job, _| job.set("SPIFFE_ENDPOINT_SOCKET", format!("unix://{}/api.sock", job.folder.path().display())),
+        "workload socket",
+        &["is one running"],
+    ),
+    (
+        "an agent that has gone",
+        |job, _| {
+            let path = job.folder.path().join("api.sock");
+            drop(UnixListener::bind(&path).unwrap());
+            job.set("SPIFFE_ENDPOINT_SOCKET", format!("unix://{}", path.display()));
+        },
+        "workload socket",
+        &["has gone"],
+    ),
+    (
+        "another socket",
+        |job, _| {
+            let own = job.variables["LANYARD_AGENT_SOCKET"].clone();
+            job.set("SPIFFE_ENDPOINT_SOCKET", format!("unix://{own}"));
+        },
+        "SVID",
+        &["does not speak the Workload API"],
+    ),
+    (
+        "a file for a socket",
+        |job, _| {
+            let path = job.file("agent.sock", "");
+            job.set("LANYARD_AGENT_SOCKET", path);
+        },
+        "agent socket",
+        &["no socket"],
+    ),
+    (
+        "a configuration with a slip",
+        |job, _| {
+            let path = job.file("server.toml", "trust_domain = \"ci.example.org\"\n");
+            job.set("LANYARD_CONFIG", path);
+        },
+        "configuration",
+        &["data_dir"],
+    ),
+];
+
+#[test]
+fn a_place_where_all_is_well_is_told_so_with_what_its_token_gets() {
+    let gitlab = Gitlab::start();
+    let job = Job::new(&gitlab);
+    let output = job.doctor(&[]);
+    assert!(output.status.success(), "{}", words(&output));
+    let told = words(&output);
+    for words in ["this token gets spiffe://dev.lanyard.test/", "for 8", "agent.sock answers", "Nothing is wrong here"]
+    {
+        assert!(told.contains(words), "{words}: {told}");
+    }
+}
+
+#[test]
+fn every_broken_place_is_diagnosed_by_its_cause_first() {
+    let gitlab = Gitlab::start();
+    for (name, break_it, check, said) in BROKEN {
+        let mut job = Job::new(&gitlab);
+        break_it(&mut job, &gitlab);
+        let (first, told) = job.first();
+        assert_eq!(first, check, "{name}: {told}");
+        for words in said {
+            assert!(told.contains(words), "{name}, {words}: {told}");
+        }
+    }
+}
+
+/// The server's own view: what it cannot reach, and what is not running.
+#[test]
+fn a_server_s_place_is_diagnosed_by_its_configuration() {
+    let gitlab = Gitlab::start();
+    let config = fs::read_to_string(gitlab.file("server.toml")).unwrap();
+    let mut job = Job::new(&gitlab);
+    job.variables.clear();
+    let mut look = |text: &str| {
+        let path: PathBuf = gitlab.file("other.toml");
+        fs::write(&path, text).unwrap();
+        job.set("LANYARD_CONFIG", path.display().to_string());
+        job.first()
+    };
+    let (first, told) = look(&config.replace(&gitlab.url(), "https://127.0.0.1:1"));
+    assert_eq!(first, "issuer keys", "{told}");
+    let (first, told) = look(&config.replace("admin.sock", "nobody.sock"));
+    assert_eq!((first.as_str(), told.contains("start it")), ("server", true), "{told}");
+}
