@@ -37,7 +37,7 @@ impl<'a> Asked<'a> {
     /// What these claims and this wish leave in the journal.
     pub fn of(claims: &'a Claims, wish: &'a Wish, keeping: &Keeping) -> Self {
         let withheld: Vec<_> =
-            Self::PERSONAL.into_iter().filter(|name| claims.more.contains_key(*name)).map(Cow::Borrowed).collect();
+            Self::PERSONAL.into_iter().filter(|name| claims.more.contains_key(name)).map(Cow::Borrowed).collect();
         let mut kept = Cow::Borrowed(claims);
         for name in &withheld {
             kept.to_mut().more.remove(name);

@@ -1,10 +1,9 @@
 //! Which CI job an entry is about: what an auditor asks for, and no more of a person than is to be kept.
 
 use crate::people::{Keeping, People, Sealed};
-use crate::token::{ClaimValue, IssuerName, TokenSeen, VerifiedClaims};
+use crate::token::{ClaimMap, IssuerName, TokenSeen, VerifiedClaims};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Which CI job an entry is about.
@@ -37,7 +36,7 @@ pub struct Job {
     pub person: Option<Sealed>,
     /// The commit, the ref and the person, as far as the token tells.
     #[serde(flatten)]
-    pub more: BTreeMap<Cow<'static, str>, ClaimValue>,
+    pub more: ClaimMap,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde lends what it skips")]
@@ -65,7 +64,7 @@ impl Job {
     /// The job of a token, with its person as that is to be kept.
     pub fn of(verified: &VerifiedClaims, keeping: &Keeping) -> Self {
         let claims = verified.claims();
-        let shown = |name: &&'static str| Some((Cow::Borrowed(*name), claims.more.get(*name)?.clone()));
+        let shown = |name: &&'static str| Some((Cow::Borrowed(*name), claims.more.get(name)?.clone()));
         Self {
             issuer: claims.issuer.clone(),
             jti: claims.jti.clone(),

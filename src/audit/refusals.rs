@@ -109,8 +109,7 @@ fn fold(seen: &mut HashMap<Digest, Seen>, [name, coarse]: [Digest; 2], now: Offs
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::token::IssuerName;
-    use std::collections::BTreeMap;
+    use crate::token::{ClaimMap, IssuerName};
 
     fn job(job_id: u64) -> Job {
         Job {
@@ -124,7 +123,7 @@ mod tests {
             namespace_id: 0,
             token: None,
             person: None,
-            more: BTreeMap::new(),
+            more: ClaimMap::default(),
         }
     }
 

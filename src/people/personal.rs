@@ -1,9 +1,8 @@
 //! Which claims tell who somebody is, and how they are taken out of the others and put back.
 
-use crate::token::{ClaimValue, Claims, IssuerName, more_by_kind};
+use crate::token::{ClaimMap, ClaimValue, Claims, IssuerName, more_by_kind};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 
 /// The claims that are a person's, beside `sub`, of which a Maintainer chooses what it is made of.
 const PERSONAL: [&str; 5] = ["groups_direct", "user_email", "user_id", "user_identities", "user_login"];
@@ -23,7 +22,7 @@ pub(super) struct PersonId {
 impl PersonId {
     /// Of whom the claims tell; none where they tell of nobody.
     pub(super) fn of(claims: &Claims) -> Option<Self> {
-        let told = PERSONAL.iter().any(|name| claims.more.contains_key(*name));
+        let told = PERSONAL.iter().any(|name| claims.more.contains_key(name));
         let user = ["user_id", "user_login"].into_iter().find_map(|name| claims.view(name));
         told.then(|| Self {
             issuer: claims.issuer.clone(),
@@ -38,7 +37,7 @@ pub struct Personal {
     #[serde(rename = "sub")]
     subject: String,
     #[serde(deserialize_with = "more_by_kind")]
-    more: BTreeMap<Cow<'static, str>, ClaimValue>,
+    more: ClaimMap,
 }
 
 impl Personal {
@@ -51,16 +50,14 @@ impl Personal {
 
     /// Takes all of them out.
     pub(super) fn take(claims: &mut Claims) -> Self {
-        let (mut subject, mut more) = (String::new(), BTreeMap::new());
-        std::mem::swap(&mut subject, &mut claims.subject);
-        std::mem::swap(&mut more, &mut claims.more);
+        let (subject, more) = (std::mem::take(&mut claims.subject), std::mem::take(&mut claims.more));
         let (personal, others) = more.into_iter().partition(|(name, _)| PERSONAL.contains(&&**name));
         claims.more = others;
         Self { subject, more: personal }
     }
 
     /// Puts them back.
-    pub fn restore(self, (subject, more): (&mut String, &mut BTreeMap<Cow<'static, str>, ClaimValue>)) {
+    pub fn restore(self, (subject, more): (&mut String, &mut ClaimMap)) {
         *subject = self.subject;
         more.extend(self.more);
     }

@@ -210,7 +210,7 @@ impl Committer {
             for (_commit, reply) in self.commits.drain(..) {
                 self.answers.push(reply, Err(StoreError::ClockWentBack { last: last.at, now }), None);
             }
-            self.incoming.answer(&mut self.answers);
+            self.answers.hand_out();
             return Ok(());
         }
         self.page.begin(last, now.max(last.at));
@@ -235,7 +235,7 @@ impl Committer {
             self.answers.take_back(&mut self.commits);
         }
         self.tell(self.reserve.trouble());
-        self.incoming.answer(&mut self.answers);
+        self.answers.hand_out();
         written?;
         let turns = self.journal.length() >= self.turn_at && !self.reserve.is_open();
         if turns { self.checkpoint() } else { Ok(()) }

@@ -163,22 +163,6 @@ impl Incoming {
         }
     }
 
-    /// Hands the answers out: what they say is true. Callers on one runtime are woken there, by one task.
-    pub(super) fn answer(&self, answers: &mut Answers) {
-        let mut left = std::mem::take(answers).0;
-        while let Some(home) = left.iter().find_map(|pending| pending.reply.home.clone()) {
-            let is_there = |pending: &Pending| pending.reply.home.as_ref().is_some_and(|other| other.id() == home.id());
-            let (there, others) = left.into_iter().partition(is_there);
-            let decided = Decided(Answers(there));
-            if decided.0.0.len() > 1 {
-                // Where that has come to its end the task is dropped, and so handed out too.
-                drop(home.spawn(async move { drop(decided) }));
-            }
-            left = others;
-        }
-        drop(Decided(Answers(left)));
-    }
-
     /// Takes no more notes.
     pub(super) fn close(&self) {
         locked(&self.notes).committer = Committing::Gone;
@@ -201,6 +185,18 @@ impl Drop for Incoming {
 }
 
 impl Answers {
+    /// Hands them out: what they say is true. Callers on one runtime are woken there, by one task.
+    pub(super) fn hand_out(&mut self) {
+        let mut left = std::mem::take(&mut self.0);
+        while let Some(home) = left.iter().find_map(|pending| pending.reply.home.clone()) {
+            let is_there = |pending: &Pending| pending.reply.home.as_ref().is_some_and(|other| other.id() == home.id());
+            let (there, others) = left.into_iter().partition(is_there);
+            Decided(Self(there)).hand_out(&home);
+            left = others;
+        }
+        drop(Decided(Self(left)));
+    }
+
     /// One more, with the commit if it may be tried again.
     pub(super) fn push(&mut self, reply: Reply, outcome: Outcome, again: Option<Commit>) {
         self.0.push(Pending { reply, outcome, again });
@@ -220,6 +216,16 @@ impl Answers {
                 Some(commit) => commits.push((commit, reply)),
                 None => self.push(reply, outcome, None),
             }
+        }
+    }
+}
+
+impl Decided {
+    /// On the callers' runtime, unless there is one of them only. Where that has come to its end the task is dropped, and
+    /// so handed out too.
+    fn hand_out(self, home: &Handle) {
+        if self.0.0.len() > 1 {
+            drop(home.spawn(async move { drop(self) }));
         }
     }
 }
@@ -257,7 +263,7 @@ mod tests {
             answers.push(reply, Ok(Committed::Done(1)), None);
         }
         drop(callers.remove(3));
-        std::thread::spawn(move || incoming.answer(&mut answers)).join().unwrap();
+        std::thread::spawn(move || answers.hand_out()).join().unwrap();
         for caller in callers {
             assert!(matches!(caller.await, Ok(Committed::Done(_))));
         }

@@ -89,7 +89,8 @@ impl ProvenKey {
         }
         // The parser does not look at every tag outside the signed part; the bytes there have one form only.
         let bits = der(BIT_STRING, &[&[0], signature.data.as_ref()].concat());
-        if !csr.ends_with(&[info.raw, algorithm, &bits].concat()) {
+        let outside = csr.strip_suffix(&*bits).and_then(|rest| rest.strip_suffix(algorithm));
+        if !outside.is_some_and(|rest| rest.ends_with(info.raw)) {
             return Err(CsrError::Malformed);
         }
         key.verify(info.raw, &signature.data).map_err(CsrError::NotProven)?;

@@ -1,10 +1,9 @@
 //! What a genuine token says, with GitLab's types made exact: `"true"` is a boolean, digit strings are ids.
 
+use super::claim_map::ClaimMap;
 use super::providers::{ClaimKind, claim_kind};
 use crate::crypto::Digest;
 use serde::{Deserialize, Deserializer, Serialize};
-use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use time::OffsetDateTime;
@@ -72,15 +71,13 @@ pub struct Claims {
     pub job_id: u64,
     /// All other claims that we know, and the derived ones (`fork`, `actor.kind`), by name.
     #[serde(deserialize_with = "more_by_kind")]
-    pub more: BTreeMap<Cow<'static, str>, ClaimValue>,
+    pub more: ClaimMap,
 }
 
 /// An empty list says nothing of what it would hold; the claim's name does.
-pub(crate) fn more_by_kind<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<BTreeMap<Cow<'static, str>, ClaimValue>, D::Error> {
-    let mut more = BTreeMap::<Cow<'static, str>, ClaimValue>::deserialize(deserializer)?;
-    for (name, value) in &mut more {
+pub(crate) fn more_by_kind<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ClaimMap, D::Error> {
+    let mut more = ClaimMap::deserialize(deserializer)?;
+    for (name, value) in more.iter_mut() {
         if *value == ClaimValue::Texts(Vec::new()) && claim_kind(name) == Some(ClaimKind::Identities) {
             *value = ClaimValue::Identities(Vec::new());
         }

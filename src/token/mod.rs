@@ -7,6 +7,7 @@
 //! Everything here is a function of its arguments: no clock, no network, no store. Where keys come from is
 //! `discovery`; whether a token was used before is `session`; what its bearer may be is `policy`.
 
+mod claim_map;
 mod claims;
 mod error;
 mod providers;
@@ -20,6 +21,7 @@ mod issuers;
 mod project_path;
 
 pub use actor::{ACTOR_KINDS, PERSON, SERVICE_ACCOUNT, actor_kinds};
+pub use claim_map::ClaimMap;
 pub(crate) use claims::more_by_kind;
 pub use claims::{ClaimValue, ClaimView, Claims, ExternalIdentity, IssuerName, TokenSeen, VerifiedClaims};
 pub use error::{TokenError, id_tokens};

@@ -44,8 +44,8 @@ impl TokenAlgorithm {
 }
 
 /// A readable token that nobody has vouched for. Only `verify` gets anything but issuer and key name out of it.
-pub struct UnverifiedToken {
-    pub(super) text: String,
+pub struct UnverifiedToken<'a> {
+    pub(super) text: &'a str,
     /// Where the signed part ends and the dot before the signature stands.
     pub(super) signed_bytes: usize,
     pub(super) algorithm: TokenAlgorithm,
@@ -54,13 +54,13 @@ pub struct UnverifiedToken {
     kid: String,
 }
 
-impl UnverifiedToken {
+impl<'a> UnverifiedToken<'a> {
     /// Reads a JWS in compact form (RFC 7515 §7.1).
     ///
     /// # Errors
     /// `TooLarge`, `Malformed`, `CriticalHeader`, `DuplicateMember`, `AlgorithmRefused` for what no issuer may use,
     /// and `ClaimShape` or `ClaimMissing` for a token that is no CI job's.
-    pub fn parse(text: &str) -> Result<Self, TokenError> {
+    pub fn parse(text: &'a str) -> Result<Self, TokenError> {
         if text.len() > TOKEN_BYTES_MAX {
             return Err(TokenError::TooLarge { bytes: text.len(), max: TOKEN_BYTES_MAX });
         }
@@ -76,7 +76,7 @@ impl UnverifiedToken {
         let Some(Read::Kept(ClaimValue::Text(issuer))) = payload.take("iss") else {
             return Err(TokenError::ClaimMissing { name: "iss" });
         };
-        Ok(Self { text: text.to_owned(), signed_bytes, algorithm, payload, issuer, kid })
+        Ok(Self { text, signed_bytes, algorithm, payload, issuer, kid })
     }
 
     /// The exact `iss`, to look up who would have to vouch for it.
@@ -90,7 +90,7 @@ impl UnverifiedToken {
     }
 }
 
-impl fmt::Debug for UnverifiedToken {
+impl fmt::Debug for UnverifiedToken<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "UnverifiedToken({:?})", quotable(&self.issuer))
     }

@@ -8,8 +8,9 @@ use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Seq
 use std::collections::BTreeSet;
 use std::fmt;
 
-/// Every known claim that the payload has, by its place in the table.
-pub(super) struct Payload([Option<Read>; GITLAB.len()]);
+/// Every known claim that the payload has, by its place in the table. On the heap: two kilobytes are handed on from step
+/// to step.
+pub(super) struct Payload(Box<[Option<Read>]>);
 
 /// One claim as read.
 #[derive(Debug)]
@@ -111,7 +112,7 @@ impl<'de> Visitor<'de> for PayloadSeed<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Payload, A::Error> {
-        let mut payload = Payload([const { None }; GITLAB.len()]);
+        let mut payload = Payload(GITLAB.iter().map(|_| None).collect());
         let (mut seen, mut unknown) = (0_u64, BTreeSet::new());
         while let Some(place) = members.next_key_seed(ClaimName { unknown: &mut unknown, complaint: self.0 })? {
             let claim = place.and_then(|at| Some((at, GITLAB.get(at)?)));

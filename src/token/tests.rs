@@ -109,7 +109,8 @@ fn the_header_cannot_choose_the_algorithm() {
     assert_eq!(code(verify(&with_header("alg", json!("ES256")))), "token_algorithm_refused");
     let mut both = expectations("https://gitlab.example.com");
     both.algorithms.push(TokenAlgorithm::Es256);
-    let token = UnverifiedToken::parse(&with_header("alg", json!("ES256"))).unwrap();
+    let text = with_header("alg", json!("ES256"));
+    let token = UnverifiedToken::parse(&text).unwrap();
     assert_eq!(code(token.verify(&keys(), &both, now())), "token_algorithm_refused");
 }
 
@@ -144,7 +145,8 @@ fn one_of_several_audiences_is_not_enough_unless_configured() {
     let mut shared = expectations("https://gitlab.example.com");
     shared.allow_shared_audience = true;
     assert!(UnverifiedToken::parse(&text).unwrap().verify(&keys(), &shared, now()).is_ok());
-    let other = UnverifiedToken::parse(&with("aud", &json!(["https://vault.example.com"]))).unwrap();
+    let text = with("aud", &json!(["https://vault.example.com"]));
+    let other = UnverifiedToken::parse(&text).unwrap();
     assert_eq!(code(other.verify(&keys(), &shared, now())), "token_audience_wrong");
 }
 

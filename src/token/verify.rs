@@ -43,7 +43,7 @@ impl Expectations {
     pub const MAX_TOKEN_AGE: Duration = Duration::from_secs(3600);
 }
 
-impl UnverifiedToken {
+impl UnverifiedToken<'_> {
     /// Believes the token if the named key signed it for us, it is in its time, and it is a CI job's.
     /// Its age is another question, see [`VerifiedClaims::fresh_enough`]; so is whether it was used before.
     ///

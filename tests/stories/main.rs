@@ -34,6 +34,7 @@ mod renewal;
 mod road;
 mod sessions;
 mod shares;
+mod spent;
 mod thieves;
 mod under_cert_manager;
 mod under_vault;
