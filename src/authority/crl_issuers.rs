@@ -1,7 +1,7 @@
 //! The authorities of a keyring, made ready to sign their revocation lists.
 
 use super::{Authority, AuthorityKind, AuthorityState, Keyring};
-use crate::crypto::KeyPair;
+use crate::custody::AuthorityKey;
 use crate::svid::{Serial, inspect_authority};
 use rustls_pki_types::CertificateDer;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ pub(super) struct CrlIssuer {
     pub(super) name: Arc<str>,
     pub(super) key_identifier: Vec<u8>,
     pub(super) certificate: CertificateDer<'static>,
-    pub(super) key: Arc<KeyPair>,
+    pub(super) key: AuthorityKey,
     /// The intermediates that it has signed and that are not to be believed any more.
     pub(super) taken_back: Vec<TakenBack>,
 }
@@ -28,7 +28,7 @@ pub(super) struct TakenBack {
     pub(super) since: OffsetDateTime,
 }
 
-/// All of a keyring; none if one of them has no certificate that can be read.
+/// All of a keyring; none if one of them has no certificate that can be read, or signs elsewhere: half a set is none.
 pub(super) fn crl_issuers(keyring: &Keyring) -> Option<Vec<CrlIssuer>> {
     let kinds = [AuthorityKind::X509Root, AuthorityKind::X509Intermediate];
     let of_kind = kinds.into_iter().flat_map(|kind| keyring.of_kind(kind));
@@ -51,6 +51,6 @@ fn issuer(keyring: &Keyring, authority: &Authority) -> Option<CrlIssuer> {
         taken_back: taken_back.collect(),
         key_identifier,
         certificate,
-        key: Arc::clone(&authority.key),
+        key: authority.own_key()?.clone(),
     })
 }

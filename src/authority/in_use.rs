@@ -15,7 +15,8 @@ pub(super) struct X509Signer {
     /// The key id's text.
     pub(super) name: Arc<str>,
     pub(super) leaves: LeafSigner,
-    pub(super) certificate: CertificateDer<'static>,
+    /// What is shown with each leaf: the intermediate, and what stands between it and the root.
+    pub(super) chain: Vec<CertificateDer<'static>>,
     pub(super) not_before: OffsetDateTime,
     pub(super) not_after: OffsetDateTime,
 }
@@ -36,15 +37,12 @@ pub(super) fn signers(keyring: &Keyring) -> Option<(X509Signer, JwtSigner)> {
     let x509 = X509Signer {
         key_id: x509.key_id(),
         name: x509.key_id().to_string().into(),
-        leaves: LeafSigner::new(&certificate, Arc::clone(&x509.key)).ok()?,
-        certificate,
+        leaves: LeafSigner::new(&certificate, Arc::clone(x509.held_key()?)).ok()?,
+        chain: [certificate].into_iter().chain(x509.above.iter().cloned()).collect(),
         not_before: x509.not_before,
         not_after: x509.not_after,
     };
-    let jwt = JwtSigner {
-        kid: JwtAuthority::new(jwt.key.public().clone()).kid.into(),
-        key: Arc::clone(&jwt.key),
-        not_after: jwt.not_after,
-    };
+    let key = Arc::clone(jwt.held_key()?);
+    let jwt = JwtSigner { kid: JwtAuthority::new(key.public().clone()).kid.into(), key, not_after: jwt.not_after };
     Some((x509, jwt))
 }

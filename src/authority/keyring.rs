@@ -1,8 +1,9 @@
 //! Our keys by kind and state. A plain value: steps are applied to it, it is saved and loaded whole.
 
-use super::Taken;
+use super::{LooseKey, Taken};
 use crate::bundle::{Bundle, JwtAuthority};
 use crate::crypto::{KeyAlgorithm, KeyId, KeyPair};
+use crate::custody::{AuthorityKey, PlacedKey};
 use crate::identity::TrustDomain;
 use rustls_pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
@@ -98,7 +99,16 @@ pub struct Publication {
     pub at: OffsetDateTime,
 }
 
-/// A key of ours and its place.
+/// Whose a key is.
+#[derive(Clone, Debug)]
+pub enum KeyOf {
+    /// Ours, wherever it lives.
+    Us(AuthorityKey),
+    /// An authority above ours, whose root this is: it is named by its certificate.
+    Upstream(KeyId),
+}
+
+/// A key and its place.
 #[derive(Clone, Debug)]
 pub struct Authority {
     /// What it is for.
@@ -114,9 +124,11 @@ pub struct Authority {
     /// The root that signed it; none for others than intermediates.
     pub issuer: Option<KeyId>,
     /// The key itself.
-    pub key: Arc<KeyPair>,
+    pub key: KeyOf,
     /// Its certificate; none for JWT and journal keys.
     pub certificate: Option<CertificateDer<'static>>,
+    /// What stands between an intermediate and the root of an authority above ours, each before its issuer.
+    pub above: Vec<CertificateDer<'static>>,
     /// From when it may sign.
     pub not_before: OffsetDateTime,
     /// Until when what it signs may live.
@@ -126,7 +138,39 @@ pub struct Authority {
 impl Authority {
     /// The key's name.
     pub fn key_id(&self) -> KeyId {
-        self.key.public().id()
+        match &self.key {
+            KeyOf::Us(key) => key.public().id(),
+            KeyOf::Upstream(name) => *name,
+        }
+    }
+
+    /// Whether the key is ours: then it is worth keeping.
+    pub const fn is_ours(&self) -> bool {
+        self.own_key().is_some()
+    }
+
+    /// The key itself, where we hold it.
+    pub const fn held_key(&self) -> Option<&Arc<KeyPair>> {
+        match &self.key {
+            KeyOf::Us(key) => key.held(),
+            KeyOf::Upstream(_) => None,
+        }
+    }
+
+    /// Where it lives, where that is a place.
+    pub const fn placed_key(&self) -> Option<&PlacedKey> {
+        match &self.key {
+            KeyOf::Us(key) => key.placed(),
+            KeyOf::Upstream(_) => None,
+        }
+    }
+
+    /// The key, where it is ours.
+    pub const fn own_key(&self) -> Option<&AuthorityKey> {
+        match &self.key {
+            KeyOf::Us(key) => Some(key),
+            KeyOf::Upstream(_) => None,
+        }
     }
 }
 
@@ -159,12 +203,21 @@ pub struct Keyring {
     pub authorities: Vec<Authority>,
     /// The last step, as the journal has to know it: a crash may come between the two. None for first keys.
     pub latest: Option<Taken>,
+    /// Keys in places that no authority names.
+    pub loose: Vec<LooseKey>,
 }
 
 impl Keyring {
     /// No keys yet.
     pub const fn empty(trust_domain: TrustDomain) -> Self {
-        Self { trust_domain, sequence: 0, published_sequence: 0, authorities: Vec::new(), latest: None }
+        Self {
+            trust_domain,
+            sequence: 0,
+            published_sequence: 0,
+            authorities: Vec::new(),
+            latest: None,
+            loose: Vec::new(),
+        }
     }
 
     /// The signing key of a kind.
@@ -220,7 +273,7 @@ impl Keyring {
                 .collect(),
             jwt_authorities: self
                 .published(AuthorityKind::Jwt)
-                .map(|authority| JwtAuthority::new(authority.key.public().clone()))
+                .filter_map(|authority| Some(JwtAuthority::new(authority.own_key()?.public().clone())))
                 .collect(),
         }
     }

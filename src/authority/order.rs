@@ -4,7 +4,7 @@ use super::gate::Gate;
 use super::rotation::Rotation;
 use super::{Authority, AuthorityKind, AuthorityState, By, Keyring, Step, StepKind};
 use crate::crypto::KeyId;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use time::OffsetDateTime;
 
@@ -15,12 +15,24 @@ pub struct Order {
     pub kind: OrderKind,
     /// For which kind of key.
     pub authority: AuthorityKind,
-    /// Even if it breaks something.
-    pub is_forced: bool,
+    /// In spite of what.
+    pub leeway: Leeway,
     /// Who: the operator's user id.
     pub uid: u32,
     /// Why, in the operator's words.
     pub say: Option<String>,
+}
+
+/// In spite of what an order is carried out.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub enum Leeway {
+    /// Only if it breaks nothing.
+    #[default]
+    None,
+    /// These holders are not waited for, and everybody else is.
+    Without(BTreeSet<String>),
+    /// Even if it breaks something.
+    Force,
 }
 
 /// What is wanted of a key.
@@ -62,6 +74,12 @@ pub enum NotNow {
         /// Until when, at the latest.
         ends_at: OffsetDateTime,
     },
+    /// Nobody of that name is waited for.
+    #[error("no holder is called {name:?}: `lanyard authority plan` names them")]
+    HolderUnknown {
+        /// What was named.
+        name: String,
+    },
     /// Not for keys of this kind.
     #[error("this is not done to keys of kind {}: they are not published, and change by themselves", authority.as_str())]
     Kind {
@@ -96,6 +114,12 @@ pub enum NotNow {
         /// What would do.
         takes: &'static str,
     },
+    /// It is not ours to decide.
+    #[error("this root is the upstream's: {takes}")]
+    Upstream {
+        /// What would do.
+        takes: &'static str,
+    },
     /// No such key.
     #[error("there is no key {key_id} of kind {}: `lanyard authority list` has them", authority.as_str())]
     Unknown {
@@ -104,8 +128,14 @@ pub enum NotNow {
         /// Which.
         key_id: KeyId,
     },
+    /// Nothing that could sign below it has come from above yet.
+    #[error("the upstream has certified no intermediate under {key_id}: it signs under the root that it has in use")]
+    Unoffered {
+        /// Which root.
+        key_id: KeyId,
+    },
     /// It would break something.
-    #[error("{gate}; to do it all the same: --force --reason")]
+    #[error("{gate}; --without NAME leaves one of them aside, --force all, either with --reason")]
     Unsafe {
         /// What stands before it.
         gate: Gate,
@@ -117,6 +147,7 @@ impl NotNow {
     pub const fn code(&self) -> &'static str {
         match self {
             Self::Active { .. } => "authority_active",
+            Self::HolderUnknown { .. } => "holder_unknown",
             Self::InUse { .. } => "authority_in_use",
             Self::Kind { .. } => "authority_kind",
             Self::NoFormer { .. } => "no_former_authority",
@@ -124,6 +155,8 @@ impl NotNow {
             Self::PreparedAlready { .. } => "prepared_already",
             Self::State { .. } => "authority_state",
             Self::Unknown { .. } => "authority_unknown",
+            Self::Unoffered { .. } => "not_offered",
+            Self::Upstream { .. } => "upstream_decides",
             Self::Unsafe { .. } => "not_safe_yet",
         }
     }
@@ -138,17 +171,17 @@ impl Rotation<'_> {
         let authority = order.authority;
         let mut by = By { uid: Some(order.uid), say: order.say.clone(), in_spite_of: Vec::new() };
         let kind = match order.kind {
-            OrderKind::Activate(None) if authority == AuthorityKind::X509Intermediate => StepKind::Succeed,
+            OrderKind::Activate(None) if authority == AuthorityKind::X509Intermediate => self.renewable()?,
             OrderKind::Taint(key_id) => return Ok(Step { by, ..self.taintable(authority, key_id)? }),
             _ if !authority.is_published() => return Err(NotNow::Kind { authority }),
             OrderKind::Activate(wanted) => {
                 let next = self.activatable(authority, wanted)?;
-                let gate = self.gate(next);
-                by.in_spite_of = gate.left_aside(self.now);
-                if !order.is_forced && !gate.is_open(self.now) {
-                    return Err(NotNow::Unsafe { gate });
-                }
+                by.in_spite_of = self.left_aside(self.gate(next), &order.leeway)?;
+                self.offered(next)?;
                 StepKind::Activate(next.key_id())
+            }
+            OrderKind::Prepare if authority == AuthorityKind::X509Root && self.above.is_some() => {
+                return Err(NotNow::Upstream { takes: "add it to its roots_file, and it is published" });
             }
             OrderKind::Prepare => match self.prepared(authority).last() {
                 Some(there) => return Err(NotNow::PreparedAlready { key_id: there.key_id() }),
@@ -156,20 +189,45 @@ impl Rotation<'_> {
             },
             OrderKind::Revoke(key_id) => {
                 let named = self.named(authority, key_id)?;
+                if self.above.is_some_and(|above| above.has(key_id)) {
+                    return Err(NotNow::Upstream { takes: "take it out of its roots_file first" });
+                }
                 if named.state == AuthorityState::Active {
                     return Err(NotNow::Active { key_id });
                 }
                 if let Some(in_use) = self.in_use(named, live) {
                     by.in_spite_of.push(in_use.to_string());
-                    order.is_forced.then_some(()).ok_or(in_use)?;
+                    (order.leeway == Leeway::Force).then_some(()).ok_or(in_use)?;
                 }
                 StepKind::Revoke(key_id)
             }
             OrderKind::Rollback => {
-                StepKind::Rollback(self.former(authority).ok_or(NotNow::NoFormer { authority })?.key_id())
+                let former = self.former(authority).ok_or(NotNow::NoFormer { authority })?;
+                if !former.is_ours() {
+                    return Err(NotNow::Upstream {
+                        takes: "let it sign under the former one again, then activate that",
+                    });
+                }
+                StepKind::Rollback(former.key_id())
             }
         };
         Ok(Step { kind, authority, by })
+    }
+
+    /// Who and what an activation leaves aside, if its order allows that.
+    fn left_aside(&self, gate: Gate, leeway: &Leeway) -> Result<Vec<String>, NotNow> {
+        let (gate, aside) = match leeway {
+            Leeway::Force => return Ok(gate.left_aside(self.now)),
+            Leeway::None => (gate, Vec::new()),
+            Leeway::Without(names) => {
+                let unknown = |name: &&String| !self.known.holders.iter().any(|holder| holder.is_called(name));
+                if let Some(name) = names.iter().find(unknown) {
+                    return Err(NotNow::HolderUnknown { name: name.clone() });
+                }
+                gate.without(names)
+            }
+        };
+        if gate.is_open(self.now) { Ok(aside) } else { Err(NotNow::Unsafe { gate }) }
     }
 
     /// The key that signed before the active one, and is still published and trusted.
@@ -186,6 +244,7 @@ impl Rotation<'_> {
         let takes = "activate takes a prepared key; rollback goes back to the former one";
         match self.named(authority, key_id)? {
             named if named.state == AuthorityState::Prepared => Ok(named),
+            named if named.state == AuthorityState::Old && !named.is_ours() => Ok(named),
             named if named.state == AuthorityState::Active => Err(NotNow::Active { key_id }),
             named => Err(NotNow::State { key_id, state: named.state, takes }),
         }

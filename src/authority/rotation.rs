@@ -13,6 +13,7 @@
 //! A relying party trusts roots, so whoever holds an intermediate's key passes as the root: tainting one means its root.
 //! Nothing published is erased but by an operator's word.
 
+use super::above::Above;
 use super::gate::{Gate, Known};
 use super::{Authority, AuthorityKind, AuthorityState, By, Keyring, Step, StepKind};
 use crate::crypto::KeyId;
@@ -52,13 +53,6 @@ impl KeyPlan {
         automatic: true,
     };
 
-    /// With another time for a new key to reach everybody; relying parties are asked to look six times meanwhile.
-    #[must_use]
-    pub fn reaching_all_within(self, propagation: Duration) -> Self {
-        let refresh_hint = Duration::from_secs((propagation / 6).as_secs().max(1)).min(Self::DEFAULT.refresh_hint);
-        Self { refresh_hint, propagation, ..self }
-    }
-
     /// How long a key of a kind is used.
     pub const fn life(&self, kind: AuthorityKind) -> Duration {
         match kind {
@@ -85,6 +79,8 @@ pub(super) struct Rotation<'a> {
     pub(super) keyring: &'a Keyring,
     pub(super) plan: &'a KeyPlan,
     pub(super) known: &'a Known,
+    /// None where our own roots sign.
+    pub(super) above: Option<&'a Above>,
     pub(super) now: OffsetDateTime,
 }
 
@@ -96,6 +92,9 @@ impl Rotation<'_> {
 
     fn due_for(&self, kind: AuthorityKind) -> Option<Step> {
         let planned = |step| Some(Step::planned(step, kind));
+        if let Some(above) = self.above.filter(|_| self.is_for_above(kind)) {
+            return self.due_under(above, kind);
+        }
         let Some(active) = self.keyring.active(kind) else { return planned(StepKind::Succeed) };
         let next = match kind {
             AuthorityKind::Journal => return None,
@@ -108,23 +107,27 @@ impl Rotation<'_> {
         next.or_else(|| planned(StepKind::Remove(self.spent(kind)?)))
     }
 
-    /// At half of its life a successor is prepared, and signs as soon as that is safe.
+    /// Roots come from above where anybody is there, and so do intermediates, but under a root of ours until another signs.
+    fn is_for_above(&self, kind: AuthorityKind) -> bool {
+        let own_signs = || self.keyring.active(AuthorityKind::X509Root).is_some_and(Authority::is_ours);
+        match kind {
+            AuthorityKind::X509Root => true,
+            AuthorityKind::X509Intermediate => !own_signs(),
+            AuthorityKind::Journal | AuthorityKind::Jwt => false,
+        }
+    }
+
+    /// At half of its life a successor is prepared, and signs as soon as that is safe; in place of an upstream's that is no
+    /// more, at once.
     fn due_by_plan(&self, kind: AuthorityKind, active: &Authority) -> Option<Step> {
-        if !self.plan.automatic || !self.is_past_half(active) {
+        if !self.plan.automatic || active.is_ours() && !self.is_past_half(active) {
             return None;
         }
         let Some(next) = self.prepared(kind).last() else {
             let waits = self.was_rolled_back(active) && self.now < self.deadline(active);
             return (!waits).then(|| Step::planned(StepKind::Prepare, kind));
         };
-        let gate = self.gate(next);
-        let in_spite_of = if gate.is_open(self.now) {
-            Vec::new()
-        } else if self.now >= gate.opens_at && self.now >= self.deadline(active) {
-            gate.left_aside(self.now)
-        } else {
-            return None;
-        };
+        let in_spite_of = self.passes(active, &self.gate(next))?;
         let by = By { in_spite_of, ..By::default() };
         Some(Step { kind: StepKind::Activate(next.key_id()), authority: kind, by })
     }
@@ -135,13 +138,18 @@ impl Rotation<'_> {
     }
 
     /// When the plan goes on without those who have no proof: a quarter of the active key's life is kept for what follows.
+    /// Under an upstream's root that is as long as the intermediate lasts: nobody else can sign another below that root.
     pub(super) fn deadline(&self, active: &Authority) -> OffsetDateTime {
-        active.not_after - self.plan.life(active.kind) / 4
+        let intermediate = self.keyring.active(AuthorityKind::X509Intermediate);
+        match intermediate.filter(|_| !active.is_ours()) {
+            Some(intermediate) => intermediate.not_after - (self.known.longest_ttl + SLACK),
+            None => active.not_after - self.plan.life(active.kind) / 4,
+        }
     }
 
     /// When the plan prepares a successor, or an intermediate's takes over.
     pub(super) fn half_life(&self, active: &Authority) -> OffsetDateTime {
-        active.not_after - self.plan.life(active.kind) / 2
+        active.not_after - self.whole_life(active) / 2
     }
 
     /// Until when something that a key signed may be valid; none if it never signed.
@@ -173,11 +181,14 @@ impl Rotation<'_> {
     /// The prepared keys of a kind that can still be used, oldest first.
     pub(super) fn prepared(&self, kind: AuthorityKind) -> impl Iterator<Item = &Authority> {
         let prepared = |authority: &&Authority| authority.state == AuthorityState::Prepared;
-        self.keyring.of_kind(kind).filter(prepared).filter(|authority| authority.not_after > self.now)
+        // Another's root that nobody asks any more will never sign.
+        let can_sign = |one: &&Authority| one.is_ours() || self.above.is_some_and(|above| above.has(one.key_id()));
+        let alive = self.keyring.of_kind(kind).filter(prepared).filter(|authority| authority.not_after > self.now);
+        alive.filter(can_sign)
     }
 
     /// Whether an operator went back to this key: then the plan does not try again before its deadline.
-    fn was_rolled_back(&self, active: &Authority) -> bool {
+    pub(super) fn was_rolled_back(&self, active: &Authority) -> bool {
         let later = |one: &Authority| one.generation > active.generation && one.state != AuthorityState::Prepared;
         self.keyring.of_kind(active.kind).any(later)
     }
@@ -189,18 +200,23 @@ impl Rotation<'_> {
     /// Whether a successor made now would live longer: under a root that ends soon it would not.
     fn would_live_longer(&self, active: &Authority) -> bool {
         let root = self.keyring.active(AuthorityKind::X509Root);
+        let root = root.filter(|root| root.is_ours());
         root.is_some_and(|root| (self.now + self.plan.intermediate).min(root.not_after) > active.not_after)
     }
 
     /// A key that nothing valid hangs on.
-    fn spent(&self, kind: AuthorityKind) -> Option<KeyId> {
-        let retired = |one: &&Authority| matches!(one.state, AuthorityState::Old | AuthorityState::Tainted);
-        self.keyring.of_kind(kind).filter(retired).find(|one| self.is_spent(one)).map(Authority::key_id)
+    pub(super) fn spent(&self, kind: AuthorityKind) -> Option<KeyId> {
+        let is_spent = |one: &&Authority| match one.state {
+            AuthorityState::Old | AuthorityState::Tainted => self.is_spent(one),
+            AuthorityState::Prepared => !one.is_ours(),
+            AuthorityState::Active | AuthorityState::Removed => false,
+        };
+        self.keyring.of_kind(kind).find(is_spent).map(Authority::key_id)
     }
 
     /// Roots and JWT keys leave by themselves only where they come by themselves, and not before this process has seen the
     /// whole span pass: until then one can go back to them.
-    fn is_spent(&self, retired: &Authority) -> bool {
+    pub(super) fn is_spent(&self, retired: &Authority) -> bool {
         match retired.kind {
             AuthorityKind::X509Root | AuthorityKind::Jwt => self.plan.automatic && self.hangs_on_for(retired).is_zero(),
             // Those of a former root stay as long as it does: it is spent when they are.

@@ -171,7 +171,7 @@ impl Keyring {
                 (Some(key_id), new)
             }
             StepKind::Prepare => (new, None),
-            StepKind::Remove(key_id) if kind.is_published() => {
+            StepKind::Remove(key_id) if kind.is_published() && self.find(key_id).is_some_and(Authority::is_ours) => {
                 self.put(|authority| authority.key_id() == key_id, AuthorityState::Removed, now);
                 self.authorities.retain(|authority| authority.issuer != Some(key_id));
                 (Some(key_id), None)

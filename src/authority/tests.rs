@@ -6,10 +6,13 @@
 
 use super::gate::{Holder, HolderKind, Known};
 use super::keyring::Against;
-use super::order::{Live, NotNow, Order, OrderKind};
+use super::order::{Leeway, Live, NotNow, Order, OrderKind};
 use super::rotation::Rotation;
-use super::{Authority, AuthorityKind, AuthorityState, KeyPlan, Keyring, Step, Taken};
-use crate::crypto::{KeyAlgorithm, KeyId, KeyPair};
+use super::{Above, Authority, AuthorityKind, AuthorityState, KeyOf, KeyPlan, Keyring, Step, StepKind, Taken};
+use crate::crypto::{Digest, KeyAlgorithm, KeyId, KeyPair};
+use crate::custody::AuthorityKey;
+use crate::upstream::{Certified, UpstreamRoot};
+use rustls_pki_types::CertificateDer;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -85,6 +88,8 @@ struct Shown {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Mood {
     Quick,
+    /// Renews, and never takes a new bundle into use.
+    Stuck,
     /// Takes what it is sent into use some minutes later.
     Slow(i64),
     Silent,
@@ -118,6 +123,17 @@ struct Leader {
     memory: Keyring,
     since: OffsetDateTime,
     heard: BTreeMap<String, (u64, OffsetDateTime)>,
+    /// What it knows of the authority above; a start forgets the offer.
+    above: Option<Above>,
+}
+
+/// An authority above ours, as it really is.
+#[derive(Clone, Debug)]
+struct Upstream {
+    /// What the file of its roots says.
+    roots: Vec<UpstreamRoot>,
+    signs_under: UpstreamRoot,
+    is_away: bool,
 }
 
 struct World {
@@ -126,6 +142,9 @@ struct World {
     clocks_jump: bool,
     now: i64,
     skew: i64,
+    upstream: Option<Upstream>,
+    /// Whether our own roots may give way to another's, and the other way round.
+    moves: bool,
     kept: Keyring,
     recorded: u64,
     leaders: Vec<Leader>,
@@ -148,6 +167,7 @@ impl World {
     fn new(seed: u64, spare: Vec<Arc<KeyPair>>) -> Self {
         let mut chance = Chance(seed);
         let (place, clocks_jump) = ([Place::File, Place::Store][usize::from(chance.one_in(2))], chance.one_in(2));
+        let (is_under, moves) = (chance.one_in(2), chance.one_in(2));
         let kept = Keyring::empty("ci.example.org".to_owned().try_into().unwrap());
         let declared = (0..chance.below(3)).map(|n| Declared { name: format!("mesh {n}"), ..Declared::default() });
         let declared = declared.collect();
@@ -157,6 +177,8 @@ impl World {
             clocks_jump,
             now: 1_700_000_000,
             skew: 0,
+            upstream: None,
+            moves,
             kept,
             recorded: 0,
             leaders: Vec::new(),
@@ -171,14 +193,22 @@ impl World {
             log: Vec::new(),
             done: BTreeMap::new(),
         };
+        world.upstream = is_under.then(|| world.new_upstream());
         let (plan, known, now) = (&PLAN, Known::nobody(world.wall()), world.wall());
-        while let Some(step) = (Rotation { keyring: &world.kept, plan, known: &known, now }).due() {
-            let made = world.made(&world.kept.clone(), &step);
+        let above = world.upstream.clone().map(|upstream| Above {
+            roots: vec![upstream.signs_under.clone()],
+            offer: Some(world.certified(&upstream)),
+        });
+        while let Some(step) =
+            (Rotation { keyring: &world.kept, plan, known: &known, above: above.as_ref(), now }).due()
+        {
+            let made = world.made(&world.kept.clone(), above.as_ref(), &step);
             world.kept = world.kept.after(&step, made, now);
         }
         (world.kept.latest, world.recorded) = (None, world.kept.sequence);
         for _ in 0..if place == Place::Store { 2 } else { 1 } {
-            world.leaders.push(Leader { memory: world.kept.clone(), since: now, heard: BTreeMap::new() });
+            let above = world.read_above();
+            world.leaders.push(Leader { memory: world.kept.clone(), since: now, heard: BTreeMap::new(), above });
         }
         let copy = Copy::of(&world.kept);
         for declared in &mut world.declared {
@@ -192,18 +222,113 @@ impl World {
         OffsetDateTime::from_unix_timestamp(self.now + self.skew).unwrap()
     }
 
-    fn made(&mut self, keyring: &Keyring, step: &Step) -> Option<Authority> {
-        let (kind, issuer) = step.makes(keyring)?;
+    fn fresh_key(&mut self) -> Arc<KeyPair> {
         if self.used == self.spare.len() {
             self.spare.push(Arc::new(KeyPair::generate(KeyAlgorithm::EcP256).unwrap()));
         }
-        let (key, now) = (Arc::clone(&self.spare[self.used]), self.wall());
         self.used += 1;
-        let root_ends = issuer.and_then(|root| keyring.find(root)).map(|root| root.not_after);
+        Arc::clone(&self.spare[self.used - 1])
+    }
+
+    fn new_root(&mut self) -> UpstreamRoot {
+        let certificate: CertificateDer<'static> = self.chance.below(1 << 60).to_be_bytes().to_vec().into();
+        let (name, now) = (KeyId::from_digest(Digest::of(&certificate)), self.wall());
+        let forty_days = Duration::from_secs(40 * 86_400);
+        UpstreamRoot { name, certificate, not_before: now - forty_days, not_after: now + forty_days }
+    }
+
+    fn new_upstream(&mut self) -> Upstream {
+        let signs_under = self.new_root();
+        Upstream { roots: vec![signs_under.clone()], signs_under, is_away: false }
+    }
+
+    fn certified(&mut self, upstream: &Upstream) -> Certified {
+        let (key, now) = (self.fresh_key(), self.wall());
+        // Some give less than they are asked for.
+        let life = PLAN.intermediate / if self.chance.one_in(4) { 2 } else { 1 };
+        let (certificate, above, root) = (CertificateDer::from(Vec::new()), Vec::new(), upstream.signs_under.name);
+        Certified { key, certificate, above, root, not_before: now, not_after: now + life }
+    }
+
+    fn read_above(&self) -> Option<Above> {
+        self.upstream.as_ref().map(|upstream| Above { roots: upstream.roots.clone(), offer: None })
+    }
+
+    /// Looks at the roots, and asks if that is due; garbage and unknown roots never get as far as to the keys.
+    fn hear_above(&mut self, leader: usize) {
+        let Some(upstream) = self.upstream.clone() else { return };
+        let (known, now) = (self.known(leader), self.wall());
+        let Some(above) = &mut self.leaders[leader].above else { return };
+        above.roots.clone_from(&upstream.roots);
+        let (above, keyring) = (above.clone(), self.leaders[leader].memory.clone());
+        let rotation = Rotation { keyring: &keyring, plan: &PLAN, known: &known, above: Some(&above), now };
+        let is_due = rotation.asks_at().is_some_and(|at| at <= now);
+        if !is_due || self.chance.one_in(3) {
+            return;
+        }
+        let is_known = upstream.roots.contains(&upstream.signs_under);
+        if upstream.is_away || !is_known {
+            return self.count("asked above in vain");
+        }
+        let offer = self.certified(&upstream);
+        self.leaders[leader].above = Some(Above { offer: Some(offer), ..above });
+        self.count("certified above");
+    }
+
+    fn change_above(&mut self) {
+        let Some(mut upstream) = self.upstream.clone() else { return };
+        match self.chance.below(8) {
+            0 => upstream.is_away = !upstream.is_away,
+            1 | 2 if upstream.roots.len() < 3 => upstream.roots.push(self.new_root()),
+            3 | 4 => {
+                let at = usize::try_from(self.chance.below(upstream.roots.len().try_into().unwrap())).unwrap();
+                upstream.signs_under = upstream.roots[at].clone();
+            }
+            // Its operators are ahead of ours: we hear of the root when nothing else is signed under.
+            5 => upstream.signs_under = self.new_root(),
+            6 if !upstream.roots.contains(&upstream.signs_under) => upstream.roots.push(upstream.signs_under.clone()),
+            _ if upstream.roots.len() > 1 => drop(upstream.roots.remove(0)),
+            _ => {}
+        }
+        let Upstream { roots, signs_under, is_away } = &upstream;
+        self.note(format!("above: {} roots, signs under {}, away {is_away}", roots.len(), signs_under.name));
+        self.upstream = Some(upstream);
+    }
+
+    /// The configuration changes, and everybody starts again.
+    fn move_house(&mut self) {
+        self.upstream = if self.upstream.is_some() { None } else { Some(self.new_upstream()) };
+        self.count("moves");
+        for leader in 0..self.leaders.len() {
+            self.restart(leader);
+        }
+    }
+
+    fn made(&mut self, keyring: &Keyring, above: Option<&Above>, step: &Step) -> Option<Authority> {
+        if let Some(given) = above.and_then(|above| above.gives(keyring, step, self.wall())) {
+            return Some(given);
+        }
+        let (kind, issuer) = step.makes(keyring)?;
+        let (key, now) = (KeyOf::Us(AuthorityKey::Held(self.fresh_key())), self.wall());
+        let root = issuer.map(|root| keyring.find(root).unwrap());
+        assert!(root.is_none_or(Authority::is_ours), "nobody here can sign below another's root");
+        let root_ends = root.map(|root| root.not_after);
         let not_after = (now + PLAN.life(kind)).min(root_ends.unwrap_or(now + PLAN.life(kind)));
         let (generation, state, published) = (keyring.next_generation(kind), AuthorityState::Prepared, None);
-        let (since, not_before, certificate) = (now, now, None);
-        Some(Authority { kind, generation, state, since, published, issuer, key, certificate, not_before, not_after })
+        let (since, not_before, certificate, above) = (now, now, None, Vec::new());
+        Some(Authority {
+            kind,
+            generation,
+            state,
+            since,
+            published,
+            issuer,
+            key,
+            certificate,
+            above,
+            not_before,
+            not_after,
+        })
     }
 
     fn note(&mut self, what: impl std::fmt::Display) {
@@ -242,31 +367,40 @@ impl World {
         self.refresh(leader);
         if let Some(order) = order {
             let (known, live, now) = (self.known(leader), self.live(), self.wall());
-            let keyring = self.leaders[leader].memory.clone();
-            let rotation = Rotation { keyring: &keyring, plan: &PLAN, known: &known, now };
+            let (keyring, above) = (self.leaders[leader].memory.clone(), self.leaders[leader].above.clone());
+            let rotation = Rotation { keyring: &keyring, plan: &PLAN, known: &known, above: above.as_ref(), now };
             match rotation.ordered(order, &live) {
-                Ok(step) => drop(self.take(leader, &step)),
+                Ok(step) => drop(self.take(leader, &step, Some(order))),
                 Err(NotNow::Unsafe { .. }) => self.count("refused as unsafe"),
                 Err(NotNow::InUse { .. }) => self.count("refused as in use"),
                 Err(_) => self.count("refused"),
             }
             return;
         }
+        self.hear_above(leader);
         loop {
             let (known, now) = (self.known(leader), self.wall());
-            let keyring = self.leaders[leader].memory.clone();
-            let due = Rotation { keyring: &keyring, plan: &PLAN, known: &known, now }.due();
+            let (keyring, above) = (self.leaders[leader].memory.clone(), self.leaders[leader].above.clone());
+            let due = Rotation { keyring: &keyring, plan: &PLAN, known: &known, above: above.as_ref(), now }.due();
             let Some(step) = due else { return };
-            if !self.take(leader, &step) {
+            if !self.take(leader, &step, None) {
                 return;
             }
         }
     }
 
     /// Save, record, use. Whether the leader still stands where it stood.
-    fn take(&mut self, leader: usize, step: &Step) -> bool {
+    fn take(&mut self, leader: usize, step: &Step, order: Option<&Order>) -> bool {
         let before = self.leaders[leader].memory.clone();
-        let made = self.made(&before, step);
+        // The place of a root does not make it, or does not sign with it: nothing is done, and it is tried again.
+        let needs_root = step.makes(&before).is_some_and(|(kind, _)| kind != AuthorityKind::Jwt);
+        if needs_root && self.chance.one_in(20) {
+            self.note(format!("leader {leader} wants {step:?}, and the root's place is away"));
+            self.count("places away");
+            return false;
+        }
+        let above = self.leaders[leader].above.clone();
+        let made = self.made(&before, above.as_ref(), step);
         let next = before.after(step, made, self.wall());
         let crash = self.chance.below(60);
         if self.place == Place::Store && self.chance.one_in(20) && !self.racing {
@@ -306,8 +440,15 @@ impl World {
         self.excuse();
         self.leaders[leader].memory = next;
         self.count(step.kind.as_str());
-        if step.by.uid.is_none() && !step.by.in_spite_of.is_empty() {
-            self.count("gone on at the deadline");
+        let signs = self.leaders[leader].memory.active(AuthorityKind::X509Root).is_some_and(|root| !root.is_ours());
+        if signs && matches!(step.kind, StepKind::Activate(_)) && step.authority == AuthorityKind::X509Root {
+            self.count("switched above");
+        }
+        let is_without = matches!(order.map(|order| &order.leeway), Some(Leeway::Without(_)));
+        match (step.by.uid, step.by.in_spite_of.is_empty(), is_without) {
+            (None, false, _) => self.count("gone on at the deadline"),
+            (Some(_), false, true) => self.count("gone on without some"),
+            _ => {}
         }
         true
     }
@@ -330,7 +471,8 @@ impl World {
         }
         self.excuse();
         let memory = self.kept.clone();
-        self.leaders[leader] = Leader { memory, since: self.wall(), heard: BTreeMap::new() };
+        let above = self.read_above();
+        self.leaders[leader] = Leader { memory, since: self.wall(), heard: BTreeMap::new(), above };
         false
     }
 
@@ -358,7 +500,7 @@ impl World {
         if matches!(agent.mood, Mood::Silent | Mood::Dead) {
             return;
         }
-        if let Some((_, copy)) = agent.coming.take_if(|(at, _)| *at <= self.now) {
+        if let Some((_, copy)) = agent.coming.take_if(|(at, _)| *at <= self.now && agent.mood != Mood::Stuck) {
             agent.copy = copy;
             // Some say so only with their next renewal.
             if !self.chance.one_in(8) {
@@ -419,9 +561,21 @@ impl World {
             9..=10 => OrderKind::Taint(key),
             _ => OrderKind::Revoke(key),
         };
-        let order = Order { kind, authority, is_forced: self.chance.one_in(12), uid: 1000, say: None };
+        let leeway = match self.chance.below(12) {
+            0 => Leeway::Force,
+            1..=3 => Leeway::Without(self.some_holders()),
+            _ => Leeway::None,
+        };
+        let order = Order { kind, authority, leeway, uid: 1000, say: None };
         self.note(format!("leader {leader} hears {order:?}"));
         self.visit(leader, Some(&order));
+    }
+
+    fn some_holders(&mut self) -> BTreeSet<String> {
+        let agents = self.agents.iter().map(|agent| agent.name.clone());
+        let mut names: Vec<_> = agents.chain(self.declared.iter().map(|declared| declared.name.clone())).collect();
+        names.retain(|_| self.chance.one_in(2));
+        names.into_iter().collect()
     }
 
     fn happen(&mut self) {
@@ -430,8 +584,9 @@ impl World {
             6..=8 if self.agents.len() < 8 => self.join(),
             6..=11 if !self.agents.is_empty() => {
                 let at = usize::try_from(self.chance.below(self.agents.len().try_into().unwrap())).unwrap();
-                let mood = match self.chance.below(8) {
+                let mood = match self.chance.below(9) {
                     0..=4 => Mood::Quick,
+                    8 => Mood::Stuck,
                     5 => Mood::Slow(self.chance.between(60, 4000)),
                     6 => Mood::Silent,
                     _ => Mood::Dead,
@@ -450,6 +605,8 @@ impl World {
                 let leader = usize::try_from(self.chance.below(self.leaders.len().try_into().unwrap())).unwrap();
                 self.restart(leader);
             }
+            17 | 18 => self.change_above(),
+            19 if self.moves && self.chance.one_in(20) => self.move_house(),
             14..=16 => {
                 let copy = Copy::of(&self.leaders[0].memory);
                 for declared in &mut self.declared {
@@ -516,7 +673,9 @@ fn shown(memory: &Keyring, now: i64) -> BTreeMap<AuthorityKind, Shown> {
     let jwt = memory.active(AuthorityKind::Jwt).unwrap().key_id();
     let x509 = Shown { hangs_on: intermediate.issuer.unwrap(), signer: intermediate.key_id(), ends: now + TTL };
     let jwt = Shown { hangs_on: jwt, signer: jwt, ends: now + 300 };
-    BTreeMap::from([(AuthorityKind::X509Root, x509), (AuthorityKind::Jwt, jwt)])
+    // Under an upstream that was away for too long nothing is signed any more.
+    let x509 = (intermediate.not_after.unix_timestamp() > now).then_some((AuthorityKind::X509Root, x509));
+    x509.into_iter().chain([(AuthorityKind::Jwt, jwt)]).collect()
 }
 
 /// A number from outside.
@@ -545,15 +704,17 @@ fn over_random_histories_nobody_who_is_up_to_date_meets_an_svid_that_it_cannot_v
     }
     let all =
         ["activate", "prepare", "remove", "revoke", "rollback", "succeed", "taint", "gone on at the deadline", "jumps"];
-    let rest = ["starts", "lost commits", "lost races", "refused as unsafe", "refused as in use"];
-    let never: Vec<_> = all.iter().chain(&rest).filter(|what| !done.contains_key(**what)).collect();
+    let above = ["places away", "asked above in vain", "certified above", "moves", "switched above"];
+    let rest =
+        ["starts", "lost commits", "lost races", "refused as unsafe", "refused as in use", "gone on without some"];
+    let never: Vec<_> = all.iter().chain(&rest).chain(&above).filter(|what| !done.contains_key(**what)).collect();
     assert!(steps < STEPS || never.is_empty(), "never happened: {never:?}");
 }
 
 /// Shows: X509-21.
 #[test]
 fn near_the_end_of_a_root_no_intermediate_is_made_that_would_not_live_longer() {
-    let mut world = World::new(7, Vec::new());
+    let mut world = (7..99).map(|seed| World::new(seed, Vec::new())).find(|world| world.upstream.is_none()).unwrap();
     let (plan, start) = (KeyPlan { automatic: false, ..PLAN }, world.wall());
     let mut keyring = world.kept.clone();
     let root_ends = start + Duration::from_secs(9000);
@@ -563,10 +724,10 @@ fn near_the_end_of_a_root_no_intermediate_is_made_that_would_not_live_longer() {
     for (seconds, is_due) in [(3500, false), (3700, true), (6000, false)] {
         world.now = start.unix_timestamp() + seconds;
         let (known, now) = (Known::nobody(start), world.wall());
-        let due = Rotation { keyring: &keyring, plan: &plan, known: &known, now }.due();
+        let due = Rotation { keyring: &keyring, plan: &plan, known: &known, above: None, now }.due();
         assert_eq!(due.is_some(), is_due, "{due:?} after {seconds} s");
         let Some(step) = due else { continue };
-        let made = world.made(&keyring, &step);
+        let made = world.made(&keyring, None, &step);
         keyring = keyring.after(&step, made, now);
         assert_eq!(keyring.active(AuthorityKind::X509Intermediate).unwrap().not_after, root_ends);
     }

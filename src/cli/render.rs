@@ -55,6 +55,15 @@ pub(crate) fn aside(text: &str) {
     let _untold = put(io::stderr(), &lines.join("\n")).is_err();
 }
 
+/// Progress in one line that the next one replaces, where a person looks on; an empty one takes it away.
+pub(super) fn progress(text: &str) {
+    let line = format!("\r\u{1b}[K{}", harmless(text));
+    let mut there = io::stderr();
+    if there.is_terminal() {
+        let _untold = there.write_all(line.as_bytes()).and_then(|()| there.flush()).is_err();
+    }
+}
+
 /// A fact for machines, one line.
 pub(crate) fn json(fact: &impl Serialize) -> anyhow::Result<()> {
     say(&serde_json::to_string(fact)?)
@@ -138,29 +147,17 @@ pub(super) fn size(bytes: u64) -> String {
     )
 }
 
-/// How far long work has come, over the line before; only where a person looks on.
-pub(super) fn progress(what: &str, done: u64, all: u64) {
-    let mut terminal = io::stderr();
-    if terminal.is_terminal() {
-        let percent = done.saturating_mul(100).checked_div(all).unwrap_or(100).min(100);
-        // Nobody is left to tell where it is gone.
-        drop(write!(terminal, "\r{} of {} {what}, {percent} %  ", size(done), size(all)));
-    }
-}
-
-/// The line of progress is over.
-pub(super) fn progress_ends() {
-    if io::stderr().is_terminal() {
-        aside("");
-    }
-}
-
 /// Every problem of a file, and how many.
 pub(super) fn problems(problems: &[Problem]) {
     for problem in problems {
         aside(&problem.to_string());
     }
     aside(&count(problems.len(), "problem"));
+}
+
+/// What was read; none where it has problems, which are printed then.
+pub(super) fn loaded<T>(read: Result<T, Vec<Problem>>) -> Option<T> {
+    read.map_err(|found| problems(&found)).ok()
 }
 
 /// What a check found, for machines.

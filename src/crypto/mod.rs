@@ -14,13 +14,17 @@ mod pem;
 mod random;
 mod public_key;
 mod key_pair;
+mod hand;
+mod foreign_key;
 mod seal;
 mod secret_file;
 mod shared_secret;
 
 pub(crate) use fingerprint::write_hex;
 pub use fingerprint::{Digest, Digester, KeyId, NotADigest};
-pub use key_pair::{KeyPair, RsaKeyPair};
+pub use foreign_key::ForeignKeyPair;
+pub use hand::{Elsewhere, Hand};
+pub use key_pair::{KeyPair, RsaKeyPair, asn1_of};
 pub use pem::PemLabel;
 pub use provider::install_providers;
 pub use public_key::{CryptoError, JwsAlgorithm, KeyAlgorithm, PublicKey, PublicNumbers};

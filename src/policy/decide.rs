@@ -286,6 +286,11 @@ impl Grant {
         self.kind
     }
 
+    /// Of which other trust domains the bearer gets the bundles.
+    pub fn federates_with(&self) -> &[TrustDomain] {
+        &self.rule.federates_with
+    }
+
     /// How long its session may last, if the rule limits it.
     pub fn max_session(&self) -> Option<Duration> {
         self.rule.max_session

@@ -1,16 +1,20 @@
 //! Builds the CA's parts from settings, in the order in which they need each other.
 
+use super::upstream::{Connected, connect, put_under};
 use super::witness::Sight;
 use super::{ServerError, data_folder};
 use crate::audit::{Changes, Entry, Ledger};
 use crate::authority::{
-    AuthorityKind, Holders, KeyPlan, Keyring, KeyringFile, Rotator, RotatorError, open_keyring, open_sealing_key,
+    AuthorityKind, Holders, KeyPlan, Keyring, KeyringFile, Rotator, RotatorError, begin_under, first_wanted,
+    open_keyring, open_sealing_key,
 };
 use crate::clock::Clock;
 use crate::config::{ServerSettings, StoreKind};
 use crate::crypto::{KeyId, Random};
+use crate::custody::Places;
 use crate::discovery::{Fetch, IssuerKeys};
 use crate::facts::Facts;
+use crate::federation::{Federation, Follower};
 use crate::issuance::{Hearing, Issuance, PolicyInUse, Recorder, Shares};
 use crate::people::{Found, People};
 use crate::session::{CrlKeeper, PathPins, Sessions};
@@ -18,6 +22,7 @@ use crate::store::{
     IndexKind, LocalSettings, LocalStore, NoteSigner, Store, StoreError, VerifierKey, Write, replace_file,
 };
 use crate::telemetry::Metrics;
+use crate::upstream::UpstreamKeeper;
 use crate::vault::Vault;
 use std::path::Path;
 use std::sync::Arc;
@@ -35,6 +40,12 @@ pub struct Parts {
     pub issuance: Arc<Issuance>,
     /// Changes keys when it is time.
     pub rotator: Rotator,
+    /// Asks the authority above ours, where there is one.
+    pub upstream: Option<UpstreamKeeper>,
+    /// What we hold of other trust domains.
+    pub federation: Federation,
+    /// What keeps it equal to its sources.
+    pub followers: Vec<Follower>,
     /// Makes revocation lists, where they are switched on.
     pub crls: Option<CrlKeeper>,
     /// Journal and index.
@@ -66,9 +77,12 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
     data_folder::own(folder)?;
 
     let vault = settings.vault.clone().map(|vault| Vault::new(vault, Arc::clone(&clock)).map(Arc::new)).transpose()?;
-    let Keys { file, plan, keyring } = open_keys(settings, clock.now(), &random)?;
+    let above = connect(settings, vault.as_ref());
+    let places = Places::new(&settings.places, vault.as_ref());
+    let Keys { file, plan, keyring } = open_keys(settings, (places, above.as_ref()), (&clock, &random)).await?;
     let journal_key = keyring.active(AuthorityKind::Journal).ok_or(RotatorError::NoRoot)?;
-    let signer = NoteSigner::new(origin(settings, journal_key.key_id()), Arc::clone(&journal_key.key))?;
+    let own_key = journal_key.held_key().ok_or(RotatorError::NoRoot)?;
+    let signer = NoteSigner::new(origin(settings, journal_key.key_id()), Arc::clone(own_key))?;
     show_journal_key(folder, signer.verifier())?;
     let store = open_store(settings, signer, Arc::clone(&clock)).await?;
     let shared: Arc<dyn Store> = Arc::<LocalStore>::clone(&store);
@@ -76,6 +90,7 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
     let sequence = keyring.sequence;
     let rotator = Rotator::begin(file, keyring, plan, (&*shared, ledger.clone()), (clock.now(), random)).await?;
 
+    let (federation, followers) = open_federation(settings, (&shared, &ledger), &*clock).await?;
     let people = open_people(settings, &*shared).await?;
     let policy = PolicyInUse::new(settings.policy.clone());
     let started = Entry::Started {
@@ -97,6 +112,7 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
         CrlKeeper::new(sessions.clone(), (rotator.authorities(), ledger.clone()), plan, folder.clone())
     });
     let rotator = watching(rotator, settings, (&sessions, &policy), &*shared, clock.now())?;
+    let (rotator, upstream) = put_under(rotator, above, clock.now())?;
     let apis = settings.apis.clone();
     let issuance = Issuance {
         facts: Facts::new(apis, &fetch, Arc::clone(&clock), metrics.clone()),
@@ -115,7 +131,7 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
         recorder: Recorder::new(metrics.clone()),
         data_dir: folder.clone(),
     };
-    Ok(Parts { issuance: Arc::new(issuance), rotator, crls, store, metrics, vault })
+    Ok(Parts { issuance: Arc::new(issuance), rotator, upstream, federation, followers, crls, store, metrics, vault })
 }
 
 /// What signs, and how long.
@@ -125,22 +141,35 @@ struct Keys {
     keyring: Keyring,
 }
 
-fn open_keys(settings: &ServerSettings, now: OffsetDateTime, random: &Random) -> Result<Keys, ServerError> {
+async fn open_keys(
+    settings: &ServerSettings,
+    (places, above): (Places, Option<&Connected>),
+    (clock, random): (&Arc<dyn Clock>, &Random),
+) -> Result<Keys, ServerError> {
+    let now = clock.now();
     let folder = &settings.data_dir;
     let keyring_path = folder.join("keyring.json");
     let sealing = open_sealing_key(&settings.sealing_key_file, keyring_path.exists())?;
-    let file = KeyringFile::new(keyring_path, sealing);
+    let file = KeyringFile::new(keyring_path, sealing).with_places(places);
     let plan = KeyPlan {
         root: settings.lifetimes.root,
         intermediate: settings.lifetimes.intermediate,
         jwt: settings.lifetimes.jwt_key,
         name_constraints: settings.name_constraints,
         automatic: settings.keys_change_by_themselves,
-        ..KeyPlan::DEFAULT
-    }
-    .reaching_all_within(settings.lifetimes.propagation);
+        refresh_hint: settings.lifetimes.refresh_hint,
+        propagation: settings.lifetimes.propagation,
+    };
     let has_history = folder.join("journal").exists();
-    let keyring = open_keyring(&file, &settings.trust_domain, &plan, (now, random), has_history)?;
+    let is_first = !has_history && !file.path().exists();
+    let keyring = match above.filter(|_| is_first) {
+        Some(above) => {
+            let wanted = first_wanted(&settings.trust_domain, &plan, (now, random))?;
+            let (root, offer) = above.first(wanted, clock).await?;
+            begin_under(&file, &plan, (root, offer, &settings.trust_domain), (now, random)).await?
+        }
+        None => open_keyring(&file, &settings.trust_domain, &plan, (now, random), has_history).await?,
+    };
     Ok(Keys { file, plan, keyring })
 }
 
@@ -171,6 +200,21 @@ fn watching(
     let holders = Holders::new(settings.holders.iter().cloned(), sessions.owners(now), now);
     let sight = Sight { sessions: sessions.clone(), policy: policy.clone() };
     Ok(rotator.watching(holders, Arc::new(sight), store)?)
+}
+
+/// What lies in files is there before anybody is answered.
+async fn open_federation(
+    settings: &ServerSettings,
+    (store, ledger): (&Arc<dyn Store>, &Ledger),
+    clock: &dyn Clock,
+) -> Result<(Federation, Vec<Follower>), ServerError> {
+    let (own, kept) = (settings.trust_domain.clone(), (&**store, ledger.clone()));
+    let federation = Federation::open(own, &settings.federation, kept, clock.now()).await?;
+    let mut followers = federation.followers();
+    for follower in &mut followers {
+        follower.begin(clock).await;
+    }
+    Ok((federation, followers))
 }
 
 /// Persons who were erased must not come back with a backup of their keys.

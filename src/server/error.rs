@@ -4,6 +4,7 @@ use crate::authority::{RotatorError, SealingKeyError};
 use crate::people::{NotErased, PeopleError};
 use crate::store::{NoteError, OpenError, StoreError};
 use crate::tls::TlsError;
+use crate::upstream::UpstreamError;
 use crate::vault::VaultError;
 use std::io;
 use std::net::SocketAddr;
@@ -100,9 +101,20 @@ pub enum ServerError {
     /// The journal cannot be written.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The system gives no threads to serve connections.
+    #[error("no threads can be started to serve connections")]
+    Threads(#[source] io::Error),
     /// The server's certificate is not to be had.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The authority above ours gave no first intermediate.
+    #[error("the upstream authority gave no first intermediate: {}", fault.remedy())]
+    Upstream {
+        /// Why.
+        #[from]
+        #[source]
+        fault: UpstreamError,
+    },
     /// There is no client for the Vault.
     #[error(transparent)]
     Vault(#[from] VaultError),

@@ -3,6 +3,7 @@
 mod error;
 mod data_folder;
 mod witness;
+mod upstream;
 mod build;
 mod accept;
 mod door;

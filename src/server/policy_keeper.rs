@@ -5,10 +5,10 @@ use crate::api::{NotReloaded, Reload, Reloaded};
 use crate::audit::{Changes, Entry, Ledger};
 use crate::clock::Clock;
 use crate::config::{CheckedPolicy, PolicySource, Problem, ServerSettings};
+use crate::federation::Federation;
 use crate::issuance::PolicyInUse;
+use crate::stamp::Stamp;
 use crate::telemetry::{Metrics, Shutdown, chain};
-use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -22,6 +22,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(3);
 pub(super) struct PolicyKeeper {
     source: Arc<PolicySource>,
     in_use: PolicyInUse,
+    federation: Federation,
     ledger: Ledger,
     metrics: Metrics,
     asked: mpsc::Receiver<Reload>,
@@ -35,32 +36,14 @@ enum By {
     Signal,
 }
 
-/// What tells that files are others than before: written, put in their place, or come and gone.
-#[derive(Clone, Debug, Eq, PartialEq)]
-struct Stamp(Vec<(PathBuf, [u64; 2], [i64; 2])>);
-
-impl Stamp {
-    /// Of a file, or of a folder and all that lies in it.
-    fn of(place: &Path) -> Self {
-        let inside = std::fs::read_dir(place).into_iter().flatten().flatten().map(|entry| entry.path());
-        let seen = |path: PathBuf| {
-            let found = std::fs::metadata(&path).ok()?;
-            Some((path, [found.ino(), found.len()], [found.mtime(), found.mtime_nsec()]))
-        };
-        let mut all: Vec<_> = inside.chain([place.to_owned()]).filter_map(seen).collect();
-        all.sort();
-        Self(all)
-    }
-}
-
 impl PolicyKeeper {
     pub(super) fn new(
         settings: &ServerSettings,
-        in_use: PolicyInUse,
+        (in_use, federation): (PolicyInUse, Federation),
         (ledger, metrics): (Ledger, Metrics),
         asked: mpsc::Receiver<Reload>,
     ) -> Self {
-        Self { source: Arc::new(settings.policy_source.clone()), in_use, ledger, metrics, asked }
+        Self { source: Arc::new(settings.policy_source.clone()), in_use, federation, ledger, metrics, asked }
     }
 
     /// Runs until shutdown.
@@ -138,7 +121,9 @@ impl PolicyKeeper {
         let CheckedPolicy { policy, warnings } = loaded.map_err(|all| NotReloaded::Problems(words(all)))?;
         let (old, new) = (*self.in_use.now().digest(), *policy.digest());
         let (rules, refusals) = (policy.rules().len(), policy.refusals().len());
-        let reloaded = Reloaded { old, new, rules, refusals, warnings: words(warnings) };
+        let mut warnings: Vec<String> = words(warnings);
+        warnings.extend(self.federation.unheld(&policy));
+        let reloaded = Reloaded { old, new, rules, refusals, warnings };
         if old == new {
             return Ok(reloaded);
         }
@@ -171,39 +156,5 @@ async fn heard(hangups: &mut Option<Signal>) {
     };
     if heard.is_none() {
         std::future::pending::<()>().await;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::fs;
-    use std::time::SystemTime;
-
-    #[test]
-    fn whatever_happens_to_a_folder_of_rules_is_noticed_and_nothing_else() {
-        let folder = tempfile::tempdir().unwrap();
-        let (pay, shop) = (folder.path().join("10-pay.toml"), folder.path().join("20-shop.toml"));
-        fs::write(&pay, "owner = \"pay\"").unwrap();
-        let mut seen = Stamp::of(folder.path());
-        let mut changed = |what: &str| {
-            let now = Stamp::of(folder.path());
-            assert_ne!(seen, now, "{what}");
-            assert_eq!(now, Stamp::of(folder.path()), "{what}, and looked at again");
-            seen = now;
-        };
-        fs::write(&shop, "owner = \"shop\"").unwrap();
-        changed("added");
-        fs::rename(&shop, folder.path().join("05-shop.toml")).unwrap();
-        changed("renamed");
-        fs::write(&pay, "owner = \"pax\"").unwrap();
-        fs::File::open(&pay).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
-        changed("written, as long as before");
-        fs::File::open(&pay).unwrap().set_modified(SystemTime::UNIX_EPOCH + Duration::from_nanos(1)).unwrap();
-        changed("touched");
-        fs::remove_file(&pay).unwrap();
-        changed("removed");
-        fs::remove_dir_all(folder.path()).unwrap();
-        changed("gone");
     }
 }

@@ -9,7 +9,7 @@ use super::revoked::RevokedSvids;
 use super::{Facets, Listening, LiveSvid, Loss, PinError, Proof, SessionId, SessionKey};
 use crate::audit::Changes;
 use crate::crypto::KeyId;
-use crate::identity::SpiffeId;
+use crate::identity::{SpiffeId, TrustDomain};
 use crate::people::People;
 use crate::policy::Grant;
 use crate::store::{Condition, Revision, Store, StoreError, Write};
@@ -234,6 +234,10 @@ impl Sessions {
             record.ttl = Some(grant.ttl().as_secs());
             news = true;
         }
+        if record.federates_with != grant.federates_with() {
+            record.federates_with = grant.federates_with().to_vec();
+            news = true;
+        }
         if news {
             changes.writes.push(Write::Put(session_key(id), text(&record)?));
         }
@@ -324,6 +328,14 @@ impl Sessions {
                 | SessionError::Unknown,
             ) => Ok(false),
         }
+    }
+
+    /// Of which other trust domains a session gets the bundles; of none where there is no such.
+    ///
+    /// # Errors
+    /// `Store`.
+    pub fn federates_with(&self, id: &SessionId) -> Result<Vec<TrustDomain>, StoreError> {
+        Ok(self.record(id)?.map(|(record, _)| record.federates_with).unwrap_or_default())
     }
 
     pub(super) fn record<'a>(&self, id: &SessionId) -> Result<Option<(Record<'a>, Revision)>, StoreError> {

@@ -22,7 +22,7 @@ mod authority_path;
 mod crl;
 mod validate;
 
-pub use authority_facts::{AuthorityFacts, inspect_authority};
+pub use authority_facts::{AuthorityFacts, AuthorityRights, inspect_authority};
 pub use build_claims::{BuildClaim, BuildClaimError, BuildClaims};
 pub use compact::CompactError;
 pub use crl::{CrlFields, RevokedBecause, RevokedCertificate};

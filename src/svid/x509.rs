@@ -11,7 +11,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, CustomExtension, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
     Issuer, KeyIdMethod, KeyUsagePurpose, SanType, SerialNumber, SigningKey,
 };
-use rustls_pki_types::CertificateDer;
+use rustls_pki_types::{CertificateDer, CertificateSigningRequestDer};
 use std::fmt;
 use std::sync::Arc;
 use time::OffsetDateTime;
@@ -132,7 +132,7 @@ impl LeafSigner {
     /// # Errors
     /// `Issuer`, `IssuerKey`.
     pub fn new(issuer: &CertificateDer<'_>, key: Arc<KeyPair>) -> Result<Self, LayoutError> {
-        check_issuer(issuer, &key)?;
+        check_issuer(issuer, key.as_ref())?;
         let issuer = Issuer::from_ca_cert_der(issuer, SharedKey(key)).map_err(LayoutError::Build)?;
         Ok(Self { issuer })
     }
@@ -153,7 +153,7 @@ impl fmt::Debug for LeafSigner {
 }
 
 /// The certificate may sign others, and the key is its own.
-pub(super) fn check_issuer(certificate: &CertificateDer<'_>, key: &KeyPair) -> Result<(), LayoutError> {
+pub(super) fn check_issuer(certificate: &CertificateDer<'_>, key: &impl SigningKey) -> Result<(), LayoutError> {
     let (behind, issuer) = X509Certificate::from_der(certificate).map_err(|_malformed| LayoutError::Issuer)?;
     let signs = issuer.key_usage().is_ok_and(|usage| usage.is_some_and(|usage| usage.value.key_cert_sign()));
     let named = issuer.iter_extensions().any(|extension| {
@@ -162,7 +162,7 @@ pub(super) fn check_issuer(certificate: &CertificateDer<'_>, key: &KeyPair) -> R
     if !(behind.is_empty() && issuer.is_ca() && signs && named) {
         return Err(LayoutError::Issuer);
     }
-    if issuer.public_key().raw != key.public().spki_der() {
+    if issuer.public_key().raw != key.subject_public_key_info() {
         return Err(LayoutError::IssuerKey);
     }
     Ok(())
@@ -205,8 +205,8 @@ impl AuthorityFields {
     ///
     /// # Errors
     /// See [`LayoutError`].
-    pub fn sign_itself(&self, key: &KeyPair) -> Result<CertificateDer<'static>, LayoutError> {
-        if key.public() != &self.key {
+    pub fn sign_itself(&self, key: &impl SigningKey) -> Result<CertificateDer<'static>, LayoutError> {
+        if key.subject_public_key_info() != self.key.spki_der() {
             return Err(LayoutError::IssuerKey);
         }
         Ok(self.params()?.self_signed(key).map_err(LayoutError::Build)?.into())
@@ -216,12 +216,29 @@ impl AuthorityFields {
     ///
     /// # Errors
     /// See [`LayoutError`].
-    pub fn sign(&self, issuer: &CertificateDer<'_>, key: &KeyPair) -> Result<CertificateDer<'static>, LayoutError> {
+    pub fn sign(
+        &self,
+        issuer: &CertificateDer<'_>,
+        key: &impl SigningKey,
+    ) -> Result<CertificateDer<'static>, LayoutError> {
         check_issuer(issuer, key)?;
         let issuer = Issuer::from_ca_cert_der(issuer, key).map_err(LayoutError::Build)?;
         let mut params = self.params()?;
         params.use_authority_key_identifier_extension = true;
         Ok(params.signed_by(&self.key, &issuer).map_err(LayoutError::Build)?.into())
+    }
+
+    /// Asks another authority for it (RFC 2986): all of it but serial number and dates, which a request has no place for.
+    ///
+    /// # Errors
+    /// `Build`, `IssuerKey`, `Validity`.
+    pub fn request(&self, key: &KeyPair) -> Result<CertificateSigningRequestDer<'static>, LayoutError> {
+        if key.public() != &self.key {
+            return Err(LayoutError::IssuerKey);
+        }
+        let mut params = self.params()?;
+        params.serial_number = None;
+        Ok(params.serialize_request(key).map_err(LayoutError::Build)?.into())
     }
 
     fn params(&self) -> Result<CertificateParams, LayoutError> {
@@ -315,8 +332,8 @@ mod tests {
     /// A root, an intermediate under it, and a signer ready with the latter.
     fn chain() -> (CertificateDer<'static>, CertificateDer<'static>, LeafSigner) {
         let (root_key, key) = (key(), key());
-        let root = authority(&root_key, 1).sign_itself(&root_key).unwrap();
-        let intermediate = authority(&key, 0).sign(&root, &root_key).unwrap();
+        let root = authority(&root_key, 1).sign_itself(root_key.as_ref()).unwrap();
+        let intermediate = authority(&key, 0).sign(&root, root_key.as_ref()).unwrap();
         let signer = LeafSigner::new(&intermediate, key).unwrap();
         (root, intermediate, signer)
     }
@@ -509,7 +526,7 @@ mod tests {
         }
         let (root, key) = {
             let key = key();
-            (authority(&key, 0).sign_itself(&key).unwrap(), key)
+            (authority(&key, 0).sign_itself(key.as_ref()).unwrap(), key)
         };
         let issuer = Issuer::from_ca_cert_der(&root, Broken(key)).unwrap();
         assert!(matches!(leaf().sign_by(&issuer), Err(LayoutError::Build(rcgen::Error::RemoteKeyError))));

@@ -41,6 +41,8 @@ struct Numbers {
     bundle_sequence: Gauge,
     holders: Family<Held, Gauge>,
     slowest_holder_seconds: Gauge,
+    stuck_holders: Gauge,
+    svids_on_tainted_keys: Gauge,
     crl_revoked: Gauge,
     crl_made: Gauge,
     crl_next_update: Gauge,
@@ -49,6 +51,8 @@ struct Numbers {
     policy_reads: Family<Read, Counter>,
     facts: Family<Fact, Counter>,
     facts_seconds: Histogram,
+    upstream_failures: Gauge,
+    upstream_intermediate_ends: Gauge,
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
@@ -115,6 +119,8 @@ impl Metrics {
             bundle_sequence: Gauge::default(),
             holders: Family::default(),
             slowest_holder_seconds: Gauge::default(),
+            stuck_holders: Gauge::default(),
+            svids_on_tainted_keys: Gauge::default(),
             crl_revoked: Gauge::default(),
             crl_made: Gauge::default(),
             crl_next_update: Gauge::default(),
@@ -123,6 +129,8 @@ impl Metrics {
             policy_reads: Family::default(),
             facts: Family::default(),
             facts_seconds: Histogram::new(buckets()),
+            upstream_failures: Gauge::default(),
+            upstream_intermediate_ends: Gauge::default(),
         };
         numbers.register();
         Self(Arc::new(numbers))
@@ -179,14 +187,27 @@ impl Metrics {
         self.0.bundle_sequence.set(signed(sequence));
     }
 
-    /// How many known holders have which bundle (0 for those not heard), and for how long the slowest has lacked the newest.
-    pub fn holders_are(&self, by_sequence: &BTreeMap<u64, usize>, slowest: Duration) {
+    /// How many known holders have which bundle (0 for those not heard), for how long the slowest has lacked the newest, and
+    /// how many will not get it by waiting.
+    pub fn holders_are(&self, by_sequence: &BTreeMap<u64, usize>, slowest: Duration, stuck: usize) {
+        self.0.stuck_holders.set(i64::try_from(stuck).unwrap_or(i64::MAX));
         self.0.holders.clear();
         for (sequence, count) in by_sequence {
             let count = i64::try_from(*count).unwrap_or(i64::MAX);
             self.0.holders.get_or_create(&Held { sequence: *sequence }).set(count);
         }
         self.0.slowest_holder_seconds.set(signed(slowest.as_secs()));
+    }
+
+    /// How many live SVIDs are to be renewed at once and were not yet.
+    pub fn tainted_svids_are(&self, remaining: usize) {
+        self.0.svids_on_tainted_keys.set(i64::try_from(remaining).unwrap_or(i64::MAX));
+    }
+
+    /// How often in a row the authority above ours gave no intermediate, and when the one in use ends.
+    pub fn upstream_stands(&self, failures: u32, ends_at: OffsetDateTime) {
+        self.0.upstream_failures.set(failures.into());
+        self.0.upstream_intermediate_ends.set(ends_at.unix_timestamp());
     }
 
     /// A set of revocation lists was made: how many leaves stand on it, when it was made, until when it is good.
@@ -261,6 +282,14 @@ impl Numbers {
         registry.register("holders", help, self.holders.clone());
         let help = "For how long somebody among the known holders has lacked the published bundle";
         registry.register("slowest_holder_seconds", help, self.slowest_holder_seconds.clone());
+        let help = "Known holders that are heard, and keep to an old bundle though renewals bring them the new one";
+        registry.register("stuck_holders", help, self.stuck_holders.clone());
+        let help = "Live X.509-SVIDs below tainted roots: all should be renewed within half a minute";
+        registry.register("svids_on_tainted_keys", help, self.svids_on_tainted_keys.clone());
+        let help = "How often in a row the upstream authority gave no intermediate when it was asked";
+        registry.register("upstream_failures", help, self.upstream_failures.clone());
+        let help = "When the intermediate that it certified ends, in Unix seconds: nothing is issued afterwards";
+        registry.register("upstream_intermediate_not_after", help, self.upstream_intermediate_ends.clone());
         registry.register("crl_revoked", "SVIDs on the newest revocation lists", self.crl_revoked.clone());
         let help = "When the newest revocation lists were made, in Unix seconds; 0 before the first";
         registry.register("crl_made_at", help, self.crl_made.clone());

@@ -11,6 +11,15 @@ pub struct Readiness(Arc<Mutex<Waiting>>);
 struct Waiting {
     next: u64,
     parts: BTreeMap<u64, &'static str>,
+    worries: BTreeMap<u64, &'static str>,
+}
+
+/// While it lives, the process is ready, and somebody should look after it.
+#[derive(Debug)]
+#[must_use = "dropping it says that all is well again"]
+pub struct Worry {
+    readiness: Readiness,
+    number: u64,
 }
 
 /// While it lives, the process is not ready.
@@ -32,6 +41,21 @@ impl Readiness {
         Unready { readiness: self.clone(), number }
     }
 
+    /// Ready, but with a worry until the guard is dropped; `about` says what should be looked after.
+    pub fn worry(&self, about: &'static str) -> Worry {
+        let mut waiting = self.waiting();
+        waiting.next += 1;
+        let number = waiting.next;
+        waiting.worries.insert(number, about);
+        drop(waiting);
+        Worry { readiness: self.clone(), number }
+    }
+
+    /// What should be looked after, in the order in which it began.
+    pub fn worries(&self) -> Vec<&'static str> {
+        self.waiting().worries.values().copied().collect()
+    }
+
     /// What is waited for, in the order in which it began; empty means ready.
     pub fn missing(&self) -> Vec<&'static str> {
         self.waiting().parts.values().copied().collect()
@@ -48,6 +72,12 @@ impl Drop for Unready {
     }
 }
 
+impl Drop for Worry {
+    fn drop(&mut self) {
+        self.readiness.waiting().worries.remove(&self.number);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -61,5 +91,14 @@ mod tests {
         assert_eq!(readiness.missing(), ["issuer keys"]);
         drop(keys);
         assert!(readiness.missing().is_empty());
+    }
+
+    #[test]
+    fn a_worry_lasts_as_long_as_its_guard_and_makes_nobody_unready() {
+        let readiness = Readiness::default();
+        let worry = readiness.worry("the upstream");
+        assert_eq!((readiness.worries(), readiness.missing()), (vec!["the upstream"], Vec::new()));
+        drop(worry);
+        assert!(readiness.worries().is_empty());
     }
 }

@@ -23,4 +23,5 @@ mod made;
 mod openssl;
 mod recipe;
 mod templates;
+mod upstream;
 mod vectors;

@@ -25,6 +25,7 @@ const SETTINGS: &str = r#"
 ttl = "10s"
 
 [keys]
+refresh_hint = "1s"
 propagation = "6s"
 
 [[holder]]

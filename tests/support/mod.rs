@@ -4,7 +4,9 @@
 
 pub(crate) mod alone;
 pub(crate) mod beside;
+pub(crate) mod foreign;
 pub(crate) mod harness;
+pub(crate) mod hierarchy;
 pub(crate) mod https;
 pub(crate) mod issuer;
 pub(crate) mod of_bundle;

@@ -45,10 +45,10 @@ pub(crate) fn certificates(mut der: &[u8]) -> Vec<CertificateDer<'static>> {
 
 /// A job's workload: holds what its agent told last.
 #[derive(Clone)]
-struct Workload(Arc<Mutex<X509svidResponse>>);
+pub(crate) struct Workload(Arc<Mutex<X509svidResponse>>);
 
 impl Workload {
-    async fn of(agent: &Beside) -> Self {
+    pub(crate) async fn of(agent: &Beside) -> Self {
         let mut stream = agent.x509_stream().await;
         let held = Self(Arc::new(Mutex::new(stream.message().await.unwrap().unwrap())));
         let told = held.clone();
@@ -68,12 +68,12 @@ impl Workload {
         (certificates(&svid.x509_svid), key.into(), Arc::new(roots))
     }
 
-    fn roots(&self) -> usize {
+    pub(crate) fn roots(&self) -> usize {
         certificates(&self.0.lock().unwrap().svids[0].bundle).len()
     }
 
     /// The intermediate that signed its SVID.
-    fn signer(&self) -> Vec<u8> {
+    pub(crate) fn signer(&self) -> Vec<u8> {
         certificates(&self.0.lock().unwrap().svids[0].x509_svid)[1].to_vec()
     }
 
@@ -103,16 +103,16 @@ impl Workload {
 }
 
 /// Two workloads that greet each other without a pause, each way.
-struct Traffic {
-    one: Workload,
+pub(crate) struct Traffic {
+    pub(crate) one: Workload,
     other: Workload,
-    greetings: Arc<AtomicUsize>,
-    failures: Arc<Mutex<Vec<String>>>,
-    running: JoinHandle<()>,
+    pub(crate) greetings: Arc<AtomicUsize>,
+    pub(crate) failures: Arc<Mutex<Vec<String>>>,
+    pub(crate) running: JoinHandle<()>,
 }
 
 impl Traffic {
-    fn between(one: Workload, other: Workload, clock: Arc<ManualClock>) -> Self {
+    pub(crate) fn between(one: Workload, other: Workload, clock: Arc<ManualClock>) -> Self {
         let (greetings, failures) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(Vec::new())));
         let (a, b, done, failed) = (one.clone(), other.clone(), Arc::clone(&greetings), Arc::clone(&failures));
         let running = tokio::spawn(async move {
@@ -128,13 +128,18 @@ impl Traffic {
         Self { one, other, greetings, failures, running }
     }
 
-    fn both(&self, so: impl Fn(&Workload) -> bool) -> bool {
+    pub(crate) fn both(&self, so: impl Fn(&Workload) -> bool) -> bool {
         so(&self.one) && so(&self.other)
     }
 
     /// A minute passes, renewals are heard, and both have greeted each other again.
     async fn minute(&self, clock: &ManualClock) {
-        clock.advance(Duration::from_secs(60));
+        self.minutes(clock, 1).await;
+    }
+
+    /// The same for a few of them at once; an SVID lives a quarter of an hour.
+    pub(crate) async fn minutes(&self, clock: &ManualClock, minutes: u64) {
+        clock.advance(Duration::from_secs(60 * minutes));
         until(|| self.both(|workload| workload.minutes_left(clock) >= 3)).await;
         let seen = self.greetings.load(Ordering::SeqCst);
         until(|| self.greetings.load(Ordering::SeqCst) >= seen + 2).await;
@@ -152,7 +157,7 @@ impl Traffic {
     }
 }
 
-async fn lanyard(site: &Site, arguments: &[&str]) -> Result<Value, String> {
+pub(crate) async fn lanyard(site: &Site, arguments: &[&str]) -> Result<Value, String> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_lanyard"));
     command.arg("authority").args(arguments).arg("--json").env("LANYARD_ADMIN_SOCKET", site.path("admin.sock"));
     let output = command.output().await.unwrap();
@@ -197,14 +202,14 @@ async fn no_handshake_fails_while_a_root_is_changed_changed_back_tainted_and_rev
         listed["keys"].as_array().unwrap().iter().find(|key| key["state"] == "old" && key["kind"] == "x509-root");
     let left = left.unwrap()["key_id"].as_str().unwrap().to_owned();
     assert_ne!(new, left);
-    lanyard(&site, &["taint", &left]).await.unwrap();
+    lanyard(&site, &["taint", "--no-wait", &left]).await.unwrap();
     lanyard(&site, &["revoke", &left]).await.unwrap();
     until(|| traffic.both(|workload| workload.roots() == 1)).await;
 
     // Once more; now everybody is moved off the old root at once, so that it can go.
     rotate(&site, &traffic).await;
     let old = traffic.one.signer();
-    lanyard(&site, &["taint", new.as_str().unwrap()]).await.unwrap();
+    lanyard(&site, &["taint", "--no-wait", new.as_str().unwrap()]).await.unwrap();
     assert!(lanyard(&site, &["revoke", new.as_str().unwrap()]).await.unwrap_err().contains("authority_in_use"));
     traffic.minutes_until(&site.clock, |workload| workload.signer() != old).await;
     lanyard(&site, &["revoke", new.as_str().unwrap()]).await.unwrap();

@@ -17,7 +17,9 @@ pub(in crate::api) fn routes(readiness: Readiness, metrics: Metrics) -> Router {
 async fn ready(State(readiness): State<Readiness>) -> Response {
     let missing = readiness.missing();
     if missing.is_empty() {
-        return "ready\n".into_response();
+        let worries = readiness.worries();
+        let but = if worries.is_empty() { String::new() } else { format!(", but {}", worries.join(", ")) };
+        return format!("ready{but}\n").into_response();
     }
     (StatusCode::SERVICE_UNAVAILABLE, format!("waiting for {}\n", missing.join(", "))).into_response()
 }

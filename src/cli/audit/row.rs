@@ -47,11 +47,15 @@ fn what(entry: &Received) -> String {
             let (holder, sequence, uid) = (text("holder"), number("sequence"), number("uid"));
             format!("{holder} has bundle {sequence}{}, by user id {uid}", said(entry))
         }
+        "bundle_changed" => bundle_changed(entry),
         "crls_made" => format!("{} revoked", number("revoked")),
         "hook_refused" => format!("{}: {}", text("issuer"), text("code")),
         "intent" => intent(entry),
         "issued" => format!("SHA-256 {}", short(text("digest"))),
         "observed" => format!("on trial, {}: {}", text("rule"), text("would")),
+        "orphan_deleted" => {
+            format!("{} in {}, by user id {}", text("label"), text("place"), number("uid"))
+        }
         "person_erased" => {
             let (person, issuer) = (text("person"), text("issuer"));
             format!("person {person} of {issuer} ({}), by user id {}", text("say"), number("uid"))
@@ -154,6 +158,20 @@ fn pin_changed(entry: &Received) -> String {
         (Some(old), None) => format!("{path} is nobody's, was project {old}{by}"),
         (None, None) => String::new(),
     }
+}
+
+/// Whose bundle is held now, from where, and who says so.
+fn bundle_changed(entry: &Received) -> String {
+    let text = |name: &str| entry.more.get(name).and_then(Value::as_str).unwrap_or_default();
+    let (whose, source) = (text("trust_domain"), text("source"));
+    let held = entry.more.get("new").map(|new| {
+        let many = |kind: &str| new.get(kind).and_then(Value::as_array).map_or(0, Vec::len);
+        let digest = new.get("digest").and_then(Value::as_str).unwrap_or_default();
+        format!("{} X.509, {} JWT, SHA-256 {}", many("x509_authorities"), many("jwt_authorities"), short(digest))
+    });
+    let by = entry.more.get("uid").map(|uid| format!(", by user id {uid}")).unwrap_or_default();
+    let say = Some(text("say")).filter(|say| !say.is_empty()).map(|say| format!(" ({say})")).unwrap_or_default();
+    format!("{whose}, {source}: {}{say}{by}", held.unwrap_or_else(|| "none any more".to_owned()))
 }
 
 #[cfg(test)]

@@ -136,9 +136,15 @@ impl Target {
     fn take(&mut self, piece: Piece<'_>) -> Result<(), BackupError> {
         if let Piece::Bytes(bytes) = piece {
             self.done += u64::try_from(bytes.len()).unwrap_or_default();
-            render::progress("written", self.done.min(self.head.bytes), self.head.bytes);
+            self.show();
         }
         self.pack.take(piece)
+    }
+
+    fn show(&self) {
+        let (done, all) = (self.done.min(self.head.bytes), self.head.bytes);
+        let percent = done.saturating_mul(100).checked_div(all).unwrap_or(100);
+        render::progress(&format!("{percent} % of {} written", render::size(all)));
     }
 
     fn add_key(&mut self, file: &Path) -> anyhow::Result<()> {
@@ -151,7 +157,7 @@ impl Target {
     /// On the medium, and only then under its name.
     fn finish(self) -> anyhow::Result<(PathBuf, Head)> {
         let Self { aside, file, pack, head, .. } = self;
-        render::progress_ends();
+        render::progress("");
         let written = pack.finish()?.into_inner().map_err(|error| BackupError::Write(error.into_error()))?;
         let named = written.sync_all().and_then(|()| fs::rename(&aside, &file));
         named.with_context(|| format!("{} cannot be written", file.display()))?;

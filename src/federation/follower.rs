@@ -1,0 +1,82 @@
+//! Keeps one trust domain's bundle equal to its source, as the configuration names it.
+
+use super::{Federation, Source};
+use crate::bundle::Bundle;
+use crate::clock::Clock;
+use crate::identity::TrustDomain;
+use crate::stamp::Stamp;
+use crate::telemetry::{Shutdown, chain};
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Soon enough for a root that is rotated with any care, and rare enough to cost nothing.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// One more than is read of any form: enough to see that it is too much.
+const BYTES_READ_MAX: u64 = (1 << 20) + 1;
+
+/// See the file's words.
+#[derive(Debug)]
+pub struct Follower {
+    federation: Federation,
+    trust_domain: TrustDomain,
+    source: Source,
+    seen: Option<Stamp>,
+}
+
+impl Follower {
+    pub(super) const fn new(federation: Federation, trust_domain: TrustDomain, source: Source) -> Self {
+        Self { federation, trust_domain, source, seen: None }
+    }
+
+    /// Looks once, where that waits for nobody: what lies on this machine is there before the first job comes.
+    pub async fn begin(&mut self, clock: &dyn Clock) {
+        if let Source::File { path } = &self.source {
+            let path = path.clone();
+            self.look(path, clock).await;
+        }
+    }
+
+    /// Follows until shutdown.
+    pub async fn run(mut self, clock: Arc<dyn Clock>, shutdown: Shutdown) {
+        match self.source.clone() {
+            Source::File { path } => loop {
+                tokio::select! {
+                    () = shutdown.wait() => return,
+                    () = clock.wait_until(clock.now() + LOOK_EVERY) => {}
+                }
+                self.look(path.clone(), &*clock).await;
+            },
+            Source::Operator => shutdown.wait().await,
+        }
+    }
+
+    /// Reads the file where it is another than before.
+    async fn look(&mut self, path: PathBuf, clock: &dyn Clock) {
+        let stamp = Stamp::of(&path);
+        if self.seen.as_ref() == Some(&stamp) {
+            return;
+        }
+        let trust_domain = self.trust_domain.clone();
+        let Ok(found) = tokio::task::spawn_blocking(move || read(trust_domain, &path)).await else { return };
+        match self.federation.looked(&self.trust_domain, found, clock.now()).await {
+            Ok(()) => self.seen = Some(stamp),
+            Err(fault) => {
+                tracing::error!(trust_domain = %self.trust_domain, why = chain(&fault), "a foreign bundle cannot be recorded");
+            }
+        }
+    }
+}
+
+fn read(trust_domain: TrustDomain, path: &Path) -> Result<Bundle, String> {
+    let text = read_bounded(path).map_err(|error| format!("it cannot be read: {error}"))?;
+    Bundle::read(trust_domain, &text).map_err(|odd| chain(&odd))
+}
+
+fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    File::open(path)?.take(BYTES_READ_MAX).read_to_end(&mut text)?;
+    Ok(text)
+}
