@@ -189,14 +189,14 @@ impl Holder {
     }
 }
 
-fn is_called(holder: &str, name: &str) -> bool {
-    holder == name || holder.strip_prefix(AGENT).is_some_and(|key| key == name)
-}
-
 /// As people and logs read it: RFC 3339, whole seconds, UTC.
 fn plain(at: OffsetDateTime) -> String {
     let at = at.to_offset(UtcOffset::UTC).replace_nanosecond(0).unwrap_or(at);
     at.format(&Rfc3339).unwrap_or_else(|_odd| at.to_string())
+}
+
+fn is_called(holder: &str, name: &str) -> bool {
+    holder == name || holder.strip_prefix(AGENT).is_some_and(|key| key == name)
 }
 
 /// How long a key is published at least before it signs: three refreshes, or until the slowest relying party has read the

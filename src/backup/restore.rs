@@ -106,8 +106,8 @@ impl Aside<'_> {
         let file = KeyringFile::new(folder.join("keyring.json"), self.sealing()?);
         let keyring = file.load(trust_domain).map_err(RotatorError::from)?.ok_or(RotatorError::NoRoot)?;
         let journal_key = keyring.active(AuthorityKind::Journal).ok_or(RotatorError::NoRoot)?;
-        let journal_key = journal_key.held_key().ok_or(RotatorError::NoRoot)?;
-        let signer = NoteSigner::new(key.name().to_owned(), Arc::clone(journal_key))?;
+        let own_key = journal_key.held_key().ok_or(RotatorError::NoRoot)?;
+        let signer = NoteSigner::new(key.name().to_owned(), Arc::clone(own_key))?;
         if signer.verifier() != key {
             return Err(BackupError::Changed { name: "journal.vkey".to_owned() });
         }

@@ -136,11 +136,15 @@ impl Target {
     fn take(&mut self, piece: Piece<'_>) -> Result<(), BackupError> {
         if let Piece::Bytes(bytes) = piece {
             self.done += u64::try_from(bytes.len()).unwrap_or_default();
-            let (done, all) = (self.done.min(self.head.bytes), self.head.bytes);
-            let percent = done.saturating_mul(100).checked_div(all).unwrap_or(100);
-            render::progress(&format!("{} of {} written, {percent} %", render::size(done), render::size(all)));
+            self.show();
         }
         self.pack.take(piece)
+    }
+
+    fn show(&self) {
+        let (done, all) = (self.done.min(self.head.bytes), self.head.bytes);
+        let percent = done.saturating_mul(100).checked_div(all).unwrap_or(100);
+        render::progress(&format!("{percent} % of {} written", render::size(all)));
     }
 
     fn add_key(&mut self, file: &Path) -> anyhow::Result<()> {
