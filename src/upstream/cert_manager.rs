@@ -134,7 +134,7 @@ impl CertManager {
 
     async fn client(&self) -> Result<Client, CertManagerError> {
         let boxed = |fault: Box<dyn std::error::Error + Send + Sync>| CertManagerError::Config(fault);
-        let config = match &self.0.kubeconfig {
+        let mut config = match &self.0.kubeconfig {
             None => Config::incluster().map_err(|fault| boxed(fault.into()))?,
             Some(path) => {
                 let file = Kubeconfig::read_from(path).map_err(|fault| boxed(fault.into()))?;
@@ -142,6 +142,8 @@ impl CertManager {
                 Config::from_custom_kubeconfig(file, &options).await.map_err(|fault| boxed(fault.into()))?
             }
         };
+        // The library would wait for as long as it is told to; whoever asks us tries again by itself.
+        config.default_retry = false;
         Client::try_from(config).map_err(|fault| boxed(fault.into()))
     }
 

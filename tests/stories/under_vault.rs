@@ -154,7 +154,7 @@ async fn no_answer_of_a_vault_is_used_that_is_not_what_was_asked_for() {
         (Answer::Saying(SIDE, "3"), "extended key usage"),
         (Answer::Saying(BOUND, "3"), "name constraints"),
         (Answer::Saying(OURS, "0"), "is valid from"),
-        (Answer::Torn, "not issued by the next one"),
+        (Answer::Torn, "does not end in a root that is published"),
         (Answer::Elsewhere, "does not end in a root that is published"),
         (Answer::Text(""), "certificate 0 is not exactly one"),
         (
