@@ -5,6 +5,7 @@
 
 // ground: knows nothing of Lanyard
 pub mod clock;
+pub mod stamp;
 pub mod telemetry;
 pub mod crypto;
 pub mod store;
@@ -18,6 +19,7 @@ pub mod tls;
 // rules: pure decisions
 pub mod token;
 pub mod policy;
+pub mod mesh;
 pub mod hooks;
 
 // keepers: state and the outside world
@@ -26,9 +28,12 @@ pub mod vault;
 pub mod facts;
 pub mod people;
 pub mod audit;
+pub mod custody;
+pub mod federation;
 pub mod upstream;
 pub mod authority;
 pub mod session;
+pub mod backup;
 
 // the flow
 pub mod issuance;

@@ -9,6 +9,7 @@ use super::renewal;
 use super::session_file::{KeptEnd, KeptSession};
 use crate::clock::Clock;
 use crate::crypto::{Digest, Random};
+use crate::telemetry::chain;
 use crate::wire::lanyard::event::Kind;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -52,6 +53,12 @@ impl<T: 'static> Attempts<T> {
         let again_at = self.clock.now() + renewal::retry_no_sooner(self.failures, self.again_in, random);
         self.under_way = later(again_at, &self.clock, (self.ask)());
         again_at
+    }
+
+    /// The same, and tells the log why.
+    pub(super) fn failed_by(&mut self, error: &LinkError, random: &Random) {
+        let again_at = self.failed(random);
+        tracing::warn!(error = chain(error), %again_at, "no SVID from the server");
     }
 
     pub(super) const fn failures(&self) -> u32 {
@@ -186,9 +193,9 @@ async fn complete(link: &ServerLink, first: Granted) -> Result<Identity, LinkErr
         let more = link.renew(&session, profile, last.bundle.sequence).await?;
         svids.push(std::mem::replace(&mut last, more).svid);
     }
-    let (bundle, session_ends_at) = (Arc::new(last.bundle), last.session_ends_at);
+    let (bundle, federated, session_ends_at) = (Arc::new(last.bundle), last.federated, last.session_ends_at);
     svids.push(last.svid);
-    Ok(Identity { session, svids: svids.into(), bundle, session_ends_at })
+    Ok(Identity { session, svids: svids.into(), bundle, federated, session_ends_at, distrusted: Arc::default() })
 }
 
 async fn until(clock: &dyn Clock, at: Option<OffsetDateTime>) {

@@ -39,9 +39,11 @@ impl Gatherer {
             Kind::CrlsOff(why) => {
                 tracing::error!(why, "no files are written: switch them on there, or leave crl out of [files] here");
             }
-            other @ (Kind::Sessions(_) | Kind::Bundle(_) | Kind::SessionEnded(_) | Kind::Tainted(_)) => {
-                return Some(other);
-            }
+            other @ (Kind::Sessions(_)
+            | Kind::Bundle(_)
+            | Kind::SessionEnded(_)
+            | Kind::Tainted(_)
+            | Kind::Federation(_)) => return Some(other),
         }
         None
     }

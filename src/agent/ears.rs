@@ -110,10 +110,12 @@ impl Hearing {
     pub(super) async fn run(mut self, shutdown: Shutdown) {
         loop {
             let bundle_sequence = self.listeners.values().map(Listener::sequence).min().unwrap_or(0);
-            let held = Held { bundle_sequence, crls: self.crls.as_ref().map(Gatherer::number) };
+            let federated = self.listeners.values().filter(|one| one.is_federated()).map(|one| one.session.clone());
+            let (crls, federated) = (self.crls.as_ref().map(Gatherer::number), federated.collect());
+            let held = Held { bundle_sequence, crls, federated };
             let event = async {
                 match &mut self.events {
-                    Some(events) => events.next(held).await,
+                    Some(events) => events.next(&held).await,
                     None => std::future::pending().await,
                 }
             };
@@ -207,5 +209,10 @@ impl Listener {
     /// Of the bundle that it holds.
     fn sequence(&self) -> u64 {
         sequence(&self.keeper.borrow())
+    }
+
+    /// Whether it holds bundles of other trust domains.
+    fn is_federated(&self) -> bool {
+        matches!(&*self.keeper.borrow(), State::Serving(identity) if !identity.federated.bundles().is_empty())
     }
 }

@@ -33,7 +33,7 @@ impl ServerEvents {
     }
 
     /// The next event for whoever holds this. Dropping the future loses no event and no request.
-    pub(super) async fn next(&mut self, held: Held) -> Kind {
+    pub(super) async fn next(&mut self, held: &Held) -> Kind {
         loop {
             let Some(stream) = &mut self.stream else {
                 self.clock.wait_until(self.open_at).await;
@@ -53,9 +53,9 @@ impl ServerEvents {
         }
     }
 
-    async fn open(&mut self, held: Held) {
+    async fn open(&mut self, held: &Held) {
         let asked = self.asked.get_or_insert_with(|| {
-            let (link, sessions) = (self.link.clone(), self.sessions.clone());
+            let (link, sessions, held) = (self.link.clone(), self.sessions.clone(), held.clone());
             Box::pin(async move { link.watch(sessions, held).await })
         });
         let answer = asked.await;

@@ -124,7 +124,10 @@ impl FileOutput {
             let name = if place == 0 { "" } else { &svid.profile };
             files.add(name, svid.chain.iter().map(|der| &**der), svid.key.pkcs8_der(), roots());
         }
-        files.add_bundle(identity.bundle.trust_domain.as_str(), &roots().collect::<Vec<_>>());
+        for bundle in identity.bundles() {
+            let roots: Vec<&[u8]> = bundle.x509_authorities.iter().map(|der| &**der).collect();
+            files.add_bundle(bundle.trust_domain.as_str(), &roots);
+        }
         if let Some(crls) = crls {
             files.add_crls(crls);
         }

@@ -1,7 +1,7 @@
 //! JWT-SVIDs, fetched from the server when somebody asks, and kept while they are fresh.
 //!
-//! **Invariants**: a kept token belongs to the session that is served now, and has at least half of its life before
-//! it; only when the server is away is an older one handed out, while it lives.
+//! **Invariants**: a kept token belongs to the session that is served now, was signed by a key that is not tainted, and has
+//! at least half of its life before it; only when the server is away is an older one handed out, while it lives.
 
 use super::keeper::Identity;
 use super::link::{LinkError, ServerLink};
@@ -25,6 +25,7 @@ type Key = (BTreeSet<String>, String);
 struct Kept {
     session: String,
     svid: String,
+    kid: String,
     fresh_until: OffsetDateTime,
     not_after: OffsetDateTime,
 }
@@ -56,7 +57,7 @@ impl JwtSvids {
     ) -> Result<String, LinkError> {
         let key = (audience.iter().cloned().collect(), profile.to_owned());
         let now = self.clock.now();
-        let kept = self.kept(&key, &identity.session);
+        let kept = self.kept(&key, identity);
         if let Some(kept) = kept.as_ref().filter(|kept| now < kept.fresh_until) {
             return Ok(kept.svid.clone());
         }
@@ -70,9 +71,10 @@ impl JwtSvids {
         }
     }
 
-    fn kept(&self, key: &Key, session: &str) -> Option<Kept> {
+    fn kept(&self, key: &Key, identity: &Identity) -> Option<Kept> {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.get(key).filter(|kept| kept.session == session).cloned()
+        let is_good = |kept: &&Kept| kept.session == identity.session && !identity.distrusted.contains(&kept.kid);
+        kept.get(key).filter(is_good).cloned()
     }
 
     fn keep(&self, key: Key, identity: &Identity, svid: String) -> Result<String, LinkError> {
@@ -87,7 +89,7 @@ impl JwtSvids {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.retain(|_, kept| kept.session == session && now < kept.not_after);
         if kept.len() < KEPT_MAX {
-            kept.insert(key, Kept { session, svid: svid.clone(), fresh_until, not_after });
+            kept.insert(key, Kept { session, svid: svid.clone(), kid: facts.kid, fresh_until, not_after });
         }
         drop(kept);
         Ok(svid)

@@ -1,9 +1,11 @@
 //! What the agent holds for its workloads: one writer, many watchers. Each state is whole, never a change.
 
+use super::federated::Federated;
 use crate::bundle::Bundle;
 use crate::crypto::KeyPair;
 use crate::identity::SpiffeId;
 use crate::svid::inspect_authority;
+use crate::wire::lanyard::FederatedBundles;
 use rustls_pki_types::CertificateDer;
 use std::sync::Arc;
 use time::OffsetDateTime;
@@ -28,7 +30,11 @@ pub(super) struct Identity {
     /// The default one first.
     pub(super) svids: Arc<[Svid]>,
     pub(super) bundle: Arc<Bundle>,
+    /// Other trust domains' bundles.
+    pub(super) federated: Federated,
     pub(super) session_ends_at: OffsetDateTime,
+    /// The kids of tainted JWT keys: what they signed is not handed out.
+    pub(super) distrusted: Arc<[String]>,
 }
 
 impl Identity {
@@ -36,6 +42,11 @@ impl Identity {
     pub(super) fn is_signed_by(&self, signers: &[String]) -> bool {
         let signer = |svid: &Svid| Some(inspect_authority(svid.chain.get(1)?).ok()?.key_id.to_string());
         self.svids.iter().filter_map(signer).any(|signer| signers.contains(&signer))
+    }
+
+    /// Our own bundle and those of other trust domains.
+    pub(super) fn bundles(&self) -> impl Iterator<Item = &Bundle> {
+        std::iter::once(&*self.bundle).chain(self.federated.bundles())
     }
 
     /// When the first of the SVIDs ends.
@@ -95,10 +106,14 @@ impl Keeper {
     /// A better identity is in hand. Its bundle may be older than the one that the server has told of since: a newer one
     /// is kept (TDB-27).
     pub(super) fn serve(&self, mut identity: Identity) {
-        if let Some(held) = self.serving()
-            && newer(&held.bundle, &identity.bundle)
-        {
-            identity.bundle = held.bundle;
+        if let Some(held) = self.serving() {
+            identity.distrusted = held.distrusted;
+            if newer(&held.bundle, &identity.bundle) {
+                identity.bundle = held.bundle;
+            }
+            if held.session == identity.session {
+                identity.federated = identity.federated.beside(&held.federated);
+            }
         }
         self.turn(State::Serving(identity));
     }
@@ -120,10 +135,38 @@ impl Keeper {
     }
 
     /// The trust bundle changed; an older one is not taken (TDB-27).
-    pub(super) fn take_bundle(&self, bundle: Bundle) {
+    pub(super) fn take_bundle(&self, json: &[u8]) {
+        let Some(held) = self.serving() else { return };
+        let bundle = match Bundle::parse(held.bundle.trust_domain.clone(), json) {
+            Ok(bundle) => bundle,
+            Err(error) => return tracing::error!(%error, "the server's bundle cannot be read; the last one stays"),
+        };
         self.0.send_if_modified(|state| match state {
             State::Serving(identity) if newer(&bundle, &identity.bundle) => {
                 identity.bundle = Arc::new(bundle);
+                true
+            }
+            State::Serving(_) | State::Waiting | State::Between | State::Withdrawn | State::Stopping => false,
+        });
+    }
+
+    /// These JWT keys are tainted, and no others. That concerns who asks for a token, not who watches.
+    pub(super) fn distrust(&self, kids: &[String]) {
+        self.0.send_if_modified(|state| {
+            if let State::Serving(identity) = state {
+                identity.distrusted = kids.into();
+            }
+            false
+        });
+    }
+
+    /// Other trust domains' bundles changed, or whose there are.
+    pub(super) fn take_federated(&self, said: FederatedBundles) {
+        let Some(held) = self.serving() else { return };
+        let federated = Federated::read(said, &held.bundle.trust_domain);
+        self.0.send_if_modified(|state| match state {
+            State::Serving(identity) if !federated.is_older(&identity.federated) => {
+                identity.federated = federated;
                 true
             }
             State::Serving(_) | State::Waiting | State::Between | State::Withdrawn | State::Stopping => false,

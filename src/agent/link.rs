@@ -1,5 +1,6 @@
 //! The connection to the server: gRPC over mutual TLS, with the session key as our certificate.
 
+use super::federated::Federated;
 use super::keeper::Svid;
 use crate::bundle::{Bundle, BundleError};
 use crate::crypto::{CryptoError, KeyPair};
@@ -79,14 +80,17 @@ pub(super) struct Granted {
     pub(super) session_ends_at: time::OffsetDateTime,
     pub(super) profiles: Vec<String>,
     pub(super) bundle: Bundle,
+    pub(super) federated: Federated,
 }
 
 /// What an agent holds already and need not be told.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Held {
     pub(super) bundle_sequence: u64,
     /// The number of a set of revocation lists; none where they are not wanted.
     pub(super) crls: Option<u64>,
+    /// The sessions that have bundles of other trust domains: whether these still stand is to be told.
+    pub(super) federated: Vec<String>,
 }
 
 /// Calls the server; clones share one connection, made when first needed and again when lost.
@@ -144,13 +148,19 @@ impl ServerLink {
 
     /// What changes on the server's side for these sessions, from now on.
     pub(super) async fn watch(&self, session: Vec<String>, held: Held) -> Result<Streaming<Event>, LinkError> {
-        let request = WatchRequest { bundle_sequence: held.bundle_sequence, session, crls: held.crls };
+        let Held { bundle_sequence, crls, federated } = held;
+        let request = WatchRequest { bundle_sequence, session, crls, federated };
         let stream = self.0.clone().watch(request).await.map_err(|status| refused(&status))?;
         Ok(stream.into_inner())
     }
 }
 
 impl Refused {
+    /// There was a session, and there is none any more.
+    pub(super) fn ended(reason: &str) -> Self {
+        Self::here("session_ended", format!("the session has ended ({reason}); log in with a fresh token"), 403)
+    }
+
     /// A no of the agent's own, of which no server knows.
     pub(super) fn here(code: &str, say: impl Into<String>, status: u16) -> Self {
         Self { code: code.to_owned(), say: say.into(), request_id: String::new(), status, audience: None }
@@ -220,12 +230,14 @@ fn granted(answer: X509Answer, key: KeyPair) -> Result<Granted, LinkError> {
     validate_x509_svid(&chain, &[&bundle], leaf.not_after)?;
     let session_ends_at = time::OffsetDateTime::from_unix_timestamp(answer.session_ends_at)
         .map_err(|_range| LinkError::Certificate("the session's end is no time"))?;
+    let federated = Federated::read(answer.federated.unwrap_or_default(), &trust_domain);
     Ok(Granted {
         svid: Svid { spiffe_id, profile: answer.profile, chain, key, not_after: leaf.not_after },
         session: answer.session,
         session_ends_at,
         profiles: answer.profiles,
         bundle,
+        federated,
     })
 }
 

@@ -30,6 +30,7 @@ mod request;
 mod link;
 mod events;
 mod crls;
+mod federated;
 mod ears;
 mod keeper;
 mod workload_door;

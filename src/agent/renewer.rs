@@ -22,7 +22,6 @@ use super::renewal;
 use super::run::OnStop;
 use super::session_file::{KeptEnd, KeptSession};
 use super::waiting::{Answer, Waiting};
-use crate::bundle::Bundle;
 use crate::clock::Clock;
 use crate::crypto::{Digest, Random};
 use crate::telemetry::{Shutdown, chain};
@@ -119,7 +118,7 @@ impl Renewer {
                     tracing::warn!("{told}; the agent keeps trying");
                 }
             }
-            Order::Login { answer, .. } if self.closing => drop(answer.send(Err(ended("its job is over")))),
+            Order::Login { answer, .. } if self.closing => drop(answer.send(Err(Refused::ended("its job is over")))),
             Order::Login { token, answer } => self.login(token, answer),
             Order::Logout { why, answer } => {
                 let told = self.logout(why).await;
@@ -238,14 +237,14 @@ impl Renewer {
             Happening::Opened(Err(LinkError::Refused(refused))) => self.refuse_token(&refused),
             Happening::Opened(Err(error)) => {
                 if let Some(opening) = &mut self.opening {
-                    warn(&error, opening.attempts.failed(&self.random));
+                    opening.attempts.failed_by(&error, &self.random);
                 }
             }
             Happening::Lived(Turn::Renewed(Ok(identity))) => self.renew(identity),
             Happening::Lived(Turn::Renewed(Err(LinkError::Refused(refused)))) => self.refuse_session(&refused),
             Happening::Lived(Turn::Renewed(Err(error))) => {
                 if let Some(live) = &mut self.live {
-                    warn(&error, live.renewals.failed(&self.random));
+                    live.renewals.failed_by(&error, &self.random);
                 }
             }
             Happening::Lived(Turn::Heard(kind)) => self.hear(kind),
@@ -337,8 +336,11 @@ impl Renewer {
                 self.end("the server does not know it any more");
             }
             Kind::SessionEnded(ended) if ended.session == live.session.id => self.end(&ended.reason),
-            Kind::Sessions(_) | Kind::SessionEnded(_) | Kind::Crls(_) | Kind::CrlsOff(_) => {}
-            Kind::Bundle(json) => self.take_bundle(&json),
+            Kind::Federation(news) if news.session.contains(&live.session.id) => {
+                self.keeper.take_federated(news.bundles.unwrap_or_default());
+            }
+            Kind::Sessions(_) | Kind::SessionEnded(_) | Kind::Crls(_) | Kind::CrlsOff(_) | Kind::Federation(_) => {}
+            Kind::Bundle(json) => self.keeper.take_bundle(&json),
             Kind::Tainted(tainted) => self.renew_soon(&tainted),
         }
     }
@@ -346,19 +348,12 @@ impl Renewer {
     /// What a tainted key signed is renewed within the time that the server names, at one's own moment: all agents hear it
     /// at once.
     fn renew_soon(&mut self, tainted: &Tainted) {
+        self.keeper.distrust(&tainted.kid);
         let held = self.keeper.serving().filter(|held| held.is_signed_by(&tainted.signer));
         if let (Some(live), Some(held)) = (&mut self.live, held) {
             let renew_at = self.clock.now() + self.random.jitter(Duration::from_secs(tainted.within_seconds.into()));
             tracing::warn!(%renew_at, session = held.session, "the key that signed the SVID is tainted; renewing it");
             live.renewals.at(renew_at);
-        }
-    }
-
-    fn take_bundle(&self, json: &[u8]) {
-        let Some(held) = self.keeper.serving() else { return };
-        match Bundle::parse(held.bundle.trust_domain.clone(), json) {
-            Ok(bundle) => self.keeper.take_bundle(bundle),
-            Err(error) => tracing::error!(%error, "the server's bundle cannot be read; the last one stays"),
         }
     }
 
@@ -372,7 +367,7 @@ impl Renewer {
             self.keeper.withdraw_for_another();
             return;
         }
-        self.waiting.answer(&Err(ended(reason)));
+        self.waiting.answer(&Err(Refused::ended(reason)));
         self.keeper.withdraw();
     }
 
@@ -387,12 +382,4 @@ impl Renewer {
         };
         self.waiting.answer(&Ok(logged_in));
     }
-}
-
-fn warn(error: &LinkError, again_at: OffsetDateTime) {
-    tracing::warn!(error = chain(error), %again_at, "no SVID from the server");
-}
-
-fn ended(reason: &str) -> Refused {
-    Refused::here("session_ended", format!("the session has ended ({reason}); log in with a fresh token"), 403)
 }

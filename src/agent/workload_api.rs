@@ -4,6 +4,7 @@ use super::desk::NO_IDENTITY;
 use super::host::HostSettings;
 use super::keeper::Identity;
 use super::served::{Caller, States};
+use crate::bundle::Bundle;
 use crate::clock::Clock;
 use crate::identity::SpiffeId;
 use crate::svid::validate_jwt_svid;
@@ -13,6 +14,7 @@ use crate::wire::workload::{
     ValidateJwtsvidResponse, X509BundlesRequest, X509BundlesResponse, X509svid, X509svidRequest, X509svidResponse,
 };
 use bytes::Bytes;
+use std::collections::HashMap;
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
@@ -62,10 +64,8 @@ impl SpiffeWorkloadApi for WorkloadApi {
         &self,
         request: Request<X509BundlesRequest>,
     ) -> Result<Response<Self::FetchX509BundlesStream>, Status> {
-        Ok(Caller::of(&request)?.states(|identity| {
-            let der = Bytes::from(identity.bundle.to_der());
-            X509BundlesResponse { crl: Vec::new(), bundles: [(own_domain(identity), der)].into() }
-        }))
+        Ok(Caller::of(&request)?
+            .states(|identity| X509BundlesResponse { crl: Vec::new(), bundles: x509_bundles(identity.bundles()) }))
     }
 
     async fn fetch_jwt_bundles(
@@ -73,8 +73,10 @@ impl SpiffeWorkloadApi for WorkloadApi {
         request: Request<JwtBundlesRequest>,
     ) -> Result<Response<Self::FetchJWTBundlesStream>, Status> {
         Ok(Caller::of(&request)?.states(|identity| {
-            let keys = Bytes::from(identity.bundle.to_jwks());
-            JwtBundlesResponse { bundles: [(own_domain(identity), keys)].into() }
+            // Ours is there even without keys; of others, what is empty says nothing that its absence does not.
+            let worth = |bundle: &&Bundle| **bundle == *identity.bundle || !bundle.jwt_authorities.is_empty();
+            let bundles = identity.bundles().filter(worth);
+            JwtBundlesResponse { bundles: bundles.map(|bundle| (named(bundle), bundle.to_jwks().into())).collect() }
         }))
     }
 
@@ -112,16 +114,24 @@ impl SpiffeWorkloadApi for WorkloadApi {
             return Err(Status::invalid_argument("an audience and an SVID are needed"));
         }
         let identity = caller.identity().await?;
-        let (spiffe_id, claims) = validate_jwt_svid(&svid, &audience, &[&*identity.bundle], self.clock.now())
+        let bundles: Vec<_> = identity.bundles().collect();
+        let (spiffe_id, claims) = validate_jwt_svid(&svid, &audience, &bundles, self.clock.now())
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
         let claims = Some(as_struct(with_audience_list(claims)));
         Ok(Response::new(ValidateJwtsvidResponse { spiffe_id: spiffe_id.as_str().to_owned(), claims }))
     }
 }
 
-/// The key of our own trust domain in a map of bundles: its SPIFFE ID, not its bare name.
-fn own_domain(identity: &Identity) -> String {
-    identity.bundle.trust_domain.id().as_str().to_owned()
+/// The key of a trust domain in a map of bundles: its SPIFFE ID, not its bare name.
+fn named(bundle: &Bundle) -> String {
+    bundle.trust_domain.id().as_str().to_owned()
+}
+
+/// A bundle without X.509 authorities is left out: clients take the whole message for broken over an empty one, and trust
+/// nobody of a trust domain that is not there.
+fn x509_bundles<'a, I: Iterator<Item = &'a Bundle>>(bundles: I) -> HashMap<String, Bytes> {
+    let worth = bundles.filter(|bundle| !bundle.x509_authorities.is_empty());
+    worth.map(|bundle| (named(bundle), bundle.to_der().into())).collect()
 }
 
 fn x509_svids(identity: &Identity) -> X509svidResponse {
@@ -133,7 +143,8 @@ fn x509_svids(identity: &Identity) -> X509svidResponse {
         bundle: bundle.clone(),
         hint: own.profile.clone(),
     };
-    X509svidResponse { svids: identity.svids.iter().map(message).collect(), ..X509svidResponse::default() }
+    let federated_bundles = x509_bundles(identity.federated.bundles().iter());
+    X509svidResponse { svids: identity.svids.iter().map(message).collect(), crl: Vec::new(), federated_bundles }
 }
 
 /// `aud` as a list, also where the token has a single text (WAPI-32).

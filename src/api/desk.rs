@@ -4,7 +4,9 @@ use super::crowd::{Caller, Good, Held};
 use super::refused::{Class, Refused};
 use super::reloads::Reloads;
 use crate::authority::{AuthorityDesk, Crls, Published};
+use crate::backup::Backups;
 use crate::crypto::{KeyId, PublicKey, Random};
+use crate::federation::Federation;
 use crate::hooks::Delivery;
 use crate::issuance::{Bearer, Heard, HookRefusal, Issuance, IssuedSvid, Refusal, Request, RequestId, Wanted};
 use crate::policy::Walk;
@@ -24,11 +26,13 @@ pub(super) const CRL_OFF: &str = "this server makes no revocation lists; a secti
 pub struct Desk {
     pub(super) issuance: Arc<Issuance>,
     pub(super) published: watch::Receiver<Arc<Published>>,
+    pub(super) federation: Federation,
     /// None where revocation lists are not made.
     pub(super) crls: Option<CrlsWatch>,
     pub(super) shutdown: Shutdown,
     pub(super) reloads: Reloads,
     pub(super) authority: AuthorityDesk,
+    pub(super) backups: Backups,
     random: Random,
 }
 
@@ -36,11 +40,11 @@ impl Desk {
     /// A desk before this road. Its open streams end at shutdown.
     pub fn new(
         issuance: Arc<Issuance>,
-        (published, crls): (watch::Receiver<Arc<Published>>, Option<CrlsWatch>),
-        (reloads, authority): (Reloads, AuthorityDesk),
+        (published, federation, crls): (watch::Receiver<Arc<Published>>, Federation, Option<CrlsWatch>),
+        (reloads, authority, backups): (Reloads, AuthorityDesk, Backups),
         (random, shutdown): (Random, Shutdown),
     ) -> Arc<Self> {
-        Arc::new(Self { issuance, published, crls, shutdown, reloads, authority, random })
+        Arc::new(Self { issuance, published, federation, crls, shutdown, reloads, authority, backups, random })
     }
 
     /// Names a request.

@@ -1,6 +1,6 @@
 //! What an entry says. Nothing secret: tokens, keys and signatures never stand in one.
 
-use super::{Asked, HolderWord, Job, KeyStep, PinnedBy};
+use super::{Asked, HolderWord, Job, KeyStep, OrphanWord, Person, PinnedBy, Shown};
 use crate::crypto::{Digest, KeyId};
 use crate::people::PersonName;
 use crate::policy::Answers;
@@ -45,6 +45,25 @@ pub enum Entry<'a> {
         say: &'a str,
         /// The operator's user id.
         uid: u32,
+    },
+    /// Another bundle of another trust domain is handed out from now on, or none.
+    BundleChanged {
+        /// Whose.
+        trust_domain: &'a str,
+        /// From where it comes.
+        source: &'a str,
+        /// What was held.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        old: Option<Shown>,
+        /// What is held.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        new: Option<Shown>,
+        /// The operator, where it was one's word.
+        #[serde(flatten)]
+        by: Option<&'a Person>,
+        /// Why, in the operator's words.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        say: Option<&'a str>,
     },
     /// The revocation lists of all our authorities are about to be signed anew; their number is this record's.
     CrlsMade {
@@ -126,6 +145,8 @@ pub enum Entry<'a> {
         #[serde(flatten)]
         cause: Cause<'a>,
     },
+    /// A key in a place, which no authority names, is about to be deleted there.
+    OrphanDeleted(OrphanWord<'a>),
     /// A person is forgotten: what was sealed of them opens for nobody from now on.
     PersonErased {
         /// What stood, and stands, for the person.
@@ -191,6 +212,24 @@ pub enum Entry<'a> {
         /// What other systems said, where the rule's needs were not met by it.
         #[serde(skip_serializing_if = "Option::is_none")]
         facts: Option<&'a Answers>,
+    },
+    /// The data folder was laid down from a backup; what came after its last record is lost.
+    Restored {
+        /// When the backup was made, in Unix seconds.
+        made_at: i64,
+        /// By which version.
+        made_by: &'a str,
+        /// Its last record.
+        last: u64,
+        /// The sequence that the keyring goes on from.
+        keyring: u64,
+        /// Tokens of before may have been used, and are refused, in Unix seconds; none where nothing was lost.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        refused_before: Option<i64>,
+        /// The operator's user id.
+        uid: u32,
+        /// Why, in the operator's words.
+        say: &'a str,
     },
     /// A session ended before its time.
     SessionEnded {

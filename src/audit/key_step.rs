@@ -30,6 +30,20 @@ pub struct KeyStep<'a> {
     pub in_spite_of: &'a [String],
 }
 
+/// An operator has a key deleted where it lives, which no authority names.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct OrphanWord<'a> {
+    /// The place's configured name.
+    pub place: &'a str,
+    /// What the key is called there.
+    pub label: &'a str,
+    /// The operator's user id.
+    pub uid: u32,
+    /// Why, in the operator's words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub say: Option<&'a str>,
+}
+
 /// An operator's word that a declared holder has our bundle.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct HolderWord<'a> {

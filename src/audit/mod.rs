@@ -8,6 +8,7 @@
 mod asked;
 mod person;
 mod pinned;
+mod shown;
 mod key_step;
 mod job;
 mod entry;
@@ -17,8 +18,9 @@ mod refusals;
 pub use asked::Asked;
 pub use entry::{Auditable, Cause, Entry, Received, SvidToSign};
 pub use job::Job;
-pub use key_step::{HolderWord, KeyStep};
+pub use key_step::{HolderWord, KeyStep, OrphanWord};
 pub use ledger::{AdmitError, Changes, Ledger, Recorded};
 pub use person::Person;
 pub use pinned::PinnedBy;
 pub use refusals::{Observed, Refused};
+pub use shown::Shown;

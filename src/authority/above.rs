@@ -9,6 +9,7 @@ use super::order::NotNow;
 use super::rotation::Rotation;
 use super::{Authority, AuthorityKind, AuthorityState, By, KeyOf, Keyring, Step, StepKind};
 use crate::crypto::KeyId;
+use crate::custody::AuthorityKey;
 use crate::upstream::{Certified, UpstreamRoot};
 use std::time::Duration;
 use time::OffsetDateTime;
@@ -65,7 +66,7 @@ impl Above {
                     since: now,
                     published,
                     issuer,
-                    key: KeyOf::Us(offer.key),
+                    key: KeyOf::Us(AuthorityKey::Held(offer.key)),
                     certificate: Some(offer.certificate),
                     above: offer.above,
                     not_before: offer.not_before,

@@ -1,7 +1,7 @@
 //! The rotator under an authority above ours: asks it in time, takes what comes, and goes on with what it has meanwhile.
 
 use super::above::Above;
-use super::making::wanted;
+use super::making::{Making, wanted};
 use super::rotation::Rotation;
 use super::upstairs::{Upstairs, UpstreamState};
 use super::{AuthorityKind, KeyPlan, Keyring, KeyringFile, OrderError, Rotator, RotatorError};
@@ -29,14 +29,15 @@ pub fn first_wanted(
 ///
 /// # Errors
 /// See [`RotatorError`].
-pub fn begin_under(
+pub async fn begin_under(
     file: &KeyringFile,
     plan: &KeyPlan,
     (root, offer, trust_domain): (UpstreamRoot, Certified, &TrustDomain),
     (now, random): (OffsetDateTime, &Random),
 ) -> Result<Keyring, RotatorError> {
     let above = Above { roots: vec![root], offer: Some(offer) };
-    super::rotator::first_keys(file, trust_domain, (plan, Some(&above)), (now, random))
+    let making = Making { file, plan, above: Some(&above), random, now };
+    super::rotator::first_keys(Keyring::empty(trust_domain.clone()), &making).await
 }
 
 impl Rotator {

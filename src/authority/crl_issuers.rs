@@ -1,7 +1,7 @@
 //! The authorities of a keyring, made ready to sign their revocation lists.
 
 use super::{Authority, AuthorityKind, AuthorityState, Keyring};
-use crate::crypto::KeyPair;
+use crate::custody::AuthorityKey;
 use crate::svid::{Serial, inspect_authority};
 use rustls_pki_types::CertificateDer;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ pub(super) struct CrlIssuer {
     pub(super) name: Arc<str>,
     pub(super) key_identifier: Vec<u8>,
     pub(super) certificate: CertificateDer<'static>,
-    pub(super) key: Arc<KeyPair>,
+    pub(super) key: AuthorityKey,
     /// The intermediates that it has signed and that are not to be believed any more.
     pub(super) taken_back: Vec<TakenBack>,
 }
@@ -51,6 +51,6 @@ fn issuer(keyring: &Keyring, authority: &Authority) -> Option<CrlIssuer> {
         taken_back: taken_back.collect(),
         key_identifier,
         certificate,
-        key: Arc::clone(authority.own_key()?),
+        key: authority.own_key()?.clone(),
     })
 }

@@ -46,6 +46,43 @@ impl CrlDraft {
     }
 }
 
+/// A set that lacks only the lists of authorities whose keys we hold.
+#[derive(Debug)]
+pub struct BegunCrls {
+    issuers: Arc<[CrlIssuer]>,
+    number: Position,
+    draft: CrlDraft,
+    lists: BTreeMap<String, Bytes>,
+}
+
+impl BegunCrls {
+    /// Signs the rest. Takes as long as there are leaves on it: no work for a thread that serves others.
+    ///
+    /// # Errors
+    /// When one of the lists cannot be made: then there is no set.
+    pub fn finish(mut self) -> Result<Crls, SignError> {
+        let issuers = Arc::clone(&self.issuers);
+        for issuer in issuers.iter() {
+            let Some(key) = issuer.key.held() else { continue };
+            let list = self.fields(issuer).sign(&issuer.certificate, key.as_ref())?;
+            self.lists.insert(hex(&issuer.key_identifier), Bytes::from(list.to_vec()));
+        }
+        let Self { number, draft: CrlDraft { revoked, made_at, next_update, .. }, lists, .. } = self;
+        let pem: String = lists.values().map(|list| PemLabel::Crl.armour(list).to_string()).collect();
+        let (pem, revoked) = (Bytes::from(pem), revoked.len());
+        Ok(Crls { number, made_at, next_update, revoked, etag: format!("\"{}\"", Digest::of(&pem)), lists, pem })
+    }
+
+    fn fields(&self, issuer: &CrlIssuer) -> CrlFields {
+        CrlFields {
+            number: self.number,
+            this_update: whole_seconds(self.draft.made_at - BACKDATE),
+            next_update: self.draft.next_update,
+            revoked: issuer.revoked(&self.draft.revoked, &self.draft.live),
+        }
+    }
+}
+
 impl Auditable for CrlDraft {
     fn entry(&self) -> Entry<'_> {
         Entry::CrlsMade { revoked: self.revoked.len(), next_update: self.next_update.unix_timestamp() }
@@ -72,28 +109,21 @@ pub struct Crls {
 }
 
 impl Authorities {
-    /// Signs the set that is on record. Takes as long as there are leaves on it: no work for a thread that serves others.
+    /// Begins the set that is on record, with the lists of authorities whose keys are elsewhere.
     ///
     /// # Errors
-    /// When one of the lists cannot be made: then there is no set.
-    pub fn sign_crls(&self, intent: Recorded<CrlDraft>) -> Result<Crls, SignError> {
+    /// When one of them cannot be made: then there is no set.
+    pub async fn begin_crls(&self, intent: Recorded<CrlDraft>) -> Result<BegunCrls, SignError> {
         let number = intent.position();
-        let CrlDraft { revoked, live, made_at, next_update } = intent.into_inner();
         let issuers = self.crl_issuers.borrow().clone().ok_or(LayoutError::Issuer)?;
-        let mut lists = BTreeMap::new();
-        for issuer in issuers.iter() {
-            let fields = CrlFields {
-                number,
-                this_update: whole_seconds(made_at - BACKDATE),
-                next_update,
-                revoked: issuer.revoked(&revoked, &live),
-            };
-            let list = fields.sign(&issuer.certificate, &issuer.key)?;
-            lists.insert(hex(&issuer.key_identifier), Bytes::from(list.to_vec()));
+        let mut begun = BegunCrls { issuers, number, draft: intent.into_inner(), lists: BTreeMap::new() };
+        let issuers = Arc::clone(&begun.issuers);
+        for issuer in issuers.iter().filter(|issuer| issuer.key.placed().is_some()) {
+            let list = self.distant_crls.sign(issuer, begun.fields(issuer)).await?;
+            begun.draft.next_update = begun.draft.next_update.min(list.next_update);
+            begun.lists.insert(hex(&issuer.key_identifier), list.der);
         }
-        let pem: String = lists.values().map(|list| PemLabel::Crl.armour(list).to_string()).collect();
-        let (pem, revoked) = (Bytes::from(pem), revoked.len());
-        Ok(Crls { number, made_at, next_update, revoked, etag: format!("\"{}\"", Digest::of(&pem)), lists, pem })
+        Ok(begun)
     }
 
     /// Whether a set has a list of each authority of now.

@@ -1,10 +1,12 @@
 //! How operators' orders reach the rotator, and what they come to.
 
 use super::holders::Holders;
+use super::loose::{Orphan, Orphans};
 use super::order::{NotNow, Order};
 use super::outlook::Outlook;
-use super::{AuthorityKind, RotatorError, Taken};
+use super::{AuthorityKind, OrphanDeletion, Rekeying, RotatorError, Taken};
 use crate::audit::{Entry, HolderWord};
+use crate::custody::Label;
 use crate::telemetry::chain;
 use crate::upstream::UpstreamError;
 use tokio::sync::{mpsc, oneshot};
@@ -35,6 +37,12 @@ pub enum OrderError {
     /// The step could not be done; the former keys stay.
     #[error(transparent)]
     Failed(#[from] RotatorError),
+    /// An operator revoked it.
+    #[error("{label} was revoked: it is not used again; delete it with `lanyard authority revoke --orphan {label}`")]
+    GivenUp {
+        /// Which key.
+        label: Label,
+    },
     /// Nobody of that name is declared.
     #[error("no holder {name:?} is declared; the configuration names {}", names(declared))]
     NoHolder {
@@ -42,6 +50,14 @@ pub enum OrderError {
         name: String,
         /// Those that are.
         declared: Vec<String>,
+    },
+    /// No such key, or it is somebody's.
+    #[error("no key {label} is nobody's: `lanyard authority list --orphans` has those that are{}", away(silent))]
+    NoOrphan {
+        /// Which key.
+        label: Label,
+        /// Places that did not say what they have.
+        silent: Vec<String>,
     },
     /// It cannot be done as things stand.
     #[error(transparent)]
@@ -70,12 +86,19 @@ fn names(declared: &[String]) -> String {
     if declared.is_empty() { "none, by [[holder]]".to_owned() } else { declared.join(", ") }
 }
 
+fn away(silent: &[String]) -> String {
+    silent.iter().fold(String::new(), |told, why| told + "; " + why)
+}
+
 /// Something that the rotator is asked.
 #[derive(Debug)]
 pub(super) enum Ask {
     Confirm(Confirmation, oneshot::Sender<Result<u64, OrderError>>),
-    Order(Order, oneshot::Sender<Result<Taken, OrderError>>),
+    DeleteOrphan(OrphanDeletion, oneshot::Sender<Result<Orphan, OrderError>>),
+    Order(Order, Option<Label>, oneshot::Sender<Result<Taken, OrderError>>),
+    Orphans(oneshot::Sender<Orphans>),
     Outlook(AuthorityKind, oneshot::Sender<Outlook>),
+    Rekeying(oneshot::Sender<Rekeying>),
 }
 
 /// Where orders are given and holders are heard; clones are the same.
@@ -100,7 +123,31 @@ impl AuthorityDesk {
     /// # Errors
     /// See [`OrderError`]; nothing has changed then, except as [`RotatorError::Unsure`] says.
     pub async fn order(&self, order: Order) -> Result<Taken, OrderError> {
-        self.ask(|answer| Ask::Order(order, answer)).await?
+        self.ask(|answer| Ask::Order(order, None, answer)).await?
+    }
+
+    /// The same with an orphan's key in place of a new one.
+    ///
+    /// # Errors
+    /// See [`OrderError`]; nothing has changed then, except as [`RotatorError::Unsure`] says.
+    pub async fn adopt(&self, order: Order, label: Label) -> Result<Taken, OrderError> {
+        self.ask(|answer| Ask::Order(order, Some(label), answer)).await?
+    }
+
+    /// Keys in places that no authority names.
+    ///
+    /// # Errors
+    /// `Stopped`.
+    pub async fn orphans(&self) -> Result<Orphans, OrderError> {
+        self.ask(Ask::Orphans).await
+    }
+
+    /// Deletes one of them in its place, for good.
+    ///
+    /// # Errors
+    /// See [`OrderError`].
+    pub async fn delete_orphan(&self, deletion: OrphanDeletion) -> Result<Orphan, OrderError> {
+        self.ask(|answer| Ask::DeleteOrphan(deletion, answer)).await?
     }
 
     /// Takes an operator's word for a declared holder. The sequence that it has.
@@ -117,6 +164,14 @@ impl AuthorityDesk {
     /// `Stopped`.
     pub async fn outlook(&self, authority: AuthorityKind) -> Result<Outlook, OrderError> {
         self.ask(|answer| Ask::Outlook(authority, answer)).await
+    }
+
+    /// How far everybody has come off the tainted keys.
+    ///
+    /// # Errors
+    /// `Stopped`.
+    pub async fn rekeying(&self) -> Result<Rekeying, OrderError> {
+        self.ask(Ask::Rekeying).await
     }
 
     async fn ask<T>(&self, ask: impl FnOnce(oneshot::Sender<T>) -> Ask) -> Result<T, OrderError> {

@@ -3,11 +3,13 @@
 //! A span counts only as far as this process has seen it pass on an even clock: after a start, and after a clock that
 //! jumped, it begins anew. A clock that was set must not make a slow holder look like a dead one.
 
-use super::{Authority, KeyPlan};
+use super::{Authority, KeyPlan, Publication};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
-use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use time::{OffsetDateTime, UtcOffset};
 
 /// What is known of those who keep copies of our bundle.
 #[derive(Clone, Debug)]
@@ -32,7 +34,16 @@ impl Known {
         let from = if since > now { self.since } else { since.max(self.since) };
         Duration::try_from(now - from).unwrap_or(Duration::ZERO)
     }
+
+    /// How long somebody is waited for who says nothing, and how late whoever speaks has what it was sent. No relying party
+    /// asks more rarely than the bundle's hint without knowing that it is behind.
+    fn patience(&self, plan: &KeyPlan) -> Duration {
+        self.longest_ttl.max(plan.refresh_hint)
+    }
 }
+
+/// What stands before the key of an agent in its name.
+pub(super) const AGENT: &str = "agent ";
 
 /// Somebody who keeps a copy of our bundle and says which.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -69,6 +80,9 @@ pub struct Missing {
     /// Until when it is waited for if nothing more is heard of it; none for one that must be confirmed.
     #[serde(with = "time::serde::rfc3339::option")]
     pub waited_for_until: Option<OffsetDateTime>,
+    /// Since when it lacks what it was sent again and again, for one that is heard all the same.
+    #[serde(default, with = "time::serde::rfc3339::option")]
+    pub stuck_since: Option<OffsetDateTime>,
 }
 
 /// What stands between a published key and its first signature.
@@ -86,9 +100,19 @@ impl Gate {
     pub fn of(authority: &Authority, plan: &KeyPlan, known: &Known, now: OffsetDateTime) -> Self {
         let Some(published) = authority.published else { return Self { opens_at: now, missing: Vec::new() } };
         let left = minimum(plan, known).saturating_sub(known.passed(published.at, now));
-        let lacks = |holder: &&Holder| holder.holds.is_none_or(|holds| holds < published.sequence);
-        let missing = known.holders.iter().filter(lacks);
-        Self { opens_at: now + left, missing: missing.filter_map(|holder| holder.missing(plan, known, now)).collect() }
+        let missing = known.holders.iter().filter(|holder| holder.lacks(published));
+        let missing = missing.filter_map(|holder| {
+            let stuck_since = holder.stuck_since(published, plan, known);
+            Some(Missing { stuck_since, ..holder.missing(plan, known, now)? })
+        });
+        Self { opens_at: now + left, missing: missing.collect() }
+    }
+
+    /// The same gate for all but these, and who of them it would have waited for.
+    pub(super) fn without(self, names: &BTreeSet<String>) -> (Self, Vec<String>) {
+        let is_named = |missing: &Missing| names.iter().any(|name| is_called(&missing.name, name));
+        let (aside, missing): (Vec<_>, Vec<_>) = self.missing.into_iter().partition(is_named);
+        (Self { missing, ..self }, aside.into_iter().map(|missing| missing.name).collect())
     }
 
     /// Whether the key may sign.
@@ -111,31 +135,68 @@ impl Gate {
 impl fmt::Display for Gate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const NAMED: usize = 5;
-        write!(f, "not before {}", self.opens_at.replace_nanosecond(0).unwrap_or(self.opens_at))?;
+        write!(f, "not before {}", plain(self.opens_at))?;
         if self.missing.is_empty() {
             return Ok(());
         }
-        let names: Vec<_> = self.missing.iter().take(NAMED).map(|missing| missing.name.as_str()).collect();
+        let names: Vec<_> = self.missing.iter().take(NAMED).map(ToString::to_string).collect();
         write!(f, ", and without proof from {}", names.join(", "))?;
         let more = self.missing.len().saturating_sub(NAMED);
         if more > 0 { write!(f, " and {more} more") } else { Ok(()) }
     }
 }
 
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let stuck = if self.stuck_since.is_some() { " (stuck)" } else { "" };
+        write!(f, "{}{stuck}", self.name)
+    }
+}
+
 impl Holder {
-    /// As one who lacks a key, unless its silence has lasted so long that nothing of it can be in use. No relying party
-    /// asks more rarely than the bundle's hint without knowing that it is behind.
+    /// Whether it goes by this name: an agent by its key alone, too.
+    pub(super) fn is_called(&self, name: &str) -> bool {
+        is_called(&self.name, name)
+    }
+
+    /// Whether it has spoken of an older bundle so long after it could have had a newer one that a renewal must have brought
+    /// it: something is broken there, and waiting does not help.
+    pub fn is_stuck(&self, lacks_since: OffsetDateTime, patience: Duration) -> bool {
+        self.kind == HolderKind::Reporting && self.heard_at.is_some_and(|heard_at| heard_at - lacks_since >= patience)
+    }
+
+    pub(super) fn lacks(&self, published: Publication) -> bool {
+        self.holds.is_none_or(|holds| holds < published.sequence)
+    }
+
+    /// Since when it is stuck without what was published then.
+    pub(super) fn stuck_since(&self, published: Publication, plan: &KeyPlan, known: &Known) -> Option<OffsetDateTime> {
+        let since = published.at.max(known.since);
+        (self.lacks(published) && self.is_stuck(since, known.patience(plan))).then_some(since)
+    }
+
+    /// As one who lacks a key, unless its silence has lasted so long that nothing of it can be in use.
     fn missing(&self, plan: &KeyPlan, known: &Known, now: OffsetDateTime) -> Option<Missing> {
         let waited_for_until = match self.kind {
             HolderKind::Declared => None,
             HolderKind::Reporting => {
                 let silent = known.passed(self.heard_at.unwrap_or(known.since), now);
-                let patience = known.longest_ttl.max(plan.refresh_hint);
-                Some(now + patience.checked_sub(silent).filter(|left| !left.is_zero())?)
+                Some(now + known.patience(plan).checked_sub(silent).filter(|left| !left.is_zero())?)
             }
         };
-        Some(Missing { name: self.name.clone(), kind: self.kind, holds: self.holds, waited_for_until })
+        let (name, kind, holds) = (self.name.clone(), self.kind, self.holds);
+        Some(Missing { name, kind, holds, waited_for_until, stuck_since: None })
     }
+}
+
+fn is_called(holder: &str, name: &str) -> bool {
+    holder == name || holder.strip_prefix(AGENT).is_some_and(|key| key == name)
+}
+
+/// As people and logs read it: RFC 3339, whole seconds, UTC.
+fn plain(at: OffsetDateTime) -> String {
+    let at = at.to_offset(UtcOffset::UTC).replace_nanosecond(0).unwrap_or(at);
+    at.format(&Rfc3339).unwrap_or_else(|_odd| at.to_string())
 }
 
 /// How long a key is published at least before it signs: three refreshes, or until the slowest relying party has read the

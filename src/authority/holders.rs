@@ -1,6 +1,6 @@
 //! Who keeps a copy of our bundle and says which: agents as they are heard, and those that an operator confirms.
 
-use super::gate::{Holder, HolderKind};
+use super::gate::{AGENT, Holder, HolderKind};
 use crate::crypto::KeyId;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -83,7 +83,7 @@ impl Holders {
             (inside.agents.clone(), inside.declared.clone())
         };
         let agents = agents.into_iter().map(|(owner, heard)| Holder {
-            name: format!("agent {owner}"),
+            name: format!("{AGENT}{owner}"),
             kind: HolderKind::Reporting,
             holds: heard.holds,
             heard_at: Some(heard.at),

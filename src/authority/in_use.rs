@@ -37,12 +37,12 @@ pub(super) fn signers(keyring: &Keyring) -> Option<(X509Signer, JwtSigner)> {
     let x509 = X509Signer {
         key_id: x509.key_id(),
         name: x509.key_id().to_string().into(),
-        leaves: LeafSigner::new(&certificate, Arc::clone(x509.own_key()?)).ok()?,
+        leaves: LeafSigner::new(&certificate, Arc::clone(x509.held_key()?)).ok()?,
         chain: [certificate].into_iter().chain(x509.above.iter().cloned()).collect(),
         not_before: x509.not_before,
         not_after: x509.not_after,
     };
-    let key = Arc::clone(jwt.own_key()?);
+    let key = Arc::clone(jwt.held_key()?);
     let jwt = JwtSigner { kid: JwtAuthority::new(key.public().clone()).kid.into(), key, not_after: jwt.not_after };
     Some((x509, jwt))
 }

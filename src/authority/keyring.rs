@@ -1,8 +1,9 @@
 //! Our keys by kind and state. A plain value: steps are applied to it, it is saved and loaded whole.
 
-use super::Taken;
+use super::{LooseKey, Taken};
 use crate::bundle::{Bundle, JwtAuthority};
 use crate::crypto::{KeyAlgorithm, KeyId, KeyPair};
+use crate::custody::{AuthorityKey, PlacedKey};
 use crate::identity::TrustDomain;
 use rustls_pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
@@ -101,8 +102,8 @@ pub struct Publication {
 /// Whose a key is.
 #[derive(Clone, Debug)]
 pub enum KeyOf {
-    /// Ours.
-    Us(Arc<KeyPair>),
+    /// Ours, wherever it lives.
+    Us(AuthorityKey),
     /// An authority above ours, whose root this is: it is named by its certificate.
     Upstream(KeyId),
 }
@@ -148,8 +149,24 @@ impl Authority {
         self.own_key().is_some()
     }
 
+    /// The key itself, where we hold it.
+    pub const fn held_key(&self) -> Option<&Arc<KeyPair>> {
+        match &self.key {
+            KeyOf::Us(key) => key.held(),
+            KeyOf::Upstream(_) => None,
+        }
+    }
+
+    /// Where it lives, where that is a place.
+    pub const fn placed_key(&self) -> Option<&PlacedKey> {
+        match &self.key {
+            KeyOf::Us(key) => key.placed(),
+            KeyOf::Upstream(_) => None,
+        }
+    }
+
     /// The key, where it is ours.
-    pub const fn own_key(&self) -> Option<&Arc<KeyPair>> {
+    pub const fn own_key(&self) -> Option<&AuthorityKey> {
         match &self.key {
             KeyOf::Us(key) => Some(key),
             KeyOf::Upstream(_) => None,
@@ -186,12 +203,21 @@ pub struct Keyring {
     pub authorities: Vec<Authority>,
     /// The last step, as the journal has to know it: a crash may come between the two. None for first keys.
     pub latest: Option<Taken>,
+    /// Keys in places that no authority names.
+    pub loose: Vec<LooseKey>,
 }
 
 impl Keyring {
     /// No keys yet.
     pub const fn empty(trust_domain: TrustDomain) -> Self {
-        Self { trust_domain, sequence: 0, published_sequence: 0, authorities: Vec::new(), latest: None }
+        Self {
+            trust_domain,
+            sequence: 0,
+            published_sequence: 0,
+            authorities: Vec::new(),
+            latest: None,
+            loose: Vec::new(),
+        }
     }
 
     /// The signing key of a kind.

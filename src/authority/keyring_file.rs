@@ -1,7 +1,8 @@
 //! The keyring at rest: one file, private keys sealed, replaced as a whole (written aside, synced, renamed).
 
-use super::{Authority, AuthorityKind, AuthorityState, KeyOf, Keyring, Publication, Taken};
-use crate::crypto::{CryptoError, Digest, KeyId, KeyPair, SealContext, SealError, SealedKey, SealingKey};
+use super::{Authority, AuthorityKind, AuthorityState, KeyOf, Keyring, LooseKey, Publication, Taken};
+use crate::crypto::{CryptoError, Digest, KeyId, KeyPair, PublicKey, SealContext, SealError, SealedKey, SealingKey};
+use crate::custody::{AuthorityKey, Label, Places};
 use crate::identity::TrustDomain;
 use crate::store::{is_full, replace_file};
 use base64::Engine;
@@ -81,6 +82,7 @@ pub enum KeyringError {
 pub struct KeyringFile {
     path: PathBuf,
     sealing: SealingKey,
+    places: Places,
 }
 
 #[derive(Deserialize, Serialize)]
@@ -93,6 +95,8 @@ struct Kept {
     authorities: Vec<KeptAuthority>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     latest: Option<Taken>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    loose: Vec<LooseKey>,
     /// The digest of all the above, sealed: a changed date, state or certificate is found like a changed key.
     whole: SealedKey,
 }
@@ -117,15 +121,38 @@ struct KeptAuthority {
     not_before: OffsetDateTime,
     #[serde(with = "time::serde::rfc3339")]
     not_after: OffsetDateTime,
-    /// None of a root that an authority above ours signs with.
+    /// None of a key that lives elsewhere, or is an authority's above ours.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     sealed: Option<SealedKey>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    placed: Option<KeptPlace>,
+}
+
+/// Where a key lives that is not sealed here.
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct KeptPlace {
+    place: String,
+    label: Label,
+    /// The SubjectPublicKeyInfo.
+    public: String,
 }
 
 impl KeyringFile {
     /// A keyring kept at `path`.
-    pub const fn new(path: PathBuf, sealing: SealingKey) -> Self {
-        Self { path, sealing }
+    pub fn new(path: PathBuf, sealing: SealingKey) -> Self {
+        Self { path, sealing, places: Places::default() }
+    }
+
+    /// Whose keys may live in these places.
+    #[must_use]
+    pub fn with_places(self, places: Places) -> Self {
+        Self { places, ..self }
+    }
+
+    /// Where keys may live that are not in it.
+    pub const fn places(&self) -> &Places {
+        &self.places
     }
 
     /// Where it is.
@@ -154,13 +181,14 @@ impl KeyringFile {
         let mut authorities: Vec<_> =
             kept.authorities.iter().map(|authority| self.open(trust_domain, authority)).collect::<Result<_, _>>()?;
         name_issuers(&mut authorities);
-        let Kept { trust_domain, sequence, published_sequence, authorities: read, latest, whole, .. } = kept;
-        let (context, digest) = self.all_of(&trust_domain, (sequence, published_sequence), (&read, latest.as_ref()))?;
+        let Kept { trust_domain, sequence, published_sequence, authorities: read, latest, loose, whole, .. } = kept;
+        let told = (read.as_slice(), latest.as_ref(), loose.as_slice());
+        let (context, digest) = self.all_of(&trust_domain, (sequence, published_sequence), told)?;
         let wanted = self.sealing.unseal(context, &whole);
         if !wanted.is_ok_and(|wanted| *wanted == digest.as_bytes()) {
             return Err(self.format("it was changed after it was written; restore a backup".to_owned()));
         }
-        Ok(Some(Keyring { trust_domain, sequence, published_sequence, authorities, latest }))
+        Ok(Some(Keyring { trust_domain, sequence, published_sequence, authorities, latest, loose }))
     }
 
     /// Replaces the file by this keyring, durably; a crash leaves the former or the new one, whole.
@@ -168,10 +196,10 @@ impl KeyringFile {
     /// # Errors
     /// `Io`.
     pub fn save(&self, keyring: &Keyring) -> Result<(), KeyringError> {
-        let Keyring { trust_domain, sequence, published_sequence, latest, .. } = keyring;
+        let Keyring { trust_domain, sequence, published_sequence, latest, loose, .. } = keyring;
         let authorities: Vec<_> = keyring.authorities.iter().map(|authority| self.close(keyring, authority)).collect();
-        let (context, digest) =
-            self.all_of(trust_domain, (*sequence, *published_sequence), (&authorities, latest.as_ref()))?;
+        let told = (authorities.as_slice(), latest.as_ref(), loose.as_slice());
+        let (context, digest) = self.all_of(trust_domain, (*sequence, *published_sequence), told)?;
         let kept = Kept {
             version: VERSION,
             trust_domain: trust_domain.clone(),
@@ -180,6 +208,7 @@ impl KeyringFile {
             whole: self.sealing.seal(context, digest.as_bytes()),
             authorities,
             latest: latest.clone(),
+            loose: loose.clone(),
         };
         let text = serde_json::to_vec_pretty(&kept).map_err(|fault| self.format(fault.to_string()))?;
         self.replace(&text).map_err(|source| self.io(source))
@@ -208,9 +237,10 @@ impl KeyringFile {
             Ok::<_, KeyringError>(CertificateDer::from(decoded))
         };
         let certificate = kept.certificate.as_ref().map(decoded).transpose()?;
-        let key = match &kept.sealed {
-            Some(sealed) => KeyOf::Us(self.unseal(trust_domain, kept, sealed)?),
-            None => KeyOf::Upstream(kept.key_id),
+        let key = match (&kept.sealed, &kept.placed) {
+            (Some(sealed), _) => KeyOf::Us(AuthorityKey::Held(self.unseal(trust_domain, kept, sealed)?)),
+            (None, Some(placed)) => KeyOf::Us(self.placed(kept.key_id, placed)?),
+            (None, None) => KeyOf::Upstream(kept.key_id),
         };
         Ok(Authority {
             kind: kept.kind,
@@ -243,6 +273,17 @@ impl KeyringFile {
         Ok(Arc::new(key))
     }
 
+    /// Asks the place nothing: it may be away, and what else we hold does without it.
+    fn placed(&self, key_id: KeyId, placed: &KeptPlace) -> Result<AuthorityKey, KeyringError> {
+        let spki = STANDARD.decode(&placed.public).map_err(|fault| self.format(fault.to_string()))?;
+        let odd = |source| KeyringError::Key { path: self.path.clone(), key_id, source };
+        let public = PublicKey::from_spki_der(&spki).map_err(odd)?;
+        if public.id() != key_id {
+            return Err(self.format(format!("key {key_id} is another key inside")));
+        }
+        Ok(self.places.key(&placed.place, placed.label.clone(), public))
+    }
+
     fn close(&self, keyring: &Keyring, authority: &Authority) -> KeptAuthority {
         let Authority { kind, generation, .. } = *authority;
         let key_id = authority.key_id();
@@ -259,7 +300,12 @@ impl KeyringFile {
             issuer: authority.issuer,
             not_before: authority.not_before,
             not_after: authority.not_after,
-            sealed: authority.own_key().map(|key| self.sealing.seal(context, key.pkcs8_der())),
+            sealed: authority.held_key().map(|key| self.sealing.seal(context, key.pkcs8_der())),
+            placed: authority.placed_key().map(|placed| KeptPlace {
+                place: placed.place.to_string(),
+                label: placed.label.clone(),
+                public: STANDARD.encode(placed.public.spki_der()),
+            }),
         }
     }
 
@@ -268,16 +314,23 @@ impl KeyringFile {
         &self,
         trust_domain: &'a TrustDomain,
         (sequence, published_sequence): (u64, u64),
-        (authorities, latest): (&[KeptAuthority], Option<&Taken>),
+        (authorities, latest, loose): (&[KeptAuthority], Option<&Taken>, &[LooseKey]),
     ) -> Result<(SealContext<'a>, Digest), KeyringError> {
-        let first = authorities.first().ok_or_else(|| self.format("it holds no key".to_owned()))?;
-        let text = match latest {
-            None => serde_json::to_vec(&(VERSION, trust_domain, sequence, published_sequence, authorities)),
-            latest => serde_json::to_vec(&(VERSION, trust_domain, sequence, published_sequence, authorities, latest)),
+        let always = (VERSION, trust_domain, sequence, published_sequence, authorities);
+        // What was not there in former files is not told of by them.
+        let text = match (latest, loose) {
+            (None, []) => serde_json::to_vec(&always),
+            (Some(latest), []) => {
+                let (version, trust_domain, sequence, published_sequence, authorities) = always;
+                serde_json::to_vec(&(version, trust_domain, sequence, published_sequence, authorities, latest))
+            }
+            (latest, loose) => serde_json::to_vec(&(always, latest, loose)),
         };
         let text = text.map_err(|fault| self.format(fault.to_string()))?;
         let trust_domain = trust_domain.as_str();
-        let context = SealContext { trust_domain, key_id: first.key_id, kind: "keyring", generation: sequence };
+        // Before the first key there may be one that is yet to be made.
+        let key_id = authorities.first().map_or_else(|| KeyId::of_spki(&[]), |first| first.key_id);
+        let context = SealContext { trust_domain, key_id, kind: "keyring", generation: sequence };
         Ok((context, Digest::of(&text)))
     }
 
@@ -321,46 +374,46 @@ mod tests {
         KeyringFile::new(folder.join("keyring.json"), SealingKey::from_bytes(sealing).unwrap())
     }
 
-    fn open(file: &KeyringFile, domain: &str) -> Result<Keyring, crate::authority::RotatorError> {
+    async fn open(file: &KeyringFile, domain: &str) -> Result<Keyring, crate::authority::RotatorError> {
         let now = OffsetDateTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
-        open_keyring(file, &TrustDomain::parse(domain).unwrap(), &PLAN, (now, &Random::system()), false)
+        open_keyring(file, &TrustDomain::parse(domain).unwrap(), &PLAN, (now, &Random::system()), false).await
     }
 
-    #[test]
-    fn keys_come_back_with_the_sealing_key_and_with_no_other() {
+    #[tokio::test]
+    async fn keys_come_back_with_the_sealing_key_and_with_no_other() {
         let folder = tempfile::tempdir().unwrap();
-        let made = open(&file(folder.path(), &[7; 32]), "ci.example.org").unwrap();
-        let again = open(&file(folder.path(), &[7; 32]), "ci.example.org").unwrap();
+        let made = open(&file(folder.path(), &[7; 32]), "ci.example.org").await.unwrap();
+        let again = open(&file(folder.path(), &[7; 32]), "ci.example.org").await.unwrap();
         let ids = |keyring: &Keyring| keyring.authorities.iter().map(Authority::key_id).collect::<Vec<_>>();
         assert_eq!(ids(&made), ids(&again));
-        let other = open(&file(folder.path(), &[8; 32]), "ci.example.org").unwrap_err();
+        let other = open(&file(folder.path(), &[8; 32]), "ci.example.org").await.unwrap_err();
         assert!(other.to_string().contains("wrong sealing key"), "{other}");
     }
 
-    #[test]
-    fn a_keyring_of_another_trust_domain_is_not_used() {
+    #[tokio::test]
+    async fn a_keyring_of_another_trust_domain_is_not_used() {
         let folder = tempfile::tempdir().unwrap();
-        open(&file(folder.path(), &[7; 32]), "ci.example.org").unwrap();
-        let refused = open(&file(folder.path(), &[7; 32]), "other.example.org").unwrap_err();
+        open(&file(folder.path(), &[7; 32]), "ci.example.org").await.unwrap();
+        let refused = open(&file(folder.path(), &[7; 32]), "other.example.org").await.unwrap_err();
         assert!(refused.to_string().contains("other.example.org"), "{refused}");
     }
 
-    #[test]
-    fn a_sealed_key_moved_to_another_place_in_the_file_does_not_open() {
+    #[tokio::test]
+    async fn a_sealed_key_moved_to_another_place_in_the_file_does_not_open() {
         let folder = tempfile::tempdir().unwrap();
         let file = file(folder.path(), &[7; 32]);
-        open(&file, "ci.example.org").unwrap();
+        open(&file, "ci.example.org").await.unwrap();
         let mut kept: serde_json::Value = serde_json::from_slice(&fs::read(file.path()).unwrap()).unwrap();
         kept["authorities"][0]["generation"] = 2.into();
         fs::write(file.path(), kept.to_string()).unwrap();
-        assert!(open(&file, "ci.example.org").is_err());
+        assert!(open(&file, "ci.example.org").await.is_err());
     }
 
-    #[test]
-    fn a_keyring_that_was_changed_or_cut_at_any_place_is_not_used() {
+    #[tokio::test]
+    async fn a_keyring_that_was_changed_or_cut_at_any_place_is_not_used() {
         let folder = tempfile::tempdir().unwrap();
         let file = file(folder.path(), &[7; 32]);
-        let keyring = open(&file, "ci.example.org").unwrap();
+        let keyring = open(&file, "ci.example.org").await.unwrap();
         let domain = TrustDomain::parse("ci.example.org").unwrap();
         let whole = fs::read(file.path()).unwrap();
         let same = |found: &Keyring| {
@@ -386,14 +439,14 @@ mod tests {
         assert!(same(&file.load(&domain).unwrap().unwrap()));
     }
 
-    #[test]
-    fn private_keys_do_not_stand_in_the_file() {
+    #[tokio::test]
+    async fn private_keys_do_not_stand_in_the_file() {
         let folder = tempfile::tempdir().unwrap();
         let file = file(folder.path(), &[7; 32]);
-        let keyring = open(&file, "ci.example.org").unwrap();
+        let keyring = open(&file, "ci.example.org").await.unwrap();
         let text = fs::read_to_string(file.path()).unwrap();
         for authority in &keyring.authorities {
-            assert!(!text.contains(&STANDARD.encode(authority.own_key().unwrap().pkcs8_der())));
+            assert!(!text.contains(&STANDARD.encode(authority.held_key().unwrap().pkcs8_der())));
         }
     }
 }

@@ -4,7 +4,7 @@ use super::gate::Gate;
 use super::rotation::Rotation;
 use super::{Authority, AuthorityKind, AuthorityState, By, Keyring, Step, StepKind};
 use crate::crypto::KeyId;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use time::OffsetDateTime;
 
@@ -15,12 +15,24 @@ pub struct Order {
     pub kind: OrderKind,
     /// For which kind of key.
     pub authority: AuthorityKind,
-    /// Even if it breaks something.
-    pub is_forced: bool,
+    /// In spite of what.
+    pub leeway: Leeway,
     /// Who: the operator's user id.
     pub uid: u32,
     /// Why, in the operator's words.
     pub say: Option<String>,
+}
+
+/// In spite of what an order is carried out.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub enum Leeway {
+    /// Only if it breaks nothing.
+    #[default]
+    None,
+    /// These holders are not waited for, and everybody else is.
+    Without(BTreeSet<String>),
+    /// Even if it breaks something.
+    Force,
 }
 
 /// What is wanted of a key.
@@ -61,6 +73,12 @@ pub enum NotNow {
         identities: usize,
         /// Until when, at the latest.
         ends_at: OffsetDateTime,
+    },
+    /// Nobody of that name is waited for.
+    #[error("no holder is called {name:?}: `lanyard authority plan` names them")]
+    HolderUnknown {
+        /// What was named.
+        name: String,
     },
     /// Not for keys of this kind.
     #[error("this is not done to keys of kind {}: they are not published, and change by themselves", authority.as_str())]
@@ -117,7 +135,7 @@ pub enum NotNow {
         key_id: KeyId,
     },
     /// It would break something.
-    #[error("{gate}; to do it all the same: --force --reason")]
+    #[error("{gate}; --without NAME leaves one of them aside, --force all, either with --reason")]
     Unsafe {
         /// What stands before it.
         gate: Gate,
@@ -129,6 +147,7 @@ impl NotNow {
     pub const fn code(&self) -> &'static str {
         match self {
             Self::Active { .. } => "authority_active",
+            Self::HolderUnknown { .. } => "holder_unknown",
             Self::InUse { .. } => "authority_in_use",
             Self::Kind { .. } => "authority_kind",
             Self::NoFormer { .. } => "no_former_authority",
@@ -157,11 +176,7 @@ impl Rotation<'_> {
             _ if !authority.is_published() => return Err(NotNow::Kind { authority }),
             OrderKind::Activate(wanted) => {
                 let next = self.activatable(authority, wanted)?;
-                let gate = self.gate(next);
-                by.in_spite_of = gate.left_aside(self.now);
-                if !order.is_forced && !gate.is_open(self.now) {
-                    return Err(NotNow::Unsafe { gate });
-                }
+                by.in_spite_of = self.left_aside(self.gate(next), &order.leeway)?;
                 self.offered(next)?;
                 StepKind::Activate(next.key_id())
             }
@@ -182,7 +197,7 @@ impl Rotation<'_> {
                 }
                 if let Some(in_use) = self.in_use(named, live) {
                     by.in_spite_of.push(in_use.to_string());
-                    order.is_forced.then_some(()).ok_or(in_use)?;
+                    (order.leeway == Leeway::Force).then_some(()).ok_or(in_use)?;
                 }
                 StepKind::Revoke(key_id)
             }
@@ -197,6 +212,22 @@ impl Rotation<'_> {
             }
         };
         Ok(Step { kind, authority, by })
+    }
+
+    /// Who and what an activation leaves aside, if its order allows that.
+    fn left_aside(&self, gate: Gate, leeway: &Leeway) -> Result<Vec<String>, NotNow> {
+        let (gate, aside) = match leeway {
+            Leeway::Force => return Ok(gate.left_aside(self.now)),
+            Leeway::None => (gate, Vec::new()),
+            Leeway::Without(names) => {
+                let unknown = |name: &&String| !self.known.holders.iter().any(|holder| holder.is_called(name));
+                if let Some(name) = names.iter().find(unknown) {
+                    return Err(NotNow::HolderUnknown { name: name.clone() });
+                }
+                gate.without(names)
+            }
+        };
+        if gate.is_open(self.now) { Ok(aside) } else { Err(NotNow::Unsafe { gate }) }
     }
 
     /// The key that signed before the active one, and is still published and trusted.

@@ -2,7 +2,7 @@
 
 use super::gate::{Gate, HolderKind, minimum};
 use super::holders::Readers;
-use super::order::{Live, NotNow, Order, OrderKind};
+use super::order::{Leeway, Live, NotNow, Order, OrderKind};
 use super::rotation::Rotation;
 use super::{Authority, AuthorityKind, AuthorityState, Publication, StepKind, UpstreamState};
 use crate::crypto::KeyId;
@@ -68,6 +68,9 @@ pub struct KeyOutlook {
     /// and they have read the bundle again. None for one that nobody trusts.
     #[serde(with = "time::serde::rfc3339::option")]
     pub exposed_until: Option<OffsetDateTime>,
+    /// The place that it lives in; none for the keyring.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<String>,
 }
 
 /// What could be done next.
@@ -107,6 +110,9 @@ pub struct HolderOutlook {
     /// When it was last heard.
     #[serde(with = "time::serde::rfc3339::option")]
     pub heard_at: Option<OffsetDateTime>,
+    /// Since when it lacks a bundle that it was sent again and again, though it is heard.
+    #[serde(default, with = "time::serde::rfc3339::option")]
+    pub stuck_since: Option<OffsetDateTime>,
 }
 
 impl Rotation<'_> {
@@ -116,11 +122,13 @@ impl Rotation<'_> {
             one.kind == kind || (kind == AuthorityKind::X509Root && one.kind == AuthorityKind::X509Intermediate)
         };
         let keys = self.keyring.authorities.iter().filter(with_intermediates);
+        let publications: Vec<_> = self.keyring.authorities.iter().filter_map(|one| one.published).collect();
         let holders = self.known.holders.iter().map(|holder| HolderOutlook {
             name: holder.name.clone(),
             kind: holder.kind,
             holds: holder.holds,
             heard_at: holder.heard_at,
+            stuck_since: publications.iter().find_map(|one| holder.stuck_since(*one, self.plan, self.known)),
         });
         Outlook {
             at: self.now,
@@ -151,6 +159,7 @@ impl Rotation<'_> {
             identities: self.keyring.identities_on(one, live),
             valid_until: self.valid_until(one),
             exposed_until: is_trusted.then_some(one.not_after),
+            place: one.placed_key().map(|placed| placed.place.to_string()),
         }
     }
 
@@ -175,7 +184,7 @@ impl Rotation<'_> {
         (wish, key): (OrderKind, Option<&Authority>),
         live: &Live,
     ) -> Option<StepOutlook> {
-        let order = Order { kind: wish, authority: active.kind, is_forced: false, uid: 0, say: None };
+        let order = Order { kind: wish, authority: active.kind, leeway: Leeway::None, uid: 0, say: None };
         let refused = match self.ordered(&order, live) {
             Err(NotNow::PreparedAlready { .. } | NotNow::Kind { .. } | NotNow::Upstream { .. }) => return None,
             outcome => outcome.err(),

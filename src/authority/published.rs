@@ -6,9 +6,6 @@ use crate::crypto::Digest;
 use bytes::Bytes;
 use std::time::Duration;
 
-/// How often relying parties look again; 5 minutes is also what clients take when nothing is said (FED-4).
-pub(super) const REFRESH_HINT: Duration = Duration::from_secs(300);
-
 /// A bundle and its renderings.
 #[derive(Clone, Debug)]
 pub struct Published {
@@ -23,8 +20,8 @@ pub struct Published {
 }
 
 impl Published {
-    pub(super) fn of(keyring: &Keyring) -> Self {
-        let bundle = keyring.bundle(REFRESH_HINT);
+    pub(super) fn of(keyring: &Keyring, refresh_hint: Duration) -> Self {
+        let bundle = keyring.bundle(refresh_hint);
         let json = Bytes::from(bundle.to_json());
         let etag = format!("\"{}\"", Digest::of(&json));
         Self { pem: bundle.to_pem(), etag, json, bundle }

@@ -3,28 +3,27 @@
 //! The file is saved first and the key used last: a crash in between leaves a saved key that no record names, and the
 //! next start records it. A file older than the journal's word was put back by somebody, and is refused.
 
-use super::above::Above;
 use super::desk::Ask;
 use super::even::Even;
 use super::keyring::Against;
-use super::making::make;
+use super::making::Making;
 use super::rotation::Rotation;
 use super::upstairs::Upstairs;
 use super::witness::Nobody;
 use super::{
     Authorities, AuthorityDesk, AuthorityKind, AuthorityState, By, Confirmation, Holders, KeyPlan, Keyring,
-    KeyringError, KeyringFile, Known, Live, NotNow, Order, OrderError, Outlook, Step, StepKind, Taken, Witness,
+    KeyringFile, Known, Live, NotNow, Order, OrderError, Outlook, Rekeying, RotatorError, Step, StepKind, Taken,
+    Witness,
 };
 use crate::audit::{Auditable as _, Changes, Ledger};
 use crate::clock::Clock;
-use crate::crypto::{CryptoError, Random};
+use crate::crypto::Random;
+use crate::custody::Label;
 use crate::identity::TrustDomain;
 use crate::store::{Store, StoreError, Version, Write};
-use crate::svid::LayoutError;
 use crate::telemetry::{Shutdown, chain};
 use serde::{Deserialize, Serialize};
 use serde_json::value::to_raw_value;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use time::OffsetDateTime;
@@ -38,59 +37,6 @@ const ASKS_MAX: usize = 8;
 
 /// How often to look whether a key is due.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
-
-/// Why a key was not changed; the former keys stay in use.
-#[derive(Debug, thiserror::Error)]
-pub enum RotatorError {
-    /// No key could be made.
-    #[error("no key could be made")]
-    Crypto(#[from] CryptoError),
-    /// No keyring, although the journal has a history: restore it from a backup.
-    #[error("{keyring} is missing, but this server has a history: restore it from a backup, never start over")]
-    HistoryWithoutKeys {
-        /// Where it should be.
-        keyring: PathBuf,
-    },
-    /// The keyring file cannot be read or written.
-    #[error(transparent)]
-    Keyring(#[from] KeyringError),
-    /// A certificate could not be built.
-    #[error("no certificate could be built")]
-    Layout(#[from] LayoutError),
-    /// The keyring has taken steps that the journal does not know.
-    #[error(
-        "the keyring is at sequence {keyring}, the journal knows of {recorded}: journal records are missing; restore the \
-         journal that belongs to this keyring"
-    )]
-    JournalLost {
-        /// What the file says.
-        keyring: u64,
-        /// What the journal says.
-        recorded: u64,
-    },
-    /// The keyring has no active root to sign with.
-    #[error("the keyring has no active root")]
-    NoRoot,
-    /// The keyring file is older than the journal.
-    #[error(
-        "the keyring is at sequence {found}, the journal has recorded {recorded}: an old file was put back; restore the \
-         newest keyring.json"
-    )]
-    OldKeyring {
-        /// What the file says.
-        found: u64,
-        /// What the journal says.
-        recorded: u64,
-    },
-    /// The store cannot answer.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The file says it, and whether the journal does is not known.
-    #[error(
-        "the step is saved but perhaps not recorded; it may take effect at the next start, and the log of that start says so"
-    )]
-    Unsure(#[source] StoreError),
-}
 
 #[derive(Deserialize, Serialize)]
 struct Confirmed {
@@ -115,37 +61,32 @@ struct Recorded {
 ///
 /// # Errors
 /// See [`RotatorError`].
-pub fn open_keyring(
+pub async fn open_keyring(
     file: &KeyringFile,
     trust_domain: &TrustDomain,
     plan: &KeyPlan,
     (now, random): (OffsetDateTime, &Random),
     has_history: bool,
 ) -> Result<Keyring, RotatorError> {
-    if let Some(keyring) = file.load(trust_domain)? {
-        return Ok(keyring);
-    }
-    if has_history {
-        return Err(RotatorError::HistoryWithoutKeys { keyring: file.path().to_owned() });
-    }
-    first_keys(file, trust_domain, (plan, None), (now, random))
+    let begun = match file.load(trust_domain)? {
+        Some(keyring) if !keyring.authorities.is_empty() => {
+            keyring.check_places().await?;
+            return Ok(keyring);
+        }
+        None if has_history => {
+            return Err(RotatorError::HistoryWithoutKeys { keyring: file.path().to_owned() });
+        }
+        begun => begun.unwrap_or_else(|| Keyring::empty(trust_domain.clone())),
+    };
+    first_keys(begun, &Making { file, plan, above: None, random, now }).await
 }
 
 /// Makes one key of each kind, and saves them.
-pub(super) fn first_keys(
-    file: &KeyringFile,
-    trust_domain: &TrustDomain,
-    (plan, above): (&KeyPlan, Option<&Above>),
-    (now, random): (OffsetDateTime, &Random),
-) -> Result<Keyring, RotatorError> {
-    let mut keyring = Keyring::empty(trust_domain.clone());
+pub(super) async fn first_keys(mut keyring: Keyring, making: &Making<'_>) -> Result<Keyring, RotatorError> {
+    let (file, plan, above, now) = (making.file, making.plan, making.above, making.now);
     let known = Known::nobody(now);
     while let Some(step) = (Rotation { keyring: &keyring, plan, known: &known, above, now }).due() {
-        let made = match above.and_then(|above| above.gives(&keyring, &step, now)) {
-            None => make(&keyring, &step, plan, now, random)?,
-            given => given,
-        };
-        keyring = keyring.after(&step, made, now);
+        keyring = making.take(&mut keyring, &step, None).await?;
     }
     keyring.latest = None;
     file.save(&keyring)?;
@@ -157,12 +98,12 @@ pub(super) fn first_keys(
 /// Changes keys when it is time.
 #[derive(Debug)]
 pub struct Rotator {
-    file: KeyringFile,
+    pub(super) file: KeyringFile,
     pub(super) keyring: Keyring,
     pub(super) plan: KeyPlan,
     pub(super) random: Random,
     pub(super) upstairs: Option<Upstairs>,
-    ledger: Ledger,
+    pub(super) ledger: Ledger,
     authorities: Arc<Authorities>,
     holders: Holders,
     witness: Arc<dyn Witness>,
@@ -188,7 +129,7 @@ impl Rotator {
             Against::Unknown => return Err(RotatorError::JournalLost { keyring: keyring.sequence, recorded }),
             Against::Recorded | Against::Unrecorded => {}
         }
-        let authorities = Authorities::of(&keyring, random.clone()).ok_or(RotatorError::NoRoot)?;
+        let authorities = Authorities::of(&keyring, plan.refresh_hint, random.clone()).ok_or(RotatorError::NoRoot)?;
         let (authorities, even, asks) = (Arc::new(authorities), Even::since(now), mpsc::channel(ASKS_MAX));
         let (holders, witness) = (Holders::default(), Arc::new(Nobody));
         let upstairs = None;
@@ -252,8 +193,17 @@ impl Rotator {
     async fn answer(&mut self, ask: Ask, now: OffsetDateTime) {
         match ask {
             Ask::Confirm(confirmation, answer) => drop(answer.send(self.confirm(&confirmation, now).await)),
-            Ask::Order(order, answer) => drop(answer.send(self.obey(&order, now).await)),
+            Ask::DeleteOrphan(deletion, answer) => drop(answer.send(self.delete_orphan(&deletion).await)),
+            Ask::Order(order, adopted, answer) => {
+                let outcome = match adopted {
+                    Some(label) => self.adopt(&order, &label, now).await,
+                    None => self.obey(&order, now).await,
+                };
+                drop(answer.send(outcome));
+            }
+            Ask::Orphans(answer) => drop(answer.send(self.orphans().await)),
             Ask::Outlook(authority, answer) => drop(answer.send(self.outlook(authority, now))),
+            Ask::Rekeying(answer) => drop(answer.send(self.rekeying(now))),
         }
     }
 
@@ -262,6 +212,16 @@ impl Rotator {
     /// # Errors
     /// See [`OrderError`]; nothing has changed then, except as [`RotatorError::Unsure`] says.
     pub async fn obey(&mut self, order: &Order, now: OffsetDateTime) -> Result<Taken, OrderError> {
+        self.obey_with(order, None, now).await
+    }
+
+    /// The same, with a key that is there in place of a new one.
+    pub(super) async fn obey_with(
+        &mut self,
+        order: &Order,
+        adopted: Option<(&str, &Label)>,
+        now: OffsetDateTime,
+    ) -> Result<Taken, OrderError> {
         let (known, live) = (self.known(now), self.live(now));
         let step = match self.rotation(&known, now).ordered(order, &live) {
             Err(NotNow::Unoffered { .. }) => {
@@ -270,7 +230,7 @@ impl Rotator {
             }
             ordered => ordered?,
         };
-        self.take(&step, now).await?;
+        self.take(&step, adopted, now).await?;
         Ok(self.keyring.latest.clone().ok_or(RotatorError::NoRoot)?)
     }
 
@@ -279,6 +239,12 @@ impl Rotator {
         let (known, live) = (self.known(now), self.live(now));
         let upstream = self.upstream().map(|state| state.borrow().clone());
         Outlook { upstream, ..self.rotation(&known, now).outlook(authority, &live, self.holders.readers()) }
+    }
+
+    /// How far everybody has come off the tainted keys.
+    pub fn rekeying(&self, now: OffsetDateTime) -> Rekeying {
+        let (known, live) = (self.known(now), self.live(now));
+        self.rotation(&known, now).rekeying(&live)
     }
 
     /// Takes an operator's word for a declared holder. The sequence that it has.
@@ -314,7 +280,7 @@ impl Rotator {
             let waits = is_prepared || self.upstairs.is_some();
             let known = if waits { self.known(now) } else { Known { since: self.even.begin(), ..Known::nobody(now) } };
             let Some(step) = self.rotation(&known, now).due() else { return Ok(()) };
-            self.take(&step, now).await?;
+            self.take(&step, None, now).await?;
         }
     }
 
@@ -334,17 +300,23 @@ impl Rotator {
     }
 
     /// Saves, records, uses: see decision 004.
-    async fn take(&mut self, step: &Step, now: OffsetDateTime) -> Result<(), RotatorError> {
-        let made = match self.above().and_then(|above| above.gives(&self.keyring, step, now)) {
-            None => make(&self.keyring, step, &self.plan, now, &self.random)?,
-            given => given,
-        };
-        let next = self.keyring.after(step, made, now);
+    async fn take(
+        &mut self,
+        step: &Step,
+        adopted: Option<(&str, &Label)>,
+        now: OffsetDateTime,
+    ) -> Result<(), RotatorError> {
+        let above = self.upstairs.as_ref().map(|upstairs| &upstairs.above);
+        let making = Making { file: &self.file, plan: &self.plan, above, random: &self.random, now };
+        let next = making.take(&mut self.keyring, step, adopted).await?;
         self.file.save(&next)?;
         self.record_latest(&next).await.map_err(|fault| self.not_recorded(fault))?;
         self.authorities.swap(&next);
         self.keyring = next;
         tell(step, &self.keyring);
+        if matches!(step.kind, StepKind::Revoke(_)) {
+            self.delete_given_up().await;
+        }
         Ok(())
     }
 
@@ -381,9 +353,7 @@ impl Rotator {
     }
 
     async fn record(&self, taken: &Taken) -> Result<(), StoreError> {
-        let sequence = Recorded { v: Version, sequence: taken.sequence };
-        let value = to_raw_value(&sequence).map_err(|fault| StoreError::Journal(fault.into()))?;
-        let changes = Changes { conditions: Vec::new(), writes: vec![Write::Put(SEQUENCE_KEY.to_owned(), value)] };
+        let changes = Changes { conditions: Vec::new(), writes: vec![sequence_record(taken.sequence)?] };
         self.ledger.commit(&taken.entry(), changes).await?;
         Ok(())
     }
@@ -399,8 +369,14 @@ fn tell(step: &Step, keyring: &Keyring) {
     }
 }
 
+/// What the journal is told of the keyring.
+pub(super) fn sequence_record(sequence: u64) -> Result<Write, StoreError> {
+    let value = to_raw_value(&Recorded { v: Version, sequence }).map_err(|fault| StoreError::Journal(fault.into()))?;
+    Ok(Write::Put(SEQUENCE_KEY.to_owned(), value))
+}
+
 /// What the journal says of the keyring; 0 before it says anything.
-fn recorded_sequence(store: &dyn Store) -> Result<u64, StoreError> {
+pub(super) fn recorded_sequence(store: &dyn Store) -> Result<u64, StoreError> {
     let Some(kept) = store.read(SEQUENCE_KEY)? else { return Ok(0) };
     let recorded: Recorded = serde_json::from_str(kept.value.get()).map_err(|fault| StoreError::Index(fault.into()))?;
     Ok(recorded.sequence)
@@ -423,9 +399,9 @@ mod tests {
     async fn begin_by(folder: &Path, clock: Arc<dyn Clock>) -> Result<Rotator, RotatorError> {
         let file = KeyringFile::new(folder.join("keyring.json"), SealingKey::from_bytes(&[7; 32]).unwrap());
         let (domain, random, now) = (TrustDomain::parse("ci.test").unwrap(), Random::system(), clock.now());
-        let keyring = open_keyring(&file, &domain, &PLAN, (now, &random), folder.join("journal").exists())?;
+        let keyring = open_keyring(&file, &domain, &PLAN, (now, &random), folder.join("journal").exists()).await?;
         let settings = LocalSettings { index: IndexKind::Memory, ..LocalSettings::new(folder.to_owned()) };
-        let key = Arc::clone(keyring.active(AuthorityKind::Journal).unwrap().own_key().unwrap());
+        let key = Arc::clone(keyring.active(AuthorityKind::Journal).unwrap().held_key().unwrap());
         let signer = NoteSigner::new("ci.test/journal".to_owned(), key).unwrap();
         let store: Arc<dyn Store> = LocalStore::open(settings, signer, clock).unwrap();
         let hands = (&*store, Ledger::new(Arc::clone(&store)));
@@ -470,11 +446,12 @@ mod tests {
     #[tokio::test]
     async fn a_step_that_a_crash_left_unrecorded_is_recorded_at_the_next_start() {
         let folder = tempfile::tempdir().unwrap();
-        let rotator = begin(folder.path()).await.unwrap();
-        let later = SystemClock.now() + Duration::from_secs(13 * 3600);
+        let mut rotator = begin(folder.path()).await.unwrap();
+        let now = SystemClock.now() + Duration::from_secs(13 * 3600);
         let step = Step::planned(StepKind::Succeed, AuthorityKind::X509Intermediate);
-        let made = make(&rotator.keyring, &step, &PLAN, later, &rotator.random).unwrap();
-        rotator.file.save(&rotator.keyring.after(&step, made, later)).unwrap();
+        let making = Making { file: &rotator.file, plan: &PLAN, above: None, random: &rotator.random, now };
+        let next = making.take(&mut rotator.keyring, &step, None).await.unwrap();
+        rotator.file.save(&next).unwrap();
         drop(rotator);
         assert_eq!(begin(folder.path()).await.unwrap().keyring.sequence, 5);
         assert_eq!(begin(folder.path()).await.unwrap().keyring.sequence, 5, "and is known from then on");

@@ -1,12 +1,15 @@
 //! The keys in use: they draft, and they sign what is on record and nothing else.
 
 use super::crl_issuers::{CrlIssuer, crl_issuers};
+use super::distant_crls::DistantCrls;
 use super::draft::{Asked, Content, end_of_life, whole_seconds};
 use super::in_use::{JwtSigner, X509Signer, signers};
 use super::rotation::JWT_TTL_MAX;
 use super::{Authority, AuthorityKind, AuthorityState, Draft, DraftError, Keyring, LimitedBy, Published};
 use crate::audit::Recorded;
+use crate::bundle::JwtAuthority;
 use crate::crypto::{CryptoError, KeyId, Random};
+use crate::custody::CustodyError;
 use crate::identity::TrustDomain;
 use crate::policy::{Grant, Kind};
 use crate::svid::{JwtFields, LayoutError, LeafFields, ProvenKey, Serial};
@@ -23,6 +26,9 @@ const BACKDATE: Duration = Duration::from_secs(10);
 /// Why a recorded draft was not signed.
 #[derive(Debug, thiserror::Error)]
 pub enum SignError {
+    /// The place where a key lives did not sign.
+    #[error(transparent)]
+    Custody(#[from] CustodyError),
     /// The JWT could not be signed.
     #[error("the JWT-SVID cannot be signed")]
     Jwt(#[from] CryptoError),
@@ -49,30 +55,43 @@ pub enum SignedBytes {
     Jwt(String),
 }
 
+/// Keys whose SVIDs are to be renewed at once.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct TaintedKeys {
+    /// Those that signed X.509-SVIDs.
+    pub intermediates: Vec<KeyId>,
+    /// Those that signed JWT-SVIDs, as their headers name them.
+    pub kids: Vec<String>,
+}
+
 /// The keys in use, swapped by the rotator.
 #[derive(Debug)]
 pub struct Authorities {
     trust_domain: TrustDomain,
+    refresh_hint: Duration,
     random: Random,
     x509: ArcSwap<X509Signer>,
     jwt: ArcSwap<JwtSigner>,
     published: watch::Sender<Arc<Published>>,
-    tainted: watch::Sender<Arc<[KeyId]>>,
+    tainted: watch::Sender<Arc<TaintedKeys>>,
     pub(super) crl_issuers: watch::Sender<Option<Arc<[CrlIssuer]>>>,
+    pub(super) distant_crls: DistantCrls,
 }
 
 impl Authorities {
     /// The keys of a keyring that has an active one of each kind; none otherwise.
-    pub(super) fn of(keyring: &Keyring, random: Random) -> Option<Self> {
+    pub(super) fn of(keyring: &Keyring, refresh_hint: Duration, random: Random) -> Option<Self> {
         let (x509, jwt) = signers(keyring)?;
         Some(Self {
             trust_domain: keyring.trust_domain.clone(),
+            refresh_hint,
             random,
             x509: ArcSwap::from_pointee(x509),
             jwt: ArcSwap::from_pointee(jwt),
-            published: watch::Sender::new(Arc::new(Published::of(keyring))),
-            tainted: watch::Sender::new(tainted(keyring)),
+            published: watch::Sender::new(Arc::new(Published::of(keyring, refresh_hint))),
+            tainted: watch::Sender::new(Arc::new(TaintedKeys::of(keyring))),
             crl_issuers: watch::Sender::new(crl_issuers(keyring).map(Into::into)),
+            distant_crls: DistantCrls::default(),
         })
     }
 
@@ -81,14 +100,14 @@ impl Authorities {
         let Some((x509, jwt)) = signers(keyring) else { return };
         self.x509.store(Arc::new(x509));
         self.jwt.store(Arc::new(jwt));
-        let tainted = tainted(keyring);
+        let tainted = Arc::new(TaintedKeys::of(keyring));
         self.tainted.send_if_modified(|known| {
             let changed = *known != tainted;
             *known = tainted;
             changed
         });
         self.crl_issuers.send_replace(crl_issuers(keyring).map(Into::into));
-        let published = Arc::new(Published::of(keyring));
+        let published = Arc::new(Published::of(keyring, self.refresh_hint));
         self.published.send_if_modified(|current| {
             let changed = current.bundle != published.bundle;
             if changed {
@@ -98,8 +117,8 @@ impl Authorities {
         });
     }
 
-    /// The intermediates whose SVIDs are to be renewed at once, now and as they change.
-    pub fn tainted(&self) -> watch::Receiver<Arc<[KeyId]>> {
+    /// The keys whose SVIDs are to be renewed at once, now and as they change.
+    pub fn tainted(&self) -> watch::Receiver<Arc<TaintedKeys>> {
         self.tainted.subscribe()
     }
 
@@ -194,7 +213,18 @@ impl Authorities {
     }
 }
 
-fn tainted(keyring: &Keyring) -> Arc<[KeyId]> {
-    let intermediates = keyring.of_kind(AuthorityKind::X509Intermediate);
-    intermediates.filter(|one| one.state == AuthorityState::Tainted).map(Authority::key_id).collect()
+impl TaintedKeys {
+    fn of(keyring: &Keyring) -> Self {
+        let tainted = |kind| keyring.of_kind(kind).filter(|one| one.state == AuthorityState::Tainted);
+        let kid = |jwt: &Authority| Some(JwtAuthority::new(jwt.own_key()?.public().clone()).kid);
+        Self {
+            intermediates: tainted(AuthorityKind::X509Intermediate).map(Authority::key_id).collect(),
+            kids: tainted(AuthorityKind::Jwt).filter_map(kid).collect(),
+        }
+    }
+
+    /// Whether there are none.
+    pub const fn is_empty(&self) -> bool {
+        self.intermediates.is_empty() && self.kids.is_empty()
+    }
 }

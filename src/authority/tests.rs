@@ -6,10 +6,11 @@
 
 use super::gate::{Holder, HolderKind, Known};
 use super::keyring::Against;
-use super::order::{Live, NotNow, Order, OrderKind};
+use super::order::{Leeway, Live, NotNow, Order, OrderKind};
 use super::rotation::Rotation;
 use super::{Above, Authority, AuthorityKind, AuthorityState, KeyOf, KeyPlan, Keyring, Step, StepKind, Taken};
 use crate::crypto::{Digest, KeyAlgorithm, KeyId, KeyPair};
+use crate::custody::AuthorityKey;
 use crate::upstream::{Certified, UpstreamRoot};
 use rustls_pki_types::CertificateDer;
 use std::collections::{BTreeMap, BTreeSet};
@@ -87,6 +88,8 @@ struct Shown {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Mood {
     Quick,
+    /// Renews, and never takes a new bundle into use.
+    Stuck,
     /// Takes what it is sent into use some minutes later.
     Slow(i64),
     Silent,
@@ -306,7 +309,7 @@ impl World {
             return Some(given);
         }
         let (kind, issuer) = step.makes(keyring)?;
-        let (key, now) = (KeyOf::Us(self.fresh_key()), self.wall());
+        let (key, now) = (KeyOf::Us(AuthorityKey::Held(self.fresh_key())), self.wall());
         let root = issuer.map(|root| keyring.find(root).unwrap());
         assert!(root.is_none_or(Authority::is_ours), "nobody here can sign below another's root");
         let root_ends = root.map(|root| root.not_after);
@@ -367,7 +370,7 @@ impl World {
             let (keyring, above) = (self.leaders[leader].memory.clone(), self.leaders[leader].above.clone());
             let rotation = Rotation { keyring: &keyring, plan: &PLAN, known: &known, above: above.as_ref(), now };
             match rotation.ordered(order, &live) {
-                Ok(step) => drop(self.take(leader, &step)),
+                Ok(step) => drop(self.take(leader, &step, Some(order))),
                 Err(NotNow::Unsafe { .. }) => self.count("refused as unsafe"),
                 Err(NotNow::InUse { .. }) => self.count("refused as in use"),
                 Err(_) => self.count("refused"),
@@ -380,15 +383,22 @@ impl World {
             let (keyring, above) = (self.leaders[leader].memory.clone(), self.leaders[leader].above.clone());
             let due = Rotation { keyring: &keyring, plan: &PLAN, known: &known, above: above.as_ref(), now }.due();
             let Some(step) = due else { return };
-            if !self.take(leader, &step) {
+            if !self.take(leader, &step, None) {
                 return;
             }
         }
     }
 
     /// Save, record, use. Whether the leader still stands where it stood.
-    fn take(&mut self, leader: usize, step: &Step) -> bool {
+    fn take(&mut self, leader: usize, step: &Step, order: Option<&Order>) -> bool {
         let before = self.leaders[leader].memory.clone();
+        // The place of a root does not make it, or does not sign with it: nothing is done, and it is tried again.
+        let needs_root = step.makes(&before).is_some_and(|(kind, _)| kind != AuthorityKind::Jwt);
+        if needs_root && self.chance.one_in(20) {
+            self.note(format!("leader {leader} wants {step:?}, and the root's place is away"));
+            self.count("places away");
+            return false;
+        }
         let above = self.leaders[leader].above.clone();
         let made = self.made(&before, above.as_ref(), step);
         let next = before.after(step, made, self.wall());
@@ -434,8 +444,11 @@ impl World {
         if signs && matches!(step.kind, StepKind::Activate(_)) && step.authority == AuthorityKind::X509Root {
             self.count("switched above");
         }
-        if step.by.uid.is_none() && !step.by.in_spite_of.is_empty() {
-            self.count("gone on at the deadline");
+        let is_without = matches!(order.map(|order| &order.leeway), Some(Leeway::Without(_)));
+        match (step.by.uid, step.by.in_spite_of.is_empty(), is_without) {
+            (None, false, _) => self.count("gone on at the deadline"),
+            (Some(_), false, true) => self.count("gone on without some"),
+            _ => {}
         }
         true
     }
@@ -487,7 +500,7 @@ impl World {
         if matches!(agent.mood, Mood::Silent | Mood::Dead) {
             return;
         }
-        if let Some((_, copy)) = agent.coming.take_if(|(at, _)| *at <= self.now) {
+        if let Some((_, copy)) = agent.coming.take_if(|(at, _)| *at <= self.now && agent.mood != Mood::Stuck) {
             agent.copy = copy;
             // Some say so only with their next renewal.
             if !self.chance.one_in(8) {
@@ -548,9 +561,21 @@ impl World {
             9..=10 => OrderKind::Taint(key),
             _ => OrderKind::Revoke(key),
         };
-        let order = Order { kind, authority, is_forced: self.chance.one_in(12), uid: 1000, say: None };
+        let leeway = match self.chance.below(12) {
+            0 => Leeway::Force,
+            1..=3 => Leeway::Without(self.some_holders()),
+            _ => Leeway::None,
+        };
+        let order = Order { kind, authority, leeway, uid: 1000, say: None };
         self.note(format!("leader {leader} hears {order:?}"));
         self.visit(leader, Some(&order));
+    }
+
+    fn some_holders(&mut self) -> BTreeSet<String> {
+        let agents = self.agents.iter().map(|agent| agent.name.clone());
+        let mut names: Vec<_> = agents.chain(self.declared.iter().map(|declared| declared.name.clone())).collect();
+        names.retain(|_| self.chance.one_in(2));
+        names.into_iter().collect()
     }
 
     fn happen(&mut self) {
@@ -559,8 +584,9 @@ impl World {
             6..=8 if self.agents.len() < 8 => self.join(),
             6..=11 if !self.agents.is_empty() => {
                 let at = usize::try_from(self.chance.below(self.agents.len().try_into().unwrap())).unwrap();
-                let mood = match self.chance.below(8) {
+                let mood = match self.chance.below(9) {
                     0..=4 => Mood::Quick,
+                    8 => Mood::Stuck,
                     5 => Mood::Slow(self.chance.between(60, 4000)),
                     6 => Mood::Silent,
                     _ => Mood::Dead,
@@ -678,8 +704,9 @@ fn over_random_histories_nobody_who_is_up_to_date_meets_an_svid_that_it_cannot_v
     }
     let all =
         ["activate", "prepare", "remove", "revoke", "rollback", "succeed", "taint", "gone on at the deadline", "jumps"];
-    let above = ["asked above in vain", "certified above", "moves", "switched above"];
-    let rest = ["starts", "lost commits", "lost races", "refused as unsafe", "refused as in use"];
+    let above = ["places away", "asked above in vain", "certified above", "moves", "switched above"];
+    let rest =
+        ["starts", "lost commits", "lost races", "refused as unsafe", "refused as in use", "gone on without some"];
     let never: Vec<_> = all.iter().chain(&rest).chain(&above).filter(|what| !done.contains_key(**what)).collect();
     assert!(steps < STEPS || never.is_empty(), "never happened: {never:?}");
 }

@@ -3,6 +3,7 @@
 //! As a reader: a document that is no bundle is refused whole, an entry that is odd is skipped alone, so that one
 //! publisher's slip does not end all trust. As a writer: known keys only, in the exact members of the standard.
 
+use super::authority::{certified_key, ends_at};
 use super::{Jwk, StrictJson, StrictJsonError};
 use crate::crypto::{PemLabel, PublicKey};
 use crate::identity::TrustDomain;
@@ -12,14 +13,13 @@ use rustls_pki_types::CertificateDer;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 use std::time::Duration;
-use x509_parser::certificate::X509Certificate;
-use x509_parser::prelude::FromDer;
+use time::OffsetDateTime;
 
 /// The largest document that is read (FED-7).
-const DOCUMENT_BYTES_MAX: usize = 1024 * 1024;
+pub(super) const DOCUMENT_BYTES_MAX: usize = 1024 * 1024;
 
 /// How often to look again when the document does not say (FED-4).
-const REFRESH_UNSET: Duration = Duration::from_secs(300);
+pub(super) const REFRESH_UNSET: Duration = Duration::from_secs(300);
 
 const X509_USE: &str = "x509-svid";
 const JWT_USE: &str = "jwt-svid";
@@ -122,7 +122,7 @@ impl Bundle {
     /// The SPIFFE bundle document, JSON.
     pub fn to_json(&self) -> Vec<u8> {
         let x509 = self.x509_authorities.iter().filter_map(|authority| {
-            let mut jwk = Jwk::of(&certified_key(authority)?.numbers()).into_members();
+            let mut jwk = Jwk::of(&certified_key(authority).ok()?.numbers()).into_members();
             jwk.insert("use".to_owned(), X509_USE.into());
             jwk.insert("x5c".to_owned(), json!([STANDARD.encode(authority)]));
             Some(jwk)
@@ -138,6 +138,11 @@ impl Bundle {
             "spiffe_sequence": self.sequence,
         });
         document.to_string().into_bytes()
+    }
+
+    /// When the last of the X.509 authorities ends; none where there are none.
+    pub fn authorities_end_at(&self) -> Option<OffsetDateTime> {
+        self.x509_authorities.iter().filter_map(ends_at).max()
     }
 
     /// The X.509 authorities as PEM.
@@ -181,18 +186,8 @@ fn x509_authority(entry: &Map<String, Value>) -> Option<CertificateDer<'static>>
     }
     let first = entry.get("x5c")?.as_array()?.first()?.as_str()?;
     let certificate = CertificateDer::from(STANDARD.decode(first).ok()?);
-    let key = certified_key(&certificate)?;
+    let key = certified_key(&certificate).ok()?;
     (Jwk::read(entry)? == key).then_some(certificate)
-}
-
-/// The key of a CA certificate, whole and exact.
-fn certified_key(certificate: &CertificateDer<'_>) -> Option<PublicKey> {
-    let (behind, certificate) = X509Certificate::from_der(certificate).ok()?;
-    let signs = certificate.key_usage().ok()?.is_none_or(|usage| usage.value.key_cert_sign());
-    if !behind.is_empty() || !certificate.is_ca() || !signs {
-        return None;
-    }
-    PublicKey::from_spki_der(certificate.public_key().raw).ok()
 }
 
 /// A key under a `kid`; other uses, kinds and symmetric keys are skipped (TDB-8 to TDB-10, TDB-17, TDB-18).
@@ -207,6 +202,7 @@ fn jwt_authority(entry: &Map<String, Value>) -> Option<JwtAuthority> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use x509_parser::prelude::{FromDer as _, X509Certificate};
 
     fn parse(json: &str) -> Result<Bundle, BundleError> {
         Bundle::parse(TrustDomain::parse("example.org").unwrap(), json.as_bytes())

@@ -2,17 +2,22 @@
 //!
 //! ```text
 //!   strict_json ─▶ jwk: one public key as JSON ─▶ document: a trust domain's keys ─▶ map: several domains'
+//!                                               foreign: what another domain's operator hands over
 //!                                               endpoint_url: where a document can be had
 //! ```
 
 mod strict_json;
 mod jwk;
+mod authority;
 mod document;
 mod map;
+mod foreign;
 mod endpoint_url;
 
+pub use authority::NotAnAuthority;
 pub use document::{Bundle, BundleError, JwtAuthority};
 pub use endpoint_url::{EndpointUrl, EndpointUrlError};
+pub use foreign::ForeignBundleError;
 pub use jwk::Jwk;
 pub use map::{BundleMap, BundleMapError};
 pub use strict_json::{StrictJson, StrictJsonError};

@@ -88,7 +88,8 @@ fn signer_of(Place { folder, sealing_key_file }: &Place, verifier: &VerifierKey)
     let keyring = file.load(&trust_domain)?;
     let key = keyring.as_ref().and_then(|keyring| keyring.active(AuthorityKind::Journal));
     let key = key.with_context(|| format!("{} holds no journal key", file.path().display()))?;
-    let signer = NoteSigner::new(name.to_owned(), Arc::clone(key.own_key().context("the journal's key is not here")?))?;
+    let signer =
+        NoteSigner::new(name.to_owned(), Arc::clone(key.held_key().context("the journal's key is not here")?))?;
     let theirs = folder.join(JOURNAL_KEY_FILE);
     anyhow::ensure!(signer.verifier() == verifier, "{} is not the key of this journal", theirs.display());
     Ok(signer)

@@ -2,7 +2,7 @@
 //! before it is done, and the way back.
 
 use super::admin::AdminArgs;
-use super::render;
+use super::{orphans, rekeying, render};
 use crate::authority::{AuthorityKind, HolderKind, KeyOutlook, Outlook, StepOutlook, Taken, UpstreamState};
 use crate::wire::lanyard::{AuthorityOrder, ChangeAuthorityRequest, ConfirmHolderRequest, ShowAuthorityRequest};
 use serde_json::json;
@@ -19,15 +19,39 @@ pub(crate) struct Args {
 #[derive(clap::Subcommand, Debug)]
 enum Action {
     /// What each step would do now, to whom, what it would break, and when it would be safe; changes nothing
-    Plan(Asked),
+    Plan {
+        #[command(flatten)]
+        asked: Asked,
+        /// Stays while live SVIDs are on tainted keys, and shows how they become fewer
+        #[arg(long)]
+        watch: bool,
+    },
     /// The keys: where each stands, and what hangs on it
-    List(Asked),
+    List {
+        /// Keys that places keep for us and no authority names
+        #[arg(long)]
+        orphans: bool,
+        #[command(flatten)]
+        asked: Asked,
+    },
     /// Makes a key to come and publishes it; nothing is signed with it yet
-    Prepare(Ordered),
+    Prepare {
+        /// An orphan's label: its key is taken in place of a new one
+        #[arg(long, value_name = "LABEL")]
+        adopt: Option<String>,
+        #[command(flatten)]
+        ordered: Ordered,
+    },
     /// Lets a prepared key sign; refuses while somebody is not proven to hold it
     ///
     /// An intermediate is not prepared: for it, this makes a new one at once.
-    Activate(OrderedOn),
+    Activate {
+        #[command(flatten)]
+        on: OrderedOn,
+        /// Does not wait for this holder, as `authority plan` names it, and for all others; needs a reason
+        #[arg(long, value_name = "HOLDER", requires = "reason", conflicts_with = "force")]
+        without: Vec<String>,
+    },
     /// Says that a declared holder has our bundle
     Confirm {
         /// The holder, as its section in the configuration names it
@@ -45,15 +69,31 @@ enum Action {
         server: AdminArgs,
     },
     /// Trusts an old key no more: what it signed is renewed at once. An intermediate's is its root
-    Taint(OrderedOn),
+    ///
+    /// Says what a thief of the key can still do, and stays until no live SVID is on it.
+    Taint {
+        #[command(flatten)]
+        on: OrderedOn,
+        /// Does not stay; `authority plan --watch` shows how far it is
+        #[arg(long)]
+        no_wait: bool,
+    },
     /// Takes a key out of the bundle and erases it; refuses while something valid hangs on it
-    Revoke(OrderedOn),
+    ///
+    /// One that lives in a place of its own is deleted there.
+    Revoke {
+        /// An orphan's label, in place of a key: it is deleted where it lives, for good
+        #[arg(long, value_name = "LABEL", conflicts_with_all = ["key", "force"])]
+        orphan: Option<String>,
+        #[command(flatten)]
+        on: OrderedOn,
+    },
     /// Lets the former active key sign again, while it is still published
     Rollback(Ordered),
 }
 
 /// Which keys.
-#[derive(clap::Args, Debug)]
+#[derive(clap::Args, Clone, Debug)]
 struct Asked {
     /// The kind of key
     #[arg(long, default_value = "x509-root", value_name = "KIND", value_parser = parse_kind)]
@@ -95,13 +135,29 @@ fn parse_kind(text: &str) -> Result<AuthorityKind, &'static str> {
 /// Asks the server.
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     match args.action {
-        Action::Plan(asked) => show(asked, plan).await?,
-        Action::List(asked) => show(asked, |outlook| list(&outlook.keys)).await?,
-        Action::Prepare(ordered) => change(AuthorityOrder::Prepare, ordered.on_any()).await?,
-        Action::Activate(ordered) => change(AuthorityOrder::Activate, ordered).await?,
-        Action::Taint(ordered) => change(AuthorityOrder::Taint, ordered).await?,
-        Action::Revoke(ordered) => change(AuthorityOrder::Revoke, ordered).await?,
-        Action::Rollback(ordered) => change(AuthorityOrder::Rollback, ordered.on_any()).await?,
+        Action::Plan { asked, watch } => {
+            let (server, json) = (asked.server.clone(), asked.json);
+            show(asked, plan).await?;
+            if watch {
+                rekeying::follow(&server, json).await?;
+            }
+        }
+        Action::List { orphans: false, asked } => show(asked, |outlook| list(&outlook.keys)).await?,
+        Action::List { orphans: true, asked } => orphans::list(asked.server, asked.json).await?,
+        Action::Prepare { adopt, ordered } => {
+            let with = With { adopt, without: Vec::new() };
+            drop(change(AuthorityOrder::Prepare, ordered.on_any(), with).await?);
+        }
+        Action::Activate { on, without } => {
+            drop(change(AuthorityOrder::Activate, on, With { adopt: None, without }).await?);
+        }
+        Action::Taint { on, no_wait } => taint(on, no_wait).await?,
+        Action::Revoke { orphan: None, on } => drop(change(AuthorityOrder::Revoke, on, With::default()).await?),
+        Action::Revoke { orphan: Some(label), on } => {
+            let Ordered { asked, reason } = on.ordered;
+            orphans::delete(label, reason, (asked.server, asked.json)).await?;
+        }
+        Action::Rollback(ordered) => drop(change(AuthorityOrder::Rollback, ordered.on_any(), With::default()).await?),
         Action::Confirm { holder, sequence, reason, json, server } => {
             let (name, reason) = (holder.clone(), reason.unwrap_or_default());
             let asked = ConfirmHolderRequest { holder, sequence: sequence.unwrap_or_default(), reason };
@@ -130,7 +186,14 @@ async fn show(asked: Asked, render: impl Fn(&Outlook) -> anyhow::Result<()>) -> 
     render::unless_closed(if json { render::json(&outlook) } else { render(&outlook) })
 }
 
-async fn change(order: AuthorityOrder, on: OrderedOn) -> anyhow::Result<()> {
+/// What an order may name besides a key.
+#[derive(Default)]
+struct With {
+    adopt: Option<String>,
+    without: Vec<String>,
+}
+
+async fn change(order: AuthorityOrder, on: OrderedOn, with: With) -> anyhow::Result<Taken> {
     let OrderedOn { key, force, ordered: Ordered { asked: Asked { kind, json, server }, reason } } = on;
     let question = ChangeAuthorityRequest {
         authority: kind.as_str().to_owned(),
@@ -138,10 +201,31 @@ async fn change(order: AuthorityOrder, on: OrderedOn) -> anyhow::Result<()> {
         key_id: key.unwrap_or_default(),
         force,
         reason: reason.unwrap_or_default(),
+        without: with.without,
+        adopt: with.adopt.unwrap_or_default(),
     };
     let answer = server.ask(async move |mut admin| admin.change_authority(question).await).await?;
     let taken: Taken = serde_json::from_slice(&answer.taken)?;
-    render::unless_closed(if json { render::json(&taken) } else { render::say(&said(&taken)) })
+    render::unless_closed(if json { render::json(&taken) } else { render::say(&said(&taken)) })?;
+    Ok(taken)
+}
+
+/// Taints a key, says what is left to a thief of it, and stays until nobody shows it any more.
+async fn taint(on: OrderedOn, no_wait: bool) -> anyhow::Result<()> {
+    let Asked { json, server, .. } = on.ordered.asked.clone();
+    let named = on.key.clone();
+    let tainted = change(AuthorityOrder::Taint, on, With::default()).await?.key_id;
+    if !json {
+        let state = rekeying::ask(&server).await?;
+        let exposure = state.exposures.iter().find(|exposure| exposure.key_id == tainted);
+        if named.is_some_and(|named| named != tainted.to_string()) {
+            render::say(
+                "its intermediate's key was named; whoever has that passes as the root, since that is what is trusted",
+            )?;
+        }
+        exposure.map(|exposure| render::say(&rekeying::exposed(exposure, state.at))).transpose()?;
+    }
+    if no_wait { Ok(()) } else { rekeying::follow(&server, json).await }
 }
 
 fn said(taken: &Taken) -> String {
@@ -166,9 +250,11 @@ fn list(keys: &[KeyOutlook]) -> anyhow::Result<()> {
             key.identities.to_string(),
             at(key.valid_until),
             exposed,
+            key.place.clone().unwrap_or_default(),
         ]
     };
-    let head = ["key", "kind", "state", "since", "in bundle from", "identities", "signed until", "trusted until"];
+    let head =
+        ["key", "kind", "state", "since", "in bundle from", "identities", "signed until", "trusted until", "place"];
     render::rows(&head, keys.iter().map(row).collect())
 }
 
@@ -227,6 +313,9 @@ fn holders(outlook: &Outlook) -> anyhow::Result<()> {
             HolderKind::Reporting => "reporting",
         };
         let holds = holder.holds.map_or_else(|| "unknown".to_owned(), |sequence| sequence.to_string());
+        let holds = holder
+            .stuck_since
+            .map_or(holds.clone(), |since| format!("{holds}: stuck, lacks another since {}", render::time(since)));
         vec![holder.name.clone(), kind.to_owned(), holds, at(holder.heard_at)]
     });
     render::rows(&["holder", "kind", "has bundle", "last heard"], rows.collect())?;

@@ -1,11 +1,12 @@
-//! `lanyard bundle show|crl`: what others need to trust us, and whom not to trust any more.
+//! `lanyard bundle show|list|set|delete|crl`: what others need to trust us, what we trust of others, and whom not to trust
+//! any more.
 
 use super::admin::AdminArgs;
 use super::remote::{RemoteError, ServerArgs};
-use super::{login, render};
+use super::{foreign_bundles, login, render};
 use crate::bundle::Bundle;
 use crate::identity::TrustDomain;
-use crate::wire::lanyard::{ShowCrlsAnswer, ShowCrlsRequest};
+use crate::wire::lanyard::{ShowBundleRequest, ShowCrlsAnswer, ShowCrlsRequest};
 use anyhow::Context as _;
 use serde_json::json;
 use std::process::ExitCode;
@@ -28,10 +29,20 @@ enum Action {
         #[arg(long)]
         json: bool,
     },
-    /// The server's own trust bundle: its roots and the keys of its JWT-SVIDs
+    /// Gives up another trust domain's bundle that `bundle set` brought: from now on no job gets it
+    Delete(foreign_bundles::Delete),
+    /// The other trust domains whose bundles the server holds: from where, how old, when the last root ends, what is wrong
+    List(foreign_bundles::List),
+    /// Takes another trust domain's bundle; jobs get it by rules with `federates_with`. The journal tells who brought it
+    Set(foreign_bundles::Set),
+    /// A trust bundle: roots and keys of JWT-SVIDs; the server's own where no other trust domain is named
     Show {
         #[command(flatten)]
         server: ServerArgs,
+        #[command(flatten)]
+        admin: AdminArgs,
+        /// Another trust domain, whose bundle the server holds; asked at its admin socket
+        trust_domain: Option<String>,
         /// json: the SPIFFE bundle document; pem: the root certificates alone
         #[arg(long, value_enum, default_value_t = Format::Json)]
         format: Format,
@@ -51,7 +62,16 @@ enum Format {
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     match args.action {
         Action::Crl { server, json } => crl(&server, json).await,
-        Action::Show { server, format, json } => show(&server, json || format == Format::Json).await,
+        Action::Delete(asked) => foreign_bundles::delete(asked).await.map(|()| ExitCode::SUCCESS),
+        Action::List(asked) => foreign_bundles::list(asked).await.map(|()| ExitCode::SUCCESS),
+        Action::Set(asked) => foreign_bundles::set(asked).await.map(|()| ExitCode::SUCCESS),
+        Action::Show { server, admin, trust_domain, format, json } => {
+            let as_json = json || format == Format::Json;
+            match trust_domain {
+                Some(trust_domain) => show_foreign(&admin, trust_domain, as_json).await,
+                None => show(&server, as_json).await,
+            }
+        }
     }
 }
 
@@ -85,12 +105,22 @@ async fn show(server: &ServerArgs, as_json: bool) -> anyhow::Result<ExitCode> {
         Err(RemoteError::Refused(problem)) => return Ok(login::tell(&problem)),
         Err(other) => return Err(other.into()),
     };
+    tell(&document, as_json)
+}
+
+async fn show_foreign(admin: &AdminArgs, trust_domain: String, as_json: bool) -> anyhow::Result<ExitCode> {
+    let question = ShowBundleRequest { trust_domain };
+    let answer = admin.ask(async move |mut admin| admin.show_bundle(question).await).await?;
+    tell(&answer.document, as_json)
+}
+
+fn tell(document: &[u8], as_json: bool) -> anyhow::Result<ExitCode> {
     if as_json {
-        render::say(&String::from_utf8_lossy(&document))?;
+        render::say(&String::from_utf8_lossy(document))?;
     } else {
         // The document does not name its trust domain (SPIFFE TDB-24), and PEM needs none.
         let any = TrustDomain::parse("any")?;
-        let bundle = Bundle::parse(any, &document).context("the server's answer is no bundle")?;
+        let bundle = Bundle::parse(any, document).context("the server's answer is no bundle")?;
         render::say(bundle.to_pem().trim_end())?;
     }
     Ok(ExitCode::SUCCESS)

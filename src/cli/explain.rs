@@ -7,9 +7,7 @@ use super::operator;
 use super::remote::{RemoteError, ServerArgs, named_config};
 use super::walk::Look;
 use super::{archive, render, snippet};
-use crate::config::{
-    Environment as _, Lifetimes, Problem, ServerSettings, SystemEnvironment, load_policy, load_server,
-};
+use crate::config::{Environment as _, Lifetimes, ServerSettings, SystemEnvironment, load_policy, load_server};
 use crate::identity::TrustDomain;
 use crate::issuance::Recalled;
 use crate::policy::Policy;
@@ -103,11 +101,6 @@ fn refused(error: anyhow::Error) -> anyhow::Result<ExitCode> {
     Ok(tell(&problem))
 }
 
-/// None when a file has problems, which are printed then.
-fn loaded<T>(read: Result<T, Vec<Problem>>) -> Option<T> {
-    read.map_err(|problems| render::problems(&problems)).ok()
-}
-
 /// What a server or a file says of a token; none when the file has problems, which are printed then.
 async fn of_token(args: &Args) -> anyhow::Result<Option<Value>> {
     let token = match &args.token_file {
@@ -146,7 +139,7 @@ async fn recorded(args: &Args, typed: &str) -> anyhow::Result<Option<Value>> {
     let config = named_config(args.config.clone()).ok_or_else(|| {
         WrongUsage::new("--request-id asks the server or reads its journal: name --admin-socket or --config")
     })?;
-    let Some(settings) = loaded(load_server(&config, &SystemEnvironment)) else { return Ok(None) };
+    let Some(settings) = render::loaded(load_server(&config, &SystemEnvironment)) else { return Ok(None) };
     if operator::listens(&settings.admin_socket).await {
         return asked(settings.admin_socket).await;
     }
@@ -175,12 +168,12 @@ impl Side {
     fn load(args: &Args) -> anyhow::Result<Option<Self>> {
         if let Some(file) = &args.policy {
             let trust_domain = TrustDomain::parse(NO_TRUST_DOMAIN)?;
-            let policy = loaded(load_policy(file, &[], Lifetimes::SVID));
+            let policy = render::loaded(load_policy(file, &[], Lifetimes::SVID));
             return Ok(policy.map(|policy| Self { policy, issuers: None, trust_domain }));
         }
         let config = named_config(args.config.clone())
             .ok_or_else(|| WrongUsage::new("name the policy with --policy, or the configuration with --config"))?;
-        Ok(loaded(load_server(&config, &SystemEnvironment)).map(|settings| {
+        Ok(render::loaded(load_server(&config, &SystemEnvironment)).map(|settings| {
             let ServerSettings { policy, issuers, trust_domain, .. } = settings;
             Self { policy, issuers: Some(issuers), trust_domain }
         }))

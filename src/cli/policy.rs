@@ -1,7 +1,7 @@
 //! `lanyard policy check|test|replay`: rules, before they are used. Needs no server; `reload` asks one.
 
 use super::failure::WrongUsage;
-use super::{cases, reload, render, replay};
+use super::{cases, mesh, reload, render, replay};
 use crate::config::{Lifetimes, SystemEnvironment, check_policy, load_server};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -28,6 +28,8 @@ enum Action {
     },
     /// Has a running server read its policy again; with problems the former one stays
     Reload(reload::Args),
+    /// Prints the rules as a service mesh reads them: who may call a service, and what the mesh must trust
+    Render(Box<mesh::Args>),
     /// Runs the cases that are kept beside rules: some job's claims, and what the policy must say to it
     Test(cases::Args),
     /// Decides requests of the journal again with another policy: who would gain, lose, or change its ID
@@ -39,6 +41,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     match &args.action {
         Action::Check { file, config, json } => check(file.as_ref(), config.as_ref(), *json),
         Action::Reload(asked) => reload::run(asked).await,
+        Action::Render(args) => mesh::run(args),
         Action::Test(args) => cases::run(args),
         Action::Replay(args) => replay::run(args),
     }

@@ -55,6 +55,15 @@ pub(crate) fn aside(text: &str) {
     let _untold = put(io::stderr(), &lines.join("\n")).is_err();
 }
 
+/// Progress in one line that the next one replaces, where a person looks on; an empty one takes it away.
+pub(super) fn progress(text: &str) {
+    let line = format!("\r\u{1b}[K{}", harmless(text));
+    let mut there = io::stderr();
+    if there.is_terminal() {
+        let _untold = there.write_all(line.as_bytes()).and_then(|()| there.flush()).is_err();
+    }
+}
+
 /// A fact for machines, one line.
 pub(crate) fn json(fact: &impl Serialize) -> anyhow::Result<()> {
     say(&serde_json::to_string(fact)?)
@@ -126,12 +135,29 @@ pub(super) fn count<N: Copy + Display + From<u8> + PartialEq>(many: N, one: &str
     if many == N::from(1) { format!("1 {one}") } else { format!("{many} {one}s") }
 }
 
+/// A size as people say it.
+pub(super) fn size(bytes: u64) -> String {
+    const UNITS: [(&str, u32); 3] = [("GiB", 30), ("MiB", 20), ("KiB", 10)];
+    let unit = UNITS.iter().find(|(_, power)| bytes >> power > 0);
+    // One digit behind the point is enough for a person.
+    let tenths = |power: u32| (bytes >> (power - 10)) * 10 / 1024;
+    unit.map_or_else(
+        || count(bytes, "byte"),
+        |(unit, power)| format!("{}.{} {unit}", tenths(*power) / 10, tenths(*power) % 10),
+    )
+}
+
 /// Every problem of a file, and how many.
 pub(super) fn problems(problems: &[Problem]) {
     for problem in problems {
         aside(&problem.to_string());
     }
     aside(&count(problems.len(), "problem"));
+}
+
+/// What was read; none where it has problems, which are printed then.
+pub(super) fn loaded<T>(read: Result<T, Vec<Problem>>) -> Option<T> {
+    read.map_err(|found| problems(&found)).ok()
 }
 
 /// What a check found, for machines.

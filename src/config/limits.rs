@@ -6,6 +6,9 @@ use crate::identity::TrustDomain;
 use crate::policy::Kind;
 use std::time::Duration;
 
+/// With the largest bundles they fill half of what clients read in one message, 4 MiB.
+const FEDERATES_WITH_MAX: usize = 32;
+
 /// As many as a person reads in an entry of the journal, which repeats them.
 const TAGS_MAX: usize = 20;
 const TAG_BYTES_MAX: usize = 64;
@@ -56,9 +59,10 @@ pub(super) fn read_federates_with(section: &mut Section<'_, '_>) -> Vec<TrustDom
     let line = section.line_of("federates_with");
     let would_do = "a trust domain's name, such as \"partner.example\"";
     let domains = section.list("federates_with", would_do, TrustDomain::parse).unwrap_or_default();
-    if !domains.is_empty() {
-        let found = "read and kept, but without effect: this version hands out no other trust domain's bundle";
-        section.warning("federates_with", line, found, "keep it for a version that federates, or remove it");
+    if domains.len() > FEDERATES_WITH_MAX {
+        let found = format!("{} trust domains", domains.len());
+        let remedy = format!("keep at most {FEDERATES_WITH_MAX}: each SVID comes with the bundles of all of them");
+        section.problem("federates_with", line, found, remedy);
     }
     domains
 }

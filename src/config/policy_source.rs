@@ -3,6 +3,7 @@
 use super::KnownIssuer;
 use super::policy::{CheckedPolicy, check_policy};
 use super::problem::Problem;
+use crate::identity::TrustDomain;
 use crate::policy::Policy;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,6 +17,8 @@ pub struct PolicySource {
     pub issuers: Vec<KnownIssuer>,
     /// Of rules that name none.
     pub ttl: Duration,
+    /// Ours, which no rule federates with; none where the configuration's is wrong.
+    pub trust_domain: Option<TrustDomain>,
     /// Whether our authorities have name constraints.
     pub name_constraints: bool,
 }
@@ -27,11 +30,25 @@ impl PolicySource {
     /// Every problem of the files.
     pub fn load(&self) -> Result<CheckedPolicy, Vec<Problem>> {
         let checked = check_policy(&self.place, &self.issuers, self.ttl)?;
-        if !self.name_constraints {
-            return Ok(checked);
+        let mut problems: Vec<_> = self.with_ourselves(&checked.policy).collect();
+        if self.name_constraints {
+            problems.extend(for_linkerd(&checked.policy).map(|rule| self.cannot_serve(rule)));
         }
-        let problems: Vec<_> = for_linkerd(&checked.policy).map(|rule| self.cannot_serve(rule)).collect();
         if problems.is_empty() { Ok(checked) } else { Err(problems) }
+    }
+
+    fn with_ourselves(&self, policy: &Policy) -> impl Iterator<Item = Problem> {
+        let own = self.trust_domain.iter();
+        let wrong = own.flat_map(|own| {
+            policy.rules().iter().filter(|rule| rule.federates_with.contains(own)).map(move |rule| (own, rule))
+        });
+        wrong.map(|(own, rule)| Problem {
+            file: self.place.clone(),
+            line: None,
+            key: format!("rule {:?}.federates_with", rule.name),
+            found: format!("\"{own}\", which is this server's own trust domain"),
+            remedy: "leave it out: every SVID comes with its own trust domain's bundle".to_owned(),
+        })
     }
 
     fn cannot_serve(&self, rule: &str) -> Problem {

@@ -15,6 +15,7 @@ pub(super) fn read_secrets(mut sds: Section<'_, '_>) -> SecretNames {
         "spiffe" => Ok(Validator::Spiffe),
         _ => Err("no validator"),
     });
+    let merge = read_merge(&mut sds, validator);
     if let Some(twice) = svid.iter().find(|name| bundles.contains(name)) {
         sds.problem(
             "bundles",
@@ -25,7 +26,24 @@ pub(super) fn read_secrets(mut sds: Section<'_, '_>) -> SecretNames {
     }
     let aliases = read_aliases(sds.section("aliases"));
     sds.finish();
-    SecretNames { svid, bundles, aliases, validator: validator.unwrap_or(usual.validator) }
+    SecretNames { svid, bundles, aliases, validator: validator.unwrap_or(usual.validator), merge }
+}
+
+/// Proxies that ask for the plain list by their own metadata get it merged too, so it may stand beside either validator.
+fn read_merge(sds: &mut Section<'_, '_>, validator: Option<Validator>) -> bool {
+    let line = sds.line_of("merge");
+    let merge = sds.flag("merge").unwrap_or(false);
+    if merge {
+        let found = match validator {
+            Some(Validator::Plain) => "true, so that a root of one trust domain can vouch for the IDs of every other",
+            Some(Validator::Spiffe) | None => {
+                "true, so that for proxies without the SPIFFE validator a root of one trust domain can vouch for the IDs of \
+                 every other"
+            }
+        };
+        sds.warning("merge", line, found, "leave it out where every proxy knows Envoy's SPIFFE validator");
+    }
+    merge
 }
 
 fn names(sds: &mut Section<'_, '_>, key: &'static str) -> Option<Vec<String>> {

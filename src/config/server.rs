@@ -3,18 +3,24 @@
 use super::checkpoints::{JournalCheckpoints, read_checkpoints};
 use super::crl::read_crl;
 use super::doors::{Listen, read_door, read_listen};
+use super::federation::read_federation;
 use super::issuer::{KnownIssuer, ReadIssuers, read_issuers};
 use super::leaf::read_leaf;
 use super::people::{read_people, warn_of_ids};
+use super::places::read_places;
 use super::problem::{Problem, read_text};
 use super::quantity::{SPAN_MAX, render_duration};
 use super::section::{Reader, Section};
+use super::spread::{Spread, read_spread};
 use super::svids::TTL_MAX;
 use super::upstream::read_upstream;
 use super::vault::read_vault;
 use super::{Environment, PolicySource};
 use crate::authority::KeyPlan;
+use crate::backup::Folder;
+use crate::custody::PlacesSettings;
 use crate::facts::GitlabApi;
+use crate::federation::Relationship;
 use crate::hooks::Hooks;
 use crate::identity::TrustDomain;
 use crate::people::Form;
@@ -61,6 +67,8 @@ pub struct ServerSettings {
     pub health: Option<SocketAddr>,
     /// 32 bytes that seal the keyring; made at the first start when neither it nor a keyring exists.
     pub sealing_key_file: PathBuf,
+    /// Where keys live outside the keyring.
+    pub places: PlacesSettings,
     /// The Vault that other settings may send us to.
     pub vault: Option<VaultSettings>,
     /// How long things live.
@@ -75,6 +83,8 @@ pub struct ServerSettings {
     pub upstream: Option<UpstreamSettings>,
     /// How revocation lists are made; none where nobody wants any.
     pub crl: Option<CrlPlan>,
+    /// Whose bundles it takes, and from where.
+    pub federation: Vec<Relationship>,
     /// How leaves look.
     pub leaf: LeafProfile,
     /// Whose tokens count.
@@ -91,6 +101,14 @@ pub struct ServerSettings {
     pub people: Form,
     /// What loads, but should be known.
     pub warnings: Vec<Problem>,
+}
+
+impl ServerSettings {
+    /// The data folder, for backups.
+    pub fn folder(&self) -> Folder {
+        let (trust_domain, path) = (self.trust_domain.clone(), self.data_dir.clone());
+        Folder { trust_domain, path, sealing_key_file: self.sealing_key_file.clone() }
+    }
 }
 
 /// What holds the index; the journal is on disk with either.
@@ -132,6 +150,10 @@ pub struct Lifetimes {
     pub jwt_key: Duration,
     /// An SVID whose rule names no ttl.
     pub svid: Duration,
+    /// What the bundle says of how often to read it again.
+    pub refresh_hint: Duration,
+    /// What a new key waits for besides the longest ttl: the slowest relying party to read the bundle again.
+    pub propagation: Duration,
 }
 
 impl Lifetimes {
@@ -141,8 +163,8 @@ impl Lifetimes {
 
 impl Default for Lifetimes {
     fn default() -> Self {
-        let KeyPlan { root, intermediate, jwt: jwt_key, .. } = KeyPlan::DEFAULT;
-        Self { root, intermediate, jwt_key, svid: Self::SVID }
+        let KeyPlan { root, intermediate, jwt: jwt_key, refresh_hint, propagation, .. } = KeyPlan::DEFAULT;
+        Self { root, intermediate, jwt_key, svid: Self::SVID, refresh_hint, propagation }
     }
 }
 
@@ -159,9 +181,7 @@ pub fn load_server(file: &Path, environment: &dyn Environment) -> Result<ServerS
 
 pub(super) fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option<ServerSettings> {
     let mut root = reader.document();
-    let trust_domain = root
-        .parsed("trust_domain", "a trust domain, such as \"ci.example.org\"", TrustDomain::parse)
-        .or_else(|| root.missing("trust_domain", "write the trust domain, such as \"ci.example.org\""));
+    let trust_domain = read_trust_domain(&mut root);
     let data_dir = root.path("data_dir").or_else(|| root.missing("data_dir", "write the folder for journal and keys"));
     let policy_file = root.path("policy_file").or_else(|| root.missing("policy_file", "write the file with the rules"));
     let store = root.parsed("store", "\"sled\" or \"memory\"", parse_store);
@@ -170,24 +190,23 @@ pub(super) fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option
     let Listen { doors, bundle, health, admin_socket } = read_listen(root.section("listen"));
     let door = read_door(root.section("tls"), &doors);
     let mut svid = root.section("svid");
-    let Keys { name_constraints, automatic, lifetimes, sealing_key_file, mut warnings } =
+    let Keys { name_constraints, automatic, lifetimes, sealing_key_file, places, mut warnings } =
         read_keys(reader, root.section("keys"), &mut svid);
     let leaf = read_leaf(reader, &mut svid, &mut warnings);
     let upstream = read_upstream(&mut root, trust_domain.as_ref(), (name_constraints, lifetimes.intermediate));
     let crl = read_crl(&mut root);
-    let vault = read_vault(&mut root);
+    let vault = read_vault(&mut root, &places);
     svid.finish();
     let ReadIssuers { issuers, hooks, apis } = read_issuers(&mut root);
     let holders = read_holders(&mut root);
+    let federation = read_federation(&mut root, trust_domain.as_ref());
     let people = read_people(&mut root);
     root.finish();
     let known = KnownIssuer::all(&issuers, &apis);
-    let policy_source = PolicySource { place: policy_file?, issuers: known, ttl: lifetimes.svid, name_constraints };
-    let policy = policy_source.load().map_err(|problems| reader.adopt(problems)).ok();
-    let policy = policy.map(|checked| {
-        warnings.extend(checked.warnings);
-        checked.policy
-    });
+    let (place, ttl) = (policy_file?, lifetimes.svid);
+    let policy_source =
+        PolicySource { place, issuers: known, ttl, trust_domain: trust_domain.clone(), name_constraints };
+    let policy = loaded(reader, &policy_source, &mut warnings);
     warnings.extend(warn_of_ids(reader, people, policy.as_ref()));
     let data_dir = data_dir?;
     Some(ServerSettings {
@@ -196,6 +215,7 @@ pub(super) fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option
         sealing_key_file: sealing_key_file.unwrap_or_else(|| default_sealing_key(&data_dir, environment)),
         data_dir,
         store: store.unwrap_or_default(),
+        places,
         vault,
         segment_bytes,
         checkpoints,
@@ -209,6 +229,7 @@ pub(super) fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option
         name_constraints,
         upstream,
         crl,
+        federation,
         leaf,
         issuers,
         hooks,
@@ -218,6 +239,17 @@ pub(super) fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option
         people,
         warnings,
     })
+}
+
+fn read_trust_domain(root: &mut Section<'_, '_>) -> Option<TrustDomain> {
+    root.parsed("trust_domain", "a trust domain, such as \"ci.example.org\"", TrustDomain::parse)
+        .or_else(|| root.missing("trust_domain", "write the trust domain, such as \"ci.example.org\""))
+}
+
+fn loaded(reader: &Reader<'_>, source: &PolicySource, warnings: &mut Vec<Problem>) -> Option<Policy> {
+    let checked = source.load().map_err(|problems| reader.adopt(problems)).ok()?;
+    warnings.extend(checked.warnings);
+    Some(checked.policy)
 }
 
 fn parse_store(text: &str) -> Result<StoreKind, &'static str> {
@@ -242,6 +274,7 @@ struct Keys {
     automatic: bool,
     lifetimes: Lifetimes,
     sealing_key_file: Option<PathBuf>,
+    places: PlacesSettings,
     warnings: Vec<Problem>,
 }
 
@@ -258,7 +291,7 @@ fn read_rotation(keys: &mut Section<'_, '_>) -> bool {
 /// A key that changes by itself is published at half of its life, must have reached everybody when a quarter is left, and
 /// cannot before its minimum time.
 fn check_lives(reader: &Reader<'_>, lives: &Lifetimes, (root, jwt): (Option<usize>, Option<usize>)) {
-    let least = (KeyPlan::DEFAULT.propagation + lives.svid) * 4;
+    let least = (lives.refresh_hint * 3).max(lives.propagation + lives.svid) * 4;
     for (key, line, life) in [("keys.root_lifetime", root, lives.root), ("keys.jwt_key_lifetime", jwt, lives.jwt_key)] {
         if life < least {
             let remedy = format!("write {} or more, or rotation = \"by hand\"", render_duration(least));
@@ -292,11 +325,14 @@ fn read_keys(reader: &Reader<'_>, mut keys: Section<'_, '_>, svid: &mut Section<
     let rotation_lines = (keys.line_of("root_lifetime"), keys.line_of("jwt_key_lifetime"));
     let automatic = read_rotation(&mut keys);
     let lines = (keys.line_of("intermediate_lifetime"), svid.line_of("ttl"));
+    let Spread { refresh_hint, propagation, mut warnings } = read_spread(reader, &mut keys);
     let lifetimes = Lifetimes {
         root: keys.duration("root_lifetime", ROOT_MAX).unwrap_or(default.root),
         intermediate: keys.duration("intermediate_lifetime", SPAN_MAX).unwrap_or(default.intermediate),
         jwt_key: keys.duration("jwt_key_lifetime", ROOT_MAX).unwrap_or(default.jwt_key),
         svid: svid.duration("ttl", TTL_MAX).unwrap_or(default.svid),
+        refresh_hint,
+        propagation,
     };
     let written = render_duration;
     if lifetimes.intermediate >= lifetimes.root {
@@ -307,7 +343,6 @@ fn read_keys(reader: &Reader<'_>, mut keys: Section<'_, '_>, svid: &mut Section<
         let remedy = format!("stay below its signer's lifetime, {}", written(lifetimes.intermediate));
         svid.problem("ttl", lines.1, format!("\"{}\"", written(lifetimes.svid)), remedy);
     }
-    let mut warnings = Vec::new();
     if lifetimes.svid < TTL_WARNED_BELOW {
         warnings.push(reader.problem_at(
             lines.1,
@@ -317,11 +352,12 @@ fn read_keys(reader: &Reader<'_>, mut keys: Section<'_, '_>, svid: &mut Section<
         ));
     }
     let sealing_key_file = keys.path("sealing_key_file");
+    let places = read_places(&mut keys);
     keys.finish();
     if automatic {
         check_lives(reader, &lifetimes, rotation_lines);
     }
-    Keys { name_constraints, automatic, lifetimes, sealing_key_file, warnings }
+    Keys { name_constraints, automatic, lifetimes, sealing_key_file, places, warnings }
 }
 
 #[cfg(test)]
@@ -349,6 +385,12 @@ mod tests {
         for wrong in ["[]", "[\"acme\", \"acme/api\"]", "[\"acme\", \"*\"]"] {
             assert_eq!(problems_of(&format!("{ISSUER}namespaces = {wrong}")), ["7 issuer[0].namespaces"], "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_bundle_that_is_asked_for_without_a_pause_does_not_load() {
+        assert_eq!(problems_of(&format!("{ISSUER}[keys]\nrefresh_hint = \"1s\"\npropagation = \"1s\"")), [""; 0]);
+        assert_eq!(problems_of(&format!("{ISSUER}[keys]\nrefresh_hint = \"10ms\"")), ["8 keys.refresh_hint"]);
     }
 
     #[test]

@@ -2,7 +2,9 @@
 
 use super::ca_file::read_ca_file;
 use super::issuer::check_https;
+use super::places::in_vault;
 use super::section::Section;
+use crate::custody::PlacesSettings;
 use crate::discovery::read_token;
 use crate::telemetry::chain;
 use crate::vault::{VaultAuth, VaultSettings};
@@ -15,9 +17,13 @@ const SERVICE_ACCOUNT_TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccou
 const WAYS: [&str; 3] = ["token_file", "approle", "kubernetes"];
 
 /// None where there is no such section, or it does not do.
-pub(super) fn read_vault(root: &mut Section<'_, '_>) -> Option<VaultSettings> {
+pub(super) fn read_vault(root: &mut Section<'_, '_>, places: &PlacesSettings) -> Option<VaultSettings> {
     if !root.holds("vault") {
         root.skip("vault");
+        if let Some(place) = in_vault(places) {
+            let found = format!("nothing, and the place {:?} is in it", place.name);
+            root.problem("vault", None, found, "write [vault]: its address, and as whom we come");
+        }
         return None;
     }
     let mut vault = root.section("vault");

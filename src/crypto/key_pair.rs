@@ -124,6 +124,25 @@ fn side_by_side(asn1: &[u8]) -> Option<Vec<u8>> {
     rest.is_empty().then_some(both)
 }
 
+/// The two numbers of an ECDSA signature on P-256, side by side as PKCS#11 and JWS have them, in ASN.1 as X.509 wants
+/// them (RFC 3279 §2.2.3); none of another length.
+pub fn asn1_of(side_by_side: &[u8]) -> Option<Vec<u8>> {
+    if side_by_side.len() != 64 {
+        return None;
+    }
+    let mut numbers = Vec::with_capacity(72);
+    for number in side_by_side.chunks(32) {
+        let shortest: Vec<u8> = number.iter().copied().skip_while(|byte| *byte == 0).collect();
+        // A leading zero keeps a number positive, and stands for nought itself.
+        let sign = shortest.first().is_none_or(|first| *first >= 0x80).then_some(0);
+        numbers.extend([0x02, u8::try_from(shortest.len() + usize::from(sign.is_some())).ok()?]);
+        numbers.extend(sign);
+        numbers.extend(shortest);
+    }
+    let length = u8::try_from(numbers.len()).ok()?;
+    Some([&[0x30, length], numbers.as_slice()].concat())
+}
+
 impl fmt::Debug for KeyPair {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "KeyPair({})", self.public.id())
@@ -254,6 +273,17 @@ mod tests {
             assert!(key.public().verify_jws(JwsAlgorithm::Es256, b"message", &signature).is_ok());
             assert!(key.public().verify(b"message", &signature).is_err());
         }
+    }
+
+    #[test]
+    fn a_signature_is_the_same_in_both_forms() {
+        let key = p256();
+        for _ in 0..500 {
+            let signature = key.sign(b"message").unwrap();
+            assert_eq!(asn1_of(&side_by_side(&signature).unwrap()).unwrap(), signature);
+        }
+        assert_eq!(asn1_of(&[0; 64]).unwrap(), [0x30, 6, 2, 1, 0, 2, 1, 0]);
+        assert!(asn1_of(&[1; 63]).is_none() && asn1_of(&[1; 96]).is_none());
     }
 
     #[test]

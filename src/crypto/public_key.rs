@@ -209,6 +209,17 @@ struct Parts {
 }
 
 impl PublicKey {
+    /// Takes a point of P-256 as security modules give it: uncompressed, in an OCTET STRING (PKCS#11 §6.3.3) or, from
+    /// some, bare.
+    ///
+    /// # Errors
+    /// `BadKey`.
+    pub fn from_p256_point(point: &[u8]) -> Result<Self, CryptoError> {
+        let bare = point.strip_prefix(b"\x04\x41").filter(|bare| bare.len() == 65).unwrap_or(point);
+        let numbers = bare.strip_prefix(b"\x04").ok_or(CryptoError::BadKey { what: "point of P-256" })?;
+        Self::from_spki_der(&[P256_PREFIX, numbers].concat())
+    }
+
     /// Reads a SubjectPublicKeyInfo (RFC 5280 §4.1.2.7), whole and exact.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 
 use crate::authority::{Draft, LimitedBy, Signed, SignedBytes};
 use crate::crypto::Digest;
-use crate::identity::SpiffeId;
+use crate::identity::{SpiffeId, TrustDomain};
 use crate::svid::{InspectError, inspect_certificate, inspect_jwt};
 use rustls_pki_types::CertificateDer;
 use time::OffsetDateTime;
@@ -107,6 +107,11 @@ impl IssuedSvid {
     /// What ends it.
     pub const fn limited_by(&self) -> LimitedBy {
         self.draft.limited_by()
+    }
+
+    /// Of which other trust domains the bearer gets the bundles.
+    pub fn federates_with(&self) -> &[TrustDomain] {
+        self.draft.grant().federates_with()
     }
 
     /// Which of the rule's SVIDs it is.

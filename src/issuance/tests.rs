@@ -57,7 +57,7 @@ impl Ca {
         let path = self.folder.path().join("keyring.json");
         let (file, random) = (KeyringFile::new(path, SealingKey::from_bytes(&[7; 32]).unwrap()), Random::seeded(7));
         let domain = TrustDomain::parse("ci.test").unwrap();
-        let keyring = open_keyring(&file, &domain, &PLAN, (self.now, &random), false).unwrap();
+        let keyring = open_keyring(&file, &domain, &PLAN, (self.now, &random), false).await.unwrap();
         let hands = (&*self.store, Ledger::new(Arc::clone(&self.store)));
         Rotator::begin(file, keyring, PLAN, hands, (self.now, Random::seeded(7))).await.unwrap().authorities()
     }

@@ -3,6 +3,7 @@
 use super::Glob;
 use crate::token::{ClaimView, Claims};
 use serde::{Serialize, Serializer};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -91,6 +92,11 @@ pub enum Test {
 }
 
 impl Condition {
+    /// A term that stands in no file.
+    pub fn unwritten(name: &str, test: Test) -> Self {
+        Self::Claim { name: name.to_owned(), test, implied: true }
+    }
+
     /// Judges some claims.
     pub fn judge(&self, claims: &Claims) -> Truth {
         match self {
@@ -152,6 +158,18 @@ impl Test {
                 tests.iter().map(Self::ids).collect::<Option<Vec<_>>>().map(|lists| lists.concat())
             }
             Self::Bool(_) | Self::Glob(_) | Self::Prefix(_) | Self::Text(_) => None,
+        }
+    }
+
+    /// The exact values that it admits, as texts, or none if it admits anything else.
+    pub fn values(&self) -> Option<BTreeSet<String>> {
+        match self {
+            Self::Id(_) | Self::Text(_) => Some(BTreeSet::from([self.to_string()])),
+            Self::OneOf { tests, .. } => {
+                let each: Option<Vec<_>> = tests.iter().map(Self::values).collect();
+                Some(each?.into_iter().flatten().collect())
+            }
+            Self::Bool(_) | Self::Glob(_) | Self::Prefix(_) => None,
         }
     }
 

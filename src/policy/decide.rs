@@ -127,6 +127,11 @@ impl Policy {
         &self.rules
     }
 
+    /// The longest life that a rule gives an SVID.
+    pub fn longest_ttl(&self) -> Duration {
+        self.rules.iter().map(|rule| rule.ttl).max().unwrap_or_default()
+    }
+
     /// The refusals that can concern these claims, in order: no other is for them.
     pub fn refusals_for(&self, claims: &Claims) -> impl Iterator<Item = &RefusalRule> {
         self.refusal_index.places(claims).filter_map(|at| self.refusals.get(at))
@@ -279,6 +284,11 @@ impl Grant {
     /// Which document.
     pub const fn kind(&self) -> Kind {
         self.kind
+    }
+
+    /// Of which other trust domains the bearer gets the bundles.
+    pub fn federates_with(&self) -> &[TrustDomain] {
+        &self.rule.federates_with
     }
 
     /// How long its session may last, if the rule limits it.

@@ -65,7 +65,7 @@ fn parts(term: &Condition) -> Vec<&Condition> {
 /// What GitLab's claims say of each other.
 fn consequences(term: &Condition) -> Vec<Condition> {
     let Condition::Claim { name, test, .. } = term else { return Vec::new() };
-    let claim = |name: &str, test| Condition::Claim { name: name.to_owned(), test, implied: true };
+    let claim = Condition::unwritten;
     let text = |text: &str| Test::Text(text.to_owned());
     match (name.as_str(), test) {
         ("fork", Test::Bool(true)) => vec![claim("merge_request", Test::Bool(true))],
@@ -106,14 +106,14 @@ pub fn find_covered(refusals: &[RefusalRule], rules: &[Rule]) -> Vec<Covered> {
     let mut covered = Vec::new();
     for rule in rules.iter().filter(|rule| !rule.observe) {
         let refusal = refusals.iter().find(|refusal| refusal.when.iter().all(|term| rule.demands(term)));
-        let near = KEYS.iter().filter_map(|key| keyed.get(&(*key, rule.key(key)?.into_iter().next()?)));
+        let near = KEYS.iter().filter_map(|key| keyed.get(&(*key, rule.fixed(key)?.into_iter().next()?)));
         let earlier = near.flatten().chain(&broad).find(|earlier| earlier.takes_all_of(rule));
         if let Some(refusal) = refusal {
             covered.push(Covered { rule: rule.name.clone(), by: refusal.name.clone(), refused: true });
         } else if let Some(earlier) = earlier {
             covered.push(Covered { rule: rule.name.clone(), by: earlier.name.clone(), refused: false });
         }
-        match KEYS.iter().find_map(|key| Some((*key, rule.key(key)?))) {
+        match KEYS.iter().find_map(|key| Some((*key, rule.fixed(key)?))) {
             Some((key, values)) => {
                 for value in values {
                     keyed.entry((key, value)).or_default().push(rule);
@@ -134,7 +134,7 @@ impl Rule {
     }
 
     /// Whether the term holds wherever the rule matches.
-    fn demands(&self, term: &Condition) -> bool {
+    pub(super) fn demands(&self, term: &Condition) -> bool {
         match term {
             Condition::All(all) => all.iter().all(|one| self.demands(one)),
             Condition::Any(_) | Condition::Claim { .. } | Condition::Not(_) => {
@@ -144,23 +144,7 @@ impl Rule {
     }
 
     /// Whether the term is known not to hold wherever the rule matches.
-    fn rules_out(&self, term: &Condition) -> bool {
+    pub(super) fn rules_out(&self, term: &Condition) -> bool {
         self.unless.iter().any(|mine| term.is_within(mine)) || self.when.iter().any(|mine| mine.excludes(term))
-    }
-
-    /// The values that it fixes a claim to, as texts.
-    fn key(&self, claim: &str) -> Option<Vec<String>> {
-        self.when.iter().find_map(|term| match term {
-            Condition::Claim { name, test, .. } if name == claim => exact(test),
-            Condition::All(_) | Condition::Any(_) | Condition::Claim { .. } | Condition::Not(_) => None,
-        })
-    }
-}
-
-fn exact(test: &Test) -> Option<Vec<String>> {
-    match test {
-        Test::Id(_) | Test::Text(_) => Some(vec![test.to_string()]),
-        Test::OneOf { tests, .. } => tests.iter().map(exact).collect::<Option<Vec<_>>>().map(|lists| lists.concat()),
-        Test::Bool(_) | Test::Glob(_) | Test::Prefix(_) => None,
     }
 }

@@ -4,6 +4,7 @@ use super::{Condition, Need, Truth};
 use crate::identity::{IdTemplate, TrustDomain};
 use crate::token::{Claims, IssuerName};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// A document that a rule may grant.
@@ -32,7 +33,7 @@ pub struct Rule {
     pub audiences: Vec<String>,
     /// The URL of the issuer's GitLab, where X.509-SVIDs tell of the build with Fulcio's extensions; none where not.
     pub build_claims: Option<String>,
-    /// Which other trust domains' workloads it shall be able to talk to.
+    /// Which other trust domains' workloads it shall be able to talk to: it gets their bundles.
     pub federates_with: Vec<TrustDomain>,
     /// Whose tokens it is for; also a term of `when`.
     pub issuer: IssuerName,
@@ -81,8 +82,7 @@ impl Rule {
         let in_unless: Vec<_> = unless.iter().flat_map(Condition::tests).collect();
         let says = |names: &[&str]| in_when.iter().chain(&in_unless).any(|(name, ..)| names.contains(name));
         let mut implied = Vec::new();
-        let mut imply =
-            |name: &str, test| implied.push(Condition::Claim { name: name.to_owned(), test, implied: true });
+        let mut imply = |name: &str, test| implied.push(Condition::unwritten(name, test));
         if !says(&["fork", "job_project_id", "job_project_path"]) {
             imply("fork", super::Test::Bool(false));
         }
@@ -108,6 +108,14 @@ impl Rule {
     /// The project that it is for, where a term of `when` that stands by itself demands one.
     pub fn only_project(&self) -> Option<u64> {
         self.pinned("project_id").find_map(|ids| ids.first().copied().filter(|one| ids.iter().all(|id| id == one)))
+    }
+
+    /// The values that a term of `when` that stands by itself fixes a claim to.
+    pub fn fixed(&self, claim: &str) -> Option<BTreeSet<String>> {
+        self.when.iter().find_map(|term| match term {
+            Condition::Claim { name, test, .. } if name == claim => test.values(),
+            Condition::All(_) | Condition::Any(_) | Condition::Claim { .. } | Condition::Not(_) => None,
+        })
     }
 
     fn pinned(&self, claim: &str) -> impl Iterator<Item = Vec<u64>> {

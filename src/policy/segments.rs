@@ -58,6 +58,7 @@ impl Segment {
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Letter {
+    Any,
     Digit,
     This(char),
 }
@@ -65,7 +66,7 @@ pub(super) enum Letter {
 impl Letter {
     fn can_be(self, other: Self) -> bool {
         match (self, other) {
-            (Self::Digit, Self::Digit) => true,
+            (Self::Any, _) | (_, Self::Any) | (Self::Digit, Self::Digit) => true,
             (Self::Digit, Self::This(c)) | (Self::This(c), Self::Digit) => c.is_ascii_digit(),
             (Self::This(a), Self::This(b)) => a == b,
         }

@@ -3,7 +3,7 @@
 //! rule or of two, may give one ID to two projects.
 
 use super::segments::{Segment, Step, Templates, can_meet, name_project_alike, segments};
-use super::{Condition, Rule, Test};
+use super::{Condition, Rule};
 use crate::identity::IdTemplate;
 use crate::token::IssuerName;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -111,7 +111,7 @@ impl Before {
                 templates.len() - 1
             });
             let Some(fixed) = pivots.get_mut(place) else { continue };
-            for hole in id.holes().filter(|hole| exact(rule, hole).is_some()) {
+            for hole in id.holes().filter(|hole| rule.fixed(hole).is_some()) {
                 *fixed.entry(hole).or_default() += 1;
             }
         }
@@ -132,7 +132,7 @@ impl Before {
             let template = places.get(&id.to_string()).copied()?;
             let new = known.len();
             let demand = *known.entry(demands(rule, id).into_keys().collect::<Vec<_>>()).or_insert(new);
-            let fixed = pivots.get(template).copied().flatten().and_then(|hole| exact(rule, hole));
+            let fixed = pivots.get(template).copied().flatten().and_then(|hole| rule.fixed(hole));
             Some(Grant { template, demand, fixed: fixed.filter(|values| values.len() <= VALUES_MAX) })
         };
         let of_rule = |one: &Granting<'_>| one.ids.iter().filter_map(|(id, _)| grant(one.rule, id)).collect();
@@ -240,30 +240,10 @@ fn demands(rule: &Rule, template: &IdTemplate) -> Demands {
 
 /// Whether two rules of one template fix a claim of it to different values, so that no ID is of both.
 fn told_apart(first: &Rule, second: &Rule, template: &IdTemplate) -> bool {
-    template.holes().any(|hole| match (exact(first, hole), exact(second, hole)) {
+    template.holes().any(|hole| match (first.fixed(hole), second.fixed(hole)) {
         (Some(mine), Some(theirs)) => mine.is_disjoint(&theirs),
         _ => false,
     })
-}
-
-/// The values that a rule fixes a claim to.
-fn exact(rule: &Rule, claim: &str) -> Option<BTreeSet<String>> {
-    rule.when.iter().find_map(|term| match term {
-        Condition::Claim { name, test, .. } if name == claim => values(test),
-        Condition::All(_) | Condition::Any(_) | Condition::Claim { .. } | Condition::Not(_) => None,
-    })
-}
-
-fn values(test: &Test) -> Option<BTreeSet<String>> {
-    match test {
-        Test::Id(id) => Some(BTreeSet::from([id.to_string()])),
-        Test::Text(exactly) => Some(BTreeSet::from([exactly.clone()])),
-        Test::OneOf { tests, .. } => {
-            let each: Option<Vec<_>> = tests.iter().map(values).collect();
-            Some(each?.into_iter().flatten().collect())
-        }
-        Test::Bool(_) | Test::Glob(_) | Test::Prefix(_) => None,
-    }
 }
 
 #[cfg(test)]

@@ -11,12 +11,16 @@ use crate::authority::{
 use crate::clock::Clock;
 use crate::config::{ServerSettings, StoreKind};
 use crate::crypto::{KeyId, Random};
+use crate::custody::Places;
 use crate::discovery::{Fetch, IssuerKeys};
 use crate::facts::Facts;
+use crate::federation::{Federation, Follower};
 use crate::issuance::{Hearing, Issuance, PolicyInUse, Recorder, Shares};
-use crate::people::People;
+use crate::people::{Found, People};
 use crate::session::{CrlKeeper, PathPins, Sessions};
-use crate::store::{IndexKind, LocalSettings, LocalStore, NoteSigner, Store, VerifierKey, replace_file};
+use crate::store::{
+    IndexKind, LocalSettings, LocalStore, NoteSigner, Store, StoreError, VerifierKey, Write, replace_file,
+};
 use crate::telemetry::Metrics;
 use crate::upstream::UpstreamKeeper;
 use crate::vault::Vault;
@@ -38,6 +42,10 @@ pub struct Parts {
     pub rotator: Rotator,
     /// Asks the authority above ours, where there is one.
     pub upstream: Option<UpstreamKeeper>,
+    /// What we hold of other trust domains.
+    pub federation: Federation,
+    /// What keeps it equal to its sources.
+    pub followers: Vec<Follower>,
     /// Makes revocation lists, where they are switched on.
     pub crls: Option<CrlKeeper>,
     /// Journal and index.
@@ -70,9 +78,10 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
 
     let vault = settings.vault.clone().map(|vault| Vault::new(vault, Arc::clone(&clock)).map(Arc::new)).transpose()?;
     let above = connect(settings, vault.as_ref());
-    let Keys { file, plan, keyring } = open_keys(settings, above.as_ref(), (&clock, &random)).await?;
+    let places = Places::new(&settings.places, vault.as_ref());
+    let Keys { file, plan, keyring } = open_keys(settings, (places, above.as_ref()), (&clock, &random)).await?;
     let journal_key = keyring.active(AuthorityKind::Journal).ok_or(RotatorError::NoRoot)?;
-    let own_key = journal_key.own_key().ok_or(RotatorError::NoRoot)?;
+    let own_key = journal_key.held_key().ok_or(RotatorError::NoRoot)?;
     let signer = NoteSigner::new(origin(settings, journal_key.key_id()), Arc::clone(own_key))?;
     show_journal_key(folder, signer.verifier())?;
     let store = open_store(settings, signer, Arc::clone(&clock)).await?;
@@ -81,6 +90,7 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
     let sequence = keyring.sequence;
     let rotator = Rotator::begin(file, keyring, plan, (&*shared, ledger.clone()), (clock.now(), random)).await?;
 
+    let (federation, followers) = open_federation(settings, (&shared, &ledger), &*clock).await?;
     let people = open_people(settings, &*shared).await?;
     let policy = PolicyInUse::new(settings.policy.clone());
     let started = Entry::Started {
@@ -89,7 +99,7 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
         policy: *policy.now().digest(),
         keyring: sequence,
     };
-    ledger.commit(&started, Changes::default()).await?;
+    ledger.commit(&started, Changes { writes: remember(&people, &*store)?, ..Changes::default() }).await?;
 
     let issuers = Arc::new(settings.issuers.clone());
     let metrics = Metrics::new();
@@ -121,7 +131,7 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
         recorder: Recorder::new(metrics.clone()),
         data_dir: folder.clone(),
     };
-    Ok(Parts { issuance: Arc::new(issuance), rotator, upstream, crls, store, metrics, vault })
+    Ok(Parts { issuance: Arc::new(issuance), rotator, upstream, federation, followers, crls, store, metrics, vault })
 }
 
 /// What signs, and how long.
@@ -133,21 +143,22 @@ struct Keys {
 
 async fn open_keys(
     settings: &ServerSettings,
-    above: Option<&Connected>,
+    (places, above): (Places, Option<&Connected>),
     (clock, random): (&Arc<dyn Clock>, &Random),
 ) -> Result<Keys, ServerError> {
     let now = clock.now();
     let folder = &settings.data_dir;
     let keyring_path = folder.join("keyring.json");
     let sealing = open_sealing_key(&settings.sealing_key_file, keyring_path.exists())?;
-    let file = KeyringFile::new(keyring_path, sealing);
+    let file = KeyringFile::new(keyring_path, sealing).with_places(places);
     let plan = KeyPlan {
         root: settings.lifetimes.root,
         intermediate: settings.lifetimes.intermediate,
         jwt: settings.lifetimes.jwt_key,
         name_constraints: settings.name_constraints,
         automatic: settings.keys_change_by_themselves,
-        ..KeyPlan::DEFAULT
+        refresh_hint: settings.lifetimes.refresh_hint,
+        propagation: settings.lifetimes.propagation,
     };
     let has_history = folder.join("journal").exists();
     let is_first = !has_history && !file.path().exists();
@@ -155,9 +166,9 @@ async fn open_keys(
         Some(above) => {
             let wanted = first_wanted(&settings.trust_domain, &plan, (now, random))?;
             let (root, offer) = above.first(wanted, clock).await?;
-            begin_under(&file, &plan, (root, offer, &settings.trust_domain), (now, random))?
+            begin_under(&file, &plan, (root, offer, &settings.trust_domain), (now, random)).await?
         }
-        None => open_keyring(&file, &settings.trust_domain, &plan, (now, random), has_history)?,
+        None => open_keyring(&file, &settings.trust_domain, &plan, (now, random), has_history).await?,
     };
     Ok(Keys { file, plan, keyring })
 }
@@ -191,6 +202,21 @@ fn watching(
     Ok(rotator.watching(holders, Arc::new(sight), store)?)
 }
 
+/// What lies in files is there before anybody is answered.
+async fn open_federation(
+    settings: &ServerSettings,
+    (store, ledger): (&Arc<dyn Store>, &Ledger),
+    clock: &dyn Clock,
+) -> Result<(Federation, Vec<Follower>), ServerError> {
+    let (own, kept) = (settings.trust_domain.clone(), (&**store, ledger.clone()));
+    let federation = Federation::open(own, &settings.federation, kept, clock.now()).await?;
+    let mut followers = federation.followers();
+    for follower in &mut followers {
+        follower.begin(clock).await;
+    }
+    Ok((federation, followers))
+}
+
 /// Persons who were erased must not come back with a backup of their keys.
 async fn open_people(settings: &ServerSettings, store: &dyn Store) -> Result<People, ServerError> {
     let sealing = open_sealing_key(&settings.sealing_key_file, true)?;
@@ -198,6 +224,22 @@ async fn open_people(settings: &ServerSettings, store: &dyn Store) -> Result<Peo
         People::open(settings.data_dir.join(People::FILE), sealing, (settings.people, &settings.trust_domain))?;
     people.erase_again(store).await?;
     Ok(people)
+}
+
+/// Keys of persons that are gone are no reason not to serve, but somebody must know.
+fn remember(people: &People, store: &dyn Store) -> Result<Vec<Write>, StoreError> {
+    Ok(match people.found(store)? {
+        Found::AsBefore => Vec::new(),
+        Found::New(write) => vec![write],
+        Found::Another => {
+            tracing::error!(
+                "the persons' keys were lost: who started the jobs of before stays sealed, and live sessions of sealed persons \
+                 cannot be renewed; stop the server and put {} back from a backup",
+                People::FILE
+            );
+            Vec::new()
+        }
+    })
 }
 
 /// A hundred thousand sessions take a while to read, too.

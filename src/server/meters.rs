@@ -1,8 +1,8 @@
 //! What Prometheus hears of the running server's parts, as it changes.
 
-use crate::authority::{Holder, Holders, Published};
+use crate::authority::{Authorities, Holder, Holders, Published, Witness};
 use crate::clock::Clock;
-use crate::session::{CrlsWatch, Sessions};
+use crate::session::CrlsWatch;
 use crate::store::Trouble;
 use crate::telemetry::{Metrics, Readiness, Shutdown};
 use std::collections::BTreeMap;
@@ -14,6 +14,9 @@ use tokio::sync::watch;
 
 /// Ten thousand holders are counted in a millisecond.
 const COUNT_EVERY: Duration = Duration::from_secs(15);
+
+/// A fleet is off a tainted key within half a minute. A hundred thousand sessions are gone through in some milliseconds.
+const COUNT_TAINTED_EVERY: Duration = Duration::from_secs(2);
 
 /// Shows whether signed checkpoints reach where they should go.
 pub(super) async fn meter_checkpoints(mut failing: watch::Receiver<bool>, metrics: Metrics, shutdown: Shutdown) {
@@ -47,7 +50,7 @@ pub(super) async fn meter_store(
 
 /// Shows who has which bundle. Agents whose sessions are over are forgotten here.
 pub(super) async fn meter_holders(
-    (holders, sessions): (Holders, Sessions),
+    (holders, witness): (Holders, Arc<dyn Witness>),
     mut published: watch::Receiver<Arc<Published>>,
     (clock, metrics): (Arc<dyn Clock>, Metrics),
     shutdown: Shutdown,
@@ -56,13 +59,15 @@ pub(super) async fn meter_holders(
     loop {
         let now = clock.now();
         publications.entry(published.borrow_and_update().bundle.sequence).or_insert(now);
-        let live = sessions.owners(now);
+        let live = witness.live_owners(now);
         let known = holders.all(|owner| live.contains(owner), now);
         let mut by_sequence = BTreeMap::new();
         for holder in &known {
             *by_sequence.entry(holder.holds.unwrap_or(0)).or_default() += 1;
         }
-        metrics.holders_are(&by_sequence, lag(&known, &publications, now));
+        let hint = published.borrow().bundle.refresh_hint;
+        let stuck = stuck(&known, &publications, witness.longest_ttl().max(hint));
+        metrics.holders_are(&by_sequence, lag(&known, &publications, now), stuck);
         tokio::select! {
             () = shutdown.wait() => return,
             () = clock.wait_until(now + COUNT_EVERY) => {}
@@ -81,6 +86,37 @@ fn lag(holders: &[Holder], publications: &BTreeMap<u64, OffsetDateTime>, now: Of
     };
     let since = holders.iter().filter_map(lacks_since).min().unwrap_or(now);
     Duration::try_from(now - since).unwrap_or(Duration::ZERO)
+}
+
+/// How many keep to an older bundle than they could have.
+fn stuck(holders: &[Holder], publications: &BTreeMap<u64, OffsetDateTime>, patience: Duration) -> usize {
+    let lacks_since = |holder: &Holder| {
+        let held = holder.holds.unwrap_or(0);
+        publications.range((Bound::Excluded(held), Bound::Unbounded)).next().map(|(_, at)| *at)
+    };
+    let is_stuck = |holder: &&Holder| lacks_since(holder).is_some_and(|since| holder.is_stuck(since, patience));
+    holders.iter().filter(is_stuck).count()
+}
+
+/// Shows how many SVIDs are still below tainted roots, more often while there are any.
+pub(super) async fn meter_tainted(
+    (authorities, witness): (Arc<Authorities>, Arc<dyn Witness>),
+    (clock, metrics): (Arc<dyn Clock>, Metrics),
+    shutdown: Shutdown,
+) {
+    let mut tainted = authorities.tainted();
+    loop {
+        let now = clock.now();
+        let signers = tainted.borrow_and_update().intermediates.iter().map(ToString::to_string).collect();
+        let remaining = witness.live_on(&signers, now).values().sum();
+        metrics.tainted_svids_are(remaining);
+        let again = if remaining > 0 { COUNT_TAINTED_EVERY } else { COUNT_EVERY };
+        tokio::select! {
+            () = shutdown.wait() => return,
+            () = clock.wait_until(now + again) => {}
+            changed = tainted.changed() => if changed.is_err() { return shutdown.wait().await },
+        }
+    }
 }
 
 /// Shows which bundle is published.
@@ -134,6 +170,23 @@ mod tests {
         ] {
             let holders: Vec<_> = holders.iter().copied().map(holder).collect();
             assert_eq!(lag(&holders, &publications, at(150)), Duration::from_secs(lacks_for), "{holders:?}");
+        }
+    }
+
+    #[test]
+    fn whoever_is_heard_and_keeps_to_an_old_bundle_is_stuck_and_whoever_is_silent_is_not() {
+        let at = |second| OffsetDateTime::UNIX_EPOCH + Duration::from_secs(second);
+        let publications = BTreeMap::from([(4, at(10)), (6, at(100))]);
+        for (kind, holds, heard_at, is_stuck) in [
+            (HolderKind::Reporting, Some(4), 1000, true),
+            (HolderKind::Reporting, None, 1000, true),
+            (HolderKind::Reporting, Some(4), 999, false),
+            (HolderKind::Reporting, Some(6), 5000, false),
+            (HolderKind::Declared, Some(4), 5000, false),
+        ] {
+            let holder = Holder { name: "some".to_owned(), kind, holds, heard_at: Some(at(heard_at)) };
+            let stuck = stuck(std::slice::from_ref(&holder), &publications, Duration::from_secs(900));
+            assert_eq!(stuck == 1, is_stuck, "{holder:?}");
         }
     }
 }

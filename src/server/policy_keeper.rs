@@ -5,8 +5,9 @@ use crate::api::{NotReloaded, Reload, Reloaded};
 use crate::audit::{Changes, Entry, Ledger};
 use crate::clock::Clock;
 use crate::config::{CheckedPolicy, PolicySource, Problem, ServerSettings};
+use crate::federation::Federation;
 use crate::issuance::PolicyInUse;
-use crate::store::FileStamp;
+use crate::stamp::Stamp;
 use crate::telemetry::{Metrics, Shutdown, chain};
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +22,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(3);
 pub(super) struct PolicyKeeper {
     source: Arc<PolicySource>,
     in_use: PolicyInUse,
+    federation: Federation,
     ledger: Ledger,
     metrics: Metrics,
     asked: mpsc::Receiver<Reload>,
@@ -37,11 +39,11 @@ enum By {
 impl PolicyKeeper {
     pub(super) fn new(
         settings: &ServerSettings,
-        in_use: PolicyInUse,
+        (in_use, federation): (PolicyInUse, Federation),
         (ledger, metrics): (Ledger, Metrics),
         asked: mpsc::Receiver<Reload>,
     ) -> Self {
-        Self { source: Arc::new(settings.policy_source.clone()), in_use, ledger, metrics, asked }
+        Self { source: Arc::new(settings.policy_source.clone()), in_use, federation, ledger, metrics, asked }
     }
 
     /// Runs until shutdown.
@@ -52,7 +54,7 @@ impl PolicyKeeper {
         // Not looked at before: the file may have changed since it was read at start.
         let mut seen = None;
         loop {
-            let stamp = FileStamp::of(&self.source.place);
+            let stamp = Stamp::of(&self.source.place);
             if seen.as_ref() != Some(&stamp) {
                 seen = Some(stamp);
                 self.told(By::File).await;
@@ -61,11 +63,11 @@ impl PolicyKeeper {
                 () = shutdown.wait() => return,
                 () = clock.wait_until(clock.now() + LOOK_EVERY) => {}
                 () = heard(&mut hangups) => {
-                    seen = Some(FileStamp::of(&self.source.place));
+                    seen = Some(Stamp::of(&self.source.place));
                     self.told(By::Signal).await;
                 }
                 Some(Reload { uid, answer }) = self.asked.recv() => {
-                    seen = Some(FileStamp::of(&self.source.place));
+                    seen = Some(Stamp::of(&self.source.place));
                     let outcome = self.reload(By::Operator(uid)).await;
                     // Whoever asked may have gone; journal and log tell it too.
                     let _untold = answer.send(outcome).is_err();
@@ -119,7 +121,9 @@ impl PolicyKeeper {
         let CheckedPolicy { policy, warnings } = loaded.map_err(|all| NotReloaded::Problems(words(all)))?;
         let (old, new) = (*self.in_use.now().digest(), *policy.digest());
         let (rules, refusals) = (policy.rules().len(), policy.refusals().len());
-        let reloaded = Reloaded { old, new, rules, refusals, warnings: words(warnings) };
+        let mut warnings: Vec<String> = words(warnings);
+        warnings.extend(self.federation.unheld(&policy));
+        let reloaded = Reloaded { old, new, rules, refusals, warnings };
         if old == new {
             return Ok(reloaded);
         }

@@ -1,14 +1,18 @@
 //! The running server: what it starts, in which order, and in which order it stops.
 
+use super::accept::Crew;
 use super::build::{Parts, World, build};
 use super::door::open_door;
-use super::meters::{meter_bundle, meter_checkpoints, meter_crls, meter_holders, meter_store};
+use super::meters::{meter_bundle, meter_checkpoints, meter_crls, meter_holders, meter_store, meter_tainted};
 use super::policy_keeper::PolicyKeeper;
 use super::upstream::keep_upstream;
+use super::witness::Sight;
 use super::{AdminSocket, BundlePort, HealthPort, IssuerPort, ServerError};
 use crate::api::{AdminDoor, BundleDoor, Crowd, Desk, HealthDoor, IssuerDoors, Reloads};
+use crate::backup::Backups;
 use crate::clock::Clock;
 use crate::config::ServerSettings;
+use crate::federation::Follower;
 use crate::issuance::Issuance;
 use crate::session::CrlKeeper;
 use crate::telemetry::{Metrics, Readiness, Shutdown, Unready, chain};
@@ -23,6 +27,9 @@ use tokio::task::JoinSet;
 /// Ended sessions do no harm where they lie, so counting and sweeping them may be rare.
 const SWEEP_EVERY: Duration = Duration::from_secs(300);
 
+/// For those who are told that the server cannot go on; streams and idle connections are not waited for.
+const LAST_ANSWERS_WITHIN: Duration = Duration::from_secs(1);
+
 /// A server whose parts are built and whose ports are bound; it answers once it runs.
 #[derive(Debug)]
 pub struct Server {
@@ -31,6 +38,7 @@ pub struct Server {
     certificate: Arc<DoorCertificate>,
     policy: PolicyKeeper,
     issuer_ports: Vec<IssuerPort>,
+    crew: Arc<Crew>,
     bundle_ports: Vec<BundlePort>,
     admin: AdminSocket,
     health: Option<HealthPort>,
@@ -54,17 +62,24 @@ impl Server {
         let published = parts.rotator.authorities().published();
         let (reloads, asked) = Reloads::pair();
         let hands = (parts.issuance.ledger.clone(), parts.metrics.clone());
-        let policy = PolicyKeeper::new(settings, parts.issuance.policy.clone(), hands, asked);
+        let policy =
+            PolicyKeeper::new(settings, (parts.issuance.policy.clone(), parts.federation.clone()), hands, asked);
+        for warning in parts.federation.unheld(&parts.issuance.policy.now()) {
+            tracing::warn!("{warning}");
+        }
         let crls = parts.crls.as_ref().map(CrlKeeper::watch);
-        let orders = (reloads, parts.rotator.desk());
-        let desk = Desk::new(Arc::clone(&parts.issuance), (published, crls), orders, (random, shutdown.clone()));
+        let orders = (reloads, parts.rotator.desk(), Backups::new(Arc::clone(&parts.store), settings.folder()));
+        let shown = (published, parts.federation.clone(), crls);
+        let desk = Desk::new(Arc::clone(&parts.issuance), shown, orders, (random, shutdown.clone()));
         let doors = IssuerDoors::new(&desk);
         raise_open_files();
         let crowd = Crowd::at_issuer_port(connections_of(crate::api::limits::CONNECTIONS_MAX));
+        let crew = Arc::new(Crew::muster().map_err(ServerError::Threads)?);
         let mut issuer_ports = Vec::new();
         for address in &settings.listen {
             let tls = IssuerDoor::new(Arc::<DoorCertificate>::clone(&certificate))?;
-            let port = IssuerPort::bind(*address, tls, doors.clone(), (crowd.clone(), parts.metrics.clone())).await;
+            let place = (crowd.clone(), Arc::clone(&crew), parts.metrics.clone());
+            let port = IssuerPort::bind(*address, tls, doors.clone(), place).await;
             issuer_ports.push(port.map_err(|source| ServerError::Address { address: *address, source })?);
         }
         let bundle_ports = bundle_ports(settings, (&certificate, &desk), &parts.metrics).await?;
@@ -82,6 +97,7 @@ impl Server {
             certificate,
             policy,
             issuer_ports,
+            crew,
             bundle_ports,
             admin,
             health,
@@ -113,25 +129,21 @@ impl Server {
     /// `Stopped` when a part ended by itself.
     pub async fn run(self) -> Result<(), ServerError> {
         let Self { parts, clock, certificate, policy, issuer_ports, .. } = self;
-        let Self { bundle_ports, admin, health, readiness, warming, shutdown, .. } = self;
-        let Parts { issuance, rotator, upstream, crls, store, metrics, vault } = parts;
+        // Ends last: what requests began is still carried out on its threads.
+        let Self { crew: _crew, bundle_ports, admin, health, readiness, warming, shutdown, .. } = self;
         let (end, ended) = Shutdown::pair();
 
         let mut keepers = JoinSet::new();
-        let published = rotator.authorities().published();
-        keepers.spawn(meter_bundle(published.clone(), metrics.clone(), ended.clone()));
-        let who = (rotator.desk().holders().clone(), issuance.sessions.clone());
-        keepers.spawn(meter_holders(who, published, (Arc::clone(&clock), metrics.clone()), ended.clone()));
-        keepers.spawn(meter_store(store.trouble(), (readiness.clone(), metrics.clone()), ended.clone()));
-        keepers.spawn(meter_checkpoints(store.is_unwitnessed(), metrics.clone(), ended.clone()));
+        start_meters(&mut keepers, &parts, (&clock, &readiness), &ended);
+        let Parts { issuance, rotator, upstream, federation: _, followers, crls, store, metrics, vault } = parts;
         let above = (upstream.zip(rotator.upstream()), Arc::clone(&clock));
         keepers.spawn(keep_upstream(above, (readiness.clone(), metrics.clone()), ended.clone()));
         keepers.spawn(rotator.run(Arc::clone(&clock), ended.clone()));
         keepers.spawn(keep_token(vault, ended.clone()));
         if let Some(crls) = crls {
-            keepers.spawn(meter_crls(crls.watch(), metrics.clone(), ended.clone()));
             keepers.spawn(crls.run(Arc::clone(&clock), ended.clone()));
         }
+        keepers.spawn(follow(followers, Arc::clone(&clock), ended.clone()));
         keepers.spawn(policy.run(Arc::clone(&clock), ended.clone()));
         keepers.spawn(certificate.run(clock, ended.clone()));
         keepers.spawn(sweep(Arc::clone(&issuance), metrics, ended.clone()));
@@ -139,18 +151,18 @@ impl Server {
         if let Some(health) = health {
             keepers.spawn(health.run(ended));
         }
+        let (close, closing) = Shutdown::pair();
         let mut doors = JoinSet::new();
         for port in issuer_ports {
-            doors.spawn(port.run(shutdown.clone()));
+            doors.spawn(port.run(closing.clone()));
         }
         for port in bundle_ports {
-            doors.spawn(port.run(shutdown.clone()));
+            doors.spawn(port.run(closing.clone()));
         }
-        doors.spawn(admin.run(shutdown.clone()));
+        doors.spawn(admin.run(closing));
 
         let mut store_ended = false;
         let outcome = tokio::select! {
-            // Doors end at shutdown too; only without one is their end early.
             biased;
             () = shutdown.wait() => Ok(()),
             () = store.ended() => {
@@ -160,22 +172,57 @@ impl Server {
             Some(_early) = keepers.join_next() => Err(ServerError::Stopped),
             Some(_early) = doors.join_next() => Err(ServerError::Stopped),
         };
-        // On another thread a door can hear of shutdown, and end, between our asking and our looking at it.
-        let outcome = if shutdown.is_due() { Ok(()) } else { outcome };
         let _draining = readiness.wait_for("the end: the server is stopping");
         let _stopped = store_ended.then(|| readiness.wait_for("the store, which has stopped: the log says why"));
+        close.pull();
         if outcome.is_err() {
             tracing::error!("a part of the server ended by itself; the server stops");
+            let _answered = tokio::time::timeout(LAST_ANSWERS_WITHIN, all_ended(&mut doors)).await.is_ok();
             doors.abort_all();
         }
-        while doors.join_next().await.is_some() {}
+        all_ended(&mut doors).await;
         end.pull();
-        while keepers.join_next().await.is_some() {}
+        all_ended(&mut keepers).await;
         // Closing syncs files, which is no work for a thread that serves others.
         let closed = tokio::task::spawn_blocking(move || store.close()).await;
         closed.map_err(|_panicked| ServerError::Stopped)?;
         outcome
     }
+}
+
+/// Whatever Prometheus hears.
+fn start_meters(
+    keepers: &mut JoinSet<()>,
+    parts: &Parts,
+    (clock, readiness): (&Arc<dyn Clock>, &Readiness),
+    ended: &Shutdown,
+) {
+    let Parts { issuance, rotator, crls, store, metrics, .. } = parts;
+    let published = rotator.authorities().published();
+    keepers.spawn(meter_bundle(published.clone(), metrics.clone(), ended.clone()));
+    let (witness, heard) = (Sight::of(issuance), (Arc::clone(clock), metrics.clone()));
+    let who = (rotator.desk().holders().clone(), Arc::clone(&witness));
+    keepers.spawn(meter_holders(who, published, heard.clone(), ended.clone()));
+    keepers.spawn(meter_tainted((rotator.authorities(), witness), heard, ended.clone()));
+    keepers.spawn(meter_store(store.trouble(), (readiness.clone(), metrics.clone()), ended.clone()));
+    keepers.spawn(meter_checkpoints(store.is_unwitnessed(), metrics.clone(), ended.clone()));
+    if let Some(crls) = crls {
+        keepers.spawn(meter_crls(crls.watch(), metrics.clone(), ended.clone()));
+    }
+}
+
+async fn all_ended(parts: &mut JoinSet<()>) {
+    while parts.join_next().await.is_some() {}
+}
+
+/// Keeps all foreign bundles equal to their sources.
+async fn follow(followers: Vec<Follower>, clock: Arc<dyn Clock>, shutdown: Shutdown) {
+    let mut running = JoinSet::new();
+    for follower in followers {
+        running.spawn(follower.run(Arc::clone(&clock), shutdown.clone()));
+    }
+    all_ended(&mut running).await;
+    shutdown.wait().await;
 }
 
 async fn bundle_ports(

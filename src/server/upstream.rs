@@ -65,9 +65,12 @@ pub(super) fn put_under(
     Ok((rotator.under(roots, ends), Some(keeper)))
 }
 
+/// What asks, and how it stands.
+type Asking = (UpstreamKeeper, watch::Receiver<UpstreamState>);
+
 /// Asks it when that is due, and shows whether it answers.
 pub(super) async fn keep_upstream(
-    (above, clock): (Option<(UpstreamKeeper, watch::Receiver<UpstreamState>)>, Arc<dyn Clock>),
+    (above, clock): (Option<Asking>, Arc<dyn Clock>),
     shown: (Readiness, Metrics),
     shutdown: Shutdown,
 ) {

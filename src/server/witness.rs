@@ -2,9 +2,10 @@
 
 use crate::authority::{Live, Witness};
 use crate::crypto::KeyId;
-use crate::issuance::PolicyInUse;
+use crate::issuance::{Issuance, PolicyInUse};
 use crate::session::Sessions;
 use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 use time::OffsetDateTime;
 
@@ -15,9 +16,16 @@ pub(super) struct Sight {
     pub(super) policy: PolicyInUse,
 }
 
+impl Sight {
+    /// What the road sees.
+    pub(super) fn of(issuance: &Issuance) -> Arc<dyn Witness> {
+        Arc::new(Self { sessions: issuance.sessions.clone(), policy: issuance.policy.clone() })
+    }
+}
+
 impl Witness for Sight {
     fn longest_ttl(&self) -> Duration {
-        self.policy.now().rules().iter().map(|rule| rule.ttl).max().unwrap_or_default()
+        self.policy.now().longest_ttl()
     }
 
     fn live_owners(&self, now: OffsetDateTime) -> HashSet<KeyId> {

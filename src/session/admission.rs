@@ -68,6 +68,7 @@ impl<'a> Admission<'a> {
             ids: [(profile(self.grant).into(), Cow::Borrowed(self.grant.spiffe_id()))].into(),
             ttl: Some(self.grant.ttl().as_secs()),
             signers: vec![Arc::clone(self.signer)],
+            federates_with: self.grant.federates_with().to_vec(),
             ended: None,
             claims,
             person,

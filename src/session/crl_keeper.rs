@@ -142,10 +142,11 @@ impl CrlKeeper {
         };
         tracing::debug!(number = set.number, revoked = set.revoked, "revocation lists made");
         self.spared = spared;
+        let due_at = now + (set.next_update - now) / 2;
         let former = self.made.send_replace(Some(Arc::new(set)));
         self.former.extend(former);
         self.former.drain(..self.former.len().saturating_sub(FORMER_SETS));
-        Ok(now + self.plan.lifetime / 2)
+        Ok(due_at)
     }
 
     /// From when on sets are complete.
@@ -163,8 +164,8 @@ impl CrlKeeper {
     }
 
     async fn sign(&self, draft: CrlDraft) -> Result<Crls, CrlError> {
-        let (authorities, intent) = (Arc::clone(&self.authorities), self.ledger.admit_at_once(draft).await?);
-        let signing = tokio::task::spawn_blocking(move || authorities.sign_crls(intent));
+        let begun = self.authorities.begin_crls(self.ledger.admit_at_once(draft).await?).await?;
+        let signing = tokio::task::spawn_blocking(move || begun.finish());
         Ok(signing.await.map_err(|_stopped| StoreError::Stopped)??)
     }
 

@@ -242,10 +242,10 @@ impl LiveIndex {
         inside.jobs.values().flatten().filter(|one| one.session.ends_at > now).map(|one| one.session.owner).collect()
     }
 
-    /// How many live sessions have their newest SVID from each of these signers.
+    /// How many sessions have a live SVID whose newest is from each of these signers. One that has ended counts until its
+    /// last SVID is over, and one that nobody renews any more does not.
     pub(super) fn count_by_signer(&self, signers: &BTreeSet<String>, now: OffsetDateTime) -> BTreeMap<Arc<str>, usize> {
-        // The last SVID of one that has ended is good for a while, too.
-        let live = |one: &&LiveSession| one.ends_at.max(one.svids_end_at) > now;
+        let live = |one: &&LiveSession| one.svids_end_at > now;
         let newest = |one: &LiveSession| one.signers.iter().rev().find(|signer| signers.contains(&***signer)).cloned();
         let mut counts = BTreeMap::new();
         self.inside().jobs.values().flatten().map(|one| &one.session).filter(live).filter_map(newest).for_each(

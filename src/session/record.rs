@@ -3,7 +3,7 @@
 use super::{EndReason, Proof};
 use crate::audit::Job;
 use crate::crypto::{Digest, KeyId};
-use crate::identity::SpiffeId;
+use crate::identity::{SpiffeId, TrustDomain};
 use crate::people::{People, Sealed};
 use crate::store::Version;
 use crate::token::{Claims, IssuerName, is_under};
@@ -75,6 +75,9 @@ pub(super) struct Record<'a> {
     /// Which keys of ours have signed for it.
     #[serde(default)]
     pub(super) signers: Vec<Arc<str>>,
+    /// Of which other trust domains it gets the bundles: as its rule said when it was last given something.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) federates_with: Vec<TrustDomain>,
     pub(super) ended: Option<EndReason>,
     pub(super) claims: Cow<'a, Claims>,
     /// Those of the claims that are a person's, where they are kept apart.

@@ -18,7 +18,6 @@
 //! ```
 //! Not here: what an entry means (`audit`), what a record means (the room that owns its shelf).
 
-mod file_stamp;
 mod contract;
 mod version;
 mod record;
@@ -49,6 +48,7 @@ mod accept_time;
 mod committer;
 mod local;
 mod offline;
+mod point;
 mod archive;
 #[cfg(test)]
 mod faults;
@@ -59,12 +59,12 @@ pub use archive::{ArchiveError, ArchiveRequest, Archived, Segments, archive, beg
 pub use contract::{
     Answer, Commit, Committed, Condition, Entry, Position, Revision, Room, Store, StoreError, Stored, Write,
 };
-pub use file_stamp::FileStamp;
 pub use index::IndexKind;
 pub(crate) use journal::replace_file;
-pub use local::{LocalSettings, LocalStore, OpenError};
-pub use notary::CheckpointSettings;
+pub use local::{LocalSettings, LocalStore, OpenError, lock};
+pub use notary::{CheckpointSettings, witnessed_beyond};
 pub use note::{NoteError, NoteSigner, VerifierKey};
+pub use point::{CopyFile, CopyFrom, JournalCopy};
 pub use reader::{Disproof, JournalError, JournalReader, TornTail};
 pub use record::{Flaw, Record};
 pub(crate) use reserve::is_full;

@@ -4,9 +4,10 @@
 //! A note wakes nobody unless the committer sleeps with nothing to do. The answers of a batch are handed out together, on
 //! the callers' own threads: the committer wakes one of those and not each caller.
 
+use super::point::Point;
 use super::{Commit, Committed, Entry, StoreError};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
@@ -22,13 +23,20 @@ pub(super) enum Message {
     Commit(Commit, Reply),
     /// There is a note, and the committer slept.
     Noted,
+    /// Somebody asks how far the journal is.
+    Where(oneshot::Sender<Point>),
 }
 
 /// What a caller is told.
 pub(super) type Outcome = Result<Committed, StoreError>;
 
 /// Where a caller waits.
-pub(super) type Reply = oneshot::Sender<Outcome>;
+#[derive(Debug)]
+pub(super) struct Reply {
+    sender: oneshot::Sender<Outcome>,
+    /// The runtime that it runs on, if any.
+    home: Option<Handle>,
+}
 
 /// Answers of a batch under way. Whoever waits for one that is dropped hears that the store has stopped.
 #[derive(Debug, Default)]
@@ -51,7 +59,6 @@ struct Pending {
 pub(super) struct Queue {
     messages: Sender<Message>,
     notes: Arc<Mutex<Notes>>,
-    callers: Arc<OnceLock<Handle>>,
 }
 
 /// The committer's end.
@@ -59,8 +66,6 @@ pub(super) struct Queue {
 pub(super) struct Incoming {
     messages: Receiver<Message>,
     notes: Arc<Mutex<Notes>>,
-    /// Where the callers run, known from the first of them.
-    callers: Arc<OnceLock<Handle>>,
 }
 
 #[derive(Debug, Default)]
@@ -82,18 +87,16 @@ enum Committing {
 /// Both ends.
 pub(super) fn queue() -> (Queue, Incoming) {
     let (sender, receiver) = channel();
-    let (notes, callers) = (Arc::<Mutex<Notes>>::default(), Arc::<OnceLock<Handle>>::default());
-    let incoming = Incoming { messages: receiver, notes: Arc::clone(&notes), callers: Arc::clone(&callers) };
-    (Queue { messages: sender, notes, callers }, incoming)
+    let notes = Arc::<Mutex<Notes>>::default();
+    let incoming = Incoming { messages: receiver, notes: Arc::clone(&notes) };
+    (Queue { messages: sender, notes }, incoming)
 }
 
 impl Queue {
     /// Queues a commit; resolves when it is decided and durable.
     pub(super) fn commit(&self, commit: Commit) -> impl Future<Output = Outcome> + Send + use<> {
-        let (reply, answered) = oneshot::channel();
-        if let (None, Ok(here)) = (self.callers.get(), Handle::try_current()) {
-            self.callers.get_or_init(|| here);
-        }
+        let (sender, answered) = oneshot::channel();
+        let reply = Reply { sender, home: Handle::try_current().ok() };
         // When the committer is gone the message is dropped, and with it `reply`.
         drop(self.messages.send(Message::Commit(commit, reply)));
         async { answered.await.unwrap_or(Err(StoreError::Stopped)) }
@@ -116,6 +119,13 @@ impl Queue {
             drop(self.messages.send(Message::Noted));
         }
         Ok(())
+    }
+
+    /// How far the journal is on the medium, between two batches.
+    pub(super) fn point(&self) -> impl Future<Output = Result<Point, StoreError>> + Send + use<> {
+        let (reply, answered) = oneshot::channel();
+        drop(self.messages.send(Message::Where(reply)));
+        async { answered.await.map_err(|_gone| StoreError::Stopped) }
     }
 
     /// Asks the committer to write what is queued and end.
@@ -153,14 +163,20 @@ impl Incoming {
         }
     }
 
-    /// Hands the answers out: what they say is true.
+    /// Hands the answers out: what they say is true. Callers on one runtime are woken there, by one task.
     pub(super) fn answer(&self, answers: &mut Answers) {
-        let decided = Decided(std::mem::take(answers));
-        match self.callers.get() {
-            // Where that has come to its end the task is dropped, and so handed out too.
-            Some(callers) if decided.0.0.len() > 1 => drop(callers.spawn(async move { drop(decided) })),
-            Some(_) | None => drop(decided),
+        let mut left = std::mem::take(answers).0;
+        while let Some(home) = left.iter().find_map(|pending| pending.reply.home.clone()) {
+            let is_there = |pending: &Pending| pending.reply.home.as_ref().is_some_and(|other| other.id() == home.id());
+            let (there, others) = left.into_iter().partition(is_there);
+            let decided = Decided(Answers(there));
+            if decided.0.0.len() > 1 {
+                // Where that has come to its end the task is dropped, and so handed out too.
+                drop(home.spawn(async move { drop(decided) }));
+            }
+            left = others;
         }
+        drop(Decided(Answers(left)));
     }
 
     /// Takes no more notes.
@@ -212,7 +228,7 @@ impl Drop for Decided {
     fn drop(&mut self) {
         for pending in self.0.0.drain(..) {
             // A caller that has gone does not need the answer.
-            drop(pending.reply.send(pending.outcome));
+            drop(pending.reply.sender.send(pending.outcome));
         }
     }
 }

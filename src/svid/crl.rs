@@ -3,8 +3,9 @@
 
 use super::x509::check_issuer;
 use super::{LayoutError, Serial, inspect_authority};
-use crate::crypto::KeyPair;
-use rcgen::{CertificateRevocationListParams, Issuer, KeyIdMethod, RevocationReason, RevokedCertParams, SerialNumber};
+use rcgen::{
+    CertificateRevocationListParams, Issuer, KeyIdMethod, RevocationReason, RevokedCertParams, SerialNumber, SigningKey,
+};
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer};
 use time::OffsetDateTime;
 
@@ -63,7 +64,7 @@ impl CrlFields {
     pub fn sign(
         &self,
         issuer: &CertificateDer<'_>,
-        key: &KeyPair,
+        key: &impl SigningKey,
     ) -> Result<CertificateRevocationListDer<'static>, LayoutError> {
         check_issuer(issuer, key)?;
         let facts = inspect_authority(issuer).map_err(|_malformed| LayoutError::Issuer)?;

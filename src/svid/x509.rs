@@ -205,8 +205,8 @@ impl AuthorityFields {
     ///
     /// # Errors
     /// See [`LayoutError`].
-    pub fn sign_itself(&self, key: &KeyPair) -> Result<CertificateDer<'static>, LayoutError> {
-        if key.public() != &self.key {
+    pub fn sign_itself(&self, key: &impl SigningKey) -> Result<CertificateDer<'static>, LayoutError> {
+        if key.subject_public_key_info() != self.key.spki_der() {
             return Err(LayoutError::IssuerKey);
         }
         Ok(self.params()?.self_signed(key).map_err(LayoutError::Build)?.into())
@@ -332,7 +332,7 @@ mod tests {
     /// A root, an intermediate under it, and a signer ready with the latter.
     fn chain() -> (CertificateDer<'static>, CertificateDer<'static>, LeafSigner) {
         let (root_key, key) = (key(), key());
-        let root = authority(&root_key, 1).sign_itself(&root_key).unwrap();
+        let root = authority(&root_key, 1).sign_itself(root_key.as_ref()).unwrap();
         let intermediate = authority(&key, 0).sign(&root, root_key.as_ref()).unwrap();
         let signer = LeafSigner::new(&intermediate, key).unwrap();
         (root, intermediate, signer)
@@ -526,7 +526,7 @@ mod tests {
         }
         let (root, key) = {
             let key = key();
-            (authority(&key, 0).sign_itself(&key).unwrap(), key)
+            (authority(&key, 0).sign_itself(key.as_ref()).unwrap(), key)
         };
         let issuer = Issuer::from_ca_cert_der(&root, Broken(key)).unwrap();
         assert!(matches!(leaf().sign_by(&issuer), Err(LayoutError::Build(rcgen::Error::RemoteKeyError))));

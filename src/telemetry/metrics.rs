@@ -41,6 +41,8 @@ struct Numbers {
     bundle_sequence: Gauge,
     holders: Family<Held, Gauge>,
     slowest_holder_seconds: Gauge,
+    stuck_holders: Gauge,
+    svids_on_tainted_keys: Gauge,
     crl_revoked: Gauge,
     crl_made: Gauge,
     crl_next_update: Gauge,
@@ -117,6 +119,8 @@ impl Metrics {
             bundle_sequence: Gauge::default(),
             holders: Family::default(),
             slowest_holder_seconds: Gauge::default(),
+            stuck_holders: Gauge::default(),
+            svids_on_tainted_keys: Gauge::default(),
             crl_revoked: Gauge::default(),
             crl_made: Gauge::default(),
             crl_next_update: Gauge::default(),
@@ -183,14 +187,21 @@ impl Metrics {
         self.0.bundle_sequence.set(signed(sequence));
     }
 
-    /// How many known holders have which bundle (0 for those not heard), and for how long the slowest has lacked the newest.
-    pub fn holders_are(&self, by_sequence: &BTreeMap<u64, usize>, slowest: Duration) {
+    /// How many known holders have which bundle (0 for those not heard), for how long the slowest has lacked the newest, and
+    /// how many will not get it by waiting.
+    pub fn holders_are(&self, by_sequence: &BTreeMap<u64, usize>, slowest: Duration, stuck: usize) {
+        self.0.stuck_holders.set(i64::try_from(stuck).unwrap_or(i64::MAX));
         self.0.holders.clear();
         for (sequence, count) in by_sequence {
             let count = i64::try_from(*count).unwrap_or(i64::MAX);
             self.0.holders.get_or_create(&Held { sequence: *sequence }).set(count);
         }
         self.0.slowest_holder_seconds.set(signed(slowest.as_secs()));
+    }
+
+    /// How many live SVIDs are to be renewed at once and were not yet.
+    pub fn tainted_svids_are(&self, remaining: usize) {
+        self.0.svids_on_tainted_keys.set(i64::try_from(remaining).unwrap_or(i64::MAX));
     }
 
     /// How often in a row the authority above ours gave no intermediate, and when the one in use ends.
@@ -271,6 +282,10 @@ impl Numbers {
         registry.register("holders", help, self.holders.clone());
         let help = "For how long somebody among the known holders has lacked the published bundle";
         registry.register("slowest_holder_seconds", help, self.slowest_holder_seconds.clone());
+        let help = "Known holders that are heard, and keep to an old bundle though renewals bring them the new one";
+        registry.register("stuck_holders", help, self.stuck_holders.clone());
+        let help = "Live X.509-SVIDs below tainted roots: all should be renewed within half a minute";
+        registry.register("svids_on_tainted_keys", help, self.svids_on_tainted_keys.clone());
         let help = "How often in a row the upstream authority gave no intermediate when it was asked";
         registry.register("upstream_failures", help, self.upstream_failures.clone());
         let help = "When the intermediate that it certified ends, in Unix seconds: nothing is issued afterwards";

@@ -3,21 +3,20 @@
 use super::TlsError;
 use super::door_ca::{DoorCa, renew_at};
 use crate::clock::Clock;
+use crate::stamp::Stamp;
 use crate::telemetry::Shutdown;
 use arc_swap::ArcSwap;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use std::error::Error;
-use std::fs::{self, Metadata};
+use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use time::OffsetDateTime;
 
-/// Polling works with Kubernetes' symlink swaps and on network mounts, where file events do not.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// Chain and key of the server's port; handshakes see the newest that works.
@@ -30,12 +29,8 @@ pub struct DoorCertificate {
 #[derive(Debug)]
 enum Source {
     Ca { ca: DoorCa, names: Vec<String>, renew_at: Mutex<OffsetDateTime> },
-    Files { chain: PathBuf, key: PathBuf, seen: Mutex<Stamp> },
+    Files { chain: PathBuf, key: PathBuf, seen: Mutex<[Stamp; 2]> },
 }
-
-/// What changes when a file does: modification time in nanoseconds, and inode; of the chain and of the key.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-struct Stamp([(i64, i64, u64); 2]);
 
 impl DoorCertificate {
     /// Reads an operator's PEM files: the chain, leaf first, and the key.
@@ -43,7 +38,7 @@ impl DoorCertificate {
     /// # Errors
     /// `File`, `Missing` or `Unusable`.
     pub fn from_files(chain: &Path, key: &Path) -> Result<Self, TlsError> {
-        let seen = Stamp::of(chain, key)?;
+        let seen = [chain, key].map(Stamp::of);
         let current = ArcSwap::from_pointee(read(chain, key)?);
         let source = Source::Files { chain: chain.to_owned(), key: key.to_owned(), seen: Mutex::new(seen) };
         Ok(Self { current, source })
@@ -73,10 +68,11 @@ impl DoorCertificate {
                 newer
             }
             Source::Files { chain, key, seen } => {
-                let stamp = Stamp::of(chain, key)?;
-                if stamp == std::mem::replace(&mut *locked(seen), stamp) {
+                let stamps = [chain, key].map(|file| Stamp::of(file));
+                if *locked(seen) == stamps {
                     return Ok(false);
                 }
+                *locked(seen) = stamps;
                 read(chain, key)?
             }
         };
@@ -108,14 +104,6 @@ impl DoorCertificate {
 impl ResolvesServerCert for DoorCertificate {
     fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         Some(self.current.load_full())
-    }
-}
-
-impl Stamp {
-    fn of(chain: &Path, key: &Path) -> Result<Self, TlsError> {
-        let one = |file: &Metadata| (file.mtime(), file.mtime_nsec(), file.ino());
-        let look = |path: &Path| fs::metadata(path).map_err(|source| unreadable(path, source));
-        Ok(Self([one(&look(chain)?), one(&look(key)?)]))
     }
 }
 

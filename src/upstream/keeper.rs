@@ -2,7 +2,7 @@
 
 use super::{Certified, RootsFile, Upstream, UpstreamError, UpstreamRoot, Wanted};
 use crate::clock::Clock;
-use crate::store::FileStamp;
+use crate::stamp::Stamp;
 use crate::telemetry::{Shutdown, chain};
 use rustls_pki_types::CertificateDer;
 use std::pin::Pin;
@@ -67,7 +67,7 @@ impl UpstreamKeeper {
         // Not looked at before: the file may have changed since it was read at start.
         let (mut seen, mut under_way) = (None, None::<UnderWay>);
         loop {
-            let stamp = FileStamp::of(self.roots_file.path());
+            let stamp = Stamp::of(self.roots_file.path());
             if seen.as_ref() != Some(&stamp) {
                 seen = Some(stamp);
                 self.look(&*clock).await;

@@ -20,7 +20,7 @@ use tonic::transport::Channel;
 const CONNECTIONS: usize = 8;
 const IN_FLIGHT: usize = 64;
 /// The kernel counts processor time in hundredths of a second: so many make an error of a tick two per cent or less.
-const EXCHANGES: u32 = 5000;
+pub(crate) const EXCHANGES: u32 = 5000;
 const WARM_UP: u32 = 1000;
 const ALONE: u32 = 400;
 /// `USER_HZ`, the unit of `/proc/PID/stat`, is 100 on every Linux that we build for.
@@ -29,27 +29,59 @@ const TICK: Duration = Duration::from_millis(10);
 /// Tokens nobody has used yet, with the CSRs that go along.
 type Unused = Vec<ExchangeRequest>;
 
+/// A server of its own, with agents that are connected and warm.
+pub(crate) struct Scene {
+    runtime: Runtime,
+    place: Place,
+    server: Server,
+    agents: Vec<IssuerClient<Channel>>,
+}
+
+impl Scene {
+    pub(crate) fn new() -> Self {
+        let runtime = Runtime::new().unwrap();
+        let place = Place::new();
+        let server = Server::start(&place);
+        let agents = {
+            let _inside = runtime.enter();
+            (0..CONNECTIONS).map(|_| IssuerClient::new(session_channel(&place))).collect()
+        };
+        let scene = Self { runtime, place, server, agents };
+        scene.fill(WARM_UP);
+        scene
+    }
+
+    /// Opens so many sessions.
+    pub(crate) fn fill(&self, sessions: u32) {
+        self.exchange(unused(&self.place, sessions));
+    }
+
+    /// A measurement beside the floor of its moment, and how many exchanges there were in a second.
+    pub(crate) fn pair(&self, floor: &Floor) -> (Pair, f64) {
+        let requests = unused(&self.place, EXCHANGES);
+        let floor = floor.measure();
+        let (cost, rate) = self.exchange(requests);
+        (Pair { floor, cost }, rate)
+    }
+
+    fn exchange(&self, requests: Unused) -> (Duration, f64) {
+        let count = u32::try_from(requests.len()).unwrap();
+        let (before, start) = (processor_time(self.server.pid()), Instant::now());
+        self.runtime.block_on(exchange_all(&self.agents, requests));
+        let (after, took) = (processor_time(self.server.pid()), start.elapsed());
+        (after.saturating_sub(before) / count, f64::from(count) / took.as_secs_f64())
+    }
+}
+
 /// `exchange_durable`, `exchange_rate` and `exchange_latency_p50`.
 pub(crate) fn measure(floor: &Floor) {
-    let runtime = Runtime::new().unwrap();
-    let place = Place::new();
-    let server = Server::start(&place);
-    let agents: Vec<_> = {
-        let _inside = runtime.enter();
-        (0..CONNECTIONS).map(|_| IssuerClient::new(session_channel(&place))).collect()
-    };
-    runtime.block_on(exchange_all(&agents, unused(&place, WARM_UP)));
-
+    let scene = Scene::new();
     let (mut durable, mut rates) = (Vec::new(), Vec::new());
     for pair in 1..=PAIRS {
         eprintln!("pair {pair} of {PAIRS}: {EXCHANGES} tokens of new jobs");
-        let requests = unused(&place, EXCHANGES);
-        let floor = floor.measure();
-        let (before, start) = (processor_time(server.pid()), Instant::now());
-        runtime.block_on(exchange_all(&agents, requests));
-        let (after, took) = (processor_time(server.pid()), start.elapsed());
-        durable.push(Pair { floor, cost: after.saturating_sub(before) / EXCHANGES });
-        rates.push(f64::from(EXCHANGES) / took.as_secs_f64());
+        let (pair, rate) = scene.pair(floor);
+        durable.push(pair);
+        rates.push(rate);
     }
     print_median("exchange_durable", durable.into_iter());
     rates.sort_by(f64::total_cmp);
@@ -57,9 +89,9 @@ pub(crate) fn measure(floor: &Floor) {
 
     let mut alone = Vec::new();
     for _ in 0..PAIRS {
-        let requests = unused(&place, ALONE);
+        let requests = unused(&scene.place, ALONE);
         let floor = floor.measure();
-        alone.push(Pair { floor, cost: runtime.block_on(median_latency(agents[0].clone(), requests)) });
+        alone.push(Pair { floor, cost: scene.runtime.block_on(median_latency(scene.agents[0].clone(), requests)) });
     }
     print_median("exchange_latency_p50", alone.into_iter());
 }

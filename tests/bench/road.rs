@@ -25,6 +25,7 @@ mod place;
 #[path = "../process/server.rs"]
 mod server;
 
+mod crowd;
 mod exchange;
 mod floor;
 mod issuing_core;
@@ -59,6 +60,10 @@ fn main() {
     if wants("exchange") {
         exchange::measure(&floor);
     }
+    // Only by its name: it takes minutes.
+    if !wanted.is_empty() && wants("crowd") {
+        crowd::measure(&floor);
+    }
 }
 
 /// Processor time of this thread per turn: on a machine shared with others the clock on the wall also counts their turns.
@@ -88,12 +93,13 @@ impl Pair {
 }
 
 /// Prints the pair in the middle, by its ratio: what disturbs the machine disturbs both of a pair.
-fn print_median(name: &str, pairs: impl Iterator<Item = Pair>) {
+fn print_median(name: &str, pairs: impl Iterator<Item = Pair>) -> Pair {
     let mut pairs: Vec<Pair> = pairs.collect();
     pairs.sort_by(|a, b| a.ratio().total_cmp(&b.ratio()));
     let median = pairs[pairs.len() / 2];
     let micros = median.cost.as_secs_f64() * 1e6;
     print(name, micros, "us", Some(median.ratio()));
+    median
 }
 
 /// One line.

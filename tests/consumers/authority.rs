@@ -2,9 +2,11 @@
 
 use crate::client::Svid;
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DistinguishedName, DnType,
     ExtendedKeyUsagePurpose, IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, SanType, SerialNumber,
 };
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -36,18 +38,36 @@ pub(crate) struct Authority {
 
 impl Authority {
     pub(crate) fn new() -> Self {
-        let of = |name: &str, path_length| {
+        Self::called(vec![(DnType::CommonName, "root".to_owned())])
+    }
+
+    /// An impostor: its root has the subject of one that there is, in a file.
+    pub(crate) fn in_the_name_of(root: &Path) -> Self {
+        let root = CertificateDer::from_pem_file(root).unwrap();
+        let (_rest, root) = x509_parser::parse_x509_certificate(&root).unwrap();
+        let names = root.subject().iter_attributes().map(|name| {
+            let oid: Vec<u64> = name.attr_type().iter().unwrap().collect();
+            (DnType::from_oid(&oid), name.as_str().unwrap().to_owned())
+        });
+        Self::called(names.collect())
+    }
+
+    fn called(root: Vec<(DnType, String)>) -> Self {
+        let of = |names: Vec<(DnType, String)>, path_length| {
             let mut params = CertificateParams::default();
-            params.distinguished_name.push(DnType::CommonName, name);
+            params.distinguished_name = DistinguishedName::new();
+            for (kind, name) in names {
+                params.distinguished_name.push(kind, name);
+            }
             params.is_ca = IsCa::Ca(BasicConstraints::Constrained(path_length));
             params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
             let uri = "spiffe://ci.example.org".try_into().unwrap();
             params.subject_alt_names = vec![SanType::URI(uri)];
             (params, KeyPair::generate().unwrap())
         };
-        let (params, key) = of("root", 1);
+        let (params, key) = of(root, 1);
         let root = Issuer::self_signed(params, key).unwrap();
-        let (mut params, key) = of("intermediate", 0);
+        let (mut params, key) = of(vec![(DnType::CommonName, "intermediate".to_owned())], 0);
         params.use_authority_key_identifier_extension = true;
         let intermediate = Issuer::signed_by(params, key, &root).unwrap();
         Self { root, intermediate, issued: AtomicU64::new(1) }

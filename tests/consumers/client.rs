@@ -109,6 +109,11 @@ impl Connection {
         self.dialogue.ask(&mut self.stream).map_err(|error| said(&error))
     }
 
+    /// Whom it is with: the server's leaf.
+    pub(crate) fn leaf(&self) -> &CertificateDer<'static> {
+        self.stream.conn.peer_certificates().unwrap().first().unwrap()
+    }
+
     /// Whether this was the continuation of an earlier session, without a certificate shown.
     pub(crate) fn is_resumed(&self) -> bool {
         matches!(self.stream.conn.handshake_kind(), Some(HandshakeKind::Resumed))

@@ -10,8 +10,8 @@ pub(crate) enum Dialogue {
     Http,
     /// A line, answered backwards.
     Lines,
-    /// PostgreSQL's own: TLS on request, a user, then queries.
-    Postgres,
+    /// PostgreSQL's own: TLS on request, a user and a database, then queries.
+    Postgres(&'static str, &'static str),
 }
 
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
@@ -21,7 +21,7 @@ const READY: u8 = b'Z';
 
 impl Dialogue {
     pub(crate) fn before_tls(self, socket: &mut TcpStream) -> Result<()> {
-        if self != Self::Postgres {
+        if !matches!(self, Self::Postgres(..)) {
             return Ok(());
         }
         socket.write_all(&SSL_REQUEST)?;
@@ -31,12 +31,10 @@ impl Dialogue {
     }
 
     pub(crate) fn greet(self, stream: &mut Stream) -> Result<()> {
-        if self != Self::Postgres {
-            return Ok(());
-        }
-        let names = b"user\0p4711\0database\0postgres\0\0";
+        let Self::Postgres(user, database) = self else { return Ok(()) };
+        let names = format!("user\0{user}\0database\0{database}\0\0");
         let length = u32::try_from(names.len() + 8).unwrap().to_be_bytes();
-        stream.write_all(&[&length[..], &PROTOCOL_3, names].concat())?;
+        stream.write_all(&[&length[..], &PROTOCOL_3, names.as_bytes()].concat())?;
         until_ready(stream)
     }
 
@@ -52,7 +50,7 @@ impl Dialogue {
                 stream.read_exact(&mut answer)?;
                 if answer == *b"draynal\n" { Ok(()) } else { Err(Error::other(format!("{answer:?}"))) }
             }
-            Self::Postgres => {
+            Self::Postgres(..) => {
                 let query = b"select 1\0";
                 let length = u32::try_from(query.len() + 4).unwrap().to_be_bytes();
                 stream.write_all(&[b"Q", &length[..], query].concat())?;

@@ -76,7 +76,7 @@ fn next_svid(files: &Path) {
 }
 
 /// What somebody who has copied an SVID and its key has.
-fn copied(files: &Path, place: PathBuf) -> OpenSsl {
+pub(crate) fn copied(files: &Path, place: PathBuf) -> OpenSsl {
     fs::create_dir(&place).unwrap();
     let state = fs::canonicalize(files.join("..data")).unwrap();
     for name in ["svid.pem", "svid_key.pem", "svid_bundle.pem"] {
@@ -85,7 +85,7 @@ fn copied(files: &Path, place: PathBuf) -> OpenSsl {
     OpenSsl { files: place }
 }
 
-fn eventually(what: &str, within: Duration, mut holds: impl FnMut() -> bool) {
+pub(crate) fn eventually(what: &str, within: Duration, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + within;
     while !holds() {
         assert!(Instant::now() < deadline, "not within {within:?}: {what}");

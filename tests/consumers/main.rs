@@ -33,9 +33,11 @@ mod client;
 mod consumer;
 mod dialogue;
 mod page;
+mod relay;
 mod row;
 mod sides;
 mod trial;
+mod verdict;
 mod visitors;
 mod world;
 
@@ -48,3 +50,5 @@ mod mesh;
 mod nginx;
 mod openssl;
 mod postgresql;
+mod recipes;
+mod rotations;

@@ -1,18 +1,19 @@
 //! What `docs/meshes/envoy.md` says, tried: real Envoys that take certificates and trust from real agents by SDS.
 
 use crate::authority::Authority;
-use crate::client::{Client, Refused, Svid};
+use crate::client::{Client, Svid};
 use crate::consumer::AGAIN_AFTER;
 use crate::dialogue::Dialogue;
 use crate::page;
+use crate::relay::Relay;
 use crate::sides::{
     Answer, DEPLOY, DEPLOY_ID, LEDGER_ID, Mesh, OF_LEDGER, PRODUCTION, Side, before_ledger, beside_the_deploy, changed,
     eventually,
 };
+use crate::verdict::{Verdict, verdict};
 use crate::world::Job;
 use rustls::version::TLS13;
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
@@ -40,37 +41,15 @@ fn renewals_every_few_seconds_cost_a_steady_caller_no_request() {
     }
 }
 
-/// What becomes of a caller.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Verdict {
-    Allowed,
-    /// 403, by RBAC.
-    Forbidden,
-    /// No connection.
-    Unverified,
-}
-
-/// How an Envoy takes one who calls it with an SVID, by himself.
-fn verdict(svid: &Svid, bundle: &Path, port: u16) -> Verdict {
-    match Client::new(svid, bundle, &TLS13).visit(port, Dialogue::Http) {
-        Ok(_) => Verdict::Allowed,
-        Err(Refused { why }) if why.contains(" 403") => Verdict::Forbidden,
-        Err(Refused { why }) => {
-            assert!(why.contains("alert"), "{why}");
-            Verdict::Unverified
-        }
-    }
-}
-
 #[test]
 fn production_deploys_of_payments_may_call_ledger_and_nothing_else_may() {
     let mesh = Mesh::start(HOUR, HOUR);
     let (folder, _output) = mesh.deploy.svid("own");
     let bundle = folder.join("svid_bundle.pem");
-    let prefix = "prefix: \"spiffe://ci.example.org/acme/payments/api/-/environments/production/\"";
+    let prefix = "prefix: spiffe://ci.example.org/acme/payments/api/-/environments/production/pipelines/";
     let exactly = changed(&before_ledger(HOUR), prefix, page::block("exact.yaml").lines().nth(1).unwrap().trim());
     let exact = mesh.another(&mesh.ledger, &exactly);
-    let verdicts = |svid: &Svid| [mesh.right.port, exact.port].map(|port| verdict(svid, &bundle, port));
+    let verdicts = |svid: &Svid| [mesh.right.port, exact.port].map(|port| verdict(svid, &bundle, port, Dialogue::Http));
     let neighbour = ["project_id=4713", "project_path=acme/payments/api-v2"];
     let subgroup = ["project_id=4714", "project_path=acme/payments/api/tools"];
     for (pipeline, claims, expected) in [
@@ -87,6 +66,30 @@ fn production_deploys_of_payments_may_call_ledger_and_nothing_else_may() {
     }
     let (claimed, _) = Authority::new().issue_as(DEPLOY_ID, HOUR);
     assert_eq!(verdicts(&claimed), [Verdict::Unverified; 2], "another root's");
+}
+
+/// Whole IDs and expressions come out of rules of other kinds; prefixes are the page's.
+#[test]
+fn whole_ids_and_expressions_that_are_rendered_admit_their_rules_jobs_and_nobody_else() {
+    let mesh = Mesh::start(HOUR, HOUR);
+    let (folder, _output) = mesh.deploy.svid("own");
+    let bundle = folder.join("svid_bundle.pem");
+    let by_project = ["--rule", "ledger", "--project", "4712=acme/ledger/api"];
+    let by_group = ["--rule", "production deploys of the group", "--group", "812=acme/payments"];
+    let envoys = [&by_project, &by_group].map(|arguments| mesh.another(&mesh.ledger, &mesh.rendered(arguments)));
+    let neighbour = ["project_id=4713", "project_path=acme/payments/api-v2"];
+    let subgroup = ["project_id=4714", "project_path=acme/payments/api/tools"];
+    for (claims, expected) in [
+        ([&PRODUCTION[..], &OF_LEDGER].concat(), [Verdict::Allowed, Verdict::Forbidden]),
+        ([&PRODUCTION[..], &[]].concat(), [Verdict::Forbidden, Verdict::Allowed]),
+        ([&PRODUCTION[..], &neighbour].concat(), [Verdict::Forbidden, Verdict::Allowed]),
+        ([&PRODUCTION[..], &subgroup].concat(), [Verdict::Forbidden; 2]),
+        (vec![], [Verdict::Forbidden; 2]),
+    ] {
+        let svid = mesh.world.svid_by(mesh.world.token_with(&Job { number: 7, pipeline: "574" }, &claims));
+        let verdicts = [&envoys[0], &envoys[1]].map(|envoy| verdict(&svid, &bundle, envoy.port, Dialogue::Http));
+        assert_eq!(verdicts, expected, "{claims:?}");
+    }
 }
 
 #[test]
@@ -133,7 +136,6 @@ fn with_a_second_listener(text: &str, name: &str, port: u16) -> String {
     let (head, rest) = text.split_once("  listeners:\n").unwrap();
     let (listener, tail) = rest.split_once("  clusters:\n").unwrap();
     let second = changed(&changed(listener, "name: default", &format!("name: {name}")), "8443", &port.to_string());
-    let second = changed(&second, "&agent", "&same_agent").replace("*agent", "*same_agent");
     format!("{head}  listeners:\n{listener}{second}  clusters:\n{tail}")
 }
 
@@ -152,6 +154,54 @@ fn a_name_that_means_nothing_is_told_and_harms_no_other() {
     assert_eq!(proxy.count("sds.nonsense.init_fetch_timeout"), 1);
     let log = proxy.running.log().replace("%20", " ").replace("%22", "\"");
     assert!(log.contains("no secret is called \"nonsense\"; there are ALL, ROOTCA, default"), "{log}");
+}
+
+#[test]
+fn a_key_of_another_chain_is_refused_once_and_the_next_svid_is_taken() {
+    let mesh = Mesh::start(HOUR, A_SECOND);
+    let relay = Relay::before(&mesh.deploy);
+    let text = beside_the_deploy(mesh.right.port);
+    let text = changed(&text, "/run/lanyard/sockets/api.sock", &relay.socket.display().to_string());
+    let proxy = mesh.another(&mesh.deploy, &text);
+    let shown = || {
+        let Answer { status, body } = proxy.call();
+        assert_eq!(status, 200, "{body}\n{}", proxy.running.log());
+        body
+    };
+    let next_svid = || mesh.deploy.login(&mesh.world.token_with(&DEPLOY, &PRODUCTION));
+    let rejected = || proxy.count("sds.default.update_rejected");
+    let first = shown();
+
+    next_svid();
+    eventually("a refusal", || rejected() == 1);
+    let connections = proxy.count("cluster.ledger.upstream_cx_total");
+    eventually("new connections with what it had", || {
+        assert_eq!(shown(), first);
+        proxy.count("cluster.ledger.upstream_cx_total") > connections + 1
+    });
+    next_svid();
+    eventually("the next one", || shown() != first);
+
+    assert_eq!((rejected(), relay.seen.chains().len()), (1, 3), "what was refused is not sent again");
+    let log = mesh.deploy.log();
+    let told: Vec<&str> = log.lines().filter(|line| line.contains("a proxy refused its secrets")).collect();
+    assert!(told.len() == 1 && told[0].contains("KEY_VALUES_MISMATCH"), "{told:?}");
+}
+
+#[test]
+fn the_next_job_at_an_agent_calls_by_its_own_name_once_connections_are_too_old() {
+    let mesh = Mesh::start(HOUR, A_SECOND);
+    let next = DEPLOY_ID.replace("574", "575");
+    assert!(mesh.call().body.contains(&format!("URI={DEPLOY_ID}")));
+    mesh.deploy.login(&mesh.world.token_with(&Job { number: 2, pipeline: "575" }, &PRODUCTION));
+    let mut names = Vec::new();
+    eventually("a call by the next name", || {
+        let Answer { status, body } = mesh.call();
+        assert_eq!(status, 200);
+        names.push(body.contains(&format!("URI={next}")));
+        names.ends_with(&[true; 20])
+    });
+    assert!(names.is_sorted(), "and none by the former one after it: {names:?}");
 }
 
 #[test]

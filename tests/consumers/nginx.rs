@@ -34,6 +34,14 @@ impl Nginx {
     pub(crate) fn whole(folder: &Path) -> PathBuf {
         folder.join("whole.conf")
     }
+
+    /// How it is started on the server that the folder's `nginx.conf` is.
+    pub(crate) fn command(folder: &Path) -> Command {
+        fs::write(Self::whole(folder), AROUND.replace("FOLDER", &folder.display().to_string())).unwrap();
+        let mut command = Command::new("nginx");
+        command.arg("-c").arg(Self::whole(folder));
+        command
+    }
 }
 
 impl Consumer for Nginx {
@@ -61,11 +69,7 @@ impl Consumer for Nginx {
             );
         }
         fs::write(setting.folder.join("nginx.conf"), server).unwrap();
-        fs::write(Self::whole(&setting.folder), AROUND.replace("FOLDER", &setting.folder.display().to_string()))
-            .unwrap();
-        let mut command = Command::new("nginx");
-        command.arg("-c").arg(Self::whole(&setting.folder));
-        command
+        Self::command(&setting.folder)
     }
 
     fn reload(&self, setting: &Setting, running: &Running) {

@@ -8,13 +8,25 @@ const PAGE: &str = "docs/consumers.md";
 /// All that show configurations, each under a name of its own.
 const PAGES: [&str; 2] = [PAGE, "docs/meshes/envoy.md"];
 
+/// Whole configurations of services, with names that others have too.
+const RECIPES: &str = "docs/meshes/files.md";
+
 /// A block of a page, by the file name in its first line.
 pub(crate) fn block(name: &str) -> String {
-    let page = PAGES.map(|page| fs::read_to_string(source(page)).unwrap()).join("\n");
-    let first = format!("# {name}");
+    block_of(&PAGES, name)
+}
+
+/// The same of the page of recipes.
+pub(crate) fn recipe(name: &str) -> String {
+    block_of(&[RECIPES], name)
+}
+
+fn block_of(pages: &[&str], name: &str) -> String {
+    let texts: Vec<String> = pages.iter().map(|page| fs::read_to_string(source(page)).unwrap()).collect();
+    let (page, first) = (texts.join("\n"), format!("# {name}"));
     let inside = page.lines().skip_while(|line| line.trim() != first);
     let text: Vec<&str> = inside.take_while(|line| line.trim() != "```").collect();
-    assert!(!text.is_empty(), "none of {PAGES:?} shows {name}");
+    assert!(!text.is_empty(), "none of {pages:?} shows {name}");
     text.join("\n") + "\n"
 }
 

@@ -8,15 +8,15 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-struct Postgres;
+pub(crate) struct Postgres;
 
 /// Small, and forgotten with the test.
-const SMALL: &str =
+pub(crate) const SMALL: &str =
     "listen_addresses = '127.0.0.1'\nunix_socket_directories = ''\nfsync = off\nshared_buffers = '1MB'\n";
 
 impl Postgres {
     /// A program of the newest version here, run as the user that the cluster belongs to.
-    fn program(&self, name: &str) -> Command {
+    pub(crate) fn program(&self, name: &str) -> Command {
         let mut versions: Vec<PathBuf> = fs::read_dir("/usr/lib/postgresql")
             .unwrap_or_else(|error| panic!("/usr/lib/postgresql: {error}; `tests/run` installs PostgreSQL"))
             .map(|entry| entry.unwrap().path().join("bin").join(name))
@@ -31,11 +31,12 @@ impl Postgres {
         command
     }
 
-    fn make_cluster(&self, data: &Path) {
+    /// With what some SQL makes, a statement a line.
+    pub(crate) fn make_cluster(&self, data: &Path, sql: &str) {
         let made = ["--no-sync", "--auth=trust", "--username=postgres", "--no-locale", "--no-instructions"];
         run(self.program("initdb").args(made).arg("-D").arg(data));
         let commands = data.with_extension("sql");
-        fs::write(&commands, "create role p4711 login\n").unwrap();
+        fs::write(&commands, sql).unwrap();
         let input = fs::File::open(commands).unwrap();
         run(self.program("postgres").args(["--single", "-D"]).arg(data).arg("postgres").stdin(input));
     }
@@ -47,7 +48,7 @@ impl Consumer for Postgres {
     }
 
     fn dialogue(&self) -> Dialogue {
-        Dialogue::Postgres
+        Dialogue::Postgres("p4711", "postgres")
     }
 
     fn learns(&self) -> Learns {
@@ -57,7 +58,7 @@ impl Consumer for Postgres {
     fn prepare(&self, setting: &Setting) -> Command {
         let data = setting.folder.join("data");
         if !data.exists() {
-            self.make_cluster(&data);
+            self.make_cluster(&data, "create role p4711 login\n");
         }
         let settings = setting.text("postgresql.conf");
         fs::write(data.join("postgresql.conf"), format!("port = {}\n{SMALL}{settings}", setting.port)).unwrap();

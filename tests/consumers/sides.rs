@@ -28,7 +28,7 @@ pub(crate) const DEPLOY_ID: &str = "spiffe://ci.example.org/acme/payments/api/-/
 pub(crate) const LEDGER_ID: &str = "spiffe://ci.example.org/acme/ledger/api/-/environments/production";
 
 /// Everybody else whom the server names.
-const OTHERS: &str = r#"
+pub(crate) const OTHERS: &str = r#"
 [[rule]]
 name = "production deploys of others"
 id = "/{project_path}/-/environments/production/pipelines/{pipeline_id}"
@@ -40,6 +40,15 @@ name = "whatever else runs"
 id = "/{project_path}/-/pipelines/{pipeline_id}"
 ttl = "15m"
 when = { issuer = "corp" }
+"#;
+
+/// One rule for a whole group, which only an expression can tell from others; for rendering alone.
+const OF_THE_GROUP: &str = r#"
+[[rule]]
+name = "production deploys of the group"
+id = "/{project_path}/-/environments/production/pipelines/{pipeline_id}"
+ttl = "15m"
+when = { issuer = "corp", namespace_id = 812, environment = "production", environment_protected = true, ref_protected = true }
 "#;
 
 /// A busy machine needs a while; and Envoy comes back to an agent after half a minute at most.
@@ -86,6 +95,17 @@ impl Mesh {
     /// One more Envoy, at a side's agent.
     pub(crate) fn another(&self, side: &Side, text: &str) -> Proxy {
         side.proxy(text, &self.program)
+    }
+
+    /// The Envoy before ledger, as `lanyard policy render envoy` prints it for the page's rules and one for a group.
+    pub(crate) fn rendered(&self, arguments: &[&str]) -> String {
+        let policy = self.world.place.file("rendered.toml");
+        fs::write(&policy, page::block("policy.toml") + OF_THE_GROUP).unwrap();
+        let mut command = lanyard();
+        command.args(["policy", "render", "envoy", "--trust-domain", "ci.example.org", "--service", "ledger"]);
+        let output = command.args(arguments).arg(policy).output().unwrap();
+        assert!(output.status.success(), "{}", words(&output));
+        String::from_utf8(output.stdout).unwrap()
     }
 
     /// The deploy calls ledger.
@@ -136,6 +156,15 @@ impl Side {
     /// SIGKILL.
     pub(crate) fn kill_agent(&mut self) {
         self.agent.take().unwrap().kill();
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    /// What its agent has said since it was started.
+    pub(crate) fn log(&self) -> String {
+        self.agent.as_ref().unwrap().log()
     }
 
     /// As the page's job does it.
@@ -213,13 +242,13 @@ fn ask(mut stream: impl Read + Write, path: &str) -> Answer {
 }
 
 /// Ledger itself: it answers with what its Envoy tells of the caller.
-struct Program {
-    port: u16,
+pub(crate) struct Program {
+    pub(crate) port: u16,
     _runtime: Runtime,
 }
 
 impl Program {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let (port, runtime) = (free_port(), Runtime::new().unwrap());
         let caller = |headers: HeaderMap| async move {
             headers.get("x-forwarded-client-cert").map(|caller| caller.to_str().unwrap().to_owned()).unwrap_or_default()

@@ -72,9 +72,19 @@ impl World {
         Self::under(&policy(ttl))
     }
 
+    /// The same with more settings.
+    pub(crate) fn with_keys(ttl: Duration, settings: &str) -> Self {
+        Self::set(&policy(ttl), settings)
+    }
+
     /// Under a policy.
     pub(crate) fn under(policy: &str) -> Self {
-        let (place, gitlab) = (Place::with("[crl]\n\n[svid]\nsubject = \"project\"\n"), Gitlab::start());
+        Self::set(policy, "")
+    }
+
+    fn set(policy: &str, settings: &str) -> Self {
+        let settings = format!("[crl]\n\n[svid]\nsubject = \"project\"\n\n{settings}");
+        let (place, gitlab) = (Place::with(&settings), Gitlab::start());
         fs::write(place.file("policy.toml"), policy).unwrap();
         let secret = place.file("hook.secret");
         fs::write(&secret, SECRET).unwrap();

@@ -145,6 +145,7 @@ impl FakeIssuer {
             session_ends_at: (now + Duration::from_secs(self.session_lifetime.load(Ordering::SeqCst))).unix_timestamp(),
             bundle: self.bundle.to_json().into(),
             trust_domain: "ci.example.org".to_owned(),
+            federated: None,
         }))
     }
 }

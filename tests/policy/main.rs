@@ -5,7 +5,12 @@
 //! After a change of wording, of an example or of a verdict: `LANYARD_GOLDEN=write cargo test --test policy`, and read
 //! what changed.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "in a test a wrong value is the failure")]
+#![expect(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "in a test a wrong value is the failure"
+)]
 #![expect(clippy::print_stdout, reason = "what was tried is told, so that somebody can see a generator go blind")]
 
 #[path = "../support/golden.rs"]
@@ -16,6 +21,7 @@ mod proportion;
 mod support;
 
 mod by_chance;
+mod meshes;
 mod page;
 mod problems;
 mod verdicts;

@@ -54,7 +54,7 @@ fn houses() -> Vec<(&'static str, Value)> {
         ),
         (
             "watched",
-            json!({ "monitoring": { "serviceMonitor": true, "labels": { "release": "prometheus" } }, "networkPolicy": { "from": [{ "namespaceSelector": { "matchLabels": { "runners": "yes" } } }], "egressPorts": [8443] } }),
+            json!({ "monitoring": { "serviceMonitor": true, "alerts": true, "dashboard": true, "labels": { "release": "prometheus" } }, "networkPolicy": { "from": [{ "namespaceSelector": { "matchLabels": { "runners": "yes" } } }], "egressPorts": [8443] } }),
         ),
         (
             "settings",

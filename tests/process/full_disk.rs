@@ -237,8 +237,8 @@ fn names(folder: &Path) -> Vec<String> {
     names
 }
 
-#[test]
-fn a_keyring_can_be_saved_on_a_full_disk_and_is_never_half_there() {
+#[tokio::test]
+async fn a_keyring_can_be_saved_on_a_full_disk_and_is_never_half_there() {
     if !apart::inside("full_disk::a_keyring_can_be_saved_on_a_full_disk_and_is_never_half_there") {
         return;
     }
@@ -250,7 +250,7 @@ fn a_keyring_can_be_saved_on_a_full_disk_and_is_never_half_there() {
     let plan = KeyPlan { root: day * 1000, intermediate: day, ..KeyPlan::DEFAULT };
     let file = |name: &str| KeyringFile::new(folder.join(name), SealingKey::from_bytes(&[7; 32]).unwrap());
     let kept = file("keyring.json");
-    let keyring = open_keyring(&kept, &domain, &plan, (now(), &Random::system()), false).unwrap();
+    let keyring = open_keyring(&kept, &domain, &plan, (now(), &Random::system()), false).await.unwrap();
     let full = ballast(&folder, 0);
     for sequence in 5..9 {
         let mut next = keyring.clone();

@@ -20,6 +20,8 @@ mod alone;
 mod https;
 #[path = "../support/issuer.rs"]
 mod issuer;
+#[path = "../support/console.rs"]
+mod console;
 
 mod apart;
 mod gitlab;
@@ -34,11 +36,14 @@ mod hostile_load;
 
 mod agent_files;
 mod agent_limits;
+mod backups;
+mod bad_backups;
 mod chart;
 mod crashes;
 mod damage;
 mod doctor;
 mod evidence;
+mod fleet;
 mod folders;
 mod full_disk;
 mod gitlab_hooks;
@@ -46,9 +51,12 @@ mod hostile;
 mod init;
 mod lifecycle;
 mod limits;
+mod lost;
 mod memory;
 mod pipelines;
 mod policies;
+mod procedures;
 mod race;
 mod secrets;
 mod units;
+mod watching;

@@ -49,11 +49,14 @@ impl Server {
         Self::spawn_with(&[name], config)
     }
 
-    /// Its log is beside its configuration.
     fn spawn_with(arguments: &[&str], config: &Path) -> Self {
+        Self::run(lanyard().args(arguments), config)
+    }
+
+    /// Runs a command on a configuration; its log is beside that.
+    pub(crate) fn run(command: &mut Command, config: &Path) -> Self {
         let log = config.with_extension("log");
-        let child = lanyard()
-            .args(arguments)
+        let child = command
             .arg("--config")
             .arg(config)
             .stdin(Stdio::null())

@@ -12,7 +12,7 @@ import kubernetes_validate
 import yaml
 
 # Not Kubernetes' own: their schemas come with whoever installs them.
-FOREIGN = {"ServiceMonitor", "TLSRoute"}
+FOREIGN = {"PrometheusRule", "ServiceMonitor", "TLSRoute"}
 
 
 def rendered(chart, values, kubernetes):

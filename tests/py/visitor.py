@@ -36,9 +36,9 @@ def visit(source: X509Source, address: str) -> str:
     return f"{svid.leaf.serial_number:x}"
 
 
-def context(svid, authorities) -> ssl.SSLContext:
+def context(svid, authorities, side=ssl.PROTOCOL_TLS_CLIENT) -> ssl.SSLContext:
     """An SVID's server has a SPIFFE ID and no host name."""
-    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    tls = ssl.SSLContext(side)
     tls.check_hostname = False
     tls.load_verify_locations(cadata="".join(pem(authority) for authority in authorities))
     key = svid.private_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()

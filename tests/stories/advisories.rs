@@ -342,6 +342,6 @@ async fn what_is_not_offered_is_refused_and_nothing_is_had_without_a_token() {
     }
     let tls = lanyard::tls::TlsClient::new(&doors.trust, None, &["h2"]).unwrap();
     let mut admin = AdminClient::new(channel(&doors.url, tls).unwrap());
-    admin.show_bundle(ShowBundleRequest {}).await.expect_err("operators have a door of their own");
+    admin.show_bundle(ShowBundleRequest::default()).await.expect_err("operators have a door of their own");
     doors.close().await;
 }

@@ -2,7 +2,7 @@
 
 use crate::doors::{Doors, exchange};
 use crate::support::harness::{Agent, Harness, POLICY, chain};
-use lanyard::authority::{AuthorityKind, Crls, Order, OrderKind};
+use lanyard::authority::{AuthorityKind, Crls, Leeway, Order, OrderKind};
 use lanyard::crypto::{KeyAlgorithm, KeyPair, PemLabel};
 use lanyard::issuance::IssuedSvid;
 use lanyard::session::{EndReason, Revocation, Selector};
@@ -223,7 +223,7 @@ async fn a_tainted_intermediate_is_listed_once_no_live_identity_is_on_it_and_sin
     let agent = Agent::new();
     let issued = harness.exchange(&harness.issuer.token(harness.now()), &agent).await.unwrap();
     let (authority, say) = (AuthorityKind::X509Root, None);
-    let mut order = Order { kind: OrderKind::Prepare, authority, is_forced: true, uid: 0, say };
+    let mut order = Order { kind: OrderKind::Prepare, authority, leeway: Leeway::Force, uid: 0, say };
     let now = harness.now();
     let rotator = &mut harness.parts.rotator;
     let old = rotator.outlook(authority, now).keys.first().unwrap().key_id;

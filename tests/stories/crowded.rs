@@ -1,10 +1,8 @@
 //! Many live sessions: what finding, ending and restarting cost with them.
 //!
 //! A thousand are enough to see that it works. `LANYARD_LIVE_SESSIONS=100000 cargo test --release --test stories crowded
-//! -- --nocapture` measures what a full server costs; times are printed and decide nothing, memory has a bound. Between the first
-//! exchanges and the last the machine may have become another: each cost stands beside what minting a token (one
-//! signature by RSA) cost right before. A checkpoint writes every session once, and comes after so many megabytes of
-//! journal: how many fell into a measurement is told, since it may be none or one.
+//! -- --nocapture` measures what a full server costs; times are printed and decide nothing, memory has a bound. What an
+//! exchange costs beside them, `cargo bench --bench road crowd` measures with the real server.
 
 use crate::support::harness::{Agent, Harness, POLICY, csr};
 use lanyard::clock::{Clock, SystemClock};
@@ -12,9 +10,7 @@ use lanyard::issuance::{Bearer, Csr, Request, RequestId, Wanted};
 use lanyard::session::{Revocation, Selector};
 use lanyard::telemetry::Door;
 use serde_json::{Value, json};
-use std::fmt;
 use std::fs;
-use std::ops::Range;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -28,7 +24,7 @@ const MEMORY_MAX_KB: u64 = 250 * 1024;
 const PROJECTS: usize = 100;
 /// Requests that are under way at once.
 const AT_ONCE: usize = 64;
-/// Tokens minted ahead, so that minting is not measured; of those that are measured, a tenth of all.
+/// Tokens minted ahead.
 const MINTED: usize = 100;
 
 fn sessions() -> usize {
@@ -73,59 +69,15 @@ async fn exchange_all(harness: &Arc<Harness>, agent: &Arc<Agent>, tokens: Vec<St
     while under_way.join_next().await.is_some() {}
 }
 
-/// Processor time of this process so far (`utime` and `stime` of proc(5), in hundredths of a second).
-fn processor_time() -> Duration {
-    let text = fs::read_to_string("/proc/self/stat").unwrap();
-    let mut fields = text.rsplit_once(") ").unwrap().1.split(' ').skip(11);
-    let mut ticks = || fields.next().unwrap().parse::<u64>().unwrap();
-    Duration::from_millis(10 * (ticks() + ticks()))
-}
-
-/// What one exchange costs now.
-struct Cost {
-    exchange: Duration,
-    /// Of minting its token.
-    mint: Duration,
-    checkpoints: usize,
-}
-
-impl Cost {
-    async fn of(harness: &Arc<Harness>, agent: &Arc<Agent>, jobs: Range<usize>) -> Self {
-        let many = u32::try_from(jobs.len()).unwrap();
-        let start = processor_time();
-        let tokens: Vec<_> = jobs.map(|job| token(harness, job)).collect();
-        let (minted, segments) = (processor_time(), harness.segments_so_far().len());
-        exchange_all(harness, agent, tokens).await;
-        let exchange = processor_time().saturating_sub(minted) / many;
-        let mint = minted.saturating_sub(start) / many;
-        Self { exchange, mint, checkpoints: harness.segments_so_far().len() - segments }
-    }
-
-    fn in_mints(&self) -> f64 {
-        self.exchange.as_secs_f64() / self.mint.as_secs_f64()
-    }
-}
-
-impl fmt::Display for Cost {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { exchange, checkpoints, .. } = self;
-        write!(f, "{exchange:?} ({:.3} mints, {checkpoints} checkpoints in it)", self.in_mints())
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_crowd_lives_side_by_side_and_a_project_of_it_ends_at_once() {
     let (count, agent) = (sessions(), Arc::new(Agent::new()));
     // The server itself, at the end, has the machine's time.
     let now = SystemClock.now().replace_nanosecond(0).unwrap();
     let harness = Arc::new(Harness::beginning(now, (POLICY, "sled", "")).await);
-    let measured = count / 10;
-    let alone = Cost::of(&harness, &agent, 0..measured).await;
-    for first in (measured..count - measured).step_by(MINTED) {
+    for first in (0..count).step_by(MINTED) {
         exchange_all(&harness, &agent, (first..first + MINTED).map(|job| token(&harness, job)).collect()).await;
     }
-    let crowded = Cost::of(&harness, &agent, count - measured..count).await;
-    println!("{count} live: an exchange costs {alone} with none, {crowded} with all");
 
     let live = |harness: &Harness| harness.issuance().sessions.select(None, harness.now()).sessions.len();
     assert_eq!(live(&harness), count);

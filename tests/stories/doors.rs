@@ -164,7 +164,7 @@ async fn an_agent_exchanges_renews_and_hears_of_the_bundle_over_one_connection()
     assert!(agent.fetch_jwt(asked).await.unwrap().into_inner().jwt_svid.starts_with("ey"));
 
     let mut events = agent
-        .watch(WatchRequest { bundle_sequence: 0, session: vec![session.clone()], crls: None })
+        .watch(WatchRequest { session: vec![session.clone()], ..WatchRequest::default() })
         .await
         .unwrap()
         .into_inner();
@@ -245,7 +245,7 @@ async fn an_operator_asks_over_the_socket_and_its_file_goes_with_the_server() {
     });
     let channel = Endpoint::from_static("http://admin").connect_with_connector(connect).await.unwrap();
     let mut admin = AdminClient::new(channel);
-    let shown = admin.show_bundle(ShowBundleRequest {}).await.unwrap().into_inner();
+    let shown = admin.show_bundle(ShowBundleRequest::default()).await.unwrap().into_inner();
     assert_eq!(shown.trust_domain, "ci.example.org");
     let subject = Some(Subject::Token(doors.token()));
     let walk = admin.explain(AdminExplainRequest { subject }).await.unwrap().into_inner().walk;
@@ -370,11 +370,11 @@ async fn events_are_for_keys_with_a_live_session_and_few_streams_each() {
     let key = KeyPair::generate(KeyAlgorithm::EcP256).unwrap();
     let mut agent = doors.agent(Some(&key));
     let session = vec![agent.exchange(exchange(doors.token())).await.unwrap().into_inner().session];
-    let watch = WatchRequest { bundle_sequence: 0, session: session.clone(), crls: None };
+    let watch = WatchRequest { session: session.clone(), ..WatchRequest::default() };
 
     let stranger = KeyPair::generate(KeyAlgorithm::EcP256).unwrap();
     for named in [Vec::new(), session.clone()] {
-        let asked = WatchRequest { bundle_sequence: 0, session: named, crls: None };
+        let asked = WatchRequest { session: named, ..WatchRequest::default() };
         let mut events = doors.agent(Some(&stranger)).watch(asked).await.unwrap().into_inner();
         let present = events.message().await.unwrap().unwrap().kind.unwrap();
         assert!(matches!(present, Kind::Sessions(live) if live.session.is_empty()), "the present comes first, always");

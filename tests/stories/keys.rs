@@ -3,7 +3,7 @@
 use super::doors::Doors;
 use super::operators::{Job, lanyard, told};
 use crate::support::harness::{Agent, Harness, POLICY, csr, start};
-use lanyard::authority::{AuthorityKind, Confirmation, NotNow, Order, OrderError, OrderKind};
+use lanyard::authority::{AuthorityKind, Confirmation, Leeway, NotNow, Order, OrderError, OrderKind};
 use lanyard::bundle::Bundle;
 use lanyard::clock::{Clock, SystemClock};
 use lanyard::identity::TrustDomain;
@@ -14,6 +14,7 @@ use lanyard::wire::lanyard::{AcknowledgeRequest, RenewRequest, X509Answer};
 use rustls_pki_types::CertificateDer;
 use serde_json::{Value, json};
 use tokio::process::Command;
+use tonic::Status;
 
 impl Job {
     async fn told(&mut self) -> Kind {
@@ -32,9 +33,9 @@ impl Job {
         told.unwrap()
     }
 
-    async fn acknowledges(&mut self, bundle: &Bundle) {
-        let (session, bundle_sequence) = (self.first.session.clone(), bundle.sequence);
-        self.agent.acknowledge(AcknowledgeRequest { session, bundle_sequence }).await.unwrap();
+    async fn acknowledges(&mut self, bundle_sequence: u64) -> Result<(), Status> {
+        let session = self.first.session.clone();
+        self.agent.acknowledge(AcknowledgeRequest { session, bundle_sequence }).await.map(drop)
     }
 
     async fn renewed(&mut self) -> X509Answer {
@@ -84,7 +85,9 @@ async fn a_root_is_prepared_proven_activated_rolled_back_tainted_and_revoked_by_
     assert_eq!((&activate["key_id"], &activate["code"]), (&new, &json!("not_safe_yet")), "{plan}");
     assert_eq!(activate["gate"]["missing"][0]["kind"], "reporting", "{plan}");
     assert!(activate["effect"].as_str().unwrap().contains("1 identity will follow"), "{plan}");
-    job.acknowledges(&both).await;
+    let ahead = job.acknowledges(both.sequence + 1).await.unwrap_err();
+    assert_eq!(ahead.metadata().get("lanyard-code").unwrap(), "sequence_unknown", "nobody can hold it");
+    job.acknowledges(both.sequence).await.unwrap();
     let plan = told(&doors, &["authority", "plan"]).await;
     assert_eq!(step(&plan, "activate")["gate"]["missing"], json!([]), "{plan}");
     assert!(refused(&doors, &["authority", "activate"]).await.contains("not before"));
@@ -108,6 +111,7 @@ async fn a_root_is_prepared_proven_activated_rolled_back_tainted_and_revoked_by_
     let below = |key: &&Value| key["issuer"] == new;
     let stolen = listed["keys"].as_array().unwrap().iter().find(below).unwrap()["key_id"].clone();
     let taint = ["authority", "taint", "--kind", "x509-intermediate", stolen.as_str().unwrap(), "--reason", "a thief"];
+    let taint = [&taint[..], &["--no-wait"]].concat();
     assert_eq!(told(&doors, &taint).await["key_id"], new);
     assert_eq!(json!(job.tainted().await), json!([stolen]));
     told(&doors, &["authority", "revoke", new.as_str().unwrap()]).await;
@@ -127,7 +131,7 @@ async fn a_root_is_prepared_proven_activated_rolled_back_tainted_and_revoked_by_
 }
 
 fn order(kind: OrderKind, authority: AuthorityKind) -> Order {
-    Order { kind, authority, is_forced: false, uid: 0, say: None }
+    Order { kind, authority, leeway: Leeway::None, uid: 0, say: None }
 }
 
 async fn kid(harness: &Harness, agent: &Agent) -> String {
@@ -191,6 +195,48 @@ async fn a_silent_agent_is_waited_for_until_its_svids_are_over_and_no_longer() {
     let now = harness.now();
     harness.parts.rotator.obey(&order(OrderKind::Activate(None), root), now).await.unwrap();
     harness.exchange(&harness.issuer.token(harness.now()), &Agent::new()).await.unwrap();
+}
+
+/// It renews and renews and never has the new bundle: broken, or in a thief's hands.
+#[tokio::test]
+async fn an_agent_that_keeps_to_its_old_bundle_is_named_as_stuck_and_left_aside_alone() {
+    let mut harness = Harness::new().await;
+    let (root, stuck, quiet) = (AuthorityKind::X509Root, Agent::new(), Agent::new());
+    for agent in [&stuck, &quiet] {
+        harness.exchange(&harness.issuer.token(start()), agent).await.unwrap();
+    }
+    let holders = harness.parts.rotator.desk().holders().clone();
+    let old = harness.issuance().authorities.published().borrow().bundle.sequence;
+    let mut now = harness.now();
+    harness.parts.rotator.obey(&order(OrderKind::Prepare, root), now).await.unwrap();
+    let new = harness.issuance().authorities.published().borrow().bundle.sequence;
+    for _ in 0..10 {
+        harness.advance(5 * 60);
+        now = harness.now();
+        holders.heard(stuck.public().id(), Some(old), now);
+        holders.heard(quiet.public().id(), Some(new), now);
+    }
+    let outlook = harness.parts.rotator.outlook(root, now);
+    let named: Vec<_> = outlook.holders.iter().filter(|holder| holder.stuck_since.is_some()).collect();
+    assert_eq!(named.len(), 1, "{outlook:?}");
+    assert_eq!((named[0].name.clone(), named[0].holds), (format!("agent {}", stuck.public().id()), Some(old)));
+    let refused = harness.parts.rotator.obey(&order(OrderKind::Activate(None), root), now).await.unwrap_err();
+    assert!(
+        refused.to_string().contains(&format!("agent {} (stuck); --without NAME", stuck.public().id())),
+        "{refused}"
+    );
+
+    let without = |name: String| Leeway::Without([name].into());
+    let mut activate = order(OrderKind::Activate(None), root);
+    activate.leeway = without(quiet.public().id().to_string());
+    let refused = harness.parts.rotator.obey(&activate, now).await.unwrap_err();
+    assert!(refused.to_string().contains("(stuck)"), "the other one is waited for: {refused}");
+    activate.leeway = without("nobody".to_owned());
+    let refused = harness.parts.rotator.obey(&activate, now).await.unwrap_err();
+    assert!(refused.to_string().contains("no holder is called \"nobody\""), "{refused}");
+    activate.leeway = without(stuck.public().id().to_string());
+    let taken = harness.parts.rotator.obey(&activate, now).await.unwrap();
+    assert_eq!(taken.by.in_spite_of, [format!("agent {}", stuck.public().id())]);
 }
 
 /// Every command of the manual's chapter is one, and its settings are.

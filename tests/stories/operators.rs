@@ -42,7 +42,7 @@ impl Job {
         let mut agent = doors.agent(Some(&key));
         let token = doors.issuer.token_with(SystemClock.now(), "user_login", user);
         let first = agent.exchange(exchange(token)).await.unwrap().into_inner();
-        let asked = WatchRequest { bundle_sequence: 0, session: vec![first.session.clone()], crls: None };
+        let asked = WatchRequest { session: vec![first.session.clone()], ..WatchRequest::default() };
         let mut events = agent.watch(asked).await.unwrap().into_inner();
         for _present in 0..2 {
             events.message().await.unwrap().unwrap();
@@ -58,12 +58,17 @@ impl Job {
         let event = tokio::time::timeout(Duration::from_secs(20), self.events.message()).await.unwrap();
         let ended = event.unwrap().unwrap().kind.and_then(|kind| match kind {
             Kind::SessionEnded(ended) => Some((ended.session, ended.reason)),
-            Kind::Sessions(_) | Kind::Bundle(_) | Kind::Tainted(_) | Kind::Crls(_) | Kind::CrlsOff(_) => None,
+            Kind::Sessions(_)
+            | Kind::Bundle(_)
+            | Kind::Tainted(_)
+            | Kind::Crls(_)
+            | Kind::CrlsOff(_)
+            | Kind::Federation(_) => None,
         });
         ended.unwrap()
     }
 
-    async fn hears_nothing(&mut self) -> bool {
+    pub(super) async fn hears_nothing(&mut self) -> bool {
         tokio::time::timeout(Duration::from_millis(200), self.events.message()).await.is_err()
     }
 

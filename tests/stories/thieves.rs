@@ -77,7 +77,7 @@ async fn a_chain_is_worth_nothing_where_a_session_is_renewed_be_it_stolen_or_for
         not_after: now + Duration::from_secs(900),
     };
     let certificate = intermediate.certificate.clone().unwrap();
-    let leaf = fields.sign(&certificate, intermediate.own_key().unwrap()).unwrap();
+    let leaf = fields.sign(&certificate, intermediate.held_key().unwrap().as_ref()).unwrap();
     let by_our_key = [leaf.to_vec(), certificate.to_vec()];
 
     let renew = RenewRequest { session: svid.session.clone(), csr: csr().into(), ..RenewRequest::default() };

@@ -96,6 +96,12 @@ impl Harness {
         Self { folder, clock, issuer, parts, policy, store, line, fetch }
     }
 
+    /// The same folder with other lines at the end of its configuration, as after a restart.
+    pub(crate) async fn restarted_saying(mut self, line: &'static str) -> Self {
+        self.line = line;
+        self.restarted(None).await
+    }
+
     /// The same folder after a restart that finds no index.
     pub(crate) async fn restarted_without_index(self) -> Self {
         self.parts.store.close();

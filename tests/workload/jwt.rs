@@ -1,5 +1,6 @@
 //! JWT-SVIDs over the socket: for whom, of which identity, and what a validation answers.
 
+use crate::rotation::lanyard;
 use crate::stand_in::{ID, StandIn};
 use crate::support::beside::{Beside, FIRST_ID, SECOND_ID, Site, TWO_PROFILES, asked, within};
 use base64::Engine;
@@ -69,6 +70,30 @@ async fn a_token_is_for_every_audience_asked_for_or_there_is_none() {
     let agent = one_only.logged_in().await;
     assert_eq!(fetch(&agent, &both, "").await.unwrap_err().code(), Code::PermissionDenied, "never a subset");
     assert_eq!(fetch(&agent, &both[..1], "").await.unwrap().len(), 2);
+}
+
+/// A kept token is worth no more than the key that signed it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kept_token_is_not_handed_out_once_its_key_is_tainted() {
+    let site = Site::open(TWO_PROFILES).await;
+    let agent = site.logged_in().await;
+    let kid = async || {
+        let token = fetch(&agent, &["https://service.test"], FIRST_ID).await.unwrap().remove(0).svid;
+        inspect_jwt(&token).unwrap().kid
+    };
+    let (former, of_jwt) = (kid().await, ["--kind", "jwt", "--reason", "a drill"]);
+    let authority = async |step: &[&str]| lanyard(&site, &[step, &of_jwt[..]].concat()).await.unwrap();
+    let listed = lanyard(&site, &["list", "--kind", "jwt"]).await.unwrap();
+    authority(&["prepare"]).await;
+    authority(&["activate", "--force"]).await;
+    assert_eq!(kid().await, former, "it is kept");
+    authority(&["taint", "--no-wait", listed["keys"][0]["key_id"].as_str().unwrap()]).await;
+    within(async {
+        while kid().await == former {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -21,6 +21,7 @@ mod crls;
 mod definition;
 mod endings;
 mod endpoint;
+mod federation;
 mod files;
 mod host;
 mod host_process;

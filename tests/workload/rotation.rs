@@ -202,14 +202,14 @@ async fn no_handshake_fails_while_a_root_is_changed_changed_back_tainted_and_rev
         listed["keys"].as_array().unwrap().iter().find(|key| key["state"] == "old" && key["kind"] == "x509-root");
     let left = left.unwrap()["key_id"].as_str().unwrap().to_owned();
     assert_ne!(new, left);
-    lanyard(&site, &["taint", &left]).await.unwrap();
+    lanyard(&site, &["taint", "--no-wait", &left]).await.unwrap();
     lanyard(&site, &["revoke", &left]).await.unwrap();
     until(|| traffic.both(|workload| workload.roots() == 1)).await;
 
     // Once more; now everybody is moved off the old root at once, so that it can go.
     rotate(&site, &traffic).await;
     let old = traffic.one.signer();
-    lanyard(&site, &["taint", new.as_str().unwrap()]).await.unwrap();
+    lanyard(&site, &["taint", "--no-wait", new.as_str().unwrap()]).await.unwrap();
     assert!(lanyard(&site, &["revoke", new.as_str().unwrap()]).await.unwrap_err().contains("authority_in_use"));
     traffic.minutes_until(&site.clock, |workload| workload.signer() != old).await;
     lanyard(&site, &["revoke", new.as_str().unwrap()]).await.unwrap();

@@ -60,7 +60,7 @@ impl Proxy {
         Ok(self.responses.message().await?.unwrap())
     }
 
-    async fn hears_nothing(&mut self) {
+    pub(crate) async fn hears_nothing(&mut self) {
         let heard = tokio::time::timeout(SILENCE, self.responses.message()).await;
         assert!(heard.is_err(), "{heard:?}");
     }
@@ -102,13 +102,13 @@ pub(crate) fn id_of(secret: &Secret) -> String {
     leaf.spiffe_id.as_str().to_owned()
 }
 
-fn context_of(secret: &Secret) -> CertificateValidationContext {
+pub(crate) fn context_of(secret: &Secret) -> CertificateValidationContext {
     let Some(Type::ValidationContext(context)) = &secret.r#type else { panic!("{secret:?}") };
     context.clone()
 }
 
 /// The trust domains that the SPIFFE validator is told of, each with roots.
-fn domains_of(context: &CertificateValidationContext) -> Vec<String> {
+pub(crate) fn domains_of(context: &CertificateValidationContext) -> Vec<String> {
     assert!(context.trusted_ca.is_none(), "it would vouch for every ID");
     let config = context.custom_validator_config.clone().unwrap();
     assert_eq!(config.name, "envoy.tls.cert_validator.spiffe");

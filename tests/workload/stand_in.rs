@@ -161,7 +161,10 @@ impl StandIn {
     /// Tells that the key that signed the agent's SVID is tainted.
     pub(crate) fn taint(&self) {
         let signer = inspect_authority(&self.shared.intermediate).unwrap().key_id.to_string();
-        self.shared.tell.send(Kind::Tainted(Tainted { signer: vec![signer], within_seconds: 20 })).unwrap();
+        self.shared
+            .tell
+            .send(Kind::Tainted(Tainted { signer: vec![signer], within_seconds: 20, kid: Vec::new() }))
+            .unwrap();
     }
 
     /// Waits until the agent says that it has this bundle in use.

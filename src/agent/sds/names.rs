@@ -1,6 +1,7 @@
 //! What a secret's name means: an SVID, or what peers are verified by.
 
 use crate::agent::keeper::{Identity, Svid};
+use crate::bundle::Bundle;
 use std::collections::BTreeMap;
 
 /// How peers' certificates are verified where the client does not say.
@@ -23,6 +24,8 @@ pub struct SecretNames {
     pub aliases: BTreeMap<String, String>,
     /// What a bundle's secret tells the client to do.
     pub validator: Validator,
+    /// Whether the plain list of all bundles holds other trust domains' roots too: each can speak for every other then.
+    pub merge: bool,
 }
 
 impl Default for SecretNames {
@@ -33,6 +36,7 @@ impl Default for SecretNames {
             bundles: vec!["ROOTCA".to_owned(), "ALL".to_owned()],
             aliases: BTreeMap::new(),
             validator: Validator::Spiffe,
+            merge: false,
         }
     }
 }
@@ -40,6 +44,9 @@ impl Default for SecretNames {
 /// What a name stands for.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Meant<'a> {
+    /// Of one trust domain.
+    Bundle(&'a Bundle),
+    /// All there are.
     Bundles,
     Svid(&'a Svid),
 }
@@ -51,8 +58,13 @@ impl SecretNames {
         if is_one_of(&self.svid) {
             return identity.svids.first().map(Meant::Svid);
         }
-        if is_one_of(&self.bundles) || identity.bundle.trust_domain.id().as_str() == name {
+        if is_one_of(&self.bundles) {
             return Some(Meant::Bundles);
+        }
+        // Envoy refuses a validator without a root.
+        let mut bundles = identity.bundles().filter(|bundle| !bundle.x509_authorities.is_empty());
+        if let Some(bundle) = bundles.find(|bundle| bundle.trust_domain.id().as_str() == name) {
+            return Some(Meant::Bundle(bundle));
         }
         let is_called = |svid: &&Svid| !name.is_empty() && (svid.profile == name || svid.spiffe_id.as_str() == name);
         identity.svids.iter().find(is_called).map(Meant::Svid)
@@ -61,9 +73,9 @@ impl SecretNames {
     /// Every name that means something now, once.
     pub(super) fn all(&self, identity: &Identity) -> Vec<String> {
         let own = identity.svids.iter().flat_map(|svid| [svid.profile.clone(), svid.spiffe_id.as_str().to_owned()]);
-        let domain = identity.bundle.trust_domain.id().as_str().to_owned();
+        let domains = identity.bundles().map(|bundle| bundle.trust_domain.id().as_str().to_owned());
         let known = self.svid.iter().chain(&self.bundles).chain(self.aliases.keys()).cloned();
-        let mut all: Vec<_> = known.chain(own).chain([domain]).filter(|name| !name.is_empty()).collect();
+        let mut all: Vec<_> = known.chain(own).chain(domains).filter(|name| !name.is_empty()).collect();
         all.sort();
         all.dedup();
         all.retain(|name| self.meaning(name, identity).is_some());

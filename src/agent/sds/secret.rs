@@ -33,16 +33,21 @@ pub(super) fn svid(name: String, svid: &Svid) -> Any {
     packed(name, Type::TlsCertificate(certificate))
 }
 
-/// What peers are verified by. Plain, a root of another trust domain would vouch for our IDs too, so it holds none.
-pub(super) fn roots(name: String, own: &Bundle, validator: Validator) -> Any {
+/// What peers are verified by: sorted by trust domain, and none without a root, over which Envoy refuses the secret.
+pub(super) fn roots(name: String, bundles: &[&Bundle], validator: Validator) -> Any {
+    let mut bundles: Vec<_> = bundles.iter().filter(|bundle| !bundle.x509_authorities.is_empty()).collect();
+    bundles.sort_by(|one, other| one.trust_domain.cmp(&other.trust_domain));
     let context = match validator {
         Validator::Plain => {
-            CertificateValidationContext { trusted_ca: Some(inline(own.to_pem())), custom_validator_config: None }
+            let all = bundles.iter().map(|bundle| bundle.to_pem()).collect();
+            CertificateValidationContext { trusted_ca: Some(inline(all)), custom_validator_config: None }
         }
         Validator::Spiffe => {
-            let own =
-                TrustDomain { name: own.trust_domain.as_str().to_owned(), trust_bundle: Some(inline(own.to_pem())) };
-            let config = SpiffeCertValidatorConfig { trust_domains: vec![own] };
+            let trust_domain = |bundle: &&&Bundle| TrustDomain {
+                name: bundle.trust_domain.as_str().to_owned(),
+                trust_bundle: Some(inline(bundle.to_pem())),
+            };
+            let config = SpiffeCertValidatorConfig { trust_domains: bundles.iter().map(trust_domain).collect() };
             let typed_config = Any { type_url: SPIFFE_CONFIG.to_owned(), value: config.encode_to_vec() };
             let config = TypedExtensionConfig { name: SPIFFE_VALIDATOR.to_owned(), typed_config: Some(typed_config) };
             CertificateValidationContext { trusted_ca: None, custom_validator_config: Some(config) }

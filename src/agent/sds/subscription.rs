@@ -6,6 +6,7 @@
 use super::names::{Meant, SecretNames};
 use super::{Validator, secret};
 use crate::agent::keeper::Identity;
+use crate::bundle::Bundle;
 use crate::crypto::Digest;
 use crate::wire::sds::{DiscoveryRequest, DiscoveryResponse, Node};
 use prost_types::Any;
@@ -40,12 +41,28 @@ pub(super) struct Subscription {
     sent: Option<Digest>,
     /// Of the last response; its nonce too.
     version: u64,
+    refusals: Refusals,
+}
+
+/// How often a client refused what it was sent.
+#[derive(Debug, Default)]
+struct Refusals {
+    count: u64,
+    told_of: Option<u64>,
+}
+
+impl Refusals {
+    /// Counts one; whether it is the first of this version.
+    fn count_first(&mut self, version: u64) -> bool {
+        self.count += 1;
+        self.told_of.replace(version) != Some(version)
+    }
 }
 
 impl Subscription {
     pub(super) fn new(names: Arc<SecretNames>) -> Self {
         let validator = names.validator;
-        Self { names, validator, wanted: None, sent: None, version: 0 }
+        Self { names, validator, wanted: None, sent: None, version: 0, refusals: Refusals::default() }
     }
 
     /// Takes a request of the client, to be answered from what there is now.
@@ -62,9 +79,12 @@ impl Subscription {
         if answers && request.response_nonce != self.version.to_string() {
             return Ok(None);
         }
-        if let Some(why) = &request.error_detail {
+        if let Some(why) = &request.error_detail
+            && self.refusals.count_first(self.version)
+        {
             let words: String = why.message.chars().filter(|letter| !letter.is_control()).take(WORDS_MAX).collect();
-            tracing::warn!(version = self.version, why = words, "a proxy refused its secrets and keeps those it has");
+            let (version, refusals) = (self.version, self.refusals.count);
+            tracing::warn!(version, refusals, why = words, "a proxy refused its secrets and keeps those it has");
         }
         if let Some(node) = &request.node {
             self.validator = if wants_plain(node) { Validator::Plain } else { self.names.validator };
@@ -93,7 +113,8 @@ impl Subscription {
         let Some(wanted) = &self.wanted else { return Ok(None) };
         let all = if wanted.is_empty() { self.names.all(identity) } else { wanted.iter().cloned().collect() };
         let secret = |name: String| match self.names.meaning(&name, identity) {
-            Some(Meant::Bundles) => Ok(secret::roots(name, &identity.bundle, self.validator)),
+            Some(Meant::Bundle(bundle)) => Ok(secret::roots(name, &[bundle], self.validator)),
+            Some(Meant::Bundles) => Ok(secret::roots(name, &self.all_bundles(identity), self.validator)),
             Some(Meant::Svid(svid)) => Ok(secret::svid(name, svid)),
             None => Err(Status::invalid_argument(format!(
                 "no secret is called {name:?}; there are {}",
@@ -101,6 +122,14 @@ impl Subscription {
             ))),
         };
         all.into_iter().map(secret).collect::<Result<_, _>>().map(Some)
+    }
+
+    /// Plain, every root vouches for every ID, so that only our own are in the list unless the operator wants it so.
+    fn all_bundles<'a>(&self, identity: &'a Identity) -> Vec<&'a Bundle> {
+        match self.validator {
+            Validator::Plain if !self.names.merge => vec![&*identity.bundle],
+            Validator::Plain | Validator::Spiffe => identity.bundles().collect(),
+        }
     }
 
     fn respond(&mut self, resources: Vec<Any>) -> DiscoveryResponse {
@@ -144,4 +173,19 @@ fn wants_plain(node: &Node) -> bool {
     };
     let version = node.user_agent_build_version.as_ref().and_then(|build| build.version.as_ref());
     asked || version.is_some_and(|version| (version.major_number, version.minor_number) < SPIFFE_SINCE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_told_once_for_each_version_and_all_are_counted() {
+        let mut refusals = Refusals::default();
+        assert_eq!(
+            [1, 1, 1, 2, 4, 4].map(|version| refusals.count_first(version)),
+            [true, false, false, true, true, false]
+        );
+        assert_eq!(refusals.count, 6);
+    }
 }

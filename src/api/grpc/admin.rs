@@ -1,6 +1,6 @@
 //! `lanyard.v1.Admin`: what operators ask of a running server.
 
-use super::{authorities, pins};
+use super::{authorities, backups, bundles, orphans, pins};
 use crate::api::Operator;
 use crate::api::desk::Desk;
 use crate::api::refused::{Class, Refused};
@@ -9,11 +9,14 @@ use crate::issuance::RequestId;
 use crate::telemetry::chain;
 use crate::wire::lanyard::{
     AddBanAnswer, AddBanRequest, AdminExplainAnswer, AdminExplainRequest, ChangeAuthorityAnswer,
-    ChangeAuthorityRequest, ConfirmHolderAnswer, ConfirmHolderRequest, CrlShown, DeletePinAnswer, DeletePinRequest,
-    ErasePersonAnswer, ErasePersonRequest, ListBansAnswer, ListBansRequest, ListPinsAnswer, ListPinsRequest,
-    ListSessionsRequest, ReloadPolicyAnswer, ReloadPolicyRequest, RemoveBanAnswer, RemoveBanRequest,
-    RevokeSessionsRequest, SessionsAnswer, SetPinAnswer, SetPinRequest, ShowAuthorityAnswer, ShowAuthorityRequest,
-    ShowBundleAnswer, ShowBundleRequest, ShowCrlsAnswer, ShowCrlsRequest, admin_explain_request::Subject, admin_server,
+    ChangeAuthorityRequest, ConfirmHolderAnswer, ConfirmHolderRequest, CreateBackupRequest, CrlShown,
+    DeleteBundleAnswer, DeleteBundleRequest, DeleteOrphanAnswer, DeleteOrphanRequest, DeletePinAnswer,
+    DeletePinRequest, ErasePersonAnswer, ErasePersonRequest, ListBansAnswer, ListBansRequest, ListBundlesAnswer,
+    ListBundlesRequest, ListOrphansAnswer, ListOrphansRequest, ListPinsAnswer, ListPinsRequest, ListSessionsRequest,
+    ReloadPolicyAnswer, ReloadPolicyRequest, RemoveBanAnswer, RemoveBanRequest, RevokeSessionsRequest, SessionsAnswer,
+    SetBundleAnswer, SetBundleRequest, SetPinAnswer, SetPinRequest, ShowAuthorityAnswer, ShowAuthorityRequest,
+    ShowBundleAnswer, ShowBundleRequest, ShowCrlsAnswer, ShowCrlsRequest, ShowRekeyingAnswer, ShowRekeyingRequest,
+    admin_explain_request::Subject, admin_server,
 };
 use bytes::Bytes;
 use serde::Serialize;
@@ -26,10 +29,25 @@ pub(in crate::api) struct Admin(pub(in crate::api) Arc<Desk>);
 
 #[tonic::async_trait]
 impl admin_server::Admin for Admin {
-    async fn show_bundle(&self, _request: Request<ShowBundleRequest>) -> Result<Response<ShowBundleAnswer>, Status> {
-        let published = self.0.bundle();
-        let trust_domain = published.bundle.trust_domain.to_string();
-        Ok(Response::new(ShowBundleAnswer { trust_domain, document: published.json.clone() }))
+    async fn show_bundle(&self, request: Request<ShowBundleRequest>) -> Result<Response<ShowBundleAnswer>, Status> {
+        bundles::show(&self.0, &request.into_inner()).map(Response::new)
+    }
+
+    async fn list_bundles(&self, _request: Request<ListBundlesRequest>) -> Result<Response<ListBundlesAnswer>, Status> {
+        Ok(Response::new(bundles::list(&self.0)))
+    }
+
+    async fn set_bundle(&self, request: Request<SetBundleRequest>) -> Result<Response<SetBundleAnswer>, Status> {
+        let by = operator(&request)?;
+        bundles::set(&self.0, by, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn delete_bundle(
+        &self,
+        request: Request<DeleteBundleRequest>,
+    ) -> Result<Response<DeleteBundleAnswer>, Status> {
+        let by = operator(&request)?;
+        bundles::delete(&self.0, by, request.into_inner()).await.map(Response::new)
     }
 
     async fn show_crls(&self, _request: Request<ShowCrlsRequest>) -> Result<Response<ShowCrlsAnswer>, Status> {
@@ -132,6 +150,13 @@ impl admin_server::Admin for Admin {
         authorities::show(&self.0, &request.into_inner()).await.map(Response::new)
     }
 
+    async fn show_rekeying(
+        &self,
+        _request: Request<ShowRekeyingRequest>,
+    ) -> Result<Response<ShowRekeyingAnswer>, Status> {
+        authorities::rekeying(&self.0).await.map(Response::new)
+    }
+
     async fn change_authority(
         &self,
         request: Request<ChangeAuthorityRequest>,
@@ -146,6 +171,24 @@ impl admin_server::Admin for Admin {
     ) -> Result<Response<ConfirmHolderAnswer>, Status> {
         let by = operator(&request)?;
         authorities::confirm(&self.0, by, request.into_inner()).await.map(Response::new)
+    }
+
+    type CreateBackupStream = backups::Parts;
+
+    async fn create_backup(&self, _request: Request<CreateBackupRequest>) -> Result<Response<backups::Parts>, Status> {
+        backups::create(&self.0).await.map(Response::new)
+    }
+
+    async fn list_orphans(&self, _request: Request<ListOrphansRequest>) -> Result<Response<ListOrphansAnswer>, Status> {
+        orphans::list(&self.0).await.map(Response::new)
+    }
+
+    async fn delete_orphan(
+        &self,
+        request: Request<DeleteOrphanRequest>,
+    ) -> Result<Response<DeleteOrphanAnswer>, Status> {
+        let by = operator(&request)?;
+        orphans::delete(&self.0, by, &request.into_inner()).await.map(Response::new)
     }
 }
 

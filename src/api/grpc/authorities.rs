@@ -4,8 +4,9 @@ use super::reason;
 use crate::api::Operator;
 use crate::api::desk::Desk;
 use crate::api::refused::{Class, Refused};
-use crate::authority::{AuthorityKind, Confirmation, NotNow, Order, OrderError, OrderKind};
+use crate::authority::{AuthorityKind, Confirmation, Leeway, NotNow, Order, OrderError, OrderKind};
 use crate::crypto::KeyId;
+use crate::custody::Label;
 use crate::issuance::RequestId;
 use crate::telemetry::chain;
 use crate::wire::lanyard as wire;
@@ -18,6 +19,13 @@ pub(super) async fn show(desk: &Desk, asked: &wire::ShowAuthorityRequest) -> Res
     let id = desk.request_id();
     let outlook = desk.authority.outlook(kind(&asked.authority, &id)?).await.map_err(|error| refused(&error, &id))?;
     Ok(wire::ShowAuthorityAnswer { outlook: json(&outlook, &id)? })
+}
+
+/// How far everybody has come off the tainted keys.
+pub(super) async fn rekeying(desk: &Desk) -> Result<wire::ShowRekeyingAnswer, Status> {
+    let id = desk.request_id();
+    let rekeying = desk.authority.rekeying().await.map_err(|error| refused(&error, &id))?;
+    Ok(wire::ShowRekeyingAnswer { rekeying: json(&rekeying, &id)? })
 }
 
 /// Carries out an order.
@@ -43,11 +51,15 @@ pub(super) async fn change(
     let order = Order {
         kind: kind_of_order,
         authority: kind(&asked.authority, &id)?,
-        is_forced: asked.force,
+        leeway: leeway(&asked, &id)?,
         uid,
-        say: say(&asked.reason, asked.force, &id)?,
+        say: say(&asked.reason, asked.force || !asked.without.is_empty(), &id)?,
     };
-    let taken = desk.authority.order(order).await.map_err(|error| refused(&error, &id))?;
+    let taken = match label(desk, &asked.adopt, &id)? {
+        Some(orphan) => desk.authority.adopt(order, orphan).await,
+        None => desk.authority.order(order).await,
+    };
+    let taken = taken.map_err(|error| refused(&error, &id))?;
     Ok(wire::ChangeAuthorityAnswer { taken: json(&taken, &id)? })
 }
 
@@ -64,43 +76,68 @@ pub(super) async fn confirm(
     Ok(wire::ConfirmHolderAnswer { sequence: confirmed.map_err(|error| refused(&error, &id))? })
 }
 
+/// A label of ours, if one is named.
+pub(super) fn label(desk: &Desk, text: &str, id: &RequestId) -> Result<Option<Label>, Status> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let ours = Label::of(text, desk.issuance.authorities.trust_domain());
+    let detail = "no label of this trust domain's keys: `lanyard authority list --orphans` has them";
+    ours.map(Some).ok_or_else(|| malformed("label_malformed", detail, id))
+}
+
 fn kind(text: &str, id: &RequestId) -> Result<AuthorityKind, Status> {
     let detail = "the kinds of keys are x509-root, x509-intermediate and jwt";
     let known = AuthorityKind::named(text).filter(|kind| *kind != AuthorityKind::Journal);
     known.ok_or_else(|| malformed("authority_kind", detail, id))
 }
 
-/// Force needs a reason; all else may have one.
-fn say(text: &str, is_forced: bool, id: &RequestId) -> Result<Option<String>, Status> {
-    if text.trim().is_empty() && !is_forced {
+/// In spite of what an order is carried out.
+fn leeway(asked: &wire::ChangeAuthorityRequest, id: &RequestId) -> Result<Leeway, Status> {
+    let detail = "holders are left aside by `activate`, some by name or all by force";
+    match (asked.force, asked.without.is_empty(), asked.order()) {
+        (false, true, _) => Ok(Leeway::None),
+        (true, true, _) => Ok(Leeway::Force),
+        (false, false, wire::AuthorityOrder::Activate) => Ok(Leeway::Without(asked.without.iter().cloned().collect())),
+        (_, false, _) => Err(malformed("without_what", detail, id)),
+    }
+}
+
+/// What goes against proof needs a reason; all else may have one.
+pub(super) fn say(text: &str, is_needed: bool, id: &RequestId) -> Result<Option<String>, Status> {
+    if text.trim().is_empty() && !is_needed {
         return Ok(None);
     }
     Ok(Some(reason::given(text, id)?.to_owned()))
 }
 
-fn json(facts: &impl Serialize, id: &RequestId) -> Result<Bytes, Status> {
+pub(super) fn json(facts: &impl Serialize, id: &RequestId) -> Result<Bytes, Status> {
     let text = serde_json::to_vec(facts);
     text.map(Bytes::from).map_err(|_odd| {
         Refused::new(Class::Broken, "not_rendered", "the answer cannot be written as JSON", id).into_status()
     })
 }
 
-fn malformed(code: &'static str, detail: &'static str, id: &RequestId) -> Status {
+pub(super) fn malformed(code: &'static str, detail: &'static str, id: &RequestId) -> Status {
     Refused::new(Class::Malformed, code, detail, id).into_status()
 }
 
-fn refused(error: &OrderError, id: &RequestId) -> Status {
+pub(super) fn refused(error: &OrderError, id: &RequestId) -> Status {
     let (class, code) = match error {
         OrderError::Failed(fault) => {
             tracing::error!(request_id = %id, fault = %chain(fault), "a key could not be changed");
             (Class::Broken, "authority_unchanged")
         }
+        OrderError::GivenUp { .. } => (Class::Conflict, "key_revoked"),
         OrderError::NoHolder { .. } => (Class::Absent, "holder_unknown"),
-        OrderError::NotNow(why @ NotNow::Unknown { .. }) => (Class::Absent, why.code()),
+        OrderError::NoOrphan { .. } => (Class::Absent, "orphan_unknown"),
+        OrderError::NotNow(why @ (NotNow::HolderUnknown { .. } | NotNow::Unknown { .. })) => {
+            (Class::Absent, why.code())
+        }
         OrderError::NotNow(why) => (Class::Conflict, why.code()),
         OrderError::NotPublished { .. } => (Class::Malformed, "sequence_unknown"),
         OrderError::Stopped => (Class::Unavailable, "stopping"),
         OrderError::Upstream { .. } => (Class::Unavailable, "upstream_unavailable"),
     };
-    Refused::new(class, code, error.to_string(), id).into_status()
+    Refused::new(class, code, chain(error), id).into_status()
 }

@@ -1,10 +1,11 @@
 //! What an agent hears while it lives: its live sessions and the bundle first, then every change, never history.
 
 use super::crl_parts::CrlParts;
+use super::foreign_news::ForeignNews;
 use crate::api::desk::Desk;
+use crate::api::limits::SESSIONS_WATCHED_MAX;
 use crate::api::refused::{Class, Refused};
-use crate::authority::Published;
-use crate::crypto::KeyId;
+use crate::authority::{Published, TaintedKeys};
 use crate::issuance::Refusal;
 use crate::session::{Ended, Listening, SessionId};
 use crate::wire::lanyard::{Event, LiveSessions, SessionEnded, Tainted, event::Kind};
@@ -40,43 +41,56 @@ struct Watcher {
     /// The bundle that it said it holds.
     holds: u64,
     bundles: watch::Receiver<Arc<Published>>,
-    tainted: watch::Receiver<Arc<[KeyId]>>,
+    tainted: watch::Receiver<Arc<TaintedKeys>>,
+    foreign: ForeignNews,
     crls: Option<CrlParts>,
     due: VecDeque<Due>,
+}
+
+/// What an agent says that it holds already.
+pub(super) struct Holds {
+    pub(super) bundle_sequence: u64,
+    /// The number of its revocation lists; none where it wants none.
+    pub(super) crls: Option<u64>,
+    /// The sessions for which it has bundles of other trust domains.
+    pub(super) federated: Vec<SessionId>,
 }
 
 /// What is to be said before anything is waited for.
 enum Due {
     Sessions,
     Bundle,
+    Foreign,
     Tainted,
-    /// There are no revocation lists, though it wants them.
-    NoCrls(Kind),
+    /// Just this.
+    Said(Kind),
     /// Nothing more: no session of this key lives.
     Farewell,
 }
 
 impl Events {
-    /// The events for the agent with this session key, which holds these sessions, and a bundle and revocation lists already.
-    pub(super) fn of(
-        desk: Arc<Desk>,
-        (ends, held): (Listening, Vec<SessionId>),
-        (bundle_sequence, crls): (u64, Option<u64>),
-    ) -> Self {
+    /// The events for the agent with this session key, which has these sessions.
+    pub(super) fn of(desk: Arc<Desk>, (ends, held): (Listening, Vec<SessionId>), holds: Holds) -> Self {
+        let Holds { bundle_sequence, crls, federated } = holds;
         let mut bundles = desk.published.clone();
         let mut due = VecDeque::from([Due::Sessions]);
         if bundles.borrow_and_update().bundle.sequence != bundle_sequence {
             due.push_back(Due::Bundle);
+        }
+        let foreign = ForeignNews::of(&desk, federated.into_iter().take(SESSIONS_WATCHED_MAX));
+        if foreign.can_be() {
+            due.push_back(Due::Foreign);
         }
         let mut tainted = desk.issuance.authorities.tainted();
         if !tainted.borrow_and_update().is_empty() {
             due.push_back(Due::Tainted);
         }
         let crls = crls.map(|held| CrlParts::of(&desk, held)).transpose().unwrap_or_else(|none| {
-            due.push_back(Due::NoCrls(none));
+            due.push_back(Due::Said(none));
             None
         });
-        Self(Some(Box::pin(Watcher { desk, ends, held, holds: bundle_sequence, bundles, tainted, crls, due }.next())))
+        let holds = bundle_sequence;
+        Self(Some(Box::pin(Watcher { desk, ends, held, holds, bundles, tainted, foreign, crls, due }.next())))
     }
 }
 
@@ -105,9 +119,13 @@ impl Watcher {
                 Some(Due::Sessions) => return self.sessions(),
                 Some(Due::Bundle) => return Ok(Kind::Bundle(self.bundles.borrow_and_update().json.clone())),
                 Some(Due::Tainted) => return Ok(renewed_soon(&self.tainted.borrow_and_update())),
-                Some(Due::NoCrls(why)) => return Ok(why),
+                Some(Due::Foreign) => self.foreign_news()?,
+                Some(Due::Said(kind)) => return Ok(kind),
                 Some(Due::Farewell) => return Err(self.farewell()),
                 None => {}
+            }
+            if !self.due.is_empty() {
+                continue;
             }
             let part = async {
                 match &mut self.crls {
@@ -121,6 +139,10 @@ impl Watcher {
                 () = self.desk.shutdown.wait() => return Err(Status::unavailable("the server is stopping")),
                 changed = self.bundles.changed() => match changed {
                     Ok(()) => self.due.push_back(Due::Bundle),
+                    Err(_gone) => return Err(Status::unavailable("the server is stopping")),
+                },
+                changed = self.foreign.changed() => match changed {
+                    Ok(()) => self.due.push_back(Due::Foreign),
                     Err(_gone) => return Err(Status::unavailable("the server is stopping")),
                 },
                 changed = self.tainted.changed() => match changed {
@@ -145,17 +167,30 @@ impl Watcher {
         let mut live = Vec::new();
         for id in &self.held {
             let lives = sessions.lives(id, self.ends.owner(), now);
-            if lives.map_err(|error| Refused::of(&Refusal::from(error), &self.desk.request_id()).into_status())? {
-                live.push(id.to_string());
+            if lives.map_err(|error| self.refused(&error.into()))? {
+                live.push(*id);
             }
         }
+        // None comes back to life.
+        self.held.clone_from(&live);
         if live.is_empty() {
             self.due = VecDeque::from([Due::Farewell]);
         } else {
             // Once: what it says later comes as acknowledgements and with renewals.
             self.desk.holds(self.ends.owner(), std::mem::take(&mut self.holds));
         }
-        Ok(Kind::Sessions(LiveSessions { session: live }))
+        Ok(Kind::Sessions(LiveSessions { session: live.iter().map(ToString::to_string).collect() }))
+    }
+
+    /// What is new of other trust domains is said next.
+    fn foreign_news(&mut self) -> Result<(), Status> {
+        let news = self.foreign.take(&self.desk, &self.held).map_err(|fault| self.refused(&fault.into()))?;
+        news.into_iter().rev().for_each(|kind| self.due.push_front(Due::Said(kind)));
+        Ok(())
+    }
+
+    fn refused(&self, refusal: &Refusal) -> Status {
+        Refused::of(refusal, &self.desk.request_id()).into_status()
     }
 
     fn farewell(&self) -> Status {
@@ -164,9 +199,9 @@ impl Watcher {
     }
 }
 
-fn renewed_soon(tainted: &[KeyId]) -> Kind {
-    let signer = tainted.iter().map(ToString::to_string).collect();
-    Kind::Tainted(Tainted { signer, within_seconds: RENEW_WITHIN_SECONDS })
+fn renewed_soon(tainted: &TaintedKeys) -> Kind {
+    let signer = tainted.intermediates.iter().map(ToString::to_string).collect();
+    Kind::Tainted(Tainted { signer, within_seconds: RENEW_WITHIN_SECONDS, kid: tainted.kids.clone() })
 }
 
 fn told(ended: &Ended) -> Kind {

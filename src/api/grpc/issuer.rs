@@ -1,6 +1,7 @@
 //! `lanyard.v1.Issuer`: decode, call, encode.
 
-use super::events::Events;
+use super::events::{Events, Holds};
+use super::foreign_news::beside;
 use crate::api::crowd::Caller;
 use crate::api::desk::{Desk, needed_session_key};
 use crate::api::doors::Endless;
@@ -52,6 +53,11 @@ impl issuer_server::Issuer for Issuer {
             let detail = "no such session lives and belongs to this connection's key";
             return Err(Refused::new(Class::Forbidden, "session_unknown", detail, &id).into_status());
         }
+        let published = self.0.bundle().bundle.sequence;
+        if bundle_sequence > published {
+            let detail = format!("the published bundle has sequence {published}; nobody can hold {bundle_sequence}");
+            return Err(Refused::new(Class::Malformed, "sequence_unknown", detail, &id).into_status());
+        }
         self.0.holds(owner, bundle_sequence);
         Ok(Response::new(AcknowledgeAnswer {}))
     }
@@ -83,7 +89,7 @@ impl issuer_server::Issuer for Issuer {
         let id = self.0.request_id();
         let refused = |class, code, detail: String| Refused::new(class, code, detail, &id).into_status();
         let owner = needed_session_key(&caller.key, &id).map_err(Refused::into_status)?.id();
-        let WatchRequest { bundle_sequence, session, crls } = request.into_inner();
+        let WatchRequest { bundle_sequence, session, crls, federated } = request.into_inner();
         if session.len() > SESSIONS_WATCHED_MAX {
             let detail = format!("at most {SESSIONS_WATCHED_MAX} sessions a stream");
             return Err(refused(Class::Malformed, "too_many_sessions", detail));
@@ -93,8 +99,9 @@ impl issuer_server::Issuer for Issuer {
             refused(Class::TooMany, "too_many_watches", detail)
         })?;
         // A name that is none cannot live, so it is left out of the answer.
-        let held = session.iter().filter_map(|name| name.parse().ok()).collect();
-        let events = Events::of(Arc::clone(&self.0), (heard, held), (bundle_sequence, crls));
+        let named = |all: Vec<String>| all.iter().filter_map(|name| name.parse().ok()).collect();
+        let (sessions, holds) = (named(session), Holds { bundle_sequence, crls, federated: named(federated) });
+        let events = Events::of(Arc::clone(&self.0), (heard, sessions), holds);
         let mut answer = Response::new(events);
         answer.extensions_mut().insert(Endless);
         Ok(answer)
@@ -137,6 +144,7 @@ impl Issuer {
             session_ends_at: issued.session_ends_at().unix_timestamp(),
             bundle: bundle.json.clone(),
             trust_domain: bundle.bundle.trust_domain.to_string(),
+            federated: beside(&self.0.federation.now(), issued.federates_with()),
         }
     }
 

@@ -3,9 +3,13 @@
 mod admin;
 mod admin_sessions;
 mod authorities;
+mod backups;
+mod bundles;
 mod crl_parts;
 mod events;
+mod foreign_news;
 mod issuer;
+mod orphans;
 mod people;
 mod pins;
 mod reason;

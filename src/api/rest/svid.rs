@@ -9,6 +9,7 @@ use crate::issuance::{Bearer, Credential, Csr, IssuedSvid, Wanted};
 use crate::telemetry::Door;
 use axum::extract::{Request, State};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use time::OffsetDateTime;
 use time::serde::rfc3339;
@@ -47,6 +48,9 @@ struct Facts<'a> {
 struct X509Given<'a> {
     certificate_chain: String,
     trust_bundle: &'a str,
+    /// PEM, by trust domain.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    federated_bundles: BTreeMap<String, String>,
     #[serde(flatten)]
     facts: Facts<'a>,
 }
@@ -69,9 +73,15 @@ pub(super) async fn x509(State(desk): State<Arc<Desk>>, Asker(caller): Asker, re
         &X509Given {
             certificate_chain: chain.iter().map(|der| PemLabel::Certificate.armour(der).to_string()).collect(),
             trust_bundle: &desk.bundle().pem,
+            federated_bundles: federated_bundles(&desk, &issued),
             facts: Facts::of(&issued),
         },
     )
+}
+
+fn federated_bundles(desk: &Desk, issued: &IssuedSvid) -> BTreeMap<String, String> {
+    let all = desk.federation.now().among(issued.federates_with());
+    all.iter().map(|foreign| (foreign.bundle.trust_domain.to_string(), foreign.bundle.to_pem())).collect()
 }
 
 /// Trades a token for a JWT-SVID.

@@ -21,10 +21,11 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 /// The kinds of entries, as the journal writes them.
-const KINDS: [&str; 23] = [
+const KINDS: [&str; 26] = [
     "authority",
     "ban_added",
     "ban_removed",
+    "bundle_changed",
     "checkpoint",
     "crls_made",
     "holder_confirmed",
@@ -33,10 +34,12 @@ const KINDS: [&str; 23] = [
     "issued",
     "job_closed",
     "observed",
+    "orphan_deleted",
     "person_erased",
     "pin_changed",
     "policy_changed",
     "refused",
+    "restored",
     "segments_archived",
     "segments_removed",
     "session_ended",

@@ -15,11 +15,13 @@ use time::OffsetDateTime;
 /// Every no.
 const REFUSALS: [&str; 2] = ["hook_refused", "refused"];
 /// What operators and the server itself change: policy, keys, pins, bans, who is remembered, time, the journal.
-const CHANGES: [&str; 13] = [
+const CHANGES: [&str; 15] = [
     "authority",
     "ban_added",
     "ban_removed",
+    "bundle_changed",
     "holder_confirmed",
+    "orphan_deleted",
     "person_erased",
     "pin_changed",
     "policy_changed",
@@ -80,7 +82,7 @@ pub(super) struct Args {
     /// Every no
     #[arg(long)]
     refused: bool,
-    /// What was changed: policy, keys, pins, bans, the journal itself, sessions that an operator ended
+    /// What was changed: policy, keys, pins, bans, other trust domains' bundles, the journal itself, sessions that an operator ended
     #[arg(long)]
     changes: bool,
 }

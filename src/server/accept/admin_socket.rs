@@ -12,6 +12,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use tokio::net::unix::SocketAddr;
 use tokio::net::{UnixListener, UnixStream};
+use tokio::runtime::Handle;
 
 /// Commands of operators and a dashboard or two; each opens one. Who comes on top is told to come back by its close.
 const CONNECTIONS_MAX: usize = 64;
@@ -58,10 +59,11 @@ impl AdminSocket {
             let visitor = crowd.enter(here)?;
             let (door, shutdown) = (self.door.clone(), shutdown.clone());
             let answer = move |request| door.clone().answer(request, operator);
-            Some(async move {
+            let serve = async move {
                 serve(TokioIo::new(stream), Speech::Http2, answer, &shutdown).await;
                 drop(visitor);
-            })
+            };
+            Some((serve, Handle::current()))
         };
         listen(|context| self.listener.poll_accept(context), admit, &shutdown).await;
     }

@@ -11,6 +11,7 @@ use std::error::Error;
 use std::io;
 use std::net::SocketAddr;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Handle;
 
 /// Readers come every few minutes and go; agents have the issuer port.
 const CONNECTIONS_MAX: usize = 1024;
@@ -58,10 +59,11 @@ impl BundlePort {
                 return None;
             };
             let (tls, door, shutdown, metrics) = (tls.clone(), door.clone(), shutdown.clone(), metrics.clone());
-            Some(async move {
+            let serve = async move {
                 connection(tcp, (tls, door), &metrics, &shutdown).await;
                 drop(visitor);
-            })
+            };
+            Some((serve, Handle::current()))
         };
         listen(|context| listener.poll_accept(context), admit, &shutdown).await;
     }

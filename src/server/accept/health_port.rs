@@ -8,6 +8,7 @@ use hyper_util::rt::TokioIo;
 use std::io;
 use std::net::SocketAddr;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Handle;
 
 /// Probes and a few Prometheus; each opens one at a time.
 const CONNECTIONS_MAX: usize = 128;
@@ -46,10 +47,11 @@ impl HealthPort {
             let visitor = crowd.enter(from.ip())?;
             let (door, shutdown) = (door.clone(), shutdown.clone());
             let answer = move |request| door.clone().answer(request);
-            Some(async move {
+            let serve = async move {
                 serve(TokioIo::new(tcp), Speech::Http1, answer, &shutdown).await;
                 drop(visitor);
-            })
+            };
+            Some((serve, Handle::current()))
         };
         listen(|context| listener.poll_accept(context), admit, &shutdown).await;
     }

@@ -1,6 +1,7 @@
 //! The issuer port: one TLS port for gRPC and REST.
 
 use super::connection::{Speech, serve};
+use super::crew::{Crew, Seat};
 use super::listen::listen;
 use super::together::Together;
 use crate::api::{Caller, Crowd, IssuerDoors, Visitor, refusal_in};
@@ -20,21 +21,22 @@ pub struct IssuerPort {
     tls: IssuerDoor,
     doors: IssuerDoors,
     crowd: Crowd,
+    crew: Arc<Crew>,
     metrics: Metrics,
 }
 
 impl IssuerPort {
-    /// Binds the port; connections wait until it runs. Ports of one crowd share its bounds.
+    /// Binds the port; connections wait until it runs. Ports of one crowd share its bounds, and those of one crew its threads.
     ///
     /// # Errors
     /// When the address is not to be had.
-    pub async fn bind(
+    pub(in crate::server) async fn bind(
         address: SocketAddr,
         tls: IssuerDoor,
         doors: IssuerDoors,
-        (crowd, metrics): (Crowd, Metrics),
+        (crowd, crew, metrics): (Crowd, Arc<Crew>, Metrics),
     ) -> io::Result<Self> {
-        Ok(Self { listener: TcpListener::bind(address).await?, tls, doors, crowd, metrics })
+        Ok(Self { listener: TcpListener::bind(address).await?, tls, doors, crowd, crew, metrics })
     }
 
     /// Where it listens.
@@ -47,20 +49,24 @@ impl IssuerPort {
 
     /// Serves until shutdown; what was begun may end.
     pub async fn run(self, shutdown: Shutdown) {
-        let Self { listener, tls, doors, crowd, metrics } = self;
+        let Self { listener, tls, doors, crowd, crew, metrics } = self;
         let admit = |(tcp, from): (TcpStream, SocketAddr)| {
             let Some(visitor) = crowd.enter(from.ip()) else {
                 metrics.connection_refused("too_many");
                 return None;
             };
-            let place = Counted::new(metrics.clone(), visitor);
-            Some(connection(tcp, tls.clone(), doors.clone(), (place, shutdown.clone())))
+            let seat = crew.seat()?;
+            let runtime = seat.runtime.clone();
+            let place = Counted::new(metrics.clone(), visitor, seat);
+            Some((connection(tcp, tls.clone(), doors.clone(), (place, shutdown.clone())), runtime))
         };
         listen(|context| listener.poll_accept(context), admit, &shutdown).await;
     }
 }
 
 async fn connection(tcp: TcpStream, tls: IssuerDoor, doors: IssuerDoors, (place, shutdown): (Counted, Shutdown)) {
+    // The thread that accepted it watches it no more; this one does.
+    let Ok(tcp) = tcp.into_std().and_then(TcpStream::from_std) else { return };
     // Small answers must not wait for each other; without it they are only slower.
     let _undelayed = tcp.set_nodelay(true).is_ok();
     let shaken = match tls.shake(tcp).await {
@@ -90,12 +96,13 @@ async fn connection(tcp: TcpStream, tls: IssuerDoor, doors: IssuerDoors, (place,
 struct Counted {
     metrics: Metrics,
     visitor: Arc<Visitor>,
+    _seat: Seat,
 }
 
 impl Counted {
-    fn new(metrics: Metrics, visitor: Arc<Visitor>) -> Self {
+    fn new(metrics: Metrics, visitor: Arc<Visitor>, seat: Seat) -> Self {
         metrics.connection_opened();
-        Self { metrics, visitor }
+        Self { metrics, visitor, _seat: seat }
     }
 }
 

@@ -6,6 +6,7 @@ use std::io;
 use std::pin::pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
+use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
 /// After shutdown, what was begun may still end; then the rest is cut.
@@ -13,11 +14,11 @@ const DRAIN_WITHIN: Duration = Duration::from_secs(10);
 /// An accept that did not work (no file descriptors left) will not work a microsecond later either.
 const REST_AFTER_ERROR: Duration = Duration::from_millis(100);
 
-/// Serves what `poll` accepts, each connection in a task of its own, until shutdown and the drain after it. `serve` turns
-/// a connection away by giving none.
+/// Serves what `poll` accepts, each connection in a task of its own, until shutdown and the drain after it. `serve` says
+/// on which runtime, and turns a connection away by giving none.
 pub(super) async fn listen<C, F>(
     mut poll: impl FnMut(&mut Context<'_>) -> Poll<io::Result<C>>,
-    serve: impl Fn(C) -> Option<F>,
+    serve: impl Fn(C) -> Option<(F, Handle)>,
     shutdown: &Shutdown,
 ) where
     F: Future<Output = ()> + Send + 'static,
@@ -29,7 +30,7 @@ pub(super) async fn listen<C, F>(
             () = stop.as_mut() => break,
             Some(_ended) = connections.join_next() => {}
             accepted = poll_fn(&mut poll) => match accepted.map(&serve) {
-                Ok(Some(connection)) => { connections.spawn(connection); }
+                Ok(Some((connection, runtime))) => { connections.spawn_on(connection, &runtime); }
                 Ok(None) => {}
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");

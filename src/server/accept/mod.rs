@@ -1,5 +1,6 @@
 //! Who may come in, and how a connection is served: the only part of the server that knows HTTP.
 
+mod crew;
 mod listen;
 mod together;
 mod traffic;
@@ -8,6 +9,8 @@ mod issuer_port;
 mod bundle_port;
 mod health_port;
 mod admin_socket;
+
+pub(in crate::server) use crew::Crew;
 
 pub use admin_socket::AdminSocket;
 pub use bundle_port::BundlePort;

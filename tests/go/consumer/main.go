@@ -1,9 +1,11 @@
-// A server by Go's own TLS or by go-spiffe's, on files as an agent leaves them, that says "ok" to whoever it lets in.
+// A server that says "ok" to whoever it lets in: by Go's own TLS or by go-spiffe's on files as an agent leaves them, or by
+// go-spiffe's on what the socket ($SPIFFE_ENDPOINT_SOCKET) serves.
 //
-//	consumer plain|spiffe sessions|no-sessions ADDRESS FOLDER
+//	consumer plain|spiffe|source sessions|no-sessions ADDRESS FOLDER
 package main
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"io"
@@ -16,11 +18,12 @@ import (
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"github.com/spiffe/go-spiffe/v2/spiffetls/tlsconfig"
 	"github.com/spiffe/go-spiffe/v2/svid/x509svid"
+	"github.com/spiffe/go-spiffe/v2/workloadapi"
 )
 
 func main() {
 	kind, sessions, address, folder := os.Args[1], os.Args[2], os.Args[3], os.Args[4]
-	config, err := map[string]func(string) (*tls.Config, error){"plain": plain, "spiffe": spiffe}[kind](folder)
+	config, err := map[string]func(string) (*tls.Config, error){"plain": plain, "source": source, "spiffe": spiffe}[kind](folder)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -46,6 +49,15 @@ func plain(folder string) (*tls.Config, error) {
 		ClientAuth:   tls.RequireAndVerifyClientCert,
 		ClientCAs:    roots,
 	}, nil
+}
+
+func source(string) (*tls.Config, error) {
+	source, err := workloadapi.NewX509Source(context.Background())
+	if err != nil {
+		return nil, err
+	}
+	domain := spiffeid.RequireTrustDomainFromString("ci.example.org")
+	return tlsconfig.MTLSServerConfig(source, source, tlsconfig.AuthorizeMemberOf(domain)), nil
 }
 
 func spiffe(folder string) (*tls.Config, error) {

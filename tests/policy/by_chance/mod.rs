@@ -5,6 +5,7 @@ mod chance;
 mod checker;
 mod globs;
 mod laws;
+mod meshes;
 mod model;
 mod plants;
 mod road;

@@ -1,5 +1,7 @@
 //! A scripted Vault: its tokens, its logins, its errors. What is mounted in it stands in files of its own.
 
+pub(crate) mod transit;
+
 use super::https::{Script, Scripted, Trouble, json_answer};
 use bytes::Bytes;
 use http::{Method, Request, Response};

@@ -1,6 +1,7 @@
 //! Linkerd's proxy at our socket: what it sends, what it takes, whom it then admits, and what it never comes back from.
 
 mod client;
+mod real;
 mod store;
 mod wire;
 
@@ -21,7 +22,6 @@ use tonic::{Code, Request};
 
 /// Long enough to see that nothing comes, where what comes takes milliseconds.
 const SILENCE: Duration = Duration::from_millis(300);
-const DEPLOY: (&str, &str) = ("4711", "acme/payments/api");
 
 /// A proxy that was told an ID, and the roots that are in a message.
 fn store(site: &Site, id: &str, message: &X509svidResponse) -> Store {
@@ -203,7 +203,7 @@ async fn a_job_that_policy_refuses_and_a_caller_who_is_no_part_of_it_are_denied(
 }
 
 /// A job's proxy with its certificate, told to be the one that has no pipeline in its ID.
-async fn proxy(site: &Site, name: &str, project: (&str, &str)) -> Store {
+async fn proxy(site: &Site, name: &str, project: (&str, &str)) -> (Beside, Store) {
     let settings = site.agent_settings();
     let (workload_socket, state_dir) = (site.path(&format!("{name}.sock")), site.path(&format!("{name}-state")));
     let agent = Beside::start(AgentSettings { workload_socket, state_dir, ..settings }, &site.clock);
@@ -213,53 +213,77 @@ async fn proxy(site: &Site, name: &str, project: (&str, &str)) -> Store {
     let message = agent.x509().await;
     let mut store = store(site, &message.svids[1].spiffe_id, &message);
     process(&mut store, update).unwrap();
-    store
+    (agent, store)
 }
 
-/// The answers, 200 or 403, to a deploy, its neighbour and nobody, where one identity is admitted.
-async fn table(order: SanOrder, expected: [(&str, [u16; 3]); 6]) {
-    let named = |settings: &mut ServerSettings| {
-        let suffix = DnsSuffix::parse("ci.example.org").unwrap();
-        settings.leaf.dns = Some(DnsNames { suffix, order });
-    };
-    let site = Site::open_as(TWO_PROFILES, named).await;
-    let ledger = proxy(&site, "ledger", ("4713", "acme/ledger")).await;
-    let deploy = proxy(&site, "deploy", DEPLOY).await;
-    let neighbour = proxy(&site, "neighbour", ("4712", "acme/payments/api-v2")).await;
-    let callers = [
-        ledger.is_called_by(&deploy).await.unwrap(),
-        ledger.is_called_by(&neighbour).await.unwrap(),
-        ledger.is_called_by_nobody().await.unwrap(),
-    ];
-    let answer = |identity, caller: Option<_>| if caller.is_some_and(|id| admits(identity, id)) { 200 } else { 403 };
-    for (identity, answers) in expected {
-        assert_eq!(callers.each_ref().map(|caller| answer(identity, caller.as_ref())), answers, "{identity} {order:?}");
-    }
-    let stranger = proxy(&Site::open_as(TWO_PROFILES, named).await, "deploy", DEPLOY).await;
-    let unverified = ledger.is_called_by(&stranger).await.unwrap_err().to_string();
-    assert!(unverified.contains("UnknownCA") || unverified.contains("UnknownIssuer"), "another root's: {unverified}");
+/// A proxy before ledger, its agent, and those of a deploy and of its neighbour.
+struct Ledger {
+    /// Its folder has the agent's socket.
+    _site: Site,
+    agent: Beside,
+    store: Store,
+    callers: [Store; 2],
 }
+
+impl Ledger {
+    /// All of one server, which puts names into leaves in this order.
+    async fn open(order: SanOrder) -> Self {
+        let named = |settings: &mut ServerSettings| {
+            let suffix = DnsSuffix::parse("ci.example.org").unwrap();
+            settings.leaf.dns = Some(DnsNames { suffix, order });
+        };
+        let site = Site::open_as(TWO_PROFILES, named).await;
+        let (agent, store) = proxy(&site, "ledger", ("4713", "acme/ledger")).await;
+        let (_, deploy) = proxy(&site, "deploy", ("4711", "acme/payments/api")).await;
+        let (_, neighbour) = proxy(&site, "neighbour", ("4712", "acme/payments/api-v2")).await;
+        Self { _site: site, agent, store, callers: [deploy, neighbour] }
+    }
+}
+
+const OF_NEIGHBOUR: &str = "spiffe://ci.example.org/acme/payments/api-v2/-/every";
+
+/// The answers to a deploy, its neighbour and nobody, where one identity is admitted.
+type Table = [(&'static str, [u16; 3]); 6];
+
+const BY_URI: Table = [
+    (SECOND_ID, [200, 403, 403]),
+    (OF_NEIGHBOUR, [403, 200, 403]),
+    ("*", [403, 403, 403]),
+    ("*.p4711.ci.example.org", [403, 403, 403]),
+    ("*.p4712.ci.example.org", [403, 403, 403]),
+    (FIRST_ID, [403, 403, 403]),
+];
+
+const BY_NAME: Table = [
+    (SECOND_ID, [403, 403, 403]),
+    (OF_NEIGHBOUR, [403, 403, 403]),
+    ("*", [200, 200, 403]),
+    ("*.p4711.ci.example.org", [200, 403, 403]),
+    ("*.p4712.ci.example.org", [403, 200, 403]),
+    ("pl574.p4711.ci.example.org", [200, 403, 403]),
+];
 
 /// Mesh contract D7. A proxy knows its callers by the first name of their certificates alone.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_is_admitted_is_decided_by_the_first_name_and_uris_are_matched_whole() {
-    let of_neighbour = "spiffe://ci.example.org/acme/payments/api-v2/-/every";
-    let by_uri = [
-        (SECOND_ID, [200, 403, 403]),
-        (of_neighbour, [403, 200, 403]),
-        ("*", [403, 403, 403]),
-        ("*.p4711.ci.example.org", [403, 403, 403]),
-        ("*.p4712.ci.example.org", [403, 403, 403]),
-        (FIRST_ID, [403, 403, 403]),
-    ];
-    table(SanOrder::UriFirst, by_uri).await;
-    let by_name = [
-        (SECOND_ID, [403, 403, 403]),
-        (of_neighbour, [403, 403, 403]),
-        ("*", [200, 200, 403]),
-        ("*.p4711.ci.example.org", [200, 403, 403]),
-        ("*.p4712.ci.example.org", [403, 200, 403]),
-        ("pl574.p4711.ci.example.org", [200, 403, 403]),
-    ];
-    table(SanOrder::DnsFirst, by_name).await;
+    for (order, expected) in [(SanOrder::UriFirst, BY_URI), (SanOrder::DnsFirst, BY_NAME)] {
+        let Ledger { store, callers: [deploy, neighbour], .. } = Ledger::open(order).await;
+        let [deploy, neighbour] = [deploy.client(), neighbour.client()];
+        let mut callers = Vec::new();
+        for caller in [deploy, neighbour, store.nobody()] {
+            callers.push(store.hear(caller).await.unwrap());
+        }
+        let answer =
+            |identity, caller: Option<_>| if caller.is_some_and(|id| admits(identity, id)) { 200 } else { 403 };
+        for (identity, answers) in expected {
+            let given: Vec<u16> = callers.iter().map(|caller| answer(identity, caller.as_ref())).collect();
+            assert_eq!(given, answers, "{identity} {order:?}");
+        }
+        let stranger = Ledger::open(order).await.callers[0].client();
+        let unverified = store.hear(stranger).await.unwrap_err().to_string();
+        assert!(
+            unverified.contains("UnknownCA") || unverified.contains("UnknownIssuer"),
+            "another root's: {unverified}"
+        );
+    }
 }

@@ -143,7 +143,8 @@ impl Store {
         Ok(())
     }
 
-    fn client(&self) -> ClientConfig {
+    /// How it calls others.
+    pub(crate) fn client(&self) -> ClientConfig {
         let held = self.held.as_deref().unwrap().clone();
         let builder = ClientConfig::builder_with_details(Arc::clone(&self.provider), self.time());
         let builder = builder.with_protocol_versions(&[&TLS13]).unwrap().dangerous();
@@ -167,23 +168,20 @@ impl Store {
         Arc::new(Time(Arc::clone(&self.clock)))
     }
 
-    /// Another proxy calls this one: who it is to us, if it is somebody.
-    pub(crate) async fn is_called_by(&self, other: &Self) -> Result<Option<Id>, Refused> {
-        self.hear(other.client()).await
-    }
-
-    /// Somebody without a certificate does.
-    pub(crate) async fn is_called_by_nobody(&self) -> Result<Option<Id>, Refused> {
+    /// How somebody without a certificate would call.
+    pub(crate) fn nobody(&self) -> ClientConfig {
         let mut config = self.client();
         config.client_auth_cert_resolver = ClientConfig::builder_with_provider(Arc::clone(&self.provider))
-            .with_protocol_versions(&[&TLS13])?
+            .with_protocol_versions(&[&TLS13])
+            .unwrap()
             .with_root_certificates(Arc::clone(&self.roots))
             .with_no_client_auth()
             .client_auth_cert_resolver;
-        self.hear(config).await
+        config
     }
 
-    async fn hear(&self, caller: ClientConfig) -> Result<Option<Id>, Refused> {
+    /// Somebody calls this proxy: who that is to it, if it is anybody.
+    pub(crate) async fn hear(&self, caller: ClientConfig) -> Result<Option<Id>, Refused> {
         let (here, there) = tokio::io::duplex(1 << 16);
         let (connector, acceptor) = (TlsConnector::from(Arc::new(caller)), TlsAcceptor::from(Arc::new(self.server())));
         let (_client, server) = tokio::try_join!(connector.connect(any_name(), here), acceptor.accept(there))?;

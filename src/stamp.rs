@@ -1,15 +1,15 @@
 //! What tells that files are others than before: written, put in their place, or come and gone.
 //!
-//! Polling this works with Kubernetes' symlink swaps and on network mounts, where file events do not.
+//! Looked at every few seconds: that works with Kubernetes' symlink swaps and on network mounts, where file events do not.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-/// See the file's words.
+/// The state of a place, to be compared with a later one.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct FileStamp(Vec<(PathBuf, [u64; 2], [i64; 2])>);
+pub struct Stamp(Vec<(PathBuf, [u64; 2], [i64; 2])>);
 
-impl FileStamp {
+impl Stamp {
     /// Of a file, or of a folder and all that lies in it.
     pub fn of(place: &Path) -> Self {
         let inside = std::fs::read_dir(place).into_iter().flatten().flatten().map(|entry| entry.path());
@@ -34,11 +34,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (pay, shop) = (folder.path().join("10-pay.toml"), folder.path().join("20-shop.toml"));
         fs::write(&pay, "owner = \"pay\"").unwrap();
-        let mut seen = FileStamp::of(folder.path());
+        let mut seen = Stamp::of(folder.path());
         let mut changed = |what: &str| {
-            let now = FileStamp::of(folder.path());
+            let now = Stamp::of(folder.path());
             assert_ne!(seen, now, "{what}");
-            assert_eq!(now, FileStamp::of(folder.path()), "{what}, and looked at again");
+            assert_eq!(now, Stamp::of(folder.path()), "{what}, and looked at again");
             seen = now;
         };
         fs::write(&shop, "owner = \"shop\"").unwrap();

@@ -1,0 +1,131 @@
+//! `[[keys.place]]`: where keys live outside the keyring, and which of these places takes new roots.
+
+use super::section::Section;
+use super::vault::read_mount;
+use crate::crypto::read_secret_file;
+use crate::custody::{PlaceKind, PlaceSettings, PlacesSettings};
+use crate::telemetry::chain;
+
+/// The keyring itself, where somebody wants to say so.
+const KEYRING: &str = "keyring";
+
+pub(super) fn read_places(keys: &mut Section<'_, '_>) -> PlacesSettings {
+    let mut places: Vec<PlaceSettings> = Vec::new();
+    for mut section in keys.sections("place") {
+        let name = section.parsed("name", "a name of its own, such as \"hsm\"", |name| match name {
+            "" | KEYRING => Err("empty, or the keyring's"),
+            name if places.iter().any(|other| other.name == name) => Err("the name of another place"),
+            name => Ok(name.to_owned()),
+        });
+        let name = name.or_else(|| section.missing("name", "name the place, such as \"hsm\""));
+        let kind = read_kind(&mut section);
+        section.finish();
+        places.extend(name.zip(kind).map(|(name, kind)| PlaceSettings { name, kind }));
+    }
+    let would_do = "the name of a [[keys.place]], or \"keyring\"";
+    let root = keys.parsed("root_place", would_do, |name| match name {
+        KEYRING => Ok(None),
+        name if places.iter().any(|place| place.name == name) => Ok(Some(name.to_owned())),
+        _ => Err("no place has that name"),
+    });
+    PlacesSettings { root: root.flatten(), places }
+}
+
+fn read_kind(place: &mut Section<'_, '_>) -> Option<PlaceKind> {
+    let kind = place.parsed("in", "\"pkcs11\" or \"vault-transit\"", |text| match text {
+        "pkcs11" | "vault-transit" => Ok(text == "pkcs11"),
+        _ => Err("no kind of place"),
+    });
+    if kind.or_else(|| place.missing("in", "write \"pkcs11\" or \"vault-transit\""))? {
+        return read_pkcs11(place);
+    }
+    Some(PlaceKind::VaultTransit { mount: read_mount(place, "mount", "transit") })
+}
+
+fn read_pkcs11(place: &mut Section<'_, '_>) -> Option<PlaceKind> {
+    let line = place.line_of("module");
+    let module = place.path("module");
+    let module = module.or_else(|| place.missing("module", "write the path of the module's library, a .so file"));
+    if let Some(path) = module.as_ref().filter(|path| !path.is_file()) {
+        let found = format!("{} is no file", path.display());
+        place.problem("module", line, found, "install the module's package, or mend the path");
+    }
+    // A token's label has 32 bytes (PKCS#11 §3.2).
+    let token = place.parsed("token", "the token's label, of at most 32 bytes", |label| {
+        if label.is_empty() || label.len() > 32 { Err("no label") } else { Ok(label.to_owned()) }
+    });
+    let token = token.or_else(|| place.missing("token", "write the token's label, as it was initialised"));
+    let line = place.line_of("pin_file");
+    let pin_file = place.path("pin_file");
+    let pin_file = pin_file.or_else(|| place.missing("pin_file", "write the file with the user's PIN, of mode 0600"));
+    if let Some(Err(error)) = pin_file.as_deref().map(read_secret_file) {
+        place.problem("pin_file", line, chain(&error), "put the PIN alone into a file of mode 0600");
+    }
+    Some(PlaceKind::Pkcs11 { module: module?, token: token?, pin_file: pin_file? })
+}
+
+/// The first place that is in the configured Vault.
+pub(super) fn in_vault(places: &PlacesSettings) -> Option<&PlaceSettings> {
+    places.places.iter().find(|place| matches!(place.kind, PlaceKind::VaultTransit { .. }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{MapEnvironment, Problem, ServerSettings, load_server};
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    const HSM: &str = "[[keys.place]]\nname = \"hsm\"\nin = \"pkcs11\"\nmodule = \"module.so\"\ntoken = \"lanyard\"\n\
+                       pin_file = \"pin\"\n";
+    const VAULT: &str = "[[keys.place]]\nname = \"vault\"\nin = \"vault-transit\"\n";
+    const ADDRESS: &str = "[vault]\naddress = \"https://vault.example\"\ntoken_file = \"pin\"\n";
+
+    /// A server's file with these lines; a module and a PIN are there.
+    fn load(lines: &str) -> Result<ServerSettings, Vec<Problem>> {
+        let folder = tempfile::tempdir().unwrap();
+        let put = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+        put("module.so", "");
+        put("pin", "1234");
+        fs::set_permissions(folder.path().join("pin"), fs::Permissions::from_mode(0o600)).unwrap();
+        put("policy.toml", "[[rule]]\nname = \"r\"\nid = \"/{project_path}/-/x\"\nwhen = { issuer = \"corp\" }\n");
+        let text = format!(
+            "trust_domain = \"ci.example.org\"\ndata_dir = \"data\"\npolicy_file = \"policy.toml\"\n[[issuer]]\nname = \
+             \"corp\"\nurl = \"https://gitlab.example\"\naudience = \"https://lanyard.example\"\n{lines}"
+        );
+        put("server.toml", &text);
+        load_server(&folder.path().join("server.toml"), &MapEnvironment::default())
+    }
+
+    #[test]
+    fn roots_are_made_in_the_keyring_unless_a_place_is_named() {
+        assert_eq!(load("").unwrap().places, PlacesSettings::default());
+        for (root, wanted) in [("hsm", Some("hsm")), ("vault", Some("vault")), ("keyring", None)] {
+            let places = load(&format!("[keys]\nroot_place = \"{root}\"\n{HSM}{VAULT}{ADDRESS}")).unwrap().places;
+            assert_eq!((places.root.as_deref(), places.places.len()), (wanted, 2));
+        }
+    }
+
+    #[test]
+    fn all_that_is_wrong_with_a_place_is_found_without_asking_it() {
+        let hsm = |there: &str, instead: &str| HSM.replace(there, instead);
+        for (lines, wanted) in [
+            ("[keys]\nroot_place = \"hsm\"\n".to_owned(), "keys.root_place"),
+            (format!("{HSM}{HSM}"), "keys.place[1].name"),
+            (hsm("\"hsm\"", "\"keyring\""), "keys.place[0].name"),
+            (hsm("\"pkcs11\"", "\"paper\""), "keys.place[0].in"),
+            (hsm("in = \"pkcs11\"\n", ""), "keys.place[0].in"),
+            (hsm("module.so", "gone.so"), "keys.place[0].module"),
+            (hsm("\"lanyard\"", &format!("\"{}\"", "l".repeat(33))), "keys.place[0].token"),
+            (hsm("token = \"lanyard\"\n", ""), "keys.place[0].token"),
+            (hsm("\"pin\"", "\"module.so\""), "keys.place[0].pin_file"),
+            (hsm("\"pin\"", "\"gone\""), "keys.place[0].pin_file"),
+            (format!("{HSM}pin = \"1234\"\n"), "keys.place[0].pin"),
+            (VAULT.to_owned(), "vault"),
+            (format!("{VAULT}mount = \"a/../b\"\n{ADDRESS}"), "keys.place[0].mount"),
+        ] {
+            let problems = load(&lines).unwrap_err();
+            assert!(problems.iter().any(|problem| problem.key == wanted), "{lines}: {problems:?}");
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! What we know of each trust domain that we hold, or shall hold, a bundle of.
+
+use super::record::Record;
+use super::{Foreign, ForeignBundles, Source};
+use crate::audit::Person;
+use crate::identity::TrustDomain;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use time::OffsetDateTime;
+
+/// One trust domain's standing.
+#[derive(Clone, Debug)]
+pub struct Relation {
+    /// Where its bundle comes from.
+    pub source: Source,
+    /// The last good one; none before the source's first.
+    pub kept: Option<Kept>,
+    /// When the source was last seen to hold that.
+    pub confirmed_at: Option<OffsetDateTime>,
+    /// What is wrong with the source now.
+    pub problem: Option<String>,
+}
+
+/// A bundle that is held.
+#[derive(Clone, Debug)]
+pub struct Kept {
+    /// The bundle.
+    pub foreign: Arc<Foreign>,
+    /// From where this one came: the source may have changed since.
+    pub source: Source,
+    /// Since when.
+    pub since: OffsetDateTime,
+    /// By whose word, where it was a person's.
+    pub by: Option<Person>,
+}
+
+impl Relation {
+    pub(super) const fn expected(source: Source) -> Self {
+        Self { source, kept: None, confirmed_at: None, problem: None }
+    }
+
+    /// Whether this bundle is what is held already.
+    pub(super) fn holds(&self, foreign: &Foreign) -> bool {
+        self.kept.as_ref().is_some_and(|kept| kept.foreign.json == foreign.json)
+    }
+
+    /// The sequence that a source has gone behind, if it has: what it shows is older than what it gave (FED-5).
+    pub(super) fn is_behind(&self, foreign: &Foreign) -> Option<u64> {
+        let kept = self.kept.as_ref().filter(|kept| kept.source == self.source)?;
+        let (held, shown) = (kept.foreign.bundle.sequence, foreign.bundle.sequence);
+        (shown != 0 && shown < held).then_some(held)
+    }
+}
+
+impl Kept {
+    pub(super) fn of(record: Record, foreign: Arc<Foreign>) -> Self {
+        let Record { source, since, by, .. } = record;
+        Self { foreign, source, since, by }
+    }
+}
+
+/// All of them.
+pub(super) type Relations = BTreeMap<TrustDomain, Relation>;
+
+/// What of it is handed out.
+pub(super) fn handed_out(relations: &Relations, number: u64) -> ForeignBundles {
+    let held = relations.iter().filter_map(|(trust_domain, relation)| {
+        Some((trust_domain.clone(), Arc::clone(&relation.kept.as_ref()?.foreign)))
+    });
+    ForeignBundles::new(number, held.collect())
+}

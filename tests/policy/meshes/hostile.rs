@@ -1,0 +1,79 @@
+//! Names that somebody chose to hurt: they come back out of the rendered text as they were.
+
+use super::matching::{Shown, envoy_admits, istio_admits, linkerd_admits};
+use lanyard::identity::{SpiffeId, TrustDomain};
+use lanyard::mesh::{Admitted, Callee, Document, IstioService, LinkerdService, Peer, Place, Selector, Workload};
+use proptest::prelude::*;
+use serde_json::Value;
+use std::time::Duration;
+
+pub(crate) const TRUST_DOMAIN: &str = "ci.example.org";
+
+pub(crate) fn trust_domain() -> TrustDomain {
+    TrustDomain::parse(TRUST_DOMAIN).unwrap()
+}
+
+pub(crate) fn workload() -> Workload {
+    let selector = Selector::parse(&["app=ledger".to_owned()]).unwrap();
+    Workload { service: "ledger".parse().unwrap(), namespace: "ledger".parse().unwrap(), selector }
+}
+
+fn istio_objects(admitted: &[Admitted]) -> Vec<Document> {
+    let workload = workload();
+    let host = IstioService::cluster_host(&workload.service, &workload.namespace);
+    let service = IstioService { workload, host, connection_age: Duration::from_secs(60), server_id: None };
+    service.objects(admitted, &trust_domain()).unwrap()
+}
+
+fn linkerd_objects(admitted: &[Admitted]) -> Vec<Document> {
+    LinkerdService { workload: workload(), port: 8080, protocol: None }.objects(admitted).unwrap()
+}
+
+fn bootstrap(admitted: &[Admitted]) -> Document {
+    let [node, cluster] = ["ledger", "ledger"].map(str::to_owned);
+    let [admin_socket, workload_socket] = ["/run/envoy/admin.sock", "/run/lanyard/sockets/api.sock"].map(str::to_owned);
+    let callee = Callee {
+        place: Place { node, cluster, admin_socket, workload_socket },
+        listen: "127.0.0.1:8443".parse().unwrap(),
+        service: "ledger".to_owned(),
+        upstream: "127.0.0.1:8080".parse().unwrap(),
+        connection_age: Duration::from_secs(60),
+    };
+    callee.bootstrap(admitted, &trust_domain()).unwrap()
+}
+
+fn values(objects: &[Document]) -> Vec<Value> {
+    objects.iter().map(|object| object.value().clone()).collect()
+}
+
+pub(crate) fn istio(admitted: &[Admitted]) -> Vec<Value> {
+    values(&istio_objects(admitted))
+}
+
+pub(crate) fn linkerd(admitted: &[Admitted]) -> Vec<Value> {
+    values(&linkerd_objects(admitted))
+}
+
+pub(crate) fn envoy(admitted: &[Admitted]) -> Value {
+    bootstrap(admitted).value().clone()
+}
+
+proptest! {
+    #[test]
+    fn a_rule_of_any_name_changes_nothing_but_its_own_name(
+        names in prop::collection::btree_set("\\PC{0,20}|[\\s:#*&'\"\\\\{}\\[\\]\n-]{0,12}", 1..4),
+    ) {
+        let id = SpiffeId::parse("spiffe://ci.example.org/acme/api/-/x").unwrap();
+        let admitted: Vec<Admitted> =
+            names.into_iter().map(|rule| Admitted { rule, peers: vec![Peer::Exact(id.clone())] }).collect();
+        let all = [istio_objects(&admitted), linkerd_objects(&admitted), vec![bootstrap(&admitted)]].concat();
+        let back: Vec<Value> = serde_saphyr::from_multiple(&Document::to_yaml(&all)).unwrap();
+        prop_assert_eq!(back, values(&all));
+        for (uri, admits) in [(id.as_str(), true), ("spiffe://ci.example.org/acme/api/-/y", false), ("", false)] {
+            let shown = Shown { uri, first_name: uri };
+            prop_assert_eq!(istio_admits(&istio(&admitted), shown), admits);
+            prop_assert_eq!(linkerd_admits(&linkerd(&admitted), shown), admits);
+            prop_assert_eq!(envoy_admits(&envoy(&admitted), shown), admits);
+        }
+    }
+}

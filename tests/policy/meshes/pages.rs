@@ -1,0 +1,140 @@
+//! `docs/meshes/`: every command that renders is run, what it prints is what the page shows, and each row of a table of callers is
+//! put to the mesh's own matching.
+//!
+//! After a change: `LANYARD_GOLDEN=write cargo test --test policy`, and read what changed.
+
+use super::command::{folder, shell, text};
+use super::matching::{Shown, envoy_admits, istio_admits, linkerd_admits};
+use crate::{golden, root};
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use tempfile::TempDir;
+
+const RENDER: &str = "lanyard policy render ";
+
+/// A page, and a folder in which all its commands were run.
+struct Page {
+    name: &'static str,
+    text: String,
+    folder: TempDir,
+}
+
+impl Page {
+    fn run(name: &'static str) -> Self {
+        let text = fs::read_to_string(root().join("docs/meshes").join(name)).unwrap();
+        let page = Self { name, text, folder: folder() };
+        for (file, block) in page.blocks("toml").into_iter().filter(|(file, _)| file == "policy.toml") {
+            fs::write(page.folder.path().join(file), block).unwrap();
+        }
+        // One root stands on a page; the golden files have two.
+        let pem = fs::read_to_string(page.folder.path().join("roots.pem")).unwrap();
+        let first = pem.split_inclusive("-----END CERTIFICATE-----\n").next().unwrap();
+        fs::write(page.folder.path().join("roots.pem"), first).unwrap();
+        for line in page.commands().iter().filter(|line| line.starts_with(RENDER)) {
+            let output = shell(line, page.folder.path());
+            assert!(output.status.success(), "{name}: {line}: {}", self::text(&output.stderr));
+        }
+        page
+    }
+
+    /// Fenced blocks of a kind, by the file name in their first lines, without it.
+    fn blocks(&self, kind: &str) -> Vec<(String, String)> {
+        let head = format!("\n```{kind}\n# ");
+        let fenced = self.text.split(&head).skip(1);
+        let blocks = fenced.map(|rest| rest.split_once("\n```\n").unwrap().0);
+        let named = blocks.map(|block| block.split_once('\n').unwrap_or((block, "")));
+        named.map(|(file, block)| (file.to_owned(), format!("{block}\n"))).collect()
+    }
+
+    fn commands(&self) -> Vec<String> {
+        let shells = self.text.split("\n```sh\n").skip(1).map(|rest| rest.split_once("\n```\n").unwrap().0);
+        shells.flat_map(str::lines).map(str::to_owned).collect()
+    }
+
+    fn rendered(&self, file: &str) -> Vec<Value> {
+        serde_saphyr::from_multiple(&fs::read_to_string(self.folder.path().join(file)).unwrap()).unwrap()
+    }
+
+    /// The page as it is with what its commands print in place of what it shows.
+    fn with_what_is_rendered(&self) -> String {
+        let made: BTreeSet<String> = self.commands().iter().filter_map(|line| made_by(line)).collect();
+        let mut text = self.text.clone();
+        for (file, _) in self.blocks("yaml").into_iter().filter(|(file, _)| made.contains(file)) {
+            let head = format!("\n```yaml\n# {file}\n");
+            let found = fs::read_to_string(self.folder.path().join(&file)).unwrap();
+            let (before, rest) = text.split_once(&head).unwrap();
+            let (_, behind) = rest.split_once("```\n").unwrap();
+            text = format!("{before}{head}{found}```\n{behind}");
+        }
+        text
+    }
+
+    /// The rows of the table of callers: who, and whether it comes in.
+    fn callers(&self) -> Vec<(String, bool)> {
+        let rows = self.text.lines().filter_map(|line| line.strip_prefix("| `"));
+        rows.filter_map(|row| {
+            let (who, verdict) = row.split_once("` | ")?;
+            Some((
+                who.to_owned(),
+                match verdict.trim_end_matches(" |") {
+                    "200" => true,
+                    "403" => false,
+                    _ => return None,
+                },
+            ))
+        })
+        .collect()
+    }
+}
+
+/// The file that a command writes.
+fn made_by(line: &str) -> Option<String> {
+    line.starts_with(RENDER).then(|| line.split_once(" > ").unwrap().1.to_owned())
+}
+
+#[test]
+fn what_the_pages_show_is_what_their_commands_print() {
+    for name in ["istio.md", "linkerd.md", "envoy.md"] {
+        let page = Page::run(name);
+        let commands = page.commands();
+        assert!(commands.iter().filter(|line| line.starts_with(RENDER)).count() >= 2, "{name}: {commands:?}");
+        golden::hold(&root().join("docs/meshes").join(page.name), &page.with_what_is_rendered());
+    }
+}
+
+#[test]
+fn every_file_that_a_command_of_the_pages_takes_was_made_by_one_before() {
+    for name in ["istio.md", "linkerd.md"] {
+        let page = Page::run(name);
+        let mut taken = 0;
+        for line in page.commands().iter().filter(|line| !line.starts_with("lanyard ")) {
+            assert!(["kubectl", "helm"].contains(&line.split(' ').next().unwrap()), "{name}: {line}");
+            let files = line.split(' ').filter(|word| Path::new(word).extension().is_some() && !word.contains(':'));
+            for file in files.map(|word| word.rsplit('=').next().unwrap()) {
+                assert!(page.folder.path().join(file).exists(), "{name}: {line}: {file}");
+                taken += 1;
+            }
+        }
+        assert!(taken >= 2, "{name}");
+    }
+}
+
+#[test]
+fn the_callers_on_the_pages_come_in_or_stay_out_as_it_is_told_there() {
+    let (istio, linkerd, envoy) = (Page::run("istio.md"), Page::run("linkerd.md"), Page::run("envoy.md"));
+    let admits: [fn(&[Value], Shown<'_>) -> bool; 2] = [istio_admits, linkerd_admits];
+    for (page, admits) in [&istio, &linkerd].into_iter().zip(admits) {
+        let (objects, callers) = (page.rendered("callers.yaml"), page.callers());
+        assert!(callers.len() >= 6 && callers.iter().filter(|(_, comes_in)| *comes_in).count() == 1, "{callers:?}");
+        for (who, comes_in) in callers {
+            assert_eq!(admits(&objects, Shown { uri: &who, first_name: &who }), comes_in, "{}: {who}", page.name);
+        }
+    }
+    // The same policy, before ledger's own Envoy.
+    for (who, comes_in) in istio.callers() {
+        let shown = Shown { uri: &who, first_name: &who };
+        assert_eq!(envoy_admits(&envoy.rendered("ledger.yaml")[0], shown), comes_in, "{who}");
+    }
+}

@@ -1,0 +1,131 @@
+//! What operators watch: alerts that fire and are silent when they should, a dashboard whose every query has data, all by a
+//! real Prometheus at a real server.
+
+use crate::dev_env::variables;
+use crate::gitlab::Gitlab;
+use crate::place::free_port;
+use crate::server::{lanyard, words};
+use serde_json::Value;
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+const FILES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/helm/lanyard/files");
+/// A scrape a second, and rates over a few of them.
+const DATA_WITHIN: Duration = Duration::from_secs(40);
+
+/// Ended by its own process id.
+struct Prometheus {
+    child: Child,
+    port: u16,
+}
+
+impl Prometheus {
+    fn watch(target: &str, folder: &Path) -> Self {
+        let config = folder.join("prometheus.yml");
+        let scrape = format!(
+            "global: {{scrape_interval: 1s}}\nscrape_configs: [{{job_name: lanyard, static_configs: [{{targets: ['{target}']}}]}}]\n"
+        );
+        fs::write(&config, scrape).unwrap();
+        let port = free_port();
+        let child = Command::new("prometheus")
+            .arg(format!("--config.file={}", config.display()))
+            .arg(format!("--storage.tsdb.path={}", folder.join("data").display()))
+            .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap_or_else(|error| panic!("prometheus, which tests/run installs: {error}"));
+        Self { child, port }
+    }
+
+    /// What a query gives, one entry a series.
+    fn ask(&self, query: &str) -> Vec<Value> {
+        let url = format!("http://127.0.0.1:{}/api/v1/query", self.port);
+        let asked =
+            Command::new("curl").args(["--silent", "--data-urlencode"]).arg(format!("query={query}")).arg(url).output();
+        let answer: Value = serde_json::from_slice(&asked.unwrap().stdout).unwrap_or_default();
+        answer["data"]["result"].as_array().cloned().unwrap_or_default()
+    }
+
+    fn has(&self, query: &str) -> bool {
+        self.ask(query).iter().any(|series| series["value"][1] != "NaN")
+    }
+}
+
+impl Drop for Prometheus {
+    fn drop(&mut self) {
+        let _dead = self.child.kill().and_then(|()| self.child.wait());
+    }
+}
+
+#[test]
+fn each_alert_fires_when_it_should_and_is_silent_otherwise() {
+    let folder = TempDir::new().unwrap();
+    fs::copy(format!("{FILES}/alerts.yaml"), folder.path().join("alerts.yaml")).unwrap();
+    let table = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/tables/alerts.test.yaml");
+    fs::copy(table, folder.path().join("alerts.test.yaml")).unwrap();
+    for arguments in [["check", "rules", "alerts.yaml"], ["test", "rules", "alerts.test.yaml"]] {
+        let judged = Command::new("promtool").args(arguments).current_dir(folder.path()).output();
+        let judged = judged.expect("promtool: tests/run installs prometheus");
+        assert!(judged.status.success(), "{}", words(&judged));
+    }
+    let (alerts, tests) =
+        (fs::read_to_string(format!("{FILES}/alerts.yaml")).unwrap(), fs::read_to_string(table).unwrap());
+    for alert in alerts.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")) {
+        assert!(tests.matches(alert).count() >= 2, "{alert} is not shown both ways");
+    }
+}
+
+/// Something of everything that is counted: an identity for which GitLab was asked, its end, a thief, a token for others.
+fn live(gitlab: &Gitlab) {
+    let places = variables(gitlab);
+    let folder = TempDir::new().unwrap();
+    let exec = |token: &str, at: &str, flags: &[&str]| {
+        let place = folder.path().join(at);
+        fs::create_dir_all(&place).unwrap();
+        let server = ["LANYARD_SERVER", "LANYARD_SERVER_CA"].map(|name| (name, &places[name]));
+        let mut exec = lanyard();
+        exec.arg("exec").args(flags).args(["--", "true"]).env_clear().envs(server).env("TMPDIR", &place);
+        exec.env("LANYARD_ID_TOKEN", token).env("PATH", "/usr/bin:/bin").output().unwrap()
+    };
+    let token = gitlab.token_for("https://lanyard.test", &[]);
+    assert!(exec(&token, "job", &[]).status.success());
+    assert!(!exec(&token, "thief", &[]).status.success());
+    assert!(exec(&token, "job", &["--end"]).status.success());
+    assert!(!exec(&gitlab.token_for("https://vault.test", &[]), "other", &[]).status.success());
+}
+
+#[test]
+fn every_query_of_the_dashboard_and_every_number_of_the_alerts_is_there() {
+    let gitlab = Gitlab::start();
+    let config = fs::read_to_string(gitlab.file("server.toml")).unwrap();
+    let health = config.lines().find_map(|line| line.strip_prefix("health = ")).unwrap().trim_matches('"').to_owned();
+    let policy = fs::read_to_string(gitlab.file("policy.toml")).unwrap();
+    fs::write(gitlab.file("policy.toml"), policy.replace("# [rule.need]\n# ", "[rule.need]\n")).unwrap();
+    let folder = TempDir::new().unwrap();
+    let prometheus = Prometheus::watch(&health, folder.path());
+    let dashboard: Value =
+        serde_json::from_str(&fs::read_to_string(format!("{FILES}/dashboard.json")).unwrap()).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap();
+    let targets = panels.iter().flat_map(|panel| panel["targets"].as_array().unwrap());
+    let mut wanted: Vec<String> =
+        targets.map(|target| target["expr"].as_str().unwrap().replace("$__rate_interval", "1m")).collect();
+    let alerts = fs::read_to_string(format!("{FILES}/alerts.yaml")).unwrap();
+    let names = alerts.split(|c: char| !c.is_ascii_lowercase() && c != '_').filter(|word| word.starts_with("lanyard_"));
+    wanted.extend(names.map(str::to_owned));
+    wanted.sort();
+    wanted.dedup();
+    assert!(wanted.len() > 20, "{wanted:?}");
+
+    let deadline = Instant::now() + DATA_WITHIN;
+    while !wanted.is_empty() {
+        assert!(Instant::now() < deadline, "no data: {wanted:#?}");
+        live(&gitlab);
+        thread::sleep(Duration::from_secs(1));
+        wanted.retain(|query| !prometheus.has(query));
+    }
+}

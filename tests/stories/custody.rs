@@ -1,0 +1,98 @@
+//! Keys in a Vault, as an operator moves them there, sees them, and cleans up.
+
+use super::doors::Doors;
+use super::operators::{lanyard, told};
+use crate::support::harness::{Harness, POLICY};
+use crate::support::vault::ScriptedVault;
+use crate::support::vault::transit::Transit;
+use ::lanyard::crypto::Random;
+use ::lanyard::custody::Label;
+use ::lanyard::identity::TrustDomain;
+use serde_json::json;
+use std::sync::Arc;
+use tokio::process::Command;
+
+/// A Vault with a transit engine, and the settings that send roots there.
+async fn vault() -> (ScriptedVault, Arc<Transit>, String) {
+    let engine = Arc::new(Transit::default());
+    let vault = ScriptedVault::with(vec![("transit", Arc::<Transit>::clone(&engine) as _)]).await;
+    let place = "[keys]\nroot_place = \"vault\"\n[[keys.place]]\nname = \"vault\"\nin = \"vault-transit\"\n";
+    let settings = format!("{place}{}", vault.section());
+    (vault, engine, settings)
+}
+
+#[tokio::test]
+async fn a_root_is_moved_into_a_vault_and_what_is_left_there_is_cleaned_up_by_commands() {
+    let (vault, engine, settings) = vault().await;
+    let doors = Doors::whose_issuer_says(&settings, POLICY).await;
+    let keys = told(&doors, &["authority", "list"]).await["keys"].clone();
+    assert_eq!(keys[0]["place"], "vault", "{keys}");
+    assert!(keys.as_array().unwrap().iter().skip(1).all(|key| key["place"].is_null()), "{keys}");
+
+    vault.deny("transit/sign");
+    let (code, _, said) = lanyard(&doors, &["authority", "prepare"]).await;
+    assert_eq!(code, 1, "{said}");
+    assert!(said.contains("a policy of our token must allow it"), "{said}");
+    let (code, table, _) = lanyard(&doors, &["authority", "list", "--orphans"]).await;
+    assert!(code == 0 && table.contains("begun, and not taken yet"), "{table}");
+    vault.allow_all();
+    let prepared = told(&doors, &["authority", "prepare"]).await["key_id"].clone();
+    assert_eq!(engine.names().len(), 2, "what was begun is finished");
+    assert_eq!(told(&doors, &["authority", "list", "--orphans"]).await, json!({ "orphans": [], "silent": [] }));
+
+    // Revoked where it cannot be deleted: it is known, and deleted by order.
+    vault.deny("transit/keys");
+    told(&doors, &["authority", "revoke", prepared.as_str().unwrap()]).await;
+    let silent = told(&doors, &["authority", "list", "--orphans"]).await;
+    assert!(silent["silent"][0].as_str().unwrap().contains("is denied"), "{silent}");
+    vault.allow_all();
+    let orphans = told(&doors, &["authority", "list", "--orphans"]).await["orphans"].clone();
+    assert_eq!((&orphans[0]["known"]["why"], &orphans[0]["is_there"]), (&json!("given-up"), &json!(true)), "{orphans}");
+    let label = orphans[0]["label"].as_str().unwrap();
+    let (code, _, said) = lanyard(&doors, &["authority", "prepare", "--adopt", label]).await;
+    assert!(code == 1 && said.contains("was revoked"), "{said}");
+    let (code, printed, _) = lanyard(&doors, &["authority", "revoke", "--orphan", label, "--reason", "a drill"]).await;
+    assert!(code == 0 && printed.contains("deleted: "), "{printed}");
+    assert_eq!(engine.names().len(), 1);
+
+    let strange = Label::new(&TrustDomain::parse("ci.example.org").unwrap(), "x509-root", 7, &Random::system());
+    for wrong in [strange.as_str(), "lanyard.other.example.x509-root.1.00000000", "nobody-s"] {
+        let (code, _, said) = lanyard(&doors, &["authority", "revoke", "--orphan", wrong]).await;
+        assert_eq!(code, 1, "{wrong}: {said}");
+    }
+}
+
+/// Every command of the manual's chapter is one, and its settings are.
+#[tokio::test]
+async fn the_manual_s_chapter_on_where_keys_live_is_what_one_can_write_and_type() {
+    let page = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/operations.md"));
+    let chapter = page.split("\n## Where keys live\n").nth(1).unwrap().split("\n## ").next().unwrap();
+    let (vault, _engine, _settings) = vault().await;
+    let shown = chapter.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
+    // What is of the reader's own machine.
+    let file = |name: &str| vault.file(name).display().to_string();
+    let shown = [
+        ("root_place = \"hsm\"", "root_place = \"vault\"".to_owned()),
+        ("/usr/lib/softhsm/libsofthsm2.so", file("ca.pem")),
+        ("hsm.pin", file("token")),
+        ("https://vault.corp.example:8200", vault.address()),
+        ("vault-ca.pem", file("ca.pem")),
+        ("vault.token", file("token")),
+    ]
+    .into_iter()
+    .fold(shown.to_owned(), |shown, (there, here)| {
+        assert!(shown.contains(there), "{there}");
+        shown.replace(there, &here)
+    });
+    let harness = Harness::whose_issuer_says(shown.leak(), POLICY, "memory").await;
+    drop(harness);
+
+    let program = std::path::Path::new(env!("CARGO_BIN_EXE_lanyard")).parent().unwrap().display();
+    let commands: Vec<_> = chapter.lines().filter(|line| line.starts_with("lanyard authority ")).collect();
+    assert!(commands.len() >= 6, "{commands:?}");
+    for command in commands {
+        let script = format!("PATH={program}:$PATH; {command}");
+        let output = Command::new("sh").args(["-c", &script]).env("LANYARD_ADMIN_SOCKET", "/nowhere").output();
+        assert_eq!(output.await.unwrap().status.code(), Some(3), "{command}: not understood, rather than nobody there");
+    }
+}
