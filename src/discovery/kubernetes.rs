@@ -15,13 +15,15 @@ pub struct NoWayToKubernetes(#[source] Box<dyn Error + Send + Sync>);
 /// # Errors
 /// Where the file cannot be used, or we run in no pod.
 pub async fn kubernetes(kubeconfig: Option<&Path>) -> Result<Client, NoWayToKubernetes> {
-    let config = match kubeconfig {
+    let mut config = match kubeconfig {
         None => Config::incluster().map_err(no_way)?,
         Some(path) => {
             let file = Kubeconfig::read_from(path).map_err(no_way)?;
             Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await.map_err(no_way)?
         }
     };
+    // The library would wait for as long as it is told to; whoever asks tries again by itself.
+    config.default_retry = false;
     Client::try_from(config).map_err(no_way)
 }
 
