@@ -61,7 +61,7 @@ impl Follower {
     }
 
     /// Lists, and watches until that is over, again and again.
-    async fn watch(&mut self, of: &ConfigMapKey, clock: &dyn Clock) {
+    async fn watch(&self, of: &ConfigMapKey, clock: &dyn Clock) {
         let mut failures = 0;
         loop {
             if let Err(fault) = self.watch_once(of, (clock, &mut failures)).await {
@@ -74,7 +74,7 @@ impl Follower {
     }
 
     async fn watch_once(
-        &mut self,
+        &self,
         of: &ConfigMapKey,
         (clock, failures): (&dyn Clock, &mut u32),
     ) -> Result<(), ConfigMapError> {
