@@ -49,7 +49,7 @@ impl LocalSettings {
             // Reads back in about half a second.
             segment_bytes: 64 << 20,
             // Measured with 64 callers on two cores, where each has to wait ten for its turn anyway.
-            hold_for: Duration::from_millis(8),
+            hold_for: Duration::from_millis(4),
             // Some thousand ends of sessions.
             reserve_bytes: 8 << 20,
             checkpoints: CheckpointSettings::default(),
