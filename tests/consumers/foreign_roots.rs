@@ -65,8 +65,8 @@ impl Service {
         let own = OWN.replace("FILE", certificate.to_str().unwrap()).replace("FOLDER", folder.to_str().unwrap());
         let text = changed(&page::block("ledger.yaml"), "max_connection_duration: 60s", "max_connection_duration: 1s");
         let (head, rest) = text.split_once("            tls_certificate_sds_secret_configs:\n").unwrap();
-        let (_, tail) = rest.split_once("sds_config: *agent }\n").unwrap();
-        let text = changed(&format!("{head}{own}{tail}"), DEPLOY_PREFIX, "spiffe://");
+        let (_, tail) = rest.split_once("      filters:\n").unwrap();
+        let text = changed(&format!("{head}{own}      filters:\n{tail}"), DEPLOY_PREFIX, "spiffe://");
         let proxy = side.proxy(&text, &foreign.program);
         Self { certificate, proxy }
     }
@@ -86,7 +86,7 @@ const OWN: &str = r#"            tls_certificate_sds_secret_configs:
                   grpc_services: [{ envoy_grpc: { cluster_name: agent } }]
 "#;
 
-const DEPLOY_PREFIX: &str = "spiffe://ci.example.org/acme/payments/api/-/environments/production/";
+const DEPLOY_PREFIX: &str = "spiffe://ci.example.org/acme/payments/api/-/environments/production/pipelines/";
 
 /// Shows a leaf under a root; Envoy takes what is moved into its place.
 fn show(certificate: &Path, ca: &ForeignCa, id: &str) {

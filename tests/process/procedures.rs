@@ -142,7 +142,8 @@ impl Stage for Machine {
 fn shown(text: &str) -> String {
     let line = |line: &str| {
         let line = line.trim_end_matches(['\r', '\n']);
-        format!("{}\n", line.rsplit('\r').next().unwrap_or_default().trim_end())
+        let last = line.rsplit('\r').next().unwrap_or_default();
+        format!("{}\n", last.trim_start_matches("\u{1b}[K").trim_end())
     };
     text.split_inclusive('\n').map(line).collect()
 }

@@ -251,7 +251,8 @@ async fn the_manual_s_chapter_on_keys_is_what_one_can_write_and_type() {
     harness.parts.rotator.confirm(&confirmation, now).await.unwrap();
 
     let program = std::path::Path::new(env!("CARGO_BIN_EXE_lanyard")).parent().unwrap().display();
-    let commands: Vec<_> = chapter.lines().filter(|line| line.starts_with("lanyard authority ")).collect();
+    let typed = chapter.lines().map(|line| line.strip_prefix("$ ").unwrap_or(line));
+    let commands: Vec<_> = typed.filter(|line| line.starts_with("lanyard authority ")).collect();
     assert!(commands.len() >= 10, "{commands:?}");
     for command in commands {
         let script = format!("PATH={program}:$PATH; {command}");
