@@ -135,12 +135,11 @@ mod tests {
         fn it_behaves_as_a_tree_does(steps in prop::collection::vec(("[a-e]{1,2}", prop::option::of(any::<u64>())), 0..40)) {
             let (mut map, mut tree) = (ClaimMap::default(), BTreeMap::new());
             for (name, id) in steps {
-                match id.map(ClaimValue::Id) {
-                    Some(value) => {
-                        map.insert(name.clone().into(), value.clone());
-                        tree.insert(name, value);
-                    }
-                    None => prop_assert_eq!(map.remove(&name), tree.remove(&name)),
+                if let Some(value) = id.map(ClaimValue::Id) {
+                    map.insert(name.clone().into(), value.clone());
+                    tree.insert(name, value);
+                } else {
+                    prop_assert_eq!(map.remove(&name), tree.remove(&name));
                 }
             }
             let text = serde_json::to_string(&map).unwrap();
