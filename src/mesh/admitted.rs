@@ -119,6 +119,10 @@ impl Callers<'_> {
             laxer.map_or(Ok(()), |laxer| Err(Unfit::Laxer { pattern: ids.to_string(), laxer, remedy }))
         };
         match peer {
+            Peer::Beginning(path) if named.lets_in_others(path, rule, self.known) => {
+                let (pattern, remedy) = (IdSet::prefix(path).to_string(), SAY_EARLIER);
+                Err(Unfit::LetsInOthers { pattern, remedy })
+            }
             Peer::Beginning(path) => within(&IdSet::prefix(path), &named.shown_by(path, template, self.known)),
             Peer::Exact(_) | Peer::Shape(_) => within(&named.ids, &named.shown(template, self.known)),
             Peer::DnsBelow(name) => {

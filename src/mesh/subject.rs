@@ -208,10 +208,22 @@ impl Named {
         self.subject.shown(known, |name| template.holes().any(|hole| hole == name))
     }
 
+    /// Whether a beginning is long enough to tell whose IDs these are.
+    fn tells_whose(&self, beginning: &str) -> bool {
+        self.whose.is_some_and(|length| beginning.len() > length)
+    }
+
+    /// Whether a beginning lets in the rule's other projects, where this one was asked for.
+    pub(super) fn lets_in_others(&self, beginning: &str, rule: &Rule, known: &Known) -> bool {
+        let is_asked_for = matches!(&self.subject, Subject::Of(project) if known.projects.contains(project));
+        let is_the_only_one = matches!(*Subject::by_rule(rule, known), [Subject::Of(_)]);
+        is_asked_for && !is_the_only_one && !self.tells_whose(beginning)
+    }
+
     /// The same of whoever has an ID that begins so.
     pub(super) fn shown_by(&self, beginning: &str, template: &IdTemplate, known: &Known) -> Vec<Condition> {
         match &self.subject {
-            _ if self.whose.is_none_or(|length| beginning.len() <= length) => Vec::new(),
+            _ if !self.tells_whose(beginning) => Vec::new(),
             // What begins like a folder may also be of a project of that very path.
             Subject::Below { folder, .. } => vec![Condition::unwritten("project_path", Test::Prefix(folder.clone()))],
             Subject::Anybody | Subject::Of(_) => self.shown(template, known),

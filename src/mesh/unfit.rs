@@ -37,6 +37,14 @@ pub enum Unfit {
         /// What may help.
         remedy: &'static str,
     },
+    /// A project was asked for, and its IDs begin as others' of the same rule.
+    #[error("{pattern} would admit the rule's other projects too, and only some were asked for; {remedy}")]
+    LetsInOthers {
+        /// What would have been rendered.
+        pattern: String,
+        /// What may help.
+        remedy: &'static str,
+    },
     /// A rule for a list of no projects: without callers an object would let in everybody.
     #[error("it is for nobody; write the projects into its when")]
     NamesNobody,

@@ -8,6 +8,7 @@ use crate::meshes::matching::{Shown, envoy_admits, istio_admits, istio_reads_a_n
 use lanyard::mesh::{Admitted, Callers, DnsFirst, Known, Mesh, Project};
 use lanyard::policy::{Answers, Policy, Rule, Ruling, Wish};
 use lanyard::svid::{DnsNames, DnsSuffix, LeafProfile, SanOrder};
+use lanyard::token::Claims;
 use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::test_runner::TestCaseError;
@@ -132,6 +133,14 @@ fn check(
             one.rule.name,
             admitted
         );
+        let is_of = |other: &Granted<'_>| other.rule.name == rule.name && is_asked(known, &other.job.claims);
+        let in_vain = !granted.iter().any(is_of);
+        prop_assert!(
+            !comes_in || one.rule.name != rule.name || in_vain || is_asked(known, claims),
+            "not asked for: {:?} {:?}",
+            one.ids,
+            admitted
+        );
         let is_meant = known.projects.is_empty() || known.projects[0].id == Some(claims.project_id);
         prop_assert!(comes_in || one.rule.name != rule.name || !is_meant, "{:?} stays out: {:?}", one.ids, admitted);
         tally.count(match (comes_in, one.rule.name == rule.name) {
@@ -141,6 +150,11 @@ fn check(
         });
     }
     Ok(())
+}
+
+/// Whether it is of a project that was asked for.
+fn is_asked(known: &Known, claims: &Claims) -> bool {
+    known.projects.iter().any(|project| project.id == Some(claims.project_id))
 }
 
 fn objects(mesh: &Mesh, admitted: &[Admitted]) -> Vec<Value> {

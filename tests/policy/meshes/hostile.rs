@@ -1,8 +1,11 @@
 //! Names that somebody chose to hurt: they come back out of the rendered text as they were.
 
 use super::matching::{Shown, envoy_admits, istio_admits, linkerd_admits};
+use lanyard::config::{Lifetimes, check_policy};
 use lanyard::identity::{SpiffeId, TrustDomain};
-use lanyard::mesh::{Admitted, Callee, Document, IstioService, LinkerdService, Peer, Place, Selector, Workload};
+use lanyard::mesh::{
+    Admitted, Callee, Callers, Document, IstioService, Known, LinkerdService, Mesh, Peer, Place, Selector, Workload,
+};
 use proptest::prelude::*;
 use serde_json::Value;
 use std::time::Duration;
@@ -56,6 +59,25 @@ pub(crate) fn linkerd(admitted: &[Admitted]) -> Vec<Value> {
 
 pub(crate) fn envoy(admitted: &[Admitted]) -> Value {
     bootstrap(admitted).value().clone()
+}
+
+/// Its IDs begin as all others of its group, and a beginning is all that Istio can be told.
+#[test]
+fn one_project_that_is_asked_for_does_not_bring_the_others_of_its_rule() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("policy.toml");
+    let id = "/groups/{namespace_id}/projects/{project_id}/-/pipelines/{pipeline_id}";
+    let rule = format!("[[rule]]\nname = \"all\"\nid = \"{id}\"\n[rule.when]\nissuer = \"corp\"\nnamespace_id = 72\n");
+    std::fs::write(&file, rule).unwrap();
+    let policy = check_policy(&file, &[], Lifetimes::SVID).unwrap().policy;
+    let known = Known { projects: vec!["4711=acme/api".parse().unwrap()], ..Known::default() };
+    let told = |mesh| {
+        let trust_domain = trust_domain();
+        Callers { policy: &policy, trust_domain: &trust_domain, known: &known, mesh: &mesh, profile: None }.of(&[])
+    };
+    let [(_, why)] = &*told(Mesh::Istio).unwrap_err() else { panic!("one rule") };
+    assert!(why.to_string().contains("would admit the rule's other projects too"), "{why}");
+    assert!(told(Mesh::Envoy).is_ok(), "an expression tells them apart");
 }
 
 proptest! {
