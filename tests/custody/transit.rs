@@ -2,8 +2,8 @@
 
 use crate::ca::{begin, domain, intermediate, judge, obey, order, outlook};
 use crate::support::https::Trouble;
-use crate::support::vault::ScriptedVault;
 use crate::support::vault::transit::Transit;
+use crate::support::vault::{Engine, ScriptedVault};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use lanyard::authority::{OrderKind, Rotator};
@@ -19,7 +19,8 @@ use tempfile::TempDir;
 /// A Vault with an engine, a folder, and the places of which it is the one for roots.
 async fn scene() -> (ScriptedVault, Arc<Transit>, TempDir, Places) {
     let engine = Arc::new(Transit::default());
-    let vault = ScriptedVault::with(vec![("ci/transit", Arc::<Transit>::clone(&engine) as _)]).await;
+    let mounted: Arc<dyn Engine> = Arc::<Transit>::clone(&engine);
+    let vault = ScriptedVault::with(vec![("ci/transit", mounted)]).await;
     let client = Arc::new(Vault::new(vault.settings_by(vault.approle()), Arc::new(SystemClock)).unwrap());
     let kind = PlaceKind::VaultTransit { mount: "ci/transit".to_owned() };
     let places = vec![PlaceSettings { name: "vault".to_owned(), kind }];

@@ -3,8 +3,8 @@
 use super::doors::Doors;
 use super::operators::{lanyard, told};
 use crate::support::harness::{Harness, POLICY};
-use crate::support::vault::ScriptedVault;
 use crate::support::vault::transit::Transit;
+use crate::support::vault::{Engine, ScriptedVault};
 use ::lanyard::crypto::Random;
 use ::lanyard::custody::Label;
 use ::lanyard::identity::TrustDomain;
@@ -15,7 +15,8 @@ use tokio::process::Command;
 /// A Vault with a transit engine, and the settings that send roots there.
 async fn vault() -> (ScriptedVault, Arc<Transit>, String) {
     let engine = Arc::new(Transit::default());
-    let vault = ScriptedVault::with(vec![("transit", Arc::<Transit>::clone(&engine) as _)]).await;
+    let mounted: Arc<dyn Engine> = Arc::<Transit>::clone(&engine);
+    let vault = ScriptedVault::with(vec![("transit", mounted)]).await;
     let place = "[keys]\nroot_place = \"vault\"\n[[keys.place]]\nname = \"vault\"\nin = \"vault-transit\"\n";
     let settings = format!("{place}{}", vault.section());
     (vault, engine, settings)

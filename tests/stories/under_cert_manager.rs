@@ -174,7 +174,7 @@ fn a_certificate_request_is_exactly_this_object() {
     let csr = STANDARD.decode(object["spec"]["request"].take().as_str().unwrap()).unwrap();
     assert_eq!(str::from_utf8(&csr).unwrap().lines().next(), Some("-----BEGIN CERTIFICATE REQUEST-----"));
     let key = wanted.key.public().id().to_string();
-    assert_eq!(object["metadata"]["name"].take(), format!("lanyard-{}", &key[..16]));
+    assert_eq!(object["metadata"]["name"].take(), format!("lanyard-{}", key.get(..16).unwrap()));
     let golden = include_str!("../golden/certificaterequest.json");
     assert_eq!(object, serde_json::from_str::<Value>(golden).unwrap());
 }

@@ -17,7 +17,7 @@ pub(super) struct Args {
     pub(super) rules: RulesArgs,
     #[command(flatten)]
     service: ServiceArgs,
-    /// The name that callers use [default: <service>.<namespace>.svc.cluster.local]
+    /// The name that callers use [default: SERVICE.NAMESPACE.svc.cluster.local]
     #[arg(long, value_name = "HOST")]
     host: Option<String>,
     /// The longest life of a connection from the mesh's own callers; a job's proxy has its own

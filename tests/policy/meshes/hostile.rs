@@ -67,7 +67,8 @@ fn one_project_that_is_asked_for_does_not_bring_the_others_of_its_rule() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("policy.toml");
     let id = "/groups/{namespace_id}/projects/{project_id}/-/pipelines/{pipeline_id}";
-    let rule = format!("[[rule]]\nname = \"all\"\nid = \"{id}\"\n[rule.when]\nissuer = \"corp\"\nnamespace_id = 72\n");
+    let when = "issuer = \"corp\"\nproject_path = \"acme/**\"";
+    let rule = format!("[[rule]]\nname = \"all\"\nid = \"{id}\"\npath_only = \"a test\"\n[rule.when]\n{when}\n");
     std::fs::write(&file, rule).unwrap();
     let policy = check_policy(&file, &[], Lifetimes::SVID).unwrap().policy;
     let known = Known { projects: vec!["4711=acme/api".parse().unwrap()], ..Known::default() };
