@@ -5,6 +5,7 @@
 
 use super::desk::Ask;
 use super::even::Even;
+use super::in_use::signers;
 use super::keyring::Against;
 use super::making::Making;
 use super::rotation::Rotation;
@@ -309,9 +310,10 @@ impl Rotator {
         let above = self.upstairs.as_ref().map(|upstairs| &upstairs.above);
         let making = Making { file: &self.file, plan: &self.plan, above, random: &self.random, now };
         let next = making.take(&mut self.keyring, step, adopted).await?;
+        let signers = signers(&next).ok_or(RotatorError::NoSigner)?;
         self.file.save(&next)?;
         self.record_latest(&next).await.map_err(|fault| self.not_recorded(fault))?;
-        self.authorities.swap(&next);
+        self.authorities.swap(&next, signers);
         self.keyring = next;
         tell(step, &self.keyring);
         if matches!(step.kind, StepKind::Revoke(_)) {
@@ -385,19 +387,22 @@ pub(super) fn recorded_sequence(store: &dyn Store) -> Result<u64, StoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::authority::{Leeway, OrderKind};
     use crate::clock::{ManualClock, SystemClock};
     use crate::crypto::SealingKey;
+    use crate::custody::{MemoryPlace, Place, Places};
     use crate::store::{IndexKind, LocalSettings, LocalStore, NoteSigner};
     use std::path::Path;
 
     const PLAN: KeyPlan = KeyPlan { root: Duration::from_secs(86_400_000), ..KeyPlan::DEFAULT };
 
     async fn begin(folder: &Path) -> Result<Rotator, RotatorError> {
-        begin_by(folder, Arc::new(SystemClock)).await
+        begin_in(folder, &Places::default(), Arc::new(SystemClock)).await
     }
 
-    async fn begin_by(folder: &Path, clock: Arc<dyn Clock>) -> Result<Rotator, RotatorError> {
+    async fn begin_in(folder: &Path, places: &Places, clock: Arc<dyn Clock>) -> Result<Rotator, RotatorError> {
         let file = KeyringFile::new(folder.join("keyring.json"), SealingKey::from_bytes(&[7; 32]).unwrap());
+        let file = file.with_places(places.clone());
         let (domain, random, now) = (TrustDomain::parse("ci.test").unwrap(), Random::system(), clock.now());
         let keyring = open_keyring(&file, &domain, &PLAN, (now, &random), folder.join("journal").exists()).await?;
         let settings = LocalSettings { index: IndexKind::Memory, ..LocalSettings::new(folder.to_owned()) };
@@ -460,12 +465,37 @@ mod tests {
     async fn a_step_that_was_surely_not_recorded_does_not_happen_at_the_next_start() {
         let folder = tempfile::tempdir().unwrap();
         let clock = Arc::new(ManualClock::at(SystemClock.now()));
-        let mut rotator = begin_by(folder.path(), Arc::<ManualClock>::clone(&clock)).await.unwrap();
+        let mut rotator =
+            begin_in(folder.path(), &Places::default(), Arc::<ManualClock>::clone(&clock) as Arc<dyn Clock>)
+                .await
+                .unwrap();
         let later = clock.now() + Duration::from_secs(13 * 3600);
         clock.set(clock.now() - Duration::from_secs(86_400));
         let refused = rotator.turn(later).await.unwrap_err();
         assert!(matches!(refused, RotatorError::Store(StoreError::ClockWentBack { .. })), "{refused:?}");
         drop(rotator);
         assert_eq!(begin(folder.path()).await.unwrap().keyring.sequence, 4);
+    }
+
+    #[tokio::test]
+    async fn only_a_root_is_adopted_and_no_step_is_saved_after_which_nothing_could_sign() {
+        let (folder, place) = (tempfile::tempdir().unwrap(), MemoryPlace::default());
+        let places = Places::default().with("hsm", Arc::new(place.clone()));
+        let mut rotator = begin_in(folder.path(), &places, Arc::new(SystemClock)).await.unwrap();
+        let label = Label::new(&rotator.keyring.trust_domain, "jwt", 9, &Random::system());
+        place.make(&label).await.unwrap();
+        let (authority, now) = (AuthorityKind::Jwt, SystemClock.now());
+        let order = |kind| Order { kind, authority, leeway: Leeway::Force, uid: 7, say: None };
+        let refused = rotator.adopt(&order(OrderKind::Prepare), &label, now).await.unwrap_err();
+        assert!(matches!(refused, OrderError::NotAdopted { .. }), "{refused:?}");
+        assert_eq!(rotator.keyring.sequence, 4, "nothing has changed");
+
+        // However such a key came there.
+        rotator.obey_with(&order(OrderKind::Prepare), Some(("hsm", &label)), now).await.unwrap();
+        let refused = rotator.obey(&order(OrderKind::Activate(None)), now).await.unwrap_err();
+        assert!(matches!(refused, OrderError::Failed(RotatorError::NoSigner)), "{refused:?}");
+        drop(rotator);
+        let rotator = begin_in(folder.path(), &places, Arc::new(SystemClock)).await.unwrap();
+        assert_eq!(rotator.keyring.sequence, 5, "and the next start goes on");
     }
 }

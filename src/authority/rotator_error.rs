@@ -45,6 +45,12 @@ pub enum RotatorError {
     /// The keyring has no active root to sign with.
     #[error("the keyring has no active root")]
     NoRoot,
+    /// Nothing could be signed after the step.
+    #[error(
+        "after this step no intermediate or no JWT key could sign here; nothing was changed: revoke the prepared key and \
+         prepare another"
+    )]
+    NoSigner,
     /// The keyring file is older than the journal.
     #[error(
         "the keyring is at sequence {found}, the journal has recorded {recorded}: an old file was put back; restore the \
