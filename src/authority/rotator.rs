@@ -270,18 +270,25 @@ impl Rotator {
         Ok(sequence)
     }
 
-    /// Does every step that is due.
+    /// Does every step that is due; a kind whose step does not work is in no other's way.
     ///
     /// # Errors
-    /// See [`RotatorError`].
+    /// The first that was met, see [`RotatorError`].
     pub async fn turn(&mut self, now: OffsetDateTime) -> Result<(), RotatorError> {
+        let (mut stuck, mut outcome) = (Vec::new(), Ok(()));
         loop {
             // Who holds what is asked only where a key waits for it.
             let is_prepared = self.keyring.authorities.iter().any(|one| one.state == AuthorityState::Prepared);
             let waits = is_prepared || self.upstairs.is_some();
             let known = if waits { self.known(now) } else { Known { since: self.even.begin(), ..Known::nobody(now) } };
-            let Some(step) = self.rotation(&known, now).due() else { return Ok(()) };
-            self.take(&step, None, now).await?;
+            let Some(step) = self.rotation(&known, now).due_beside(&stuck) else { return outcome };
+            if let Err(fault) = self.take(&step, None, now).await {
+                if !fault.is_of_its_key() {
+                    return outcome.and(Err(fault));
+                }
+                stuck.push(step.authority);
+                outcome = outcome.and(Err(fault));
+            }
         }
     }
 
@@ -389,10 +396,11 @@ mod tests {
     use super::*;
     use crate::authority::{Leeway, OrderKind};
     use crate::clock::{ManualClock, SystemClock};
-    use crate::crypto::SealingKey;
-    use crate::custody::{MemoryPlace, Place, Places};
+    use crate::crypto::{PublicKey, SealingKey};
+    use crate::custody::{MemoryPlace, Place, PlaceFault, Places, Waiting};
     use crate::store::{IndexKind, LocalSettings, LocalStore, NoteSigner};
     use std::path::Path;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     const PLAN: KeyPlan = KeyPlan { root: Duration::from_secs(86_400_000), ..KeyPlan::DEFAULT };
 
@@ -475,6 +483,51 @@ mod tests {
         assert!(matches!(refused, RotatorError::Store(StoreError::ClockWentBack { .. })), "{refused:?}");
         drop(rotator);
         assert_eq!(begin(folder.path()).await.unwrap().keyring.sequence, 4);
+    }
+
+    /// It signs with the keys that it has, and makes none once it is full.
+    #[derive(Clone, Debug, Default)]
+    struct Full(MemoryPlace, Arc<AtomicBool>);
+
+    impl Place for Full {
+        fn make<'a>(&'a self, label: &'a Label) -> Waiting<'a, PublicKey> {
+            if self.1.load(Ordering::Relaxed) {
+                return Box::pin(std::future::ready(Err(PlaceFault::Silent { within: Duration::ZERO })));
+            }
+            self.0.make(label)
+        }
+
+        fn find<'a>(&'a self, label: &'a Label) -> Waiting<'a, Option<PublicKey>> {
+            self.0.find(label)
+        }
+
+        fn sign<'a>(&'a self, label: &'a Label, message: &'a [u8]) -> Waiting<'a, Vec<u8>> {
+            self.0.sign(label, message)
+        }
+
+        fn list(&self) -> Waiting<'_, Vec<String>> {
+            self.0.list()
+        }
+
+        fn delete<'a>(&'a self, label: &'a Label) -> Waiting<'a, ()> {
+            self.0.delete(label)
+        }
+    }
+
+    #[tokio::test]
+    async fn a_root_that_cannot_be_made_is_in_nobody_else_s_way() {
+        let (folder, full) = (tempfile::tempdir().unwrap(), Full::default());
+        let places = Places::default().with("hsm", Arc::new(full.clone())).with_roots_in("hsm");
+        let mut rotator = begin_in(folder.path(), &places, Arc::new(SystemClock)).await.unwrap();
+        full.1.store(true, Ordering::Relaxed);
+        let later = SystemClock.now() + PLAN.root / 2 + Duration::from_secs(3600);
+        let refused = rotator.turn(later).await.unwrap_err();
+        assert!(matches!(refused, RotatorError::Custody(_)), "{refused:?}");
+        for kind in [AuthorityKind::X509Intermediate, AuthorityKind::Jwt] {
+            let newest = rotator.keyring.of_kind(kind).last().unwrap();
+            assert!(newest.generation == 2 && newest.not_after > later, "{newest:?}");
+        }
+        assert!(rotator.authorities.signer_ends_at() > later);
     }
 
     #[tokio::test]

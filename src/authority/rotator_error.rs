@@ -71,3 +71,11 @@ pub enum RotatorError {
     )]
     Unsure(#[source] StoreError),
 }
+
+impl RotatorError {
+    /// Whether keys of other kinds may change all the same. After a fault of file or store it is not known what stands
+    /// there, so nothing else is written.
+    pub(super) const fn is_of_its_key(&self) -> bool {
+        matches!(self, Self::Crypto(_) | Self::Custody(_) | Self::Layout(_) | Self::NoRoot | Self::NoSigner)
+    }
+}
