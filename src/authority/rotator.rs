@@ -399,6 +399,7 @@ mod tests {
     use crate::crypto::{PublicKey, SealingKey};
     use crate::custody::{MemoryPlace, Place, PlaceFault, Places, Waiting};
     use crate::store::{IndexKind, LocalSettings, LocalStore, NoteSigner};
+    use crate::upstream::{UpstreamEnds, UpstreamError};
     use std::path::Path;
     use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -550,5 +551,20 @@ mod tests {
         drop(rotator);
         let rotator = begin_in(folder.path(), &places, Arc::new(SystemClock)).await.unwrap();
         assert_eq!(rotator.keyring.sequence, 5, "and the next start goes on");
+    }
+
+    #[tokio::test]
+    async fn an_order_that_waits_for_an_upstream_is_answered_when_its_keeper_ends() {
+        let folder = tempfile::tempdir().unwrap();
+        let ((asks, _asked), (told, heard)) = (mpsc::channel(1), mpsc::channel(1));
+        let ends = UpstreamEnds { asks, heard, kind: "test" };
+        let mut rotator = begin(folder.path()).await.unwrap().under(Vec::new(), ends);
+        drop(told);
+        let refused = tokio::select! {
+            biased;
+            outcome = rotator.fetch_offer(SystemClock.now()) => outcome.unwrap_err(),
+            () = std::future::ready(()) => panic!("it waits for somebody who has gone"),
+        };
+        assert!(matches!(refused, OrderError::Upstream { fault: UpstreamError::Stopped }), "{refused:?}");
     }
 }
