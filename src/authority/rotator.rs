@@ -74,9 +74,7 @@ pub async fn open_keyring(
             keyring.check_places().await?;
             return Ok(keyring);
         }
-        None if has_history => {
-            return Err(RotatorError::HistoryWithoutKeys { keyring: file.path().to_owned() });
-        }
+        _ if has_history => return Err(RotatorError::HistoryWithoutKeys { keyring: file.path().to_owned() }),
         begun => begun.unwrap_or_else(|| Keyring::empty(trust_domain.clone())),
     };
     first_keys(begun, &Making { file, plan, above: None, random, now }).await
@@ -566,5 +564,14 @@ mod tests {
             () = std::future::ready(()) => panic!("it waits for somebody who has gone"),
         };
         assert!(matches!(refused, OrderError::Upstream { fault: UpstreamError::Stopped }), "{refused:?}");
+    }
+
+    #[tokio::test]
+    async fn a_history_beside_a_keyring_without_keys_does_not_start_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let rotator = begin(folder.path()).await.unwrap();
+        rotator.file.save(&Keyring::empty(rotator.keyring.trust_domain.clone())).unwrap();
+        drop(rotator);
+        assert!(matches!(begin(folder.path()).await, Err(RotatorError::HistoryWithoutKeys { .. })));
     }
 }
