@@ -77,12 +77,13 @@ impl Rotator {
         }
     }
 
-    /// What is heard of the authority above ours next; never anything where there is none.
+    /// What is heard of the authority above ours next; never anything where there is none, or its keeper is gone.
     pub(super) async fn hear_upstream(upstairs: &mut Option<Upstairs>) -> Heard {
-        match upstairs {
-            Some(upstairs) => upstairs.hear().await,
-            None => std::future::pending().await,
-        }
+        if let Some(heard) = Self::hear_once(upstairs).await { heard } else { std::future::pending().await }
+    }
+
+    async fn hear_once(upstairs: &mut Option<Upstairs>) -> Option<Heard> {
+        upstairs.as_mut()?.hear().await
     }
 
     /// Takes what was heard; what is due by it is the next turn's matter.
@@ -129,13 +130,13 @@ impl Rotator {
         (rotation.alarms_at(), active.map_or(self.plan.intermediate, |active| rotation.whole_life(active)))
     }
 
-    /// Asks at once, for an operator who waits. The keeper sees to it that an answer comes.
+    /// Asks at once, for an operator who waits. The keeper sees to it that an answer comes, unless it ends first.
     pub(super) async fn fetch_offer(&mut self, now: OffsetDateTime) -> Result<(), OrderError> {
         if self.upstairs.as_ref().is_some_and(|upstairs| !upstairs.is_asked()) {
             self.ask_now(now);
         }
         while self.upstairs.as_ref().is_some_and(Upstairs::is_asked) {
-            let heard = Self::hear_upstream(&mut self.upstairs).await;
+            let heard = Self::hear_once(&mut self.upstairs).await.ok_or(UpstreamError::Stopped)?;
             self.listen(heard, now)?;
         }
         Ok(())

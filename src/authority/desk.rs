@@ -59,6 +59,14 @@ pub enum OrderError {
         /// Places that did not say what they have.
         silent: Vec<String>,
     },
+    /// Other keys sign from memory, where one of a place cannot be.
+    #[error(
+        "a key in a place is adopted as a prepared root, and as nothing else: `lanyard authority prepare --kind x509-root`"
+    )]
+    NotAdopted {
+        /// What it should have become.
+        authority: AuthorityKind,
+    },
     /// It cannot be done as things stand.
     #[error(transparent)]
     NotNow(#[from] NotNow),

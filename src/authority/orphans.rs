@@ -1,7 +1,9 @@
 //! What operators do with keys that no authority names, and what is seen to at the start.
 
 use super::loose::{Looseness, Orphan, Orphans};
-use super::{Authority, AuthorityKind, AuthorityState, Keyring, Order, OrderError, Rotator, RotatorError, Taken};
+use super::{
+    Authority, AuthorityKind, AuthorityState, Keyring, Order, OrderError, OrderKind, Rotator, RotatorError, Taken,
+};
 use crate::audit::{Changes, Entry, OrphanWord};
 use crate::custody::{Label, PlaceFault};
 use crate::telemetry::chain;
@@ -29,6 +31,10 @@ impl Rotator {
     /// # Errors
     /// See [`OrderError`]; nothing has changed then, except as [`RotatorError::Unsure`] says.
     pub async fn adopt(&mut self, order: &Order, label: &Label, now: OffsetDateTime) -> Result<Taken, OrderError> {
+        let authority = order.authority;
+        if (authority, order.kind) != (AuthorityKind::X509Root, OrderKind::Prepare) {
+            return Err(OrderError::NotAdopted { authority });
+        }
         let orphan = self.orphan(label).await?;
         if orphan.known.is_some_and(|known| known.why == Looseness::GivenUp) {
             return Err(OrderError::GivenUp { label: label.clone() });

@@ -87,7 +87,12 @@ pub(super) struct Rotation<'a> {
 impl Rotation<'_> {
     /// The step that is due, if any.
     pub(super) fn due(&self) -> Option<Step> {
-        KINDS.into_iter().find_map(|kind| self.due_for(kind))
+        self.due_beside(&[])
+    }
+
+    /// The same, leaving out kinds whose steps do not work now.
+    pub(super) fn due_beside(&self, stuck: &[AuthorityKind]) -> Option<Step> {
+        KINDS.into_iter().filter(|kind| !stuck.contains(kind)).find_map(|kind| self.due_for(kind))
     }
 
     fn due_for(&self, kind: AuthorityKind) -> Option<Step> {

@@ -5,6 +5,7 @@
 
 use super::desk::Ask;
 use super::even::Even;
+use super::in_use::signers;
 use super::keyring::Against;
 use super::making::Making;
 use super::rotation::Rotation;
@@ -73,9 +74,7 @@ pub async fn open_keyring(
             keyring.check_places().await?;
             return Ok(keyring);
         }
-        None if has_history => {
-            return Err(RotatorError::HistoryWithoutKeys { keyring: file.path().to_owned() });
-        }
+        _ if has_history => return Err(RotatorError::HistoryWithoutKeys { keyring: file.path().to_owned() }),
         begun => begun.unwrap_or_else(|| Keyring::empty(trust_domain.clone())),
     };
     first_keys(begun, &Making { file, plan, above: None, random, now }).await
@@ -269,18 +268,25 @@ impl Rotator {
         Ok(sequence)
     }
 
-    /// Does every step that is due.
+    /// Does every step that is due; a kind whose step does not work is in no other's way.
     ///
     /// # Errors
-    /// See [`RotatorError`].
+    /// The first that was met, see [`RotatorError`].
     pub async fn turn(&mut self, now: OffsetDateTime) -> Result<(), RotatorError> {
+        let (mut stuck, mut outcome) = (Vec::new(), Ok(()));
         loop {
             // Who holds what is asked only where a key waits for it.
             let is_prepared = self.keyring.authorities.iter().any(|one| one.state == AuthorityState::Prepared);
             let waits = is_prepared || self.upstairs.is_some();
             let known = if waits { self.known(now) } else { Known { since: self.even.begin(), ..Known::nobody(now) } };
-            let Some(step) = self.rotation(&known, now).due() else { return Ok(()) };
-            self.take(&step, None, now).await?;
+            let Some(step) = self.rotation(&known, now).due_beside(&stuck) else { return outcome };
+            if let Err(fault) = self.take(&step, None, now).await {
+                if !fault.is_of_its_key() {
+                    return outcome.and(Err(fault));
+                }
+                stuck.push(step.authority);
+                outcome = outcome.and(Err(fault));
+            }
         }
     }
 
@@ -309,9 +315,10 @@ impl Rotator {
         let above = self.upstairs.as_ref().map(|upstairs| &upstairs.above);
         let making = Making { file: &self.file, plan: &self.plan, above, random: &self.random, now };
         let next = making.take(&mut self.keyring, step, adopted).await?;
+        let signers = signers(&next).ok_or(RotatorError::NoSigner)?;
         self.file.save(&next)?;
         self.record_latest(&next).await.map_err(|fault| self.not_recorded(fault))?;
-        self.authorities.swap(&next);
+        self.authorities.swap(&next, signers);
         self.keyring = next;
         tell(step, &self.keyring);
         if matches!(step.kind, StepKind::Revoke(_)) {
@@ -385,19 +392,24 @@ pub(super) fn recorded_sequence(store: &dyn Store) -> Result<u64, StoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::authority::{Leeway, OrderKind};
     use crate::clock::{ManualClock, SystemClock};
-    use crate::crypto::SealingKey;
+    use crate::crypto::{PublicKey, SealingKey};
+    use crate::custody::{MemoryPlace, Place, PlaceFault, Places, Waiting};
     use crate::store::{IndexKind, LocalSettings, LocalStore, NoteSigner};
+    use crate::upstream::{UpstreamEnds, UpstreamError};
     use std::path::Path;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     const PLAN: KeyPlan = KeyPlan { root: Duration::from_secs(86_400_000), ..KeyPlan::DEFAULT };
 
     async fn begin(folder: &Path) -> Result<Rotator, RotatorError> {
-        begin_by(folder, Arc::new(SystemClock)).await
+        begin_in(folder, &Places::default(), Arc::new(SystemClock)).await
     }
 
-    async fn begin_by(folder: &Path, clock: Arc<dyn Clock>) -> Result<Rotator, RotatorError> {
+    async fn begin_in(folder: &Path, places: &Places, clock: Arc<dyn Clock>) -> Result<Rotator, RotatorError> {
         let file = KeyringFile::new(folder.join("keyring.json"), SealingKey::from_bytes(&[7; 32]).unwrap());
+        let file = file.with_places(places.clone());
         let (domain, random, now) = (TrustDomain::parse("ci.test").unwrap(), Random::system(), clock.now());
         let keyring = open_keyring(&file, &domain, &PLAN, (now, &random), folder.join("journal").exists()).await?;
         let settings = LocalSettings { index: IndexKind::Memory, ..LocalSettings::new(folder.to_owned()) };
@@ -460,12 +472,106 @@ mod tests {
     async fn a_step_that_was_surely_not_recorded_does_not_happen_at_the_next_start() {
         let folder = tempfile::tempdir().unwrap();
         let clock = Arc::new(ManualClock::at(SystemClock.now()));
-        let mut rotator = begin_by(folder.path(), Arc::<ManualClock>::clone(&clock)).await.unwrap();
+        let mut rotator =
+            begin_in(folder.path(), &Places::default(), Arc::<ManualClock>::clone(&clock) as Arc<dyn Clock>)
+                .await
+                .unwrap();
         let later = clock.now() + Duration::from_secs(13 * 3600);
         clock.set(clock.now() - Duration::from_secs(86_400));
         let refused = rotator.turn(later).await.unwrap_err();
         assert!(matches!(refused, RotatorError::Store(StoreError::ClockWentBack { .. })), "{refused:?}");
         drop(rotator);
         assert_eq!(begin(folder.path()).await.unwrap().keyring.sequence, 4);
+    }
+
+    /// It signs with the keys that it has, and makes none once it is full.
+    #[derive(Clone, Debug, Default)]
+    struct Full(MemoryPlace, Arc<AtomicBool>);
+
+    impl Place for Full {
+        fn make<'a>(&'a self, label: &'a Label) -> Waiting<'a, PublicKey> {
+            if self.1.load(Ordering::Relaxed) {
+                return Box::pin(std::future::ready(Err(PlaceFault::Silent { within: Duration::ZERO })));
+            }
+            self.0.make(label)
+        }
+
+        fn find<'a>(&'a self, label: &'a Label) -> Waiting<'a, Option<PublicKey>> {
+            self.0.find(label)
+        }
+
+        fn sign<'a>(&'a self, label: &'a Label, message: &'a [u8]) -> Waiting<'a, Vec<u8>> {
+            self.0.sign(label, message)
+        }
+
+        fn list(&self) -> Waiting<'_, Vec<String>> {
+            self.0.list()
+        }
+
+        fn delete<'a>(&'a self, label: &'a Label) -> Waiting<'a, ()> {
+            self.0.delete(label)
+        }
+    }
+
+    #[tokio::test]
+    async fn a_root_that_cannot_be_made_is_in_nobody_else_s_way() {
+        let (folder, full) = (tempfile::tempdir().unwrap(), Full::default());
+        let places = Places::default().with("hsm", Arc::new(full.clone())).with_roots_in("hsm");
+        let mut rotator = begin_in(folder.path(), &places, Arc::new(SystemClock)).await.unwrap();
+        full.1.store(true, Ordering::Relaxed);
+        let later = SystemClock.now() + PLAN.root / 2 + Duration::from_secs(3600);
+        let refused = rotator.turn(later).await.unwrap_err();
+        assert!(matches!(refused, RotatorError::Custody(_)), "{refused:?}");
+        for kind in [AuthorityKind::X509Intermediate, AuthorityKind::Jwt] {
+            let newest = rotator.keyring.of_kind(kind).last().unwrap();
+            assert!(newest.generation == 2 && newest.not_after > later, "{newest:?}");
+        }
+        assert!(rotator.authorities.signer_ends_at() > later);
+    }
+
+    #[tokio::test]
+    async fn only_a_root_is_adopted_and_no_step_is_saved_after_which_nothing_could_sign() {
+        let (folder, place) = (tempfile::tempdir().unwrap(), MemoryPlace::default());
+        let places = Places::default().with("hsm", Arc::new(place.clone()));
+        let mut rotator = begin_in(folder.path(), &places, Arc::new(SystemClock)).await.unwrap();
+        let label = Label::new(&rotator.keyring.trust_domain, "jwt", 9, &Random::system());
+        place.make(&label).await.unwrap();
+        let (authority, now) = (AuthorityKind::Jwt, SystemClock.now());
+        let order = |kind| Order { kind, authority, leeway: Leeway::Force, uid: 7, say: None };
+        let refused = rotator.adopt(&order(OrderKind::Prepare), &label, now).await.unwrap_err();
+        assert!(matches!(refused, OrderError::NotAdopted { .. }), "{refused:?}");
+        assert_eq!(rotator.keyring.sequence, 4, "nothing has changed");
+
+        // However such a key came there.
+        rotator.obey_with(&order(OrderKind::Prepare), Some(("hsm", &label)), now).await.unwrap();
+        let refused = rotator.obey(&order(OrderKind::Activate(None)), now).await.unwrap_err();
+        assert!(matches!(refused, OrderError::Failed(RotatorError::NoSigner)), "{refused:?}");
+        drop(rotator);
+        let rotator = begin_in(folder.path(), &places, Arc::new(SystemClock)).await.unwrap();
+        assert_eq!(rotator.keyring.sequence, 5, "and the next start goes on");
+    }
+
+    #[tokio::test]
+    async fn an_order_that_waits_for_an_upstream_is_answered_when_its_keeper_ends() {
+        let folder = tempfile::tempdir().unwrap();
+        let ((asks, _asked), (told, heard)) = (mpsc::channel(1), mpsc::channel(1));
+        let ends = UpstreamEnds { asks, heard, kind: "test" };
+        let mut rotator = begin(folder.path()).await.unwrap().under(Vec::new(), ends);
+        drop(told);
+        let refused = tokio::select! {
+            biased;
+            outcome = rotator.fetch_offer(SystemClock.now()) => outcome.unwrap_err(),
+            () = std::future::ready(()) => panic!("it waits for somebody who has gone"),
+        };
+        assert!(matches!(refused, OrderError::Upstream { fault: UpstreamError::Stopped }), "{refused:?}");
+    }
+
+    #[tokio::test]
+    async fn a_history_beside_a_keyring_without_keys_does_not_start_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let rotator = begin(folder.path()).await.unwrap();
+        rotator.file.save(&Keyring::empty(rotator.keyring.trust_domain.clone())).unwrap();
+        drop(rotator);
+        assert!(matches!(begin(folder.path()).await, Err(RotatorError::HistoryWithoutKeys { .. })));
     }
 }

@@ -45,6 +45,12 @@ pub enum RotatorError {
     /// The keyring has no active root to sign with.
     #[error("the keyring has no active root")]
     NoRoot,
+    /// Nothing could be signed after the step.
+    #[error(
+        "after this step no intermediate or no JWT key could sign here; nothing was changed: revoke the prepared key and \
+         prepare another"
+    )]
+    NoSigner,
     /// The keyring file is older than the journal.
     #[error(
         "the keyring is at sequence {found}, the journal has recorded {recorded}: an old file was put back; restore the \
@@ -64,4 +70,12 @@ pub enum RotatorError {
         "the step is saved but perhaps not recorded; it may take effect at the next start, and the log of that start says so"
     )]
     Unsure(#[source] StoreError),
+}
+
+impl RotatorError {
+    /// Whether keys of other kinds may change all the same. After a fault of file or store it is not known what stands
+    /// there, so nothing else is written.
+    pub(super) const fn is_of_its_key(&self) -> bool {
+        matches!(self, Self::Crypto(_) | Self::Custody(_) | Self::Layout(_) | Self::NoRoot | Self::NoSigner)
+    }
 }

@@ -96,8 +96,7 @@ impl Authorities {
     }
 
     /// Takes a changed keyring into use; watchers of the bundle are told only if it changed.
-    pub(super) fn swap(&self, keyring: &Keyring) {
-        let Some((x509, jwt)) = signers(keyring) else { return };
+    pub(super) fn swap(&self, keyring: &Keyring, (x509, jwt): (X509Signer, JwtSigner)) {
         self.x509.store(Arc::new(x509));
         self.jwt.store(Arc::new(jwt));
         let tainted = Arc::new(TaintedKeys::of(keyring));

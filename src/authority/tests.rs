@@ -157,6 +157,8 @@ struct World {
     /// Which keys may be met without proof, by whom; `*` is everybody.
     excused: BTreeSet<(KeyId, String)>,
     used_at: BTreeMap<u64, Vec<KeyId>>,
+    /// Whether the place of roots makes none; it signs with those that it has.
+    is_full: bool,
     /// Whether one leader is in the other's way.
     racing: bool,
     log: Vec<String>,
@@ -189,6 +191,7 @@ impl World {
             used: 0,
             excused: BTreeSet::new(),
             used_at: BTreeMap::new(),
+            is_full: false,
             racing: false,
             log: Vec::new(),
             done: BTreeMap::new(),
@@ -378,11 +381,16 @@ impl World {
             return;
         }
         self.hear_above(leader);
+        let mut stuck = Vec::new();
         loop {
             let (known, now) = (self.known(leader), self.wall());
             let (keyring, above) = (self.leaders[leader].memory.clone(), self.leaders[leader].above.clone());
-            let due = Rotation { keyring: &keyring, plan: &PLAN, known: &known, above: above.as_ref(), now }.due();
-            let Some(step) = due else { return };
+            let rotation = Rotation { keyring: &keyring, plan: &PLAN, known: &known, above: above.as_ref(), now };
+            let Some(step) = rotation.due_beside(&stuck) else { return };
+            if self.is_full && step.makes(&keyring).is_some_and(|(kind, _)| kind == AuthorityKind::X509Root) {
+                stuck.push(step.authority);
+                continue;
+            }
             if !self.take(leader, &step, None) {
                 return;
             }
@@ -731,4 +739,24 @@ fn near_the_end_of_a_root_no_intermediate_is_made_that_would_not_live_longer() {
         keyring = keyring.after(&step, made, now);
         assert_eq!(keyring.active(AuthorityKind::X509Intermediate).unwrap().not_after, root_ends);
     }
+}
+
+/// Shows: X509-21.
+#[test]
+fn where_no_root_can_be_made_everything_else_changes_until_the_last_root_ends() {
+    let mut world = (7..99).map(|seed| World::new(seed, Vec::new())).find(|world| world.upstream.is_none()).unwrap();
+    let (start, root) = (world.now, world.kept.active(AuthorityKind::X509Root).unwrap().key_id());
+    (world.is_full, world.clocks_jump) = (true, false);
+    while world.now < start + 19 * HOUR {
+        world.pass(300);
+        for leader in 0..world.leaders.len() {
+            world.visit(leader, None);
+        }
+        world.check().unwrap_or_else(|broken| panic!("{}\n{broken}", world.tale()));
+        let memory = &world.leaders[0].memory;
+        assert_eq!(memory.active(AuthorityKind::X509Root).unwrap().key_id(), root);
+        let intermediate = memory.active(AuthorityKind::X509Intermediate).unwrap();
+        assert!(intermediate.not_after > world.wall(), "{}", world.tale());
+    }
+    assert!(world.leaders[0].memory.active(AuthorityKind::Jwt).unwrap().generation > 1, "{}", world.tale());
 }

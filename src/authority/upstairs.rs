@@ -83,12 +83,9 @@ impl Upstairs {
         self.state.subscribe()
     }
 
-    /// What is heard next; never anything once the keeper is gone.
-    pub(super) async fn hear(&mut self) -> Heard {
-        match self.ends.heard.recv().await {
-            Some(heard) => heard,
-            None => std::future::pending().await,
-        }
+    /// What is heard next; none once the keeper is gone.
+    pub(super) async fn hear(&mut self) -> Option<Heard> {
+        self.ends.heard.recv().await
     }
 
     /// When to ask, by what is due and by how often it was in vain.

@@ -83,6 +83,17 @@ pub enum PlaceFault {
         /// Which token.
         token: String,
     },
+    /// One more wrong PIN, and the token locks itself.
+    #[error(
+        "the PIN of the token {token:?} has one try left, which is not ours: correct {file}, and log in once by hand \
+         with that PIN (pkcs11-tool --login), which gives the token its tries back"
+    )]
+    PinLastTry {
+        /// The file with the PIN.
+        file: PathBuf,
+        /// Which token.
+        token: String,
+    },
     /// The PIN is right or wrong: nothing is let in any more.
     #[error("the PIN of the token {token:?} is locked: its security officer must set it anew")]
     PinLocked {

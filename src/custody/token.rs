@@ -22,6 +22,16 @@ impl Token {
     pub(super) fn odd(&self) -> impl Fn(Error) -> PlaceFault {
         |source| PlaceFault::Token { token: self.label.clone(), source }
     }
+
+    /// Each start would try a wrong PIN once more, so the last try is a person's.
+    fn may_try(&self, (is_locked, is_last_try): (bool, bool)) -> Result<(), PlaceFault> {
+        let token = self.label.clone();
+        match (is_locked, is_last_try) {
+            (true, _) => Err(PlaceFault::PinLocked { token }),
+            (false, true) => Err(PlaceFault::PinLastTry { token, file: self.pin_file.clone() }),
+            (false, false) => Ok(()),
+        }
+    }
 }
 
 /// A module's sessions, by token.
@@ -115,9 +125,8 @@ impl Sessions {
                 return Err(PlaceFault::Mechanism { token: token.label.clone(), mechanism });
             }
         }
-        if context.get_token_info(slot).map_err(token.odd())?.user_pin_locked() {
-            return Err(PlaceFault::PinLocked { token: token.label.clone() });
-        }
+        let info = context.get_token_info(slot).map_err(token.odd())?;
+        token.may_try((info.user_pin_locked(), info.user_pin_final_try()))?;
         let session = context.open_rw_session(slot).map_err(token.odd())?;
         log_in(&session, token, &mut self.refused)?;
         Ok(session)
@@ -148,4 +157,20 @@ fn slot_of(context: &Pkcs11, token: &Token) -> Result<Slot, PlaceFault> {
     }
     let there = if there.is_empty() { "none".to_owned() } else { there.join(", ") };
     Err(PlaceFault::TokenMissing { token: token.label.clone(), there })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_try_of_a_pin_is_left_to_a_person() {
+        let token = Token { label: "lanyard".to_owned(), pin_file: "/etc/lanyard/pin".into() };
+        assert!(token.may_try((false, false)).is_ok());
+        let said = token.may_try((false, true)).unwrap_err().to_string();
+        assert!(said.contains("\"lanyard\" has one try left") && said.contains("/etc/lanyard/pin"), "{said}");
+        for is_last_try in [false, true] {
+            assert!(matches!(token.may_try((true, is_last_try)), Err(PlaceFault::PinLocked { .. })));
+        }
+    }
 }

@@ -18,8 +18,10 @@ use tokio_stream::StreamExt as _;
 
 /// For what comes before and after the wait.
 const SLACK: Duration = Duration::from_secs(30);
-/// How often a watch that broke off is taken up again; each lasts as long as is left, by the API's own clock.
-const WATCHES: u32 = 5;
+/// How many watches a wait has at least: one that broke off is taken up again.
+const WATCHES: u64 = 5;
+/// How long one may last, in seconds: the client gives up a connection that is silent for longer.
+const WATCH_MAX: u64 = 290;
 /// Digits of the key's name that tell one request from others.
 const NAME_DIGITS: usize = 16;
 
@@ -164,11 +166,12 @@ impl CertManager {
             created => created,
         };
         let mut newest = created.map_err(failed("take a CertificateRequest"))?;
-        for _ in 0..WATCHES {
+        for seconds in watches(self.0.wait.as_secs()) {
             if let Some(decided) = outcome(name, &newest) {
                 return decided;
             }
-            newest = self.watched(requests, newest, name).await.map_err(failed("show a CertificateRequest"))?;
+            newest =
+                self.watched(requests, newest, (name, seconds)).await.map_err(failed("show a CertificateRequest"))?;
             if newest.data.is_null() {
                 return Err(CertManagerError::Gone { name: name.to_owned() });
             }
@@ -181,10 +184,9 @@ impl CertManager {
         &self,
         requests: &Api<DynamicObject>,
         newest: DynamicObject,
-        name: &str,
+        (name, seconds): (&str, u32),
     ) -> Result<DynamicObject, kube::Error> {
-        let seconds = u32::try_from(self.0.wait.as_secs()).unwrap_or(u32::MAX).clamp(1, 290) / WATCHES;
-        let of_it = WatchParams::default().fields(&format!("metadata.name={name}")).timeout(seconds.max(1));
+        let of_it = WatchParams::default().fields(&format!("metadata.name={name}")).timeout(seconds);
         let version = newest.metadata.resource_version.clone().unwrap_or_default();
         let events = match requests.watch(&of_it, &version).await {
             Ok(events) => events,
@@ -215,6 +217,15 @@ impl CertManager {
             }
         }
     }
+}
+
+/// The seconds of each watch, by the API's own clock: together the whole wait.
+fn watches(wait: u64) -> impl Iterator<Item = u32> {
+    let many = wait.div_ceil(WATCH_MAX).max(WATCHES);
+    (0..many).map(move |at| {
+        let seconds = (wait + at) / many;
+        u32::try_from(seconds.max(1)).unwrap_or(u32::MAX)
+    })
 }
 
 /// What has become of a request, if that is decided.
@@ -275,5 +286,20 @@ impl Upstream for CertManager {
 
     fn certify<'a>(&'a self, wanted: &'a Wanted, _now: OffsetDateTime) -> Certifying<'a> {
         Box::pin(self.sign(wanted))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn watches_last_as_long_as_the_wait_and_none_for_too_long() {
+        for wait in [5, 9, 60, 290, 291, 1450, 1451, 3600, 86_400] {
+            let all: Vec<u64> = watches(wait).map(u64::from).collect();
+            assert_eq!(all.iter().sum::<u64>(), wait, "{all:?}");
+            assert!(all.len() >= 5 && all.iter().all(|one| *one <= 290), "{all:?}");
+        }
+        assert_eq!(watches(0).collect::<Vec<_>>(), [1; 5]);
     }
 }

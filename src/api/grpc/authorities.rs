@@ -131,6 +131,7 @@ pub(super) fn refused(error: &OrderError, id: &RequestId) -> Status {
         OrderError::GivenUp { .. } => (Class::Conflict, "key_revoked"),
         OrderError::NoHolder { .. } => (Class::Absent, "holder_unknown"),
         OrderError::NoOrphan { .. } => (Class::Absent, "orphan_unknown"),
+        OrderError::NotAdopted { .. } => (Class::Conflict, "authority_kind"),
         OrderError::NotNow(why @ (NotNow::HolderUnknown { .. } | NotNow::Unknown { .. })) => {
             (Class::Absent, why.code())
         }
