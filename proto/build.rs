@@ -8,8 +8,12 @@ use tonic_prost_build::Config;
 fn main() -> Result<(), Box<dyn Error>> {
     const FILES: [&str; 4] =
         ["lanyard/v1/issuer.proto", "lanyard/v1/admin.proto", "spiffe/workload.proto", "envoy/secret.proto"];
-    const IMPORTED: [&str; 3] =
-        ["lanyard/v1/admin_authority.proto", "lanyard/v1/admin_bundles.proto", "lanyard/v1/admin_sessions.proto"];
+    const IMPORTED: [&str; 4] = [
+        "lanyard/v1/admin_authority.proto",
+        "lanyard/v1/admin_backup.proto",
+        "lanyard/v1/admin_bundles.proto",
+        "lanyard/v1/admin_sessions.proto",
+    ];
     for file in FILES.iter().chain(&IMPORTED) {
         println!("cargo::rerun-if-changed=proto/{file}");
     }

@@ -33,6 +33,7 @@ pub mod federation;
 pub mod upstream;
 pub mod authority;
 pub mod session;
+pub mod backup;
 
 // the flow
 pub mod issuance;

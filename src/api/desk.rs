@@ -4,6 +4,7 @@ use super::crowd::{Caller, Good, Held};
 use super::refused::{Class, Refused};
 use super::reloads::Reloads;
 use crate::authority::{AuthorityDesk, Crls, Published};
+use crate::backup::Backups;
 use crate::crypto::{KeyId, PublicKey, Random};
 use crate::federation::Federation;
 use crate::hooks::Delivery;
@@ -31,6 +32,7 @@ pub struct Desk {
     pub(super) shutdown: Shutdown,
     pub(super) reloads: Reloads,
     pub(super) authority: AuthorityDesk,
+    pub(super) backups: Backups,
     random: Random,
 }
 
@@ -39,10 +41,10 @@ impl Desk {
     pub fn new(
         issuance: Arc<Issuance>,
         (published, federation, crls): (watch::Receiver<Arc<Published>>, Federation, Option<CrlsWatch>),
-        (reloads, authority): (Reloads, AuthorityDesk),
+        (reloads, authority, backups): (Reloads, AuthorityDesk, Backups),
         (random, shutdown): (Random, Shutdown),
     ) -> Arc<Self> {
-        Arc::new(Self { issuance, published, federation, crls, shutdown, reloads, authority, random })
+        Arc::new(Self { issuance, published, federation, crls, shutdown, reloads, authority, backups, random })
     }
 
     /// Names a request.

@@ -117,7 +117,8 @@ const fn session_class(error: &SessionError) -> Class {
         | SessionError::IdentityChanged { .. }
         | SessionError::NotOwner
         | SessionError::NotRenewable
-        | SessionError::Pin(PinError::NotPinned(_) | PinError::Reused { .. }) => Class::Forbidden,
+        | SessionError::Pin(PinError::NotPinned(_) | PinError::Reused { .. })
+        | SessionError::Restored => Class::Forbidden,
         SessionError::Pin(PinError::Store(_)) | SessionError::Store(_) => Class::Unavailable,
         SessionError::Replayed => Class::Conflict,
         SessionError::TooManySvids => Class::TooMany,

@@ -213,6 +213,24 @@ pub enum Entry<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         facts: Option<&'a Answers>,
     },
+    /// The data folder was laid down from a backup; what came after its last record is lost.
+    Restored {
+        /// When the backup was made, in Unix seconds.
+        made_at: i64,
+        /// By which version.
+        made_by: &'a str,
+        /// Its last record.
+        last: u64,
+        /// The sequence that the keyring goes on from.
+        keyring: u64,
+        /// Tokens of before may have been used, and are refused, in Unix seconds; none where nothing was lost.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        refused_before: Option<i64>,
+        /// The operator's user id.
+        uid: u32,
+        /// Why, in the operator's words.
+        say: &'a str,
+    },
     /// A session ended before its time.
     SessionEnded {
         /// Which.

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
-use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use time::{OffsetDateTime, UtcOffset};
 
 /// What is known of those who keep copies of our bundle.
 #[derive(Clone, Debug)]
@@ -134,7 +135,7 @@ impl Gate {
 impl fmt::Display for Gate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const NAMED: usize = 5;
-        write!(f, "not before {}", self.opens_at.replace_nanosecond(0).unwrap_or(self.opens_at))?;
+        write!(f, "not before {}", plain(self.opens_at))?;
         if self.missing.is_empty() {
             return Ok(());
         }
@@ -186,6 +187,12 @@ impl Holder {
         let (name, kind, holds) = (self.name.clone(), self.kind, self.holds);
         Some(Missing { name, kind, holds, waited_for_until, stuck_since: None })
     }
+}
+
+/// As people and logs read it: RFC 3339, whole seconds, UTC.
+fn plain(at: OffsetDateTime) -> String {
+    let at = at.to_offset(UtcOffset::UTC).replace_nanosecond(0).unwrap_or(at);
+    at.format(&Rfc3339).unwrap_or_else(|_odd| at.to_string())
 }
 
 fn is_called(holder: &str, name: &str) -> bool {

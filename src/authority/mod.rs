@@ -27,6 +27,7 @@ mod rotator_error;
 mod rotator;
 mod orphans;
 mod asking;
+mod after_loss;
 mod published;
 mod sealing;
 mod in_use;
@@ -39,6 +40,7 @@ mod crls;
 mod tests;
 
 pub use above::Above;
+pub use after_loss::go_on_after_loss;
 pub use asking::{begin_under, first_wanted};
 pub use crls::{BegunCrls, CrlDraft, CrlIssuersChanged, Crls, RevokedLeaf};
 pub use desk::{AuthorityDesk, Confirmation, OrderError};

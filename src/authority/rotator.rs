@@ -353,9 +353,7 @@ impl Rotator {
     }
 
     async fn record(&self, taken: &Taken) -> Result<(), StoreError> {
-        let sequence = Recorded { v: Version, sequence: taken.sequence };
-        let value = to_raw_value(&sequence).map_err(|fault| StoreError::Journal(fault.into()))?;
-        let changes = Changes { conditions: Vec::new(), writes: vec![Write::Put(SEQUENCE_KEY.to_owned(), value)] };
+        let changes = Changes { conditions: Vec::new(), writes: vec![sequence_record(taken.sequence)?] };
         self.ledger.commit(&taken.entry(), changes).await?;
         Ok(())
     }
@@ -371,8 +369,14 @@ fn tell(step: &Step, keyring: &Keyring) {
     }
 }
 
+/// What the journal is told of the keyring.
+pub(super) fn sequence_record(sequence: u64) -> Result<Write, StoreError> {
+    let value = to_raw_value(&Recorded { v: Version, sequence }).map_err(|fault| StoreError::Journal(fault.into()))?;
+    Ok(Write::Put(SEQUENCE_KEY.to_owned(), value))
+}
+
 /// What the journal says of the keyring; 0 before it says anything.
-fn recorded_sequence(store: &dyn Store) -> Result<u64, StoreError> {
+pub(super) fn recorded_sequence(store: &dyn Store) -> Result<u64, StoreError> {
     let Some(kept) = store.read(SEQUENCE_KEY)? else { return Ok(0) };
     let recorded: Recorded = serde_json::from_str(kept.value.get()).map_err(|fault| StoreError::Index(fault.into()))?;
     Ok(recorded.sequence)

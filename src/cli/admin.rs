@@ -4,7 +4,7 @@ use super::failure::{NotReachable, WrongUsage, plain};
 use super::operator::{ANSWER_BYTES_MAX, refused};
 use crate::wire::lanyard::admin_client::AdminClient;
 use hyper_util::rt::TokioIo;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Response, Status};
@@ -18,8 +18,14 @@ pub(super) struct AdminArgs {
 }
 
 impl AdminArgs {
+    /// The one that was named, or else this.
+    pub(super) fn or_of(self, socket: Option<&Path>) -> Self {
+        let named = self.admin_socket.filter(|path| !path.as_os_str().is_empty());
+        Self { admin_socket: named.or_else(|| socket.map(Path::to_owned)) }
+    }
+
     /// Where it is.
-    fn path(&self) -> anyhow::Result<PathBuf> {
+    pub(super) fn path(&self) -> anyhow::Result<PathBuf> {
         let path = self.admin_socket.clone().filter(|path| !path.as_os_str().is_empty());
         let nowhere = "no server is named: set LANYARD_ADMIN_SOCKET, or give --admin-socket PATH";
         Ok(path.ok_or_else(|| WrongUsage::new(nowhere))?)
@@ -32,7 +38,12 @@ impl AdminArgs {
     ) -> anyhow::Result<T> {
         let admin = self.connect().await?.max_decoding_message_size(ANSWER_BYTES_MAX);
         let answer = question(admin).await;
-        Ok(answer.map_err(|status| refused(&self.path().unwrap_or_default(), &status))?.into_inner())
+        Ok(answer.map_err(|status| self.refused(&status))?.into_inner())
+    }
+
+    /// Why a call to it had no success.
+    pub(super) fn refused(&self, status: &Status) -> anyhow::Error {
+        refused(&self.path().unwrap_or_default(), status)
     }
 
     /// Opens it.

@@ -2,8 +2,8 @@
 
 use super::failure::WrongUsage;
 use super::{
-    agent, audit, authority, ban, bundle, config, dev, doctor, exec, explain, gitlab, health, init, login, pin, policy,
-    render, server, session, svid,
+    agent, audit, authority, backup, ban, bundle, config, dev, doctor, exec, explain, gitlab, health, init, login, pin,
+    policy, render, server, session, svid,
 };
 use crate::telemetry::{self, LogFormat};
 use clap::{CommandFactory as _, Parser, Subcommand};
@@ -80,6 +80,8 @@ enum Command {
     Bundle(bundle::Args),
     /// The evidence: who got which identity, when, by which rule
     Audit(audit::Args),
+    /// The data folder as one file, taken while the server runs; and back
+    Backup(backup::Args),
     /// Whether a server is ready; says what it waits for
     Health(health::Args),
     /// Looks at what usually goes wrong, here, and says what to mend first
@@ -149,6 +151,7 @@ impl Command {
             Self::Gitlab(args) => Box::pin(gitlab::run(args)).await,
             Self::Bundle(args) => Box::pin(bundle::run(args)).await,
             Self::Audit(args) => Box::pin(audit::run(&args)).await,
+            Self::Backup(args) => Box::pin(backup::run(args)).await,
             Self::Health(args) => Box::pin(health::run(args)).await,
             Self::Doctor(args) => Box::pin(doctor::run(args)).await,
             Self::Completions { shell } => render::completions(shell, &mut Cli::command()),

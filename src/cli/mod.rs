@@ -34,6 +34,7 @@ mod selector;
 mod session;
 mod rekeying;
 mod authority;
+mod backup;
 mod ban;
 mod pin;
 mod config;

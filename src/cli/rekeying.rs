@@ -8,6 +8,7 @@ use crate::wire::lanyard::ShowRekeyingRequest;
 use serde::Serialize;
 use std::time::Duration;
 use time::OffsetDateTime;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// How often the server is asked; it goes through its sessions for it.
 const ASK_EVERY: Duration = Duration::from_secs(1);
@@ -29,6 +30,8 @@ pub(super) async fn ask(server: &AdminArgs) -> anyhow::Result<Rekeying> {
 
 /// Shows it until no live SVID is on a tainted key, or until somebody has seen enough; the server does not need us for it.
 pub(super) async fn follow(server: &AdminArgs, json: bool) -> anyhow::Result<()> {
+    // Once: what comes while the server is asked is not lost.
+    let mut interrupted = signal(SignalKind::interrupt())?;
     let (mut pace, mut began, mut told) = (Pace::default(), None, None::<(usize, usize)>);
     loop {
         let state = ask(server).await?;
@@ -51,8 +54,7 @@ pub(super) async fn follow(server: &AdminArgs, json: bool) -> anyhow::Result<()>
         }
         tokio::select! {
             () = tokio::time::sleep(ASK_EVERY) => {}
-            stopped = tokio::signal::ctrl_c() => {
-                stopped?;
+            _ = interrupted.recv() => {
                 render::progress("");
                 render::aside(
                     "the server goes on renewing what the tainted keys signed; `lanyard authority plan --watch` shows it",

@@ -135,6 +135,18 @@ pub(super) fn count<N: Copy + Display + From<u8> + PartialEq>(many: N, one: &str
     if many == N::from(1) { format!("1 {one}") } else { format!("{many} {one}s") }
 }
 
+/// A size as people say it.
+pub(super) fn size(bytes: u64) -> String {
+    const UNITS: [(&str, u32); 3] = [("GiB", 30), ("MiB", 20), ("KiB", 10)];
+    let unit = UNITS.iter().find(|(_, power)| bytes >> power > 0);
+    // One digit behind the point is enough for a person.
+    let tenths = |power: u32| (bytes >> (power - 10)) * 10 / 1024;
+    unit.map_or_else(
+        || count(bytes, "byte"),
+        |(unit, power)| format!("{}.{} {unit}", tenths(*power) / 10, tenths(*power) % 10),
+    )
+}
+
 /// Every problem of a file, and how many.
 pub(super) fn problems(problems: &[Problem]) {
     for problem in problems {

@@ -1,7 +1,7 @@
 //! `[[federation]]`: other trust domains whose bundles are taken, and from where.
 
 use super::section::Section;
-use crate::federation::{Relationship, Source};
+use crate::federation::{ConfigMapKey, Relationship, Source};
 use crate::identity::TrustDomain;
 
 /// One table a trust domain, each with one source.
@@ -40,6 +40,39 @@ fn read_trust_domain(
 }
 
 fn read_source(section: &mut Section<'_, '_>) -> Option<Source> {
-    let path = section.path("file").or_else(|| section.missing("file", "write the file that holds the bundle"))?;
-    Some(Source::File { path })
+    let line = section.line_of("config_map");
+    match (section.holds("file"), section.holds("config_map")) {
+        (true, false) => Some(Source::File { path: section.path("file")? }),
+        (false, true) => read_config_map(section),
+        (true, true) => {
+            let found = "given beside file, and a bundle has one source";
+            section.problem("config_map", line, found, "keep one of the two");
+            section.skip("file");
+            section.skip("config_map");
+            None
+        }
+        (false, false) => {
+            section.missing("file", "write the file that holds the bundle, or config_map = { namespace, name, key }")
+        }
+    }
+}
+
+fn read_config_map(section: &mut Section<'_, '_>) -> Option<Source> {
+    let kubeconfig = section.path("kubeconfig");
+    let mut map = section.section("config_map");
+    let mut word = |key: &'static str, would_do: &str| {
+        let read = map.parsed(key, would_do, |text| match text {
+            "" => Err("empty"),
+            text if text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte)) => {
+                Ok(text.to_owned())
+            }
+            _ => Err("no name of Kubernetes"),
+        });
+        read.or_else(|| map.missing(key, &format!("write {would_do}")))
+    };
+    let namespace = word("namespace", "the namespace, such as \"istio-system\"");
+    let name = word("name", "the ConfigMap's name, such as \"istio-ca-root-cert\"");
+    let key = word("key", "the key that holds the bundle, such as \"root-cert.pem\"");
+    map.finish();
+    Some(Source::ConfigMap(ConfigMapKey { namespace: namespace?, name: name?, key: key?, kubeconfig }))
 }

@@ -17,6 +17,7 @@ use super::upstream::read_upstream;
 use super::vault::read_vault;
 use super::{Environment, PolicySource};
 use crate::authority::KeyPlan;
+use crate::backup::Folder;
 use crate::custody::PlacesSettings;
 use crate::facts::GitlabApi;
 use crate::federation::Relationship;
@@ -100,6 +101,14 @@ pub struct ServerSettings {
     pub people: Form,
     /// What loads, but should be known.
     pub warnings: Vec<Problem>,
+}
+
+impl ServerSettings {
+    /// The data folder, for backups.
+    pub fn folder(&self) -> Folder {
+        let (trust_domain, path) = (self.trust_domain.clone(), self.data_dir.clone());
+        Folder { trust_domain, path, sealing_key_file: self.sealing_key_file.clone() }
+    }
 }
 
 /// What holds the index; the journal is on disk with either.

@@ -21,7 +21,7 @@ mod secret_file;
 mod shared_secret;
 
 pub(crate) use fingerprint::write_hex;
-pub use fingerprint::{Digest, KeyId, NotADigest};
+pub use fingerprint::{Digest, Digester, KeyId, NotADigest};
 pub use foreign_key::ForeignKeyPair;
 pub use hand::{Elsewhere, Hand};
 pub use key_pair::{KeyPair, RsaKeyPair, asn1_of};

@@ -1,6 +1,7 @@
 //! Keeps one trust domain's bundle equal to its source, as the configuration names it.
 
-use super::{Federation, Source};
+use super::config_map::ConfigMapError;
+use super::{ConfigMapKey, Federation, Source};
 use crate::bundle::Bundle;
 use crate::clock::Clock;
 use crate::identity::TrustDomain;
@@ -14,6 +15,8 @@ use std::time::Duration;
 
 /// Soon enough for a root that is rotated with any care, and rare enough to cost nothing.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// An API that is away is asked again after a second, then twice that, and so on up to 32 seconds.
+const AGAIN_DOUBLINGS: u32 = 5;
 /// One more than is read of any form: enough to see that it is too much.
 const BYTES_READ_MAX: u64 = (1 << 20) + 1;
 
@@ -41,16 +44,58 @@ impl Follower {
 
     /// Follows until shutdown.
     pub async fn run(mut self, clock: Arc<dyn Clock>, shutdown: Shutdown) {
-        match self.source.clone() {
-            Source::File { path } => loop {
-                tokio::select! {
-                    () = shutdown.wait() => return,
-                    () = clock.wait_until(clock.now() + LOOK_EVERY) => {}
-                }
-                self.look(path.clone(), &*clock).await;
-            },
-            Source::Operator => shutdown.wait().await,
+        let following = async {
+            match self.source.clone() {
+                Source::ConfigMap(of) => self.watch(&of, &*clock).await,
+                Source::File { path } => loop {
+                    clock.wait_until(clock.now() + LOOK_EVERY).await;
+                    self.look(path.clone(), &*clock).await;
+                },
+                Source::Operator => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = shutdown.wait() => {}
+            () = following => {}
         }
+    }
+
+    /// Lists, and watches until that is over, again and again.
+    async fn watch(&self, of: &ConfigMapKey, clock: &dyn Clock) {
+        let mut failures = 0;
+        loop {
+            if let Err(fault) = self.watch_once(of, (clock, &mut failures)).await {
+                failures += 1;
+                self.tell(Err(fault.told()), clock).await;
+            }
+            let wait = Duration::from_secs(1 << failures.min(AGAIN_DOUBLINGS));
+            clock.wait_until(clock.now() + wait).await;
+        }
+    }
+
+    async fn watch_once(
+        &self,
+        of: &ConfigMapKey,
+        (clock, failures): (&dyn Clock, &mut u32),
+    ) -> Result<(), ConfigMapError> {
+        let (text, mut watched) = of.list().await?;
+        *failures = 0;
+        let mut text = Some(text);
+        while let Some(shown) = text {
+            let read = |text: Vec<u8>| Bundle::read(self.trust_domain.clone(), &text).map_err(|odd| chain(&odd));
+            self.tell(shown.and_then(read), clock).await;
+            text = watched.next().await?;
+        }
+        Ok(())
+    }
+
+    async fn tell(&self, found: Result<Bundle, String>, clock: &dyn Clock) -> bool {
+        let told = self.federation.looked(&self.trust_domain, found, clock.now()).await;
+        told.inspect_err(|fault| {
+            let (trust_domain, why) = (&self.trust_domain, chain(fault));
+            tracing::error!(%trust_domain, why, "a foreign bundle cannot be recorded");
+        })
+        .is_ok()
     }
 
     /// Reads the file where it is another than before.
@@ -61,11 +106,8 @@ impl Follower {
         }
         let trust_domain = self.trust_domain.clone();
         let Ok(found) = tokio::task::spawn_blocking(move || read(trust_domain, &path)).await else { return };
-        match self.federation.looked(&self.trust_domain, found, clock.now()).await {
-            Ok(()) => self.seen = Some(stamp),
-            Err(fault) => {
-                tracing::error!(trust_domain = %self.trust_domain, why = chain(&fault), "a foreign bundle cannot be recorded");
-            }
+        if self.tell(found, clock).await {
+            self.seen = Some(stamp);
         }
     }
 }

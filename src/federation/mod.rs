@@ -8,6 +8,7 @@
 //! that goes bad changes nothing: the last good bundle stays, beside what is wrong. Ours is taken from nobody.
 //! Not here: which workload may have which (`policy`, `session`), how they reach it (`api`).
 
+mod config_map;
 mod source;
 mod foreign;
 mod record;
@@ -16,6 +17,7 @@ mod keeper;
 mod follower;
 mod unheld;
 
+pub use config_map::ConfigMapKey;
 pub use follower::Follower;
 pub use foreign::{Foreign, ForeignBundles};
 pub use held::{Kept, Relation};

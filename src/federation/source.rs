@@ -1,5 +1,6 @@
 //! Where another trust domain's bundle comes from: one place each.
 
+use super::ConfigMapKey;
 use crate::identity::TrustDomain;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -18,6 +19,8 @@ pub struct Relationship {
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case", tag = "from")]
 pub enum Source {
+    /// A key of a ConfigMap, watched.
+    ConfigMap(ConfigMapKey),
     /// A file, looked at every few seconds.
     File {
         /// Which.
@@ -31,7 +34,7 @@ impl Source {
     /// Whether the configuration names it.
     pub const fn is_configured(&self) -> bool {
         match self {
-            Self::File { .. } => true,
+            Self::ConfigMap(_) | Self::File { .. } => true,
             Self::Operator => false,
         }
     }
@@ -41,6 +44,9 @@ impl Source {
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::ConfigMap(ConfigMapKey { namespace, name, key, .. }) => {
+                write!(f, "config map {namespace}/{name} {key}")
+            }
             Self::File { path } => write!(f, "file {}", path.display()),
             Self::Operator => f.write_str("operator"),
         }

@@ -104,6 +104,7 @@ const fn session_code(error: &SessionError) -> &'static str {
         SessionError::Pin(PinError::Reused { .. }) => "project_path_reused",
         SessionError::Pin(PinError::Store(_)) | SessionError::Store(_) => "store_unavailable",
         SessionError::Replayed => "token_replayed",
+        SessionError::Restored => "server_restored",
         SessionError::TooManySvids => "too_many_svids",
         SessionError::Unknown => "session_unknown",
     }

@@ -3,7 +3,7 @@
 
 use super::person_key::{PersonKey, PersonName, context};
 use super::personal::PersonId;
-use crate::crypto::{SealedKey, SealingKey};
+use crate::crypto::{Digest, Random, SealedKey, SealingKey};
 use crate::identity::TrustDomain;
 use crate::store::{Version, replace_file};
 use base64::Engine;
@@ -60,7 +60,13 @@ pub enum PeopleError {
 struct Head {
     v: Version<1>,
     trust_domain: TrustDomain,
+    /// Tells it from any other file; empty in those of older versions.
+    #[serde(default)]
+    id: FileId,
 }
+
+/// Names a file of persons' keys for as long as there is one.
+pub(super) type FileId = Arc<str>;
 
 /// Each further line.
 #[derive(Deserialize, Serialize)]
@@ -92,7 +98,8 @@ pub(super) struct PeopleFile {
     path: PathBuf,
     sealing: SealingKey,
     trust_domain: TrustDomain,
-    /// Whole lines; none before the first person.
+    id: FileId,
+    /// Whole lines; none before there is a file.
     length: Option<u64>,
 }
 
@@ -103,11 +110,17 @@ impl PeopleFile {
         sealing: SealingKey,
         wanted: &TrustDomain,
     ) -> Result<(Self, Vec<Person>), PeopleError> {
-        let Contents { trust_domain, people, length } = read_people(&path, &sealing)?;
+        let Contents { trust_domain, id, people, length } = read_people(&path, &sealing)?;
+        let id = if length.is_some() { id } else { Digest::of(&Random::system().bytes::<32>()).to_string().into() };
         match trust_domain {
             Some(found) if found != *wanted => Err(PeopleError::TrustDomain { path, found, wanted: wanted.clone() }),
-            Some(_) | None => Ok((Self { path, sealing, trust_domain: wanted.clone(), length }, people)),
+            Some(_) | None => Ok((Self { path, sealing, trust_domain: wanted.clone(), id, length }, people)),
         }
+    }
+
+    /// Which file it is; none before there is one.
+    pub(super) fn id(&self) -> Option<FileId> {
+        self.length.map(|_| Arc::clone(&self.id))
     }
 
     /// What a crash left beside it or at its end is taken away: there, keys would outlive their erasure.
@@ -160,7 +173,11 @@ impl PeopleFile {
     }
 
     fn replace(&mut self, people: &[Person]) -> io::Result<()> {
-        let mut text = serde_json::to_vec(&Head { v: Version, trust_domain: self.trust_domain.clone() })?;
+        let mut text = serde_json::to_vec(&Head {
+            v: Version,
+            trust_domain: self.trust_domain.clone(),
+            id: Arc::clone(&self.id),
+        })?;
         text.push(b'\n');
         people.iter().try_for_each(|person| self.close(person, &mut text))?;
         let replaced = replace_file(&self.path, &text, MODE);
@@ -180,6 +197,7 @@ impl PeopleFile {
 #[derive(Default)]
 pub(super) struct Contents {
     trust_domain: Option<TrustDomain>,
+    id: FileId,
     pub(super) people: Vec<Person>,
     length: Option<u64>,
 }
@@ -202,7 +220,10 @@ pub(super) fn read_people(path: &Path, sealing: &SealingKey) -> Result<Contents,
 impl Contents {
     fn take(&mut self, line: &[u8], sealing: &SealingKey) -> Option<()> {
         match &self.trust_domain {
-            None => self.trust_domain = Some(serde_json::from_slice::<Head>(line).ok()?.trust_domain),
+            None => {
+                let Head { trust_domain, id, .. } = serde_json::from_slice(line).ok()?;
+                (self.trust_domain, self.id) = (Some(trust_domain), id);
+            }
             Some(trust_domain) => self.people.push(opened(line, sealing, trust_domain)?),
         }
         self.length = Some(self.length.unwrap_or_default() + length_of(line));

@@ -1,6 +1,6 @@
 //! All persons' keys: found in memory, made when a person first comes, deleted when one is to be forgotten.
 
-use super::file::{PeopleFile, Person, read_people};
+use super::file::{FileId, PeopleFile, Person, read_people};
 use super::person_key::PersonKey;
 use super::personal::PersonId;
 use super::{Keeping, PeopleError, PersonName, Personal, Sealed};
@@ -36,6 +36,8 @@ struct Inside {
     waiting: Mutex<Vec<PersonId>>,
     /// A reader has none.
     file: Mutex<Option<PeopleFile>>,
+    /// Which file it is; none where there was none.
+    id: Option<FileId>,
 }
 
 #[derive(Debug, Default)]
@@ -87,10 +89,20 @@ impl People {
         sealing: SealingKey,
         (form, trust_domain): (Form, &TrustDomain),
     ) -> Result<Self, PeopleError> {
-        let (file, people) = PeopleFile::open(path, sealing, trust_domain)?;
+        let (mut file, people) = PeopleFile::open(path, sealing, trust_domain)?;
         file.tidy()?;
+        if form == Form::Sealed && file.id().is_none() {
+            // From now on a file that is not there is one that was lost.
+            file.keep(&[])?;
+        }
+        let id = file.id();
         let (keys, file) = (RwLock::new(Keys::of(people)), Mutex::new(Some(file)));
-        Ok(Self { form, inside: Arc::new(Inside { keys, waiting: Mutex::default(), file }) })
+        Ok(Self { form, inside: Arc::new(Inside { keys, waiting: Mutex::default(), file, id }) })
+    }
+
+    /// Which file the keys are kept in; none where there is none.
+    pub(super) fn file_id(&self) -> Option<FileId> {
+        self.inside.id.clone()
     }
 
     /// How persons are written.

@@ -12,6 +12,7 @@ mod person_key;
 mod file;
 mod keys;
 mod erased;
+mod witness;
 #[cfg(test)]
 mod tests;
 
@@ -20,3 +21,4 @@ pub use file::PeopleError;
 pub use keys::{Form, People};
 pub use person_key::{Keeping, PersonKey, PersonName, Sealed};
 pub use personal::{Personal, SEALED};
+pub use witness::Found;

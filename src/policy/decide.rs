@@ -127,6 +127,11 @@ impl Policy {
         &self.rules
     }
 
+    /// The longest life that a rule gives an SVID.
+    pub fn longest_ttl(&self) -> Duration {
+        self.rules.iter().map(|rule| rule.ttl).max().unwrap_or_default()
+    }
+
     /// The refusals that can concern these claims, in order: no other is for them.
     pub fn refusals_for(&self, claims: &Claims) -> impl Iterator<Item = &RefusalRule> {
         self.refusal_index.places(claims).filter_map(|at| self.refusals.get(at))

@@ -16,9 +16,11 @@ use crate::discovery::{Fetch, IssuerKeys};
 use crate::facts::Facts;
 use crate::federation::{Federation, Follower};
 use crate::issuance::{Hearing, Issuance, PolicyInUse, Recorder, Shares};
-use crate::people::People;
+use crate::people::{Found, People};
 use crate::session::{CrlKeeper, PathPins, Sessions};
-use crate::store::{IndexKind, LocalSettings, LocalStore, NoteSigner, Store, VerifierKey, replace_file};
+use crate::store::{
+    IndexKind, LocalSettings, LocalStore, NoteSigner, Store, StoreError, VerifierKey, Write, replace_file,
+};
 use crate::telemetry::Metrics;
 use crate::upstream::UpstreamKeeper;
 use crate::vault::Vault;
@@ -97,7 +99,7 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
         policy: *policy.now().digest(),
         keyring: sequence,
     };
-    ledger.commit(&started, Changes::default()).await?;
+    ledger.commit(&started, Changes { writes: remember(&people, &*store)?, ..Changes::default() }).await?;
 
     let issuers = Arc::new(settings.issuers.clone());
     let metrics = Metrics::new();
@@ -222,6 +224,22 @@ async fn open_people(settings: &ServerSettings, store: &dyn Store) -> Result<Peo
         People::open(settings.data_dir.join(People::FILE), sealing, (settings.people, &settings.trust_domain))?;
     people.erase_again(store).await?;
     Ok(people)
+}
+
+/// Keys of persons that are gone are no reason not to serve, but somebody must know.
+fn remember(people: &People, store: &dyn Store) -> Result<Vec<Write>, StoreError> {
+    Ok(match people.found(store)? {
+        Found::AsBefore => Vec::new(),
+        Found::New(write) => vec![write],
+        Found::Another => {
+            tracing::error!(
+                "the persons' keys were lost: who started the jobs of before stays sealed, and live sessions of sealed persons \
+                 cannot be renewed; stop the server and put {} back from a backup",
+                People::FILE
+            );
+            Vec::new()
+        }
+    })
 }
 
 /// A hundred thousand sessions take a while to read, too.

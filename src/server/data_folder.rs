@@ -1,6 +1,7 @@
 //! The data folder: there, and ours alone, or nothing in it is believed.
 
 use super::ServerError;
+use crate::backup::ASIDE;
 use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
 use rustix::process::geteuid;
 use std::fs::{self, DirBuilder, Permissions};
@@ -35,6 +36,9 @@ pub(super) fn own(folder: &Path) -> Result<(), ServerError> {
         }
         found => found.map_err(io)?,
     };
+    if folder.join(ASIDE).exists() {
+        return Err(ServerError::RestoreUnfinished { path: folder.to_owned() });
+    }
     if !OURS.iter().any(|name| folder.join(name).exists())
         && let Some(found) = foreign(folder).map_err(io)?
     {

@@ -77,6 +77,12 @@ pub enum ServerError {
     /// The journal or the index cannot be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// A restore was broken off; what is there is not whole.
+    #[error("a restore into {path} was broken off: run `lanyard backup restore` again")]
+    RestoreUnfinished {
+        /// The data folder.
+        path: PathBuf,
+    },
     /// The sealing key is not to be had.
     #[error(transparent)]
     Sealing(#[from] SealingKeyError),

@@ -9,6 +9,7 @@ use super::upstream::keep_upstream;
 use super::witness::Sight;
 use super::{AdminSocket, BundlePort, HealthPort, IssuerPort, ServerError};
 use crate::api::{AdminDoor, BundleDoor, Crowd, Desk, HealthDoor, IssuerDoors, Reloads};
+use crate::backup::Backups;
 use crate::clock::Clock;
 use crate::config::ServerSettings;
 use crate::federation::Follower;
@@ -67,7 +68,7 @@ impl Server {
             tracing::warn!("{warning}");
         }
         let crls = parts.crls.as_ref().map(CrlKeeper::watch);
-        let orders = (reloads, parts.rotator.desk());
+        let orders = (reloads, parts.rotator.desk(), Backups::new(Arc::clone(&parts.store), settings.folder()));
         let shown = (published, parts.federation.clone(), crls);
         let desk = Desk::new(Arc::clone(&parts.issuance), shown, orders, (random, shutdown.clone()));
         let doors = IssuerDoors::new(&desk);

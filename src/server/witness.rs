@@ -25,7 +25,7 @@ impl Sight {
 
 impl Witness for Sight {
     fn longest_ttl(&self) -> Duration {
-        self.policy.now().rules().iter().map(|rule| rule.ttl).max().unwrap_or_default()
+        self.policy.now().longest_ttl()
     }
 
     fn live_owners(&self, now: OffsetDateTime) -> HashSet<KeyId> {

@@ -96,7 +96,8 @@ impl Sessions {
             (svid, at, why)
         });
         revoked.insert(ended);
-        Ok((completeness == Completeness::Gap).then_some(now + self.given_lives_for))
+        let gap = (completeness == Completeness::Gap).then_some(now + self.given_lives_for);
+        Ok(gap.max(self.loss.map(|loss| loss.lives_until())).filter(|until| *until > now))
     }
 }
 

@@ -6,7 +6,7 @@ use super::ends::Ends;
 use super::live::{LiveIndex, Noted, SVIDS_MAX};
 use super::record::{JobName, Record, Tombstone, session_key};
 use super::revoked::RevokedSvids;
-use super::{Facets, Listening, LiveSvid, PinError, Proof, SessionId, SessionKey};
+use super::{Facets, Listening, LiveSvid, Loss, PinError, Proof, SessionId, SessionKey};
 use crate::audit::Changes;
 use crate::crypto::KeyId;
 use crate::identity::{SpiffeId, TrustDomain};
@@ -53,6 +53,11 @@ pub enum SessionError {
     /// The token was used with another key.
     #[error("the token was already used with another key")]
     Replayed,
+    /// A restored server cannot know what became of it.
+    #[error(
+        "this job began before the server was restored from a backup, and what it got then is not known: retry the job"
+    )]
+    Restored,
     /// The store cannot answer.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -87,6 +92,8 @@ pub struct Sessions {
     pub(super) revoked: Option<Arc<RevokedSvids>>,
     /// What was given before the start may live so long after it.
     pub(super) given_lives_for: Duration,
+    /// What a restore lost.
+    pub(super) loss: Option<Loss>,
 }
 
 impl Sessions {
@@ -116,6 +123,7 @@ impl Sessions {
         now: OffsetDateTime,
     ) -> Result<Standing, SessionError> {
         self.not_closed(claims)?;
+        self.not_lost(claims)?;
         self.bans.judge(&Facets::of(claims), now)?;
         let Some((record, revision)) = self.record(&SessionId::of(claims))? else {
             return Ok(owner.map_or(Standing::Unbound, |_| Standing::New));
@@ -151,6 +159,7 @@ impl Sessions {
             return Err(SessionError::NotRenewable);
         }
         self.not_closed(&record.claims)?;
+        self.not_lost(&record.claims)?;
         self.bans.judge(&Facets::of(&record.claims).granted(&record.rule, &record.signers), now)
     }
 
@@ -247,6 +256,12 @@ impl Sessions {
         }
     }
 
+    /// What a token got is known: no restore came between.
+    fn not_lost(&self, claims: &Claims) -> Result<(), SessionError> {
+        let is_lost = self.loss.is_some_and(|loss| loss.covers(claims.issued_at));
+        if is_lost { Err(SessionError::Restored) } else { Ok(()) }
+    }
+
     fn note(&self, admission: &Admission<'_>) -> Note {
         let Admission { claims, owner, standing, ends_at, svid_ends_at: svids_end_at, .. } = *admission;
         let Some(owner) = owner.map(SessionKey::id) else {
@@ -308,6 +323,7 @@ impl Sessions {
                 | SessionError::NotRenewable
                 | SessionError::Pin(_)
                 | SessionError::Replayed
+                | SessionError::Restored
                 | SessionError::TooManySvids
                 | SessionError::Unknown,
             ) => Ok(false),

@@ -8,7 +8,7 @@ use super::keeper::{Sessions, later, parse};
 use super::live::{LiveIndex, Noted};
 use super::record::{JOB_PREFIX, JobName, SESSION_PREFIX, Tombstone};
 use super::sweep::{session_prefixes, unreadable};
-use super::{EndReason, Facets, SessionId};
+use super::{EndReason, Facets, Loss, SessionId};
 use crate::crypto::KeyId;
 use crate::people::{People, Personal, Sealed};
 use crate::store::{Store, StoreError, Stored};
@@ -48,6 +48,8 @@ struct Kept<'a> {
 struct KeptClaims<'a> {
     issuer: IssuerName,
     #[serde(with = "time::serde::timestamp")]
+    issued_at: OffsetDateTime,
+    #[serde(with = "time::serde::timestamp")]
     expires_at: OffsetDateTime,
     project_id: u64,
     #[serde(borrow)]
@@ -76,6 +78,7 @@ struct More<'a> {
 struct Restored<'a> {
     live: LiveIndex,
     people: &'a People,
+    loss: Option<Loss>,
     /// The longest that an SVID of theirs may live, in seconds.
     longest: AtomicU64,
 }
@@ -89,7 +92,8 @@ impl Sessions {
         let bans = Bans::load(&*store)?;
         let closed: HashMap<_, _> = store.list(JOB_PREFIX)?.into_iter().collect();
         let prefixes: Vec<_> = session_prefixes().collect();
-        let into = Restored { live: LiveIndex::default(), people: &people, longest: AtomicU64::new(0) };
+        let loss = Loss::of(&*store)?;
+        let into = Restored { live: LiveIndex::default(), people: &people, loss, longest: AtomicU64::new(0) };
         // Reading is all in memory and parsing by then, so each core takes its part.
         let part = prefixes.len().div_ceil(available_parallelism().map_or(1, NonZero::get));
         thread::scope(|scope| {
@@ -100,7 +104,7 @@ impl Sessions {
         let Restored { live, longest, .. } = into;
         let given_lives_for = Duration::from_secs(longest.into_inner());
         let (live, bans, ends) = (Arc::new(live), Arc::new(bans), Ends::default());
-        Ok(Self { store, live, bans, ends, people, revoked: None, given_lives_for })
+        Ok(Self { store, live, bans, ends, people, revoked: None, given_lives_for, loss })
     }
 }
 
@@ -126,11 +130,13 @@ fn restore(
 ) -> Result<(), StoreError> {
     let Kept { owner, ends_at, rule, ttl, signers, ended, claims, person } = parse(&kept.value)?;
     into.longest.fetch_max(ttl.unwrap_or(TTL_MAX.as_secs()), Ordering::Relaxed);
-    let KeptClaims { issuer, expires_at, project_id, project_path, namespace_id, pipeline_id, job_id, more } = claims;
+    let KeptClaims { issuer, issued_at, expires_at, project_id, project_path, namespace_id, pipeline_id, job_id, more } =
+        claims;
     let job = JobName { issuer, project_id: more.job_project_id.unwrap_or(project_id), job_id };
     let path = more.job_project_path.as_ref().unwrap_or(&project_path);
     let tombstone = closed.get(&job.key()).map(|kept| parse::<Tombstone>(&kept.value)).transpose()?;
-    if ended.is_some() || ends_at <= now || tombstone.is_some_and(|tombstone| tombstone.closes(path)) {
+    let is_lost = into.loss.is_some_and(|loss| loss.covers(issued_at));
+    if is_lost || ended.is_some() || ends_at <= now || tombstone.is_some_and(|tombstone| tombstone.closes(path)) {
         return Ok(());
     }
     let name = key.strip_prefix(SESSION_PREFIX).unwrap_or_default();

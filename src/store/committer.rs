@@ -4,10 +4,12 @@
 //! before it; after a write that did not work nothing of the batch remains; after a sync that did not work nothing
 //! more is written, because the system may have forgotten what it could not write.
 
+use super::chain::Chain;
 use super::index::{Index, Overlay};
 use super::journal::{AppendError, Journal};
 use super::notary::Notary;
 use super::note::NoteSigner;
+use super::point::Point;
 use super::queue::{Answers, Incoming, Message, Reply};
 use super::record::Page;
 use super::reserve::Reserve;
@@ -180,7 +182,15 @@ impl Committer {
             Message::Close => self.closing = true,
             Message::Commit(commit, reply) => self.commits.push((commit, reply)),
             Message::Noted => self.notes_due = Some(instant() + NOTE_WAITS),
+            // Whoever asked may have gone.
+            Message::Where(reply) => drop(reply.send(self.point())),
         }
+    }
+
+    /// All that is durable: nothing is under way between two batches.
+    fn point(&self) -> Point {
+        let Chain { link, tree } = self.journal.chain();
+        Point::of(*link, tree, self.journal.place(), &self.signer)
     }
 
     /// One batch, from decision to answer.
@@ -365,16 +375,6 @@ impl Committer {
 enum Fault {
     GoOn(io::Error),
     Stop(fn(io::Error) -> StoreError, io::Error),
-}
-
-impl Condition {
-    fn holds(&self, found: Option<Revision>) -> bool {
-        match self {
-            Self::Absent(_) => found.is_none(),
-            Self::Present(_) => found.is_some(),
-            Self::Unchanged(_, revision) => found == Some(*revision),
-        }
-    }
 }
 
 /// What those hear who may not use the reserve.

@@ -38,6 +38,17 @@ pub enum Condition {
     Unchanged(String, Revision),
 }
 
+impl Condition {
+    /// Whether it holds for a key of this revision.
+    pub(super) fn holds(&self, found: Option<Revision>) -> bool {
+        match self {
+            Self::Absent(_) => found.is_none(),
+            Self::Present(_) => found.is_some(),
+            Self::Unchanged(_, revision) => found == Some(*revision),
+        }
+    }
+}
+
 /// One change.
 #[derive(Clone, Debug)]
 pub enum Write {

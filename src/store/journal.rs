@@ -1,5 +1,6 @@
 //! The end of the journal, where lines are added: one write, one sync, and a way back when the write did not work.
 
+use super::Position;
 use super::chain::Chain;
 use super::reader::Segment;
 use super::record::{Link, Page};
@@ -126,6 +127,11 @@ impl Journal {
     /// How long the segment is.
     pub(super) const fn length(&self) -> u64 {
         self.length
+    }
+
+    /// The segment that is being written, by its first record, and how long it is.
+    pub(super) const fn place(&self) -> (Position, u64) {
+        (self.segment.first, self.length)
     }
 
     /// Adds a page that began at our link; when this returns it is durable.

@@ -10,8 +10,8 @@ use super::record::on_one_line;
 use super::recovery::{Recovered, recover};
 use super::reserve::Reserve;
 use super::{
-    Answer, CheckpointSettings, Commit, Committed, Entry, IndexKind, JournalError, NoteSigner, Store, StoreError,
-    Stored, TornTail, Trouble, Write, repair,
+    Answer, CheckpointSettings, Commit, Committed, Entry, IndexKind, JournalCopy, JournalError, NoteSigner, Store,
+    StoreError, Stored, TornTail, Trouble, Write, repair,
 };
 use crate::clock::Clock;
 use std::fs::{self, DirBuilder, File, Permissions, TryLockError};
@@ -111,6 +111,7 @@ impl OpenError {
 /// An open store. Dropping it writes what is queued and ends its thread.
 #[derive(Debug)]
 pub struct LocalStore {
+    dir: PathBuf,
     index: Arc<Index>,
     queue: Queue,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -159,7 +160,7 @@ impl LocalStore {
         let thread = Builder::new().name("committer".into()).spawn(move || committer.run());
         let thread = thread.map_err(OpenError::io(&dir))?;
         let thread = Mutex::new(Some(thread));
-        Ok(Arc::new(Self { index, queue, thread, repaired: torn, set_aside, trouble, unwitnessed, _lock: lock }))
+        Ok(Arc::new(Self { dir, index, queue, thread, repaired: torn, set_aside, trouble, unwitnessed, _lock: lock }))
     }
 
     /// The unfinished record that opening cut off, if there was one.
@@ -180,6 +181,19 @@ impl LocalStore {
     /// Whether signed checkpoints cannot be written to where they should go.
     pub fn is_unwitnessed(&self) -> watch::Receiver<bool> {
         self.unwitnessed.clone()
+    }
+
+    /// The journal as far as it is durable now, to be copied while it is written to.
+    ///
+    /// # Errors
+    /// `InUse` never; `Io` when its files cannot be listed, or the store has stopped.
+    pub async fn copy(&self) -> Result<JournalCopy, OpenError> {
+        let point = self.queue.point().await;
+        let point = point.map_err(|stopped| OpenError::io(&self.dir)(io::Error::other(stopped)))?;
+        let dir = self.dir.clone();
+        // Files: no work for a thread that serves others.
+        let listing = tokio::task::spawn_blocking(move || JournalCopy::of(&dir, point));
+        listing.await.map_err(|_stopped| OpenError::io(&self.dir)(io::ErrorKind::Interrupted.into()))?
     }
 
     /// Resolves when the store writes no more: it was closed, or stopped because only a restart is safe.
@@ -232,7 +246,11 @@ pub(super) fn private_folder(folder: &Path) -> io::Result<()> {
     fs::set_permissions(folder, Permissions::from_mode(0o700))
 }
 
-pub(super) fn lock(dir: &Path) -> Result<File, OpenError> {
+/// Holds a store's folder, as its server does.
+///
+/// # Errors
+/// `InUse`, `Io`.
+pub fn lock(dir: &Path) -> Result<File, OpenError> {
     let path = dir.join("lock");
     let mut options = super::journal::private();
     let file = options.create(true).write(true).truncate(false).open(&path).map_err(OpenError::io(&path))?;

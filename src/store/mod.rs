@@ -48,6 +48,7 @@ mod accept_time;
 mod committer;
 mod local;
 mod offline;
+mod point;
 mod archive;
 #[cfg(test)]
 mod faults;
@@ -60,9 +61,10 @@ pub use contract::{
 };
 pub use index::IndexKind;
 pub(crate) use journal::replace_file;
-pub use local::{LocalSettings, LocalStore, OpenError};
-pub use notary::CheckpointSettings;
+pub use local::{LocalSettings, LocalStore, OpenError, lock};
+pub use notary::{CheckpointSettings, witnessed_beyond};
 pub use note::{NoteError, NoteSigner, VerifierKey};
+pub use point::{CopyFile, CopyFrom, JournalCopy};
 pub use reader::{Disproof, JournalError, JournalReader, TornTail};
 pub use record::{Flaw, Record};
 pub(crate) use reserve::is_full;

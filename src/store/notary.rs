@@ -9,7 +9,7 @@ use super::note::NoteSigner;
 use super::signed_checkpoint::SignedCheckpoint;
 use super::tree::Tree;
 use super::tree_head::TreeHead;
-use super::{OpenError, Position};
+use super::{OpenError, Position, VerifierKey};
 use crate::crypto::PublicKey;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -47,8 +47,12 @@ impl Default for CheckpointSettings {
 impl CheckpointSettings {
     /// The files that a journal's checkpoint goes to.
     pub(super) fn files(&self, dir: &Path, origin: &str) -> Vec<PathBuf> {
-        let elsewhere = self.folder.as_ref().map(|folder| folder.join(origin.replace('/', "_") + SUFFIX));
-        [own_file(dir)].into_iter().chain(elsewhere).collect()
+        [own_file(dir)].into_iter().chain(self.elsewhere(origin)).collect()
+    }
+
+    /// The file outside of the data folder.
+    fn elsewhere(&self, origin: &str) -> Option<PathBuf> {
+        self.folder.as_ref().map(|folder| folder.join(origin.replace('/', "_") + SUFFIX))
     }
 }
 
@@ -61,6 +65,17 @@ pub(super) fn own_file(dir: &Path) -> PathBuf {
 pub(super) fn read(path: &Path, key: &PublicKey) -> Option<TreeHead> {
     let found = SignedCheckpoint::load(path).ok().filter(|found| found.is_signed_by(key));
     found.map(|found| found.head)
+}
+
+/// A checkpoint kept outside that counts more records of a journal than this, and how many.
+pub fn witnessed_beyond(
+    settings: &CheckpointSettings,
+    key: &VerifierKey,
+    last: Position,
+) -> Option<(PathBuf, Position)> {
+    let file = settings.elsewhere(key.name())?;
+    let head = read(&file, key.key()).filter(|head| head.size > last)?;
+    Some((file, head.size))
 }
 
 /// The thread that signs. Dropping it signs what is left, and ends it.

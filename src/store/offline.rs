@@ -43,6 +43,11 @@ impl Offline {
         self.journal.link()
     }
 
+    /// The last record, the segment that the next one goes to, and how long that is.
+    pub(super) const fn place(&self) -> (Link, (Position, u64)) {
+        (self.last(), self.journal.place())
+    }
+
     /// Adds a record at this time; cuts off what a crash left unfinished before, and says so.
     pub(super) fn append(&mut self, entry: &impl Serialize, at: OffsetDateTime) -> Result<Position, OpenError> {
         let path = self.segment.clone();

@@ -4,6 +4,7 @@
 //! A note wakes nobody unless the committer sleeps with nothing to do. The answers of a batch are handed out together, on
 //! the callers' own threads: the committer wakes one of those and not each caller.
 
+use super::point::Point;
 use super::{Commit, Committed, Entry, StoreError};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,6 +23,8 @@ pub(super) enum Message {
     Commit(Commit, Reply),
     /// There is a note, and the committer slept.
     Noted,
+    /// Somebody asks how far the journal is.
+    Where(oneshot::Sender<Point>),
 }
 
 /// What a caller is told.
@@ -116,6 +119,13 @@ impl Queue {
             drop(self.messages.send(Message::Noted));
         }
         Ok(())
+    }
+
+    /// How far the journal is on the medium, between two batches.
+    pub(super) fn point(&self) -> impl Future<Output = Result<Point, StoreError>> + Send + use<> {
+        let (reply, answered) = oneshot::channel();
+        drop(self.messages.send(Message::Where(reply)));
+        async { answered.await.map_err(|_gone| StoreError::Stopped) }
     }
 
     /// Asks the committer to write what is queued and end.

@@ -111,6 +111,12 @@ pub(super) fn newest(journal: &Path) -> Result<Option<(Position, PathBuf)>, Jour
     Ok(numbered(journal, SUFFIX)?.into_iter().max())
 }
 
+/// The newest state that no record after this one was needed for.
+pub(super) fn newest_before(journal: &Path, last: Position) -> Result<Option<PathBuf>, JournalError> {
+    let written = numbered(journal, SUFFIX)?.into_iter().filter(|(of, _)| *of <= last);
+    Ok(written.max().map(|(_of, path)| path))
+}
+
 /// How long the newest state is; 0 where there is none.
 pub(super) fn bytes_of_newest(journal: &Path) -> u64 {
     let file = newest(journal).ok().flatten().and_then(|(_position, path)| fs::metadata(path).ok());

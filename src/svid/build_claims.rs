@@ -5,7 +5,15 @@
 //! lacks has no extension: Fulcio leaves out what is empty, and its readers take an absent one for empty. What does
 //! not fit is refused, never cut: half a URL names something else.
 
+use super::der::der;
+use rcgen::CustomExtension;
 use std::collections::BTreeMap;
+
+/// Where Fulcio's extensions live.
+const FULCIO: &[u64] = &[1, 3, 6, 1, 4, 1, 57264, 1];
+
+/// The tag of a `UTF8String` (X.690 §8.23).
+const UTF8_STRING: u8 = 12;
 
 /// The longest value. With all sixteen at their longest a chain stays below the 32 KiB that Java takes for one
 /// handshake message.
@@ -132,7 +140,7 @@ impl BuildClaims {
 
     /// The values by the last number of their object identifiers.
     pub fn by_arc(&self) -> BTreeMap<u8, String> {
-        self.iter().map(|(arc, value)| (arc, value.to_owned())).collect()
+        self.0.iter().map(|(claim, value)| (claim.arc(), value.clone())).collect()
     }
 
     /// Whether there is none.
@@ -140,9 +148,12 @@ impl BuildClaims {
         self.0.is_empty()
     }
 
-    /// The values in the order of their object identifiers, each with that one's last number.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (u8, &str)> {
-        self.0.iter().map(|(claim, value)| (claim.arc(), value.as_str()))
+    pub(super) fn extensions(&self) -> Vec<CustomExtension> {
+        let lay_out = |(claim, value): (&BuildClaim, &String)| {
+            let oid = [FULCIO, &[u64::from(claim.arc())]].concat();
+            CustomExtension::from_oid_content(&oid, der(UTF8_STRING, value.as_bytes()))
+        };
+        self.0.iter().map(lay_out).collect()
     }
 }
 

@@ -13,7 +13,6 @@ mod serial;
 mod profile;
 mod build_claims;
 mod csr;
-mod leaf;
 mod x509;
 mod compact;
 mod jwt;

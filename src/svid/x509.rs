@@ -1,23 +1,38 @@
 //! The fields of an X509-SVID and of the certificates that sign it, and how they are laid out.
 //!
 //! Every field is set here, from our own fields alone: nothing is taken from a CSR but the key, and none of
-//! rcgen's defaults reaches a certificate. `inspect` reads the result back and shares no code with this file, nor with
-//! `leaf`, where a leaf's bytes are laid out.
+//! rcgen's defaults reaches a certificate. `inspect` reads the result back and shares no code with this file.
 
 use super::der::{SEQUENCE, der};
-use super::leaf::{IssuerNames, ORGANIZATION, seal};
-use super::{BuildClaims, DnsSan, Serial, Subject};
-use crate::crypto::{CryptoError, KeyPair, PublicKey};
+use super::{BuildClaims, DnsSan, SanOrder, Serial, Subject};
+use crate::crypto::{KeyPair, PublicKey};
 use crate::identity::{SpiffeId, TrustDomain};
 use rcgen::{
-    BasicConstraints, CertificateParams, CustomExtension, DistinguishedName, DnType, IsCa, Issuer, KeyIdMethod,
-    KeyUsagePurpose, SanType, SerialNumber, SigningKey,
+    BasicConstraints, CertificateParams, CustomExtension, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyIdMethod, KeyUsagePurpose, SanType, SerialNumber, SigningKey,
 };
 use rustls_pki_types::{CertificateDer, CertificateSigningRequestDer};
+use std::fmt;
 use std::sync::Arc;
 use time::OffsetDateTime;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
+
+/// Whose certificates these are, in every subject.
+const ORGANIZATION: &str = "Lanyard";
+
+impl Subject {
+    fn distinguished_name(self) -> DistinguishedName {
+        let mut name = DistinguishedName::new();
+        if self != Self::Empty {
+            name.push(DnType::OrganizationName, ORGANIZATION);
+        }
+        if let Self::Project(id) = self {
+            name.push(DnType::CommonName, format!("p{id}"));
+        }
+        name
+    }
+}
 
 /// All that an X509-SVID says.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -77,9 +92,6 @@ pub enum LayoutError {
     /// A leaf for a trust domain's own ID (X509-SVID §2).
     #[error("{0} names no workload: a leaf's ID has a path")]
     NoPath(SpiffeId),
-    /// The key did not sign.
-    #[error("the certificate cannot be signed")]
-    Signing(#[source] CryptoError),
     /// Ends before it begins, or has parts of a second, which a certificate cannot say.
     #[error("a certificate lasts from one whole second to a later one, not from {not_before} to {not_after}")]
     Validity {
@@ -91,10 +103,27 @@ pub enum LayoutError {
 }
 
 /// A signing certificate and its key, made ready once, so that a leaf costs little more than its signature.
-#[derive(Debug)]
 pub struct LeafSigner {
-    names: IssuerNames,
-    key: Arc<KeyPair>,
+    issuer: Issuer<'static, SharedKey>,
+}
+
+/// rcgen signs with owned or borrowed keys only.
+struct SharedKey(Arc<KeyPair>);
+
+impl rcgen::PublicKeyData for SharedKey {
+    fn der_bytes(&self) -> &[u8] {
+        self.0.der_bytes()
+    }
+
+    fn algorithm(&self) -> &'static rcgen::SignatureAlgorithm {
+        self.0.algorithm()
+    }
+}
+
+impl SigningKey for SharedKey {
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
+        SigningKey::sign(self.0.as_ref(), message)
+    }
 }
 
 impl LeafSigner {
@@ -104,15 +133,22 @@ impl LeafSigner {
     /// `Issuer`, `IssuerKey`.
     pub fn new(issuer: &CertificateDer<'_>, key: Arc<KeyPair>) -> Result<Self, LayoutError> {
         check_issuer(issuer, key.as_ref())?;
-        Ok(Self { names: IssuerNames::of(issuer, key.public().algorithm())?, key })
+        let issuer = Issuer::from_ca_cert_der(issuer, SharedKey(key)).map_err(LayoutError::Build)?;
+        Ok(Self { issuer })
     }
 
     /// Lays out a leaf and signs it.
     ///
     /// # Errors
-    /// `NoPath`, `Signing`, `Validity`.
+    /// `Build`, `NoPath`, `Validity`.
     pub fn sign(&self, fields: &LeafFields) -> Result<CertificateDer<'static>, LayoutError> {
-        fields.sign_by(&self.names, &self.key)
+        fields.sign_by(&self.issuer)
+    }
+}
+
+impl fmt::Debug for LeafSigner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "LeafSigner({:?})", self.issuer.key().0)
     }
 }
 
@@ -139,14 +175,28 @@ impl LeafFields {
     /// See [`LayoutError`].
     pub fn sign(&self, issuer: &CertificateDer<'_>, key: &KeyPair) -> Result<CertificateDer<'static>, LayoutError> {
         check_issuer(issuer, key)?;
-        self.sign_by(&IssuerNames::of(issuer, key.public().algorithm())?, key)
+        self.sign_by(&Issuer::from_ca_cert_der(issuer, key).map_err(LayoutError::Build)?)
     }
 
     /// The only place where a leaf is built.
-    fn sign_by(&self, issuer: &IssuerNames, key: &KeyPair) -> Result<CertificateDer<'static>, LayoutError> {
-        let leaf = self.lay_out(issuer)?;
-        let signature = key.sign(&leaf).map_err(LayoutError::Signing)?;
-        Ok(seal(&leaf, issuer, &signature))
+    fn sign_by(&self, issuer: &Issuer<'_, impl SigningKey>) -> Result<CertificateDer<'static>, LayoutError> {
+        if !self.spiffe_id.names_a_workload() {
+            return Err(LayoutError::NoPath(self.spiffe_id.clone()));
+        }
+        let mut leaf = base(&self.spiffe_id, &self.key, self.serial, (self.not_before, self.not_after))?;
+        if let Some(dns) = &self.dns {
+            let name = SanType::DnsName(dns.name.as_str().try_into().map_err(LayoutError::Build)?);
+            let at = if dns.order == SanOrder::DnsFirst { 0 } else { leaf.subject_alt_names.len() };
+            leaf.subject_alt_names.insert(at, name);
+        }
+        leaf.distinguished_name = self.subject.distinguished_name();
+        leaf.custom_extensions = self.build_claims.extensions();
+        leaf.is_ca = IsCa::ExplicitNoCa;
+        leaf.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        leaf.use_authority_key_identifier_extension = true;
+        let signed = leaf.signed_by(&self.key, issuer).map_err(LayoutError::Build)?;
+        Ok(signed.into())
     }
 }
 
@@ -194,8 +244,7 @@ impl AuthorityFields {
     fn params(&self) -> Result<CertificateParams, LayoutError> {
         let validity = (self.not_before, self.not_after);
         let mut authority = base(&self.trust_domain.id(), &self.key, self.serial, validity)?;
-        authority.distinguished_name = DistinguishedName::new();
-        authority.distinguished_name.push(DnType::OrganizationName, ORGANIZATION);
+        authority.distinguished_name = Subject::Organization.distinguished_name();
         authority.distinguished_name.push(DnType::CommonName, self.common_name.as_str());
         authority.is_ca = IsCa::Ca(BasicConstraints::Constrained(self.path_length));
         authority.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
@@ -218,7 +267,7 @@ fn only_uris_of(trust_domain: &TrustDomain) -> CustomExtension {
     extension
 }
 
-/// Every default of rcgen that could show is overwritten here or by the caller.
+/// What leaf and authority share; every default of rcgen that could show is overwritten here or by the caller.
 fn base(
     uri: &SpiffeId,
     key: &PublicKey,
@@ -243,8 +292,8 @@ fn base(
 mod tests {
     use super::*;
     use crate::crypto::{KeyAlgorithm, Random};
+    use crate::svid::BuildClaim;
     use crate::svid::inspect_certificate;
-    use crate::svid::{BuildClaim, SanOrder};
     use time::Duration;
     use time::macros::datetime;
 
@@ -479,9 +528,8 @@ mod tests {
             let key = key();
             (authority(&key, 0).sign_itself(key.as_ref()).unwrap(), key)
         };
-        let params = authority(&key, 0).params().unwrap();
-        let issuer = Issuer::from_ca_cert_der(&root, Broken(Arc::clone(&key))).unwrap();
-        assert!(matches!(params.signed_by(key.public(), &issuer), Err(rcgen::Error::RemoteKeyError)));
+        let issuer = Issuer::from_ca_cert_der(&root, Broken(key)).unwrap();
+        assert!(matches!(leaf().sign_by(&issuer), Err(LayoutError::Build(rcgen::Error::RemoteKeyError))));
     }
 
     #[test]

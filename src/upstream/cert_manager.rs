@@ -5,11 +5,10 @@
 use super::request_state::{RequestState, state_of};
 use super::roots::certificates_of;
 use super::{AnswerError, Certifying, Upstream, UpstreamError, Wanted};
+use crate::discovery::{NoWayToKubernetes, kubernetes};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, PostParams, WatchEvent, WatchParams};
-use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Client, Config};
 use rustls_pki_types::CertificateDer;
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -54,8 +53,8 @@ pub enum CertManagerError {
         source: Box<kube::Error>,
     },
     /// The way to the API is not configured so that it could be gone.
-    #[error("there is no way to the Kubernetes API")]
-    Config(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error(transparent)]
+    NoWay(#[from] NoWayToKubernetes),
     /// An approver said no.
     #[error("CertificateRequest {name} was denied: {why}")]
     Denied {
@@ -110,7 +109,7 @@ impl CertManagerError {
                 Some(429) => "the API is busy; it is asked again later",
                 Some(_) | None => "see whether the API can be reached from here",
             },
-            Self::Config(_) => "name a kubeconfig, or run in a pod with a service account",
+            Self::NoWay(_) => "name a kubeconfig, or run in a pod with a service account",
             Self::Denied { .. } => "change the approver's policy, or the issuer that is asked",
             Self::Failed { .. } => "look at the issuer: kubectl describe it",
             Self::Gone { .. } => "look who deletes certificaterequests in the namespace",
@@ -132,22 +131,13 @@ impl CertManager {
         Self(issuer)
     }
 
-    async fn client(&self) -> Result<Client, CertManagerError> {
-        let boxed = |fault: Box<dyn std::error::Error + Send + Sync>| CertManagerError::Config(fault);
-        let config = match &self.0.kubeconfig {
-            None => Config::incluster().map_err(|fault| boxed(fault.into()))?,
-            Some(path) => {
-                let file = Kubeconfig::read_from(path).map_err(|fault| boxed(fault.into()))?;
-                let options = KubeConfigOptions::default();
-                Config::from_custom_kubeconfig(file, &options).await.map_err(|fault| boxed(fault.into()))?
-            }
-        };
-        Client::try_from(config).map_err(|fault| boxed(fault.into()))
-    }
-
     async fn sign(&self, wanted: &Wanted) -> Result<Vec<CertificateDer<'static>>, UpstreamError> {
         let object = self.0.request(wanted)?;
-        let requests: Api<DynamicObject> = Api::namespaced_with(self.client().await?, &self.0.namespace, &resource());
+        let requests: Api<DynamicObject> = Api::namespaced_with(
+            kubernetes(self.0.kubeconfig.as_deref()).await.map_err(CertManagerError::NoWay)?,
+            &self.0.namespace,
+            &resource(),
+        );
         let name = object.metadata.name.clone().unwrap_or_default();
         let signed = self.decided(&requests, &object, &name).await;
         // One that was refused stays for whoever asks why.

@@ -14,6 +14,9 @@
 #[path = "../support/issuer.rs"]
 #[expect(dead_code, reason = "each test program uses its own part")]
 mod issuer;
+#[path = "../support/foreign.rs"]
+#[expect(dead_code, reason = "each test program uses its own part")]
+mod foreign;
 #[path = "../support/of_bundle.rs"]
 mod of_bundle;
 #[path = "../process/place.rs"]
@@ -42,6 +45,7 @@ mod visitors;
 mod world;
 
 mod envoy;
+mod foreign_roots;
 mod go;
 mod haproxy;
 mod history;

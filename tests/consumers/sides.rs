@@ -135,13 +135,18 @@ pub(crate) struct Side {
 
 impl Side {
     pub(crate) fn start(world: &World, name: &str) -> Self {
+        Self::with(world, name, "")
+    }
+
+    /// With more settings.
+    pub(crate) fn with(world: &World, name: &str, settings: &str) -> Self {
         let folder = world.place.file(name);
         fs::create_dir(&folder).unwrap();
         let text = changed(&page::block("agent.toml"), "/run/lanyard", &folder.display().to_string());
         let text = changed(&text, "lanyard.example.org:8443", &format!("127.0.0.1:{}", world.place.port));
         let ca = world.place.data().join("door-ca.pem");
-        fs::write(folder.join("agent.toml"), changed(&text, "/etc/lanyard/door-ca.pem", &ca.display().to_string()))
-            .unwrap();
+        let text = changed(&text, "/etc/lanyard/door-ca.pem", &ca.display().to_string());
+        fs::write(folder.join("agent.toml"), text + "\n" + settings).unwrap();
         let mut side = Self { folder, agent: None };
         side.start_agent();
         side
@@ -185,7 +190,7 @@ impl Side {
     }
 
     /// An Envoy on a configuration of the page.
-    fn proxy(&self, text: &str, program: &Program) -> Proxy {
+    pub(crate) fn proxy(&self, text: &str, program: &Program) -> Proxy {
         let port = free_port();
         let folder = self.folder.join(format!("envoy-{port}"));
         fs::create_dir(&folder).unwrap();

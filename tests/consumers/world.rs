@@ -82,6 +82,11 @@ impl World {
         Self::set(policy, "")
     }
 
+    /// The same with more settings.
+    pub(crate) fn configured(policy: &str, settings: &str) -> Self {
+        Self::set(policy, settings)
+    }
+
     fn set(policy: &str, settings: &str) -> Self {
         let settings = format!("[crl]\n\n[svid]\nsubject = \"project\"\n\n{settings}");
         let (place, gitlab) = (Place::with(&settings), Gitlab::start());

@@ -1,4 +1,4 @@
-//! Tokens of SoftHSM, for a test that runs in a process of its own: what a module sees is said by its environment.
+//! Tokens of `SoftHSM`, for a test that runs in a process of its own: what a module sees is said by its environment.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -23,9 +23,9 @@ impl Tokens {
         let tokens = folder.path().join("tokens");
         fs::create_dir(&tokens).unwrap();
         let conf = folder.path().join("softhsm2.conf");
-        let text =
+        let where_they_are =
             format!("directories.tokendir = {}\nobjectstore.backend = file\nlog.level = ERROR\n", tokens.display());
-        fs::write(&conf, text).unwrap();
+        fs::write(&conf, where_they_are).unwrap();
         let mut again = Command::new(std::env::current_exe().unwrap());
         again.args([test, "--exact"]).env("SOFTHSM2_CONF", conf).env("LANYARD_TEST_TOKENS", folder.path());
         let output = again.output().unwrap();

@@ -62,6 +62,7 @@ macro_rules! properties {
 }
 
 properties! {
+    a_backup_holds_nothing_but_files_of_a_backup: "backup", 2000;
     a_bundle_is_read_and_written_alike: "bundle", 2000;
     a_cgroup_is_one_that_the_kernel_named: "cgroup", 4000;
     a_configuration_loads_whole_or_tells_its_lines: "config", 600;

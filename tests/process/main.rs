@@ -20,6 +20,8 @@ mod alone;
 mod https;
 #[path = "../support/issuer.rs"]
 mod issuer;
+#[path = "../support/console.rs"]
+mod console;
 
 mod apart;
 mod gitlab;
@@ -34,6 +36,8 @@ mod hostile_load;
 
 mod agent_files;
 mod agent_limits;
+mod backups;
+mod bad_backups;
 mod chart;
 mod crashes;
 mod damage;
@@ -47,9 +51,11 @@ mod hostile;
 mod init;
 mod lifecycle;
 mod limits;
+mod lost;
 mod memory;
 mod pipelines;
 mod policies;
+mod procedures;
 mod race;
 mod secrets;
 mod units;

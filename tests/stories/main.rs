@@ -8,6 +8,7 @@ mod support;
 mod addresses;
 mod auditors;
 mod advisories;
+mod config_maps;
 mod crl;
 mod crowded;
 mod custody;

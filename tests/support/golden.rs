@@ -5,7 +5,7 @@ use std::path::Path;
 
 /// Whether files are rewritten instead of compared.
 #[expect(clippy::disallowed_methods, reason = "the one switch of the tests that stands in the environment")]
-fn rewrites() -> bool {
+pub(crate) fn rewrites() -> bool {
     std::env::var("LANYARD_GOLDEN").is_ok_and(|switch| switch == "write")
 }
 

@@ -1,6 +1,6 @@
 //! `lanyard.v1.Admin`: what operators ask of a running server.
 
-use super::{authorities, bundles, orphans, pins};
+use super::{authorities, backups, bundles, orphans, pins};
 use crate::api::Operator;
 use crate::api::desk::Desk;
 use crate::api::refused::{Class, Refused};
@@ -9,14 +9,14 @@ use crate::issuance::RequestId;
 use crate::telemetry::chain;
 use crate::wire::lanyard::{
     AddBanAnswer, AddBanRequest, AdminExplainAnswer, AdminExplainRequest, ChangeAuthorityAnswer,
-    ChangeAuthorityRequest, ConfirmHolderAnswer, ConfirmHolderRequest, CrlShown, DeleteBundleAnswer,
-    DeleteBundleRequest, DeleteOrphanAnswer, DeleteOrphanRequest, DeletePinAnswer, DeletePinRequest, ErasePersonAnswer,
-    ErasePersonRequest, ListBansAnswer, ListBansRequest, ListBundlesAnswer, ListBundlesRequest, ListOrphansAnswer,
-    ListOrphansRequest, ListPinsAnswer, ListPinsRequest, ListSessionsRequest, ReloadPolicyAnswer, ReloadPolicyRequest,
-    RemoveBanAnswer, RemoveBanRequest, RevokeSessionsRequest, SessionsAnswer, SetBundleAnswer, SetBundleRequest,
-    SetPinAnswer, SetPinRequest, ShowAuthorityAnswer, ShowAuthorityRequest, ShowBundleAnswer, ShowBundleRequest,
-    ShowCrlsAnswer, ShowCrlsRequest, ShowRekeyingAnswer, ShowRekeyingRequest, admin_explain_request::Subject,
-    admin_server,
+    ChangeAuthorityRequest, ConfirmHolderAnswer, ConfirmHolderRequest, CreateBackupRequest, CrlShown,
+    DeleteBundleAnswer, DeleteBundleRequest, DeleteOrphanAnswer, DeleteOrphanRequest, DeletePinAnswer,
+    DeletePinRequest, ErasePersonAnswer, ErasePersonRequest, ListBansAnswer, ListBansRequest, ListBundlesAnswer,
+    ListBundlesRequest, ListOrphansAnswer, ListOrphansRequest, ListPinsAnswer, ListPinsRequest, ListSessionsRequest,
+    ReloadPolicyAnswer, ReloadPolicyRequest, RemoveBanAnswer, RemoveBanRequest, RevokeSessionsRequest, SessionsAnswer,
+    SetBundleAnswer, SetBundleRequest, SetPinAnswer, SetPinRequest, ShowAuthorityAnswer, ShowAuthorityRequest,
+    ShowBundleAnswer, ShowBundleRequest, ShowCrlsAnswer, ShowCrlsRequest, ShowRekeyingAnswer, ShowRekeyingRequest,
+    admin_explain_request::Subject, admin_server,
 };
 use bytes::Bytes;
 use serde::Serialize;
@@ -171,6 +171,12 @@ impl admin_server::Admin for Admin {
     ) -> Result<Response<ConfirmHolderAnswer>, Status> {
         let by = operator(&request)?;
         authorities::confirm(&self.0, by, request.into_inner()).await.map(Response::new)
+    }
+
+    type CreateBackupStream = backups::Parts;
+
+    async fn create_backup(&self, _request: Request<CreateBackupRequest>) -> Result<Response<backups::Parts>, Status> {
+        backups::create(&self.0).await.map(Response::new)
     }
 
     async fn list_orphans(&self, _request: Request<ListOrphansRequest>) -> Result<Response<ListOrphansAnswer>, Status> {

@@ -3,6 +3,7 @@
 mod admin;
 mod admin_sessions;
 mod authorities;
+mod backups;
 mod bundles;
 mod crl_parts;
 mod events;

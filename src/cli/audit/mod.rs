@@ -21,7 +21,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 /// The kinds of entries, as the journal writes them.
-const KINDS: [&str; 25] = [
+const KINDS: [&str; 26] = [
     "authority",
     "ban_added",
     "ban_removed",
@@ -39,6 +39,7 @@ const KINDS: [&str; 25] = [
     "pin_changed",
     "policy_changed",
     "refused",
+    "restored",
     "segments_archived",
     "segments_removed",
     "session_ended",

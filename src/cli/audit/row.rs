@@ -41,10 +41,11 @@ fn what(entry: &Received) -> String {
         "authority" => {
             let (authority, key, step) = (text("authority"), short(text("key_id")), text("step"));
             let by = entry.more.get("uid").map(|uid| format!(", by user id {uid}")).unwrap_or_default();
-            format!("{authority} {key} {step}, sequence {}{by}", number("sequence"))
+            format!("{authority} {key} {step}, sequence {}{}{by}", number("sequence"), said(entry))
         }
         "holder_confirmed" => {
-            format!("{} has bundle {}, by user id {}", text("holder"), number("sequence"), number("uid"))
+            let (holder, sequence, uid) = (text("holder"), number("sequence"), number("uid"));
+            format!("{holder} has bundle {sequence}{}, by user id {uid}", said(entry))
         }
         "bundle_changed" => bundle_changed(entry),
         "crls_made" => format!("{} revoked", number("revoked")),
@@ -62,6 +63,15 @@ fn what(entry: &Received) -> String {
         "pin_changed" => pin_changed(entry),
         "policy_changed" => format!("{} instead of {}", short(text("new")), short(text("old"))),
         "refused" => join([text("code").to_owned(), job_told(entry), facts_told(entry)]),
+        "restored" => {
+            let (last, made_at) = (number("last"), entry.more.get("made_at").and_then(seconds));
+            let made_at = made_at.map(render::time).unwrap_or_default();
+            format!(
+                "record {last} is the last of a backup of {made_at} ({}), by user id {}",
+                text("say"),
+                number("uid")
+            )
+        }
         "ban_added" | "ban_removed" | "sessions_revoked" => {
             format!("{} ({}), by user id {}", text("selector"), text("say"), number("uid"))
         }
@@ -80,14 +90,23 @@ fn what(entry: &Received) -> String {
     }
 }
 
+/// Why, in the operator's words, where there are any.
+fn said(entry: &Received) -> String {
+    let say = entry.more.get("say").and_then(Value::as_str);
+    say.map(|say| format!(" ({say})")).unwrap_or_default()
+}
+
+fn seconds(value: &Value) -> Option<OffsetDateTime> {
+    value.as_i64().and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok())
+}
+
 /// Who is called what, by which rule, until when, and of which commit.
 fn intent(entry: &Received) -> String {
     let text = |name: &str| entry.more.get(name).and_then(Value::as_str).unwrap_or_default();
     let svid = entry.more.get("svid");
     let of_svid = |name: &str| svid.and_then(|svid| svid.get(name));
     let name = ["serial", "jti"].into_iter().find_map(|name| Some(format!("{name} {}", of_svid(name)?.as_str()?)));
-    let end = of_svid("not_after").and_then(Value::as_i64);
-    let end = end.and_then(|end| OffsetDateTime::from_unix_timestamp(end).ok());
+    let end = of_svid("not_after").and_then(seconds);
     join([
         text("spiffe_id").to_owned(),
         format!("rule {:?}", text("rule")),

@@ -1,5 +1,6 @@
 //! Which rules are rendered, by which policy, and with which roots.
 
+use crate::bundle::Bundle;
 use crate::cli::failure::{WrongUsage, unreadable};
 use crate::cli::remote::named_config;
 use crate::cli::render;
@@ -7,10 +8,9 @@ use crate::config::{Lifetimes, SystemEnvironment, load_policy, load_server};
 use crate::identity::TrustDomain;
 use crate::mesh::{Admitted, Callers, Group, Known, Mesh, Project, Unfit};
 use crate::policy::Policy;
-use crate::svid::{LeafProfile, inspect_authority};
+use crate::svid::LeafProfile;
 use anyhow::Context as _;
 use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject as _;
 use std::path::{Path, PathBuf};
 
 /// Which rules.
@@ -112,11 +112,9 @@ impl RulesArgs {
 /// Root certificates in a file, at least one.
 pub(super) fn roots(file: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
     let text = std::fs::read(file).map_err(unreadable(file))?;
-    let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
-    let roots = read.with_context(|| format!("{} is no PEM", file.display()))?;
-    anyhow::ensure!(!roots.is_empty(), "{} holds no certificate", file.display());
-    for root in &roots {
-        inspect_authority(root).with_context(|| format!("{} holds what is no certificate", file.display()))?;
-    }
+    // Neither form names the trust domain, and certificates need none.
+    let bundle = Bundle::read(TrustDomain::parse("any")?, &text);
+    let roots = bundle.with_context(|| format!("{} is no bundle of roots", file.display()))?.x509_authorities;
+    anyhow::ensure!(!roots.is_empty(), "{} holds no root certificate", file.display());
     Ok(roots)
 }

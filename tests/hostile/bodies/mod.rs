@@ -11,6 +11,7 @@
     reason = "a law that does not hold ends the run"
 )]
 
+pub mod backup;
 pub mod bundle;
 pub mod cgroup;
 pub mod config;
@@ -68,6 +69,6 @@ macro_rules! targets {
 }
 
 targets! {
-    bundle cgroup config csr discovery form frames header_block hook identity index job_answer journal jwks jwt_svid
+    backup bundle cgroup config csr discovery form frames header_block hook identity index job_answer journal jwks jwt_svid
     policy token
 }

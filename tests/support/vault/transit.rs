@@ -98,13 +98,14 @@ impl Transit {
     fn delete(&self, name: &str) -> (u16, Value) {
         let mut keys = self.0.lock().unwrap();
         let deletable = keys.get(name).map(|key| key.told.get("deletion_allowed") == Some(&Value::Bool(true)));
+        if deletable == Some(true) {
+            keys.remove(name);
+        }
+        drop(keys);
         match deletable {
             None => error(400, "could not delete key; not found"),
             Some(false) => error(400, "error deleting policy: deletion is not allowed for this key"),
-            Some(true) => {
-                keys.remove(name);
-                done()
-            }
+            Some(true) => done(),
         }
     }
 }
@@ -119,10 +120,9 @@ impl Engine for Transit {
             ("GET", ["keys", name]) => self.read(name),
             ("DELETE", ["keys", name]) => self.delete(name),
             ("POST", ["keys", name, "config"]) => {
-                let mut keys = self.0.lock().unwrap();
-                let Some(key) = keys.get_mut(*name) else { return error(400, "no existing key named that") };
-                key.told.extend(body.as_object().unwrap().clone());
-                done()
+                let told = |key: &mut Key| key.told.extend(body.as_object().unwrap().clone());
+                let found = self.0.lock().unwrap().get_mut(*name).map(told);
+                found.map_or_else(|| error(400, "no existing key named that"), |()| done())
             }
             ("POST", ["sign", name, "sha2-256"]) => self.sign(name, body),
             _ => error(404, "unsupported path"),

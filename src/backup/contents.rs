@@ -1,0 +1,189 @@
+//! What is in a backup, at one record of the journal: all of it belongs together, whatever is written meanwhile.
+//!
+//! The keyring is read before and after the journal's point is taken, until both are the same: so it is at the step that the
+//! journal has recorded, or at one that is about to be. The persons' keys are read last: whoever stands in the journal is in
+//! them, and whoever was erased meanwhile is not.
+
+use super::piece::{DOOR_KEY, HEAD};
+use super::{BackupError, Head, Piece};
+use crate::authority::open_sealing_key;
+use crate::crypto::{KeyId, SealContext, SealingKey};
+use crate::identity::TrustDomain;
+use crate::people::People;
+use crate::store::{CopyFile, CopyFrom, JournalCopy, LocalStore};
+use serde::Deserialize;
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::path::PathBuf;
+use std::sync::Arc;
+use time::OffsetDateTime;
+use zeroize::Zeroizing;
+
+/// So much is read at once.
+const STEP: usize = 64 << 10;
+/// Keys change a few times a day.
+const TRIES: usize = 8;
+/// In the data folder: what clients trust, and what only the server reads.
+const DOOR_CA: (&str, &str) = ("door-ca.pem", "door-ca-key.pem");
+
+/// A server's data folder.
+#[derive(Clone, Debug)]
+pub struct Folder {
+    /// Whose identities it issues.
+    pub trust_domain: TrustDomain,
+    /// Where it is.
+    pub path: PathBuf,
+    /// What seals its keys.
+    pub sealing_key_file: PathBuf,
+}
+
+/// Makes backups of a running server.
+#[derive(Debug)]
+pub struct Backups {
+    store: Arc<LocalStore>,
+    folder: Folder,
+}
+
+/// A backup that is about to be read, piece by piece.
+#[derive(Debug)]
+pub struct Contents {
+    /// What it says of itself.
+    pub head: Head,
+    files: Vec<CopyFile>,
+    /// Small files, as they were.
+    texts: Vec<(&'static str, Vec<u8>)>,
+    /// Of a stopped server, which cannot start meanwhile.
+    _journal: JournalCopy,
+}
+
+#[derive(Deserialize)]
+struct Sequence {
+    sequence: u64,
+}
+
+impl Backups {
+    /// Of the server that has this folder and this store in use.
+    pub const fn new(store: Arc<LocalStore>, folder: Folder) -> Self {
+        Self { store, folder }
+    }
+
+    /// The folder as it is now.
+    ///
+    /// # Errors
+    /// See [`BackupError`].
+    pub async fn now(&self, now: OffsetDateTime) -> Result<Contents, BackupError> {
+        for _ in 0..TRIES {
+            let keyring = self.folder.keyring()?;
+            let journal = self.store.copy().await?;
+            if keyring == self.folder.keyring()? {
+                let folder = self.folder.clone();
+                let read = tokio::task::spawn_blocking(move || Contents::of(&folder, journal, keyring, now));
+                return read.await.map_err(|_stopped| BackupError::Stopped)?;
+            }
+        }
+        Err(BackupError::KeysChange)
+    }
+}
+
+impl Folder {
+    /// A stopped server's folder as it is; none can start until the contents are dropped.
+    ///
+    /// # Errors
+    /// See [`BackupError`].
+    pub fn at_rest(&self, now: OffsetDateTime) -> Result<Contents, BackupError> {
+        let journal = JournalCopy::at_rest(&self.path)?;
+        Contents::of(self, journal, self.keyring()?, now)
+    }
+
+    fn keyring(&self) -> Result<Vec<u8>, BackupError> {
+        let path = self.path.join("keyring.json");
+        fs::read(&path).map_err(BackupError::file(&path))
+    }
+
+    /// A file that may be missing.
+    fn read(&self, name: &str) -> Result<Option<Zeroizing<Vec<u8>>>, BackupError> {
+        let path = self.path.join(name);
+        match fs::read(&path) {
+            Err(absent) if absent.kind() == io::ErrorKind::NotFound => Ok(None),
+            read => read.map(|bytes| Some(Zeroizing::new(bytes))).map_err(BackupError::file(&path)),
+        }
+    }
+
+    /// The door CA, with its key sealed: in the clear, a stolen backup could stand in for the server.
+    fn door_ca(&self) -> Result<Vec<(&'static str, Vec<u8>)>, BackupError> {
+        let (certificate, key) = (self.read(DOOR_CA.0)?, self.read(DOOR_CA.1)?);
+        let (Some(certificate), Some(key)) = (certificate, key) else { return Ok(Vec::new()) };
+        let sealing = self.sealing()?;
+        let sealed = sealing.seal(door_context(&self.trust_domain, &certificate), &key);
+        let sealed = serde_json::to_vec(&sealed).map_err(|odd| BackupError::Write(odd.into()))?;
+        Ok(vec![(DOOR_CA.0, certificate.to_vec()), (DOOR_KEY, sealed)])
+    }
+
+    pub(super) fn sealing(&self) -> Result<SealingKey, BackupError> {
+        open_sealing_key(&self.sealing_key_file, true).map_err(|source| BackupError::Sealing { source })
+    }
+}
+
+/// What the door CA's key is bound to.
+pub(super) fn door_context<'a>(trust_domain: &'a TrustDomain, certificate: &[u8]) -> SealContext<'a> {
+    let key_id = KeyId::of_spki(certificate);
+    SealContext { trust_domain: trust_domain.as_str(), key_id, kind: "door-ca", generation: 0 }
+}
+
+impl Contents {
+    fn of(
+        folder: &Folder,
+        mut journal: JournalCopy,
+        keyring: Vec<u8>,
+        now: OffsetDateTime,
+    ) -> Result<Self, BackupError> {
+        let Sequence { sequence } = serde_json::from_slice(&keyring)
+            .map_err(|odd| BackupError::file(&folder.path.join("keyring.json"))(odd.into()))?;
+        let mut texts = vec![("keyring.json", keyring)];
+        texts.extend(journal.checkpoint.take().map(|note| ("checkpoint", note.into_bytes())));
+        texts.extend(folder.door_ca()?);
+        for name in ["journal.vkey", People::FILE] {
+            texts.extend(folder.read(name)?.map(|bytes| (name, bytes.to_vec())));
+        }
+        let files = std::mem::take(&mut journal.files);
+        let small = texts.iter().map(|(_, text)| length(text)).sum::<u64>();
+        let bytes = files.iter().map(|file| file.bytes).sum::<u64>() + small;
+        let head = Head::of(folder.trust_domain.clone(), (&journal, sequence, bytes), now);
+        Ok(Self { head, files, texts, _journal: journal })
+    }
+
+    /// Hands all of it on, what it is first.
+    ///
+    /// # Errors
+    /// When a file cannot be read any more, and whatever the hearer says.
+    pub fn read(self, mut each: impl FnMut(Piece<'_>) -> Result<(), BackupError>) -> Result<(), BackupError> {
+        let head = serde_json::to_vec_pretty(&self.head).map_err(|odd| BackupError::Read(odd.into()))?;
+        for (name, text) in [(HEAD, head)].into_iter().chain(self.texts) {
+            each(Piece::File { name, bytes: length(&text) })?;
+            text.chunks(STEP).try_for_each(|bytes| each(Piece::Bytes(bytes)))?;
+        }
+        self.files.into_iter().try_for_each(|file| copy(file, &mut each))
+    }
+}
+
+/// So much of the file as there was when it was looked at.
+fn copy(file: CopyFile, each: &mut impl FnMut(Piece<'_>) -> Result<(), BackupError>) -> Result<(), BackupError> {
+    let CopyFile { name, from, bytes } = file;
+    each(Piece::File { name: &name, bytes })?;
+    let from = match from {
+        CopyFrom::Open(file) => file,
+        CopyFrom::Path(path) => File::open(&path).map_err(BackupError::file(&path))?,
+    };
+    let (mut from, mut step) = (from.take(bytes), vec![0; STEP]);
+    loop {
+        let read = from.read(&mut step).map_err(BackupError::Read)?;
+        match step.get(..read) {
+            None | Some([]) => return Ok(()),
+            Some(bytes) => each(Piece::Bytes(bytes))?,
+        }
+    }
+}
+
+fn length(bytes: &[u8]) -> u64 {
+    u64::try_from(bytes.len()).unwrap_or(u64::MAX)
+}

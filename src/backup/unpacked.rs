@@ -1,0 +1,96 @@
+//! An archive laid out in a folder of its own, each file synced, all of it checked: nothing of it is used before.
+
+use super::piece::{HEAD, Piece, mode_of};
+use super::{BackupError, Head, read_backup};
+use crate::store::{Evidence, VerifierKey, VerifyReport, verify_against};
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::Write as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+/// Nobody else looks in.
+const FOLDER_MODE: u32 = 0o700;
+
+/// A backup's files, and what they say of themselves.
+#[derive(Debug)]
+pub struct Unpacked {
+    /// Whose backup it is.
+    pub head: Head,
+    /// Where its files are.
+    pub folder: PathBuf,
+}
+
+/// A backup whose journal was read from its first record to its last.
+#[derive(Debug)]
+pub struct Whole {
+    /// What the journal comes to.
+    pub report: VerifyReport,
+    /// The key that vouches for it.
+    pub key: VerifierKey,
+}
+
+impl Unpacked {
+    /// Lays an archive out in a folder, which is made.
+    ///
+    /// # Errors
+    /// See [`BackupError`]; then the folder is of no use.
+    pub fn of(archive: &Path, folder: &Path) -> Result<Self, BackupError> {
+        make(folder)?;
+        make(&folder.join("journal"))?;
+        let file = File::open(archive).map_err(BackupError::file(archive))?;
+        let bytes = file.metadata().map_err(BackupError::file(archive))?.len();
+        let mut open: Option<File> = None;
+        let head = read_backup(file, bytes, |piece| {
+            match (piece, &mut open) {
+                (Piece::File { name, .. }, open) => *open = Some(next(open.take(), folder, name)?),
+                (Piece::Bytes(bytes), Some(file)) => file.write_all(bytes).map_err(BackupError::file(folder))?,
+                (Piece::Bytes(_), None) => return Err(BackupError::Cut),
+            }
+            Ok(())
+        })?;
+        sync(open, folder)?;
+        fs::remove_file(folder.join(HEAD)).map_err(BackupError::file(folder))?;
+        for made in [&folder.join("journal"), folder] {
+            sync(Some(File::open(made).map_err(BackupError::file(made))?), made)?;
+        }
+        Ok(Self { head, folder: folder.to_owned() })
+    }
+
+    /// Reads the journal through, by this key or the one that is with it; it must be as the head says.
+    ///
+    /// # Errors
+    /// `Journal`, and `Changed` where head and journal differ.
+    pub fn verify(&self, key: Option<&VerifierKey>) -> Result<Whole, BackupError> {
+        let own = self.key()?;
+        let key = key.unwrap_or(&own).clone();
+        let report = verify_against(&self.folder, Evidence { key: Some(key.key()), ..Evidence::default() })?;
+        let says = &self.head.journal;
+        if (says.first, says.last, says.digest) != (report.first, report.records, report.last_digest) {
+            return Err(BackupError::Changed { name: HEAD.to_owned() });
+        }
+        Ok(Whole { report, key })
+    }
+
+    fn key(&self) -> Result<VerifierKey, BackupError> {
+        let changed = || BackupError::Changed { name: "journal.vkey".to_owned() };
+        let text = fs::read_to_string(self.folder.join("journal.vkey")).map_err(|_missing| changed())?;
+        text.trim_end().parse().map_err(|_odd| changed())
+    }
+}
+
+fn make(folder: &Path) -> Result<(), BackupError> {
+    DirBuilder::new().mode(FOLDER_MODE).create(folder).map_err(BackupError::file(folder))
+}
+
+/// The next file, once the one before is on the medium.
+fn next(former: Option<File>, folder: &Path, name: &str) -> Result<File, BackupError> {
+    sync(former, folder)?;
+    let path = folder.join(name);
+    let mode = mode_of(name).ok_or_else(|| BackupError::Name { name: name.to_owned() })?;
+    let opened = OpenOptions::new().write(true).create_new(true).mode(mode).open(&path);
+    opened.map_err(BackupError::file(&path))
+}
+
+fn sync(file: Option<File>, folder: &Path) -> Result<(), BackupError> {
+    file.map_or(Ok(()), |file| file.sync_all()).map_err(BackupError::file(folder))
+}
