@@ -116,7 +116,9 @@ impl Aside<'_> {
         let settings =
             LocalSettings { index: IndexKind::Memory, reserve_bytes: 0, ..LocalSettings::new(folder.clone()) };
         let store = LocalStore::open(settings, signer, clock)?;
-        let (sequence, write) = go_on_after_loss(&file, keyring, &*store, now)?;
+        let shared: Arc<dyn Store> = Arc::<LocalStore>::clone(&store);
+        let ledger = Ledger::new(shared);
+        let (sequence, write) = go_on_after_loss(&file, keyring, (&*store, &ledger), now).await?;
         let until = lost_until(head, asked.stopped_at, now)?;
         let loss = until.map(|until| Loss::until(until, asked.longest_ttl));
         let mut writes = vec![write];
@@ -134,8 +136,7 @@ impl Aside<'_> {
             uid: asked.uid,
             say: asked.reason,
         };
-        let shared: Arc<dyn Store> = Arc::<LocalStore>::clone(&store);
-        Ledger::new(shared).commit(&entry, Changes { conditions: Vec::new(), writes }).await?;
+        ledger.commit(&entry, Changes { conditions: Vec::new(), writes }).await?;
         store.close();
         Ok(until)
     }
