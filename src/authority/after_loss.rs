@@ -4,29 +4,32 @@
 //! a key that waits to sign waits anew: whoever said to have it may have heard of its end since.
 
 use super::keyring::Against;
-use super::rotator::{recorded_sequence, sequence_record};
+use super::rotator::{record_latest, recorded_sequence, sequence_record};
 use super::{AuthorityState, Keyring, KeyringFile, Publication, RotatorError};
+use crate::audit::Ledger;
 use crate::store::{Store, Write};
 use time::OffsetDateTime;
 
 /// More steps than any server takes between two backups.
 const LEAP: u64 = 10_000;
 
-/// Saves the keyring as it goes on after a restore. To be committed: what the journal has to know of it.
+/// Saves the keyring as it goes on after a restore; a step that the journal was yet to be told of is told first.
+/// To be committed: what the journal has to know of it.
 ///
 /// # Errors
 /// `OldKeyring` and `JournalLost` where keyring and journal are not of one time; when it cannot be saved.
-pub fn go_on_after_loss(
+pub async fn go_on_after_loss(
     file: &KeyringFile,
     mut keyring: Keyring,
-    store: &dyn Store,
+    (store, ledger): (&dyn Store, &Ledger),
     now: OffsetDateTime,
 ) -> Result<(u64, Write), RotatorError> {
     let recorded = recorded_sequence(store)?;
     match keyring.against(recorded) {
         Against::Older => return Err(RotatorError::OldKeyring { found: keyring.sequence, recorded }),
         Against::Unknown => return Err(RotatorError::JournalLost { keyring: keyring.sequence, recorded }),
-        Against::Recorded | Against::Unrecorded => {}
+        Against::Recorded => {}
+        Against::Unrecorded => record_latest(ledger, &keyring).await?,
     }
     let sequence = keyring.sequence.saturating_add(LEAP);
     (keyring.sequence, keyring.published_sequence) = (sequence, sequence);

@@ -134,7 +134,7 @@ impl Rotator {
         let upstairs = None;
         let rotator = Self { file, keyring, plan, random, upstairs, ledger, authorities, holders, witness, even, asks };
         if rotator.keyring.against(recorded) == Against::Unrecorded {
-            rotator.record_latest(&rotator.keyring).await?;
+            record_latest(&rotator.ledger, &rotator.keyring).await?;
         }
         Ok(rotator)
     }
@@ -317,7 +317,7 @@ impl Rotator {
         let next = making.take(&mut self.keyring, step, adopted).await?;
         let signers = signers(&next).ok_or(RotatorError::NoSigner)?;
         self.file.save(&next)?;
-        self.record_latest(&next).await.map_err(|fault| self.not_recorded(fault))?;
+        record_latest(&self.ledger, &next).await.map_err(|fault| self.not_recorded(fault))?;
         self.authorities.swap(&next, signers);
         self.keyring = next;
         tell(step, &self.keyring);
@@ -335,35 +335,36 @@ impl Rotator {
         }
         RotatorError::Unsure(fault)
     }
+}
 
-    async fn record_latest(&self, keyring: &Keyring) -> Result<(), StoreError> {
-        match &keyring.latest {
-            Some(taken) => self.record(taken).await,
-            None => self.record_first(keyring).await,
-        }
+/// Tells the journal the last step that the keyring took.
+pub(super) async fn record_latest(ledger: &Ledger, keyring: &Keyring) -> Result<(), StoreError> {
+    match &keyring.latest {
+        Some(taken) => record(ledger, taken).await,
+        None => record_first(ledger, keyring).await,
     }
+}
 
-    async fn record_first(&self, keyring: &Keyring) -> Result<(), StoreError> {
-        for authority in keyring.authorities.iter().filter(|authority| authority.state == AuthorityState::Active) {
-            let taken = Taken {
-                step: StepKind::Succeed.as_str().to_owned(),
-                authority: authority.kind,
-                key_id: authority.key_id(),
-                generation: authority.generation,
-                sequence: keyring.sequence,
-                intermediate: None,
-                by: By::default(),
-            };
-            self.record(&taken).await?;
-        }
-        Ok(())
+async fn record_first(ledger: &Ledger, keyring: &Keyring) -> Result<(), StoreError> {
+    for authority in keyring.authorities.iter().filter(|authority| authority.state == AuthorityState::Active) {
+        let taken = Taken {
+            step: StepKind::Succeed.as_str().to_owned(),
+            authority: authority.kind,
+            key_id: authority.key_id(),
+            generation: authority.generation,
+            sequence: keyring.sequence,
+            intermediate: None,
+            by: By::default(),
+        };
+        record(ledger, &taken).await?;
     }
+    Ok(())
+}
 
-    async fn record(&self, taken: &Taken) -> Result<(), StoreError> {
-        let changes = Changes { conditions: Vec::new(), writes: vec![sequence_record(taken.sequence)?] };
-        self.ledger.commit(&taken.entry(), changes).await?;
-        Ok(())
-    }
+async fn record(ledger: &Ledger, taken: &Taken) -> Result<(), StoreError> {
+    let changes = Changes { conditions: Vec::new(), writes: vec![sequence_record(taken.sequence)?] };
+    ledger.commit(&taken.entry(), changes).await?;
+    Ok(())
 }
 
 fn tell(step: &Step, keyring: &Keyring) {

@@ -6,6 +6,7 @@ use crate::people::{NotErased, PeopleError};
 use crate::store::{JournalError, NoteError, OpenError, Position, StoreError};
 use std::io;
 use std::path::{Path, PathBuf};
+use time::OffsetDateTime;
 
 /// Why there is no backup, or none that is laid down.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +25,14 @@ pub enum BackupError {
     /// Keys changed all the time that it was tried.
     #[error("the keys change just now: try again in a minute")]
     KeysChange,
+    /// Made later than it is now.
+    #[error("it was made at {made_at}, and here it is {now}: set the clock right, or take another backup")]
+    Future {
+        /// When it was made.
+        made_at: OffsetDateTime,
+        /// When it is.
+        now: OffsetDateTime,
+    },
     /// A file of the data folder cannot be read or written.
     #[error("{} cannot be read or written", path.display())]
     File {
@@ -95,6 +104,17 @@ pub enum BackupError {
         /// Why.
         #[source]
         source: SealingKeyError,
+    },
+    /// The lost server worked after it was said to have stopped.
+    #[error(
+        "its server was there at {made_at}, so it did not stop at {stopped_at}: name the time when it stopped with \
+         --accept-tokens-since, or leave that out"
+    )]
+    StoppedBefore {
+        /// When the backup was made.
+        made_at: OffsetDateTime,
+        /// When the server is said to have stopped.
+        stopped_at: OffsetDateTime,
     },
     /// The server is stopping.
     #[error("the server is stopping")]

@@ -22,6 +22,9 @@ pub struct Head {
     /// When it was made: what came later is not in it.
     #[serde(with = "time::serde::rfc3339")]
     pub made_at: OffsetDateTime,
+    /// Whether its server was stopped then; one at work did more before it ended.
+    #[serde(default)]
+    pub at_rest: bool,
     /// The keyring's sequence.
     pub sequence: u64,
     /// Which records it has.
@@ -58,8 +61,9 @@ impl Head {
         made_at: OffsetDateTime,
     ) -> Self {
         let JournalCopy { first, last, digest, at, .. } = *journal;
-        let (lanyard, journal) = (env!("CARGO_PKG_VERSION").to_owned(), Span { first, last, digest, at });
-        Self { format: FORMAT, lanyard, trust_domain, made_at, sequence, journal, bytes }
+        let (lanyard, at_rest) = (env!("CARGO_PKG_VERSION").to_owned(), journal.is_held());
+        let journal = Span { first, last, digest, at };
+        Self { format: FORMAT, lanyard, trust_domain, made_at, at_rest, sequence, journal, bytes }
     }
 
     /// Reads `backup.json`. A newer form is told as such, whatever else is in it.

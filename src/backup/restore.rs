@@ -116,29 +116,29 @@ impl Aside<'_> {
         let settings =
             LocalSettings { index: IndexKind::Memory, reserve_bytes: 0, ..LocalSettings::new(folder.clone()) };
         let store = LocalStore::open(settings, signer, clock)?;
-        let (sequence, write) = go_on_after_loss(&file, keyring, &*store, now)?;
-        let until = asked.stopped_at.unwrap_or(now);
-        let loss = (until > head.made_at).then_some(Loss::until(until, asked.longest_ttl));
+        let shared: Arc<dyn Store> = Arc::<LocalStore>::clone(&store);
+        let ledger = Ledger::new(shared);
+        let (sequence, write) = go_on_after_loss(&file, keyring, (&*store, &ledger), now).await?;
+        let until = lost_until(head, asked.stopped_at, now)?;
+        let loss = until.map(|until| Loss::until(until, asked.longest_ttl));
         let mut writes = vec![write];
         if let Some(loss) = loss {
             writes.push(loss.beside(&*store)?);
         }
         let people = People::open(folder.join(People::FILE), self.sealing()?, (asked.people, trust_domain))?;
         people.erase_again(&*store).await?;
-        let refused_before = loss.map(|_| until);
         let entry = Entry::Restored {
             made_at: head.made_at.unix_timestamp(),
             made_by: &head.lanyard,
             last: head.journal.last,
             keyring: sequence,
-            refused_before: refused_before.map(OffsetDateTime::unix_timestamp),
+            refused_before: until.map(OffsetDateTime::unix_timestamp),
             uid: asked.uid,
             say: asked.reason,
         };
-        let shared: Arc<dyn Store> = Arc::<LocalStore>::clone(&store);
-        Ledger::new(shared).commit(&entry, Changes { conditions: Vec::new(), writes }).await?;
+        ledger.commit(&entry, Changes { conditions: Vec::new(), writes }).await?;
         store.close();
-        Ok(refused_before)
+        Ok(until)
     }
 
     fn sealing(&self) -> Result<SealingKey, BackupError> {
@@ -160,6 +160,26 @@ impl Aside<'_> {
         let path = folder.join("door-ca-key.pem");
         replace_file(&path, &key, 0o600).map_err(BackupError::file(&path))?;
         fs::remove_file(&sealed).map_err(BackupError::file(&sealed))
+    }
+}
+
+/// Until when the server may have done what the backup does not know; none where it was stopped by then. Who names a time does
+/// so in whole seconds.
+fn lost_until(
+    head: &Head,
+    stopped_at: Option<OffsetDateTime>,
+    now: OffsetDateTime,
+) -> Result<Option<OffsetDateTime>, BackupError> {
+    let (made_at, seconds) = (head.made_at, OffsetDateTime::unix_timestamp);
+    if seconds(now) < seconds(made_at) {
+        return Err(BackupError::Future { made_at, now });
+    }
+    match stopped_at {
+        Some(stopped_at) if seconds(stopped_at) < seconds(made_at) => {
+            Err(BackupError::StoppedBefore { made_at, stopped_at })
+        }
+        Some(stopped_at) if head.at_rest && seconds(stopped_at) == seconds(made_at) => Ok(None),
+        stopped_at => Ok(Some(stopped_at.unwrap_or(now).max(made_at))),
     }
 }
 

@@ -75,7 +75,7 @@ async fn keys_outlive_a_restart_and_are_for_the_server_only() {
     let folder = TempDir::new().unwrap();
     let (file, claims) = (path(&folder), of_user(51));
     let people = open(&file).unwrap();
-    assert!(!file.exists(), "nobody, no file");
+    assert!(file.exists(), "with nobody in it: where it is gone, that is noticed");
     let (_, sealed) = kept(&people, &claims).await;
     assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
     let text = fs::read_to_string(&file).unwrap();

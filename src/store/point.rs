@@ -51,7 +51,7 @@ pub struct JournalCopy {
     /// The signed checkpoint to go with them; none where nothing was signed yet.
     pub checkpoint: Option<String>,
     /// Keeps a server from starting on a journal at rest.
-    _held: Option<Offline>,
+    held: Option<Offline>,
 }
 
 /// A file, as far as it is to be copied.
@@ -94,6 +94,11 @@ impl JournalCopy {
         Self::up_to(dir, place, checkpoint, Some(offline))
     }
 
+    /// Whether nothing can be added until this is dropped.
+    pub const fn is_held(&self) -> bool {
+        self.held.is_some()
+    }
+
     fn up_to(
         dir: &Path,
         (link, (newest, length)): (Link, (Position, u64)),
@@ -115,7 +120,7 @@ impl JournalCopy {
         let state = state::newest_before(&folder, link.position)?.map(|path| opened(&path)).transpose()?;
         files.extend(state.filter(|state| files.iter().all(|file| file.name != state.name)));
         let Link { position: last, digest, at } = link;
-        Ok(Self { first, last, digest, at, files, checkpoint, _held: held })
+        Ok(Self { first, last, digest, at, files, checkpoint, held })
     }
 }
 

@@ -95,15 +95,39 @@ async fn a_folder_that_moves_to_another_machine_loses_nothing() {
     assert!(matches!(agent.offer(&token, &door).await, Outcome::Issued(_)));
     server.ask_to_end();
     assert!(server.wait().0.success());
-    let at_rest = lanyard().args(["backup", "create", "--config"]).arg(place.config()).arg("--to").arg(&file).output();
-    done(&at_rest.unwrap());
+    let mut at_rest = lanyard();
+    at_rest.args(["backup", "create", "--json", "--config"]).arg(place.config()).arg("--to").arg(&file);
+    let told: Value = serde_json::from_slice(&at_rest.output().unwrap().stdout).unwrap();
     lose_the_folder(&place);
-    let said = done(&restore(&place, &file, &["--accept-tokens-since", "1h"]));
+    let said = done(&restore(&place, &file, &["--accept-tokens-since", told["head"]["made_at"].as_str().unwrap()]));
     assert!(said.contains("nothing was lost"), "{said}");
     let _server = Server::start(&place);
     let door = Door::of(&place);
     assert!(matches!(agent.offer(&token, &door).await, Outcome::Issued(_)), "the session goes on");
     assert_eq!(Caller::curl().offer(&token, &door).await, Outcome::Replayed);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backup_of_a_server_at_work_never_restores_without_a_loss() {
+    let place = Place::new();
+    let server = Server::start(&place);
+    let socket = place.data().join("admin.sock");
+    let (door, file) = (Door::of(&place), place.file("a.tar"));
+    let mut create = lanyard();
+    create.args(["backup", "create", "--json", "--admin-socket"]).arg(socket).arg("--to").arg(&file);
+    let told: Value = serde_json::from_slice(&create.output().unwrap().stdout).unwrap();
+    let token = place.issuer.token(now());
+    assert!(matches!(Caller::curl().offer(&token, &door).await, Outcome::Issued(_)), "used after the backup");
+    server.kill();
+    lose_the_folder(&place);
+    let refused = restore(&place, &file, &["--accept-tokens-since", "2h"]);
+    assert_eq!(refused.status.code(), Some(1), "{}", words(&refused));
+    assert!(words(&refused).contains("name the time when it stopped"), "{}", words(&refused));
+    let said = done(&restore(&place, &file, &["--accept-tokens-since", told["head"]["made_at"].as_str().unwrap()]));
+    assert!(said.contains("are refused, and sessions of before are over"), "{said}");
+    let _server = Server::start(&place);
+    let again = Caller::curl().offer(&token, &Door::of(&place)).await;
+    assert_eq!(again, Outcome::Refused("403 server_restored".to_owned()));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

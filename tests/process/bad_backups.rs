@@ -2,6 +2,7 @@
 
 use crate::backups::{create, done, lose_the_folder, restore};
 use crate::callers::{Caller, Door, Outcome, now};
+use crate::journal;
 use crate::place::Place;
 use crate::server::{Server, lanyard, words};
 use lanyard::crypto::Digest;
@@ -283,6 +284,41 @@ async fn a_restore_goes_into_an_empty_folder_only_with_the_right_key_and_never_u
     done(&restore(&place, &file, &[]));
     assert!(!place.data().join("restoring").exists());
     Server::start(&place).kill();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_step_that_the_journal_was_yet_to_be_told_of_is_told_before_the_restore() {
+    let place = Place::new();
+    let server = Server::start(&place);
+    let (before, after, file) = (place.file("before.tar"), place.file("after.tar"), place.file("a.tar"));
+    done(&create(&place, &before));
+    let prepare = ["authority", "prepare", "--kind", "jwt", "--admin-socket"];
+    done(&lanyard().args(prepare).arg(place.data().join("admin.sock")).output().unwrap());
+    done(&create(&place, &after));
+    server.kill();
+    let keyring = Files::of(&after).file("keyring.json");
+    fs::write(&file, Files::of(&before).change("keyring.json", |bytes| bytes.clone_from(&keyring)).written()).unwrap();
+    lose_the_folder(&place);
+    done(&restore(&place, &file, &[]));
+    let kinds: Vec<_> =
+        journal::records(&place).iter().map(|record| record["entry"]["kind"].as_str().unwrap().to_owned()).collect();
+    assert!(kinds.ends_with(&["authority".to_owned(), "restored".to_owned()]), "{kinds:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backup_follows_no_link_and_leaves_nothing_beside_it() {
+    let place = Place::new();
+    let server = Server::start(&place);
+    let folder = place.file("backups");
+    fs::create_dir(&folder).unwrap();
+    let (file, other) = (folder.join("a.tar"), place.file("precious"));
+    fs::write(&other, "precious").unwrap();
+    std::os::unix::fs::symlink(&other, folder.join("a.tar.new")).unwrap();
+    done(&create(&place, &file));
+    assert_eq!(fs::read_to_string(&other).unwrap(), "precious");
+    let names = || fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name());
+    assert!(names().all(|name| name == "a.tar" || name == "a.tar.new"), "{:?}", names().collect::<Vec<_>>());
+    server.kill();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -8,7 +8,7 @@ use crate::cli::remote::named_config;
 use crate::cli::render;
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::{ServerSettings, SystemEnvironment, load_server};
-use crate::crypto::read_secret_file;
+use crate::crypto::{Random, read_secret_file};
 use crate::wire::lanyard::backup_part::Part;
 use crate::wire::lanyard::{BackupFile, BackupPart, CreateBackupRequest};
 use anyhow::Context as _;
@@ -42,9 +42,18 @@ pub(super) struct Args {
     server: AdminArgs,
 }
 
+/// A file that goes when this does; by then it has its own name, or is of no use.
+struct Aside(PathBuf);
+
+impl Drop for Aside {
+    fn drop(&mut self) {
+        drop(fs::remove_file(&self.0));
+    }
+}
+
 /// An archive under way, aside.
 struct Target {
-    aside: PathBuf,
+    aside: Aside,
     file: PathBuf,
     pack: Pack<BufWriter<File>>,
     done: u64,
@@ -124,10 +133,12 @@ impl Target {
             return Err(WrongUsage::new(format!("{} is there already; name another file", file.display())).into());
         }
         let mut aside = file.clone().into_os_string();
-        aside.push(".new");
+        // Others may write to this folder, too: a link that waits there under a name they guessed would be followed.
+        aside.push(format!(".{:016x}.new", u64::from_be_bytes(Random::system().bytes())));
         let aside = PathBuf::from(aside);
-        let opened = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&aside);
+        let opened = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&aside);
         let opened = opened.with_context(|| format!("{} cannot be written", aside.display()))?;
+        let aside = Aside(aside);
         let made_at = u64::try_from(head.made_at.unix_timestamp()).unwrap_or_default();
         let pack = Pack::new(BufWriter::with_capacity(1 << 20, opened), made_at);
         Ok(Self { aside, file, pack, done: 0, head })
@@ -159,7 +170,7 @@ impl Target {
         let Self { aside, file, pack, head, .. } = self;
         render::progress("");
         let written = pack.finish()?.into_inner().map_err(|error| BackupError::Write(error.into_error()))?;
-        let named = written.sync_all().and_then(|()| fs::rename(&aside, &file));
+        let named = written.sync_all().and_then(|()| fs::rename(&aside.0, &file));
         named.with_context(|| format!("{} cannot be written", file.display()))?;
         let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         File::open(folder).and_then(|folder| folder.sync_all())?;

@@ -26,7 +26,7 @@ pub(super) struct Args {
     )]
     config: Option<PathBuf>,
     /// When the lost server surely did nothing more, such as 2026-11-21T05:00:00Z or 2h [default: now]. Tokens of before, and
-    /// half a minute more, are refused; with the time of the backup nothing was lost, and none is
+    /// half a minute more, are refused; with the time of a stopped server's backup none is, since nothing was lost
     #[arg(long, value_name = "WHEN", value_parser = parse_since)]
     accept_tokens_since: Option<Since>,
     /// Gives up records that a checkpoint outside tells of
