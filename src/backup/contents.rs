@@ -6,11 +6,11 @@
 
 use super::piece::{DOOR_KEY, HEAD};
 use super::{BackupError, Head, Piece};
-use crate::authority::open_sealing_key;
+use crate::authority::{Authority, AuthorityKind, KeyringFile, RotatorError, open_sealing_key};
 use crate::crypto::{KeyId, SealContext, SealingKey};
 use crate::identity::TrustDomain;
 use crate::people::People;
-use crate::store::{CopyFile, CopyFrom, JournalCopy, LocalStore};
+use crate::store::{CopyFile, CopyFrom, JournalCopy, LocalStore, NoteSigner, VerifierKey};
 use serde::Deserialize;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
@@ -91,8 +91,19 @@ impl Folder {
     /// # Errors
     /// See [`BackupError`].
     pub fn at_rest(&self, now: OffsetDateTime) -> Result<Contents, BackupError> {
-        let journal = JournalCopy::at_rest(&self.path)?;
+        let journal = JournalCopy::at_rest(&self.path, &self.signer()?)?;
         Contents::of(self, journal, self.keyring()?, now)
+    }
+
+    /// What signs the journal.
+    fn signer(&self) -> Result<NoteSigner, BackupError> {
+        let file = KeyringFile::new(self.path.join("keyring.json"), self.sealing()?);
+        let keyring = file.load(&self.trust_domain).map_err(RotatorError::from)?.ok_or(RotatorError::NoRoot)?;
+        let key = keyring.active(AuthorityKind::Journal).and_then(Authority::held_key).ok_or(RotatorError::NoRoot)?;
+        let vkey = self.path.join("journal.vkey");
+        let name = fs::read_to_string(&vkey).map_err(BackupError::file(&vkey))?.trim_end().parse::<VerifierKey>();
+        let changed = |_odd| BackupError::Changed { name: "journal.vkey".to_owned() };
+        Ok(NoteSigner::new(name.map_err(changed)?.name().to_owned(), Arc::clone(key))?)
     }
 
     fn keyring(&self) -> Result<Vec<u8>, BackupError> {

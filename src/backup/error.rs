@@ -143,6 +143,16 @@ pub enum BackupError {
         /// What tells of them.
         witness: PathBuf,
     },
+    /// No signature covers its last records: anybody may have written them.
+    #[error(
+        "records {first} to {last} are covered by no signature, and may be anybody's; nothing of it is used: take another backup"
+    )]
+    Unsigned {
+        /// The first without.
+        first: Position,
+        /// The last.
+        last: Position,
+    },
     /// The archive cannot be written.
     #[error("the backup cannot be written")]
     Write(#[source] io::Error),

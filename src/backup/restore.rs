@@ -78,7 +78,7 @@ pub async fn restore(asked: &Restore<'_>, clock: Arc<dyn Clock>) -> Result<Resto
         let (found, wanted) = (backup.head.trust_domain, wanted.clone());
         return Err(BackupError::TrustDomain { found, wanted });
     }
-    let Whole { key, .. } = backup.verify(None)?;
+    let Whole { key, .. } = backup.verify_signed()?;
     let witness = witnessed_beyond(asked.checkpoints, &key, backup.head.journal.last);
     if let (Some((witness, last)), false) = (&witness, asked.accepts_loss) {
         let (first, last, witness) = (backup.head.journal.last + 1, *last, witness.clone());

@@ -71,6 +71,22 @@ impl Unpacked {
         Ok(Whole { report, key })
     }
 
+    /// As `verify`, by its own key; and a signature covers all of it.
+    ///
+    /// # Errors
+    /// As `verify`, `Cut`, and `Unsigned`.
+    pub(super) fn verify_signed(&self) -> Result<Whole, BackupError> {
+        let whole = self.verify(None)?;
+        let (signed, last) = (whole.report.signed_upto, whole.report.records);
+        if whole.report.torn.is_some() {
+            return Err(BackupError::Cut);
+        }
+        if signed < last {
+            return Err(BackupError::Unsigned { first: signed + 1, last });
+        }
+        Ok(whole)
+    }
+
     fn key(&self) -> Result<VerifierKey, BackupError> {
         let changed = || BackupError::Changed { name: "journal.vkey".to_owned() };
         let text = fs::read_to_string(self.folder.join("journal.vkey")).map_err(|_missing| changed())?;

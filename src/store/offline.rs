@@ -2,6 +2,8 @@
 
 use super::journal::{AppendError, Journal, RealDisk};
 use super::local::lock;
+use super::note::NoteSigner;
+use super::point::Point;
 use super::reader::FOLDER;
 use super::record::{Link, Page};
 use super::recovery::{End, cut, end_of};
@@ -46,6 +48,11 @@ impl Offline {
     /// The last record, the segment that the next one goes to, and how long that is.
     pub(super) const fn place(&self) -> (Link, (Position, u64)) {
         (self.last(), self.journal.place())
+    }
+
+    /// A signed checkpoint that counts all of it.
+    pub(super) fn note(&self, signer: &NoteSigner) -> io::Result<String> {
+        Point::of(self.last(), &self.journal.chain().tree, self.journal.place(), signer).note
     }
 
     /// Adds a record at this time; cuts off what a crash left unfinished before, and says so.

@@ -10,7 +10,7 @@ use super::reader::{FOLDER, Segment};
 use super::record::Link;
 use super::tree::Tree;
 use super::tree_head::TreeHead;
-use super::{OpenError, Position, notary, state};
+use super::{OpenError, Position, state};
 use crate::crypto::Digest;
 use std::fs::{self, File};
 use std::io;
@@ -80,18 +80,14 @@ impl JournalCopy {
         Self::up_to(dir, (point.link, point.segment), Some(note), None)
     }
 
-    /// The journal of a stopped server, whole; none can start until this is dropped.
+    /// The journal of a stopped server, whole and signed; a crash leaves records that were not. None can start until this is dropped.
     ///
     /// # Errors
     /// `InUse`, `Io`, and `Journal` for a journal that is not whole.
-    pub fn at_rest(dir: &Path) -> Result<Self, OpenError> {
+    pub fn at_rest(dir: &Path, signer: &NoteSigner) -> Result<Self, OpenError> {
         let offline = Offline::open(dir)?;
-        let (file, place) = (notary::own_file(dir), offline.place());
-        let checkpoint = match fs::read_to_string(&file) {
-            Err(absent) if absent.kind() == io::ErrorKind::NotFound => None,
-            read => Some(read.map_err(OpenError::io(&file))?),
-        };
-        Self::up_to(dir, place, checkpoint, Some(offline))
+        let note = offline.note(signer).map_err(OpenError::io(dir))?;
+        Self::up_to(dir, offline.place(), Some(note), Some(offline))
     }
 
     /// Whether nothing can be added until this is dropped.

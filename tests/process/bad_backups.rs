@@ -197,6 +197,8 @@ fn changed(whole: &[u8], good: &Files) -> Vec<Case> {
             good.change(".jsonl", |bytes| flip(bytes)).written(),
             "its journal is not whole",
         ),
+        ("records that nobody signed", good.without("checkpoint").written(), "are covered by no signature"),
+        ("a record that was begun", good.change(".jsonl", |bytes| bytes.extend(b"begun")).written(), "it was cut off"),
         ("a changed keyring", good.change("keyring.json", |bytes| flip(bytes)).written(), "keyring.json"),
         (
             "a changed door key",
