@@ -63,6 +63,13 @@ enum Place {
     Store,
 }
 
+/// What the place of roots does about another; it signs with those that it has.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum NewRoots {
+    Made,
+    Refused,
+}
+
 /// A copy of our bundle.
 #[derive(Clone, Debug, Default)]
 struct Copy {
@@ -157,8 +164,7 @@ struct World {
     /// Which keys may be met without proof, by whom; `*` is everybody.
     excused: BTreeSet<(KeyId, String)>,
     used_at: BTreeMap<u64, Vec<KeyId>>,
-    /// Whether the place of roots makes none; it signs with those that it has.
-    is_full: bool,
+    new_roots: NewRoots,
     /// Whether one leader is in the other's way.
     racing: bool,
     log: Vec<String>,
@@ -191,7 +197,7 @@ impl World {
             used: 0,
             excused: BTreeSet::new(),
             used_at: BTreeMap::new(),
-            is_full: false,
+            new_roots: NewRoots::Made,
             racing: false,
             log: Vec::new(),
             done: BTreeMap::new(),
@@ -387,7 +393,9 @@ impl World {
             let (keyring, above) = (self.leaders[leader].memory.clone(), self.leaders[leader].above.clone());
             let rotation = Rotation { keyring: &keyring, plan: &PLAN, known: &known, above: above.as_ref(), now };
             let Some(step) = rotation.due_beside(&stuck) else { return };
-            if self.is_full && step.makes(&keyring).is_some_and(|(kind, _)| kind == AuthorityKind::X509Root) {
+            if self.new_roots == NewRoots::Refused
+                && step.makes(&keyring).is_some_and(|(kind, _)| kind == AuthorityKind::X509Root)
+            {
                 stuck.push(step.authority);
                 continue;
             }
@@ -746,7 +754,7 @@ fn near_the_end_of_a_root_no_intermediate_is_made_that_would_not_live_longer() {
 fn where_no_root_can_be_made_everything_else_changes_until_the_last_root_ends() {
     let mut world = (7..99).map(|seed| World::new(seed, Vec::new())).find(|world| world.upstream.is_none()).unwrap();
     let (start, root) = (world.now, world.kept.active(AuthorityKind::X509Root).unwrap().key_id());
-    (world.is_full, world.clocks_jump) = (true, false);
+    (world.new_roots, world.clocks_jump) = (NewRoots::Refused, false);
     while world.now < start + 19 * HOUR {
         world.pass(300);
         for leader in 0..world.leaders.len() {
