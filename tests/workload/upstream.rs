@@ -14,8 +14,8 @@ use std::time::Duration;
 
 /// The intermediate's; its successor is asked for at half of it.
 const LIFE_MINUTES: u64 = 180;
-/// Fewer than an SVID has left when its agent renews it.
-const STRIDE: u64 = 4;
+/// So few that a renewal which a leap of the clock cuts off is begun again before its SVID ends.
+const STRIDE: u64 = 2;
 
 async fn site_under(made: &Hierarchy) -> (Site, Traffic, [Beside; 2]) {
     let upstream = made.settings();
@@ -44,7 +44,7 @@ async fn pass(site: &Site, traffic: &Traffic, minutes: u64) {
 
 /// Time passes until it is so.
 async fn pass_until(site: &Site, traffic: &Traffic, so: impl Fn(&Workload) -> bool) {
-    for _ in 0..100 {
+    for _ in 0..150 {
         if traffic.both(&so) {
             return;
         }
