@@ -97,3 +97,37 @@ async fn the_manual_s_chapter_on_where_keys_live_is_what_one_can_write_and_type(
         assert_eq!(output.await.unwrap().status.code(), Some(3), "{command}: not understood, rather than nobody there");
     }
 }
+
+#[tokio::test]
+async fn a_root_in_a_vault_signs_a_revocation_list_when_it_is_due_and_the_last_one_serves_while_it_is_away() {
+    let (vault, _engine, settings) = vault().await;
+    let mut harness = Harness::whose_issuer_says(format!("{settings}[crl]\n").leak(), POLICY, "memory").await;
+    let mut crls = harness.parts.crls.take().unwrap();
+    let watch = crls.watch();
+    let set = || watch.borrow().clone().unwrap();
+    let asked = || vault.asked().iter().filter(|one| one.contains("/sign/")).count();
+
+    crls.turn(harness.now()).await.unwrap();
+    let first = set();
+    assert_eq!((first.lists.len(), asked() > 0), (2, true), "the root's and the intermediate's");
+    harness.advance(3600);
+    crls.turn(harness.now()).await.unwrap();
+    let second = set();
+    assert_eq!((second.lists.len(), asked()), (2, 0), "it says nothing new");
+    assert!(second.number > first.number && second.next_update == first.next_update);
+
+    vault.deny("transit/sign");
+    harness.advance(6 * 3600);
+    let due_at = crls.turn(harness.now()).await.unwrap();
+    assert!(
+        (set().next_update == first.next_update) && (asked() > 0),
+        "it is a quarter over, and nobody signs another"
+    );
+    assert!(due_at < first.next_update, "the next attempt comes in time");
+    harness.advance(15 * 3600);
+    let said = crls.turn(harness.now()).await.unwrap_err();
+    assert!(::lanyard::telemetry::chain(&said).contains("is denied"), "near its end it is said aloud: {said:?}");
+    vault.allow_all();
+    crls.turn(harness.now()).await.unwrap();
+    assert!(set().next_update > first.next_update);
+}
