@@ -34,6 +34,8 @@ mod crl;
 mod vault;
 mod places;
 mod checkpoints;
+mod consumer;
+mod claims;
 mod spread;
 mod upstream;
 mod server;
