@@ -42,7 +42,9 @@ pub enum DraftError {
     #[error("an X.509-SVID needs a certificate request")]
     NoKey,
     /// No key of that kind signs yet: it is published first, until everybody can verify it.
-    #[error("the {algorithm} key signs as soon as everybody holds it; lanyard authority plan --kind jwt-rs256 tells when")]
+    #[error(
+        "the {algorithm} key signs as soon as everybody holds it; lanyard authority plan --kind jwt-rs256 tells when"
+    )]
     NoSigner {
         /// By what the token would be signed.
         algorithm: JwsAlgorithm,

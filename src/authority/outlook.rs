@@ -231,10 +231,9 @@ impl Rotation<'_> {
         };
         let moved = match active.kind {
             AuthorityKind::X509Root => "a new intermediate signs under it at once",
-            AuthorityKind::X509Intermediate
-            | AuthorityKind::Jwt
-            | AuthorityKind::JwtRs256
-            | AuthorityKind::Journal => "it signs at once",
+            AuthorityKind::X509Intermediate | AuthorityKind::Jwt | AuthorityKind::JwtRs256 | AuthorityKind::Journal => {
+                "it signs at once"
+            }
         };
         match (wish, key) {
             (OrderKind::Prepare, _) => {

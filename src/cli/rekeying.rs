@@ -103,10 +103,7 @@ pub(super) fn exposed(exposure: &Exposure, at: OffsetDateTime) -> String {
     let longer = exposure.forgotten_after_seconds.div_ceil(60);
     let below = match authority {
         AuthorityKind::X509Root => ", or that of an intermediate under it,",
-        AuthorityKind::Jwt
-        | AuthorityKind::JwtRs256
-        | AuthorityKind::Journal
-        | AuthorityKind::X509Intermediate => "",
+        AuthorityKind::Jwt | AuthorityKind::JwtRs256 | AuthorityKind::Journal | AuthorityKind::X509Intermediate => "",
     };
     let believed = format!(
         "whoever has {} {key_id}{below} can sign any identity of this trust domain and is believed\n  \

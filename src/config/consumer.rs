@@ -80,7 +80,8 @@ fn algorithm_named(text: &str) -> Result<JwsAlgorithm, &'static str> {
 fn read_audiences(section: &mut Section<'_, '_>, kind: Option<ConsumerKind>, others: &[Consumer]) -> Vec<String> {
     let line = section.line_of("audiences");
     let would_do = "an audience, such as \"https://vault.corp.example\"";
-    let read = section.list("audiences", would_do, |text| if text.is_empty() { Err("empty") } else { Ok(text.to_owned()) });
+    let read =
+        section.list("audiences", would_do, |text| if text.is_empty() { Err("empty") } else { Ok(text.to_owned()) });
     let usual = kind.and_then(ConsumerKind::usual_audience).map(|audience| vec![audience.to_owned()]);
     let audiences = read.or(usual).unwrap_or_default();
     if audiences.is_empty() && line.is_none() {
@@ -89,7 +90,12 @@ fn read_audiences(section: &mut Section<'_, '_>, kind: Option<ConsumerKind>, oth
     let is_taken = |audience: &&String| others.iter().any(|other| other.audiences.contains(audience));
     if let Some(taken) = audiences.iter().find(is_taken) {
         let found = format!("\"{taken}\", which another consumer has already");
-        section.problem("audiences", line, found, "give each consumer audiences of its own, by which tokens are told apart");
+        section.problem(
+            "audiences",
+            line,
+            found,
+            "give each consumer audiences of its own, by which tokens are told apart",
+        );
     }
     audiences
 }
@@ -162,7 +168,8 @@ mod tests {
         ] {
             assert_eq!(read(&text, &loopback()), Err(vec![problem.to_owned()]), "{text}");
         }
-        let vault = "[jwt]\nissuer = \"https://ci.example.org:8444\"\n[[consumer]]\nkind = \"vault\"\naudiences = \"v\"";
+        let vault =
+            "[jwt]\nissuer = \"https://ci.example.org:8444\"\n[[consumer]]\nkind = \"vault\"\naudiences = \"v\"";
         assert!(read(vault, &loopback()).is_ok());
     }
 }

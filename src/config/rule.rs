@@ -276,7 +276,8 @@ fn report_contradiction(
 }
 
 /// Keys that may be without effect.
-const IDLE: [&str; 7] = ["audiences", "jwt_without_key", "multi_audience", "claims", "aws", "build_claims", "path_only"];
+const IDLE: [&str; 7] =
+    ["audiences", "jwt_without_key", "multi_audience", "claims", "aws", "build_claims", "path_only"];
 
 /// What a rule says to no effect, so that whoever reads it believes what is not so.
 fn report_idle(section: &Section<'_, '_>, lines: [Option<usize>; IDLE.len()], rule: &Rule) {

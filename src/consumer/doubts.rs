@@ -79,7 +79,8 @@ impl Consumer {
         }
         let most = match self.kind {
             ConsumerKind::Entra => {
-                let changes = id.holes().find(|hole| matches!(*hole, "pipeline_id" | "job_id" | "runner_id" | "user_id"));
+                let changes =
+                    id.holes().find(|hole| matches!(*hole, "pipeline_id" | "job_id" | "runner_id" | "user_id"));
                 if let Some(claim) = changes {
                     return Some(DoubtKind::NeverTheSame { claim: claim.to_owned() });
                 }
@@ -124,7 +125,10 @@ impl fmt::Display for Doubt {
         let consumer = &self.consumer;
         match &self.kind {
             DoubtKind::NeverTheSame { claim } => {
-                write!(f, "{consumer} compares sub whole with what is written there, and {{{claim}}} makes it another each time")
+                write!(
+                    f,
+                    "{consumer} compares sub whole with what is written there, and {{{claim}}} makes it another each time"
+                )
             }
             DoubtKind::NoRule => write!(f, "no rule grants a JWT-SVID for an audience of {consumer}"),
             DoubtKind::NoSubject { claim } => {

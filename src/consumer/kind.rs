@@ -30,16 +30,8 @@ const UNTOLD: Duration = Duration::from_secs(86_400);
 
 impl ConsumerKind {
     /// All of them.
-    pub const ALL: [Self; 8] = [
-        Self::Aws,
-        Self::Entra,
-        Self::Envoy,
-        Self::Google,
-        Self::Istio,
-        Self::Okta,
-        Self::Spiffe,
-        Self::Vault,
-    ];
+    pub const ALL: [Self; 8] =
+        [Self::Aws, Self::Entra, Self::Envoy, Self::Google, Self::Istio, Self::Okta, Self::Spiffe, Self::Vault];
 
     /// Its name in a configuration.
     pub const fn as_str(self) -> &'static str {

@@ -213,10 +213,13 @@ impl IdTemplate {
     pub fn longest(&self, trust_domain: &TrustDomain, claim: impl Fn(&str) -> Option<usize>) -> Option<usize> {
         let pieces = self.segments.iter().map(|segment| match segment {
             Segment::Path(path) => claim(path),
-            Segment::Pieces(pieces) => pieces.iter().map(|piece| match piece {
-                Piece::Id(id) => claim(id),
-                Piece::Literal(literal) => Some(literal.len()),
-            }).sum(),
+            Segment::Pieces(pieces) => pieces
+                .iter()
+                .map(|piece| match piece {
+                    Piece::Id(id) => claim(id),
+                    Piece::Literal(literal) => Some(literal.len()),
+                })
+                .sum(),
         });
         let behind: usize = pieces.map(|length| Some(1 + length?)).sum::<Option<usize>>()?;
         Some("spiffe://".len() + trust_domain.as_str().len() + behind)

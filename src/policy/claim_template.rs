@@ -62,7 +62,9 @@ pub enum ClaimTemplateError {
     #[error("a claim has at most {TEXT_BYTES_MAX} bytes")]
     TooLong,
     /// Two holes, each of which can hold anything.
-    #[error("{{{first}}} and {{{second}}} can both hold anything, so that two jobs could get one text; make two claims of them")]
+    #[error(
+        "{{{first}}} and {{{second}}} can both hold anything, so that two jobs could get one text; make two claims of them"
+    )]
     TwoFree {
         /// The first of them.
         first: String,
@@ -249,8 +251,12 @@ mod tests {
 
     #[test]
     fn texts_are_filled_from_ids_paths_truths_and_one_free_text() {
-        let changes =
-            [("project_id", json!("42")), ("pipeline_id", json!("7")), ("ref", json!("a:b")), ("ref_protected", json!("true"))];
+        let changes = [
+            ("project_id", json!("42")),
+            ("pipeline_id", json!("7")),
+            ("ref", json!("a:b")),
+            ("ref_protected", json!("true")),
+        ];
         for (template, text) in [
             ("{project_id}.{pipeline_id}", "42.7"),
             ("job of {project_id}", "job of 42"),

@@ -201,7 +201,8 @@ mod tests {
         let many: Vec<String> = (0..51).map(|at| format!("k{at}")).collect();
         let many: Vec<(&str, &str)> = many.iter().map(|key| (key.as_str(), "v")).collect();
         assert!(session(&many, &[], None).is_err() && session(&many[..50], &[], None).is_ok());
-        for (key, value) in [("", "v"), (&long[..129], "v"), ("a;b", "v"), ("AWS:x", "v"), ("k", &long), ("k", "a\nb")] {
+        for (key, value) in [("", "v"), (&long[..129], "v"), ("a;b", "v"), ("AWS:x", "v"), ("k", &long), ("k", "a\nb")]
+        {
             assert!(session(&[(key, value)], &[], None).is_err(), "{key:?} {value:?}");
         }
         assert!(session(&[("Größe der Gruppe", "a/b:c=d+e-f@g_h.i")], &[], None).is_ok());

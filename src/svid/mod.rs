@@ -25,12 +25,12 @@ mod crl;
 mod validate;
 
 pub use authority_facts::{AuthorityFacts, AuthorityRights, inspect_authority};
+pub use aws_session::{AwsSession, AwsSessionError, is_session_name};
 pub use build_claims::{BuildClaim, BuildClaimError, BuildClaims};
 pub use compact::CompactError;
 pub use crl::{CrlFields, RevokedBecause, RevokedCertificate};
 pub use csr::{CsrError, ProvenKey};
 pub use inspect::{CertificateFacts, InspectError, JwtFacts, inspect_certificate, inspect_jwt};
-pub use aws_session::{AwsSession, AwsSessionError, is_session_name};
 pub use jwt::{JwtFields, JwtSvidError, RESERVED_CLAIMS, validate_jwt_svid};
 pub use profile::{DnsNames, DnsSan, DnsSuffix, DnsSuffixError, LeafProfile, SanOrder, Subject, SubjectForm};
 pub use serial::Serial;

@@ -12,6 +12,7 @@ mod support;
 
 mod cgroups;
 mod raw;
+mod readers;
 mod rotation;
 mod stand_in;
 
@@ -30,6 +31,7 @@ mod jwt;
 mod linkerd;
 mod long_job;
 mod many_streams;
+mod oidc;
 mod sds;
 mod socket;
 mod upstream;

@@ -36,7 +36,8 @@ async fn keys(State(desk): State<Arc<Desk>>, headers: HeaderMap) -> Result<Respo
 /// Both documents, of the keys of now, and how long they may be kept.
 fn documents(desk: &Desk) -> Result<(Discovery, String), Refused> {
     let issuer = desk.issuance.consumers.issuer.as_ref().ok_or_else(|| {
-        let detail = "this server's JWT-SVIDs name no issuer; [jwt] issuer = \"https://…\" in its configuration says one";
+        let detail =
+            "this server's JWT-SVIDs name no issuer; [jwt] issuer = \"https://…\" in its configuration says one";
         Refused::new(Class::Absent, "issuer_off", detail, &desk.request_id())
     })?;
     let bundle = &desk.bundle().bundle;
