@@ -52,6 +52,7 @@ pub use policy::{CheckedPolicy, check_policy, load_policy};
 pub use policy_source::PolicySource;
 pub use problem::Problem;
 pub(crate) use quantity::parse_duration;
-pub use server::{DoorSettings, Lifetimes, ServerSettings, StoreKind, load_server};
+pub use doors::{DoorFiles, DoorSettings};
+pub use server::{Lifetimes, ServerSettings, StoreKind, load_server};
 pub use starter::Starter;
 pub use whose::{AnySettings, Whose, load_any};
