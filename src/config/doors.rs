@@ -104,11 +104,7 @@ enum Found {
     One,
 }
 
-fn read_files(
-    tls: &mut Section<'_, '_>,
-    [certificate_key, key_key]: [&'static str; 2],
-    without: &str,
-) -> Found {
+fn read_files(tls: &mut Section<'_, '_>, [certificate_key, key_key]: [&'static str; 2], without: &str) -> Found {
     let missing = |tls: &Section<'_, '_>, key, what| {
         let remedy = format!("write the {what}'s file too, or neither {without}");
         tls.missing::<()>(key, &remedy).map_or(Found::One, |()| Found::One)
