@@ -101,8 +101,9 @@ const fn class_of(refusal: &Refusal) -> Class {
         Refusal::Csr(CsrError::TooLarge { .. }) | Refusal::Token(TokenError::TooLarge { .. }) => Class::TooLarge,
         // Our own key is about to be changed; the bearer has done nothing wrong.
         Refusal::Denied(Denial::FactUnavailable(_))
-        | Refusal::Draft(DraftError::NoSigner { .. })
-        | Refusal::Draft(DraftError::NoTimeLeft { limited_by: LimitedBy::Signer, .. }) => Class::Unavailable,
+        | Refusal::Draft(DraftError::NoSigner { .. } | DraftError::NoTimeLeft { limited_by: LimitedBy::Signer, .. }) => {
+            Class::Unavailable
+        }
         Refusal::Denied(_) | Refusal::Draft(DraftError::NotTaken(_) | DraftError::NoTimeLeft { .. }) => {
             Class::Forbidden
         }

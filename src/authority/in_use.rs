@@ -2,7 +2,7 @@
 
 use super::{Authority, AuthorityKind, Keyring};
 use crate::bundle::JwtAuthority;
-use crate::crypto::{KeyId, KeyPair};
+use crate::crypto::{JwsAlgorithm, KeyId, KeyPair};
 use crate::svid::LeafSigner;
 use rustls_pki_types::CertificateDer;
 use std::sync::Arc;
@@ -24,9 +24,9 @@ pub(super) struct X509Signer {
 /// The JWT keys in use.
 #[derive(Debug)]
 pub(super) struct JwtSigners {
-    pub(super) es256: Arc<JwtSigner>,
+    es256: Arc<JwtSigner>,
     /// None where nobody wants it, or it is not with everybody yet.
-    pub(super) rs256: Option<Arc<JwtSigner>>,
+    rs256: Option<Arc<JwtSigner>>,
 }
 
 /// A JWT key in use.
@@ -35,6 +35,14 @@ pub(super) struct JwtSigner {
     pub(super) kid: Arc<str>,
     pub(super) key: Arc<KeyPair>,
     pub(super) not_after: OffsetDateTime,
+}
+
+impl JwtSigners {
+    /// The one that signs by this.
+    pub(super) fn by(&self, algorithm: JwsAlgorithm) -> Option<&Arc<JwtSigner>> {
+        let signs = |signer: &&Arc<JwtSigner>| signer.key.public().algorithm().jws_algorithm() == Some(algorithm);
+        [&self.es256].into_iter().chain(&self.rs256).find(signs)
+    }
 }
 
 impl JwtSigner {

@@ -9,7 +9,7 @@ use super::{Authority, AuthorityKind, AuthorityState, Draft, DraftError, Keyring
 use crate::audit::Recorded;
 use crate::bundle::JwtAuthority;
 use crate::consumer::Offer;
-use crate::crypto::{CryptoError, JwsAlgorithm, KeyId, Random};
+use crate::crypto::{CryptoError, KeyId, Random};
 use crate::custody::CustodyError;
 use crate::identity::TrustDomain;
 use crate::policy::{Grant, Kind};
@@ -181,10 +181,7 @@ impl Authorities {
         let consumers = &asked.consumers;
         let algorithm = consumers.algorithm(grant.audiences())?;
         let signers = self.jwt.load();
-        let signer = match algorithm {
-            JwsAlgorithm::Rs256 => signers.rs256.as_ref().ok_or(DraftError::NoSigner { algorithm })?,
-            _ => &signers.es256,
-        };
+        let signer = signers.by(algorithm).ok_or(DraftError::NoSigner { algorithm })?;
         let ttl = grant.ttl().min(JWT_TTL_MAX);
         let (not_after, limited_by) = end_of_life(now, ttl, asked.session_ends_at, signer.not_after)?;
         let fields = JwtFields {

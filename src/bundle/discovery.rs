@@ -1,5 +1,5 @@
-//! What readers of OpenID Connect verify our JWT-SVIDs with: a discovery document and the key set that it names
-//! (OpenID Connect Discovery 1.0 §3; RFC 7517).
+//! What readers of OIDC verify our JWT-SVIDs with: a discovery document and the key set that it names
+//! (OIDC Discovery 1.0 §3; RFC 7517).
 //!
 //! Only what such readers need stands in it: we log nobody in, so there is no endpoint for that.
 

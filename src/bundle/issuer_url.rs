@@ -1,4 +1,4 @@
-//! The URL by which our JWT-SVIDs name their issuer, and below which whoever reads them finds our keys (OpenID Connect
+//! The URL by which our JWT-SVIDs name their issuer, and below which whoever reads them finds our keys (OIDC
 //! Discovery 1.0 §2).
 //!
 //! Readers compare it byte by byte, so it is taken in its one plain form only.
@@ -10,7 +10,7 @@ use std::str::FromStr;
 /// The longest URL that is read; consumers have limits of their own.
 const URL_BYTES_MAX: usize = 2048;
 
-/// Where the discovery document stands below an issuer (OpenID Connect Discovery 1.0 §4).
+/// Where the discovery document stands below an issuer (OIDC Discovery 1.0 §4).
 const CONFIGURATION: &str = "/.well-known/openid-configuration";
 /// And our keys.
 const KEYS: &str = "/keys";

@@ -4,7 +4,7 @@
 //!   strict_json ─▶ jwk: one public key as JSON ─▶ document: a trust domain's keys ─▶ map: several domains'
 //!                                               foreign: what another domain's operator hands over
 //!                                               endpoint_url: where a document can be had
-//!                                               issuer_url, discovery: JWT keys for readers of OpenID Connect
+//!                                               issuer_url, discovery: JWT keys for readers of OIDC
 //! ```
 
 mod strict_json;

@@ -143,3 +143,54 @@ impl fmt::Display for Doubt {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::Digest;
+    use crate::policy::tests::rule_for;
+    use crate::policy::{ClaimTemplate, Condition, Test};
+
+    /// What is doubted of one rule with this template, for a consumer that names its bearer so.
+    fn doubted(kind: ConsumerKind, id: &str, subject: &str, change: fn(&mut Rule)) -> Vec<DoubtKind> {
+        let consumer = Consumer {
+            name: "it".to_owned(),
+            kind,
+            audiences: vec!["a".to_owned()],
+            algorithm: kind.usual_algorithm(),
+            subject: subject.to_owned(),
+            keeps_keys_for: kind.keeps_keys_for(),
+        };
+        let mut rule = rule_for("corp", id);
+        (rule.kinds, rule.audiences) = (vec![Kind::Jwt], vec!["a".to_owned()]);
+        rule.claims.add("workload", ClaimTemplate::parse("{project_id}").unwrap()).unwrap();
+        change(&mut rule);
+        let policy = Policy::new(Vec::new(), vec![rule], Digest::of(b"")).unwrap();
+        let trust_domain = TrustDomain::parse("ci.example.org").unwrap();
+        let doubts = Consumers { issuer: None, declared: vec![consumer] }.doubts(&policy, &trust_domain);
+        doubts.into_iter().map(|doubt| doubt.kind).collect()
+    }
+
+    #[test]
+    fn what_a_consumer_could_not_take_is_told_before_any_job_comes() {
+        use ConsumerKind::{Entra, Google, Vault};
+        let (by_path, by_id) = ("/{project_path}/-/every", "/projects/{project_id}/-/pipelines/{pipeline_id}");
+        let as_it_is: fn(&mut Rule) = |_| {};
+        let too_long = |longest| vec![DoubtKind::TooLong { longest, most: 127 }];
+        assert_eq!(doubted(Google, by_path, "sub", as_it_is), too_long(None));
+        assert_eq!(doubted(Google, by_id, "sub", as_it_is), []);
+        assert_eq!(doubted(Google, &format!("/{}", "a".repeat(200)), "sub", as_it_is), too_long(Some(224)));
+        assert_eq!(doubted(Google, by_path, "workload", as_it_is), []);
+        let fixed: fn(&mut Rule) = |rule| {
+            let test = Test::Text("acme/api".to_owned());
+            rule.when.push(Condition::Claim { name: "project_path".to_owned(), test, implied: false });
+        };
+        assert_eq!(doubted(Google, by_path, "sub", fixed), [], "the path's length is known");
+        assert_eq!(doubted(Vault, by_path, "nobody", as_it_is), [DoubtKind::NoSubject { claim: "nobody".to_owned() }]);
+        let changes = DoubtKind::NeverTheSame { claim: "pipeline_id".to_owned() };
+        assert_eq!(doubted(Entra, by_id, "sub", as_it_is), [changes]);
+        assert_eq!(doubted(Entra, "/projects/{project_id}", "sub", as_it_is), []);
+        assert_eq!(doubted(Vault, by_path, "sub", |rule| rule.kinds = vec![Kind::X509]), [DoubtKind::NoRule]);
+        assert_eq!(doubted(Vault, by_path, "sub", |rule| rule.audiences.clear()), [DoubtKind::NoRule]);
+    }
+}

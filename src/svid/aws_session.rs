@@ -126,18 +126,8 @@ impl AwsSession {
     /// # Errors
     /// See [`AwsSessionError`].
     pub fn of_claims(claims: &Map<String, Value>) -> Result<Self, AwsSessionError> {
-        let odd = || AwsSessionError::Form { claim: TAGS };
-        let mut tags = BTreeMap::new();
-        let mut transitive = BTreeSet::new();
-        if let Some(told) = claims.get(TAGS) {
-            for (key, value) in told.get("principal_tags").and_then(Value::as_object).ok_or_else(odd)? {
-                let [value] = value.as_array().map(Vec::as_slice).unwrap_or_default() else { return Err(odd()) };
-                tags.insert(key.clone(), value.as_str().ok_or_else(odd)?.to_owned());
-            }
-            for key in told.get("transitive_tag_keys").and_then(Value::as_array).into_iter().flatten() {
-                transitive.insert(key.as_str().ok_or_else(odd)?.to_owned());
-            }
-        }
+        let told = claims.get(TAGS).map(|told| tags_of(told).ok_or(AwsSessionError::Form { claim: TAGS }));
+        let (tags, transitive) = told.transpose()?.unwrap_or_default();
         let name = claims.get(SOURCE_IDENTITY).map(|name| name.as_str().map(str::to_owned));
         let name = name.map(|name| name.ok_or(AwsSessionError::Form { claim: SOURCE_IDENTITY })).transpose()?;
         Self::new(tags, transitive, name)
@@ -147,6 +137,17 @@ impl AwsSession {
     pub fn claims(name: &str) -> bool {
         name.starts_with("https://aws.amazon.com/")
     }
+}
+
+/// Tags, each with its one value, and the keys of those that stay.
+fn tags_of(told: &Value) -> Option<(BTreeMap<String, String>, BTreeSet<String>)> {
+    let tag = |(key, value): (&String, &Value)| match value.as_array()?.as_slice() {
+        [value] => Some((key.clone(), value.as_str()?.to_owned())),
+        _ => None,
+    };
+    let tags = told.get("principal_tags")?.as_object()?.iter().map(tag).collect::<Option<_>>()?;
+    let transitive = told.get("transitive_tag_keys").and_then(Value::as_array).into_iter().flatten();
+    Some((tags, transitive.map(|key| key.as_str().map(str::to_owned)).collect::<Option<_>>()?))
 }
 
 fn check_key(key: &str) -> Result<(), AwsSessionError> {

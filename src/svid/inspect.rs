@@ -291,9 +291,9 @@ fn subject(name: &X509Name<'_>) -> Result<Subject, InspectError> {
 /// See [`InspectError`].
 pub fn inspect_jwt(svid: &str) -> Result<JwtFacts, InspectError> {
     let Compact { header, mut payload, .. } = Compact::parse(svid)?;
-    let said = |name: &str| header.get(name).and_then(Value::as_str);
-    let algorithm = said("alg").and_then(JwsAlgorithm::named);
-    let (Some(algorithm), Some(kid), Some("JWT"), 3) = (algorithm, said("kid"), said("typ"), header.len()) else {
+    let word = |name: &str| header.get(name).and_then(Value::as_str);
+    let algorithm = word("alg").and_then(JwsAlgorithm::named);
+    let (Some(algorithm), Some(kid), Some("JWT"), 3) = (algorithm, word("kid"), word("typ"), header.len()) else {
         return Err(InspectError::Header);
     };
     let mut take = |name: &'static str| payload.remove(name).ok_or(InspectError::Claim(name));

@@ -50,8 +50,9 @@ impl JwtFields {
     /// # Errors
     /// When the key cannot sign, or is of a kind that no JWT-SVID is signed with.
     pub fn sign(&self, kid: &str, key: &KeyPair) -> Result<String, CryptoError> {
-        let kind = key.public().algorithm();
-        let mut token = self.unsigned(kind.jws_algorithm().ok_or(CryptoError::NotASigningKind(kind))?, kid);
+        let algorithm = key.public().algorithm();
+        let signs_by = algorithm.jws_algorithm().ok_or(CryptoError::NotASigningKind(algorithm))?;
+        let mut token = self.unsigned(signs_by, kid);
         let signature = key.sign_jws(token.as_bytes())?;
         token.push('.');
         URL_SAFE_NO_PAD.encode_string(signature, &mut token);

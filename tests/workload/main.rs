@@ -18,6 +18,7 @@ mod stand_in;
 
 mod bundles;
 mod callers;
+mod clouds_page;
 mod crls;
 mod definition;
 mod endings;

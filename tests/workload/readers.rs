@@ -1,4 +1,4 @@
-//! Readers of OpenID Connect, in three languages, none of them ours: each is told the issuer's name, and finds the rest.
+//! Readers of OIDC, in three languages, none of them ours: each is told the issuer's name, and finds the rest.
 
 use serde_json::Value;
 use std::ffi::OsString;

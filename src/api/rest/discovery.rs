@@ -1,4 +1,4 @@
-//! `/.well-known/openid-configuration` and `/keys` of the bundle port: what whoever reads OpenID Connect verifies our
+//! `/.well-known/openid-configuration` and `/keys` of the bundle port: what whoever reads OIDC verifies our
 //! JWT-SVIDs with.
 
 use super::cached::Named;

@@ -75,12 +75,8 @@ impl Credentials {
             kept.push(Box::pin(vault.keep_fresh()));
         }
         poll_fn(|context| {
-            for one in &mut kept {
-                if let Poll::Ready(never) = one.as_mut().poll(context) {
-                    return Poll::Ready(never);
-                }
-            }
-            Poll::Pending
+            let ended = kept.iter_mut().map(|one| one.as_mut().poll(context)).find(Poll::is_ready);
+            ended.unwrap_or(Poll::Pending)
         })
         .await
     }
