@@ -117,7 +117,6 @@ async fn readers_of_three_languages_verify_tokens_of_both_algorithms_through_the
     }
 }
 
-/// Shows: JWT-22.
 #[tokio::test(flavor = "multi_thread")]
 async fn tokens_of_a_former_key_are_verified_to_their_end_and_those_of_the_next_at_once() {
     let world = Cloudy::open(2).await;
