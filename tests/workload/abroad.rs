@@ -59,10 +59,8 @@ impl Service {
         let seen = Arc::clone(&callers);
         let running = tokio::spawn(async move {
             loop {
-                let (tcp, _) = listener.accept().await.unwrap();
-                if let Some(caller) = meet(&tls, tcp).await {
-                    seen.lock().unwrap().push(caller);
-                }
+                let caller = meet(&tls, listener.accept().await.unwrap().0).await;
+                seen.lock().unwrap().extend(caller);
             }
         });
         Self { address, callers, running: running.abort_handle() }
@@ -124,6 +122,10 @@ impl Visitor {
         let said = within(self.said.next_line()).await.unwrap();
         said.unwrap_or_else(|| panic!("{} is gone", self.name))
     }
+
+    async fn is_shut_out(&mut self, service: &Service) {
+        while !self.visit(service).await.starts_with("no ") {}
+    }
 }
 
 /// Shows: WAPI-20, WAPI-23, FED-6, FED-23.
@@ -162,6 +164,6 @@ async fn a_stock_client_speaks_with_another_trust_domain_by_its_bundle_and_where
     site.delete("mesh.test").await;
     for mut visitor in visitors {
         // It hears of that soon, and nothing says when.
-        within(async { while !visitor.visit(&service).await.starts_with("no ") {} }).await;
+        within(visitor.is_shut_out(&service)).await;
     }
 }
