@@ -59,8 +59,7 @@ impl Service {
         let seen = Arc::clone(&callers);
         let running = tokio::spawn(async move {
             loop {
-                let caller = meet(&tls, listener.accept().await.unwrap().0).await;
-                seen.lock().unwrap().extend(caller);
+                let _refused = meet(&tls, listener.accept().await.unwrap().0, &seen).await;
             }
         });
         Self { address, callers, running: running.abort_handle() }
@@ -77,18 +76,18 @@ impl Drop for Service {
     }
 }
 
-/// Answers one request; who asked.
-async fn meet(tls: &TlsAcceptor, tcp: TcpStream) -> Option<String> {
+/// Remembers who asks, and answers.
+async fn meet(tls: &TlsAcceptor, tcp: TcpStream, seen: &Mutex<Vec<String>>) -> Option<()> {
     let mut stream = tls.accept(tcp).await.ok()?;
     let leaf = stream.get_ref().1.peer_certificates()?.first()?.clone();
     let mut asked = [0; 4096];
     if stream.read(&mut asked).await.ok()? == 0 {
         return None;
     }
+    seen.lock().unwrap().push(inspect_certificate(&leaf).unwrap().spiffe_id.to_string());
     stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok").await.ok()?;
     // The client closes first: what it has not read must not be reset away.
-    let _closed = stream.read(&mut asked).await;
-    Some(inspect_certificate(&leaf).unwrap().spiffe_id.to_string())
+    stream.read(&mut asked).await.ok().map(drop)
 }
 
 /// A program of a job that is told addresses of another trust domain's.
