@@ -14,7 +14,7 @@ use lanyard::authority::{AuthorityKind, Leeway, Order, OrderKind};
 use lanyard::backup::Backups;
 use lanyard::bundle::Bundle;
 use lanyard::clock::{Clock as _, SystemClock};
-use lanyard::config::{DoorSettings, ServerSettings};
+use lanyard::config::{DoorFiles, DoorSettings, ServerSettings};
 use lanyard::crypto::Random;
 use lanyard::discovery::HttpsFetch;
 use lanyard::identity::TrustDomain;
@@ -149,7 +149,7 @@ fn public_certificate(folder: &Path) -> (DoorSettings, CertificateDer<'static>) 
     let [certificate, private] = ["door.pem", "door-key.pem"].map(|name| folder.join(name));
     fs::write(&certificate, leaf.pem()).unwrap();
     fs::write(&private, key.serialize_pem()).unwrap();
-    (DoorSettings::Files { certificate, key: private }, root.der().clone())
+    (DoorSettings::Files(DoorFiles { certificate, key: private }), root.der().clone())
 }
 
 /// Mesh contract E2. Shows: FED-8, FED-11, FED-12.
