@@ -6,8 +6,8 @@
 
 use super::piece::{DOOR_KEY, HEAD};
 use super::{BackupError, Head, Piece};
-use crate::authority::{Authority, AuthorityKind, KeyringFile, RotatorError, open_sealing_key};
-use crate::crypto::{KeyId, SealContext, SealingKey};
+use crate::authority::{Authority, AuthorityKind, KeyringFile, RotatorError};
+use crate::crypto::{KeyId, SealContext, Sealing};
 use crate::identity::TrustDomain;
 use crate::people::People;
 use crate::store::{CopyFile, CopyFrom, JournalCopy, LocalStore, NoteSigner, VerifierKey};
@@ -33,8 +33,6 @@ pub struct Folder {
     pub trust_domain: TrustDomain,
     /// Where it is.
     pub path: PathBuf,
-    /// What seals its keys.
-    pub sealing_key_file: PathBuf,
 }
 
 /// Makes backups of a running server.
@@ -42,6 +40,7 @@ pub struct Folder {
 pub struct Backups {
     store: Arc<LocalStore>,
     folder: Folder,
+    sealing: Sealing,
 }
 
 /// A backup that is about to be read, piece by piece.
@@ -63,8 +62,8 @@ struct Sequence {
 
 impl Backups {
     /// Of the server that has this folder and this store in use.
-    pub const fn new(store: Arc<LocalStore>, folder: Folder) -> Self {
-        Self { store, folder }
+    pub const fn new(store: Arc<LocalStore>, folder: Folder, sealing: Sealing) -> Self {
+        Self { store, folder, sealing }
     }
 
     /// The folder as it is now.
@@ -76,8 +75,9 @@ impl Backups {
             let keyring = self.folder.keyring()?;
             let journal = self.store.copy().await?;
             if keyring == self.folder.keyring()? {
-                let folder = self.folder.clone();
-                let read = tokio::task::spawn_blocking(move || Contents::of(&folder, journal, keyring, now));
+                let (folder, sealing) = (self.folder.clone(), self.sealing.clone());
+                let of = move || Contents::of((&folder, &sealing), journal, keyring, now);
+                let read = tokio::task::spawn_blocking(of);
                 return read.await.map_err(|_stopped| BackupError::Stopped)?;
             }
         }
@@ -90,14 +90,14 @@ impl Folder {
     ///
     /// # Errors
     /// See [`BackupError`].
-    pub fn at_rest(&self, now: OffsetDateTime) -> Result<Contents, BackupError> {
-        let journal = JournalCopy::at_rest(&self.path, &self.signer()?)?;
-        Contents::of(self, journal, self.keyring()?, now)
+    pub fn at_rest(&self, sealing: &Sealing, now: OffsetDateTime) -> Result<Contents, BackupError> {
+        let journal = JournalCopy::at_rest(&self.path, &self.signer(sealing)?)?;
+        Contents::of((self, sealing), journal, self.keyring()?, now)
     }
 
     /// What signs the journal.
-    fn signer(&self) -> Result<NoteSigner, BackupError> {
-        let file = KeyringFile::new(self.path.join("keyring.json"), self.sealing()?);
+    fn signer(&self, sealing: &Sealing) -> Result<NoteSigner, BackupError> {
+        let file = KeyringFile::new(self.path.join("keyring.json"), sealing.clone());
         let keyring = file.load(&self.trust_domain).map_err(RotatorError::from)?.ok_or(RotatorError::NoRoot)?;
         let key = keyring.active(AuthorityKind::Journal).and_then(Authority::held_key).ok_or(RotatorError::NoRoot)?;
         let vkey = self.path.join("journal.vkey");
@@ -121,17 +121,12 @@ impl Folder {
     }
 
     /// The door CA, with its key sealed: in the clear, a stolen backup could stand in for the server.
-    fn door_ca(&self) -> Result<Vec<(&'static str, Vec<u8>)>, BackupError> {
+    fn door_ca(&self, sealing: &Sealing) -> Result<Vec<(&'static str, Vec<u8>)>, BackupError> {
         let (certificate, key) = (self.read(DOOR_CA.0)?, self.read(DOOR_CA.1)?);
         let (Some(certificate), Some(key)) = (certificate, key) else { return Ok(Vec::new()) };
-        let sealing = self.sealing()?;
         let sealed = sealing.seal(door_context(&self.trust_domain, &certificate), &key);
         let sealed = serde_json::to_vec(&sealed).map_err(|odd| BackupError::Write(odd.into()))?;
         Ok(vec![(DOOR_CA.0, certificate.to_vec()), (DOOR_KEY, sealed)])
-    }
-
-    pub(super) fn sealing(&self) -> Result<SealingKey, BackupError> {
-        open_sealing_key(&self.sealing_key_file, true).map_err(|source| BackupError::Sealing { source })
     }
 }
 
@@ -143,7 +138,7 @@ pub(super) fn door_context<'a>(trust_domain: &'a TrustDomain, certificate: &[u8]
 
 impl Contents {
     fn of(
-        folder: &Folder,
+        (folder, sealing): (&Folder, &Sealing),
         mut journal: JournalCopy,
         keyring: Vec<u8>,
         now: OffsetDateTime,
@@ -152,7 +147,7 @@ impl Contents {
             .map_err(|odd| BackupError::file(&folder.path.join("keyring.json"))(odd.into()))?;
         let mut texts = vec![("keyring.json", keyring)];
         texts.extend(journal.checkpoint.take().map(|note| ("checkpoint", note.into_bytes())));
-        texts.extend(folder.door_ca()?);
+        texts.extend(folder.door_ca(sealing)?);
         for name in ["journal.vkey", People::FILE] {
             texts.extend(folder.read(name)?.map(|bytes| (name, bytes.to_vec())));
         }

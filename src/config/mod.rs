@@ -33,6 +33,7 @@ mod federation;
 mod crl;
 mod vault;
 mod places;
+mod sealing;
 mod checkpoints;
 mod spread;
 mod upstream;

@@ -2,15 +2,15 @@
 
 use super::upstream::{Connected, connect, put_under};
 use super::witness::Sight;
-use super::{ServerError, data_folder};
+use super::{ServerError, data_folder, open_places};
 use crate::audit::{Changes, Entry, Ledger};
 use crate::authority::{
     AuthorityKind, Holders, KeyPlan, Keyring, KeyringFile, Rotator, RotatorError, begin_under, first_wanted,
-    open_keyring, open_sealing_key,
+    open_keyring, record_sealing_key,
 };
 use crate::clock::Clock;
 use crate::config::{ServerSettings, StoreKind};
-use crate::crypto::{KeyId, Random};
+use crate::crypto::{KeyId, Random, Sealing};
 use crate::custody::Places;
 use crate::discovery::{Fetch, IssuerKeys};
 use crate::facts::Facts;
@@ -50,6 +50,8 @@ pub struct Parts {
     pub crls: Option<CrlKeeper>,
     /// Journal and index.
     pub store: Arc<LocalStore>,
+    /// What seals our keys at rest.
+    pub sealing: Sealing,
     /// What operators watch.
     pub metrics: Metrics,
     /// The Vault that is asked for keys and certificates, where there is one.
@@ -76,10 +78,10 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
     let folder = &settings.data_dir;
     data_folder::own(folder)?;
 
-    let vault = settings.vault.clone().map(|vault| Vault::new(vault, Arc::clone(&clock)).map(Arc::new)).transpose()?;
+    let (vault, places) = open_places(settings, &clock)?;
     let above = connect(settings, vault.as_ref());
-    let places = Places::new(&settings.places, vault.as_ref());
-    let Keys { file, plan, keyring } = open_keys(settings, (places, above.as_ref()), (&clock, &random)).await?;
+    let Keys { file, sealing, plan, keyring } =
+        open_keys(settings, (places, above.as_ref()), (&clock, &random)).await?;
     let journal_key = keyring.active(AuthorityKind::Journal).ok_or(RotatorError::NoRoot)?;
     let own_key = journal_key.held_key().ok_or(RotatorError::NoRoot)?;
     let signer = NoteSigner::new(origin(settings, journal_key.key_id()), Arc::clone(own_key))?;
@@ -91,7 +93,9 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
     let rotator = Rotator::begin(file, keyring, plan, (&*shared, ledger.clone()), (clock.now(), random)).await?;
 
     let (federation, followers) = open_federation(settings, (&shared, &ledger), &*clock).await?;
-    let people = open_people(settings, &*shared).await?;
+    let people = open_people(settings, sealing.clone(), &*shared).await?;
+    let sealed_by = (sealing.name(), settings.sealing.place.as_deref());
+    let sealed_by = record_sealing_key(sealed_by, (&*shared, &ledger)).await?;
     let policy = PolicyInUse::new(settings.policy.clone());
     let started = Entry::Started {
         version: env!("CARGO_PKG_VERSION"),
@@ -99,7 +103,8 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
         policy: *policy.now().digest(),
         keyring: sequence,
     };
-    ledger.commit(&started, Changes { writes: remember(&people, &*store)?, ..Changes::default() }).await?;
+    let writes = remember(&people, &*store)?.into_iter().chain(sealed_by).collect();
+    ledger.commit(&started, Changes { writes, ..Changes::default() }).await?;
 
     let issuers = Arc::new(settings.issuers.clone());
     let metrics = Metrics::new();
@@ -131,12 +136,14 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
         recorder: Recorder::new(metrics.clone()),
         data_dir: folder.clone(),
     };
-    Ok(Parts { issuance: Arc::new(issuance), rotator, upstream, federation, followers, crls, store, metrics, vault })
+    let issuance = Arc::new(issuance);
+    Ok(Parts { issuance, rotator, upstream, federation, followers, crls, store, sealing, metrics, vault })
 }
 
 /// What signs, and how long.
 struct Keys {
     file: KeyringFile,
+    sealing: Sealing,
     plan: KeyPlan,
     keyring: Keyring,
 }
@@ -149,8 +156,10 @@ async fn open_keys(
     let now = clock.now();
     let folder = &settings.data_dir;
     let keyring_path = folder.join("keyring.json");
-    let sealing = open_sealing_key(&settings.sealing_key_file, keyring_path.exists())?;
-    let file = KeyringFile::new(keyring_path, sealing).with_places(places);
+    let trust_domain = &settings.trust_domain;
+    let sealing = settings.sealing.open_or_make(&places, (&keyring_path, trust_domain)).await?;
+    let file = KeyringFile::new(keyring_path, sealing.clone()).with_places(places);
+    file.seal_anew(trust_domain).map_err(RotatorError::from)?;
     let plan = KeyPlan {
         root: settings.lifetimes.root,
         intermediate: settings.lifetimes.intermediate,
@@ -164,13 +173,13 @@ async fn open_keys(
     let is_first = !has_history && !file.path().exists();
     let keyring = match above.filter(|_| is_first) {
         Some(above) => {
-            let wanted = first_wanted(&settings.trust_domain, &plan, (now, random))?;
+            let wanted = first_wanted(trust_domain, &plan, (now, random))?;
             let (root, offer) = above.first(wanted, clock).await?;
-            begin_under(&file, &plan, (root, offer, &settings.trust_domain), (now, random)).await?
+            begin_under(&file, &plan, (root, offer, trust_domain), (now, random)).await?
         }
-        None => open_keyring(&file, &settings.trust_domain, &plan, (now, random), has_history).await?,
+        None => open_keyring(&file, trust_domain, &plan, (now, random), has_history).await?,
     };
-    Ok(Keys { file, plan, keyring })
+    Ok(Keys { file, sealing, plan, keyring })
 }
 
 /// What the journal is called in its checkpoints. The key is made once and kept, and so is its name.
@@ -218,8 +227,7 @@ async fn open_federation(
 }
 
 /// Persons who were erased must not come back with a backup of their keys.
-async fn open_people(settings: &ServerSettings, store: &dyn Store) -> Result<People, ServerError> {
-    let sealing = open_sealing_key(&settings.sealing_key_file, true)?;
+async fn open_people(settings: &ServerSettings, sealing: Sealing, store: &dyn Store) -> Result<People, ServerError> {
     let people =
         People::open(settings.data_dir.join(People::FILE), sealing, (settings.people, &settings.trust_domain))?;
     people.erase_again(store).await?;

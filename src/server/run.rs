@@ -68,7 +68,8 @@ impl Server {
             tracing::warn!("{warning}");
         }
         let crls = parts.crls.as_ref().map(CrlKeeper::watch);
-        let orders = (reloads, parts.rotator.desk(), Backups::new(Arc::clone(&parts.store), settings.folder()));
+        let backups = Backups::new(Arc::clone(&parts.store), settings.folder(), parts.sealing.clone());
+        let orders = (reloads, parts.rotator.desk(), backups);
         let shown = (published, parts.federation.clone(), crls);
         let desk = Desk::new(Arc::clone(&parts.issuance), shown, orders, (random, shutdown.clone()));
         let doors = IssuerDoors::new(&desk);
@@ -135,7 +136,8 @@ impl Server {
 
         let mut keepers = JoinSet::new();
         start_meters(&mut keepers, &parts, (&clock, &readiness), &ended);
-        let Parts { issuance, rotator, upstream, federation: _, followers, crls, store, metrics, vault } = parts;
+        let Parts { issuance, rotator, upstream, federation: _, followers, crls, store, sealing: _, metrics, vault } =
+            parts;
         let above = (upstream.zip(rotator.upstream()), Arc::clone(&clock));
         keepers.spawn(keep_upstream(above, (readiness.clone(), metrics.clone()), ended.clone()));
         keepers.spawn(rotator.run(Arc::clone(&clock), ended.clone()));

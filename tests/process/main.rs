@@ -57,6 +57,7 @@ mod pipelines;
 mod policies;
 mod procedures;
 mod race;
+mod sealing;
 mod secrets;
 mod units;
 mod watching;

@@ -77,6 +77,12 @@ fn what(entry: &Received) -> String {
         }
         "job_closed" => format!("{} job {}: {}", text("issuer"), number("job_id"), cause(entry)),
         "session_ended" => format!("{}: {}", cause(entry), text("session")),
+        "sealing_key_changed" => {
+            let place = entry.more.get("place").and_then(Value::as_str);
+            let place = place.map(|place| format!(", wrapped by {place:?}")).unwrap_or_default();
+            let [old, new] = ["old", "new"].map(|name| text(name).get(..16).unwrap_or_default());
+            format!("{new}{place}, was {old}")
+        }
         "segments_archived" | "segments_removed" => {
             let to = entry.more.get("to").and_then(Value::as_str).map(|to| format!(" to {to}")).unwrap_or_default();
             let (first, last) = (number("first"), number("last"));
