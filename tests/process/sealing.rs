@@ -25,7 +25,8 @@ async fn stopped() -> Place {
 
 fn stop(server: Server) {
     server.ask_to_end();
-    assert!(server.wait().0.success());
+    let (status, said) = server.wait();
+    assert!(status.success(), "{status}: {said}");
 }
 
 /// `[keys]` with these lines and no others.
@@ -106,7 +107,7 @@ async fn a_change_that_cannot_be_done_is_refused_with_what_to_do_and_changes_not
     let data = place.data();
     let untouched = || FILES.map(|name| fs::read(data.join(name)).ok());
     let before = untouched();
-    let copied = || drop(fs::copy(data.join("sealing.key"), data.join("new.key")).unwrap());
+    let copied = || assert!(fs::copy(data.join("sealing.key"), data.join("new.key")).is_ok());
     let other = || {
         fs::write(data.join("new.key"), [7; 32]).unwrap();
         fs::set_permissions(data.join("new.key"), Permissions::from_mode(0o600)).unwrap();
