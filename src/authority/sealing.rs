@@ -122,7 +122,7 @@ struct Wrapped {
     label: Label,
     /// The wrapped key.
     name: SealingKeyName,
-    wrapped: String,
+    ciphertext: String,
 }
 
 impl SealingSettings {
@@ -235,7 +235,7 @@ impl SealingSettings {
         let label = Label::wrapping(trust_domain);
         let wrapped = places.wrap(place, &label, bytes).await.map_err(of(&self.file))?;
         let kept =
-            Wrapped { v: Version, place: place.to_owned(), label, name: key.name(), wrapped: STANDARD.encode(wrapped) };
+            Wrapped { v: Version, place: place.to_owned(), label, name: key.name(), ciphertext: STANDARD.encode(wrapped) };
         kept.open(&self.file, places).await?;
         serde_json::to_vec_pretty(&kept)
             .map_err(|odd| SealingKeyError::Make { path: self.file.clone(), source: odd.into() })
@@ -287,7 +287,7 @@ impl Kept {
 impl Wrapped {
     async fn open(&self, path: &Path, places: &Places) -> Result<Arc<SealingKey>, SealingKeyError> {
         let odd = |source| SealingKeyError::Odd { path: path.to_owned(), odd: serde::de::Error::custom(source) };
-        let wrapped = STANDARD.decode(&self.wrapped).map_err(odd)?;
+        let wrapped = STANDARD.decode(&self.ciphertext).map_err(odd)?;
         let opened = places.open(&self.place, &self.label, &wrapped).await.map_err(of(path))?;
         let key = SealingKey::from_bytes(&opened).ok().filter(|key| key.name() == self.name);
         let swapped = || SealingKeyError::Swapped { path: path.to_owned(), place: self.place.clone() };

@@ -4,7 +4,8 @@
 //! journal has recorded, or at one that is about to be. The persons' keys are read last: whoever stands in the journal is in
 //! them, and whoever was erased meanwhile is not.
 
-use super::piece::{DOOR_KEY, HEAD};
+use super::piece::{DOOR_KEY, HEAD, SEAL, WRAPPED_KEY};
+use super::seal::seal;
 use super::{BackupError, Head, Piece};
 use crate::authority::{Authority, AuthorityKind, KeyringFile, RotatorError};
 use crate::crypto::{KeyId, SealContext, Sealing};
@@ -33,6 +34,8 @@ pub struct Folder {
     pub trust_domain: TrustDomain,
     /// Where it is.
     pub path: PathBuf,
+    /// The file of its sealing key, where a place wraps that: without the place it is worth nothing, so it comes along.
+    pub wrapped_key: Option<PathBuf>,
 }
 
 /// Makes backups of a running server.
@@ -49,7 +52,7 @@ pub struct Contents {
     /// What it says of itself.
     pub head: Head,
     files: Vec<CopyFile>,
-    /// Small files, as they were.
+    /// Small files, as they were; what it says of itself is first.
     texts: Vec<(&'static str, Vec<u8>)>,
     /// Of a stopped server, which cannot start meanwhile.
     _journal: JournalCopy,
@@ -151,10 +154,16 @@ impl Contents {
         for name in ["journal.vkey", People::FILE] {
             texts.extend(folder.read(name)?.map(|bytes| (name, bytes.to_vec())));
         }
+        if let Some(path) = &folder.wrapped_key {
+            texts.push((WRAPPED_KEY, fs::read(path).map_err(BackupError::file(path))?));
+        }
         let files = std::mem::take(&mut journal.files);
         let small = texts.iter().map(|(_, text)| length(text)).sum::<u64>();
         let bytes = files.iter().map(|file| file.bytes).sum::<u64>() + small;
-        let head = Head::of(folder.trust_domain.clone(), (&journal, sequence, bytes), now);
+        let head = Head::of(folder.trust_domain.clone(), (&journal, sequence), (&texts, bytes), now);
+        let text = serde_json::to_vec_pretty(&head).map_err(|odd| BackupError::Write(odd.into()))?;
+        let vouched = seal(sealing, (&folder.trust_domain, &text))?;
+        let texts = [(HEAD, text), (SEAL, vouched)].into_iter().chain(texts).collect();
         Ok(Self { head, files, texts, _journal: journal })
     }
 
@@ -163,8 +172,7 @@ impl Contents {
     /// # Errors
     /// When a file cannot be read any more, and whatever the hearer says.
     pub fn read(self, mut each: impl FnMut(Piece<'_>) -> Result<(), BackupError>) -> Result<(), BackupError> {
-        let head = serde_json::to_vec_pretty(&self.head).map_err(|odd| BackupError::Read(odd.into()))?;
-        for (name, text) in [(HEAD, head)].into_iter().chain(self.texts) {
+        for (name, text) in self.texts {
             each(Piece::File { name, bytes: length(&text) })?;
             text.chunks(STEP).try_for_each(|bytes| each(Piece::Bytes(bytes)))?;
         }

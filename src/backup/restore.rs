@@ -2,7 +2,7 @@
 //! journal is told what it lost, before anything is laid into its place.
 
 use super::contents::{Folder, door_context};
-use super::piece::{DOOR_KEY, SEALING_KEY};
+use super::piece::{DOOR_KEY, SEALING_KEY, WRAPPED_KEY};
 use super::place::Place;
 use super::{BackupError, Head, Unpacked, Whole};
 use crate::audit::{Changes, Entry, Ledger};
@@ -87,15 +87,14 @@ pub async fn restore(asked: &Restore<'_>, clock: Arc<dyn Clock>) -> Result<Resto
         let (first, last, witness) = (backup.head.journal.last + 1, *last, witness.clone());
         return Err(BackupError::Witnessed { first, last, witness });
     }
-    let own = backup.folder.join(SEALING_KEY);
-    let file = &asked.sealing.file;
-    let brought = *file == asked.folder.path.join(SEALING_KEY) && !file.exists() && own.exists();
-    let file = if brought { own } else { file.clone() };
-    let sealing = SealingSettings { file, ..asked.sealing.clone() }.open(asked.places).await;
-    let sealing = sealing.map_err(|source| BackupError::Sealing { source })?;
+    let sealing = backup.sealing(asked.sealing, (asked.places, &asked.folder.path)).await?;
+    backup.check_seal(&sealing)?;
+    let brought = backup.brought(asked.sealing, &asked.folder.path);
     let refused_before = Aside { asked, backup: &backup, sealing, key }.go_on(clock).await?;
-    if !brought {
-        place.forget(SEALING_KEY)?;
+    for name in [SEALING_KEY, WRAPPED_KEY] {
+        if brought.as_ref().is_none_or(|brought| !brought.ends_with(name)) {
+            place.forget(name)?;
+        }
     }
     place.lay()?;
     let lost_upto = witness.as_ref().map(|(_, last)| *last);
@@ -106,7 +105,7 @@ pub async fn restore(asked: &Restore<'_>, clock: Arc<dyn Clock>) -> Result<Resto
 impl Aside<'_> {
     /// Opens all that is sealed, and tells the journal. Before when tokens are refused from now on.
     async fn go_on(&self, clock: Arc<dyn Clock>) -> Result<Option<OffsetDateTime>, BackupError> {
-        let Self { asked, backup: Unpacked { head, folder }, key, .. } = self;
+        let Self { asked, backup: Unpacked { head, folder, .. }, key, .. } = self;
         let trust_domain = &asked.folder.trust_domain;
         let file = KeyringFile::new(folder.join("keyring.json"), self.sealing.clone());
         let keyring = file.load(trust_domain).map_err(RotatorError::from)?.ok_or(RotatorError::NoRoot)?;

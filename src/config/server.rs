@@ -107,7 +107,8 @@ pub struct ServerSettings {
 impl ServerSettings {
     /// The data folder, for backups.
     pub fn folder(&self) -> Folder {
-        Folder { trust_domain: self.trust_domain.clone(), path: self.data_dir.clone() }
+        let wrapped_key = self.sealing.place.is_some().then(|| self.sealing.file.clone());
+        Folder { trust_domain: self.trust_domain.clone(), path: self.data_dir.clone(), wrapped_key }
     }
 }
 

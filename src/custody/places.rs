@@ -54,7 +54,7 @@ pub enum PlaceKind {
 #[derive(Clone, Debug, Default)]
 pub struct Places {
     root: Option<Arc<str>>,
-    places: BTreeMap<Arc<str>, Arc<dyn Place>>,
+    signers: BTreeMap<Arc<str>, Arc<dyn Place>>,
     wraps: BTreeMap<Arc<str>, Arc<dyn Wrap>>,
 }
 
@@ -79,8 +79,8 @@ impl Places {
         places
     }
 
-    fn with_both(self, name: &str, place: Arc<impl Place + Wrap>) -> Self {
-        let wrap: Arc<dyn Wrap> = Arc::clone(&place) as _;
+    fn with_both<P: Place + Wrap>(self, name: &str, place: Arc<P>) -> Self {
+        let wrap: Arc<dyn Wrap> = Arc::<P>::clone(&place);
         self.with(name, place).with_wrap(name, wrap)
     }
 
@@ -94,7 +94,7 @@ impl Places {
     /// With one more.
     #[must_use]
     pub fn with(mut self, name: &str, place: Arc<dyn Place>) -> Self {
-        self.places.insert(name.into(), place);
+        self.signers.insert(name.into(), place);
         self
     }
 
@@ -150,7 +150,7 @@ impl Places {
     /// Our keys in each place, and which places did not say.
     pub async fn list(&self, trust_domain: &TrustDomain) -> (Vec<(Arc<str>, Label)>, Vec<CustodyError>) {
         let (mut ours, mut silent) = (Vec::new(), Vec::new());
-        for (name, place) in &self.places {
+        for (name, place) in &self.signers {
             match place.list().await {
                 Ok(all) => {
                     let labels = all.iter().filter_map(|label| Label::of(label, trust_domain));
@@ -183,7 +183,7 @@ impl Places {
     }
 
     fn at(&self, place: &str) -> Arc<dyn Place> {
-        self.places.get(place).cloned().unwrap_or_else(|| Arc::new(Unconfigured))
+        self.signers.get(place).cloned().unwrap_or_else(|| Arc::new(Unconfigured))
     }
 }
 

@@ -78,7 +78,7 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
     let folder = &settings.data_dir;
     data_folder::own(folder)?;
 
-    let (vault, places) = open_places(settings, &clock)?;
+    let (vault, places) = open_places(settings, Arc::clone(&clock))?;
     let above = connect(settings, vault.as_ref());
     let Keys { file, sealing, plan, keyring } =
         open_keys(settings, (places, above.as_ref()), (&clock, &random)).await?;
@@ -94,8 +94,7 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
 
     let (federation, followers) = open_federation(settings, (&shared, &ledger), &*clock).await?;
     let people = open_people(settings, sealing.clone(), &*shared).await?;
-    let sealed_by = (sealing.name(), settings.sealing.place.as_deref());
-    let sealed_by = record_sealing_key(sealed_by, (&*shared, &ledger)).await?;
+    let writes = remember(settings, (&people, &sealing), (&*shared, &ledger)).await?;
     let policy = PolicyInUse::new(settings.policy.clone());
     let started = Entry::Started {
         version: env!("CARGO_PKG_VERSION"),
@@ -103,7 +102,6 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
         policy: *policy.now().digest(),
         keyring: sequence,
     };
-    let writes = remember(&people, &*store)?.into_iter().chain(sealed_by).collect();
     ledger.commit(&started, Changes { writes, ..Changes::default() }).await?;
 
     let issuers = Arc::new(settings.issuers.clone());
@@ -234,18 +232,29 @@ async fn open_people(settings: &ServerSettings, sealing: Sealing, store: &dyn St
     Ok(people)
 }
 
+/// What the store is to know of the files beside it from now on.
+async fn remember(
+    settings: &ServerSettings,
+    (people, sealing): (&People, &Sealing),
+    (store, ledger): (&dyn Store, &Ledger),
+) -> Result<Vec<Write>, StoreError> {
+    let sealed_by = (sealing.name(), settings.sealing.place.as_deref());
+    let sealed_by = record_sealing_key(sealed_by, (store, ledger)).await?;
+    Ok(sealed_by.into_iter().chain(remember_people(people, store)?).collect())
+}
+
 /// Keys of persons that are gone are no reason not to serve, but somebody must know.
-fn remember(people: &People, store: &dyn Store) -> Result<Vec<Write>, StoreError> {
+fn remember_people(people: &People, store: &dyn Store) -> Result<Option<Write>, StoreError> {
     Ok(match people.found(store)? {
-        Found::AsBefore => Vec::new(),
-        Found::New(write) => vec![write],
+        Found::AsBefore => None,
+        Found::New(write) => Some(write),
         Found::Another => {
             tracing::error!(
                 "the persons' keys were lost: who started the jobs of before stays sealed, and live sessions of sealed persons \
                  cannot be renewed; stop the server and put {} back from a backup",
                 People::FILE
             );
-            Vec::new()
+            None
         }
     })
 }

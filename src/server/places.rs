@@ -12,9 +12,9 @@ use std::sync::Arc;
 /// When there can be no client for the Vault.
 pub fn open_places(
     settings: &ServerSettings,
-    clock: &Arc<dyn Clock>,
+    clock: Arc<dyn Clock>,
 ) -> Result<(Option<Arc<Vault>>, Places), VaultError> {
-    let vault = settings.vault.clone().map(|vault| Vault::new(vault, Arc::clone(clock)).map(Arc::new)).transpose()?;
+    let vault = settings.vault.clone().map(|vault| Vault::new(vault, clock).map(Arc::new)).transpose()?;
     let places = Places::new(&settings.places, vault.as_ref());
     Ok((vault, places))
 }

@@ -3,7 +3,9 @@
 use super::accept::Crew;
 use super::build::{Parts, World, build};
 use super::door::open_door;
-use super::meters::{meter_bundle, meter_checkpoints, meter_crls, meter_holders, meter_store, meter_tainted};
+use super::meters::{
+    meter_bundle, meter_checkpoints, meter_crls, meter_holders, meter_keys, meter_store, meter_tainted,
+};
 use super::policy_keeper::PolicyKeeper;
 use super::upstream::keep_upstream;
 use super::witness::Sight;
@@ -202,6 +204,7 @@ fn start_meters(
     let Parts { issuance, rotator, crls, store, metrics, .. } = parts;
     let published = rotator.authorities().published();
     keepers.spawn(meter_bundle(published.clone(), metrics.clone(), ended.clone()));
+    keepers.spawn(meter_keys(rotator.authorities().inventory(), metrics.clone(), ended.clone()));
     let (witness, heard) = (Sight::of(issuance), (Arc::clone(clock), metrics.clone()));
     let who = (rotator.desk().holders().clone(), Arc::clone(&witness));
     keepers.spawn(meter_holders(who, published, heard.clone(), ended.clone()));

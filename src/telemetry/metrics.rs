@@ -1,5 +1,6 @@
 //! The numbers that operators watch. Label sets are closed: codes and configured names, never an identity.
 
+use super::key_metrics::KeyNumbers;
 use super::panics::panics;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, text};
 use prometheus_client::metrics::counter::Counter;
@@ -53,6 +54,7 @@ struct Numbers {
     facts_seconds: Histogram,
     upstream_failures: Gauge,
     upstream_intermediate_ends: Gauge,
+    keys: KeyNumbers,
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
@@ -131,6 +133,7 @@ impl Metrics {
             facts_seconds: Histogram::new(buckets()),
             upstream_failures: Gauge::default(),
             upstream_intermediate_ends: Gauge::default(),
+            keys: KeyNumbers::default(),
         };
         numbers.register();
         Self(Arc::new(numbers))
@@ -247,6 +250,10 @@ impl Metrics {
         self.0.facts_seconds.observe(took.as_secs_f64());
     }
 
+    pub(super) fn of_keys(&self) -> &KeyNumbers {
+        &self.0.keys
+    }
+
     /// All numbers in the `OpenMetrics` 1.0 text format.
     pub fn render(&self) -> String {
         let mut page = String::new();
@@ -304,6 +311,7 @@ impl Numbers {
         registry.register("facts", help, self.facts.clone());
         let help = "What a request waited for the facts that its rule needs";
         registry.register("facts_seconds", help, self.facts_seconds.clone());
+        self.keys.register(registry);
         registry.register("panics", "Panics of this process, in requests and elsewhere", panics());
     }
 }

@@ -169,7 +169,7 @@ async fn a_token_wraps_the_sealing_key_and_shows_nobody_what_by() {
 
     let kept = fs::read(&settings.file).unwrap();
     let mut changed: Value = serde_json::from_slice(&kept).unwrap();
-    changed["wrapped"] = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA".into();
+    changed["ciphertext"] = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA".into();
     fs::write(&settings.file, changed.to_string()).unwrap();
     assert!(opened(&settings, &places).await.unwrap_err().contains("did not do it"));
     fs::write(&settings.file, &kept).unwrap();

@@ -5,10 +5,14 @@ use crate::callers::{Caller, Door, Outcome, now};
 use crate::journal;
 use crate::place::Place;
 use crate::server::{Server, audit_verify, lanyard, words};
+use crate::vault::ScriptedVault;
+use crate::vault::transit::Transit;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
+use tokio::runtime::Runtime;
 
 const PERSONS_SEALED: &str = "[audit]\npeople = \"sealed\"\n[keys]\nrotation = \"automatic\"\n";
 const FILES: [&str; 3] = ["new.key", "keyring.json", "people.keys"];
@@ -164,4 +168,38 @@ async fn a_backup_under_the_former_key_is_restored_with_it_and_sealed_under_the_
     stop(Server::start(&place));
     assert_eq!(changes(&place), 1);
     assert!(users(&place).contains("ada"), "{}", users(&place));
+}
+
+#[test]
+fn a_backup_brings_the_wrapped_key_and_is_worth_nothing_without_its_place() {
+    let runtime = Runtime::new().unwrap();
+    let vault = runtime.block_on(ScriptedVault::with(vec![("transit", Arc::new(Transit::default()))]));
+    let place = "[[keys.place]]\nname = \"vault\"\nin = \"vault-transit\"\n";
+    let place = Place::with(&format!("[keys]\nsealing_place = \"vault\"\n{place}{}", vault.section()));
+    let server = Server::start(&place);
+    let file = place.file("a.tar");
+    done(&create(&place, &file));
+    stop(server);
+    let typed = |words: &[&str]| lanyard().args(words).arg("--config").arg(place.config()).output().unwrap();
+    let with_key = typed(&["backup", "create", "--with-sealing-key", "--to", &place.file("b.tar").display().to_string()]);
+    assert!(words(&with_key).contains("a place wraps the sealing key"), "{}", words(&with_key));
+    assert_eq!(with_key.status.code(), Some(2));
+
+    fs::rename(place.data(), place.file("lost")).unwrap();
+    fs::create_dir(place.data()).unwrap();
+    fs::set_permissions(place.data(), Permissions::from_mode(0o700)).unwrap();
+    vault.seal(true);
+    let away = restore(&place, &file, &[]);
+    assert_eq!(away.status.code(), Some(1));
+    assert!(words(&away).contains("its operators must unseal it"), "{}", words(&away));
+    vault.seal(false);
+    done(&typed(&["backup", "verify", &file.display().to_string()]));
+    done(&restore(&place, &file, &[]));
+    assert!(!place.data().join("sealing.key").exists() && place.data().join("sealing.wrapped").exists());
+    stop(Server::start(&place));
+    vault.seal(true);
+    let said = refused(&place);
+    assert!(said.contains("its operators must unseal it") && said.contains("nothing is changed or lost"), "{said}");
+    vault.seal(false);
+    stop(Server::start(&place));
 }

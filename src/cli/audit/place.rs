@@ -71,7 +71,7 @@ impl Journal {
 impl Place {
     /// A server's.
     pub(in crate::cli) fn of(settings: ServerSettings) -> anyhow::Result<Self> {
-        let (_vault, places) = open_places(&settings, &(Arc::new(SystemClock) as _))?;
+        let (_vault, places) = open_places(&settings, Arc::new(SystemClock))?;
         Ok(Self { folder: settings.data_dir, sealing: settings.sealing, places })
     }
 

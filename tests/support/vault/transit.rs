@@ -66,7 +66,7 @@ impl Transit {
     /// As `vault write -f transit/keys/NAME/rotate` does.
     pub(crate) fn rotate_all(&self) {
         for key in self.0.lock().unwrap().values_mut() {
-            key.versions.extend(Version::made(key.told["type"].as_str().unwrap()));
+            key.versions.extend(key.told.get("type").and_then(Value::as_str).and_then(Version::made));
         }
     }
 
