@@ -241,6 +241,13 @@ pub enum Entry<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         place: Option<&'a str>,
     },
+    /// An SVID of the server itself is about to be signed, which one of its doors shows.
+    ServerSvid {
+        /// The identity.
+        spiffe_id: &'a str,
+        /// What will be signed.
+        svid: SvidToSign<'a>,
+    },
     /// A session ended before its time.
     SessionEnded {
         /// Which.

@@ -1,6 +1,6 @@
 //! The sealing key in a file of its own, read by its owner only: 32 bytes, or those wrapped by a place.
 
-use super::KeyringFile;
+use super::{KeyringError, KeyringFile};
 use crate::crypto::{SealError, Sealing, SealingKey, SealingKeyName, SecretFileError, read_secret_file};
 use crate::custody::{CustodyError, Label, Places};
 use crate::identity::TrustDomain;
@@ -59,6 +59,15 @@ pub enum SealingKeyError {
         found: String,
         /// How it should be.
         wanted: String,
+    },
+    /// It is to be made, and the former one is not the keyring's.
+    #[error("the sealing key {path} is not there, and is made only after a former one that opens the keyring")]
+    NotFormer {
+        /// Which file.
+        path: PathBuf,
+        /// Why it does not.
+        #[source]
+        source: Box<KeyringError>,
     },
     /// It says that it is wrapped, in no form that we know.
     #[error("{path} does not say how the sealing key is wrapped")]
@@ -160,7 +169,8 @@ impl SealingSettings {
         let former = if keyring.exists() {
             let former = former?.ok_or_else(|| self.gone())?;
             let opened = KeyringFile::new(keyring.to_owned(), Arc::clone(&former)).load(trust_domain);
-            Some(opened.is_ok().then_some(former).ok_or_else(|| self.gone())?)
+            opened.map_err(|fault| SealingKeyError::NotFormer { path: self.file.clone(), source: Box::new(fault) })?;
+            Some(former)
         } else {
             None
         };
@@ -234,8 +244,13 @@ impl SealingSettings {
     ) -> Result<Vec<u8>, SealingKeyError> {
         let label = Label::wrapping(trust_domain);
         let wrapped = places.wrap(place, &label, bytes).await.map_err(of(&self.file))?;
-        let kept =
-            Wrapped { v: Version, place: place.to_owned(), label, name: key.name(), ciphertext: STANDARD.encode(wrapped) };
+        let kept = Wrapped {
+            v: Version,
+            place: place.to_owned(),
+            label,
+            name: key.name(),
+            ciphertext: STANDARD.encode(wrapped),
+        };
         kept.open(&self.file, places).await?;
         serde_json::to_vec_pretty(&kept)
             .map_err(|odd| SealingKeyError::Make { path: self.file.clone(), source: odd.into() })

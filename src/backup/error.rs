@@ -109,9 +109,12 @@ pub enum BackupError {
     #[error("it cannot be read")]
     Read(#[source] io::Error),
     /// The sealing key is not to be had.
+    #[error(transparent)]
+    Sealing(SealingKeyError),
+    /// The sealing key is not there.
     #[error("{source}; a backup does not hold it: put it there, from where you keep it, and try again")]
-    Sealing {
-        /// Why.
+    SealingKeyGone {
+        /// Which.
         #[source]
         source: SealingKeyError,
     },
@@ -166,6 +169,16 @@ pub enum BackupError {
     /// The archive cannot be written.
     #[error("the backup cannot be written")]
     Write(#[source] io::Error),
+}
+
+impl From<SealingKeyError> for BackupError {
+    fn from(source: SealingKeyError) -> Self {
+        if matches!(source, SealingKeyError::Gone { .. }) {
+            Self::SealingKeyGone { source }
+        } else {
+            Self::Sealing(source)
+        }
+    }
 }
 
 impl From<PeopleError> for BackupError {

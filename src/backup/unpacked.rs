@@ -70,15 +70,14 @@ impl Unpacked {
     /// What opens it: the configured key, or the one that it brings for a folder that has none yet.
     ///
     /// # Errors
-    /// `Sealing`.
+    /// `Sealing`, `SealingKeyGone`.
     pub async fn sealing(
         &self,
         settings: &SealingSettings,
         (places, data): (&Places, &Path),
     ) -> Result<Sealing, BackupError> {
         let file = self.brought(settings, data).unwrap_or_else(|| settings.file.clone());
-        let opened = SealingSettings { file, ..settings.clone() }.open(places).await;
-        opened.map_err(|source| BackupError::Sealing { source })
+        Ok(SealingSettings { file, ..settings.clone() }.open(places).await?)
     }
 
     /// Where the sealing key lies that is to be laid into a data folder, too.

@@ -117,7 +117,7 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
     let rotator = watching(rotator, settings, (&sessions, &policy), &*shared, clock.now())?;
     let (rotator, upstream) = put_under(rotator, above, clock.now())?;
     let apis = settings.apis.clone();
-    let issuance = Issuance {
+    let issuance = Arc::new(Issuance {
         facts: Facts::new(apis, &fetch, Arc::clone(&clock), metrics.clone()),
         issuer_keys: Arc::new(IssuerKeys::new(Arc::clone(&issuers), Arc::clone(&clock), fetch)),
         clock,
@@ -133,8 +133,7 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
         hearing: Hearing::of(settings.hooks.clone()),
         recorder: Recorder::new(metrics.clone()),
         data_dir: folder.clone(),
-    };
-    let issuance = Arc::new(issuance);
+    });
     Ok(Parts { issuance, rotator, upstream, federation, followers, crls, store, sealing, metrics, vault })
 }
 

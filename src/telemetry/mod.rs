@@ -3,15 +3,13 @@
 mod fault;
 mod logs;
 mod metrics;
-mod key_metrics;
 mod panics;
 mod readiness;
 mod shutdown;
 
 pub use fault::{chain, quotable};
-pub use key_metrics::KeyStock;
 pub use logs::{LogFormat, LogsError, NotALogFormat, install};
-pub use metrics::{Door, Metrics};
+pub use metrics::{Door, KeyStock, Metrics};
 pub use panics::{Panicked, contained, watch_panics};
 pub use readiness::{Readiness, Unready, Worry};
 pub use shutdown::{Shutdown, ShutdownTrigger};

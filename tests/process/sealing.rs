@@ -117,7 +117,11 @@ async fn a_change_that_cannot_be_done_is_refused_with_what_to_do_and_changes_not
         fs::set_permissions(data.join("new.key"), Permissions::from_mode(0o600)).unwrap();
     };
     let nothing = || {};
-    let cases: [(&str, &dyn Fn(), &str, &str); 5] = [
+    let strange = || {
+        fs::write(data.join("strange.key"), [9; 32]).unwrap();
+        fs::set_permissions(data.join("strange.key"), Permissions::from_mode(0o600)).unwrap();
+    };
+    let cases: [(&str, &dyn Fn(), &str, &str); 6] = [
         ("no former key", &nothing, CHANGED, "new.key is missing, and the keyring needs it"),
         ("another key, and no former one", &other, CHANGED, "name its file as former_sealing_key_file in [keys]"),
         ("a copy of the former key", &copied, CHANGE, "holds the same key as"),
@@ -126,6 +130,12 @@ async fn a_change_that_cannot_be_done_is_refused_with_what_to_do_and_changes_not
             &nothing,
             "sealing_key_file = \"data/new.key\"\nformer_sealing_key_file = \"data/gone.key\"",
             "new.key is missing, and the keyring needs it",
+        ),
+        (
+            "a former key that is another's",
+            &strange,
+            "sealing_key_file = \"data/new.key\"\nformer_sealing_key_file = \"data/strange.key\"",
+            "is made only after a former one that opens the keyring",
         ),
         (
             "one file for both",
@@ -181,7 +191,8 @@ fn a_backup_brings_the_wrapped_key_and_is_worth_nothing_without_its_place() {
     done(&create(&place, &file));
     stop(server);
     let typed = |words: &[&str]| lanyard().args(words).arg("--config").arg(place.config()).output().unwrap();
-    let with_key = typed(&["backup", "create", "--with-sealing-key", "--to", &place.file("b.tar").display().to_string()]);
+    let with_key =
+        typed(&["backup", "create", "--with-sealing-key", "--to", &place.file("b.tar").display().to_string()]);
     assert!(words(&with_key).contains("a place wraps the sealing key"), "{}", words(&with_key));
     assert_eq!(with_key.status.code(), Some(2));
 

@@ -21,7 +21,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 /// The kinds of entries, as the journal writes them.
-const KINDS: [&str; 27] = [
+const KINDS: [&str; 28] = [
     "authority",
     "ban_added",
     "ban_removed",
@@ -43,6 +43,7 @@ const KINDS: [&str; 27] = [
     "sealing_key_changed",
     "segments_archived",
     "segments_removed",
+    "server_svid",
     "session_ended",
     "sessions_revoked",
     "started",

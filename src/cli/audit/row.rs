@@ -50,7 +50,7 @@ fn what(entry: &Received) -> String {
         "bundle_changed" => bundle_changed(entry),
         "crls_made" => format!("{} revoked", number("revoked")),
         "hook_refused" => format!("{}: {}", text("issuer"), text("code")),
-        "intent" => intent(entry),
+        "intent" | "server_svid" => intent(entry),
         "issued" => format!("SHA-256 {}", short(text("digest"))),
         "observed" => format!("on trial, {}: {}", text("rule"), text("would")),
         "orphan_deleted" => {
@@ -115,7 +115,7 @@ fn intent(entry: &Received) -> String {
     let end = of_svid("not_after").and_then(seconds);
     join([
         text("spiffe_id").to_owned(),
-        format!("rule {:?}", text("rule")),
+        entry.more.get("rule").map(|_| format!("rule {:?}", text("rule"))).unwrap_or_default(),
         name.unwrap_or_default(),
         end.map(|end| format!("until {}", render::time(end))).unwrap_or_default(),
         job_told(entry),
@@ -198,6 +198,9 @@ mod tests {
         assert_eq!(told(key), "x509-intermediate af5fdb11 succeed, sequence 7");
         assert_eq!(told(json!({ "kind": "started", "version": "0.1.0" })), "0.1.0");
         assert_eq!(told(json!({ "kind": "refused", "code": "token_replayed" })), "token_replayed");
+        let [old, new] = ["c3b11b436baffe6400", "10e6b70fd17be47c00"];
+        let changed = json!({ "kind": "sealing_key_changed", "old": old, "new": new, "place": "vault" });
+        assert_eq!(told(changed), "10e6b70fd17be47c, wrapped by \"vault\", was c3b11b436baffe64");
         let pin = json!({ "kind": "pin_changed", "path": "acme/api", "old": 1, "new": 2, "how": "operator", "uid": 7 });
         assert_eq!(told(pin), "acme/api is project 2, was 1 (uid 7)");
         let ended = json!({ "kind": "session_ended", "session": "5e55", "why": "job_finished", "by": "issuer" });

@@ -1,0 +1,14 @@
+//! The numbers that operators watch, one file a concern.
+
+mod answers;
+mod decisions;
+mod keys;
+mod numbers;
+mod page;
+mod records;
+mod revocation;
+mod sessions;
+mod trust;
+
+pub use keys::KeyStock;
+pub use numbers::{Door, Metrics};
