@@ -5,7 +5,7 @@ use super::distant_crls::DistantCrls;
 use super::draft::{Asked, Content, end_of_life, whole_seconds};
 use super::in_use::{JwtSigner, X509Signer, signers};
 use super::rotation::JWT_TTL_MAX;
-use super::{Authority, AuthorityKind, AuthorityState, Draft, DraftError, Keyring, LimitedBy, Published};
+use super::{Authority, AuthorityKind, AuthorityState, Draft, DraftError, Inventory, Keyring, LimitedBy, Published};
 use crate::audit::Recorded;
 use crate::bundle::{Bundle, JwtAuthority};
 use crate::crypto::{CryptoError, KeyId, Random};
@@ -75,6 +75,7 @@ pub struct Authorities {
     jwt: ArcSwap<JwtSigner>,
     published: watch::Sender<Arc<Published>>,
     tainted: watch::Sender<Arc<TaintedKeys>>,
+    inventory: watch::Sender<Inventory>,
     pub(super) crl_issuers: watch::Sender<Option<Arc<[CrlIssuer]>>>,
     pub(super) distant_crls: DistantCrls,
 }
@@ -101,6 +102,7 @@ impl Authorities {
             jwt: ArcSwap::from_pointee(jwt),
             published: watch::Sender::new(Arc::new(Published::of(keyring, refresh_hint))),
             tainted: watch::Sender::new(Arc::new(TaintedKeys::of(keyring))),
+            inventory: watch::Sender::new(Inventory::of(keyring)),
             crl_issuers: watch::Sender::new(crl_issuers(keyring).map(Into::into)),
             distant_crls: DistantCrls::default(),
         })
@@ -116,6 +118,7 @@ impl Authorities {
             *known = tainted;
             changed
         });
+        self.inventory.send_replace(Inventory::of(keyring));
         self.crl_issuers.send_replace(crl_issuers(keyring).map(Into::into));
         let published = Arc::new(Published::of(keyring, self.refresh_hint));
         self.published.send_if_modified(|current| {
@@ -130,6 +133,11 @@ impl Authorities {
     /// The keys whose SVIDs are to be renewed at once, now and as they change.
     pub fn tainted(&self) -> watch::Receiver<Arc<TaintedKeys>> {
         self.tainted.subscribe()
+    }
+
+    /// Which keys there are, now and as they change.
+    pub fn inventory(&self) -> watch::Receiver<Inventory> {
+        self.inventory.subscribe()
     }
 
     /// Whose keys these are.

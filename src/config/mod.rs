@@ -34,6 +34,7 @@ mod federation;
 mod crl;
 mod vault;
 mod places;
+mod sealing;
 mod checkpoints;
 mod spread;
 mod upstream;

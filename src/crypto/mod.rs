@@ -17,6 +17,7 @@ mod key_pair;
 mod hand;
 mod foreign_key;
 mod seal;
+mod sealing;
 mod secret_file;
 mod shared_secret;
 
@@ -29,6 +30,7 @@ pub use pem::PemLabel;
 pub use provider::install_providers;
 pub use public_key::{CryptoError, JwsAlgorithm, KeyAlgorithm, PublicKey, PublicNumbers};
 pub use random::Random;
-pub use seal::{SealContext, SealError, SealedKey, SealingKey};
+pub use seal::{SealContext, SealError, SealedKey, SealingKey, SealingKeyName};
+pub use sealing::{Sealing, Unsealed};
 pub use secret_file::{SecretFileError, read_secret_file};
 pub use shared_secret::SharedSecret;

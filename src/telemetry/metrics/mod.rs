@@ -2,6 +2,7 @@
 
 mod answers;
 mod decisions;
+mod keys;
 mod numbers;
 mod page;
 mod records;
@@ -9,4 +10,5 @@ mod revocation;
 mod sessions;
 mod trust;
 
+pub use keys::KeyStock;
 pub use numbers::{Door, Metrics};
