@@ -88,9 +88,10 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
     let shared: Arc<dyn Store> = Arc::<LocalStore>::clone(&store);
     let ledger = Ledger::new(Arc::clone(&shared));
     let sequence = keyring.sequence;
-    let rotator = Rotator::begin(file, keyring, plan, (&*shared, ledger.clone()), (clock.now(), random)).await?;
+    let rotator =
+        Rotator::begin(file, keyring, plan, (&*shared, ledger.clone()), (clock.now(), random.clone())).await?;
 
-    let (federation, followers) = open_federation(settings, (&shared, &ledger), &*clock).await?;
+    let (federation, followers) = open_federation(settings, (&shared, &ledger), (&*clock, random.clone())).await?;
     let people = open_people(settings, &*shared).await?;
     let policy = PolicyInUse::new(settings.policy.clone());
     let started = Entry::Started {
@@ -206,10 +207,10 @@ fn watching(
 async fn open_federation(
     settings: &ServerSettings,
     (store, ledger): (&Arc<dyn Store>, &Ledger),
-    clock: &dyn Clock,
+    (clock, random): (&dyn Clock, Random),
 ) -> Result<(Federation, Vec<Follower>), ServerError> {
     let (own, kept) = (settings.trust_domain.clone(), (&**store, ledger.clone()));
-    let federation = Federation::open(own, &settings.federation, kept, clock.now()).await?;
+    let federation = Federation::open(own, &settings.federation, kept, (clock.now(), random)).await?;
     let mut followers = federation.followers();
     for follower in &mut followers {
         follower.begin(clock).await;

@@ -197,12 +197,12 @@ impl Following {
         fs::rename(aside, file).unwrap();
     }
 
-    fn relation(&self) -> Relation {
+    fn relation(&self) -> Arc<Relation> {
         self.federation.relation(&name()).unwrap()
     }
 
     /// Lets the follower look until it is so.
-    async fn until(&self, so: impl Fn(&Relation) -> bool) -> Relation {
+    async fn until(&self, so: impl Fn(&Relation) -> bool) -> Arc<Relation> {
         let seen = async {
             while !so(&self.relation()) {
                 self.harness.advance(5);

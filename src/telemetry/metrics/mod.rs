@@ -2,6 +2,7 @@
 
 mod answers;
 mod decisions;
+mod foreign;
 mod numbers;
 mod page;
 mod records;
@@ -9,4 +10,5 @@ mod revocation;
 mod sessions;
 mod trust;
 
+pub use foreign::ForeignStanding;
 pub use numbers::{Door, Metrics};
