@@ -185,9 +185,8 @@ pub(super) fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option
     let vault = read_vault(&mut root, &places);
     svid.finish();
     let ReadIssuers { issuers, hooks, apis } = read_issuers(&mut root);
-    let holders = read_holders(&mut root);
+    let (holders, people) = (read_holders(&mut root), read_people(&mut root));
     let federation = read_federation(&mut root, trust_domain.as_ref());
-    let people = read_people(&mut root);
     root.finish();
     let known = KnownIssuer::all(&issuers, &apis);
     let (place, ttl) = (policy_file?, lifetimes.svid);
