@@ -8,6 +8,7 @@ use super::entry::{Entry, JWT_USE, OddEntry, WIT_USE, X509_USE, member};
 use super::{Jwk, StrictJson, StrictJsonError};
 use crate::crypto::{PemLabel, PublicKey};
 use crate::identity::TrustDomain;
+use crate::telemetry::quotable;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use rustls_pki_types::CertificateDer;
@@ -194,7 +195,7 @@ fn check_kids(keys: &[Value]) -> Result<(), BundleError> {
         if let Some(kid) = member(entry, "kid")
             && !seen.insert(kid)
         {
-            return Err(BundleError::DoubledKid { kid: kid.to_owned() });
+            return Err(BundleError::DoubledKid { kid: quotable(kid) });
         }
     }
     Ok(())

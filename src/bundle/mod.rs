@@ -13,6 +13,7 @@ mod entry;
 mod document;
 mod map;
 mod foreign;
+mod shared_key;
 mod endpoint_url;
 
 pub use authority::NotAnAuthority;

@@ -1,6 +1,6 @@
 //! What operators tell: a bundle, an endpoint to ask, or that it is over (FED-27, FED-28).
 
-use super::keeper::{Word, fitting};
+use super::keeper::Word;
 use super::record::Record;
 use super::{Endpoint, Federation, FederationError, Foreign, Relation, Source};
 use crate::audit::{Changes, Entry, Person};
@@ -24,7 +24,7 @@ impl Federation {
         let trust_domain = bundle.trust_domain.clone();
         let _hand = self.hand().await;
         let was = self.by_hand(&trust_domain)?;
-        let foreign = fitting(bundle)?;
+        let foreign = self.fitting(bundle)?;
         let relation = was.clone().unwrap_or_else(|| Arc::new(Relation::expected(Source::Operator, None)));
         if !was.as_ref().is_some_and(|was| was.holds(&foreign)) {
             self.keep((foreign, &relation), &Word { by: Some(by), say }, now).await?;
@@ -49,7 +49,7 @@ impl Federation {
         if let Some(configured) = was.as_ref().filter(|was| was.is_configured()) {
             return Err(configured_one(trust_domain, configured));
         }
-        let first = first.map(fitting).transpose()?;
+        let first = first.map(|first| self.fitting(first)).transpose()?;
         let kept = was.as_ref().and_then(|was| was.kept.clone());
         let has_bundle = first.is_some() || kept.is_some();
         self.check_endpoint(trust_domain, &endpoint, has_bundle)?;

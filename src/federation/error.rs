@@ -58,6 +58,15 @@ pub enum FederationError {
         /// Whether an operator's word goes before it.
         is_endpoint: bool,
     },
+    /// One of its keys is ours.
+    #[error(
+        "its {authority} has a key of this server's own trust domain, so that each of the two could speak as the other; take \
+         it out of the bundle, or, where both hang under one CA, give one of them a root of its own"
+    )]
+    OurKey {
+        /// Which of its authorities.
+        authority: String,
+    },
     /// The change cannot be recorded.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -4,7 +4,7 @@ use super::error::BYTES_MAX;
 use super::held::{Kept, Relations, handed_out};
 use super::record::{PREFIX, Record};
 use super::turns::Turns;
-use super::{FederationError, Follower, Foreign, ForeignBundles, Relation, Relationship, Source};
+use super::{FederationError, Follower, Foreign, ForeignBundles, Ours, Relation, Relationship, Source};
 use crate::audit::{Changes, Entry, Ledger, Person, Shown};
 use crate::bundle::Bundle;
 use crate::crypto::Random;
@@ -22,7 +22,7 @@ pub struct Federation(Arc<Inside>);
 
 #[derive(Debug)]
 struct Inside {
-    own: TrustDomain,
+    ours: Arc<dyn Ours>,
     ledger: Ledger,
     random: Random,
     /// Changes are made by one at a time.
@@ -48,7 +48,7 @@ impl Federation {
     /// # Errors
     /// When the store cannot be read or written.
     pub async fn open(
-        own: TrustDomain,
+        ours: Arc<dyn Ours>,
         configured: &[Relationship],
         (store, ledger): (&dyn Store, Ledger),
         (now, random): (OffsetDateTime, Random),
@@ -63,7 +63,7 @@ impl Federation {
             let foreign = record.foreign(trust_domain.clone()).map_err(|odd| unreadable(&key, &odd))?;
             let of_record = Relation::expected(record.source.clone(), record.told_by.clone());
             let is_over = of_record.is_configured() && !relations.contains_key(&trust_domain);
-            if is_over || trust_domain == own {
+            if is_over || trust_domain == *ours.trust_domain() {
                 over.push(trust_domain.clone());
             }
             let relation = relations.entry(trust_domain).or_insert_with(|| Arc::new(of_record));
@@ -71,7 +71,7 @@ impl Federation {
         }
         let (shown, _) = watch::channel(Arc::new(handed_out(&relations, number_after(0, now))));
         let (hand, relations, turns) = (Mutex::default(), ArcSwap::from_pointee(relations), Turns::default());
-        let federation = Self(Arc::new(Inside { own, ledger, random, hand, relations, shown, turns }));
+        let federation = Self(Arc::new(Inside { ours, ledger, random, hand, relations, shown, turns }));
         for trust_domain in over {
             tracing::info!(%trust_domain, "its [[federation]] left the configuration, and its bundle goes");
             federation.forget(&trust_domain, &NOBODY, now).await?;
@@ -134,7 +134,7 @@ impl Federation {
     }
 
     pub(super) fn is_own(&self, trust_domain: &TrustDomain) -> bool {
-        self.0.own == *trust_domain
+        self.0.ours.trust_domain() == trust_domain
     }
 
     /// For one change, from the look at what there is to the end.
@@ -148,12 +148,24 @@ impl Federation {
         let Some(relation) = self.relation(trust_domain).filter(|one| one.kept_from_here().is_none()) else {
             return Ok(());
         };
-        match fitting(first.clone()) {
+        match self.fitting(first.clone()) {
             Ok(foreign) => self.keep((foreign, &relation), &NOBODY, now).await,
             Err(odd) => {
                 self.alter(trust_domain, |relation| relation.problem = Some(chain(&odd)));
                 Ok(())
             }
+        }
+    }
+
+    /// One that can be handed out, and whose keys are nobody's but its own (TDB-25).
+    pub(super) fn fitting(&self, bundle: Bundle) -> Result<Arc<Foreign>, FederationError> {
+        if let Some(authority) = bundle.authority_shared_with(&self.0.ours.bundle()) {
+            return Err(FederationError::OurKey { authority });
+        }
+        let foreign = Foreign::from(bundle);
+        match foreign.json.len() {
+            0..=BYTES_MAX => Ok(Arc::new(foreign)),
+            actual => Err(FederationError::TooLarge { actual }),
         }
     }
 
@@ -246,14 +258,6 @@ impl Federation {
 fn number_after(former: u64, now: OffsetDateTime) -> u64 {
     let now = u64::try_from(now.unix_timestamp_nanos() / 1_000_000).unwrap_or_default();
     now.max(former.saturating_add(1))
-}
-
-pub(super) fn fitting(bundle: Bundle) -> Result<Arc<Foreign>, FederationError> {
-    let foreign = Foreign::from(bundle);
-    match foreign.json.len() {
-        0..=BYTES_MAX => Ok(Arc::new(foreign)),
-        actual => Err(FederationError::TooLarge { actual }),
-    }
 }
 
 fn unreadable(key: &str, odd: &crate::bundle::BundleError) -> StoreError {

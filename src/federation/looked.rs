@@ -1,6 +1,6 @@
 //! What becomes of a look at a source: what it shows is taken, or what is wrong is remembered, and the last good bundle stays.
 
-use super::keeper::{NOBODY, fitting};
+use super::keeper::NOBODY;
 use super::{Federation, FederationError, Relation, Source};
 use crate::bundle::{Bundle, OddEntry};
 use crate::identity::TrustDomain;
@@ -82,7 +82,7 @@ impl Federation {
     }
 
     async fn take(&self, bundle: Bundle, relation: &Relation, now: OffsetDateTime) -> Result<(), FederationError> {
-        let foreign = fitting(bundle)?;
+        let foreign = self.fitting(bundle)?;
         if let Some(held) = relation.is_behind(&foreign) {
             let is_endpoint = relation.source.endpoint().is_some();
             return Err(FederationError::Older { shown: foreign.bundle.sequence, held, is_endpoint });

@@ -12,6 +12,7 @@
 mod config_map;
 mod endpoint;
 mod source;
+mod ours;
 mod foreign;
 mod record;
 mod held;
@@ -33,4 +34,5 @@ pub use follower::Follower;
 pub use foreign::{Foreign, ForeignBundles};
 pub use held::{Kept, Relation};
 pub use keeper::Federation;
+pub use ours::Ours;
 pub use source::{Relationship, Source};

@@ -163,6 +163,7 @@ fn refused(error: FederationError, id: &RequestId) -> Status {
         FederationError::Bundle(_) => (Class::Malformed, "bundle_malformed"),
         FederationError::Configured { .. } => (Class::Conflict, "bundle_configured"),
         FederationError::Older { .. } => (Class::Conflict, "bundle_older"),
+        FederationError::OurKey { .. } => (Class::Malformed, "bundle_own_key"),
         FederationError::NoFirst(_) => (Class::Conflict, "bundle_missing"),
         FederationError::Own(_) | FederationError::OwnEndpoint(_) => (Class::Malformed, "bundle_own"),
         FederationError::Store(fault) => {
