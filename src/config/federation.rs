@@ -59,16 +59,22 @@ fn read_source(section: &mut Section<'_, '_>) -> Option<Source> {
         [first, .., last] => {
             let (line, found) = (section.line_of(last), format!("given beside {first}, and a bundle has one source"));
             section.problem(last, line, found, "keep one of the two");
-            for key in ["url", "profile", "endpoint_spiffe_id", "ca_file", "file", "config_map"] {
-                section.skip(key);
-            }
+            skip_all(section);
             None
         }
         _ => {
+            skip_all(section);
             let remedy = "write the bundle endpoint's url and profile, or the file that holds the bundle, or config_map = \
                           { namespace, name, key }";
             section.missing("url", remedy)
         }
+    }
+}
+
+/// What belongs to no source says nothing.
+fn skip_all(section: &mut Section<'_, '_>) {
+    for key in ["url", "profile", "endpoint_spiffe_id", "ca_file", "file", "config_map"] {
+        section.skip(key);
     }
 }
 

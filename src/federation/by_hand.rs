@@ -63,6 +63,7 @@ impl Federation {
         }
         let follower = self.follower(trust_domain, &relation.source);
         self.turns().welcome(follower);
+        self.turns().hurry(trust_domain);
         Ok(was.and_then(|was| was.kept.as_ref().map(|kept| Arc::clone(&kept.foreign))))
     }
 

@@ -126,8 +126,8 @@ impl Site {
         Self { harness, cluster, federation, _served: served, _stop: stop }
     }
 
-    fn relation(&self) -> Arc<Relation> {
-        self.federation.relation(&TrustDomain::parse("mesh.test").unwrap()).unwrap()
+    fn relation(&self) -> Relation {
+        Relation::clone(&self.federation.relation(&TrustDomain::parse("mesh.test").unwrap()).unwrap())
     }
 
     fn lists(&self, answer: (u16, Value)) {
@@ -139,7 +139,7 @@ impl Site {
     }
 
     /// Lets time pass until it is so.
-    async fn until(&self, so: impl Fn(&Relation) -> bool) -> Arc<Relation> {
+    async fn until(&self, so: impl Fn(&Relation) -> bool) -> Relation {
         let seen = async {
             while !so(&self.relation()) {
                 self.harness.advance(1);
