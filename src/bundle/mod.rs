@@ -9,6 +9,7 @@
 mod strict_json;
 mod jwk;
 mod authority;
+mod entry;
 mod document;
 mod map;
 mod foreign;
@@ -18,6 +19,7 @@ mod endpoint_url;
 pub use authority::NotAnAuthority;
 pub use document::{Bundle, BundleError, JwtAuthority};
 pub use endpoint_url::{EndpointUrl, EndpointUrlError};
+pub use entry::{OddEntry, Oddity};
 pub use foreign::ForeignBundleError;
 pub use jwk::Jwk;
 pub use map::{BundleMap, BundleMapError};

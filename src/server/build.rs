@@ -90,9 +90,11 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
     let shared: Arc<dyn Store> = Arc::<LocalStore>::clone(&store);
     let ledger = Ledger::new(Arc::clone(&shared));
     let sequence = keyring.sequence;
-    let rotator = Rotator::begin(file, keyring, plan, (&*shared, ledger.clone()), (clock.now(), random)).await?;
+    let rotator =
+        Rotator::begin(file, keyring, plan, (&*shared, ledger.clone()), (clock.now(), random.clone())).await?;
 
-    let (federation, followers) = open_federation(settings, rotator.authorities(), (&shared, &ledger), &*clock).await?;
+    let (federation, followers) =
+        open_federation(settings, rotator.authorities(), (&shared, &ledger), (&*clock, random.clone())).await?;
     let people = open_people(settings, sealing.clone(), &*shared).await?;
     let writes = remember(settings, (&people, &sealing), (&*shared, &ledger)).await?;
     let policy = PolicyInUse::new(settings.policy.clone());
@@ -212,10 +214,10 @@ async fn open_federation(
     settings: &ServerSettings,
     ours: Arc<Authorities>,
     (store, ledger): (&Arc<dyn Store>, &Ledger),
-    clock: &dyn Clock,
+    (clock, random): (&dyn Clock, Random),
 ) -> Result<(Federation, Vec<Follower>), ServerError> {
     let kept = (&**store, ledger.clone());
-    let federation = Federation::open(ours, &settings.federation, kept, clock.now()).await?;
+    let federation = Federation::open(ours, &settings.federation, kept, (clock.now(), random)).await?;
     let mut followers = federation.followers();
     for follower in &mut followers {
         follower.begin(clock).await;

@@ -43,7 +43,7 @@ impl Site {
     }
 
     async fn set_form(&self, name: &str, form: Form) {
-        let asked = SetBundleRequest { trust_domain: name.to_owned(), form: Some(form), reason: String::new() };
+        let asked = SetBundleRequest { trust_domain: name.to_owned(), form: Some(form), ..SetBundleRequest::default() };
         self.admin().set_bundle(asked).await.unwrap();
     }
 

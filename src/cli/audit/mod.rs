@@ -28,6 +28,7 @@ const KINDS: [&str; 28] = [
     "bundle_changed",
     "checkpoint",
     "crls_made",
+    "federation_set",
     "holder_confirmed",
     "hook_refused",
     "intent",

@@ -2,6 +2,7 @@
 
 mod answers;
 mod decisions;
+mod foreign;
 mod keys;
 mod numbers;
 mod page;
@@ -10,5 +11,6 @@ mod revocation;
 mod sessions;
 mod trust;
 
+pub use foreign::ForeignStanding;
 pub use keys::KeyStock;
 pub use numbers::{Door, Metrics};
