@@ -249,13 +249,18 @@ impl Metrics {
 
     /// All numbers in the `OpenMetrics` 1.0 text format.
     pub fn render(&self) -> String {
-        let mut page = String::new();
-        // Writing to a string cannot fail; a metric that cannot say itself leaves its page unfinished.
-        if text::encode(&mut page, &self.0.registry).is_err() {
-            tracing::error!("the metrics page could not be completed");
-        }
-        page
+        page_of(&self.0.registry)
     }
+}
+
+/// All numbers of a registry.
+pub(super) fn page_of(registry: &Registry) -> String {
+    let mut page = String::new();
+    // Writing to a string cannot fail; a metric that cannot say itself leaves its page unfinished.
+    if text::encode(&mut page, registry).is_err() {
+        tracing::error!("the metrics page could not be completed");
+    }
+    page
 }
 
 impl Numbers {

@@ -1,5 +1,6 @@
 //! How we speak to operators: logs, metrics, readiness, and how they tell us to stop.
 
+mod agent_metrics;
 mod fault;
 mod logs;
 mod metrics;
@@ -7,6 +8,7 @@ mod panics;
 mod readiness;
 mod shutdown;
 
+pub use agent_metrics::AgentMetrics;
 pub use fault::{chain, quotable};
 pub use logs::{LogFormat, LogsError, NotALogFormat, install};
 pub use metrics::{Door, Metrics};

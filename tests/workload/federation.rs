@@ -28,7 +28,7 @@ use tonic::{Code, Status, Streaming};
 const MESH: &str = "spiffe://mesh.test";
 const OWN: &str = "spiffe://ci.example.org";
 
-fn federating() -> String {
+pub(crate) fn federating() -> String {
     POLICY.replace("ttl =", "federates_with = [\"mesh.test\", \"a.test\"]\nttl =")
 }
 
@@ -37,7 +37,7 @@ impl Site {
         AdminClient::new(channel(&self.path("admin.sock")))
     }
 
-    async fn set(&self, name: &str, roots: &[&ForeignCa]) {
+    pub(crate) async fn set(&self, name: &str, roots: &[&ForeignCa]) {
         let pem = roots.iter().map(|root| root.pem()).collect::<String>();
         self.set_form(name, Form::Pem(pem.into())).await;
     }
