@@ -1,6 +1,5 @@
 //! How we speak to operators: logs, metrics, readiness, and how they tell us to stop.
 
-mod agent_metrics;
 mod fault;
 mod logs;
 mod metrics;
@@ -8,10 +7,9 @@ mod panics;
 mod readiness;
 mod shutdown;
 
-pub use agent_metrics::AgentMetrics;
 pub use fault::{chain, quotable};
 pub use logs::{LogFormat, LogsError, NotALogFormat, install};
-pub use metrics::{Door, Metrics};
+pub use metrics::{AgentMetrics, Door, Metrics};
 pub use panics::{Panicked, contained, watch_panics};
 pub use readiness::{Readiness, Unready, Worry};
 pub use shutdown::{Shutdown, ShutdownTrigger};

@@ -1,11 +1,10 @@
 //! The numbers of an agent that operators watch. Label sets are closed: codes, never an identity.
 
-use super::metrics::page_of;
-use super::panics::panics;
+use super::page::Page;
+use crate::telemetry::panics::panics;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::registry::Registry;
 use std::sync::Arc;
 
 /// The numbers of an agent; clones count together.
@@ -14,7 +13,7 @@ pub struct AgentMetrics(Arc<Numbers>);
 
 #[derive(Debug)]
 struct Numbers {
-    registry: Registry,
+    page: Page,
     responses: Counter,
     refusals: Counter,
     turned_away: Family<Code, Counter>,
@@ -27,15 +26,15 @@ struct Code {
 
 impl Default for AgentMetrics {
     fn default() -> Self {
-        let mut registry = Registry::with_prefix("lanyard_agent");
-        let (responses, refusals, turned_away) = (Counter::default(), Counter::default(), Family::default());
-        registry.register("sds_responses", "Responses with secrets that proxies were sent", responses.clone());
-        let help = "Responses that a proxy refused (NACK): it keeps the secrets that it has";
-        registry.register("sds_refusals", help, refusals.clone());
-        let help = "Calls of processes that were turned away, by code";
-        registry.register("turned_away", help, turned_away.clone());
-        registry.register("panics", "Panics of this process", panics());
-        Self(Arc::new(Numbers { registry, responses, refusals, turned_away }))
+        let mut page = Page::default();
+        page.register("panics", "Panics of this process", panics());
+        let refused = "Responses that a proxy refused (NACK): it keeps the secrets that it has";
+        Self(Arc::new(Numbers {
+            responses: page.number("agent_sds_responses", "Responses with secrets that proxies were sent"),
+            refusals: page.number("agent_sds_refusals", refused),
+            turned_away: page.number("agent_turned_away", "Calls of processes that were turned away, by code"),
+            page,
+        }))
     }
 }
 
@@ -57,7 +56,7 @@ impl AgentMetrics {
 
     /// All numbers in the `OpenMetrics` 1.0 text format.
     pub fn render(&self) -> String {
-        page_of(&self.0.registry)
+        self.0.page.render()
     }
 }
 
