@@ -111,7 +111,7 @@ impl Gatherer {
                 self.shown.send_replace(Some(Arc::new(whole)));
             }
             None => {
-                tracing::warn!(number, "these are no revocation lists that name their authorities; they are left out")
+                tracing::warn!(number, "these are no revocation lists that name their authorities; they are left out");
             }
         }
     }

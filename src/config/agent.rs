@@ -143,7 +143,7 @@ fn read_uids(root: &mut Section<'_, '_>) -> Option<BTreeSet<u32>> {
         match value.as_integer().and_then(|number| u32::from_str_radix(number.as_str(), number.radix()).ok()) {
             Some(uid) => drop(uids.insert(uid)),
             None => {
-                root.problem("uids", Some(line), "something else than a user's number", format!("write {would_do}"))
+                root.problem("uids", Some(line), "something else than a user's number", format!("write {would_do}"));
             }
         }
     }

@@ -194,7 +194,7 @@ impl StandIn {
     pub(crate) fn tell_lists(&self, number: u64, of: usize) {
         let (this_update, next_update) = (self.clock.now(), self.clock.now() + Duration::from_secs(3600));
         let fields = CrlFields { number, this_update, next_update, revoked: Vec::new() };
-        let authorities = self.shared.authorities.lock().unwrap();
+        let authorities = self.shared.authorities.lock().unwrap().clone();
         let lists = authorities[..of].iter().map(|(certificate, key)| fields.sign(certificate, &**key).unwrap());
         let pem: String = lists.map(|list| PemLabel::Crl.armour(&list).to_string()).collect();
         self.shared.tell.send(Kind::Crls(CrlsPart { number, offset: 0, pem: pem.into(), last: true })).unwrap();

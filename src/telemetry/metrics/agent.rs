@@ -68,7 +68,7 @@ mod tests {
     fn an_operator_reads_refusals_of_proxies_and_who_was_turned_away() {
         let metrics = AgentMetrics::default();
         metrics.secrets_sent();
-        metrics.clone().secrets_sent();
+        metrics.secrets_sent();
         metrics.secrets_refused();
         metrics.turned_away("caller_not_admitted");
         let page = metrics.render();
