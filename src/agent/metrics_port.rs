@@ -71,3 +71,39 @@ async fn page(State(metrics): State<AgentMetrics>) -> Response {
     let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(header::CONTENT_TYPE, content_type)], metrics.render()).into_response()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::Ipv4Addr;
+    use std::time::Duration;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    #[tokio::test]
+    async fn whoever_is_silent_keeps_a_place_and_the_next_is_answered_when_one_is_free() {
+        let port = MetricsPort::bind((Ipv4Addr::LOCALHOST, 0).into(), AgentMetrics::default()).unwrap();
+        let (address, (stop, shutdown)) = (port.listener.local_addr().unwrap(), Shutdown::pair());
+        let mut silent = Vec::new();
+        for _ in 0..SCRAPES_MAX {
+            silent.push(TcpStream::connect(address).await.unwrap());
+        }
+        let scrape = async {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+            let mut page = String::new();
+            stream.read_to_string(&mut page).await.unwrap();
+            page
+        };
+        let (mut scrape, mut serving) = (Box::pin(scrape), Box::pin(port.serve(shutdown)));
+        tokio::select! {
+            _ = &mut serving => panic!("it ended"),
+            page = &mut scrape => panic!("answered beside {SCRAPES_MAX}: {page}"),
+            () = tokio::time::sleep(Duration::from_millis(300)) => silent.clear(),
+        }
+        tokio::select! {
+            _ = &mut serving => panic!("it ended"),
+            page = &mut scrape => assert!(page.ends_with("# EOF\n") && page.contains("lanyard_agent_"), "{page}"),
+        }
+        drop(stop);
+    }
+}

@@ -44,12 +44,10 @@ impl Consumer for Envoy {
             Self::SpiffeWithLists => with_lists(setting),
         };
         fs::write(setting.folder.join("trust.yaml"), trust).unwrap();
-        let agent = setting.files.with_extension("").display().to_string().replace("-files", ".sock");
-        if matches!(self, Self::SpiffeWithLists) && Path::new(&agent).exists() {
+        if let (Self::SpiffeWithLists, Some(agent)) = (self, agent_of(setting)) {
             let text = changed(&fs::read_to_string(&whole).unwrap(), "name: trust", "name: ROOTCA");
             let file = format!("path_config_source: {{ path: {}/trust.yaml }}", setting.folder.display());
-            let text = changed(&text, &file, BY_AGENT) + &AGENT.replace("SOCKET", &agent);
-            fs::write(&whole, text).unwrap();
+            fs::write(&whole, changed(&text, &file, BY_AGENT) + &AGENT.replace("SOCKET", &agent)).unwrap();
         }
         command(&whole)
     }
@@ -68,6 +66,11 @@ const AGENT: &str = r#"
         "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
         explicit_http_config: { http2_protocol_options: {} }
 "#;
+
+/// The socket of the agent whose files are read; none where a test has written them itself.
+fn agent_of(setting: &Setting) -> Option<String> {
+    setting.files.to_str()?.strip_suffix("-files").map(|agent| format!("{agent}.sock"))
+}
 
 /// Roots and lists in one place.
 fn with_lists(setting: &Setting) -> String {

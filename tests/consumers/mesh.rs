@@ -199,14 +199,22 @@ fn the_next_job_at_an_agent_calls_by_its_own_name_once_connections_are_too_old()
     let next = DEPLOY_ID.replace("574", "575");
     assert!(mesh.call().body.contains(&format!("URI={DEPLOY_ID}")));
     mesh.deploy.login(&mesh.world.token_with(&Job { number: 2, pipeline: "575" }, &PRODUCTION));
+    eventually("the next SVID is taken", || mesh.left.count("sds.default.update_success") == 2);
+    let connections = || mesh.left.count("cluster.ledger.upstream_cx_total");
+    let (open, mut made) = (connections(), None);
     let mut names = Vec::new();
     eventually("a call by the next name", || {
         let Answer { status, body } = mesh.call();
         assert_eq!(status, 200);
         names.push(body.contains(&format!("URI={next}")));
+        if names.ends_with(&[true]) {
+            made.get_or_insert_with(&connections);
+        }
         names.ends_with(&[true; 20])
     });
     assert!(names.is_sorted(), "and none by the former one after it: {names:?}");
+    // The one that was open is as old as it may be, one may have been begun meanwhile, and the next has the next name.
+    assert!(made.unwrap() <= open + 2, "{open} connections, then {made:?}");
 }
 
 #[test]

@@ -135,7 +135,8 @@ impl Subscription {
         Ok(resources.map(|resources| self.respond(resources)))
     }
 
-    /// The secrets that are asked for, each once; none while nobody has asked, or while one of them is not whole.
+    /// The secrets that are asked for, each once, without those that are not whole; none while nobody has asked, or all of
+    /// them are not. What is left out here a client keeps (xDS takes secrets away by no response).
     fn resources(&mut self, stock: &Stock) -> Result<Option<Vec<Any>>, Status> {
         let (Some(wanted), identity) = (&self.wanted, &stock.identity) else { return Ok(None) };
         let all = if wanted.is_empty() { self.names.all(identity) } else { wanted.iter().cloned().collect() };
@@ -148,11 +149,12 @@ impl Subscription {
                 self.names.all(identity).join(", ")
             ))),
         };
-        let resources: Option<Vec<Any>> = all.into_iter().map(secret).collect::<Result<_, _>>()?;
-        if resources.is_none() && !std::mem::replace(&mut self.waits, true) {
+        let asked: Vec<Option<Any>> = all.into_iter().map(secret).collect::<Result<_, _>>()?;
+        if asked.contains(&None) && !std::mem::replace(&mut self.waits, true) {
             tracing::info!("a proxy's roots wait for the server's revocation lists");
         }
-        Ok(resources)
+        let whole: Vec<Any> = asked.into_iter().flatten().collect();
+        Ok(Some(whole).filter(|whole| !whole.is_empty()))
     }
 
     /// None of ours while a revocation list is wanted and missing.

@@ -2,13 +2,13 @@
 #![expect(clippy::disallowed_methods, reason = "a program outside needs real time and the real environment")]
 
 use crate::support::of_bundle::OfBundle;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, SanType};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa, KeyPair, SanType};
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use serde_json::{Value, json};
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -43,7 +43,7 @@ impl RealEnvoy {
     /// Judges by each of these rules, as RBAC has them; the runtime's layers are those of what was rendered.
     pub(crate) fn of(rules: &[Value], layered_runtime: &Value) -> Self {
         let folder = tempfile::Builder::new().prefix("lanyard").tempdir_in("/tmp").unwrap();
-        let mut params = CertificateParams::default();
+        let mut params = named("authority");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
         let (own, key) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
@@ -167,8 +167,16 @@ fn manager(rules: &[Value]) -> Value {
     })
 }
 
-fn leaf(uri: &str) -> CertificateParams {
+/// With a name of its own: a leaf of its issuer's name would be its own issuer.
+fn named(name: &str) -> CertificateParams {
     let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params
+}
+
+fn leaf(uri: &str) -> CertificateParams {
+    let mut params = named("leaf");
     params.subject_alt_names = vec![SanType::URI(uri.try_into().unwrap())];
     params
 }

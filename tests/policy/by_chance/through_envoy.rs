@@ -123,8 +123,9 @@ fn take<'j>(
         let (own, others): (Vec<_>, Vec<_>) =
             granted(&checked.policy, jobs).into_iter().partition(|one| one.rule.name == rule.name);
         let some = |from: Vec<Granted<'j>>, most: usize, runner: &mut TestRunner| {
-            let most = most.min(from.len());
-            drawn(&subsequence(from, most), runner)
+            let places: Vec<usize> = (0..from.len()).collect();
+            let places = drawn(&subsequence(places, most.min(from.len())), runner);
+            places.into_iter().map(|place| from[place].clone()).collect::<Vec<_>>()
         };
         let own = some(own, OWN, runner);
         let Some(first) = own.iter().flat_map(|one| &one.ids).next() else { continue };
