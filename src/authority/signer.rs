@@ -7,9 +7,10 @@ use super::in_use::{JwtSigner, X509Signer, signers};
 use super::rotation::JWT_TTL_MAX;
 use super::{Authority, AuthorityKind, AuthorityState, Draft, DraftError, Keyring, LimitedBy, Published};
 use crate::audit::Recorded;
-use crate::bundle::JwtAuthority;
+use crate::bundle::{Bundle, JwtAuthority};
 use crate::crypto::{CryptoError, KeyId, Random};
 use crate::custody::CustodyError;
+use crate::federation::Ours;
 use crate::identity::TrustDomain;
 use crate::policy::{Grant, Kind};
 use crate::svid::{JwtFields, LayoutError, LeafFields, ProvenKey, Serial};
@@ -76,6 +77,16 @@ pub struct Authorities {
     tainted: watch::Sender<Arc<TaintedKeys>>,
     pub(super) crl_issuers: watch::Sender<Option<Arc<[CrlIssuer]>>>,
     pub(super) distant_crls: DistantCrls,
+}
+
+impl Ours for Authorities {
+    fn trust_domain(&self) -> &TrustDomain {
+        self.trust_domain()
+    }
+
+    fn bundle(&self) -> Bundle {
+        self.published.borrow().bundle.clone()
+    }
 }
 
 impl Authorities {

@@ -21,6 +21,7 @@ mod claim_model;
 mod dangers;
 mod scope;
 mod limits;
+mod long_ids;
 mod svids;
 mod rule;
 mod policy;
