@@ -190,6 +190,7 @@ impl Site {
             sds_socket: None,
             secrets: SecretNames::default(),
             agent_socket: None,
+            metrics: None,
             program: None,
             socket_mode: MODE_EVERYBODY,
             callers: Callers::Any,

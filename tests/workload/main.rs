@@ -32,6 +32,8 @@ mod linkerd;
 mod long_job;
 mod many_streams;
 mod sds;
+mod sds_crls;
 mod socket;
+mod turned_away;
 mod upstream;
 mod x509;

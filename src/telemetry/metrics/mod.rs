@@ -1,5 +1,6 @@
 //! The numbers that operators watch, one file a concern.
 
+mod agent;
 mod answers;
 mod decisions;
 mod foreign;
@@ -11,6 +12,7 @@ mod revocation;
 mod sessions;
 mod trust;
 
+pub use agent::AgentMetrics;
 pub use foreign::ForeignStanding;
 pub use keys::KeyStock;
 pub use numbers::{Door, Metrics};
