@@ -57,6 +57,7 @@ mod memory;
 mod metrics_port;
 
 pub use any_authority::{FrameFilter, Violation};
+pub use aside::write_aside;
 pub use caller::{
     Accepted, CgroupPath, CgroupTextError, Hierarchy, HostRules, JobPattern, NoPattern, TreeError, cgroup_of,
 };
@@ -67,6 +68,7 @@ pub use host::{HostError, HostSettings};
 pub use layout::{Layout, NoLayout};
 pub use link::Refused;
 pub use login_door::AgentHandle;
+pub use memory::on_memory;
 pub use outcome::{LoggedIn, LoggedOut};
 pub use own_program::OwnProgramError;
 pub use run::{Agent, AgentError, AgentSettings, MODE_EVERYBODY, MODE_OWNER, OnStop};

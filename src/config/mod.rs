@@ -36,6 +36,8 @@ mod vault;
 mod places;
 mod sealing;
 mod checkpoints;
+mod consumer;
+mod claims;
 mod spread;
 mod upstream;
 mod server;

@@ -10,7 +10,7 @@ use crate::authority::{
 };
 use crate::clock::Clock;
 use crate::config::{ServerSettings, StoreKind};
-use crate::crypto::{KeyId, Random, Sealing};
+use crate::crypto::{JwsAlgorithm, KeyId, Random, Sealing};
 use crate::custody::Places;
 use crate::discovery::{Fetch, IssuerKeys};
 use crate::facts::Facts;
@@ -125,6 +125,7 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
         issuers,
         policy,
         leaf: Arc::new(settings.leaf.clone()),
+        consumers: Arc::new(settings.policy_source.consumers.clone()),
         sessions,
         people,
         pins: PathPins::new(shared, ledger.clone()),
@@ -166,6 +167,8 @@ async fn open_keys(
         automatic: settings.keys_change_by_themselves,
         refresh_hint: settings.lifetimes.refresh_hint,
         propagation: settings.lifetimes.propagation,
+        jwks_cache: settings.policy_source.consumers.keep_keys_for(),
+        rs256: settings.policy_source.consumers.ask_for(JwsAlgorithm::Rs256),
     };
     let has_history = folder.join("journal").exists();
     let is_first = !has_history && !file.path().exists();

@@ -127,6 +127,11 @@ impl Site {
         self.running = Some(start(&self.settings, &self.clock).await.0);
     }
 
+    /// With other settings from the next opening on.
+    pub(crate) fn change(&mut self, change: impl FnOnce(&mut ServerSettings)) {
+        change(&mut self.settings);
+    }
+
     /// The same, and makes revocation lists.
     pub(crate) async fn make_crls(&mut self) {
         self.shut().await;
