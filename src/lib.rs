@@ -32,6 +32,7 @@ pub mod custody;
 pub mod federation;
 pub mod upstream;
 pub mod authority;
+pub mod publish;
 pub mod session;
 pub mod backup;
 

@@ -41,7 +41,6 @@ mod reflection;
 mod jwt_svids;
 mod socket;
 mod lasting_socket;
-mod aside;
 mod own_program;
 mod places;
 mod calls;

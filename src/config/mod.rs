@@ -32,6 +32,7 @@ mod doors;
 mod federation;
 mod crl;
 mod vault;
+mod publish;
 mod places;
 mod checkpoints;
 mod spread;

@@ -9,6 +9,7 @@ use super::leaf::read_leaf;
 use super::people::{read_people, warn_of_ids};
 use super::places::read_places;
 use super::problem::{Problem, read_text};
+use super::publish::read_publish;
 use super::quantity::{SPAN_MAX, render_duration};
 use super::section::{Reader, Section};
 use super::spread::{Spread, read_spread};
@@ -25,6 +26,7 @@ use crate::hooks::Hooks;
 use crate::identity::TrustDomain;
 use crate::people::Form;
 use crate::policy::Policy;
+use crate::publish::Target;
 use crate::session::CrlPlan;
 use crate::svid::LeafProfile;
 use crate::token::{IssuerName, Issuers};
@@ -85,6 +87,8 @@ pub struct ServerSettings {
     pub crl: Option<CrlPlan>,
     /// Whose bundles it takes, and from where.
     pub federation: Vec<Relationship>,
+    /// Where our own bundle is written.
+    pub publish: Vec<Target>,
     /// How leaves look.
     pub leaf: LeafProfile,
     /// Whose tokens count.
@@ -200,7 +204,7 @@ pub(super) fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option
     let ReadIssuers { issuers, hooks, apis } = read_issuers(&mut root);
     let holders = read_holders(&mut root);
     let federation = read_federation(&mut root, trust_domain.as_ref());
-    let people = read_people(&mut root);
+    let (publish, people) = (read_publish(&mut root, environment), read_people(&mut root));
     root.finish();
     let known = KnownIssuer::all(&issuers, &apis);
     let (place, ttl) = (policy_file?, lifetimes.svid);
@@ -230,6 +234,7 @@ pub(super) fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option
         upstream,
         crl,
         federation,
+        publish,
         leaf,
         issuers,
         hooks,

@@ -17,6 +17,7 @@ use crate::facts::Facts;
 use crate::federation::{Federation, Follower};
 use crate::issuance::{Hearing, Issuance, PolicyInUse, Recorder, Shares};
 use crate::people::{Found, People};
+use crate::publish::{Publisher, Target};
 use crate::session::{CrlKeeper, PathPins, Sessions};
 use crate::store::{
     IndexKind, LocalSettings, LocalStore, NoteSigner, Store, StoreError, VerifierKey, Write, replace_file,
@@ -46,6 +47,8 @@ pub struct Parts {
     pub federation: Federation,
     /// What keeps it equal to its sources.
     pub followers: Vec<Follower>,
+    /// What writes our own bundle to where others read it.
+    pub publishers: Vec<Publisher>,
     /// Makes revocation lists, where they are switched on.
     pub crls: Option<CrlKeeper>,
     /// Journal and index.
@@ -88,7 +91,8 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
     let shared: Arc<dyn Store> = Arc::<LocalStore>::clone(&store);
     let ledger = Ledger::new(Arc::clone(&shared));
     let sequence = keyring.sequence;
-    let rotator = Rotator::begin(file, keyring, plan, (&*shared, ledger.clone()), (clock.now(), random)).await?;
+    let rotator =
+        Rotator::begin(file, keyring, plan, (&*shared, ledger.clone()), (clock.now(), random.clone())).await?;
 
     let (federation, followers) = open_federation(settings, (&shared, &ledger), &*clock).await?;
     let people = open_people(settings, &*shared).await?;
@@ -113,6 +117,8 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
     });
     let rotator = watching(rotator, settings, (&sessions, &policy), &*shared, clock.now())?;
     let (rotator, upstream) = put_under(rotator, above, clock.now())?;
+    let publisher = |target: &Target| Publisher::new(target.clone(), rotator.desk().holders().clone(), random.clone());
+    let publishers = settings.publish.iter().map(publisher).collect();
     let apis = settings.apis.clone();
     let issuance = Issuance {
         facts: Facts::new(apis, &fetch, Arc::clone(&clock), metrics.clone()),
@@ -131,7 +137,8 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
         recorder: Recorder::new(metrics.clone()),
         data_dir: folder.clone(),
     };
-    Ok(Parts { issuance: Arc::new(issuance), rotator, upstream, federation, followers, crls, store, metrics, vault })
+    let issuance = Arc::new(issuance);
+    Ok(Parts { issuance, rotator, upstream, federation, followers, publishers, crls, store, metrics, vault })
 }
 
 /// What signs, and how long.
@@ -198,6 +205,7 @@ fn watching(
     now: OffsetDateTime,
 ) -> Result<Rotator, ServerError> {
     let holders = Holders::new(settings.holders.iter().cloned(), sessions.owners(now), now);
+    let holders = holders.publishing(settings.publish.iter().map(ToString::to_string));
     let sight = Sight { sessions: sessions.clone(), policy: policy.clone() };
     Ok(rotator.watching(holders, Arc::new(sight), store)?)
 }

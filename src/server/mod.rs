@@ -9,6 +9,7 @@ mod accept;
 mod door;
 mod policy_keeper;
 mod meters;
+mod publishing;
 mod run;
 
 pub use accept::{AdminSocket, BundlePort, HealthPort, IssuerPort};

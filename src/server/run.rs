@@ -5,6 +5,7 @@ use super::build::{Parts, World, build};
 use super::door::open_door;
 use super::meters::{meter_bundle, meter_checkpoints, meter_crls, meter_holders, meter_store, meter_tainted};
 use super::policy_keeper::PolicyKeeper;
+use super::publishing::keep_published;
 use super::upstream::keep_upstream;
 use super::witness::Sight;
 use super::{AdminSocket, BundlePort, HealthPort, IssuerPort, ServerError};
@@ -135,7 +136,11 @@ impl Server {
 
         let mut keepers = JoinSet::new();
         start_meters(&mut keepers, &parts, (&clock, &readiness), &ended);
-        let Parts { issuance, rotator, upstream, federation: _, followers, crls, store, metrics, vault } = parts;
+        let Parts { issuance, rotator, upstream, federation: _, followers, publishers, crls, store, metrics, vault } =
+            parts;
+        let (published, holders) = (rotator.authorities().published(), rotator.desk().holders().clone());
+        let shown = (Arc::clone(&clock), readiness.clone(), metrics.clone());
+        keepers.spawn(keep_published((publishers, holders), published, shown, ended.clone()));
         let above = (upstream.zip(rotator.upstream()), Arc::clone(&clock));
         keepers.spawn(keep_upstream(above, (readiness.clone(), metrics.clone()), ended.clone()));
         keepers.spawn(rotator.run(Arc::clone(&clock), ended.clone()));

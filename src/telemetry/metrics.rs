@@ -51,6 +51,7 @@ struct Numbers {
     policy_reads: Family<Read, Counter>,
     facts: Family<Fact, Counter>,
     facts_seconds: Histogram,
+    publishers_failing: Gauge,
     upstream_failures: Gauge,
     upstream_intermediate_ends: Gauge,
 }
@@ -129,6 +130,7 @@ impl Metrics {
             policy_reads: Family::default(),
             facts: Family::default(),
             facts_seconds: Histogram::new(buckets()),
+            publishers_failing: Gauge::default(),
             upstream_failures: Gauge::default(),
             upstream_intermediate_ends: Gauge::default(),
         };
@@ -202,6 +204,11 @@ impl Metrics {
     /// How many live SVIDs are to be renewed at once and were not yet.
     pub fn tainted_svids_are(&self, remaining: usize) {
         self.0.svids_on_tainted_keys.set(i64::try_from(remaining).unwrap_or(i64::MAX));
+    }
+
+    /// So many of the places that the bundle is published to cannot be written.
+    pub fn publishers_fail(&self, count: usize) {
+        self.0.publishers_failing.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
     /// How often in a row the authority above ours gave no intermediate, and when the one in use ends.
@@ -286,6 +293,8 @@ impl Numbers {
         registry.register("stuck_holders", help, self.stuck_holders.clone());
         let help = "Live X.509-SVIDs below tainted roots: all should be renewed within half a minute";
         registry.register("svids_on_tainted_keys", help, self.svids_on_tainted_keys.clone());
+        let help = "Places that the trust bundle is published to, and cannot be written";
+        registry.register("publishers_failing", help, self.publishers_failing.clone());
         let help = "How often in a row the upstream authority gave no intermediate when it was asked";
         registry.register("upstream_failures", help, self.upstream_failures.clone());
         let help = "When the intermediate that it certified ends, in Unix seconds: nothing is issued afterwards";

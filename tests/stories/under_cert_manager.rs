@@ -135,16 +135,7 @@ fn wanted() -> Wanted {
 async fn asked(cluster: &Arc<Cluster>) -> Result<Certified, UpstreamError> {
     let (served, made) = (Scripted::serve(Arc::clone(cluster)).await, cluster.made.as_ref().unwrap());
     let kubeconfig = made.path("kubeconfig");
-    let config = json!({
-        "apiVersion": "v1", "kind": "Config", "current-context": "test",
-        "clusters": [{ "name": "test", "cluster": {
-            "server": format!("https://127.0.0.1:{}", served.port),
-            "certificate-authority-data": STANDARD.encode(&served.ca_pem),
-        }}],
-        "users": [{ "name": "test", "user": { "token": "of-a-pod" } }],
-        "contexts": [{ "name": "test", "context": { "cluster": "test", "user": "test" } }],
-    });
-    fs::write(&kubeconfig, config.to_string()).unwrap();
+    fs::write(&kubeconfig, served.kubeconfig(&json!({ "token": "of-a-pod" }))).unwrap();
     let issuer = ClusterIssuer { kubeconfig: Some(kubeconfig), ..issuer() };
     let roots = made.roots().read(SystemClock.now()).unwrap();
     let least = Duration::from_secs(900);
