@@ -17,7 +17,7 @@ use crate::facts::Facts;
 use crate::federation::{Federation, Follower};
 use crate::issuance::{Hearing, Issuance, PolicyInUse, Recorder, Shares};
 use crate::people::{Found, People};
-use crate::publish::{Publisher, Target};
+use crate::publish::Publisher;
 use crate::session::{CrlKeeper, PathPins, Sessions};
 use crate::store::{
     IndexKind, LocalSettings, LocalStore, NoteSigner, Store, StoreError, VerifierKey, Write, replace_file,
@@ -97,13 +97,7 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
     let (federation, followers) = open_federation(settings, (&shared, &ledger), &*clock).await?;
     let people = open_people(settings, &*shared).await?;
     let policy = PolicyInUse::new(settings.policy.clone());
-    let started = Entry::Started {
-        version: env!("CARGO_PKG_VERSION"),
-        trust_domain: settings.trust_domain.as_str(),
-        policy: *policy.now().digest(),
-        keyring: sequence,
-    };
-    ledger.commit(&started, Changes { writes: remember(&people, &*store)?, ..Changes::default() }).await?;
+    record_start(settings, (&ledger, &policy, sequence), remember(&people, &*store)?).await?;
 
     let issuers = Arc::new(settings.issuers.clone());
     let metrics = Metrics::new();
@@ -117,8 +111,7 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
     });
     let rotator = watching(rotator, settings, (&sessions, &policy), &*shared, clock.now())?;
     let (rotator, upstream) = put_under(rotator, above, clock.now())?;
-    let publisher = |target: &Target| Publisher::new(target.clone(), rotator.desk().holders().clone(), random.clone());
-    let publishers = settings.publish.iter().map(publisher).collect();
+    let publishers = publishers_of(settings, &rotator, &random);
     let apis = settings.apis.clone();
     let issuance = Issuance {
         facts: Facts::new(apis, &fetch, Arc::clone(&clock), metrics.clone()),
@@ -139,6 +132,26 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
     };
     let issuance = Arc::new(issuance);
     Ok(Parts { issuance, rotator, upstream, federation, followers, publishers, crls, store, metrics, vault })
+}
+
+async fn record_start(
+    settings: &ServerSettings,
+    (ledger, policy, keyring): (&Ledger, &PolicyInUse, u64),
+    writes: Vec<Write>,
+) -> Result<(), StoreError> {
+    let started = Entry::Started {
+        version: env!("CARGO_PKG_VERSION"),
+        trust_domain: settings.trust_domain.as_str(),
+        policy: *policy.now().digest(),
+        keyring,
+    };
+    ledger.commit(&started, Changes { writes, ..Changes::default() }).await.map(drop)
+}
+
+/// What tells the rotator what it wrote.
+fn publishers_of(settings: &ServerSettings, rotator: &Rotator, random: &Random) -> Vec<Publisher> {
+    let holders = rotator.desk().holders().clone();
+    settings.publish.iter().map(|target| Publisher::new(target.clone(), holders.clone(), random.clone())).collect()
 }
 
 /// What signs, and how long.

@@ -138,9 +138,13 @@ impl Server {
         start_meters(&mut keepers, &parts, (&clock, &readiness), &ended);
         let Parts { issuance, rotator, upstream, federation: _, followers, publishers, crls, store, metrics, vault } =
             parts;
-        let (published, holders) = (rotator.authorities().published(), rotator.desk().holders().clone());
         let shown = (Arc::clone(&clock), readiness.clone(), metrics.clone());
-        keepers.spawn(keep_published((publishers, holders), published, shown, ended.clone()));
+        keepers.spawn(keep_published(
+            (publishers, rotator.desk().holders().clone()),
+            rotator.authorities().published(),
+            shown,
+            ended.clone(),
+        ));
         let above = (upstream.zip(rotator.upstream()), Arc::clone(&clock));
         keepers.spawn(keep_upstream(above, (readiness.clone(), metrics.clone()), ended.clone()));
         keepers.spawn(rotator.run(Arc::clone(&clock), ended.clone()));

@@ -3,6 +3,7 @@
 use crate::support::foreign::ForeignCa;
 use crate::support::harness::{Harness, POLICY};
 use crate::support::https::{Script, Scripted, json_answer};
+use crate::support::kubernetes::kubeconfig;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
@@ -108,7 +109,7 @@ impl Site {
         let cluster = Arc::<Cluster>::default();
         let served = Scripted::serve(Arc::clone(&cluster)).await;
         let mut harness = Harness::whose_issuer_says(CONFIGURED, POLICY, "memory").await;
-        let kubeconfig = served.kubeconfig(&json!({ "token": TOKEN }));
+        let kubeconfig = kubeconfig(&served, &json!({ "token": TOKEN }));
         fs::write(harness.folder.path().join("kubeconfig"), kubeconfig).unwrap();
         let federation = harness.parts.federation.clone();
         let follower = std::mem::take(&mut harness.parts.followers).pop().unwrap();

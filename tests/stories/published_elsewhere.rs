@@ -215,9 +215,11 @@ async fn storing(storage: &Arc<Storage>, secret: &str) -> (Site, Scripted) {
     fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
     let lines = format!(
         "[[publish]]\nform = \"spiffe\"\n[publish.s3]\nbucket = \"trust\"\nkey = \"ci.example.org/bundle.json\"\n\
-         region = \"eu-west-1\"\nendpoint = \"https://127.0.0.1:{}\"\nca_file = {ca:?}\naccess_key_id = \"AKIAEXAMPLE\"\n\
-         secret_access_key_file = {key:?}\n",
-        served.port
+         region = \"eu-west-1\"\nendpoint = \"https://127.0.0.1:{}\"\nca_file = \"{ca}\"\naccess_key_id = \"AKIAEXAMPLE\"\n\
+         secret_access_key_file = \"{key}\"\n",
+        served.port,
+        ca = ca.display(),
+        key = key.display(),
     );
     let site = Site::open(lines.leak()).await;
     (site, served)

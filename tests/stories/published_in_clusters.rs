@@ -4,6 +4,7 @@
 use crate::golden;
 use crate::support::harness::{Harness, POLICY};
 use crate::support::https::{Script, Scripted, json_answer};
+use crate::support::kubernetes::kubeconfig;
 use bytes::Bytes;
 use http::{Method, Request, Response};
 use http_body_util::{BodyExt as _, Full};
@@ -170,7 +171,7 @@ struct Site {
     cluster: Arc<Cluster>,
     name: String,
     _served: Scripted,
-    _stop: ShutdownTrigger,
+    stop: Option<ShutdownTrigger>,
 }
 
 impl Site {
@@ -178,17 +179,23 @@ impl Site {
         let cluster = Arc::<Cluster>::default();
         prepare(&cluster);
         let served = Scripted::serve(Arc::clone(&cluster)).await;
-        let mut harness = Harness::whose_issuer_says(configured, POLICY, "memory").await;
+        let harness = Harness::whose_issuer_says(configured, POLICY, "memory").await;
         let token = harness.folder.path().join("token");
         let user = json!({ "tokenFile": token });
         put_token(&token, "of-a-pod");
-        fs::write(harness.folder.path().join("kubeconfig"), served.kubeconfig(&user)).unwrap();
+        fs::write(harness.folder.path().join("kubeconfig"), kubeconfig(&served, &user)).unwrap();
         let name = harness.parts.rotator.desk().holders().all(|_| true, harness.now()).pop().unwrap().name;
-        let publisher = std::mem::take(&mut harness.parts.publishers).pop().unwrap();
-        let clock: Arc<dyn Clock> = Arc::<ManualClock>::clone(&harness.clock);
+        let mut site = Self { harness, cluster, name, _served: served, stop: None };
+        site.start();
+        site
+    }
+
+    fn start(&mut self) {
+        let publisher = std::mem::take(&mut self.harness.parts.publishers).pop().unwrap();
+        let clock: Arc<dyn Clock> = Arc::<ManualClock>::clone(&self.harness.clock);
         let (stop, shutdown) = Shutdown::pair();
-        tokio::spawn(publisher.run(harness.parts.rotator.authorities().published(), clock, shutdown));
-        Self { harness, cluster, name, _served: served, _stop: stop }
+        tokio::spawn(publisher.run(self.harness.parts.rotator.authorities().published(), clock, shutdown));
+        self.stop = Some(stop);
     }
 
     /// Lets time pass until it is so.
@@ -286,14 +293,14 @@ async fn a_cluster_trust_bundle_is_applied_in_the_version_that_the_api_offers() 
 
 #[tokio::test]
 async fn an_object_that_holds_the_bundle_already_is_not_written() {
-    let site = Site::open(MAP, |_| {}).await;
+    let mut site = Site::open(MAP, |_| {}).await;
     site.until_applied(1).await;
-    let stored = site.cluster.objects.lock().unwrap().get(MAP_PATH).cloned().unwrap();
-    let Site { harness, cluster, .. } = site;
-    let harness = harness.restarted(None).await;
-    let published = harness.parts.rotator.authorities().published().borrow().pem.clone();
-    assert_eq!(stored["data"]["ca.crt"], published);
-    assert_eq!(cluster.applied().len(), 1);
+    drop(site.stop.take());
+    site.harness = site.harness.restarted(None).await;
+    assert_eq!(site.wrote(), None);
+    site.start();
+    site.until("found", |site| site.wrote() == Some(site.sequence())).await;
+    assert_eq!(site.cluster.applied().len(), 1);
 }
 
 #[tokio::test]

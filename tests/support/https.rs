@@ -1,7 +1,5 @@
 //! Somebody else's HTTPS server, which answers as a script says: rightly, and in every bad way.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
@@ -12,7 +10,7 @@ use hyper_util::server::conn::auto::Builder;
 use lanyard::clock::{Clock, SystemClock};
 use lanyard::crypto::{PemLabel, Random, install_providers};
 use lanyard::tls::{DoorCa, DoorCertificate, IssuerDoor};
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::convert::Infallible;
 use std::future::Future;
 use std::sync::Arc;
@@ -62,21 +60,6 @@ impl Scripted {
         let mut serving = JoinSet::new();
         serving.spawn(serve(listener, door, script));
         Self { port, ca_pem, _serving: serving }
-    }
-}
-
-impl Scripted {
-    /// How `kubectl` comes to it, where it plays a cluster's API; `user` says as whom.
-    pub(crate) fn kubeconfig(&self, user: &Value) -> String {
-        let server = format!("https://127.0.0.1:{}", self.port);
-        let cluster = json!({ "server": server, "certificate-authority-data": STANDARD.encode(&self.ca_pem) });
-        let config = json!({
-            "apiVersion": "v1", "kind": "Config", "current-context": "test",
-            "clusters": [{ "name": "test", "cluster": cluster }],
-            "users": [{ "name": "test", "user": user }],
-            "contexts": [{ "name": "test", "context": { "cluster": "test", "user": "test" } }],
-        });
-        config.to_string()
     }
 }
 
