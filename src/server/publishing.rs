@@ -16,8 +16,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// Runs all of them until shutdown.
 pub(super) async fn keep_published(
-    (publishers, holders): (Vec<Publisher>, Holders),
-    published: watch::Receiver<Arc<Published>>,
+    (publishers, holders, published): (Vec<Publisher>, Holders, watch::Receiver<Arc<Published>>),
     (clock, readiness, metrics): (Arc<dyn Clock>, Readiness, Metrics),
     shutdown: Shutdown,
 ) {

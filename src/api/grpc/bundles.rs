@@ -118,6 +118,7 @@ fn refused(error: FederationError, id: &RequestId) -> Status {
         FederationError::Bundle(_) => (Class::Malformed, "bundle_malformed"),
         FederationError::Configured { .. } => (Class::Conflict, "bundle_configured"),
         FederationError::Older { .. } => (Class::Conflict, "bundle_older"),
+        FederationError::OurKey { .. } => (Class::Malformed, "bundle_own_key"),
         FederationError::Own(_) => (Class::Malformed, "bundle_own"),
         FederationError::Store(fault) => {
             tracing::error!(request_id = %id, error = %chain(&fault), "a foreign bundle cannot be recorded");
