@@ -42,7 +42,6 @@ mod reflection;
 mod jwt_svids;
 mod socket;
 mod lasting_socket;
-mod aside;
 mod own_program;
 mod places;
 mod calls;
@@ -57,7 +56,6 @@ mod memory;
 mod metrics_port;
 
 pub use any_authority::{FrameFilter, Violation};
-pub use aside::write_aside;
 pub use caller::{
     Accepted, CgroupPath, CgroupTextError, Hierarchy, HostRules, JobPattern, NoPattern, TreeError, cgroup_of,
 };

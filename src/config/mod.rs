@@ -33,6 +33,7 @@ mod doors;
 mod federation;
 mod crl;
 mod vault;
+mod publish;
 mod places;
 mod sealing;
 mod checkpoints;

@@ -10,6 +10,7 @@ use super::leaf::read_leaf;
 use super::people::{read_people, warn_of_ids};
 use super::places::read_places;
 use super::problem::{Problem, read_text};
+use super::publish::read_publish;
 use super::quantity::{SPAN_MAX, render_duration};
 use super::sealing::{NamedSealing, read_sealing};
 use super::section::{Reader, Section};
@@ -27,6 +28,7 @@ use crate::hooks::Hooks;
 use crate::identity::TrustDomain;
 use crate::people::Form;
 use crate::policy::Policy;
+use crate::publish::Target;
 use crate::session::CrlPlan;
 use crate::svid::LeafProfile;
 use crate::token::{IssuerName, Issuers};
@@ -91,6 +93,8 @@ pub struct ServerSettings {
     pub crl: Option<CrlPlan>,
     /// Whose bundles it takes, and from where.
     pub federation: Vec<Relationship>,
+    /// Where our own bundle is written.
+    pub publish: Vec<Target>,
     /// How leaves look.
     pub leaf: LeafProfile,
     /// Whose tokens count.
@@ -189,13 +193,13 @@ pub(super) fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option
     let (holders, people) = (read_holders(&mut root), read_people(&mut root));
     let federation = read_federation(&mut root, trust_domain.as_ref());
     let consumers = read_consumers(&mut root, &bundle);
+    let publish = read_publish(&mut root, environment);
     root.finish();
     let known = KnownIssuer::all(&issuers, &apis);
     let (place, ttl) = (policy_file?, lifetimes.svid);
     let policy_source =
         PolicySource { place, issuers: known, ttl, trust_domain: trust_domain.clone(), name_constraints, consumers };
-    let policy = loaded(reader, &policy_source, &mut warnings);
-    warnings.extend(warn_of_ids(reader, people, policy.as_ref()));
+    let policy = loaded(reader, &policy_source, (people, &mut warnings));
     let data_dir = data_dir?;
     Some(ServerSettings {
         trust_domain: trust_domain?,
@@ -220,6 +224,7 @@ pub(super) fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option
         upstream,
         crl,
         federation,
+        publish,
         leaf,
         issuers,
         hooks,
@@ -236,10 +241,14 @@ fn read_trust_domain(root: &mut Section<'_, '_>) -> Option<TrustDomain> {
         .or_else(|| root.missing("trust_domain", "write the trust domain, such as \"ci.example.org\""))
 }
 
-fn loaded(reader: &Reader<'_>, source: &PolicySource, warnings: &mut Vec<Problem>) -> Option<Policy> {
-    let checked = source.load().map_err(|problems| reader.adopt(problems)).ok()?;
-    warnings.extend(checked.warnings);
-    Some(checked.policy)
+fn loaded(reader: &Reader<'_>, source: &PolicySource, (people, warnings): (Form, &mut Vec<Problem>)) -> Option<Policy> {
+    let checked = source.load().map_err(|problems| reader.adopt(problems));
+    let policy = checked.ok().map(|checked| {
+        warnings.extend(checked.warnings);
+        checked.policy
+    });
+    warnings.extend(warn_of_ids(reader, people, policy.as_ref()));
+    policy
 }
 
 fn parse_store(text: &str) -> Result<StoreKind, &'static str> {

@@ -17,6 +17,7 @@ use crate::facts::Facts;
 use crate::federation::{Federation, Follower};
 use crate::issuance::{Hearing, Issuance, PolicyInUse, Recorder, Shares};
 use crate::people::{Found, People};
+use crate::publish::Publisher;
 use crate::session::{CrlKeeper, PathPins, Sessions};
 use crate::store::{
     IndexKind, LocalSettings, LocalStore, NoteSigner, Store, StoreError, VerifierKey, Write, replace_file,
@@ -46,6 +47,8 @@ pub struct Parts {
     pub federation: Federation,
     /// What keeps it equal to its sources.
     pub followers: Vec<Follower>,
+    /// What writes our own bundle to where others read it.
+    pub publishers: Vec<Publisher>,
     /// Makes revocation lists, where they are switched on.
     pub crls: Option<CrlKeeper>,
     /// Journal and index.
@@ -98,13 +101,7 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
     let people = open_people(settings, sealing.clone(), &*shared).await?;
     let writes = remember(settings, (&people, &sealing), (&*shared, &ledger)).await?;
     let policy = PolicyInUse::new(settings.policy.clone());
-    let started = Entry::Started {
-        version: env!("CARGO_PKG_VERSION"),
-        trust_domain: settings.trust_domain.as_str(),
-        policy: *policy.now().digest(),
-        keyring: sequence,
-    };
-    ledger.commit(&started, Changes { writes, ..Changes::default() }).await?;
+    record_start(settings, (&ledger, &policy, sequence), writes).await?;
 
     let issuers = Arc::new(settings.issuers.clone());
     let metrics = Metrics::new();
@@ -118,6 +115,7 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
     });
     let rotator = watching(rotator, settings, (&sessions, &policy), &*shared, clock.now())?;
     let (rotator, upstream) = put_under(rotator, above, clock.now())?;
+    let publishers = publishers_of(settings, &rotator, &random);
     let issuance = Arc::new(Issuance {
         facts: Facts::new(settings.apis.clone(), &fetch, Arc::clone(&clock), metrics.clone()),
         issuer_keys: Arc::new(IssuerKeys::new(Arc::clone(&issuers), Arc::clone(&clock), fetch)),
@@ -136,7 +134,27 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
         recorder: Recorder::new(metrics.clone()),
         data_dir: folder.clone(),
     });
-    Ok(Parts { issuance, rotator, upstream, federation, followers, crls, store, sealing, metrics, vault })
+    Ok(Parts { issuance, rotator, upstream, federation, followers, publishers, crls, store, sealing, metrics, vault })
+}
+
+async fn record_start(
+    settings: &ServerSettings,
+    (ledger, policy, keyring): (&Ledger, &PolicyInUse, u64),
+    writes: Vec<Write>,
+) -> Result<(), StoreError> {
+    let started = Entry::Started {
+        version: env!("CARGO_PKG_VERSION"),
+        trust_domain: settings.trust_domain.as_str(),
+        policy: *policy.now().digest(),
+        keyring,
+    };
+    ledger.commit(&started, Changes { writes, ..Changes::default() }).await.map(drop)
+}
+
+/// What tells the rotator what it wrote.
+fn publishers_of(settings: &ServerSettings, rotator: &Rotator, random: &Random) -> Vec<Publisher> {
+    let holders = rotator.desk().holders().clone();
+    settings.publish.iter().map(|target| Publisher::new(target.clone(), holders.clone(), random.clone())).collect()
 }
 
 /// What signs, and how long.
@@ -208,6 +226,7 @@ fn watching(
     now: OffsetDateTime,
 ) -> Result<Rotator, ServerError> {
     let holders = Holders::new(settings.holders.iter().cloned(), sessions.owners(now), now);
+    let holders = holders.publishing(settings.publish.iter().map(ToString::to_string));
     let sight = Sight { sessions: sessions.clone(), policy: policy.clone() };
     Ok(rotator.watching(holders, Arc::new(sight), store)?)
 }

@@ -12,6 +12,7 @@ mod endpoint_svid;
 mod bundle_endpoint;
 mod policy_keeper;
 mod meters;
+mod publishing;
 mod run;
 
 pub use accept::{AdminSocket, BundlePort, HealthPort, IssuerPort};

@@ -9,6 +9,7 @@ use super::meters::{
     meter_bundle, meter_checkpoints, meter_crls, meter_foreign, meter_holders, meter_keys, meter_store, meter_tainted,
 };
 use super::policy_keeper::PolicyKeeper;
+use super::publishing::keep_published;
 use super::upstream::keep_upstream;
 use super::witness::Sight;
 use super::{AdminSocket, HealthPort, IssuerPort, ServerError};
@@ -148,8 +149,12 @@ impl Server {
 
         let mut keepers = JoinSet::new();
         start_meters(&mut keepers, &parts, (&clock, &readiness), &ended);
-        let Parts { issuance, rotator, upstream, federation, followers, crls, store, sealing: _, metrics, vault } =
-            parts;
+        let Parts {
+            issuance, rotator, upstream, federation, followers, publishers, crls, store, metrics, vault, ..
+        } = parts;
+        let publishing = (publishers, rotator.desk().holders().clone(), rotator.authorities().published());
+        let shown = (Arc::clone(&clock), readiness.clone(), metrics.clone());
+        keepers.spawn(keep_published(publishing, shown, ended.clone()));
         let above = (upstream.zip(rotator.upstream()), Arc::clone(&clock));
         keepers.spawn(keep_upstream(above, (readiness.clone(), metrics.clone()), ended.clone()));
         keepers.spawn(rotator.run(Arc::clone(&clock), ended.clone()));
