@@ -22,7 +22,7 @@ use time::OffsetDateTime;
 use tokio::sync::watch;
 
 /// A leaf begins a little in the past, for clocks that run behind (X509-21).
-const BACKDATE: Duration = Duration::from_secs(10);
+pub(super) const BACKDATE: Duration = Duration::from_secs(10);
 
 /// Why a recorded draft was not signed.
 #[derive(Debug, thiserror::Error)]
@@ -70,8 +70,8 @@ pub struct TaintedKeys {
 pub struct Authorities {
     trust_domain: TrustDomain,
     refresh_hint: Duration,
-    random: Random,
-    x509: ArcSwap<X509Signer>,
+    pub(super) random: Random,
+    pub(super) x509: ArcSwap<X509Signer>,
     jwt: ArcSwap<JwtSigner>,
     published: watch::Sender<Arc<Published>>,
     tainted: watch::Sender<Arc<TaintedKeys>>,
