@@ -33,6 +33,7 @@ pub mod custody;
 pub mod federation;
 pub mod upstream;
 pub mod authority;
+pub mod publish;
 pub mod session;
 pub mod backup;
 

@@ -66,6 +66,8 @@ pub enum HolderKind {
     Reporting,
     /// Named in the configuration; an operator confirms it.
     Declared,
+    /// Our own hand, which writes the bundle somewhere: it proves that this was done, and not that anybody has read it.
+    Publisher,
 }
 
 /// Somebody without proof of a key.
@@ -77,7 +79,8 @@ pub struct Missing {
     pub kind: HolderKind,
     /// What it holds.
     pub holds: Option<u64>,
-    /// Until when it is waited for if nothing more is heard of it; none for one that must be confirmed.
+    /// Until when it is waited for if nothing more is heard of it; none for one that must be confirmed,
+    /// or write.
     #[serde(with = "time::serde::rfc3339::option")]
     pub waited_for_until: Option<OffsetDateTime>,
     /// Since when it lacks what it was sent again and again, for one that is heard all the same.
@@ -178,7 +181,7 @@ impl Holder {
     /// As one who lacks a key, unless its silence has lasted so long that nothing of it can be in use.
     fn missing(&self, plan: &KeyPlan, known: &Known, now: OffsetDateTime) -> Option<Missing> {
         let waited_for_until = match self.kind {
-            HolderKind::Declared => None,
+            HolderKind::Declared | HolderKind::Publisher => None,
             HolderKind::Reporting => {
                 let silent = known.passed(self.heard_at.unwrap_or(known.since), now);
                 Some(now + known.patience(plan).checked_sub(silent).filter(|left| !left.is_zero())?)

@@ -7,6 +7,7 @@ use super::rotation::Rotation;
 use super::{Authority, AuthorityKind, AuthorityState, Publication, StepKind, UpstreamState};
 use crate::crypto::KeyId;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::time::Duration;
 use time::OffsetDateTime;
 
@@ -28,6 +29,9 @@ pub struct Outlook {
     pub steps: Vec<StepOutlook>,
     /// Who says what it holds.
     pub holders: Vec<HolderOutlook>,
+    /// What keeps publishers from writing, by their names.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub troubles: BTreeMap<String, String>,
     /// How often the bundle was read by others since the start.
     pub anonymous_reads: u64,
     /// When last.
@@ -138,6 +142,7 @@ impl Rotation<'_> {
             keys: keys.map(|one| self.key_outlook(one, live)).collect(),
             steps: self.steps(kind, live),
             holders: holders.collect(),
+            troubles: BTreeMap::new(),
             anonymous_reads: readers.reads,
             last_read_at: readers.last_at,
             upstream: None,

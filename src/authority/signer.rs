@@ -5,12 +5,13 @@ use super::distant_crls::DistantCrls;
 use super::draft::{Asked, Content, end_of_life, whole_seconds};
 use super::in_use::{JwtSigners, X509Signer, signers};
 use super::rotation::JWT_TTL_MAX;
-use super::{Authority, AuthorityKind, AuthorityState, Draft, DraftError, Keyring, LimitedBy, Published};
+use super::{Authority, AuthorityKind, AuthorityState, Draft, DraftError, Inventory, Keyring, LimitedBy, Published};
 use crate::audit::Recorded;
-use crate::bundle::JwtAuthority;
+use crate::bundle::{Bundle, JwtAuthority};
 use crate::consumer::Offer;
 use crate::crypto::{CryptoError, KeyId, Random};
 use crate::custody::CustodyError;
+use crate::federation::Ours;
 use crate::identity::TrustDomain;
 use crate::policy::{Grant, Kind};
 use crate::svid::{JwtFields, LayoutError, LeafFields, ProvenKey, Serial};
@@ -75,8 +76,19 @@ pub struct Authorities {
     jwt: ArcSwap<JwtSigners>,
     published: watch::Sender<Arc<Published>>,
     tainted: watch::Sender<Arc<TaintedKeys>>,
+    inventory: watch::Sender<Inventory>,
     pub(super) crl_issuers: watch::Sender<Option<Arc<[CrlIssuer]>>>,
     pub(super) distant_crls: DistantCrls,
+}
+
+impl Ours for Authorities {
+    fn trust_domain(&self) -> &TrustDomain {
+        self.trust_domain()
+    }
+
+    fn bundle(&self) -> Bundle {
+        self.published.borrow().bundle.clone()
+    }
 }
 
 impl Authorities {
@@ -91,6 +103,7 @@ impl Authorities {
             jwt: ArcSwap::from_pointee(jwt),
             published: watch::Sender::new(Arc::new(Published::of(keyring, refresh_hint))),
             tainted: watch::Sender::new(Arc::new(TaintedKeys::of(keyring))),
+            inventory: watch::Sender::new(Inventory::of(keyring)),
             crl_issuers: watch::Sender::new(crl_issuers(keyring).map(Into::into)),
             distant_crls: DistantCrls::default(),
         })
@@ -106,6 +119,7 @@ impl Authorities {
             *known = tainted;
             changed
         });
+        self.inventory.send_replace(Inventory::of(keyring));
         self.crl_issuers.send_replace(crl_issuers(keyring).map(Into::into));
         let published = Arc::new(Published::of(keyring, self.refresh_hint));
         self.published.send_if_modified(|current| {
@@ -120,6 +134,11 @@ impl Authorities {
     /// The keys whose SVIDs are to be renewed at once, now and as they change.
     pub fn tainted(&self) -> watch::Receiver<Arc<TaintedKeys>> {
         self.tainted.subscribe()
+    }
+
+    /// Which keys there are, now and as they change.
+    pub fn inventory(&self) -> watch::Receiver<Inventory> {
+        self.inventory.subscribe()
     }
 
     /// Whose keys these are.

@@ -155,6 +155,7 @@ async fn alone(args: &Args, token: Zeroizing<String>, mut signals: Signals) -> a
         sds_socket: None,
         secrets: SecretNames::default(),
         agent_socket: None,
+        metrics: None,
         program: None,
         socket_mode: MODE_OWNER,
         callers: Callers::OwnUid,

@@ -85,7 +85,7 @@ pub(super) fn read_mount(section: &mut Section<'_, '_>, key: &'static str, usual
 }
 
 /// A file with a token that only we can read; it must do already now.
-fn secret_file(section: &mut Section<'_, '_>, key: &'static str) -> Option<PathBuf> {
+pub(super) fn secret_file(section: &mut Section<'_, '_>, key: &'static str) -> Option<PathBuf> {
     let line = section.line_of(key);
     let path = section.path(key)?;
     if let Err(error) = read_token(&path) {

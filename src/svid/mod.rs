@@ -22,6 +22,7 @@ mod inspect;
 mod authority_facts;
 mod authority_path;
 mod crl;
+mod crl_issuer;
 mod validate;
 
 pub use authority_facts::{AuthorityFacts, AuthorityRights, inspect_authority};
@@ -29,6 +30,7 @@ pub use aws_session::{AwsSession, AwsSessionError, is_session_name};
 pub use build_claims::{BuildClaim, BuildClaimError, BuildClaims};
 pub use compact::CompactError;
 pub use crl::{CrlFields, RevokedBecause, RevokedCertificate};
+pub use crl_issuer::crl_issuer;
 pub use csr::{CsrError, ProvenKey};
 pub use inspect::{CertificateFacts, InspectError, JwtFacts, inspect_certificate, inspect_jwt};
 pub use jwt::{JwtFields, JwtSvidError, RESERVED_CLAIMS, validate_jwt_svid};

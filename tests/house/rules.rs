@@ -51,7 +51,10 @@ const DOORS: &[(&[&str], &[&str])] = &[
     (&["tar"], &["backup/"]),
     (&["reqwest"], &["discovery/", "wire/", "cli/"]),
     (&["loona_hpack"], &["agent/"]),
-    (&["kube"], &["discovery/kubernetes.rs", "federation/config_map.rs", "upstream/cert_manager.rs"]),
+    (
+        &["kube"],
+        &["discovery/kubernetes.rs", "federation/config_map.rs", "publish/cluster.rs", "upstream/cert_manager.rs"],
+    ),
     (&["nix"], &["agent/caller/"]),
     (&["clap", "clap_complete", "comfy_table"], &["cli/", "main.rs"]),
     (&["anyhow"], &["cli/", "main.rs"]),

@@ -20,6 +20,9 @@ mod alone;
 mod https;
 #[path = "../support/issuer.rs"]
 mod issuer;
+#[path = "../support/vault/mod.rs"]
+#[expect(dead_code, reason = "each test program uses its own part")]
+mod vault;
 #[path = "../support/console.rs"]
 mod console;
 
@@ -50,6 +53,7 @@ mod full_disk;
 mod gitlab_hooks;
 mod hostile;
 mod init;
+mod keys_watched;
 mod lifecycle;
 mod limits;
 mod lost;
@@ -58,6 +62,7 @@ mod pipelines;
 mod policies;
 mod procedures;
 mod race;
+mod sealing;
 mod secrets;
 mod units;
 mod watching;

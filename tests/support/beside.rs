@@ -195,6 +195,7 @@ impl Site {
             sds_socket: None,
             secrets: SecretNames::default(),
             agent_socket: None,
+            metrics: None,
             program: None,
             socket_mode: MODE_EVERYBODY,
             callers: Callers::Any,
@@ -203,6 +204,13 @@ impl Site {
             files: None,
             on_stop: OnStop::KeepSession,
         }
+    }
+
+    /// The same for one more agent, which has places of its own.
+    pub(crate) fn settings_beside(&self, name: &str) -> AgentSettings {
+        let (workload_socket, state_dir) =
+            (self.path(&format!("{name}/api.sock")), self.path(&format!("{name}-state")));
+        AgentSettings { workload_socket, state_dir, ..self.agent_settings() }
     }
 
     /// An agent to which nobody has logged in.

@@ -16,6 +16,7 @@ mod readers;
 mod rotation;
 mod stand_in;
 
+mod abroad;
 mod bundles;
 mod callers;
 mod clouds_page;
@@ -34,6 +35,8 @@ mod long_job;
 mod many_streams;
 mod oidc;
 mod sds;
+mod sds_crls;
 mod socket;
+mod turned_away;
 mod upstream;
 mod x509;

@@ -1,8 +1,8 @@
 //! A JWT-SVID in a file: whole at any moment, for its owner alone, replaced long before it ends, gone with the command.
 
-use crate::agent::write_aside;
 use crate::clock::{Clock, SystemClock};
 use crate::crypto::Random;
+use crate::store::write_aside;
 use crate::svid::inspect_jwt;
 use crate::telemetry::chain;
 use crate::wire::WorkloadAddress;

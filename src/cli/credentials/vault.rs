@@ -2,10 +2,10 @@
 
 use super::OwnFolder;
 use super::token_file::TokenFile;
-use crate::agent::write_aside;
 use crate::clock::SystemClock;
 use crate::config::{Environment, SystemEnvironment};
 use crate::crypto::Random;
+use crate::store::write_aside;
 use crate::telemetry::{Shutdown, ShutdownTrigger, chain};
 use crate::vault::{Vault, VaultAuth, VaultError, VaultSettings};
 use anyhow::Context;
