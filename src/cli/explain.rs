@@ -140,8 +140,8 @@ async fn recorded(args: &Args, typed: &str) -> anyhow::Result<Option<Value>> {
         WrongUsage::new("--request-id asks the server or reads its journal: name --admin-socket or --config")
     })?;
     let Some(settings) = render::loaded(load_server(&config, &SystemEnvironment)) else { return Ok(None) };
-    if operator::listens(&settings.admin_socket).await {
-        return asked(settings.admin_socket).await;
+    if operator::listens(&settings.doors.admin_socket).await {
+        return asked(settings.doors.admin_socket).await;
     }
     let (policy, trust_domain) = (settings.policy.clone(), settings.trust_domain.clone());
     let place = Place::of(settings)?;

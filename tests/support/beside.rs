@@ -7,7 +7,7 @@ use hyper_util::rt::TokioIo;
 use lanyard::agent::{Agent, AgentError, AgentHandle, AgentSettings, Callers, FileOutput, LoggedIn};
 use lanyard::agent::{MODE_EVERYBODY, OnStop, Refused, SecretNames, TokenSource};
 use lanyard::clock::{Clock, ManualClock, SystemClock};
-use lanyard::config::ServerSettings;
+use lanyard::config::{DoorsSettings, ServerSettings};
 use lanyard::crypto::Random;
 use lanyard::discovery::HttpsFetch;
 use lanyard::server::{Server, World};
@@ -108,7 +108,7 @@ impl Site {
         let mut settings = site_settings(folder.path(), policy, "127.0.0.1:0".parse().unwrap());
         change(&mut settings);
         let (running, address) = start(&settings, &clock).await;
-        settings.listen = vec![address];
+        settings.doors.issuer = vec![address];
         let pem = fs::read(settings.data_dir.join("door-ca.pem")).unwrap();
         let trust = ServerTrust::from_pem(&pem, "the door CA").unwrap();
         let url = format!("https://{address}").parse().unwrap();
@@ -141,7 +141,7 @@ impl Site {
 
     /// The same with another policy.
     pub(crate) async fn open_again_with(&mut self, policy: &str) {
-        let address = *self.settings.listen.first().unwrap();
+        let address = *self.settings.doors.issuer.first().unwrap();
         self.settings = site_settings(self.folder.path(), policy, address);
         self.open_again().await;
     }
@@ -233,7 +233,13 @@ impl Site {
 
 fn site_settings(folder: &Path, policy: &str, listen: SocketAddr) -> ServerSettings {
     let settings = settings(folder, policy, "memory", "");
-    ServerSettings { listen: vec![listen], admin_socket: folder.join("admin.sock"), health: None, ..settings }
+    let doors = DoorsSettings {
+        issuer: vec![listen],
+        admin_socket: folder.join("admin.sock"),
+        health: None,
+        ..settings.doors.clone()
+    };
+    ServerSettings { doors, ..settings }
 }
 
 async fn start(settings: &ServerSettings, clock: &Arc<ManualClock>) -> (Running, SocketAddr) {
