@@ -19,6 +19,7 @@ pub mod tls;
 // rules: pure decisions
 pub mod token;
 pub mod policy;
+pub mod consumer;
 pub mod mesh;
 pub mod hooks;
 

@@ -4,7 +4,7 @@
 //!   token_source, login_door ─▶ renewer ─▶ link ─▶ server ─▶ events ─▶ ears ─▶ renewer
 //!                                  │
 //!                                keeper ─▶ served ─▶ workload_api, sds (behind any_authority)
-//!                                   └────▶ files ◀─ crls ◀─ ears
+//!                                   └────▶ files, sds ◀─ crls ◀─ ears
 //! ```
 //! One job has one keeper and one renewer. Where an agent serves many (`host`, `jobs`), `desk` brings each connection to
 //! its own by what `caller` tells of the process.
@@ -15,6 +15,7 @@ mod limits;
 mod token_source;
 mod login_door;
 mod caller;
+mod turned_away;
 mod desk;
 mod host;
 mod jobs;
@@ -53,8 +54,10 @@ mod file_output;
 mod files;
 mod layout;
 mod memory;
+mod metrics_port;
 
 pub use any_authority::{FrameFilter, Violation};
+pub use aside::write_aside;
 pub use caller::{
     Accepted, CgroupPath, CgroupTextError, Hierarchy, HostRules, JobPattern, NoPattern, TreeError, cgroup_of,
 };
@@ -65,6 +68,7 @@ pub use host::{HostError, HostSettings};
 pub use layout::{Layout, NoLayout};
 pub use link::Refused;
 pub use login_door::AgentHandle;
+pub use memory::on_memory;
 pub use outcome::{LoggedIn, LoggedOut};
 pub use own_program::OwnProgramError;
 pub use run::{Agent, AgentError, AgentSettings, MODE_EVERYBODY, MODE_OWNER, OnStop};

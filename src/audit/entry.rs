@@ -72,6 +72,19 @@ pub enum Entry<'a> {
         /// When they are of no use any more, in Unix seconds.
         next_update: i64,
     },
+    /// Another trust domain's bundle endpoint is asked from now on.
+    FederationSet {
+        /// Whose.
+        trust_domain: &'a str,
+        /// How it is known, and where it is.
+        source: &'a str,
+        /// The operator.
+        #[serde(flatten)]
+        by: Option<&'a Person>,
+        /// Why, in the operator's words.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        say: Option<&'a str>,
+    },
     /// An operator knows that a declared holder has our bundle.
     HolderConfirmed(HolderWord<'a>),
     /// A delivery of the CI system for our hooks led to nothing.

@@ -3,7 +3,7 @@
 //! A span counts only as far as this process has seen it pass on an even clock: after a start, and after a clock that
 //! jumped, it begins anew. A clock that was set must not make a slow holder look like a dead one.
 
-use super::{Authority, KeyPlan, Publication};
+use super::{Authority, AuthorityKind, KeyPlan, Publication};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::fmt;
@@ -99,7 +99,7 @@ impl Gate {
     /// The gate of a key.
     pub fn of(authority: &Authority, plan: &KeyPlan, known: &Known, now: OffsetDateTime) -> Self {
         let Some(published) = authority.published else { return Self { opens_at: now, missing: Vec::new() } };
-        let left = minimum(plan, known).saturating_sub(known.passed(published.at, now));
+        let left = minimum(authority.kind, plan, known).saturating_sub(known.passed(published.at, now));
         let missing = known.holders.iter().filter(|holder| holder.lacks(published));
         let missing = missing.filter_map(|holder| {
             let stuck_since = holder.stuck_since(published, plan, known);
@@ -200,7 +200,8 @@ fn is_called(holder: &str, name: &str) -> bool {
 }
 
 /// How long a key is published at least before it signs: three refreshes, or until the slowest relying party has read the
-/// bundle again and the longest SVID is renewed.
-pub(super) fn minimum(plan: &KeyPlan, known: &Known) -> Duration {
-    (plan.refresh_hint * 3).max(plan.propagation + known.longest_ttl)
+/// bundle again and the longest SVID is renewed; a JWT key, until the slowest reader of key sets has read ours again.
+pub(super) fn minimum(kind: AuthorityKind, plan: &KeyPlan, known: &Known) -> Duration {
+    let keys = if kind.signs_jwts() { plan.jwks_cache } else { Duration::ZERO };
+    (plan.refresh_hint * 3).max(plan.propagation + known.longest_ttl).max(keys)
 }

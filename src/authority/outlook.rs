@@ -134,7 +134,7 @@ impl Rotation<'_> {
             at: self.now,
             sequence: self.keyring.published_sequence,
             automatic: self.plan.automatic,
-            minimum_seconds: minimum(self.plan, self.known).as_secs(),
+            minimum_seconds: minimum(kind, self.plan, self.known).as_secs(),
             keys: keys.map(|one| self.key_outlook(one, live)).collect(),
             steps: self.steps(kind, live),
             holders: holders.collect(),
@@ -231,7 +231,9 @@ impl Rotation<'_> {
         };
         let moved = match active.kind {
             AuthorityKind::X509Root => "a new intermediate signs under it at once",
-            AuthorityKind::X509Intermediate | AuthorityKind::Jwt | AuthorityKind::Journal => "it signs at once",
+            AuthorityKind::X509Intermediate | AuthorityKind::Jwt | AuthorityKind::JwtRs256 | AuthorityKind::Journal => {
+                "it signs at once"
+            }
         };
         match (wish, key) {
             (OrderKind::Prepare, _) => {

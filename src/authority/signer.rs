@@ -3,13 +3,15 @@
 use super::crl_issuers::{CrlIssuer, crl_issuers};
 use super::distant_crls::DistantCrls;
 use super::draft::{Asked, Content, end_of_life, whole_seconds};
-use super::in_use::{JwtSigner, X509Signer, signers};
+use super::in_use::{JwtSigners, X509Signer, signers};
 use super::rotation::JWT_TTL_MAX;
 use super::{Authority, AuthorityKind, AuthorityState, Draft, DraftError, Inventory, Keyring, LimitedBy, Published};
 use crate::audit::Recorded;
-use crate::bundle::JwtAuthority;
+use crate::bundle::{Bundle, JwtAuthority};
+use crate::consumer::Offer;
 use crate::crypto::{CryptoError, KeyId, Random};
 use crate::custody::CustodyError;
+use crate::federation::Ours;
 use crate::identity::TrustDomain;
 use crate::policy::{Grant, Kind};
 use crate::svid::{JwtFields, LayoutError, LeafFields, ProvenKey, Serial};
@@ -71,12 +73,22 @@ pub struct Authorities {
     refresh_hint: Duration,
     pub(super) random: Random,
     pub(super) x509: ArcSwap<X509Signer>,
-    jwt: ArcSwap<JwtSigner>,
+    jwt: ArcSwap<JwtSigners>,
     published: watch::Sender<Arc<Published>>,
     tainted: watch::Sender<Arc<TaintedKeys>>,
     inventory: watch::Sender<Inventory>,
     pub(super) crl_issuers: watch::Sender<Option<Arc<[CrlIssuer]>>>,
     pub(super) distant_crls: DistantCrls,
+}
+
+impl Ours for Authorities {
+    fn trust_domain(&self) -> &TrustDomain {
+        self.trust_domain()
+    }
+
+    fn bundle(&self) -> Bundle {
+        self.published.borrow().bundle.clone()
+    }
 }
 
 impl Authorities {
@@ -98,7 +110,7 @@ impl Authorities {
     }
 
     /// Takes a changed keyring into use; watchers of the bundle are told only if it changed.
-    pub(super) fn swap(&self, keyring: &Keyring, (x509, jwt): (X509Signer, JwtSigner)) {
+    pub(super) fn swap(&self, keyring: &Keyring, (x509, jwt): (X509Signer, JwtSigners)) {
         self.x509.store(Arc::new(x509));
         self.jwt.store(Arc::new(jwt));
         let tainted = Arc::new(TaintedKeys::of(keyring));
@@ -185,17 +197,30 @@ impl Authorities {
     }
 
     fn draft_jwt(&self, grant: &Grant, asked: &Asked, now: OffsetDateTime) -> Result<(Content, LimitedBy), DraftError> {
-        let signer = self.jwt.load_full();
+        let consumers = &asked.consumers;
+        let algorithm = consumers.algorithm(grant.audiences())?;
+        let signers = self.jwt.load();
+        let signer = signers.by(algorithm).ok_or(DraftError::NoSigner { algorithm })?;
         let ttl = grant.ttl().min(JWT_TTL_MAX);
         let (not_after, limited_by) = end_of_life(now, ttl, asked.session_ends_at, signer.not_after)?;
         let fields = JwtFields {
+            issuer: consumers.issuer.as_ref().map(ToString::to_string),
             spiffe_id: grant.spiffe_id().clone(),
             audience: grant.audiences().to_vec(),
             jti: Serial::random(&self.random).to_string(),
             issued_at: whole_seconds(now),
             not_after,
+            claims: grant.claims().clone(),
         };
-        Ok((Content::Jwt { fields, signer }, limited_by))
+        consumers.take(&Offer {
+            issuer: consumers.issuer.as_ref(),
+            algorithm,
+            spiffe_id: grant.spiffe_id(),
+            audiences: grant.audiences(),
+            claims: grant.claims(),
+            bytes: fields.bytes(algorithm, &signer.kid),
+        })?;
+        Ok((Content::Jwt { fields, signer: Arc::clone(signer) }, limited_by))
     }
 
     /// Uses the key on what is on record, and on nothing else:
@@ -226,7 +251,7 @@ impl TaintedKeys {
         let kid = |jwt: &Authority| Some(JwtAuthority::new(jwt.own_key()?.public().clone()).kid);
         Self {
             intermediates: tainted(AuthorityKind::X509Intermediate).map(Authority::key_id).collect(),
-            kids: tainted(AuthorityKind::Jwt).filter_map(kid).collect(),
+            kids: tainted(AuthorityKind::Jwt).chain(tainted(AuthorityKind::JwtRs256)).filter_map(kid).collect(),
         }
     }
 

@@ -3,7 +3,7 @@
 //! Of PEM nothing is skipped: it has no publisher that could slip, but a person who put something in that does not belong.
 
 use super::authority::{certified_key, subject};
-use super::document::{Bundle, BundleError, DOCUMENT_BYTES_MAX, REFRESH_UNSET};
+use super::document::{Bundle, BundleError, DOCUMENT_BYTES_MAX};
 use super::{BundleMap, BundleMapError, NotAnAuthority, StrictJson};
 use crate::identity::TrustDomain;
 use crate::telemetry::quotable;
@@ -78,7 +78,7 @@ impl Bundle {
     pub fn read_pem(trust_domain: TrustDomain, text: &[u8]) -> Result<Self, ForeignBundleError> {
         check_size(text)?;
         let lines = String::from_utf8_lossy(text);
-        let labels: Vec<&str> = lines.lines().filter_map(|line| line.trim().strip_prefix(BEGIN)).collect();
+        let labels: Vec<&str> = lines.split(['\n', '\r']).filter_map(|line| line.trim().strip_prefix(BEGIN)).collect();
         if labels.is_empty() {
             let is_empty = text.trim_ascii().is_empty();
             return Err(if is_empty { ForeignBundleError::NoCertificate } else { ForeignBundleError::NeitherForm });
@@ -102,7 +102,7 @@ impl Bundle {
             }
         }
         let jwt_authorities = Vec::new();
-        Ok(Self { trust_domain, sequence: 0, refresh_hint: REFRESH_UNSET, x509_authorities, jwt_authorities })
+        Ok(Self { trust_domain, sequence: 0, refresh_hint: Self::REFRESH_UNSET, x509_authorities, jwt_authorities })
     }
 
     /// Reads a SPIFFE bundle, or the one of this trust domain in a map of several.
@@ -113,13 +113,13 @@ impl Bundle {
         check_size(json)?;
         let document = StrictJson::object(json).map_err(BundleError::Json)?;
         if !document.contains_key("trust_domains") {
-            return Ok(Self::from_document(trust_domain, &document)?);
+            return Ok(Self::from_document(trust_domain, &document)?.0);
         }
         let map = BundleMap::parse(json)?;
         let found = map.bundles().iter().find(|bundle| bundle.trust_domain == trust_domain);
         found.cloned().ok_or_else(|| {
             let known: Vec<_> = map.bundles().iter().map(|bundle| bundle.trust_domain.as_str()).collect();
-            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+            let known = if known.is_empty() { "none".to_owned() } else { quotable(&known.join(", ")) };
             ForeignBundleError::NotInMap { wanted: trust_domain, known }
         })
     }

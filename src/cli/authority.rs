@@ -129,7 +129,7 @@ struct OrderedOn {
 
 fn parse_kind(text: &str) -> Result<AuthorityKind, &'static str> {
     let known = AuthorityKind::named(text).filter(|kind| *kind != AuthorityKind::Journal);
-    known.ok_or("write x509-root, x509-intermediate or jwt")
+    known.ok_or("write x509-root, x509-intermediate, jwt or jwt-rs256")
 }
 
 /// Asks the server.

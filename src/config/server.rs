@@ -1,6 +1,7 @@
 //! The server's file: one trust domain, its doors, its keys, its issuers and its policy.
 
 use super::checkpoints::{JournalCheckpoints, read_checkpoints};
+use super::consumer::read_consumers;
 use super::crl::read_crl;
 use super::doors::{DoorFiles, DoorSettings, Listen, ReadDoor, read_door, read_listen};
 use super::federation::read_federation;
@@ -182,17 +183,17 @@ pub(super) fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option
         read_keys(reader, root.section("keys"), &mut svid);
     let leaf = read_leaf(reader, &mut svid, &mut warnings);
     let upstream = read_upstream(&mut root, trust_domain.as_ref(), (name_constraints, lifetimes.intermediate));
-    let crl = read_crl(&mut root);
-    let vault = read_vault(&mut root, &places);
+    let (crl, vault) = (read_crl(&mut root), read_vault(&mut root, &places));
     svid.finish();
     let ReadIssuers { issuers, hooks, apis } = read_issuers(&mut root);
     let (holders, people) = (read_holders(&mut root), read_people(&mut root));
     let federation = read_federation(&mut root, trust_domain.as_ref());
+    let consumers = read_consumers(&mut root, &bundle);
     root.finish();
     let known = KnownIssuer::all(&issuers, &apis);
     let (place, ttl) = (policy_file?, lifetimes.svid);
     let policy_source =
-        PolicySource { place, issuers: known, ttl, trust_domain: trust_domain.clone(), name_constraints };
+        PolicySource { place, issuers: known, ttl, trust_domain: trust_domain.clone(), name_constraints, consumers };
     let policy = loaded(reader, &policy_source, &mut warnings);
     warnings.extend(warn_of_ids(reader, people, policy.as_ref()));
     let data_dir = data_dir?;

@@ -25,7 +25,7 @@ pub(crate) use fingerprint::write_hex;
 pub use fingerprint::{Digest, Digester, KeyId, NotADigest};
 pub use foreign_key::ForeignKeyPair;
 pub use hand::{Elsewhere, Hand};
-pub use key_pair::{KeyPair, RsaKeyPair, asn1_of};
+pub use key_pair::{KeyPair, asn1_of};
 pub use pem::PemLabel;
 pub use provider::install_providers;
 pub use public_key::{CryptoError, JwsAlgorithm, KeyAlgorithm, PublicKey, PublicNumbers};

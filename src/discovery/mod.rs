@@ -8,9 +8,11 @@
 
 mod token_file;
 mod https;
+mod bundle_asker;
 mod issuer_keys;
 mod kubernetes;
 
+pub use bundle_asker::{AskError, BundleAsker, Shown};
 pub use https::{Answered, Call, Fetch, FetchError, Fetching, HttpsFetch, Secret, wait_of};
 pub use issuer_keys::{DiscoveryError, IssuerKeys, KeysError, fetch_keys};
 pub use kubernetes::{NoWayToKubernetes, kubernetes};

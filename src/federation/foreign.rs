@@ -3,7 +3,7 @@
 use crate::bundle::Bundle;
 use crate::identity::TrustDomain;
 use bytes::Bytes;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// A trust domain's bundle, and its SPIFFE document.
@@ -51,7 +51,8 @@ impl ForeignBundles {
 
     /// Of those trust domains that we hold, sorted, each once.
     pub fn among(&self, wanted: &[TrustDomain]) -> Vec<Arc<Foreign>> {
-        let held = self.of.iter().filter(|(trust_domain, _)| wanted.contains(trust_domain));
-        held.map(|(_, foreign)| Arc::clone(foreign)).collect()
+        // Few are wanted where many are held, and everybody asks when one changes.
+        let wanted: BTreeSet<_> = wanted.iter().collect();
+        wanted.into_iter().filter_map(|trust_domain| self.of.get(trust_domain).cloned()).collect()
     }
 }

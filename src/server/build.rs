@@ -5,12 +5,12 @@ use super::witness::Sight;
 use super::{ServerError, data_folder, open_places};
 use crate::audit::{Changes, Entry, Ledger};
 use crate::authority::{
-    AuthorityKind, Holders, KeyPlan, Keyring, KeyringFile, Rotator, RotatorError, begin_under, first_wanted,
-    open_keyring, record_sealing_key,
+    Authorities, AuthorityKind, Holders, KeyPlan, Keyring, KeyringFile, Rotator, RotatorError, begin_under,
+    first_wanted, open_keyring, record_sealing_key,
 };
 use crate::clock::Clock;
 use crate::config::{ServerSettings, StoreKind};
-use crate::crypto::{KeyId, Random, Sealing};
+use crate::crypto::{JwsAlgorithm, KeyId, Random, Sealing};
 use crate::custody::Places;
 use crate::discovery::{Fetch, IssuerKeys};
 use crate::facts::Facts;
@@ -90,9 +90,11 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
     let shared: Arc<dyn Store> = Arc::<LocalStore>::clone(&store);
     let ledger = Ledger::new(Arc::clone(&shared));
     let sequence = keyring.sequence;
-    let rotator = Rotator::begin(file, keyring, plan, (&*shared, ledger.clone()), (clock.now(), random)).await?;
+    let rotator =
+        Rotator::begin(file, keyring, plan, (&*shared, ledger.clone()), (clock.now(), random.clone())).await?;
 
-    let (federation, followers) = open_federation(settings, (&shared, &ledger), &*clock).await?;
+    let (federation, followers) =
+        open_federation(settings, rotator.authorities(), (&shared, &ledger), (&*clock, random.clone())).await?;
     let people = open_people(settings, sealing.clone(), &*shared).await?;
     let writes = remember(settings, (&people, &sealing), (&*shared, &ledger)).await?;
     let policy = PolicyInUse::new(settings.policy.clone());
@@ -116,14 +118,14 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
     });
     let rotator = watching(rotator, settings, (&sessions, &policy), &*shared, clock.now())?;
     let (rotator, upstream) = put_under(rotator, above, clock.now())?;
-    let apis = settings.apis.clone();
     let issuance = Arc::new(Issuance {
-        facts: Facts::new(apis, &fetch, Arc::clone(&clock), metrics.clone()),
+        facts: Facts::new(settings.apis.clone(), &fetch, Arc::clone(&clock), metrics.clone()),
         issuer_keys: Arc::new(IssuerKeys::new(Arc::clone(&issuers), Arc::clone(&clock), fetch)),
         clock,
         issuers,
         policy,
         leaf: Arc::new(settings.leaf.clone()),
+        consumers: Arc::new(settings.policy_source.consumers.clone()),
         sessions,
         people,
         pins: PathPins::new(shared, ledger.clone()),
@@ -165,6 +167,8 @@ async fn open_keys(
         automatic: settings.keys_change_by_themselves,
         refresh_hint: settings.lifetimes.refresh_hint,
         propagation: settings.lifetimes.propagation,
+        jwks_cache: settings.policy_source.consumers.keep_keys_for(),
+        rs256: settings.policy_source.consumers.ask_for(JwsAlgorithm::Rs256),
     };
     let has_history = folder.join("journal").exists();
     let is_first = !has_history && !file.path().exists();
@@ -211,11 +215,12 @@ fn watching(
 /// What lies in files is there before anybody is answered.
 async fn open_federation(
     settings: &ServerSettings,
+    ours: Arc<Authorities>,
     (store, ledger): (&Arc<dyn Store>, &Ledger),
-    clock: &dyn Clock,
+    (clock, random): (&dyn Clock, Random),
 ) -> Result<(Federation, Vec<Follower>), ServerError> {
-    let (own, kept) = (settings.trust_domain.clone(), (&**store, ledger.clone()));
-    let federation = Federation::open(own, &settings.federation, kept, clock.now()).await?;
+    let kept = (&**store, ledger.clone());
+    let federation = Federation::open(ours, &settings.federation, kept, (clock.now(), random)).await?;
     let mut followers = federation.followers();
     for follower in &mut followers {
         follower.begin(clock).await;

@@ -6,7 +6,7 @@ use super::bundle_endpoint::BundleEndpoint;
 use super::door::open_door;
 use super::endpoint_svid::EndpointSvid;
 use super::meters::{
-    meter_bundle, meter_checkpoints, meter_crls, meter_holders, meter_keys, meter_store, meter_tainted,
+    meter_bundle, meter_checkpoints, meter_crls, meter_foreign, meter_holders, meter_keys, meter_store, meter_tainted,
 };
 use super::policy_keeper::PolicyKeeper;
 use super::upstream::keep_upstream;
@@ -27,6 +27,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use time::OffsetDateTime;
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinSet;
 
 /// Ended sessions do no harm where they lie, so counting and sweeping them may be rare.
@@ -147,7 +148,7 @@ impl Server {
 
         let mut keepers = JoinSet::new();
         start_meters(&mut keepers, &parts, (&clock, &readiness), &ended);
-        let Parts { issuance, rotator, upstream, federation: _, followers, crls, store, sealing: _, metrics, vault } =
+        let Parts { issuance, rotator, upstream, federation, followers, crls, store, sealing: _, metrics, vault } =
             parts;
         let above = (upstream.zip(rotator.upstream()), Arc::clone(&clock));
         keepers.spawn(keep_upstream(above, (readiness.clone(), metrics.clone()), ended.clone()));
@@ -156,7 +157,7 @@ impl Server {
         if let Some(crls) = crls {
             keepers.spawn(crls.run(Arc::clone(&clock), ended.clone()));
         }
-        keepers.spawn(follow(followers, Arc::clone(&clock), ended.clone()));
+        keepers.spawn(follow((followers, federation.newcomers()), Arc::clone(&clock), ended.clone()));
         keepers.spawn(policy.run(Arc::clone(&clock), ended.clone()));
         keepers.spawn(certificate.run(Arc::clone(&clock), ended.clone()));
         keepers.spawn(sweep(Arc::clone(&issuance), metrics, ended.clone()));
@@ -212,6 +213,8 @@ fn start_meters(
     let published = rotator.authorities().published();
     keepers.spawn(meter_bundle(published.clone(), metrics.clone(), ended.clone()));
     keepers.spawn(meter_keys(rotator.authorities().inventory(), metrics.clone(), ended.clone()));
+    let of = (parts.federation.clone(), metrics.clone());
+    keepers.spawn(meter_foreign(of, Arc::clone(clock), ended.clone()));
     let (witness, heard) = (Sight::of(issuance), (Arc::clone(clock), metrics.clone()));
     let who = (rotator.desk().holders().clone(), Arc::clone(&witness));
     keepers.spawn(meter_holders(who, published, heard.clone(), ended.clone()));
@@ -228,13 +231,24 @@ async fn all_ended(parts: &mut JoinSet<()>) {
 }
 
 /// Keeps all foreign bundles equal to their sources.
-async fn follow(followers: Vec<Follower>, clock: Arc<dyn Clock>, shutdown: Shutdown) {
+async fn follow(
+    (followers, newcomers): (Vec<Follower>, Option<UnboundedReceiver<Follower>>),
+    clock: Arc<dyn Clock>,
+    shutdown: Shutdown,
+) {
     let mut running = JoinSet::new();
     for follower in followers {
         running.spawn(follower.run(Arc::clone(&clock), shutdown.clone()));
     }
+    let Some(mut newcomers) = newcomers else { return shutdown.wait().await };
+    loop {
+        tokio::select! {
+            () = shutdown.wait() => break,
+            Some(follower) = newcomers.recv() => drop(running.spawn(follower.run(Arc::clone(&clock), shutdown.clone()))),
+            Some(_over) = running.join_next() => {}
+        }
+    }
     all_ended(&mut running).await;
-    shutdown.wait().await;
 }
 
 async fn endpoint_svid(

@@ -180,7 +180,11 @@ impl Vault {
         }
     }
 
-    async fn token(&self) -> Result<Zeroizing<String>, VaultError> {
+    /// A token that is good now, of ours or of whoever we log in for.
+    ///
+    /// # Errors
+    /// See [`VaultError`].
+    pub async fn token(&self) -> Result<Zeroizing<String>, VaultError> {
         let now = self.clock.now();
         let fresh = self.held().as_ref().filter(|held| held.is_fresh(now)).map(|held| held.token.clone());
         if let Some(token) = fresh {

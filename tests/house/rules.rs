@@ -18,6 +18,7 @@ const PURE: &[&str] = &[
     "svid/",
     "token/",
     "policy/",
+    "consumer/",
     "authority/above.rs",
     "mesh/",
     "authority/gate.rs",

@@ -42,6 +42,7 @@ mod agent_limits;
 mod backups;
 mod bad_backups;
 mod chart;
+mod clouds;
 mod crashes;
 mod damage;
 mod doctor;

@@ -127,7 +127,7 @@ impl Site {
     }
 
     fn relation(&self) -> Relation {
-        self.federation.relation(&TrustDomain::parse("mesh.test").unwrap()).unwrap()
+        Relation::clone(&self.federation.relation(&TrustDomain::parse("mesh.test").unwrap()).unwrap())
     }
 
     fn lists(&self, answer: (u16, Value)) {

@@ -4,6 +4,7 @@ use super::doors::Doors;
 use super::operators::{Job, lanyard, told};
 use crate::support::foreign::ForeignCa;
 use crate::support::harness::{Harness, POLICY, csr};
+use lanyard::bundle::Bundle;
 use lanyard::clock::{Clock, ManualClock, SystemClock};
 use lanyard::crypto::PemLabel;
 use lanyard::federation::{Federation, Relation};
@@ -31,7 +32,7 @@ fn policy() -> String {
 /// Whose bundles, and which certificates.
 fn roots(bundles: Option<&FederatedBundles>) -> Vec<(String, Vec<Vec<u8>>)> {
     let parsed = |name: &str, document: &[u8]| {
-        let bundle = lanyard::bundle::Bundle::parse(TrustDomain::parse(name).unwrap(), document).unwrap();
+        let bundle = Bundle::parse(TrustDomain::parse(name).unwrap(), document).unwrap();
         bundle.x509_authorities.iter().map(|der| der.to_vec()).collect()
     };
     let all = bundles.into_iter().flat_map(|bundles| &bundles.bundle);
@@ -137,6 +138,41 @@ async fn journalled(doors: &Doors) {
     assert!(last.ends_with(&format!("mesh.test, operator: none any more (over), by user id {uid}")), "{shown}");
 }
 
+/// Shows: FED-29, TDB-25.
+#[tokio::test]
+async fn a_key_of_ours_is_taken_under_no_other_name_whoever_brings_it() {
+    let doors = Doors::with(&policy()).await;
+    let files = Files(doors.folder.path().to_owned());
+    let ca = ForeignCa::new("mesh root");
+    let (_, document) = doors.curl().fetch("/v1/bundle").await.unwrap();
+    let pem = Bundle::parse(TrustDomain::parse("ci.example.org").unwrap(), &document).unwrap().to_pem();
+    let document: Value = serde_json::from_slice(&document).unwrap();
+    let mut jwt_only = document.clone();
+    jwt_only["keys"].as_array_mut().unwrap().retain(|key| key["use"] == "jwt-svid");
+    for (form, text, says) in [
+        ("--pem", ca.pem() + &pem, "its certificate 2 ("),
+        ("--spiffe", document.to_string(), "its certificate 1 ("),
+        ("--spiffe", jwt_only.to_string(), "its JWT key \""),
+    ] {
+        let (code, _, said) = lanyard(&doors, &["bundle", "set", "mesh.test", form, &files.put("own", &text)]).await;
+        assert!(code == 1 && said.contains("bundle_own_key") && said.contains(says), "{says}: {said}");
+        assert!(said.contains("has a key of this server's own trust domain"), "{said}");
+    }
+    assert_eq!(lanyard(&doors, &["bundle", "list"]).await.1, "");
+    doors.close().await;
+
+    let following = Following::of(Harness::whose_issuer_says(CONFIGURED, POLICY, "memory").await);
+    following.put(&ca.pem());
+    following.until(|relation| relation.kept.is_some()).await;
+    let own = following.harness.issuance().authorities.published().borrow().pem.clone();
+    following.put(&(ca.pem() + &own));
+    let relation = following.until(|relation| relation.problem.is_some()).await;
+    assert!(problem(&relation).contains("its certificate 2 ("), "{relation:?}");
+    assert_eq!(held(&relation), [ca.der()], "what was held stays");
+    following.stop.pull();
+    following.running.await.unwrap();
+}
+
 /// Shows: FED-29.
 #[tokio::test]
 async fn what_is_no_bundle_of_another_s_is_refused_and_the_message_names_what_is_wrong() {
@@ -198,7 +234,7 @@ impl Following {
     }
 
     fn relation(&self) -> Relation {
-        self.federation.relation(&name()).unwrap()
+        Relation::clone(&self.federation.relation(&name()).unwrap())
     }
 
     /// Lets the follower look until it is so.
@@ -227,7 +263,7 @@ fn problem(relation: &Relation) -> &str {
     relation.problem.as_deref().unwrap_or_default()
 }
 
-/// Shows: FED-5, TDB-6.
+/// Shows: FED-5, TDB-6, TDB-23.
 #[tokio::test]
 async fn a_file_is_followed_and_the_last_good_bundle_stays_whatever_becomes_of_it() {
     let (one, two) = (ForeignCa::new("mesh root 1"), ForeignCa::new("mesh root 2"));
@@ -248,11 +284,17 @@ async fn a_file_is_followed_and_the_last_good_bundle_stays_whatever_becomes_of_i
     site.put("{\"keys\":[{}],\"spiffe_sequence\":6}");
     let older = site.until(|relation| relation.problem.is_some()).await;
     assert!(problem(&older).starts_with("its sequence is 6, and 7 is held"), "{older:?}");
+    // In a map of several, what a bundle says of how often to look says nothing here.
+    site.put("{\"trust_domains\":{\"mesh.test\":{\"keys\":[],\"spiffe_sequence\":7,\"spiffe_refresh_hint\":86400}}}");
+    let mapped = site.until(|relation| relation.problem.is_none()).await;
+    assert_eq!(mapped.asked_at, None);
+    let now = site.harness.now();
     site.put(&one.pem());
     site.until(|relation| held(relation) == [one.der()]).await;
+    assert!(site.harness.now() - now < Duration::from_secs(3600));
     fs::remove_file(site.harness.folder.path().join("mesh.pem")).unwrap();
     assert_eq!(held(&site.until(|relation| relation.problem.is_some()).await), [one.der()]);
-    assert_eq!(site.harness.entries("bundle_changed").len(), 4);
+    assert_eq!(site.harness.entries("bundle_changed").len(), 5);
 
     // It outlives the process and the index, without the file.
     site.stop.pull();
@@ -261,7 +303,7 @@ async fn a_file_is_followed_and_the_last_good_bundle_stays_whatever_becomes_of_i
     let again = Following::of(site.harness.restarted_without_index().await);
     assert_eq!(held(&again.relation()), [one.der()]);
     assert!(again.relation().problem.is_some(), "and is known to be an old one");
-    assert_eq!(again.harness.entries("bundle_changed").len(), 4, "nothing was changed by it");
+    assert_eq!(again.harness.entries("bundle_changed").len(), 5, "nothing was changed by it");
 }
 
 #[tokio::test]

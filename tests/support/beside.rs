@@ -127,6 +127,11 @@ impl Site {
         self.running = Some(start(&self.settings, &self.clock).await.0);
     }
 
+    /// With other settings from the next opening on.
+    pub(crate) fn change(&mut self, change: impl FnOnce(&mut ServerSettings)) {
+        change(&mut self.settings);
+    }
+
     /// The same, and makes revocation lists.
     pub(crate) async fn make_crls(&mut self) {
         self.shut().await;
@@ -190,6 +195,7 @@ impl Site {
             sds_socket: None,
             secrets: SecretNames::default(),
             agent_socket: None,
+            metrics: None,
             program: None,
             socket_mode: MODE_EVERYBODY,
             callers: Callers::Any,
@@ -198,6 +204,13 @@ impl Site {
             files: None,
             on_stop: OnStop::KeepSession,
         }
+    }
+
+    /// The same for one more agent, which has places of its own.
+    pub(crate) fn settings_beside(&self, name: &str) -> AgentSettings {
+        let (workload_socket, state_dir) =
+            (self.path(&format!("{name}/api.sock")), self.path(&format!("{name}-state")));
+        AgentSettings { workload_socket, state_dir, ..self.agent_settings() }
     }
 
     /// An agent to which nobody has logged in.

@@ -12,11 +12,14 @@ mod support;
 
 mod cgroups;
 mod raw;
+mod readers;
 mod rotation;
 mod stand_in;
 
+mod abroad;
 mod bundles;
 mod callers;
+mod clouds_page;
 mod crls;
 mod definition;
 mod endings;
@@ -30,7 +33,10 @@ mod jwt;
 mod linkerd;
 mod long_job;
 mod many_streams;
+mod oidc;
 mod sds;
+mod sds_crls;
 mod socket;
+mod turned_away;
 mod upstream;
 mod x509;

@@ -21,13 +21,14 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 /// The kinds of entries, as the journal writes them.
-const KINDS: [&str; 28] = [
+const KINDS: [&str; 29] = [
     "authority",
     "ban_added",
     "ban_removed",
     "bundle_changed",
     "checkpoint",
     "crls_made",
+    "federation_set",
     "holder_confirmed",
     "hook_refused",
     "intent",

@@ -48,6 +48,10 @@ fn what(entry: &Received) -> String {
             format!("{holder} has bundle {sequence}{}, by user id {uid}", said(entry))
         }
         "bundle_changed" => bundle_changed(entry),
+        "federation_set" => {
+            let (whose, source, uid) = (text("trust_domain"), text("source"), number("uid"));
+            format!("{whose} by {source}{}, by user id {uid}", said(entry))
+        }
         "crls_made" => format!("{} revoked", number("revoked")),
         "hook_refused" => format!("{}: {}", text("issuer"), text("code")),
         "intent" | "server_svid" => intent(entry),

@@ -105,7 +105,7 @@ impl ScriptedVault {
     }
 
     pub(crate) fn kubernetes(&self) -> VaultAuth {
-        VaultAuth::Kubernetes { mount: "k8s".to_owned(), role: "lanyard".to_owned(), jwt_file: self.file("jwt") }
+        VaultAuth::Jwt { mount: "k8s".to_owned(), role: "lanyard".to_owned(), jwt_file: self.file("jwt") }
     }
 
     /// The section of a server's configuration.
