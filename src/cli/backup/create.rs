@@ -203,6 +203,8 @@ fn tell(file: &Path, head: &Head, (json, has_key): (bool, bool)) -> anyhow::Resu
     }
     render::aside(if has_key {
         "the sealing key is in it: whoever has this file has your authority. Keep it as you would keep a root's key"
+    } else if head.files.contains_key("sealing.wrapped") {
+        "the sealing key is in it as its place has wrapped it: without that place the backup is worth nothing, so keep that, too"
     } else {
         "the sealing key is not in it, and without it the backup is worth nothing: keep it, too, and elsewhere"
     });
