@@ -284,7 +284,8 @@ async fn each_question_is_logged_with_whom_was_asked_and_what_is_held_then() {
     let root = ForeignCa::new("peer root");
     peer.shows(&document(5, &[&root]));
     let site = Site::with(table(&folder, "peer.test", &endpoint)).await;
-    let held = site.until("peer.test", |relation| is_good(relation) && relation.asked_at > Some(site.harness.now())).await;
+    let held =
+        site.until("peer.test", |relation| is_good(relation) && relation.asked_at > Some(site.harness.now())).await;
     let key = held.kept.as_ref().unwrap().foreign.bundle.key_ids().remove(0);
     let said = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
     let line = said.lines().find(|line| line.contains("a bundle endpoint was asked")).unwrap();

@@ -16,6 +16,7 @@ mod rotation;
 mod stand_in;
 
 mod abroad;
+mod across;
 mod bundles;
 mod callers;
 mod crls;
