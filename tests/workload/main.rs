@@ -17,6 +17,7 @@ mod rotation;
 mod stand_in;
 
 mod abroad;
+mod across;
 mod bundles;
 mod callers;
 mod clouds_page;
