@@ -129,7 +129,8 @@ pub(super) fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option
     let ReadIssuers { issuers, hooks, apis } = read_issuers(&mut root);
     let people = read_people(&mut root);
     let federation = read_federation(&mut root, trust_domain.as_ref());
-    let consumers = read_consumers(&mut root, &doors.bundle);
+    let changed_within = keys.change_by_themselves.then_some(keys.lifetimes.jwt_key);
+    let consumers = read_consumers(&mut root, (&doors.bundle, changed_within));
     let publish = read_publish(&mut root, environment);
     root.finish();
     let known = KnownIssuer::all(&issuers, &apis);
