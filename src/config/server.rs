@@ -187,7 +187,7 @@ pub(super) fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option
     let upstream = read_upstream(&mut root, trust_domain.as_ref(), (name_constraints, lifetimes.intermediate));
     let (crl, vault) = (read_crl(&mut root), read_vault(&mut root, &places));
     svid.finish();
-    let ReadIssuers { issuers, hooks, apis } = read_issuers(&mut root);
+    let ReadIssuers { issuers, hooks, apis } = read_issuers(&mut root, trust_domain.as_ref());
     let (holders, people) = (read_holders(&mut root), read_people(&mut root));
     let federation = read_federation(&mut root, trust_domain.as_ref());
     let publish = read_publish(&mut root, environment);

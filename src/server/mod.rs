@@ -4,6 +4,7 @@ mod error;
 mod data_folder;
 mod witness;
 mod upstream;
+mod foreign_keys;
 mod build;
 mod accept;
 mod door;

@@ -33,5 +33,6 @@ mod long_job;
 mod many_streams;
 mod sds;
 mod socket;
+mod sources;
 mod upstream;
 mod x509;
