@@ -211,7 +211,8 @@ impl Side {
     fn of_token(&self, args: &Args, token: &str) -> anyhow::Result<Value> {
         let no = |code: &str, reason: String, audience: Option<&str>| json!({ "audience": audience, "verdict": { "outcome": "denied", "code": code, "reason": reason } });
         let all = self.issuers.as_ref().and_then(Issuers::audience);
-        let read = match UnverifiedToken::parse(token) {
+        let read = self.issuers.as_ref().map_or_else(|| UnverifiedToken::parse(token), |issuers| issuers.read(token));
+        let read = match read {
             Ok(read) => read,
             Err(error) => return Ok(no(error.code(), error.to_string(), all)),
         };

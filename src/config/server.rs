@@ -126,7 +126,7 @@ pub(super) fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option
         read_upstream(&mut root, trust_domain.as_ref(), (keys.name_constraints, keys.lifetimes.intermediate));
     let (crl, vault) = (read_crl(&mut root), read_vault(&mut root, &keys.places));
     svid.finish();
-    let ReadIssuers { issuers, hooks, apis } = read_issuers(&mut root);
+    let ReadIssuers { issuers, hooks, apis } = read_issuers(&mut root, trust_domain.as_ref());
     let people = read_people(&mut root);
     let federation = read_federation(&mut root, trust_domain.as_ref());
     let changed_within = keys.change_by_themselves.then_some(keys.lifetimes.jwt_key);

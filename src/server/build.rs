@@ -1,5 +1,6 @@
 //! Builds the CA's parts from settings, in the order in which they need each other.
 
+use super::foreign_keys::HeldKeys;
 use super::upstream::{Connected, connect, put_under};
 use super::witness::Sight;
 use super::{ServerError, data_folder, open_places};
@@ -116,9 +117,10 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
     let rotator = watching(rotator, settings, (&sessions, &policy), &*shared, clock.now())?;
     let (rotator, upstream) = put_under(rotator, above, clock.now())?;
     let publishers = publishers_of(settings, &rotator, &random);
+    let issuer_keys = IssuerKeys::new(Arc::clone(&issuers), Arc::clone(&clock), Arc::clone(&fetch));
     let issuance = Arc::new(Issuance {
         facts: Facts::new(settings.apis.clone(), &fetch, Arc::clone(&clock), metrics.clone()),
-        issuer_keys: Arc::new(IssuerKeys::new(Arc::clone(&issuers), Arc::clone(&clock), fetch)),
+        issuer_keys: Arc::new(issuer_keys.with_bundles(Arc::new(HeldKeys(federation.clone())))),
         clock,
         issuers,
         policy,
