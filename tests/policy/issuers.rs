@@ -95,7 +95,7 @@ impl Section {
                 folder.split('/').filter(|part| !part.is_empty()).fold(&mut claims, |found, part| &mut found[part]);
             let object = object.as_object_mut().unwrap();
             match value {
-                Value::Null => drop(object.remove(*name)),
+                Value::Null => drop(object.remove(name)),
                 value => drop(object.insert((*name).to_owned(), value.clone())),
             }
         }
