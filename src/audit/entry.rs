@@ -1,7 +1,7 @@
 //! What an entry says. Nothing secret: tokens, keys and signatures never stand in one.
 
 use super::{Asked, HolderWord, Job, KeyStep, OrphanWord, Person, PinnedBy, Shown};
-use crate::crypto::{Digest, KeyId};
+use crate::crypto::{Digest, KeyId, SealingKeyName};
 use crate::people::PersonName;
 use crate::policy::Answers;
 use crate::svid::Serial;
@@ -243,6 +243,16 @@ pub enum Entry<'a> {
         uid: u32,
         /// Why, in the operator's words.
         say: &'a str,
+    },
+    /// Everything is sealed under another sealing key from now on.
+    SealingKeyChanged {
+        /// The name of the one before.
+        old: SealingKeyName,
+        /// Its name.
+        new: SealingKeyName,
+        /// The place that wraps it; none where it stands in a file as it is.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        place: Option<&'a str>,
     },
     /// An SVID of the server itself is about to be signed, which one of its doors shows.
     ServerSvid {

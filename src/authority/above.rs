@@ -73,7 +73,7 @@ impl Above {
                     not_after: offer.not_after,
                 })
             }
-            AuthorityKind::Journal | AuthorityKind::Jwt => None,
+            AuthorityKind::Journal | AuthorityKind::Jwt | AuthorityKind::JwtRs256 => None,
         }
     }
 }

@@ -293,7 +293,9 @@ impl Keyring {
         let of = |one: &Authority| live.get(&*one.key_id().to_string()).copied().unwrap_or(0);
         match authority.kind {
             AuthorityKind::X509Root => self.below(authority.key_id()).map(of).sum(),
-            AuthorityKind::X509Intermediate | AuthorityKind::Jwt | AuthorityKind::Journal => of(authority),
+            AuthorityKind::X509Intermediate | AuthorityKind::Jwt | AuthorityKind::JwtRs256 | AuthorityKind::Journal => {
+                of(authority)
+            }
         }
     }
 }

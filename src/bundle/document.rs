@@ -79,7 +79,7 @@ impl JwtAuthority {
         Self { kid: Jwk::of(&key.numbers()).thumbprint(), key }
     }
 
-    fn to_jwk(&self) -> Map<String, Value> {
+    pub(super) fn to_jwk(&self) -> Map<String, Value> {
         let mut jwk = Jwk::of(&self.key.numbers()).into_members();
         jwk.insert("kid".to_owned(), self.kid.clone().into());
         jwk

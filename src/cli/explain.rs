@@ -143,9 +143,9 @@ async fn recorded(args: &Args, typed: &str) -> anyhow::Result<Option<Value>> {
     if operator::listens(&settings.admin_socket).await {
         return asked(settings.admin_socket).await;
     }
-    let ServerSettings { data_dir: folder, sealing_key_file, policy, trust_domain, .. } = settings;
-    let place = Place { folder, sealing_key_file };
-    let people = place.people().unwrap_or_default();
+    let (policy, trust_domain) = (settings.policy.clone(), settings.trust_domain.clone());
+    let place = Place::of(settings)?;
+    let people = place.people().await.unwrap_or_default();
     let recalled = Recalled::read(&place.folder, typed, (&policy, &trust_domain), &people)?;
     let Some(recalled) = recalled else {
         let elsewhere = archive::whereabouts(&place.folder)?;

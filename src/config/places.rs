@@ -22,13 +22,24 @@ pub(super) fn read_places(keys: &mut Section<'_, '_>) -> PlacesSettings {
         section.finish();
         places.extend(name.zip(kind).map(|(name, kind)| PlaceSettings { name, kind }));
     }
-    let would_do = "the name of a [[keys.place]], or \"keyring\"";
-    let root = keys.parsed("root_place", would_do, |name| match name {
-        KEYRING => Ok(None),
+    let root = read_name(keys, "root_place", KEYRING, &places);
+    PlacesSettings { root, places }
+}
+
+/// The name of a place; none where the key is to be where it would be anyway.
+pub(super) fn read_name(
+    keys: &mut Section<'_, '_>,
+    key: &'static str,
+    usual: &str,
+    places: &[PlaceSettings],
+) -> Option<String> {
+    let would_do = format!("the name of a [[keys.place]], or {usual:?}");
+    let named = keys.parsed(key, &would_do, |name| match name {
+        name if name == usual => Ok(None),
         name if places.iter().any(|place| place.name == name) => Ok(Some(name.to_owned())),
         _ => Err("no place has that name"),
     });
-    PlacesSettings { root: root.flatten(), places }
+    named.flatten()
 }
 
 fn read_kind(place: &mut Section<'_, '_>) -> Option<PlaceKind> {

@@ -3,6 +3,7 @@
 use super::KnownIssuer;
 use super::policy::{CheckedPolicy, check_policy};
 use super::problem::Problem;
+use crate::consumer::{Consumers, Doubt};
 use crate::identity::TrustDomain;
 use crate::policy::Policy;
 use std::path::PathBuf;
@@ -21,6 +22,8 @@ pub struct PolicySource {
     pub trust_domain: Option<TrustDomain>,
     /// Whether our authorities have name constraints.
     pub name_constraints: bool,
+    /// Who takes JWT-SVIDs.
+    pub consumers: Consumers,
 }
 
 impl PolicySource {
@@ -29,7 +32,8 @@ impl PolicySource {
     /// # Errors
     /// Every problem of the files.
     pub fn load(&self) -> Result<CheckedPolicy, Vec<Problem>> {
-        let checked = check_policy(&self.place, &self.issuers, self.ttl)?;
+        let mut checked = check_policy(&self.place, &self.issuers, self.ttl)?;
+        checked.warnings.extend(self.with_consumers(&checked.policy));
         let mut problems: Vec<_> = self.with_ourselves(&checked.policy).collect();
         if self.name_constraints {
             problems.extend(for_linkerd(&checked.policy).map(|rule| self.cannot_serve(rule)));
@@ -49,6 +53,21 @@ impl PolicySource {
             found: format!("\"{own}\", which is this server's own trust domain"),
             remedy: "leave it out: every SVID comes with its own trust domain's bundle".to_owned(),
         })
+    }
+
+    fn with_consumers(&self, policy: &Policy) -> Vec<Problem> {
+        let own = self.trust_domain.as_ref();
+        let doubts = own.map(|own| self.consumers.doubts(policy, own)).unwrap_or_default();
+        doubts.into_iter().map(|doubt| self.doubted(&doubt)).collect()
+    }
+
+    fn doubted(&self, doubt: &Doubt) -> Problem {
+        let key = match &doubt.rule {
+            Some(rule) => format!("rule {rule:?}.audiences"),
+            None => "rule.audiences".to_owned(),
+        };
+        let (found, remedy) = (doubt.to_string(), doubt.kind.remedy().to_owned());
+        Problem { file: self.place.clone(), line: None, key, found, remedy }
     }
 
     fn cannot_serve(&self, rule: &str) -> Problem {

@@ -1,6 +1,7 @@
 //! The server's file: one trust domain, its doors, its keys, its issuers and its policy.
 
 use super::checkpoints::{JournalCheckpoints, read_checkpoints};
+use super::consumer::read_consumers;
 use super::crl::read_crl;
 use super::doors::{DoorFiles, DoorSettings, Listen, ReadDoor, read_door, read_listen};
 use super::federation::read_federation;
@@ -9,14 +10,16 @@ use super::leaf::read_leaf;
 use super::people::{read_people, warn_of_ids};
 use super::places::read_places;
 use super::problem::{Problem, read_text};
+use super::publish::read_publish;
 use super::quantity::{SPAN_MAX, render_duration};
+use super::sealing::{NamedSealing, read_sealing};
 use super::section::{Reader, Section};
 use super::spread::{Spread, read_spread};
 use super::svids::TTL_MAX;
 use super::upstream::read_upstream;
 use super::vault::read_vault;
 use super::{Environment, PolicySource};
-use crate::authority::KeyPlan;
+use crate::authority::{KeyPlan, SealingSettings};
 use crate::backup::Folder;
 use crate::custody::PlacesSettings;
 use crate::facts::GitlabApi;
@@ -25,6 +28,7 @@ use crate::hooks::Hooks;
 use crate::identity::TrustDomain;
 use crate::people::Form;
 use crate::policy::Policy;
+use crate::publish::Target;
 use crate::session::CrlPlan;
 use crate::svid::LeafProfile;
 use crate::token::{IssuerName, Issuers};
@@ -69,8 +73,8 @@ pub struct ServerSettings {
     pub admin_socket: PathBuf,
     /// The plain port for `/live`, `/ready` and `/metrics`; none switches it off.
     pub health: Option<SocketAddr>,
-    /// 32 bytes that seal the keyring; made at the first start when neither it nor a keyring exists.
-    pub sealing_key_file: PathBuf,
+    /// The key that seals the keyring; made at the first start when neither it nor a keyring exists.
+    pub sealing: SealingSettings,
     /// Where keys live outside the keyring.
     pub places: PlacesSettings,
     /// The Vault that other settings may send us to.
@@ -89,6 +93,8 @@ pub struct ServerSettings {
     pub crl: Option<CrlPlan>,
     /// Whose bundles it takes, and from where.
     pub federation: Vec<Relationship>,
+    /// Where our own bundle is written.
+    pub publish: Vec<Target>,
     /// How leaves look.
     pub leaf: LeafProfile,
     /// Whose tokens count.
@@ -110,8 +116,8 @@ pub struct ServerSettings {
 impl ServerSettings {
     /// The data folder, for backups.
     pub fn folder(&self) -> Folder {
-        let (trust_domain, path) = (self.trust_domain.clone(), self.data_dir.clone());
-        Folder { trust_domain, path, sealing_key_file: self.sealing_key_file.clone() }
+        let wrapped_key = self.sealing.place.is_some().then(|| self.sealing.file.clone());
+        Folder { trust_domain: self.trust_domain.clone(), path: self.data_dir.clone(), wrapped_key }
     }
 }
 
@@ -177,28 +183,28 @@ pub(super) fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option
     let Listen { doors, bundle, bundle_spiffe, health, admin_socket } = read_listen(root.section("listen"));
     let ReadDoor { door, bundle_certificate } = read_door(root.section("tls"), &doors);
     let mut svid = root.section("svid");
-    let Keys { name_constraints, automatic, lifetimes, sealing_key_file, places, mut warnings } =
+    let Keys { name_constraints, automatic, lifetimes, sealing, places, mut warnings } =
         read_keys(reader, root.section("keys"), &mut svid);
     let leaf = read_leaf(reader, &mut svid, &mut warnings);
     let upstream = read_upstream(&mut root, trust_domain.as_ref(), (name_constraints, lifetimes.intermediate));
-    let crl = read_crl(&mut root);
-    let vault = read_vault(&mut root, &places);
+    let (crl, vault) = (read_crl(&mut root), read_vault(&mut root, &places));
     svid.finish();
     let ReadIssuers { issuers, hooks, apis } = read_issuers(&mut root);
     let (holders, people) = (read_holders(&mut root), read_people(&mut root));
     let federation = read_federation(&mut root, trust_domain.as_ref());
+    let consumers = read_consumers(&mut root, &bundle);
+    let publish = read_publish(&mut root, environment);
     root.finish();
     let known = KnownIssuer::all(&issuers, &apis);
     let (place, ttl) = (policy_file?, lifetimes.svid);
     let policy_source =
-        PolicySource { place, issuers: known, ttl, trust_domain: trust_domain.clone(), name_constraints };
-    let policy = loaded(reader, &policy_source, &mut warnings);
-    warnings.extend(warn_of_ids(reader, people, policy.as_ref()));
+        PolicySource { place, issuers: known, ttl, trust_domain: trust_domain.clone(), name_constraints, consumers };
+    let policy = loaded(reader, &policy_source, (people, &mut warnings));
     let data_dir = data_dir?;
     Some(ServerSettings {
         trust_domain: trust_domain?,
         admin_socket: admin_socket.unwrap_or_else(|| data_dir.join("admin.sock")),
-        sealing_key_file: sealing_key_file.unwrap_or_else(|| default_sealing_key(&data_dir, environment)),
+        sealing: sealing.settings(reader, (&data_dir, environment)),
         data_dir,
         store: store.unwrap_or_default(),
         places,
@@ -218,6 +224,7 @@ pub(super) fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option
         upstream,
         crl,
         federation,
+        publish,
         leaf,
         issuers,
         hooks,
@@ -234,10 +241,14 @@ fn read_trust_domain(root: &mut Section<'_, '_>) -> Option<TrustDomain> {
         .or_else(|| root.missing("trust_domain", "write the trust domain, such as \"ci.example.org\""))
 }
 
-fn loaded(reader: &Reader<'_>, source: &PolicySource, warnings: &mut Vec<Problem>) -> Option<Policy> {
-    let checked = source.load().map_err(|problems| reader.adopt(problems)).ok()?;
-    warnings.extend(checked.warnings);
-    Some(checked.policy)
+fn loaded(reader: &Reader<'_>, source: &PolicySource, (people, warnings): (Form, &mut Vec<Problem>)) -> Option<Policy> {
+    let checked = source.load().map_err(|problems| reader.adopt(problems));
+    let policy = checked.ok().map(|checked| {
+        warnings.extend(checked.warnings);
+        checked.policy
+    });
+    warnings.extend(warn_of_ids(reader, people, policy.as_ref()));
+    policy
 }
 
 fn parse_store(text: &str) -> Result<StoreKind, &'static str> {
@@ -248,20 +259,12 @@ fn parse_store(text: &str) -> Result<StoreKind, &'static str> {
     }
 }
 
-/// systemd hands credentials to a service in a folder of its own; else the key stays beside what it seals.
-fn default_sealing_key(data_dir: &Path, environment: &dyn Environment) -> PathBuf {
-    match environment.value("CREDENTIALS_DIRECTORY") {
-        Some(folder) => Path::new(&folder).join("lanyard-sealing.key"),
-        None => data_dir.join("sealing.key"),
-    }
-}
-
 /// What `[keys]` says, with the warnings of it.
 struct Keys {
     name_constraints: bool,
     automatic: bool,
     lifetimes: Lifetimes,
-    sealing_key_file: Option<PathBuf>,
+    sealing: NamedSealing,
     places: PlacesSettings,
     warnings: Vec<Problem>,
 }
@@ -339,13 +342,13 @@ fn read_keys(reader: &Reader<'_>, mut keys: Section<'_, '_>, svid: &mut Section<
             "use a minute or more outside tests: slow consumers may see only expired SVIDs",
         ));
     }
-    let sealing_key_file = keys.path("sealing_key_file");
     let places = read_places(&mut keys);
+    let sealing = read_sealing(&mut keys, &places);
     keys.finish();
     if automatic {
         check_lives(reader, &lifetimes, rotation_lines);
     }
-    Keys { name_constraints, automatic, lifetimes, sealing_key_file, places, warnings }
+    Keys { name_constraints, automatic, lifetimes, sealing, places, warnings }
 }
 
 #[cfg(test)]

@@ -37,7 +37,7 @@ pub enum CryptoError {
     #[error("key generation did not work")]
     Generation,
     /// We verify with this kind of key, but do not sign with it.
-    #[error("private keys of kind {0} are not made or read here; use P-256 or Ed25519")]
+    #[error("private keys of kind {0} are not made or read here; use P-256, Ed25519 or RSA")]
     NotASigningKind(KeyAlgorithm),
     /// The signature is not by this key over these bytes.
     #[error("the signature does not verify")]
@@ -61,6 +61,19 @@ pub enum KeyAlgorithm {
     Ed25519,
     /// RSA of 2048 bits or more.
     Rsa,
+}
+
+impl KeyAlgorithm {
+    /// What we say of a JWS by such a key; none of a kind that a JWT-SVID may not be signed with.
+    pub const fn jws_algorithm(self) -> Option<JwsAlgorithm> {
+        match self {
+            Self::EcP256 => Some(JwsAlgorithm::Es256),
+            Self::EcP384 => Some(JwsAlgorithm::Es384),
+            Self::EcP521 => Some(JwsAlgorithm::Es512),
+            Self::Ed25519 => None,
+            Self::Rsa => Some(JwsAlgorithm::Rs256),
+        }
+    }
 }
 
 impl fmt::Display for KeyAlgorithm {

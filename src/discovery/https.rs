@@ -59,8 +59,31 @@ pub struct Call<'a> {
     pub url: &'a str,
     /// What lets us in, if anything must.
     pub headers: &'a [Secret<'a>],
-    /// The JSON that is sent, if any; it may hold secrets.
-    pub body: Option<&'a [u8]>,
+    /// What is sent, if anything; it may hold secrets.
+    pub body: Option<Sent<'a>>,
+}
+
+/// What a request carries.
+#[derive(Clone, Copy)]
+pub struct Sent<'a> {
+    /// What it is, as `Content-Type` says it.
+    pub media_type: &'static str,
+    /// All of it.
+    pub bytes: &'a [u8],
+}
+
+impl<'a> Sent<'a> {
+    /// JSON.
+    pub const fn json(bytes: &'a [u8]) -> Self {
+        Self { media_type: "application/json", bytes }
+    }
+}
+
+/// By its kind only.
+impl Debug for Sent<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Sent({})", self.media_type)
+    }
 }
 
 /// Without what is sent.
@@ -218,8 +241,8 @@ impl HttpsFetch {
         let Call { method, url, headers, body } = call;
         self.check_scheme(url)?;
         let mut request = let_in(self.usual.request(method.clone(), *url), url, headers)?;
-        if let Some(body) = body {
-            request = request.header(CONTENT_TYPE, "application/json").body(body.to_vec());
+        if let Some(Sent { media_type, bytes }) = body {
+            request = request.header(CONTENT_TYPE, *media_type).body(bytes.to_vec());
         }
         let answer = request.send().await.map_err(unreachable(url))?;
         let [retry_after, next_page] = [RETRY_AFTER.as_str(), NEXT_PAGE].map(|name| told(&answer, name));

@@ -13,7 +13,7 @@ mod issuer_keys;
 mod kubernetes;
 
 pub use bundle_asker::{AskError, BundleAsker, Shown};
-pub use https::{Answered, Call, Fetch, FetchError, Fetching, HttpsFetch, Secret, wait_of};
+pub use https::{Answered, Call, Fetch, FetchError, Fetching, HttpsFetch, Secret, Sent, wait_of};
 pub use issuer_keys::{DiscoveryError, IssuerKeys, KeysError, fetch_keys};
 pub use kubernetes::{NoWayToKubernetes, kubernetes};
 pub use token_file::{TokenFileError, read_token};

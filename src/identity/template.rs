@@ -209,6 +209,22 @@ impl IdTemplate {
         self.segments.iter().any(|segment| matches!(segment, Segment::Path(_)))
     }
 
+    /// How long an ID of it can be, where each claim has a longest value; none where one has none.
+    pub fn longest(&self, trust_domain: &TrustDomain, claim: impl Fn(&str) -> Option<usize>) -> Option<usize> {
+        let pieces = self.segments.iter().map(|segment| match segment {
+            Segment::Path(path) => claim(path),
+            Segment::Pieces(pieces) => pieces
+                .iter()
+                .map(|piece| match piece {
+                    Piece::Id(id) => claim(id),
+                    Piece::Literal(literal) => Some(literal.len()),
+                })
+                .sum(),
+        });
+        let behind: usize = pieces.map(|length| Some(1 + length?)).sum::<Option<usize>>()?;
+        Some("spiffe://".len() + trust_domain.as_str().len() + behind)
+    }
+
     /// Fills the holes. `claim` gives a claim's text (ids as plain digits), or none if the token lacks it.
     ///
     /// # Errors

@@ -5,6 +5,7 @@ use super::{Bearer, Hearing, IssuedSvid, PolicyInUse, Recalled, Refusal, Request
 use crate::audit::{AdmitError, Job, Ledger, Observed, Recorded};
 use crate::authority::{Asked, Authorities, Draft};
 use crate::clock::Clock;
+use crate::consumer::Consumers;
 use crate::discovery::IssuerKeys;
 use crate::facts::Facts;
 use crate::people::{Keeping, People};
@@ -39,6 +40,8 @@ pub struct Issuance {
     pub policy: PolicyInUse,
     /// How leaves look.
     pub leaf: Arc<LeafProfile>,
+    /// Who takes JWT-SVIDs.
+    pub consumers: Arc<Consumers>,
     /// Who was here before.
     pub sessions: Sessions,
     /// Whose paths are whose.
@@ -205,6 +208,7 @@ impl Issuance {
             job: Arc::clone(&visit.job),
             policy: *visit.policy.digest(),
             leaf: Arc::clone(&self.leaf),
+            consumers: Arc::clone(&self.consumers),
         };
         Ok(self.authorities.draft(grant, key, asked, now)?)
     }

@@ -1,6 +1,6 @@
 //! What Prometheus hears of the running server's parts, as it changes.
 
-use crate::authority::{Authorities, Holder, Holders, Published, Witness};
+use crate::authority::{Authorities, Holder, Holders, Inventory, Published, Witness};
 use crate::bundle::Bundle;
 use crate::clock::Clock;
 use crate::federation::Federation;
@@ -117,6 +117,18 @@ pub(super) async fn meter_tainted(
             () = shutdown.wait() => return,
             () = clock.wait_until(now + again) => {}
             changed = tainted.changed() => if changed.is_err() { return shutdown.wait().await },
+        }
+    }
+}
+
+/// Shows which keys there are, and until when those that sign may.
+pub(super) async fn meter_keys(mut keys: watch::Receiver<Inventory>, metrics: Metrics, shutdown: Shutdown) {
+    loop {
+        let Inventory { keys: counts, not_after } = keys.borrow_and_update().clone();
+        metrics.keys_are(&counts, &not_after);
+        tokio::select! {
+            () = shutdown.wait() => return,
+            changed = keys.changed() => if changed.is_err() { return shutdown.wait().await },
         }
     }
 }

@@ -6,9 +6,10 @@ use super::bundle_endpoint::BundleEndpoint;
 use super::door::open_door;
 use super::endpoint_svid::EndpointSvid;
 use super::meters::{
-    meter_bundle, meter_checkpoints, meter_crls, meter_foreign, meter_holders, meter_store, meter_tainted,
+    meter_bundle, meter_checkpoints, meter_crls, meter_foreign, meter_holders, meter_keys, meter_store, meter_tainted,
 };
 use super::policy_keeper::PolicyKeeper;
+use super::publishing::keep_published;
 use super::upstream::keep_upstream;
 use super::witness::Sight;
 use super::{AdminSocket, HealthPort, IssuerPort, ServerError};
@@ -74,7 +75,8 @@ impl Server {
             tracing::warn!("{warning}");
         }
         let crls = parts.crls.as_ref().map(CrlKeeper::watch);
-        let orders = (reloads, parts.rotator.desk(), Backups::new(Arc::clone(&parts.store), settings.folder()));
+        let backups = Backups::new(Arc::clone(&parts.store), settings.folder(), parts.sealing.clone());
+        let orders = (reloads, parts.rotator.desk(), backups);
         let shown = (published, parts.federation.clone(), crls);
         let desk = Desk::new(Arc::clone(&parts.issuance), shown, orders, (random, shutdown.clone()));
         let doors = IssuerDoors::new(&desk);
@@ -147,7 +149,12 @@ impl Server {
 
         let mut keepers = JoinSet::new();
         start_meters(&mut keepers, &parts, (&clock, &readiness), &ended);
-        let Parts { issuance, rotator, upstream, federation, followers, crls, store, metrics, vault } = parts;
+        let Parts {
+            issuance, rotator, upstream, federation, followers, publishers, crls, store, metrics, vault, ..
+        } = parts;
+        let publishing = (publishers, rotator.desk().holders().clone(), rotator.authorities().published());
+        let shown = (Arc::clone(&clock), readiness.clone(), metrics.clone());
+        keepers.spawn(keep_published(publishing, shown, ended.clone()));
         let above = (upstream.zip(rotator.upstream()), Arc::clone(&clock));
         keepers.spawn(keep_upstream(above, (readiness.clone(), metrics.clone()), ended.clone()));
         keepers.spawn(rotator.run(Arc::clone(&clock), ended.clone()));
@@ -210,6 +217,7 @@ fn start_meters(
     let Parts { issuance, rotator, crls, store, metrics, .. } = parts;
     let published = rotator.authorities().published();
     keepers.spawn(meter_bundle(published.clone(), metrics.clone(), ended.clone()));
+    keepers.spawn(meter_keys(rotator.authorities().inventory(), metrics.clone(), ended.clone()));
     let of = (parts.federation.clone(), metrics.clone());
     keepers.spawn(meter_foreign(of, Arc::clone(clock), ended.clone()));
     let (witness, heard) = (Sight::of(issuance), (Arc::clone(clock), metrics.clone()));

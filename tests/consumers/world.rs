@@ -146,6 +146,9 @@ file = "{name}.token"
 [listen]
 workload = "{socket}"
 
+[sds]
+crl = true
+
 {files_section}"#,
             socket = socket.display()
         );

@@ -20,6 +20,9 @@ mod alone;
 mod https;
 #[path = "../support/issuer.rs"]
 mod issuer;
+#[path = "../support/vault/mod.rs"]
+#[expect(dead_code, reason = "each test program uses its own part")]
+mod vault;
 #[path = "../support/console.rs"]
 mod console;
 
@@ -39,6 +42,7 @@ mod agent_limits;
 mod backups;
 mod bad_backups;
 mod chart;
+mod clouds;
 mod crashes;
 mod damage;
 mod doctor;
@@ -49,6 +53,7 @@ mod full_disk;
 mod gitlab_hooks;
 mod hostile;
 mod init;
+mod keys_watched;
 mod lifecycle;
 mod limits;
 mod lost;
@@ -57,6 +62,7 @@ mod pipelines;
 mod policies;
 mod procedures;
 mod race;
+mod sealing;
 mod secrets;
 mod units;
 mod watching;

@@ -235,7 +235,11 @@ impl Counted {
         let folder = settings(harness.folder.path(), POLICY, "memory", "").folder();
         let rotator = &harness.parts.rotator;
         let (reloads, _asked) = Reloads::pair();
-        let orders = (reloads, rotator.desk(), Backups::new(Arc::clone(&harness.parts.store), folder));
+        let orders = (
+            reloads,
+            rotator.desk(),
+            Backups::new(Arc::clone(&harness.parts.store), folder, harness.parts.sealing.clone()),
+        );
         let shown = (rotator.authorities().published(), harness.parts.federation.clone(), None);
         let desk = Desk::new(road, shown, orders, (Random::system(), shutdown.clone()));
         let ca = DoorCa::make(&Random::system(), SystemClock.now()).unwrap();

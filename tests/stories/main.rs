@@ -2,6 +2,8 @@
 #![expect(clippy::disallowed_methods, reason = "racers are tasks")]
 #![expect(clippy::unwrap_used, reason = "a story that cannot go on has failed")]
 
+#[path = "../support/golden.rs"]
+mod golden;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -31,6 +33,8 @@ mod operators;
 mod panics;
 mod people;
 mod pins;
+mod published_elsewhere;
+mod published_in_clusters;
 mod races;
 mod recalled;
 mod reload;

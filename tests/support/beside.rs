@@ -142,6 +142,11 @@ impl Site {
         [url(&self.settings.bundle), url(&self.settings.bundle_spiffe)]
     }
 
+    /// With other settings from the next opening on.
+    pub(crate) fn change(&mut self, change: impl FnOnce(&mut ServerSettings)) {
+        change(&mut self.settings);
+    }
+
     /// The same, and makes revocation lists.
     pub(crate) async fn make_crls(&mut self) {
         self.shut().await;
@@ -205,6 +210,7 @@ impl Site {
             sds_socket: None,
             secrets: SecretNames::default(),
             agent_socket: None,
+            metrics: None,
             program: None,
             socket_mode: MODE_EVERYBODY,
             callers: Callers::Any,

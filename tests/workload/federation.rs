@@ -28,7 +28,7 @@ use tonic::{Code, Status, Streaming};
 const MESH: &str = "spiffe://mesh.test";
 const OWN: &str = "spiffe://ci.example.org";
 
-fn federating() -> String {
+pub(crate) fn federating() -> String {
     POLICY.replace("ttl =", "federates_with = [\"mesh.test\", \"a.test\"]\nttl =")
 }
 

@@ -12,6 +12,7 @@ mod support;
 
 mod cgroups;
 mod raw;
+mod readers;
 mod rotation;
 mod stand_in;
 
@@ -19,6 +20,7 @@ mod abroad;
 mod across;
 mod bundles;
 mod callers;
+mod clouds_page;
 mod crls;
 mod definition;
 mod endings;
@@ -32,7 +34,10 @@ mod jwt;
 mod linkerd;
 mod long_job;
 mod many_streams;
+mod oidc;
 mod sds;
+mod sds_crls;
 mod socket;
+mod turned_away;
 mod upstream;
 mod x509;

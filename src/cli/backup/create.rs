@@ -2,6 +2,7 @@
 
 use crate::backup::{BackupError, Contents, Head, Pack, Piece};
 use crate::cli::admin::AdminArgs;
+use crate::cli::audit::Place;
 use crate::cli::failure::WrongUsage;
 use crate::cli::operator::listens;
 use crate::cli::remote::named_config;
@@ -73,7 +74,11 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
             }
         },
     };
-    let key_file = settings.as_ref().map(|settings| settings.sealing_key_file.clone());
+    if with_sealing_key && settings.as_ref().is_some_and(|settings| settings.sealing.place.is_some()) {
+        let no = "--with-sealing-key: a place wraps the sealing key, and every backup has it as it is wrapped; leave that out";
+        return Err(WrongUsage::new(no).into());
+    }
+    let key_file = settings.as_ref().map(|settings| settings.sealing.file.clone());
     let key_file = key_file.filter(|_| with_sealing_key);
     if with_sealing_key && key_file.is_none() {
         return Err(WrongUsage::new("--with-sealing-key needs --config FILE, which says where it is").into());
@@ -101,7 +106,8 @@ async fn at_rest(settings: Option<&ServerSettings>, server: &AdminArgs) -> anyho
     if listens(&server.path()?).await {
         return Ok(None);
     }
-    Ok(Some(settings.folder().at_rest(SystemClock.now())?))
+    let sealing = Place::of(settings.clone())?.sealing().await?;
+    Ok(Some(settings.folder().at_rest(&sealing, SystemClock.now())?))
 }
 
 /// A running server's, part by part. What ends before its end is no backup.
