@@ -101,8 +101,7 @@ impl BundleAsker {
         if answer.status() == StatusCode::NOT_MODIFIED && held.is_some() {
             return Ok(Shown::AsBefore);
         }
-        if answer.status().is_redirection() {
-            let to = told(&answer, LOCATION.as_str()).unwrap_or_else(|| "nowhere".to_owned());
+        if let Some(to) = told(&answer, LOCATION.as_str()).filter(|_| answer.status().is_redirection()) {
             return Err(AskError::Redirected { url: url.to_owned(), to: quotable(&to) });
         }
         let answer = answered(answer, url)?;

@@ -139,14 +139,16 @@ pub fn not_the_peer(error: &(dyn StdError + 'static)) -> Option<String> {
 
 fn certificate_error<'e>(error: &'e (dyn StdError + 'static)) -> Option<&'e CertificateError> {
     let mut all = std::iter::successors(Some(error), |error: &&'e (dyn StdError + 'static)| (*error).source());
-    all.find_map(|error| {
-        // An I/O error hides the one that it was made of from whoever asks for its source.
-        let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        let of_library =
-            inner.and_then(|inner| inner.downcast_ref::<Error>()).or_else(|| error.downcast_ref::<Error>());
-        match of_library? {
-            Error::InvalidCertificate(fault) => Some(fault),
-            _ => None,
-        }
+    all.find_map(|error| match innermost(error).downcast_ref::<Error>()? {
+        Error::InvalidCertificate(fault) => Some(fault),
+        _ => None,
     })
+}
+
+/// An I/O error hides the one that it was made of from whoever asks for its source, and may be made of another such.
+fn innermost<'e>(mut error: &'e (dyn StdError + 'static)) -> &'e (dyn StdError + 'static) {
+    while let Some(inner) = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+        error = inner;
+    }
+    error
 }

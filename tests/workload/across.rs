@@ -14,7 +14,7 @@ use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
-const OURS: &str = "ci.example.org";
+const OURS: &str = "ci.ours.example";
 const THEIRS: &str = "ci.partner.example";
 
 #[derive(Clone, Copy)]
