@@ -1,19 +1,22 @@
 //! Kafka: a real broker on the page's stores and properties, its own client, and the page's command that tells it of renewals.
 
 use super::{Recipe, shown};
-use crate::client::Svid;
+use crate::client::{Client, Svid};
 use crate::consumer::{installed, source};
 use crate::dialogue::Dialogue;
 use crate::place::free_port;
-use crate::sides::{PRODUCTION, changed};
+use crate::sides::{PRODUCTION, changed, eventually};
 use crate::visitors::{Program, Visitor as _};
 use rustix::process::Signal;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::version::TLS13;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
-/// Long enough that the command, a JVM of its own, has told the broker of one renewal before the next.
-const LIFE: &str = "24s";
+/// The page's command is a JVM of its own, and must not race with the end of an SVID.
+const LIFE: &str = "15m";
 
 /// What a broker says of itself that has nothing to do with identities.
 const OF_ITS_OWN: &str = "
@@ -99,6 +102,14 @@ fn a_broker_lets_in_the_jobs_that_its_list_names_by_project_and_shows_every_rene
     let refused = speaks.visit(&broker.write_with("stranger", &stranger)).unwrap_err();
     assert!(refused.contains("SslAuthenticationException"), "{refused}");
 
-    recipe.learns_by_its_hook(Dialogue::Kafka, &running);
+    let client = Client::new(&recipe.svid(&[&PRODUCTION]), &recipe.files().join("truststore.pem"), &TLS13);
+    let shown_leaf = || client.visit(recipe.port, Dialogue::Kafka).unwrap().leaf().clone();
+    let kind = "x509-intermediate";
+    let (before, former) = (shown_leaf(), recipe.world.active_key(kind));
+    recipe.world.authority(&["activate", "--kind", kind]).unwrap();
+    recipe.world.authority(&["taint", &former, "--kind", kind, "--no-wait", "--reason", "a drill"]).unwrap();
+    let newest = || CertificateDer::from_pem_file(recipe.files().join("keystore.pem")).unwrap();
+    eventually("a renewal", || newest() != before);
+    eventually("its hook has told the broker", || shown_leaf() == newest());
     assert_eq!(speaks.visit(&deploy), Ok("2".to_owned()), "{}", running.log());
 }
