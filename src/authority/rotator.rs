@@ -3,7 +3,7 @@
 //! The file is saved first and the key used last: a crash in between leaves a saved key that no record names, and the
 //! next start records it. A file older than the journal's word was put back by somebody, and is refused.
 
-use super::desk::Ask;
+use super::desk::{Ask, OrderAsked};
 use super::even::Even;
 use super::in_use::signers;
 use super::keyring::Against;
@@ -12,8 +12,8 @@ use super::rotation::Rotation;
 use super::upstairs::Upstairs;
 use super::witness::Nobody;
 use super::{
-    Authorities, AuthorityDesk, AuthorityKind, AuthorityState, By, Confirmation, Holders, KeyPlan, Keyring,
-    KeyringFile, Known, Live, NotNow, Order, OrderError, Outlook, Rekeying, RotatorError, Step, StepKind, Taken,
+    Authorities, Authority, AuthorityDesk, AuthorityKind, AuthorityState, By, Confirmation, Holders, KeyPlan, Keyring,
+    KeyringFile, Known, Live, Order, OrderError, Outlook, Rekeying, RotatorError, Step, StepKind, Taken,
     Witness,
 };
 use crate::audit::{Auditable as _, Changes, Ledger};
@@ -102,6 +102,8 @@ pub struct Rotator {
     pub(super) plan: KeyPlan,
     pub(super) random: Random,
     pub(super) upstairs: Option<Upstairs>,
+    /// Orders that wait for an answer of the authority above ours.
+    pub(super) patient: Vec<OrderAsked>,
     pub(super) ledger: Ledger,
     authorities: Arc<Authorities>,
     holders: Holders,
@@ -131,8 +133,21 @@ impl Rotator {
         let authorities = Authorities::of(&keyring, plan.refresh_hint, random.clone()).ok_or(RotatorError::NoRoot)?;
         let (authorities, even, asks) = (Arc::new(authorities), Even::since(now), mpsc::channel(ASKS_MAX));
         let (holders, witness) = (Holders::default(), Arc::new(Nobody));
-        let upstairs = None;
-        let rotator = Self { file, keyring, plan, random, upstairs, ledger, authorities, holders, witness, even, asks };
+        let (upstairs, patient) = (None, Vec::new());
+        let rotator = Self {
+            file,
+            keyring,
+            plan,
+            random,
+            upstairs,
+            patient,
+            ledger,
+            authorities,
+            holders,
+            witness,
+            even,
+            asks,
+        };
         if rotator.keyring.against(recorded) == Against::Unrecorded {
             record_latest(&rotator.ledger, &rotator.keyring).await?;
         }
@@ -175,10 +190,9 @@ impl Rotator {
             tokio::select! {
                 () = clock.wait_until(asks_at.min(now + LOOK_EVERY)) => {}
                 () = shutdown.wait() => return,
-                heard = Self::hear_upstream(&mut self.upstairs) => {
+                heard = Self::hear_upstream(&mut self.upstairs, self.patient.is_empty()) => {
                     let now = self.even.look(&*clock);
-                    // It has been told, and nothing has changed.
-                    let _told = self.listen(heard, now);
+                    self.hear(heard, now).await;
                 }
                 Some(ask) = self.asks.1.recv() => {
                     let now = self.even.look(&*clock);
@@ -193,13 +207,7 @@ impl Rotator {
         match ask {
             Ask::Confirm(confirmation, answer) => drop(answer.send(self.confirm(&confirmation, now).await)),
             Ask::DeleteOrphan(deletion, answer) => drop(answer.send(self.delete_orphan(&deletion).await)),
-            Ask::Order(order, adopted, answer) => {
-                let outcome = match adopted {
-                    Some(label) => self.adopt(&order, &label, now).await,
-                    None => self.obey(&order, now).await,
-                };
-                drop(answer.send(outcome));
-            }
+            Ask::Order(asked) => self.attempt(asked, now).await,
             Ask::Orphans(answer) => drop(answer.send(self.orphans().await)),
             Ask::Outlook(authority, answer) => drop(answer.send(self.outlook(authority, now))),
             Ask::Rekeying(answer) => drop(answer.send(self.rekeying(now))),
@@ -222,13 +230,7 @@ impl Rotator {
         now: OffsetDateTime,
     ) -> Result<Taken, OrderError> {
         let (known, live) = (self.known(now), self.live(now));
-        let step = match self.rotation(&known, now).ordered(order, &live) {
-            Err(NotNow::Unoffered { .. }) => {
-                self.fetch_offer(now).await?;
-                self.rotation(&known, now).ordered(order, &live)?
-            }
-            ordered => ordered?,
-        };
+        let step = self.rotation(&known, now).ordered(order, &live)?;
         self.take(&step, adopted, now).await?;
         Ok(self.keyring.latest.clone().ok_or(RotatorError::NoRoot)?)
     }
@@ -268,7 +270,7 @@ impl Rotator {
         Ok(sequence)
     }
 
-    /// Does every step that is due; a kind whose step does not work is in no other's way.
+    /// Does every step that is due; one that does not work is in no other's way.
     ///
     /// # Errors
     /// The first that was met, see [`RotatorError`].
@@ -276,15 +278,15 @@ impl Rotator {
         let (mut stuck, mut outcome) = (Vec::new(), Ok(()));
         loop {
             // Who holds what is asked only where a key waits for it.
-            let is_prepared = self.keyring.authorities.iter().any(|one| one.state == AuthorityState::Prepared);
-            let waits = is_prepared || self.upstairs.is_some();
-            let known = if waits { self.known(now) } else { Known { since: self.even.begin(), ..Known::nobody(now) } };
+            let waits = |one: &Authority| one.state == AuthorityState::Prepared && one.published.is_some();
+            let is_waited_for = self.keyring.authorities.iter().any(waits) || self.upstairs.is_some();
+            let known = if is_waited_for { self.known(now) } else { self.known_without_holders() };
             let Some(step) = self.rotation(&known, now).due_beside(&stuck) else { return outcome };
             let taken = self.take(&step, None, now).await;
-            if taken.is_err() {
-                stuck.push(step.authority);
-            }
             let goes_on = taken.as_ref().map_or_else(RotatorError::is_of_its_key, |()| true);
+            if taken.is_err() {
+                stuck.push(step);
+            }
             outcome = outcome.and(taken);
             if !goes_on {
                 return outcome;
@@ -298,8 +300,12 @@ impl Rotator {
 
     pub(super) fn known(&self, now: OffsetDateTime) -> Known {
         let live = self.witness.live_owners(now);
-        let holders = self.holders.all(|owner| live.contains(owner), now);
-        Known { holders, longest_ttl: self.witness.longest_ttl(), since: self.even.begin() }
+        Known { holders: self.holders.all(|owner| live.contains(owner), now), ..self.known_without_holders() }
+    }
+
+    fn known_without_holders(&self) -> Known {
+        let listed = self.authorities.listed().clone();
+        Known { holders: Vec::new(), longest_ttl: self.witness.longest_ttl(), since: self.even.begin(), listed }
     }
 
     fn live(&self, now: OffsetDateTime) -> Live {

@@ -15,7 +15,8 @@ use crate::policy::{Grant, Kind};
 use crate::svid::{JwtFields, LayoutError, LeafFields, ProvenKey, Serial};
 use arc_swap::ArcSwap;
 use rustls_pki_types::CertificateDer;
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use time::OffsetDateTime;
 use tokio::sync::watch;
@@ -76,6 +77,7 @@ pub struct Authorities {
     tainted: watch::Sender<Arc<TaintedKeys>>,
     pub(super) crl_issuers: watch::Sender<Option<Arc<[CrlIssuer]>>>,
     pub(super) distant_crls: DistantCrls,
+    pub(super) listed: Mutex<Option<BTreeMap<KeyId, OffsetDateTime>>>,
 }
 
 impl Authorities {
@@ -92,6 +94,7 @@ impl Authorities {
             tainted: watch::Sender::new(Arc::new(TaintedKeys::of(keyring))),
             crl_issuers: watch::Sender::new(crl_issuers(keyring).map(Into::into)),
             distant_crls: DistantCrls::default(),
+            listed: Mutex::default(),
         })
     }
 
