@@ -28,6 +28,11 @@ impl Above {
         self.roots.iter().any(|root| root.name == name)
     }
 
+    /// An offer that stands in the keyring is none any more.
+    pub(super) fn forget_taken(&mut self, keyring: &Keyring) {
+        self.offer.take_if(|offer| keyring.find(offer.key.public().id()).is_some());
+    }
+
     /// The root that is to be published next: at first that of the offer, then all others.
     fn next_root(&self, keyring: &Keyring) -> Option<&UpstreamRoot> {
         let is_first = keyring.active(AuthorityKind::X509Root).is_none();
@@ -99,17 +104,15 @@ impl Rotation<'_> {
         }
     }
 
-    /// The offer, if it is not taken yet and still of use: half of its life is left, and it outlives what it would replace.
+    /// The offer, if it is still of use: half of its life is left, and it outlives what it would replace.
     pub(super) fn offer(&self) -> Option<&Certified> {
         let offer = self.above?.offer.as_ref()?;
         let half = offer.not_before + (offer.not_after - offer.not_before) / 2;
-        let is_taken = self.keyring.find(offer.key.public().id()).is_some();
         let replaced = self.keyring.active(AuthorityKind::X509Intermediate);
         let outlives = replaced.is_none_or(|one| one.issuer != Some(offer.root) || one.not_after < offer.not_after);
-        let root = self.keyring.find(offer.root);
-        let is_dead =
-            root.is_some_and(|root| matches!(root.state, AuthorityState::Removed | AuthorityState::Tainted));
-        (self.now < half && outlives && !is_taken && !is_dead).then_some(offer)
+        let dead = [AuthorityState::Removed, AuthorityState::Tainted];
+        let is_dead = self.keyring.find(offer.root).is_some_and(|root| dead.contains(&root.state));
+        (offer.not_before <= self.now && self.now < half && outlives && !is_dead).then_some(offer)
     }
 
     /// Whether a new intermediate can be had under this root: by our own hand, or since one was offered.

@@ -174,4 +174,5 @@ impl Rotator {
         let rotation: Rotation<'_> = self.rotation(&known, now);
         let active = self.keyring.active(AuthorityKind::X509Intermediate);
         (rotation.alarms_at(), active.map_or(self.plan.intermediate, |active| rotation.whole_life(active)))
-    }}
+    }
+}

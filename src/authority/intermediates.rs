@@ -39,7 +39,9 @@ impl Rotation<'_> {
         let would_end = (self.now + self.plan.intermediate).min(root.not_after);
         let last = self.waiting_below(root.key_id()).chain(self.keyring.active(KIND).filter(|one| is_below(one, root)));
         let last = last.max_by_key(|one| one.not_after);
-        root.is_ours() && last.is_none_or(|last| self.next_at(last) <= self.now && last.not_after < would_end)
+        // Below one from before the clock was put back nothing is valid yet.
+        let can_sign = root.is_ours() && root.not_before <= self.now && self.now < root.not_after;
+        can_sign && last.is_none_or(|last| self.next_at(last) <= self.now && last.not_after < would_end)
     }
 
     /// When an intermediate's successor is made: as long before half of its life as lists take to reach their readers.
@@ -80,8 +82,9 @@ impl Rotation<'_> {
 
     /// The newest that waits and was certified above us.
     pub(super) fn ready(&self) -> Option<&Authority> {
-        let can_sign =
-            |root: &&Authority| !root.is_ours() && !matches!(root.state, AuthorityState::Removed | AuthorityState::Tainted);
+        let can_sign = |root: &&Authority| {
+            !root.is_ours() && !matches!(root.state, AuthorityState::Removed | AuthorityState::Tainted)
+        };
         let roots = self.keyring.of_kind(AuthorityKind::X509Root).filter(can_sign);
         let waiting = roots.flat_map(|root| self.waiting_below(root.key_id())).filter(|one| self.lasts(one));
         waiting.max_by_key(|one| one.not_after)

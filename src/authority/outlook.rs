@@ -240,7 +240,8 @@ impl Rotation<'_> {
         };
         match (wish, key) {
             (OrderKind::Prepare, _) if active.kind == AuthorityKind::X509Intermediate => {
-                "makes a new key, whose revocation list is out before it signs; nothing is signed with it yet".to_owned()
+                "makes a new key, whose revocation list is out before it signs; nothing is signed with it yet"
+                    .to_owned()
             }
             (OrderKind::Prepare, _) => {
                 format!("publishes a new key to {holders} known holders; nothing is signed with it yet")
