@@ -2,7 +2,7 @@
 
 use super::held::{Kept, Relations, handed_out};
 use super::record::{PREFIX, Record};
-use super::{Follower, Foreign, ForeignBundles, Relation, Relationship, Source};
+use super::{Follower, Foreign, ForeignBundles, Relation, Relationship, Source, Stamp};
 use crate::audit::{Changes, Entry, Ledger, Person, Shown};
 use crate::bundle::{Bundle, ForeignBundleError};
 use crate::identity::TrustDomain;
@@ -113,12 +113,12 @@ impl Federation {
             let relation = relations.entry(trust_domain).or_insert_with(|| Relation::expected(source));
             relation.kept = Some(Kept::of(record, foreign));
         }
-        let (shown, _) = watch::channel(Arc::new(handed_out(&relations, number_after(0, now))));
+        let (shown, _) = watch::channel(Arc::new(handed_out(&relations, Stamp::first(now))));
         let (hand, relations) = (tokio::sync::Mutex::default(), ArcSwap::from_pointee(relations));
         let federation = Self(Arc::new(Inside { own, ledger, hand, relations, shown }));
         for trust_domain in over {
             tracing::info!(%trust_domain, "its [[federation]] left the configuration, and its bundle goes");
-            federation.forget(&trust_domain, &Word { by: None, say: None }, now).await?;
+            federation.forget(&trust_domain, &Word { by: None, say: None }).await?;
         }
         Ok(federation)
     }
@@ -185,7 +185,7 @@ impl Federation {
     ) -> Result<(), FederationError> {
         let _hand = self.0.hand.lock().await;
         self.by_hand(trust_domain)?.ok_or_else(|| FederationError::Absent(trust_domain.clone()))?;
-        Ok(self.forget(trust_domain, &Word { by: Some(by), say }, now).await?)
+        Ok(self.forget(trust_domain, &Word { by: Some(by), say }).await?)
     }
 
     /// A configured source was looked at: takes what it shows, or remembers what is wrong with it.
@@ -264,15 +264,15 @@ impl Federation {
             relation.kept = Some(Kept::of(record, foreign));
             relation.confirmed_at = Some(now);
         });
-        self.show(now);
+        self.show();
         Ok(())
     }
 
-    async fn forget(&self, trust_domain: &TrustDomain, word: &Word<'_>, now: OffsetDateTime) -> Result<(), StoreError> {
+    async fn forget(&self, trust_domain: &TrustDomain, word: &Word<'_>) -> Result<(), StoreError> {
         let Some(Relation { source, .. }) = self.relation(trust_domain) else { return Ok(()) };
         self.record(trust_domain, (None, &source), word, Write::Delete(Record::key(trust_domain))).await?;
         self.change(|relations| drop(relations.remove(trust_domain)));
-        self.show(now);
+        self.show();
         Ok(())
     }
 
@@ -298,9 +298,9 @@ impl Federation {
         Ok(())
     }
 
-    fn show(&self, now: OffsetDateTime) {
-        let number = number_after(self.now().number(), now);
-        self.0.shown.send_replace(Arc::new(handed_out(&self.relations(), number)));
+    fn show(&self) {
+        let stamp = self.now().stamp().next();
+        self.0.shown.send_replace(Arc::new(handed_out(&self.relations(), stamp)));
     }
 
     fn relations(&self) -> Arc<Relations> {
@@ -313,12 +313,6 @@ impl Federation {
         change(&mut relations);
         self.0.relations.store(Arc::new(relations));
     }
-}
-
-/// The milliseconds of the change, so that it grows over restarts, whose former numbers nobody keeps.
-fn number_after(former: u64, now: OffsetDateTime) -> u64 {
-    let now = u64::try_from(now.unix_timestamp_nanos() / 1_000_000).unwrap_or_default();
-    now.max(former.saturating_add(1))
 }
 
 fn fitting(bundle: Bundle) -> Result<Arc<Foreign>, FederationError> {

@@ -19,7 +19,7 @@ mod unheld;
 
 pub use config_map::ConfigMapKey;
 pub use follower::Follower;
-pub use foreign::{Foreign, ForeignBundles};
+pub use foreign::{Foreign, ForeignBundles, Stamp};
 pub use held::{Kept, Relation};
 pub use keeper::{Federation, FederationError};
 pub use source::{Relationship, Source};
