@@ -173,6 +173,11 @@ impl BundleDoor {
         Self(rest::public_routes(Arc::clone(desk)))
     }
 
+    /// The same for the SPIFFE profile: the trust bundle alone.
+    pub fn of_spiffe(desk: &Arc<Desk>) -> Self {
+        Self(rest::spiffe_routes(Arc::clone(desk)))
+    }
+
     /// Answers one request.
     pub async fn answer(self, request: Request<Incoming>) -> Response<Body> {
         answered(self.0, request).await

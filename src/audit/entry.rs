@@ -231,6 +231,13 @@ pub enum Entry<'a> {
         /// Why, in the operator's words.
         say: &'a str,
     },
+    /// An SVID of the server itself is about to be signed, which one of its doors shows.
+    ServerSvid {
+        /// The identity.
+        spiffe_id: &'a str,
+        /// What will be signed.
+        svid: SvidToSign<'a>,
+    },
     /// A session ended before its time.
     SessionEnded {
         /// Which.

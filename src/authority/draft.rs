@@ -2,7 +2,7 @@
 
 use super::in_use::{JwtSigner, X509Signer};
 use crate::audit::{Auditable, Entry, Job, SvidToSign};
-use crate::crypto::Digest;
+use crate::crypto::{Digest, KeyId};
 use crate::identity::SpiffeId;
 use crate::policy::Grant;
 use crate::svid::{CertificateFacts, JwtFacts, JwtFields, LeafFields, LeafProfile, Serial};
@@ -142,14 +142,7 @@ impl Draft {
     /// The first field that differs.
     pub fn equals_certificate(&self, facts: &CertificateFacts) -> Result<(), &'static str> {
         let Content::X509 { fields, .. } = &self.content else { return Err("type") };
-        equal("spiffe_id", &facts.spiffe_id, &fields.spiffe_id)?;
-        equal("key", &facts.key_id, &fields.key.id())?;
-        equal("serial", &facts.serial, &fields.serial)?;
-        equal("subject", &facts.subject, &fields.subject)?;
-        equal("dns", &facts.dns, &fields.dns)?;
-        equal("build_claims", &facts.build_claims, &fields.build_claims.by_arc())?;
-        equal("not_before", &facts.not_before, &fields.not_before)?;
-        equal("not_after", &facts.not_after, &fields.not_after)
+        equal_leaf(facts, fields)
     }
 
     /// Whether a JWT-SVID says exactly this.
@@ -168,6 +161,32 @@ impl Draft {
 
 fn equal<T: PartialEq + ?Sized>(field: &'static str, found: &T, meant: &T) -> Result<(), &'static str> {
     if found == meant { Ok(()) } else { Err(field) }
+}
+
+/// Whether a certificate says exactly what was laid out.
+pub(super) fn equal_leaf(facts: &CertificateFacts, fields: &LeafFields) -> Result<(), &'static str> {
+    equal("spiffe_id", &facts.spiffe_id, &fields.spiffe_id)?;
+    equal("key", &facts.key_id, &fields.key.id())?;
+    equal("serial", &facts.serial, &fields.serial)?;
+    equal("subject", &facts.subject, &fields.subject)?;
+    equal("dns", &facts.dns, &fields.dns)?;
+    equal("build_claims", &facts.build_claims, &fields.build_claims.by_arc())?;
+    equal("not_before", &facts.not_before, &fields.not_before)?;
+    equal("not_after", &facts.not_after, &fields.not_after)
+}
+
+/// What the journal says of a leaf that is about to be signed.
+pub(super) fn leaf_to_sign(fields: &LeafFields, signer: KeyId, limited_by: LimitedBy) -> SvidToSign<'_> {
+    SvidToSign::X509 {
+        serial: fields.serial,
+        key_id: fields.key.id(),
+        dns: fields.dns.as_ref().map(|dns| dns.name.as_str()),
+        build_claims: !fields.build_claims.is_empty(),
+        not_before: fields.not_before.unix_timestamp(),
+        not_after: fields.not_after.unix_timestamp(),
+        limited_by: limited_by.as_str(),
+        signer,
+    }
 }
 
 /// `min(now + ttl, session's end, signer's end)` in whole seconds, and which of the three it was.
@@ -195,16 +214,7 @@ pub(super) fn whole_seconds(at: OffsetDateTime) -> OffsetDateTime {
 impl Auditable for Draft {
     fn entry(&self) -> Entry<'_> {
         let svid = match &self.content {
-            Content::X509 { fields, signer } => SvidToSign::X509 {
-                serial: fields.serial,
-                key_id: fields.key.id(),
-                dns: fields.dns.as_ref().map(|dns| dns.name.as_str()),
-                build_claims: !fields.build_claims.is_empty(),
-                not_before: fields.not_before.unix_timestamp(),
-                not_after: fields.not_after.unix_timestamp(),
-                limited_by: self.limited_by.as_str(),
-                signer: signer.key_id,
-            },
+            Content::X509 { fields, signer } => leaf_to_sign(fields, signer.key_id, self.limited_by),
             Content::Jwt { fields, signer } => SvidToSign::Jwt {
                 jti: &fields.jti,
                 audience: &fields.audience,

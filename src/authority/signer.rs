@@ -7,9 +7,10 @@ use super::in_use::{JwtSigner, X509Signer, signers};
 use super::rotation::JWT_TTL_MAX;
 use super::{Authority, AuthorityKind, AuthorityState, Draft, DraftError, Keyring, LimitedBy, Published};
 use crate::audit::Recorded;
-use crate::bundle::JwtAuthority;
+use crate::bundle::{Bundle, JwtAuthority};
 use crate::crypto::{CryptoError, KeyId, Random};
 use crate::custody::CustodyError;
+use crate::federation::Ours;
 use crate::identity::TrustDomain;
 use crate::policy::{Grant, Kind};
 use crate::svid::{JwtFields, LayoutError, LeafFields, ProvenKey, Serial};
@@ -22,7 +23,7 @@ use time::OffsetDateTime;
 use tokio::sync::watch;
 
 /// A leaf begins a little in the past, for clocks that run behind (X509-21).
-const BACKDATE: Duration = Duration::from_secs(10);
+pub(super) const BACKDATE: Duration = Duration::from_secs(10);
 
 /// Why a recorded draft was not signed.
 #[derive(Debug, thiserror::Error)]
@@ -70,14 +71,24 @@ pub struct TaintedKeys {
 pub struct Authorities {
     trust_domain: TrustDomain,
     refresh_hint: Duration,
-    random: Random,
-    x509: ArcSwap<X509Signer>,
+    pub(super) random: Random,
+    pub(super) x509: ArcSwap<X509Signer>,
     jwt: ArcSwap<JwtSigner>,
     published: watch::Sender<Arc<Published>>,
     tainted: watch::Sender<Arc<TaintedKeys>>,
     pub(super) crl_issuers: watch::Sender<Option<Arc<[CrlIssuer]>>>,
     pub(super) distant_crls: DistantCrls,
     pub(super) listed: Mutex<Option<BTreeMap<KeyId, OffsetDateTime>>>,
+}
+
+impl Ours for Authorities {
+    fn trust_domain(&self) -> &TrustDomain {
+        self.trust_domain()
+    }
+
+    fn bundle(&self) -> Bundle {
+        self.published.borrow().bundle.clone()
+    }
 }
 
 impl Authorities {

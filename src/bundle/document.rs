@@ -7,6 +7,7 @@ use super::authority::{certified_key, ends_at};
 use super::{Jwk, StrictJson, StrictJsonError};
 use crate::crypto::{PemLabel, PublicKey};
 use crate::identity::TrustDomain;
+use crate::telemetry::quotable;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use rustls_pki_types::CertificateDer;
@@ -169,7 +170,7 @@ fn check_kids(entries: &[&Map<String, Value>]) -> Result<(), BundleError> {
         if let Some(kid) = member(entry, "kid")
             && !seen.insert(kid)
         {
-            return Err(BundleError::DoubledKid { kid: kid.to_owned() });
+            return Err(BundleError::DoubledKid { kid: quotable(kid) });
         }
     }
     Ok(())

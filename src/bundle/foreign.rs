@@ -78,7 +78,7 @@ impl Bundle {
     pub fn read_pem(trust_domain: TrustDomain, text: &[u8]) -> Result<Self, ForeignBundleError> {
         check_size(text)?;
         let lines = String::from_utf8_lossy(text);
-        let labels: Vec<&str> = lines.lines().filter_map(|line| line.trim().strip_prefix(BEGIN)).collect();
+        let labels: Vec<&str> = lines.split(['\n', '\r']).filter_map(|line| line.trim().strip_prefix(BEGIN)).collect();
         if labels.is_empty() {
             let is_empty = text.trim_ascii().is_empty();
             return Err(if is_empty { ForeignBundleError::NoCertificate } else { ForeignBundleError::NeitherForm });
@@ -119,7 +119,7 @@ impl Bundle {
         let found = map.bundles().iter().find(|bundle| bundle.trust_domain == trust_domain);
         found.cloned().ok_or_else(|| {
             let known: Vec<_> = map.bundles().iter().map(|bundle| bundle.trust_domain.as_str()).collect();
-            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+            let known = if known.is_empty() { "none".to_owned() } else { quotable(&known.join(", ")) };
             ForeignBundleError::NotInMap { wanted: trust_domain, known }
         })
     }

@@ -2,6 +2,7 @@
 
 use super::{Bundle, BundleError, StrictJson, StrictJsonError};
 use crate::identity::{TrustDomain, TrustDomainError};
+use crate::telemetry::quotable;
 use serde_json::Value;
 
 /// The largest document that is read; a bundle in it has at most what a bundle has alone.
@@ -58,7 +59,7 @@ impl BundleMap {
         let all = document.get("trust_domains").and_then(Value::as_object).ok_or(BundleMapError::TrustDomains)?;
         let bundles = all.iter().map(|(name, bundle)| {
             let trust_domain =
-                TrustDomain::parse(name).map_err(|source| BundleMapError::Name { name: name.clone(), source })?;
+                TrustDomain::parse(name).map_err(|source| BundleMapError::Name { name: quotable(name), source })?;
             let read = bundle.as_object().ok_or(BundleError::Json(StrictJsonError::NotAnObject));
             read.and_then(|bundle| Bundle::from_document(trust_domain.clone(), bundle))
                 .map_err(|source| BundleMapError::Bundle { trust_domain, source })

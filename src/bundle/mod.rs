@@ -12,6 +12,7 @@ mod authority;
 mod document;
 mod map;
 mod foreign;
+mod shared_key;
 mod endpoint_url;
 
 pub use authority::NotAnAuthority;

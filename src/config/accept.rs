@@ -11,6 +11,7 @@ pub(super) enum Warning {
     DeploymentTier,
     EnvironmentUnprotected,
     ForksLetIn,
+    LongId,
     MayBeAbsent,
     MutableName,
     UnknownValue,
@@ -18,11 +19,12 @@ pub(super) enum Warning {
 }
 
 impl Warning {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::ActorKind,
         Self::DeploymentTier,
         Self::EnvironmentUnprotected,
         Self::ForksLetIn,
+        Self::LongId,
         Self::MayBeAbsent,
         Self::MutableName,
         Self::UnknownValue,
@@ -35,6 +37,7 @@ impl Warning {
             Self::DeploymentTier => "deployment_tier",
             Self::EnvironmentUnprotected => "environment_unprotected",
             Self::ForksLetIn => "forks_let_in",
+            Self::LongId => "long_id",
             Self::MayBeAbsent => "may_be_absent",
             Self::MutableName => "mutable_name",
             Self::UnknownValue => "unknown_value",

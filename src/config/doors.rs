@@ -1,17 +1,38 @@
 //! Where a server listens, and the certificate that it shows there.
 
 use super::section::Section;
-use super::server::DoorSettings;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// The issuer door of a server that names none.
 const LISTEN: &str = "127.0.0.1:8443";
 
+/// The certificate that the doors show.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum DoorSettings {
+    /// Made at the first start in the data folder, for these names; clients trust its PEM.
+    DoorCa {
+        /// DNS names and addresses.
+        names: Vec<String>,
+    },
+    /// An operator's.
+    Files(DoorFiles),
+}
+
+/// An operator's certificate, read again when its files change.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct DoorFiles {
+    /// PEM, leaf first.
+    pub certificate: PathBuf,
+    /// PEM, unencrypted.
+    pub key: PathBuf,
+}
+
 /// Where the server is to be reached.
 pub(super) struct Listen {
     pub(super) doors: Vec<SocketAddr>,
     pub(super) bundle: Vec<SocketAddr>,
+    pub(super) bundle_spiffe: Vec<SocketAddr>,
     pub(super) health: Option<SocketAddr>,
     pub(super) admin_socket: Option<PathBuf>,
 }
@@ -19,11 +40,13 @@ pub(super) struct Listen {
 pub(super) fn read_listen(mut listen: Section<'_, '_>) -> Listen {
     let doors = listen.list("issuer", "an address with a port, such as \"0.0.0.0:8443\"", str::parse);
     let bundle = listen.list("bundle", "an address with a port, such as \"0.0.0.0:8444\"", str::parse);
+    let spiffe = listen.list("bundle_spiffe", "an address with a port, such as \"0.0.0.0:8445\"", str::parse);
     let health = read_health(&mut listen);
     let admin_socket = listen.path("admin_socket");
     listen.finish();
     let doors = doors.unwrap_or_else(|| LISTEN.parse().into_iter().collect());
-    Listen { doors, bundle: bundle.unwrap_or_default(), health, admin_socket }
+    let (bundle, bundle_spiffe) = (bundle.unwrap_or_default(), spiffe.unwrap_or_default());
+    Listen { doors, bundle, bundle_spiffe, health, admin_socket }
 }
 
 /// `health = "off"` switches the plain port off.
@@ -45,24 +68,53 @@ fn read_health(listen: &mut Section<'_, '_>) -> Option<SocketAddr> {
     Some(address)
 }
 
-pub(super) fn read_door(mut tls: Section<'_, '_>, doors: &[SocketAddr]) -> Option<DoorSettings> {
+/// What `[tls]` says.
+pub(super) struct ReadDoor {
+    pub(super) door: Option<DoorSettings>,
+    pub(super) bundle_certificate: Option<DoorFiles>,
+}
+
+pub(super) fn read_door(mut tls: Section<'_, '_>, doors: &[SocketAddr]) -> ReadDoor {
     let names = tls.list("names", "a DNS name or an address of this server", |name| {
         if name.is_empty() || name.contains(char::is_whitespace) { Err("no name") } else { Ok(name.to_owned()) }
     });
-    let names_given = names.is_some();
-    let (certificate, key) = (tls.file("cert_file"), tls.file("key_file"));
-    let door = match (certificate, key) {
-        (Some((certificate, _)), Some((key, _))) if !names_given => Some(DoorSettings::Files { certificate, key }),
-        (Some(_), Some(_)) => {
+    let (names_given, made) = (names.is_some(), "for a door CA");
+    let door = match read_files(&mut tls, ["cert_file", "key_file"], made) {
+        Found::Both(files) if !names_given => Some(DoorSettings::Files(files)),
+        Found::Both(_) => {
             tls.problem("names", None, "given beside cert_file", "leave names out: the certificate has its own");
             None
         }
-        (Some(_), None) => tls.missing("key_file", "write the private key's file too, or neither for a door CA"),
-        (None, Some(_)) => tls.missing("cert_file", "write the certificate's file too, or neither for a door CA"),
-        (None, None) => Some(DoorSettings::DoorCa { names: names.unwrap_or_else(|| default_names(doors)) }),
+        Found::Neither => Some(DoorSettings::DoorCa { names: names.unwrap_or_else(|| default_names(doors)) }),
+        Found::One => None,
+    };
+    let shared = "for the server's own certificate";
+    let bundle_certificate = match read_files(&mut tls, ["bundle_cert_file", "bundle_key_file"], shared) {
+        Found::Both(files) => Some(files),
+        Found::Neither | Found::One => None,
     };
     tls.finish();
-    door
+    ReadDoor { door, bundle_certificate }
+}
+
+enum Found {
+    Both(DoorFiles),
+    Neither,
+    /// And that is a problem.
+    One,
+}
+
+fn read_files(tls: &mut Section<'_, '_>, [certificate_key, key_key]: [&'static str; 2], without: &str) -> Found {
+    let missing = |tls: &Section<'_, '_>, key, what| {
+        let remedy = format!("write the {what}'s file too, or neither {without}");
+        tls.missing::<()>(key, &remedy).map_or(Found::One, |()| Found::One)
+    };
+    match (tls.file(certificate_key), tls.file(key_key)) {
+        (Some((certificate, _)), Some((key, _))) => Found::Both(DoorFiles { certificate, key }),
+        (Some(_), None) => missing(tls, key_key, "private key"),
+        (None, Some(_)) => missing(tls, certificate_key, "certificate"),
+        (None, None) => Found::Neither,
+    }
 }
 
 /// The addresses it listens on, and what this machine calls itself.

@@ -6,6 +6,7 @@ use super::conditions::{Lists, read_terms};
 use super::dangers;
 use super::issuer::KnownIssuer;
 use super::limits::{read_federates_with, read_kinds, read_max_session, read_tags};
+use super::long_ids::report_long_ids;
 use super::need::{Sources, read_need};
 use super::scope::Scope;
 use super::section::Section;
@@ -115,6 +116,7 @@ impl Rules<'_> {
         });
         if let Some(rule) = &rule {
             report(&section, &lines, &dangers::of_rule(rule), &accepted);
+            report_long_ids(&section, rule, &accepted);
             report_idle(&section, idle, rule);
             report_contradiction(&section, &lines, rule.contradiction(), RULE);
         }

@@ -2,7 +2,7 @@
 
 use super::checkpoints::{JournalCheckpoints, read_checkpoints};
 use super::crl::read_crl;
-use super::doors::{Listen, read_door, read_listen};
+use super::doors::{DoorFiles, DoorSettings, Listen, ReadDoor, read_door, read_listen};
 use super::federation::read_federation;
 use super::issuer::{KnownIssuer, ReadIssuers, read_issuers};
 use super::leaf::read_leaf;
@@ -59,8 +59,12 @@ pub struct ServerSettings {
     pub listen: Vec<SocketAddr>,
     /// The bundle port: the trust bundle and revocation lists for anybody; none switches it off.
     pub bundle: Vec<SocketAddr>,
-    /// The server's own TLS certificate, on both.
+    /// The port of the bundle endpoint's SPIFFE profile; none switches it off.
+    pub bundle_spiffe: Vec<SocketAddr>,
+    /// The server's own TLS certificate.
     pub door: DoorSettings,
+    /// The bundle port's, where it is another.
+    pub bundle_certificate: Option<DoorFiles>,
     /// The Unix socket for operators.
     pub admin_socket: PathBuf,
     /// The plain port for `/live`, `/ready` and `/metrics`; none switches it off.
@@ -121,23 +125,6 @@ pub enum StoreKind {
     Sled,
 }
 
-/// The certificate that the doors show.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum DoorSettings {
-    /// Made at the first start in the data folder, for these names; clients trust its PEM.
-    DoorCa {
-        /// DNS names and addresses.
-        names: Vec<String>,
-    },
-    /// An operator's files, read again when they change.
-    Files {
-        /// PEM, leaf first.
-        certificate: PathBuf,
-        /// PEM, unencrypted.
-        key: PathBuf,
-    },
-}
-
 /// How long things live.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Lifetimes {
@@ -187,8 +174,8 @@ pub(super) fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option
     let store = root.parsed("store", "\"sled\" or \"memory\"", parse_store);
     let segment_bytes = root.size("segment_bytes").unwrap_or(SEGMENT_BYTES);
     let checkpoints = read_checkpoints(root.section("checkpoints"));
-    let Listen { doors, bundle, health, admin_socket } = read_listen(root.section("listen"));
-    let door = read_door(root.section("tls"), &doors);
+    let Listen { doors, bundle, bundle_spiffe, health, admin_socket } = read_listen(root.section("listen"));
+    let ReadDoor { door, bundle_certificate } = read_door(root.section("tls"), &doors);
     let mut svid = root.section("svid");
     let Keys { name_constraints, automatic, lifetimes, sealing_key_file, places, mut warnings } =
         read_keys(reader, root.section("keys"), &mut svid);
@@ -198,9 +185,8 @@ pub(super) fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option
     let vault = read_vault(&mut root, &places);
     svid.finish();
     let ReadIssuers { issuers, hooks, apis } = read_issuers(&mut root);
-    let holders = read_holders(&mut root);
+    let (holders, people) = (read_holders(&mut root), read_people(&mut root));
     let federation = read_federation(&mut root, trust_domain.as_ref());
-    let people = read_people(&mut root);
     root.finish();
     let known = KnownIssuer::all(&issuers, &apis);
     let (place, ttl) = (policy_file?, lifetimes.svid);
@@ -221,7 +207,9 @@ pub(super) fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option
         checkpoints,
         listen: doors,
         bundle,
+        bundle_spiffe,
         door: door?,
+        bundle_certificate,
         health,
         lifetimes,
         keys_change_by_themselves: automatic,

@@ -2,7 +2,7 @@
 
 use super::held::{Kept, Relations, handed_out};
 use super::record::{PREFIX, Record};
-use super::{Follower, Foreign, ForeignBundles, Relation, Relationship, Source, Stamp};
+use super::{Follower, Foreign, ForeignBundles, Ours, Relation, Relationship, Source, Stamp};
 use crate::audit::{Changes, Entry, Ledger, Person, Shown};
 use crate::bundle::{Bundle, ForeignBundleError};
 use crate::identity::TrustDomain;
@@ -53,6 +53,15 @@ pub enum FederationError {
         /// What is held.
         held: u64,
     },
+    /// One of its keys is ours.
+    #[error(
+        "its {authority} has a key of this server's own trust domain, so that each of the two could speak as the other; take \
+         it out of the bundle, or, where both hang under one CA, give one of them a root of its own"
+    )]
+    OurKey {
+        /// Which of its authorities.
+        authority: String,
+    },
     /// The change cannot be recorded.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -72,7 +81,7 @@ pub struct Federation(Arc<Inside>);
 
 #[derive(Debug)]
 struct Inside {
-    own: TrustDomain,
+    ours: Arc<dyn Ours>,
     ledger: Ledger,
     /// Changes are made by one at a time.
     hand: tokio::sync::Mutex<()>,
@@ -93,7 +102,7 @@ impl Federation {
     /// # Errors
     /// When the store cannot be read or written.
     pub async fn open(
-        own: TrustDomain,
+        ours: Arc<dyn Ours>,
         configured: &[Relationship],
         (store, ledger): (&dyn Store, Ledger),
         now: OffsetDateTime,
@@ -106,7 +115,7 @@ impl Federation {
             let record = Record::parse(&stored.value)?;
             let foreign = record.foreign(trust_domain.clone()).map_err(|odd| unreadable(&key, &odd))?;
             let is_over = record.source.is_configured() && !relations.contains_key(&trust_domain);
-            if is_over || trust_domain == own {
+            if is_over || trust_domain == *ours.trust_domain() {
                 over.push(trust_domain.clone());
             }
             let source = record.source.clone();
@@ -115,7 +124,7 @@ impl Federation {
         }
         let (shown, _) = watch::channel(Arc::new(handed_out(&relations, Stamp::first(now))));
         let (hand, relations) = (tokio::sync::Mutex::default(), ArcSwap::from_pointee(relations));
-        let federation = Self(Arc::new(Inside { own, ledger, hand, relations, shown }));
+        let federation = Self(Arc::new(Inside { ours, ledger, hand, relations, shown }));
         for trust_domain in over {
             tracing::info!(%trust_domain, "its [[federation]] left the configuration, and its bundle goes");
             federation.forget(&trust_domain, &Word { by: None, say: None }).await?;
@@ -165,7 +174,7 @@ impl Federation {
         let trust_domain = bundle.trust_domain.clone();
         let _hand = self.0.hand.lock().await;
         let was = self.by_hand(&trust_domain)?;
-        let foreign = fitting(bundle)?;
+        let foreign = self.fitting(bundle)?;
         if was.as_ref().is_some_and(|was| was.holds(&foreign)) {
             return Ok(was.and_then(|was| was.kept).map(|kept| kept.foreign));
         }
@@ -181,7 +190,6 @@ impl Federation {
         &self,
         trust_domain: &TrustDomain,
         (by, say): (&Person, Option<&str>),
-        now: OffsetDateTime,
     ) -> Result<(), FederationError> {
         let _hand = self.0.hand.lock().await;
         self.by_hand(trust_domain)?.ok_or_else(|| FederationError::Absent(trust_domain.clone()))?;
@@ -225,7 +233,7 @@ impl Federation {
         let Some(relation) = self.relation(&bundle.trust_domain) else {
             return Err(FederationError::Absent(bundle.trust_domain));
         };
-        let foreign = fitting(bundle)?;
+        let foreign = self.fitting(bundle)?;
         if let Some(held) = relation.is_behind(&foreign) {
             return Err(FederationError::Older { shown: foreign.bundle.sequence, held });
         }
@@ -236,9 +244,21 @@ impl Federation {
         Ok(self.keep((foreign, relation.source), &Word { by: None, say: None }, now).await?)
     }
 
+    /// One that can be handed out, and whose keys are nobody's but its own (TDB-25).
+    fn fitting(&self, bundle: Bundle) -> Result<Arc<Foreign>, FederationError> {
+        if let Some(authority) = bundle.authority_shared_with(&self.0.ours.bundle()) {
+            return Err(FederationError::OurKey { authority });
+        }
+        let foreign = Foreign::from(bundle);
+        match foreign.json.len() {
+            0..=BYTES_MAX => Ok(Arc::new(foreign)),
+            actual => Err(FederationError::TooLarge { actual }),
+        }
+    }
+
     /// What is known of a trust domain that an operator may speak for.
     fn by_hand(&self, trust_domain: &TrustDomain) -> Result<Option<Relation>, FederationError> {
-        if *trust_domain == self.0.own {
+        if trust_domain == self.0.ours.trust_domain() {
             return Err(FederationError::Own(trust_domain.clone()));
         }
         match self.relation(trust_domain) {
@@ -312,14 +332,6 @@ impl Federation {
         let mut relations = Relations::clone(&self.relations());
         change(&mut relations);
         self.0.relations.store(Arc::new(relations));
-    }
-}
-
-fn fitting(bundle: Bundle) -> Result<Arc<Foreign>, FederationError> {
-    let foreign = Foreign::from(bundle);
-    match foreign.json.len() {
-        0..=BYTES_MAX => Ok(Arc::new(foreign)),
-        actual => Err(FederationError::TooLarge { actual }),
     }
 }
 

@@ -10,6 +10,7 @@
 
 mod config_map;
 mod source;
+mod ours;
 mod foreign;
 mod record;
 mod held;
@@ -22,4 +23,5 @@ pub use follower::Follower;
 pub use foreign::{Foreign, ForeignBundles, Stamp};
 pub use held::{Kept, Relation};
 pub use keeper::{Federation, FederationError};
+pub use ours::Ours;
 pub use source::{Relationship, Source};

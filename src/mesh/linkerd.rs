@@ -2,14 +2,14 @@
 
 use super::kubernetes::{MatchLabels, Metadata, Object, Workload};
 use super::{Admitted, Document, NotAName, NotRendered, Peer};
-use crate::identity::SpiffeId;
+use crate::identity::{Narrow, SpiffeId};
 use serde::Serialize;
 use std::net::IpAddr;
 
 /// The group of Linkerd's policy objects.
 const POLICY: &str = "policy.linkerd.io";
-/// The longest identity of an ExternalWorkload (`maxLength` in its CRD).
-const IDENTITY_MAX: usize = 253;
+/// The longest name of the domain name system (RFC 1035 §2.3.4), in text.
+const SERVER_NAME_MAX: usize = 253;
 
 /// The service, as Linkerd's proxies in front of it see it.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -159,8 +159,8 @@ impl ExternalWorkload {
     /// `NotOneId`, `TooLong`.
     pub fn object(&self, admitted: &[Admitted]) -> Result<Document, NotRendered> {
         let identity = only_id(admitted)?.clone();
-        if identity.as_str().len() > IDENTITY_MAX {
-            return Err(NotRendered::TooLong { id: identity.to_string(), max: IDENTITY_MAX });
+        if identity.too_long_for().contains(&Narrow::Linkerd) {
+            return Err(NotRendered::TooLong { id: identity.to_string(), max: Narrow::Linkerd.max_bytes() });
         }
         let Workload { service, namespace, selector } = &self.workload;
         let metadata = Metadata::new(service.clone(), namespace).for_rules(admitted);
@@ -182,6 +182,6 @@ impl ExternalWorkload {
 /// # Errors
 /// `Name` where it is none.
 pub fn server_name(text: &str) -> Result<String, NotAName> {
-    let legal = text.len() <= IDENTITY_MAX && text.split('.').all(|label| label.parse::<super::Name>().is_ok());
+    let legal = text.len() <= SERVER_NAME_MAX && text.split('.').all(|label| label.parse::<super::Name>().is_ok());
     if legal { Ok(text.to_owned()) } else { Err(NotAName::ServerName) }
 }

@@ -5,8 +5,8 @@ use super::witness::Sight;
 use super::{ServerError, data_folder};
 use crate::audit::{Changes, Entry, Ledger};
 use crate::authority::{
-    AuthorityKind, Holders, KeyPlan, Keyring, KeyringFile, Rotator, RotatorError, begin_under, first_wanted,
-    open_keyring, open_sealing_key,
+    Authorities, AuthorityKind, Holders, KeyPlan, Keyring, KeyringFile, Rotator, RotatorError, begin_under,
+    first_wanted, open_keyring, open_sealing_key,
 };
 use crate::clock::Clock;
 use crate::config::{ServerSettings, StoreKind};
@@ -90,7 +90,7 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
     let sequence = keyring.sequence;
     let rotator = Rotator::begin(file, keyring, plan, (&*shared, ledger.clone()), (clock.now(), random)).await?;
 
-    let (federation, followers) = open_federation(settings, (&shared, &ledger), &*clock).await?;
+    let (federation, followers) = open_federation(settings, rotator.authorities(), (&shared, &ledger), &*clock).await?;
     let people = open_people(settings, &*shared).await?;
     let policy = PolicyInUse::new(settings.policy.clone());
     let started = Entry::Started {
@@ -205,11 +205,12 @@ fn watching(
 /// What lies in files is there before anybody is answered.
 async fn open_federation(
     settings: &ServerSettings,
+    ours: Arc<Authorities>,
     (store, ledger): (&Arc<dyn Store>, &Ledger),
     clock: &dyn Clock,
 ) -> Result<(Federation, Vec<Follower>), ServerError> {
-    let (own, kept) = (settings.trust_domain.clone(), (&**store, ledger.clone()));
-    let federation = Federation::open(own, &settings.federation, kept, clock.now()).await?;
+    let kept = (&**store, ledger.clone());
+    let federation = Federation::open(ours, &settings.federation, kept, clock.now()).await?;
     let mut followers = federation.followers();
     for follower in &mut followers {
         follower.begin(clock).await;

@@ -1,7 +1,7 @@
 //! The certificate that the server's port shows: an operator's, or one of the door CA in the data folder.
 
 use super::{ServerError, data_folder};
-use crate::config::{DoorSettings, ServerSettings};
+use crate::config::{DoorFiles, DoorSettings, ServerSettings};
 use crate::crypto::{Digest, Random};
 use crate::tls::{DoorCa, DoorCertificate};
 use std::fs::{self, OpenOptions};
@@ -23,13 +23,18 @@ pub(super) fn open_door(
     now: OffsetDateTime,
 ) -> Result<DoorCertificate, ServerError> {
     Ok(match &settings.door {
-        DoorSettings::Files { certificate, key } => DoorCertificate::from_files(certificate, key)?,
+        DoorSettings::Files(files) => open_files(files)?,
         DoorSettings::DoorCa { names } => {
             let ca = open_ca(&settings.data_dir, random, now)?;
             tracing::info!(server_ca_sha256 = %Digest::of(ca.certificate()), "clients know this server by its door CA");
             DoorCertificate::from_ca(ca, names.clone(), now)?
         }
     })
+}
+
+/// An operator's certificate with its key.
+pub(super) fn open_files(files: &DoorFiles) -> Result<DoorCertificate, ServerError> {
+    Ok(DoorCertificate::from_files(&files.certificate, &files.key)?)
 }
 
 /// Makes the data folder of a new server, with the door CA that its clients will be told of.

@@ -1,5 +1,6 @@
 //! Why a server does not start.
 
+use super::EndpointSvidError;
 use crate::authority::{RotatorError, SealingKeyError};
 use crate::people::{NotErased, PeopleError};
 use crate::store::{NoteError, OpenError, StoreError};
@@ -22,6 +23,9 @@ pub enum ServerError {
         #[source]
         source: io::Error,
     },
+    /// The bundle endpoint has no SVID to show.
+    #[error("the bundle endpoint's SPIFFE profile has no SVID to show")]
+    EndpointSvid(#[from] EndpointSvidError),
     /// A file of the data folder cannot be read or written.
     #[error("{} cannot be read or written", path.display())]
     File {

@@ -2,13 +2,15 @@
 
 use super::accept::Crew;
 use super::build::{Parts, World, build};
+use super::bundle_endpoint::BundleEndpoint;
 use super::door::open_door;
+use super::endpoint_svid::EndpointSvid;
 use super::meters::{meter_bundle, meter_checkpoints, meter_crls, meter_holders, meter_store, meter_tainted};
 use super::policy_keeper::PolicyKeeper;
 use super::upstream::keep_upstream;
 use super::witness::Sight;
-use super::{AdminSocket, BundlePort, HealthPort, IssuerPort, ServerError};
-use crate::api::{AdminDoor, BundleDoor, Crowd, Desk, HealthDoor, IssuerDoors, Reloads};
+use super::{AdminSocket, HealthPort, IssuerPort, ServerError};
+use crate::api::{AdminDoor, Crowd, Desk, HealthDoor, IssuerDoors, Reloads};
 use crate::backup::Backups;
 use crate::clock::Clock;
 use crate::config::ServerSettings;
@@ -16,12 +18,13 @@ use crate::federation::Follower;
 use crate::issuance::Issuance;
 use crate::session::CrlKeeper;
 use crate::telemetry::{Metrics, Readiness, Shutdown, Unready, chain};
-use crate::tls::{self, DoorCertificate, IssuerDoor};
+use crate::tls::{DoorCertificate, IssuerDoor};
 use crate::vault::Vault;
 use crate::wire::{connections_of, raise_open_files};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use time::OffsetDateTime;
 use tokio::task::JoinSet;
 
 /// Ended sessions do no harm where they lie, so counting and sweeping them may be rare.
@@ -39,7 +42,7 @@ pub struct Server {
     policy: PolicyKeeper,
     issuer_ports: Vec<IssuerPort>,
     crew: Arc<Crew>,
-    bundle_ports: Vec<BundlePort>,
+    bundle: BundleEndpoint,
     admin: AdminSocket,
     health: Option<HealthPort>,
     readiness: Readiness,
@@ -82,7 +85,8 @@ impl Server {
             let port = IssuerPort::bind(*address, tls, doors.clone(), place).await;
             issuer_ports.push(port.map_err(|source| ServerError::Address { address: *address, source })?);
         }
-        let bundle_ports = bundle_ports(settings, (&certificate, &desk), &parts.metrics).await?;
+        let shown = (&certificate, endpoint_svid(settings, &parts, clock.now()).await?);
+        let bundle = BundleEndpoint::bind(settings, shown, &desk, &parts.metrics).await?;
         let admin = AdminSocket::bind(&settings.admin_socket, AdminDoor::new(&desk)).await;
         let admin = admin.map_err(|source| ServerError::Socket { path: settings.admin_socket.clone(), source })?;
         let mut health = None;
@@ -98,7 +102,7 @@ impl Server {
             policy,
             issuer_ports,
             crew,
-            bundle_ports,
+            bundle,
             admin,
             health,
             readiness,
@@ -109,7 +113,12 @@ impl Server {
 
     /// Where the bundle ports listen.
     pub fn bundle_addresses(&self) -> Vec<SocketAddr> {
-        self.bundle_ports.iter().filter_map(|port| port.address().ok()).collect()
+        self.bundle.addresses()
+    }
+
+    /// Where the bundle endpoint's SPIFFE profile listens.
+    pub fn spiffe_bundle_addresses(&self) -> Vec<SocketAddr> {
+        self.bundle.spiffe_addresses()
     }
 
     /// Where the issuer ports listen.
@@ -130,7 +139,7 @@ impl Server {
     pub async fn run(self) -> Result<(), ServerError> {
         let Self { parts, clock, certificate, policy, issuer_ports, .. } = self;
         // Ends last: what requests began is still carried out on its threads.
-        let Self { crew: _crew, bundle_ports, admin, health, readiness, warming, shutdown, .. } = self;
+        let Self { crew: _crew, bundle, admin, health, readiness, warming, shutdown, .. } = self;
         let (end, ended) = Shutdown::pair();
 
         let mut keepers = JoinSet::new();
@@ -145,20 +154,18 @@ impl Server {
         }
         keepers.spawn(follow(followers, Arc::clone(&clock), ended.clone()));
         keepers.spawn(policy.run(Arc::clone(&clock), ended.clone()));
-        keepers.spawn(certificate.run(clock, ended.clone()));
+        keepers.spawn(certificate.run(Arc::clone(&clock), ended.clone()));
         keepers.spawn(sweep(Arc::clone(&issuance), metrics, ended.clone()));
         keepers.spawn(warm(issuance, warming, ended.clone()));
         if let Some(health) = health {
-            keepers.spawn(health.run(ended));
+            keepers.spawn(health.run(ended.clone()));
         }
         let (close, closing) = Shutdown::pair();
         let mut doors = JoinSet::new();
         for port in issuer_ports {
             doors.spawn(port.run(closing.clone()));
         }
-        for port in bundle_ports {
-            doors.spawn(port.run(closing.clone()));
-        }
+        bundle.start((&mut doors, &closing), (&mut keepers, &ended), &clock);
         doors.spawn(admin.run(closing));
 
         let mut store_ended = false;
@@ -225,18 +232,16 @@ async fn follow(followers: Vec<Follower>, clock: Arc<dyn Clock>, shutdown: Shutd
     shutdown.wait().await;
 }
 
-async fn bundle_ports(
+async fn endpoint_svid(
     settings: &ServerSettings,
-    (certificate, desk): (&Arc<DoorCertificate>, &Arc<Desk>),
-    metrics: &Metrics,
-) -> Result<Vec<BundlePort>, ServerError> {
-    let mut ports = Vec::new();
-    for address in &settings.bundle {
-        let tls = tls::BundleDoor::new(Arc::<DoorCertificate>::clone(certificate))?;
-        let port = BundlePort::bind(*address, tls, BundleDoor::new(desk), metrics.clone()).await;
-        ports.push(port.map_err(|source| ServerError::Address { address: *address, source })?);
+    parts: &Parts,
+    now: OffsetDateTime,
+) -> Result<Option<EndpointSvid>, ServerError> {
+    if settings.bundle_spiffe.is_empty() {
+        return Ok(None);
     }
-    Ok(ports)
+    let hands = (parts.rotator.authorities(), parts.issuance.ledger.clone());
+    Ok(Some(EndpointSvid::begin(hands.0, hands.1, now).await?))
 }
 
 async fn keep_token(vault: Option<Arc<Vault>>, shutdown: Shutdown) {

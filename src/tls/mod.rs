@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   server: DoorCa ─▶ DoorCertificate ─▶ IssuerDoor, BundleDoor ─▶ Handshaken { stream, PeerKey }
+//!                        ShownSvid ─────────────────┘
 //!   client: ServerTrust + SessionCertificate ─▶ TlsClient ─▶ stream
 //! ```
 //! TLS 1.3 only, but at the bundle door, which proves nothing of its clients. At the issuer door the client's certificate carries a key and nothing else: chain, names and dates
@@ -12,6 +13,7 @@
 mod error;
 mod door_ca;
 mod door_certificate;
+mod shown_svid;
 mod issuer_door;
 mod bundle_door;
 mod peer_key;
@@ -28,3 +30,4 @@ pub use issuer_door::{Handshaken, IssuerDoor, ServerStream};
 pub use peer_key::{NotASessionKey, PeerKey};
 pub use server_trust::ServerTrust;
 pub use session_certificate::SessionCertificate;
+pub use shown_svid::ShownSvid;

@@ -92,6 +92,7 @@ impl Program {
     }
 
     fn asking(name: &'static str, mut command: Command, socket: &Path) -> Self {
+        command.arg("ci.example.org");
         command.env("SPIFFE_ENDPOINT_SOCKET", format!("unix://{}", socket.display()));
         Self::start(name, command)
     }

@@ -3,6 +3,7 @@ module lanyard.test/workload-client
 go 1.24.0
 
 require (
+	github.com/go-jose/go-jose/v4 v4.1.5
 	github.com/spiffe/go-spiffe/v2 v2.9.0
 	golang.org/x/mod v0.31.0
 	google.golang.org/grpc v1.79.3
@@ -10,7 +11,6 @@ require (
 
 require (
 	github.com/Microsoft/go-winio v0.6.2 // indirect
-	github.com/go-jose/go-jose/v4 v4.1.5 // indirect
 	golang.org/x/net v0.48.0 // indirect
 	golang.org/x/sys v0.39.0 // indirect
 	golang.org/x/text v0.32.0 // indirect

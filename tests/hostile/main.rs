@@ -68,6 +68,7 @@ properties! {
     a_configuration_loads_whole_or_tells_its_lines: "config", 600;
     a_request_is_signed_by_its_own_key: "csr", 2000;
     a_discovery_document_names_one_https_url: "discovery", 2000;
+    a_pasted_bundle_is_taken_whole_or_not_at_all: "foreign", 2000;
     a_form_is_decoded_once: "form", 2000;
     frames_leave_as_they_came: "frames", 800;
     only_the_authority_of_a_header_block_differs: "header_block", 800;

@@ -21,6 +21,7 @@ mod judge;
 mod leaves;
 mod made;
 mod openssl;
+mod published;
 mod recipe;
 mod templates;
 mod upstream;

@@ -9,9 +9,10 @@ import ssl
 import sys
 import threading
 
-from spiffe import X509Source
-from visitor import DOMAIN, context
+from spiffe import TrustDomain, X509Source
+from visitor import context
 
+DOMAIN = TrustDomain("ci.example.org")
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok"
 
 

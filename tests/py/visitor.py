@@ -1,5 +1,7 @@
 """A process of a job that speaks with a service by py-spiffe: for each address a line in, one connection with the SVID
 that the socket ($SPIFFE_ENDPOINT_SOCKET) has served last; "ok SERIAL" or "no WHY" a line out.
+
+    visitor.py TRUST_DOMAIN_OF_THE_SERVICE
 """
 
 import http.client
@@ -10,22 +12,23 @@ import tempfile
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from spiffe import TrustDomain, X509Source
 
-DOMAIN = TrustDomain("ci.example.org")
-
 
 def main() -> None:
+    domain = TrustDomain(sys.argv[1])
     with X509Source() as source:
         for line in sys.stdin:
             try:
-                print("ok", visit(source, line.strip()), flush=True)
+                print("ok", visit(source, domain, line.strip()), flush=True)
             except Exception as error:
                 print("no", repr(error), flush=True)
 
 
-def visit(source: X509Source, address: str) -> str:
+def visit(source: X509Source, domain: TrustDomain, address: str) -> str:
     served = source.get_x509_context()
     svid = served.default_svid
-    bundle = served.x509_bundle_set.get_bundle_for_trust_domain(DOMAIN)
+    bundle = served.x509_bundle_set.get_bundle_for_trust_domain(domain)
+    if bundle is None:
+        raise LookupError(f"no bundle of {domain}")
     connection = http.client.HTTPSConnection(address, context=context(svid, bundle.x509_authorities), timeout=30)
     connection.request("GET", "/")
     answer = connection.getresponse()

@@ -4,6 +4,7 @@ use super::doors::Doors;
 use super::operators::{Job, lanyard, told};
 use crate::support::foreign::ForeignCa;
 use crate::support::harness::{Harness, POLICY, csr};
+use lanyard::bundle::Bundle;
 use lanyard::clock::{Clock, ManualClock, SystemClock};
 use lanyard::crypto::PemLabel;
 use lanyard::federation::{Federation, Relation};
@@ -31,7 +32,7 @@ fn policy() -> String {
 /// Whose bundles, and which certificates.
 fn roots(bundles: Option<&FederatedBundles>) -> Vec<(String, Vec<Vec<u8>>)> {
     let parsed = |name: &str, document: &[u8]| {
-        let bundle = lanyard::bundle::Bundle::parse(TrustDomain::parse(name).unwrap(), document).unwrap();
+        let bundle = Bundle::parse(TrustDomain::parse(name).unwrap(), document).unwrap();
         bundle.x509_authorities.iter().map(|der| der.to_vec()).collect()
     };
     let all = bundles.into_iter().flat_map(|bundles| &bundles.bundle);
@@ -135,6 +136,41 @@ async fn journalled(doors: &Doors) {
     assert!(first.contains("mesh.test, operator: 1 X.509, 0 JWT, SHA-256 "), "{shown}");
     assert!(first.ends_with(&format!(" (the mesh), by user id {uid}")), "{shown}");
     assert!(last.ends_with(&format!("mesh.test, operator: none any more (over), by user id {uid}")), "{shown}");
+}
+
+/// Shows: FED-29, TDB-25.
+#[tokio::test]
+async fn a_key_of_ours_is_taken_under_no_other_name_whoever_brings_it() {
+    let doors = Doors::with(&policy()).await;
+    let files = Files(doors.folder.path().to_owned());
+    let ca = ForeignCa::new("mesh root");
+    let (_, document) = doors.curl().fetch("/v1/bundle").await.unwrap();
+    let pem = Bundle::parse(TrustDomain::parse("ci.example.org").unwrap(), &document).unwrap().to_pem();
+    let document: Value = serde_json::from_slice(&document).unwrap();
+    let mut jwt_only = document.clone();
+    jwt_only["keys"].as_array_mut().unwrap().retain(|key| key["use"] == "jwt-svid");
+    for (form, text, says) in [
+        ("--pem", ca.pem() + &pem, "its certificate 2 ("),
+        ("--spiffe", document.to_string(), "its certificate 1 ("),
+        ("--spiffe", jwt_only.to_string(), "its JWT key \""),
+    ] {
+        let (code, _, said) = lanyard(&doors, &["bundle", "set", "mesh.test", form, &files.put("own", &text)]).await;
+        assert!(code == 1 && said.contains("bundle_own_key") && said.contains(says), "{says}: {said}");
+        assert!(said.contains("has a key of this server's own trust domain"), "{said}");
+    }
+    assert_eq!(lanyard(&doors, &["bundle", "list"]).await.1, "");
+    doors.close().await;
+
+    let following = Following::of(Harness::whose_issuer_says(CONFIGURED, POLICY, "memory").await);
+    following.put(&ca.pem());
+    following.until(|relation| relation.kept.is_some()).await;
+    let own = following.harness.issuance().authorities.published().borrow().pem.clone();
+    following.put(&(ca.pem() + &own));
+    let relation = following.until(|relation| relation.problem.is_some()).await;
+    assert!(problem(&relation).contains("its certificate 2 ("), "{relation:?}");
+    assert_eq!(held(&relation), [ca.der()], "what was held stays");
+    following.stop.pull();
+    following.running.await.unwrap();
 }
 
 /// Shows: FED-29.

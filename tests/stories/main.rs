@@ -8,6 +8,7 @@ mod support;
 mod addresses;
 mod auditors;
 mod advisories;
+mod bundle_port;
 mod config_maps;
 mod crl;
 mod crowded;

@@ -200,6 +200,13 @@ impl Site {
         }
     }
 
+    /// The same for one more agent, which has places of its own.
+    pub(crate) fn settings_beside(&self, name: &str) -> AgentSettings {
+        let (workload_socket, state_dir) =
+            (self.path(&format!("{name}/api.sock")), self.path(&format!("{name}-state")));
+        AgentSettings { workload_socket, state_dir, ..self.agent_settings() }
+    }
+
     /// An agent to which nobody has logged in.
     pub(crate) fn agent(&self) -> Beside {
         Beside::start(self.agent_settings(), &self.clock)

@@ -37,7 +37,7 @@ impl Site {
         AdminClient::new(channel(&self.path("admin.sock")))
     }
 
-    async fn set(&self, name: &str, roots: &[&ForeignCa]) {
+    pub(crate) async fn set(&self, name: &str, roots: &[&ForeignCa]) {
         let pem = roots.iter().map(|root| root.pem()).collect::<String>();
         self.set_form(name, Form::Pem(pem.into())).await;
     }
@@ -47,7 +47,7 @@ impl Site {
         self.admin().set_bundle(asked).await.unwrap();
     }
 
-    async fn delete(&self, name: &str) {
+    pub(crate) async fn delete(&self, name: &str) {
         let asked = DeleteBundleRequest { trust_domain: name.to_owned(), reason: String::new() };
         self.admin().delete_bundle(asked).await.unwrap();
     }
@@ -65,13 +65,7 @@ async fn comes(stream: &mut Streaming<X509svidResponse>, expected: &[(&str, Vec<
 }
 
 fn agent_of(site: &Site, secrets: SecretNames, name: &str) -> Beside {
-    let settings = AgentSettings {
-        secrets,
-        workload_socket: site.path(&format!("{name}/api.sock")),
-        state_dir: site.path(&format!("{name}-state")),
-        ..site.agent_settings()
-    };
-    Beside::start(settings, &site.clock)
+    Beside::start(AgentSettings { secrets, ..site.settings_beside(name) }, &site.clock)
 }
 
 /// Shows: WAPI-20, WAPI-23, FED-23, FED-24, TDB-6, TDB-24.

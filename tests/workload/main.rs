@@ -15,6 +15,7 @@ mod raw;
 mod rotation;
 mod stand_in;
 
+mod abroad;
 mod bundles;
 mod callers;
 mod crls;

@@ -3,7 +3,6 @@
 
 use crate::support::beside::{Beside, Site, TWO_PROFILES, until};
 use crate::support::of_bundle::OfBundle;
-use lanyard::agent::AgentSettings;
 use lanyard::clock::{Clock, ManualClock};
 use lanyard::svid::inspect_certificate;
 use lanyard::wire::workload::X509svidResponse;
@@ -157,6 +156,35 @@ impl Traffic {
     }
 }
 
+/// Two long jobs, each on an agent of its own, and the traffic between them.
+pub(crate) struct Pair {
+    pub(crate) traffic: Traffic,
+    agents: [Beside; 2],
+}
+
+impl Pair {
+    /// Jobs that last so many hours.
+    pub(crate) async fn at(site: &Site, hours: u64) -> Self {
+        let ends_at = (site.clock.now() + Duration::from_secs(hours * 3600)).unix_timestamp();
+        let agents = [site.agent(), Beside::start(site.settings_beside("second"), &site.clock)];
+        for agent in &agents {
+            agent.login(site.issuer.token_with(site.clock.now(), "exp", ends_at)).await.unwrap();
+        }
+        let [one, other] = [Workload::of(&agents[0]).await, Workload::of(&agents[1]).await];
+        Self { traffic: Traffic::between(one, other, Arc::clone(&site.clock)), agents }
+    }
+
+    /// So many handshakes at least, and none that failed.
+    pub(crate) async fn end(self, greetings: usize) {
+        self.traffic.running.abort();
+        assert!(self.traffic.greetings.load(Ordering::SeqCst) > greetings);
+        assert_eq!(*self.traffic.failures.lock().unwrap(), [""; 0]);
+        for agent in self.agents {
+            agent.ended().await;
+        }
+    }
+}
+
 pub(crate) async fn lanyard(site: &Site, arguments: &[&str]) -> Result<Value, String> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_lanyard"));
     command.arg("authority").args(arguments).arg("--json").env("LANYARD_ADMIN_SOCKET", site.path("admin.sock"));
@@ -180,19 +208,12 @@ async fn rotate(site: &Site, traffic: &Traffic) {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_handshake_fails_while_a_root_is_changed_changed_back_tainted_and_revoked() {
     let site = Site::open(TWO_PROFILES).await;
-    // Long jobs: an hour is shorter than a rotation.
-    let ends_at = (site.clock.now() + Duration::from_secs(5 * 3600)).unix_timestamp();
-    let token = || site.issuer.token_with(site.clock.now(), "exp", ends_at);
-    let first = site.agent();
-    first.login(token()).await.unwrap();
-    let settings = site.agent_settings();
-    let (workload_socket, state_dir) = (site.path("workload-2/api.sock"), site.path("state-2"));
-    let second = Beside::start(AgentSettings { workload_socket, state_dir, ..settings }, &site.clock);
-    second.login(token()).await.unwrap();
-    let traffic = Traffic::between(Workload::of(&first).await, Workload::of(&second).await, Arc::clone(&site.clock));
+    // An hour is shorter than a rotation.
+    let pair = Pair::at(&site, 5).await;
+    let traffic = &pair.traffic;
     let before = traffic.one.signer();
 
-    rotate(&site, &traffic).await;
+    rotate(&site, traffic).await;
     traffic.minutes_until(&site.clock, |workload| workload.signer() != before).await;
     let changed = traffic.one.signer();
     let new = lanyard(&site, &["rollback"]).await.unwrap()["key_id"].clone();
@@ -207,7 +228,7 @@ async fn no_handshake_fails_while_a_root_is_changed_changed_back_tainted_and_rev
     until(|| traffic.both(|workload| workload.roots() == 1)).await;
 
     // Once more; now everybody is moved off the old root at once, so that it can go.
-    rotate(&site, &traffic).await;
+    rotate(&site, traffic).await;
     let old = traffic.one.signer();
     lanyard(&site, &["taint", "--no-wait", new.as_str().unwrap()]).await.unwrap();
     assert!(lanyard(&site, &["revoke", new.as_str().unwrap()]).await.unwrap_err().contains("authority_in_use"));
@@ -216,9 +237,5 @@ async fn no_handshake_fails_while_a_root_is_changed_changed_back_tainted_and_rev
     until(|| traffic.both(|workload| workload.roots() == 1)).await;
     traffic.minute(&site.clock).await;
 
-    traffic.running.abort();
-    assert!(traffic.greetings.load(Ordering::SeqCst) > 200);
-    assert_eq!(*traffic.failures.lock().unwrap(), [""; 0]);
-    first.ended().await;
-    second.ended().await;
+    pair.end(200).await;
 }

@@ -72,7 +72,7 @@ pub(super) async fn delete(
     let trust_domain = named(&asked.trust_domain, &id)?;
     let say = said(&asked.reason, &id)?;
     let who = Person::of(by.uid);
-    let deleted = desk.federation.delete(&trust_domain, (&who, say), desk.issuance.now()).await;
+    let deleted = desk.federation.delete(&trust_domain, (&who, say)).await;
     deleted.map(|()| wire::DeleteBundleAnswer {}).map_err(|error| refused(error, &id))
 }
 
@@ -118,6 +118,7 @@ fn refused(error: FederationError, id: &RequestId) -> Status {
         FederationError::Bundle(_) => (Class::Malformed, "bundle_malformed"),
         FederationError::Configured { .. } => (Class::Conflict, "bundle_configured"),
         FederationError::Older { .. } => (Class::Conflict, "bundle_older"),
+        FederationError::OurKey { .. } => (Class::Malformed, "bundle_own_key"),
         FederationError::Own(_) => (Class::Malformed, "bundle_own"),
         FederationError::Store(fault) => {
             tracing::error!(request_id = %id, error = %chain(&fault), "a foreign bundle cannot be recorded");

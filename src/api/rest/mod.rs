@@ -13,4 +13,4 @@ mod routes;
 mod svid;
 
 pub use body::{BodyError, Form, read_object};
-pub(super) use routes::{public_routes, routes};
+pub(super) use routes::{public_routes, routes, spiffe_routes};

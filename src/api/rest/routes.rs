@@ -33,6 +33,17 @@ pub(in crate::api) fn public_routes(desk: Arc<Desk>) -> Router {
         .with_state(desk)
 }
 
+/// The routes of the bundle endpoint's SPIFFE profile.
+pub(in crate::api) fn spiffe_routes(desk: Arc<Desk>) -> Router {
+    let root = Router::new().route("/", get(bundle::show));
+    root.fallback(nothing_spiffe).method_not_allowed_fallback(other_method).with_state(desk)
+}
+
+async fn nothing_spiffe(State(desk): State<Arc<Desk>>) -> Refused {
+    let detail = "there is nothing at this path; the trust bundle is at /, and all else on the other bundle port";
+    Refused::new(Class::Absent, "path_unknown", detail, &desk.request_id())
+}
+
 async fn nothing_public(State(desk): State<Arc<Desk>>) -> Refused {
     let detail = "there is nothing at this path; the trust bundle is at / and the revocation lists are at /crl";
     Refused::new(Class::Absent, "path_unknown", detail, &desk.request_id())

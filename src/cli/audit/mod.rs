@@ -21,7 +21,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 /// The kinds of entries, as the journal writes them.
-const KINDS: [&str; 26] = [
+const KINDS: [&str; 27] = [
     "authority",
     "ban_added",
     "ban_removed",
@@ -42,6 +42,7 @@ const KINDS: [&str; 26] = [
     "restored",
     "segments_archived",
     "segments_removed",
+    "server_svid",
     "session_ended",
     "sessions_revoked",
     "started",

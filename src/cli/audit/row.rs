@@ -50,7 +50,7 @@ fn what(entry: &Received) -> String {
         "bundle_changed" => bundle_changed(entry),
         "crls_made" => format!("{} revoked", number("revoked")),
         "hook_refused" => format!("{}: {}", text("issuer"), text("code")),
-        "intent" => intent(entry),
+        "intent" | "server_svid" => intent(entry),
         "issued" => format!("SHA-256 {}", short(text("digest"))),
         "observed" => format!("on trial, {}: {}", text("rule"), text("would")),
         "orphan_deleted" => {
@@ -109,7 +109,7 @@ fn intent(entry: &Received) -> String {
     let end = of_svid("not_after").and_then(seconds);
     join([
         text("spiffe_id").to_owned(),
-        format!("rule {:?}", text("rule")),
+        entry.more.get("rule").map(|_| format!("rule {:?}", text("rule"))).unwrap_or_default(),
         name.unwrap_or_default(),
         end.map(|end| format!("until {}", render::time(end))).unwrap_or_default(),
         job_told(entry),

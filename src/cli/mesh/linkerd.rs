@@ -4,9 +4,10 @@ use super::command::Rendered;
 use super::kubernetes::ServiceArgs;
 use super::rules::{RulesArgs, roots};
 use crate::cli::failure::WrongUsage;
+use crate::identity::{Narrow, SpiffeId};
 use crate::mesh::{
-    Anchors, DnsFirst, ExternalWorkload, LinkerdService, Mesh, Name, NotAName, ProxyEnvironment, only_id, server_name,
-    trust_manager_source,
+    Admitted, Anchors, DnsFirst, ExternalWorkload, LinkerdService, Mesh, Name, NotAName, Peer, ProxyEnvironment,
+    only_id, server_name, trust_manager_source,
 };
 use rustls_pki_types::CertificateDer;
 use std::net::IpAddr;
@@ -85,7 +86,23 @@ pub(super) fn render(args: &Args) -> anyhow::Result<Rendered> {
         let port = args.port.ok_or_else(|| WrongUsage::new("name the port of the service's pods with --port"))?;
         LinkerdService { workload, port, protocol: args.protocol.clone() }.objects(&admitted)?
     };
-    Ok(Rendered::Objects { objects, advice: Vec::new() })
+    Ok(Rendered::Objects { objects, advice: too_long(&admitted) })
+}
+
+/// Linkerd compares IDs of any length; others do not take them all.
+fn too_long(admitted: &[Admitted]) -> Vec<String> {
+    let exact = admitted.iter().flat_map(|one| &one.peers).filter_map(|peer| match peer {
+        Peer::Exact(id) => Some(id),
+        Peer::Beginning(_) | Peer::DnsBelow(_) | Peer::Shape(_) => None,
+    });
+    let told = exact.flat_map(|id| id.too_long_for().into_iter().map(move |reader| (id, reader)));
+    let words = |(id, reader): (&SpiffeId, Narrow)| {
+        format!(
+            "{id} has {} bytes, and {reader}; the numeric layout /projects/{{project_id}}/-/… is shorter",
+            id.as_str().len()
+        )
+    };
+    told.map(words).collect()
 }
 
 impl Args {

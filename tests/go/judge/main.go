@@ -1,10 +1,12 @@
-// Judges certificates with crypto/x509 alone, and checkpoints with Go's own notes and trees, for tests/judges.
+// Judges certificates with crypto/x509 alone, checkpoints with Go's own notes and trees, and bundles as go-spiffe and istiod
+// read them, for tests/judges.
 //
 // Reads requests from standard input, one a line with tabs between its words, and answers each with a line of JSON:
 //
 //	facts   LEAF.pem
 //	verify  CHAIN.pem  ROOTS.pem  UNIX_SECONDS
 //	checkpoint  KEY.vkey  CHECKPOINT  JOURNAL_FOLDER
+//	bundle  TRUST_DOMAIN  DOCUMENT.json
 //	crl     CHAIN.pem  ROOTS.pem  UNIX_SECONDS  CRLS.pem
 package main
 
@@ -50,6 +52,8 @@ func answer(words []string) map[string]any {
 		said, err = checkpoint(words[1], words[2], words[3])
 	case words[0] == "crl" && len(words) == 5:
 		said, err = revoked(words[1], words[2], words[3], words[4])
+	case words[0] == "bundle" && len(words) == 3:
+		said, err = bundle(words[1], words[2])
 	default:
 		err = fmt.Errorf("no such request: %q", words)
 	}

@@ -1,5 +1,7 @@
 // A process of a job that speaks with a service by go-spiffe: for each address a line in, one connection with the SVID
 // that the socket ($SPIFFE_ENDPOINT_SOCKET) has served last; "ok SERIAL" or "no WHY" a line out.
+//
+//	visitor TRUST_DOMAIN_OF_THE_SERVICE
 package main
 
 import (
@@ -17,12 +19,13 @@ import (
 )
 
 func main() {
+	trust := tlsconfig.AuthorizeMemberOf(spiffeid.RequireTrustDomainFromString(os.Args[1]))
 	source, err := workloadapi.NewX509Source(context.Background())
 	if err != nil {
 		log.Fatal(err)
 	}
 	for addresses := bufio.NewScanner(os.Stdin); addresses.Scan(); {
-		serial, err := visit(source, addresses.Text())
+		serial, err := visit(source, trust, addresses.Text())
 		if err != nil {
 			fmt.Println("no", err)
 		} else {
@@ -31,12 +34,11 @@ func main() {
 	}
 }
 
-func visit(source *workloadapi.X509Source, address string) (string, error) {
+func visit(source *workloadapi.X509Source, trust tlsconfig.Authorizer, address string) (string, error) {
 	svid, err := source.GetX509SVID()
 	if err != nil {
 		return "", err
 	}
-	trust := tlsconfig.AuthorizeMemberOf(spiffeid.RequireTrustDomainFromString("ci.example.org"))
 	connection, err := tls.Dial("tcp", address, tlsconfig.MTLSClientConfig(svid, source, trust))
 	if err != nil {
 		return "", err

@@ -15,13 +15,19 @@ use serde_json::{Value, json};
 /// A tree of values is kept, of some seventy bytes each, and `1,` is one.
 const COST: Cost = Cost { at_once: 128, in_all: 512, free: 64 * 1024 };
 
-/// One of ours, and the standard's own examples.
-pub fn seeds() -> Vec<Seed> {
+/// A root's key, and its certificate.
+pub(super) fn authority() -> (rcgen::KeyPair, rcgen::Certificate) {
     let key = rcgen::KeyPair::generate().unwrap();
     let mut params = rcgen::CertificateParams::default();
     params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
     params.key_usages = vec![rcgen::KeyUsagePurpose::KeyCertSign, rcgen::KeyUsagePurpose::CrlSign];
     let root = params.self_signed(&key).unwrap();
+    (key, root)
+}
+
+/// One of ours, and the standard's own examples.
+pub fn seeds() -> Vec<Seed> {
+    let (key, root) = authority();
     let spki = rcgen::PublicKeyData::subject_public_key_info(&key);
     let numbers = PublicKey::from_spki_der(&spki).unwrap().numbers();
     let PublicNumbers::Ec { x, y, .. } = numbers else { unreachable!("rcgen makes P-256 keys") };

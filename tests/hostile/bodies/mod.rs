@@ -17,6 +17,7 @@ pub mod cgroup;
 pub mod config;
 pub mod csr;
 pub mod discovery;
+pub mod foreign;
 pub mod form;
 pub mod frames;
 pub mod header_block;
@@ -69,6 +70,6 @@ macro_rules! targets {
 }
 
 targets! {
-    backup bundle cgroup config csr discovery form frames header_block hook identity index job_answer journal jwks jwt_svid
+    backup bundle cgroup config csr discovery foreign form frames header_block hook identity index job_answer journal jwks jwt_svid
     policy token
 }

@@ -138,3 +138,90 @@ fn the_callers_on_the_pages_come_in_or_stay_out_as_it_is_told_there() {
         assert_eq!(envoy_admits(&envoy.rendered("ledger.yaml")[0], shown), comes_in, "{who}");
     }
 }
+
+/// An ID of 254 bytes and more for each of the project's jobs.
+fn long_policy() -> String {
+    let path =
+        format!("acme/{0}/{0}/{0}/payments", "a-team-with-a-name-as-long-as-its-charter-and-proud-of-every-word-of-it");
+    let when = format!("when = {{ issuer = \"corp\", project_id = 4711, project_path = \"{path}\" }}");
+    format!(
+        "[[rule]]\nname = \"long\"\nid = \"/{{project_path}}/-/every\"\naccept.long_id = \"to be rendered\"\n{when}\n"
+    )
+}
+
+const OF_LONG: &str = "lanyard policy render linkerd long.toml --trust-domain ci.example.org --rule long --service ledger --selector app=ledger";
+
+/// Mesh contract E7: no page promises what the renderer would refuse, nor keeps silent about it.
+#[test]
+fn what_a_mesh_cannot_do_stands_on_its_page_and_is_refused_by_the_program() {
+    let folder = folder();
+    fs::write(folder.path().join("long.toml"), long_policy()).unwrap();
+    let server = fs::read_to_string(folder.path().join("server.toml")).unwrap();
+    fs::write(folder.path().join("constrained.toml"), format!("{server}\n[keys]\nname_constraints = true\n")).unwrap();
+    let callers = "--trust-domain ci.example.org --service ledger --selector app=ledger";
+    for (page, words, line, refusal) in [
+        (
+            "istio.md",
+            ["**Ambient mesh.**", "ztunnel", "Not supported"],
+            "lanyard policy render ambient",
+            "unrecognized",
+        ),
+        (
+            "istio.md",
+            ["a star at one end only", "refused", "Name the projects"],
+            &format!(
+                "lanyard policy render istio policy.toml {callers} --rule 'group of payments, releases' --group 812=acme/payments"
+            ),
+            "would admit",
+        ),
+        (
+            "linkerd.md",
+            ["**`*` with URIs.**", "everybody of the mesh", "nobody"],
+            &format!(
+                "lanyard policy render linkerd policy.toml {callers} --port 8080 --rule 'payments, production deploys' --project 4711=acme/payments/api"
+            ),
+            "Linkerd compares URIs as a whole",
+        ),
+        (
+            "linkerd.md",
+            ["**Name constraints**", "refuses such chains", "whole"],
+            "lanyard config check constrained.toml",
+            "Linkerd rejects every chain that has them",
+        ),
+        (
+            "linkerd.md",
+            ["**IDs over 253 bytes**", "ExternalWorkload", "numeric layout"],
+            &format!("{OF_LONG} --external-workload --server-name deploys.ci.example.org --ip 192.0.2.7"),
+            "bytes and an ExternalWorkload holds 253",
+        ),
+    ] {
+        let text = fs::read_to_string(root().join("docs/meshes").join(page)).unwrap();
+        let behind =
+            text.split_once("\n## Other forms of IDs\n").or_else(|| text.split_once("\n## What does not work\n"));
+        let said = behind.unwrap().1;
+        for word in words {
+            assert!(said.contains(word), "{page} says nothing of {word:?}");
+        }
+        let output = shell(line, folder.path());
+        let told = self::text(&output.stderr);
+        assert!(!output.status.success() && output.stdout.is_empty() && told.contains(refusal), "{line}: {told}");
+    }
+}
+
+/// Mesh contract B1.
+#[test]
+fn an_id_that_others_than_linkerd_would_not_take_is_told_where_it_is_rendered() {
+    let folder = folder();
+    fs::write(folder.path().join("long.toml"), long_policy()).unwrap();
+    let output = shell(&format!("{OF_LONG} --port 8080"), folder.path());
+    let told = text(&output.stderr);
+    assert!(output.status.success() && text(&output.stdout).contains("MeshTLSAuthentication"), "{told}");
+    for limit in
+        ["Google's workload identity federation has at most 127", "ExternalWorkload of Linkerd has at most 253"]
+    {
+        assert!(told.contains(limit) && told.contains("/projects/{project_id}/-/"), "{told}");
+    }
+    let short = "lanyard policy render linkerd policy.toml --trust-domain ci.example.org --rule ledger --service ledger \
+                 --selector app=ledger --port 8080";
+    assert_eq!(text(&shell(short, folder.path()).stderr), "");
+}

@@ -204,14 +204,12 @@ async fn a_job_that_policy_refuses_and_a_caller_who_is_no_part_of_it_are_denied(
 
 /// A job's proxy with its certificate, told to be the one that has no pipeline in its ID.
 async fn proxy(site: &Site, name: &str, project: (&str, &str)) -> (Beside, Store) {
-    let settings = site.agent_settings();
-    let (workload_socket, state_dir) = (site.path(&format!("{name}.sock")), site.path(&format!("{name}-state")));
-    let agent = Beside::start(AgentSettings { workload_socket, state_dir, ..settings }, &site.clock);
+    let agent = Beside::start(site.settings_beside(name), &site.clock);
     agent.login(site.token_of(project)).await.unwrap();
     let mut watch = Watch::over(&agent.socket).await;
     let update = within(watch.update()).await;
     let message = agent.x509().await;
-    let mut store = store(site, &message.svids[1].spiffe_id, &message);
+    let mut store = store(site, &message.svids.last().unwrap().spiffe_id, &message);
     process(&mut store, update).unwrap();
     (agent, store)
 }

@@ -4,9 +4,9 @@
 //! 127.0.0.1 are always admitted, whatever the policy, so ours come from 127.0.0.2.
 
 use super::store::Store;
-use super::{BY_NAME, BY_URI, Ledger};
+use super::{BY_NAME, BY_URI, Ledger, proxy};
 use crate::raw::field;
-use crate::support::beside::{Beside, SECOND_ID, Site, TWO_PROFILES, within};
+use crate::support::beside::{Beside, SECOND_ID, Site, within};
 use axum::Router;
 use axum::body::Body;
 use axum::response::Response;
@@ -17,6 +17,7 @@ use rustls::ClientConfig;
 use std::convert::Infallible;
 use std::io::Write;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,8 +29,20 @@ use tokio_rustls::TlsConnector;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::WatchStream;
 
-/// Short enough that a renewal in the test's time is valid in the machine's.
-const BRIEF: &str = "12s";
+/// The proxy's SVID is so short that a renewal in the test's time is valid in the machine's, and its caller's is not.
+const BRIEF: &str = r#"
+[[rule]]
+name = "the proxy"
+id = "/{project_path}/-/every"
+ttl = "12s"
+when = { issuer = "corp", project_id = 4711 }
+
+[[rule]]
+name = "its caller"
+id = "/{project_path}/-/caller"
+ttl = "15m"
+when = { issuer = "corp", project_id = 4712 }
+"#;
 const PAST_RENEWAL: Duration = Duration::from_secs(9);
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -163,7 +176,7 @@ impl Real {
     /// How often it has taken a certificate, and how often it has not.
     async fn refreshes(&self, at_least: u64) {
         let counted = |body: &str, result: &str| {
-            let name = format!("identity_cert_refreshes_total{{result=\"{result}\"}} ");
+            let name = format!("control_identity_cert_refreshes_total{{result=\"{result}\"}} ");
             body.lines().find_map(|line| line.strip_prefix(&name)?.parse::<u64>().ok()).unwrap_or(0)
         };
         self.until("/metrics", |_ok, body| {
@@ -186,14 +199,28 @@ async fn asked(mut stream: impl AsyncReadExt + AsyncWriteExt + Unpin, path: &str
 
 /// Mesh contract D2, D5.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_real_proxy_is_ready_by_its_first_svid_and_takes_each_renewal() {
+async fn the_real_proxy_is_ready_by_its_first_svid_and_no_call_fails_while_it_takes_a_renewal() {
     let Some(program) = program() else { return };
-    let site = Site::open(&TWO_PROFILES.replace("15m", BRIEF)).await;
-    let agent = site.logged_in().await;
-    let real = Real::start(&program, &agent, SECOND_ID, &Controller::start().await).await;
+    let site = Site::open(BRIEF).await;
+    let (_, caller) = proxy(&site, "caller", ("4712", "acme/payments/api-v2")).await;
+    let (agent, controller) = (site.logged_in().await, Controller::start().await);
+    let real = Real::start(&program, &agent, SECOND_ID, &controller).await;
     real.refreshes(1).await;
+    controller.policy.send_replace(admitting(caller.id().as_str()));
+    within(async { while real.is_called(caller.client()).await != Some(200) {} }).await;
     site.clock.advance(PAST_RENEWAL);
-    real.refreshes(2).await;
+    let (mut renewed, mut calls) = (pin!(real.refreshes(2)), 0);
+    loop {
+        tokio::select! {
+            () = &mut renewed => break,
+            answer = real.is_called(caller.client()) => {
+                assert_eq!(answer, Some(200), "after {calls}");
+                calls += 1;
+            }
+        }
+    }
+    // And the renewed one is shown, as good as the first.
+    assert_eq!(real.is_called(caller.client()).await, Some(200), "after {calls}");
 }
 
 /// Mesh contract D7.

@@ -97,7 +97,7 @@ pub(crate) struct Store {
     verifier: Arc<OfBundle>,
     clock: Arc<ManualClock>,
     held: Option<Arc<CertifiedKey>>,
-    /// How often it has taken a certificate: `identity_cert_refreshes_total{result="ok"}`.
+    /// How often it has taken a certificate: `control_identity_cert_refreshes_total{result="ok"}`.
     pub(crate) refreshes: usize,
 }
 

@@ -1,0 +1,52 @@
+//! What is written down, and whether it can be.
+
+use super::numbers::{Metrics, signed};
+use super::page::Page;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
+
+/// What is written down, and whether it can be.
+#[derive(Debug)]
+pub(super) struct Records {
+    journal_position: Gauge,
+    indexes_set_aside: Counter,
+    disk_full: Gauge,
+    checkpoints_failing: Gauge,
+}
+
+impl Records {
+    pub(super) fn on(page: &mut Page) -> Self {
+        Self {
+            journal_position: page.number("journal_position", "The journal's newest record"),
+            indexes_set_aside: page
+                .number("indexes_set_aside", "Damaged indexes that were moved away and made anew at start"),
+            disk_full: page.number("disk_full", "1 while the journal's disk is full and no identity is given"),
+            checkpoints_failing: page.number(
+                "checkpoints_failing",
+                "1 while a signed checkpoint of the journal cannot be written to where it should go",
+            ),
+        }
+    }
+}
+
+impl Metrics {
+    /// The journal's newest record.
+    pub fn journal_is_at(&self, position: u64) {
+        self.0.records.journal_position.set(signed(position));
+    }
+
+    /// A damaged index was moved away and made anew.
+    pub fn index_set_aside(&self) {
+        self.0.records.indexes_set_aside.inc();
+    }
+
+    /// Whether the journal's disk is full.
+    pub fn disk_is_full(&self, full: bool) {
+        self.0.records.disk_full.set(full.into());
+    }
+
+    /// Whether a signed checkpoint could not be written to where it should go.
+    pub fn checkpoints_are_failing(&self, failing: bool) {
+        self.0.records.checkpoints_failing.set(failing.into());
+    }
+}
