@@ -22,6 +22,9 @@ mod https;
 mod issuer;
 #[path = "../support/console.rs"]
 mod console;
+#[path = "../support/vault/mod.rs"]
+#[expect(dead_code, reason = "each test program uses its own part")]
+mod vault;
 
 mod apart;
 mod gitlab;
@@ -49,6 +52,7 @@ mod full_disk;
 mod gitlab_hooks;
 mod hostile;
 mod init;
+mod key_crashes;
 mod lifecycle;
 mod limits;
 mod lost;

@@ -47,8 +47,8 @@ impl World {
             }
             let life = (one.not_after - one.not_before).whole_seconds();
             let wanted = if is_intermediate { minimum.min(life / 4 - 60) } else { minimum };
-            let waited = self.out_at.get(&one.key_id()).map_or(0, |at| self.now - at);
-            assert!(waited >= wanted, "2: {} waited {waited} s, not {wanted}\n{}", one.key_id(), self.tale());
+            let passed = self.out_at.get(&one.key_id()).map_or(0, |at| self.now - at);
+            assert!(passed >= wanted, "2: {} waited {passed} s, not {wanted}\n{}", one.key_id(), self.tale());
         }
     }
 
