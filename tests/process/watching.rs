@@ -1,10 +1,12 @@
 //! What operators watch: alerts that fire and are silent when they should, a dashboard whose every query has data, all by a
 //! real Prometheus at a real server.
 
+use crate::callers::{Caller, Door, Outcome, now};
 use crate::dev_env::variables;
+use crate::fleet::authority;
 use crate::gitlab::Gitlab;
-use crate::place::free_port;
-use crate::server::{lanyard, words};
+use crate::place::{Place, free_port};
+use crate::server::{Server, lanyard, words};
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
@@ -128,4 +130,55 @@ fn every_query_of_the_dashboard_and_every_number_of_the_alerts_is_there() {
         thread::sleep(Duration::from_secs(1));
         wanted.retain(|query| !prometheus.has(query));
     }
+}
+
+/// The value of a series, as the plain port tells it.
+fn scraped(place: &Place, series: &str) -> Option<f64> {
+    let url = format!("http://127.0.0.1:{}/metrics", place.health_port);
+    let page = Command::new("curl").args(["--silent", "--noproxy", "*", &url]).output().unwrap();
+    let page = String::from_utf8(page.stdout).unwrap();
+    page.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok())
+}
+
+fn until(place: &Place, series: &str, so: impl Fn(f64) -> bool) {
+    let deadline = Instant::now() + DATA_WITHIN;
+    while !scraped(place, series).is_some_and(&so) {
+        assert!(Instant::now() < deadline, "{series} is {:?}", scraped(place, series));
+        thread::sleep(Duration::from_millis(200));
+    }
+}
+
+/// An agent that is heard and never says that it has a bundle: behind first, then stuck; and what it shows is on a key that is
+/// tainted until it ends.
+#[test]
+fn who_has_which_bundle_who_is_stuck_and_what_is_on_tainted_keys_is_told_to_prometheus() {
+    let place = Place::with("[svid]\nttl = \"8s\"\n[keys]\nrefresh_hint = \"1s\"\n");
+    let policy = fs::read_to_string(place.file("policy.toml")).unwrap().replace("\"15m\"", "\"8s\"");
+    fs::write(place.file("policy.toml"), policy).unwrap();
+    let _server = Server::start(&place);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let (agent, door) = (Caller::agent(&place), Door::of(&place));
+    let is_heard = || {
+        let outcome = runtime.block_on(agent.offer(&place.issuer.token(now()), &door));
+        assert!(matches!(outcome, Outcome::Issued(_)));
+    };
+    is_heard();
+    let former = authority(&place, &["list"])["keys"][0]["key_id"].as_str().unwrap().to_owned();
+    authority(&place, &["prepare"]);
+    until(&place, "lanyard_holders{sequence=\"0\"}", |holders| holders == 1.0);
+    assert_eq!(scraped(&place, "lanyard_stuck_holders"), Some(0.0), "it may be slow");
+    // Longer than what it has, and than the hint.
+    until(&place, "lanyard_slowest_holder_seconds", |behind| behind >= 9.0);
+    is_heard();
+    until(&place, "lanyard_stuck_holders", |stuck| stuck == 1.0);
+
+    authority(&place, &["activate", "--force", "--reason", "a drill"]);
+    assert_eq!(scraped(&place, "lanyard_svids_on_tainted_keys"), Some(0.0));
+    is_heard();
+    authority(&place, &["rollback"]);
+    let new = authority(&place, &["list"])["keys"].as_array().unwrap().clone();
+    let new = new.iter().find(|one| one["kind"] == "x509-root" && one["key_id"] != *former).unwrap();
+    authority(&place, &["taint", "--no-wait", new["key_id"].as_str().unwrap()]);
+    until(&place, "lanyard_svids_on_tainted_keys", |svids| svids == 1.0);
+    until(&place, "lanyard_svids_on_tainted_keys", |svids| svids == 0.0);
 }
