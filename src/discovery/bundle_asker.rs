@@ -2,9 +2,12 @@
 
 use super::FetchError;
 use super::https::{answered, builder, certificates, told, unreachable, whole};
+use crate::clock::Clock;
+use crate::telemetry::quotable;
 use crate::tls::{CertificateFault, SpiffePeer, not_the_peer};
 use reqwest::header::{ACCEPT, ETAG, IF_NONE_MATCH, LOCATION};
 use reqwest::{Client, ClientBuilder, StatusCode};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The most that is read of a document, and the most time from connecting to its last byte (FED-7).
@@ -67,8 +70,8 @@ impl BundleAsker {
     ///
     /// # Errors
     /// `Client`.
-    pub fn of_spiffe(peer: &SpiffePeer) -> Result<Self, FetchError> {
-        let config = peer.client_config().map_err(|fault| FetchError::Tls(Box::new(fault)))?;
+    pub fn of_spiffe(peer: &SpiffePeer, clock: Arc<dyn Clock>) -> Result<Self, FetchError> {
+        let config = peer.client_config(clock).map_err(|fault| FetchError::Tls(Box::new(fault)))?;
         Self::of(builder().tls_backend_preconfigured(config))
     }
 
@@ -98,10 +101,8 @@ impl BundleAsker {
         if answer.status() == StatusCode::NOT_MODIFIED && held.is_some() {
             return Ok(Shown::AsBefore);
         }
-        if answer.status().is_redirection() {
-            let to = told(&answer, LOCATION.as_str()).unwrap_or_else(|| "nowhere".to_owned());
-            let to = crate::telemetry::quotable(&to);
-            return Err(AskError::Redirected { url: url.to_owned(), to });
+        if let Some(to) = told(&answer, LOCATION.as_str()).filter(|_| answer.status().is_redirection()) {
+            return Err(AskError::Redirected { url: url.to_owned(), to: quotable(&to) });
         }
         let answer = answered(answer, url)?;
         let etag = told(&answer, ETAG.as_str());
@@ -135,10 +136,9 @@ const fn certificate_told(fault: CertificateFault) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::{Clock as _, SystemClock};
+    use crate::clock::SystemClock;
     use crate::crypto::Random;
     use crate::tls::{BundleDoor, DoorCa, DoorCertificate};
-    use std::sync::Arc;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;
 

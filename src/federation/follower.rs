@@ -53,7 +53,7 @@ impl Follower {
                 Source::ConfigMap(of) => self.watch(&of, &*clock).await,
                 Source::Endpoint(endpoint) => {
                     let Self { federation, trust_domain, source, turn, .. } = self;
-                    Poller::new(federation, (trust_domain, source, endpoint), turn).run(&*clock).await;
+                    Poller::new(federation, (trust_domain, source, endpoint), turn).run(Arc::clone(&clock)).await;
                 }
                 Source::File { path } => loop {
                     clock.wait_until(clock.now() + LOOK_EVERY).await;

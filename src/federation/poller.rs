@@ -39,7 +39,7 @@ impl Poller {
     }
 
     /// Asks until the relationship is over.
-    pub(super) async fn run(mut self, clock: &dyn Clock) {
+    pub(super) async fn run(mut self, clock: Arc<dyn Clock>) {
         let (mut failures, mut is_heard) = (0_u32, false);
         let mut wait = self.first_wait();
         loop {
@@ -52,9 +52,9 @@ impl Poller {
             let mut turn = self.turn.clone();
             let seen = tokio::select! {
                 () = ended(&mut turn) => return,
-                seen = self.ask() => seen,
+                seen = self.ask(&clock) => seen,
             };
-            let is_good = self.tell(seen, clock).await;
+            let is_good = self.tell(seen, &*clock).await;
             is_heard |= is_good;
             failures = if is_good { 0 } else { failures.saturating_add(1) };
             wait = Pace { hint: self.hint(), is_heard, failures }.wait();
@@ -106,12 +106,12 @@ impl Poller {
     }
 
     /// What the endpoint shows, and what it calls that.
-    async fn ask(&mut self) -> Result<(Seen, Option<String>), String> {
+    async fn ask(&mut self, clock: &Arc<dyn Clock>) -> Result<(Seen, Option<String>), String> {
         let held = self.held();
         let is_held = |called: &&(String, Arc<Foreign>)| held.as_ref().is_some_and(|held| Arc::ptr_eq(held, &called.1));
         let called = self.called.as_ref().filter(is_held).map(|(etag, _)| etag.clone());
         let url = self.endpoint.url.to_string();
-        let shown = self.asker()?.ask(&url, called.as_deref()).await.map_err(|fault| chain(&fault))?;
+        let shown = self.asker(clock)?.ask(&url, called.as_deref()).await.map_err(|fault| chain(&fault))?;
         match shown {
             Shown::AsBefore => Ok((Seen::AsBefore, called)),
             Shown::Document { body, etag } => {
@@ -123,7 +123,7 @@ impl Poller {
     }
 
     /// Who asks: by the newest bundle of whoever vouches for the endpoint, where that is its own SVID (FED-17, FED-20).
-    fn asker(&mut self) -> Result<&BundleAsker, String> {
+    fn asker(&mut self, clock: &Arc<dyn Clock>) -> Result<&BundleAsker, String> {
         let by = self.vouching()?;
         let is_known = self.asker.as_ref().is_some_and(|(known, _)| match (known, &by) {
             (Some(known), Some(by)) => Arc::ptr_eq(known, by),
@@ -136,7 +136,7 @@ impl Poller {
         match &mut self.asker {
             Some((_, asker)) => Ok(asker),
             none => {
-                let asker = made(&self.endpoint.profile, by.as_deref())?;
+                let asker = made(&self.endpoint.profile, by.as_deref(), clock)?;
                 Ok(&none.insert((by, asker)).1)
             }
         }
@@ -154,10 +154,11 @@ impl Poller {
     }
 }
 
-fn made(profile: &Profile, by: Option<&Foreign>) -> Result<BundleAsker, String> {
+fn made(profile: &Profile, by: Option<&Foreign>, clock: &Arc<dyn Clock>) -> Result<BundleAsker, String> {
     let asker = match (profile, by) {
         (Profile::HttpsSpiffe { endpoint_id }, Some(by)) => {
-            BundleAsker::of_spiffe(&SpiffePeer { id: endpoint_id.clone(), bundle: by.bundle.clone() })
+            let peer = SpiffePeer { id: endpoint_id.clone(), bundle: by.bundle.clone() };
+            BundleAsker::of_spiffe(&peer, Arc::clone(clock))
         }
         (Profile::HttpsSpiffe { endpoint_id }, None) => return Err(format!("no bundle tells {endpoint_id}")),
         (Profile::HttpsWeb { ca_pem }, _) => BundleAsker::of_web(ca_pem.as_ref().map(String::as_bytes)),

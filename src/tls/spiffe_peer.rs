@@ -4,17 +4,20 @@
 use super::error::of_library;
 use super::{CertificateFault, TlsError};
 use crate::bundle::Bundle;
+use crate::clock::Clock;
 use crate::identity::SpiffeId;
 use crate::svid::{X509SvidError, validate_x509_svid};
 use crate::telemetry::chain;
 use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::time_provider::TimeProvider;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, OtherError, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use std::error::Error as StdError;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 use time::OffsetDateTime;
 
 /// Whom a client expects.
@@ -44,10 +47,10 @@ impl SpiffePeer {
     ///
     /// # Errors
     /// `Unusable` if the library lacks a version.
-    pub fn client_config(&self) -> Result<ClientConfig, TlsError> {
+    pub fn client_config(&self, clock: Arc<dyn Clock>) -> Result<ClientConfig, TlsError> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let verifier = Arc::new(ThisPeer { peer: self.clone(), provider: Arc::clone(&provider) });
-        let mut config = ClientConfig::builder_with_provider(provider)
+        let mut config = ClientConfig::builder_with_details(provider, Arc::new(ByClock(clock)))
             .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
             .map_err(|source| TlsError::Unusable { place: "the TLS library".to_owned(), source })?
             .dangerous()
@@ -61,6 +64,17 @@ impl SpiffePeer {
         let shown = validate_x509_svid(chain, &[&self.bundle], now);
         let shown = shown.map_err(|why| NotThePeer::NoSvid { wanted: self.id.clone(), why })?;
         if shown == self.id { Ok(()) } else { Err(NotThePeer::Another { shown, wanted: self.id.clone() }) }
+    }
+}
+
+/// Dates are judged by the server's clock, by which its own SVIDs are made too.
+#[derive(Debug)]
+struct ByClock(Arc<dyn Clock>);
+
+impl TimeProvider for ByClock {
+    fn current_time(&self) -> Option<UnixTime> {
+        let seconds = u64::try_from(self.0.now().unix_timestamp()).ok()?;
+        Some(UnixTime::since_unix_epoch(Duration::from_secs(seconds)))
     }
 }
 
@@ -125,14 +139,16 @@ pub fn not_the_peer(error: &(dyn StdError + 'static)) -> Option<String> {
 
 fn certificate_error<'e>(error: &'e (dyn StdError + 'static)) -> Option<&'e CertificateError> {
     let mut all = std::iter::successors(Some(error), |error: &&'e (dyn StdError + 'static)| (*error).source());
-    all.find_map(|error| {
-        // An I/O error hides the one that it was made of from whoever asks for its source.
-        let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        let of_library =
-            inner.and_then(|inner| inner.downcast_ref::<Error>()).or_else(|| error.downcast_ref::<Error>());
-        match of_library? {
-            Error::InvalidCertificate(fault) => Some(fault),
-            _ => None,
-        }
+    all.find_map(|error| match innermost(error).downcast_ref::<Error>()? {
+        Error::InvalidCertificate(fault) => Some(fault),
+        _ => None,
     })
+}
+
+/// An I/O error hides the one that it was made of from whoever asks for its source, and may be made of another such.
+fn innermost<'e>(mut error: &'e (dyn StdError + 'static)) -> &'e (dyn StdError + 'static) {
+    while let Some(inner) = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+        error = inner;
+    }
+    error
 }

@@ -25,6 +25,8 @@ const PURE: &[&str] = &[
     "authority/order.rs",
     "authority/rotation.rs",
     "authority/step.rs",
+    "federation/schedule.rs",
+    "federation/warning.rs",
     "agent/caller/cgroup_path.rs",
     "agent/caller/job_pattern.rs",
     "agent/caller/process_text.rs",

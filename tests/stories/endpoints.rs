@@ -241,7 +241,6 @@ async fn what_was_fetched_outlives_the_process_and_goes_before_the_first_bundle_
     let (one, two) = (ForeignCa::new("peer root 1"), ForeignCa::new("peer root 2"));
     let first = folder.path().join("first.pem");
     fs::write(&first, one.pem()).unwrap();
-    peer.instead(Trouble::Silence);
     peer.shows(&document(5, &[&two]));
     let table = table(&folder, "peer.test", &endpoint) + &format!("bundle_file = \"{}\"\n", first.display());
     let site = Site::with(table).await;

@@ -26,6 +26,7 @@ mod foreign;
 mod kept;
 mod keys;
 mod lines;
+mod many_peers;
 mod many_rules;
 mod needs;
 mod operators;

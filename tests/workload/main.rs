@@ -17,6 +17,7 @@ mod rotation;
 mod stand_in;
 
 mod abroad;
+mod across;
 mod bundles;
 mod callers;
 mod clouds_page;
@@ -37,6 +38,7 @@ mod oidc;
 mod sds;
 mod sds_crls;
 mod socket;
+mod sources;
 mod turned_away;
 mod upstream;
 mod x509;
