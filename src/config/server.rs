@@ -192,8 +192,7 @@ pub(super) fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option
     let ReadIssuers { issuers, hooks, apis } = read_issuers(&mut root);
     let (holders, people) = (read_holders(&mut root), read_people(&mut root));
     let federation = read_federation(&mut root, trust_domain.as_ref());
-    let consumers = read_consumers(&mut root, &bundle);
-    let publish = read_publish(&mut root, environment);
+    let (consumers, publish) = (read_consumers(&mut root, &bundle), read_publish(&mut root, environment));
     root.finish();
     let known = KnownIssuer::all(&issuers, &apis);
     let (place, ttl) = (policy_file?, lifetimes.svid);
