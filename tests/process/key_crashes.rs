@@ -105,6 +105,7 @@ impl Scene {
                 break;
             }
             assert!(Instant::now() < deadline, "{arguments:?} never came to {point:?}: {}", server.log());
+            std::thread::yield_now();
         }
         *self.vault.victim.lock().unwrap() = None;
         server.kill();

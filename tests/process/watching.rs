@@ -148,37 +148,54 @@ fn until(place: &Place, series: &str, so: impl Fn(f64) -> bool) {
     }
 }
 
-/// An agent that is heard and never says that it has a bundle: behind first, then stuck; and what it shows is on a key that is
-/// tainted until it ends.
-#[test]
-fn who_has_which_bundle_who_is_stuck_and_what_is_on_tainted_keys_is_told_to_prometheus() {
-    let place = Place::with("[svid]\nttl = \"8s\"\n[keys]\nrefresh_hint = \"1s\"\n");
-    let policy = fs::read_to_string(place.file("policy.toml")).unwrap().replace("\"15m\"", "\"8s\"");
-    fs::write(place.file("policy.toml"), policy).unwrap();
-    let _server = Server::start(&place);
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    let (agent, door) = (Caller::agent(&place), Door::of(&place));
-    let is_heard = || {
-        let outcome = runtime.block_on(agent.offer(&place.issuer.token(now()), &door));
-        assert!(matches!(outcome, Outcome::Issued(_)));
-    };
-    is_heard();
-    let former = authority(&place, &["list"])["keys"][0]["key_id"].as_str().unwrap().to_owned();
-    authority(&place, &["prepare"]);
-    until(&place, "lanyard_holders{sequence=\"0\"}", |holders| holders == 1.0);
-    assert_eq!(scraped(&place, "lanyard_stuck_holders"), Some(0.0), "it may be slow");
-    // Longer than what it has, and than the hint.
-    until(&place, "lanyard_slowest_holder_seconds", |behind| behind >= 9.0);
-    is_heard();
-    until(&place, "lanyard_stuck_holders", |stuck| stuck == 1.0);
+/// Of a server whose agent says that it is there, and nothing of its bundle.
+struct Unsaid {
+    place: Place,
+    _server: Server,
+    agent: Caller,
+    door: Door,
+    runtime: tokio::runtime::Runtime,
+}
 
-    authority(&place, &["activate", "--force", "--reason", "a drill"]);
-    assert_eq!(scraped(&place, "lanyard_svids_on_tainted_keys"), Some(0.0));
-    is_heard();
-    authority(&place, &["rollback"]);
-    let new = authority(&place, &["list"])["keys"].as_array().unwrap().clone();
-    let new = new.iter().find(|one| one["kind"] == "x509-root" && one["key_id"] != *former).unwrap();
-    authority(&place, &["taint", "--no-wait", new["key_id"].as_str().unwrap()]);
-    until(&place, "lanyard_svids_on_tainted_keys", |svids| svids == 1.0);
-    until(&place, "lanyard_svids_on_tainted_keys", |svids| svids == 0.0);
+impl Unsaid {
+    fn with(ttl: &str) -> Self {
+        let place = Place::with(&format!("[svid]\nttl = \"{ttl}\"\n[keys]\nrefresh_hint = \"1s\"\n"));
+        let policy = fs::read_to_string(place.file("policy.toml")).unwrap().replace("15m", ttl);
+        fs::write(place.file("policy.toml"), policy).unwrap();
+        let (server, runtime) = (Server::start(&place), tokio::runtime::Runtime::new().unwrap());
+        let (agent, door) = (Caller::agent(&place), Door::of(&place));
+        let unsaid = Self { place, _server: server, agent, door, runtime };
+        unsaid.is_heard();
+        unsaid
+    }
+
+    fn is_heard(&self) {
+        let outcome = self.runtime.block_on(self.agent.offer(&self.place.issuer.token(now()), &self.door));
+        assert!(matches!(outcome, Outcome::Issued(_)));
+    }
+}
+
+#[test]
+fn who_has_which_bundle_since_when_and_who_is_stuck_is_told_to_prometheus() {
+    let unsaid = Unsaid::with("8s");
+    authority(&unsaid.place, &["prepare"]);
+    until(&unsaid.place, "lanyard_holders{sequence=\"0\"}", |holders| holders > 0.5);
+    // Longer than what it shows lives, and than the hint.
+    until(&unsaid.place, "lanyard_slowest_holder_seconds", |behind| behind > 9.0);
+    unsaid.is_heard();
+    until(&unsaid.place, "lanyard_stuck_holders", |stuck| stuck > 0.5);
+}
+
+#[test]
+fn what_is_still_on_tainted_keys_is_told_to_prometheus() {
+    let unsaid = Unsaid::with("10m");
+    let listed = authority(&unsaid.place, &["list"]);
+    let former = listed["keys"][0]["key_id"].as_str().unwrap();
+    authority(&unsaid.place, &["prepare"]);
+    authority(&unsaid.place, &["activate", "--force", "--reason", "a drill"]);
+    until(&unsaid.place, "lanyard_svids_on_tainted_keys", |svids| svids < 0.5);
+    authority(&unsaid.place, &["taint", "--no-wait", former]);
+    until(&unsaid.place, "lanyard_svids_on_tainted_keys", |svids| svids > 0.5);
+    authority(&unsaid.place, &["revoke", former, "--force", "--reason", "a drill"]);
+    until(&unsaid.place, "lanyard_svids_on_tainted_keys", |svids| svids < 0.5);
 }
