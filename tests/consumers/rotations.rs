@@ -6,6 +6,7 @@
 use crate::consumer::{AGAIN_AFTER, Running, installed, source};
 use crate::history::{copied, eventually};
 use crate::place::free_port;
+use crate::server::{lanyard, words};
 use crate::visitors::{Program, Visitor, life_left};
 use crate::world::{Agent, Job, World};
 use rustix::process::Signal;
@@ -142,7 +143,7 @@ impl Operator<'_> {
     }
 
     fn goes_back(&self) {
-        let left = self.world.active_key("x509-root");
+        let left = self.active("x509-root");
         self.types(&["rollback"]).unwrap();
         self.until_nobody_is_on(&left);
         self.calls.go_well("a rollback");
@@ -188,7 +189,7 @@ fn no_call_fails_while_intermediate_and_root_change_are_changed_back_tainted_and
 
 /// SVIDs that nothing but a taint renews are under the root that is stolen, and so is the thief's.
 fn a_stolen_root_is_replaced(operator: &Operator<'_>, services: &[Service], caller: &Agent) {
-    let stolen = operator.world.active_key("x509-root");
+    let stolen = operator.active("x509-root");
     operator.world.let_svids_live_for(LONG_TTL);
     for agent in services.iter().map(|service| &service.agent).chain([caller]) {
         eventually("long SVIDs", LIMIT, || life_left(&agent.files.join("svid.pem")) > LONG_TTL / 2);
