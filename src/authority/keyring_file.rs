@@ -1,10 +1,7 @@
 //! The keyring at rest: one file, private keys sealed, replaced as a whole (written aside, synced, renamed).
 
-use super::{Authority, AuthorityKind, AuthorityState, KeyOf, Keyring, LooseKey, Publication, Taken};
-use crate::crypto::{
-    CryptoError, Digest, KeyId, KeyPair, PublicKey, SealContext, SealError, SealedKey, Sealing, SealingKeyName,
-    Unsealed,
-};
+use super::{Authority, AuthorityKind, AuthorityState, KeyOf, Keyring, KeyringError, LooseKey, Publication, Taken};
+use crate::crypto::{Digest, KeyId, KeyPair, PublicKey, SealContext, SealedKey, Sealing, SealingKeyName, Unsealed};
 use crate::custody::{AuthorityKey, Label, Places};
 use crate::identity::TrustDomain;
 use crate::store::{is_full, replace_file};
@@ -19,79 +16,12 @@ use std::sync::Arc;
 use time::OffsetDateTime;
 
 /// The format's version; a newer one is refused.
-const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 1;
 
 /// Nobody else reads it.
 const MODE: u32 = 0o600;
 /// Several times what a keyring of many keys takes.
 const SPARE_BYTES: usize = 64 << 10;
-
-/// Why the keyring cannot be read or written.
-#[derive(Debug, thiserror::Error)]
-pub enum KeyringError {
-    /// Not our format, or a field that makes no sense.
-    #[error("{path} is not a keyring of version {VERSION}: {why}")]
-    Format {
-        /// Which file.
-        path: PathBuf,
-        /// What is wrong.
-        why: String,
-    },
-    /// The file system said no.
-    #[error("the keyring {path} cannot be read or written")]
-    Io {
-        /// Which file.
-        path: PathBuf,
-        /// What it said.
-        #[source]
-        source: io::Error,
-    },
-    /// It says which sealing key it needs, and that one is not here.
-    #[error(
-        "{path} is sealed under the sealing key {needed}, and here is {here}: wrong sealing key; put the right one in its \
-         place, or name its file as former_sealing_key_file in [keys]"
-    )]
-    OtherSeal {
-        /// Which file.
-        path: PathBuf,
-        /// The key that it needs.
-        needed: SealingKeyName,
-        /// Those that there are.
-        here: String,
-    },
-    /// A private key does not open.
-    #[error("key {key_id} in {path} does not open: wrong sealing key, or a file from another place")]
-    Sealed {
-        /// Which file.
-        path: PathBuf,
-        /// Which key.
-        key_id: KeyId,
-        /// Why.
-        #[source]
-        source: SealError,
-    },
-    /// An opened key is not the key it says.
-    #[error("key {key_id} in {path} is not a usable key")]
-    Key {
-        /// Which file.
-        path: PathBuf,
-        /// Which key.
-        key_id: KeyId,
-        /// Why.
-        #[source]
-        source: CryptoError,
-    },
-    /// The file is for another trust domain.
-    #[error("{path} holds the keys of {found}, the configuration says {wanted}")]
-    TrustDomain {
-        /// Which file.
-        path: PathBuf,
-        /// What it is for.
-        found: TrustDomain,
-        /// What is configured.
-        wanted: TrustDomain,
-    },
-}
 
 /// Where the keyring is kept, and the key that opens it.
 #[derive(Debug)]

@@ -9,10 +9,12 @@
 
 mod keyring;
 mod loose;
+mod keyring_error;
 mod keyring_file;
 mod step;
 mod gate;
 mod rotation;
+mod intermediates;
 mod above;
 mod order;
 mod making;
@@ -52,7 +54,8 @@ pub use gate::{Gate, Holder, HolderKind, Known, Missing};
 pub use holders::{Holders, Readers};
 pub use inventory::Inventory;
 pub use keyring::{Authority, AuthorityKind, AuthorityState, KeyOf, Keyring, Publication};
-pub use keyring_file::{KeyringError, KeyringFile};
+pub use keyring_error::KeyringError;
+pub use keyring_file::KeyringFile;
 pub use loose::{LooseKey, Looseness, Orphan, Orphans};
 pub use order::{Leeway, Live, NotNow, Order, OrderKind};
 pub use orphans::OrphanDeletion;

@@ -87,7 +87,7 @@ pub enum SealingKeyError {
         path: PathBuf,
         /// Why.
         #[source]
-        source: CustodyError,
+        source: Box<CustodyError>,
     },
     /// Somebody has copied it.
     #[error(
@@ -311,7 +311,7 @@ impl Wrapped {
 }
 
 fn of(path: &Path) -> impl Fn(CustodyError) -> SealingKeyError {
-    |source| SealingKeyError::Place { path: path.to_owned(), source }
+    |fault| SealingKeyError::Place { path: path.to_owned(), source: Box::new(fault) }
 }
 
 /// How a key is kept, in words.

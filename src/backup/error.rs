@@ -96,8 +96,8 @@ pub enum BackupError {
     People(#[from] NotErased),
     /// It says which sealing key it needs, and that one is not here.
     #[error(
-        "it is sealed under the sealing key {needed}, and here is {here}: put the right one in its place, or name its file \
-         as former_sealing_key_file in [keys]"
+        "it is sealed under the sealing key {needed}, and here is {here}: wrong sealing key; put the right one in its \
+         place, or name its file as former_sealing_key_file in [keys]"
     )]
     OtherSeal {
         /// The key that it needs.

@@ -43,8 +43,12 @@ const NOT_RUNNABLE: u8 = 126;
 /// names is left alone.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
-    #[command(flatten)]
-    token: TokenArgs,
+    /// The variable that holds the job's token
+    #[arg(long, default_value = "LANYARD_ID_TOKEN", value_name = "NAME")]
+    token_env: String,
+    /// A file that holds the job's token, in place of the variable
+    #[arg(long, value_name = "FILE")]
+    id_token_file: Option<PathBuf>,
     #[command(flatten)]
     server: ServerArgs,
     // The variable is read by hand: a server that is typed counts for more.
@@ -72,7 +76,7 @@ pub(crate) struct Args {
 
 /// Runs it.
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let token = args.token.read()?;
+    let token = TokenArgs { token_env: args.token_env.clone(), token_file: args.id_token_file.clone() }.read()?;
     let signals = Signals::listen()?;
     match running_agent(&args).await? {
         Some((agent, endpoint)) => with_agent(&args, &agent, &endpoint, &token, signals).await,
@@ -230,7 +234,7 @@ async fn carried_out(args: &Args, endpoint: &str, mut signals: Signals) -> anyho
         return Err(WrongUsage::new("no command").into());
     };
     let mut command = Command::new(program);
-    command.args(arguments).env(ENDPOINT, endpoint).env_remove(&args.token.token_env).kill_on_drop(true);
+    command.args(arguments).env(ENDPOINT, endpoint).env_remove(&args.token_env).kill_on_drop(true);
     let mut credentials = match first_svid(args, &mut signals, Credentials::begin(&args.credentials, endpoint)).await {
         Ok(had) => had?,
         Err(code) => return Ok(code),

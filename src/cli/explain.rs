@@ -140,8 +140,8 @@ async fn recorded(args: &Args, typed: &str) -> anyhow::Result<Option<Value>> {
         WrongUsage::new("--request-id asks the server or reads its journal: name --admin-socket or --config")
     })?;
     let Some(settings) = render::loaded(load_server(&config, &SystemEnvironment)) else { return Ok(None) };
-    if operator::listens(&settings.admin_socket).await {
-        return asked(settings.admin_socket).await;
+    if operator::listens(&settings.doors.admin_socket).await {
+        return asked(settings.doors.admin_socket).await;
     }
     let (policy, trust_domain) = (settings.policy.clone(), settings.trust_domain.clone());
     let place = Place::of(settings)?;
@@ -211,7 +211,8 @@ impl Side {
     fn of_token(&self, args: &Args, token: &str) -> anyhow::Result<Value> {
         let no = |code: &str, reason: String, audience: Option<&str>| json!({ "audience": audience, "verdict": { "outcome": "denied", "code": code, "reason": reason } });
         let all = self.issuers.as_ref().and_then(Issuers::audience);
-        let read = match UnverifiedToken::parse(token) {
+        let read = self.issuers.as_ref().map_or_else(|| UnverifiedToken::parse(token), |issuers| issuers.read(token));
+        let read = match read {
             Ok(read) => read,
             Err(error) => return Ok(no(error.code(), error.to_string(), all)),
         };

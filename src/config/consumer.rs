@@ -1,5 +1,6 @@
 //! `[jwt]` and `[[consumer]]`: the issuer that JWT-SVIDs name, and who takes them.
 
+use super::quantity::render_duration;
 use super::section::Section;
 use crate::bundle::IssuerUrl;
 use crate::consumer::{Consumer, ConsumerKind, Consumers};
@@ -12,8 +13,12 @@ const KEEPS_KEYS_MAX: Duration = Duration::from_secs(7 * 86_400);
 
 const KINDS: &str = "\"aws\", \"entra\", \"envoy\", \"google\", \"istio\", \"spiffe\" or \"vault\"";
 
-/// The issuer is held against what each consumer takes.
-pub(super) fn read_consumers(root: &mut Section<'_, '_>, bundle: &[SocketAddr]) -> Consumers {
+/// The issuer is held against what each consumer takes, and the life of JWT keys that change by themselves against how long
+/// it keeps them.
+pub(super) fn read_consumers(
+    root: &mut Section<'_, '_>,
+    (bundle, jwt_keys): (&[SocketAddr], Option<Duration>),
+) -> Consumers {
     let mut jwt = root.section("jwt");
     let (line, is_written) = (jwt.line_of("issuer"), jwt.holds("issuer"));
     let issuer: Option<IssuerUrl> = jwt.parsed("issuer", "an issuer, such as \"https://ci.example.org\"", str::parse);
@@ -32,10 +37,26 @@ pub(super) fn read_consumers(root: &mut Section<'_, '_>, bundle: &[SocketAddr]) 
         {
             section.problem("kind", None, unfit.to_string(), "mend [jwt] issuer, or remove the consumer");
         }
+        if let (Some(read), Some(life)) = (&read, jwt_keys) {
+            check_life(&section, read.keeps_keys_for, life);
+        }
         section.finish();
         declared.extend(read);
     }
     Consumers { issuer, declared }
+}
+
+/// A key that changes by itself is prepared at half of its life, and signs when a quarter is left at the latest.
+fn check_life(section: &Section<'_, '_>, keeps_keys_for: Duration, life: Duration) {
+    let least = keeps_keys_for * 4;
+    if life < least {
+        let [kept, life, least] = [keeps_keys_for, life, least].map(render_duration);
+        let found =
+            format!("keys are kept for {kept} there, and a JWT key that lives {life} changes too soon for that");
+        let remedy =
+            format!("write keys.jwt_key_lifetime = \"{least}\" or more, or a shorter keeps_keys_for if you know it");
+        section.problem("keeps_keys_for", None, found, remedy);
+    }
 }
 
 fn read_consumer(section: &mut Section<'_, '_>, others: &[Consumer]) -> Option<Consumer> {
@@ -112,7 +133,7 @@ mod tests {
     fn read(text: &str, bundle: &[SocketAddr]) -> Result<(Consumers, Vec<String>), Vec<String>> {
         let reader = Reader::new(Path::new("server.toml"), text);
         let mut root = reader.document();
-        let consumers = read_consumers(&mut root, bundle);
+        let consumers = read_consumers(&mut root, (bundle, Some(Duration::from_secs(20 * 86_400))));
         root.finish();
         let (problems, warnings) = reader.into_found();
         let told = |all: Vec<super::super::Problem>| {
@@ -164,6 +185,7 @@ mod tests {
             (format!("{ISSUER}[[consumer]]\nkind = \"entra\"\nalgorithm = \"ES256\""), "5 consumer[0].algorithm"),
             (format!("{ISSUER}[[consumer]]\nkind = \"aws\"\nalgorithm = \"PS256\""), "5 consumer[0].algorithm"),
             (format!("{ISSUER}{aws}{aws}"), "5 consumer[1].audiences"),
+            (format!("{ISSUER}{aws}keeps_keys_for = \"6d\""), "3 consumer[0].keeps_keys_for"),
             (format!("{ISSUER}{aws}{aws}audiences = \"sts.amazonaws.com\""), "7 consumer[1].audiences"),
         ] {
             assert_eq!(read(&text, &loopback()), Err(vec![problem.to_owned()]), "{text}");

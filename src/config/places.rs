@@ -110,9 +110,9 @@ mod tests {
 
     #[test]
     fn roots_are_made_in_the_keyring_unless_a_place_is_named() {
-        assert_eq!(load("").unwrap().places, PlacesSettings::default());
+        assert_eq!(load("").unwrap().keys.places, PlacesSettings::default());
         for (root, wanted) in [("hsm", Some("hsm")), ("vault", Some("vault")), ("keyring", None)] {
-            let places = load(&format!("[keys]\nroot_place = \"{root}\"\n{HSM}{VAULT}{ADDRESS}")).unwrap().places;
+            let places = load(&format!("[keys]\nroot_place = \"{root}\"\n{HSM}{VAULT}{ADDRESS}")).unwrap().keys.places;
             assert_eq!((places.root.as_deref(), places.places.len()), (wanted, 2));
         }
     }

@@ -14,6 +14,9 @@ const PATH_CLAIMS: [&str; 2] = ["project_path", "namespace_path"];
 /// Claims whose values are digits; every other claim can hold what an ID cannot.
 const ID_CLAIMS: [&str; 6] = ["project_id", "namespace_id", "pipeline_id", "job_id", "runner_id", "user_id"];
 
+/// Below `/-/lanyard`: what runners are before a job has come, which is for issuers that know runners.
+const RUNNERS: &str = "runners";
+
 /// Ends a path: what stands before it is exactly one project or namespace.
 const PATH_END: &str = "-";
 
@@ -91,8 +94,10 @@ pub enum TemplateError {
         /// The path's claim.
         claim: &'static str,
     },
-    /// Below `/-/lanyard`.
-    #[error("/-/lanyard is where Lanyard's own identities live; choose another beginning")]
+    /// Below `/-/lanyard`, and no runner's.
+    #[error(
+        "/-/lanyard is where Lanyard's own identities live; choose another beginning, or /-/lanyard/runners/… for runners"
+    )]
     Reserved,
     /// The literal parts alone give no ID.
     #[error("the template is too long for a SPIFFE ID")]
@@ -170,6 +175,7 @@ impl IdTemplate {
         if let [first, second, ..] = segments.as_slice()
             && first.is_literal("-")
             && second.is_literal("lanyard")
+            && !(matches!(segments.get(2), Some(third) if third.is_literal(RUNNERS)) && segments.len() > 3)
         {
             return Err(TemplateError::Reserved);
         }
@@ -202,6 +208,12 @@ impl IdTemplate {
             Segment::Path(claim) => vec![*claim],
             Segment::Pieces(pieces) => pieces.iter().filter_map(Piece::claim).collect(),
         })
+    }
+
+    /// Whether its IDs are runners', and no job's.
+    pub fn is_for_runners(&self) -> bool {
+        let head = self.segments.first().zip(self.segments.get(1));
+        head.is_some_and(|(first, second)| first.is_literal(PATH_END) && second.is_literal("lanyard"))
     }
 
     /// Whether it names a project or namespace by a path, which may be renamed and used again.
@@ -418,7 +430,7 @@ mod tests {
     #[test]
     fn each_way_to_be_wrong_is_told_apart() {
         type Is = fn(&TemplateError) -> bool;
-        let cases: [(&str, Is); 22] = [
+        let cases: [(&str, Is); 23] = [
             ("", |e| matches!(e, TemplateError::NoLeadingSlash)),
             ("spiffe://td/x", |e| matches!(e, TemplateError::NoLeadingSlash)),
             ("/", |e| matches!(e, TemplateError::Literal { .. })),
@@ -437,6 +449,7 @@ mod tests {
             ("/{namespace_path}/{project_id}", |e| matches!(e, TemplateError::PathNotEnded { .. })),
             ("/-/lanyard/servers/{project_id}", |e| matches!(e, TemplateError::Reserved)),
             ("/-/lanyard", |e| matches!(e, TemplateError::Reserved)),
+            ("/-/lanyard/runners", |e| matches!(e, TemplateError::Reserved)),
             ("/ns/{project_id}/sa/x", |e| matches!(e, TemplateError::MeshWord)),
             ("/ns/{project_path}", |e| matches!(e, TemplateError::MeshWord)),
             ("/{project_path}/-/NS/prod", |e| matches!(e, TemplateError::MeshWord)),

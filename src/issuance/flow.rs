@@ -17,7 +17,7 @@ use crate::session::{
 use crate::store::{Condition, JournalError};
 use crate::svid::{LeafProfile, ProvenKey};
 use crate::telemetry::quotable;
-use crate::token::{Claims, Issuer, Issuers, UnverifiedToken, VerifiedClaims};
+use crate::token::{Claims, Issuer, Issuers, VerifiedClaims};
 use std::path::PathBuf;
 use std::sync::Arc;
 use time::OffsetDateTime;
@@ -126,7 +126,7 @@ impl Issuance {
     }
 
     async fn verify(&self, token: &str) -> Result<VerifiedClaims, Refusal> {
-        let token = UnverifiedToken::parse(token)?; // who claims to ask
+        let token = self.issuers.read(token)?; // who claims to ask
         let issuer = self.issuers.by_url(token.issuer()); // whose word counts
         let issuer = issuer.ok_or_else(|| Refusal::UnknownIssuer { issuer: quotable(token.issuer()) })?;
         let keys = self.issuer_keys.of(issuer, token.kid()).await?;

@@ -1,5 +1,6 @@
 //! Builds the CA's parts from settings, in the order in which they need each other.
 
+use super::foreign_keys::HeldKeys;
 use super::upstream::{Connected, connect, put_under};
 use super::witness::Sight;
 use super::{ServerError, data_folder, open_places};
@@ -116,9 +117,10 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
     let rotator = watching(rotator, settings, (&sessions, &policy), &*shared, clock.now())?;
     let (rotator, upstream) = put_under(rotator, above, clock.now())?;
     let publishers = publishers_of(settings, &rotator, &random);
+    let issuer_keys = IssuerKeys::new(Arc::clone(&issuers), Arc::clone(&clock), Arc::clone(&fetch));
     let issuance = Arc::new(Issuance {
         facts: Facts::new(settings.apis.clone(), &fetch, Arc::clone(&clock), metrics.clone()),
-        issuer_keys: Arc::new(IssuerKeys::new(Arc::clone(&issuers), Arc::clone(&clock), fetch)),
+        issuer_keys: Arc::new(issuer_keys.with_bundles(Arc::new(HeldKeys(federation.clone())))),
         clock,
         issuers,
         policy,
@@ -174,17 +176,17 @@ async fn open_keys(
     let folder = &settings.data_dir;
     let keyring_path = folder.join("keyring.json");
     let trust_domain = &settings.trust_domain;
-    let sealing = settings.sealing.open_or_make(&places, (&keyring_path, trust_domain)).await?;
+    let sealing = settings.keys.sealing.open_or_make(&places, (&keyring_path, trust_domain)).await?;
     let file = KeyringFile::new(keyring_path, sealing.clone()).with_places(places);
     file.seal_anew(trust_domain).map_err(RotatorError::from)?;
     let plan = KeyPlan {
-        root: settings.lifetimes.root,
-        intermediate: settings.lifetimes.intermediate,
-        jwt: settings.lifetimes.jwt_key,
-        name_constraints: settings.name_constraints,
-        automatic: settings.keys_change_by_themselves,
-        refresh_hint: settings.lifetimes.refresh_hint,
-        propagation: settings.lifetimes.propagation,
+        root: settings.keys.lifetimes.root,
+        intermediate: settings.keys.lifetimes.intermediate,
+        jwt: settings.keys.lifetimes.jwt_key,
+        name_constraints: settings.keys.name_constraints,
+        automatic: settings.keys.change_by_themselves,
+        refresh_hint: settings.keys.lifetimes.refresh_hint,
+        propagation: settings.keys.lifetimes.propagation,
         jwks_cache: settings.policy_source.consumers.keep_keys_for(),
         rs256: settings.policy_source.consumers.ask_for(JwsAlgorithm::Rs256),
     };
@@ -225,7 +227,7 @@ fn watching(
     store: &dyn Store,
     now: OffsetDateTime,
 ) -> Result<Rotator, ServerError> {
-    let holders = Holders::new(settings.holders.iter().cloned(), sessions.owners(now), now);
+    let holders = Holders::new(settings.keys.holders.iter().cloned(), sessions.owners(now), now);
     let holders = holders.publishing(settings.publish.iter().map(ToString::to_string));
     let sight = Sight { sessions: sessions.clone(), policy: policy.clone() };
     Ok(rotator.watching(holders, Arc::new(sight), store)?)
@@ -261,7 +263,7 @@ async fn remember(
     (people, sealing): (&People, &Sealing),
     (store, ledger): (&dyn Store, &Ledger),
 ) -> Result<Vec<Write>, StoreError> {
-    let sealed_by = (sealing.name(), settings.sealing.place.as_deref());
+    let sealed_by = (sealing.name(), settings.keys.sealing.place.as_deref());
     let sealed_by = record_sealing_key(sealed_by, (store, ledger)).await?;
     Ok(sealed_by.into_iter().chain(remember_people(people, store)?).collect())
 }

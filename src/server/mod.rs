@@ -4,6 +4,7 @@ mod error;
 mod data_folder;
 mod witness;
 mod upstream;
+mod foreign_keys;
 mod places;
 mod build;
 mod accept;

@@ -15,6 +15,6 @@ pub fn open_places(
     clock: Arc<dyn Clock>,
 ) -> Result<(Option<Arc<Vault>>, Places), VaultError> {
     let vault = settings.vault.clone().map(|vault| Vault::new(vault, clock).map(Arc::new)).transpose()?;
-    let places = Places::new(&settings.places, vault.as_ref());
+    let places = Places::new(&settings.keys.places, vault.as_ref());
     Ok((vault, places))
 }

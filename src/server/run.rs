@@ -82,9 +82,9 @@ impl Server {
         let doors = IssuerDoors::new(&desk);
         raise_open_files();
         let crowd = Crowd::at_issuer_port(connections_of(crate::api::limits::CONNECTIONS_MAX));
-        let crew = Arc::new(Crew::muster().map_err(ServerError::Threads)?);
+        let crew = Arc::new(Crew::muster(&parts.store.callers()).map_err(ServerError::Threads)?);
         let mut issuer_ports = Vec::new();
-        for address in &settings.listen {
+        for address in &settings.doors.issuer {
             let tls = IssuerDoor::new(Arc::<DoorCertificate>::clone(&certificate))?;
             let place = (crowd.clone(), Arc::clone(&crew), parts.metrics.clone());
             let port = IssuerPort::bind(*address, tls, doors.clone(), place).await;
@@ -92,10 +92,11 @@ impl Server {
         }
         let shown = (&certificate, endpoint_svid(settings, &parts, clock.now()).await?);
         let bundle = BundleEndpoint::bind(settings, shown, &desk, &parts.metrics).await?;
-        let admin = AdminSocket::bind(&settings.admin_socket, AdminDoor::new(&desk)).await;
-        let admin = admin.map_err(|source| ServerError::Socket { path: settings.admin_socket.clone(), source })?;
+        let admin = AdminSocket::bind(&settings.doors.admin_socket, AdminDoor::new(&desk)).await;
+        let admin =
+            admin.map_err(|source| ServerError::Socket { path: settings.doors.admin_socket.clone(), source })?;
         let mut health = None;
-        if let Some(address) = settings.health {
+        if let Some(address) = settings.doors.health {
             let door = HealthDoor::new(readiness.clone(), parts.metrics.clone());
             let port = HealthPort::bind(address, door).await;
             health = Some(port.map_err(|source| ServerError::Address { address, source })?);
@@ -261,7 +262,7 @@ async fn endpoint_svid(
     parts: &Parts,
     now: OffsetDateTime,
 ) -> Result<Option<EndpointSvid>, ServerError> {
-    if settings.bundle_spiffe.is_empty() {
+    if settings.doors.bundle_spiffe.is_empty() {
         return Ok(None);
     }
     let hands = (parts.rotator.authorities(), parts.issuance.ledger.clone());

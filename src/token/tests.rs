@@ -52,6 +52,8 @@ fn expectations(issuer_url: &str) -> Expectations {
         issuer_url: issuer_url.to_owned(),
         audience: VECTORS["audience"].as_str().unwrap().to_owned(),
         allow_shared_audience: false,
+        allow_missing_jti: false,
+        kind: IssuerKind::GitLab,
         algorithms: vec![TokenAlgorithm::Rs256],
         leeway: Expectations::LEEWAY,
         max_token_age: Expectations::MAX_TOKEN_AGE,

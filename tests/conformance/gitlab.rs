@@ -8,7 +8,9 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use lanyard::crypto::{KeyAlgorithm, KeyPair, PublicNumbers};
 use lanyard::session::EndReason;
-use lanyard::token::{ClaimView, Expectations, IssuerName, KeySet, TokenAlgorithm, TokenError, UnverifiedToken};
+use lanyard::token::{
+    ClaimView, Expectations, IssuerKind, IssuerName, KeySet, TokenAlgorithm, TokenError, UnverifiedToken,
+};
 use lanyard::token::{Claims, VerifiedClaims};
 use serde_json::{Map, Value, json};
 use std::time::Duration;
@@ -48,6 +50,8 @@ impl GitLab {
             issuer_url: issuer_url.to_owned(),
             audience: self.file["audience"].as_str().unwrap().to_owned(),
             allow_shared_audience: false,
+            allow_missing_jti: false,
+            kind: IssuerKind::GitLab,
             algorithms: vec![TokenAlgorithm::Rs256],
             leeway: Expectations::LEEWAY,
             max_token_age: Expectations::MAX_TOKEN_AGE,

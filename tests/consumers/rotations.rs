@@ -136,7 +136,9 @@ impl Operator<'_> {
 
     pub(crate) fn changes_the_intermediate(&self) {
         let former = self.active("x509-intermediate");
-        self.types(&["activate", "--kind", "x509-intermediate"]).unwrap();
+        self.types(&["prepare", "--kind", "x509-intermediate"]).unwrap();
+        let activate = ["activate", "--kind", "x509-intermediate"];
+        eventually("its list is with everybody", LIMIT, || self.types(&activate).is_ok());
         self.until_nobody_is_on(&former);
         self.calls.go_well("another intermediate");
     }

@@ -132,10 +132,12 @@ async fn the_last_try_of_a_pin_is_left_to_a_person_at_a_token_that_counts() {
     let mut rotator = begin(folder.path(), &places(&module, "lanyard", tokens.pin_file(PIN))).await.unwrap();
     let lose_the_session = || Pkcs11::new(&module).unwrap().finalize().unwrap();
     lose_the_session();
-    for (pin, wrong) in [("not-the-pin", 1), ("nor-this-one", 2)] {
+    for (pin, wrong, then) in [("not-the-pin", 1, "the PIN in"), ("nor-this-one", 2, "has one try left")] {
         tokens.pin_file(pin);
+        assert!(refused(&mut rotator).await.contains("the PIN in"));
         for _time in 0..5 {
-            assert!(refused(&mut rotator).await.contains("the PIN in"));
+            let said = refused(&mut rotator).await;
+            assert!(said.contains(then), "{said}");
         }
         assert_eq!(tokens.wrong_pins(), wrong, "each is tried once");
     }

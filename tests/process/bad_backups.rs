@@ -94,7 +94,9 @@ fn with_entry(good: &Files, (name, kind): (&str, EntryType)) -> Vec<u8> {
 /// A length in the first header behind `backup.json` that no file here has.
 fn with_size(good: &[u8], size: u64) -> Vec<u8> {
     let mut bytes = good.to_vec();
-    let second = 1024;
+    let mut header = Header::new_ustar();
+    header.as_mut_bytes().copy_from_slice(&bytes[..512]);
+    let second = 512 + usize::try_from(header.size().unwrap()).unwrap().next_multiple_of(512);
     let mut header = Header::new_ustar();
     header.as_mut_bytes().copy_from_slice(&bytes[second..second + 512]);
     header.set_size(size);

@@ -65,10 +65,10 @@ impl Doors {
         let (folder, issuer) = (TempDir::new().unwrap(), FakeIssuer::new());
         fs::write(folder.path().join("jwks.json"), issuer.jwks()).unwrap();
         let mut settings = settings(folder.path(), policy, "memory", line);
-        settings.listen = vec!["127.0.0.1:0".parse().unwrap()];
-        settings.admin_socket = folder.path().join("admin.sock");
-        settings.bundle = vec!["127.0.0.1:0".parse().unwrap()];
-        settings.health = None;
+        settings.doors.issuer = vec!["127.0.0.1:0".parse().unwrap()];
+        settings.doors.admin_socket = folder.path().join("admin.sock");
+        settings.doors.bundle = vec!["127.0.0.1:0".parse().unwrap()];
+        settings.doors.health = None;
         change(&mut settings);
         let fetch = Arc::new(HttpsFetch::new(None).unwrap());
         let world = World { clock: Arc::new(SystemClock), random: Random::system(), fetch };

@@ -24,7 +24,7 @@ const ENDPOINT_ID: &str = "spiffe://ci.partner.example/-/lanyard/bundle-endpoint
 async fn partner() -> Doors {
     Doors::set_up("", POLICY, |settings| {
         settings.trust_domain = TrustDomain::parse(PARTNER).unwrap();
-        settings.bundle_spiffe = vec!["127.0.0.1:0".parse().unwrap()];
+        settings.doors.bundle_spiffe = vec!["127.0.0.1:0".parse().unwrap()];
     })
     .await
 }
@@ -219,12 +219,12 @@ async fn the_bundle_port_may_show_a_certificate_of_its_own_for_its_public_name()
     fs::write(&certificate, made.cert.pem()).unwrap();
     fs::write(&key, made.signing_key.serialize_pem()).unwrap();
     let files = DoorFiles { certificate, key };
-    let doors = Doors::set_up("", POLICY, |settings| settings.bundle_certificate = Some(files)).await;
+    let doors = Doors::set_up("", POLICY, |settings| settings.doors.bundle_certificate = Some(files)).await;
     let public = ServerTrust::from_pem(made.cert.pem().as_bytes(), "the public certificate").unwrap();
     let sees = async |trust: &ServerTrust, port| {
         TlsClient::new(trust, None, &["http/1.1"]).unwrap().connect("localhost", port).await.is_ok()
     };
-    let issuer: u16 = doors.url.to_string().rsplit(':').next().unwrap().parse().unwrap();
+    let issuer = doors.url.to_string().rsplit(':').next().unwrap().parse().unwrap();
     assert_eq!((sees(&public, doors.bundle.port()).await, sees(&public, issuer).await), (true, false));
     assert_eq!((sees(&doors.trust, doors.bundle.port()).await, sees(&doors.trust, issuer).await), (false, true));
     doors.close().await;

@@ -7,7 +7,7 @@ use hyper_util::rt::TokioIo;
 use lanyard::agent::{Agent, AgentError, AgentHandle, AgentSettings, Callers, FileOutput, LoggedIn};
 use lanyard::agent::{MODE_EVERYBODY, OnStop, Refused, SecretNames, TokenSource};
 use lanyard::clock::{Clock, ManualClock, SystemClock};
-use lanyard::config::ServerSettings;
+use lanyard::config::{DoorsSettings, ServerSettings};
 use lanyard::crypto::Random;
 use lanyard::discovery::HttpsFetch;
 use lanyard::server::{Server, World};
@@ -117,7 +117,8 @@ impl Site {
         change(&mut settings);
         let (running, at) = start(&settings, &clock).await;
         let address = *at.issuer.first().unwrap();
-        (settings.listen, settings.bundle, settings.bundle_spiffe) = (at.issuer, at.bundle, at.spiffe);
+        let doors = &mut settings.doors;
+        (doors.issuer, doors.bundle, doors.bundle_spiffe) = (at.issuer, at.bundle, at.spiffe);
         let pem = fs::read(settings.data_dir.join("door-ca.pem")).unwrap();
         let trust = ServerTrust::from_pem(&pem, "the door CA").unwrap();
         let url = format!("https://{address}").parse().unwrap();
@@ -136,15 +137,15 @@ impl Site {
         self.running = Some(start(&self.settings, &self.clock).await.0);
     }
 
-    /// Where its bundle is, by both profiles.
-    pub(crate) fn bundle_urls(&self) -> [String; 2] {
-        let url = |at: &[SocketAddr]| format!("https://{}/", at.first().unwrap());
-        [url(&self.settings.bundle), url(&self.settings.bundle_spiffe)]
-    }
-
     /// With other settings from the next opening on.
     pub(crate) fn change(&mut self, change: impl FnOnce(&mut ServerSettings)) {
         change(&mut self.settings);
+    }
+
+    /// Where its bundle is, by both profiles.
+    pub(crate) fn bundle_urls(&self) -> [String; 2] {
+        let url = |at: &[SocketAddr]| format!("https://{}/", at.first().unwrap());
+        [url(&self.settings.doors.bundle), url(&self.settings.doors.bundle_spiffe)]
     }
 
     /// The same, and makes revocation lists.
@@ -156,7 +157,7 @@ impl Site {
 
     /// The same with another policy.
     pub(crate) async fn open_again_with(&mut self, policy: &str) {
-        let address = *self.settings.listen.first().unwrap();
+        let address = *self.settings.doors.issuer.first().unwrap();
         self.settings = site_settings(self.folder.path(), policy, address);
         self.open_again().await;
     }
@@ -248,7 +249,13 @@ impl Site {
 
 fn site_settings(folder: &Path, policy: &str, listen: SocketAddr) -> ServerSettings {
     let settings = settings(folder, policy, "memory", "");
-    ServerSettings { listen: vec![listen], admin_socket: folder.join("admin.sock"), health: None, ..settings }
+    let doors = DoorsSettings {
+        issuer: vec![listen],
+        admin_socket: folder.join("admin.sock"),
+        health: None,
+        ..settings.doors.clone()
+    };
+    ServerSettings { doors, ..settings }
 }
 
 /// Where a server listens.

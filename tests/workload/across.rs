@@ -36,8 +36,8 @@ async fn site(clock: &Arc<ManualClock>, own: &str, other: &str) -> Site {
     let policy = POLICY.replace("ttl =", &format!("federates_with = [\"{other}\"]\nttl ="));
     Site::open_by(Arc::clone(clock), &policy, |settings| {
         settings.trust_domain = TrustDomain::parse(own).unwrap();
-        settings.bundle = vec!["127.0.0.1:0".parse().unwrap()];
-        settings.bundle_spiffe = settings.bundle.clone();
+        settings.doors.bundle = vec!["127.0.0.1:0".parse().unwrap()];
+        settings.doors.bundle_spiffe = settings.doors.bundle.clone();
     })
     .await
 }

@@ -42,7 +42,7 @@ impl Site {
         self.set_form(name, Form::Pem(pem.into())).await;
     }
 
-    async fn set_form(&self, name: &str, form: Form) {
+    pub(crate) async fn set_form(&self, name: &str, form: Form) {
         let asked = SetBundleRequest { trust_domain: name.to_owned(), form: Some(form), ..SetBundleRequest::default() };
         self.admin().set_bundle(asked).await.unwrap();
     }

@@ -38,6 +38,7 @@ mod oidc;
 mod sds;
 mod sds_crls;
 mod socket;
+mod sources;
 mod turned_away;
 mod upstream;
 mod x509;

@@ -63,8 +63,8 @@ impl Cloudy {
         let host = Ipv4Addr::new(127, 70 + place, high, low.clamp(1, 254));
         let issuer = format!("https://{host}:8444/lanyard");
         let site = Site::open_as(POLICY, |settings| {
-            settings.bundle = vec![SocketAddr::from((host, 8444))];
-            settings.door = DoorSettings::DoorCa { names: vec!["127.0.0.1".to_owned(), host.to_string()] };
+            settings.doors.bundle = vec![SocketAddr::from((host, 8444))];
+            settings.doors.certificate = DoorSettings::DoorCa { names: vec!["127.0.0.1".to_owned(), host.to_string()] };
             settings.policy_source.consumers = consumers(&issuer, true);
         });
         Self { site: site.await, issuer }

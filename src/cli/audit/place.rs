@@ -72,7 +72,7 @@ impl Place {
     /// A server's.
     pub(in crate::cli) fn of(settings: ServerSettings) -> anyhow::Result<Self> {
         let (_vault, places) = open_places(&settings, Arc::new(SystemClock))?;
-        Ok(Self { folder: settings.data_dir, sealing: settings.sealing, places })
+        Ok(Self { folder: settings.data_dir, sealing: settings.keys.sealing, places })
     }
 
     /// What opens its secrets.

@@ -74,16 +74,16 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
             }
         },
     };
-    if with_sealing_key && settings.as_ref().is_some_and(|settings| settings.sealing.place.is_some()) {
+    if with_sealing_key && settings.as_ref().is_some_and(|settings| settings.keys.sealing.place.is_some()) {
         let no = "--with-sealing-key: a place wraps the sealing key, and every backup has it as it is wrapped; leave that out";
         return Err(WrongUsage::new(no).into());
     }
-    let key_file = settings.as_ref().map(|settings| settings.sealing.file.clone());
+    let key_file = settings.as_ref().map(|settings| settings.keys.sealing.file.clone());
     let key_file = key_file.filter(|_| with_sealing_key);
     if with_sealing_key && key_file.is_none() {
         return Err(WrongUsage::new("--with-sealing-key needs --config FILE, which says where it is").into());
     }
-    let server = server.or_of(settings.as_ref().map(|settings| settings.admin_socket.as_path()));
+    let server = server.or_of(settings.as_ref().map(|settings| settings.doors.admin_socket.as_path()));
     let mut target = match at_rest(settings.as_ref(), &server).await? {
         Some(contents) => {
             let mut target = Target::of(&to, contents.head.clone())?;
@@ -203,6 +203,8 @@ fn tell(file: &Path, head: &Head, (json, has_key): (bool, bool)) -> anyhow::Resu
     }
     render::aside(if has_key {
         "the sealing key is in it: whoever has this file has your authority. Keep it as you would keep a root's key"
+    } else if head.files.contains_key("sealing.wrapped") {
+        "the sealing key is in it as its place has wrapped it: without that place the backup is worth nothing, so keep that, too"
     } else {
         "the sealing key is not in it, and without it the backup is worth nothing: keep it, too, and elsewhere"
     });

@@ -64,7 +64,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let asked = Restore {
         archive: &file,
         folder: &settings.folder(),
-        sealing: &settings.sealing,
+        sealing: &settings.keys.sealing,
         places: &open_places(&settings, Arc::clone(&clock))?.1,
         checkpoints: &settings.checkpoints.signing,
         longest_ttl: settings.policy.longest_ttl(),

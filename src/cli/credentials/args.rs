@@ -51,7 +51,9 @@ fn wished(text: &str) -> Result<Wished, &'static str> {
         Some((audience, path)) if !audience.is_empty() && !path.is_empty() => {
             Ok(Wished { audience: audience.to_owned(), path: path.into() })
         }
-        _ => Err("write an audience, '=' and a path, such as https://service.example=/dev/shm/token"),
+        _ => Err(
+            "write an audience, '=' and a path, such as https://service.example=/dev/shm/token; the job's own token is named by --id-token-file",
+        ),
     }
 }
 

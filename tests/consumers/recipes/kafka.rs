@@ -1,19 +1,22 @@
 //! Kafka: a real broker on the page's stores and properties, its own client, and the page's command that tells it of renewals.
 
 use super::{Recipe, shown};
-use crate::client::Svid;
+use crate::client::{Client, Svid};
 use crate::consumer::{installed, source};
 use crate::dialogue::Dialogue;
 use crate::place::free_port;
-use crate::sides::{PRODUCTION, changed};
+use crate::sides::{PRODUCTION, changed, eventually};
 use crate::visitors::{Program, Visitor as _};
 use rustix::process::Signal;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::version::TLS13;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
-/// Long enough that the command, a JVM of its own, has told the broker of one renewal before the next.
-const LIFE: &str = "24s";
+/// The page's command is a JVM of its own, and must not race with the end of an SVID.
+const LIFE: &str = "15m";
 
 /// What a broker says of itself that has nothing to do with identities.
 const OF_ITS_OWN: &str = "
@@ -56,10 +59,12 @@ impl Broker {
         recipe.put("LOCAL:PLAINTEXT", "LOCAL:PLAINTEXT,CONTROLLER:PLAINTEXT");
         recipe.put("MTLS://:9093", &format!("MTLS://{mtls}"));
         recipe.put("\nauthorizer.class", &format!("{own}authorizer.class"));
-        let command: String = java().iter().map(|word| format!("'{word}' ")).collect();
-        recipe.put("kafka-configs.sh", &format!("{command} kafka.admin.ConfigCommand"));
+        let command = java().join("' '");
+        recipe.put("kafka-configs.sh", &format!("'{command}' kafka.admin.ConfigCommand"));
         recipe.put("localhost:9092", &local);
         let script = recipe.write("reload-stores");
+        // The page's first line is the file's name.
+        fs::write(&script, recipe.text("reload-stores").split_once('\n').unwrap().1).unwrap();
         fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
         recipe.put("/etc/kafka/reload-stores", &shown(&script));
         Self { recipe, local }
@@ -99,6 +104,15 @@ fn a_broker_lets_in_the_jobs_that_its_list_names_by_project_and_shows_every_rene
     let refused = speaks.visit(&broker.write_with("stranger", &stranger)).unwrap_err();
     assert!(refused.contains("SslAuthenticationException"), "{refused}");
 
-    recipe.learns_by_its_hook(Dialogue::Kafka, &running);
+    let client = Client::new(&recipe.svid(&[&PRODUCTION]), &recipe.files().join("truststore.pem"), &TLS13);
+    let port = recipe.port;
+    let shown_leaf = || client.visit(port, Dialogue::Kafka).unwrap().leaf().clone();
+    let before = shown_leaf();
+    // Who comes back begins with a new SVID, long before the former ends.
+    broker.recipe.agent = None;
+    broker.recipe.start_agent("kafka-agent.toml");
+    let newest = || CertificateDer::from_pem_file(broker.recipe.files().join("keystore.pem")).ok();
+    eventually("a renewal", || newest().is_some_and(|newest| newest != before));
+    eventually("its hook has told the broker", || newest() == Some(shown_leaf()));
     assert_eq!(speaks.visit(&deploy), Ok("2".to_owned()), "{}", running.log());
 }
