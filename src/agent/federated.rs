@@ -9,6 +9,8 @@ use std::sync::Arc;
 /// See the file's words.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Federated {
+    /// Of the server: numbers of another say nothing.
+    run: u64,
     number: u64,
     /// Sorted by trust domain, each once, never our own.
     bundles: Arc<[Bundle]>,
@@ -17,19 +19,20 @@ pub(super) struct Federated {
 impl Federated {
     /// Reads what the server says. One that cannot be taken is left out, and the others are not kept from anybody for it.
     pub(super) fn read(said: FederatedBundles, own: &TrustDomain) -> Self {
-        let FederatedBundles { number, bundle } = said;
+        let FederatedBundles { run, number, bundle } = said;
         let mut bundles: Vec<_> = bundle.iter().filter_map(|bundle| read(bundle, own)).collect();
         bundles.sort_by(|one, other| one.trust_domain.cmp(&other.trust_domain));
         bundles.dedup_by(|one, other| one.trust_domain == other.trust_domain);
-        Self { number, bundles: bundles.into() }
+        Self { run, number, bundles: bundles.into() }
     }
 
     pub(super) fn bundles(&self) -> &[Bundle] {
         &self.bundles
     }
 
+    /// Whether it was overtaken on its way. What another run of the server says is news, however it counts.
     pub(super) const fn is_older(&self, than: &Self) -> bool {
-        self.number < than.number
+        self.run == than.run && self.number < than.number
     }
 
     /// What an answer says to one who has heard newer news since it was asked: whose bundles there are is the answer's word,
@@ -40,7 +43,7 @@ impl Federated {
             return self;
         }
         let is_granted = |one: &&Bundle| self.bundles.iter().any(|bundle| bundle.trust_domain == one.trust_domain);
-        Self { number: held.number, bundles: held.bundles.iter().filter(is_granted).cloned().collect() }
+        Self { run: held.run, number: held.number, bundles: held.bundles.iter().filter(is_granted).cloned().collect() }
     }
 }
 
@@ -64,7 +67,7 @@ mod tests {
             trust_domain: (*name).to_owned(),
             document: format!("{{\"keys\":[],\"spiffe_sequence\":{sequence}}}").into(),
         };
-        FederatedBundles { number, bundle: names.iter().map(bundle).collect() }
+        FederatedBundles { run: 1, number, bundle: names.iter().map(bundle).collect() }
     }
 
     fn read(number: u64, names: &[(&str, u64)]) -> Federated {
@@ -91,5 +94,16 @@ mod tests {
         let overtaken = read(6, &[("a.test", 1), ("b.test", 1)]).beside(&held);
         assert_eq!((shown(&overtaken), overtaken.number), (vec![("a.test", 2)], 7));
         assert_eq!(shown(&Federated::default().beside(&held)), []);
+    }
+
+    /// The clock of the former one may have been ahead by years.
+    #[test]
+    fn what_a_server_says_after_its_start_is_taken_however_far_the_former_run_had_counted() {
+        let held = read(9, &[("a.test", 1)]);
+        let mut after = said(1, &[("a.test", 2)]);
+        after.run = 2;
+        let after = Federated::read(after, &TrustDomain::parse("ci.test").unwrap());
+        assert!(!after.is_older(&held) && read(8, &[]).is_older(&held));
+        assert_eq!(shown(&after.beside(&held)), [("a.test", 2)]);
     }
 }

@@ -2,9 +2,8 @@
 //!
 //! There is no root key of ours then. The upstream's roots come and go with its set: a new one is published at once and
 //! passes the gate like one of ours, and an intermediate that was certified under it waits until then, while the former one
-//! goes on signing. What was certified is an offer: it stands in memory only, and after a crash another is asked for.
+//! goes on signing. What was certified is an offer until it is in the keyring; a crash before that means another is asked for.
 
-use super::gate::Gate;
 use super::order::NotNow;
 use super::rotation::Rotation;
 use super::{Authority, AuthorityKind, AuthorityState, By, KeyOf, Keyring, Step, StepKind};
@@ -29,6 +28,11 @@ impl Above {
         self.roots.iter().any(|root| root.name == name)
     }
 
+    /// An offer that stands in the keyring is none any more.
+    pub(super) fn forget_taken(&mut self, keyring: &Keyring) {
+        self.offer.take_if(|offer| keyring.find(offer.key.public().id()).is_some());
+    }
+
     /// The root that is to be published next: at first that of the offer, then all others.
     fn next_root(&self, keyring: &Keyring) -> Option<&UpstreamRoot> {
         let is_first = keyring.active(AuthorityKind::X509Root).is_none();
@@ -42,36 +46,17 @@ impl Above {
     /// What a step takes from above, instead of a key that we make; none if it needs nothing of there.
     pub(super) fn gives(&self, keyring: &Keyring, step: &Step, now: OffsetDateTime) -> Option<Authority> {
         let (kind, issuer) = step.makes(keyring)?;
-        let (generation, state, published) = (keyring.next_generation(kind), AuthorityState::Prepared, None);
         match kind {
-            AuthorityKind::X509Root => self.next_root(keyring).map(|root| Authority {
-                kind,
-                generation,
-                state,
-                since: now,
-                published,
-                issuer: None,
-                key: KeyOf::Upstream(root.name),
-                certificate: Some(root.certificate.clone()),
-                above: Vec::new(),
-                not_before: root.not_before,
-                not_after: root.not_after,
+            AuthorityKind::X509Root => self.next_root(keyring).map(|root| {
+                let new = keyring.newcomer(kind, KeyOf::Upstream(root.name), (root.not_before, root.not_after), now);
+                Authority { certificate: Some(root.certificate.clone()), ..new }
             }),
             AuthorityKind::X509Intermediate => {
-                let offer = self.offer.clone().filter(|offer| Some(offer.root) == issuer)?;
-                Some(Authority {
-                    kind,
-                    generation,
-                    state,
-                    since: now,
-                    published,
-                    issuer,
-                    key: KeyOf::Us(AuthorityKey::Held(offer.key)),
-                    certificate: Some(offer.certificate),
-                    above: offer.above,
-                    not_before: offer.not_before,
-                    not_after: offer.not_after,
-                })
+                let Certified { key, certificate, above, not_before, not_after, .. } =
+                    self.offer.clone().filter(|offer| Some(offer.root) == issuer)?;
+                let key = KeyOf::Us(AuthorityKey::Held(key));
+                let new = keyring.newcomer(kind, key, (not_before, not_after), now);
+                Some(Authority { issuer, certificate: Some(certificate), above, ..new })
             }
             AuthorityKind::Journal | AuthorityKind::Jwt | AuthorityKind::JwtRs256 => None,
         }
@@ -79,51 +64,35 @@ impl Above {
 }
 
 impl Rotation<'_> {
-    /// The step that is due for roots or intermediates under an authority above ours.
-    pub(super) fn due_under(&self, above: &Above, kind: AuthorityKind) -> Option<Step> {
-        let planned = |step| Some(Step::planned(step, kind));
-        match (kind, self.keyring.active(kind)) {
-            (AuthorityKind::X509Root, None) => above.next_root(self.keyring).and_then(|_| planned(StepKind::Succeed)),
-            (AuthorityKind::X509Root, Some(_)) if above.next_root(self.keyring).is_some() => planned(StepKind::Prepare),
-            (AuthorityKind::X509Root, Some(active)) => self.switch(active).or_else(|| {
-                let gone = self.keyring.of_kind(kind).find(|one| self.is_gone(above, one))?;
-                planned(StepKind::Remove(gone.key_id()))
-            }),
-            _ => self.renewal().or_else(|| planned(StepKind::Remove(self.spent(kind)?))),
-        }
+    /// The steps that are due for roots under an authority above ours, the most urgent first.
+    pub(super) fn due_under(&self, above: &Above) -> Vec<Step> {
+        let kind = AuthorityKind::X509Root;
+        let is_new = above.next_root(self.keyring).is_some();
+        let Some(active) = self.keyring.active(kind) else {
+            return is_new.then(|| Step::planned(StepKind::Succeed, kind)).into_iter().collect();
+        };
+        let prepare = is_new.then(|| Step::planned(StepKind::Prepare { under: None }, kind));
+        let gone = self.keyring.of_kind(kind).find(|one| self.is_gone(above, one));
+        let remove = gone.map(|gone| Step::planned(StepKind::Remove(gone.key_id()), kind));
+        prepare.into_iter().chain(self.switch(active)).chain(remove).collect()
     }
 
-    /// What the upstream certified under the root that signs, in place of the intermediate in use.
-    pub(super) fn renewal(&self) -> Option<Step> {
-        let (root, offer) = (self.keyring.active(AuthorityKind::X509Root)?, self.offer()?);
-        (offer.root == root.key_id()).then(|| Step::planned(StepKind::Succeed, AuthorityKind::X509Intermediate))
-    }
-
-    /// What the upstream certified under another root, as soon as that is safe.
+    /// Over to another root that the upstream has certified something under, as soon as that is safe.
     fn switch(&self, active: &Authority) -> Option<Step> {
-        let next = self.keyring.find(self.offer()?.root)?;
-        let in_spite_of = self.may_follow(active, next)?;
-        let by = By { in_spite_of, ..By::default() };
-        Some(Step { kind: StepKind::Activate(next.key_id()), authority: AuthorityKind::X509Root, by })
-    }
-
-    /// Whether the plan goes over to a root by now, and in spite of whom. An operator who went back to a root of ours is
-    /// not overruled.
-    fn may_follow(&self, active: &Authority, next: &Authority) -> Option<Vec<String>> {
-        let waits = matches!(next.state, AuthorityState::Prepared | AuthorityState::Old);
-        let is_kept = active.is_ours() && self.was_rolled_back(active);
-        if !self.plan.automatic || !waits || is_kept && self.now < self.deadline(active) {
+        let next = self.keyring.find(self.ready()?.issuer?)?;
+        if !self.plan.automatic || !self.can_follow(active, next) {
             return None;
         }
-        self.passes(active, &self.gate(next))
+        let by = By { in_spite_of: self.passes(active, next)?, ..By::default() };
+        Some(Step { kind: self.activate(next), authority: AuthorityKind::X509Root, by })
     }
 
-    /// Whether a gate lets a successor of the active key through by plan, and in spite of whom.
-    pub(super) fn passes(&self, active: &Authority, gate: &Gate) -> Option<Vec<String>> {
-        if gate.is_open(self.now) {
-            return Some(Vec::new());
-        }
-        (self.now >= gate.opens_at && self.now >= self.deadline(active)).then(|| gate.left_aside(self.now))
+    /// Whether a root of the upstream may come after the one that signs. An operator who went back to a root of ours is not
+    /// overruled.
+    fn can_follow(&self, active: &Authority, next: &Authority) -> bool {
+        let waits = matches!(next.state, AuthorityState::Prepared | AuthorityState::Old) && !next.is_ours();
+        let is_kept = active.is_ours() && self.was_rolled_back(active);
+        waits && !(is_kept && self.now < self.deadline(active))
     }
 
     /// A root that its authority has no more, and that nothing valid hangs on.
@@ -141,19 +110,12 @@ impl Rotation<'_> {
         let half = offer.not_before + (offer.not_after - offer.not_before) / 2;
         let replaced = self.keyring.active(AuthorityKind::X509Intermediate);
         let outlives = replaced.is_none_or(|one| one.issuer != Some(offer.root) || one.not_after < offer.not_after);
-        (self.now < half && outlives).then_some(offer)
+        let dead = [AuthorityState::Removed, AuthorityState::Tainted];
+        let is_dead = self.keyring.find(offer.root).is_some_and(|root| dead.contains(&root.state));
+        (offer.not_before <= self.now && self.now < half && outlives && !is_dead).then_some(offer)
     }
 
-    /// A new intermediate at an operator's word.
-    pub(super) fn renewable(&self) -> Result<StepKind, NotNow> {
-        let root = self.keyring.active(AuthorityKind::X509Root).filter(|root| !root.is_ours());
-        match root {
-            Some(root) if self.renewal().is_none() => Err(NotNow::Unoffered { key_id: root.key_id() }),
-            _ => Ok(StepKind::Succeed),
-        }
-    }
-
-    /// Whether an intermediate is at hand that signs under this root, or we can make one.
+    /// Whether a new intermediate can be had under this root: by our own hand, or since one was offered.
     pub(super) fn offered(&self, root: &Authority) -> Result<(), NotNow> {
         let key_id = root.key_id();
         let is_offered = root.is_ours() || self.offer().is_some_and(|offer| offer.root == key_id);
@@ -170,11 +132,20 @@ impl Rotation<'_> {
         let (Some(active), Some(intermediate)) = (active, self.keyring.active(AuthorityKind::X509Intermediate)) else {
             return Some(self.now);
         };
+        let ready = self.ready();
         if above.has(active.key_id()) {
-            return Some(self.half_life(intermediate));
+            return Some(self.next_at(ready.unwrap_or(intermediate)));
         }
+        // It is asked as soon as one of its roots is published: what comes waits as long as that root does.
         let mut next = above.roots.iter().filter_map(|root| self.keyring.find(root.name));
-        next.any(|next| self.may_follow(active, next).is_some()).then_some(self.now)
+        let can_follow = next.any(|next| self.can_follow(active, next));
+        can_follow.then(|| ready.map_or(self.now, |ready| self.next_at(ready)))
+    }
+
+    /// The root of an intermediate that waits until everybody holds it.
+    pub(super) fn waits_for(&self) -> Option<KeyId> {
+        let active = self.keyring.active(AuthorityKind::X509Root).map(Authority::key_id);
+        self.ready()?.issuer.filter(|root| Some(*root) != active)
     }
 
     /// When it is high time: half of what was left when the upstream was first asked.

@@ -1,14 +1,16 @@
 //! The rotator under an authority above ours: asks it in time, takes what comes, and goes on with what it has meanwhile.
 
 use super::above::Above;
+use super::desk::OrderAsked;
 use super::making::{Making, wanted};
 use super::rotation::Rotation;
 use super::upstairs::{Upstairs, UpstreamState};
-use super::{AuthorityKind, KeyPlan, Keyring, KeyringFile, OrderError, Rotator, RotatorError};
+use super::{AuthorityKind, KeyPlan, Keyring, KeyringFile, NotNow, OrderError, Rotator, RotatorError, Taken};
 use crate::crypto::Random;
 use crate::identity::TrustDomain;
 use crate::telemetry::chain;
 use crate::upstream::{Certified, Heard, UpstreamEnds, UpstreamError, UpstreamRoot, Wanted};
+use std::sync::Arc;
 use std::time::Duration;
 use time::OffsetDateTime;
 use tokio::sync::watch;
@@ -77,17 +79,61 @@ impl Rotator {
         }
     }
 
-    /// What is heard of the authority above ours next; never anything where there is none, or its keeper is gone.
-    pub(super) async fn hear_upstream(upstairs: &mut Option<Upstairs>) -> Heard {
-        if let Some(heard) = Self::hear_once(upstairs).await { heard } else { std::future::pending().await }
+    /// What is heard of the authority above ours next. Where there is none, or its keeper is gone, that is nothing, which is
+    /// told only if somebody waits for more.
+    pub(super) async fn hear_upstream(upstairs: &mut Option<Upstairs>, nobody_waits: bool) -> Option<Heard> {
+        let heard = match upstairs {
+            Some(upstairs) => upstairs.hear().await,
+            None => None,
+        };
+        if heard.is_none() && nobody_waits { std::future::pending().await } else { heard }
     }
 
-    async fn hear_once(upstairs: &mut Option<Upstairs>) -> Option<Heard> {
-        upstairs.as_mut()?.hear().await
+    /// Takes what was heard, and goes on with the orders that waited for it; what is due by it is the next turn's matter.
+    pub(super) async fn hear(&mut self, heard: Option<Heard>, now: OffsetDateTime) {
+        let is_answer = !matches!(heard, Some(Heard::Roots(_)));
+        let outcome = heard.map_or(Err(UpstreamError::Stopped), |heard| self.listen(heard, now)).map_err(Arc::new);
+        if !is_answer {
+            return;
+        }
+        for asked in std::mem::take(&mut self.patient) {
+            let outcome = match &outcome {
+                Ok(()) => self.carry_out(&asked, now).await,
+                Err(fault) => Err(OrderError::Upstream { fault: Arc::clone(fault) }),
+            };
+            // Whoever asked may have gone meanwhile; what was ordered is done.
+            drop(asked.2.send(outcome));
+        }
     }
 
-    /// Takes what was heard; what is due by it is the next turn's matter.
-    pub(super) fn listen(&mut self, heard: Heard, now: OffsetDateTime) -> Result<(), UpstreamError> {
+    /// Carries out an order and answers it. One that needs something from above waits for that, and no other waits behind it.
+    pub(super) async fn attempt(&mut self, asked: OrderAsked, now: OffsetDateTime) {
+        let outcome = self.carry_out(&asked, now).await;
+        let lacks_offer = matches!(outcome, Err(OrderError::NotNow(NotNow::Unoffered { .. })));
+        if lacks_offer && self.has_asked(now) {
+            self.patient.push(asked);
+        } else {
+            drop(asked.2.send(outcome));
+        }
+    }
+
+    async fn carry_out(&mut self, (order, adopted, _): &OrderAsked, now: OffsetDateTime) -> Result<Taken, OrderError> {
+        match adopted {
+            Some(label) => self.adopt(order, label, now).await,
+            None => self.obey(order, now).await,
+        }
+    }
+
+    /// Asks at once, for an operator who waits; whether an answer is to come.
+    fn has_asked(&mut self, now: OffsetDateTime) -> bool {
+        if self.upstairs.as_ref().is_some_and(|upstairs| !upstairs.is_asked()) {
+            self.ask_now(now);
+        }
+        self.upstairs.as_ref().is_some_and(Upstairs::is_asked)
+    }
+
+    /// What an answer comes to; it has been told then.
+    fn listen(&mut self, heard: Heard, now: OffsetDateTime) -> Result<(), UpstreamError> {
         let is_answer = matches!(heard, Heard::Answer(_));
         let Some(upstairs) = &mut self.upstairs else { return Ok(()) };
         let fault = upstairs.take(heard, now);
@@ -128,17 +174,5 @@ impl Rotator {
         let rotation: Rotation<'_> = self.rotation(&known, now);
         let active = self.keyring.active(AuthorityKind::X509Intermediate);
         (rotation.alarms_at(), active.map_or(self.plan.intermediate, |active| rotation.whole_life(active)))
-    }
-
-    /// Asks at once, for an operator who waits. The keeper sees to it that an answer comes, unless it ends first.
-    pub(super) async fn fetch_offer(&mut self, now: OffsetDateTime) -> Result<(), OrderError> {
-        if self.upstairs.as_ref().is_some_and(|upstairs| !upstairs.is_asked()) {
-            self.ask_now(now);
-        }
-        while self.upstairs.as_ref().is_some_and(Upstairs::is_asked) {
-            let heard = Self::hear_once(&mut self.upstairs).await.ok_or(UpstreamError::Stopped)?;
-            self.listen(heard, now)?;
-        }
-        Ok(())
     }
 }

@@ -7,12 +7,12 @@ use super::crl_issuers::{CrlIssuer, TakenBack};
 use super::draft::whole_seconds;
 use super::{Authorities, Live, SignError};
 use crate::audit::{Auditable, Entry, Recorded};
-use crate::crypto::{Digest, PemLabel};
+use crate::crypto::{Digest, KeyId, PemLabel};
 use crate::store::Position;
 use crate::svid::{CrlFields, LayoutError, RevokedBecause, RevokedCertificate};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 use time::OffsetDateTime;
 use tokio::sync::watch;
@@ -65,7 +65,7 @@ impl BegunCrls {
         for issuer in issuers.iter() {
             let Some(key) = issuer.key.held() else { continue };
             let list = self.fields(issuer).sign(&issuer.certificate, key.as_ref())?;
-            self.lists.insert(hex(&issuer.key_identifier), Bytes::from(list.to_vec()));
+            self.lists.insert(issuer.list_name(), Bytes::from(list.to_vec()));
         }
         let Self { number, draft: CrlDraft { revoked, made_at, next_update, .. }, lists, .. } = self;
         let pem: String = lists.values().map(|list| PemLabel::Crl.armour(list).to_string()).collect();
@@ -121,14 +121,37 @@ impl Authorities {
         for issuer in issuers.iter().filter(|issuer| issuer.key.placed().is_some()) {
             let list = self.distant_crls.sign(issuer, begun.fields(issuer)).await?;
             begun.draft.next_update = begun.draft.next_update.min(list.next_update);
-            begun.lists.insert(hex(&issuer.key_identifier), list.der);
+            begun.lists.insert(issuer.list_name(), list.der);
         }
         Ok(begun)
     }
 
+    /// Lists are made here from now on: a new authority waits until its own is out.
+    pub fn expect_lists(&self) {
+        self.listed().get_or_insert_default();
+    }
+
+    /// Anybody can read this set from now on.
+    pub fn is_out(&self, set: &Crls) {
+        let issuers = self.crl_issuers.borrow().clone();
+        let in_set = issuers.iter().flat_map(|all| all.iter()).filter(|one| set.lists.contains_key(&one.list_name()));
+        let mut listed = self.listed();
+        let before = listed.take().unwrap_or_default();
+        let since = |issuer: &CrlIssuer| {
+            let key_id = issuer.key.public().id();
+            (key_id, before.get(&key_id).copied().unwrap_or(set.made_at))
+        };
+        *listed = Some(in_set.map(since).collect());
+    }
+
+    /// Since when readers can have the list of each authority; none where none are made.
+    pub(super) fn listed(&self) -> MutexGuard<'_, Option<BTreeMap<KeyId, OffsetDateTime>>> {
+        self.listed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Whether a set has a list of each authority of now.
     pub fn all_listed(&self, set: &Crls) -> bool {
-        let listed = |issuer: &CrlIssuer| set.lists.contains_key(&hex(&issuer.key_identifier));
+        let listed = |issuer: &CrlIssuer| set.lists.contains_key(&issuer.list_name());
         self.crl_issuers.borrow().as_ref().is_some_and(|issuers| issuers.iter().all(listed))
     }
 
@@ -164,6 +187,11 @@ impl CrlIssuersChanged {
 }
 
 impl CrlIssuer {
+    /// Of its list in a set.
+    fn list_name(&self) -> String {
+        hex(&self.key_identifier)
+    }
+
     fn revoked(&self, leaves: &[RevokedLeaf], live: &Live) -> Vec<RevokedCertificate> {
         let reason = Some(RevokedBecause::CaCompromise);
         let taken_back = self.taken_back.iter().filter(|one| !one.is_in_use(live));

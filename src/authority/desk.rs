@@ -9,6 +9,7 @@ use crate::audit::{Entry, HolderWord};
 use crate::custody::Label;
 use crate::telemetry::chain;
 use crate::upstream::UpstreamError;
+use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
 /// An operator's word about a declared holder: it has our bundle.
@@ -82,11 +83,10 @@ pub enum OrderError {
     #[error("the server is stopping")]
     Stopped,
     /// The authority above ours was asked, and gave nothing of use.
-    #[error("{}; {}", chain(fault), fault.remedy())]
+    #[error("{}; {}", chain(&**fault), fault.remedy())]
     Upstream {
         /// Why.
-        #[from]
-        fault: UpstreamError,
+        fault: Arc<UpstreamError>,
     },
 }
 
@@ -98,12 +98,15 @@ fn away(silent: &[String]) -> String {
     silent.iter().fold(String::new(), |told, why| told + "; " + why)
 }
 
+/// An order, an orphan's label in place of a new key, and who waits for what comes of it.
+pub(super) type OrderAsked = (Order, Option<Label>, oneshot::Sender<Result<Taken, OrderError>>);
+
 /// Something that the rotator is asked.
 #[derive(Debug)]
 pub(super) enum Ask {
     Confirm(Confirmation, oneshot::Sender<Result<u64, OrderError>>),
     DeleteOrphan(OrphanDeletion, oneshot::Sender<Result<Orphan, OrderError>>),
-    Order(Order, Option<Label>, oneshot::Sender<Result<Taken, OrderError>>),
+    Order(OrderAsked),
     Orphans(oneshot::Sender<Orphans>),
     Outlook(AuthorityKind, oneshot::Sender<Outlook>),
     Rekeying(oneshot::Sender<Rekeying>),
@@ -131,7 +134,7 @@ impl AuthorityDesk {
     /// # Errors
     /// See [`OrderError`]; nothing has changed then, except as [`RotatorError::Unsure`] says.
     pub async fn order(&self, order: Order) -> Result<Taken, OrderError> {
-        self.ask(|answer| Ask::Order(order, None, answer)).await?
+        self.ask(|answer| Ask::Order((order, None, answer))).await?
     }
 
     /// The same with an orphan's key in place of a new one.
@@ -139,7 +142,7 @@ impl AuthorityDesk {
     /// # Errors
     /// See [`OrderError`]; nothing has changed then, except as [`RotatorError::Unsure`] says.
     pub async fn adopt(&self, order: Order, label: Label) -> Result<Taken, OrderError> {
-        self.ask(|answer| Ask::Order(order, Some(label), answer)).await?
+        self.ask(|answer| Ask::Order((order, Some(label), answer))).await?
     }
 
     /// Keys in places that no authority names.

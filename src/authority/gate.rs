@@ -4,8 +4,9 @@
 //! jumped, it begins anew. A clock that was set must not make a slow holder look like a dead one.
 
 use super::{Authority, AuthorityKind, KeyPlan, Publication};
+use crate::crypto::KeyId;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 use time::format_description::well_known::Rfc3339;
@@ -20,12 +21,14 @@ pub struct Known {
     pub longest_ttl: Duration,
     /// Since when this process has watched, on a clock that did not jump.
     pub since: OffsetDateTime,
+    /// Since when readers of revocation lists can have that of each authority; none where no lists are made.
+    pub listed: Option<BTreeMap<KeyId, OffsetDateTime>>,
 }
 
 impl Known {
     /// Where nobody keeps a copy yet.
     pub const fn nobody(now: OffsetDateTime) -> Self {
-        Self { holders: Vec::new(), longest_ttl: Duration::ZERO, since: now }
+        Self { holders: Vec::new(), longest_ttl: Duration::ZERO, since: now, listed: None }
     }
 
     /// What is seen to have passed since a time.
@@ -41,6 +44,9 @@ impl Known {
         self.longest_ttl.max(plan.refresh_hint)
     }
 }
+
+/// What was not waited for, beside holders.
+pub(super) const MINIMUM_TIME: &str = "minimum time";
 
 /// What stands before the key of an agent in its name.
 pub(super) const AGENT: &str = "agent ";
@@ -111,6 +117,12 @@ impl Gate {
         Self { opens_at: now + left, missing: missing.collect() }
     }
 
+    /// Both of them.
+    pub(super) fn and(self, other: Self) -> Self {
+        let missing = self.missing.into_iter().chain(other.missing).collect();
+        Self { opens_at: self.opens_at.max(other.opens_at), missing }
+    }
+
     /// The same gate for all but these, and who of them it would have waited for.
     pub(super) fn without(self, names: &BTreeSet<String>) -> (Self, Vec<String>) {
         let is_named = |missing: &Missing| names.iter().any(|name| is_called(&missing.name, name));
@@ -130,7 +142,7 @@ impl Gate {
 
     /// What whoever goes on now leaves aside, for the record.
     pub(super) fn left_aside(&self, now: OffsetDateTime) -> Vec<String> {
-        let time = (now < self.opens_at).then(|| "minimum time".to_owned());
+        let time = (now < self.opens_at).then(|| MINIMUM_TIME.to_owned());
         time.into_iter().chain(self.missing.iter().map(|missing| missing.name.clone())).collect()
     }
 }

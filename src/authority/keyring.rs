@@ -76,7 +76,7 @@ impl AuthorityKind {
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum AuthorityState {
-    /// Published, not signing yet.
+    /// Published, an intermediate by its revocation list, and not signing yet.
     Prepared,
     /// Signing.
     Active,
@@ -251,6 +251,29 @@ impl Keyring {
             found if found == recorded.saturating_add(1) => Against::Unrecorded,
             found if self.latest.is_none() && found <= FIRST_KEYS_MAX => Against::Unrecorded,
             _ => Against::Unknown,
+        }
+    }
+
+    /// A key of a kind before its first step, which puts it where it belongs; without certificate, and under no root.
+    pub(super) fn newcomer(
+        &self,
+        kind: AuthorityKind,
+        key: KeyOf,
+        (not_before, not_after): (OffsetDateTime, OffsetDateTime),
+        since: OffsetDateTime,
+    ) -> Authority {
+        Authority {
+            kind,
+            generation: self.next_generation(kind),
+            state: AuthorityState::Prepared,
+            since,
+            published: None,
+            issuer: None,
+            key,
+            certificate: None,
+            above: Vec::new(),
+            not_before,
+            not_after,
         }
     }
 

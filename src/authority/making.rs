@@ -4,7 +4,7 @@
 
 use super::above::Above;
 use super::loose::{LooseKey, Looseness};
-use super::{Authority, AuthorityKind, AuthorityState, KeyOf, KeyPlan, Keyring, KeyringFile, RotatorError, Step};
+use super::{Authority, AuthorityKind, KeyOf, KeyPlan, Keyring, KeyringFile, RotatorError, Step};
 use crate::crypto::{Hand, KeyId, KeyPair, PublicKey, Random};
 use crate::custody::{AuthorityKey, Label};
 use crate::svid::{AuthorityFields, Serial};
@@ -99,43 +99,36 @@ impl Making<'_> {
         key: AuthorityKey,
         issuer: Option<KeyId>,
     ) -> Result<Authority, RotatorError> {
-        let (now, plan, generation) = (super::draft::whole_seconds(self.now), self.plan, keyring.next_generation(kind));
-        let mut not_before = now - BACKDATE;
-        let mut not_after = now + plan.life(kind);
+        let (now, plan) = (super::draft::whole_seconds(self.now), self.plan);
+        let root = issuer.and_then(|root| keyring.find(root));
+        let dates = dates(plan, (kind, root), now);
         let certificate = match kind {
             AuthorityKind::Journal | AuthorityKind::Jwt | AuthorityKind::JwtRs256 => None,
             AuthorityKind::X509Root => {
-                let fields = fields(keyring, key.public(), (1, "root"), (not_before, not_after), self.random);
+                let fields = fields(keyring, key.public(), (1, "root"), dates, self.random);
                 Some(key.sign(|hand: Hand<'_>| Ok::<_, RotatorError>(fields.sign_itself(&hand)?)).await?)
             }
             AuthorityKind::X509Intermediate => {
-                let root = issuer.and_then(|root| keyring.find(root)).ok_or(RotatorError::NoRoot)?;
+                let root = root.ok_or(RotatorError::NoRoot)?;
                 let certificate: &CertificateDer<'_> = root.certificate.as_ref().ok_or(RotatorError::NoRoot)?;
-                not_before = not_before.max(root.not_before);
-                not_after = not_after.min(root.not_after);
-                let fields = fields(keyring, key.public(), (0, "intermediate"), (not_before, not_after), self.random);
+                let fields = fields(keyring, key.public(), (0, "intermediate"), dates, self.random);
                 let fields = AuthorityFields { name_constraints: plan.name_constraints, ..fields };
                 let own = root.own_key().ok_or(RotatorError::NoRoot)?;
                 Some(own.sign(|hand: Hand<'_>| Ok::<_, RotatorError>(fields.sign(certificate, &hand)?)).await?)
             }
         };
-        // The step puts it where it belongs.
-        let (state, published, since, above) = (AuthorityState::Prepared, None, now, Vec::new());
-        let key = KeyOf::Us(key);
-        Ok(Authority {
-            kind,
-            generation,
-            state,
-            since,
-            published,
-            issuer,
-            key,
-            certificate,
-            above,
-            not_before,
-            not_after,
-        })
+        Ok(Authority { issuer, certificate, ..keyring.newcomer(kind, KeyOf::Us(key), dates, now) })
     }
+}
+
+/// From when until when a new key is used: an intermediate never outside the time of its root.
+pub(super) fn dates(
+    plan: &KeyPlan,
+    (kind, root): (AuthorityKind, Option<&Authority>),
+    now: OffsetDateTime,
+) -> (OffsetDateTime, OffsetDateTime) {
+    let (not_before, not_after) = (now - BACKDATE, now + plan.life(kind));
+    root.map_or((not_before, not_after), |root| (not_before.max(root.not_before), not_after.min(root.not_after)))
 }
 
 /// An intermediate to be certified by an authority above ours.

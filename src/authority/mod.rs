@@ -14,6 +14,7 @@ mod keyring_file;
 mod step;
 mod gate;
 mod rotation;
+mod intermediates;
 mod above;
 mod order;
 mod making;

@@ -1,6 +1,6 @@
 //! What an operator's order comes to: one step, or why it cannot be taken now and what would help.
 
-use super::gate::Gate;
+use super::gate::{Gate, MINIMUM_TIME};
 use super::rotation::Rotation;
 use super::{Authority, AuthorityKind, AuthorityState, By, Keyring, Step, StepKind};
 use crate::crypto::KeyId;
@@ -38,7 +38,7 @@ pub enum Leeway {
 /// What is wanted of a key.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum OrderKind {
-    /// That a prepared key signs; the only one if none is named. A new one, for intermediates.
+    /// That a prepared key signs; the only one if none is named. By force a new one, for intermediates.
     Activate(Option<KeyId>),
     /// A key to come, published from now on.
     Prepare,
@@ -93,7 +93,9 @@ pub enum NotNow {
         authority: AuthorityKind,
     },
     /// Nothing to activate.
-    #[error("no key of kind {} is prepared: `lanyard authority prepare` makes one", authority.as_str())]
+    #[error(
+        "no key of kind {kind} is prepared: `lanyard authority prepare --kind {kind}` makes one", kind = authority.as_str()
+    )]
     NonePrepared {
         /// Of which kind.
         authority: AuthorityKind,
@@ -171,22 +173,23 @@ impl Rotation<'_> {
         let authority = order.authority;
         let mut by = By { uid: Some(order.uid), say: order.say.clone(), in_spite_of: Vec::new() };
         let kind = match order.kind {
-            OrderKind::Activate(None) if authority == AuthorityKind::X509Intermediate => self.renewable()?,
             OrderKind::Taint(key_id) => return Ok(Step { by, ..self.taintable(authority, key_id)? }),
-            _ if !authority.is_published() => return Err(NotNow::Kind { authority }),
+            OrderKind::Activate(None) if self.is_made_at_once(order) => {
+                self.offered(self.signing_root()?)?;
+                by.in_spite_of = vec![MINIMUM_TIME.to_owned()];
+                StepKind::Succeed
+            }
             OrderKind::Activate(wanted) => {
                 let next = self.activatable(authority, wanted)?;
                 by.in_spite_of = self.left_aside(self.gate(next), &order.leeway)?;
-                self.offered(next)?;
-                StepKind::Activate(next.key_id())
+                let kind = self.activate(next);
+                if matches!(kind, StepKind::Activate { through: None, .. }) && next.kind == AuthorityKind::X509Root {
+                    self.offered(next)?;
+                }
+                kind
             }
-            OrderKind::Prepare if authority == AuthorityKind::X509Root && self.above.is_some() => {
-                return Err(NotNow::Upstream { takes: "add it to its roots_file, and it is published" });
-            }
-            OrderKind::Prepare => match self.prepared(authority).last() {
-                Some(there) => return Err(NotNow::PreparedAlready { key_id: there.key_id() }),
-                None => StepKind::Prepare,
-            },
+            OrderKind::Prepare => self.preparable(authority)?,
+            _ if !authority.is_published() => return Err(NotNow::Kind { authority }),
             OrderKind::Revoke(key_id) => {
                 let named = self.named(authority, key_id)?;
                 if self.above.is_some_and(|above| above.has(key_id)) {
@@ -208,10 +211,42 @@ impl Rotation<'_> {
                         takes: "let it sign under the former one again, then activate that",
                     });
                 }
-                StepKind::Rollback(former.key_id())
+                let key = former.key_id();
+                StepKind::Rollback { key, through: self.through(key).map(Authority::key_id) }
             }
         };
         Ok(Step { kind, authority, by })
+    }
+
+    /// Whether an intermediate is wanted now that nobody has prepared.
+    fn is_made_at_once(&self, order: &Order) -> bool {
+        let is_forced = order.leeway == Leeway::Force && order.authority == AuthorityKind::X509Intermediate;
+        is_forced && self.activatable(order.authority, None).is_err()
+    }
+
+    fn signing_root(&self) -> Result<&Authority, NotNow> {
+        let authority = AuthorityKind::X509Root;
+        self.keyring.active(authority).ok_or(NotNow::NonePrepared { authority })
+    }
+
+    fn preparable(&self, authority: AuthorityKind) -> Result<StepKind, NotNow> {
+        match authority {
+            AuthorityKind::Journal => Err(NotNow::Kind { authority }),
+            AuthorityKind::X509Intermediate => {
+                let root = self.signing_root()?;
+                self.offered(root)?;
+                Ok(StepKind::Prepare { under: Some(root.key_id()) })
+            }
+            AuthorityKind::X509Root if self.above.is_some() => {
+                Err(NotNow::Upstream { takes: "add it to its roots_file, and it is published" })
+            }
+            AuthorityKind::Jwt | AuthorityKind::JwtRs256 | AuthorityKind::X509Root => {
+                match self.prepared(authority).last() {
+                    Some(there) => Err(NotNow::PreparedAlready { key_id: there.key_id() }),
+                    None => Ok(StepKind::Prepare { under: None }),
+                }
+            }
+        }
     }
 
     /// Who and what an activation leaves aside, if its order allows that.
@@ -238,11 +273,18 @@ impl Rotation<'_> {
     }
 
     fn activatable(&self, authority: AuthorityKind, wanted: Option<KeyId>) -> Result<&Authority, NotNow> {
+        let root = self.keyring.active(AuthorityKind::X509Root).map(Authority::key_id);
+        // One below another root signs when that root does.
+        let fits = |one: &Authority| one.kind != AuthorityKind::X509Intermediate || one.issuer == root;
         let Some(key_id) = wanted else {
-            return self.prepared(authority).last().ok_or(NotNow::NonePrepared { authority });
+            let prepared = self.prepared(authority).filter(|one| fits(one));
+            return prepared.last().ok_or(NotNow::NonePrepared { authority });
         };
         let takes = "activate takes a prepared key; rollback goes back to the former one";
         match self.named(authority, key_id)? {
+            named if !fits(named) => {
+                Err(NotNow::State { key_id, state: named.state, takes: "it signs when the root above it does" })
+            }
             named if named.state == AuthorityState::Prepared => Ok(named),
             named if named.state == AuthorityState::Old && !named.is_ours() => Ok(named),
             named if named.state == AuthorityState::Active => Err(NotNow::Active { key_id }),

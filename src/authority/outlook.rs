@@ -4,7 +4,7 @@ use super::gate::{Gate, HolderKind, minimum};
 use super::holders::Readers;
 use super::order::{Leeway, Live, NotNow, Order, OrderKind};
 use super::rotation::Rotation;
-use super::{Authority, AuthorityKind, AuthorityState, Publication, StepKind, UpstreamState};
+use super::{Authority, AuthorityKind, AuthorityState, Publication, UpstreamState};
 use crate::crypto::KeyId;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -215,8 +215,13 @@ impl Rotation<'_> {
     }
 
     fn automatic_at(&self, active: &Authority, (wish, key): (OrderKind, Option<&Authority>)) -> Option<OffsetDateTime> {
+        let is_intermediate = active.kind == AuthorityKind::X509Intermediate;
         let at = match (wish, key) {
+            (OrderKind::Prepare, _) if is_intermediate => self.next_at(active).max(self.now),
             (OrderKind::Prepare, _) => self.half_life(active).max(self.now),
+            (OrderKind::Activate(_), Some(next)) if is_intermediate => {
+                self.gate(next).opens_at.max(self.half_life(active))
+            }
             (OrderKind::Activate(_), Some(next)) => {
                 let gate = self.gate(next);
                 let safe = gate.safe_at().map_or_else(|| self.deadline(active), |safe| safe.min(self.deadline(active)));
@@ -225,7 +230,7 @@ impl Rotation<'_> {
             (OrderKind::Revoke(_), Some(spent)) if is_retired(spent) => self.valid_until(spent)?,
             _ => return None,
         };
-        self.plan.automatic.then_some(at)
+        (self.plan.automatic || is_intermediate).then_some(at)
     }
 
     fn effect(&self, active: &Authority, (wish, key): (OrderKind, Option<&Authority>), live: &Live) -> String {
@@ -235,12 +240,16 @@ impl Rotation<'_> {
             many => format!("{many} identities"),
         };
         let moved = match active.kind {
-            AuthorityKind::X509Root => "a new intermediate signs under it at once",
+            AuthorityKind::X509Root => "an intermediate under it signs at once",
             AuthorityKind::X509Intermediate | AuthorityKind::Jwt | AuthorityKind::JwtRs256 | AuthorityKind::Journal => {
                 "it signs at once"
             }
         };
         match (wish, key) {
+            (OrderKind::Prepare, _) if active.kind == AuthorityKind::X509Intermediate => {
+                "makes a new key, whose revocation list is out before it signs; nothing is signed with it yet"
+                    .to_owned()
+            }
             (OrderKind::Prepare, _) => {
                 format!("publishes a new key to {holders} known holders; nothing is signed with it yet")
             }
@@ -271,7 +280,7 @@ impl OrderKind {
     pub const fn as_str(&self) -> &'static str {
         match self {
             Self::Activate(_) => "activate",
-            Self::Prepare => StepKind::Prepare.as_str(),
+            Self::Prepare => "prepare",
             Self::Revoke(_) => "revoke",
             Self::Rollback => "rollback",
             Self::Taint(_) => "taint",

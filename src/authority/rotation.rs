@@ -4,8 +4,9 @@
 //! Invariants, over any history:
 //! 1. exactly one active key of a kind once the first exists, and the active intermediate is under the active root;
 //! 2. no published key signs before it is proven to be with every reporting and declared holder and the minimum time has
-//!    passed, unless an operator forces it, or the plan's deadline is over; both say who was left aside. The first keys
-//!    have no holders yet, and intermediates and journal keys are not published;
+//!    passed, unless an operator forces it, or the plan's deadline is over; both say who was left aside. No intermediate
+//!    signs before its revocation list is out for as long, with the same exceptions. The first keys have no holders yet,
+//!    and journal keys are not published;
 //! 3. no SVID outlives the key that signed it (`draft` sees to it);
 //! 4. no key leaves the bundle while something it signed is valid, unless an operator revokes it by force;
 //! 5. after a crash at any point the next step completes or repeats the last one; it never forks.
@@ -25,7 +26,7 @@ use time::OffsetDateTime;
 pub struct KeyPlan {
     /// A root's certificate, and a journal key's use.
     pub root: Duration,
-    /// An intermediate's certificate; the next one takes over at half of it.
+    /// An intermediate's certificate; the next one is made before half of it is over, and takes over then.
     pub intermediate: Duration,
     /// A JWT key's use.
     pub jwt: Duration,
@@ -101,51 +102,37 @@ impl Rotation<'_> {
         self.due_beside(&[])
     }
 
-    /// The same, leaving out kinds whose steps do not work now.
-    pub(super) fn due_beside(&self, stuck: &[AuthorityKind]) -> Option<Step> {
-        KINDS.into_iter().filter(|kind| !stuck.contains(kind)).find_map(|kind| self.due_for(kind))
+    /// The same, leaving out steps that do not work now: whatever waits behind them need not.
+    pub(super) fn due_beside(&self, stuck: &[Step]) -> Option<Step> {
+        KINDS.into_iter().flat_map(|kind| self.due_for(kind)).find(|step| !stuck.contains(step))
     }
 
-    fn due_for(&self, kind: AuthorityKind) -> Option<Step> {
-        let planned = |step| Some(Step::planned(step, kind));
-        if let Some(above) = self.above.filter(|_| self.is_for_above(kind)) {
-            return self.due_under(above, kind);
-        }
-        let Some(active) = self.keyring.active(kind) else { return self.due_first(kind) };
-        let next = match kind {
-            AuthorityKind::Journal => return None,
-            AuthorityKind::X509Intermediate => {
-                let due = self.is_past_half(active) && self.would_live_longer(active);
-                due.then(|| Step::planned(StepKind::Succeed, kind))
+    /// All steps of a kind, the most urgent first.
+    fn due_for(&self, kind: AuthorityKind) -> Vec<Step> {
+        let planned = |step| Step::planned(step, kind);
+        match (kind, self.above, self.keyring.active(kind)) {
+            (AuthorityKind::X509Intermediate, ..) => self.due_below(),
+            (AuthorityKind::X509Root, Some(above), _) => self.due_under(above),
+            (AuthorityKind::JwtRs256, _, None) => self.due_first_rs256().into_iter().collect(),
+            (_, _, None) => vec![planned(StepKind::Succeed)],
+            (AuthorityKind::Journal, _, Some(_)) => Vec::new(),
+            (AuthorityKind::Jwt | AuthorityKind::JwtRs256 | AuthorityKind::X509Root, _, Some(active)) => {
+                let spent = self.spent(kind).map(|spent| planned(StepKind::Remove(spent)));
+                self.due_by_plan(kind, active).into_iter().chain(spent).collect()
             }
-            AuthorityKind::X509Root | AuthorityKind::Jwt | AuthorityKind::JwtRs256 => self.due_by_plan(kind, active),
-        };
-        next.or_else(|| planned(StepKind::Remove(self.spent(kind)?)))
-    }
-
-    /// Roots come from above where anybody is there, and so do intermediates, but under a root of ours until another signs.
-    fn is_for_above(&self, kind: AuthorityKind) -> bool {
-        let own_signs = || self.keyring.active(AuthorityKind::X509Root).is_some_and(Authority::is_ours);
-        match kind {
-            AuthorityKind::X509Root => true,
-            AuthorityKind::X509Intermediate => !own_signs(),
-            AuthorityKind::Journal | AuthorityKind::Jwt | AuthorityKind::JwtRs256 => false,
         }
     }
 
-    /// The first key of a kind signs at once while nobody holds a bundle of ours: the journal's key, and with it the
-    /// history, comes last. A kind that is wanted later begins as a successor does.
-    fn due_first(&self, kind: AuthorityKind) -> Option<Step> {
-        let begins = self.keyring.active(AuthorityKind::Journal).is_none();
-        if kind != AuthorityKind::JwtRs256 || begins && self.plan.rs256 {
-            return Some(Step::planned(StepKind::Succeed, kind));
+    /// Where it is wanted from the beginning it signs at once, while nobody holds a bundle of ours: the journal's key, and
+    /// with it the history, comes last. Wanted later it begins as a successor does.
+    fn due_first_rs256(&self) -> Option<Step> {
+        let planned = |step| Step::planned(step, AuthorityKind::JwtRs256);
+        if self.keyring.active(AuthorityKind::Journal).is_none() {
+            return self.plan.rs256.then(|| planned(StepKind::Succeed));
         }
-        match self.prepared(kind).last() {
-            None => self.plan.rs256.then(|| Step::planned(StepKind::Prepare, kind)),
-            Some(next) => {
-                let opens = self.gate(next).is_open(self.now);
-                opens.then(|| Step::planned(StepKind::Activate(next.key_id()), kind))
-            }
+        match self.prepared(AuthorityKind::JwtRs256).last() {
+            None => self.plan.rs256.then(|| planned(StepKind::Prepare { under: None })),
+            Some(next) => self.gate(next).is_open(self.now).then(|| planned(self.activate(next))),
         }
     }
 
@@ -157,16 +144,39 @@ impl Rotation<'_> {
         }
         let Some(next) = self.prepared(kind).last() else {
             let waits = self.was_rolled_back(active) && self.now < self.deadline(active);
-            return (!waits).then(|| Step::planned(StepKind::Prepare, kind));
+            return (!waits).then(|| Step::planned(StepKind::Prepare { under: None }, kind));
         };
-        let in_spite_of = self.passes(active, &self.gate(next))?;
-        let by = By { in_spite_of, ..By::default() };
-        Some(Step { kind: StepKind::Activate(next.key_id()), authority: kind, by })
+        let by = By { in_spite_of: self.passes(active, next)?, ..By::default() };
+        Some(Step { kind: self.activate(next), authority: kind, by })
     }
 
-    /// The gate before a prepared key.
+    /// That a key signs from now on.
+    pub(super) fn activate(&self, next: &Authority) -> StepKind {
+        StepKind::Activate { key: next.key_id(), through: self.through(next.key_id()).map(Authority::key_id) }
+    }
+
+    /// The gate before a prepared key: whoever must know it, and whoever must know what signs below it.
     pub(super) fn gate(&self, prepared: &Authority) -> Gate {
+        match prepared.kind {
+            AuthorityKind::Journal | AuthorityKind::Jwt | AuthorityKind::JwtRs256 => self.gate_of_bundle(prepared),
+            AuthorityKind::X509Intermediate => self.gate_of_list(prepared),
+            AuthorityKind::X509Root => self.gate_of_bundle(prepared).and(self.gate_below(prepared)),
+        }
+    }
+
+    fn gate_of_bundle(&self, prepared: &Authority) -> Gate {
         Gate::of(prepared, self.plan, self.known, self.now)
+    }
+
+    /// Whether the gate lets a successor of the active key through by plan, and in spite of whom. The minimum time has
+    /// passed in any case, since without it somebody is cut off for sure.
+    pub(super) fn passes(&self, active: &Authority, next: &Authority) -> Option<Vec<String>> {
+        let (gate, deadline) = (self.gate(next), self.deadline(active));
+        if gate.is_open(self.now) {
+            return Some(Vec::new());
+        }
+        let may_go_on = self.now >= deadline && self.now >= self.gate_of_bundle(next).opens_at;
+        may_go_on.then(|| gate.left_aside(self.now))
     }
 
     /// When the plan goes on without those who have no proof: a quarter of the active key's life is kept for what follows.
@@ -179,7 +189,7 @@ impl Rotation<'_> {
         }
     }
 
-    /// When the plan prepares a successor, or an intermediate's takes over.
+    /// When the plan prepares a successor; when an intermediate's takes over.
     pub(super) fn half_life(&self, active: &Authority) -> OffsetDateTime {
         active.not_after - self.whole_life(active) / 2
     }
@@ -229,18 +239,11 @@ impl Rotation<'_> {
         self.now >= self.half_life(active)
     }
 
-    /// Whether a successor made now would live longer: under a root that ends soon it would not.
-    fn would_live_longer(&self, active: &Authority) -> bool {
-        let root = self.keyring.active(AuthorityKind::X509Root);
-        let root = root.filter(|root| root.is_ours());
-        root.is_some_and(|root| (self.now + self.plan.intermediate).min(root.not_after) > active.not_after)
-    }
-
     /// A key that nothing valid hangs on.
     pub(super) fn spent(&self, kind: AuthorityKind) -> Option<KeyId> {
         let is_spent = |one: &&Authority| match one.state {
             AuthorityState::Old | AuthorityState::Tainted => self.is_spent(one),
-            AuthorityState::Prepared => !one.is_ours(),
+            AuthorityState::Prepared => !one.is_ours() || self.waited_in_vain(one),
             AuthorityState::Active | AuthorityState::Removed => false,
         };
         self.keyring.of_kind(kind).find(is_spent).map(Authority::key_id)
@@ -256,7 +259,9 @@ impl Rotation<'_> {
             // Those of a former root stay as long as it does: it is spent when they are.
             AuthorityKind::X509Intermediate | AuthorityKind::Journal => {
                 let root = self.keyring.active(AuthorityKind::X509Root).map(Authority::key_id);
-                retired.not_after < self.now && retired.issuer == root
+                // As above: its own date alone says little where the clock was wrong.
+                let has_passed = self.known.passed(retired.since, self.now) > self.known.longest_ttl + SLACK;
+                retired.not_after < self.now && has_passed && retired.issuer == root
             }
         }
     }

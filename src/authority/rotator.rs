@@ -3,7 +3,7 @@
 //! The file is saved first and the key used last: a crash in between leaves a saved key that no record names, and the
 //! next start records it. A file older than the journal's word was put back by somebody, and is refused.
 
-use super::desk::Ask;
+use super::desk::{Ask, OrderAsked};
 use super::even::Even;
 use super::in_use::signers;
 use super::keyring::Against;
@@ -12,9 +12,8 @@ use super::rotation::Rotation;
 use super::upstairs::Upstairs;
 use super::witness::Nobody;
 use super::{
-    Authorities, AuthorityDesk, AuthorityKind, AuthorityState, By, Confirmation, Holders, KeyPlan, Keyring,
-    KeyringFile, Known, Live, NotNow, Order, OrderError, Outlook, Rekeying, RotatorError, Step, StepKind, Taken,
-    Witness,
+    Authorities, Authority, AuthorityDesk, AuthorityKind, AuthorityState, By, Confirmation, Holders, KeyPlan, Keyring,
+    KeyringFile, Known, Live, Order, OrderError, Outlook, Rekeying, RotatorError, Step, StepKind, Taken, Witness,
 };
 use crate::audit::{Auditable as _, Changes, Ledger};
 use crate::clock::Clock;
@@ -102,6 +101,8 @@ pub struct Rotator {
     pub(super) plan: KeyPlan,
     pub(super) random: Random,
     pub(super) upstairs: Option<Upstairs>,
+    /// Orders that wait for an answer of the authority above ours.
+    pub(super) patient: Vec<OrderAsked>,
     pub(super) ledger: Ledger,
     authorities: Arc<Authorities>,
     holders: Holders,
@@ -131,8 +132,9 @@ impl Rotator {
         let authorities = Authorities::of(&keyring, plan.refresh_hint, random.clone()).ok_or(RotatorError::NoRoot)?;
         let (authorities, even, asks) = (Arc::new(authorities), Even::since(now), mpsc::channel(ASKS_MAX));
         let (holders, witness) = (Holders::default(), Arc::new(Nobody));
-        let upstairs = None;
-        let rotator = Self { file, keyring, plan, random, upstairs, ledger, authorities, holders, witness, even, asks };
+        let (upstairs, patient) = (None, Vec::new());
+        let rotator =
+            Self { file, keyring, plan, random, upstairs, patient, ledger, authorities, holders, witness, even, asks };
         if rotator.keyring.against(recorded) == Against::Unrecorded {
             record_latest(&rotator.ledger, &rotator.keyring).await?;
         }
@@ -175,10 +177,9 @@ impl Rotator {
             tokio::select! {
                 () = clock.wait_until(asks_at.min(now + LOOK_EVERY)) => {}
                 () = shutdown.wait() => return,
-                heard = Self::hear_upstream(&mut self.upstairs) => {
+                heard = Self::hear_upstream(&mut self.upstairs, self.patient.is_empty()) => {
                     let now = self.even.look(&*clock);
-                    // It has been told, and nothing has changed.
-                    let _told = self.listen(heard, now);
+                    self.hear(heard, now).await;
                 }
                 Some(ask) = self.asks.1.recv() => {
                     let now = self.even.look(&*clock);
@@ -193,13 +194,7 @@ impl Rotator {
         match ask {
             Ask::Confirm(confirmation, answer) => drop(answer.send(self.confirm(&confirmation, now).await)),
             Ask::DeleteOrphan(deletion, answer) => drop(answer.send(self.delete_orphan(&deletion).await)),
-            Ask::Order(order, adopted, answer) => {
-                let outcome = match adopted {
-                    Some(label) => self.adopt(&order, &label, now).await,
-                    None => self.obey(&order, now).await,
-                };
-                drop(answer.send(outcome));
-            }
+            Ask::Order(asked) => self.attempt(asked, now).await,
             Ask::Orphans(answer) => drop(answer.send(self.orphans().await)),
             Ask::Outlook(authority, answer) => drop(answer.send(self.outlook(authority, now))),
             Ask::Rekeying(answer) => drop(answer.send(self.rekeying(now))),
@@ -222,13 +217,7 @@ impl Rotator {
         now: OffsetDateTime,
     ) -> Result<Taken, OrderError> {
         let (known, live) = (self.known(now), self.live(now));
-        let step = match self.rotation(&known, now).ordered(order, &live) {
-            Err(NotNow::Unoffered { .. }) => {
-                self.fetch_offer(now).await?;
-                self.rotation(&known, now).ordered(order, &live)?
-            }
-            ordered => ordered?,
-        };
+        let step = self.rotation(&known, now).ordered(order, &live)?;
         self.take(&step, adopted, now).await?;
         Ok(self.keyring.latest.clone().ok_or(RotatorError::NoRoot)?)
     }
@@ -269,7 +258,7 @@ impl Rotator {
         Ok(sequence)
     }
 
-    /// Does every step that is due; a kind whose step does not work is in no other's way.
+    /// Does every step that is due; one that does not work is in no other's way.
     ///
     /// # Errors
     /// The first that was met, see [`RotatorError`].
@@ -277,15 +266,15 @@ impl Rotator {
         let (mut stuck, mut outcome) = (Vec::new(), Ok(()));
         loop {
             // Who holds what is asked only where a key waits for it.
-            let is_prepared = self.keyring.authorities.iter().any(|one| one.state == AuthorityState::Prepared);
-            let waits = is_prepared || self.upstairs.is_some();
-            let known = if waits { self.known(now) } else { Known { since: self.even.begin(), ..Known::nobody(now) } };
+            let waits = |one: &Authority| one.state == AuthorityState::Prepared && one.published.is_some();
+            let is_waited_for = self.keyring.authorities.iter().any(waits) || self.upstairs.is_some();
+            let known = if is_waited_for { self.known(now) } else { self.known_without_holders() };
             let Some(step) = self.rotation(&known, now).due_beside(&stuck) else { return outcome };
             let taken = self.take(&step, None, now).await;
-            if taken.is_err() {
-                stuck.push(step.authority);
-            }
             let goes_on = taken.as_ref().map_or_else(RotatorError::is_of_its_key, |()| true);
+            if taken.is_err() {
+                stuck.push(step);
+            }
             outcome = outcome.and(taken);
             if !goes_on {
                 return outcome;
@@ -299,8 +288,12 @@ impl Rotator {
 
     pub(super) fn known(&self, now: OffsetDateTime) -> Known {
         let live = self.witness.live_owners(now);
-        let holders = self.holders.all(|owner| live.contains(owner), now);
-        Known { holders, longest_ttl: self.witness.longest_ttl(), since: self.even.begin() }
+        Known { holders: self.holders.all(|owner| live.contains(owner), now), ..self.known_without_holders() }
+    }
+
+    fn known_without_holders(&self) -> Known {
+        let listed = self.authorities.listed().clone();
+        Known { holders: Vec::new(), longest_ttl: self.witness.longest_ttl(), since: self.even.begin(), listed }
     }
 
     fn live(&self, now: OffsetDateTime) -> Live {
@@ -323,6 +316,9 @@ impl Rotator {
         record_latest(&self.ledger, &next).await.map_err(|fault| self.not_recorded(fault))?;
         self.authorities.swap(&next, signers);
         self.keyring = next;
+        if let Some(upstairs) = &mut self.upstairs {
+            upstairs.above.forget_taken(&self.keyring);
+        }
         tell(step, &self.keyring);
         if matches!(step.kind, StepKind::Revoke(_)) {
             self.delete_given_up().await;
@@ -391,188 +387,4 @@ pub(super) fn recorded_sequence(store: &dyn Store) -> Result<u64, StoreError> {
     let Some(kept) = store.read(SEQUENCE_KEY)? else { return Ok(0) };
     let recorded: Recorded = serde_json::from_str(kept.value.get()).map_err(|fault| StoreError::Index(fault.into()))?;
     Ok(recorded.sequence)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::authority::{Leeway, OrderKind};
-    use crate::clock::{ManualClock, SystemClock};
-    use crate::crypto::{PublicKey, SealingKey};
-    use crate::custody::{MemoryPlace, Place, PlaceFault, Places, Waiting};
-    use crate::store::{IndexKind, LocalSettings, LocalStore, NoteSigner};
-    use crate::upstream::{UpstreamEnds, UpstreamError};
-    use std::path::Path;
-    use std::sync::atomic::{AtomicBool, Ordering};
-
-    const PLAN: KeyPlan = KeyPlan { root: Duration::from_secs(86_400_000), ..KeyPlan::DEFAULT };
-
-    async fn begin(folder: &Path) -> Result<Rotator, RotatorError> {
-        begin_in(folder, &Places::default(), Arc::new(SystemClock)).await
-    }
-
-    async fn begin_in(folder: &Path, places: &Places, clock: Arc<dyn Clock>) -> Result<Rotator, RotatorError> {
-        let file = KeyringFile::new(folder.join("keyring.json"), SealingKey::from_bytes(&[7; 32]).unwrap());
-        let file = file.with_places(places.clone());
-        let (domain, random, now) = (TrustDomain::parse("ci.test").unwrap(), Random::system(), clock.now());
-        let keyring = open_keyring(&file, &domain, &PLAN, (now, &random), folder.join("journal").exists()).await?;
-        let settings = LocalSettings { index: IndexKind::Memory, ..LocalSettings::new(folder.to_owned()) };
-        let key = Arc::clone(keyring.active(AuthorityKind::Journal).unwrap().held_key().unwrap());
-        let signer = NoteSigner::new("ci.test/journal".to_owned(), key).unwrap();
-        let store: Arc<dyn Store> = LocalStore::open(settings, signer, clock).unwrap();
-        let hands = (&*store, Ledger::new(Arc::clone(&store)));
-        Rotator::begin(file, keyring, PLAN, hands, (now, random)).await
-    }
-
-    async fn a_day_later(folder: &Path, steps: u32) {
-        let mut rotator = begin(folder).await.unwrap();
-        for day in 1..=steps {
-            rotator.turn(SystemClock.now() + Duration::from_secs(13 * 3600) * day).await.unwrap();
-        }
-    }
-
-    /// Shows: TDB-27.
-    #[tokio::test]
-    async fn a_keyring_from_before_the_last_step_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        drop(begin(folder.path()).await.unwrap());
-        let old = std::fs::read(folder.path().join("keyring.json")).unwrap();
-        a_day_later(folder.path(), 1).await;
-        std::fs::write(folder.path().join("keyring.json"), old).unwrap();
-        assert!(matches!(begin(folder.path()).await, Err(RotatorError::OldKeyring { found: 4, recorded: 5 })));
-    }
-
-    #[tokio::test]
-    async fn a_history_without_its_keyring_does_not_start_over() {
-        let folder = tempfile::tempdir().unwrap();
-        drop(begin(folder.path()).await.unwrap());
-        std::fs::remove_file(folder.path().join("keyring.json")).unwrap();
-        assert!(matches!(begin(folder.path()).await, Err(RotatorError::HistoryWithoutKeys { .. })));
-    }
-
-    #[tokio::test]
-    async fn a_keyring_without_its_history_does_not_go_on() {
-        let folder = tempfile::tempdir().unwrap();
-        a_day_later(folder.path(), 2).await;
-        std::fs::remove_dir_all(folder.path().join("journal")).unwrap();
-        std::fs::remove_file(folder.path().join("checkpoint")).unwrap();
-        assert!(matches!(begin(folder.path()).await, Err(RotatorError::JournalLost { recorded: 0, .. })));
-    }
-
-    #[tokio::test]
-    async fn a_step_that_a_crash_left_unrecorded_is_recorded_at_the_next_start() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut rotator = begin(folder.path()).await.unwrap();
-        let now = SystemClock.now() + Duration::from_secs(13 * 3600);
-        let step = Step::planned(StepKind::Succeed, AuthorityKind::X509Intermediate);
-        let making = Making { file: &rotator.file, plan: &PLAN, above: None, random: &rotator.random, now };
-        let next = making.take(&mut rotator.keyring, &step, None).await.unwrap();
-        rotator.file.save(&next).unwrap();
-        drop(rotator);
-        assert_eq!(begin(folder.path()).await.unwrap().keyring.sequence, 5);
-        assert_eq!(begin(folder.path()).await.unwrap().keyring.sequence, 5, "and is known from then on");
-    }
-    #[tokio::test]
-    async fn a_step_that_was_surely_not_recorded_does_not_happen_at_the_next_start() {
-        let folder = tempfile::tempdir().unwrap();
-        let clock = Arc::new(ManualClock::at(SystemClock.now()));
-        let mut rotator = begin_in(folder.path(), &Places::default(), Arc::<ManualClock>::clone(&clock)).await.unwrap();
-        let later = clock.now() + Duration::from_secs(13 * 3600);
-        clock.set(clock.now() - Duration::from_secs(86_400));
-        let refused = rotator.turn(later).await.unwrap_err();
-        assert!(matches!(refused, RotatorError::Store(StoreError::ClockWentBack { .. })), "{refused:?}");
-        drop(rotator);
-        assert_eq!(begin(folder.path()).await.unwrap().keyring.sequence, 4);
-    }
-
-    /// It signs with the keys that it has, and makes none once it is full.
-    #[derive(Clone, Debug, Default)]
-    struct Full(MemoryPlace, Arc<AtomicBool>);
-
-    impl Place for Full {
-        fn make<'a>(&'a self, label: &'a Label) -> Waiting<'a, PublicKey> {
-            if self.1.load(Ordering::Relaxed) {
-                return Box::pin(std::future::ready(Err(PlaceFault::Silent { within: Duration::ZERO })));
-            }
-            self.0.make(label)
-        }
-
-        fn find<'a>(&'a self, label: &'a Label) -> Waiting<'a, Option<PublicKey>> {
-            self.0.find(label)
-        }
-
-        fn sign<'a>(&'a self, label: &'a Label, message: &'a [u8]) -> Waiting<'a, Vec<u8>> {
-            self.0.sign(label, message)
-        }
-
-        fn list(&self) -> Waiting<'_, Vec<String>> {
-            self.0.list()
-        }
-
-        fn delete<'a>(&'a self, label: &'a Label) -> Waiting<'a, ()> {
-            self.0.delete(label)
-        }
-    }
-
-    #[tokio::test]
-    async fn a_root_that_cannot_be_made_is_in_nobody_else_s_way() {
-        let (folder, full) = (tempfile::tempdir().unwrap(), Full::default());
-        let places = Places::default().with("hsm", Arc::new(full.clone())).with_roots_in("hsm");
-        let mut rotator = begin_in(folder.path(), &places, Arc::new(SystemClock)).await.unwrap();
-        full.1.store(true, Ordering::Relaxed);
-        let later = SystemClock.now() + PLAN.root / 2 + Duration::from_secs(3600);
-        let refused = rotator.turn(later).await.unwrap_err();
-        assert!(matches!(refused, RotatorError::Custody(_)), "{refused:?}");
-        for kind in [AuthorityKind::X509Intermediate, AuthorityKind::Jwt] {
-            let newest = rotator.keyring.of_kind(kind).last().unwrap();
-            assert!(newest.generation == 2 && newest.not_after > later, "{newest:?}");
-        }
-        assert!(rotator.authorities.signer_ends_at() > later);
-    }
-
-    #[tokio::test]
-    async fn only_a_root_is_adopted_and_no_step_is_saved_after_which_nothing_could_sign() {
-        let (folder, place) = (tempfile::tempdir().unwrap(), MemoryPlace::default());
-        let places = Places::default().with("hsm", Arc::new(place.clone()));
-        let mut rotator = begin_in(folder.path(), &places, Arc::new(SystemClock)).await.unwrap();
-        let label = Label::new(&rotator.keyring.trust_domain, "jwt", 9, &Random::system());
-        place.make(&label).await.unwrap();
-        let (authority, now) = (AuthorityKind::Jwt, SystemClock.now());
-        let order = |kind| Order { kind, authority, leeway: Leeway::Force, uid: 7, say: None };
-        let refused = rotator.adopt(&order(OrderKind::Prepare), &label, now).await.unwrap_err();
-        assert!(matches!(refused, OrderError::NotAdopted { .. }), "{refused:?}");
-        assert_eq!(rotator.keyring.sequence, 4, "nothing has changed");
-
-        // However such a key came there.
-        rotator.obey_with(&order(OrderKind::Prepare), Some(("hsm", &label)), now).await.unwrap();
-        let refused = rotator.obey(&order(OrderKind::Activate(None)), now).await.unwrap_err();
-        assert!(matches!(refused, OrderError::Failed(RotatorError::NoSigner)), "{refused:?}");
-        drop(rotator);
-        let rotator = begin_in(folder.path(), &places, Arc::new(SystemClock)).await.unwrap();
-        assert_eq!(rotator.keyring.sequence, 5, "and the next start goes on");
-    }
-
-    #[tokio::test]
-    async fn an_order_that_waits_for_an_upstream_is_answered_when_its_keeper_ends() {
-        let folder = tempfile::tempdir().unwrap();
-        let ((asks, _asked), (told, heard)) = (mpsc::channel(1), mpsc::channel(1));
-        let ends = UpstreamEnds { asks, heard, kind: "test" };
-        let mut rotator = begin(folder.path()).await.unwrap().under(Vec::new(), ends);
-        drop(told);
-        let refused = tokio::select! {
-            biased;
-            outcome = rotator.fetch_offer(SystemClock.now()) => outcome.unwrap_err(),
-            () = std::future::ready(()) => panic!("it waits for somebody who has gone"),
-        };
-        assert!(matches!(refused, OrderError::Upstream { fault: UpstreamError::Stopped }), "{refused:?}");
-    }
-
-    #[tokio::test]
-    async fn a_history_beside_a_keyring_without_keys_does_not_start_over() {
-        let folder = tempfile::tempdir().unwrap();
-        let rotator = begin(folder.path()).await.unwrap();
-        rotator.file.save(&Keyring::empty(rotator.keyring.trust_domain.clone())).unwrap();
-        drop(rotator);
-        assert!(matches!(begin(folder.path()).await, Err(RotatorError::HistoryWithoutKeys { .. })));
-    }
 }

@@ -17,7 +17,8 @@ use crate::policy::{Grant, Kind};
 use crate::svid::{JwtFields, LayoutError, LeafFields, ProvenKey, Serial};
 use arc_swap::ArcSwap;
 use rustls_pki_types::CertificateDer;
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use time::OffsetDateTime;
 use tokio::sync::watch;
@@ -79,6 +80,7 @@ pub struct Authorities {
     inventory: watch::Sender<Inventory>,
     pub(super) crl_issuers: watch::Sender<Option<Arc<[CrlIssuer]>>>,
     pub(super) distant_crls: DistantCrls,
+    pub(super) listed: Mutex<Option<BTreeMap<KeyId, OffsetDateTime>>>,
 }
 
 impl Ours for Authorities {
@@ -106,6 +108,7 @@ impl Authorities {
             inventory: watch::Sender::new(Inventory::of(keyring)),
             crl_issuers: watch::Sender::new(crl_issuers(keyring).map(Into::into)),
             distant_crls: DistantCrls::default(),
+            listed: Mutex::default(),
         })
     }
 

@@ -20,17 +20,30 @@ pub struct Step {
 /// What is done to a key.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum StepKind {
-    /// A prepared key signs from now on; the former active one becomes old. A root's intermediate changes with it.
-    Activate(KeyId),
+    /// A prepared key signs from now on; the former active one becomes old.
+    Activate {
+        /// Which.
+        key: KeyId,
+        /// The intermediate that a root signs through from now on; one is made where none is at hand.
+        through: Option<KeyId>,
+    },
     /// A new key is made and published; it does not sign yet.
-    Prepare,
+    Prepare {
+        /// The root of an intermediate.
+        under: Option<KeyId>,
+    },
     /// A key that nothing valid hangs on leaves the bundle; an intermediate's is erased with it.
     Remove(KeyId),
     /// A key leaves the bundle at once, and is erased; a root's intermediates go with it.
     Revoke(KeyId),
     /// The former active key signs again.
-    Rollback(KeyId),
-    /// A new key is made and signs from now on; the former active one becomes old.
+    Rollback {
+        /// Which.
+        key: KeyId,
+        /// As of an activated root.
+        through: Option<KeyId>,
+    },
+    /// A new key is made and signs at once; the former active one, if there is one, becomes old.
     Succeed,
     /// A key that no longer signs is trusted no more; a root's intermediates neither.
     Taint(KeyId),
@@ -40,11 +53,11 @@ impl StepKind {
     /// Its name in records.
     pub const fn as_str(self) -> &'static str {
         match self {
-            Self::Activate(_) => "activate",
-            Self::Prepare => "prepare",
+            Self::Activate { .. } => "activate",
+            Self::Prepare { .. } => "prepare",
             Self::Remove(_) => "remove",
             Self::Revoke(_) => "revoke",
-            Self::Rollback(_) => "rollback",
+            Self::Rollback { .. } => "rollback",
             Self::Succeed => "succeed",
             Self::Taint(_) => "taint",
         }
@@ -74,20 +87,19 @@ impl Step {
     /// Which key must be made for it, and under which root if it is an intermediate.
     pub(super) fn makes(&self, keyring: &Keyring) -> Option<(AuthorityKind, Option<KeyId>)> {
         let active = || keyring.active(AuthorityKind::X509Root).map(Authority::key_id);
-        match (self.kind, self.authority) {
-            (StepKind::Succeed, AuthorityKind::X509Intermediate) => Some((AuthorityKind::X509Intermediate, active())),
-            (StepKind::Prepare | StepKind::Succeed, kind) => Some((kind, None)),
-            (StepKind::Activate(root) | StepKind::Rollback(root), AuthorityKind::X509Root) => {
-                Some((AuthorityKind::X509Intermediate, Some(root)))
+        let is_root = self.authority == AuthorityKind::X509Root;
+        match self.kind {
+            StepKind::Succeed if self.authority == AuthorityKind::X509Intermediate => Some((self.authority, active())),
+            StepKind::Succeed => Some((self.authority, None)),
+            StepKind::Prepare { under } => Some((self.authority, under)),
+            StepKind::Activate { key, through: None } | StepKind::Rollback { key, through: None } if is_root => {
+                Some((AuthorityKind::X509Intermediate, Some(key)))
             }
-            (
-                StepKind::Activate(_)
-                | StepKind::Remove(_)
-                | StepKind::Revoke(_)
-                | StepKind::Rollback(_)
-                | StepKind::Taint(_),
-                _,
-            ) => None,
+            StepKind::Activate { .. }
+            | StepKind::Remove(_)
+            | StepKind::Revoke(_)
+            | StepKind::Rollback { .. }
+            | StepKind::Taint(_) => None,
         }
     }
 }
@@ -105,7 +117,7 @@ pub struct Taken {
     pub generation: u64,
     /// The keyring's sequence after it.
     pub sequence: u64,
-    /// The intermediate that was made with it.
+    /// The intermediate that a root signs through from now on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub intermediate: Option<KeyId>,
     /// By whose word.
@@ -138,7 +150,7 @@ impl Keyring {
         let (concerned, intermediate) = next.change(step, new, now);
         let published = made.as_ref().is_some_and(|made| made.kind.is_published());
         next.authorities.extend(made.map(|made| Authority {
-            state: if step.kind == StepKind::Prepare { AuthorityState::Prepared } else { AuthorityState::Active },
+            state: if matches!(step.kind, StepKind::Prepare { .. }) { made.state } else { AuthorityState::Active },
             published: published.then_some(Publication { sequence: next.sequence, at: now }),
             ..made
         }));
@@ -158,19 +170,20 @@ impl Keyring {
         next
     }
 
-    /// Moves the keys that are there. Which key it is about, and which intermediate was made with it.
+    /// Moves the keys that are there. Which key it is about, and which intermediate a root signs through after it.
     fn change(&mut self, step: &Step, new: Option<KeyId>, now: OffsetDateTime) -> (Option<KeyId>, Option<KeyId>) {
         let kind = step.authority;
         match step.kind {
-            StepKind::Activate(key_id) | StepKind::Rollback(key_id) => {
+            StepKind::Activate { key, through } | StepKind::Rollback { key, through } => {
                 self.retire(kind, now);
-                self.put(|authority| authority.key_id() == key_id, AuthorityState::Active, now);
-                if new.is_some() {
+                let through = new.or(through);
+                if through.is_some() {
                     self.retire(AuthorityKind::X509Intermediate, now);
                 }
-                (Some(key_id), new)
+                self.put(|one| [Some(key), through].contains(&Some(one.key_id())), AuthorityState::Active, now);
+                (Some(key), through)
             }
-            StepKind::Prepare => (new, None),
+            StepKind::Prepare { .. } => (new, None),
             StepKind::Remove(key_id) if kind.is_published() && self.find(key_id).is_some_and(Authority::is_ours) => {
                 self.put(|authority| authority.key_id() == key_id, AuthorityState::Removed, now);
                 self.authorities.retain(|authority| authority.issuer != Some(key_id));

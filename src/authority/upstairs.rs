@@ -157,7 +157,7 @@ impl Upstairs {
             ends_at: intermediate.map(|one| one.not_after),
             is_alarm: alarms_at.is_some_and(|at| at <= rotation.now),
             alarms_at,
-            waits_for: rotation.offer().map(|offer| offer.root),
+            waits_for: rotation.waits_for(),
             ..self.state.borrow().clone()
         };
         self.state.send_if_modified(|state| {

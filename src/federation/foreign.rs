@@ -5,6 +5,7 @@ use crate::identity::TrustDomain;
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use time::OffsetDateTime;
 
 /// A trust domain's bundle, and its SPIFFE document.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -15,10 +16,34 @@ pub struct Foreign {
     pub json: Bytes,
 }
 
+/// A moment of what is handed out: comparable within one run of the server, and never with another's, whose clock may have
+/// been ahead.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Stamp {
+    /// Names the run.
+    pub run: u64,
+    /// Grows with every change.
+    pub number: u64,
+}
+
+impl Stamp {
+    /// Of a run that begins.
+    pub(super) fn first(now: OffsetDateTime) -> Self {
+        // The low digits of the nanoseconds: no two starts have them all in common, whatever the clock says.
+        let run = now.unix_timestamp_nanos().rem_euclid(i128::from(u64::MAX));
+        Self { run: u64::try_from(run).unwrap_or_default(), number: 1 }
+    }
+
+    /// After one more change.
+    pub(super) const fn next(self) -> Self {
+        Self { number: self.number.saturating_add(1), ..self }
+    }
+}
+
 /// All of them at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct ForeignBundles {
-    number: u64,
+    stamp: Stamp,
     of: BTreeMap<TrustDomain, Arc<Foreign>>,
 }
 
@@ -29,14 +54,14 @@ impl From<Bundle> for Foreign {
 }
 
 impl ForeignBundles {
-    /// Those of one moment, with the number of the change that led there.
-    pub(super) const fn new(number: u64, of: BTreeMap<TrustDomain, Arc<Foreign>>) -> Self {
-        Self { number, of }
+    /// Those of one moment.
+    pub(super) const fn new(stamp: Stamp, of: BTreeMap<TrustDomain, Arc<Foreign>>) -> Self {
+        Self { stamp, of }
     }
 
-    /// Grows with every change, over restarts too.
-    pub const fn number(&self) -> u64 {
-        self.number
+    /// Which moment that is.
+    pub const fn stamp(&self) -> Stamp {
+        self.stamp
     }
 
     /// Whether there are none.

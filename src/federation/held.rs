@@ -1,7 +1,7 @@
 //! What we know of each trust domain that we hold, or shall hold, a bundle of.
 
 use super::record::Record;
-use super::{Foreign, ForeignBundles, Source};
+use super::{Foreign, ForeignBundles, Source, Stamp};
 use crate::audit::Person;
 use crate::identity::TrustDomain;
 use std::collections::BTreeMap;
@@ -89,9 +89,9 @@ impl Kept {
 pub(super) type Relations = BTreeMap<TrustDomain, Arc<Relation>>;
 
 /// What of it is handed out.
-pub(super) fn handed_out(relations: &Relations, number: u64) -> ForeignBundles {
+pub(super) fn handed_out(relations: &Relations, stamp: Stamp) -> ForeignBundles {
     let held = relations.iter().filter_map(|(trust_domain, relation)| {
         Some((trust_domain.clone(), Arc::clone(&relation.kept.as_ref()?.foreign)))
     });
-    ForeignBundles::new(number, held.collect())
+    ForeignBundles::new(stamp, held.collect())
 }

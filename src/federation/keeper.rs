@@ -4,7 +4,7 @@ use super::error::BYTES_MAX;
 use super::held::{Kept, Relations, handed_out};
 use super::record::{PREFIX, Record};
 use super::turns::Turns;
-use super::{FederationError, Follower, Foreign, ForeignBundles, Ours, Relation, Relationship, Source};
+use super::{FederationError, Follower, Foreign, ForeignBundles, Ours, Relation, Relationship, Source, Stamp};
 use crate::audit::{Changes, Entry, Ledger, Person, Shown};
 use crate::bundle::Bundle;
 use crate::crypto::Random;
@@ -69,12 +69,12 @@ impl Federation {
             let relation = relations.entry(trust_domain).or_insert_with(|| Arc::new(of_record));
             Arc::make_mut(relation).kept = foreign.map(|foreign| Kept::of(record, foreign));
         }
-        let (shown, _) = watch::channel(Arc::new(handed_out(&relations, number_after(0, now))));
+        let (shown, _) = watch::channel(Arc::new(handed_out(&relations, Stamp::first(now))));
         let (hand, relations, turns) = (Mutex::default(), ArcSwap::from_pointee(relations), Turns::default());
         let federation = Self(Arc::new(Inside { ours, ledger, random, hand, relations, shown, turns }));
         for trust_domain in over {
             tracing::info!(%trust_domain, "its [[federation]] left the configuration, and its bundle goes");
-            federation.forget(&trust_domain, &NOBODY, now).await?;
+            federation.forget(&trust_domain, &NOBODY).await?;
         }
         for first in configured.iter().filter_map(|one| one.first.as_ref()) {
             federation.begin_with(first, now).await?;
@@ -186,22 +186,17 @@ impl Federation {
             kept.confirmed_at = (kept.source == Source::Operator).then_some(now);
             kept.odd.clear();
         });
-        self.show(now);
+        self.show();
         Ok(())
     }
 
-    pub(super) async fn forget(
-        &self,
-        trust_domain: &TrustDomain,
-        word: &Word<'_>,
-        now: OffsetDateTime,
-    ) -> Result<(), StoreError> {
+    pub(super) async fn forget(&self, trust_domain: &TrustDomain, word: &Word<'_>) -> Result<(), StoreError> {
         let Some(relation) = self.relation(trust_domain) else { return Ok(()) };
         let write = Write::Delete(Record::key(trust_domain));
         self.record(trust_domain, (None, &relation.source), word, write).await?;
         self.0.turns.end(trust_domain);
         self.change(|relations| drop(relations.remove(trust_domain)));
-        self.show(now);
+        self.show();
         Ok(())
     }
 
@@ -228,9 +223,9 @@ impl Federation {
         Ok(())
     }
 
-    fn show(&self, now: OffsetDateTime) {
-        let number = number_after(self.now().number(), now);
-        self.0.shown.send_replace(Arc::new(handed_out(&self.relations(), number)));
+    fn show(&self) {
+        let stamp = self.now().stamp().next();
+        self.0.shown.send_replace(Arc::new(handed_out(&self.relations(), stamp)));
     }
 
     fn relations(&self) -> Arc<Relations> {
@@ -252,12 +247,6 @@ impl Federation {
             }
         });
     }
-}
-
-/// The milliseconds of the change, so that it grows over restarts, whose former numbers nobody keeps.
-fn number_after(former: u64, now: OffsetDateTime) -> u64 {
-    let now = u64::try_from(now.unix_timestamp_nanos() / 1_000_000).unwrap_or_default();
-    now.max(former.saturating_add(1))
 }
 
 fn unreadable(key: &str, odd: &crate::bundle::BundleError) -> StoreError {

@@ -31,7 +31,7 @@ pub use config_map::ConfigMapKey;
 pub use endpoint::{Endpoint, Profile};
 pub use error::FederationError;
 pub use follower::Follower;
-pub use foreign::{Foreign, ForeignBundles};
+pub use foreign::{Foreign, ForeignBundles, Stamp};
 pub use held::{Kept, Relation};
 pub use keeper::Federation;
 pub use ours::Ours;

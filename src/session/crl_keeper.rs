@@ -80,6 +80,7 @@ impl CrlKeeper {
         data_dir: PathBuf,
     ) -> Self {
         let issuers = authorities.crl_issuers_changed();
+        authorities.expect_lists();
         let made = watch::Sender::new(None);
         Self {
             sessions,
@@ -143,7 +144,9 @@ impl CrlKeeper {
         tracing::debug!(number = set.number, revoked = set.revoked, "revocation lists made");
         self.spared = spared;
         let due_at = now + (set.next_update - now) / 2;
-        let former = self.made.send_replace(Some(Arc::new(set)));
+        let set = Arc::new(set);
+        let former = self.made.send_replace(Some(Arc::clone(&set)));
+        self.authorities.is_out(&set);
         self.former.extend(former);
         self.former.drain(..self.former.len().saturating_sub(FORMER_SETS));
         Ok(due_at)

@@ -10,6 +10,7 @@ use lanyard::tls::DoorCa;
 use lanyard::token::{KeySet, TokenError, VerifiedClaims};
 use serde_json::{Map, Value};
 use std::fs;
+use std::sync::LazyLock;
 use tempfile::TempDir;
 use time::OffsetDateTime;
 use time::macros::datetime;
@@ -18,10 +19,12 @@ const PAGE: &str = "docs/issuers.md";
 const NOW: OffsetDateTime = datetime!(2026-11-02 09:30 UTC);
 const SAMPLES: &str = include_str!("../vectors/issuer-claims.json");
 
+/// One key for all of them: making one takes a while.
+static ISSUER: LazyLock<FakeIssuer> = LazyLock::new(FakeIssuer::new);
+
 /// A section of the page as a server would have it.
 struct Section {
     settings: ServerSettings,
-    issuer: FakeIssuer,
     sample: Value,
     _folder: TempDir,
 }
@@ -51,7 +54,7 @@ impl Section {
         let told = |problems: Vec<_>| problems.iter().map(ToString::to_string).collect::<Vec<_>>();
         let samples: Value = serde_json::from_str(SAMPLES).unwrap();
         let sample = samples[name].clone();
-        Ok(Self { settings: loaded.map_err(told)?, issuer: FakeIssuer::new(), sample, _folder: folder })
+        Ok(Self { settings: loaded.map_err(told)?, sample, _folder: folder })
     }
 
     fn claims(&self) -> Map<String, Value> {
@@ -63,7 +66,7 @@ impl Section {
     }
 
     fn read_claims(&self, claims: &Map<String, Value>) -> Result<VerifiedClaims, TokenError> {
-        let (text, keys) = (self.issuer.mint(claims), KeySet::parse(&self.issuer.jwks()).unwrap());
+        let (text, keys) = (ISSUER.mint(claims), KeySet::parse(&ISSUER.jwks()).unwrap());
         let token = self.settings.issuers.read(&text)?;
         let unknown =
             || TokenError::IssuerWrong { found: token.issuer().to_owned(), wanted: "one that is known".to_owned() };
@@ -90,14 +93,12 @@ impl Section {
     fn says_of(&self, changes: &[(&str, Value)]) -> String {
         let mut claims = Value::Object(self.claims());
         for (path, value) in changes {
-            let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
-            let object =
-                folder.split('/').filter(|part| !part.is_empty()).fold(&mut claims, |found, part| &mut found[part]);
-            let object = object.as_object_mut().unwrap();
-            match value {
-                Value::Null => drop(object.remove(name)),
-                value => drop(object.insert((*name).to_owned(), value.clone())),
-            }
+            let (folder, name) = path.rsplit_once('/').unwrap_or(("", *path));
+            let parts = folder.split('/').filter(|part| !part.is_empty());
+            let object = parts.fold(&mut claims, |found, part| &mut found[part]).as_object_mut().unwrap();
+            let former =
+                if value.is_null() { object.remove(name) } else { object.insert(name.to_owned(), value.clone()) };
+            drop(former);
         }
         self.says(claims.as_object().unwrap())
     }

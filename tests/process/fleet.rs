@@ -111,13 +111,13 @@ fn tell(what: &str, count: usize, took: Duration, (before, after): (&Cost, &Cost
 }
 
 /// A command about our keys.
-fn authority(place: &Place, arguments: &[&str]) -> Value {
+pub(crate) fn authority(place: &Place, arguments: &[&str]) -> Value {
     let output = command(place, arguments).output().unwrap();
     assert!(output.status.success(), "{arguments:?}: {}", words(&output));
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-fn command(place: &Place, arguments: &[&str]) -> Command {
+pub(crate) fn command(place: &Place, arguments: &[&str]) -> Command {
     let mut command = lanyard();
     command.arg("authority").args(arguments).arg("--json").env("LANYARD_ADMIN_SOCKET", place.data().join("admin.sock"));
     command

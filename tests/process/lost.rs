@@ -24,7 +24,7 @@ const LOSSES: [Loss; 14] = [
     ),
     (
         "a changed keyring",
-        |place| change(place, "keyring.json", "\"sequence\": 7", "\"sequence\": 9"),
+        |place| change(place, "keyring.json", "\"sequence\": 8", "\"sequence\": 10"),
         "it was changed after it was written; restore a backup",
     ),
     ("another trust domain", other_trust_domain, "keyring.json holds the keys of …, the configuration says …"),
@@ -142,7 +142,7 @@ async fn at_rest() -> Place {
     let server = Server::start(&place);
     copy(&place.data(), &place.file("before"));
     let socket = place.data().join("admin.sock");
-    for step in ["activate --kind x509-intermediate", "prepare", "prepare --kind jwt"] {
+    for step in ["prepare --kind x509-intermediate", "prepare", "prepare --kind jwt"] {
         let typed = ["authority"].into_iter().chain(step.split(' ')).chain(["--admin-socket"]);
         done(&lanyard().args(typed).arg(&socket).output().unwrap());
     }

@@ -53,6 +53,7 @@ mod full_disk;
 mod gitlab_hooks;
 mod hostile;
 mod init;
+mod key_crashes;
 mod keys_watched;
 mod lifecycle;
 mod limits;

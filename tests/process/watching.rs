@@ -1,10 +1,12 @@
 //! What operators watch: alerts that fire and are silent when they should, a dashboard whose every query has data, all by a
 //! real Prometheus at a real server.
 
+use crate::callers::{Caller, Door, Outcome, now};
 use crate::dev_env::variables;
+use crate::fleet::authority;
 use crate::gitlab::Gitlab;
-use crate::place::free_port;
-use crate::server::{lanyard, words};
+use crate::place::{Place, free_port};
+use crate::server::{Server, lanyard, words};
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
@@ -128,4 +130,72 @@ fn every_query_of_the_dashboard_and_every_number_of_the_alerts_is_there() {
         thread::sleep(Duration::from_secs(1));
         wanted.retain(|query| !prometheus.has(query));
     }
+}
+
+/// The value of a series, as the plain port tells it.
+fn scraped(place: &Place, series: &str) -> Option<f64> {
+    let url = format!("http://127.0.0.1:{}/metrics", place.health_port);
+    let page = Command::new("curl").args(["--silent", "--noproxy", "*", &url]).output().unwrap();
+    let page = String::from_utf8(page.stdout).unwrap();
+    page.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok())
+}
+
+fn until(place: &Place, series: &str, so: impl Fn(f64) -> bool) {
+    let deadline = Instant::now() + DATA_WITHIN;
+    while !scraped(place, series).is_some_and(&so) {
+        assert!(Instant::now() < deadline, "{series} is {:?}", scraped(place, series));
+        thread::sleep(Duration::from_millis(200));
+    }
+}
+
+/// Of a server whose agent says that it is there, and nothing of its bundle.
+struct Unsaid {
+    place: Place,
+    _server: Server,
+    agent: Caller,
+    door: Door,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Unsaid {
+    fn with(ttl: &str) -> Self {
+        let place = Place::with(&format!("[svid]\nttl = \"{ttl}\"\n[keys]\nrefresh_hint = \"1s\"\n"));
+        let policy = fs::read_to_string(place.file("policy.toml")).unwrap().replace("15m", ttl);
+        fs::write(place.file("policy.toml"), policy).unwrap();
+        let (server, runtime) = (Server::start(&place), tokio::runtime::Runtime::new().unwrap());
+        let (agent, door) = (Caller::agent(&place), Door::of(&place));
+        let unsaid = Self { place, _server: server, agent, door, runtime };
+        unsaid.is_heard();
+        unsaid
+    }
+
+    fn is_heard(&self) {
+        let outcome = self.runtime.block_on(self.agent.offer(&self.place.issuer.token(now()), &self.door));
+        assert!(matches!(outcome, Outcome::Issued(_)));
+    }
+}
+
+#[test]
+fn who_has_which_bundle_since_when_and_who_is_stuck_is_told_to_prometheus() {
+    let unsaid = Unsaid::with("8s");
+    authority(&unsaid.place, &["prepare"]);
+    until(&unsaid.place, "lanyard_holders{sequence=\"0\"}", |holders| holders > 0.5);
+    // Longer than what it shows lives, and than the hint.
+    until(&unsaid.place, "lanyard_slowest_holder_seconds", |behind| behind > 9.0);
+    unsaid.is_heard();
+    until(&unsaid.place, "lanyard_stuck_holders", |stuck| stuck > 0.5);
+}
+
+#[test]
+fn what_is_still_on_tainted_keys_is_told_to_prometheus() {
+    let unsaid = Unsaid::with("10m");
+    let listed = authority(&unsaid.place, &["list"]);
+    let former = listed["keys"][0]["key_id"].as_str().unwrap();
+    authority(&unsaid.place, &["prepare"]);
+    authority(&unsaid.place, &["activate", "--force", "--reason", "a drill"]);
+    until(&unsaid.place, "lanyard_svids_on_tainted_keys", |svids| svids < 0.5);
+    authority(&unsaid.place, &["taint", "--no-wait", former]);
+    until(&unsaid.place, "lanyard_svids_on_tainted_keys", |svids| svids > 0.5);
+    authority(&unsaid.place, &["revoke", former, "--force", "--reason", "a drill"]);
+    until(&unsaid.place, "lanyard_svids_on_tainted_keys", |svids| svids < 0.5);
 }

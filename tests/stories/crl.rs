@@ -185,10 +185,35 @@ async fn a_restart_and_a_lost_index_forget_no_end() {
     }
 }
 
+/// A strict reader of lists refuses what it has no list for.
+#[tokio::test]
+async fn no_intermediate_signs_before_its_list_is_out_for_as_long_as_readers_take() {
+    let mut harness = harness("memory").await;
+    made(&mut harness).await;
+    let first = harness.issuance().authorities.signer_ends_at();
+    harness.advance(11 * 3600 + 15 * 60);
+    for (passes, lists, is_next) in [(0, 2, false), (3600, 3, false), (44 * 60, 3, false), (60, 3, true)] {
+        harness.advance(passes);
+        let now = harness.now();
+        harness.parts.rotator.turn(now).await.unwrap();
+        assert_eq!(harness.issuance().authorities.signer_ends_at() > first, is_next, "{passes}");
+        if passes > 0 {
+            assert_eq!(made(&mut harness).await.lists.len(), lists);
+        }
+    }
+    let strict = harness.parts.crls.as_ref().unwrap().watch().borrow().clone().unwrap();
+    let issued = harness.exchange(&harness.issuer.token(harness.now()), &Agent::new()).await.unwrap();
+    assert_eq!(openssl(&harness, &issued, &strict.pem), "");
+}
+
 #[tokio::test]
 async fn what_an_old_intermediate_signed_stands_on_its_own_list() {
     let mut harness = harness("memory").await;
-    harness.advance(12 * 3600 - 60);
+    harness.advance(11 * 3600 + 15 * 60);
+    let now = harness.now();
+    harness.parts.rotator.turn(now).await.unwrap();
+    assert_eq!(made(&mut harness).await.lists.len(), 3, "that of the next one is out before it signs");
+    harness.advance(44 * 60);
     let agent = Agent::new();
     let issued = harness.exchange(&harness.issuer.token(harness.now()), &agent).await.unwrap();
     harness.advance(120);
@@ -196,7 +221,6 @@ async fn what_an_old_intermediate_signed_stands_on_its_own_list() {
     harness.parts.rotator.turn(now).await.unwrap();
     let renewed = harness.renew(issued.session().unwrap(), &agent).await.unwrap();
     assert_ne!(chain(&issued)[1], chain(&renewed)[1], "another signer");
-    assert_eq!(made(&mut harness).await.lists.len(), 3);
     revoke(&harness, issued.session().unwrap()).await;
     let set = made(&mut harness).await;
     for svid in [&issued, &renewed] {

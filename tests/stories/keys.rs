@@ -185,6 +185,7 @@ async fn a_silent_agent_is_waited_for_until_its_svids_are_over_and_no_longer() {
     // After a restart nobody has been heard, and the live session promises an agent.
     let now = harness.now();
     harness.parts.rotator.obey(&order(OrderKind::Prepare, root), now).await.unwrap();
+    harness.parts.rotator.turn(now).await.unwrap();
     harness = harness.restarted(None).await;
     let now = harness.now();
     let refused = harness.parts.rotator.obey(&order(OrderKind::Activate(None), root), now).await;
@@ -209,6 +210,7 @@ async fn an_agent_that_keeps_to_its_old_bundle_is_named_as_stuck_and_left_aside_
     let old = harness.issuance().authorities.published().borrow().bundle.sequence;
     let mut now = harness.now();
     harness.parts.rotator.obey(&order(OrderKind::Prepare, root), now).await.unwrap();
+    harness.parts.rotator.turn(now).await.unwrap();
     let new = harness.issuance().authorities.published().borrow().bundle.sequence;
     for _ in 0..10 {
         harness.advance(5 * 60);
@@ -269,6 +271,7 @@ async fn a_declared_holder_is_named_until_it_is_confirmed() {
     let root = AuthorityKind::X509Root;
     let now = harness.now();
     harness.parts.rotator.obey(&order(OrderKind::Prepare, root), now).await.unwrap();
+    harness.parts.rotator.turn(now).await.unwrap();
     harness.advance(46 * 60);
     let now = harness.now();
     let refused = harness.parts.rotator.obey(&order(OrderKind::Activate(None), root), now).await.unwrap_err();

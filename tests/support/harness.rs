@@ -161,6 +161,15 @@ impl Harness {
         self.clock.advance(Duration::from_secs(seconds));
     }
 
+    /// Makes what the plan wants, and lets the next intermediate wait for three quarters of an hour, as it must.
+    pub(crate) async fn next_intermediate_signs(&mut self) {
+        for waits in [0, 45 * 60] {
+            self.advance(waits);
+            let now = self.now();
+            self.parts.rotator.turn(now).await.unwrap();
+        }
+    }
+
     /// This road with another store at its end.
     pub(crate) fn road_with(&self, store: Arc<dyn Store>) -> Arc<Issuance> {
         let road = self.issuance();

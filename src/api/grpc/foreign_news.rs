@@ -1,7 +1,7 @@
 //! What agents get of other trust domains: with each SVID, and as news to those alone whom a change concerns.
 
 use crate::api::desk::Desk;
-use crate::federation::{Foreign, ForeignBundles};
+use crate::federation::{Foreign, ForeignBundles, Stamp};
 use crate::identity::TrustDomain;
 use crate::session::SessionId;
 use crate::store::StoreError;
@@ -56,7 +56,7 @@ impl ForeignNews {
             }
         }
         let told = |(bundles, session): (Vec<Arc<Foreign>>, _)| {
-            Kind::Federation(Federation { session, bundles: Some(message(now.number(), &bundles)) })
+            Kind::Federation(Federation { session, bundles: Some(message(now.stamp(), &bundles)) })
         };
         Ok(news.into_iter().map(told).collect())
     }
@@ -64,7 +64,7 @@ impl ForeignNews {
 
 /// What goes with an SVID; nothing where its rule names no other trust domain.
 pub(super) fn beside(now: &ForeignBundles, wanted: &[TrustDomain]) -> Option<FederatedBundles> {
-    (!wanted.is_empty()).then(|| message(now.number(), &now.among(wanted)))
+    (!wanted.is_empty()).then(|| message(now.stamp(), &now.among(wanted)))
 }
 
 /// A bundle that changes is made anew, so that the same one is the same.
@@ -72,10 +72,10 @@ fn are_same(some: &[Arc<Foreign>], others: &[Arc<Foreign>]) -> bool {
     some.len() == others.len() && some.iter().zip(others).all(|(one, other)| Arc::ptr_eq(one, other))
 }
 
-fn message(number: u64, bundles: &[Arc<Foreign>]) -> FederatedBundles {
+fn message(Stamp { run, number }: Stamp, bundles: &[Arc<Foreign>]) -> FederatedBundles {
     let bundle = |foreign: &Arc<Foreign>| FederatedBundle {
         trust_domain: foreign.bundle.trust_domain.to_string(),
         document: foreign.json.clone(),
     };
-    FederatedBundles { number, bundle: bundles.iter().map(bundle).collect() }
+    FederatedBundles { run, number, bundle: bundles.iter().map(bundle).collect() }
 }

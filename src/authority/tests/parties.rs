@@ -1,0 +1,230 @@
+//! Those outside: agents that report, declared holders, readers who say nothing, each with a copy of our bundle.
+
+use super::world::World;
+use super::{HINT, PLAN, PUBLISHED, TTL};
+use crate::authority::draft::end_of_life;
+use crate::authority::{Authority, AuthorityKind, Keyring};
+use crate::crypto::KeyId;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+use time::OffsetDateTime;
+
+/// A copy of our bundle.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Copy {
+    pub(super) sequence: u64,
+    pub(super) keys: BTreeSet<KeyId>,
+}
+
+impl Copy {
+    pub(super) fn of(keyring: &Keyring) -> Self {
+        let keys = PUBLISHED.into_iter().flat_map(|kind| keyring.published(kind)).map(Authority::key_id).collect();
+        Self { sequence: keyring.published_sequence, keys }
+    }
+}
+
+/// What somebody shows to others, and which published key it hangs on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Shown {
+    pub(super) hangs_on: KeyId,
+    pub(super) signer: KeyId,
+    /// What it says of its end.
+    pub(super) not_after: OffsetDateTime,
+    /// When that is, on a clock that never jumped.
+    pub(super) ends: i64,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Mood {
+    Quick,
+    /// Renews, and never takes a new bundle into use.
+    Stuck,
+    /// Takes what it is sent into use some minutes later.
+    Slow(i64),
+    Silent,
+    Dead,
+}
+
+/// An agent with a session: reports, renews, and shows SVIDs to all others.
+#[derive(Clone, Debug)]
+pub(super) struct Agent {
+    pub(super) name: String,
+    pub(super) mood: Mood,
+    pub(super) copy: Copy,
+    /// The last time at which its copy was known to be the newest.
+    pub(super) fresh_at: i64,
+    /// On its way.
+    pub(super) coming: Option<(i64, Copy)>,
+    pub(super) shows: BTreeMap<AuthorityKind, Shown>,
+    pub(super) renews_at: i64,
+}
+
+/// Somebody's pasted copy, confirmed by an operator.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Declared {
+    pub(super) name: String,
+    pub(super) copy: Copy,
+    pub(super) confirmed: Option<u64>,
+}
+
+/// Reads bundle and revocation lists from time to time, without saying so.
+#[derive(Clone, Debug)]
+pub(super) struct Reader {
+    pub(super) every: i64,
+    pub(super) read_at: i64,
+    pub(super) copy: Copy,
+    /// The authorities whose lists it has; none where there are no lists.
+    pub(super) lists: Option<BTreeSet<KeyId>>,
+}
+
+impl Reader {
+    /// Those who look as often as they are asked to, those who take as long as the slowest mesh, and rarer ones.
+    pub(super) fn all(now: i64) -> Vec<Self> {
+        let slowest = i64::try_from(PLAN.propagation.as_secs()).unwrap();
+        let reader = |every| Self { every, read_at: now, copy: Copy::default(), lists: None };
+        [HINT - 10, HINT - 10, slowest - 10, 4 * slowest].map(reader).into()
+    }
+
+    /// Whether it was promised that it meets nothing that it cannot verify: always where it is no slower than the slowest
+    /// for whom keys wait, else as long as it has what was there a refresh hint ago.
+    pub(super) fn is_served(&self, now: i64) -> bool {
+        self.every <= i64::try_from(PLAN.propagation.as_secs()).unwrap() || now - self.read_at <= HINT
+    }
+}
+
+impl World {
+    /// What is handed out now, and the key of the bundle that it hangs on.
+    fn handed_out(&self, memory: &Keyring) -> BTreeMap<AuthorityKind, Shown> {
+        let now = self.wall();
+        let under = |kind, ttl: i64| {
+            let signer = memory.active(kind).unwrap();
+            let session_ends_at = now + Duration::from_secs(1 << 30);
+            let ttl = Duration::from_secs(ttl.unsigned_abs());
+            // Under an upstream that was away for too long nothing is signed any more.
+            let (not_after, _) = end_of_life(now, ttl, session_ends_at, signer.not_after).ok()?;
+            let (signer, hangs_on) = (signer.key_id(), signer.issuer.unwrap_or(signer.key_id()));
+            Some(Shown { hangs_on, signer, not_after, ends: self.now + (not_after - now).whole_seconds() })
+        };
+        let x509 = under(AuthorityKind::X509Intermediate, TTL).map(|x509| (AuthorityKind::X509Root, x509));
+        let jwt = under(AuthorityKind::Jwt, 300).map(|jwt| (AuthorityKind::Jwt, jwt));
+        x509.into_iter().chain(jwt).collect()
+    }
+
+    fn report(&mut self, name: &str, sequence: u64) {
+        let now = self.wall();
+        for leader in &mut self.leaders {
+            leader.heard.insert(name.to_owned(), (sequence, now));
+        }
+    }
+
+    /// What an agent does by itself: takes what has come, says so, renews, and is sent what is new.
+    fn tick(&mut self, at: usize) {
+        let leader = self.chance.of(self.leaders.len());
+        self.refresh(leader);
+        let mut agent = self.agents[at].clone();
+        let memory = self.leaders[leader].memory.clone();
+        if matches!(agent.mood, Mood::Silent | Mood::Dead) {
+            return;
+        }
+        if let Some((_, copy)) = agent.coming.take_if(|(at, _)| *at <= self.now && agent.mood != Mood::Stuck) {
+            agent.copy = copy;
+            // Some say so only with their next renewal.
+            if !self.chance.one_in(8) {
+                self.report(&agent.name, agent.copy.sequence);
+            }
+        }
+        if agent.renews_at <= self.now {
+            self.report(&agent.name, agent.copy.sequence);
+            agent.shows = self.handed_out(&memory);
+            agent.renews_at = self.now + self.chance.between(TTL / 3, TTL / 2);
+        }
+        if agent.copy.sequence == memory.published_sequence {
+            agent.fresh_at = self.now;
+        } else if agent.coming.is_none() {
+            let delay = if let Mood::Slow(delay) = agent.mood { delay } else { 0 };
+            agent.coming = Some((self.now + delay, Copy::of(&memory)));
+        }
+        self.agents[at] = agent;
+    }
+
+    pub(super) fn join(&mut self) {
+        let memory = self.leaders[0].memory.clone();
+        let name = format!("agent {}", self.chance.below(1 << 40));
+        let mood = if self.chance.one_in(3) { Mood::Slow(self.chance.between(60, 4000)) } else { Mood::Quick };
+        let (copy, shows) = (Copy::of(&memory), self.handed_out(&memory));
+        self.report(&name, copy.sequence);
+        let (fresh_at, renews_at) = (self.now, self.now + TTL / 2);
+        self.agents.push(Agent { name, mood, copy, fresh_at, coming: None, shows, renews_at });
+    }
+
+    pub(super) fn change_mood(&mut self) {
+        let at = self.chance.of(self.agents.len());
+        let mood = match self.chance.below(9) {
+            0..=4 => Mood::Quick,
+            8 => Mood::Stuck,
+            5 => Mood::Slow(self.chance.between(60, 4000)),
+            6 => Mood::Silent,
+            _ => Mood::Dead,
+        };
+        self.note(format!("{} is {mood:?}", self.agents[at].name));
+        self.count(match mood {
+            Mood::Quick => "quick agents",
+            Mood::Stuck => "stuck agents",
+            Mood::Slow(_) => "slow agents",
+            Mood::Silent => "silent agents",
+            Mood::Dead => "dead agents",
+        });
+        self.agents[at].mood = mood;
+    }
+
+    pub(super) fn confirm_all(&mut self) {
+        let copy = Copy::of(&self.leaders[0].memory);
+        for declared in &mut self.declared {
+            (declared.copy, declared.confirmed) = (copy.clone(), Some(copy.sequence));
+        }
+    }
+
+    pub(super) fn pass(&mut self, seconds: i64) {
+        self.now += seconds;
+        for at in 0..self.agents.len() {
+            self.tick(at);
+        }
+        self.make_lists();
+        let (now, newest, lists) = (self.now, Copy::of(&self.leaders[0].memory), self.lists.clone());
+        let mut rare = 0;
+        for reader in self.readers.iter_mut().filter(|reader| now - reader.read_at >= reader.every) {
+            rare += u64::from(reader.every > HINT);
+            (reader.read_at, reader.copy, reader.lists) = (now, newest.clone(), lists.clone());
+        }
+        *self.done.entry("rare reads".to_owned()).or_default() += rare;
+        self.agents.retain(|agent| agent.mood != Mood::Dead || agent.shows.values().any(|shown| shown.ends > now));
+    }
+
+    /// One more set of revocation lists, unless its makers fail; then the last one stands.
+    fn make_lists(&mut self) {
+        let Some(last) = self.lists.clone() else { return };
+        if self.chance.one_in(40) {
+            self.lists_fail = !self.lists_fail;
+            self.note(format!("revocation lists fail: {}", self.lists_fail));
+        }
+        if self.lists_fail {
+            return self.count("sets that failed");
+        }
+        let now = self.wall();
+        let kinds = [AuthorityKind::X509Root, AuthorityKind::X509Intermediate];
+        let of = |keyring: &Keyring| {
+            kinds.into_iter().flat_map(|kind| keyring.of_kind(kind)).map(Authority::key_id).collect()
+        };
+        let set: BTreeSet<KeyId> = of(&self.leaders[0].memory);
+        for leader in &mut self.leaders {
+            let since = |key: &KeyId| (*key, leader.listed.get(key).copied().unwrap_or(now));
+            leader.listed = set.iter().map(since).collect();
+        }
+        let memory = &self.leaders[0].memory;
+        let intermediates = memory.of_kind(AuthorityKind::X509Intermediate).map(Authority::key_id);
+        for new in intermediates.filter(|key| !last.contains(key)) {
+            self.out_at.insert(new, self.now);
+        }
+        self.lists = Some(set);
+    }
+}
