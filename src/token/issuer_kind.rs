@@ -56,7 +56,7 @@ const JTI: Mapped = same("jti", Shape::Token);
 const NBF: Mapped = same("nbf", Shape::Time);
 const SUB: Mapped = same("sub", Shape::Text);
 
-/// docs.github.com, "OpenID Connect reference".
+/// docs.github.com, "`OpenID` Connect reference".
 static GITHUB: Model = Model {
     claims: &[
         AUD,
