@@ -29,6 +29,6 @@ fn main() -> Result<(), Box<dyn Error>> {
     // An agent keeps it, where the server could not be told.
     let kept = "#[derive(serde::Deserialize, serde::Serialize)] #[serde(rename_all = \"snake_case\")]";
     config.enum_attribute("lanyard.v1.JobEnd", kept);
-    tonic_prost_build::configure().compile_fds_with_config(descriptors, config)?;
+    tonic_prost_build::configure().codec_path("crate::wire::Fitting").compile_fds_with_config(descriptors, config)?;
     Ok(())
 }

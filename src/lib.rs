@@ -19,6 +19,7 @@ pub mod tls;
 // rules: pure decisions
 pub mod token;
 pub mod policy;
+pub mod consumer;
 pub mod mesh;
 pub mod hooks;
 
@@ -32,6 +33,7 @@ pub mod custody;
 pub mod federation;
 pub mod upstream;
 pub mod authority;
+pub mod publish;
 pub mod session;
 pub mod backup;
 

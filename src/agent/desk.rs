@@ -6,6 +6,8 @@ use super::jwt_svids::JwtSvids;
 use super::keeper::{Keeper, KeeperWatch};
 use super::login_door::AgentHandle;
 use super::places::Holder;
+use super::turned_away::{Peer, TurnedAway};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use tokio::net::UnixStream;
 use tonic::{Code, Status};
@@ -21,57 +23,92 @@ pub(super) struct Job {
     pub(super) agent: AgentHandle,
 }
 
-/// The jobs behind the sockets.
+/// The jobs behind the sockets, and who hears of those that are turned away.
 #[derive(Clone, Debug)]
-pub(super) enum Desk {
-    /// Every process that may ask is of the one job; processes of every user may unless one is named.
-    OneJob { job: Job, keeper: Arc<Keeper>, only_uid: Option<u32> },
-    /// A process's cgroup tells.
-    Host(Jobs),
+pub(super) struct Desk {
+    jobs: Served,
+    turned_away: Arc<TurnedAway>,
 }
 
+#[derive(Clone, Debug)]
+enum Served {
+    /// A process's cgroup tells.
+    Host(Jobs),
+    /// Every process that may ask is of the one job.
+    OneJob { job: Job, keeper: Arc<Keeper>, only: Users },
+}
+
+/// Whose processes may ask; everybody's where nobody is named.
+pub(super) type Users = Option<BTreeSet<u32>>;
+
 impl Desk {
+    /// For one job.
+    pub(super) fn one_job((job, keeper): (Job, Arc<Keeper>), only: Users, turned_away: TurnedAway) -> Self {
+        Self { jobs: Served::OneJob { job, keeper, only }, turned_away: Arc::new(turned_away) }
+    }
+
+    /// For all jobs of a host.
+    pub(super) fn host(jobs: Jobs, turned_away: TurnedAway) -> Self {
+        Self { jobs: Served::Host(jobs), turned_away: Arc::new(turned_away) }
+    }
+
+    pub(super) const fn is_host(&self) -> bool {
+        matches!(self.jobs, Served::Host(_))
+    }
+
+    /// Logs in and out of the one job.
+    pub(super) fn handle(&self) -> Option<AgentHandle> {
+        match &self.jobs {
+            Served::Host(_) => None,
+            Served::OneJob { job, .. } => Some(job.agent.clone()),
+        }
+    }
+
     /// Looks at who has connected; once for each connection.
     pub(super) fn meet(&self, stream: &UnixStream) -> Guest {
-        Guest(Arc::new(match self {
-            Self::OneJob { job, only_uid, .. } => {
-                let uid = stream.peer_cred().ok().map(|peer| peer.uid());
-                Met::OneJob { job: job.clone(), admitted: may_ask(*only_uid, uid), holder: Holder::of(stream) }
+        let peer = Peer::of(stream);
+        let met = match &self.jobs {
+            Served::OneJob { job, only, .. } => {
+                Met::OneJob { job: job.clone(), admitted: may_ask(only.as_ref(), peer.uid) }
             }
-            Self::Host(jobs) => {
+            Served::Host(jobs) => {
                 let bound = Process::of(stream).and_then(|process| {
                     let (inode, _job) = jobs.job_of(&process)?;
                     Ok((process, inode))
                 });
                 Met::Host { jobs: jobs.clone(), bound }
             }
-        }))
+        };
+        Guest { met: Arc::new(met), peer, turned_away: Arc::clone(&self.turned_away) }
     }
 
     /// The process ends: whatever is served says so.
     pub(super) fn stop(&self) {
-        match self {
-            Self::OneJob { keeper, .. } => keeper.stop(),
-            Self::Host(jobs) => jobs.stop(),
+        match &self.jobs {
+            Served::Host(jobs) => jobs.stop(),
+            Served::OneJob { keeper, .. } => keeper.stop(),
         }
     }
 }
 
-/// Whether a process of this uid may ask where only one may; a process that the system does not name may not.
-fn may_ask(only_uid: Option<u32>, uid: Option<u32>) -> bool {
-    only_uid.is_none_or(|only| uid == Some(only))
+/// Whether a process of this uid may ask where only some may; a process that the system does not name may not.
+fn may_ask(only: Option<&BTreeSet<u32>>, uid: Option<u32>) -> bool {
+    only.is_none_or(|only| uid.is_some_and(|uid| only.contains(&uid)))
 }
 
 /// Whoever is at a connection's other end.
 #[derive(Clone, Debug)]
-pub(super) struct Guest(Arc<Met>);
+pub(super) struct Guest {
+    met: Arc<Met>,
+    peer: Peer,
+    turned_away: Arc<TurnedAway>,
+}
 
 #[derive(Debug)]
 enum Met {
     OneJob {
         job: Job,
         admitted: bool,
-        holder: Holder,
     },
     /// A connection is of one process in one job for good; whoever else comes to hold it gets nothing.
     Host {
@@ -83,24 +120,30 @@ enum Met {
 impl Guest {
     /// The job of this guest, by what is so now.
     pub(super) fn job(&self) -> Result<Job, NotAJob> {
-        match &*self.0 {
-            Met::OneJob { job, admitted: true, .. } => Ok(job.clone()),
-            Met::OneJob { admitted: false, .. } => Err(NotAJob::OtherUser),
-            Met::Host { jobs, bound } => {
-                let (process, bound_to) = bound.as_ref().map_err(Clone::clone)?;
-                let (inode, job) = jobs.job_of(process)?;
-                if inode == *bound_to { Ok(job) } else { Err(NotAJob::Moved) }
-            }
-        }
+        self.met.job().inspect_err(|why| self.turned_away.count(self.peer, why))
     }
 
     /// Whose share of the connections this one is.
     pub(super) fn holder(&self) -> Holder {
-        match &*self.0 {
+        match &*self.met {
             Met::Host { bound: Ok((_process, inode)), .. } => Holder::Job(*inode),
             // All that are of no job have one share together.
             Met::Host { bound: Err(_), .. } => Holder::Unknown,
-            Met::OneJob { holder, .. } => *holder,
+            Met::OneJob { .. } => Holder::of(self.peer),
+        }
+    }
+}
+
+impl Met {
+    fn job(&self) -> Result<Job, NotAJob> {
+        match self {
+            Self::OneJob { job, admitted: true } => Ok(job.clone()),
+            Self::OneJob { admitted: false, .. } => Err(NotAJob::OtherUser),
+            Self::Host { jobs, bound } => {
+                let (process, bound_to) = bound.as_ref().map_err(Clone::clone)?;
+                let (inode, job) = jobs.job_of(process)?;
+                if inode == *bound_to { Ok(job) } else { Err(NotAJob::Moved) }
+            }
         }
     }
 }
@@ -135,6 +178,7 @@ pub(super) mod tests {
     use super::super::link::ServerLink;
     use super::*;
     use crate::clock::SystemClock;
+    use crate::telemetry::AgentMetrics;
     use tonic::transport::Endpoint;
 
     /// Serves whoever comes, with nothing.
@@ -142,21 +186,25 @@ pub(super) mod tests {
         let link = ServerLink::new(Endpoint::from_static("http://localhost").connect_lazy());
         let (keeper, (agent, _orders)) = (Arc::<Keeper>::default(), AgentHandle::pair());
         let jwt_svids = Arc::new(JwtSvids::new(link, Arc::new(SystemClock)));
-        Desk::OneJob { job: Job { keeper: keeper.watch(), jwt_svids, agent }, keeper, only_uid: None }
+        let turned_away = TurnedAway::new(Arc::new(SystemClock), AgentMetrics::default());
+        Desk::one_job((Job { keeper: keeper.watch(), jwt_svids, agent }, keeper), None, turned_away)
     }
 
     /// Shows: EP-10.
     #[test]
     fn another_user_may_ask_only_where_everybody_may() {
-        for (only_uid, uid, admitted) in [
+        let (seven, some) = (BTreeSet::from([7]), BTreeSet::from([7, 1337]));
+        for (only, uid, admitted) in [
             (None, Some(7), true),
             (None, None, true),
-            (Some(7), Some(7), true),
-            (Some(7), Some(8), false),
-            (Some(7), Some(0), false),
-            (Some(7), None, false),
+            (Some(&seven), Some(7), true),
+            (Some(&seven), Some(8), false),
+            (Some(&seven), Some(0), false),
+            (Some(&seven), None, false),
+            (Some(&some), Some(1337), true),
+            (Some(&some), Some(8), false),
         ] {
-            assert_eq!(may_ask(only_uid, uid), admitted, "{only_uid:?} {uid:?}");
+            assert_eq!(may_ask(only, uid), admitted, "{only:?} {uid:?}");
         }
     }
 }

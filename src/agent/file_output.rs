@@ -1,6 +1,6 @@
 //! Follows the keeper and writes each state as files, then runs the operator's hook.
 
-use super::crls::CrlsWatch;
+use super::crls::{Crls, CrlsWatch};
 use super::files::{SvidFiles, withdraw};
 use super::keeper::{Identity, KeeperWatch, State};
 use super::layout::Layout;
@@ -53,7 +53,7 @@ impl FileOutput {
     /// Writes until shutdown. Files outlive the process, not the identity.
     pub(super) async fn run(
         self,
-        (keeper, crls): (KeeperWatch, Option<CrlsWatch>),
+        (keeper, crls): (KeeperWatch, CrlsWatch),
         clock: Arc<dyn Clock>,
         on_stop: OnStop,
         shutdown: Shutdown,
@@ -117,7 +117,7 @@ impl FileOutput {
         }
     }
 
-    fn publish(&self, identity: &Identity, crls: Option<&str>, clock: &dyn Clock) -> io::Result<()> {
+    fn publish(&self, identity: &Identity, crls: Option<&Crls>, clock: &dyn Clock) -> io::Result<()> {
         let mut files = SvidFiles::with(&self.layouts);
         let roots = || identity.bundle.x509_authorities.iter().map(|der| &**der);
         for (place, svid) in identity.svids.iter().enumerate() {
@@ -129,7 +129,7 @@ impl FileOutput {
             files.add_bundle(bundle.trust_domain.as_str(), &roots);
         }
         if let Some(crls) = crls {
-            files.add_crls(crls);
+            files.add_crls(&crls.pem);
         }
         files.publish(&self.folder, &clock.now().unix_timestamp_nanos().to_string())
     }
@@ -174,26 +174,26 @@ impl FileOutput {
 /// What the files are made of.
 struct Sources {
     keeper: KeeperWatch,
-    crls: Option<CrlsWatch>,
+    crls: CrlsWatch,
 }
 
 impl Sources {
-    fn now(&mut self) -> (State, Option<Arc<str>>) {
-        let crls = self.crls.as_mut().and_then(|crls| crls.borrow_and_update().clone());
+    fn now(&mut self) -> (State, Option<Arc<Crls>>) {
+        let crls = self.crls.borrow_and_update().clone();
         (self.keeper.borrow_and_update().clone(), crls)
     }
 
     /// Waits for a change; false when none comes any more.
     async fn changed(&mut self) -> bool {
         let crls = async {
-            match &mut self.crls {
-                Some(crls) => crls.changed().await.is_ok(),
-                None => std::future::pending().await,
+            // There are none where they are not wanted.
+            if self.crls.changed().await.is_err() {
+                std::future::pending::<()>().await;
             }
         };
         tokio::select! {
             changed = self.keeper.changed() => changed.is_ok(),
-            changed = crls => changed,
+            () = crls => true,
         }
     }
 }

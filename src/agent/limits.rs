@@ -31,6 +31,11 @@ pub(super) const UNFINISHED_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// A request comes over a Unix socket, so this is long.
 pub(super) const REQUEST_WITHIN: Duration = Duration::from_secs(5);
 
+/// Connections to the metrics port: a Prometheus or two, each asks once and goes.
+pub(super) const SCRAPES_MAX: usize = 16;
+/// From its beginning to its end.
+pub(super) const SCRAPE_WITHIN: Duration = Duration::from_secs(10);
+
 /// An accept that did not work (no file descriptors left) will not work a microsecond later either.
 pub(super) const REST_AFTER_ERROR: Duration = Duration::from_millis(100);
 /// Open connections to the agent's own socket: a login or logout each, which may wait for the server.

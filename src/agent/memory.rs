@@ -3,7 +3,7 @@
 use std::path::Path;
 
 /// Whether the folder lives in memory; when the system does not tell, it is believed to.
-pub(super) fn on_memory(folder: &Path) -> bool {
+pub fn on_memory(folder: &Path) -> bool {
     let (Ok(folder), Ok(mounts)) = (folder.canonicalize(), std::fs::read_to_string("/proc/self/mounts")) else {
         return true;
     };

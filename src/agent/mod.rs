@@ -4,7 +4,7 @@
 //!   token_source, login_door ─▶ renewer ─▶ link ─▶ server ─▶ events ─▶ ears ─▶ renewer
 //!                                  │
 //!                                keeper ─▶ served ─▶ workload_api, sds (behind any_authority)
-//!                                   └────▶ files ◀─ crls ◀─ ears
+//!                                   └────▶ files, sds ◀─ crls ◀─ ears
 //! ```
 //! One job has one keeper and one renewer. Where an agent serves many (`host`, `jobs`), `desk` brings each connection to
 //! its own by what `caller` tells of the process.
@@ -15,6 +15,7 @@ mod limits;
 mod token_source;
 mod login_door;
 mod caller;
+mod turned_away;
 mod desk;
 mod host;
 mod jobs;
@@ -41,7 +42,6 @@ mod reflection;
 mod jwt_svids;
 mod socket;
 mod lasting_socket;
-mod aside;
 mod own_program;
 mod places;
 mod calls;
@@ -53,6 +53,7 @@ mod file_output;
 mod files;
 mod layout;
 mod memory;
+mod metrics_port;
 
 pub use any_authority::{FrameFilter, Violation};
 pub use caller::{
@@ -65,6 +66,7 @@ pub use host::{HostError, HostSettings};
 pub use layout::{Layout, NoLayout};
 pub use link::Refused;
 pub use login_door::AgentHandle;
+pub use memory::on_memory;
 pub use outcome::{LoggedIn, LoggedOut};
 pub use own_program::OwnProgramError;
 pub use run::{Agent, AgentError, AgentSettings, MODE_EVERYBODY, MODE_OWNER, OnStop};

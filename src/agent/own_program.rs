@@ -3,8 +3,8 @@
 //! **Invariants**: whoever finds it finds it whole; it is the program that runs, also after its file was replaced; and what
 //! is there already is replaced only if it is a program too.
 
-use super::aside::write_aside;
 use crate::crypto::Random;
+use crate::store::write_aside;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};

@@ -1,9 +1,9 @@
 //! Who has how many of a door's connections: a bound for all, and one for each process or job, so that one cannot starve
 //! others.
 
+use super::turned_away::Peer;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use tokio::net::UnixStream;
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 
 /// Whose connection it is: a process's, or all of a user's where its process is in another namespace; on a host a job's.
@@ -17,11 +17,9 @@ pub(super) enum Holder {
 
 impl Holder {
     /// By what the system says of the peer alone.
-    pub(super) fn of(stream: &UnixStream) -> Self {
-        stream.peer_cred().map_or(Self::Unknown, |peer| match peer.pid() {
-            Some(pid) if pid > 0 => Self::Process(pid),
-            Some(_) | None => Self::User(peer.uid()),
-        })
+    pub(super) fn of(peer: Peer) -> Self {
+        let user = peer.uid.map_or(Self::Unknown, Self::User);
+        peer.pid.map_or(user, Self::Process)
     }
 }
 

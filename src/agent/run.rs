@@ -1,8 +1,8 @@
 //! Joins the agent's parts, starts and stops its tasks: the only place in this room that starts any, but for those of
 //! the doors' connections and, on a host, each job's renewer.
 
-use super::crls::{CrlsWatch, Gatherer};
-use super::desk::{Desk, Job};
+use super::crls::{self, CrlsWatch, Gatherer};
+use super::desk::{Desk, Job, Users};
 use super::ears::{Ears, Hearing};
 use super::file_output::FileOutput;
 use super::host::{Host, HostError};
@@ -14,21 +14,26 @@ use super::lasting_socket::LastingSocket;
 use super::limits::{LOGINS_MAX, LOGINS_OF_HOST_MAX, LOGINS_OF_ONE_MAX};
 use super::link::ServerLink;
 use super::login_door::{self, AgentHandle};
+use super::metrics_port::MetricsPort;
 use super::order::Order;
 use super::own_program::{self, OwnProgramError};
 use super::places::Places;
 use super::renewer::Renewer;
-use super::sds::SecretNames;
+use super::sds::{Sds, SecretNames};
 use super::session_file::{SessionFile, SessionFileError, Sharing, own_uid};
 use super::socket::{SocketError, SocketFile, bind};
 use super::token_source::TokenSource;
+use super::turned_away::TurnedAway;
 use super::workload_api::Callers;
 use super::workload_door::WorkloadDoor;
 use crate::clock::Clock;
 use crate::crypto::Random;
-use crate::telemetry::Shutdown;
+use crate::telemetry::{AgentMetrics, Shutdown};
 use crate::tls::{ServerTrust, SessionCertificate, TlsClient, TlsError};
 use crate::wire::{ServerUrl, channel};
+use std::collections::BTreeSet;
+use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -70,6 +75,8 @@ pub struct AgentSettings {
     pub secrets: SecretNames,
     /// Where jobs log in; none when nobody does.
     pub agent_socket: Option<PathBuf>,
+    /// Where Prometheus reads numbers, if anywhere.
+    pub metrics: Option<SocketAddr>,
     /// Where the program is put for jobs to call, if anywhere; an absolute path.
     pub program: Option<PathBuf>,
     /// The mode of the sockets.
@@ -98,6 +105,14 @@ pub enum AgentError {
     /// Jobs cannot be told apart.
     #[error("mode host cannot be had here")]
     Host(#[from] HostError),
+    /// The port for metrics.
+    #[error("the metrics port {address} cannot be had")]
+    Metrics {
+        /// Which.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
     /// A part broke.
     #[error("a part of the agent broke")]
     Part(#[from] JoinError),
@@ -122,8 +137,9 @@ pub struct Agent {
     hearing: Hearing,
     workload: (UnixListener, SocketFile),
     proxies: Option<LastingSocket>,
-    secrets: SecretNames,
+    secrets: Sds,
     door: Option<(UnixListener, SocketFile)>,
+    metrics: Option<MetricsPort>,
     clock: Arc<dyn Clock>,
 }
 
@@ -139,7 +155,7 @@ struct OneJob {
     renewer: Renewer,
     orders: (AgentHandle, mpsc::Receiver<Order>),
     token: TokenSource,
-    files: Option<(FileOutput, Option<CrlsWatch>)>,
+    files: Option<(FileOutput, CrlsWatch)>,
     on_stop: OnStop,
 }
 
@@ -157,7 +173,7 @@ impl Agent {
     pub fn build(settings: AgentSettings, clock: Arc<dyn Clock>, random: &Random) -> Result<Self, AgentError> {
         let sharing = match (settings.on_stop, &settings.callers) {
             (OnStop::EndSession, _) | (OnStop::KeepSession, Callers::Jobs(_)) => Sharing::Alone,
-            (OnStop::KeepSession, Callers::Any | Callers::OwnUid) => Sharing::WithOthers,
+            (OnStop::KeepSession, Callers::Any | Callers::OwnUid | Callers::Uids(_)) => Sharing::WithOthers,
         };
         // Before the sockets: a second agent of one configuration is told the true reason.
         let file = SessionFile::open(&settings.state_dir, sharing, random)?;
@@ -170,32 +186,41 @@ impl Agent {
         let mode = settings.socket_mode;
         let proxies =
             settings.sds_socket.clone().map(|path| LastingSocket::bind(path, mode, random.clone())).transpose()?;
-        let secrets = settings.secrets.clone();
         let certificate = SessionCertificate::of(file.key(), random, clock.now())?;
         let tls = TlsClient::new(&settings.trust, Some(&certificate), &["h2"])?;
         let link = ServerLink::new(channel(&settings.server, tls)?);
-        let wanted = settings.files.as_ref().is_some_and(|files| files.crl);
+        let wanted = settings.secrets.crl || settings.files.as_ref().is_some_and(|files| files.crl);
         let (gatherer, crls) = wanted.then(Gatherer::pair).unzip();
+        let crls = crls.unwrap_or_else(crls::unwanted);
+        let numbers = AgentMetrics::default();
+        let metrics = settings.metrics.map(|address| {
+            let port = MetricsPort::bind(address, numbers.clone());
+            port.map_err(|source| AgentError::Metrics { address, source })
+        });
+        let metrics = metrics.transpose()?;
+        let secrets = Sds::new(settings.secrets.clone(), crls.clone(), numbers.clone());
+        let turned_away = TurnedAway::new(Arc::clone(&clock), numbers);
         let (ears, hearing) = Ears::pair(link.clone(), (Arc::clone(&clock), random.clone()), gatherer);
         let (file, random) = (Arc::new(Mutex::new(file)), random.clone());
         let tools = Tools { link, ears, file, clock: Arc::clone(&clock), random };
+        let only: Users = match &settings.callers {
+            Callers::Any | Callers::Jobs(_) => None,
+            Callers::OwnUid => Some(BTreeSet::from([own_uid()?])),
+            Callers::Uids(uids) => Some(uids.clone()),
+        };
         let (desk, work) = match settings.callers {
-            Callers::Any => one_job(settings, tools, (None, crls)),
-            Callers::OwnUid => one_job(settings, tools, (Some(own_uid()?), crls)),
             Callers::Jobs(host) => {
                 let host = host.open(tools)?;
-                (Desk::Host(host.jobs.clone()), Work::Host(Box::new(host)))
+                (Desk::host(host.jobs.clone(), turned_away), Work::Host(Box::new(host)))
             }
+            Callers::Any | Callers::OwnUid | Callers::Uids(_) => one_job(settings, tools, crls, (only, turned_away)),
         };
-        Ok(Self { desk, work, hearing, workload, proxies, secrets, door, clock })
+        Ok(Self { desk, work, hearing, workload, proxies, secrets, door, metrics, clock })
     }
 
     /// Logs in and out from inside this process; none where each caller is of a job of its own.
     pub fn handle(&self) -> Option<AgentHandle> {
-        match &self.desk {
-            Desk::Host(_) => None,
-            Desk::OneJob { job, .. } => Some(job.agent.clone()),
-        }
+        self.desk.handle()
     }
 
     /// Serves until shutdown: open streams then end with `Unavailable`.
@@ -203,7 +228,7 @@ impl Agent {
     /// # Errors
     /// `Part` or `Ended` when a part did not last until then.
     pub async fn run(self, shutdown: Shutdown) -> Result<(), AgentError> {
-        let Self { desk, work, hearing, workload, proxies, secrets, door, clock } = self;
+        let Self { desk, work, hearing, workload, proxies, secrets, door, metrics, clock } = self;
         let (workload, workload_file) = workload;
         let logins = door.as_ref().map(|(_, file)| file.0.display().to_string());
         let mut parts: JoinSet<&'static str> = JoinSet::new();
@@ -217,6 +242,9 @@ impl Agent {
             parts.spawn(serve_logins(listener, desk.clone(), shutdown.clone()));
             file
         });
+        if let Some(metrics) = metrics {
+            parts.spawn(metrics.serve(shutdown.clone()));
+        }
         let stop = shutdown.clone();
         parts.spawn(async move {
             hearing.run(stop).await;
@@ -271,7 +299,12 @@ impl OneJob {
 }
 
 /// The parts for an agent whose callers are all of one job, or turned away.
-fn one_job(settings: AgentSettings, tools: Tools, (only_uid, crls): (Option<u32>, Option<CrlsWatch>)) -> (Desk, Work) {
+fn one_job(
+    settings: AgentSettings,
+    tools: Tools,
+    crls: CrlsWatch,
+    (only, turned_away): (Users, TurnedAway),
+) -> (Desk, Work) {
     let AgentSettings { token, files, on_stop, .. } = settings;
     let Tools { link, ears, file, clock, random } = tools;
     let keeper = Arc::<Keeper>::default();
@@ -280,8 +313,11 @@ fn one_job(settings: AgentSettings, tools: Tools, (only_uid, crls): (Option<u32>
     let kept = Kept::new(file, Whose::OnlyJob);
     let renewer = Renewer::new((link, ears), kept, Arc::clone(&keeper), clock, random);
     let job = Job { keeper: keeper.watch(), jwt_svids, agent: agent.clone() };
-    let desk = Desk::OneJob { job, keeper: Arc::clone(&keeper), only_uid };
-    let files = files.map(|files| (files, crls));
+    let desk = Desk::one_job((job, Arc::clone(&keeper)), only, turned_away);
+    let files = files.map(|files| {
+        let crls = if files.crl { crls } else { crls::unwanted() };
+        (files, crls)
+    });
     (desk, Work::OneJob(Box::new(OneJob { keeper, renewer, orders: (agent, orders), token, files, on_stop })))
 }
 
@@ -291,7 +327,7 @@ fn bound(path: PathBuf, mode: u32) -> Result<(UnixListener, SocketFile), SocketE
 }
 
 async fn serve_logins(listener: UnixListener, desk: Desk, shutdown: Shutdown) -> &'static str {
-    let most = if matches!(desk, Desk::Host(_)) { LOGINS_OF_HOST_MAX } else { LOGINS_MAX };
+    let most = if desk.is_host() { LOGINS_OF_HOST_MAX } else { LOGINS_MAX };
     login_door::serve(listener, desk, Places::new(most, LOGINS_OF_ONE_MAX), shutdown).await;
     "the agent's socket"
 }

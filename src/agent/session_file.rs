@@ -3,9 +3,9 @@
 //! **Invariants**: the key is on disk before the server hears of it, so that a restart can go on; of several
 //! processes that open one folder at the same time, the first makes the key and all use it. SVID keys are never here.
 
-use super::aside::write_aside;
 use super::memory::on_memory;
 use crate::crypto::{CryptoError, Digest, KeyAlgorithm, KeyPair, Random};
+use crate::store::write_aside;
 use crate::wire::lanyard::JobEnd;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;

@@ -14,7 +14,7 @@ use crate::wire::workload::{
     ValidateJwtsvidResponse, X509BundlesRequest, X509BundlesResponse, X509svid, X509svidRequest, X509svidResponse,
 };
 use bytes::Bytes;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
@@ -30,6 +30,8 @@ pub enum Callers {
     Jobs(HostSettings),
     /// Processes of our own uid are the job.
     OwnUid,
+    /// Processes of these uids are the job, of those that see the socket.
+    Uids(BTreeSet<u32>),
 }
 
 /// Turns away what does not carry the header; asked of the Workload API only, not of other services on the socket (EP-16).

@@ -9,7 +9,7 @@ use super::limits::{
 };
 use super::places::Places;
 use super::reflection::with_reflection;
-use super::sds::{Sds, SecretNames};
+use super::sds::Sds;
 use super::served::with_job;
 use super::workload_api::{WorkloadApi, with_header};
 use crate::clock::Clock;
@@ -28,19 +28,20 @@ use tonic::service::{InterceptorLayer, Routes};
 pub(super) struct WorkloadDoor {
     desk: Desk,
     places: Places,
-    names: Arc<SecretNames>,
+    secrets: Sds,
     clock: Arc<dyn Clock>,
 }
 
 impl WorkloadDoor {
-    pub(super) fn new(desk: Desk, names: SecretNames, clock: Arc<dyn Clock>) -> Self {
-        let most = match desk {
+    pub(super) fn new(desk: Desk, secrets: Sds, clock: Arc<dyn Clock>) -> Self {
+        let most = if desk.is_host() {
             // Each holds its process by a file of its own.
-            Desk::Host(_) => connections_of(2 * CONNECTIONS_OF_HOST_MAX) / 2,
-            Desk::OneJob { .. } => connections_of(CONNECTIONS_MAX),
+            connections_of(2 * CONNECTIONS_OF_HOST_MAX) / 2
+        } else {
+            connections_of(CONNECTIONS_MAX)
         };
         let places = Places::new(most, CONNECTIONS_OF_ONE_MAX.min(most.div_ceil(2)));
-        Self { desk, places, names: Arc::new(names), clock }
+        Self { desk, places, secrets, clock }
     }
 
     /// Serves the connections of one socket until shutdown.
@@ -74,7 +75,7 @@ impl WorkloadDoor {
     fn routes(&self) -> Result<Routes, tonic_reflection::server::Error> {
         let api = WorkloadApi { clock: Arc::clone(&self.clock) };
         let api = SpiffeWorkloadApiServer::new(api).max_decoding_message_size(REQUEST_BYTES_MAX);
-        let secrets = SecretDiscoveryServiceServer::new(Sds(Arc::clone(&self.names)));
+        let secrets = SecretDiscoveryServiceServer::new(self.secrets.clone());
         let secrets = secrets.max_decoding_message_size(REQUEST_BYTES_MAX);
         let admitted = || tower::ServiceBuilder::new().layer(InterceptorLayer::new(with_job));
         let api =
@@ -108,15 +109,19 @@ fn logged<E: std::fmt::Display>(part: &'static str, served: Result<(), E>) -> &'
 
 #[cfg(test)]
 mod tests {
+    use super::super::crls::unwanted;
     use super::super::desk::tests::desk_for_all;
+    use super::super::sds::SecretNames;
     use super::*;
     use crate::clock::SystemClock;
+    use crate::telemetry::AgentMetrics;
     use tokio::time::Instant;
 
     #[tokio::test]
     async fn an_accept_that_fails_is_not_tried_again_at_once() {
         let began = Instant::now();
-        let door = WorkloadDoor::new(desk_for_all(), SecretNames::default(), Arc::new(SystemClock));
+        let secrets = Sds::new(SecretNames::default(), unwanted(), AgentMetrics::default());
+        let door = WorkloadDoor::new(desk_for_all(), secrets, Arc::new(SystemClock));
         let too_many_files = io::Error::from(rustix::io::Errno::MFILE);
         assert!(door.seated(Err(too_many_files)).await.unwrap().is_none());
         assert!(began.elapsed() >= REST_AFTER_ERROR);

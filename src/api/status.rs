@@ -23,6 +23,9 @@ impl Refused {
                 Cow::Owned(young.to_string())
             }
             (_, Refusal::Denied(denial)) => denial.to_bearer().into(),
+            (Class::Unavailable, Refusal::Draft(DraftError::NoSigner { algorithm })) => {
+                Cow::Owned(format!("the server's {algorithm} key is not with everybody yet; try again later"))
+            }
             (Class::Unavailable, Refusal::Draft(_)) => "the server's signing key is about to change; try again".into(),
             (Class::Unavailable, Refusal::Discovery(_)) => {
                 "the keys of the token's issuer cannot be had at the moment; try again".into()
@@ -98,8 +101,12 @@ const fn class_of(refusal: &Refusal) -> Class {
         Refusal::Csr(CsrError::TooLarge { .. }) | Refusal::Token(TokenError::TooLarge { .. }) => Class::TooLarge,
         // Our own key is about to be changed; the bearer has done nothing wrong.
         Refusal::Denied(Denial::FactUnavailable(_))
-        | Refusal::Draft(DraftError::NoTimeLeft { limited_by: LimitedBy::Signer, .. }) => Class::Unavailable,
-        Refusal::Denied(_) | Refusal::Draft(DraftError::NoTimeLeft { .. }) => Class::Forbidden,
+        | Refusal::Draft(DraftError::NoSigner { .. } | DraftError::NoTimeLeft { limited_by: LimitedBy::Signer, .. }) => {
+            Class::Unavailable
+        }
+        Refusal::Denied(_) | Refusal::Draft(DraftError::NotTaken(_) | DraftError::NoTimeLeft { .. }) => {
+            Class::Forbidden
+        }
         Refusal::Discovery(DiscoveryError::Crowded { .. }) | Refusal::TooMany => Class::TooMany,
         Refusal::Discovery(error) if !error.is_unavailable() => Class::NotGenuine,
         Refusal::Discovery(_) | Refusal::People(_) | Refusal::Store(_) => Class::Unavailable,

@@ -1,7 +1,7 @@
 //! What an entry says. Nothing secret: tokens, keys and signatures never stand in one.
 
 use super::{Asked, HolderWord, Job, KeyStep, OrphanWord, Person, PinnedBy, Shown};
-use crate::crypto::{Digest, KeyId};
+use crate::crypto::{Digest, KeyId, SealingKeyName};
 use crate::people::PersonName;
 use crate::policy::Answers;
 use crate::svid::Serial;
@@ -71,6 +71,19 @@ pub enum Entry<'a> {
         revoked: usize,
         /// When they are of no use any more, in Unix seconds.
         next_update: i64,
+    },
+    /// Another trust domain's bundle endpoint is asked from now on.
+    FederationSet {
+        /// Whose.
+        trust_domain: &'a str,
+        /// How it is known, and where it is.
+        source: &'a str,
+        /// The operator.
+        #[serde(flatten)]
+        by: Option<&'a Person>,
+        /// Why, in the operator's words.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        say: Option<&'a str>,
     },
     /// An operator knows that a declared holder has our bundle.
     HolderConfirmed(HolderWord<'a>),
@@ -230,6 +243,16 @@ pub enum Entry<'a> {
         uid: u32,
         /// Why, in the operator's words.
         say: &'a str,
+    },
+    /// Everything is sealed under another sealing key from now on.
+    SealingKeyChanged {
+        /// The name of the one before.
+        old: SealingKeyName,
+        /// Its name.
+        new: SealingKeyName,
+        /// The place that wraps it; none where it stands in a file as it is.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        place: Option<&'a str>,
     },
     /// An SVID of the server itself is about to be signed, which one of its doors shows.
     ServerSvid {

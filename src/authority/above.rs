@@ -58,7 +58,7 @@ impl Above {
                 let new = keyring.newcomer(kind, key, (not_before, not_after), now);
                 Some(Authority { issuer, certificate: Some(certificate), above, ..new })
             }
-            AuthorityKind::Journal | AuthorityKind::Jwt => None,
+            AuthorityKind::Journal | AuthorityKind::Jwt | AuthorityKind::JwtRs256 => None,
         }
     }
 }

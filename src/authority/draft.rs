@@ -2,7 +2,8 @@
 
 use super::in_use::{JwtSigner, X509Signer};
 use crate::audit::{Auditable, Entry, Job, SvidToSign};
-use crate::crypto::{Digest, KeyId};
+use crate::consumer::{Consumers, NotTaken};
+use crate::crypto::{Digest, JwsAlgorithm, KeyId};
 use crate::identity::SpiffeId;
 use crate::policy::Grant;
 use crate::svid::{CertificateFacts, JwtFacts, JwtFields, LeafFields, LeafProfile, Serial};
@@ -40,6 +41,17 @@ pub enum DraftError {
     /// An X.509-SVID needs a key to certify.
     #[error("an X.509-SVID needs a certificate request")]
     NoKey,
+    /// No key of that kind signs yet: it is published first, until everybody can verify it.
+    #[error(
+        "the {algorithm} key signs as soon as everybody holds it; lanyard authority plan --kind jwt-rs256 tells when"
+    )]
+    NoSigner {
+        /// By what the token would be signed.
+        algorithm: JwsAlgorithm,
+    },
+    /// Whom the token is for would not take it.
+    #[error(transparent)]
+    NotTaken(#[from] NotTaken),
     /// The lifetime would end before it begins.
     #[error("nothing is left of the lifetime: {} ended it at {at}", limited_by.as_str())]
     NoTimeLeft {
@@ -65,6 +77,8 @@ pub struct Asked {
     pub policy: Digest,
     /// How leaves look.
     pub leaf: Arc<LeafProfile>,
+    /// Who takes JWT-SVIDs.
+    pub consumers: Arc<Consumers>,
 }
 
 /// All that will be signed. Lives no longer than the key that signs it.
@@ -155,7 +169,11 @@ impl Draft {
         equal("sub", &facts.spiffe_id, &fields.spiffe_id)?;
         equal("aud", &facts.audience, &fields.audience)?;
         equal("jti", &facts.jti, &fields.jti)?;
-        equal("exp", &facts.not_after, &fields.not_after)
+        equal("iat", &facts.issued_at, &fields.issued_at)?;
+        equal("exp", &facts.not_after, &fields.not_after)?;
+        equal("iss", &facts.issuer, &fields.issuer)?;
+        equal("alg", &Some(facts.algorithm), &signer.key.public().algorithm().jws_algorithm())?;
+        equal("claims", &facts.claims, &fields.claims)
     }
 }
 

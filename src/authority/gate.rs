@@ -3,7 +3,7 @@
 //! A span counts only as far as this process has seen it pass on an even clock: after a start, and after a clock that
 //! jumped, it begins anew. A clock that was set must not make a slow holder look like a dead one.
 
-use super::{Authority, KeyPlan, Publication};
+use super::{Authority, AuthorityKind, KeyPlan, Publication};
 use crate::crypto::KeyId;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -72,6 +72,8 @@ pub enum HolderKind {
     Reporting,
     /// Named in the configuration; an operator confirms it.
     Declared,
+    /// Our own hand, which writes the bundle somewhere: it proves that this was done, and not that anybody has read it.
+    Publisher,
 }
 
 /// Somebody without proof of a key.
@@ -83,7 +85,8 @@ pub struct Missing {
     pub kind: HolderKind,
     /// What it holds.
     pub holds: Option<u64>,
-    /// Until when it is waited for if nothing more is heard of it; none for one that must be confirmed.
+    /// Until when it is waited for if nothing more is heard of it; none for one that must be confirmed,
+    /// or write.
     #[serde(with = "time::serde::rfc3339::option")]
     pub waited_for_until: Option<OffsetDateTime>,
     /// Since when it lacks what it was sent again and again, for one that is heard all the same.
@@ -105,7 +108,7 @@ impl Gate {
     /// The gate of a key.
     pub fn of(authority: &Authority, plan: &KeyPlan, known: &Known, now: OffsetDateTime) -> Self {
         let Some(published) = authority.published else { return Self { opens_at: now, missing: Vec::new() } };
-        let left = minimum(plan, known).saturating_sub(known.passed(published.at, now));
+        let left = minimum(authority.kind, plan, known).saturating_sub(known.passed(published.at, now));
         let missing = known.holders.iter().filter(|holder| holder.lacks(published));
         let missing = missing.filter_map(|holder| {
             let stuck_since = holder.stuck_since(published, plan, known);
@@ -190,7 +193,7 @@ impl Holder {
     /// As one who lacks a key, unless its silence has lasted so long that nothing of it can be in use.
     fn missing(&self, plan: &KeyPlan, known: &Known, now: OffsetDateTime) -> Option<Missing> {
         let waited_for_until = match self.kind {
-            HolderKind::Declared => None,
+            HolderKind::Declared | HolderKind::Publisher => None,
             HolderKind::Reporting => {
                 let silent = known.passed(self.heard_at.unwrap_or(known.since), now);
                 Some(now + known.patience(plan).checked_sub(silent).filter(|left| !left.is_zero())?)
@@ -212,7 +215,8 @@ fn is_called(holder: &str, name: &str) -> bool {
 }
 
 /// How long a key is published at least before it signs: three refreshes, or until the slowest relying party has read the
-/// bundle again and the longest SVID is renewed.
-pub(super) fn minimum(plan: &KeyPlan, known: &Known) -> Duration {
-    (plan.refresh_hint * 3).max(plan.propagation + known.longest_ttl)
+/// bundle again and the longest SVID is renewed; a JWT key, until the slowest reader of key sets has read ours again.
+pub(super) fn minimum(kind: AuthorityKind, plan: &KeyPlan, known: &Known) -> Duration {
+    let keys = if kind.signs_jwts() { plan.jwks_cache } else { Duration::ZERO };
+    (plan.refresh_hint * 3).max(plan.propagation + known.longest_ttl).max(keys)
 }

@@ -1,4 +1,5 @@
-//! Who keeps a copy of our bundle and says which: agents as they are heard, and those that an operator confirms.
+//! Who keeps a copy of our bundle and says which: agents as they are heard, those that an operator confirms, and what we
+//! write ourselves.
 
 use super::gate::{AGENT, Holder, HolderKind};
 use crate::crypto::KeyId;
@@ -14,6 +15,7 @@ pub struct Holders(Arc<Mutex<Inside>>);
 struct Inside {
     agents: HashMap<KeyId, Heard>,
     declared: BTreeMap<String, Option<Heard>>,
+    publishers: BTreeMap<String, Written>,
     readers: Readers,
 }
 
@@ -22,6 +24,12 @@ struct Heard {
     /// None from one who was there before this process, and has not been heard since.
     holds: Option<u64>,
     at: OffsetDateTime,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Written {
+    newest: Option<Heard>,
+    trouble: Option<String>,
 }
 
 /// Those who read the bundle and say nothing: shown, never counted on.
@@ -42,7 +50,36 @@ impl Holders {
     ) -> Self {
         let declared = declared.into_iter().map(|name| (name, None)).collect();
         let agents = agents.into_iter().map(|owner| (owner, Heard { holds: None, at: now })).collect();
-        Self(Arc::new(Mutex::new(Inside { agents, declared, readers: Readers::default() })))
+        Self(Arc::new(Mutex::new(Inside { agents, declared, ..Inside::default() })))
+    }
+
+    /// These, and whatever we write the bundle to by ourselves.
+    #[must_use]
+    pub fn publishing(self, names: impl IntoIterator<Item = String>) -> Self {
+        self.inside().publishers = names.into_iter().map(|name| (name, Written::default())).collect();
+        self
+    }
+
+    /// A publisher has written the bundle of this sequence, or found it written.
+    pub fn wrote(&self, publisher: &str, sequence: u64, at: OffsetDateTime) {
+        if let Some(written) = self.inside().publishers.get_mut(publisher) {
+            *written = Written { newest: Some(Heard { holds: Some(sequence), at }), trouble: None };
+        }
+    }
+
+    /// A publisher cannot write; what it wrote before stands. Whether that is news.
+    pub fn not_written(&self, publisher: &str, why: String) -> bool {
+        let mut inside = self.inside();
+        let written = inside.publishers.get_mut(publisher);
+        let former = written.map(|written| written.trouble.replace(why.clone()));
+        drop(inside);
+        former.is_some_and(|former| former != Some(why))
+    }
+
+    /// What keeps publishers from writing, by their names.
+    pub fn troubles(&self) -> BTreeMap<String, String> {
+        let publishers = self.inside().publishers.clone();
+        publishers.into_iter().filter_map(|(name, written)| Some((name, written.trouble?))).collect()
     }
 
     /// An agent is heard, and may say which bundle it holds; what it said before stands.
@@ -77,10 +114,10 @@ impl Holders {
     /// All of them. Agents without a live session are forgotten: nobody trusts by their copy any more. One that was heard
     /// since `asked_at`, when it was asked which sessions live, may have begun its own meanwhile.
     pub fn all(&self, lives: impl Fn(&KeyId) -> bool, asked_at: OffsetDateTime) -> Vec<Holder> {
-        let (agents, declared) = {
+        let (agents, declared, publishers) = {
             let mut inside = self.inside();
             inside.agents.retain(|owner, heard| lives(owner) || heard.at > asked_at);
-            (inside.agents.clone(), inside.declared.clone())
+            (inside.agents.clone(), inside.declared.clone(), inside.publishers.clone())
         };
         let agents = agents.into_iter().map(|(owner, heard)| Holder {
             name: format!("{AGENT}{owner}"),
@@ -88,13 +125,15 @@ impl Holders {
             holds: heard.holds,
             heard_at: Some(heard.at),
         });
-        let declared = declared.into_iter().map(|(name, heard)| Holder {
+        let declared = declared.into_iter().map(|(name, heard)| (name, HolderKind::Declared, heard));
+        let publishers = publishers.into_iter().map(|(name, written)| (name, HolderKind::Publisher, written.newest));
+        let named = declared.chain(publishers).map(|(name, kind, heard)| Holder {
             name,
-            kind: HolderKind::Declared,
+            kind,
             holds: heard.and_then(|heard| heard.holds),
             heard_at: heard.map(|heard| heard.at),
         });
-        let mut all: Vec<_> = agents.chain(declared).collect();
+        let mut all: Vec<_> = agents.chain(named).collect();
         all.sort_unstable_by(|one, other| (one.kind, &one.name).cmp(&(other.kind, &other.name)));
         all
     }

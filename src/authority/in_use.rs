@@ -1,8 +1,8 @@
 //! The signing keys of a keyring, made ready: an intermediate for certificates, a key for tokens.
 
-use super::{AuthorityKind, Keyring};
+use super::{Authority, AuthorityKind, Keyring};
 use crate::bundle::JwtAuthority;
-use crate::crypto::{KeyId, KeyPair};
+use crate::crypto::{JwsAlgorithm, KeyId, KeyPair};
 use crate::svid::LeafSigner;
 use rustls_pki_types::CertificateDer;
 use std::sync::Arc;
@@ -21,7 +21,15 @@ pub(super) struct X509Signer {
     pub(super) not_after: OffsetDateTime,
 }
 
-/// The JWT key in use.
+/// The JWT keys in use.
+#[derive(Debug)]
+pub(super) struct JwtSigners {
+    es256: Arc<JwtSigner>,
+    /// None where nobody wants it, or it is not with everybody yet.
+    rs256: Option<Arc<JwtSigner>>,
+}
+
+/// A JWT key in use.
 #[derive(Debug)]
 pub(super) struct JwtSigner {
     pub(super) kid: Arc<str>,
@@ -29,10 +37,26 @@ pub(super) struct JwtSigner {
     pub(super) not_after: OffsetDateTime,
 }
 
-/// The active keys; none if a kind has no active key, or its certificate does not fit.
-pub(super) fn signers(keyring: &Keyring) -> Option<(X509Signer, JwtSigner)> {
+impl JwtSigners {
+    /// The one that signs by this.
+    pub(super) fn by(&self, algorithm: JwsAlgorithm) -> Option<&Arc<JwtSigner>> {
+        let signs = |signer: &&Arc<JwtSigner>| signer.key.public().algorithm().jws_algorithm() == Some(algorithm);
+        [&self.es256].into_iter().chain(&self.rs256).find(signs)
+    }
+}
+
+impl JwtSigner {
+    fn of(authority: &Authority) -> Option<Arc<Self>> {
+        let (key, not_after) = (Arc::clone(authority.held_key()?), authority.not_after);
+        Some(Arc::new(Self { kid: JwtAuthority::new(key.public().clone()).kid.into(), key, not_after }))
+    }
+}
+
+/// The active keys; none if a kind that must have one has no active key, or its certificate does not fit.
+pub(super) fn signers(keyring: &Keyring) -> Option<(X509Signer, JwtSigners)> {
     let x509 = keyring.active(AuthorityKind::X509Intermediate)?;
-    let jwt = keyring.active(AuthorityKind::Jwt)?;
+    let es256 = JwtSigner::of(keyring.active(AuthorityKind::Jwt)?)?;
+    let rs256 = keyring.active(AuthorityKind::JwtRs256).and_then(JwtSigner::of);
     let certificate = x509.certificate.clone()?;
     let x509 = X509Signer {
         key_id: x509.key_id(),
@@ -42,7 +66,5 @@ pub(super) fn signers(keyring: &Keyring) -> Option<(X509Signer, JwtSigner)> {
         not_before: x509.not_before,
         not_after: x509.not_after,
     };
-    let key = Arc::clone(jwt.held_key()?);
-    let jwt = JwtSigner { kid: JwtAuthority::new(key.public().clone()).kid.into(), key, not_after: jwt.not_after };
-    Some((x509, jwt))
+    Some((x509, JwtSigners { es256, rs256 }))
 }

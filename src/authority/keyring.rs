@@ -19,8 +19,10 @@ pub enum AuthorityKind {
     X509Root,
     /// Signs X.509-SVIDs; never published.
     X509Intermediate,
-    /// Published in the trust bundle; signs JWT-SVIDs.
+    /// Published in the trust bundle; signs JWT-SVIDs, by ES256.
     Jwt,
+    /// The same by RS256, for readers who take nothing else; there where one is declared.
+    JwtRs256,
     /// Signs the journal's checkpoints.
     Journal,
 }
@@ -32,29 +34,39 @@ impl AuthorityKind {
             Self::X509Root => "x509-root",
             Self::X509Intermediate => "x509-intermediate",
             Self::Jwt => "jwt",
+            Self::JwtRs256 => "jwt-rs256",
             Self::Journal => "journal",
         }
     }
 
-    /// What such keys are: P-256 is what every mesh takes; signed checkpoints (C2SP) are Ed25519.
+    /// What such keys are: P-256 is what every mesh takes, RSA what every cloud does; signed checkpoints (C2SP) are Ed25519.
     pub(super) const fn key_algorithm(self) -> KeyAlgorithm {
         match self {
             Self::X509Root | Self::X509Intermediate | Self::Jwt => KeyAlgorithm::EcP256,
+            Self::JwtRs256 => KeyAlgorithm::Rsa,
             Self::Journal => KeyAlgorithm::Ed25519,
         }
     }
 
     /// The kind of that name.
     pub fn named(name: &str) -> Option<Self> {
-        [Self::X509Root, Self::X509Intermediate, Self::Jwt, Self::Journal]
+        [Self::X509Root, Self::X509Intermediate, Self::Jwt, Self::JwtRs256, Self::Journal]
             .into_iter()
             .find(|kind| kind.as_str() == name)
+    }
+
+    /// Whether such keys sign JWT-SVIDs.
+    pub const fn signs_jwts(self) -> bool {
+        match self {
+            Self::Jwt | Self::JwtRs256 => true,
+            Self::X509Root | Self::X509Intermediate | Self::Journal => false,
+        }
     }
 
     /// Whether relying parties hold such keys, in the trust bundle.
     pub(super) const fn is_published(self) -> bool {
         match self {
-            Self::X509Root | Self::Jwt => true,
+            Self::X509Root | Self::Jwt | Self::JwtRs256 => true,
             Self::X509Intermediate | Self::Journal => false,
         }
     }
@@ -187,8 +199,8 @@ pub(super) enum Against {
     Unrecorded,
 }
 
-/// A keyring begins with one key of each kind, made and saved before there is a journal.
-const FIRST_KEYS: u64 = 4;
+/// A keyring begins with at most one key of each kind, made and saved before there is a journal.
+const FIRST_KEYS_MAX: u64 = 5;
 
 /// All keys of one trust domain.
 #[derive(Clone, Debug)]
@@ -236,7 +248,8 @@ impl Keyring {
         match self.sequence {
             found if found == recorded => Against::Recorded,
             found if found < recorded => Against::Older,
-            found if found <= recorded.saturating_add(1).max(FIRST_KEYS) => Against::Unrecorded,
+            found if found == recorded.saturating_add(1) => Against::Unrecorded,
+            found if self.latest.is_none() && found <= FIRST_KEYS_MAX => Against::Unrecorded,
             _ => Against::Unknown,
         }
     }
@@ -296,6 +309,7 @@ impl Keyring {
                 .collect(),
             jwt_authorities: self
                 .published(AuthorityKind::Jwt)
+                .chain(self.published(AuthorityKind::JwtRs256))
                 .filter_map(|authority| Some(JwtAuthority::new(authority.own_key()?.public().clone())))
                 .collect(),
         }

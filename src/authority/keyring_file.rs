@@ -1,7 +1,7 @@
 //! The keyring at rest: one file, private keys sealed, replaced as a whole (written aside, synced, renamed).
 
-use super::{Authority, AuthorityKind, AuthorityState, KeyOf, Keyring, LooseKey, Publication, Taken};
-use crate::crypto::{CryptoError, Digest, KeyId, KeyPair, PublicKey, SealContext, SealError, SealedKey, SealingKey};
+use super::{Authority, AuthorityKind, AuthorityState, KeyOf, Keyring, KeyringError, LooseKey, Publication, Taken};
+use crate::crypto::{Digest, KeyId, KeyPair, PublicKey, SealContext, SealedKey, Sealing, SealingKeyName, Unsealed};
 use crate::custody::{AuthorityKey, Label, Places};
 use crate::identity::TrustDomain;
 use crate::store::{is_full, replace_file};
@@ -16,72 +16,18 @@ use std::sync::Arc;
 use time::OffsetDateTime;
 
 /// The format's version; a newer one is refused.
-const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 1;
 
 /// Nobody else reads it.
 const MODE: u32 = 0o600;
 /// Several times what a keyring of many keys takes.
 const SPARE_BYTES: usize = 64 << 10;
 
-/// Why the keyring cannot be read or written.
-#[derive(Debug, thiserror::Error)]
-pub enum KeyringError {
-    /// Not our format, or a field that makes no sense.
-    #[error("{path} is not a keyring of version {VERSION}: {why}")]
-    Format {
-        /// Which file.
-        path: PathBuf,
-        /// What is wrong.
-        why: String,
-    },
-    /// The file system said no.
-    #[error("the keyring {path} cannot be read or written")]
-    Io {
-        /// Which file.
-        path: PathBuf,
-        /// What it said.
-        #[source]
-        source: io::Error,
-    },
-    /// A private key does not open.
-    #[error("key {key_id} in {path} does not open: wrong sealing key, or a file from another place")]
-    Sealed {
-        /// Which file.
-        path: PathBuf,
-        /// Which key.
-        key_id: KeyId,
-        /// Why.
-        #[source]
-        source: SealError,
-    },
-    /// An opened key is not the key it says.
-    #[error("key {key_id} in {path} is not a usable key")]
-    Key {
-        /// Which file.
-        path: PathBuf,
-        /// Which key.
-        key_id: KeyId,
-        /// Why.
-        #[source]
-        source: CryptoError,
-    },
-    /// The file is for another trust domain.
-    #[error("{path} holds the keys of {found}, the configuration says {wanted}")]
-    TrustDomain {
-        /// Which file.
-        path: PathBuf,
-        /// What it is for.
-        found: TrustDomain,
-        /// What is configured.
-        wanted: TrustDomain,
-    },
-}
-
 /// Where the keyring is kept, and the key that opens it.
 #[derive(Debug)]
 pub struct KeyringFile {
     path: PathBuf,
-    sealing: SealingKey,
+    sealing: Sealing,
     places: Places,
 }
 
@@ -97,6 +43,9 @@ struct Kept {
     latest: Option<Taken>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     loose: Vec<LooseKey>,
+    /// What to look for where it does not open; nothing depends on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sealed_by: Option<SealingKeyName>,
     /// The digest of all the above, sealed: a changed date, state or certificate is found like a changed key.
     whole: SealedKey,
 }
@@ -138,10 +87,16 @@ struct KeptPlace {
     public: String,
 }
 
+/// What stands in the file.
+struct Read {
+    keyring: Keyring,
+    is_of_former: bool,
+}
+
 impl KeyringFile {
     /// A keyring kept at `path`.
-    pub fn new(path: PathBuf, sealing: SealingKey) -> Self {
-        Self { path, sealing, places: Places::default() }
+    pub fn new(path: PathBuf, sealing: impl Into<Sealing>) -> Self {
+        Self { path, sealing: sealing.into(), places: Places::default() }
     }
 
     /// Whose keys may live in these places.
@@ -165,6 +120,21 @@ impl KeyringFile {
     /// # Errors
     /// See [`KeyringError`].
     pub fn load(&self, trust_domain: &TrustDomain) -> Result<Option<Keyring>, KeyringError> {
+        Ok(self.read(trust_domain)?.map(|read| read.keyring))
+    }
+
+    /// Seals it anew if a former key has sealed it. Whether it has.
+    ///
+    /// # Errors
+    /// See [`KeyringError`]; then it is as it was.
+    pub fn seal_anew(&self, trust_domain: &TrustDomain) -> Result<bool, KeyringError> {
+        match self.sealing.has_former().then(|| self.read(trust_domain)).transpose()?.flatten() {
+            Some(Read { keyring, is_of_former: true }) => self.save(&keyring).map(|()| true),
+            Some(_) | None => Ok(false),
+        }
+    }
+
+    fn read(&self, trust_domain: &TrustDomain) -> Result<Option<Read>, KeyringError> {
         let text = match fs::read(&self.path) {
             Ok(text) => text,
             Err(absent) if absent.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -178,17 +148,21 @@ impl KeyringFile {
             let (path, wanted) = (self.path.clone(), trust_domain.clone());
             return Err(KeyringError::TrustDomain { path, found: kept.trust_domain, wanted });
         }
+        if let Some(needed) = kept.sealed_by.filter(|needed| !self.sealing.has(*needed)) {
+            return Err(KeyringError::OtherSeal { path: self.path.clone(), needed, here: self.sealing.names() });
+        }
         let mut authorities: Vec<_> =
             kept.authorities.iter().map(|authority| self.open(trust_domain, authority)).collect::<Result<_, _>>()?;
         name_issuers(&mut authorities);
         let Kept { trust_domain, sequence, published_sequence, authorities: read, latest, loose, whole, .. } = kept;
         let told = (read.as_slice(), latest.as_ref(), loose.as_slice());
         let (context, digest) = self.all_of(&trust_domain, (sequence, published_sequence), told)?;
-        let wanted = self.sealing.unseal(context, &whole);
-        if !wanted.is_ok_and(|wanted| *wanted == digest.as_bytes()) {
+        let wanted = self.sealing.unseal(context, &whole).ok().filter(|wanted| *wanted.secret == digest.as_bytes());
+        let Some(Unsealed { is_of_former, .. }) = wanted else {
             return Err(self.format("it was changed after it was written; restore a backup".to_owned()));
-        }
-        Ok(Some(Keyring { trust_domain, sequence, published_sequence, authorities, latest, loose }))
+        };
+        let keyring = Keyring { trust_domain, sequence, published_sequence, authorities, latest, loose };
+        Ok(Some(Read { keyring, is_of_former }))
     }
 
     /// Replaces the file by this keyring, durably; a crash leaves the former or the new one, whole.
@@ -205,6 +179,7 @@ impl KeyringFile {
             trust_domain: trust_domain.clone(),
             sequence: *sequence,
             published_sequence: *published_sequence,
+            sealed_by: Some(self.sealing.name()),
             whole: self.sealing.seal(context, digest.as_bytes()),
             authorities,
             latest: latest.clone(),
@@ -266,7 +241,7 @@ impl KeyringFile {
         let (path, key_id) = (self.path.clone(), kept.key_id);
         let pkcs8 = self.sealing.unseal(context(trust_domain, kept.kind, kept.generation, key_id), sealed);
         let pkcs8 = pkcs8.map_err(|source| KeyringError::Sealed { path: path.clone(), key_id, source })?;
-        let key = KeyPair::from_pkcs8(pkcs8).map_err(|source| KeyringError::Key { path, key_id, source })?;
+        let key = KeyPair::from_pkcs8(pkcs8.secret).map_err(|source| KeyringError::Key { path, key_id, source })?;
         if key.public().id() != key_id {
             return Err(self.format(format!("key {key_id} is another key inside")));
         }
@@ -365,7 +340,7 @@ fn context(trust_domain: &TrustDomain, kind: AuthorityKind, generation: u64, key
 mod tests {
     use super::*;
     use crate::authority::{KeyPlan, open_keyring};
-    use crate::crypto::Random;
+    use crate::crypto::{Random, SealingKey};
     use std::time::Duration;
 
     const PLAN: KeyPlan = KeyPlan { root: Duration::from_secs(86_400_000), ..KeyPlan::DEFAULT };

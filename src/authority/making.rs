@@ -62,7 +62,11 @@ impl Making<'_> {
         let place = match (kind, places.of_roots()) {
             (AuthorityKind::X509Root, Some(place)) => place,
             (
-                AuthorityKind::Journal | AuthorityKind::Jwt | AuthorityKind::X509Intermediate | AuthorityKind::X509Root,
+                AuthorityKind::Journal
+                | AuthorityKind::Jwt
+                | AuthorityKind::JwtRs256
+                | AuthorityKind::X509Intermediate
+                | AuthorityKind::X509Root,
                 _,
             ) => {
                 return Ok(AuthorityKey::Held(Arc::new(KeyPair::generate(kind.key_algorithm())?)));
@@ -99,7 +103,7 @@ impl Making<'_> {
         let root = issuer.and_then(|root| keyring.find(root));
         let dates = dates(plan, (kind, root), now);
         let certificate = match kind {
-            AuthorityKind::Journal | AuthorityKind::Jwt => None,
+            AuthorityKind::Journal | AuthorityKind::Jwt | AuthorityKind::JwtRs256 => None,
             AuthorityKind::X509Root => {
                 let fields = fields(keyring, key.public(), (1, "root"), dates, self.random);
                 Some(key.sign(|hand: Hand<'_>| Ok::<_, RotatorError>(fields.sign_itself(&hand)?)).await?)

@@ -240,10 +240,12 @@ impl Rotation<'_> {
             AuthorityKind::X509Root if self.above.is_some() => {
                 Err(NotNow::Upstream { takes: "add it to its roots_file, and it is published" })
             }
-            AuthorityKind::Jwt | AuthorityKind::X509Root => match self.prepared(authority).last() {
-                Some(there) => Err(NotNow::PreparedAlready { key_id: there.key_id() }),
-                None => Ok(StepKind::Prepare { under: None }),
-            },
+            AuthorityKind::Jwt | AuthorityKind::JwtRs256 | AuthorityKind::X509Root => {
+                match self.prepared(authority).last() {
+                    Some(there) => Err(NotNow::PreparedAlready { key_id: there.key_id() }),
+                    None => Ok(StepKind::Prepare { under: None }),
+                }
+            }
         }
     }
 
@@ -333,7 +335,9 @@ impl Keyring {
         let of = |one: &Authority| live.get(&*one.key_id().to_string()).copied().unwrap_or(0);
         match authority.kind {
             AuthorityKind::X509Root => self.below(authority.key_id()).map(of).sum(),
-            AuthorityKind::X509Intermediate | AuthorityKind::Jwt | AuthorityKind::Journal => of(authority),
+            AuthorityKind::X509Intermediate | AuthorityKind::Jwt | AuthorityKind::JwtRs256 | AuthorityKind::Journal => {
+                of(authority)
+            }
         }
     }
 }

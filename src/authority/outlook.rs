@@ -7,6 +7,7 @@ use super::rotation::Rotation;
 use super::{Authority, AuthorityKind, AuthorityState, Publication, UpstreamState};
 use crate::crypto::KeyId;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::time::Duration;
 use time::OffsetDateTime;
 
@@ -28,6 +29,9 @@ pub struct Outlook {
     pub steps: Vec<StepOutlook>,
     /// Who says what it holds.
     pub holders: Vec<HolderOutlook>,
+    /// What keeps publishers from writing, by their names.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub troubles: BTreeMap<String, String>,
     /// How often the bundle was read by others since the start.
     pub anonymous_reads: u64,
     /// When last.
@@ -134,10 +138,11 @@ impl Rotation<'_> {
             at: self.now,
             sequence: self.keyring.published_sequence,
             automatic: self.plan.automatic,
-            minimum_seconds: minimum(self.plan, self.known).as_secs(),
+            minimum_seconds: minimum(kind, self.plan, self.known).as_secs(),
             keys: keys.map(|one| self.key_outlook(one, live)).collect(),
             steps: self.steps(kind, live),
             holders: holders.collect(),
+            troubles: BTreeMap::new(),
             anonymous_reads: readers.reads,
             last_read_at: readers.last_at,
             upstream: None,
@@ -236,7 +241,9 @@ impl Rotation<'_> {
         };
         let moved = match active.kind {
             AuthorityKind::X509Root => "an intermediate under it signs at once",
-            AuthorityKind::X509Intermediate | AuthorityKind::Jwt | AuthorityKind::Journal => "it signs at once",
+            AuthorityKind::X509Intermediate | AuthorityKind::Jwt | AuthorityKind::JwtRs256 | AuthorityKind::Journal => {
+                "it signs at once"
+            }
         };
         match (wish, key) {
             (OrderKind::Prepare, _) if active.kind == AuthorityKind::X509Intermediate => {

@@ -68,7 +68,7 @@ impl Rotation<'_> {
 
     fn exposure(&self, tainted: &Authority, remaining: usize) -> Exposure {
         let ttl = match tainted.kind {
-            AuthorityKind::Jwt => JWT_TTL_MAX,
+            AuthorityKind::Jwt | AuthorityKind::JwtRs256 => JWT_TTL_MAX,
             AuthorityKind::Journal | AuthorityKind::X509Intermediate | AuthorityKind::X509Root => {
                 self.known.longest_ttl
             }

@@ -37,6 +37,10 @@ pub struct KeyPlan {
     /// How long the slowest relying party takes to read a bundle again: a mesh reloads in half an hour, and no reader of a
     /// JWK Set that we know keeps it longer than twenty minutes.
     pub propagation: Duration,
+    /// How long the slowest reader of JWT keys goes on with those that it has.
+    pub jwks_cache: Duration,
+    /// Whether anybody wants JWT-SVIDs signed by RS256. A key that is there stays, and changes as others do.
+    pub rs256: bool,
     /// Whether roots and JWT keys change by themselves when half of their life is over; else only by order.
     pub automatic: bool,
 }
@@ -51,6 +55,8 @@ impl KeyPlan {
         // What clients take too when nothing is said (FED-4).
         refresh_hint: Duration::from_secs(300),
         propagation: Duration::from_secs(30 * 60),
+        jwks_cache: Duration::ZERO,
+        rs256: false,
         automatic: true,
     };
 
@@ -58,7 +64,7 @@ impl KeyPlan {
     pub const fn life(&self, kind: AuthorityKind) -> Duration {
         match kind {
             AuthorityKind::X509Intermediate => self.intermediate,
-            AuthorityKind::Jwt => self.jwt,
+            AuthorityKind::Jwt | AuthorityKind::JwtRs256 => self.jwt,
             AuthorityKind::Journal | AuthorityKind::X509Root => self.root,
         }
     }
@@ -71,8 +77,13 @@ pub(super) const JWT_TTL_MAX: Duration = Duration::from_secs(300);
 const SLACK: Duration = Duration::from_secs(60);
 
 /// The order in which first keys are made: an intermediate needs its root.
-const KINDS: [AuthorityKind; 4] =
-    [AuthorityKind::X509Root, AuthorityKind::X509Intermediate, AuthorityKind::Jwt, AuthorityKind::Journal];
+const KINDS: [AuthorityKind; 5] = [
+    AuthorityKind::X509Root,
+    AuthorityKind::X509Intermediate,
+    AuthorityKind::Jwt,
+    AuthorityKind::JwtRs256,
+    AuthorityKind::Journal,
+];
 
 /// What is decided from.
 #[derive(Clone, Copy, Debug)]
@@ -98,15 +109,30 @@ impl Rotation<'_> {
 
     /// All steps of a kind, the most urgent first.
     fn due_for(&self, kind: AuthorityKind) -> Vec<Step> {
-        let planned = |step| Step::planned(step, kind);
         match (kind, self.above, self.keyring.active(kind)) {
             (AuthorityKind::X509Intermediate, ..) => self.due_below(),
             (AuthorityKind::X509Root, Some(above), _) => self.due_under(above),
-            (_, _, None) => vec![planned(StepKind::Succeed)],
+            (_, _, None) => self.due_first(kind).into_iter().collect(),
             (AuthorityKind::Journal, _, Some(_)) => Vec::new(),
-            (AuthorityKind::Jwt | AuthorityKind::X509Root, _, Some(active)) => {
-                let spent = self.spent(kind).map(|spent| planned(StepKind::Remove(spent)));
+            (AuthorityKind::Jwt | AuthorityKind::JwtRs256 | AuthorityKind::X509Root, _, Some(active)) => {
+                let spent = self.spent(kind).map(|spent| Step::planned(StepKind::Remove(spent), kind));
                 self.due_by_plan(kind, active).into_iter().chain(spent).collect()
+            }
+        }
+    }
+
+    /// The first key of a kind signs at once while nobody holds a bundle of ours: the journal's key, and with it the
+    /// history, comes last. A kind that is wanted later begins as a successor does.
+    fn due_first(&self, kind: AuthorityKind) -> Option<Step> {
+        let begins = self.keyring.active(AuthorityKind::Journal).is_none();
+        if kind != AuthorityKind::JwtRs256 || begins && self.plan.rs256 {
+            return Some(Step::planned(StepKind::Succeed, kind));
+        }
+        match self.prepared(kind).last() {
+            None => self.plan.rs256.then(|| Step::planned(StepKind::Prepare { under: None }, kind)),
+            Some(next) => {
+                let opens = self.gate(next).is_open(self.now);
+                opens.then(|| Step::planned(self.activate(next), kind))
             }
         }
     }
@@ -133,7 +159,7 @@ impl Rotation<'_> {
     /// The gate before a prepared key: whoever must know it, and whoever must know what signs below it.
     pub(super) fn gate(&self, prepared: &Authority) -> Gate {
         match prepared.kind {
-            AuthorityKind::Journal | AuthorityKind::Jwt => self.gate_of_bundle(prepared),
+            AuthorityKind::Journal | AuthorityKind::Jwt | AuthorityKind::JwtRs256 => self.gate_of_bundle(prepared),
             AuthorityKind::X509Intermediate => self.gate_of_list(prepared),
             AuthorityKind::X509Root => self.gate_of_bundle(prepared).and(self.gate_below(prepared)),
         }
@@ -186,7 +212,7 @@ impl Rotation<'_> {
     pub(super) fn hangs_on_for(&self, retired: &Authority) -> Duration {
         let life = |one: &Authority| Duration::try_from(one.not_after - one.not_before).unwrap_or(Duration::ZERO);
         let span = match retired.kind {
-            AuthorityKind::Jwt => JWT_TTL_MAX,
+            AuthorityKind::Jwt | AuthorityKind::JwtRs256 => JWT_TTL_MAX,
             AuthorityKind::Journal | AuthorityKind::X509Intermediate | AuthorityKind::X509Root => {
                 let below = self.keyring.below(retired.key_id()).map(life);
                 below.fold(self.plan.intermediate, Duration::max)
@@ -228,7 +254,9 @@ impl Rotation<'_> {
     /// whole span pass: until then one can go back to them.
     pub(super) fn is_spent(&self, retired: &Authority) -> bool {
         match retired.kind {
-            AuthorityKind::X509Root | AuthorityKind::Jwt => self.plan.automatic && self.hangs_on_for(retired).is_zero(),
+            AuthorityKind::X509Root | AuthorityKind::Jwt | AuthorityKind::JwtRs256 => {
+                self.plan.automatic && self.hangs_on_for(retired).is_zero()
+            }
             // Those of a former root stay as long as it does: it is spent when they are.
             AuthorityKind::X509Intermediate | AuthorityKind::Journal => {
                 let root = self.keyring.active(AuthorityKind::X509Root).map(Authority::key_id);

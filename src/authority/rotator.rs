@@ -226,7 +226,8 @@ impl Rotator {
     pub fn outlook(&self, authority: AuthorityKind, now: OffsetDateTime) -> Outlook {
         let (known, live) = (self.known(now), self.live(now));
         let upstream = self.upstream().map(|state| state.borrow().clone());
-        Outlook { upstream, ..self.rotation(&known, now).outlook(authority, &live, self.holders.readers()) }
+        let troubles = self.holders.troubles();
+        Outlook { troubles, upstream, ..self.rotation(&known, now).outlook(authority, &live, self.holders.readers()) }
     }
 
     /// How far everybody has come off the tainted keys.

@@ -3,11 +3,12 @@
 use super::crl_issuers::{CrlIssuer, crl_issuers};
 use super::distant_crls::DistantCrls;
 use super::draft::{Asked, Content, end_of_life, whole_seconds};
-use super::in_use::{JwtSigner, X509Signer, signers};
+use super::in_use::{JwtSigners, X509Signer, signers};
 use super::rotation::JWT_TTL_MAX;
-use super::{Authority, AuthorityKind, AuthorityState, Draft, DraftError, Keyring, LimitedBy, Published};
+use super::{Authority, AuthorityKind, AuthorityState, Draft, DraftError, Inventory, Keyring, LimitedBy, Published};
 use crate::audit::Recorded;
 use crate::bundle::{Bundle, JwtAuthority};
+use crate::consumer::Offer;
 use crate::crypto::{CryptoError, KeyId, Random};
 use crate::custody::CustodyError;
 use crate::federation::Ours;
@@ -73,9 +74,10 @@ pub struct Authorities {
     refresh_hint: Duration,
     pub(super) random: Random,
     pub(super) x509: ArcSwap<X509Signer>,
-    jwt: ArcSwap<JwtSigner>,
+    jwt: ArcSwap<JwtSigners>,
     published: watch::Sender<Arc<Published>>,
     tainted: watch::Sender<Arc<TaintedKeys>>,
+    inventory: watch::Sender<Inventory>,
     pub(super) crl_issuers: watch::Sender<Option<Arc<[CrlIssuer]>>>,
     pub(super) distant_crls: DistantCrls,
     pub(super) listed: Mutex<Option<BTreeMap<KeyId, OffsetDateTime>>>,
@@ -103,6 +105,7 @@ impl Authorities {
             jwt: ArcSwap::from_pointee(jwt),
             published: watch::Sender::new(Arc::new(Published::of(keyring, refresh_hint))),
             tainted: watch::Sender::new(Arc::new(TaintedKeys::of(keyring))),
+            inventory: watch::Sender::new(Inventory::of(keyring)),
             crl_issuers: watch::Sender::new(crl_issuers(keyring).map(Into::into)),
             distant_crls: DistantCrls::default(),
             listed: Mutex::default(),
@@ -110,7 +113,7 @@ impl Authorities {
     }
 
     /// Takes a changed keyring into use; watchers of the bundle are told only if it changed.
-    pub(super) fn swap(&self, keyring: &Keyring, (x509, jwt): (X509Signer, JwtSigner)) {
+    pub(super) fn swap(&self, keyring: &Keyring, (x509, jwt): (X509Signer, JwtSigners)) {
         self.x509.store(Arc::new(x509));
         self.jwt.store(Arc::new(jwt));
         let tainted = Arc::new(TaintedKeys::of(keyring));
@@ -119,6 +122,7 @@ impl Authorities {
             *known = tainted;
             changed
         });
+        self.inventory.send_replace(Inventory::of(keyring));
         self.crl_issuers.send_replace(crl_issuers(keyring).map(Into::into));
         let published = Arc::new(Published::of(keyring, self.refresh_hint));
         self.published.send_if_modified(|current| {
@@ -133,6 +137,11 @@ impl Authorities {
     /// The keys whose SVIDs are to be renewed at once, now and as they change.
     pub fn tainted(&self) -> watch::Receiver<Arc<TaintedKeys>> {
         self.tainted.subscribe()
+    }
+
+    /// Which keys there are, now and as they change.
+    pub fn inventory(&self) -> watch::Receiver<Inventory> {
+        self.inventory.subscribe()
     }
 
     /// Whose keys these are.
@@ -191,17 +200,30 @@ impl Authorities {
     }
 
     fn draft_jwt(&self, grant: &Grant, asked: &Asked, now: OffsetDateTime) -> Result<(Content, LimitedBy), DraftError> {
-        let signer = self.jwt.load_full();
+        let consumers = &asked.consumers;
+        let algorithm = consumers.algorithm(grant.audiences())?;
+        let signers = self.jwt.load();
+        let signer = signers.by(algorithm).ok_or(DraftError::NoSigner { algorithm })?;
         let ttl = grant.ttl().min(JWT_TTL_MAX);
         let (not_after, limited_by) = end_of_life(now, ttl, asked.session_ends_at, signer.not_after)?;
         let fields = JwtFields {
+            issuer: consumers.issuer.as_ref().map(ToString::to_string),
             spiffe_id: grant.spiffe_id().clone(),
             audience: grant.audiences().to_vec(),
             jti: Serial::random(&self.random).to_string(),
             issued_at: whole_seconds(now),
             not_after,
+            claims: grant.claims().clone(),
         };
-        Ok((Content::Jwt { fields, signer }, limited_by))
+        consumers.take(&Offer {
+            issuer: consumers.issuer.as_ref(),
+            algorithm,
+            spiffe_id: grant.spiffe_id(),
+            audiences: grant.audiences(),
+            claims: grant.claims(),
+            bytes: fields.bytes(algorithm, &signer.kid),
+        })?;
+        Ok((Content::Jwt { fields, signer: Arc::clone(signer) }, limited_by))
     }
 
     /// Uses the key on what is on record, and on nothing else:
@@ -232,7 +254,7 @@ impl TaintedKeys {
         let kid = |jwt: &Authority| Some(JwtAuthority::new(jwt.own_key()?.public().clone()).kid);
         Self {
             intermediates: tainted(AuthorityKind::X509Intermediate).map(Authority::key_id).collect(),
-            kids: tainted(AuthorityKind::Jwt).filter_map(kid).collect(),
+            kids: tainted(AuthorityKind::Jwt).chain(tainted(AuthorityKind::JwtRs256)).filter_map(kid).collect(),
         }
     }
 

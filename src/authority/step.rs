@@ -217,7 +217,7 @@ impl Keyring {
     }
 
     fn published_ids(&self) -> impl Iterator<Item = KeyId> {
-        let kinds = [AuthorityKind::X509Root, AuthorityKind::Jwt];
+        let kinds = [AuthorityKind::X509Root, AuthorityKind::Jwt, AuthorityKind::JwtRs256];
         kinds.into_iter().flat_map(|kind| self.published(kind)).map(Authority::key_id)
     }
 }

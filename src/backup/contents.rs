@@ -4,10 +4,11 @@
 //! journal has recorded, or at one that is about to be. The persons' keys are read last: whoever stands in the journal is in
 //! them, and whoever was erased meanwhile is not.
 
-use super::piece::{DOOR_KEY, HEAD};
+use super::piece::{DOOR_KEY, HEAD, SEAL, WRAPPED_KEY};
+use super::seal::seal;
 use super::{BackupError, Head, Piece};
-use crate::authority::{Authority, AuthorityKind, KeyringFile, RotatorError, open_sealing_key};
-use crate::crypto::{KeyId, SealContext, SealingKey};
+use crate::authority::{Authority, AuthorityKind, KeyringFile, RotatorError};
+use crate::crypto::{KeyId, SealContext, Sealing};
 use crate::identity::TrustDomain;
 use crate::people::People;
 use crate::store::{CopyFile, CopyFrom, JournalCopy, LocalStore, NoteSigner, VerifierKey};
@@ -33,8 +34,8 @@ pub struct Folder {
     pub trust_domain: TrustDomain,
     /// Where it is.
     pub path: PathBuf,
-    /// What seals its keys.
-    pub sealing_key_file: PathBuf,
+    /// The file of its sealing key, where a place wraps that: without the place it is worth nothing, so it comes along.
+    pub wrapped_key: Option<PathBuf>,
 }
 
 /// Makes backups of a running server.
@@ -42,6 +43,7 @@ pub struct Folder {
 pub struct Backups {
     store: Arc<LocalStore>,
     folder: Folder,
+    sealing: Sealing,
 }
 
 /// A backup that is about to be read, piece by piece.
@@ -50,7 +52,7 @@ pub struct Contents {
     /// What it says of itself.
     pub head: Head,
     files: Vec<CopyFile>,
-    /// Small files, as they were.
+    /// Small files, as they were; what it says of itself is first.
     texts: Vec<(&'static str, Vec<u8>)>,
     /// Of a stopped server, which cannot start meanwhile.
     _journal: JournalCopy,
@@ -63,8 +65,8 @@ struct Sequence {
 
 impl Backups {
     /// Of the server that has this folder and this store in use.
-    pub const fn new(store: Arc<LocalStore>, folder: Folder) -> Self {
-        Self { store, folder }
+    pub const fn new(store: Arc<LocalStore>, folder: Folder, sealing: Sealing) -> Self {
+        Self { store, folder, sealing }
     }
 
     /// The folder as it is now.
@@ -76,8 +78,9 @@ impl Backups {
             let keyring = self.folder.keyring()?;
             let journal = self.store.copy().await?;
             if keyring == self.folder.keyring()? {
-                let folder = self.folder.clone();
-                let read = tokio::task::spawn_blocking(move || Contents::of(&folder, journal, keyring, now));
+                let (folder, sealing) = (self.folder.clone(), self.sealing.clone());
+                let of = move || Contents::of((&folder, &sealing), journal, keyring, now);
+                let read = tokio::task::spawn_blocking(of);
                 return read.await.map_err(|_stopped| BackupError::Stopped)?;
             }
         }
@@ -90,14 +93,14 @@ impl Folder {
     ///
     /// # Errors
     /// See [`BackupError`].
-    pub fn at_rest(&self, now: OffsetDateTime) -> Result<Contents, BackupError> {
-        let journal = JournalCopy::at_rest(&self.path, &self.signer()?)?;
-        Contents::of(self, journal, self.keyring()?, now)
+    pub fn at_rest(&self, sealing: &Sealing, now: OffsetDateTime) -> Result<Contents, BackupError> {
+        let journal = JournalCopy::at_rest(&self.path, &self.signer(sealing)?)?;
+        Contents::of((self, sealing), journal, self.keyring()?, now)
     }
 
     /// What signs the journal.
-    fn signer(&self) -> Result<NoteSigner, BackupError> {
-        let file = KeyringFile::new(self.path.join("keyring.json"), self.sealing()?);
+    fn signer(&self, sealing: &Sealing) -> Result<NoteSigner, BackupError> {
+        let file = KeyringFile::new(self.path.join("keyring.json"), sealing.clone());
         let keyring = file.load(&self.trust_domain).map_err(RotatorError::from)?.ok_or(RotatorError::NoRoot)?;
         let key = keyring.active(AuthorityKind::Journal).and_then(Authority::held_key).ok_or(RotatorError::NoRoot)?;
         let vkey = self.path.join("journal.vkey");
@@ -121,17 +124,12 @@ impl Folder {
     }
 
     /// The door CA, with its key sealed: in the clear, a stolen backup could stand in for the server.
-    fn door_ca(&self) -> Result<Vec<(&'static str, Vec<u8>)>, BackupError> {
+    fn door_ca(&self, sealing: &Sealing) -> Result<Vec<(&'static str, Vec<u8>)>, BackupError> {
         let (certificate, key) = (self.read(DOOR_CA.0)?, self.read(DOOR_CA.1)?);
         let (Some(certificate), Some(key)) = (certificate, key) else { return Ok(Vec::new()) };
-        let sealing = self.sealing()?;
         let sealed = sealing.seal(door_context(&self.trust_domain, &certificate), &key);
         let sealed = serde_json::to_vec(&sealed).map_err(|odd| BackupError::Write(odd.into()))?;
         Ok(vec![(DOOR_CA.0, certificate.to_vec()), (DOOR_KEY, sealed)])
-    }
-
-    pub(super) fn sealing(&self) -> Result<SealingKey, BackupError> {
-        open_sealing_key(&self.sealing_key_file, true).map_err(|source| BackupError::Sealing { source })
     }
 }
 
@@ -143,7 +141,7 @@ pub(super) fn door_context<'a>(trust_domain: &'a TrustDomain, certificate: &[u8]
 
 impl Contents {
     fn of(
-        folder: &Folder,
+        (folder, sealing): (&Folder, &Sealing),
         mut journal: JournalCopy,
         keyring: Vec<u8>,
         now: OffsetDateTime,
@@ -152,14 +150,20 @@ impl Contents {
             .map_err(|odd| BackupError::file(&folder.path.join("keyring.json"))(odd.into()))?;
         let mut texts = vec![("keyring.json", keyring)];
         texts.extend(journal.checkpoint.take().map(|note| ("checkpoint", note.into_bytes())));
-        texts.extend(folder.door_ca()?);
+        texts.extend(folder.door_ca(sealing)?);
         for name in ["journal.vkey", People::FILE] {
             texts.extend(folder.read(name)?.map(|bytes| (name, bytes.to_vec())));
+        }
+        if let Some(path) = &folder.wrapped_key {
+            texts.push((WRAPPED_KEY, fs::read(path).map_err(BackupError::file(path))?));
         }
         let files = std::mem::take(&mut journal.files);
         let small = texts.iter().map(|(_, text)| length(text)).sum::<u64>();
         let bytes = files.iter().map(|file| file.bytes).sum::<u64>() + small;
-        let head = Head::of(folder.trust_domain.clone(), (&journal, sequence, bytes), now);
+        let head = Head::of(folder.trust_domain.clone(), (&journal, sequence), (&texts, bytes), now);
+        let text = serde_json::to_vec_pretty(&head).map_err(|odd| BackupError::Write(odd.into()))?;
+        let vouched = seal(sealing, (&folder.trust_domain, &text))?;
+        let texts = [(HEAD, text), (SEAL, vouched)].into_iter().chain(texts).collect();
         Ok(Self { head, files, texts, _journal: journal })
     }
 
@@ -168,8 +172,7 @@ impl Contents {
     /// # Errors
     /// When a file cannot be read any more, and whatever the hearer says.
     pub fn read(self, mut each: impl FnMut(Piece<'_>) -> Result<(), BackupError>) -> Result<(), BackupError> {
-        let head = serde_json::to_vec_pretty(&self.head).map_err(|odd| BackupError::Read(odd.into()))?;
-        for (name, text) in [(HEAD, head)].into_iter().chain(self.texts) {
+        for (name, text) in self.texts {
             each(Piece::File { name, bytes: length(&text) })?;
             text.chunks(STEP).try_for_each(|bytes| each(Piece::Bytes(bytes)))?;
         }

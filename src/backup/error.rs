@@ -1,6 +1,7 @@
 //! Why there is no backup, or none that is laid down. Each says what to do.
 
 use crate::authority::{RotatorError, SealingKeyError};
+use crate::crypto::SealingKeyName;
 use crate::identity::TrustDomain;
 use crate::people::{NotErased, PeopleError};
 use crate::store::{JournalError, NoteError, OpenError, Position, StoreError};
@@ -25,6 +26,14 @@ pub enum BackupError {
     /// Keys changed all the time that it was tried.
     #[error("the keys change just now: try again in a minute")]
     KeysChange,
+    /// Made by a later version, or by one that vouched for nothing.
+    #[error("it is of format {format}, and this version knows {known}: use the version of Lanyard that made it")]
+    Format {
+        /// Its format.
+        format: u32,
+        /// Ours.
+        known: u32,
+    },
     /// Made later than it is now.
     #[error("it was made at {made_at}, and here it is {now}: set the clock right, or take another backup")]
     Future {
@@ -53,16 +62,6 @@ pub enum BackupError {
     Name {
         /// What it calls it.
         name: String,
-    },
-    /// Made by a later version.
-    #[error(
-        "it is of format {format}, and this version knows {known}: use the version of Lanyard that made it, or a newer one"
-    )]
-    Newer {
-        /// Its format.
-        format: u32,
-        /// Ours.
-        known: u32,
     },
     /// Something else.
     #[error("it is no backup of a Lanyard server")]
@@ -95,13 +94,27 @@ pub enum BackupError {
     /// The persons' keys do not open, or whoever was erased cannot be erased again.
     #[error(transparent)]
     People(#[from] NotErased),
+    /// It says which sealing key it needs, and that one is not here.
+    #[error(
+        "it is sealed under the sealing key {needed}, and here is {here}: wrong sealing key; put the right one in its \
+         place, or name its file as former_sealing_key_file in [keys]"
+    )]
+    OtherSeal {
+        /// The key that it needs.
+        needed: SealingKeyName,
+        /// Those that there are.
+        here: String,
+    },
     /// The archive cannot be read.
     #[error("it cannot be read")]
     Read(#[source] io::Error),
     /// The sealing key is not to be had.
-    #[error("{source}; a backup does not hold it: put it there, from where you keep it, and restore again")]
-    Sealing {
-        /// Why.
+    #[error(transparent)]
+    Sealing(SealingKeyError),
+    /// The sealing key is not there.
+    #[error("{source}; a backup does not hold it: put it there, from where you keep it, and try again")]
+    SealingKeyGone {
+        /// Which.
         #[source]
         source: SealingKeyError,
     },
@@ -156,6 +169,16 @@ pub enum BackupError {
     /// The archive cannot be written.
     #[error("the backup cannot be written")]
     Write(#[source] io::Error),
+}
+
+impl From<SealingKeyError> for BackupError {
+    fn from(source: SealingKeyError) -> Self {
+        if matches!(source, SealingKeyError::Gone { .. }) {
+            Self::SealingKeyGone { source }
+        } else {
+            Self::Sealing(source)
+        }
+    }
 }
 
 impl From<PeopleError> for BackupError {

@@ -2,14 +2,18 @@
 
 /// The first file: what the backup is.
 pub(super) const HEAD: &str = "backup.json";
+/// What vouches for it.
+pub(super) const SEAL: &str = "backup.seal";
 /// The last one, for `sha256sum -c`: the digests of all others. Without it the archive was cut.
 pub(super) const SUMS: &str = "SHA256SUMS";
 /// The door CA's key, sealed as all others are.
 pub(super) const DOOR_KEY: &str = "door-ca-key.sealed";
 /// The sealing key, where it was asked for by name.
 pub(super) const SEALING_KEY: &str = "sealing.key";
+/// The sealing key as a place has wrapped it.
+pub(super) const WRAPPED_KEY: &str = "sealing.wrapped";
 /// Where the journal's files are.
-const JOURNAL: &str = "journal/";
+pub(super) const JOURNAL: &str = "journal/";
 
 /// For everybody to read.
 const SHOWN: u32 = 0o644;
@@ -17,8 +21,9 @@ const SHOWN: u32 = 0o644;
 const HIDDEN: u32 = 0o600;
 
 /// The files at the top of a backup, with the modes that they are given.
-const FILES: [(&str, u32); 9] = [
+const FILES: [(&str, u32); 11] = [
     (HEAD, SHOWN),
+    (SEAL, SHOWN),
     ("checkpoint", SHOWN),
     (DOOR_KEY, HIDDEN),
     ("door-ca.pem", SHOWN),
@@ -26,6 +31,7 @@ const FILES: [(&str, u32); 9] = [
     ("keyring.json", HIDDEN),
     ("people.keys", HIDDEN),
     (SEALING_KEY, HIDDEN),
+    (WRAPPED_KEY, HIDDEN),
     (SUMS, SHOWN),
 ];
 

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 /// Where a backup lies before it is in its place; while it is there, no server starts.
 pub(crate) const ASIDE: &str = "restoring";
 /// What may be in an empty folder: the key that an operator laid there, what a file system is born with, our lock.
-const HARMLESS: [&str; 4] = ["admin.sock", "lock", "lost+found", "sealing.key"];
+const HARMLESS: [&str; 5] = ["admin.sock", "lock", "lost+found", "sealing.key", "sealing.wrapped"];
 /// Laid last: without it a server with a history does not start, whatever else is there.
 const LAST: &str = "keyring.json";
 

@@ -15,6 +15,15 @@ const SUMS_BYTES_MAX: u64 = 64 << 20;
 /// So much is read at once.
 const STEP: usize = 16 << 10;
 
+/// What an archive was, with the digest of each of its files.
+#[derive(Debug)]
+pub struct ReadBackup {
+    /// What it says of itself.
+    pub head: Head,
+    /// By name.
+    pub digests: BTreeMap<String, Digest>,
+}
+
 /// Reads an archive of so many bytes piece by piece, and at its end says what it was: only then anything of it counts.
 ///
 /// # Errors
@@ -23,7 +32,7 @@ pub fn read_backup<R: Read>(
     from: R,
     bytes: u64,
     mut each: impl FnMut(Piece<'_>) -> Result<(), BackupError>,
-) -> Result<Head, BackupError> {
+) -> Result<ReadBackup, BackupError> {
     let mut archive = Archive::new(from);
     // Raw: no extension of the format renames or resizes what we look at.
     let mut entries = archive.entries().map_err(|_odd| BackupError::NotABackup)?.raw(true);
@@ -36,19 +45,19 @@ pub fn read_backup<R: Read>(
     let head = Head::parse(&text)?;
     each(Piece::File { name: &name, bytes: first.size() })?;
     each(Piece::Bytes(&text))?;
-    let (mut sums, mut step) = (BTreeMap::from([(name, Digest::of(&text))]), vec![0; STEP]);
+    let (mut digests, mut step) = (BTreeMap::from([(name, Digest::of(&text))]), vec![0; STEP]);
     for entry in entries {
         let mut entry = entry.map_err(|_odd| BackupError::Cut)?;
         let name = name_of(&entry, bytes)?;
         if name == SUMS {
-            compare(&whole(&mut entry, SUMS_BYTES_MAX)?, &sums)?;
-            return Ok(head);
+            compare(&whole(&mut entry, SUMS_BYTES_MAX)?, &digests)?;
+            return Ok(ReadBackup { head, digests });
         }
-        if sums.contains_key(&name) {
+        if digests.contains_key(&name) {
             return Err(BackupError::Name { name });
         }
         let digest = pass(&mut entry, (&name, &mut step), &mut each)?;
-        sums.insert(name, digest);
+        digests.insert(name, digest);
     }
     Err(BackupError::Cut)
 }

@@ -2,13 +2,14 @@
 //! journal is told what it lost, before anything is laid into its place.
 
 use super::contents::{Folder, door_context};
-use super::piece::{DOOR_KEY, SEALING_KEY};
+use super::piece::{DOOR_KEY, SEALING_KEY, WRAPPED_KEY};
 use super::place::Place;
 use super::{BackupError, Head, Unpacked, Whole};
 use crate::audit::{Changes, Entry, Ledger};
-use crate::authority::{AuthorityKind, KeyringFile, RotatorError, go_on_after_loss, open_sealing_key};
+use crate::authority::{AuthorityKind, KeyringFile, RotatorError, SealingSettings, go_on_after_loss};
 use crate::clock::Clock;
-use crate::crypto::SealingKey;
+use crate::crypto::Sealing;
+use crate::custody::Places;
 use crate::people::{Form, People};
 use crate::session::Loss;
 use crate::store::{
@@ -20,7 +21,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use time::OffsetDateTime;
-use zeroize::Zeroizing;
 
 /// What is to be laid down, where, and what is known of the time since.
 #[derive(Debug)]
@@ -29,6 +29,10 @@ pub struct Restore<'a> {
     pub archive: &'a Path,
     /// The data folder.
     pub folder: &'a Folder,
+    /// What opens its keys.
+    pub sealing: &'a SealingSettings,
+    /// The places that may wrap that.
+    pub places: &'a Places,
     /// Where signed checkpoints go besides: they may tell of more records.
     pub checkpoints: &'a CheckpointSettings,
     /// The longest life that a rule gives.
@@ -62,7 +66,7 @@ pub struct Restored {
 struct Aside<'a> {
     asked: &'a Restore<'a>,
     backup: &'a Unpacked,
-    sealing_key: PathBuf,
+    sealing: Sealing,
     key: VerifierKey,
 }
 
@@ -73,9 +77,8 @@ struct Aside<'a> {
 pub async fn restore(asked: &Restore<'_>, clock: Arc<dyn Clock>) -> Result<Restored, BackupError> {
     let place = Place::take(&asked.folder.path)?;
     let backup = Unpacked::of(asked.archive, &place.aside())?;
-    let Folder { trust_domain: wanted, sealing_key_file, .. } = asked.folder;
-    if backup.head.trust_domain != *wanted {
-        let (found, wanted) = (backup.head.trust_domain, wanted.clone());
+    if backup.head.trust_domain != asked.folder.trust_domain {
+        let (found, wanted) = (backup.head.trust_domain, asked.folder.trust_domain.clone());
         return Err(BackupError::TrustDomain { found, wanted });
     }
     let Whole { key, .. } = backup.verify_signed()?;
@@ -84,13 +87,14 @@ pub async fn restore(asked: &Restore<'_>, clock: Arc<dyn Clock>) -> Result<Resto
         let (first, last, witness) = (backup.head.journal.last + 1, *last, witness.clone());
         return Err(BackupError::Witnessed { first, last, witness });
     }
-    let own = backup.folder.join(SEALING_KEY);
-    let brought =
-        *sealing_key_file == asked.folder.path.join(SEALING_KEY) && !sealing_key_file.exists() && own.exists();
-    let sealing_key = if brought { own } else { sealing_key_file.clone() };
-    let refused_before = Aside { asked, backup: &backup, sealing_key, key }.go_on(clock).await?;
-    if !brought {
-        place.forget(SEALING_KEY)?;
+    let sealing = backup.sealing(asked.sealing, (asked.places, &asked.folder.path)).await?;
+    backup.check_seal(&sealing)?;
+    let brought = backup.brought(asked.sealing, &asked.folder.path);
+    let refused_before = Aside { asked, backup: &backup, sealing, key }.go_on(clock).await?;
+    for name in [SEALING_KEY, WRAPPED_KEY] {
+        if brought.as_ref().is_none_or(|brought| !brought.ends_with(name)) {
+            place.forget(name)?;
+        }
     }
     place.lay()?;
     let lost_upto = witness.as_ref().map(|(_, last)| *last);
@@ -101,9 +105,9 @@ pub async fn restore(asked: &Restore<'_>, clock: Arc<dyn Clock>) -> Result<Resto
 impl Aside<'_> {
     /// Opens all that is sealed, and tells the journal. Before when tokens are refused from now on.
     async fn go_on(&self, clock: Arc<dyn Clock>) -> Result<Option<OffsetDateTime>, BackupError> {
-        let Self { asked, backup: Unpacked { head, folder }, key, .. } = self;
+        let Self { asked, backup: Unpacked { head, folder, .. }, key, .. } = self;
         let trust_domain = &asked.folder.trust_domain;
-        let file = KeyringFile::new(folder.join("keyring.json"), self.sealing()?);
+        let file = KeyringFile::new(folder.join("keyring.json"), self.sealing.clone());
         let keyring = file.load(trust_domain).map_err(RotatorError::from)?.ok_or(RotatorError::NoRoot)?;
         let journal_key = keyring.active(AuthorityKind::Journal).ok_or(RotatorError::NoRoot)?;
         let own_key = journal_key.held_key().ok_or(RotatorError::NoRoot)?;
@@ -125,7 +129,7 @@ impl Aside<'_> {
         if let Some(loss) = loss {
             writes.push(loss.beside(&*store)?);
         }
-        let people = People::open(folder.join(People::FILE), self.sealing()?, (asked.people, trust_domain))?;
+        let people = People::open(folder.join(People::FILE), self.sealing.clone(), (asked.people, trust_domain))?;
         people.erase_again(&*store).await?;
         let entry = Entry::Restored {
             made_at: head.made_at.unix_timestamp(),
@@ -141,10 +145,6 @@ impl Aside<'_> {
         Ok(until)
     }
 
-    fn sealing(&self) -> Result<SealingKey, BackupError> {
-        open_sealing_key(&self.sealing_key, true).map_err(|source| BackupError::Sealing { source })
-    }
-
     fn open_door_key(&self) -> Result<(), BackupError> {
         let folder = &self.backup.folder;
         let sealed = folder.join(DOOR_KEY);
@@ -156,7 +156,7 @@ impl Aside<'_> {
         let text = fs::read(&sealed).map_err(BackupError::file(&sealed))?;
         let text = serde_json::from_slice(&text).map_err(|_odd| changed())?;
         let context = door_context(&self.asked.folder.trust_domain, &certificate);
-        let key: Zeroizing<Vec<u8>> = self.sealing()?.unseal(context, &text).map_err(|_sealed| changed())?;
+        let key = self.sealing.unseal(context, &text).map_err(|_sealed| changed())?.secret;
         let path = folder.join("door-ca-key.pem");
         replace_file(&path, &key, 0o600).map_err(BackupError::file(&path))?;
         fs::remove_file(&sealed).map_err(BackupError::file(&sealed))

@@ -1,8 +1,13 @@
 //! An archive laid out in a folder of its own, each file synced, all of it checked: nothing of it is used before.
 
-use super::piece::{HEAD, Piece, mode_of};
-use super::{BackupError, Head, read_backup};
+use super::piece::{HEAD, JOURNAL, Piece, SEAL, SEALING_KEY, WRAPPED_KEY, mode_of};
+use super::seal::check;
+use super::{BackupError, Head, ReadBackup, read_backup};
+use crate::authority::SealingSettings;
+use crate::crypto::{Digest, Sealing};
+use crate::custody::Places;
 use crate::store::{Evidence, VerifierKey, VerifyReport, verify_against};
+use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -18,6 +23,8 @@ pub struct Unpacked {
     pub head: Head,
     /// Where its files are.
     pub folder: PathBuf,
+    digests: BTreeMap<String, Digest>,
+    seal: Vec<u8>,
 }
 
 /// A backup whose journal was read from its first record to its last.
@@ -40,7 +47,7 @@ impl Unpacked {
         let file = File::open(archive).map_err(BackupError::file(archive))?;
         let bytes = file.metadata().map_err(BackupError::file(archive))?.len();
         let mut open: Option<File> = None;
-        let head = read_backup(file, bytes, |piece| {
+        let ReadBackup { head, digests } = read_backup(file, bytes, |piece| {
             match (piece, &mut open) {
                 (Piece::File { name, .. }, open) => *open = Some(next(open.take(), folder, name)?),
                 (Piece::Bytes(bytes), Some(file)) => file.write_all(bytes).map_err(BackupError::file(folder))?,
@@ -49,11 +56,52 @@ impl Unpacked {
             Ok(())
         })?;
         sync(open, folder)?;
-        fs::remove_file(folder.join(HEAD)).map_err(BackupError::file(folder))?;
+        let unsealed = |_missing| BackupError::Changed { name: SEAL.to_owned() };
+        let seal = fs::read(folder.join(SEAL)).map_err(unsealed)?;
+        for said in [HEAD, SEAL] {
+            fs::remove_file(folder.join(said)).map_err(BackupError::file(folder))?;
+        }
         for made in [&folder.join("journal"), folder] {
             sync(Some(File::open(made).map_err(BackupError::file(made))?), made)?;
         }
-        Ok(Self { head, folder: folder.to_owned() })
+        Ok(Self { head, folder: folder.to_owned(), digests, seal })
+    }
+
+    /// What opens it: the configured key, or the one that it brings for a folder that has none yet.
+    ///
+    /// # Errors
+    /// `Sealing`, `SealingKeyGone`.
+    pub async fn sealing(
+        &self,
+        settings: &SealingSettings,
+        (places, data): (&Places, &Path),
+    ) -> Result<Sealing, BackupError> {
+        let file = self.brought(settings, data).unwrap_or_else(|| settings.file.clone());
+        Ok(SealingSettings { file, ..settings.clone() }.open(places).await?)
+    }
+
+    /// Where the sealing key lies that is to be laid into a data folder, too.
+    pub(super) fn brought(&self, settings: &SealingSettings, data: &Path) -> Option<PathBuf> {
+        let name = if settings.place.is_some() { WRAPPED_KEY } else { SEALING_KEY };
+        let own = self.folder.join(name);
+        (settings.file == data.join(name) && !settings.file.exists() && own.exists()).then_some(own)
+    }
+
+    /// Whether it is as the server said that had the sealing key: what it is, and each of its files.
+    ///
+    /// # Errors
+    /// `Changed`, and `OtherSeal`.
+    pub fn check_seal(&self, sealing: &Sealing) -> Result<(), BackupError> {
+        let head = self.digests.get(HEAD).copied().ok_or(BackupError::NotABackup)?;
+        check(sealing, (&self.head.trust_domain, head), &self.seal)?;
+        let of_itself = |name: &str| [HEAD, SEAL, SEALING_KEY].contains(&name) || name.starts_with(JOURNAL);
+        let found: BTreeMap<_, _> = self.digests.iter().filter(|(name, _)| !of_itself(name)).collect();
+        let names = found.keys().copied().chain(self.head.files.keys());
+        let differs = |name: &&String| found.get(*name).copied() != self.head.files.get(*name);
+        match names.into_iter().find(differs) {
+            Some(name) => Err(BackupError::Changed { name: name.clone() }),
+            None => Ok(()),
+        }
     }
 
     /// Reads the journal through, by this key or the one that is with it; it must be as the head says.

@@ -4,6 +4,7 @@
 //! publisher's slip does not end all trust. As a writer: known keys only, in the exact members of the standard.
 
 use super::authority::{certified_key, ends_at};
+use super::entry::{Entry, JWT_USE, OddEntry, WIT_USE, X509_USE, member};
 use super::{Jwk, StrictJson, StrictJsonError};
 use crate::crypto::{PemLabel, PublicKey};
 use crate::identity::TrustDomain;
@@ -18,13 +19,6 @@ use time::OffsetDateTime;
 
 /// The largest document that is read (FED-7).
 pub(super) const DOCUMENT_BYTES_MAX: usize = 1024 * 1024;
-
-/// How often to look again when the document does not say (FED-4).
-pub(super) const REFRESH_UNSET: Duration = Duration::from_secs(300);
-
-const X509_USE: &str = "x509-svid";
-const JWT_USE: &str = "jwt-svid";
-const WIT_USE: &str = "wit-svid";
 
 /// A trust domain's bundle; the name never travels apart from it (TDB-24).
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -85,7 +79,7 @@ impl JwtAuthority {
         Self { kid: Jwk::of(&key.numbers()).thumbprint(), key }
     }
 
-    fn to_jwk(&self) -> Map<String, Value> {
+    pub(super) fn to_jwk(&self) -> Map<String, Value> {
         let mut jwk = Jwk::of(&self.key.numbers()).into_members();
         jwk.insert("kid".to_owned(), self.kid.clone().into());
         jwk
@@ -93,11 +87,22 @@ impl JwtAuthority {
 }
 
 impl Bundle {
+    /// How often to look again when the document does not say (FED-4).
+    pub const REFRESH_UNSET: Duration = Duration::from_secs(300);
+
     /// Reads a SPIFFE bundle document; at most 1 MiB.
     ///
     /// # Errors
     /// See [`BundleError`].
     pub fn parse(trust_domain: TrustDomain, json: &[u8]) -> Result<Self, BundleError> {
+        Self::parse_telling(trust_domain, json).map(|(bundle, _odd)| bundle)
+    }
+
+    /// The same, with the entries that are left out.
+    ///
+    /// # Errors
+    /// See [`BundleError`].
+    pub fn parse_telling(trust_domain: TrustDomain, json: &[u8]) -> Result<(Self, Vec<OddEntry>), BundleError> {
         if json.len() > DOCUMENT_BYTES_MAX {
             return Err(BundleError::TooLarge { actual: json.len() });
         }
@@ -105,19 +110,31 @@ impl Bundle {
     }
 
     /// Reads what [`StrictJson`] made of a document.
-    pub(super) fn from_document(trust_domain: TrustDomain, document: &Map<String, Value>) -> Result<Self, BundleError> {
+    pub(super) fn from_document(
+        trust_domain: TrustDomain,
+        document: &Map<String, Value>,
+    ) -> Result<(Self, Vec<OddEntry>), BundleError> {
         let keys = document.get("keys").and_then(Value::as_array).ok_or(BundleError::Keys)?;
-        let entries: Vec<_> = keys.iter().filter_map(Value::as_object).collect();
-        check_kids(&entries)?;
+        check_kids(keys)?;
         let whole = |name: &str| document.get(name).map(Value::as_u64);
         let hint = whole("spiffe_refresh_hint").unwrap_or(Some(0)).ok_or(BundleError::RefreshHint)?;
-        Ok(Self {
+        let mut bundle = Self {
             trust_domain,
             sequence: whole("spiffe_sequence").unwrap_or(Some(0)).ok_or(BundleError::Sequence)?,
-            refresh_hint: if hint == 0 { REFRESH_UNSET } else { Duration::from_secs(hint) },
-            x509_authorities: entries.iter().filter_map(|entry| x509_authority(entry)).collect(),
-            jwt_authorities: entries.iter().filter_map(|entry| jwt_authority(entry)).collect(),
-        })
+            refresh_hint: if hint == 0 { Self::REFRESH_UNSET } else { Duration::from_secs(hint) },
+            x509_authorities: Vec::new(),
+            jwt_authorities: Vec::new(),
+        };
+        let mut odd = Vec::new();
+        for (at, entry) in (1..).zip(keys) {
+            match Entry::read(entry) {
+                Ok(Entry::Jwt(authority)) => bundle.jwt_authorities.push(authority),
+                Ok(Entry::Wit) => {}
+                Ok(Entry::X509(certificate)) => bundle.x509_authorities.push(certificate),
+                Err(why) => odd.push(OddEntry { at, why }),
+            }
+        }
+        Ok((bundle, odd))
     }
 
     /// The SPIFFE bundle document, JSON.
@@ -139,6 +156,12 @@ impl Bundle {
             "spiffe_sequence": self.sequence,
         });
         document.to_string().into_bytes()
+    }
+
+    /// What tells its keys apart: the digest of each key of an X.509 authority, the `kid` of each JWT key.
+    pub fn key_ids(&self) -> Vec<String> {
+        let x509 = self.x509_authorities.iter().filter_map(|der| Some(certified_key(der).ok()?.id().to_string()));
+        x509.chain(self.jwt_authorities.iter().map(|authority| authority.kid.clone())).collect()
     }
 
     /// When the last of the X.509 authorities ends; none where there are none.
@@ -164,9 +187,11 @@ impl Bundle {
 }
 
 /// `kid` is unique over all JWT and WIT keys (TDB-19).
-fn check_kids(entries: &[&Map<String, Value>]) -> Result<(), BundleError> {
+fn check_kids(keys: &[Value]) -> Result<(), BundleError> {
     let mut seen = BTreeSet::new();
-    for entry in entries.iter().filter(|entry| matches!(member(entry, "use"), Some(JWT_USE | WIT_USE))) {
+    for entry in
+        keys.iter().filter_map(Value::as_object).filter(|entry| matches!(member(entry, "use"), Some(JWT_USE | WIT_USE)))
+    {
         if let Some(kid) = member(entry, "kid")
             && !seen.insert(kid)
         {
@@ -174,30 +199,6 @@ fn check_kids(entries: &[&Map<String, Value>]) -> Result<(), BundleError> {
         }
     }
     Ok(())
-}
-
-fn member<'a>(entry: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
-    entry.get(name).and_then(Value::as_str)
-}
-
-/// The first certificate of `x5c`, if it is a CA's and its key is the entry's (TDB-12 to TDB-16).
-fn x509_authority(entry: &Map<String, Value>) -> Option<CertificateDer<'static>> {
-    if member(entry, "use") != Some(X509_USE) {
-        return None;
-    }
-    let first = entry.get("x5c")?.as_array()?.first()?.as_str()?;
-    let certificate = CertificateDer::from(STANDARD.decode(first).ok()?);
-    let key = certified_key(&certificate).ok()?;
-    (Jwk::read(entry)? == key).then_some(certificate)
-}
-
-/// A key under a `kid`; other uses, kinds and symmetric keys are skipped (TDB-8 to TDB-10, TDB-17, TDB-18).
-fn jwt_authority(entry: &Map<String, Value>) -> Option<JwtAuthority> {
-    if member(entry, "use") != Some(JWT_USE) {
-        return None;
-    }
-    let kid = member(entry, "kid").filter(|kid| !kid.is_empty())?.to_owned();
-    Some(JwtAuthority { kid, key: Jwk::read(entry)? })
 }
 
 #[cfg(test)]

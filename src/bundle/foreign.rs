@@ -3,7 +3,7 @@
 //! Of PEM nothing is skipped: it has no publisher that could slip, but a person who put something in that does not belong.
 
 use super::authority::{certified_key, subject};
-use super::document::{Bundle, BundleError, DOCUMENT_BYTES_MAX, REFRESH_UNSET};
+use super::document::{Bundle, BundleError, DOCUMENT_BYTES_MAX};
 use super::{BundleMap, BundleMapError, NotAnAuthority, StrictJson};
 use crate::identity::TrustDomain;
 use crate::telemetry::quotable;
@@ -102,7 +102,7 @@ impl Bundle {
             }
         }
         let jwt_authorities = Vec::new();
-        Ok(Self { trust_domain, sequence: 0, refresh_hint: REFRESH_UNSET, x509_authorities, jwt_authorities })
+        Ok(Self { trust_domain, sequence: 0, refresh_hint: Self::REFRESH_UNSET, x509_authorities, jwt_authorities })
     }
 
     /// Reads a SPIFFE bundle, or the one of this trust domain in a map of several.
@@ -113,7 +113,7 @@ impl Bundle {
         check_size(json)?;
         let document = StrictJson::object(json).map_err(BundleError::Json)?;
         if !document.contains_key("trust_domains") {
-            return Ok(Self::from_document(trust_domain, &document)?);
+            return Ok(Self::from_document(trust_domain, &document)?.0);
         }
         let map = BundleMap::parse(json)?;
         let found = map.bundles().iter().find(|bundle| bundle.trust_domain == trust_domain);

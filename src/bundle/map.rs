@@ -62,6 +62,7 @@ impl BundleMap {
                 TrustDomain::parse(name).map_err(|source| BundleMapError::Name { name: quotable(name), source })?;
             let read = bundle.as_object().ok_or(BundleError::Json(StrictJsonError::NotAnObject));
             read.and_then(|bundle| Bundle::from_document(trust_domain.clone(), bundle))
+                .map(|(bundle, _odd)| bundle)
                 .map_err(|source| BundleMapError::Bundle { trust_domain, source })
         });
         Ok(Self(bundles.collect::<Result<_, _>>()?))

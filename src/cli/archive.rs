@@ -4,7 +4,7 @@ use super::audit::{Journal, Place, Since, parse_since};
 use super::render;
 use super::verify::{key_of, lay_key};
 use crate::audit::Received;
-use crate::authority::{AuthorityKind, KeyringFile, open_sealing_key};
+use crate::authority::{AuthorityKind, KeyringFile};
 use crate::clock::{Clock as _, SystemClock};
 use crate::identity::TrustDomain;
 use crate::server::JOURNAL_KEY_FILE;
@@ -54,7 +54,7 @@ struct Fate {
 }
 
 /// Archives, and says what.
-pub(super) fn run(Args { journal, which, fate, reason }: &Args) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(Args { journal, which, fate, reason }: &Args) -> anyhow::Result<ExitCode> {
     let Some(place) = journal.place()? else { return Ok(ExitCode::FAILURE) };
     let segments = match (which.before, which.keep) {
         (Some(before), _) => Segments::Before(before.time()),
@@ -63,7 +63,7 @@ pub(super) fn run(Args { journal, which, fate, reason }: &Args) -> anyhow::Resul
     // Where it is said to have gone must still be right when somebody reads it from elsewhere.
     let to = fate.to.as_ref().map(std::path::absolute).transpose()?;
     let verifier = key_of(&place.folder)?;
-    let signer = signer_of(&place, &verifier)?;
+    let signer = signer_of(&place, &verifier).await?;
     let by = format!("uid {}", rustix::process::getuid().as_raw());
     let request = ArchiveRequest { segments, to: to.as_deref(), signer: &signer, by: &by, reason };
     let Some(done) = archive(&place.folder, request, SystemClock.now())? else {
@@ -81,8 +81,9 @@ pub(super) fn run(Args { journal, which, fate, reason }: &Args) -> anyhow::Resul
 }
 
 /// The journal's own key, which alone may say that records left.
-fn signer_of(Place { folder, sealing_key_file }: &Place, verifier: &VerifierKey) -> anyhow::Result<NoteSigner> {
-    let file = KeyringFile::new(folder.join("keyring.json"), open_sealing_key(sealing_key_file, true)?);
+async fn signer_of(place: &Place, verifier: &VerifierKey) -> anyhow::Result<NoteSigner> {
+    let folder = &place.folder;
+    let file = KeyringFile::new(folder.join("keyring.json"), place.sealing().await?);
     let name = verifier.name();
     let trust_domain = TrustDomain::parse(name.split_once('/').map_or(name, |(domain, _journal)| domain))?;
     let keyring = file.load(&trust_domain)?;

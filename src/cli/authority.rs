@@ -129,7 +129,7 @@ struct OrderedOn {
 
 fn parse_kind(text: &str) -> Result<AuthorityKind, &'static str> {
     let known = AuthorityKind::named(text).filter(|kind| *kind != AuthorityKind::Journal);
-    known.ok_or("write x509-root, x509-intermediate or jwt")
+    known.ok_or("write x509-root, x509-intermediate, jwt or jwt-rs256")
 }
 
 /// Asks the server.
@@ -310,12 +310,15 @@ fn holders(outlook: &Outlook) -> anyhow::Result<()> {
     let rows = outlook.holders.iter().map(|holder| {
         let kind = match holder.kind {
             HolderKind::Declared => "declared",
+            HolderKind::Publisher => "publisher",
             HolderKind::Reporting => "reporting",
         };
         let holds = holder.holds.map_or_else(|| "unknown".to_owned(), |sequence| sequence.to_string());
         let holds = holder
             .stuck_since
             .map_or(holds.clone(), |since| format!("{holds}: stuck, lacks another since {}", render::time(since)));
+        let trouble = outlook.troubles.get(&holder.name);
+        let holds = trouble.map_or(holds.clone(), |why| format!("{holds}: cannot write: {why}"));
         vec![holder.name.clone(), kind.to_owned(), holds, at(holder.heard_at)]
     });
     render::rows(&["holder", "kind", "has bundle", "last heard"], rows.collect())?;

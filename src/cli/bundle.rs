@@ -33,7 +33,8 @@ enum Action {
     Delete(foreign_bundles::Delete),
     /// The other trust domains whose bundles the server holds: from where, how old, when the last root ends, what is wrong
     List(foreign_bundles::List),
-    /// Takes another trust domain's bundle; jobs get it by rules with `federates_with`. The journal tells who brought it
+    /// Takes another trust domain's bundle, or asks its bundle endpoint from now on; jobs get it by rules with `federates_with`. The
+    /// journal tells who brought it
     Set(foreign_bundles::Set),
     /// A trust bundle: roots and keys of JWT-SVIDs; the server's own where no other trust domain is named
     Show {

@@ -38,9 +38,9 @@ pub(crate) struct Args {
 }
 
 /// Tests, or prints a case.
-pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(args: &Args) -> anyhow::Result<ExitCode> {
     match &args.from_journal {
-        Some(id) => from_journal(args, id),
+        Some(id) => from_journal(args, id).await,
         None => test(args),
     }
 }
@@ -113,11 +113,11 @@ fn row(judged: &Judged) -> Vec<String> {
     vec![verdict, judged.case.clone(), judged.wanted.clone(), got, decided_by]
 }
 
-fn from_journal(args: &Args, id: &str) -> anyhow::Result<ExitCode> {
+async fn from_journal(args: &Args, id: &str) -> anyhow::Result<ExitCode> {
     let Some(place) = args.journal.place()? else { return Ok(ExitCode::FAILURE) };
     // Without a policy at hand the case has no personal claims; a policy with problems is none.
     let policy = load(args).ok().and_then(Result::ok).map(|(_, policy, _)| policy);
-    let mut past = PastRequests::since(None, place.people().unwrap_or_default());
+    let mut past = PastRequests::since(None, place.people().await.unwrap_or_default());
     for record in JournalReader::open(&place.folder)? {
         let Some(request) = past.read(&record?).filter(|request| RequestId::is_meant(id, &request.id)) else {
             continue;

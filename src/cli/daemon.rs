@@ -10,12 +10,14 @@ pub(super) async fn until_signalled<E: Into<anyhow::Error>>(
 ) -> anyhow::Result<ExitCode> {
     let mut running = std::pin::pin!(running);
     tokio::select! {
-        ended = &mut running => ended.map_err(Into::into)?,
+        // First of all it is listened for signals: whoever is told that we serve may ask us to end at once.
+        biased;
         signal = ShutdownTrigger::signalled() => {
             tracing::info!(signal = signal?, "stopping");
             trigger.pull();
             running.await.map_err(Into::into)?;
         }
+        ended = &mut running => ended.map_err(Into::into)?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,5 +1,6 @@
 //! `lanyard exec`: an identity for one command, from the running agent or from one of its own.
 
+use super::credentials::{CredentialArgs, Credentials, OwnFolder};
 use super::failure::{WrongUsage, plain};
 use super::login::{self, Answer, Problem, TokenArgs};
 use super::remote::ServerArgs;
@@ -16,7 +17,6 @@ use anyhow::Context;
 use rustix::process::{Pid, Signal, kill_process};
 use std::ffi::OsString;
 use std::io::{ErrorKind, IsTerminal};
-use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitCode, ExitStatus};
@@ -29,7 +29,7 @@ use zeroize::Zeroizing;
 /// How workloads find their socket (SPIFFE Workload Endpoint §4).
 const ENDPOINT: &str = "SPIFFE_ENDPOINT_SOCKET";
 
-/// Room that the file's name takes of a socket path's 107 bytes.
+/// What the file's name leaves of a socket path's 107 bytes.
 const FOLDER_BYTES_MAX: usize = 95;
 
 /// A command that is not there, as shells say it.
@@ -43,8 +43,12 @@ const NOT_RUNNABLE: u8 = 126;
 /// names is left alone.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
-    #[command(flatten)]
-    token: TokenArgs,
+    /// The variable that holds the job's token
+    #[arg(long, default_value = "LANYARD_ID_TOKEN", value_name = "NAME")]
+    token_env: String,
+    /// A file that holds the job's token, in place of the variable
+    #[arg(long, value_name = "FILE")]
+    id_token_file: Option<PathBuf>,
     #[command(flatten)]
     server: ServerArgs,
     // The variable is read by hand: a server that is typed counts for more.
@@ -60,6 +64,8 @@ pub(crate) struct Args {
     /// How long to wait for the first SVID, in seconds
     #[arg(long, default_value_t = 120, value_name = "SECONDS")]
     wait: u64,
+    #[command(flatten, next_help_heading = "Credentials for other people's software")]
+    credentials: CredentialArgs,
     /// End the session when the command has ended, so that nobody can go on with it
     #[arg(long)]
     end: bool,
@@ -70,7 +76,7 @@ pub(crate) struct Args {
 
 /// Runs it.
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let token = args.token.read()?;
+    let token = TokenArgs { token_env: args.token_env.clone(), token_file: args.id_token_file.clone() }.read()?;
     let signals = Signals::listen()?;
     match running_agent(&args).await? {
         Some((agent, endpoint)) => with_agent(&args, &agent, &endpoint, &token, signals).await,
@@ -138,8 +144,8 @@ async fn first_svid<T>(args: &Args, signals: &mut Signals, login: impl Future<Ou
 /// With an agent of our own, which lives as long as the command. Key and session stay for the job's next `exec`.
 async fn alone(args: &Args, token: Zeroizing<String>, mut signals: Signals) -> anyhow::Result<ExitCode> {
     let random = Random::system();
-    let socket_folder = SocketFolder::make(&random)?;
-    let workload_socket = socket_folder.0.join("api.sock");
+    let socket_folder = socket_folder(&random)?;
+    let workload_socket = socket_folder.path().join("api.sock");
     let endpoint = format!("unix://{}", workload_socket.display());
     let state_dir = std::env::temp_dir().join(format!("lanyard-{}", Digest::of(token.as_bytes())));
     let settings = AgentSettings {
@@ -149,6 +155,7 @@ async fn alone(args: &Args, token: Zeroizing<String>, mut signals: Signals) -> a
         sds_socket: None,
         secrets: SecretNames::default(),
         agent_socket: None,
+        metrics: None,
         program: None,
         socket_mode: MODE_OWNER,
         callers: Callers::OwnUid,
@@ -214,48 +221,38 @@ fn late(seconds: u64) -> ExitCode {
     ExitCode::from(3)
 }
 
-/// A folder for one socket, gone with the command.
-struct SocketFolder(PathBuf);
-
-impl SocketFolder {
-    /// In the temporary folder; under `/tmp` where that one's path is too long for a socket (EP-17).
-    fn make(random: &Random) -> anyhow::Result<Self> {
-        let name = format!("lanyard-exec-{:016x}", u64::from_be_bytes(random.bytes()));
-        let mut folder = std::env::temp_dir().join(&name);
-        if folder.as_os_str().len() > FOLDER_BYTES_MAX || !folder.is_absolute() {
-            folder = Path::new("/tmp").join(name);
-        }
-        std::fs::DirBuilder::new()
-            .mode(0o700)
-            .create(&folder)
-            .with_context(|| format!("no folder for the socket at {}", folder.display()))?;
-        Ok(Self(folder))
-    }
-}
-
-impl Drop for SocketFolder {
-    fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_dir_all(&self.0) {
-            tracing::debug!(%error, folder = %self.0.display(), "the socket's folder stays behind");
-        }
-    }
+/// In the temporary folder; under `/tmp` where that one's path is too long for a socket (EP-17).
+fn socket_folder(random: &Random) -> anyhow::Result<OwnFolder> {
+    let base = std::env::temp_dir();
+    let fits = base.as_os_str().len() <= FOLDER_BYTES_MAX - OwnFolder::NAME_BYTES && base.is_absolute();
+    OwnFolder::within(if fits { &base } else { Path::new("/tmp") }, random)
 }
 
 /// Runs the command to its end: it finds the socket, and not the token. One that cannot be started has an end too.
-async fn carried_out(args: &Args, endpoint: &str, signals: Signals) -> anyhow::Result<ExitCode> {
+async fn carried_out(args: &Args, endpoint: &str, mut signals: Signals) -> anyhow::Result<ExitCode> {
     let [program, arguments @ ..] = args.command.as_slice() else {
         return Err(WrongUsage::new("no command").into());
     };
     let mut command = Command::new(program);
-    command.args(arguments).env(ENDPOINT, endpoint).env_remove(&args.token.token_env).kill_on_drop(true);
-    match command.spawn() {
-        Ok(child) => Ok(code_of(follow(child, signals).await?)),
+    command.args(arguments).env(ENDPOINT, endpoint).env_remove(&args.token_env).kill_on_drop(true);
+    let mut credentials = match first_svid(args, &mut signals, Credentials::begin(&args.credentials, endpoint)).await {
+        Ok(had) => had?,
+        Err(code) => return Ok(code),
+    };
+    credentials.equip(&mut command);
+    let ended = match command.spawn() {
+        Ok(child) => tokio::select! {
+            status = follow(child, signals) => Ok(code_of(status?)),
+            never = credentials.keep_fresh() => match never {},
+        },
         Err(error) => {
             render::aside(&format!("error: {} cannot be started: {}", program.display(), plain(&error)));
             let there = error.kind() != ErrorKind::NotFound;
             Ok(ExitCode::from(if there { NOT_RUNNABLE } else { NOT_FOUND }))
         }
-    }
+    };
+    credentials.end().await;
+    ended
 }
 
 /// The signals that are meant for the command. Whoever listens before it starts loses none of them.

@@ -140,12 +140,12 @@ async fn recorded(args: &Args, typed: &str) -> anyhow::Result<Option<Value>> {
         WrongUsage::new("--request-id asks the server or reads its journal: name --admin-socket or --config")
     })?;
     let Some(settings) = render::loaded(load_server(&config, &SystemEnvironment)) else { return Ok(None) };
-    if operator::listens(&settings.admin_socket).await {
-        return asked(settings.admin_socket).await;
+    if operator::listens(&settings.doors.admin_socket).await {
+        return asked(settings.doors.admin_socket).await;
     }
-    let ServerSettings { data_dir: folder, sealing_key_file, policy, trust_domain, .. } = settings;
-    let place = Place { folder, sealing_key_file };
-    let people = place.people().unwrap_or_default();
+    let (policy, trust_domain) = (settings.policy.clone(), settings.trust_domain.clone());
+    let place = Place::of(settings)?;
+    let people = place.people().await.unwrap_or_default();
     let recalled = Recalled::read(&place.folder, typed, (&policy, &trust_domain), &people)?;
     let Some(recalled) = recalled else {
         let elsewhere = archive::whereabouts(&place.folder)?;
@@ -211,7 +211,8 @@ impl Side {
     fn of_token(&self, args: &Args, token: &str) -> anyhow::Result<Value> {
         let no = |code: &str, reason: String, audience: Option<&str>| json!({ "audience": audience, "verdict": { "outcome": "denied", "code": code, "reason": reason } });
         let all = self.issuers.as_ref().and_then(Issuers::audience);
-        let read = match UnverifiedToken::parse(token) {
+        let read = self.issuers.as_ref().map_or_else(|| UnverifiedToken::parse(token), |issuers| issuers.read(token));
+        let read = match read {
             Ok(read) => read,
             Err(error) => return Ok(no(error.code(), error.to_string(), all)),
         };

@@ -325,7 +325,7 @@ impl Asked {
         let known = known.ok_or_else(|| WrongUsage::new(format!("no issuer {issuer}")))?;
         let ca_pem = match &known.keys {
             KeySource::Discovery { ca_pem, .. } => ca_pem.as_deref(),
-            KeySource::Jwks(_) => None,
+            KeySource::Bundle(_) | KeySource::Jwks(_) => None,
         };
         Api::open(api_of(&known.expectations.issuer_url), ca_pem, token_file)
     }

@@ -2,7 +2,7 @@
 
 use super::failure::NotReachable;
 use crate::clock::{Clock as _, SystemClock};
-use crate::discovery::{Answered, Call, FetchError, HttpsFetch, Secret, read_token, wait_of};
+use crate::discovery::{Answered, Call, FetchError, HttpsFetch, Secret, Sent, read_token, wait_of};
 use crate::facts::TOKEN_HEADER;
 use crate::telemetry::{chain, quotable};
 use http::{Method, StatusCode};
@@ -114,10 +114,10 @@ impl Api {
         let url = self.at(path);
         let text = Zeroizing::new(body.map(|body| Value::Object(body.clone()).to_string()).unwrap_or_default());
         let secret = Secret { header: TOKEN_HEADER, value: &self.token };
-        let body_bytes = body.map(|_| text.as_bytes());
+        let sent = body.map(|_| Sent::json(text.as_bytes()));
         let mut attempt = 1;
         loop {
-            let call = Call { method: method.clone(), url: &url, headers: &[secret], body: body_bytes };
+            let call = Call { method: method.clone(), url: &url, headers: &[secret], body: sent };
             let answered = self.fetch.call(&call).await?;
             match answered.status {
                 StatusCode::OK | StatusCode::CREATED => return Ok(answered),

@@ -40,6 +40,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         (Some(address), _) => address,
         (None, Some(file)) => match load_server(&file, &SystemEnvironment) {
             Ok(settings) => settings
+                .doors
                 .health
                 .ok_or_else(|| WrongUsage::new("this server has no health address: set listen.health"))?,
             Err(problems) => {

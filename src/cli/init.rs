@@ -167,6 +167,8 @@ fn remedy(starter: &Starter, error: KeysError) -> anyhow::Error {
         | KeysError::Jwks { .. }
         | KeysError::JwksUri { .. }
         | KeysError::NotConfigured
+        | KeysError::NotHeld(_)
+        | KeysError::Token(_)
         | KeysError::NotEnded => anyhow::anyhow!("{said}"),
     }
 }

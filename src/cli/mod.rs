@@ -20,6 +20,7 @@ mod agent;
 mod snippet;
 mod login;
 mod mesh;
+mod credentials;
 mod exec;
 mod svid;
 mod walk;

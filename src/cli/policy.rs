@@ -42,8 +42,8 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         Action::Check { file, config, json } => check(file.as_ref(), config.as_ref(), *json),
         Action::Reload(asked) => reload::run(asked).await,
         Action::Render(args) => mesh::run(args),
-        Action::Test(args) => cases::run(args),
-        Action::Replay(args) => replay::run(args),
+        Action::Test(args) => Box::pin(cases::run(args)).await,
+        Action::Replay(args) => Box::pin(replay::run(args)).await,
     }
 }
 

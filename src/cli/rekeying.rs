@@ -90,7 +90,7 @@ fn done(state: &Rekeying, began: OffsetDateTime) -> String {
     let next = state.exposures.iter().map(|exposure| {
         let Exposure { authority, key_id, svids_end_by, .. } = exposure;
         // Nobody counts live JWT-SVIDs: they are waited for.
-        let wait = *authority == AuthorityKind::Jwt && *svids_end_by > state.at;
+        let wait = authority.signs_jwts() && *svids_end_by > state.at;
         let wait = if wait { format!("from {} on: ", render::time(*svids_end_by)) } else { String::new() };
         format!("\nnext: {wait}lanyard authority revoke --kind {} {key_id}", authority.as_str())
     });
@@ -103,7 +103,7 @@ pub(super) fn exposed(exposure: &Exposure, at: OffsetDateTime) -> String {
     let longer = exposure.forgotten_after_seconds.div_ceil(60);
     let below = match authority {
         AuthorityKind::X509Root => ", or that of an intermediate under it,",
-        AuthorityKind::Jwt | AuthorityKind::Journal | AuthorityKind::X509Intermediate => "",
+        AuthorityKind::Jwt | AuthorityKind::JwtRs256 | AuthorityKind::Journal | AuthorityKind::X509Intermediate => "",
     };
     let believed = format!(
         "whoever has {} {key_id}{below} can sign any identity of this trust domain and is believed\n  \
@@ -117,7 +117,7 @@ pub(super) fn exposed(exposure: &Exposure, at: OffsetDateTime) -> String {
         names => format!(";\n  after that until somebody takes it out at: {}", names.join(", ")),
     };
     let live = match authority {
-        AuthorityKind::Jwt => "JWT-SVIDs".to_owned(),
+        AuthorityKind::Jwt | AuthorityKind::JwtRs256 => "JWT-SVIDs".to_owned(),
         AuthorityKind::Journal | AuthorityKind::X509Intermediate | AuthorityKind::X509Root => {
             render::count(*remaining, "live SVID")
         }

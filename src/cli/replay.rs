@@ -30,7 +30,7 @@ pub(crate) struct Args {
 }
 
 /// Replays.
-pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let Some(place) = args.journal.place()? else { return Ok(ExitCode::FAILURE) };
     let policy = match load_policy(&args.policy, &[], Lifetimes::SVID) {
         Ok(policy) => policy,
@@ -39,7 +39,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::FAILURE);
         }
     };
-    let people = place.people().unwrap_or_default();
+    let people = place.people().await.unwrap_or_default();
     let (mut past, mut replay) = (PastRequests::since(args.since.map(Since::time), people), Replay::default());
     for record in JournalReader::open(&place.folder)? {
         let record = record?;

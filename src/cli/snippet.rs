@@ -20,7 +20,7 @@ pub(super) fn no_token(place: &str, characters: usize, elsewhere: Option<&&str>)
     let lines = block(audience.as_deref().unwrap_or("<the audience that the server's configuration names>"));
     match elsewhere {
         Some(name) => format!("{found}, but {name} does: give --token-env {name}, or {lines}"),
-        None => format!("{found}: {lines}\nor name a file with --token-file"),
+        None => format!("{found}: {lines}\nor name a file with --token-file, which is --id-token-file of exec"),
     }
 }
 

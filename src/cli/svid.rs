@@ -254,7 +254,7 @@ fn silent(seconds: u64) -> ExitCode {
     ExitCode::FAILURE
 }
 
-fn call<T>(message: T) -> Request<T> {
+pub(super) fn call<T>(message: T) -> Request<T> {
     let mut request = Request::new(message);
     request.metadata_mut().insert("workload.spiffe.io", MetadataValue::from_static("true"));
     request

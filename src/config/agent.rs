@@ -11,6 +11,7 @@ use crate::agent::{TOKEN_VARIABLE, TokenSource};
 use crate::crypto::Digest;
 use crate::tls::ServerTrust;
 use crate::wire::ServerUrl;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use zeroize::Zeroizing;
@@ -39,12 +40,7 @@ pub(super) fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option
     let state_dir = root.path("state_dir").or_else(|| {
         root.missing("state_dir", "write a folder on tmpfs for the session key, such as \"/run/lanyard/agent\"")
     });
-    let callers = match mode {
-        Some(Mode::Host) => Some(read_host(&mut root)),
-        Some(Mode::OwnUid) => Some(Callers::OwnUid),
-        Some(Mode::Pod) => Some(Callers::Any),
-        None => None,
-    };
+    let callers = read_callers(&mut root, mode);
     let is_host = mode == Some(Mode::Host);
     let token = if is_host { Some(TokenSource::Login) } else { read_token(root.section("token"), environment) };
     let mut listen = root.section("listen");
@@ -57,18 +53,10 @@ pub(super) fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option
         listen.missing::<()>("agent", "write where jobs log in, an absolute path");
     }
     let program = socket(&mut listen, "program");
+    let metrics = listen.parsed("metrics", "an address with a port, such as \"127.0.0.1:9465\"", str::parse);
     listen.finish();
     let secrets = read_secrets(root.section("sds"));
     let files = if is_host { None } else { read_files(&mut root) };
-    if mode.is_some() && root.holds("host") {
-        root.problem(
-            "host",
-            root.line_of("host"),
-            "given, and this is another mode",
-            "leave it out, or write mode = \"host\"",
-        );
-        root.skip("host");
-    }
     root.finish();
     let callers = callers?;
     Some(AgentSettings {
@@ -78,6 +66,7 @@ pub(super) fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option
         agent_socket,
         sds_socket,
         secrets,
+        metrics,
         program,
         socket_mode: if callers == Callers::OwnUid { MODE_OWNER } else { MODE_EVERYBODY },
         callers,
@@ -126,6 +115,42 @@ fn read_mode(root: &mut Section<'_, '_>) -> Option<Mode> {
         _ => Err("no mode"),
     });
     mode.or_else(|| root.missing("mode", &format!("write {would_do}")))
+}
+
+/// What the mode makes of its own settings; those of another mode are told.
+fn read_callers(root: &mut Section<'_, '_>, mode: Option<Mode>) -> Option<Callers> {
+    let callers = match mode? {
+        Mode::Host => read_host(root),
+        Mode::OwnUid => Callers::OwnUid,
+        Mode::Pod => read_uids(root).map_or(Callers::Any, Callers::Uids),
+    };
+    for (key, its_mode) in [("host", "host"), ("uids", "pod")] {
+        if root.holds(key) {
+            let remedy = format!("leave it out, or write mode = \"{its_mode}\"");
+            root.problem(key, root.line_of(key), "given, and this is another mode", remedy);
+        }
+        root.skip(key);
+    }
+    Some(callers)
+}
+
+/// In a pod: whose processes are the job; everybody's where nobody is named.
+fn read_uids(root: &mut Section<'_, '_>) -> Option<BTreeSet<u32>> {
+    let would_do = "the numbers of one or several users, such as uids = [0, 1337]; leave it out to answer everybody";
+    let (line, given) = (root.line_of("uids"), root.holds("uids"));
+    let mut uids = BTreeSet::new();
+    for (line, value) in root.values("uids") {
+        match value.as_integer().and_then(|number| u32::from_str_radix(number.as_str(), number.radix()).ok()) {
+            Some(uid) => drop(uids.insert(uid)),
+            None => {
+                root.problem("uids", Some(line), "something else than a user's number", format!("write {would_do}"));
+            }
+        }
+    }
+    if given && uids.is_empty() {
+        root.problem("uids", line, "nobody", format!("write {would_do}"));
+    }
+    given.then_some(uids)
 }
 
 fn read_token(mut token: Section<'_, '_>, environment: &dyn Environment) -> Option<TokenSource> {
@@ -239,6 +264,22 @@ mod tests {
         let text = GOOD.replace("/run/x/workload.sock", "tcp://127.0.0.1:8081");
         let problems = load(&text, &MapEnvironment::default()).unwrap_err();
         assert_eq!(problems.iter().map(|problem| problem.key.as_str()).collect::<Vec<_>>(), ["listen.workload"]);
+    }
+
+    #[test]
+    fn a_pod_s_users_are_all_unless_some_are_named_and_no_other_mode_names_any() {
+        let mode = |mode: &str, uids: &str| {
+            let text = GOOD.replace("mode = \"pod\"\n", &format!("mode = \"{mode}\"\n{uids}\n"));
+            let loaded = load(&text, &MapEnvironment::default()).map(|settings| settings.callers);
+            loaded.map_err(|problems| problems.into_iter().map(|problem| problem.key).collect::<Vec<_>>())
+        };
+        assert_eq!(mode("pod", ""), Ok(Callers::Any));
+        assert_eq!(mode("pod", "uids = 1337"), Ok(Callers::Uids([1337].into())));
+        assert_eq!(mode("pod", "uids = [0, 0x539]"), Ok(Callers::Uids([0, 1337].into())));
+        for wrong in ["uids = []", "uids = [-1]", "uids = [\"istio\"]", "uids = [4294967296]"] {
+            assert!(mode("pod", wrong).unwrap_err().iter().all(|key| key == "uids"), "{wrong}");
+        }
+        assert_eq!(mode("own-uid", "uids = [1337]"), Err(vec!["uids".to_owned()]));
     }
 
     #[test]

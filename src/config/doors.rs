@@ -2,7 +2,7 @@
 
 use super::section::Section;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The issuer door of a server that names none.
 const LISTEN: &str = "127.0.0.1:8443";
@@ -28,25 +28,45 @@ pub struct DoorFiles {
     pub key: PathBuf,
 }
 
-/// Where the server is to be reached.
-pub(super) struct Listen {
-    pub(super) doors: Vec<SocketAddr>,
-    pub(super) bundle: Vec<SocketAddr>,
-    pub(super) bundle_spiffe: Vec<SocketAddr>,
-    pub(super) health: Option<SocketAddr>,
-    pub(super) admin_socket: Option<PathBuf>,
+/// Where the server is to be reached, and what it shows there.
+#[derive(Clone, Debug)]
+pub struct DoorsSettings {
+    /// The issuer port: gRPC and REST.
+    pub issuer: Vec<SocketAddr>,
+    /// The bundle port: the trust bundle and revocation lists for anybody; none switches it off.
+    pub bundle: Vec<SocketAddr>,
+    /// The port of the bundle endpoint's SPIFFE profile; none switches it off.
+    pub bundle_spiffe: Vec<SocketAddr>,
+    /// The server's own TLS certificate.
+    pub certificate: DoorSettings,
+    /// The bundle port's, where it is another.
+    pub bundle_certificate: Option<DoorFiles>,
+    /// The Unix socket for operators.
+    pub admin_socket: PathBuf,
+    /// The plain port for `/live`, `/ready` and `/metrics`; none switches it off.
+    pub health: Option<SocketAddr>,
 }
 
-pub(super) fn read_listen(mut listen: Section<'_, '_>) -> Listen {
-    let doors = listen.list("issuer", "an address with a port, such as \"0.0.0.0:8443\"", str::parse);
+/// `[listen]` and `[tls]`; the admin socket is in the data folder unless it was moved.
+pub(super) fn read_doors(root: &mut Section<'_, '_>, data_dir: &Path) -> DoorsSettings {
+    let mut listen = root.section("listen");
+    let issuer = listen.list("issuer", "an address with a port, such as \"0.0.0.0:8443\"", str::parse);
     let bundle = listen.list("bundle", "an address with a port, such as \"0.0.0.0:8444\"", str::parse);
     let spiffe = listen.list("bundle_spiffe", "an address with a port, such as \"0.0.0.0:8445\"", str::parse);
     let health = read_health(&mut listen);
     let admin_socket = listen.path("admin_socket");
     listen.finish();
-    let doors = doors.unwrap_or_else(|| LISTEN.parse().into_iter().collect());
-    let (bundle, bundle_spiffe) = (bundle.unwrap_or_default(), spiffe.unwrap_or_default());
-    Listen { doors, bundle, bundle_spiffe, health, admin_socket }
+    let issuer = issuer.unwrap_or_else(|| LISTEN.parse().into_iter().collect());
+    let (certificate, bundle_certificate) = read_certificates(root.section("tls"), &issuer);
+    DoorsSettings {
+        issuer,
+        bundle: bundle.unwrap_or_default(),
+        bundle_spiffe: spiffe.unwrap_or_default(),
+        certificate,
+        bundle_certificate,
+        admin_socket: admin_socket.unwrap_or_else(|| data_dir.join("admin.sock")),
+        health,
+    }
 }
 
 /// `health = "off"` switches the plain port off.
@@ -68,25 +88,20 @@ fn read_health(listen: &mut Section<'_, '_>) -> Option<SocketAddr> {
     Some(address)
 }
 
-/// What `[tls]` says.
-pub(super) struct ReadDoor {
-    pub(super) door: Option<DoorSettings>,
-    pub(super) bundle_certificate: Option<DoorFiles>,
-}
-
-pub(super) fn read_door(mut tls: Section<'_, '_>, doors: &[SocketAddr]) -> ReadDoor {
+/// What all doors show, and what the bundle port does instead.
+fn read_certificates(mut tls: Section<'_, '_>, doors: &[SocketAddr]) -> (DoorSettings, Option<DoorFiles>) {
     let names = tls.list("names", "a DNS name or an address of this server", |name| {
         if name.is_empty() || name.contains(char::is_whitespace) { Err("no name") } else { Ok(name.to_owned()) }
     });
-    let (names_given, made) = (names.is_some(), "for a door CA");
-    let door = match read_files(&mut tls, ["cert_file", "key_file"], made) {
-        Found::Both(files) if !names_given => Some(DoorSettings::Files(files)),
-        Found::Both(_) => {
-            tls.problem("names", None, "given beside cert_file", "leave names out: the certificate has its own");
-            None
+    let names_given = names.is_some();
+    let certificate = match read_files(&mut tls, ["cert_file", "key_file"], "for a door CA") {
+        Found::Both(files) => {
+            if names_given {
+                tls.problem("names", None, "given beside cert_file", "leave names out: the certificate has its own");
+            }
+            DoorSettings::Files(files)
         }
-        Found::Neither => Some(DoorSettings::DoorCa { names: names.unwrap_or_else(|| default_names(doors)) }),
-        Found::One => None,
+        Found::Neither | Found::One => DoorSettings::DoorCa { names: names.unwrap_or_else(|| default_names(doors)) },
     };
     let shared = "for the server's own certificate";
     let bundle_certificate = match read_files(&mut tls, ["bundle_cert_file", "bundle_key_file"], shared) {
@@ -94,7 +109,7 @@ pub(super) fn read_door(mut tls: Section<'_, '_>, doors: &[SocketAddr]) -> ReadD
         Found::Neither | Found::One => None,
     };
     tls.finish();
-    ReadDoor { door, bundle_certificate }
+    (certificate, bundle_certificate)
 }
 
 enum Found {

@@ -7,16 +7,24 @@ use super::section::Section;
 use crate::discovery::read_token;
 use crate::facts::{GitlabApi, api_of};
 use crate::hooks::Hooks;
+use crate::identity::TrustDomain;
 use crate::telemetry::chain;
-use crate::token::{Expectations, Issuer, IssuerName, Issuers, KeySet, KeySource, OnReplay, Pins, TokenAlgorithm};
+use crate::token::{
+    Expectations, Issuer, IssuerKind, IssuerName, Issuers, KeySet, KeySource, OnReplay, Pins, TokenAlgorithm,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+
+/// What stands before a trust domain's name where an issuer's URL is.
+const SPIFFE: &str = "spiffe://";
 
 /// An issuer as rules name it.
 #[derive(Clone, Debug)]
 pub struct KnownIssuer {
     /// Its short name.
     pub name: IssuerName,
+    /// What kind of issuer it is.
+    pub kind: IssuerKind,
     /// Its URL.
     pub url: String,
     /// What other systems can be asked about its jobs.
@@ -29,7 +37,7 @@ impl KnownIssuer {
             let (name, url) = (issuer.name().clone(), issuer.expectations.issuer_url.clone());
             let has_api = apis.iter().any(|api| api.issuer == name);
             let facts = if has_api { GitlabApi::FACTS.to_vec() } else { Vec::new() };
-            Self { name, url, facts }
+            Self { name, kind: issuer.expectations.kind, url, facts }
         };
         issuers.iter().map(known).collect()
     }
@@ -46,7 +54,7 @@ pub(super) struct ReadIssuers {
 }
 
 /// Reads every `[[issuer]]`, with its hooks and the API that may be asked; names and URLs must differ.
-pub(super) fn read_issuers(root: &mut Section<'_, '_>) -> ReadIssuers {
+pub(super) fn read_issuers(root: &mut Section<'_, '_>, own: Option<&TrustDomain>) -> ReadIssuers {
     let sections = root.sections("issuer");
     if sections.is_empty() {
         root.problem(
@@ -60,9 +68,11 @@ pub(super) fn read_issuers(root: &mut Section<'_, '_>) -> ReadIssuers {
     let (mut issuers, mut hooks, mut apis) = (Vec::new(), BTreeMap::new(), Vec::new());
     for mut section in sections {
         let (name_line, url_line) = (section.line_of("name"), section.line_of("url"));
+        let gitlabs = ["hook", "api"].into_iter().find(|key| section.holds(key));
         let its_hooks = read_hooks(&mut section);
         let (has_api, api) = (section.holds("api"), section.section("api"));
-        let issuer = read_issuer(&mut section);
+        let issuer = read_issuer(&mut section, own);
+        check_gitlabs(&section, gitlabs, issuer.as_ref());
         apis.extend(has_api.then(|| read_api(api, issuer.as_ref())).flatten());
         if let Some(issuer) = issuer {
             if !names.insert(issuer.name().clone()) {
@@ -111,7 +121,7 @@ fn read_api(mut section: Section<'_, '_>, issuer: Option<&Issuer>) -> Option<Git
     };
     let of_issuer = match &issuer.keys {
         KeySource::Discovery { ca_pem, .. } => ca_pem.clone(),
-        KeySource::Jwks(_) => None,
+        KeySource::Bundle(_) | KeySource::Jwks(_) => None,
     };
     let url = url.unwrap_or_else(|| api_of(&issuer.expectations.issuer_url));
     if check_https(&url).is_err() {
@@ -122,13 +132,45 @@ fn read_api(mut section: Section<'_, '_>, issuer: Option<&Issuer>) -> Option<Git
     Some(GitlabApi { issuer: issuer.name().clone(), url, token_file: token_file?, ca_pem: ca_pem.or(of_issuer) })
 }
 
-fn read_issuer(section: &mut Section<'_, '_>) -> Option<Issuer> {
+/// Hooks and the API are GitLab's.
+fn check_gitlabs(section: &Section<'_, '_>, key: Option<&str>, issuer: Option<&Issuer>) {
+    let kind = issuer.map(|issuer| issuer.expectations.kind).unwrap_or_default();
+    if let Some(key) = key.filter(|_| kind != IssuerKind::GitLab) {
+        let found = format!("given beside kind = \"{}\"", kind.as_str());
+        section.problem(key, section.line_of(key), found, "leave it out: only a GitLab has one");
+    }
+}
+
+fn read_kind(section: &mut Section<'_, '_>) -> IssuerKind {
+    let would_do = IssuerKind::ALL.map(|kind| format!("\"{}\"", kind.as_str())).join(", ");
+    let named = |text: &str| IssuerKind::ALL.into_iter().find(|kind| kind.as_str() == text).ok_or("no kind of issuer");
+    section.parsed("kind", &format!("one of {would_do}"), named).unwrap_or_default()
+}
+
+/// Its exact `iss`; of another trust domain, what stands for it.
+fn read_url(section: &mut Section<'_, '_>, kind: IssuerKind, own: Option<&TrustDomain>) -> Option<String> {
+    let would_do = "the exact iss of its tokens, such as \"https://gitlab.corp.example\"";
+    if kind != IssuerKind::Spiffe {
+        let url = section.parsed("url", would_do, check_url);
+        return url.or_else(|| section.missing("url", &format!("write {would_do}")));
+    }
+    let would_do = "another trust domain's name, such as \"partner.example\"";
+    let foreign = |text: &str| match TrustDomain::parse(text) {
+        Ok(read) if Some(&read) == own => Err("this server's own, whose SVIDs are no source".to_owned()),
+        read => read.map_err(|odd| odd.to_string()),
+    };
+    let is_given = section.holds("trust_domain");
+    let trust_domain = section.parsed("trust_domain", would_do, foreign);
+    let trust_domain =
+        if is_given { trust_domain } else { section.missing("trust_domain", &format!("write {would_do}")) };
+    trust_domain.map(|trust_domain| format!("{SPIFFE}{trust_domain}"))
+}
+
+fn read_issuer(section: &mut Section<'_, '_>, own: Option<&TrustDomain>) -> Option<Issuer> {
+    let kind = read_kind(section);
     let name = section.parsed("name", "a short name of letters, digits and dashes, such as \"corp\"", check_name);
     let name = name.or_else(|| section.missing("name", "write the short name that rules use, such as \"corp\""));
-    let url = section.parsed("url", "the exact iss of its tokens, such as \"https://gitlab.corp.example\"", check_url);
-    let url = url.or_else(|| {
-        section.missing("url", "write the exact iss of its tokens, such as \"https://gitlab.corp.example\"")
-    });
+    let url = read_url(section, kind, own);
     let audience = section.text("audience", "the aud that jobs put into id_tokens");
     let audience = audience.or_else(|| {
         section
@@ -152,13 +194,21 @@ fn read_issuer(section: &mut Section<'_, '_>) -> Option<Issuer> {
     let namespaces = read_namespaces(section);
     let allow_shared_audience = section.flag("allow_shared_audience").unwrap_or(false);
     let max_token_age = section.duration("max_token_age", SPAN_MAX).unwrap_or(Expectations::MAX_TOKEN_AGE);
+    let allow_missing_jti = kind != IssuerKind::GitLab && section.flag("allow_missing_jti").unwrap_or(false);
     let keys = read_key_source(section, url.as_deref());
+    let usual = if kind == IssuerKind::GitLab {
+        &[TokenAlgorithm::Rs256][..]
+    } else {
+        &[TokenAlgorithm::Es256, TokenAlgorithm::Rs256]
+    };
     let expectations = Expectations {
         issuer: IssuerName(name?.into()),
         issuer_url: url?,
+        kind,
+        allow_missing_jti,
         audience: audience?,
         allow_shared_audience,
-        algorithms: algorithms.unwrap_or_else(|| vec![TokenAlgorithm::Rs256]),
+        algorithms: algorithms.unwrap_or_else(|| usual.to_vec()),
         leeway: Expectations::LEEWAY,
         max_token_age,
     };
@@ -184,11 +234,15 @@ fn read_key_source(section: &mut Section<'_, '_>, issuer_url: Option<&str>) -> O
         return read_jwks(section);
     }
     section.skip("jwks_file");
+    if let Some(Ok(trust_domain)) = issuer_url.and_then(|url| url.strip_prefix(SPIFFE)).map(TrustDomain::parse) {
+        return Some(KeySource::Bundle(trust_domain));
+    }
     let wants_ca = section.holds("ca_file");
     let ca_pem = read_ca_file(section, "ca_file").map(|(pem, _trust)| pem);
     let remedy = "the whole URL of the discovery document as this server reaches it, with https://";
     let discovery = section.parsed("discovery_url", remedy, check_https);
     let url = discovery.or_else(|| issuer_url.map(KeySource::document_of))?;
+    let token_file = section.path("discovery_token_file");
     if wants_ca && ca_pem.is_none() {
         return None;
     }
@@ -196,12 +250,12 @@ fn read_key_source(section: &mut Section<'_, '_>, issuer_url: Option<&str>) -> O
         let remedy = "add a discovery_url with https://, or a jwks_file";
         return section.missing("discovery_url", remedy);
     }
-    Some(KeySource::Discovery { url, ca_pem })
+    Some(KeySource::Discovery { url, ca_pem, token_file })
 }
 
 /// Keys from a file stand alone: what concerns discovery would be without effect beside it.
 fn read_jwks(section: &mut Section<'_, '_>) -> Option<KeySource> {
-    for other in ["discovery_url", "ca_file"] {
+    for other in ["discovery_url", "discovery_token_file", "ca_file"] {
         if let Some(line) = section.line_of(other) {
             section.problem(
                 other,

@@ -22,13 +22,24 @@ pub(super) fn read_places(keys: &mut Section<'_, '_>) -> PlacesSettings {
         section.finish();
         places.extend(name.zip(kind).map(|(name, kind)| PlaceSettings { name, kind }));
     }
-    let would_do = "the name of a [[keys.place]], or \"keyring\"";
-    let root = keys.parsed("root_place", would_do, |name| match name {
-        KEYRING => Ok(None),
+    let root = read_name(keys, "root_place", KEYRING, &places);
+    PlacesSettings { root, places }
+}
+
+/// The name of a place; none where the key is to be where it would be anyway.
+pub(super) fn read_name(
+    keys: &mut Section<'_, '_>,
+    key: &'static str,
+    usual: &str,
+    places: &[PlaceSettings],
+) -> Option<String> {
+    let would_do = format!("the name of a [[keys.place]], or {usual:?}");
+    let named = keys.parsed(key, &would_do, |name| match name {
+        name if name == usual => Ok(None),
         name if places.iter().any(|place| place.name == name) => Ok(Some(name.to_owned())),
         _ => Err("no place has that name"),
     });
-    PlacesSettings { root: root.flatten(), places }
+    named.flatten()
 }
 
 fn read_kind(place: &mut Section<'_, '_>) -> Option<PlaceKind> {
@@ -99,9 +110,9 @@ mod tests {
 
     #[test]
     fn roots_are_made_in_the_keyring_unless_a_place_is_named() {
-        assert_eq!(load("").unwrap().places, PlacesSettings::default());
+        assert_eq!(load("").unwrap().keys.places, PlacesSettings::default());
         for (root, wanted) in [("hsm", Some("hsm")), ("vault", Some("vault")), ("keyring", None)] {
-            let places = load(&format!("[keys]\nroot_place = \"{root}\"\n{HSM}{VAULT}{ADDRESS}")).unwrap().places;
+            let places = load(&format!("[keys]\nroot_place = \"{root}\"\n{HSM}{VAULT}{ADDRESS}")).unwrap().keys.places;
             assert_eq!((places.root.as_deref(), places.places.len()), (wanted, 2));
         }
     }

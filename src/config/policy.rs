@@ -245,8 +245,8 @@ mod tests {
     use super::*;
     use crate::identity::TrustDomain;
     use crate::policy::{Answers, Verdict, Wish};
-    use crate::token::IssuerName;
     use crate::token::tests::claims_of;
+    use crate::token::{IssuerKind, IssuerName};
 
     fn read(text: &str) -> Result<Policy, Vec<String>> {
         let problems = |problems: Vec<Problem>| problems.iter().map(ToString::to_string).collect();
@@ -255,7 +255,7 @@ mod tests {
 
     fn check(form: Form, files: &[(&str, &str)]) -> Result<CheckedPolicy, Vec<Problem>> {
         let (name, url) = (IssuerName("corp".into()), "https://gitlab.example".to_owned());
-        let issuers = [KnownIssuer { name, url, facts: Vec::new() }];
+        let issuers = [KnownIssuer { name, kind: IssuerKind::GitLab, url, facts: Vec::new() }];
         let files: Vec<_> = files.iter().map(|(file, text)| (PathBuf::from(file), (*text).to_owned())).collect();
         Reading::new(form).read(&files, (&issuers, Lifetimes::SVID))
     }

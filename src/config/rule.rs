@@ -2,6 +2,7 @@
 
 use super::accept::{Accepted, read_accepted};
 use super::claim_model::Danger;
+use super::claims::read_claims;
 use super::conditions::{Lists, read_terms};
 use super::dangers;
 use super::issuer::KnownIssuer;
@@ -12,7 +13,7 @@ use super::scope::Scope;
 use super::section::Section;
 use super::svids::{read_svids, read_ttl};
 use super::words::key;
-use crate::policy::{Condition, Contradiction, Kind, RefusalRule, Rule, Test};
+use crate::policy::{AwsTemplate, Condition, Contradiction, Kind, RefusalRule, Rule, Test};
 use crate::token::IssuerName;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -79,6 +80,7 @@ impl Rules<'_> {
         let flags = ["build_claims", "jwt_without_key", "multi_audience", "observe"];
         let [build_claims, jwt_without_key, multi_audience, observe] =
             flags.map(|key| section.flag(key).unwrap_or(false));
+        let claims = read_claims(&mut section);
         let path_only = section.text("path_only", "the reason why a path alone may decide here");
         let federates_with = read_federates_with(&mut section);
         let tags = read_tags(&mut section);
@@ -98,6 +100,7 @@ impl Rules<'_> {
         let rule = complete.map(|(((name, issuer), svids), ttl)| Rule {
             audiences,
             build_claims: build_claims.then(|| self.url_of(&issuer)),
+            claims,
             federates_with,
             issuer,
             jwt_without_key,
@@ -275,7 +278,8 @@ fn report_contradiction(
 }
 
 /// Keys that may be without effect.
-const IDLE: [&str; 5] = ["audiences", "jwt_without_key", "multi_audience", "build_claims", "path_only"];
+const IDLE: [&str; 7] =
+    ["audiences", "jwt_without_key", "multi_audience", "claims", "aws", "build_claims", "path_only"];
 
 /// What a rule says to no effect, so that whoever reads it believes what is not so.
 fn report_idle(section: &Section<'_, '_>, lines: [Option<usize>; IDLE.len()], rule: &Rule) {
@@ -284,6 +288,8 @@ fn report_idle(section: &Section<'_, '_>, lines: [Option<usize>; IDLE.len()], ru
         no_jwt && !rule.audiences.is_empty(),
         no_jwt && rule.jwt_without_key,
         no_jwt && rule.multi_audience,
+        no_jwt && rule.claims.names().next().is_some(),
+        no_jwt && rule.claims.aws != AwsTemplate::default(),
         no_x509 && rule.build_claims.is_some(),
         rule.path_only.is_some() && dangers::path_that_decides_alone(rule).is_none(),
     ];

@@ -16,6 +16,11 @@ pub(super) fn read_secrets(mut sds: Section<'_, '_>) -> SecretNames {
         _ => Err("no validator"),
     });
     let merge = read_merge(&mut sds, validator);
+    let (crl_line, crl) = (sds.line_of("crl"), sds.flag("crl").unwrap_or(false));
+    if crl && merge {
+        let found = "true beside merge: there are no lists of other trust domains' roots, so proxies would refuse all of theirs";
+        sds.problem("crl", crl_line, found, "keep one of them");
+    }
     if let Some(twice) = svid.iter().find(|name| bundles.contains(name)) {
         sds.problem(
             "bundles",
@@ -26,7 +31,7 @@ pub(super) fn read_secrets(mut sds: Section<'_, '_>) -> SecretNames {
     }
     let aliases = read_aliases(sds.section("aliases"));
     sds.finish();
-    SecretNames { svid, bundles, aliases, validator: validator.unwrap_or(usual.validator), merge }
+    SecretNames { svid, bundles, aliases, validator: validator.unwrap_or(usual.validator), merge, crl }
 }
 
 /// Proxies that ask for the plain list by their own metadata get it merged too, so it may stand beside either validator.
@@ -115,6 +120,13 @@ mod tests {
         let aliases = [("lanyard", "default"), ("lanyard-roots", "ROOTCA")];
         let aliases = aliases.map(|(alias, name)| (alias.to_owned(), name.to_owned())).into();
         assert_eq!(settings.secrets, SecretNames { aliases, ..SecretNames::default() });
+    }
+
+    #[test]
+    fn revocation_lists_are_opted_into_and_go_with_no_merged_list() {
+        assert!(load("[sds]\ncrl = true\n").unwrap().crl);
+        assert!(load("[sds]\nvalidator = \"plain\"\ncrl = true\n").unwrap().crl);
+        assert_eq!(load("[sds]\nmerge = true\ncrl = true\n").unwrap_err(), ["sds.crl"]);
     }
 
     #[test]

@@ -1,44 +1,36 @@
 //! The server's file: one trust domain, its doors, its keys, its issuers and its policy.
 
 use super::checkpoints::{JournalCheckpoints, read_checkpoints};
+use super::consumer::read_consumers;
 use super::crl::read_crl;
-use super::doors::{DoorFiles, DoorSettings, Listen, ReadDoor, read_door, read_listen};
+use super::doors::{DoorsSettings, read_doors};
 use super::federation::read_federation;
 use super::issuer::{KnownIssuer, ReadIssuers, read_issuers};
+use super::keys::{KeySettings, read_keys};
 use super::leaf::read_leaf;
 use super::people::{read_people, warn_of_ids};
-use super::places::read_places;
 use super::problem::{Problem, read_text};
-use super::quantity::{SPAN_MAX, render_duration};
+use super::publish::read_publish;
 use super::section::{Reader, Section};
-use super::spread::{Spread, read_spread};
-use super::svids::TTL_MAX;
 use super::upstream::read_upstream;
 use super::vault::read_vault;
 use super::{Environment, PolicySource};
-use crate::authority::KeyPlan;
 use crate::backup::Folder;
-use crate::custody::PlacesSettings;
 use crate::facts::GitlabApi;
 use crate::federation::Relationship;
 use crate::hooks::Hooks;
 use crate::identity::TrustDomain;
 use crate::people::Form;
 use crate::policy::Policy;
+use crate::publish::Target;
 use crate::session::CrlPlan;
 use crate::svid::LeafProfile;
 use crate::token::{IssuerName, Issuers};
 use crate::upstream::UpstreamSettings;
 use crate::vault::VaultSettings;
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-/// Below this an SVID ends before slow consumers have seen it; tests with real consumers go below, with a warning.
-const TTL_WARNED_BELOW: Duration = Duration::from_secs(60);
-/// A root that outlives its algorithm helps nobody, and no certificate can end after 9999.
-const ROOT_MAX: Duration = Duration::from_secs(50 * 365 * 86_400);
 /// Long enough to be rare on disk, short enough that start-up reads little behind the last checkpoint.
 const SEGMENT_BYTES: u64 = 64 << 20;
 
@@ -55,40 +47,20 @@ pub struct ServerSettings {
     pub segment_bytes: u64,
     /// How the journal vouches for itself.
     pub checkpoints: JournalCheckpoints,
-    /// The issuer port: gRPC and REST.
-    pub listen: Vec<SocketAddr>,
-    /// The bundle port: the trust bundle and revocation lists for anybody; none switches it off.
-    pub bundle: Vec<SocketAddr>,
-    /// The port of the bundle endpoint's SPIFFE profile; none switches it off.
-    pub bundle_spiffe: Vec<SocketAddr>,
-    /// The server's own TLS certificate.
-    pub door: DoorSettings,
-    /// The bundle port's, where it is another.
-    pub bundle_certificate: Option<DoorFiles>,
-    /// The Unix socket for operators.
-    pub admin_socket: PathBuf,
-    /// The plain port for `/live`, `/ready` and `/metrics`; none switches it off.
-    pub health: Option<SocketAddr>,
-    /// 32 bytes that seal the keyring; made at the first start when neither it nor a keyring exists.
-    pub sealing_key_file: PathBuf,
-    /// Where keys live outside the keyring.
-    pub places: PlacesSettings,
+    /// Where it listens, and what it shows there.
+    pub doors: DoorsSettings,
+    /// Its keys: how long they live, where, and who has to know of them.
+    pub keys: KeySettings,
     /// The Vault that other settings may send us to.
     pub vault: Option<VaultSettings>,
-    /// How long things live.
-    pub lifetimes: Lifetimes,
-    /// Whether roots and JWT keys change at half of their life, or by an operator's order only.
-    pub keys_change_by_themselves: bool,
-    /// Who keeps a copy of our bundle without saying so: an operator confirms it.
-    pub holders: Vec<String>,
-    /// Whether new intermediates may sign only for IDs of the trust domain.
-    pub name_constraints: bool,
     /// The authority above ours; none where our own roots sign.
     pub upstream: Option<UpstreamSettings>,
     /// How revocation lists are made; none where nobody wants any.
     pub crl: Option<CrlPlan>,
     /// Whose bundles it takes, and from where.
     pub federation: Vec<Relationship>,
+    /// Where our own bundle is written.
+    pub publish: Vec<Target>,
     /// How leaves look.
     pub leaf: LeafProfile,
     /// Whose tokens count.
@@ -110,8 +82,8 @@ pub struct ServerSettings {
 impl ServerSettings {
     /// The data folder, for backups.
     pub fn folder(&self) -> Folder {
-        let (trust_domain, path) = (self.trust_domain.clone(), self.data_dir.clone());
-        Folder { trust_domain, path, sealing_key_file: self.sealing_key_file.clone() }
+        let wrapped_key = self.keys.sealing.place.is_some().then(|| self.keys.sealing.file.clone());
+        Folder { trust_domain: self.trust_domain.clone(), path: self.data_dir.clone(), wrapped_key }
     }
 }
 
@@ -123,36 +95,6 @@ pub enum StoreKind {
     /// sled, on disk.
     #[default]
     Sled,
-}
-
-/// How long things live.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Lifetimes {
-    /// A root. Ten years: whoever pasted it somewhere by hand must not meet its end by surprise, and a stolen root is
-    /// ended by removing it from the bundle, not by waiting.
-    pub root: Duration,
-    /// An intermediate: a day, replaced long before.
-    pub intermediate: Duration,
-    /// A JWT key: a quarter of a year, replaced at half of it.
-    pub jwt_key: Duration,
-    /// An SVID whose rule names no ttl.
-    pub svid: Duration,
-    /// What the bundle says of how often to read it again.
-    pub refresh_hint: Duration,
-    /// What a new key waits for besides the longest ttl: the slowest relying party to read the bundle again.
-    pub propagation: Duration,
-}
-
-impl Lifetimes {
-    /// An SVID by default: a quarter of an hour outlives every renewal hiccup and few thefts.
-    pub const SVID: Duration = Duration::from_secs(15 * 60);
-}
-
-impl Default for Lifetimes {
-    fn default() -> Self {
-        let KeyPlan { root, intermediate, jwt: jwt_key, refresh_hint, propagation, .. } = KeyPlan::DEFAULT;
-        Self { root, intermediate, jwt_key, svid: Self::SVID, refresh_hint, propagation }
-    }
 }
 
 /// Reads and checks a server's file, with the policy and keys it names.
@@ -174,50 +116,41 @@ pub(super) fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option
     let store = root.parsed("store", "\"sled\" or \"memory\"", parse_store);
     let segment_bytes = root.size("segment_bytes").unwrap_or(SEGMENT_BYTES);
     let checkpoints = read_checkpoints(root.section("checkpoints"));
-    let Listen { doors, bundle, bundle_spiffe, health, admin_socket } = read_listen(root.section("listen"));
-    let ReadDoor { door, bundle_certificate } = read_door(root.section("tls"), &doors);
+    // Where it is missing, that is a problem already.
+    let folder = data_dir.clone().unwrap_or_default();
+    let doors = read_doors(&mut root, &folder);
     let mut svid = root.section("svid");
-    let Keys { name_constraints, automatic, lifetimes, sealing_key_file, places, mut warnings } =
-        read_keys(reader, root.section("keys"), &mut svid);
+    let (keys, mut warnings) = read_keys(reader, (&mut root, &mut svid), (&folder, environment));
     let leaf = read_leaf(reader, &mut svid, &mut warnings);
-    let upstream = read_upstream(&mut root, trust_domain.as_ref(), (name_constraints, lifetimes.intermediate));
-    let crl = read_crl(&mut root);
-    let vault = read_vault(&mut root, &places);
+    let upstream =
+        read_upstream(&mut root, trust_domain.as_ref(), (keys.name_constraints, keys.lifetimes.intermediate));
+    let (crl, vault) = (read_crl(&mut root), read_vault(&mut root, &keys.places));
     svid.finish();
-    let ReadIssuers { issuers, hooks, apis } = read_issuers(&mut root);
-    let (holders, people) = (read_holders(&mut root), read_people(&mut root));
+    let ReadIssuers { issuers, hooks, apis } = read_issuers(&mut root, trust_domain.as_ref());
+    let people = read_people(&mut root);
     let federation = read_federation(&mut root, trust_domain.as_ref());
+    let changed_within = keys.change_by_themselves.then_some(keys.lifetimes.jwt_key);
+    let consumers = read_consumers(&mut root, (&doors.bundle, changed_within));
+    let publish = read_publish(&mut root, environment);
     root.finish();
     let known = KnownIssuer::all(&issuers, &apis);
-    let (place, ttl) = (policy_file?, lifetimes.svid);
+    let (place, ttl, name_constraints) = (policy_file?, keys.lifetimes.svid, keys.name_constraints);
     let policy_source =
-        PolicySource { place, issuers: known, ttl, trust_domain: trust_domain.clone(), name_constraints };
-    let policy = loaded(reader, &policy_source, &mut warnings);
-    warnings.extend(warn_of_ids(reader, people, policy.as_ref()));
-    let data_dir = data_dir?;
+        PolicySource { place, issuers: known, ttl, trust_domain: trust_domain.clone(), name_constraints, consumers };
+    let policy = loaded(reader, &policy_source, (people, &mut warnings));
     Some(ServerSettings {
         trust_domain: trust_domain?,
-        admin_socket: admin_socket.unwrap_or_else(|| data_dir.join("admin.sock")),
-        sealing_key_file: sealing_key_file.unwrap_or_else(|| default_sealing_key(&data_dir, environment)),
-        data_dir,
+        data_dir: data_dir?,
+        doors,
+        keys,
         store: store.unwrap_or_default(),
-        places,
         vault,
         segment_bytes,
         checkpoints,
-        listen: doors,
-        bundle,
-        bundle_spiffe,
-        door: door?,
-        bundle_certificate,
-        health,
-        lifetimes,
-        keys_change_by_themselves: automatic,
-        holders,
-        name_constraints,
         upstream,
         crl,
         federation,
+        publish,
         leaf,
         issuers,
         hooks,
@@ -234,10 +167,14 @@ fn read_trust_domain(root: &mut Section<'_, '_>) -> Option<TrustDomain> {
         .or_else(|| root.missing("trust_domain", "write the trust domain, such as \"ci.example.org\""))
 }
 
-fn loaded(reader: &Reader<'_>, source: &PolicySource, warnings: &mut Vec<Problem>) -> Option<Policy> {
-    let checked = source.load().map_err(|problems| reader.adopt(problems)).ok()?;
-    warnings.extend(checked.warnings);
-    Some(checked.policy)
+fn loaded(reader: &Reader<'_>, source: &PolicySource, (people, warnings): (Form, &mut Vec<Problem>)) -> Option<Policy> {
+    let checked = source.load().map_err(|problems| reader.adopt(problems));
+    let policy = checked.ok().map(|checked| {
+        warnings.extend(checked.warnings);
+        checked.policy
+    });
+    warnings.extend(warn_of_ids(reader, people, policy.as_ref()));
+    policy
 }
 
 fn parse_store(text: &str) -> Result<StoreKind, &'static str> {
@@ -246,106 +183,6 @@ fn parse_store(text: &str) -> Result<StoreKind, &'static str> {
         "sled" => Ok(StoreKind::Sled),
         _ => Err("no store"),
     }
-}
-
-/// systemd hands credentials to a service in a folder of its own; else the key stays beside what it seals.
-fn default_sealing_key(data_dir: &Path, environment: &dyn Environment) -> PathBuf {
-    match environment.value("CREDENTIALS_DIRECTORY") {
-        Some(folder) => Path::new(&folder).join("lanyard-sealing.key"),
-        None => data_dir.join("sealing.key"),
-    }
-}
-
-/// What `[keys]` says, with the warnings of it.
-struct Keys {
-    name_constraints: bool,
-    automatic: bool,
-    lifetimes: Lifetimes,
-    sealing_key_file: Option<PathBuf>,
-    places: PlacesSettings,
-    warnings: Vec<Problem>,
-}
-
-fn read_rotation(keys: &mut Section<'_, '_>) -> bool {
-    let would_do = "\"automatic\", or \"by hand\" for `lanyard authority` alone";
-    let automatic = keys.parsed("rotation", would_do, |text| match text {
-        "automatic" => Ok(true),
-        "by hand" => Ok(false),
-        _ => Err("neither"),
-    });
-    automatic.unwrap_or(true)
-}
-
-/// A key that changes by itself is published at half of its life, must have reached everybody when a quarter is left, and
-/// cannot before its minimum time.
-fn check_lives(reader: &Reader<'_>, lives: &Lifetimes, (root, jwt): (Option<usize>, Option<usize>)) {
-    let least = (lives.refresh_hint * 3).max(lives.propagation + lives.svid) * 4;
-    for (key, line, life) in [("keys.root_lifetime", root, lives.root), ("keys.jwt_key_lifetime", jwt, lives.jwt_key)] {
-        if life < least {
-            let remedy = format!("write {} or more, or rotation = \"by hand\"", render_duration(least));
-            reader.report(line, key.to_owned(), format!("\"{}\"", render_duration(life)), remedy);
-        }
-    }
-}
-
-/// `[[holder]]`: a mesh's pasted PEM, a cloud's trust anchor. No new root signs before an operator confirms each.
-fn read_holders(root: &mut Section<'_, '_>) -> Vec<String> {
-    let mut names: Vec<String> = Vec::new();
-    for mut holder in root.sections("holder") {
-        let is_named = holder.holds("name");
-        let name = holder.parsed("name", "a name of its own, such as \"payments mesh\"", |name| match name {
-            "" => Err("empty"),
-            name if names.iter().any(|other| other == name) => Err("the name of another holder"),
-            name => Ok(name.to_owned()),
-        });
-        if !is_named {
-            holder.missing::<String>("name", "name the holder, as `lanyard authority confirm` will");
-        }
-        names.extend(name);
-        holder.finish();
-    }
-    names
-}
-
-fn read_keys(reader: &Reader<'_>, mut keys: Section<'_, '_>, svid: &mut Section<'_, '_>) -> Keys {
-    let default = Lifetimes::default();
-    let name_constraints = keys.flag("name_constraints").unwrap_or(false);
-    let rotation_lines = (keys.line_of("root_lifetime"), keys.line_of("jwt_key_lifetime"));
-    let automatic = read_rotation(&mut keys);
-    let lines = (keys.line_of("intermediate_lifetime"), svid.line_of("ttl"));
-    let Spread { refresh_hint, propagation, mut warnings } = read_spread(reader, &mut keys);
-    let lifetimes = Lifetimes {
-        root: keys.duration("root_lifetime", ROOT_MAX).unwrap_or(default.root),
-        intermediate: keys.duration("intermediate_lifetime", SPAN_MAX).unwrap_or(default.intermediate),
-        jwt_key: keys.duration("jwt_key_lifetime", ROOT_MAX).unwrap_or(default.jwt_key),
-        svid: svid.duration("ttl", TTL_MAX).unwrap_or(default.svid),
-        refresh_hint,
-        propagation,
-    };
-    let written = render_duration;
-    if lifetimes.intermediate >= lifetimes.root {
-        let remedy = format!("stay below the root's lifetime, {}", written(lifetimes.root));
-        keys.problem("intermediate_lifetime", lines.0, format!("\"{}\"", written(lifetimes.intermediate)), remedy);
-    }
-    if lifetimes.svid.is_zero() || lifetimes.svid >= lifetimes.intermediate {
-        let remedy = format!("stay below its signer's lifetime, {}", written(lifetimes.intermediate));
-        svid.problem("ttl", lines.1, format!("\"{}\"", written(lifetimes.svid)), remedy);
-    }
-    if lifetimes.svid < TTL_WARNED_BELOW {
-        warnings.push(reader.problem_at(
-            lines.1,
-            "svid.ttl",
-            format!("\"{}\"", written(lifetimes.svid)),
-            "use a minute or more outside tests: slow consumers may see only expired SVIDs",
-        ));
-    }
-    let sealing_key_file = keys.path("sealing_key_file");
-    let places = read_places(&mut keys);
-    keys.finish();
-    if automatic {
-        check_lives(reader, &lifetimes, rotation_lines);
-    }
-    Keys { name_constraints, automatic, lifetimes, sealing_key_file, places, warnings }
 }
 
 #[cfg(test)]
@@ -415,7 +252,7 @@ mod tests {
             load_server(&file, &MapEnvironment::default())
         };
         let running = load("istio").unwrap();
-        assert!(running.name_constraints);
+        assert!(running.keys.name_constraints);
         let keys = |problems: Vec<Problem>| problems.into_iter().map(|problem| problem.key).collect::<Vec<_>>();
         assert_eq!(keys(load("linkerd").unwrap_err()), ["rule \"a\".svid"]);
         // What is read again while the server runs is held against the same.

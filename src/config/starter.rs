@@ -167,7 +167,7 @@ mod tests {
         assert!(settings.warnings.is_empty(), "{:?}", settings.warnings);
         assert_eq!(settings.issuers.audience(), Some("https://\"odd\" @GITLAB@"));
         assert_eq!(settings.issuers.by_name("gitlab").unwrap().namespaces, ["acme", "ops"]);
-        let checked = check_policy(&place(Starter::POLICY), &[], settings.lifetimes.svid).unwrap();
+        let checked = check_policy(&place(Starter::POLICY), &[], settings.keys.lifetimes.svid).unwrap();
         assert!(checked.warnings.is_empty(), "{:?}", checked.warnings);
         let cases = load_cases(&place(Starter::CASES), &checked.policy).unwrap();
         assert_eq!(cases.len(), 5);
@@ -193,7 +193,7 @@ mod tests {
         };
         let folder = written(&bare, used);
         let settings = load_server(&folder.path().join(Starter::SERVER), &MapEnvironment::default()).unwrap();
-        assert_eq!(settings.admin_socket, folder.path().join("data/admin.sock"));
+        assert_eq!(settings.doors.admin_socket, folder.path().join("data/admin.sock"));
         assert_eq!(settings.policy.rules()[2].audiences, ["https://vault.corp.example"]);
         let agent = load_agent(&folder.path().join(Starter::AGENT), &MapEnvironment::default()).unwrap();
         assert!(agent.sds_socket.is_some() && agent.program.is_some());

@@ -67,7 +67,7 @@ fn read_kubernetes(vault: &mut Section<'_, '_>) -> Option<VaultAuth> {
     let role = role.or_else(|| kubernetes.missing("role", "write the role's name"));
     let jwt_file = kubernetes.path("jwt_file").unwrap_or_else(|| SERVICE_ACCOUNT_TOKEN.into());
     kubernetes.finish();
-    Some(VaultAuth::Kubernetes { mount, role: role?, jwt_file })
+    Some(VaultAuth::Jwt { mount, role: role?, jwt_file })
 }
 
 fn way<'r, 't>(vault: &mut Section<'r, 't>, key: &'static str) -> Option<Section<'r, 't>> {
@@ -85,7 +85,7 @@ pub(super) fn read_mount(section: &mut Section<'_, '_>, key: &'static str, usual
 }
 
 /// A file with a token that only we can read; it must do already now.
-fn secret_file(section: &mut Section<'_, '_>, key: &'static str) -> Option<PathBuf> {
+pub(super) fn secret_file(section: &mut Section<'_, '_>, key: &'static str) -> Option<PathBuf> {
     let line = section.line_of(key);
     let path = section.path(key)?;
     if let Err(error) = read_token(&path) {
@@ -137,7 +137,7 @@ mod tests {
             let vault = vault.unwrap();
             assert_eq!(vault.address, "https://vault.example:8200");
             match vault.auth {
-                VaultAuth::AppRole { mount: found, .. } | VaultAuth::Kubernetes { mount: found, .. } => {
+                VaultAuth::AppRole { mount: found, .. } | VaultAuth::Jwt { mount: found, .. } => {
                     assert_eq!(found, mount);
                 }
                 VaultAuth::TokenFile(file) => assert!(file.ends_with("secret")),

@@ -1,6 +1,6 @@
 //! Private keys that sign. They print as their public name only, cannot be cloned, and are wiped on drop.
 
-use super::{CryptoError, KeyAlgorithm, PublicKey, PublicNumbers};
+use super::{CryptoError, KeyAlgorithm, PublicKey};
 use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa;
@@ -11,8 +11,8 @@ use std::fmt;
 use x509_parser::asn1_rs::{Any, FromDer};
 use zeroize::Zeroizing;
 
-/// A private key that we use to sign: P-256, and Ed25519 for the journal (other kinds join when a setting asks for them).
-/// Prints as its public name only; the private bytes are wiped on drop (aws-lc cleanses what it frees).
+/// A private key that signs: P-256, Ed25519 for the journal, and RSA of 2048 bits where a reader of tokens takes nothing
+/// else. Prints as its public name only; the private bytes are wiped on drop (aws-lc cleanses what it frees).
 pub struct KeyPair {
     public: PublicKey,
     pkcs8: Zeroizing<Vec<u8>>,
@@ -22,20 +22,20 @@ pub struct KeyPair {
 enum Library {
     EcP256(EcdsaKeyPair),
     Ed25519(Ed25519KeyPair),
+    Rsa(Box<rsa::KeyPair>),
 }
 
 impl KeyPair {
-    /// Makes a new key.
+    /// Makes a new key; an RSA key of 2048 bits takes some tens of milliseconds.
     ///
     /// # Errors
-    /// `Generation`; `NotASigningKind` for any kind but P-256 and Ed25519.
+    /// `Generation`; `NotASigningKind` for P-384 and P-521.
     pub fn generate(algorithm: KeyAlgorithm) -> Result<Self, CryptoError> {
         let made = match algorithm {
             KeyAlgorithm::EcP256 => EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).map(Library::EcP256),
             KeyAlgorithm::Ed25519 => Ed25519KeyPair::generate().map(Library::Ed25519),
-            KeyAlgorithm::EcP384 | KeyAlgorithm::EcP521 | KeyAlgorithm::Rsa => {
-                return Err(CryptoError::NotASigningKind(algorithm));
-            }
+            KeyAlgorithm::Rsa => rsa::KeyPair::generate(rsa::KeySize::Rsa2048).map(|key| Library::Rsa(Box::new(key))),
+            KeyAlgorithm::EcP384 | KeyAlgorithm::EcP521 => return Err(CryptoError::NotASigningKind(algorithm)),
         };
         made.map_err(|_unspecified| CryptoError::Generation).and_then(Self::of_library_key)
     }
@@ -46,7 +46,7 @@ impl KeyPair {
     /// `BadKey`.
     #[expect(clippy::needless_pass_by_value, reason = "taken over, so that the caller's copy is wiped")]
     pub fn from_pkcs8(pkcs8: Zeroizing<Vec<u8>>) -> Result<Self, CryptoError> {
-        const WHAT: CryptoError = CryptoError::BadKey { what: "P-256 or Ed25519 private key (PKCS#8)" };
+        const WHAT: CryptoError = CryptoError::BadKey { what: "P-256, Ed25519 or RSA private key (PKCS#8)" };
         // The library reads one key and does not mind what follows it; we do.
         if !Any::from_der(&pkcs8).is_ok_and(|(behind, _key)| behind.is_empty()) {
             return Err(WHAT);
@@ -54,6 +54,7 @@ impl KeyPair {
         EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &pkcs8)
             .map(Library::EcP256)
             .or_else(|_another_kind| Ed25519KeyPair::from_pkcs8(&pkcs8).map(Library::Ed25519))
+            .or_else(|_another_kind| rsa::KeyPair::from_pkcs8(&pkcs8).map(|key| Library::Rsa(Box::new(key))))
             .map_err(|_rejected| WHAT)
             .and_then(Self::of_library_key)
     }
@@ -62,15 +63,17 @@ impl KeyPair {
         let spki: Result<PublicKeyX509Der<'_>, _> = match &library {
             Library::EcP256(key) => key.public_key().as_der(),
             Library::Ed25519(key) => key.public_key().as_der(),
+            Library::Rsa(key) => key.public_key().as_der(),
         };
         let spki = spki.map_err(|_unspecified| CryptoError::BadKey { what: "public key" })?;
         let public = PublicKey::from_spki_der(spki.as_ref())?;
+        let kept = |der: &[u8]| Zeroizing::new(der.to_vec());
         let pkcs8 = match &library {
-            Library::EcP256(key) => key.to_pkcs8v1(),
-            Library::Ed25519(key) => key.to_pkcs8v1(),
+            Library::EcP256(key) => key.to_pkcs8v1().map(|der| kept(der.as_ref())),
+            Library::Ed25519(key) => key.to_pkcs8v1().map(|der| kept(der.as_ref())),
+            Library::Rsa(key) => key.as_der().map(|der| kept(der.as_ref())),
         };
-        let pkcs8 = pkcs8.map_err(|_unspecified| CryptoError::Generation)?;
-        Ok(Self { public, pkcs8: Zeroizing::new(pkcs8.as_ref().to_vec()), library })
+        Ok(Self { public, pkcs8: pkcs8.map_err(|_unspecified| CryptoError::Generation)?, library })
     }
 
     /// The private key as PKCS#8 version 0, DER (SPIFFE Workload API §5.2.1: unencrypted PKCS#8).
@@ -83,7 +86,7 @@ impl KeyPair {
         &self.public
     }
 
-    /// Signs as X.509 wants it (ECDSA: ASN.1 DER, SHA-256; Ed25519: RFC 8410 §6).
+    /// Signs as X.509 wants it (ECDSA: ASN.1 DER, SHA-256; Ed25519: RFC 8410 §6; RSA: PKCS #1 v1.5, SHA-256).
     ///
     /// # Errors
     /// `Signing`.
@@ -91,11 +94,12 @@ impl KeyPair {
         let signature = match &self.library {
             Library::EcP256(key) => key.sign(&SystemRandom::new(), message),
             Library::Ed25519(key) => key.try_sign(message),
+            Library::Rsa(key) => return pkcs1(key, message),
         };
         Ok(signature.map_err(|_unspecified| CryptoError::Signing)?.as_ref().to_vec())
     }
 
-    /// Signs as a JWS wants it (RFC 7518 §3.4: r and s side by side; RFC 8037 §3.1).
+    /// Signs as a JWS wants it (RFC 7518 §3.4: r and s side by side; §3.3: RS256; RFC 8037 §3.1).
     ///
     /// # Errors
     /// `Signing`.
@@ -103,9 +107,17 @@ impl KeyPair {
         let signature = self.sign(message)?;
         match self.library {
             Library::EcP256(_) => side_by_side(&signature).ok_or(CryptoError::Signing),
-            Library::Ed25519(_) => Ok(signature),
+            Library::Ed25519(_) | Library::Rsa(_) => Ok(signature),
         }
     }
+}
+
+/// RSASSA-PKCS1-v1_5 with SHA-256 (RS256).
+fn pkcs1(key: &rsa::KeyPair, message: &[u8]) -> Result<Vec<u8>, CryptoError> {
+    let mut signature = vec![0; key.public_modulus_len()];
+    let signed = key.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), message, &mut signature);
+    signed.map_err(|_unspecified| CryptoError::Signing)?;
+    Ok(signature)
 }
 
 /// The two numbers of an ECDSA signature in ASN.1 (RFC 3279 §2.2.3), 32 bytes each.
@@ -169,80 +181,10 @@ impl rcgen::SigningKey for KeyPair {
     }
 }
 
-/// An RSA-2048 key for signing RS256, as GitLab signs its tokens. Only stand-ins and tests make one.
-pub struct RsaKeyPair {
-    public: PublicKey,
-    pkcs8: Zeroizing<Vec<u8>>,
-    library: rsa::KeyPair,
-}
-
-impl RsaKeyPair {
-    /// Makes a 2048-bit key (some tens of milliseconds).
-    ///
-    /// # Errors
-    /// `Generation`.
-    pub fn generate() -> Result<Self, CryptoError> {
-        let library = rsa::KeyPair::generate(rsa::KeySize::Rsa2048).map_err(|_unspecified| CryptoError::Generation)?;
-        Self::of_library_key(library)
-    }
-
-    /// Reads an unencrypted PKCS#8 key, DER.
-    ///
-    /// # Errors
-    /// `BadKey`.
-    #[expect(clippy::needless_pass_by_value, reason = "taken over, so that the caller's copy is wiped")]
-    pub fn from_pkcs8(pkcs8: Zeroizing<Vec<u8>>) -> Result<Self, CryptoError> {
-        let library = rsa::KeyPair::from_pkcs8(&pkcs8)
-            .map_err(|_rejected| CryptoError::BadKey { what: "RSA private key (PKCS#8)" })?;
-        Self::of_library_key(library)
-    }
-
-    fn of_library_key(library: rsa::KeyPair) -> Result<Self, CryptoError> {
-        let spki: PublicKeyX509Der<'_> =
-            library.public_key().as_der().map_err(|_unspecified| CryptoError::BadKey { what: "RSA public key" })?;
-        let public = PublicKey::from_spki_der(spki.as_ref())?;
-        let pkcs8 = library.as_der().map_err(|_unspecified| CryptoError::Generation)?;
-        Ok(Self { public, pkcs8: Zeroizing::new(pkcs8.as_ref().to_vec()), library })
-    }
-
-    /// The private key as PKCS#8, DER.
-    pub fn pkcs8_der(&self) -> &[u8] {
-        &self.pkcs8
-    }
-
-    /// The public half.
-    pub const fn public(&self) -> &PublicKey {
-        &self.public
-    }
-
-    /// Modulus and exponent, for a JWK.
-    pub fn numbers(&self) -> PublicNumbers {
-        self.public.numbers()
-    }
-
-    /// RSASSA-PKCS1-v1_5 with SHA-256 (RS256).
-    ///
-    /// # Errors
-    /// `Signing`.
-    pub fn sign_rs256(&self, message: &[u8]) -> Result<Vec<u8>, CryptoError> {
-        let mut signature = vec![0; self.library.public_modulus_len()];
-        self.library
-            .sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), message, &mut signature)
-            .map_err(|_unspecified| CryptoError::Signing)?;
-        Ok(signature)
-    }
-}
-
-impl fmt::Debug for RsaKeyPair {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "RsaKeyPair({})", self.public.id())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::crypto::JwsAlgorithm;
+    use crate::crypto::{JwsAlgorithm, PublicNumbers};
 
     fn p256() -> KeyPair {
         KeyPair::generate(KeyAlgorithm::EcP256).unwrap()
@@ -250,7 +192,7 @@ mod tests {
 
     #[test]
     fn what_a_key_signs_its_public_half_verifies_and_no_other_does() {
-        for algorithm in [KeyAlgorithm::EcP256, KeyAlgorithm::Ed25519] {
+        for algorithm in [KeyAlgorithm::EcP256, KeyAlgorithm::Ed25519, KeyAlgorithm::Rsa] {
             verifies_its_own(algorithm);
         }
     }
@@ -299,15 +241,16 @@ mod tests {
     /// Shows: X509-24.
     #[test]
     fn a_key_is_written_as_pkcs8_version_0_and_reads_back() {
-        for algorithm in [KeyAlgorithm::EcP256, KeyAlgorithm::Ed25519] {
+        for algorithm in [KeyAlgorithm::EcP256, KeyAlgorithm::Ed25519, KeyAlgorithm::Rsa] {
             reads_back(&KeyPair::generate(algorithm).unwrap());
         }
     }
 
     fn reads_back(key: &KeyPair) {
-        // Behind the outer tag and its length, which has one byte or two.
-        let version = if key.pkcs8_der()[1] < 0x80 { 2..5 } else { 3..6 };
-        assert_eq!(key.pkcs8_der().get(version), Some([2, 1, 0].as_slice()), "version INTEGER 0");
+        // Behind the outer tag and its length, which has one byte, or says how many more it has.
+        let length = usize::from(key.pkcs8_der()[1]);
+        let version = if length < 0x80 { 2 } else { length - 0x80 + 2 };
+        assert_eq!(key.pkcs8_der().get(version..version + 3), Some([2, 1, 0].as_slice()), "version INTEGER 0");
         let back = KeyPair::from_pkcs8(Zeroizing::new(key.pkcs8_der().to_vec())).unwrap();
         assert_eq!((back.public(), back.pkcs8_der()), (key.public(), key.pkcs8_der()));
         let longer = [key.pkcs8_der(), b"\0"].concat();
@@ -329,13 +272,12 @@ mod tests {
     }
 
     #[test]
-    fn an_rsa_key_signs_rs256_and_reads_back() {
-        let key = RsaKeyPair::generate().unwrap();
-        let back = RsaKeyPair::from_pkcs8(Zeroizing::new(key.pkcs8_der().to_vec())).unwrap();
-        let signature = back.sign_rs256(b"message").unwrap();
+    fn an_rsa_key_signs_rs256() {
+        let key = KeyPair::generate(KeyAlgorithm::Rsa).unwrap();
+        let signature = key.sign_jws(b"message").unwrap();
         assert!(key.public().verify_jws(JwsAlgorithm::Rs256, b"message", &signature).is_ok());
         assert!(key.public().verify_jws(JwsAlgorithm::Ps256, b"message", &signature).is_err());
-        let PublicNumbers::Rsa { n, e } = key.numbers() else { panic!("an RSA key has RSA numbers") };
+        let PublicNumbers::Rsa { n, e } = key.public().numbers() else { panic!("an RSA key has RSA numbers") };
         assert_eq!((n.len(), e), (256, vec![1, 0, 1]));
     }
 }

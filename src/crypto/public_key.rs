@@ -2,13 +2,11 @@
 //!
 //! A key is parsed once, when it arrives; the library's own form is kept, so that verifying costs no second parse.
 
-use super::KeyId;
+use super::{JwsAlgorithm, KeyId};
 use aws_lc_rs::encoding::AsDer;
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_ASN1, ECDSA_P384_SHA384_FIXED,
-    ECDSA_P521_SHA512_ASN1, ECDSA_P521_SHA512_FIXED, ED25519, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256,
-    RSA_PKCS1_2048_8192_SHA384, RSA_PKCS1_2048_8192_SHA512, RSA_PSS_2048_8192_SHA256, RSA_PSS_2048_8192_SHA384,
-    RSA_PSS_2048_8192_SHA512, RsaPublicKeyComponents, UnparsedPublicKey, VerificationAlgorithm,
+    ECDSA_P256_SHA256_ASN1, ECDSA_P384_SHA384_ASN1, ECDSA_P521_SHA512_ASN1, ED25519, ParsedPublicKey,
+    RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents, UnparsedPublicKey, VerificationAlgorithm,
 };
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -37,7 +35,7 @@ pub enum CryptoError {
     #[error("key generation did not work")]
     Generation,
     /// We verify with this kind of key, but do not sign with it.
-    #[error("private keys of kind {0} are not made or read here; use P-256 or Ed25519")]
+    #[error("private keys of kind {0} are not made or read here; use P-256, Ed25519 or RSA")]
     NotASigningKind(KeyAlgorithm),
     /// The signature is not by this key over these bytes.
     #[error("the signature does not verify")]
@@ -63,6 +61,19 @@ pub enum KeyAlgorithm {
     Rsa,
 }
 
+impl KeyAlgorithm {
+    /// What we say of a JWS by such a key; none of a kind that a JWT-SVID may not be signed with.
+    pub const fn jws_algorithm(self) -> Option<JwsAlgorithm> {
+        match self {
+            Self::EcP256 => Some(JwsAlgorithm::Es256),
+            Self::EcP384 => Some(JwsAlgorithm::Es384),
+            Self::EcP521 => Some(JwsAlgorithm::Es512),
+            Self::Ed25519 => None,
+            Self::Rsa => Some(JwsAlgorithm::Rs256),
+        }
+    }
+}
+
 impl fmt::Display for KeyAlgorithm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -72,85 +83,6 @@ impl fmt::Display for KeyAlgorithm {
             Self::Ed25519 => "Ed25519",
             Self::Rsa => "RSA",
         })
-    }
-}
-
-/// The signature algorithms of JWS that a JWT-SVID may use (SPIFFE JWT-SVID §2.1): these nine and no others.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-#[expect(missing_docs, reason = "the names of RFC 7518 §3.1, nothing more")]
-pub enum JwsAlgorithm {
-    Es256,
-    Es384,
-    Es512,
-    Ps256,
-    Ps384,
-    Ps512,
-    Rs256,
-    Rs384,
-    Rs512,
-}
-
-impl JwsAlgorithm {
-    const ALL: [Self; 9] = [
-        Self::Es256,
-        Self::Es384,
-        Self::Es512,
-        Self::Ps256,
-        Self::Ps384,
-        Self::Ps512,
-        Self::Rs256,
-        Self::Rs384,
-        Self::Rs512,
-    ];
-
-    /// The algorithm of a header's `alg`, compared exactly.
-    pub fn named(alg: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|known| known.as_str() == alg)
-    }
-
-    /// The name in a header.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Es256 => "ES256",
-            Self::Es384 => "ES384",
-            Self::Es512 => "ES512",
-            Self::Ps256 => "PS256",
-            Self::Ps384 => "PS384",
-            Self::Ps512 => "PS512",
-            Self::Rs256 => "RS256",
-            Self::Rs384 => "RS384",
-            Self::Rs512 => "RS512",
-        }
-    }
-
-    /// The kind of key that makes such signatures.
-    pub const fn key_algorithm(self) -> KeyAlgorithm {
-        match self {
-            Self::Es256 => KeyAlgorithm::EcP256,
-            Self::Es384 => KeyAlgorithm::EcP384,
-            Self::Es512 => KeyAlgorithm::EcP521,
-            Self::Ps256 | Self::Ps384 | Self::Ps512 | Self::Rs256 | Self::Rs384 | Self::Rs512 => KeyAlgorithm::Rsa,
-        }
-    }
-
-    fn verification(self) -> &'static dyn VerificationAlgorithm {
-        match self {
-            Self::Es256 => &ECDSA_P256_SHA256_FIXED,
-            Self::Es384 => &ECDSA_P384_SHA384_FIXED,
-            Self::Es512 => &ECDSA_P521_SHA512_FIXED,
-            Self::Ps256 => &RSA_PSS_2048_8192_SHA256,
-            Self::Ps384 => &RSA_PSS_2048_8192_SHA384,
-            Self::Ps512 => &RSA_PSS_2048_8192_SHA512,
-            Self::Rs256 => &RSA_PKCS1_2048_8192_SHA256,
-            Self::Rs384 => &RSA_PKCS1_2048_8192_SHA384,
-            Self::Rs512 => &RSA_PKCS1_2048_8192_SHA512,
-        }
-    }
-}
-
-impl fmt::Display for JwsAlgorithm {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
     }
 }
 

@@ -1,6 +1,6 @@
 //! Private keys at rest: sealed with AES-256-GCM, bound to what they are.
 
-use super::{KeyId, Random};
+use super::{Digest, KeyId, Random, write_hex};
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -56,8 +56,33 @@ impl SealContext<'_> {
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct SealedKey(String);
 
+/// Tells sealing keys apart, and says nothing of them: a digest of 32 bytes that nobody can guess.
+#[derive(Clone, Copy, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(transparent)]
+pub struct SealingKeyName(Digest);
+
+impl SealingKeyName {
+    /// So many bytes tell a person's handful of keys apart.
+    const SHOWN: usize = 8;
+}
+
+impl fmt::Display for SealingKeyName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_hex(self.0.as_bytes().get(..Self::SHOWN).unwrap_or_default(), f)
+    }
+}
+
+impl fmt::Debug for SealingKeyName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
 /// Seals and opens private keys (AES-256-GCM, fresh 96-bit nonce, the context as associated data).
-pub struct SealingKey(RandomizedNonceKey);
+pub struct SealingKey {
+    key: RandomizedNonceKey,
+    name: SealingKeyName,
+}
 
 impl SealingKey {
     /// Makes a new one; the bytes are the caller's to keep.
@@ -76,7 +101,13 @@ impl SealingKey {
     /// # Errors
     /// `BadSealingKey` for any other length.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, SealError> {
-        RandomizedNonceKey::new(&AES_256_GCM, bytes).map(Self).map_err(|_unspecified| SealError::BadSealingKey)
+        let key = RandomizedNonceKey::new(&AES_256_GCM, bytes).map_err(|_unspecified| SealError::BadSealingKey)?;
+        Ok(Self { key, name: SealingKeyName(Digest::of_parts(&[b"sealing key", bytes])) })
+    }
+
+    /// What it is called in journal, log and errors.
+    pub const fn name(&self) -> SealingKeyName {
+        self.name
     }
 
     /// Seals a private key (PKCS#8).
@@ -86,7 +117,7 @@ impl SealingKey {
         let mut sealed = Vec::with_capacity(pkcs8.len() + AES_256_GCM.tag_len());
         sealed.extend_from_slice(pkcs8);
         let nonce = self
-            .0
+            .key
             .seal_in_place_append_tag(Aad::from(context.associated_data()), &mut sealed)
             .expect("a private key is shorter than 64 GiB");
         SealedKey(STANDARD.encode([nonce.as_ref().as_slice(), sealed.as_slice()].concat()))
@@ -102,7 +133,7 @@ impl SealingKey {
         let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_unspecified| SealError::DoesNotOpen)?;
         let mut opened = Zeroizing::new(sealed.to_vec());
         let length = self
-            .0
+            .key
             .open_in_place(nonce, Aad::from(context.associated_data()), &mut opened)
             .map_err(|_unspecified| SealError::DoesNotOpen)?
             .len();
@@ -113,7 +144,7 @@ impl SealingKey {
 
 impl fmt::Debug for SealingKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("SealingKey")
+        write!(f, "SealingKey({})", self.name)
     }
 }
 

@@ -38,13 +38,15 @@ pub enum PlaceFault {
         /// By what.
         how: &'static str,
     },
-    /// Not a key that signs as we need it.
-    #[error("the key {label} is {found}, not an ECDSA key on P-256")]
+    /// Not a key that does what we need.
+    #[error("the key {label} is {found}, not {wanted}")]
     Kind {
         /// Which key.
         label: Label,
         /// What it is.
         found: String,
+        /// What it should be.
+        wanted: &'static str,
     },
     /// The library of the security module cannot be loaded or begun.
     #[error("the module {module} cannot be used: is the path right, and its package installed for this machine?")]

@@ -17,6 +17,12 @@ impl Label {
         Self(format!("lanyard.{trust_domain}.{kind}.{generation}.{chance:08x}"))
     }
 
+    /// Of the key that wraps a trust domain's sealing keys: the same always, so that none is left behind. It is none of
+    /// [`Label::of`], and so nobody's orphan.
+    pub fn wrapping(trust_domain: &TrustDomain) -> Self {
+        Self(format!("lanyard.{trust_domain}.sealing"))
+    }
+
     /// The label of a trust domain's key; none if the name is of something else.
     pub fn of(name: &str, trust_domain: &TrustDomain) -> Option<Self> {
         let rest = name.strip_prefix("lanyard.")?.strip_prefix(trust_domain.as_str())?.strip_prefix('.')?;
@@ -50,5 +56,7 @@ mod tests {
         let longer = Label::new(&domain("ci.example.org"), "x509-root", 2, &Random::system());
         assert_eq!(Label::of(longer.as_str(), &domain("ci.example")), None);
         assert_eq!(Label::of("somebody.s", &domain("ci.example")), None);
+        let wrapping = Label::wrapping(&domain("ci.example"));
+        assert_eq!(Label::of(wrapping.as_str(), &domain("ci.example")), None, "it is never listed as nobody's");
     }
 }

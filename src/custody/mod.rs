@@ -6,6 +6,7 @@
 //!                                    ├─ pkcs11: one thread a module, a session a token
 //!                                    ├─ transit: Vault's engine
 //!                                    └─ memory: for tests
+//!                                  Wrap: wrap · open, by pkcs11 and transit: a secret of ours that only they open
 //!   AuthorityKey ─┬─ held: in our memory, sealed at rest (`authority`)
 //!                 └─ placed: a label in a place
 //! ```
@@ -16,10 +17,12 @@
 mod error;
 mod label;
 mod place;
+mod wrap;
 mod key;
 mod memory;
 mod transit;
 mod session;
+mod aes;
 mod token;
 mod pkcs11;
 mod places;
@@ -30,3 +33,4 @@ pub use label::Label;
 pub use memory::MemoryPlace;
 pub use place::{Place, Waiting};
 pub use places::{PlaceKind, PlaceSettings, Places, PlacesSettings};
+pub use wrap::Wrap;

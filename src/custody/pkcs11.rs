@@ -3,6 +3,7 @@
 
 use super::place::{Place, Waiting};
 use super::token::{Sessions, Token};
+use super::wrap::Wrap;
 use super::{Label, PlaceFault};
 use crate::crypto::PublicKey;
 use std::fmt;
@@ -12,6 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 use tokio::sync::oneshot;
+use zeroize::Zeroizing;
 
 /// Modules across a network need some hundred milliseconds; one that hangs must not hold up its caller for long.
 const WITHIN: Duration = Duration::from_secs(10);
@@ -129,5 +131,17 @@ impl Place for Pkcs11 {
     fn delete<'a>(&'a self, label: &'a Label) -> Waiting<'a, ()> {
         let label = label.clone();
         self.ask(move |sessions, token| sessions.delete(token, &label))
+    }
+}
+
+impl Wrap for Pkcs11 {
+    fn wrap<'a>(&'a self, label: &'a Label, secret: &'a [u8]) -> Waiting<'a, Vec<u8>> {
+        let (label, secret) = (label.clone(), Zeroizing::new(secret.to_vec()));
+        self.ask(move |sessions, token| sessions.wrap(token, &label, &secret))
+    }
+
+    fn open<'a>(&'a self, label: &'a Label, wrapped: &'a [u8]) -> Waiting<'a, Zeroizing<Vec<u8>>> {
+        let (label, wrapped) = (label.clone(), wrapped.to_vec());
+        self.ask(move |sessions, token| sessions.unwrap_key(token, &label, &wrapped))
     }
 }

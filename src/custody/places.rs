@@ -3,6 +3,7 @@
 use super::pkcs11::{Module, Pkcs11};
 use super::place::{Place, Waiting};
 use super::transit::Transit;
+use super::wrap::Wrap;
 use super::{AuthorityKey, CustodyError, Label, PlaceFault, PlacedKey};
 use crate::crypto::PublicKey;
 use crate::identity::TrustDomain;
@@ -10,6 +11,7 @@ use crate::vault::Vault;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use zeroize::Zeroizing;
 
 /// Where new keys are made, and where others may be.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -52,7 +54,8 @@ pub enum PlaceKind {
 #[derive(Clone, Debug, Default)]
 pub struct Places {
     root: Option<Arc<str>>,
-    places: BTreeMap<Arc<str>, Arc<dyn Place>>,
+    signers: BTreeMap<Arc<str>, Arc<dyn Place>>,
+    wraps: BTreeMap<Arc<str>, Arc<dyn Wrap>>,
 }
 
 impl Places {
@@ -61,25 +64,37 @@ impl Places {
         let mut modules: BTreeMap<&PathBuf, Module> = BTreeMap::new();
         let mut places = Self { root: settings.root.as_deref().map(Into::into), ..Self::default() };
         for PlaceSettings { name, kind } in &settings.places {
-            let place: Arc<dyn Place> = match (kind, vault) {
+            match (kind, vault) {
                 (PlaceKind::Pkcs11 { module, token, pin_file }, _) => {
                     let module = modules.entry(module).or_insert_with(|| Module::at(module.clone()));
-                    Arc::new(Pkcs11::new(module.clone(), token.clone(), pin_file.clone()))
+                    let token = Pkcs11::new(module.clone(), token.clone(), pin_file.clone());
+                    places = places.with_both(name, Arc::new(token));
                 }
                 (PlaceKind::VaultTransit { mount }, Some(vault)) => {
-                    Arc::new(Transit::new(Arc::clone(vault), mount.clone()))
+                    places = places.with_both(name, Arc::new(Transit::new(Arc::clone(vault), mount.clone())));
                 }
-                (PlaceKind::VaultTransit { .. }, None) => continue,
-            };
-            places = places.with(name, place);
+                (PlaceKind::VaultTransit { .. }, None) => {}
+            }
         }
         places
+    }
+
+    fn with_both<P: Place + Wrap>(self, name: &str, place: Arc<P>) -> Self {
+        let wrap: Arc<dyn Wrap> = Arc::<P>::clone(&place);
+        self.with(name, place).with_wrap(name, wrap)
+    }
+
+    /// With one more that wraps.
+    #[must_use]
+    pub fn with_wrap(mut self, name: &str, wrap: Arc<dyn Wrap>) -> Self {
+        self.wraps.insert(name.into(), wrap);
+        self
     }
 
     /// With one more.
     #[must_use]
     pub fn with(mut self, name: &str, place: Arc<dyn Place>) -> Self {
-        self.places.insert(name.into(), place);
+        self.signers.insert(name.into(), place);
         self
     }
 
@@ -135,7 +150,7 @@ impl Places {
     /// Our keys in each place, and which places did not say.
     pub async fn list(&self, trust_domain: &TrustDomain) -> (Vec<(Arc<str>, Label)>, Vec<CustodyError>) {
         let (mut ours, mut silent) = (Vec::new(), Vec::new());
-        for (name, place) in &self.places {
+        for (name, place) in &self.signers {
             match place.list().await {
                 Ok(all) => {
                     let labels = all.iter().filter_map(|label| Label::of(label, trust_domain));
@@ -147,8 +162,28 @@ impl Places {
         (ours, silent)
     }
 
+    /// Wraps a secret.
+    ///
+    /// # Errors
+    /// See [`CustodyError`].
+    pub async fn wrap(&self, place: &str, label: &Label, secret: &[u8]) -> Result<Vec<u8>, CustodyError> {
+        self.wrapping(place)?.wrap(label, secret).await.map_err(of(place))
+    }
+
+    /// Opens what a place has wrapped.
+    ///
+    /// # Errors
+    /// See [`CustodyError`].
+    pub async fn open(&self, place: &str, label: &Label, wrapped: &[u8]) -> Result<Zeroizing<Vec<u8>>, CustodyError> {
+        self.wrapping(place)?.open(label, wrapped).await.map_err(of(place))
+    }
+
+    fn wrapping(&self, place: &str) -> Result<&Arc<dyn Wrap>, CustodyError> {
+        self.wraps.get(place).ok_or_else(|| of(place)(PlaceFault::NotConfigured))
+    }
+
     fn at(&self, place: &str) -> Arc<dyn Place> {
-        self.places.get(place).cloned().unwrap_or_else(|| Arc::new(Unconfigured))
+        self.signers.get(place).cloned().unwrap_or_else(|| Arc::new(Unconfigured))
     }
 }
 

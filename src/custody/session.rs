@@ -71,7 +71,7 @@ impl Objects<'_> {
 
     pub(super) fn find(&self, label: &Label) -> Result<Option<PublicKey>, PlaceFault> {
         let Some(private) = self.private(label)? else { return Ok(None) };
-        self.check_stays(label, private)?;
+        self.check_stays(label, private, (KeyType::EC, "an ECDSA key on P-256"))?;
         let public = self.one(label, ObjectClass::PUBLIC_KEY)?.ok_or_else(|| no_ec_key(label))?;
         let point = self
             .attributes(public, &[AttributeType::EcPoint])?
@@ -107,12 +107,18 @@ impl Objects<'_> {
     }
 
     /// Made in the token, and the token gives it to nobody.
-    fn check_stays(&self, label: &Label, private: ObjectHandle) -> Result<(), PlaceFault> {
+    pub(super) fn check_stays(
+        &self,
+        label: &Label,
+        key: ObjectHandle,
+        (kind, wanted_kind): (KeyType, &'static str),
+    ) -> Result<(), PlaceFault> {
         let wanted =
             [AttributeType::KeyType, AttributeType::Sensitive, AttributeType::Extractable, AttributeType::Local];
-        let told = self.attributes(private, &wanted)?;
-        if !told.contains(&Attribute::KeyType(KeyType::EC)) {
-            return Err(PlaceFault::Kind { label: label.clone(), found: "of another kind".to_owned() });
+        let told = self.attributes(key, &wanted)?;
+        if !told.contains(&Attribute::KeyType(kind)) {
+            let (label, found) = (label.clone(), "of another kind".to_owned());
+            return Err(PlaceFault::Kind { label, found, wanted: wanted_kind });
         }
         for (right, how) in [
             (Attribute::Sensitive(true), "it is not CKA_SENSITIVE"),
@@ -126,7 +132,7 @@ impl Objects<'_> {
         Ok(())
     }
 
-    fn one(&self, label: &Label, class: ObjectClass) -> Result<Option<ObjectHandle>, PlaceFault> {
+    pub(super) fn one(&self, label: &Label, class: ObjectClass) -> Result<Option<ObjectHandle>, PlaceFault> {
         match self.all(label, class)?.as_slice() {
             [] => Ok(None),
             [one] => Ok(Some(*one)),
@@ -149,5 +155,6 @@ fn text(attribute: Attribute) -> Option<String> {
 }
 
 fn no_ec_key(label: &Label) -> PlaceFault {
-    PlaceFault::Kind { label: label.clone(), found: "a key without its public half".to_owned() }
+    let found = "a key without its public half".to_owned();
+    PlaceFault::Kind { label: label.clone(), found, wanted: "an ECDSA key on P-256" }
 }

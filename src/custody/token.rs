@@ -10,6 +10,7 @@ use cryptoki::session::Session;
 use cryptoki::slot::Slot;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use zeroize::Zeroizing;
 
 /// Which token, and what lets us in.
 #[derive(Clone, Debug)]
@@ -78,6 +79,21 @@ impl Sessions {
             let odd = || PlaceFault::Crypto { label: label.clone(), source: CryptoError::Signature };
             asn1_of(&signed).ok_or_else(odd)
         })
+    }
+
+    pub(super) fn wrap(&mut self, token: &Token, label: &Label, secret: &[u8]) -> Result<Vec<u8>, PlaceFault> {
+        self.begin_anew();
+        self.ask(token, |objects| objects.wrap(label, secret))
+    }
+
+    pub(super) fn unwrap_key(
+        &mut self,
+        token: &Token,
+        label: &Label,
+        wrapped: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, PlaceFault> {
+        self.begin_anew();
+        self.ask(token, |objects| objects.open(label, wrapped))
     }
 
     /// With a session from before, once more with a new one: whatever went wrong, it may have been lost.

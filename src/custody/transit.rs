@@ -1,6 +1,7 @@
-//! Keys in the transit engine of a Vault: they sign there, and `exportable` is never set.
+//! Keys in the transit engine of a Vault: they sign there, or wrap a secret of ours, and `exportable` is never set.
 
 use super::place::{Place, Waiting};
+use super::wrap::Wrap;
 use super::{Label, PlaceFault};
 use crate::crypto::{CryptoError, Digest, PublicKey};
 use crate::vault::{Reply, Vault, VaultError};
@@ -8,15 +9,18 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rustls_pki_types::SubjectPublicKeyInfoDer;
 use rustls_pki_types::pem::PemObject as _;
-use serde::Deserialize;
 use serde::de::IgnoredAny;
-use serde_json::json;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use zeroize::Zeroizing;
 
 /// The only version of a key that we use: after a rotation in Vault the newest one would sign, which no certificate names.
 const VERSION: &str = "1";
-const KIND: &str = "ecdsa-p256";
+/// Each as Vault calls it, and as we do.
+const SIGNS: (&str, &str) = ("ecdsa-p256", "an ECDSA key on P-256");
+const WRAPS: (&str, &str) = ("aes256-gcm96", "an AES key of 256 bits");
 
 /// A transit engine.
 #[derive(Clone, Debug)]
@@ -33,17 +37,29 @@ struct Kept {
     allow_plaintext_backup: bool,
     #[serde(default)]
     imported_key: bool,
-    keys: BTreeMap<String, Version>,
+    /// By version; what is told of each depends on the kind.
+    keys: BTreeMap<String, Value>,
 }
 
-#[derive(Deserialize)]
-struct Version {
-    public_key: String,
+/// What is wrapped, on its way.
+#[derive(Serialize)]
+struct Clear<'a> {
+    plaintext: &'a str,
 }
 
 #[derive(Deserialize)]
 struct Signature {
     signature: String,
+}
+
+#[derive(Deserialize)]
+struct Closed {
+    ciphertext: String,
+}
+
+#[derive(Deserialize)]
+struct Opened {
+    plaintext: String,
 }
 
 impl Transit {
@@ -56,19 +72,24 @@ impl Transit {
     }
 
     async fn made(&self, label: &Label) -> Result<PublicKey, PlaceFault> {
-        let wanted = json!({ "type": KIND, "exportable": false, "allow_plaintext_backup": false });
-        self.vault.tell(&self.key(label), &wanted).await?;
+        self.made_as(label, SIGNS).await?;
         self.found(label).await?.ok_or_else(|| PlaceFault::NotThere { label: label.clone() })
     }
 
-    async fn found(&self, label: &Label) -> Result<Option<PublicKey>, PlaceFault> {
+    async fn made_as(&self, label: &Label, (kind, _): (&str, &str)) -> Result<(), PlaceFault> {
+        let wanted = json!({ "type": kind, "exportable": false, "allow_plaintext_backup": false });
+        Ok(self.vault.tell(&self.key(label), &wanted).await?)
+    }
+
+    /// A key of a kind, which cannot leave; none where there is none of that label.
+    async fn kept(&self, label: &Label, (kind, wanted): (&str, &'static str)) -> Result<Option<Kept>, PlaceFault> {
         let kept: Kept = match self.vault.read(&self.key(label)).await {
             Ok(Reply { data, .. }) => data,
             Err(VaultError::Missing { .. }) => return Ok(None),
             Err(fault) => return Err(fault.into()),
         };
-        if kept.kind != KIND {
-            return Err(PlaceFault::Kind { label: label.clone(), found: kept.kind });
+        if kept.kind != kind {
+            return Err(PlaceFault::Kind { label: label.clone(), found: kept.kind, wanted });
         }
         let ways = [
             (kept.exportable, "exportable"),
@@ -78,8 +99,14 @@ impl Transit {
         if let Some((_, how)) = ways.into_iter().find(|(is_so, _)| *is_so) {
             return Err(PlaceFault::Exposed { label: label.clone(), how });
         }
+        Ok(Some(kept))
+    }
+
+    async fn found(&self, label: &Label) -> Result<Option<PublicKey>, PlaceFault> {
+        let Some(kept) = self.kept(label, SIGNS).await? else { return Ok(None) };
         let odd = |source| PlaceFault::Crypto { label: label.clone(), source };
-        let pem = kept.keys.get(VERSION).map(|version| version.public_key.as_bytes()).unwrap_or_default();
+        let pem = kept.keys.get(VERSION).and_then(|version| version.get("public_key")).and_then(Value::as_str);
+        let pem = pem.unwrap_or_default().as_bytes();
         let spki = SubjectPublicKeyInfoDer::from_pem_slice(pem);
         let spki = spki.map_err(|_odd| odd(CryptoError::BadKey { what: "public key (PEM)" }))?;
         PublicKey::from_spki_der(&spki).map(Some).map_err(odd)
@@ -96,6 +123,28 @@ impl Transit {
         };
         let text = signature.strip_prefix("vault:v1:").and_then(|text| STANDARD.decode(text).ok());
         text.ok_or_else(|| PlaceFault::Crypto { label: label.clone(), source: CryptoError::Signature })
+    }
+
+    /// Versions of a wrapping key may come and go in Vault: what was wrapped says its own.
+    async fn closed(&self, label: &Label, secret: &[u8]) -> Result<Vec<u8>, PlaceFault> {
+        if self.kept(label, WRAPS).await?.is_none() {
+            self.made_as(label, WRAPS).await?;
+            let made = self.kept(label, WRAPS).await?;
+            made.ok_or_else(|| PlaceFault::NotThere { label: label.clone() })?;
+        }
+        let plaintext = Zeroizing::new(STANDARD.encode(secret));
+        let path = format!("{}/encrypt/{label}", self.mount);
+        let Closed { ciphertext } = self.vault.write(&path, &Clear { plaintext: &plaintext }).await?.data;
+        Ok(ciphertext.into_bytes())
+    }
+
+    async fn opened(&self, label: &Label, wrapped: &[u8]) -> Result<Zeroizing<Vec<u8>>, PlaceFault> {
+        let asked = json!({ "ciphertext": String::from_utf8_lossy(wrapped) });
+        let path = format!("{}/decrypt/{label}", self.mount);
+        let Opened { plaintext } = self.vault.write(&path, &asked).await?.data;
+        let odd =
+            |_not_base64| PlaceFault::Crypto { label: label.clone(), source: CryptoError::BadKey { what: "secret" } };
+        STANDARD.decode(&*Zeroizing::new(plaintext)).map(Zeroizing::new).map_err(odd)
     }
 
     /// Vault deletes only what was said to be deletable.
@@ -127,5 +176,15 @@ impl Place for Transit {
 
     fn delete<'a>(&'a self, label: &'a Label) -> Waiting<'a, ()> {
         Box::pin(self.deleted(label))
+    }
+}
+
+impl Wrap for Transit {
+    fn wrap<'a>(&'a self, label: &'a Label, secret: &'a [u8]) -> Waiting<'a, Vec<u8>> {
+        Box::pin(self.closed(label, secret))
+    }
+
+    fn open<'a>(&'a self, label: &'a Label, wrapped: &'a [u8]) -> Waiting<'a, Zeroizing<Vec<u8>>> {
+        Box::pin(self.opened(label, wrapped))
     }
 }

@@ -240,7 +240,7 @@ mod tests {
 
     #[test]
     fn a_minted_token_is_genuine_and_each_is_another_job() {
-        use crate::token::{Expectations, IssuerName, KeySet, TokenAlgorithm, UnverifiedToken};
+        use crate::token::{Expectations, IssuerKind, IssuerName, KeySet, TokenAlgorithm, UnverifiedToken};
         let parent = tempfile::tempdir().unwrap();
         let folder = DevFolder::claim(&parent.path().join("dev")).unwrap();
         folder.write("gitlab-issuer", b"https://127.0.0.1:1").unwrap();
@@ -250,6 +250,8 @@ mod tests {
             issuer_url: "https://127.0.0.1:1".to_owned(),
             audience: AUDIENCE.to_owned(),
             allow_shared_audience: false,
+            allow_missing_jti: false,
+            kind: IssuerKind::GitLab,
             algorithms: vec![TokenAlgorithm::Rs256],
             leeway: Expectations::LEEWAY,
             max_token_age: Expectations::MAX_TOKEN_AGE,

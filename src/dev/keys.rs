@@ -2,7 +2,7 @@
 
 use super::{DevError, DevFolder};
 use crate::bundle::Jwk;
-use crate::crypto::{CryptoError, Random, RsaKeyPair};
+use crate::crypto::{CryptoError, KeyAlgorithm, KeyPair, Random};
 use crate::tls::DoorCa;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -20,8 +20,8 @@ pub(super) const CA_PEM: &str = "gitlab-ca.pem";
 
 /// The two RSA keys of the stand-in. Both stand in its key set, under one issuer.
 pub(super) struct GitlabKeys {
-    ci: RsaKeyPair,
-    login: RsaKeyPair,
+    ci: KeyPair,
+    login: KeyPair,
 }
 
 impl std::fmt::Debug for GitlabKeys {
@@ -52,7 +52,7 @@ impl GitlabKeys {
         let header = json!({ "alg": "RS256", "kid": thumbprint(&self.ci), "typ": "JWT" });
         let encoded = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
         let message = format!("{}.{}", encoded(&header), encoded(claims));
-        let signature = self.ci.sign_rs256(message.as_bytes())?;
+        let signature = self.ci.sign_jws(message.as_bytes())?;
         Ok(format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature)))
     }
 
@@ -75,23 +75,23 @@ pub(super) fn tls_authority(folder: &DevFolder, random: &Random, now: OffsetDate
     Ok(ca)
 }
 
-fn rsa_key(folder: &DevFolder, name: &str) -> Result<RsaKeyPair, DevError> {
+fn rsa_key(folder: &DevFolder, name: &str) -> Result<KeyPair, DevError> {
     if let Some(pkcs8) = folder.read(name)? {
         let place = folder.place(name);
-        return RsaKeyPair::from_pkcs8(Zeroizing::new(pkcs8)).map_err(|source| DevError::BrokenKey { place, source });
+        return KeyPair::from_pkcs8(Zeroizing::new(pkcs8)).map_err(|source| DevError::BrokenKey { place, source });
     }
     if !folder.is_claimed() {
         let folder = folder.place(name).parent().unwrap_or(Path::new("/")).to_owned();
         return Err(DevError::NoGitlab { folder });
     }
-    let key = RsaKeyPair::generate()?;
+    let key = KeyPair::generate(KeyAlgorithm::Rsa)?;
     folder.write(name, key.pkcs8_der())?;
     Ok(key)
 }
 
 /// RFC 7518 §6.3.1, with the members that GitLab sends.
-fn jwk(key: &RsaKeyPair) -> Value {
-    let mut members = Jwk::of(&key.numbers()).into_members();
+fn jwk(key: &KeyPair) -> Value {
+    let mut members = Jwk::of(&key.public().numbers()).into_members();
     for (name, value) in [("kid", thumbprint(key)), ("use", "sig".to_owned()), ("alg", "RS256".to_owned())] {
         members.insert(name.to_owned(), Value::from(value));
     }
@@ -99,6 +99,6 @@ fn jwk(key: &RsaKeyPair) -> Value {
 }
 
 /// RFC 7638, as GitLab names its keys.
-fn thumbprint(key: &RsaKeyPair) -> String {
-    Jwk::of(&key.numbers()).thumbprint()
+fn thumbprint(key: &KeyPair) -> String {
+    Jwk::of(&key.public().numbers()).thumbprint()
 }

@@ -145,6 +145,7 @@ impl Parts {
             sds_socket: None,
             secrets: SecretNames::default(),
             agent_socket: Some(places.agent_socket.clone()),
+            metrics: None,
             program: None,
             socket_mode: MODE_OWNER,
             callers: Callers::OwnUid,

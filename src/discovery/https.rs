@@ -1,8 +1,9 @@
 //! One HTTPS client for documents of others: small, quick, no redirects, no proxy.
 
 use crate::crypto::{Digest, install_providers};
+use crate::tls::TlsError;
 use reqwest::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
-use reqwest::{Certificate, Client, Method, RequestBuilder, Response, StatusCode, redirect};
+use reqwest::{Certificate, Client, ClientBuilder, Method, RequestBuilder, Response, StatusCode, redirect};
 use std::collections::BTreeMap;
 use std::fmt::{self, Debug};
 use std::pin::Pin;
@@ -58,8 +59,31 @@ pub struct Call<'a> {
     pub url: &'a str,
     /// What lets us in, if anything must.
     pub headers: &'a [Secret<'a>],
-    /// The JSON that is sent, if any; it may hold secrets.
-    pub body: Option<&'a [u8]>,
+    /// What is sent, if anything; it may hold secrets.
+    pub body: Option<Sent<'a>>,
+}
+
+/// What a request carries.
+#[derive(Clone, Copy)]
+pub struct Sent<'a> {
+    /// What it is, as `Content-Type` says it.
+    pub media_type: &'static str,
+    /// All of it.
+    pub bytes: &'a [u8],
+}
+
+impl<'a> Sent<'a> {
+    /// JSON.
+    pub const fn json(bytes: &'a [u8]) -> Self {
+        Self { media_type: "application/json", bytes }
+    }
+}
+
+/// By its kind only.
+impl Debug for Sent<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Sent({})", self.media_type)
+    }
 }
 
 /// Without what is sent.
@@ -113,6 +137,14 @@ pub enum FetchError {
         /// The URL.
         url: String,
     },
+    /// The answer took too long.
+    #[error("{url} gave no whole answer within {} s", within.as_secs_f32())]
+    Slow {
+        /// The URL.
+        url: String,
+        /// The limit.
+        within: Duration,
+    },
     /// Another answer than 200; a redirect is one too.
     #[error("{url} answered {status}")]
     Status {
@@ -123,6 +155,9 @@ pub enum FetchError {
         /// Its `Retry-After`, as it came.
         retry_after: Option<String>,
     },
+    /// There is no TLS with which to ask.
+    #[error(transparent)]
+    Tls(Box<TlsError>),
     /// More than we read.
     #[error("{url} has more than {max} bytes")]
     TooLarge {
@@ -195,11 +230,7 @@ impl HttpsFetch {
         self.check_scheme(url)?;
         let request = let_in(self.client(ca_pem)?.get(url), url, secret.as_slice())?;
         let answer = request.send().await.map_err(unreachable(url))?;
-        if answer.status() != StatusCode::OK {
-            let retry_after = told(&answer, RETRY_AFTER.as_str());
-            return Err(FetchError::Status { url: url.to_owned(), status: answer.status(), retry_after });
-        }
-        whole(answer, url).await
+        whole(answered(answer, url)?, url, BODY_BYTES_MAX).await
     }
 
     /// Calls an API of which more matters than a document: any status is an answer.
@@ -210,29 +241,43 @@ impl HttpsFetch {
         let Call { method, url, headers, body } = call;
         self.check_scheme(url)?;
         let mut request = let_in(self.usual.request(method.clone(), *url), url, headers)?;
-        if let Some(body) = body {
-            request = request.header(CONTENT_TYPE, "application/json").body(body.to_vec());
+        if let Some(Sent { media_type, bytes }) = body {
+            request = request.header(CONTENT_TYPE, *media_type).body(bytes.to_vec());
         }
         let answer = request.send().await.map_err(unreachable(url))?;
         let [retry_after, next_page] = [RETRY_AFTER.as_str(), NEXT_PAGE].map(|name| told(&answer, name));
-        Ok(Answered { status: answer.status(), retry_after, next_page, body: whole(answer, url).await? })
+        Ok(Answered {
+            status: answer.status(),
+            retry_after,
+            next_page,
+            body: whole(answer, url, BODY_BYTES_MAX).await?,
+        })
     }
 }
 
-fn unreachable(url: &str) -> impl Fn(reqwest::Error) -> FetchError {
+/// An answer of 200.
+pub(super) fn answered(answer: Response, url: &str) -> Result<Response, FetchError> {
+    if answer.status() == StatusCode::OK {
+        return Ok(answer);
+    }
+    let retry_after = told(&answer, RETRY_AFTER.as_str());
+    Err(FetchError::Status { url: url.to_owned(), status: answer.status(), retry_after })
+}
+
+pub(super) fn unreachable(url: &str) -> impl Fn(reqwest::Error) -> FetchError {
     |source| FetchError::Unreachable { url: url.to_owned(), source: source.without_url() }
 }
 
-fn told(answer: &Response, header: &str) -> Option<String> {
+pub(super) fn told(answer: &Response, header: &str) -> Option<String> {
     answer.headers().get(header).and_then(|value| value.to_str().ok()).map(str::to_owned)
 }
 
 /// All of a body, if it is no more than we read.
-async fn whole(mut answer: Response, url: &str) -> Result<Vec<u8>, FetchError> {
+pub(super) async fn whole(mut answer: Response, url: &str, max: usize) -> Result<Vec<u8>, FetchError> {
     let mut body = Vec::new();
     while let Some(piece) = answer.chunk().await.map_err(unreachable(url))? {
-        if body.len() + piece.len() > BODY_BYTES_MAX {
-            return Err(FetchError::TooLarge { url: url.to_owned(), max: BODY_BYTES_MAX });
+        if body.len() + piece.len() > max {
+            return Err(FetchError::TooLarge { url: url.to_owned(), max });
         }
         body.extend_from_slice(&piece);
     }
@@ -260,18 +305,25 @@ fn let_in(request: RequestBuilder, url: &str, headers: &[Secret<'_>]) -> Result<
 }
 
 fn client(ca_pem: Option<&[u8]>) -> Result<Client, FetchError> {
+    certificates(builder().timeout(WITHIN), ca_pem)?.build().map_err(FetchError::Client)
+}
+
+/// What all our clients keep to.
+pub(super) fn builder() -> ClientBuilder {
     install_providers();
-    let builder = Client::builder()
-        .timeout(WITHIN)
+    Client::builder()
         .redirect(redirect::Policy::none())
         .no_proxy()
         .tls_version_min(reqwest::tls::Version::TLS_1_2)
-        .user_agent(concat!("lanyard/", env!("CARGO_PKG_VERSION")));
-    let builder = match ca_pem {
+        .user_agent(concat!("lanyard/", env!("CARGO_PKG_VERSION")))
+}
+
+/// Believes these CAs only, or the system's.
+pub(super) fn certificates(builder: ClientBuilder, ca_pem: Option<&[u8]>) -> Result<ClientBuilder, FetchError> {
+    Ok(match ca_pem {
         Some(pem) => builder.tls_certs_only(Certificate::from_pem_bundle(pem).map_err(FetchError::Ca)?),
         None => builder,
-    };
-    builder.build().map_err(FetchError::Client)
+    })
 }
 
 #[cfg(test)]

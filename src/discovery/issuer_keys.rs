@@ -3,13 +3,15 @@
 //! Readers take no lock. A fetch is a task of its own, and all who need it wait for its outcome: a caller who goes away
 //! stops nothing. It is tried at most every 30 s per issuer, whatever names of keys strangers make up.
 
-use super::{Fetch, FetchError};
+use super::documents::{fetch_keys, fetch_let_in};
+use super::{Fetch, FetchError, TokenFileError, read_token};
 use crate::clock::Clock;
+use crate::identity::TrustDomain;
 use crate::telemetry::quotable;
 use crate::token::{Issuer, IssuerName, Issuers, JwksError, KeySet, KeySource};
 use arc_swap::ArcSwap;
-use serde::Deserialize;
 use std::collections::BTreeMap;
+use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 use time::OffsetDateTime;
@@ -33,7 +35,14 @@ pub struct IssuerKeys {
     fetch: Arc<dyn Fetch>,
     issuers: Arc<Issuers>,
     last_good_for: Duration,
+    bundles: Option<Arc<dyn BundleKeys>>,
     slots: BTreeMap<String, Arc<Slot>>,
+}
+
+/// The keys that sign JWT-SVIDs of other trust domains, as they are held now.
+pub trait BundleKeys: Debug + Send + Sync + 'static {
+    /// Of one; none where nothing is held of it.
+    fn keys_of(&self, trust_domain: &TrustDomain) -> Option<Arc<KeySet>>;
 }
 
 /// Why an issuer's keys are not to be had.
@@ -147,6 +156,12 @@ pub enum KeysError {
         /// As the document says.
         uri: String,
     },
+    /// No bundle of that trust domain is held.
+    #[error("no bundle of {0} is held; name its source in a [[federation]], or bring one with `lanyard bundle set`")]
+    NotHeld(TrustDomain),
+    /// What should let us in cannot be read.
+    #[error(transparent)]
+    Token(#[from] TokenFileError),
     /// The issuer is not one of those that the server was started with.
     #[error("the issuer is not configured here")]
     NotConfigured,
@@ -185,18 +200,12 @@ impl State {
     }
 }
 
-#[derive(Deserialize)]
-struct Document {
-    issuer: String,
-    jwks_uri: String,
-}
-
 impl IssuerKeys {
     /// Keys of these issuers; nothing is fetched yet.
     pub fn new(issuers: Arc<Issuers>, clock: Arc<dyn Clock>, fetch: Arc<dyn Fetch>) -> Self {
         let slot = |issuer: &Arc<Issuer>| {
             let state = match &issuer.keys {
-                KeySource::Discovery { .. } => State::default(),
+                KeySource::Bundle(_) | KeySource::Discovery { .. } => State::default(),
                 KeySource::Jwks(keys) => {
                     State { good: Some((Arc::new(keys.clone()), clock.now())), ..State::default() }
                 }
@@ -210,7 +219,13 @@ impl IssuerKeys {
             (issuer.expectations.issuer_url.clone(), Arc::new(slot))
         };
         let slots = issuers.iter().map(slot).collect();
-        Self { clock, fetch, issuers, last_good_for: LAST_GOOD_FOR, slots }
+        Self { clock, fetch, issuers, last_good_for: LAST_GOOD_FOR, bundles: None, slots }
+    }
+
+    /// With what is held of other trust domains.
+    #[must_use]
+    pub fn with_bundles(self, bundles: Arc<dyn BundleKeys>) -> Self {
+        Self { bundles: Some(bundles), ..self }
     }
 
     /// Whose keys they are.
@@ -234,8 +249,16 @@ impl IssuerKeys {
             return Err(unavailable(issuer, Arc::new(KeysError::NotConfigured)));
         };
         let (state, now) = (slot.state.load(), self.clock.now());
-        if let KeySource::Jwks(_) = slot.issuer.keys {
-            return known(&state, kid).ok_or_else(|| unknown(issuer, kid));
+        match &slot.issuer.keys {
+            KeySource::Jwks(_) => return known(&state, kid).ok_or_else(|| unknown(issuer, kid)),
+            KeySource::Bundle(trust_domain) => {
+                let held = self.bundles.as_ref().and_then(|bundles| bundles.keys_of(trust_domain));
+                let not_held = || unavailable(issuer, Arc::new(KeysError::NotHeld(trust_domain.clone())));
+                return Some(held.ok_or_else(not_held)?)
+                    .filter(|keys| keys.holds(kid))
+                    .ok_or_else(|| unknown(issuer, kid));
+            }
+            KeySource::Discovery { .. } => {}
         }
         if !state.wants_refresh(now) {
             if let Some(keys) = known(&state, kid) {
@@ -335,38 +358,15 @@ impl Slot {
     }
 
     async fn fetch_keys(&self, fetch: &dyn Fetch) -> Result<KeySet, KeysError> {
-        let KeySource::Discovery { url, ca_pem } = &self.issuer.keys else {
+        let KeySource::Discovery { url, ca_pem, token_file } = &self.issuer.keys else {
             return Err(KeysError::NotConfigured);
         };
-        fetch_keys(fetch, &self.issuer.expectations.issuer_url, (url, ca_pem.as_deref())).await
+        let (wanted, place) = (&self.issuer.expectations.issuer_url, (url.as_str(), ca_pem.as_deref()));
+        match token_file {
+            Some(file) => fetch_let_in(fetch, wanted, place, &read_token(file)?).await,
+            None => fetch_keys(fetch, wanted, place).await,
+        }
     }
-}
-
-/// The keys of the issuer that is called so: its discovery document, and the key set that this names.
-///
-/// # Errors
-/// See [`KeysError`].
-pub async fn fetch_keys(
-    fetch: &dyn Fetch,
-    wanted: &str,
-    (url, ca_pem): (&str, Option<&[u8]>),
-) -> Result<KeySet, KeysError> {
-    let json = fetch.get(url, ca_pem).await?;
-    let document: Document =
-        serde_json::from_slice(&json).map_err(|source| KeysError::Document { url: url.to_owned(), source })?;
-    // A URL given separately is the operator's word that the issuer goes by another name there.
-    if url == KeySource::document_of(wanted) && document.issuer != wanted {
-        let (url, wanted, found) = (url.to_owned(), wanted.to_owned(), document.issuer);
-        return Err(KeysError::IssuerDiffers { url, found, wanted });
-    }
-    // Plain HTTP only where the operator named the document so; the fetcher lets that through on loopback alone.
-    let uri = document.jwks_uri;
-    let as_named = url.starts_with("http://") && uri.starts_with("http://");
-    if !as_named && !uri.starts_with("https://") {
-        return Err(KeysError::JwksUri { uri });
-    }
-    let jwks = fetch.get(&uri, ca_pem).await?;
-    KeySet::parse(&jwks).map_err(|source| KeysError::Jwks { url: uri, source })
 }
 
 fn known(state: &State, kid: &str) -> Option<Arc<KeySet>> {

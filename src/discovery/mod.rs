@@ -8,11 +8,15 @@
 
 mod token_file;
 mod https;
+mod bundle_asker;
+mod documents;
 mod issuer_keys;
 mod kubernetes;
 
-pub use https::{Answered, Call, Fetch, FetchError, Fetching, HttpsFetch, Secret, wait_of};
-pub use issuer_keys::{DiscoveryError, IssuerKeys, KeysError, fetch_keys};
+pub use bundle_asker::{AskError, BundleAsker, Shown};
+pub use documents::fetch_keys;
+pub use https::{Answered, Call, Fetch, FetchError, Fetching, HttpsFetch, Secret, Sent, wait_of};
+pub use issuer_keys::{BundleKeys, DiscoveryError, IssuerKeys, KeysError};
 pub use kubernetes::{NoWayToKubernetes, kubernetes};
 pub use token_file::{TokenFileError, read_token};
 

@@ -1,12 +1,15 @@
 //! Issuers that answer, change keys, lie and go away, under a clock that is moved by hand.
 
 use super::issuer_keys::WAITING_MAX;
-use super::{Fetch, FetchError, Fetching, IssuerKeys};
+use super::{Fetch, FetchError, Fetching, IssuerKeys, Secret};
 use crate::clock::{Clock, ManualClock};
-use crate::token::{Expectations, Issuer, IssuerName, Issuers, KeySource, OnReplay, Pins, TokenAlgorithm};
+use crate::token::{Expectations, Issuer, IssuerKind, IssuerName, Issuers, KeySource, OnReplay, Pins, TokenAlgorithm};
 use serde_json::json;
 use std::collections::BTreeMap;
+use std::fs;
 use std::future::poll_fn;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::Duration;
@@ -21,6 +24,7 @@ const JWKS: &str = "https://gitlab.example.com/oauth/discovery/keys";
 struct FakeFetch {
     answers: Mutex<BTreeMap<String, Vec<u8>>>,
     asked: Mutex<Vec<String>>,
+    let_in: Mutex<Vec<(String, String)>>,
 }
 
 impl FakeFetch {
@@ -55,6 +59,11 @@ impl Fetch for FakeFetch {
             answer.ok_or_else(|| FetchError::TooLarge { url: url.to_owned(), max: 0 })
         })
     }
+
+    fn ask<'a>(&'a self, url: &'a str, ca_pem: Option<&'a [u8]>, secret: Secret<'a>) -> Fetching<'a> {
+        self.let_in.lock().unwrap().push((url.to_owned(), secret.value.to_owned()));
+        self.get(url, ca_pem)
+    }
 }
 
 struct Scene {
@@ -65,16 +74,22 @@ struct Scene {
 }
 
 fn scene_at(document: &str) -> Scene {
+    scene_let_in(document, None)
+}
+
+fn scene_let_in(document: &str, token_file: Option<PathBuf>) -> Scene {
     let expectations = Expectations {
         issuer: IssuerName("corp".into()),
         issuer_url: ISSUER.to_owned(),
         audience: "https://lanyard.example.com".to_owned(),
         allow_shared_audience: false,
+        allow_missing_jti: false,
+        kind: IssuerKind::GitLab,
         algorithms: vec![TokenAlgorithm::Rs256],
         leeway: Expectations::LEEWAY,
         max_token_age: Expectations::MAX_TOKEN_AGE,
     };
-    let keys = KeySource::Discovery { url: document.to_owned(), ca_pem: None };
+    let keys = KeySource::Discovery { url: document.to_owned(), ca_pem: None, token_file };
     let issuer =
         Issuer { expectations, keys, pins: Pins::Learned, on_replay: OnReplay::Refuse, namespaces: Vec::new() };
     let issuers: Arc<Issuers> = Arc::new([issuer].into_iter().collect());
@@ -254,4 +269,31 @@ async fn a_key_set_that_is_not_on_https_is_never_fetched() {
     scene.fetch.answer(DOCUMENT, &json!({"issuer": ISSUER, "jwks_uri": "http://gitlab.example.com/keys"}));
     assert_eq!(scene.code("a").await, "issuer_unavailable");
     assert_eq!(*scene.fetch.asked.lock().unwrap(), [DOCUMENT]);
+}
+
+#[tokio::test]
+async fn a_token_goes_to_the_named_place_alone_and_is_read_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("token");
+    let put = |token: &str| {
+        fs::write(&file, token).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    };
+    put("first");
+    let inside = "https://kubernetes.default.svc/.well-known/openid-configuration";
+    let scene = scene_let_in(inside, Some(file.clone()));
+    scene.fetch.answer(inside, &json!({ "issuer": "https://another.example", "jwks_uri": JWKS }));
+    assert_eq!(scene.code("a").await, "issuer_unavailable", "the document is another issuer's");
+    // The API server calls itself by an address that nobody reaches.
+    scene.fetch.serve(&["a"]);
+    let keys = scene.fetch.answers.lock().unwrap().remove(JWKS).unwrap();
+    scene.fetch.answer(inside, &json!({ "issuer": ISSUER, "jwks_uri": "https://10.0.0.1:6443/openid/v1/jwks" }));
+    scene.fetch.answers.lock().unwrap().insert("https://kubernetes.default.svc/openid/v1/jwks".to_owned(), keys);
+    put("second");
+    scene.wait(31);
+    assert_eq!(scene.code("a").await, "ok");
+    let said = scene.fetch.let_in.lock().unwrap().clone();
+    assert!(said.iter().all(|(url, _)| url.starts_with("https://kubernetes.default.svc/")), "{said:?}");
+    let tokens: Vec<_> = said.iter().map(|(_, value)| value.as_str()).collect();
+    assert_eq!(tokens, ["Bearer first", "Bearer second", "Bearer second"]);
 }

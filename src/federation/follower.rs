@@ -1,6 +1,9 @@
-//! Keeps one trust domain's bundle equal to its source, as the configuration names it.
+//! Keeps one trust domain's bundle equal to its source.
 
 use super::config_map::ConfigMapError;
+use super::looked::Seen;
+use super::poller::Poller;
+use super::turns::Turn;
 use super::{ConfigMapKey, Federation, Source};
 use crate::bundle::Bundle;
 use crate::clock::Clock;
@@ -26,12 +29,13 @@ pub struct Follower {
     federation: Federation,
     trust_domain: TrustDomain,
     source: Source,
+    turn: Turn,
     seen: Option<Stamp>,
 }
 
 impl Follower {
-    pub(super) const fn new(federation: Federation, trust_domain: TrustDomain, source: Source) -> Self {
-        Self { federation, trust_domain, source, seen: None }
+    pub(super) fn new(federation: Federation, (trust_domain, source): (TrustDomain, Source), turn: Turn) -> Self {
+        Self { federation, trust_domain, source, turn, seen: None }
     }
 
     /// Looks once, where that waits for nobody: what lies on this machine is there before the first job comes.
@@ -42,11 +46,15 @@ impl Follower {
         }
     }
 
-    /// Follows until shutdown.
+    /// Follows until shutdown, or until it is over.
     pub async fn run(mut self, clock: Arc<dyn Clock>, shutdown: Shutdown) {
         let following = async {
             match self.source.clone() {
                 Source::ConfigMap(of) => self.watch(&of, &*clock).await,
+                Source::Endpoint(endpoint) => {
+                    let Self { federation, trust_domain, source, turn, .. } = self;
+                    Poller::new(federation, (trust_domain, source, endpoint), turn).run(Arc::clone(&clock)).await;
+                }
                 Source::File { path } => loop {
                     clock.wait_until(clock.now() + LOOK_EVERY).await;
                     self.look(path.clone(), &*clock).await;
@@ -90,7 +98,8 @@ impl Follower {
     }
 
     async fn tell(&self, found: Result<Bundle, String>, clock: &dyn Clock) -> bool {
-        let told = self.federation.looked(&self.trust_domain, found, clock.now()).await;
+        let of = (&self.trust_domain, &self.source);
+        let told = self.federation.looked(of, found.map(Seen::from), clock.now()).await;
         told.inspect_err(|fault| {
             let (trust_domain, why) = (&self.trust_domain, chain(fault));
             tracing::error!(%trust_domain, why, "a foreign bundle cannot be recorded");

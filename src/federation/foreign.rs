@@ -3,7 +3,7 @@
 use crate::bundle::Bundle;
 use crate::identity::TrustDomain;
 use bytes::Bytes;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use time::OffsetDateTime;
 
@@ -31,12 +31,13 @@ impl Stamp {
     pub(super) fn first(now: OffsetDateTime) -> Self {
         // The low digits of the nanoseconds: no two starts have them all in common, whatever the clock says.
         let run = now.unix_timestamp_nanos().rem_euclid(i128::from(u64::MAX));
-        Self { run: u64::try_from(run).unwrap_or_default(), number: 1 }
+        Self { run: u64::try_from(run).unwrap_or_default(), number: 0 }.next(now)
     }
 
-    /// After one more change.
-    pub(super) const fn next(self) -> Self {
-        Self { number: self.number.saturating_add(1), ..self }
+    /// After one more change: its milliseconds, for agents that compare no runs.
+    pub(super) fn next(self, now: OffsetDateTime) -> Self {
+        let now = u64::try_from(now.unix_timestamp_nanos() / 1_000_000).unwrap_or_default();
+        Self { number: now.max(self.number.saturating_add(1)), ..self }
     }
 }
 
@@ -76,7 +77,8 @@ impl ForeignBundles {
 
     /// Of those trust domains that we hold, sorted, each once.
     pub fn among(&self, wanted: &[TrustDomain]) -> Vec<Arc<Foreign>> {
-        let held = self.of.iter().filter(|(trust_domain, _)| wanted.contains(trust_domain));
-        held.map(|(_, foreign)| Arc::clone(foreign)).collect()
+        // Few are wanted where many are held, and everybody asks when one changes.
+        let wanted: BTreeSet<_> = wanted.iter().collect();
+        wanted.into_iter().filter_map(|trust_domain| self.of.get(trust_domain).cloned()).collect()
     }
 }

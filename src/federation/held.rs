@@ -13,12 +13,20 @@ use time::OffsetDateTime;
 pub struct Relation {
     /// Where its bundle comes from.
     pub source: Source,
+    /// Who told to ask an endpoint, where the configuration does not.
+    pub told_by: Option<Person>,
     /// The last good one; none before the source's first.
     pub kept: Option<Kept>,
     /// When the source was last seen to hold that.
     pub confirmed_at: Option<OffsetDateTime>,
     /// What is wrong with the source now.
     pub problem: Option<String>,
+    /// How often in a row it was.
+    pub failures: u32,
+    /// What was left out of the bundle, entry by entry.
+    pub odd: Vec<String>,
+    /// When an endpoint is asked again.
+    pub asked_at: Option<OffsetDateTime>,
 }
 
 /// A bundle that is held.
@@ -35,8 +43,22 @@ pub struct Kept {
 }
 
 impl Relation {
-    pub(super) const fn expected(source: Source) -> Self {
-        Self { source, kept: None, confirmed_at: None, problem: None }
+    pub(super) const fn expected(source: Source, told_by: Option<Person>) -> Self {
+        Self {
+            source,
+            told_by,
+            kept: None,
+            confirmed_at: None,
+            problem: None,
+            failures: 0,
+            odd: Vec::new(),
+            asked_at: None,
+        }
+    }
+
+    /// Whether the configuration says where its bundle comes from.
+    pub const fn is_configured(&self) -> bool {
+        self.source.is_configured(self.told_by.as_ref())
     }
 
     /// Whether this bundle is what is held already.
@@ -44,10 +66,14 @@ impl Relation {
         self.kept.as_ref().is_some_and(|kept| kept.foreign.json == foreign.json)
     }
 
+    /// What is held, if it came from the place that is asked now.
+    pub(super) fn kept_from_here(&self) -> Option<&Kept> {
+        self.kept.as_ref().filter(|kept| kept.source.is_same_place(&self.source))
+    }
+
     /// The sequence that a source has gone behind, if it has: what it shows is older than what it gave (FED-5).
     pub(super) fn is_behind(&self, foreign: &Foreign) -> Option<u64> {
-        let kept = self.kept.as_ref().filter(|kept| kept.source == self.source)?;
-        let (held, shown) = (kept.foreign.bundle.sequence, foreign.bundle.sequence);
+        let (held, shown) = (self.kept_from_here()?.foreign.bundle.sequence, foreign.bundle.sequence);
         (shown != 0 && shown < held).then_some(held)
     }
 }
@@ -59,8 +85,8 @@ impl Kept {
     }
 }
 
-/// All of them.
-pub(super) type Relations = BTreeMap<TrustDomain, Relation>;
+/// All of them. Many stand beside the one that changes.
+pub(super) type Relations = BTreeMap<TrustDomain, Arc<Relation>>;
 
 /// What of it is handed out.
 pub(super) fn handed_out(relations: &Relations, stamp: Stamp) -> ForeignBundles {

@@ -1,79 +1,20 @@
 //! The one hand that changes what we hold of other trust domains: recorded first, then in use.
 
+use super::error::BYTES_MAX;
 use super::held::{Kept, Relations, handed_out};
 use super::record::{PREFIX, Record};
-use super::{Follower, Foreign, ForeignBundles, Ours, Relation, Relationship, Source, Stamp};
+use super::turns::Turns;
+use super::{FederationError, Follower, Foreign, ForeignBundles, Ours, Relation, Relationship, Source, Stamp};
 use crate::audit::{Changes, Entry, Ledger, Person, Shown};
-use crate::bundle::{Bundle, ForeignBundleError};
+use crate::bundle::Bundle;
+use crate::crypto::Random;
 use crate::identity::TrustDomain;
 use crate::store::{Store, StoreError, Write};
 use crate::telemetry::chain;
 use arc_swap::ArcSwap;
 use std::sync::Arc;
 use time::OffsetDateTime;
-use tokio::sync::watch;
-
-/// Of one bundle as it is handed out: fifty roots and more, where a trust domain has one or two. Each renewal of a job
-/// carries the bundles of its rule, and many clients read no message above 4 MiB.
-const BYTES_MAX: usize = 64 * 1024;
-
-/// Why a bundle is not taken, or not given up.
-#[derive(Debug, thiserror::Error)]
-pub enum FederationError {
-    /// Nothing is held of it.
-    #[error("no bundle of {0} is held; `lanyard bundle list` shows those that are")]
-    Absent(TrustDomain),
-    /// No bundle that could be taken.
-    #[error(transparent)]
-    Bundle(#[from] ForeignBundleError),
-    /// The configuration says from where it comes.
-    #[error(
-        "the bundle of {trust_domain} comes from {source_named}, as a [[federation]] of the server's configuration says; \
-         change it there, or take the [[federation]] out and restart the server"
-    )]
-    Configured {
-        /// Whose.
-        trust_domain: TrustDomain,
-        /// From where.
-        source_named: Source,
-    },
-    /// Our own.
-    #[error(
-        "{0} is this server's own trust domain: its bundle is made here and taken from nobody (see `lanyard authority`)"
-    )]
-    Own(TrustDomain),
-    /// It shows less than it has shown.
-    #[error(
-        "its sequence is {shown}, and {held} is held: the source went back to an older bundle; if that trust domain began \
-         anew, start the server once without its [[federation]]"
-    )]
-    Older {
-        /// What the source shows.
-        shown: u64,
-        /// What is held.
-        held: u64,
-    },
-    /// One of its keys is ours.
-    #[error(
-        "its {authority} has a key of this server's own trust domain, so that each of the two could speak as the other; take \
-         it out of the bundle, or, where both hang under one CA, give one of them a root of its own"
-    )]
-    OurKey {
-        /// Which of its authorities.
-        authority: String,
-    },
-    /// The change cannot be recorded.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// More than agents and workloads could be handed with each renewal.
-    #[error(
-        "the bundle has {actual} bytes as a SPIFFE document, at most {BYTES_MAX} are taken: leave out old authorities"
-    )]
-    TooLarge {
-        /// What came.
-        actual: usize,
-    },
-}
+use tokio::sync::{Mutex, mpsc, watch};
 
 /// What we hold of other trust domains. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -83,17 +24,22 @@ pub struct Federation(Arc<Inside>);
 struct Inside {
     ours: Arc<dyn Ours>,
     ledger: Ledger,
+    random: Random,
     /// Changes are made by one at a time.
-    hand: tokio::sync::Mutex<()>,
+    hand: Mutex<()>,
     relations: ArcSwap<Relations>,
     shown: watch::Sender<Arc<ForeignBundles>>,
+    turns: Turns,
 }
 
 /// Who changes something.
-struct Word<'a> {
-    by: Option<&'a Person>,
-    say: Option<&'a str>,
+pub(super) struct Word<'a> {
+    pub(super) by: Option<&'a Person>,
+    pub(super) say: Option<&'a str>,
 }
+
+/// A source's own word.
+pub(super) const NOBODY: Word<'_> = Word { by: None, say: None };
 
 impl Federation {
     /// What a store holds, and what the configuration tells to take. A relationship that left the configuration is over,
@@ -105,29 +51,33 @@ impl Federation {
         ours: Arc<dyn Ours>,
         configured: &[Relationship],
         (store, ledger): (&dyn Store, Ledger),
-        now: OffsetDateTime,
+        (now, random): (OffsetDateTime, Random),
     ) -> Result<Self, StoreError> {
-        let expected = |one: &Relationship| (one.trust_domain.clone(), Relation::expected(one.source.clone()));
+        let expected =
+            |one: &Relationship| (one.trust_domain.clone(), Arc::new(Relation::expected(one.source.clone(), None)));
         let mut relations: Relations = configured.iter().map(expected).collect();
         let mut over = Vec::new();
         for (key, stored) in store.list(PREFIX)? {
             let Some(Ok(trust_domain)) = key.strip_prefix(PREFIX).map(TrustDomain::parse) else { continue };
             let record = Record::parse(&stored.value)?;
             let foreign = record.foreign(trust_domain.clone()).map_err(|odd| unreadable(&key, &odd))?;
-            let is_over = record.source.is_configured() && !relations.contains_key(&trust_domain);
+            let of_record = Relation::expected(record.source.clone(), record.told_by.clone());
+            let is_over = of_record.is_configured() && !relations.contains_key(&trust_domain);
             if is_over || trust_domain == *ours.trust_domain() {
                 over.push(trust_domain.clone());
             }
-            let source = record.source.clone();
-            let relation = relations.entry(trust_domain).or_insert_with(|| Relation::expected(source));
-            relation.kept = Some(Kept::of(record, foreign));
+            let relation = relations.entry(trust_domain).or_insert_with(|| Arc::new(of_record));
+            Arc::make_mut(relation).kept = foreign.map(|foreign| Kept::of(record, foreign));
         }
         let (shown, _) = watch::channel(Arc::new(handed_out(&relations, Stamp::first(now))));
-        let (hand, relations) = (tokio::sync::Mutex::default(), ArcSwap::from_pointee(relations));
-        let federation = Self(Arc::new(Inside { ours, ledger, hand, relations, shown }));
+        let (hand, relations, turns) = (Mutex::default(), ArcSwap::from_pointee(relations), Turns::default());
+        let federation = Self(Arc::new(Inside { ours, ledger, random, hand, relations, shown, turns }));
         for trust_domain in over {
             tracing::info!(%trust_domain, "its [[federation]] left the configuration, and its bundle goes");
-            federation.forget(&trust_domain, &Word { by: None, say: None }).await?;
+            federation.forget(&trust_domain, &NOBODY, now).await?;
+        }
+        for first in configured.iter().filter_map(|one| one.first.as_ref()) {
+            federation.begin_with(first, now).await?;
         }
         Ok(federation)
     }
@@ -143,109 +93,72 @@ impl Federation {
     }
 
     /// What is known of each trust domain, sorted by name.
-    pub fn list(&self) -> Vec<(TrustDomain, Relation)> {
-        self.relations().iter().map(|(trust_domain, relation)| (trust_domain.clone(), relation.clone())).collect()
+    pub fn list(&self) -> Vec<(TrustDomain, Arc<Relation>)> {
+        let relations = self.relations();
+        relations.iter().map(|(trust_domain, relation)| (trust_domain.clone(), Arc::clone(relation))).collect()
     }
 
     /// What is known of one.
-    pub fn relation(&self, trust_domain: &TrustDomain) -> Option<Relation> {
+    pub fn relation(&self, trust_domain: &TrustDomain) -> Option<Arc<Relation>> {
         self.relations().get(trust_domain).cloned()
     }
 
-    /// What keeps each configured bundle equal to its source.
+    /// What keeps each bundle equal to its source.
     pub fn followers(&self) -> Vec<Follower> {
-        let relations = self.relations();
-        let configured = relations.iter().filter(|(_, relation)| relation.source.is_configured());
-        configured
-            .map(|(trust_domain, relation)| Follower::new(self.clone(), trust_domain.clone(), relation.source.clone()))
-            .collect()
+        let all = self.relations();
+        let followed = all.iter().filter(|(_, relation)| relation.source != Source::Operator);
+        followed.map(|(trust_domain, relation)| self.follower(trust_domain, &relation.source)).collect()
     }
 
-    /// Takes a bundle by an operator's word, whatever was held before (FED-27); what was.
-    ///
-    /// # Errors
-    /// See [`FederationError`].
-    pub async fn set(
-        &self,
-        bundle: Bundle,
-        (by, say): (&Person, Option<&str>),
-        now: OffsetDateTime,
-    ) -> Result<Option<Arc<Foreign>>, FederationError> {
-        let trust_domain = bundle.trust_domain.clone();
-        let _hand = self.0.hand.lock().await;
-        let was = self.by_hand(&trust_domain)?;
-        let foreign = self.fitting(bundle)?;
-        if was.as_ref().is_some_and(|was| was.holds(&foreign)) {
-            return Ok(was.and_then(|was| was.kept).map(|kept| kept.foreign));
-        }
-        self.keep((foreign, Source::Operator), &Word { by: Some(by), say }, now).await?;
-        Ok(was.and_then(|was| was.kept).map(|kept| kept.foreign))
+    /// Those that come later, by operators' words; for whoever runs them, once.
+    pub fn newcomers(&self) -> Option<mpsc::UnboundedReceiver<Follower>> {
+        self.0.turns.newcomers()
     }
 
-    /// Gives up a bundle that an operator set.
-    ///
-    /// # Errors
-    /// See [`FederationError`].
-    pub async fn delete(
-        &self,
-        trust_domain: &TrustDomain,
-        (by, say): (&Person, Option<&str>),
-    ) -> Result<(), FederationError> {
-        let _hand = self.0.hand.lock().await;
-        self.by_hand(trust_domain)?.ok_or_else(|| FederationError::Absent(trust_domain.clone()))?;
-        Ok(self.forget(trust_domain, &Word { by: Some(by), say }).await?)
+    /// Ends whoever followed this trust domain before.
+    pub(super) fn follower(&self, trust_domain: &TrustDomain, source: &Source) -> Follower {
+        let turn = self.0.turns.begin(trust_domain);
+        Follower::new(self.clone(), (trust_domain.clone(), source.clone()), turn)
     }
 
-    /// A configured source was looked at: takes what it shows, or remembers what is wrong with it.
-    pub(super) async fn looked(
-        &self,
-        trust_domain: &TrustDomain,
-        found: Result<Bundle, String>,
-        now: OffsetDateTime,
-    ) -> Result<(), StoreError> {
-        let _hand = self.0.hand.lock().await;
-        let taken = match found {
-            Ok(bundle) => match self.take(bundle, now).await {
-                Err(FederationError::Store(fault)) => return Err(fault),
-                taken => taken.map_err(|refused| chain(&refused)),
-            },
-            Err(why) => Err(why),
-        };
-        let Some(mut relation) = self.relation(trust_domain) else { return Ok(()) };
-        let problem = taken.err();
-        match &problem {
-            Some(why) if relation.problem != problem => {
-                let kept = relation.kept.is_some();
-                tracing::error!(%trust_domain, source = %relation.source, why, kept, "a foreign bundle cannot be taken");
-            }
-            None if relation.problem.is_some() => tracing::info!(%trust_domain, "its bundle can be read again"),
-            Some(_) | None => {}
-        }
-        if problem.is_none() {
-            relation.confirmed_at = Some(now);
-        }
-        relation.problem = problem;
-        self.change(|relations| drop(relations.insert(trust_domain.clone(), relation)));
-        Ok(())
+    pub(super) fn turns(&self) -> &Turns {
+        &self.0.turns
     }
 
-    async fn take(&self, bundle: Bundle, now: OffsetDateTime) -> Result<(), FederationError> {
-        let Some(relation) = self.relation(&bundle.trust_domain) else {
-            return Err(FederationError::Absent(bundle.trust_domain));
-        };
-        let foreign = self.fitting(bundle)?;
-        if let Some(held) = relation.is_behind(&foreign) {
-            return Err(FederationError::Older { shown: foreign.bundle.sequence, held });
-        }
-        let from_here = relation.kept.as_ref().is_some_and(|kept| kept.source == relation.source);
-        if relation.holds(&foreign) && from_here {
+    pub(super) fn random(&self) -> &Random {
+        &self.0.random
+    }
+
+    pub(super) fn ledger(&self) -> &Ledger {
+        &self.0.ledger
+    }
+
+    pub(super) fn is_own(&self, trust_domain: &TrustDomain) -> bool {
+        self.0.ours.trust_domain() == trust_domain
+    }
+
+    /// For one change, from the look at what there is to the end.
+    pub(super) async fn hand(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.0.hand.lock().await
+    }
+
+    /// A first bundle counts until there is one of its source.
+    async fn begin_with(&self, first: &Bundle, now: OffsetDateTime) -> Result<(), StoreError> {
+        let trust_domain = &first.trust_domain;
+        let Some(relation) = self.relation(trust_domain).filter(|one| one.kept_from_here().is_none()) else {
             return Ok(());
+        };
+        match self.fitting(first.clone()) {
+            Ok(foreign) => self.keep((foreign, &relation), &NOBODY, now).await,
+            Err(odd) => {
+                self.alter(trust_domain, |relation| relation.problem = Some(chain(&odd)));
+                Ok(())
+            }
         }
-        Ok(self.keep((foreign, relation.source), &Word { by: None, say: None }, now).await?)
     }
 
     /// One that can be handed out, and whose keys are nobody's but its own (TDB-25).
-    fn fitting(&self, bundle: Bundle) -> Result<Arc<Foreign>, FederationError> {
+    pub(super) fn fitting(&self, bundle: Bundle) -> Result<Arc<Foreign>, FederationError> {
         if let Some(authority) = bundle.authority_shared_with(&self.0.ours.bundle()) {
             return Err(FederationError::OurKey { authority });
         }
@@ -256,43 +169,39 @@ impl Federation {
         }
     }
 
-    /// What is known of a trust domain that an operator may speak for.
-    fn by_hand(&self, trust_domain: &TrustDomain) -> Result<Option<Relation>, FederationError> {
-        if trust_domain == self.0.ours.trust_domain() {
-            return Err(FederationError::Own(trust_domain.clone()));
-        }
-        match self.relation(trust_domain) {
-            Some(Relation { source, .. }) if source.is_configured() => {
-                Err(FederationError::Configured { trust_domain: trust_domain.clone(), source_named: source })
-            }
-            relation => Ok(relation),
-        }
-    }
-
-    async fn keep(
+    /// Takes a bundle for a relation, whatever was held.
+    pub(super) async fn keep(
         &self,
-        (foreign, source): (Arc<Foreign>, Source),
+        (foreign, relation): (Arc<Foreign>, &Relation),
         word: &Word<'_>,
         now: OffsetDateTime,
     ) -> Result<(), StoreError> {
         let trust_domain = foreign.bundle.trust_domain.clone();
-        let record = Record::of(&foreign, source.clone(), word.by.cloned(), now);
-        let write = Write::Put(Record::key(&trust_domain), record.to_value()?);
-        self.record(&trust_domain, (Some(&foreign), &source), word, write).await?;
+        let record = Record::of(relation, Some(&foreign), word.by.cloned(), now);
+        self.record(&trust_domain, (Some(&foreign), &relation.source), word, record.write(&trust_domain)?).await?;
         self.change(|relations| {
-            let relation = relations.entry(trust_domain).or_insert_with(|| Relation::expected(source));
-            relation.kept = Some(Kept::of(record, foreign));
-            relation.confirmed_at = Some(now);
+            let kept = relations.entry(trust_domain).or_insert_with(|| Arc::new(relation.clone()));
+            let kept = Arc::make_mut(kept);
+            kept.kept = Some(Kept::of(record, foreign));
+            kept.confirmed_at = (kept.source == Source::Operator).then_some(now);
+            kept.odd.clear();
         });
-        self.show();
+        self.show(now);
         Ok(())
     }
 
-    async fn forget(&self, trust_domain: &TrustDomain, word: &Word<'_>) -> Result<(), StoreError> {
-        let Some(Relation { source, .. }) = self.relation(trust_domain) else { return Ok(()) };
-        self.record(trust_domain, (None, &source), word, Write::Delete(Record::key(trust_domain))).await?;
+    pub(super) async fn forget(
+        &self,
+        trust_domain: &TrustDomain,
+        word: &Word<'_>,
+        now: OffsetDateTime,
+    ) -> Result<(), StoreError> {
+        let Some(relation) = self.relation(trust_domain) else { return Ok(()) };
+        let write = Write::Delete(Record::key(trust_domain));
+        self.record(trust_domain, (None, &relation.source), word, write).await?;
+        self.0.turns.end(trust_domain);
         self.change(|relations| drop(relations.remove(trust_domain)));
-        self.show();
+        self.show(now);
         Ok(())
     }
 
@@ -303,12 +212,13 @@ impl Federation {
         Word { by, say }: &Word<'_>,
         write: Write,
     ) -> Result<(), StoreError> {
-        let old = self.relation(trust_domain).and_then(|relation| relation.kept).map(|kept| kept.foreign);
+        let old = self.relation(trust_domain);
+        let old = old.as_ref().and_then(|relation| relation.kept.as_ref()).map(|kept| &kept.foreign);
         let shown = |foreign: &Arc<Foreign>| Shown::of(&foreign.bundle, &foreign.json);
         let entry = Entry::BundleChanged {
             trust_domain: trust_domain.as_str(),
             source: &source.to_string(),
-            old: old.as_ref().map(shown),
+            old: old.map(shown),
             new: new.map(shown),
             by: *by,
             say: *say,
@@ -318,8 +228,8 @@ impl Federation {
         Ok(())
     }
 
-    fn show(&self) {
-        let stamp = self.now().stamp().next();
+    fn show(&self, now: OffsetDateTime) {
+        let stamp = self.now().stamp().next(now);
         self.0.shown.send_replace(Arc::new(handed_out(&self.relations(), stamp)));
     }
 
@@ -328,10 +238,19 @@ impl Federation {
     }
 
     /// By whoever has the hand.
-    fn change(&self, change: impl FnOnce(&mut Relations)) {
+    pub(super) fn change(&self, change: impl FnOnce(&mut Relations)) {
         let mut relations = Relations::clone(&self.relations());
         change(&mut relations);
         self.0.relations.store(Arc::new(relations));
+    }
+
+    /// One that is there, by whoever has the hand.
+    pub(super) fn alter(&self, trust_domain: &TrustDomain, alter: impl FnOnce(&mut Relation)) {
+        self.change(|relations| {
+            if let Some(relation) = relations.get_mut(trust_domain) {
+                alter(Arc::make_mut(relation));
+            }
+        });
     }
 }
 

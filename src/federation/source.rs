@@ -1,6 +1,8 @@
 //! Where another trust domain's bundle comes from: one place each.
 
-use super::ConfigMapKey;
+use super::{ConfigMapKey, Endpoint};
+use crate::audit::Person;
+use crate::bundle::Bundle;
 use crate::identity::TrustDomain;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -13,6 +15,8 @@ pub struct Relationship {
     pub trust_domain: TrustDomain,
     /// From where.
     pub source: Source,
+    /// What is held until the source's first, and believed of its endpoint's SVID.
+    pub first: Option<Bundle>,
 }
 
 /// Where a bundle comes from.
@@ -21,6 +25,8 @@ pub struct Relationship {
 pub enum Source {
     /// A key of a ConfigMap, watched.
     ConfigMap(ConfigMapKey),
+    /// Its own bundle endpoint, asked when its bundle says.
+    Endpoint(Endpoint),
     /// A file, looked at every few seconds.
     File {
         /// Which.
@@ -31,11 +37,28 @@ pub enum Source {
 }
 
 impl Source {
-    /// Whether the configuration names it.
-    pub const fn is_configured(&self) -> bool {
+    /// Whether the configuration names it, rather than the person who told to ask an endpoint.
+    pub(super) const fn is_configured(&self, told_by: Option<&Person>) -> bool {
         match self {
             Self::ConfigMap(_) | Self::File { .. } => true,
+            Self::Endpoint(_) => told_by.is_none(),
             Self::Operator => false,
+        }
+    }
+
+    /// Whether what both of them show has one history.
+    pub(super) fn is_same_place(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Endpoint(one), Self::Endpoint(another)) => one.is_same_place(another),
+            (one, another) => one == another,
+        }
+    }
+
+    /// The endpoint, if it is one.
+    pub const fn endpoint(&self) -> Option<&Endpoint> {
+        match self {
+            Self::Endpoint(endpoint) => Some(endpoint),
+            Self::ConfigMap(_) | Self::File { .. } | Self::Operator => None,
         }
     }
 }
@@ -47,6 +70,7 @@ impl fmt::Display for Source {
             Self::ConfigMap(ConfigMapKey { namespace, name, key, .. }) => {
                 write!(f, "config map {namespace}/{name} {key}")
             }
+            Self::Endpoint(endpoint) => endpoint.fmt(f),
             Self::File { path } => write!(f, "file {}", path.display()),
             Self::Operator => f.write_str("operator"),
         }

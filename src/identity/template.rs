@@ -14,6 +14,9 @@ const PATH_CLAIMS: [&str; 2] = ["project_path", "namespace_path"];
 /// Claims whose values are digits; every other claim can hold what an ID cannot.
 const ID_CLAIMS: [&str; 6] = ["project_id", "namespace_id", "pipeline_id", "job_id", "runner_id", "user_id"];
 
+/// Below `/-/lanyard`: what runners are before a job has come, which is for issuers that know runners.
+const RUNNERS: &str = "runners";
+
 /// Ends a path: what stands before it is exactly one project or namespace.
 const PATH_END: &str = "-";
 
@@ -91,8 +94,10 @@ pub enum TemplateError {
         /// The path's claim.
         claim: &'static str,
     },
-    /// Below `/-/lanyard`.
-    #[error("/-/lanyard is where Lanyard's own identities live; choose another beginning")]
+    /// Below `/-/lanyard`, and no runner's.
+    #[error(
+        "/-/lanyard is where Lanyard's own identities live; choose another beginning, or /-/lanyard/runners/… for runners"
+    )]
     Reserved,
     /// The literal parts alone give no ID.
     #[error("the template is too long for a SPIFFE ID")]
@@ -170,6 +175,7 @@ impl IdTemplate {
         if let [first, second, ..] = segments.as_slice()
             && first.is_literal("-")
             && second.is_literal("lanyard")
+            && !(matches!(segments.get(2), Some(third) if third.is_literal(RUNNERS)) && segments.len() > 3)
         {
             return Err(TemplateError::Reserved);
         }
@@ -204,9 +210,31 @@ impl IdTemplate {
         })
     }
 
+    /// Whether its IDs are runners', and no job's.
+    pub fn is_for_runners(&self) -> bool {
+        let head = self.segments.first().zip(self.segments.get(1));
+        head.is_some_and(|(first, second)| first.is_literal(PATH_END) && second.is_literal("lanyard"))
+    }
+
     /// Whether it names a project or namespace by a path, which may be renamed and used again.
     pub fn names_a_path(&self) -> bool {
         self.segments.iter().any(|segment| matches!(segment, Segment::Path(_)))
+    }
+
+    /// How long an ID of it can be, where each claim has a longest value; none where one has none.
+    pub fn longest(&self, trust_domain: &TrustDomain, claim: impl Fn(&str) -> Option<usize>) -> Option<usize> {
+        let pieces = self.segments.iter().map(|segment| match segment {
+            Segment::Path(path) => claim(path),
+            Segment::Pieces(pieces) => pieces
+                .iter()
+                .map(|piece| match piece {
+                    Piece::Id(id) => claim(id),
+                    Piece::Literal(literal) => Some(literal.len()),
+                })
+                .sum(),
+        });
+        let behind: usize = pieces.map(|length| Some(1 + length?)).sum::<Option<usize>>()?;
+        Some("spiffe://".len() + trust_domain.as_str().len() + behind)
     }
 
     /// Fills the holes. `claim` gives a claim's text (ids as plain digits), or none if the token lacks it.
@@ -402,7 +430,7 @@ mod tests {
     #[test]
     fn each_way_to_be_wrong_is_told_apart() {
         type Is = fn(&TemplateError) -> bool;
-        let cases: [(&str, Is); 22] = [
+        let cases: [(&str, Is); 23] = [
             ("", |e| matches!(e, TemplateError::NoLeadingSlash)),
             ("spiffe://td/x", |e| matches!(e, TemplateError::NoLeadingSlash)),
             ("/", |e| matches!(e, TemplateError::Literal { .. })),
@@ -421,6 +449,7 @@ mod tests {
             ("/{namespace_path}/{project_id}", |e| matches!(e, TemplateError::PathNotEnded { .. })),
             ("/-/lanyard/servers/{project_id}", |e| matches!(e, TemplateError::Reserved)),
             ("/-/lanyard", |e| matches!(e, TemplateError::Reserved)),
+            ("/-/lanyard/runners", |e| matches!(e, TemplateError::Reserved)),
             ("/ns/{project_id}/sa/x", |e| matches!(e, TemplateError::MeshWord)),
             ("/ns/{project_path}", |e| matches!(e, TemplateError::MeshWord)),
             ("/{project_path}/-/NS/prod", |e| matches!(e, TemplateError::MeshWord)),

@@ -5,6 +5,7 @@ use super::{Bearer, Hearing, IssuedSvid, PolicyInUse, Recalled, Refusal, Request
 use crate::audit::{AdmitError, Job, Ledger, Observed, Recorded};
 use crate::authority::{Asked, Authorities, Draft};
 use crate::clock::Clock;
+use crate::consumer::Consumers;
 use crate::discovery::IssuerKeys;
 use crate::facts::Facts;
 use crate::people::{Keeping, People};
@@ -16,7 +17,7 @@ use crate::session::{
 use crate::store::{Condition, JournalError};
 use crate::svid::{LeafProfile, ProvenKey};
 use crate::telemetry::quotable;
-use crate::token::{Claims, Issuer, Issuers, UnverifiedToken, VerifiedClaims};
+use crate::token::{Claims, Issuer, Issuers, VerifiedClaims};
 use std::path::PathBuf;
 use std::sync::Arc;
 use time::OffsetDateTime;
@@ -39,6 +40,8 @@ pub struct Issuance {
     pub policy: PolicyInUse,
     /// How leaves look.
     pub leaf: Arc<LeafProfile>,
+    /// Who takes JWT-SVIDs.
+    pub consumers: Arc<Consumers>,
     /// Who was here before.
     pub sessions: Sessions,
     /// Whose paths are whose.
@@ -123,7 +126,7 @@ impl Issuance {
     }
 
     async fn verify(&self, token: &str) -> Result<VerifiedClaims, Refusal> {
-        let token = UnverifiedToken::parse(token)?; // who claims to ask
+        let token = self.issuers.read(token)?; // who claims to ask
         let issuer = self.issuers.by_url(token.issuer()); // whose word counts
         let issuer = issuer.ok_or_else(|| Refusal::UnknownIssuer { issuer: quotable(token.issuer()) })?;
         let keys = self.issuer_keys.of(issuer, token.kid()).await?;
@@ -205,6 +208,7 @@ impl Issuance {
             job: Arc::clone(&visit.job),
             policy: *visit.policy.digest(),
             leaf: Arc::clone(&self.leaf),
+            consumers: Arc::clone(&self.consumers),
         };
         Ok(self.authorities.draft(grant, key, asked, now)?)
     }

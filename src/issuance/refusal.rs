@@ -79,6 +79,8 @@ impl Refusal {
             Self::Denied(denial) => denial.code(),
             Self::Discovery(error) => error.code(),
             Self::Draft(DraftError::NoKey) => "csr_missing",
+            Self::Draft(DraftError::NoSigner { .. }) => "no_signer_yet",
+            Self::Draft(DraftError::NotTaken(_)) => "consumer_would_not_take",
             Self::Draft(DraftError::NoTimeLeft { .. }) => "no_time_left",
             Self::Owner(OwnerError::CsrIsSessionKey) => "csr_is_session_key",
             Self::Owner(OwnerError::KeyKind) => "session_key_kind",

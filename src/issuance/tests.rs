@@ -111,6 +111,7 @@ fn draft(authorities: &Authorities, wanted: &Wanted) -> Draft {
         job: Arc::new(Job::of(&claims, &Keeping::Open)),
         policy: *policy.digest(),
         leaf: Arc::new(wanted.leaf.clone()),
+        consumers: Arc::default(),
     };
     authorities.draft(grant, Some(&ProvenKey::of_der(csr.der()).unwrap()), asked, wanted.now).unwrap()
 }

@@ -3,7 +3,7 @@
 
 use super::person_key::{PersonKey, PersonName, context};
 use super::personal::PersonId;
-use crate::crypto::{Digest, Random, SealedKey, SealingKey};
+use crate::crypto::{Digest, Random, SealedKey, Sealing, Unsealed};
 use crate::identity::TrustDomain;
 use crate::store::{Version, replace_file};
 use base64::Engine;
@@ -32,7 +32,8 @@ pub enum PeopleError {
     },
     /// A line is not ours, or not for this sealing key.
     #[error(
-        "line {line} of {path} does not open: wrong sealing key, a file from another place, or a changed one; restore it from a backup"
+        "line {line} of {path} does not open: wrong sealing key (the one before is named as former_sealing_key_file in \
+         [keys]), a file from another place, or a changed one; restore it from a backup"
     )]
     Line {
         /// Which file.
@@ -96,7 +97,7 @@ pub(super) type Person = (PersonId, Arc<PersonKey>);
 #[derive(Debug)]
 pub(super) struct PeopleFile {
     path: PathBuf,
-    sealing: SealingKey,
+    sealing: Sealing,
     trust_domain: TrustDomain,
     id: FileId,
     /// Whole lines; none before there is a file.
@@ -105,16 +106,23 @@ pub(super) struct PeopleFile {
 
 impl PeopleFile {
     /// Reads who is in the file, if there is one. What a crash left behind its last whole line was used by nobody.
+    /// What a former key has sealed is sealed anew.
     pub(super) fn open(
         path: PathBuf,
-        sealing: SealingKey,
+        sealing: Sealing,
         wanted: &TrustDomain,
     ) -> Result<(Self, Vec<Person>), PeopleError> {
-        let Contents { trust_domain, id, people, length } = read_people(&path, &sealing)?;
+        let Contents { trust_domain, id, people, length, is_of_former } = read_people(&path, &sealing)?;
         let id = if length.is_some() { id } else { Digest::of(&Random::system().bytes::<32>()).to_string().into() };
         match trust_domain {
             Some(found) if found != *wanted => Err(PeopleError::TrustDomain { path, found, wanted: wanted.clone() }),
-            Some(_) | None => Ok((Self { path, sealing, trust_domain: wanted.clone(), id, length }, people)),
+            Some(_) | None => {
+                let mut file = Self { path, sealing, trust_domain: wanted.clone(), id, length };
+                if is_of_former {
+                    file.keep(&people)?;
+                }
+                Ok((file, people))
+            }
         }
     }
 
@@ -200,10 +208,12 @@ pub(super) struct Contents {
     id: FileId,
     pub(super) people: Vec<Person>,
     length: Option<u64>,
+    /// Whether some line opens with the former key only.
+    is_of_former: bool,
 }
 
 /// Who is in a file; nobody where there is none. A server may be writing to it.
-pub(super) fn read_people(path: &Path, sealing: &SealingKey) -> Result<Contents, PeopleError> {
+pub(super) fn read_people(path: &Path, sealing: &Sealing) -> Result<Contents, PeopleError> {
     let text = match fs::read(path) {
         Ok(text) => text,
         Err(absent) if absent.kind() == ErrorKind::NotFound => return Ok(Contents::default()),
@@ -218,26 +228,31 @@ pub(super) fn read_people(path: &Path, sealing: &SealingKey) -> Result<Contents,
 }
 
 impl Contents {
-    fn take(&mut self, line: &[u8], sealing: &SealingKey) -> Option<()> {
+    fn take(&mut self, line: &[u8], sealing: &Sealing) -> Option<()> {
         match &self.trust_domain {
             None => {
                 let Head { trust_domain, id, .. } = serde_json::from_slice(line).ok()?;
                 (self.trust_domain, self.id) = (Some(trust_domain), id);
             }
-            Some(trust_domain) => self.people.push(opened(line, sealing, trust_domain)?),
+            Some(trust_domain) => {
+                let (person, is_of_former) = opened(line, sealing, trust_domain)?;
+                self.people.push(person);
+                self.is_of_former |= is_of_former;
+            }
         }
         self.length = Some(self.length.unwrap_or_default() + length_of(line));
         Some(())
     }
 }
 
-fn opened(line: &[u8], sealing: &SealingKey, trust_domain: &TrustDomain) -> Option<Person> {
+/// A person, and whether only the former key opens the line.
+fn opened(line: &[u8], sealing: &Sealing, trust_domain: &TrustDomain) -> Option<(Person, bool)> {
     let Line { name, sealed } = serde_json::from_slice(line).ok()?;
-    let inside = sealing.unseal(context(trust_domain, name), &sealed).ok()?;
-    let inside: Inside = serde_json::from_slice(&inside).ok()?;
+    let Unsealed { secret, is_of_former } = sealing.unseal(context(trust_domain, name), &sealed).ok()?;
+    let inside: Inside = serde_json::from_slice(&secret).ok()?;
     let bytes = Zeroizing::new(STANDARD.decode(&inside.key).ok()?);
     let key = PersonKey::from_bytes(Zeroizing::new(bytes.as_slice().try_into().ok()?), trust_domain.clone());
-    (key.name == name).then(|| (inside.id.clone(), Arc::new(key)))
+    (key.name == name).then(|| ((inside.id.clone(), Arc::new(key)), is_of_former))
 }
 
 fn length_of(text: &[u8]) -> u64 {

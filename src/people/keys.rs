@@ -4,7 +4,7 @@ use super::file::{FileId, PeopleFile, Person, read_people};
 use super::person_key::PersonKey;
 use super::personal::PersonId;
 use super::{Keeping, PeopleError, PersonName, Personal, Sealed};
-use crate::crypto::SealingKey;
+use crate::crypto::Sealing;
 use crate::identity::TrustDomain;
 use crate::token::{Claims, IssuerName};
 use std::collections::{HashMap, HashSet};
@@ -74,7 +74,7 @@ impl People {
     ///
     /// # Errors
     /// See [`PeopleError`].
-    pub fn read(path: &Path, sealing: &SealingKey) -> Result<Self, PeopleError> {
+    pub fn read(path: &Path, sealing: &Sealing) -> Result<Self, PeopleError> {
         let keys = Keys::of(read_people(path, sealing)?.people);
         let inside = Inside { keys: RwLock::new(keys), ..Inside::default() };
         Ok(Self { form: Form::Plain, inside: Arc::new(inside) })
@@ -86,7 +86,7 @@ impl People {
     /// See [`PeopleError`].
     pub fn open(
         path: PathBuf,
-        sealing: SealingKey,
+        sealing: Sealing,
         (form, trust_domain): (Form, &TrustDomain),
     ) -> Result<Self, PeopleError> {
         let (mut file, people) = PeopleFile::open(path, sealing, trust_domain)?;

@@ -1,7 +1,7 @@
 //! What the keys' file holds after a crash, an erasure, a restored backup; and what opens what.
 
 use super::{Form, Keeping, People, PeopleError, Sealed};
-use crate::crypto::SealingKey;
+use crate::crypto::{Sealing, SealingKey};
 use crate::identity::TrustDomain;
 use crate::token::tests::claims_of;
 use crate::token::{Claims, IssuerName};
@@ -12,8 +12,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
-fn sealing() -> SealingKey {
-    SealingKey::from_bytes(&[7; 32]).unwrap()
+fn sealing() -> Sealing {
+    SealingKey::from_bytes(&[7; 32]).unwrap().into()
 }
 
 fn domain() -> TrustDomain {
@@ -86,11 +86,30 @@ async fn keys_outlive_a_restart_and_are_for_the_server_only() {
     assert!(opens(&People::read(&file, &sealing()).unwrap(), &sealed));
     assert!(!opens(&People::default(), &sealed));
 
-    let other = SealingKey::from_bytes(&[8; 32]).unwrap();
+    let other = SealingKey::from_bytes(&[8; 32]).unwrap().into();
     assert!(matches!(People::read(&file, &other), Err(PeopleError::Line { line: 2, .. })));
     let elsewhere = TrustDomain::parse("other.example").unwrap();
     let refused = People::open(file, sealing(), (Form::Sealed, &elsewhere)).unwrap_err();
     assert!(matches!(refused, PeopleError::TrustDomain { .. }), "{refused}");
+}
+
+#[tokio::test]
+async fn what_a_former_key_sealed_is_sealed_anew_at_the_next_start() {
+    let folder = TempDir::new().unwrap();
+    let (file, claims) = (path(&folder), of_user(51));
+    let (_, sealed) = kept(&open(&file).unwrap(), &claims).await;
+    let former = || SealingKey::from_bytes(&[7; 32]).unwrap();
+    let new = || Sealing::from(SealingKey::from_bytes(&[8; 32]).unwrap());
+    let before = fs::read(&file).unwrap();
+    assert!(opens(&People::read(&file, &new().after(former())).unwrap(), &sealed));
+    assert_eq!(fs::read(&file).unwrap(), before, "a reader changes nothing");
+    let server = |sealing| People::open(file.clone(), sealing, (Form::Sealed, &domain()));
+    assert!(opens(&server(new().after(former())).unwrap(), &sealed));
+    assert!(opens(&server(new()).unwrap(), &sealed), "without the former key");
+    assert!(matches!(server(former().into()), Err(PeopleError::Line { line: 2, .. })));
+    let after = fs::read(&file).unwrap();
+    server(new().after(former())).unwrap();
+    assert_eq!(fs::read(&file).unwrap(), after, "done once");
 }
 
 #[tokio::test]

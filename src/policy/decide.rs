@@ -8,6 +8,7 @@ use crate::svid::BuildClaims;
 use crate::telemetry::quotable;
 use crate::token::{Claims, IssuerName, VerifiedClaims};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,6 +47,7 @@ pub enum Wish {
 pub struct Grant {
     audiences: Vec<String>,
     build_claims: BuildClaims,
+    claims: Map<String, Value>,
     facts: Answers,
     kind: Kind,
     pin: Option<PathPin>,
@@ -197,13 +199,14 @@ impl Rule {
         };
         let svid = self.svid(profile.as_deref())?;
         let spiffe_id = self.name(svid, claims, trust_domain)?;
-        let build_claims = match kind {
-            Kind::Jwt => BuildClaims::default(),
-            Kind::X509 => self.build_claims_of(claims)?,
+        let (build_claims, told) = match kind {
+            Kind::Jwt => (BuildClaims::default(), self.told(claims)?),
+            Kind::X509 => (self.build_claims_of(claims)?, Map::new()),
         };
         let pin = svid.pin(claims);
         let (profile, rule) = (svid.profile.clone(), Arc::clone(self));
-        Ok(Grant { audiences, build_claims, facts: Answers::NONE, kind, pin, profile, rule, spiffe_id })
+        let (claims, facts) = (told, Answers::NONE);
+        Ok(Grant { audiences, build_claims, claims, facts, kind, pin, profile, rule, spiffe_id })
     }
 
     /// The ID that one of its SVIDs has for these claims.
@@ -215,6 +218,12 @@ impl Rule {
     ) -> Result<SpiffeId, Denial> {
         let text = |name: &str| claims.view(name).map(|value| value.to_string());
         svid.id.fill(trust_domain, text).map_err(|source| Denial::IdDoesNotFit { rule: self.name.clone(), source })
+    }
+
+    /// What a JWT-SVID says of these claims beside what all say.
+    fn told(&self, claims: &Claims) -> Result<Map<String, Value>, Denial> {
+        let rule = || self.name.clone();
+        self.claims.fill(claims).map_err(|(claim, source)| Denial::ClaimDoesNotFit { rule: rule(), claim, source })
     }
 
     fn check_kind(&self, kind: Kind) -> Result<(), Denial> {
@@ -274,6 +283,11 @@ impl Grant {
     /// What an X.509-SVID tells of the build; empty unless the rule asks for it.
     pub const fn build_claims(&self) -> &BuildClaims {
         &self.build_claims
+    }
+
+    /// What a JWT-SVID says beside what all say.
+    pub const fn claims(&self) -> &Map<String, Value> {
+        &self.claims
     }
 
     /// What other systems said of the job; empty where the rule needs nothing of them.

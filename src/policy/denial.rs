@@ -1,6 +1,6 @@
 //! Policy's no: an answer, not a fault.
 
-use super::Unmet;
+use super::{ExtraFillError, Unmet};
 use crate::identity::FillError;
 use crate::svid::{BuildClaim, BuildClaimError};
 
@@ -28,6 +28,16 @@ pub enum Denial {
         claim: BuildClaim,
         /// Why.
         source: BuildClaimError,
+    },
+    /// A claim that the rule wants in its JWT-SVIDs cannot be written for this job.
+    #[error("rule {rule:?} cannot write the claim {claim:?} for this job: {source}")]
+    ClaimDoesNotFit {
+        /// The rule.
+        rule: String,
+        /// Which claim of the JWT-SVID.
+        claim: String,
+        /// Why.
+        source: ExtraFillError,
     },
     /// Another system could not be asked for what the rule needs.
     #[error("{0}")]
@@ -98,6 +108,7 @@ impl Denial {
         match self {
             Self::AudienceNotGranted { .. } => "audience_not_granted",
             Self::BuildClaimDoesNotFit { .. } => "build_claim_does_not_fit",
+            Self::ClaimDoesNotFit { .. } => "claim_does_not_fit",
             Self::FactUnavailable(_) => "fact_unavailable",
             Self::IdDoesNotFit { .. } => "id_does_not_fit",
             Self::JwtNeedsKey { .. } => "jwt_needs_key",
@@ -117,6 +128,7 @@ impl Denial {
             Self::FactUnavailable(unmet) | Self::NeedFailed(unmet) => Some(&unmet.rule),
             Self::AudienceNotGranted { rule, .. }
             | Self::BuildClaimDoesNotFit { rule, .. }
+            | Self::ClaimDoesNotFit { rule, .. }
             | Self::IdDoesNotFit { rule, .. }
             | Self::JwtNeedsKey { rule }
             | Self::KindNotGranted { rule, .. }
@@ -132,6 +144,7 @@ impl Denial {
             Self::FactUnavailable(unmet) | Self::NeedFailed(unmet) => Some(unmet),
             Self::AudienceNotGranted { .. }
             | Self::BuildClaimDoesNotFit { .. }
+            | Self::ClaimDoesNotFit { .. }
             | Self::IdDoesNotFit { .. }
             | Self::JwtNeedsKey { .. }
             | Self::KindNotGranted { .. }

@@ -1,6 +1,6 @@
 //! One rule: whom it is for, what identity it grants, and within which limits.
 
-use super::{Condition, Need, Truth};
+use super::{Condition, ExtraClaims, Need, Truth};
 use crate::identity::{IdTemplate, TrustDomain};
 use crate::token::{Claims, IssuerName};
 use serde::{Deserialize, Serialize};
@@ -33,6 +33,8 @@ pub struct Rule {
     pub audiences: Vec<String>,
     /// The URL of the issuer's GitLab, where X.509-SVIDs tell of the build with Fulcio's extensions; none where not.
     pub build_claims: Option<String>,
+    /// What JWT-SVIDs of this rule say beside what all do.
+    pub claims: ExtraClaims,
     /// Which other trust domains' workloads it shall be able to talk to: it gets their bundles.
     pub federates_with: Vec<TrustDomain>,
     /// Whose tokens it is for; also a term of `when`.

@@ -118,6 +118,7 @@ impl Policy {
         let mut conditions = of_rules.chain(self.refusals().iter().flat_map(|refusal| &refusal.when));
         conditions.any(|condition| condition.tests().iter().any(|(name, ..)| *name == claim))
             || self.rules().iter().flat_map(|rule| &rule.svids).any(|svid| svid.id.holes().any(|hole| hole == claim))
+            || self.rules().iter().any(|rule| rule.claims.holes().any(|hole| hole == claim))
     }
 
     fn named(&self, name: &str) -> Option<&Arc<Rule>> {

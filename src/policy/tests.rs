@@ -76,6 +76,7 @@ fn rule(name: String, issuer: &str, observe: bool, (when, unless): (Vec<Conditio
     Rule {
         audiences: Vec::new(),
         build_claims: None,
+        claims: ExtraClaims::default(),
         federates_with: Vec::new(),
         issuer: IssuerName(issuer.into()),
         jwt_without_key: false,

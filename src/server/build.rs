@@ -1,22 +1,24 @@
 //! Builds the CA's parts from settings, in the order in which they need each other.
 
+use super::foreign_keys::HeldKeys;
 use super::upstream::{Connected, connect, put_under};
 use super::witness::Sight;
-use super::{ServerError, data_folder};
+use super::{ServerError, data_folder, open_places};
 use crate::audit::{Changes, Entry, Ledger};
 use crate::authority::{
     Authorities, AuthorityKind, Holders, KeyPlan, Keyring, KeyringFile, Rotator, RotatorError, begin_under,
-    first_wanted, open_keyring, open_sealing_key,
+    first_wanted, open_keyring, record_sealing_key,
 };
 use crate::clock::Clock;
 use crate::config::{ServerSettings, StoreKind};
-use crate::crypto::{KeyId, Random};
+use crate::crypto::{JwsAlgorithm, KeyId, Random, Sealing};
 use crate::custody::Places;
 use crate::discovery::{Fetch, IssuerKeys};
 use crate::facts::Facts;
 use crate::federation::{Federation, Follower};
 use crate::issuance::{Hearing, Issuance, PolicyInUse, Recorder, Shares};
 use crate::people::{Found, People};
+use crate::publish::Publisher;
 use crate::session::{CrlKeeper, PathPins, Sessions};
 use crate::store::{
     IndexKind, LocalSettings, LocalStore, NoteSigner, Store, StoreError, VerifierKey, Write, replace_file,
@@ -46,10 +48,14 @@ pub struct Parts {
     pub federation: Federation,
     /// What keeps it equal to its sources.
     pub followers: Vec<Follower>,
+    /// What writes our own bundle to where others read it.
+    pub publishers: Vec<Publisher>,
     /// Makes revocation lists, where they are switched on.
     pub crls: Option<CrlKeeper>,
     /// Journal and index.
     pub store: Arc<LocalStore>,
+    /// What seals our keys at rest.
+    pub sealing: Sealing,
     /// What operators watch.
     pub metrics: Metrics,
     /// The Vault that is asked for keys and certificates, where there is one.
@@ -76,10 +82,10 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
     let folder = &settings.data_dir;
     data_folder::own(folder)?;
 
-    let vault = settings.vault.clone().map(|vault| Vault::new(vault, Arc::clone(&clock)).map(Arc::new)).transpose()?;
+    let (vault, places) = open_places(settings, Arc::clone(&clock))?;
     let above = connect(settings, vault.as_ref());
-    let places = Places::new(&settings.places, vault.as_ref());
-    let Keys { file, plan, keyring } = open_keys(settings, (places, above.as_ref()), (&clock, &random)).await?;
+    let Keys { file, sealing, plan, keyring } =
+        open_keys(settings, (places, above.as_ref()), (&clock, &random)).await?;
     let journal_key = keyring.active(AuthorityKind::Journal).ok_or(RotatorError::NoRoot)?;
     let own_key = journal_key.held_key().ok_or(RotatorError::NoRoot)?;
     let signer = NoteSigner::new(origin(settings, journal_key.key_id()), Arc::clone(own_key))?;
@@ -88,18 +94,15 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
     let shared: Arc<dyn Store> = Arc::<LocalStore>::clone(&store);
     let ledger = Ledger::new(Arc::clone(&shared));
     let sequence = keyring.sequence;
-    let rotator = Rotator::begin(file, keyring, plan, (&*shared, ledger.clone()), (clock.now(), random)).await?;
+    let rotator =
+        Rotator::begin(file, keyring, plan, (&*shared, ledger.clone()), (clock.now(), random.clone())).await?;
 
-    let (federation, followers) = open_federation(settings, rotator.authorities(), (&shared, &ledger), &*clock).await?;
-    let people = open_people(settings, &*shared).await?;
+    let (federation, followers) =
+        open_federation(settings, rotator.authorities(), (&shared, &ledger), (&*clock, random.clone())).await?;
+    let people = open_people(settings, sealing.clone(), &*shared).await?;
+    let writes = remember(settings, (&people, &sealing), (&*shared, &ledger)).await?;
     let policy = PolicyInUse::new(settings.policy.clone());
-    let started = Entry::Started {
-        version: env!("CARGO_PKG_VERSION"),
-        trust_domain: settings.trust_domain.as_str(),
-        policy: *policy.now().digest(),
-        keyring: sequence,
-    };
-    ledger.commit(&started, Changes { writes: remember(&people, &*store)?, ..Changes::default() }).await?;
+    record_start(settings, (&ledger, &policy, sequence), writes).await?;
 
     let issuers = Arc::new(settings.issuers.clone());
     let metrics = Metrics::new();
@@ -113,14 +116,16 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
     });
     let rotator = watching(rotator, settings, (&sessions, &policy), &*shared, clock.now())?;
     let (rotator, upstream) = put_under(rotator, above, clock.now())?;
-    let apis = settings.apis.clone();
-    let issuance = Issuance {
-        facts: Facts::new(apis, &fetch, Arc::clone(&clock), metrics.clone()),
-        issuer_keys: Arc::new(IssuerKeys::new(Arc::clone(&issuers), Arc::clone(&clock), fetch)),
+    let publishers = publishers_of(settings, &rotator, &random);
+    let issuer_keys = IssuerKeys::new(Arc::clone(&issuers), Arc::clone(&clock), Arc::clone(&fetch));
+    let issuance = Arc::new(Issuance {
+        facts: Facts::new(settings.apis.clone(), &fetch, Arc::clone(&clock), metrics.clone()),
+        issuer_keys: Arc::new(issuer_keys.with_bundles(Arc::new(HeldKeys(federation.clone())))),
         clock,
         issuers,
         policy,
         leaf: Arc::new(settings.leaf.clone()),
+        consumers: Arc::new(settings.policy_source.consumers.clone()),
         sessions,
         people,
         pins: PathPins::new(shared, ledger.clone()),
@@ -130,13 +135,34 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
         hearing: Hearing::of(settings.hooks.clone()),
         recorder: Recorder::new(metrics.clone()),
         data_dir: folder.clone(),
+    });
+    Ok(Parts { issuance, rotator, upstream, federation, followers, publishers, crls, store, sealing, metrics, vault })
+}
+
+async fn record_start(
+    settings: &ServerSettings,
+    (ledger, policy, keyring): (&Ledger, &PolicyInUse, u64),
+    writes: Vec<Write>,
+) -> Result<(), StoreError> {
+    let started = Entry::Started {
+        version: env!("CARGO_PKG_VERSION"),
+        trust_domain: settings.trust_domain.as_str(),
+        policy: *policy.now().digest(),
+        keyring,
     };
-    Ok(Parts { issuance: Arc::new(issuance), rotator, upstream, federation, followers, crls, store, metrics, vault })
+    ledger.commit(&started, Changes { writes, ..Changes::default() }).await.map(drop)
+}
+
+/// What tells the rotator what it wrote.
+fn publishers_of(settings: &ServerSettings, rotator: &Rotator, random: &Random) -> Vec<Publisher> {
+    let holders = rotator.desk().holders().clone();
+    settings.publish.iter().map(|target| Publisher::new(target.clone(), holders.clone(), random.clone())).collect()
 }
 
 /// What signs, and how long.
 struct Keys {
     file: KeyringFile,
+    sealing: Sealing,
     plan: KeyPlan,
     keyring: Keyring,
 }
@@ -149,28 +175,32 @@ async fn open_keys(
     let now = clock.now();
     let folder = &settings.data_dir;
     let keyring_path = folder.join("keyring.json");
-    let sealing = open_sealing_key(&settings.sealing_key_file, keyring_path.exists())?;
-    let file = KeyringFile::new(keyring_path, sealing).with_places(places);
+    let trust_domain = &settings.trust_domain;
+    let sealing = settings.keys.sealing.open_or_make(&places, (&keyring_path, trust_domain)).await?;
+    let file = KeyringFile::new(keyring_path, sealing.clone()).with_places(places);
+    file.seal_anew(trust_domain).map_err(RotatorError::from)?;
     let plan = KeyPlan {
-        root: settings.lifetimes.root,
-        intermediate: settings.lifetimes.intermediate,
-        jwt: settings.lifetimes.jwt_key,
-        name_constraints: settings.name_constraints,
-        automatic: settings.keys_change_by_themselves,
-        refresh_hint: settings.lifetimes.refresh_hint,
-        propagation: settings.lifetimes.propagation,
+        root: settings.keys.lifetimes.root,
+        intermediate: settings.keys.lifetimes.intermediate,
+        jwt: settings.keys.lifetimes.jwt_key,
+        name_constraints: settings.keys.name_constraints,
+        automatic: settings.keys.change_by_themselves,
+        refresh_hint: settings.keys.lifetimes.refresh_hint,
+        propagation: settings.keys.lifetimes.propagation,
+        jwks_cache: settings.policy_source.consumers.keep_keys_for(),
+        rs256: settings.policy_source.consumers.ask_for(JwsAlgorithm::Rs256),
     };
     let has_history = folder.join("journal").exists();
     let is_first = !has_history && !file.path().exists();
     let keyring = match above.filter(|_| is_first) {
         Some(above) => {
-            let wanted = first_wanted(&settings.trust_domain, &plan, (now, random))?;
+            let wanted = first_wanted(trust_domain, &plan, (now, random))?;
             let (root, offer) = above.first(wanted, clock).await?;
-            begin_under(&file, &plan, (root, offer, &settings.trust_domain), (now, random)).await?
+            begin_under(&file, &plan, (root, offer, trust_domain), (now, random)).await?
         }
-        None => open_keyring(&file, &settings.trust_domain, &plan, (now, random), has_history).await?,
+        None => open_keyring(&file, trust_domain, &plan, (now, random), has_history).await?,
     };
-    Ok(Keys { file, plan, keyring })
+    Ok(Keys { file, sealing, plan, keyring })
 }
 
 /// What the journal is called in its checkpoints. The key is made once and kept, and so is its name.
@@ -197,7 +227,8 @@ fn watching(
     store: &dyn Store,
     now: OffsetDateTime,
 ) -> Result<Rotator, ServerError> {
-    let holders = Holders::new(settings.holders.iter().cloned(), sessions.owners(now), now);
+    let holders = Holders::new(settings.keys.holders.iter().cloned(), sessions.owners(now), now);
+    let holders = holders.publishing(settings.publish.iter().map(ToString::to_string));
     let sight = Sight { sessions: sessions.clone(), policy: policy.clone() };
     Ok(rotator.watching(holders, Arc::new(sight), store)?)
 }
@@ -207,10 +238,10 @@ async fn open_federation(
     settings: &ServerSettings,
     ours: Arc<Authorities>,
     (store, ledger): (&Arc<dyn Store>, &Ledger),
-    clock: &dyn Clock,
+    (clock, random): (&dyn Clock, Random),
 ) -> Result<(Federation, Vec<Follower>), ServerError> {
     let kept = (&**store, ledger.clone());
-    let federation = Federation::open(ours, &settings.federation, kept, clock.now()).await?;
+    let federation = Federation::open(ours, &settings.federation, kept, (clock.now(), random)).await?;
     let mut followers = federation.followers();
     for follower in &mut followers {
         follower.begin(clock).await;
@@ -219,26 +250,36 @@ async fn open_federation(
 }
 
 /// Persons who were erased must not come back with a backup of their keys.
-async fn open_people(settings: &ServerSettings, store: &dyn Store) -> Result<People, ServerError> {
-    let sealing = open_sealing_key(&settings.sealing_key_file, true)?;
+async fn open_people(settings: &ServerSettings, sealing: Sealing, store: &dyn Store) -> Result<People, ServerError> {
     let people =
         People::open(settings.data_dir.join(People::FILE), sealing, (settings.people, &settings.trust_domain))?;
     people.erase_again(store).await?;
     Ok(people)
 }
 
+/// What the store is to know of the files beside it from now on.
+async fn remember(
+    settings: &ServerSettings,
+    (people, sealing): (&People, &Sealing),
+    (store, ledger): (&dyn Store, &Ledger),
+) -> Result<Vec<Write>, StoreError> {
+    let sealed_by = (sealing.name(), settings.keys.sealing.place.as_deref());
+    let sealed_by = record_sealing_key(sealed_by, (store, ledger)).await?;
+    Ok(sealed_by.into_iter().chain(remember_people(people, store)?).collect())
+}
+
 /// Keys of persons that are gone are no reason not to serve, but somebody must know.
-fn remember(people: &People, store: &dyn Store) -> Result<Vec<Write>, StoreError> {
+fn remember_people(people: &People, store: &dyn Store) -> Result<Option<Write>, StoreError> {
     Ok(match people.found(store)? {
-        Found::AsBefore => Vec::new(),
-        Found::New(write) => vec![write],
+        Found::AsBefore => None,
+        Found::New(write) => Some(write),
         Found::Another => {
             tracing::error!(
                 "the persons' keys were lost: who started the jobs of before stays sealed, and live sessions of sealed persons \
                  cannot be renewed; stop the server and put {} back from a backup",
                 People::FILE
             );
-            Vec::new()
+            None
         }
     })
 }

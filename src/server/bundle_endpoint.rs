@@ -30,13 +30,13 @@ impl BundleEndpoint {
         desk: &Arc<Desk>,
         metrics: &Metrics,
     ) -> Result<Self, ServerError> {
-        let certificate = settings.bundle_certificate.as_ref().map(open_files).transpose()?.map(Arc::new);
+        let certificate = settings.doors.bundle_certificate.as_ref().map(open_files).transpose()?.map(Arc::new);
         let (mut web, mut spiffe) = (Vec::new(), Vec::new());
-        for address in &settings.bundle {
+        for address in &settings.doors.bundle {
             let shown = Arc::<DoorCertificate>::clone(certificate.as_ref().unwrap_or(servers));
             web.push(port(*address, tls::BundleDoor::new(shown)?, BundleDoor::new(desk), metrics).await?);
         }
-        for (address, svid) in settings.bundle_spiffe.iter().zip(std::iter::repeat(&svid)) {
+        for (address, svid) in settings.doors.bundle_spiffe.iter().zip(std::iter::repeat(&svid)) {
             let Some(svid) = svid else { continue };
             let door = tls::BundleDoor::new(svid.shown())?;
             spiffe.push(port(*address, door, BundleDoor::of_spiffe(desk), metrics).await?);

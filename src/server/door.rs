@@ -22,7 +22,7 @@ pub(super) fn open_door(
     random: &Random,
     now: OffsetDateTime,
 ) -> Result<DoorCertificate, ServerError> {
-    Ok(match &settings.door {
+    Ok(match &settings.doors.certificate {
         DoorSettings::Files(files) => open_files(files)?,
         DoorSettings::DoorCa { names } => {
             let ca = open_ca(&settings.data_dir, random, now)?;

@@ -1,10 +1,12 @@
 //! What Prometheus hears of the running server's parts, as it changes.
 
-use crate::authority::{Authorities, Holder, Holders, Published, Witness};
+use crate::authority::{Authorities, Holder, Holders, Inventory, Published, Witness};
+use crate::bundle::Bundle;
 use crate::clock::Clock;
+use crate::federation::Federation;
 use crate::session::CrlsWatch;
 use crate::store::Trouble;
-use crate::telemetry::{Metrics, Readiness, Shutdown};
+use crate::telemetry::{ForeignStanding, Metrics, Readiness, Shutdown};
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
@@ -115,6 +117,43 @@ pub(super) async fn meter_tainted(
             () = shutdown.wait() => return,
             () = clock.wait_until(now + again) => {}
             changed = tainted.changed() => if changed.is_err() { return shutdown.wait().await },
+        }
+    }
+}
+
+/// Shows which keys there are, and until when those that sign may.
+pub(super) async fn meter_keys(mut keys: watch::Receiver<Inventory>, metrics: Metrics, shutdown: Shutdown) {
+    loop {
+        let Inventory { keys: counts, not_after } = keys.borrow_and_update().clone();
+        metrics.keys_are(&counts, &not_after);
+        tokio::select! {
+            () = shutdown.wait() => return,
+            changed = keys.changed() => if changed.is_err() { return shutdown.wait().await },
+        }
+    }
+}
+
+/// Shows how the bundles of other trust domains stand.
+pub(super) async fn meter_foreign(
+    (federation, metrics): (Federation, Metrics),
+    clock: Arc<dyn Clock>,
+    shutdown: Shutdown,
+) {
+    loop {
+        let all = federation.list();
+        let standing = all.iter().map(|(trust_domain, relation)| {
+            let bundle = relation.kept.as_ref().map(|kept| &kept.foreign.bundle);
+            ForeignStanding {
+                trust_domain: trust_domain.as_str(),
+                failures: relation.failures,
+                confirmed_at: relation.confirmed_at,
+                ends_at: bundle.and_then(Bundle::authorities_end_at),
+            }
+        });
+        metrics.foreign_bundles_are(&standing.collect::<Vec<_>>());
+        tokio::select! {
+            () = shutdown.wait() => return,
+            () = clock.wait_until(clock.now() + COUNT_EVERY) => {}
         }
     }
 }

@@ -5,8 +5,11 @@ use super::build::{Parts, World, build};
 use super::bundle_endpoint::BundleEndpoint;
 use super::door::open_door;
 use super::endpoint_svid::EndpointSvid;
-use super::meters::{meter_bundle, meter_checkpoints, meter_crls, meter_holders, meter_store, meter_tainted};
+use super::meters::{
+    meter_bundle, meter_checkpoints, meter_crls, meter_foreign, meter_holders, meter_keys, meter_store, meter_tainted,
+};
 use super::policy_keeper::PolicyKeeper;
+use super::publishing::keep_published;
 use super::upstream::keep_upstream;
 use super::witness::Sight;
 use super::{AdminSocket, HealthPort, IssuerPort, ServerError};
@@ -25,6 +28,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use time::OffsetDateTime;
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinSet;
 
 /// Ended sessions do no harm where they lie, so counting and sweeping them may be rare.
@@ -71,7 +75,8 @@ impl Server {
             tracing::warn!("{warning}");
         }
         let crls = parts.crls.as_ref().map(CrlKeeper::watch);
-        let orders = (reloads, parts.rotator.desk(), Backups::new(Arc::clone(&parts.store), settings.folder()));
+        let backups = Backups::new(Arc::clone(&parts.store), settings.folder(), parts.sealing.clone());
+        let orders = (reloads, parts.rotator.desk(), backups);
         let shown = (published, parts.federation.clone(), crls);
         let desk = Desk::new(Arc::clone(&parts.issuance), shown, orders, (random, shutdown.clone()));
         let doors = IssuerDoors::new(&desk);
@@ -79,7 +84,7 @@ impl Server {
         let crowd = Crowd::at_issuer_port(connections_of(crate::api::limits::CONNECTIONS_MAX));
         let crew = Arc::new(Crew::muster().map_err(ServerError::Threads)?);
         let mut issuer_ports = Vec::new();
-        for address in &settings.listen {
+        for address in &settings.doors.issuer {
             let tls = IssuerDoor::new(Arc::<DoorCertificate>::clone(&certificate))?;
             let place = (crowd.clone(), Arc::clone(&crew), parts.metrics.clone());
             let port = IssuerPort::bind(*address, tls, doors.clone(), place).await;
@@ -87,10 +92,11 @@ impl Server {
         }
         let shown = (&certificate, endpoint_svid(settings, &parts, clock.now()).await?);
         let bundle = BundleEndpoint::bind(settings, shown, &desk, &parts.metrics).await?;
-        let admin = AdminSocket::bind(&settings.admin_socket, AdminDoor::new(&desk)).await;
-        let admin = admin.map_err(|source| ServerError::Socket { path: settings.admin_socket.clone(), source })?;
+        let admin = AdminSocket::bind(&settings.doors.admin_socket, AdminDoor::new(&desk)).await;
+        let admin =
+            admin.map_err(|source| ServerError::Socket { path: settings.doors.admin_socket.clone(), source })?;
         let mut health = None;
-        if let Some(address) = settings.health {
+        if let Some(address) = settings.doors.health {
             let door = HealthDoor::new(readiness.clone(), parts.metrics.clone());
             let port = HealthPort::bind(address, door).await;
             health = Some(port.map_err(|source| ServerError::Address { address, source })?);
@@ -144,7 +150,12 @@ impl Server {
 
         let mut keepers = JoinSet::new();
         start_meters(&mut keepers, &parts, (&clock, &readiness), &ended);
-        let Parts { issuance, rotator, upstream, federation: _, followers, crls, store, metrics, vault } = parts;
+        let Parts {
+            issuance, rotator, upstream, federation, followers, publishers, crls, store, metrics, vault, ..
+        } = parts;
+        let publishing = (publishers, rotator.desk().holders().clone(), rotator.authorities().published());
+        let shown = (Arc::clone(&clock), readiness.clone(), metrics.clone());
+        keepers.spawn(keep_published(publishing, shown, ended.clone()));
         let above = (upstream.zip(rotator.upstream()), Arc::clone(&clock));
         keepers.spawn(keep_upstream(above, (readiness.clone(), metrics.clone()), ended.clone()));
         keepers.spawn(rotator.run(Arc::clone(&clock), ended.clone()));
@@ -152,7 +163,7 @@ impl Server {
         if let Some(crls) = crls {
             keepers.spawn(crls.run(Arc::clone(&clock), ended.clone()));
         }
-        keepers.spawn(follow(followers, Arc::clone(&clock), ended.clone()));
+        keepers.spawn(follow((followers, federation.newcomers()), Arc::clone(&clock), ended.clone()));
         keepers.spawn(policy.run(Arc::clone(&clock), ended.clone()));
         keepers.spawn(certificate.run(Arc::clone(&clock), ended.clone()));
         keepers.spawn(sweep(Arc::clone(&issuance), metrics, ended.clone()));
@@ -207,6 +218,9 @@ fn start_meters(
     let Parts { issuance, rotator, crls, store, metrics, .. } = parts;
     let published = rotator.authorities().published();
     keepers.spawn(meter_bundle(published.clone(), metrics.clone(), ended.clone()));
+    keepers.spawn(meter_keys(rotator.authorities().inventory(), metrics.clone(), ended.clone()));
+    let of = (parts.federation.clone(), metrics.clone());
+    keepers.spawn(meter_foreign(of, Arc::clone(clock), ended.clone()));
     let (witness, heard) = (Sight::of(issuance), (Arc::clone(clock), metrics.clone()));
     let who = (rotator.desk().holders().clone(), Arc::clone(&witness));
     keepers.spawn(meter_holders(who, published, heard.clone(), ended.clone()));
@@ -223,13 +237,24 @@ async fn all_ended(parts: &mut JoinSet<()>) {
 }
 
 /// Keeps all foreign bundles equal to their sources.
-async fn follow(followers: Vec<Follower>, clock: Arc<dyn Clock>, shutdown: Shutdown) {
+async fn follow(
+    (followers, newcomers): (Vec<Follower>, Option<UnboundedReceiver<Follower>>),
+    clock: Arc<dyn Clock>,
+    shutdown: Shutdown,
+) {
     let mut running = JoinSet::new();
     for follower in followers {
         running.spawn(follower.run(Arc::clone(&clock), shutdown.clone()));
     }
+    let Some(mut newcomers) = newcomers else { return shutdown.wait().await };
+    loop {
+        tokio::select! {
+            () = shutdown.wait() => break,
+            Some(follower) = newcomers.recv() => drop(running.spawn(follower.run(Arc::clone(&clock), shutdown.clone()))),
+            Some(_over) = running.join_next() => {}
+        }
+    }
     all_ended(&mut running).await;
-    shutdown.wait().await;
 }
 
 async fn endpoint_svid(
@@ -237,7 +262,7 @@ async fn endpoint_svid(
     parts: &Parts,
     now: OffsetDateTime,
 ) -> Result<Option<EndpointSvid>, ServerError> {
-    if settings.bundle_spiffe.is_empty() {
+    if settings.doors.bundle_spiffe.is_empty() {
         return Ok(None);
     }
     let hands = (parts.rotator.authorities(), parts.issuance.ledger.clone());

@@ -34,7 +34,7 @@ pub(super) fn connect(settings: &ServerSettings, vault: Option<&Arc<Vault>>) -> 
         UpstreamKind::Disk(disk) => Arc::new(disk.clone()),
         UpstreamKind::VaultPki(pki) => Arc::new(VaultPki::new(Arc::clone(vault?), pki.clone())),
     };
-    Some(Connected { upstream, roots: roots.clone(), least: settings.lifetimes.svid })
+    Some(Connected { upstream, roots: roots.clone(), least: settings.keys.lifetimes.svid })
 }
 
 impl Connected {

@@ -18,6 +18,7 @@
 //! ```
 //! Not here: what an entry means (`audit`), what a record means (the room that owns its shelf).
 
+mod aside;
 mod contract;
 mod version;
 mod record;
@@ -56,6 +57,7 @@ mod faults;
 pub use accept_time::{AcceptedTime, accept_time};
 pub use account::{Account, Fate};
 pub use archive::{ArchiveError, ArchiveRequest, Archived, Segments, archive, begins_behind};
+pub use aside::write_aside;
 pub use contract::{
     Answer, Commit, Committed, Condition, Entry, Position, Revision, Room, Store, StoreError, Stored, Write,
 };

@@ -1,8 +1,9 @@
 //! Reads signed bytes back into facts, trusting nobody: shares no code with the builder.
 
 use super::{CompactError, DnsSan, SanOrder, Serial, Subject, compact::Compact};
-use crate::crypto::KeyId;
+use crate::crypto::{JwsAlgorithm, KeyId};
 use crate::identity::{SpiffeId, SpiffeIdError};
+use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use time::OffsetDateTime;
 use x509_parser::asn1_rs::Utf8String;
@@ -49,6 +50,14 @@ pub struct JwtFacts {
     pub jti: String,
     /// `exp`.
     pub not_after: OffsetDateTime,
+    /// `alg`.
+    pub algorithm: JwsAlgorithm,
+    /// `iss`.
+    pub issuer: Option<String>,
+    /// `iat`.
+    pub issued_at: OffsetDateTime,
+    /// What it says besides.
+    pub claims: Map<String, Value>,
 }
 
 /// Why bytes are no SVID as we make them.
@@ -281,24 +290,29 @@ fn subject(name: &X509Name<'_>) -> Result<Subject, InspectError> {
 /// # Errors
 /// See [`InspectError`].
 pub fn inspect_jwt(svid: &str) -> Result<JwtFacts, InspectError> {
-    let jwt = Compact::parse(svid)?;
-    let header = |name: &str| jwt.header.get(name).and_then(|value| value.as_str());
-    let (Some("ES256"), Some(kid), Some("JWT"), 3) = (header("alg"), header("kid"), header("typ"), jwt.header.len())
-    else {
+    let Compact { header, mut payload, .. } = Compact::parse(svid)?;
+    let word = |name: &str| header.get(name).and_then(Value::as_str);
+    let algorithm = word("alg").and_then(JwsAlgorithm::named);
+    let (Some(algorithm), Some(kid), Some("JWT"), 3) = (algorithm, word("kid"), word("typ"), header.len()) else {
         return Err(InspectError::Header);
     };
-    let text =
-        |name: &'static str| jwt.payload.get(name).and_then(|value| value.as_str()).ok_or(InspectError::Claim(name));
-    let audience = jwt.payload.get("aud").and_then(|value| value.as_array()).ok_or(InspectError::Claim("aud"))?;
-    let audience = audience.iter().map(|one| one.as_str().map(str::to_owned)).collect::<Option<Vec<_>>>();
-    let expires = jwt.payload.get("exp").and_then(serde_json::Value::as_i64).ok_or(InspectError::Claim("exp"))?;
-    Ok(JwtFacts {
-        kid: kid.to_owned(),
-        spiffe_id: workload(text("sub")?)?,
-        audience: audience.filter(|all| !all.is_empty()).ok_or(InspectError::Claim("aud"))?,
-        jti: text("jti")?.to_owned(),
-        not_after: OffsetDateTime::from_unix_timestamp(expires).map_err(|_range| InspectError::Claim("exp"))?,
-    })
+    let mut take = |name: &'static str| payload.remove(name).ok_or(InspectError::Claim(name));
+    let issuer = take("iss").ok().map(|value| text(value, "iss")).transpose()?;
+    let (spiffe_id, jti) = (workload(&text(take("sub")?, "sub")?)?, text(take("jti")?, "jti")?);
+    let (issued_at, not_after) = (moment(&take("iat")?, "iat")?, moment(&take("exp")?, "exp")?);
+    let audience = take("aud")?.as_array().map(|all| all.iter().map(|one| one.as_str().map(str::to_owned)).collect());
+    let audience = audience.flatten().filter(|all: &Vec<_>| !all.is_empty()).ok_or(InspectError::Claim("aud"))?;
+    let (kid, claims) = (kid.to_owned(), payload);
+    Ok(JwtFacts { kid, spiffe_id, audience, jti, not_after, algorithm, issuer, issued_at, claims })
+}
+
+fn text(value: Value, name: &'static str) -> Result<String, InspectError> {
+    if let Value::String(text) = value { Ok(text) } else { Err(InspectError::Claim(name)) }
+}
+
+fn moment(value: &Value, name: &'static str) -> Result<OffsetDateTime, InspectError> {
+    let seconds = value.as_i64().ok_or(InspectError::Claim(name))?;
+    OffsetDateTime::from_unix_timestamp(seconds).map_err(|_range| InspectError::Claim(name))
 }
 
 #[cfg(test)]

@@ -20,9 +20,16 @@ const AUDIENCES_SHOWN_MAX: usize = 4;
 /// How far two clocks may differ.
 const LEEWAY: Duration = Duration::seconds(30);
 
+/// The claims that we alone write, or that change how a reader judges a token (RFC 7519 §4.1, RFC 7800 §3.1, RFC 8693 §4;
+/// AWS takes `azp` for the audience where it is there).
+pub const RESERVED_CLAIMS: [&str; 11] =
+    ["act", "aud", "azp", "cnf", "exp", "iat", "iss", "jti", "may_act", "nbf", "sub"];
+
 /// All that a JWT-SVID says.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct JwtFields {
+    /// `iss`; none where nobody is told where our keys are to be found.
+    pub issuer: Option<String>,
     /// `sub`.
     pub spiffe_id: SpiffeId,
     /// `aud`; written as a list.
@@ -33,29 +40,49 @@ pub struct JwtFields {
     pub issued_at: OffsetDateTime,
     /// `exp`, whole seconds.
     pub not_after: OffsetDateTime,
+    /// What else it says; a name of ours among them is written as ours.
+    pub claims: Map<String, Value>,
 }
 
 impl JwtFields {
-    /// Signs with ES256; the header holds `alg`, `kid` and `typ` only (JWT-SVID §2).
+    /// Signs with what the key signs with; the header holds `alg`, `kid` and `typ` only (JWT-SVID §2).
     ///
     /// # Errors
-    /// When the key cannot sign.
+    /// When the key cannot sign, or is of a kind that no JWT-SVID is signed with.
     pub fn sign(&self, kid: &str, key: &KeyPair) -> Result<String, CryptoError> {
-        let header = json!({"alg": JwsAlgorithm::Es256.as_str(), "kid": kid, "typ": "JWT"});
-        let payload = json!({
-            "aud": self.audience,
-            "exp": self.not_after.unix_timestamp(),
-            "iat": self.issued_at.unix_timestamp(),
-            "jti": self.jti,
-            "sub": self.spiffe_id.as_str(),
-        });
-        let mut token = URL_SAFE_NO_PAD.encode(header.to_string());
-        token.push('.');
-        URL_SAFE_NO_PAD.encode_string(payload.to_string(), &mut token);
+        let algorithm = key.public().algorithm();
+        let signs_by = algorithm.jws_algorithm().ok_or(CryptoError::NotASigningKind(algorithm))?;
+        let mut token = self.unsigned(signs_by, kid);
         let signature = key.sign_jws(token.as_bytes())?;
         token.push('.');
         URL_SAFE_NO_PAD.encode_string(signature, &mut token);
         Ok(token)
+    }
+
+    /// How long it will be once it is signed.
+    pub fn bytes(&self, algorithm: JwsAlgorithm, kid: &str) -> usize {
+        // 64 bytes of two numbers, or 256 of an RSA key of 2048 bits, in base64url, and the dot before them.
+        let signature = if algorithm == JwsAlgorithm::Es256 { 86 } else { 342 };
+        self.unsigned(algorithm, kid).len() + 1 + signature
+    }
+
+    /// Header and payload, as they are signed.
+    fn unsigned(&self, algorithm: JwsAlgorithm, kid: &str) -> String {
+        let header = json!({"alg": algorithm.as_str(), "kid": kid, "typ": "JWT"});
+        let mut payload = self.claims.clone();
+        let own = [
+            ("aud", json!(self.audience)),
+            ("exp", json!(self.not_after.unix_timestamp())),
+            ("iat", json!(self.issued_at.unix_timestamp())),
+            ("jti", json!(self.jti)),
+            ("sub", json!(self.spiffe_id.as_str())),
+        ];
+        payload.extend(own.map(|(name, value)| (name.to_owned(), value)));
+        payload.extend(self.issuer.as_ref().map(|issuer| ("iss".to_owned(), json!(issuer))));
+        let mut unsigned = URL_SAFE_NO_PAD.encode(header.to_string());
+        unsigned.push('.');
+        URL_SAFE_NO_PAD.encode_string(Value::Object(payload).to_string(), &mut unsigned);
+        unsigned
     }
 }
 
@@ -251,11 +278,32 @@ mod tests {
 
     fn fields() -> JwtFields {
         JwtFields {
+            issuer: Some("https://ci.example.org".to_owned()),
             spiffe_id: SpiffeId::parse("spiffe://example.org/acme/api/-/pipelines/574").unwrap(),
             audience: vec!["reports".to_owned()],
             jti: "0123".to_owned(),
             issued_at: NOW,
             not_after: NOW + Duration::minutes(5),
+            claims: Map::new(),
+        }
+    }
+
+    #[test]
+    fn what_else_a_token_says_never_stands_in_the_place_of_what_we_say() {
+        let mut forged: Map<String, Value> =
+            RESERVED_CLAIMS.iter().map(|name| ((*name).to_owned(), json!("forged"))).collect();
+        forged.insert("project_id".to_owned(), json!("42"));
+        for key in [key(), KeyPair::generate(KeyAlgorithm::Rsa).unwrap()] {
+            let fields = JwtFields { claims: forged.clone(), ..fields() };
+            let token = fields.sign("j1", &key).unwrap();
+            let algorithm = key.public().algorithm().jws_algorithm().unwrap();
+            assert_eq!(token.len(), fields.bytes(algorithm, "j1"));
+            let facts = inspect_jwt(&token).unwrap();
+            assert_eq!((facts.algorithm, facts.issuer, facts.spiffe_id), (algorithm, fields.issuer, fields.spiffe_id));
+            assert_eq!((facts.audience, facts.jti), (fields.audience, fields.jti));
+            assert_eq!(facts.claims["project_id"], "42");
+            let (_, said) = validate_jwt_svid(&token, "reports", &[&bundle("example.org", "j1", &key)], NOW).unwrap();
+            assert_eq!(said["iss"], "https://ci.example.org");
         }
     }
 

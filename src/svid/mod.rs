@@ -5,6 +5,7 @@
 //!                                         inspect: signed bytes back into facts, trusting nobody
 //!                                         compact: a JWS taken apart, nothing believed
 //!                                         validate, jwt: what others made, by the standard
+//!                                         aws_session: what a JWT-SVID tells AWS beside its subject
 //! ```
 //! Not here: which key signs (`authority`), who may have one (`policy`).
 
@@ -16,19 +17,23 @@ mod csr;
 mod x509;
 mod compact;
 mod jwt;
+mod aws_session;
 mod inspect;
 mod authority_facts;
 mod authority_path;
 mod crl;
+mod crl_issuer;
 mod validate;
 
 pub use authority_facts::{AuthorityFacts, AuthorityRights, inspect_authority};
+pub use aws_session::{AwsSession, AwsSessionError, is_session_name};
 pub use build_claims::{BuildClaim, BuildClaimError, BuildClaims};
 pub use compact::CompactError;
 pub use crl::{CrlFields, RevokedBecause, RevokedCertificate};
+pub use crl_issuer::crl_issuer;
 pub use csr::{CsrError, ProvenKey};
 pub use inspect::{CertificateFacts, InspectError, JwtFacts, inspect_certificate, inspect_jwt};
-pub use jwt::{JwtFields, JwtSvidError, validate_jwt_svid};
+pub use jwt::{JwtFields, JwtSvidError, RESERVED_CLAIMS, validate_jwt_svid};
 pub use profile::{DnsNames, DnsSan, DnsSuffix, DnsSuffixError, LeafProfile, SanOrder, Subject, SubjectForm};
 pub use serial::Serial;
 pub use validate::{X509SvidError, validate_x509_svid};

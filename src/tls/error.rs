@@ -95,7 +95,7 @@ impl TlsError {
     }
 }
 
-fn of_library(fault: &CertificateError) -> Option<CertificateFault> {
+pub(super) fn of_library(fault: &CertificateError) -> Option<CertificateFault> {
     use CertificateError as Library;
     let faults = [
         (matches!(fault, Library::UnknownIssuer), CertificateFault::UnknownIssuer),

@@ -4,6 +4,7 @@
 //!   server: DoorCa ─▶ DoorCertificate ─▶ IssuerDoor, BundleDoor ─▶ Handshaken { stream, PeerKey }
 //!                        ShownSvid ─────────────────┘
 //!   client: ServerTrust + SessionCertificate ─▶ TlsClient ─▶ stream
+//!           SpiffePeer: a server known by its SVID
 //! ```
 //! TLS 1.3 only, but at the bundle door, which proves nothing of its clients. At the issuer door the client's certificate carries a key and nothing else: chain, names and dates
 //! in it are not judged, possession is proven by the handshake's own signature. Hence no resumption, tickets or early
@@ -20,6 +21,7 @@ mod peer_key;
 mod server_trust;
 mod session_certificate;
 mod client;
+mod spiffe_peer;
 
 pub use bundle_door::BundleDoor;
 pub use client::{ClientStream, TlsClient};
@@ -31,3 +33,4 @@ pub use peer_key::{NotASessionKey, PeerKey};
 pub use server_trust::ServerTrust;
 pub use session_certificate::SessionCertificate;
 pub use shown_svid::ShownSvid;
+pub use spiffe_peer::{SpiffePeer, not_the_peer};

@@ -4,8 +4,10 @@ use super::claims::{Claims, IssuerName};
 use super::error::TokenError;
 use super::keys::KeySet;
 use super::verify::Expectations;
+use crate::identity::TrustDomain;
 use crate::telemetry::quotable;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// One issuer as configured.
@@ -58,12 +60,16 @@ impl Claims {
 /// Where an issuer's keys come from. Never from a token.
 #[derive(Clone, Debug)]
 pub enum KeySource {
+    /// The bundle that we hold of another trust domain.
+    Bundle(TrustDomain),
     /// OIDC discovery.
     Discovery {
         /// The document's whole URL, see [`KeySource::document_of`].
         url: String,
         /// The only CA trusted for it, PEM; none for the system's.
         ca_pem: Option<Vec<u8>>,
+        /// What lets us in there, read anew each time; none where anybody may ask.
+        token_file: Option<PathBuf>,
     },
     /// A file of the operator's.
     Jwks(KeySet),

@@ -2,12 +2,14 @@
 
 use super::error::TokenError;
 use super::parse::TokenAlgorithm;
+use crate::bundle::{self, JwtAuthority};
 use crate::telemetry::quotable;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, DecodingKey};
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -66,6 +68,20 @@ impl KeySet {
             return Err(JwksError::NoUsableKey { entries: document.keys.len() });
         }
         Ok(Self(keys))
+    }
+
+    /// The keys of a trust domain, as its bundle has them.
+    ///
+    /// # Errors
+    /// `NoUsableKey` where none of them is of a kind that signs here.
+    pub fn of_bundle(authorities: &[JwtAuthority]) -> Result<Self, JwksError> {
+        let jwk = |authority: &JwtAuthority| {
+            let mut members = bundle::Jwk::of(&authority.key.numbers()).into_members();
+            members.insert("kid".to_owned(), authority.kid.clone().into());
+            Value::Object(members)
+        };
+        let keys: Vec<_> = authorities.iter().map(jwk).collect();
+        Self::parse(json!({ "keys": keys }).to_string().as_bytes())
     }
 
     /// Whether a key of this name is there.

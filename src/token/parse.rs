@@ -2,11 +2,15 @@
 
 use super::claims::ClaimValue;
 use super::error::TokenError;
-use super::payload::{Header, Payload, Read};
+use super::header::Header;
+use super::issuer_kind::{IssuerKind, Model};
+use super::payload::{Payload, Read};
+use crate::bundle::StrictJson;
 use crate::telemetry::quotable;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use std::fmt;
 
 /// With 200 long group names a token reaches some 60 KiB; integrations beyond that are not known.
@@ -64,12 +68,7 @@ impl<'a> UnverifiedToken<'a> {
         if text.len() > TOKEN_BYTES_MAX {
             return Err(TokenError::TooLarge { bytes: text.len(), max: TOKEN_BYTES_MAX });
         }
-        let mut parts = text.split('.');
-        let (Some(header), Some(payload), Some(_signature), None) =
-            (parts.next(), parts.next(), parts.next(), parts.next())
-        else {
-            return Err(TokenError::Malformed { what: "it has not three parts" });
-        };
+        let (header, payload) = parts(text)?;
         let signed_bytes = header.len() + 1 + payload.len();
         let (algorithm, kid) = check_header(Header::parse(&decode(header)?)?)?;
         let mut payload = Payload::parse(&decode(payload)?)?;
@@ -79,7 +78,28 @@ impl<'a> UnverifiedToken<'a> {
         Ok(Self { text, signed_bytes, algorithm, payload, issuer, kid })
     }
 
-    /// The exact `iss`, to look up who would have to vouch for it.
+    /// Reads the same of another kind of issuer, which is known by now.
+    pub(super) fn of_other(
+        text: &'a str,
+        (kind, model, issuer): (IssuerKind, &'static Model, String),
+        payload: &Map<String, Value>,
+    ) -> Result<Self, TokenError> {
+        let (header, payload_part) = parts(text)?;
+        let (algorithm, kid) = check_header(Header::parse(&decode(header)?)?)?;
+        let payload = Payload::of_other(kind, model, payload)?;
+        Ok(Self { text, signed_bytes: header.len() + 1 + payload_part.len(), algorithm, payload, issuer, kid })
+    }
+
+    /// The payload's members, of a token that is no larger than any may be.
+    pub(super) fn members(text: &str) -> Result<Map<String, Value>, TokenError> {
+        if text.len() > TOKEN_BYTES_MAX {
+            return Err(TokenError::TooLarge { bytes: text.len(), max: TOKEN_BYTES_MAX });
+        }
+        let odd = |_json| TokenError::Malformed { what: "the payload is not one JSON object, each member once" };
+        StrictJson::object(&decode(parts(text)?.1)?).map_err(odd)
+    }
+
+    /// The exact `iss`, or whoever stands for it; to look up who would have to vouch for it.
     pub fn issuer(&self) -> &str {
         &self.issuer
     }
@@ -93,6 +113,15 @@ impl<'a> UnverifiedToken<'a> {
 impl fmt::Debug for UnverifiedToken<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "UnverifiedToken({:?})", quotable(&self.issuer))
+    }
+}
+
+/// Header and payload of a token of three parts.
+fn parts(text: &str) -> Result<(&str, &str), TokenError> {
+    let mut parts = text.split('.');
+    match (parts.next(), parts.next(), parts.next(), parts.next()) {
+        (Some(header), Some(payload), Some(_signature), None) => Ok((header, payload)),
+        _ => Err(TokenError::Malformed { what: "it has not three parts" }),
     }
 }
 

@@ -2,15 +2,21 @@
 
 use super::claims::{ClaimValue, ExternalIdentity};
 use super::error::TokenError;
+use super::forms::{account, digits, is_path, named, spiffe_path};
+use super::issuer_kind::{IssuerKind, Mapped, Model};
 use super::providers::{GITLAB, LIST_MAX, Shape, TEXT_BYTES_MAX, position};
 use crate::telemetry::quotable;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 use std::fmt;
 
 /// Every known claim that the payload has, by its place in the table. On the heap: two kilobytes are handed on from step
 /// to step.
-pub(super) struct Payload(Box<[Option<Read>]>);
+pub(super) struct Payload {
+    pub(super) kind: IssuerKind,
+    read: Box<[Option<Read>]>,
+}
 
 /// One claim as read.
 #[derive(Debug)]
@@ -27,16 +33,6 @@ pub(super) enum Audience {
     One(String),
 }
 
-/// The header's members that mean something here. `jku`, `jwk`, `x5c`, `x5u` are read past: a key never comes from
-/// the token it signs.
-#[derive(Debug, Default)]
-pub(super) struct Header {
-    pub(super) alg: Option<String>,
-    pub(super) crit: bool,
-    pub(super) kid: Option<String>,
-    pub(super) typ: Option<String>,
-}
-
 impl Payload {
     /// Reads a JSON object.
     pub(super) fn parse(json: &[u8]) -> Result<Self, TokenError> {
@@ -45,15 +41,37 @@ impl Payload {
             .map_err(|_json| complaint.unwrap_or(TokenError::Malformed { what: "the payload is not one JSON object" }))
     }
 
+    /// Takes out of an object what the table of another kind of issuer knows.
+    pub(super) fn of_other(
+        kind: IssuerKind,
+        model: &'static Model,
+        object: &Map<String, Value>,
+    ) -> Result<Self, TokenError> {
+        let read = |claim: &Mapped| {
+            let mut parts = claim.from.split('/');
+            let first = parts.next().and_then(|part| object.get(part));
+            let Some(value) = parts.fold(first, |found, part| found?.get(part)).filter(|value| !value.is_null()) else {
+                return Ok(None);
+            };
+            let mut complaint = None;
+            let seed = ClaimSeed { name: claim.from, shape: claim.shape, complaint: &mut complaint };
+            let shape = TokenError::ClaimShape { name: claim.from, wanted: claim.shape.words() };
+            seed.deserialize(value).map_err(|_json: serde_json::Error| complaint.unwrap_or(shape))
+        };
+        let read = model.claims.iter().map(read).collect::<Result<_, _>>()?;
+        Ok(Self { kind, read })
+    }
+
     /// Takes a claim out, if the token has it.
     pub(super) fn take(&mut self, name: &str) -> Option<Read> {
-        self.0.get_mut(position(name)?)?.take()
+        self.read.get_mut(self.kind.position(name)?)?.take()
     }
 
     /// All that is left, by name.
     pub(super) fn rest(self) -> impl Iterator<Item = (&'static str, ClaimValue)> {
-        self.0.into_iter().zip(&GITLAB).filter_map(|(read, (name, _))| match read? {
-            Read::Kept(value) => Some((*name, value)),
+        let kind = self.kind;
+        self.read.into_iter().enumerate().filter_map(move |(place, read)| match read? {
+            Read::Kept(value) => Some((kind.name_at(place)?, value)),
             Read::Audience(_) | Read::Time(_) => None,
         })
     }
@@ -65,20 +83,13 @@ impl fmt::Debug for Payload {
     }
 }
 
-impl Header {
-    /// Reads a JSON object.
-    pub(super) fn parse(json: &[u8]) -> Result<Self, TokenError> {
-        let mut complaint = None;
-        read_whole(json, HeaderSeed(&mut complaint)).map_err(|_json| {
-            complaint.unwrap_or(TokenError::Malformed { what: "the header is not one JSON object of texts" })
-        })
-    }
-}
-
 /// Where a reader deep inside serde, whose errors are only text, leaves the typed one.
-type Complaint = Option<TokenError>;
+pub(super) type Complaint = Option<TokenError>;
 
-fn read_whole<'de, S: DeserializeSeed<'de>>(json: &'de [u8], seed: S) -> Result<S::Value, serde_json::Error> {
+pub(super) fn read_whole<'de, S: DeserializeSeed<'de>>(
+    json: &'de [u8],
+    seed: S,
+) -> Result<S::Value, serde_json::Error> {
     let mut reader = serde_json::Deserializer::from_slice(json);
     let value = seed.deserialize(&mut reader)?;
     reader.end()?;
@@ -90,7 +101,7 @@ fn complain<E: Error>(complaint: &mut Complaint, error: TokenError) -> E {
     E::custom("see the complaint")
 }
 
-fn twice<E: Error>(complaint: &mut Complaint, name: &str) -> E {
+pub(super) fn twice<E: Error>(complaint: &mut Complaint, name: &str) -> E {
     complain(complaint, TokenError::DuplicateMember { name: quotable(name) })
 }
 
@@ -112,7 +123,7 @@ impl<'de> Visitor<'de> for PayloadSeed<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Payload, A::Error> {
-        let mut payload = Payload(GITLAB.iter().map(|_| None).collect());
+        let mut payload = Payload { kind: IssuerKind::GitLab, read: GITLAB.iter().map(|_| None).collect() };
         let (mut seen, mut unknown) = (0_u64, BTreeSet::new());
         while let Some(place) = members.next_key_seed(ClaimName { unknown: &mut unknown, complaint: self.0 })? {
             let claim = place.and_then(|at| Some((at, GITLAB.get(at)?)));
@@ -125,7 +136,7 @@ impl<'de> Visitor<'de> for PayloadSeed<'_> {
             }
             seen |= 1 << at;
             let value = members.next_value_seed(ClaimSeed { name, shape: *shape, complaint: self.0 })?;
-            if let Some(slot) = payload.0.get_mut(at) {
+            if let Some(slot) = payload.read.get_mut(at) {
                 *slot = value;
             }
         }
@@ -197,6 +208,12 @@ impl<'de> Visitor<'de> for ClaimSeed<'_> {
     fn visit_str<E: Error>(self, text: &str) -> Result<Option<Read>, E> {
         let kept = |text: &str| Some(Read::Kept(ClaimValue::Text(text.to_owned())));
         Ok(match self.shape {
+            Shape::Account => kept(&account(text).ok_or_else(|| self.wrong())?),
+            Shape::Behind(words) => {
+                kept(text.strip_prefix(words).filter(|path| is_path(path)).ok_or_else(|| self.wrong())?)
+            }
+            Shape::Named if (1..=TEXT_BYTES_MAX).contains(&text.len()) => Some(Read::Kept(ClaimValue::Id(named(text)))),
+            Shape::SpiffePath => kept(spiffe_path(text).ok_or_else(|| self.wrong())?),
             Shape::Audience if text.len() <= TEXT_BYTES_MAX => Some(Read::Audience(Audience::One(text.to_owned()))),
             Shape::BoolText if matches!(text, "true" | "false" | "") => {
                 Some(Read::Kept(ClaimValue::Bool(text == "true")))
@@ -216,6 +233,7 @@ impl<'de> Visitor<'de> for ClaimSeed<'_> {
             | Shape::IdOrEmpty
             | Shape::Identities
             | Shape::Ignored
+            | Shape::Named
             | Shape::Path
             | Shape::Text
             | Shape::Texts
@@ -243,12 +261,16 @@ impl<'de> Visitor<'de> for ClaimSeed<'_> {
             Shape::Audience => texts(&mut list).map(|all| all.map(|all| Read::Audience(Audience::List(all)))),
             Shape::Identities => identities(&mut list, &mut complaint).map(|all| all.map(Read::Kept)),
             Shape::Texts => texts(&mut list).map(|all| all.map(|all| Read::Kept(ClaimValue::Texts(all)))),
-            Shape::BoolText
+            Shape::Account
+            | Shape::Behind(_)
+            | Shape::BoolText
             | Shape::Id
             | Shape::IdNumber
             | Shape::IdOrEmpty
             | Shape::Ignored
+            | Shape::Named
             | Shape::Path
+            | Shape::SpiffePath
             | Shape::Text
             | Shape::Time
             | Shape::Token => return Err(self.wrong()),
@@ -336,58 +358,4 @@ impl<'de> Visitor<'de> for IdentitySeed<'_> {
             _ => Err(A::Error::custom("an incomplete pair")),
         }
     }
-}
-
-struct HeaderSeed<'a>(&'a mut Complaint);
-
-impl<'de> DeserializeSeed<'de> for HeaderSeed<'_> {
-    type Value = Header;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Header, D::Error> {
-        deserializer.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for HeaderSeed<'_> {
-    type Value = Header;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Header, A::Error> {
-        let mut header = Header::default();
-        let mut seen = BTreeSet::new();
-        while let Some(name) = members.next_key::<String>()? {
-            match name.as_str() {
-                "alg" => header.alg = Some(members.next_value()?),
-                "kid" => header.kid = Some(members.next_value()?),
-                "typ" => header.typ = Some(members.next_value()?),
-                other => {
-                    header.crit |= other == "crit";
-                    members.next_value::<IgnoredAny>()?;
-                }
-            }
-            if let Some(name) = seen.replace(name) {
-                return Err(twice(self.0, &name));
-            }
-        }
-        Ok(header)
-    }
-}
-
-/// `^[1-9][0-9]{0,18}$`: 19 digits always fit into 64 bits.
-fn digits(text: &str) -> Option<u64> {
-    let canonical =
-        (1..=19).contains(&text.len()) && !text.starts_with('0') && text.bytes().all(|byte| byte.is_ascii_digit());
-    canonical.then(|| text.parse().ok()).flatten()
-}
-
-/// Segments of GitLab's characters, none empty, `.` or `..`.
-fn is_path(text: &str) -> bool {
-    text.len() <= TEXT_BYTES_MAX
-        && text.split('/').all(|segment| {
-            !matches!(segment, "" | "." | "..")
-                && segment.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_'))
-        })
 }

@@ -4,6 +4,8 @@
 //! break nothing and decide nothing. What is kept goes with the session for as long as that lives, so each kind
 //! of value has a cap.
 
+use super::issuer_kind::IssuerKind;
+
 /// What a claim holds, once read.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum ClaimKind {
@@ -26,8 +28,12 @@ pub enum ClaimKind {
 /// How a claim is written in the token (GitLab's types are exact, and not what they seem).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Shape {
+    /// The service account of `system:serviceaccount:NAMESPACE:NAME`, as a path of both names.
+    Account,
     /// `aud`: a string, or a list of strings.
     Audience,
+    /// A path behind these words.
+    Behind(&'static str),
     /// `"true"`, `"false"`, or `""` for false; never a JSON boolean. Null counts as absent.
     BoolText,
     /// A list of `{provider, extern_uid}`.
@@ -40,8 +46,12 @@ pub(super) enum Shape {
     IdOrEmpty,
     /// An integer above zero, as only `runner_id` is; null counts as absent.
     IdNumber,
+    /// A text of which an id is made, where there is none.
+    Named,
     /// A project's or namespace's path.
     Path,
+    /// The path of a SPIFFE ID, whose trust domain the issuer's keys vouch for.
+    SpiffePath,
     /// A string; null counts as absent, empty does not.
     Text,
     /// A list of strings.
@@ -56,14 +66,18 @@ impl Shape {
     /// In the words of an error message.
     pub(super) const fn words(self) -> &'static str {
         match self {
+            Self::Account => "system:serviceaccount:NAMESPACE:NAME",
             Self::Audience => "a string or a list of strings",
+            Self::Behind(_) => "a path behind the words that its issuer puts first",
             Self::BoolText => "the string \"true\" or \"false\"",
             Self::Id => "a string of up to 19 digits without a leading zero",
             Self::IdNumber => "a positive integer or null",
             Self::IdOrEmpty => "a string of up to 19 digits without a leading zero, or an empty one",
             Self::Identities => "a list of provider and extern_uid pairs",
             Self::Ignored => "JSON",
+            Self::Named => "a string of 1 to 8192 bytes",
             Self::Path => "a path of letters, digits, dots, dashes and underscores",
+            Self::SpiffePath => "a SPIFFE ID with a path",
             Self::Text => "a string of at most 8192 bytes",
             Self::Texts => "a list of strings",
             Self::Time => "an integer number of seconds since 1970",
@@ -71,15 +85,15 @@ impl Shape {
         }
     }
 
-    const fn kind(self) -> Option<ClaimKind> {
+    pub(super) const fn kind(self) -> Option<ClaimKind> {
         match self {
             Self::BoolText => Some(ClaimKind::Bool),
             Self::Id | Self::IdNumber | Self::IdOrEmpty => Some(ClaimKind::Id),
             Self::Identities => Some(ClaimKind::Identities),
-            Self::Path => Some(ClaimKind::Path),
+            Self::Account | Self::Behind(_) | Self::Path | Self::SpiffePath => Some(ClaimKind::Path),
             Self::Text | Self::Token => Some(ClaimKind::Text),
             Self::Texts => Some(ClaimKind::Texts),
-            Self::Audience | Self::Ignored | Self::Time => None,
+            Self::Audience | Self::Ignored | Self::Named | Self::Time => None,
         }
     }
 }
@@ -136,17 +150,21 @@ pub(super) static GITLAB: [(&str, Shape); 41] = [
 ];
 
 /// Claims that we derive from others: how, `derived` says.
-const DERIVED: [(&str, ClaimKind); 4] = [
+pub(super) const DERIVED: [(&str, ClaimKind); 4] = [
     ("actor.kind", ClaimKind::Actor),
     ("fork", ClaimKind::Bool),
     ("issuer", ClaimKind::Text),
     ("merge_request", ClaimKind::Bool),
 ];
 
-/// What a rule may test under this name, or none if no token has such a claim.
+/// What a rule may test under this name, or none if no token of any issuer has such a claim.
 pub fn claim_kind(name: &str) -> Option<ClaimKind> {
-    let derived = DERIVED.iter().find(|(known, _)| *known == name).map(|(_, kind)| *kind);
-    derived.or_else(|| GITLAB.get(position(name)?).and_then(testable))
+    [IssuerKind::GitLab].into_iter().chain(IssuerKind::ALL).find_map(|kind| kind.claim_kind(name))
+}
+
+/// The same for what GitLab itself says.
+pub(super) fn kind_of(name: &str) -> Option<ClaimKind> {
+    GITLAB.get(position(name)?).and_then(testable)
 }
 
 /// `iss` is tested as `issuer`, by its configured name.
@@ -156,8 +174,13 @@ fn testable((name, shape): &(&str, Shape)) -> Option<ClaimKind> {
 
 /// Every name that a rule may test, for "did you mean".
 pub static KNOWN_CLAIMS: std::sync::LazyLock<Vec<&'static str>> = std::sync::LazyLock::new(|| {
-    let read = GITLAB.iter().filter(|claim| testable(claim).is_some()).map(|(name, _)| *name);
-    DERIVED.iter().map(|(name, _)| *name).chain(read).collect()
+    let mut all: Vec<_> = IssuerKind::GitLab.known_claims().collect();
+    for name in IssuerKind::ALL.into_iter().flat_map(IssuerKind::known_claims) {
+        if !all.contains(&name) {
+            all.push(name);
+        }
+    }
+    all
 });
 
 /// Where a claim stands in the table.

@@ -1,7 +1,7 @@
 //! GitLab's tokens in every shape, and each way to be wrong, signed with keys made here.
 
 use super::*;
-use crate::crypto::{PublicNumbers, RsaKeyPair};
+use crate::crypto::{KeyAlgorithm, KeyPair, PublicNumbers};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
@@ -11,8 +11,8 @@ use time::OffsetDateTime;
 
 pub(crate) static VECTORS: LazyLock<Value> =
     LazyLock::new(|| serde_json::from_str(include_str!("../../tests/vectors/gitlab-claims.json")).unwrap());
-static CI_KEY: LazyLock<RsaKeyPair> = LazyLock::new(|| RsaKeyPair::generate().unwrap());
-static LOGIN_KEY: LazyLock<RsaKeyPair> = LazyLock::new(|| RsaKeyPair::generate().unwrap());
+static CI_KEY: LazyLock<KeyPair> = LazyLock::new(|| KeyPair::generate(KeyAlgorithm::Rsa).unwrap());
+static LOGIN_KEY: LazyLock<KeyPair> = LazyLock::new(|| KeyPair::generate(KeyAlgorithm::Rsa).unwrap());
 const KID: &str = "qZ0m8m2d7pWq1yJkM1a6XnH0d3fVb9uT5cRk2wEoL4s";
 
 fn now() -> OffsetDateTime {
@@ -27,14 +27,14 @@ fn part(bytes: impl AsRef<[u8]>) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-fn sign(header: &str, payload: &str, key: &RsaKeyPair) -> String {
+fn sign(header: &str, payload: &str, key: &KeyPair) -> String {
     let message = format!("{}.{}", part(header), part(payload));
-    let signature = key.sign_rs256(message.as_bytes()).unwrap();
+    let signature = key.sign_jws(message.as_bytes()).unwrap();
     format!("{message}.{}", part(signature))
 }
 
-fn jwk(kid: &str, key: &RsaKeyPair) -> Value {
-    let PublicNumbers::Rsa { n, e } = key.numbers() else { panic!("an RSA key has RSA numbers") };
+fn jwk(kid: &str, key: &KeyPair) -> Value {
+    let PublicNumbers::Rsa { n, e } = key.public().numbers() else { panic!("an RSA key has RSA numbers") };
     json!({"kty": "RSA", "kid": kid, "use": "sig", "alg": "RS256", "n": part(n), "e": part(e)})
 }
 
@@ -52,6 +52,8 @@ fn expectations(issuer_url: &str) -> Expectations {
         issuer_url: issuer_url.to_owned(),
         audience: VECTORS["audience"].as_str().unwrap().to_owned(),
         allow_shared_audience: false,
+        allow_missing_jti: false,
+        kind: IssuerKind::GitLab,
         algorithms: vec![TokenAlgorithm::Rs256],
         leeway: Expectations::LEEWAY,
         max_token_age: Expectations::MAX_TOKEN_AGE,

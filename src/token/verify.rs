@@ -3,6 +3,8 @@
 use super::actor::actor_kind;
 use super::claims::{ClaimValue, Claims, IssuerName, TokenSeen, VerifiedClaims};
 use super::error::TokenError;
+use super::forms::named;
+use super::issuer_kind::IssuerKind;
 use super::keys::KeySet;
 use super::parse::{TokenAlgorithm, UnverifiedToken};
 use super::payload::{Audience, Payload, Read};
@@ -23,6 +25,10 @@ pub struct Expectations {
     pub issuer: IssuerName,
     /// The exact `iss`.
     pub issuer_url: String,
+    /// What kind of issuer it is.
+    pub kind: IssuerKind,
+    /// Whether a token without a name of its own (`jti`) is known by what was signed of it. A GitLab's has one.
+    pub allow_missing_jti: bool,
     /// Our audience.
     pub audience: String,
     /// Whether a list of audiences that holds ours is enough; every other party of the list could then use the token
@@ -55,7 +61,8 @@ impl UnverifiedToken<'_> {
         expected: &Expectations,
         now: OffsetDateTime,
     ) -> Result<VerifiedClaims, TokenError> {
-        if self.issuer() != expected.issuer_url {
+        // One that was read as another kind's says what this issuer's tokens cannot say.
+        if self.issuer() != expected.issuer_url || self.payload.kind != expected.kind {
             let found = quotable(self.issuer());
             return Err(TokenError::IssuerWrong { found, wanted: expected.issuer_url.clone() });
         }
@@ -64,13 +71,16 @@ impl UnverifiedToken<'_> {
         }
         let parts = self.text.split_at_checked(self.signed_bytes);
         let parts = parts.and_then(|(message, rest)| Some((message, rest.strip_prefix('.')?)));
-        keys.verify(self.kid(), self.algorithm, parts.ok_or(TokenError::Signature)?)?;
+        let parts = parts.ok_or(TokenError::Signature)?;
+        keys.verify(self.kid(), self.algorithm, parts)?;
+        // Not of the whole: of one signature others can be made that are as good.
+        let stand_in = expected.allow_missing_jti.then(|| format!("sha256:{}", Digest::of(parts.0.as_bytes())));
         let token = TokenSeen { kid: self.kid().to_owned(), sha256: Digest::of(self.text.as_bytes()) };
-        let mut payload = self.payload;
+        let (kind, mut payload) = (self.payload.kind, self.payload);
         check_audience(&mut payload, expected)?;
         let (issued_at, expires_at) = check_times(&mut payload, expected.leeway, now)?;
-        let claims = into_claims(payload, expected.issuer.clone(), issued_at, expires_at)?;
-        check_agreement(&claims)?;
+        let claims = into_claims(payload, (expected.issuer.clone(), stand_in), issued_at, expires_at)?;
+        check_agreement(&claims, kind)?;
         Ok(VerifiedClaims::proven(claims, token))
     }
 
@@ -80,13 +90,14 @@ impl UnverifiedToken<'_> {
     /// # Errors
     /// What the claims have wrong.
     pub fn unproven(self, issuer: IssuerName, expected: Option<&Expectations>) -> Result<Claims, TokenError> {
-        let mut payload = self.payload;
+        let (kind, mut payload) = (self.payload.kind, self.payload);
         if let Some(expected) = expected {
             check_audience(&mut payload, expected)?;
         }
         let epoch = OffsetDateTime::UNIX_EPOCH;
-        let claims = into_claims(payload, issuer, epoch, epoch)?;
-        check_agreement(&claims)?;
+        let stand_in = expected.filter(|expected| expected.allow_missing_jti).map(|_| "unproven".to_owned());
+        let claims = into_claims(payload, (issuer, stand_in), epoch, epoch)?;
+        check_agreement(&claims, kind)?;
         Ok(claims)
     }
 }
@@ -105,7 +116,7 @@ impl Claims {
         };
         let (issued_at, expires_at) = (time("iat"), time("exp"));
         let epoch = OffsetDateTime::UNIX_EPOCH;
-        into_claims(payload, issuer, issued_at.unwrap_or(epoch), expires_at.unwrap_or(epoch))
+        into_claims(payload, (issuer, None), issued_at.unwrap_or(epoch), expires_at.unwrap_or(epoch))
     }
 }
 
@@ -127,7 +138,11 @@ fn check_audience(payload: &mut Payload, expected: &Expectations) -> Result<(), 
     let wanted = &expected.audience;
     let (found, shared) = match payload.take("aud") {
         Some(Read::Audience(Audience::One(one))) => (vec![one], false),
-        Some(Read::Audience(Audience::List(list))) => (list, true),
+        // Some issuers write a list whatever it holds; GitLab does so for several alone.
+        Some(Read::Audience(Audience::List(list))) => {
+            let is_shared = list.len() > 1 || expected.kind == IssuerKind::GitLab;
+            (list, is_shared)
+        }
         _ => return Err(TokenError::ClaimMissing { name: "aud" }),
     };
     if !found.contains(wanted) {
@@ -171,47 +186,62 @@ fn check_times(
 
 fn into_claims(
     mut payload: Payload,
-    issuer: IssuerName,
+    (issuer, stand_in): (IssuerName, Option<String>),
     issued_at: OffsetDateTime,
     expires_at: OffsetDateTime,
 ) -> Result<Claims, TokenError> {
-    Ok(Claims {
+    let kind = payload.kind;
+    let jti = match (text(&mut payload, "jti"), stand_in) {
+        (Err(_none), Some(stand_in)) => stand_in,
+        (jti, _) => jti?,
+    };
+    let (subject, project_id) = (text(&mut payload, "sub")?, id(&mut payload, "project_id")?);
+    let (project_path, namespace_id) = (text(&mut payload, "project_path")?, id(&mut payload, "namespace_id")?);
+    // Where a kind of issuer knows no jobs, each of its tokens is one.
+    let mut job = |name| match kind.position(name) {
+        Some(_) => id(&mut payload, name),
+        None => Ok(named(&jti)),
+    };
+    let (pipeline_id, job_id) = (job("pipeline_id")?, job("job_id")?);
+    let more = payload.rest().map(|(name, value)| (Cow::Borrowed(name), value)).collect();
+    let claims = Claims {
         issuer,
-        jti: text(&mut payload, "jti")?,
-        subject: text(&mut payload, "sub")?,
+        jti,
+        subject,
         issued_at,
         expires_at,
-        project_id: id(&mut payload, "project_id")?,
-        project_path: text(&mut payload, "project_path")?,
-        namespace_id: id(&mut payload, "namespace_id")?,
-        pipeline_id: id(&mut payload, "pipeline_id")?,
-        job_id: id(&mut payload, "job_id")?,
-        more: payload.rest().map(|(name, value)| (Cow::Borrowed(name), value)).collect(),
-    })
-    .and_then(derive)
+        project_id,
+        project_path,
+        namespace_id,
+        pipeline_id,
+        job_id,
+        more,
+    };
+    derive(claims, kind)
 }
 
 fn id(payload: &mut Payload, name: &'static str) -> Result<u64, TokenError> {
     match payload.take(name) {
         Some(Read::Kept(ClaimValue::Id(id))) => Ok(id),
-        _ => Err(TokenError::ClaimMissing { name }),
+        _ => Err(TokenError::ClaimMissing { name: payload.kind.source_of(name) }),
     }
 }
 
 fn text(payload: &mut Payload, name: &'static str) -> Result<String, TokenError> {
     match payload.take(name) {
         Some(Read::Kept(ClaimValue::Text(text))) => Ok(text),
-        _ => Err(TokenError::ClaimMissing { name }),
+        _ => Err(TokenError::ClaimMissing { name: payload.kind.source_of(name) }),
     }
 }
 
 /// Adds `merge_request`, `fork` and `actor.kind`.
-fn derive(mut claims: Claims) -> Result<Claims, TokenError> {
+fn derive(mut claims: Claims, kind: IssuerKind) -> Result<Claims, TokenError> {
     let more = &mut claims.more;
-    let Some(ClaimValue::Text(source)) = more.get("pipeline_source") else {
-        return Err(TokenError::ClaimMissing { name: "pipeline_source" });
+    let merge_request = match more.get("pipeline_source") {
+        Some(ClaimValue::Text(source)) => kind.requests().contains(&source.as_str()),
+        _ if kind.position("pipeline_source").is_none() => false,
+        _ => return Err(TokenError::ClaimMissing { name: kind.source_of("pipeline_source") }),
     };
-    let merge_request = matches!(source.as_str(), "merge_request_event" | "external_pull_request_event");
     // Before the fix of 18.4 a fork's merge request looks just like one of the project's own: assume the worse.
     let fork = match more.get("job_project_id") {
         Some(ClaimValue::Id(job_project_id)) => *job_project_id != claims.project_id,
@@ -225,7 +255,12 @@ fn derive(mut claims: Claims) -> Result<Claims, TokenError> {
         Some(ClaimValue::Text(login)) => Some(login.as_str()),
         _ => None,
     };
-    if let Some(actor) = actor_kind(user_id, login) {
+    let actor = (kind == IssuerKind::GitLab).then(|| actor_kind(user_id, login)).flatten();
+    // Who else names an environment names the one that the job deploys to.
+    if kind != IssuerKind::GitLab && more.contains_key("environment") {
+        more.insert(Cow::Borrowed("environment_action"), ClaimValue::Text("start".to_owned()));
+    }
+    if let Some(actor) = actor {
         more.insert(Cow::Borrowed("actor.kind"), ClaimValue::Text(actor.to_owned()));
     }
     more.insert(Cow::Borrowed("fork"), ClaimValue::Bool(fork));
@@ -234,7 +269,10 @@ fn derive(mut claims: Claims) -> Result<Claims, TokenError> {
 }
 
 /// What GitLab never writes side by side is no token of GitLab's.
-fn check_agreement(claims: &Claims) -> Result<(), TokenError> {
+fn check_agreement(claims: &Claims, kind: IssuerKind) -> Result<(), TokenError> {
+    if kind != IssuerKind::GitLab {
+        return check_agreement_of_other(claims, kind);
+    }
     let says = |name: &str| claims.more.get(name);
     if says("fork") == Some(&ClaimValue::Bool(true)) && says("merge_request") == Some(&ClaimValue::Bool(false)) {
         return Err(TokenError::ClaimContradicts { name: "job_project_id", other: "project_id" });
@@ -247,6 +285,29 @@ fn check_agreement(claims: &Claims) -> Result<(), TokenError> {
     }
     if first("project_id:").is_some_and(|id| id != claims.project_id.to_string()) {
         return Err(TokenError::ClaimContradicts { name: "sub", other: "project_id" });
+    }
+    Ok(())
+}
+
+/// The same for others: what `sub` says, where it says it, and the names around a project are of that project.
+fn check_agreement_of_other(claims: &Claims, kind: IssuerKind) -> Result<(), TokenError> {
+    let path = claims.project_path.as_str();
+    let namespace = match claims.more.get("namespace_path") {
+        Some(ClaimValue::Text(namespace)) => Some(namespace.as_str()),
+        _ => None,
+    };
+    if namespace.is_some_and(|namespace| path.strip_prefix(namespace).is_none_or(|rest| !rest.starts_with('/'))) {
+        let [name, other] = ["project_path", "namespace_path"].map(|name| kind.source_of(name));
+        return Err(TokenError::ClaimContradicts { name, other });
+    }
+    let account = matches!(claims.more.get("serviceaccount"), Some(ClaimValue::Text(name)) if !path.ends_with(&format!("/{name}")));
+    // A repository's owner can reshape `sub`, and ids may stand behind the names.
+    let repository = claims.subject.strip_prefix("repo:").map(|rest| rest.split(':').next().unwrap_or(rest));
+    let names =
+        |text: &str| text.split('/').map(|part| part.split('@').next().unwrap_or(part).to_owned()).collect::<Vec<_>>();
+    if account || repository.is_some_and(|repository| kind == IssuerKind::GitHub && names(repository) != names(path)) {
+        let other = if account { "serviceaccount" } else { "project_path" };
+        return Err(TokenError::ClaimContradicts { name: "sub", other: kind.source_of(other) });
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 use super::login::{Held, Let, WayIn, two_thirds, way_in};
 use super::{VaultAuth, VaultError, VaultSettings};
 use crate::clock::Clock;
-use crate::discovery::{Answered, Call, HttpsFetch, Secret, wait_of};
+use crate::discovery::{Answered, Call, HttpsFetch, Secret, Sent, wait_of};
 use crate::telemetry::{Shutdown, chain, quotable};
 use http::{Method, StatusCode};
 use serde::de::{DeserializeOwned, IgnoredAny};
@@ -180,7 +180,11 @@ impl Vault {
         }
     }
 
-    async fn token(&self) -> Result<Zeroizing<String>, VaultError> {
+    /// A token that is good now, of ours or of whoever we log in for.
+    ///
+    /// # Errors
+    /// See [`VaultError`].
+    pub async fn token(&self) -> Result<Zeroizing<String>, VaultError> {
         let now = self.clock.now();
         let fresh = self.held().as_ref().filter(|held| held.is_fresh(now)).map(|held| held.token.clone());
         if let Some(token) = fresh {
@@ -215,7 +219,7 @@ impl Vault {
         let namespace = self.settings.namespace.as_deref();
         let namespace = namespace.map(|value| Secret { header: "x-vault-namespace", value });
         let headers: Vec<_> = token.into_iter().chain(namespace).collect();
-        let body = asked.body.as_ref().map(|body| body.as_slice());
+        let body = asked.body.as_ref().map(|body| Sent::json(body));
         let mut pause = PAUSE;
         for attempt in 1.. {
             let call = Call { method: asked.method.clone(), url: &url, headers: &headers, body };

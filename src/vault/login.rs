@@ -61,7 +61,7 @@ pub(super) fn way_in(auth: &VaultAuth) -> Result<WayIn, VaultError> {
             let secret_id = read_token(secret_id_file)?;
             (mount, json!({ "role_id": role_id, "secret_id": secret_id.as_str() }))
         }
-        VaultAuth::Kubernetes { mount, role, jwt_file } => {
+        VaultAuth::Jwt { mount, role, jwt_file } => {
             // The kubelet lets others in its pod read it, so its mode says nothing.
             let jwt = fs::read_to_string(jwt_file).map(Zeroizing::new);
             let jwt = jwt.map_err(|source| VaultError::Jwt { path: jwt_file.clone(), source })?;

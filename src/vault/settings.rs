@@ -27,8 +27,8 @@ pub enum VaultAuth {
         /// What proves that we may be it.
         secret_id_file: PathBuf,
     },
-    /// A role of the `kubernetes` method, by the pod's service account.
-    Kubernetes {
+    /// A role of the `kubernetes` or the `jwt` method, by a JWT in a file.
+    Jwt {
         /// Where the method is mounted.
         mount: String,
         /// Which role.

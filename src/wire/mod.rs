@@ -1,12 +1,14 @@
 //! Generated protobuf types, and conversions to and from nouns; how the server is reached, and how many may reach us.
 
 mod channel;
+mod codec;
 mod workload_address;
 mod https;
 mod descriptors;
 mod job_end;
 
 pub use channel::{NotAServerUrl, ServerUrl, channel};
+pub use codec::{Fitting, FittingEncoder};
 pub use descriptors::{connections_of, raise_open_files};
 pub use generated::{lanyard, sds, workload};
 pub use https::{HttpsClient, HttpsError};

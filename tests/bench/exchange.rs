@@ -20,7 +20,7 @@ use tonic::transport::Channel;
 const CONNECTIONS: usize = 8;
 const IN_FLIGHT: usize = 64;
 /// The kernel counts processor time in hundredths of a second: so many make an error of a tick two per cent or less.
-pub(crate) const EXCHANGES: u32 = 5000;
+const EXCHANGES: u32 = 5000;
 const WARM_UP: u32 = 1000;
 const ALONE: u32 = 400;
 /// `USER_HZ`, the unit of `/proc/PID/stat`, is 100 on every Linux that we build for.
@@ -53,15 +53,20 @@ impl Scene {
 
     /// Opens so many sessions.
     pub(crate) fn fill(&self, sessions: u32) {
-        self.exchange(unused(&self.place, sessions));
+        self.window(sessions);
     }
 
     /// A measurement beside the floor of its moment, and how many exchanges there were in a second.
-    pub(crate) fn pair(&self, floor: &Floor) -> (Pair, f64) {
+    fn pair(&self, floor: &Floor) -> (Pair, f64) {
         let requests = unused(&self.place, EXCHANGES);
         let floor = floor.measure();
         let (cost, rate) = self.exchange(requests);
         (Pair { floor, cost }, rate)
+    }
+
+    /// What each of so many exchanges costs.
+    pub(crate) fn window(&self, exchanges: u32) -> (Duration, f64) {
+        self.exchange(unused(&self.place, exchanges))
     }
 
     fn exchange(&self, requests: Unused) -> (Duration, f64) {

@@ -11,7 +11,7 @@ use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256,
     UnparsedPublicKey,
 };
-use lanyard::crypto::RsaKeyPair;
+use lanyard::crypto::{KeyAlgorithm, KeyPair};
 use std::hint::black_box;
 use std::time::Duration;
 use x509_parser::certification_request::X509CertificationRequest;
@@ -32,10 +32,10 @@ pub(crate) struct Floor {
 
 impl Floor {
     pub(crate) fn new() -> Self {
-        let issuer = RsaKeyPair::generate().unwrap();
+        let issuer = KeyPair::generate(KeyAlgorithm::Rsa).unwrap();
         let token = FakeIssuer::new().token(now());
         let message = token.rsplit_once('.').unwrap().0.as_bytes().to_vec();
-        let signature = issuer.sign_rs256(&message).unwrap();
+        let signature = issuer.sign_jws(&message).unwrap();
         let der = csr(&p256());
         let (_rest, request) = X509CertificationRequest::from_der(&der).unwrap();
         let info = &request.certification_request_info;

@@ -6,7 +6,7 @@ use crate::processor_time_of;
 use lanyard::crypto::{KeyPair, Random};
 use lanyard::identity::{SpiffeId, TrustDomain};
 use lanyard::svid::{AuthorityFields, BuildClaims, LeafFields, LeafSigner, ProvenKey, Serial, Subject};
-use lanyard::token::{Expectations, IssuerName, KeySet, TokenAlgorithm, UnverifiedToken};
+use lanyard::token::{Expectations, IssuerKind, IssuerName, KeySet, TokenAlgorithm, UnverifiedToken};
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,6 +38,8 @@ impl IssuingCore {
                 issuer_url: URL.to_owned(),
                 audience: AUDIENCE.to_owned(),
                 allow_shared_audience: false,
+                allow_missing_jti: false,
+                kind: IssuerKind::GitLab,
                 algorithms: vec![TokenAlgorithm::Rs256],
                 leeway: Expectations::LEEWAY,
                 max_token_age: Expectations::MAX_TOKEN_AGE,

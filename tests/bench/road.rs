@@ -62,7 +62,7 @@ fn main() {
     }
     // Only by its name: it takes minutes.
     if !wanted.is_empty() && wants("crowd") {
-        crowd::measure(&floor);
+        crowd::measure();
     }
 }
 
@@ -100,6 +100,15 @@ fn print_median(name: &str, pairs: impl Iterator<Item = Pair>) -> Pair {
     let micros = median.cost.as_secs_f64() * 1e6;
     print(name, micros, "us", Some(median.ratio()));
     median
+}
+
+/// Prints the ratio in the middle, and between which two the middle half of them lies.
+fn print_ratios(name: &str, mut ratios: Vec<f64>) {
+    ratios.sort_by(f64::total_cmp);
+    let at = |quarter: usize| ratios[(ratios.len() - 1) * quarter / 4];
+    print(name, at(2), "ratio", None);
+    print(&format!("{name}_lower_quarter"), at(1), "ratio", None);
+    print(&format!("{name}_upper_quarter"), at(3), "ratio", None);
 }
 
 /// One line.

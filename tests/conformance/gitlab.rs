@@ -6,9 +6,11 @@
 use super::support::harness::{Agent, Harness};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use lanyard::crypto::{PublicNumbers, RsaKeyPair};
+use lanyard::crypto::{KeyAlgorithm, KeyPair, PublicNumbers};
 use lanyard::session::EndReason;
-use lanyard::token::{ClaimView, Expectations, IssuerName, KeySet, TokenAlgorithm, TokenError, UnverifiedToken};
+use lanyard::token::{
+    ClaimView, Expectations, IssuerKind, IssuerName, KeySet, TokenAlgorithm, TokenError, UnverifiedToken,
+};
 use lanyard::token::{Claims, VerifiedClaims};
 use serde_json::{Map, Value, json};
 use std::time::Duration;
@@ -20,13 +22,13 @@ const KID: &str = "qZ0m8m2d7pWq1yJkM1a6XnH0d3fVb9uT5cRk2wEoL4s";
 /// A GitLab with its two keys, the one for jobs and the one for logins.
 pub(super) struct GitLab {
     file: Value,
-    ci: RsaKeyPair,
-    login: RsaKeyPair,
+    ci: KeyPair,
+    login: KeyPair,
 }
 
 impl GitLab {
     pub(super) fn new() -> Self {
-        let key = || RsaKeyPair::generate().unwrap();
+        let key = || KeyPair::generate(KeyAlgorithm::Rsa).unwrap();
         Self { file: serde_json::from_str(FILE).unwrap(), ci: key(), login: key() }
     }
 
@@ -48,6 +50,8 @@ impl GitLab {
             issuer_url: issuer_url.to_owned(),
             audience: self.file["audience"].as_str().unwrap().to_owned(),
             allow_shared_audience: false,
+            allow_missing_jti: false,
+            kind: IssuerKind::GitLab,
             algorithms: vec![TokenAlgorithm::Rs256],
             leeway: Expectations::LEEWAY,
             max_token_age: Expectations::MAX_TOKEN_AGE,
@@ -102,7 +106,7 @@ impl GitLab {
             "replayed" => return replayed(claims).await,
             "job_already_over" => return job_already_over(claims).await,
             "jwk_header_key" => {
-                let attacker = RsaKeyPair::generate().unwrap();
+                let attacker = KeyPair::generate(KeyAlgorithm::Rsa).unwrap();
                 sign(&changed(header, "jwk", jwk(KID, &attacker)).to_string(), &usual, &attacker)
             }
             "three_dots" => {
@@ -195,14 +199,14 @@ fn changed(object: &Value, name: &str, value: Value) -> Value {
     object
 }
 
-fn sign(header: &str, payload: &str, key: &RsaKeyPair) -> String {
+fn sign(header: &str, payload: &str, key: &KeyPair) -> String {
     let message = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(payload));
-    let signature = key.sign_rs256(message.as_bytes()).unwrap();
+    let signature = key.sign_jws(message.as_bytes()).unwrap();
     format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature))
 }
 
-fn jwk(kid: &str, key: &RsaKeyPair) -> Value {
-    let PublicNumbers::Rsa { n, e } = key.numbers() else { panic!("an RSA key has RSA numbers") };
+fn jwk(kid: &str, key: &KeyPair) -> Value {
+    let PublicNumbers::Rsa { n, e } = key.public().numbers() else { panic!("an RSA key has RSA numbers") };
     let (n, e) = (URL_SAFE_NO_PAD.encode(n), URL_SAFE_NO_PAD.encode(e));
     json!({"kty": "RSA", "kid": kid, "use": "sig", "alg": "RS256", "n": n, "e": e})
 }

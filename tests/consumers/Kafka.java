@@ -1,122 +1,84 @@
 import java.io.BufferedReader;
-import java.io.IOException;
 import java.io.InputStreamReader;
 import java.io.Reader;
-import java.nio.ByteBuffer;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.security.cert.X509Certificate;
-import java.util.HashMap;
+import java.util.List;
 import java.util.Map;
 import java.util.Properties;
-import javax.net.ssl.SSLEngine;
-import javax.net.ssl.SSLEngineResult.HandshakeStatus;
-import javax.net.ssl.SSLException;
-import org.apache.kafka.common.config.AbstractConfig;
-import org.apache.kafka.common.config.ConfigDef;
-import org.apache.kafka.common.config.SslConfigs;
-import org.apache.kafka.common.config.internals.BrokerSecurityConfigs;
-import org.apache.kafka.common.network.ConnectionMode;
-import org.apache.kafka.common.security.ssl.SslFactory;
-import org.apache.kafka.common.security.ssl.SslPrincipalMapper;
+import org.apache.kafka.clients.admin.Admin;
+import org.apache.kafka.clients.admin.NewTopic;
+import org.apache.kafka.clients.producer.KafkaProducer;
+import org.apache.kafka.clients.producer.ProducerRecord;
+import org.apache.kafka.common.acl.AccessControlEntry;
+import org.apache.kafka.common.acl.AclBinding;
+import org.apache.kafka.common.acl.AclOperation;
+import org.apache.kafka.common.acl.AclPermissionType;
+import org.apache.kafka.common.resource.PatternType;
+import org.apache.kafka.common.resource.ResourcePattern;
+import org.apache.kafka.common.resource.ResourceType;
+import org.apache.kafka.common.serialization.StringSerializer;
 
 /**
- * Kafka's own TLS, without a broker: the engines that a broker and a client make of their properties shake hands in memory.
+ * Kafka itself: a broker by its properties, or whoever speaks with one.
  *
- * <pre>Kafka BROKER_PROPERTIES, then a line each: the properties of a client that calls, or "reload"</pre>
+ * <pre>
+ * Kafka serve PROPERTIES
+ * Kafka speak BOOTSTRAP     then a line each: "allow TOPIC PRINCIPAL", by plain text, or
+ *                           "write TOPIC BOOTSTRAP PROPERTIES", by a client with these
+ * </pre>
  *
- * Answers "ok", the serial number that the broker showed and the principal that the caller is to it; or why not.
+ * A line is answered with "ok" and what was written where, or why not.
  */
 public final class Kafka {
-    /** What the broker's listener is called in its properties. */
-    private static final String LISTENER = "listener.name.mtls.";
+    private static final String CLUSTER = "AAAAAAAAAAAAAAAAAAAAAA";
 
-    private final Path properties;
-    private final SslFactory broker = new SslFactory(ConnectionMode.SERVER);
-    private final SslPrincipalMapper principals;
-
-    private Kafka(Path properties) throws IOException {
-        this.properties = properties;
-        broker.configure(of(properties));
-        Object rules = read(properties).get(BrokerSecurityConfigs.SSL_PRINCIPAL_MAPPING_RULES_CONFIG);
-        principals = SslPrincipalMapper.fromRules((String) rules);
-    }
+    private Kafka() {}
 
     public static void main(String[] args) throws Exception {
-        Kafka kafka = new Kafka(Path.of(args[0]));
+        if (args[0].equals("serve")) {
+            kafka.tools.StorageTool.execute(new String[] {"format", "-t", CLUSTER, "-c", args[1]}, System.out);
+            kafka.Kafka.main(new String[] {args[1]});
+            return;
+        }
         BufferedReader lines = new BufferedReader(new InputStreamReader(System.in));
         for (String line = lines.readLine(); line != null; line = lines.readLine()) {
-            System.out.println(kafka.answer(line));
+            System.out.println(answer(args[1], line.split(" ")));
         }
     }
 
-    private String answer(String line) {
+    private static String answer(String local, String[] words) {
         try {
-            if (line.equals("reload")) {
-                broker.reconfigure(of(properties));
-                return "ok reloaded";
-            }
-            return shake(Path.of(line));
+            return "ok " + (words[0].equals("allow")
+                ? allow(local, words[1], words[2])
+                : write(words[1], words[2], Path.of(words[3])));
         } catch (Exception refused) {
             return (refused + " " + refused.getCause()).replace('\n', ' ');
         }
     }
 
-    private String shake(Path caller) throws Exception {
-        SSLEngine server = broker.createSslEngine("localhost", 0);
-        SSLEngine client;
-        try (SslFactory factory = new SslFactory(ConnectionMode.CLIENT)) {
-            factory.configure(of(caller));
-            client = factory.createSslEngine("localhost", 0);
+    /** A topic that this principal may write to. */
+    private static String allow(String local, String topic, String principal) throws Exception {
+        try (Admin admin = Admin.create(Map.of("bootstrap.servers", local))) {
+            admin.createTopics(List.of(new NewTopic(topic, 1, (short) 1))).all().get();
+            ResourcePattern pattern = new ResourcePattern(ResourceType.TOPIC, topic, PatternType.LITERAL);
+            AccessControlEntry entry =
+                new AccessControlEntry(principal, "*", AclOperation.WRITE, AclPermissionType.ALLOW);
+            admin.createAcls(List.of(new AclBinding(pattern, entry))).all().get();
         }
-        ByteBuffer toServer = ByteBuffer.allocate(1 << 16);
-        ByteBuffer toClient = ByteBuffer.allocate(1 << 16);
-        client.beginHandshake();
-        server.beginHandshake();
-        for (int step = 0; step < 100 && !(isDone(client) && isDone(server)); step++) {
-            turn(client, toClient, toServer);
-            turn(server, toServer, toClient);
-        }
-        X509Certificate leaf = (X509Certificate) client.getSession().getPeerCertificates()[0];
-        return "ok " + leaf.getSerialNumber().toString(16) + " "
-            + principals.getName(server.getSession().getPeerPrincipal().getName());
+        return topic;
     }
 
-    private static boolean isDone(SSLEngine engine) {
-        return engine.getHandshakeStatus() == HandshakeStatus.NOT_HANDSHAKING;
-    }
-
-    /** One side does what it can: thinks, reads what came, writes. */
-    private static void turn(SSLEngine engine, ByteBuffer in, ByteBuffer out) throws SSLException {
-        for (Runnable task = engine.getDelegatedTask(); task != null; task = engine.getDelegatedTask()) {
-            task.run();
-        }
-        if (engine.getHandshakeStatus() == HandshakeStatus.NEED_WRAP) {
-            engine.wrap(ByteBuffer.allocate(0), out);
-            return;
-        }
-        in.flip();
-        engine.unwrap(in, ByteBuffer.allocate(1 << 16));
-        in.compact();
-    }
-
-    private static Map<String, Object> read(Path file) throws IOException {
+    private static String write(String topic, String bootstrap, Path properties) throws Exception {
         Properties all = new Properties();
-        try (Reader reader = Files.newBufferedReader(file)) {
+        try (Reader reader = Files.newBufferedReader(properties)) {
             all.load(reader);
         }
-        Map<String, Object> found = new HashMap<>();
-        all.forEach((name, value) -> found.put(((String) name).replace(LISTENER, ""), value));
-        return found;
-    }
-
-    /** Typed, as Kafka's own programs have them. */
-    private static Map<String, Object> of(Path file) throws IOException {
-        ConfigDef known = new ConfigDef();
-        SslConfigs.addClientSslSupport(known);
-        Map<String, Object> written = read(file);
-        Map<String, Object> typed = new HashMap<>(new AbstractConfig(known, written, false).values());
-        typed.put(BrokerSecurityConfigs.SSL_CLIENT_AUTH_CONFIG, written.get(BrokerSecurityConfigs.SSL_CLIENT_AUTH_CONFIG));
-        return typed;
+        all.put("bootstrap.servers", bootstrap);
+        all.put("enable.idempotence", "false");
+        StringSerializer texts = new StringSerializer();
+        try (KafkaProducer<String, String> producer = new KafkaProducer<>(all, texts, texts)) {
+            return Long.toString(producer.send(new ProducerRecord<>(topic, "deployed")).get().offset());
+        }
     }
 }

@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// Servers start in tens of milliseconds; a JVM on a busy machine needs a thousand times that.
-const READY_WITHIN: Duration = Duration::from_secs(60);
+const READY_WITHIN: Duration = Duration::from_secs(120);
 /// Who has not ended by then is killed.
 const ENDED_WITHIN: Duration = Duration::from_secs(10);
 pub(crate) const AGAIN_AFTER: Duration = Duration::from_millis(20);

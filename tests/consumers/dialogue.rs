@@ -6,6 +6,8 @@ use std::net::TcpStream;
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Dialogue {
+    /// Which questions a broker knows, the first that every client asks.
+    Kafka,
     /// `GET /` over a connection that stays, answered with 200.
     Http,
     /// A line, answered backwards.
@@ -14,6 +16,8 @@ pub(crate) enum Dialogue {
     Postgres(&'static str, &'static str),
 }
 
+/// Question 18 in its version 0, the seventh of a client without a name.
+const API_VERSIONS: &[u8] = &[0, 0, 0, 10, 0, 18, 0, 0, 0, 0, 0, 7, 0xff, 0xff];
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
 const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
 const PROTOCOL_3: [u8; 4] = [0, 3, 0, 0];
@@ -43,6 +47,14 @@ impl Dialogue {
             Self::Http => {
                 stream.write_all(GET)?;
                 http_ok(stream)
+            }
+            Self::Kafka => {
+                stream.write_all(API_VERSIONS)?;
+                let mut head = [0; 10];
+                stream.read_exact(&mut head)?;
+                let [length @ .., 0, 0, 0, 7, 0, 0] = head else { return Err(Error::other(format!("{head:?}"))) };
+                let behind = u64::from(u32::from_be_bytes(length)) - 6;
+                std::io::copy(&mut stream.take(behind), &mut std::io::sink()).map(drop)
             }
             Self::Lines => {
                 stream.write_all(b"lanyard\n")?;

@@ -10,6 +10,7 @@
     reason = "a consumer that cannot be tried ends the test"
 )]
 #![expect(clippy::disallowed_methods, reason = "servers outside need real time and the real environment")]
+#![expect(clippy::print_stdout, reason = "what a helper has measured is told to whoever asks for it")]
 
 #[path = "../support/issuer.rs"]
 #[expect(dead_code, reason = "each test program uses its own part")]
@@ -45,14 +46,17 @@ mod visitors;
 mod world;
 
 mod envoy;
+mod envoy_keys;
 mod foreign_roots;
 mod go;
 mod haproxy;
 mod history;
 mod java;
+mod lists_by_sds;
 mod mesh;
 mod nginx;
 mod openssl;
 mod postgresql;
+mod prompt;
 mod recipes;
 mod rotations;

@@ -5,10 +5,11 @@ use crate::client::{Client, Svid};
 use crate::consumer::AGAIN_AFTER;
 use crate::dialogue::Dialogue;
 use crate::page;
+use crate::place::free_port;
 use crate::relay::Relay;
 use crate::sides::{
     Answer, DEPLOY, DEPLOY_ID, LEDGER_ID, Mesh, OF_LEDGER, PRODUCTION, Side, before_ledger, beside_the_deploy, changed,
-    eventually,
+    eventually, fetched,
 };
 use crate::verdict::{Verdict, verdict};
 use crate::world::Job;
@@ -142,7 +143,7 @@ fn with_a_second_listener(text: &str, name: &str, port: u16) -> String {
 #[test]
 fn a_name_that_means_nothing_is_told_and_harms_no_other() {
     let mesh = Mesh::start(HOUR, HOUR);
-    let dead = crate::place::free_port();
+    let dead = free_port();
     let proxy = mesh.another(&mesh.ledger, &with_a_second_listener(&before_ledger(HOUR), "nonsense", dead));
     let (folder, _output) = mesh.deploy.svid("own");
     let svid = mesh.world.svid_by(mesh.world.token_with(&Job { number: 7, pipeline: "574" }, &PRODUCTION));
@@ -158,17 +159,19 @@ fn a_name_that_means_nothing_is_told_and_harms_no_other() {
 
 #[test]
 fn a_key_of_another_chain_is_refused_once_and_the_next_svid_is_taken() {
-    let mesh = Mesh::start(HOUR, A_SECOND);
-    let relay = Relay::before(&mesh.deploy);
+    let (mesh, metrics) = (Mesh::start(HOUR, A_SECOND), free_port());
+    let side = Side::listening(&mesh.world, "counting", (&format!("metrics = \"127.0.0.1:{metrics}\"\n"), ""));
+    let relay = Relay::before(&side);
     let text = beside_the_deploy(mesh.right.port);
     let text = changed(&text, "/run/lanyard/sockets/api.sock", &relay.socket.display().to_string());
-    let proxy = mesh.another(&mesh.deploy, &text);
+    let next_svid = || side.login(&mesh.world.token_with(&DEPLOY, &PRODUCTION));
+    next_svid();
+    let proxy = mesh.another(&side, &text);
     let shown = || {
         let Answer { status, body } = proxy.call();
         assert_eq!(status, 200, "{body}\n{}", proxy.running.log());
         body
     };
-    let next_svid = || mesh.deploy.login(&mesh.world.token_with(&DEPLOY, &PRODUCTION));
     let rejected = || proxy.count("sds.default.update_rejected");
     let first = shown();
 
@@ -183,7 +186,9 @@ fn a_key_of_another_chain_is_refused_once_and_the_next_svid_is_taken() {
     eventually("the next one", || shown() != first);
 
     assert_eq!((rejected(), relay.seen.chains().len()), (1, 3), "what was refused is not sent again");
-    let log = mesh.deploy.log();
+    let counted = fetched(metrics, "/metrics");
+    assert!(counted.lines().any(|line| line == "lanyard_agent_sds_refusals_total 1"), "{counted}");
+    let log = side.log();
     let told: Vec<&str> = log.lines().filter(|line| line.contains("a proxy refused its secrets")).collect();
     assert!(told.len() == 1 && told[0].contains("KEY_VALUES_MISMATCH"), "{told:?}");
 }
@@ -194,14 +199,22 @@ fn the_next_job_at_an_agent_calls_by_its_own_name_once_connections_are_too_old()
     let next = DEPLOY_ID.replace("574", "575");
     assert!(mesh.call().body.contains(&format!("URI={DEPLOY_ID}")));
     mesh.deploy.login(&mesh.world.token_with(&Job { number: 2, pipeline: "575" }, &PRODUCTION));
+    eventually("the next SVID is taken", || mesh.left.count("sds.default.update_success") == 2);
+    let connections = || mesh.left.count("cluster.ledger.upstream_cx_total");
+    let (open, mut made) = (connections(), None);
     let mut names = Vec::new();
     eventually("a call by the next name", || {
         let Answer { status, body } = mesh.call();
         assert_eq!(status, 200);
         names.push(body.contains(&format!("URI={next}")));
+        if names.ends_with(&[true]) {
+            made.get_or_insert_with(&connections);
+        }
         names.ends_with(&[true; 20])
     });
     assert!(names.is_sorted(), "and none by the former one after it: {names:?}");
+    // The one that was open is as old as it may be, one may have been begun meanwhile, and the next has the next name.
+    assert!(made.unwrap() <= open + 2, "{open} connections, then {made:?}");
 }
 
 #[test]

@@ -6,7 +6,6 @@
 use crate::consumer::{AGAIN_AFTER, Running, installed, source};
 use crate::history::{copied, eventually};
 use crate::place::free_port;
-use crate::server::{lanyard, words};
 use crate::visitors::{Program, Visitor, life_left};
 use crate::world::{Agent, Job, World};
 use rustix::process::Signal;
@@ -23,7 +22,7 @@ const TTL: Duration = Duration::from_secs(6);
 /// So long that only a taint renews it.
 const LONG_TTL: Duration = Duration::from_secs(1800);
 /// A new key waits for its holders, and `propagation` and a ttl besides.
-const KEYS: &str = "[keys]\nrotation = \"by hand\"\nrefresh_hint = \"1s\"\npropagation = \"2s\"\n";
+pub(crate) const KEYS: &str = "[keys]\nrotation = \"by hand\"\nrefresh_hint = \"1s\"\npropagation = \"2s\"\n";
 /// Nothing here should take so long.
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -68,27 +67,32 @@ impl Service {
 
 /// Calls of all to all.
 #[derive(Default)]
-struct Calls {
-    made: AtomicUsize,
+pub(crate) struct Calls {
+    pub(crate) made: AtomicUsize,
     failed: Mutex<Vec<String>>,
     over: AtomicBool,
 }
 
 impl Calls {
     fn keep_making(&self, caller: &mut dyn Visitor, services: &[Service]) {
+        let mut turn = services.iter().cycle();
+        self.keep_calling(|| {
+            let Service { address, running, .. } = turn.next().unwrap();
+            caller.visit(address).map_err(|why| format!("{} at {address}: {why}\n{}", caller.name(), running.log()))
+        });
+    }
+
+    /// Again and again, until it is over.
+    pub(crate) fn keep_calling<T>(&self, mut call: impl FnMut() -> Result<T, String>) {
         while !self.over.load(Ordering::SeqCst) {
-            for Service { address, running, .. } in services {
-                let refused = caller.visit(address).err();
-                let refused = refused.map(|why| format!("{} at {address}: {why}\n{}", caller.name(), running.log()));
-                self.failed.lock().unwrap().extend(refused);
-                self.made.fetch_add(1, Ordering::SeqCst);
-            }
+            self.failed.lock().unwrap().extend(call().err());
+            self.made.fetch_add(1, Ordering::SeqCst);
             thread::sleep(AGAIN_AFTER);
         }
     }
 
     /// Everybody has called everybody, and nothing failed so far.
-    fn go_well(&self, after: &str) {
+    pub(crate) fn go_well(&self, after: &str) {
         let seen = self.made.load(Ordering::SeqCst);
         eventually("calls", LIMIT, || self.made.load(Ordering::SeqCst) >= seen + 8);
         assert_eq!(*self.failed.lock().unwrap(), [""; 0], "after {after}");
@@ -96,27 +100,14 @@ impl Calls {
 }
 
 /// An operator at work.
-struct Operator<'a> {
-    world: &'a World,
-    calls: &'a Calls,
+pub(crate) struct Operator<'a> {
+    pub(crate) world: &'a World,
+    pub(crate) calls: &'a Calls,
 }
 
 impl Operator<'_> {
-    fn types(&self, arguments: &[&str]) -> Result<Value, String> {
-        let mut command = lanyard();
-        command.arg("authority").args(arguments).arg("--json");
-        let output = command.env("LANYARD_ADMIN_SOCKET", self.world.place.data().join("admin.sock")).output().unwrap();
-        let told = String::from_utf8_lossy(&output.stdout);
-        // A command that stays tells more than once.
-        let first = told.lines().next().map(|line| serde_json::from_str(line).unwrap());
-        first.filter(|_| output.status.success()).ok_or_else(|| words(&output))
-    }
-
-    /// The key that signs.
-    fn active(&self, kind: &str) -> String {
-        let listed = self.types(&["list", "--kind", kind]).unwrap();
-        let is_active = |key: &&Value| key["state"] == "active" && key["kind"] == kind;
-        listed["keys"].as_array().unwrap().iter().find(is_active).unwrap()["key_id"].as_str().unwrap().to_owned()
+    pub(crate) fn types(&self, arguments: &[&str]) -> Result<Value, String> {
+        self.world.authority(arguments)
     }
 
     fn live_on(&self, key: &str) -> u64 {
@@ -129,8 +120,8 @@ impl Operator<'_> {
         eventually("all SVIDs follow", LIMIT, || self.live_on(key) == 0);
     }
 
-    fn changes_the_intermediate(&self) {
-        let former = self.active("x509-intermediate");
+    pub(crate) fn changes_the_intermediate(&self) {
+        let former = self.world.active_key("x509-intermediate");
         self.types(&["prepare", "--kind", "x509-intermediate"]).unwrap();
         let activate = ["activate", "--kind", "x509-intermediate"];
         eventually("its list is with everybody", LIMIT, || self.types(&activate).is_ok());
@@ -139,8 +130,8 @@ impl Operator<'_> {
     }
 
     /// As the manual says, without force; the new root.
-    fn changes_the_root(&self) -> String {
-        let former = self.active("x509-root");
+    pub(crate) fn changes_the_root(&self) -> String {
+        let former = self.world.active_key("x509-root");
         let new = self.types(&["prepare"]).unwrap()["key_id"].as_str().unwrap().to_owned();
         assert!(self.types(&["activate"]).unwrap_err().contains("not_safe_yet"));
         self.calls.go_well("a prepared root");
@@ -151,13 +142,13 @@ impl Operator<'_> {
     }
 
     fn goes_back(&self) {
-        let left = self.active("x509-root");
+        let left = self.world.active_key("x509-root");
         self.types(&["rollback"]).unwrap();
         self.until_nobody_is_on(&left);
         self.calls.go_well("a rollback");
     }
 
-    fn takes_out(&self, key: &str) {
+    pub(crate) fn takes_out(&self, key: &str) {
         self.types(&["taint", key, "--reason", "a drill"]).unwrap();
         self.calls.go_well("a taint");
         self.types(&["revoke", key]).unwrap();
@@ -197,7 +188,7 @@ fn no_call_fails_while_intermediate_and_root_change_are_changed_back_tainted_and
 
 /// SVIDs that nothing but a taint renews are under the root that is stolen, and so is the thief's.
 fn a_stolen_root_is_replaced(operator: &Operator<'_>, services: &[Service], caller: &Agent) {
-    let stolen = operator.active("x509-root");
+    let stolen = operator.world.active_key("x509-root");
     operator.world.let_svids_live_for(LONG_TTL);
     for agent in services.iter().map(|service| &service.agent).chain([caller]) {
         eventually("long SVIDs", LIMIT, || life_left(&agent.files.join("svid.pem")) > LONG_TTL / 2);
@@ -218,7 +209,8 @@ fn a_stolen_root_is_replaced(operator: &Operator<'_>, services: &[Service], call
     operator.calls.go_well("a revocation");
 }
 
-struct Over<'a>(&'a Calls);
+/// Ends the callers when it goes.
+pub(crate) struct Over<'a>(pub(crate) &'a Calls);
 
 impl Drop for Over<'_> {
     fn drop(&mut self) {

@@ -82,9 +82,14 @@ pub(crate) struct Mesh {
 impl Mesh {
     /// With SVIDs of such a lifetime, and connections that are this old at most.
     pub(crate) fn start(ttl: Duration, age: Duration) -> Self {
+        Self::with((ttl, age), "", "")
+    }
+
+    /// With more settings of the server's and of the agents'.
+    pub(crate) fn with((ttl, age): (Duration, Duration), server: &str, agents: &str) -> Self {
         let policy = changed(&(page::block("policy.toml") + OTHERS), "15m", &format!("{}s", ttl.as_secs()));
-        let (world, program) = (World::under(&policy), Program::start());
-        let [deploy, ledger] = ["deploy", "ledger"].map(|name| Side::start(&world, name));
+        let (world, program) = (World::configured(&policy, server), Program::start());
+        let [deploy, ledger] = ["deploy", "ledger"].map(|name| Side::with(&world, name, agents));
         deploy.login(&world.token_with(&DEPLOY, &PRODUCTION));
         ledger.login(&world.token_with(&LEDGER, &[&PRODUCTION[..], &OF_LEDGER].concat()));
         let right = ledger.proxy(&before_ledger(age), &program);
@@ -140,12 +145,19 @@ impl Side {
 
     /// With more settings.
     pub(crate) fn with(world: &World, name: &str, settings: &str) -> Self {
+        Self::listening(world, name, ("", settings))
+    }
+
+    /// With more places to listen at, and more settings.
+    pub(crate) fn listening(world: &World, name: &str, (places, settings): (&str, &str)) -> Self {
         let folder = world.place.file(name);
         fs::create_dir(&folder).unwrap();
         let text = changed(&page::block("agent.toml"), "/run/lanyard", &folder.display().to_string());
         let text = changed(&text, "lanyard.example.org:8443", &format!("127.0.0.1:{}", world.place.port));
         let ca = world.place.data().join("door-ca.pem");
         let text = changed(&text, "/etc/lanyard/door-ca.pem", &ca.display().to_string());
+        let places = places.replace("FOLDER", &folder.display().to_string());
+        let text = changed(&text, "[listen]\n", &format!("[listen]\n{places}"));
         fs::write(folder.join("agent.toml"), text + "\n" + settings).unwrap();
         let mut side = Self { folder, agent: None };
         side.start_agent();
@@ -229,6 +241,13 @@ impl Proxy {
         let count = body.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": ")?.trim().parse().ok());
         count.unwrap_or_else(|| panic!("Envoy does not count {name}: {body}"))
     }
+}
+
+/// What stands at a path of a plain port.
+pub(crate) fn fetched(port: u16, path: &str) -> String {
+    let Answer { status, body } = ask(TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap(), path);
+    assert_eq!(status, 200, "{body}");
+    body
 }
 
 #[derive(Clone, Debug, Eq, PartialEq)]

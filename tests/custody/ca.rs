@@ -10,6 +10,7 @@ use lanyard::crypto::{KeyId, Random, SealingKey};
 use lanyard::custody::Places;
 use lanyard::identity::TrustDomain;
 use lanyard::store::{IndexKind, LocalSettings, LocalStore, NoteSigner};
+use lanyard::telemetry::chain;
 use rustls_pki_types::CertificateDer;
 use std::fs;
 use std::ops::{Deref, DerefMut};
@@ -92,6 +93,14 @@ pub(crate) async fn intermediate(rotator: &mut Rotator) -> Result<Taken, OrderEr
 pub(crate) fn outlook(rotator: &Rotator) -> Vec<(KeyId, &'static str, Option<String>)> {
     let Outlook { keys, .. } = rotator.outlook(AuthorityKind::X509Root, SystemClock.now());
     keys.into_iter().map(|key| (key.key_id, key.state.as_str(), key.place)).collect()
+}
+
+/// What is said when a new intermediate is wanted, and that nothing comes of it.
+pub(crate) async fn refused(rotator: &mut Rotator) -> String {
+    let before = outlook(rotator);
+    let said = chain(&intermediate(rotator).await.unwrap_err());
+    assert_eq!(outlook(rotator), before);
+    said
 }
 
 /// Whether the newest intermediate stands under its root, by a judge who is not ours.

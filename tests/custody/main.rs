@@ -9,6 +9,7 @@ mod ca;
 mod tokens;
 
 mod making;
+mod sealing;
 mod softhsm;
 mod transit;
 mod vault_client;

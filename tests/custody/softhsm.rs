@@ -1,12 +1,12 @@
 //! Roots in a token of a security module (SoftHSM): kept, used, not to be had, and missed where the token is away.
 
-use crate::ca::{begin, intermediate, judge, obey, outlook};
+use crate::ca::{begin, intermediate, judge, obey, outlook, refused};
 use crate::tokens::{PIN, Tokens};
-use cryptoki::context::Pkcs11;
+use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::object::{Attribute, AttributeInfo, AttributeType, ObjectClass};
 use cryptoki::session::UserType;
 use cryptoki::types::AuthPin;
-use lanyard::authority::{OrderKind, Rotator};
+use lanyard::authority::OrderKind;
 use lanyard::custody::{PlaceKind, PlaceSettings, Places, PlacesSettings};
 use lanyard::telemetry::chain;
 use std::path::{Path, PathBuf};
@@ -22,14 +22,6 @@ fn places(module: &Path, token: &str, pin_file: PathBuf) -> Places {
 fn ready(tokens: &Tokens) -> (TempDir, Places) {
     tokens.initialise("lanyard");
     (TempDir::new().unwrap(), places(Tokens::module(), "lanyard", tokens.pin_file(PIN)))
-}
-
-/// What is said when a new intermediate is wanted, and that nothing comes of it.
-async fn refused(rotator: &mut Rotator) -> String {
-    let before = outlook(rotator);
-    let said = chain(&intermediate(rotator).await.unwrap_err());
-    assert_eq!(outlook(rotator), before);
-    said
 }
 
 #[tokio::test]
@@ -127,6 +119,61 @@ async fn what_is_wrong_with_a_token_is_said_and_it_is_used_again_when_it_is_mend
     let mut rotator = begin(folder.path(), &places).await.unwrap();
     intermediate(&mut rotator).await.unwrap();
     judge(folder.path());
+}
+
+#[tokio::test]
+async fn the_last_try_of_a_pin_is_left_to_a_person_at_a_token_that_counts() {
+    let Some(tokens) = Tokens::apart("softhsm::the_last_try_of_a_pin_is_left_to_a_person_at_a_token_that_counts")
+    else {
+        return;
+    };
+    tokens.initialise("lanyard");
+    let (folder, module) = (TempDir::new().unwrap(), tokens.counting_module());
+    let mut rotator = begin(folder.path(), &places(&module, "lanyard", tokens.pin_file(PIN))).await.unwrap();
+    let lose_the_session = || Pkcs11::new(&module).unwrap().finalize().unwrap();
+    lose_the_session();
+    for (pin, wrong, then) in [("not-the-pin", 1, "the PIN in"), ("nor-this-one", 2, "has one try left")] {
+        tokens.pin_file(pin);
+        assert!(refused(&mut rotator).await.contains("the PIN in"));
+        for _time in 0..5 {
+            let said = refused(&mut rotator).await;
+            assert!(said.contains(then), "{said}");
+        }
+        assert_eq!(tokens.wrong_pins(), wrong, "each is tried once");
+    }
+    for pin in ["and-a-third", PIN] {
+        tokens.pin_file(pin);
+        for _time in 0..5 {
+            let said = refused(&mut rotator).await;
+            assert!(
+                said.contains("has one try left, which is not ours") && said.contains("log in once by hand"),
+                "{said}"
+            );
+        }
+        assert_eq!(tokens.wrong_pins(), 2, "right or wrong, it is not tried");
+    }
+    by_hand(&module, &[PIN]);
+    intermediate(&mut rotator).await.unwrap();
+    judge(folder.path());
+
+    lose_the_session();
+    by_hand(&module, &["1", "2", "3"]);
+    let said = refused(&mut rotator).await;
+    assert!(said.contains("is locked: its security officer must set it anew"), "{said}");
+    assert_eq!(tokens.wrong_pins(), 3);
+}
+
+/// Somebody with a tool of the token's tries PINs.
+fn by_hand(module: &Path, pins: &[&str]) {
+    let context = Pkcs11::new(module).unwrap();
+    context.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)).unwrap();
+    let slot = context.get_slots_with_initialized_token().unwrap().into_iter().next().unwrap();
+    let session = context.open_rw_session(slot).unwrap();
+    for pin in pins {
+        assert_eq!(session.login(UserType::User, Some(&AuthPin::new((*pin).into()))).is_ok(), *pin == PIN, "{pin}");
+    }
+    drop(session);
+    context.finalize().unwrap();
 }
 
 #[tokio::test]

@@ -39,6 +39,24 @@ impl Tokens {
         found.unwrap_or_else(|| panic!("SoftHSM is missing: install the Debian package softhsm2"))
     }
 
+    /// A module whose tokens count wrong PINs and lock themselves, which `SoftHSM`'s never do.
+    pub(crate) fn counting_module(&self) -> PathBuf {
+        let (module, source) =
+            (self.0.join("counting.so"), concat!(env!("CARGO_MANIFEST_DIR"), "/tests/custody/counting.c"));
+        let is = |name: &str, path: &Path| format!("-D{name}=\"{}\"", path.display());
+        let mut cc = Command::new("cc");
+        cc.args(["-shared", "-fPIC", "-o"]).arg(&module).arg(source);
+        cc.args([is("SOFTHSM", Self::module()), is("COUNT", &self.0.join("wrong-pins"))]).arg("-ldl");
+        let output = cc.output().unwrap_or_else(|error| panic!("cc, which links every program of ours: {error}"));
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        module
+    }
+
+    /// How many wrong PINs it has counted since the last right one.
+    pub(crate) fn wrong_pins(&self) -> u32 {
+        fs::read_to_string(self.0.join("wrong-pins")).unwrap().trim().parse().unwrap()
+    }
+
     /// With `token` below, and the PIN beside it.
     pub(crate) fn pin_file(&self, pin: &str) -> PathBuf {
         let file = self.0.join("pin");

@@ -1,12 +1,12 @@
 //! Roots in a Vault's transit engine: kept, used, and refused where something is odd.
 
-use crate::ca::{begin, domain, intermediate, judge, obey, order, outlook};
+use crate::ca::{begin, domain, intermediate, judge, obey, order, outlook, refused};
 use crate::support::https::Trouble;
 use crate::support::vault::transit::Transit;
 use crate::support::vault::{Engine, ScriptedVault};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use lanyard::authority::{OrderKind, Rotator};
+use lanyard::authority::OrderKind;
 use lanyard::clock::SystemClock;
 use lanyard::crypto::{KeyAlgorithm, KeyPair, Random};
 use lanyard::custody::{Label, PlaceKind, PlaceSettings, Places, PlacesSettings};
@@ -50,14 +50,6 @@ async fn a_root_lives_in_a_vault_signs_there_and_is_deleted_there() {
     assert_eq!(engine.names().len(), 1);
     drop(rotator);
     assert!(begin(folder.path(), &places).await.is_ok(), "and is found again after a restart");
-}
-
-/// What is said when a new intermediate is wanted, and that nothing comes of it.
-async fn refused(rotator: &mut Rotator) -> String {
-    let before = outlook(rotator);
-    let said = chain(&intermediate(rotator).await.unwrap_err());
-    assert_eq!(outlook(rotator), before);
-    said
 }
 
 #[tokio::test]

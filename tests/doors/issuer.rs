@@ -211,6 +211,8 @@ impl Issuer for Service {
         let now = whole(OffsetDateTime::now_utc());
         let not_after = now + Duration::from_secs(self.0.jwt_lifetime.load(Ordering::SeqCst));
         let fields = JwtFields {
+            issuer: None,
+            claims: serde_json::Map::new(),
             spiffe_id: SpiffeId::parse(ID).unwrap(),
             audience,
             jti: "j".to_owned(),

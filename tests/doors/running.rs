@@ -56,6 +56,7 @@ impl Running {
             sds_socket: None,
             secrets: SecretNames::default(),
             agent_socket: Some(folder.path().join("agent.sock")),
+            metrics: None,
             program: None,
             socket_mode: MODE_OWNER,
             callers: Callers::OwnUid,

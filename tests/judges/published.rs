@@ -76,14 +76,15 @@ async fn whatever_we_publish_in_a_rotation_is_read_whole_by_go_spiffe_and_by_ist
     publisher.drops_the_old(jwt).await;
     publisher.shows(1, 1);
 
-    let mut last = 0;
-    for (said, (x509, jwt)) in Read(TempDir::new().unwrap()).all(&publisher.documents).iter().zip(publisher.expected) {
+    let mut last = (0, &Vec::new());
+    let read = Read(TempDir::new().unwrap()).all(&publisher.documents);
+    for ((said, (x509, jwt)), document) in read.iter().zip(publisher.expected).zip(&publisher.documents) {
         assert_eq!((&said["go_spiffe"], &said["istio"]), (&json!(""), &json!("")), "{said}");
         assert_eq!((&said["x509"], &said["jwt"]), (&json!(x509), &json!(jwt)), "{said}");
         assert_eq!((&said["istio_roots"], &said["hint"]), (&json!(x509), &json!(300)), "{said}");
         let sequence = said["sequence"].as_u64().unwrap();
-        assert!(sequence >= last, "{said}");
-        last = sequence;
+        assert_eq!(sequence > last.0, document != last.1, "it grows with each change and with nothing else: {said}");
+        last = (sequence, document);
     }
     assert_ne!(publisher.documents.first(), publisher.documents.last());
 }

@@ -21,6 +21,7 @@ mod proportion;
 mod support;
 
 mod by_chance;
+mod issuers;
 mod meshes;
 mod page;
 mod problems;

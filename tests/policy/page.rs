@@ -4,7 +4,7 @@ use super::root;
 use lanyard::config::{KnownIssuer, Lifetimes, cases_file, check_policy, load_cases};
 use lanyard::identity::TrustDomain;
 use lanyard::policy::Policy;
-use lanyard::token::IssuerName;
+use lanyard::token::{IssuerKind, IssuerName};
 use std::collections::BTreeMap;
 use std::fs;
 use tempfile::TempDir;
@@ -23,7 +23,7 @@ pub(super) struct Examples {
 pub(super) fn issuers() -> [KnownIssuer; 2] {
     let known = |(name, url): (&str, &str)| {
         let (name, url) = (IssuerName(name.into()), url.to_owned());
-        KnownIssuer { name, url, facts: vec!["job.state"] }
+        KnownIssuer { name, kind: IssuerKind::GitLab, url, facts: vec!["job.state"] }
     };
     [("corp", "https://gitlab.example.com"), ("com", "https://gitlab.com")].map(known)
 }

@@ -2,7 +2,7 @@
 
 use super::{golden, root};
 use lanyard::config::{KnownIssuer, Lifetimes, Problem, check_policy};
-use lanyard::token::IssuerName;
+use lanyard::token::{IssuerKind, IssuerName};
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
@@ -16,7 +16,7 @@ fn said_of(policy: &str) -> Vec<String> {
     fs::write(&file, policy).unwrap();
     let issuers = ["corp", "com"].map(|name| {
         let url = format!("https://gitlab.{name}.example");
-        KnownIssuer { name: IssuerName(name.into()), url, facts: Vec::new() }
+        KnownIssuer { name: IssuerName(name.into()), kind: IssuerKind::GitLab, url, facts: Vec::new() }
     });
     let line = |problem: Problem| Problem { file: Path::new("policy.toml").to_owned(), ..problem }.to_string();
     match check_policy(&file, &issuers, Lifetimes::SVID) {

@@ -5,7 +5,7 @@ use super::{golden, root};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use lanyard::policy::{Answers, Kind, Policy, Ruling, Wish};
-use lanyard::token::{Claims, Expectations, IssuerName, TokenAlgorithm, UnverifiedToken};
+use lanyard::token::{Claims, Expectations, IssuerKind, IssuerName, TokenAlgorithm, UnverifiedToken};
 use serde_json::Value;
 use std::fmt::Write as _;
 
@@ -33,6 +33,8 @@ fn expectations(issuer: &IssuerName, issuer_url: String, audience: &str) -> Expe
         issuer_url,
         audience: audience.to_owned(),
         allow_shared_audience: false,
+        allow_missing_jti: false,
+        kind: IssuerKind::GitLab,
         algorithms: vec![TokenAlgorithm::Rs256],
         leeway: Expectations::LEEWAY,
         max_token_age: Expectations::MAX_TOKEN_AGE,

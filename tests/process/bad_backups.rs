@@ -9,6 +9,7 @@ use lanyard::crypto::Digest;
 use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use tar::{Archive, Builder, EntryType, Header};
 
 /// The files of an archive, to be changed.
@@ -93,7 +94,9 @@ fn with_entry(good: &Files, (name, kind): (&str, EntryType)) -> Vec<u8> {
 /// A length in the first header behind `backup.json` that no file here has.
 fn with_size(good: &[u8], size: u64) -> Vec<u8> {
     let mut bytes = good.to_vec();
-    let second = 1024;
+    let mut header = Header::new_ustar();
+    header.as_mut_bytes().copy_from_slice(&bytes[..512]);
+    let second = 512 + usize::try_from(header.size().unwrap()).unwrap().next_multiple_of(512);
     let mut header = Header::new_ustar();
     header.as_mut_bytes().copy_from_slice(&bytes[second..second + 512]);
     header.set_size(size);
@@ -137,6 +140,24 @@ async fn a_bad_archive_is_refused_with_what_to_do_and_leaves_nothing_behind() {
     }
     done(&restore(&place, &file, &[]));
     Server::start(&place).kill();
+    // Whoever has the sealing key can ask before anything is laid down; whoever has not is told what was not looked at.
+    fs::write(&bad, Files::of(&file).change("backup.json", claim_a_stop).written()).unwrap();
+    let verify = |more: &[&str]| lanyard().args(["backup", "verify"]).arg(&bad).args(more).output().unwrap();
+    let without = done(&verify(&[]));
+    assert!(without.contains("whether it says what its server said was not looked at"), "{without}");
+    let with = verify(&["--config", &place.config().display().to_string()]);
+    assert_eq!(with.status.code(), Some(1), "{}", words(&with));
+    assert!(words(&with).contains("backup.json is not as it was when the backup was made"), "{}", words(&with));
+    let whole = ["backup", "verify", "--json", "--config"];
+    let whole = done(&lanyard().args(whole).arg(place.config()).arg(&file).output().unwrap());
+    assert!(whole.contains("\"seal_checked\":true") || whole.contains("\"seal_checked\": true"), "{whole}");
+}
+
+/// So that a restore would lose nothing.
+fn claim_a_stop(head: &mut Vec<u8>) {
+    let text = String::from_utf8(std::mem::take(head)).unwrap();
+    assert!(text.contains("\"at_rest\": false"));
+    *head = text.replace("\"at_rest\": false", "\"at_rest\": true").into_bytes();
 }
 
 type Case = (&'static str, Vec<u8>, &'static str);
@@ -197,6 +218,13 @@ fn changed(whole: &[u8], good: &Files) -> Vec<Case> {
             good.change(".jsonl", |bytes| flip(bytes)).written(),
             "its journal is not whole",
         ),
+        ("no seal", good.without("backup.seal").written(), "backup.seal is not as it was"),
+        (
+            "a changed seal",
+            good.change("backup.seal", |seal| change_seal(seal)).written(),
+            "backup.json is not as it was",
+        ),
+        ("persons who were nobody's", good.with("people.keys", b"{}").written(), "people.keys is not as it was"),
         ("records that nobody signed", good.without("checkpoint").written(), "are covered by no signature"),
         ("a record that was begun", good.change(".jsonl", |bytes| bytes.extend(b"begun")).written(), "it was cut off"),
         ("a changed keyring", good.change("keyring.json", |bytes| flip(bytes)).written(), "keyring.json"),
@@ -215,11 +243,7 @@ fn of_other_times(good: &Files, older: &Files) -> Vec<Case> {
         swap(good, "backup.json", changed.into_bytes())
     };
     vec![
-        (
-            "a newer format",
-            text("\"format\": 1", "\"format\": 2"),
-            "use the version of Lanyard that made it, or a newer",
-        ),
+        ("a newer format", text("\"format\": 2", "\"format\": 3"), "use the version of Lanyard that made it"),
         (
             "another trust domain",
             text("ci.example.org", "ci.other.example"),
@@ -231,9 +255,18 @@ fn of_other_times(good: &Files, older: &Files) -> Vec<Case> {
             swap(good, "journal.vkey", good.file("door-ca.pem")),
             "journal.vkey is not as it was",
         ),
-        ("an older keyring", swap(good, "keyring.json", older.file("keyring.json")), "an old file was put back"),
-        ("an older journal", swap(older, "keyring.json", good.file("keyring.json")), "journal records are missing"),
+        ("an older keyring", swap(good, "keyring.json", older.file("keyring.json")), "keyring.json is not as it was"),
+        ("an older journal", swap(older, "keyring.json", good.file("keyring.json")), "keyring.json is not as it was"),
+        ("another backup's seal", swap(good, "backup.seal", older.file("backup.seal")), "backup.json is not as it was"),
+        ("a stop that was none", text("\"at_rest\": false", "\"at_rest\": true"), "backup.json is not as it was"),
+        ("another version", text("\"lanyard\": \"", "\"lanyard\": \"9"), "backup.json is not as it was"),
     ]
+}
+
+/// In what is sealed, behind its name.
+fn change_seal(seal: &mut [u8]) {
+    let at = seal.len() - 10;
+    seal[at] ^= 1;
 }
 
 fn flip(bytes: &mut [u8]) {
@@ -291,15 +324,23 @@ async fn a_restore_goes_into_an_empty_folder_only_with_the_right_key_and_never_u
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_step_that_the_journal_was_yet_to_be_told_of_is_told_before_the_restore() {
     let place = Place::new();
+    let (before, file) = (place.file("before"), place.file("a.tar"));
+    let copy =
+        |from: &Path, to: &Path| assert!(Command::new("cp").arg("-a").args([from, to]).status().unwrap().success());
+    Server::start(&place).kill();
+    copy(&place.data(), &before);
     let server = Server::start(&place);
-    let (before, after, file) = (place.file("before.tar"), place.file("after.tar"), place.file("a.tar"));
-    done(&create(&place, &before));
     let prepare = ["authority", "prepare", "--kind", "jwt", "--admin-socket"];
     done(&lanyard().args(prepare).arg(place.data().join("admin.sock")).output().unwrap());
-    done(&create(&place, &after));
     server.kill();
-    let keyring = Files::of(&after).file("keyring.json");
-    fs::write(&file, Files::of(&before).change("keyring.json", |bytes| bytes.clone_from(&keyring)).written()).unwrap();
+    // As a crash leaves it between the two.
+    let keyring = fs::read(place.data().join("keyring.json")).unwrap();
+    fs::remove_dir_all(place.data()).unwrap();
+    copy(&before, &place.data());
+    fs::write(place.data().join("keyring.json"), keyring).unwrap();
+    done(
+        &lanyard().args(["backup", "create", "--config"]).arg(place.config()).arg("--to").arg(&file).output().unwrap(),
+    );
     lose_the_folder(&place);
     done(&restore(&place, &file, &[]));
     let kinds: Vec<_> =

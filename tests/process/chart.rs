@@ -61,6 +61,14 @@ fn houses() -> Vec<(&'static str, Value)> {
             json!({ "config": { "svid": { "ttl": "10m" }, "keys": { "intermediate_lifetime": "12h" }, "segment_bytes": "1MiB", "issuer": [{ "name": "gitlab", "url": "https://gitlab.example.org", "audience": "https://lanyard.example.org", "namespaces": ["acme"], "hook": [{ "project": 12_345_678, "secret_file": "/etc/lanyard/hooks/token" }] }] } }),
         ),
         (
+            "publishes",
+            json!({ "networkPolicy": { "egressPorts": [6443] }, "config": { "publish": [
+                { "config_map": { "namespace": "cert-manager", "name": "lanyard-roots", "pem_key": "ca.crt" } },
+                { "cluster_trust_bundle": { "name": "lanyard.example.org:ci:roots", "signer": "lanyard.example.org/ci" } },
+                { "config_map": { "namespace": "mesh", "name": "roots", "spiffe_key": "bundle.json" }, "kubeconfig": "/etc/lanyard/other" },
+            ] } }),
+        ),
+        (
             "bare",
             json!({ "bundle": { "enabled": false }, "networkPolicy": { "enabled": false }, "checkConfig": false, "service": { "type": "LoadBalancer", "port": 443, "annotations": { "a": "b" } }, "image": { "digest": format!("sha256:{}", "0".repeat(64)) }, "imagePullSecrets": ["pull"], "serviceAccount": { "name": "own" }, "storage": { "className": "fast", "size": "1Ti" }, "nodeSelector": { "disk": "ssd" }, "tolerations": [{ "operator": "Exists" }], "priorityClassName": "high", "podLabels": { "team": "ci" } }),
         ),
@@ -94,7 +102,7 @@ fn check(config: &Value, ca: &[u8]) {
 }
 
 #[test]
-fn eight_houses_get_objects_that_kubernetes_takes_and_a_configuration_that_the_server_takes() {
+fn nine_houses_get_objects_that_kubernetes_takes_and_a_configuration_that_the_server_takes() {
     let (houses, gitlab) = (houses(), Gitlab::start());
     let ca = fs::read(gitlab.file("gitlab-ca.pem")).unwrap();
     let rules = fs::read_to_string(STARTER_POLICY).unwrap();

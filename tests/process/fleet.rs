@@ -262,6 +262,7 @@ async fn up(order: &Value, folder: &Path) -> Vec<PathBuf> {
             sds_socket: None,
             secrets: SecretNames::default(),
             agent_socket: None,
+            metrics: None,
             program: None,
             socket_mode: MODE_EVERYBODY,
             callers: Callers::Any,

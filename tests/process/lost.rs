@@ -36,7 +36,7 @@ const LOSSES: [Loss; 14] = [
     (
         "another sealing key",
         |place| write(place, "sealing.key", &[7; 32]),
-        "does not open: wrong sealing key, or a file from another place",
+        "is sealed under the sealing key …, and here is …: wrong sealing key; put the right one in its place, or name its file as former_sealing_key_file in [keys]",
     ),
     ("half a sealing key", |place| write(place, "sealing.key", &[7; 16]), "sealing.key is not usable"),
     ("an open sealing key", open_the_key, "sealing.key is open to others: chmod 600 it, and think of who has read it"),

@@ -20,11 +20,11 @@ mod alone;
 mod https;
 #[path = "../support/issuer.rs"]
 mod issuer;
-#[path = "../support/console.rs"]
-mod console;
 #[path = "../support/vault/mod.rs"]
 #[expect(dead_code, reason = "each test program uses its own part")]
 mod vault;
+#[path = "../support/console.rs"]
+mod console;
 
 mod apart;
 mod gitlab;
@@ -42,6 +42,7 @@ mod agent_limits;
 mod backups;
 mod bad_backups;
 mod chart;
+mod clouds;
 mod crashes;
 mod damage;
 mod doctor;
@@ -53,6 +54,7 @@ mod gitlab_hooks;
 mod hostile;
 mod init;
 mod key_crashes;
+mod keys_watched;
 mod lifecycle;
 mod limits;
 mod lost;
@@ -61,6 +63,7 @@ mod pipelines;
 mod policies;
 mod procedures;
 mod race;
+mod sealing;
 mod secrets;
 mod units;
 mod watching;

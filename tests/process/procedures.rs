@@ -4,12 +4,16 @@ use crate::console::{Stage, hold, procedures};
 use crate::gitlab::Gitlab;
 use crate::place::{Place, free_port};
 use crate::server::{Server, lanyard};
+use crate::vault::ScriptedVault;
+use crate::vault::transit::Transit;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use tokio::runtime::Runtime;
 
 /// Each has a test below.
-const PROCEDURES: [&str; 7] = [
+const PROCEDURES: [&str; 9] = [
     "first set-up",
     "lost root",
     "restore",
@@ -17,6 +21,8 @@ const PROCEDURES: [&str; 7] = [
     "planned rotation of a JWT key",
     "stolen intermediate",
     "stolen root",
+    "move to Vault",
+    "change the sealing key",
 ];
 
 /// Seconds for what takes hours; all else as in the page.
@@ -42,6 +48,7 @@ struct Machine {
     _gitlab: Option<Gitlab>,
     server: Option<Server>,
     _agent: Option<Server>,
+    vault: Option<(ScriptedVault, Runtime)>,
     /// What the page says, and what it is here.
     names: Vec<(String, String)>,
 }
@@ -62,7 +69,7 @@ impl Machine {
             ("https://localhost:8443".to_owned(), format!("https://localhost:{port}")),
             ("127.0.0.1:8081".to_owned(), format!("127.0.0.1:{health}")),
         ];
-        Self { place, _gitlab: Some(gitlab), server: None, _agent: None, names }
+        Self { place, _gitlab: Some(gitlab), server: None, _agent: None, vault: None, names }
     }
 
     /// A server at work, an agent with a job's identity, a mesh that an operator answers for.
@@ -76,10 +83,24 @@ impl Machine {
         agent.wait_until(|| place.file("svids/svid.pem").exists());
         let names = vec![
             ("https://localhost:8443".to_owned(), format!("https://localhost:{}", place.port)),
+            ("127.0.0.1:8081".to_owned(), format!("127.0.0.1:{}", place.health_port)),
             ("/mnt/backup".to_owned(), place.file("backup").display().to_string()),
             ("/etc/lanyard".to_owned(), place.file("").display().to_string().trim_end_matches('/').to_owned()),
         ];
-        Self { place, _gitlab: None, server: Some(server), _agent: Some(agent), names }
+        Self { place, _gitlab: None, server: Some(server), _agent: Some(agent), vault: None, names }
+    }
+
+    /// The same, where the company has a Vault; its CA and a token lie beside the configuration.
+    fn beside_a_vault() -> Self {
+        let runtime = Runtime::new().unwrap();
+        let vault = runtime.block_on(ScriptedVault::with(vec![("transit", Arc::new(Transit::default()))]));
+        let mut machine = Self::at_work();
+        for (name, here) in [("ca.pem", "vault-ca.pem"), ("token", "vault.token")] {
+            fs::copy(vault.file(name), machine.place.file(here)).unwrap();
+        }
+        machine.names.push(("https://vault.corp.example:8200".to_owned(), vault.address()));
+        machine.vault = Some((vault, runtime));
+        machine
     }
 
     fn here(&self, text: &str) -> String {
@@ -115,6 +136,10 @@ impl Stage for Machine {
         let bare = command.split('#').next().unwrap_or_default().trim();
         if let Some(verb) = bare.strip_prefix("systemctl ").and_then(|rest| rest.strip_suffix(" lanyard")) {
             self.service(verb);
+            return (true, String::new());
+        }
+        if let (Some(verb), Some((vault, _))) = (bare.strip_prefix("vault operator "), &self.vault) {
+            vault.seal(verb == "seal");
             return (true, String::new());
         }
         let (script, environment) = (self.place.file("typed.sh"), self.place.file("typed.env"));
@@ -156,6 +181,7 @@ fn every_procedure_of_the_page_is_tried() {
 fn as_the_page_says(procedure: &str) {
     hold(&page(), procedure, || match procedure {
         "first set-up" => Box::new(Machine::bare()),
+        "move to Vault" | "change the sealing key" => Box::new(Machine::beside_a_vault()),
         _ => Box::new(Machine::at_work()),
     });
 }
@@ -193,4 +219,14 @@ fn a_stolen_intermediate_is_as_the_page_says() {
 #[test]
 fn a_stolen_root_is_as_the_page_says() {
     as_the_page_says("stolen root");
+}
+
+#[test]
+fn a_move_to_vault_is_as_the_page_says() {
+    as_the_page_says("move to Vault");
+}
+
+#[test]
+fn a_change_of_the_sealing_key_is_as_the_page_says() {
+    as_the_page_says("change the sealing key");
 }

@@ -14,7 +14,7 @@ use lanyard::authority::{AuthorityKind, Leeway, Order, OrderKind};
 use lanyard::backup::Backups;
 use lanyard::bundle::Bundle;
 use lanyard::clock::{Clock as _, SystemClock};
-use lanyard::config::{DoorFiles, DoorSettings, ServerSettings};
+use lanyard::config::{DoorFiles, DoorsSettings, ServerSettings};
 use lanyard::crypto::Random;
 use lanyard::discovery::HttpsFetch;
 use lanyard::identity::TrustDomain;
@@ -127,10 +127,11 @@ fn site(line: &str) -> (TempDir, ServerSettings) {
     lanyard::crypto::install_providers();
     let (folder, issuer) = (TempDir::new().unwrap(), FakeIssuer::new());
     fs::write(folder.path().join("jwks.json"), issuer.jwks()).unwrap();
-    let [listen, bundle] = [free_port(), free_port()].map(|address| vec![address]);
+    let [issuer, bundle] = [free_port(), free_port()].map(|address| vec![address]);
     let admin_socket = folder.path().join("admin.sock");
     let settings = settings(folder.path(), POLICY, "memory", line);
-    (folder, ServerSettings { listen, bundle, admin_socket, health: None, ..settings })
+    let doors = DoorsSettings { issuer, bundle, admin_socket, health: None, ..settings.doors.clone() };
+    (folder, ServerSettings { doors, ..settings })
 }
 
 async fn start(settings: &ServerSettings, shutdown: Shutdown) -> Server {
@@ -140,7 +141,7 @@ async fn start(settings: &ServerSettings, shutdown: Shutdown) -> Server {
 }
 
 /// What an operator has from a public authority: a certificate for the host and its key as files, and whose root it is under.
-fn public_certificate(folder: &Path) -> (DoorSettings, CertificateDer<'static>) {
+fn public_certificate(folder: &Path) -> (DoorFiles, CertificateDer<'static>) {
     let mut params = CertificateParams::default();
     params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
     let root = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
@@ -149,15 +150,15 @@ fn public_certificate(folder: &Path) -> (DoorSettings, CertificateDer<'static>) 
     let [certificate, private] = ["door.pem", "door-key.pem"].map(|name| folder.join(name));
     fs::write(&certificate, leaf.pem()).unwrap();
     fs::write(&private, key.serialize_pem()).unwrap();
-    (DoorSettings::Files(DoorFiles { certificate, key: private }), root.der().clone())
+    (DoorFiles { certificate, key: private }, root.der().clone())
 }
 
 /// Mesh contract E2. Shows: FED-8, FED-11, FED-12.
 #[tokio::test(flavor = "multi_thread")]
 async fn readers_of_both_ages_believe_the_host_that_their_roots_vouch_for_and_no_other() {
     let (folder, mut settings) = site("");
-    let (door, root) = public_certificate(folder.path());
-    settings.door = door;
+    let (files, root) = public_certificate(folder.path());
+    settings.doors.bundle_certificate = Some(files);
     let (stop, shutdown) = Shutdown::pair();
     let server = start(&settings, shutdown).await;
     let address = *server.bundle_addresses().first().unwrap();
@@ -235,7 +236,11 @@ impl Counted {
         let folder = settings(harness.folder.path(), POLICY, "memory", "").folder();
         let rotator = &harness.parts.rotator;
         let (reloads, _asked) = Reloads::pair();
-        let orders = (reloads, rotator.desk(), Backups::new(Arc::clone(&harness.parts.store), folder));
+        let orders = (
+            reloads,
+            rotator.desk(),
+            Backups::new(Arc::clone(&harness.parts.store), folder, harness.parts.sealing.clone()),
+        );
         let shown = (rotator.authorities().published(), harness.parts.federation.clone(), None);
         let desk = Desk::new(road, shown, orders, (Random::system(), shutdown.clone()));
         let ca = DoorCa::make(&Random::system(), SystemClock.now()).unwrap();
@@ -303,7 +308,7 @@ async fn a_starting_server_takes_no_connection_before_it_can_answer_and_then_ans
     let followed = folder.path().join("mesh.pem");
     assert!(Command::new("mkfifo").arg(&followed).status().unwrap().success());
     let (stop, shutdown) = Shutdown::pair();
-    let (bundle, issuer) = (*settings.bundle.first().unwrap(), *settings.listen.first().unwrap());
+    let (bundle, issuer) = (*settings.doors.bundle.first().unwrap(), *settings.doors.issuer.first().unwrap());
     let starting = settings.clone();
     let running = tokio::spawn(async move { start(&starting, shutdown).await.run().await.unwrap() });
     let writer = tokio::task::spawn_blocking(move || fs::OpenOptions::new().write(true).open(followed).unwrap());

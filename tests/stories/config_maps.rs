@@ -3,6 +3,7 @@
 use crate::support::foreign::ForeignCa;
 use crate::support::harness::{Harness, POLICY};
 use crate::support::https::{Script, Scripted, json_answer};
+use crate::support::kubernetes::kubeconfig;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
@@ -108,16 +109,8 @@ impl Site {
         let cluster = Arc::<Cluster>::default();
         let served = Scripted::serve(Arc::clone(&cluster)).await;
         let mut harness = Harness::whose_issuer_says(CONFIGURED, POLICY, "memory").await;
-        let authority = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, &served.ca_pem);
-        let config = json!({
-            "apiVersion": "v1", "kind": "Config", "current-context": "test",
-            "clusters": [{ "name": "test", "cluster": {
-                "server": format!("https://127.0.0.1:{}", served.port), "certificate-authority-data": authority,
-            } }],
-            "users": [{ "name": "lanyard", "user": { "token": TOKEN } }],
-            "contexts": [{ "name": "test", "context": { "cluster": "test", "user": "lanyard" } }],
-        });
-        fs::write(harness.folder.path().join("kubeconfig"), config.to_string()).unwrap();
+        let kubeconfig = kubeconfig(&served, &json!({ "token": TOKEN }));
+        fs::write(harness.folder.path().join("kubeconfig"), kubeconfig).unwrap();
         let federation = harness.parts.federation.clone();
         let follower = std::mem::take(&mut harness.parts.followers).pop().unwrap();
         let clock: Arc<dyn Clock> = Arc::<ManualClock>::clone(&harness.clock);
@@ -127,7 +120,7 @@ impl Site {
     }
 
     fn relation(&self) -> Relation {
-        self.federation.relation(&TrustDomain::parse("mesh.test").unwrap()).unwrap()
+        Relation::clone(&self.federation.relation(&TrustDomain::parse("mesh.test").unwrap()).unwrap())
     }
 
     fn lists(&self, answer: (u16, Value)) {

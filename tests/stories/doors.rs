@@ -4,6 +4,7 @@ use crate::support::harness::{POLICY, csr, settings};
 use crate::support::issuer::{AUDIENCE, FakeIssuer};
 use hyper_util::rt::TokioIo;
 use lanyard::clock::{Clock, SystemClock};
+use lanyard::config::ServerSettings;
 use lanyard::crypto::{KeyAlgorithm, KeyPair, PemLabel, Random};
 use lanyard::discovery::HttpsFetch;
 use lanyard::server::{Server, World};
@@ -37,6 +38,8 @@ pub(crate) struct Doors {
     pub(crate) issuer: FakeIssuer,
     pub(crate) url: ServerUrl,
     pub(crate) bundle: SocketAddr,
+    /// The bundle endpoint's SPIFFE profile, where it is switched on.
+    pub(crate) spiffe: Option<SocketAddr>,
     pub(crate) trust: ServerTrust,
     pub(crate) stop: ShutdownTrigger,
     pub(crate) running: JoinSet<()>,
@@ -53,26 +56,33 @@ impl Doors {
 
     /// With a line more in the issuer's section.
     pub(crate) async fn whose_issuer_says(line: &str, policy: &str) -> Self {
+        Self::set_up(line, policy, |_as_they_are| {}).await
+    }
+
+    /// With other settings.
+    pub(crate) async fn set_up(line: &str, policy: &str, change: impl FnOnce(&mut ServerSettings)) -> Self {
         lanyard::crypto::install_providers();
         let (folder, issuer) = (TempDir::new().unwrap(), FakeIssuer::new());
         fs::write(folder.path().join("jwks.json"), issuer.jwks()).unwrap();
         let mut settings = settings(folder.path(), policy, "memory", line);
-        settings.listen = vec!["127.0.0.1:0".parse().unwrap()];
-        settings.admin_socket = folder.path().join("admin.sock");
-        settings.bundle = vec!["127.0.0.1:0".parse().unwrap()];
-        settings.health = None;
+        settings.doors.issuer = vec!["127.0.0.1:0".parse().unwrap()];
+        settings.doors.admin_socket = folder.path().join("admin.sock");
+        settings.doors.bundle = vec!["127.0.0.1:0".parse().unwrap()];
+        settings.doors.health = None;
+        change(&mut settings);
         let fetch = Arc::new(HttpsFetch::new(None).unwrap());
         let world = World { clock: Arc::new(SystemClock), random: Random::system(), fetch };
         let (stop, shutdown) = Shutdown::pair();
         let server = Server::start(&settings, world, shutdown).await.unwrap();
         let port = server.addresses().first().unwrap().port();
         let bundle = *server.bundle_addresses().first().unwrap();
+        let spiffe = server.spiffe_bundle_addresses().first().copied();
         let pem = fs::read(settings.data_dir.join("door-ca.pem")).unwrap();
         let trust = ServerTrust::from_pem(&pem, "the door CA").unwrap();
         let mut running = JoinSet::new();
         running.spawn(async move { server.run().await.unwrap() });
         let url = format!("https://127.0.0.1:{port}").parse().unwrap();
-        Self { folder, issuer, url, bundle, trust, stop, running }
+        Self { folder, issuer, url, bundle, spiffe, trust, stop, running }
     }
 
     pub(crate) fn curl(&self) -> HttpsClient {

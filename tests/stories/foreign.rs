@@ -234,7 +234,7 @@ impl Following {
     }
 
     fn relation(&self) -> Relation {
-        self.federation.relation(&name()).unwrap()
+        Relation::clone(&self.federation.relation(&name()).unwrap())
     }
 
     /// Lets the follower look until it is so.
@@ -263,7 +263,7 @@ fn problem(relation: &Relation) -> &str {
     relation.problem.as_deref().unwrap_or_default()
 }
 
-/// Shows: FED-5, TDB-6.
+/// Shows: FED-5, TDB-6, TDB-23.
 #[tokio::test]
 async fn a_file_is_followed_and_the_last_good_bundle_stays_whatever_becomes_of_it() {
     let (one, two) = (ForeignCa::new("mesh root 1"), ForeignCa::new("mesh root 2"));
@@ -284,11 +284,17 @@ async fn a_file_is_followed_and_the_last_good_bundle_stays_whatever_becomes_of_i
     site.put("{\"keys\":[{}],\"spiffe_sequence\":6}");
     let older = site.until(|relation| relation.problem.is_some()).await;
     assert!(problem(&older).starts_with("its sequence is 6, and 7 is held"), "{older:?}");
+    // In a map of several, what a bundle says of how often to look says nothing here.
+    site.put("{\"trust_domains\":{\"mesh.test\":{\"keys\":[],\"spiffe_sequence\":7,\"spiffe_refresh_hint\":86400}}}");
+    let mapped = site.until(|relation| relation.problem.is_none()).await;
+    assert_eq!(mapped.asked_at, None);
+    let now = site.harness.now();
     site.put(&one.pem());
     site.until(|relation| held(relation) == [one.der()]).await;
+    assert!(site.harness.now() - now < Duration::from_secs(3600));
     fs::remove_file(site.harness.folder.path().join("mesh.pem")).unwrap();
     assert_eq!(held(&site.until(|relation| relation.problem.is_some()).await), [one.der()]);
-    assert_eq!(site.harness.entries("bundle_changed").len(), 4);
+    assert_eq!(site.harness.entries("bundle_changed").len(), 5);
 
     // It outlives the process and the index, without the file.
     site.stop.pull();
@@ -297,7 +303,7 @@ async fn a_file_is_followed_and_the_last_good_bundle_stays_whatever_becomes_of_i
     let again = Following::of(site.harness.restarted_without_index().await);
     assert_eq!(held(&again.relation()), [one.der()]);
     assert!(again.relation().problem.is_some(), "and is known to be an old one");
-    assert_eq!(again.harness.entries("bundle_changed").len(), 4, "nothing was changed by it");
+    assert_eq!(again.harness.entries("bundle_changed").len(), 5, "nothing was changed by it");
 }
 
 #[tokio::test]

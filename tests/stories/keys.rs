@@ -130,7 +130,7 @@ async fn a_root_is_prepared_proven_activated_rolled_back_tainted_and_revoked_by_
     doors.close().await;
 }
 
-fn order(kind: OrderKind, authority: AuthorityKind) -> Order {
+pub(super) fn order(kind: OrderKind, authority: AuthorityKind) -> Order {
     Order { kind, authority, leeway: Leeway::None, uid: 0, say: None }
 }
 

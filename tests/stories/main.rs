@@ -2,6 +2,8 @@
 #![expect(clippy::disallowed_methods, reason = "racers are tasks")]
 #![expect(clippy::unwrap_used, reason = "a story that cannot go on has failed")]
 
+#[path = "../support/golden.rs"]
+mod golden;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -14,20 +16,25 @@ mod crl;
 mod crowded;
 mod custody;
 mod doors;
+mod endpoints;
 mod ends;
 mod hooks;
 mod job_ends;
 mod explained;
+mod federating;
 mod foreign;
 mod kept;
 mod keys;
 mod lines;
+mod many_peers;
 mod many_rules;
 mod needs;
 mod operators;
 mod panics;
 mod people;
 mod pins;
+mod published_elsewhere;
+mod published_in_clusters;
 mod races;
 mod recalled;
 mod reload;

@@ -69,9 +69,9 @@ impl Running {
         fs::write(folder.path().join("jwks.json"), issuer.jwks()).unwrap();
         let policy = POLICY.replace("ttl =", "jwt_without_key = true\nttl =");
         let mut settings = settings(folder.path(), &policy, "memory", "");
-        settings.listen = vec!["127.0.0.1:0".parse().unwrap()];
-        settings.admin_socket = folder.path().join("admin.sock");
-        settings.health = Some("127.0.0.1:0".parse().unwrap());
+        settings.doors.issuer = vec!["127.0.0.1:0".parse().unwrap()];
+        settings.doors.admin_socket = folder.path().join("admin.sock");
+        settings.doors.health = Some("127.0.0.1:0".parse().unwrap());
         let (clock, fetch) = (Arc::new(Tripwire::default()), Arc::new(HttpsFetch::new(None).unwrap()));
         let world = World { clock: Arc::<Tripwire>::clone(&clock), random: Random::system(), fetch };
         let (stop, shutdown) = Shutdown::pair();

@@ -3,9 +3,10 @@
 
 use super::doors::{Doors, exchange};
 use crate::support::harness::{csr, csr_for};
-use lanyard::authority::{AuthorityKind, KeyringFile, open_sealing_key};
+use lanyard::authority::{AuthorityKind, KeyringFile, SealingSettings};
 use lanyard::clock::{Clock, SystemClock};
 use lanyard::crypto::{KeyAlgorithm, KeyPair, PemLabel, Random};
+use lanyard::custody::Places;
 use lanyard::identity::{SpiffeId, TrustDomain};
 use lanyard::store::JournalReader;
 use lanyard::svid::{BuildClaims, LeafFields, Serial, Subject};
@@ -61,7 +62,7 @@ async fn a_chain_is_worth_nothing_where_a_session_is_renewed_be_it_stolen_or_for
 
     // The whole data folder in a stranger's hands: a leaf by the intermediate itself, for the very same identity.
     let data = doors.folder.path().join("data");
-    let sealing = open_sealing_key(&data.join("sealing.key"), true).unwrap();
+    let sealing = SealingSettings::at(data.join("sealing.key")).open(&Places::default()).await.unwrap();
     let keyring = KeyringFile::new(data.join("keyring.json"), sealing);
     let keyring = keyring.load(&TrustDomain::parse("ci.example.org").unwrap()).unwrap().unwrap();
     let intermediate = keyring.active(AuthorityKind::X509Intermediate).unwrap();

@@ -3,6 +3,7 @@
 
 use crate::support::hierarchy::{Hierarchy, OURS};
 use crate::support::https::{Script, Scripted, json_answer};
+use crate::support::kubernetes::kubeconfig;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -134,18 +135,9 @@ fn wanted() -> Wanted {
 
 async fn asked(cluster: &Arc<Cluster>) -> Result<Certified, UpstreamError> {
     let (served, made) = (Scripted::serve(Arc::clone(cluster)).await, cluster.made.as_ref().unwrap());
-    let kubeconfig = made.path("kubeconfig");
-    let config = json!({
-        "apiVersion": "v1", "kind": "Config", "current-context": "test",
-        "clusters": [{ "name": "test", "cluster": {
-            "server": format!("https://127.0.0.1:{}", served.port),
-            "certificate-authority-data": STANDARD.encode(&served.ca_pem),
-        }}],
-        "users": [{ "name": "test", "user": { "token": "of-a-pod" } }],
-        "contexts": [{ "name": "test", "context": { "cluster": "test", "user": "test" } }],
-    });
-    fs::write(&kubeconfig, config.to_string()).unwrap();
-    let issuer = ClusterIssuer { kubeconfig: Some(kubeconfig), ..issuer() };
+    let way = made.path("kubeconfig");
+    fs::write(&way, kubeconfig(&served, &json!({ "token": "of-a-pod" }))).unwrap();
+    let issuer = ClusterIssuer { kubeconfig: Some(way), ..issuer() };
     let roots = made.roots().read(SystemClock.now()).unwrap();
     let least = Duration::from_secs(900);
     ask_once(Arc::new(CertManager::new(issuer)), wanted(), &roots, (Arc::new(SystemClock), least)).await

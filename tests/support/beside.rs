@@ -7,7 +7,7 @@ use hyper_util::rt::TokioIo;
 use lanyard::agent::{Agent, AgentError, AgentHandle, AgentSettings, Callers, FileOutput, LoggedIn};
 use lanyard::agent::{MODE_EVERYBODY, OnStop, Refused, SecretNames, TokenSource};
 use lanyard::clock::{Clock, ManualClock, SystemClock};
-use lanyard::config::ServerSettings;
+use lanyard::config::{DoorsSettings, ServerSettings};
 use lanyard::crypto::Random;
 use lanyard::discovery::HttpsFetch;
 use lanyard::server::{Server, World};
@@ -96,19 +96,29 @@ impl Site {
 
     /// The same with other settings from the start.
     pub(crate) async fn open_as(policy: &str, change: impl FnOnce(&mut ServerSettings)) -> Self {
+        // Handshakes look at the machine's clock, so ours begins there.
+        let now = SystemClock.now().replace_nanosecond(0).unwrap();
+        Self::open_by(Arc::new(ManualClock::at(now)), policy, change).await
+    }
+
+    /// The same on a clock that others go by too.
+    pub(crate) async fn open_by(
+        clock: Arc<ManualClock>,
+        policy: &str,
+        change: impl FnOnce(&mut ServerSettings),
+    ) -> Self {
         lanyard::crypto::install_providers();
         // Socket paths are short, and other users must be able to pass through.
         let folder = tempfile::Builder::new().prefix("lanyard").tempdir_in("/tmp").unwrap();
         fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
         let issuer = FakeIssuer::new();
         fs::write(folder.path().join("jwks.json"), issuer.jwks()).unwrap();
-        // Handshakes look at the machine's clock, so ours begins there.
-        let now = SystemClock.now().replace_nanosecond(0).unwrap();
-        let clock = Arc::new(ManualClock::at(now));
         let mut settings = site_settings(folder.path(), policy, "127.0.0.1:0".parse().unwrap());
         change(&mut settings);
-        let (running, address) = start(&settings, &clock).await;
-        settings.listen = vec![address];
+        let (running, at) = start(&settings, &clock).await;
+        let address = *at.issuer.first().unwrap();
+        let doors = &mut settings.doors;
+        (doors.issuer, doors.bundle, doors.bundle_spiffe) = (at.issuer, at.bundle, at.spiffe);
         let pem = fs::read(settings.data_dir.join("door-ca.pem")).unwrap();
         let trust = ServerTrust::from_pem(&pem, "the door CA").unwrap();
         let url = format!("https://{address}").parse().unwrap();
@@ -127,6 +137,17 @@ impl Site {
         self.running = Some(start(&self.settings, &self.clock).await.0);
     }
 
+    /// With other settings from the next opening on.
+    pub(crate) fn change(&mut self, change: impl FnOnce(&mut ServerSettings)) {
+        change(&mut self.settings);
+    }
+
+    /// Where its bundle is, by both profiles.
+    pub(crate) fn bundle_urls(&self) -> [String; 2] {
+        let url = |at: &[SocketAddr]| format!("https://{}/", at.first().unwrap());
+        [url(&self.settings.doors.bundle), url(&self.settings.doors.bundle_spiffe)]
+    }
+
     /// The same, and makes revocation lists.
     pub(crate) async fn make_crls(&mut self) {
         self.shut().await;
@@ -136,7 +157,7 @@ impl Site {
 
     /// The same with another policy.
     pub(crate) async fn open_again_with(&mut self, policy: &str) {
-        let address = *self.settings.listen.first().unwrap();
+        let address = *self.settings.doors.issuer.first().unwrap();
         self.settings = site_settings(self.folder.path(), policy, address);
         self.open_again().await;
     }
@@ -190,6 +211,7 @@ impl Site {
             sds_socket: None,
             secrets: SecretNames::default(),
             agent_socket: None,
+            metrics: None,
             program: None,
             socket_mode: MODE_EVERYBODY,
             callers: Callers::Any,
@@ -227,17 +249,31 @@ impl Site {
 
 fn site_settings(folder: &Path, policy: &str, listen: SocketAddr) -> ServerSettings {
     let settings = settings(folder, policy, "memory", "");
-    ServerSettings { listen: vec![listen], admin_socket: folder.join("admin.sock"), health: None, ..settings }
+    let doors = DoorsSettings {
+        issuer: vec![listen],
+        admin_socket: folder.join("admin.sock"),
+        health: None,
+        ..settings.doors.clone()
+    };
+    ServerSettings { doors, ..settings }
 }
 
-async fn start(settings: &ServerSettings, clock: &Arc<ManualClock>) -> (Running, SocketAddr) {
+/// Where a server listens.
+struct At {
+    issuer: Vec<SocketAddr>,
+    bundle: Vec<SocketAddr>,
+    spiffe: Vec<SocketAddr>,
+}
+
+async fn start(settings: &ServerSettings, clock: &Arc<ManualClock>) -> (Running, At) {
     let clock: Arc<dyn Clock> = Arc::<ManualClock>::clone(clock);
     let world = World { clock, random: Random::system(), fetch: Arc::new(HttpsFetch::new(None).unwrap()) };
     let (stop, shutdown) = Shutdown::pair();
     let server = Server::start(settings, world, shutdown).await.unwrap();
-    let address = *server.addresses().first().unwrap();
+    let at =
+        At { issuer: server.addresses(), bundle: server.bundle_addresses(), spiffe: server.spiffe_bundle_addresses() };
     let ended = tokio::spawn(async move { server.run().await.unwrap() });
-    (Running { stop, ended }, address)
+    (Running { stop, ended }, at)
 }
 
 /// An agent that runs.

@@ -180,6 +180,7 @@ impl Harness {
             issuer_keys: Arc::clone(&road.issuer_keys),
             policy: road.policy.clone(),
             leaf: Arc::clone(&road.leaf),
+            consumers: Arc::clone(&road.consumers),
             sessions: Sessions::open(Arc::clone(&store), road.people.clone(), self.now()).unwrap(),
             facts: Facts::new(Vec::new(), &self.fetch, Arc::clone(&road.clock), metrics.clone()),
             pins: PathPins::new(store, ledger.clone()),

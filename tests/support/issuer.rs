@@ -2,7 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use lanyard::crypto::{PublicNumbers, RsaKeyPair};
+use lanyard::crypto::{KeyAlgorithm, KeyPair, PublicNumbers};
 use serde_json::{Map, Value, json};
 use std::sync::atomic::{AtomicU64, Ordering};
 use time::OffsetDateTime;
@@ -23,18 +23,18 @@ issuer = "corp"
 "#;
 
 pub(crate) struct FakeIssuer {
-    key: RsaKeyPair,
+    key: KeyPair,
     jobs: AtomicU64,
 }
 
 impl FakeIssuer {
     pub(crate) fn new() -> Self {
-        Self { key: RsaKeyPair::generate().unwrap(), jobs: AtomicU64::new(1) }
+        Self { key: KeyPair::generate(KeyAlgorithm::Rsa).unwrap(), jobs: AtomicU64::new(1) }
     }
 
     /// The key set as GitLab publishes it.
     pub(crate) fn jwks(&self) -> Vec<u8> {
-        let PublicNumbers::Rsa { n, e } = self.key.numbers() else { panic!("an RSA key has RSA numbers") };
+        let PublicNumbers::Rsa { n, e } = self.key.public().numbers() else { panic!("an RSA key has RSA numbers") };
         let (n, e) = (URL_SAFE_NO_PAD.encode(n), URL_SAFE_NO_PAD.encode(e));
         json!({"keys": [{"kty": "RSA", "kid": "k1", "use": "sig", "alg": "RS256", "n": n, "e": e}]}).to_string().into()
     }
@@ -65,7 +65,7 @@ impl FakeIssuer {
     pub(crate) fn mint(&self, claims: &Map<String, Value>) -> String {
         let header = URL_SAFE_NO_PAD.encode(r#"{"alg":"RS256","kid":"k1","typ":"JWT"}"#);
         let signed = format!("{header}.{}", URL_SAFE_NO_PAD.encode(Value::Object(claims.clone()).to_string()));
-        let signature = self.key.sign_rs256(signed.as_bytes()).unwrap();
+        let signature = self.key.sign_jws(signed.as_bytes()).unwrap();
         format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
     }
 

@@ -9,5 +9,6 @@ pub(crate) mod harness;
 pub(crate) mod hierarchy;
 pub(crate) mod https;
 pub(crate) mod issuer;
+pub(crate) mod kubernetes;
 pub(crate) mod of_bundle;
 pub(crate) mod vault;

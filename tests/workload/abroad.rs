@@ -5,8 +5,9 @@ use crate::rotation::certificates;
 use crate::support::beside::{Beside, Site, within};
 use crate::support::foreign::ForeignCa;
 use lanyard::svid::inspect_certificate;
+use lanyard::wire::workload::X509svid;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use std::net::SocketAddr;
@@ -39,7 +40,7 @@ const OTHER: (&str, &str) = ("4712", "acme/ledger/api");
 const SERVICE_ID: &str = "spiffe://mesh.test/ns/ledger/sa/ledger";
 
 /// A server of the mesh, under the mesh's root; it takes whoever our roots vouch for, and remembers whom.
-struct Service {
+pub(crate) struct Service {
     address: SocketAddr,
     callers: Arc<Mutex<Vec<String>>>,
     running: AbortHandle,
@@ -47,12 +48,24 @@ struct Service {
 
 impl Service {
     async fn start(ca: &ForeignCa, id: &str, ours: Vec<CertificateDer<'static>>) -> Self {
-        let mut roots = RootCertStore::empty();
-        assert_eq!(roots.add_parsable_certificates(ours).1, 0);
-        let clients = WebPkiClientVerifier::builder(Arc::new(roots)).build().unwrap();
         let (chain, key) = ca.leaf(id);
         let chain = CertificateDer::pem_slice_iter(chain.as_bytes()).map(Result::unwrap).collect();
-        let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
+        Self::serve((chain, PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap()), ours).await
+    }
+
+    /// A job's own service, for callers below these roots.
+    pub(crate) async fn with_svid(svid: &X509svid, callers: Vec<CertificateDer<'static>>) -> Self {
+        let key = PrivatePkcs8KeyDer::from(svid.x509_svid_key.to_vec());
+        Self::serve((certificates(&svid.x509_svid), key.into()), callers).await
+    }
+
+    async fn serve(
+        (chain, key): (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>),
+        callers: Vec<CertificateDer<'static>>,
+    ) -> Self {
+        let mut roots = RootCertStore::empty();
+        assert_eq!(roots.add_parsable_certificates(callers).1, 0);
+        let clients = WebPkiClientVerifier::builder(Arc::new(roots)).build().unwrap();
         let config = ServerConfig::builder().with_client_cert_verifier(clients).with_single_cert(chain, key).unwrap();
         let (tls, listener) = (TlsAcceptor::from(Arc::new(config)), TcpListener::bind("127.0.0.1:0").await.unwrap());
         let (address, callers) = (listener.local_addr().unwrap(), Arc::<Mutex<Vec<String>>>::default());
@@ -65,7 +78,7 @@ impl Service {
         Self { address, callers, running: running.abort_handle() }
     }
 
-    fn callers(&self) -> Vec<String> {
+    pub(crate) fn callers(&self) -> Vec<String> {
         self.callers.lock().unwrap().drain(..).collect()
     }
 }
@@ -91,8 +104,8 @@ async fn meet(tls: &TlsAcceptor, tcp: TcpStream, seen: &Mutex<Vec<String>>) -> O
 }
 
 /// A program of a job that is told addresses of another trust domain's.
-struct Visitor {
-    name: &'static str,
+pub(crate) struct Visitor {
+    pub(crate) name: &'static str,
     tell: ChildStdin,
     said: Lines<BufReader<ChildStdout>>,
     _child: Child,
@@ -103,7 +116,7 @@ fn installed(variable: &str) -> String {
 }
 
 impl Visitor {
-    fn both(agent: &Beside, trust_domain: &str) -> [Self; 2] {
+    pub(crate) fn both(agent: &Beside, trust_domain: &str) -> [Self; 2] {
         let mut python = Command::new(installed("LANYARD_TEST_PYTHON"));
         python.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/py/visitor.py"));
         let go = Command::new(installed("LANYARD_TEST_GO_VISITOR"));
@@ -116,7 +129,7 @@ impl Visitor {
     }
 
     /// Its own words for how it went, `ok` with the serial number first.
-    async fn visit(&mut self, service: &Service) -> String {
+    pub(crate) async fn visit(&mut self, service: &Service) -> String {
         self.tell.write_all(format!("{}\n", service.address).as_bytes()).await.unwrap();
         let said = within(self.said.next_line()).await.unwrap();
         said.unwrap_or_else(|| panic!("{} is gone", self.name))

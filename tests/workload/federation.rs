@@ -28,7 +28,7 @@ use tonic::{Code, Status, Streaming};
 const MESH: &str = "spiffe://mesh.test";
 const OWN: &str = "spiffe://ci.example.org";
 
-fn federating() -> String {
+pub(crate) fn federating() -> String {
     POLICY.replace("ttl =", "federates_with = [\"mesh.test\", \"a.test\"]\nttl =")
 }
 
@@ -42,8 +42,8 @@ impl Site {
         self.set_form(name, Form::Pem(pem.into())).await;
     }
 
-    async fn set_form(&self, name: &str, form: Form) {
-        let asked = SetBundleRequest { trust_domain: name.to_owned(), form: Some(form), reason: String::new() };
+    pub(crate) async fn set_form(&self, name: &str, form: Form) {
+        let asked = SetBundleRequest { trust_domain: name.to_owned(), form: Some(form), ..SetBundleRequest::default() };
         self.admin().set_bundle(asked).await.unwrap();
     }
 

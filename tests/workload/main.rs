@@ -12,12 +12,15 @@ mod support;
 
 mod cgroups;
 mod raw;
+mod readers;
 mod rotation;
 mod stand_in;
 
 mod abroad;
+mod across;
 mod bundles;
 mod callers;
+mod clouds_page;
 mod crls;
 mod definition;
 mod endings;
@@ -31,7 +34,11 @@ mod jwt;
 mod linkerd;
 mod long_job;
 mod many_streams;
+mod oidc;
 mod sds;
+mod sds_crls;
 mod socket;
+mod sources;
+mod turned_away;
 mod upstream;
 mod x509;

@@ -60,15 +60,24 @@ impl Workload {
     }
 
     fn parts(&self) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>, Arc<RootCertStore>) {
-        let svid = self.0.lock().unwrap().svids[0].clone();
+        let told = self.0.lock().unwrap().clone();
+        let svid = told.svids[0].clone();
         let mut roots = RootCertStore::empty();
-        assert_eq!(roots.add_parsable_certificates(certificates(&svid.bundle)).1, 0);
+        for bundle in [&svid.bundle].into_iter().chain(told.federated_bundles.values()) {
+            assert_eq!(roots.add_parsable_certificates(certificates(bundle)).1, 0);
+        }
         let key = PrivatePkcs8KeyDer::from(svid.x509_svid_key.to_vec());
         (certificates(&svid.x509_svid), key.into(), Arc::new(roots))
     }
 
     pub(crate) fn roots(&self) -> usize {
         certificates(&self.0.lock().unwrap().svids[0].bundle).len()
+    }
+
+    /// How many roots it has of another trust domain.
+    pub(crate) fn roots_of(&self, trust_domain: &str) -> usize {
+        let told = self.0.lock().unwrap();
+        told.federated_bundles.get(&format!("spiffe://{trust_domain}")).map_or(0, |bundle| certificates(bundle).len())
     }
 
     /// The intermediate that signed its SVID.
@@ -104,7 +113,7 @@ impl Workload {
 /// Two workloads that greet each other without a pause, each way.
 pub(crate) struct Traffic {
     pub(crate) one: Workload,
-    other: Workload,
+    pub(crate) other: Workload,
     pub(crate) greetings: Arc<AtomicUsize>,
     pub(crate) failures: Arc<Mutex<Vec<String>>>,
     pub(crate) running: JoinHandle<()>,
@@ -132,7 +141,7 @@ impl Traffic {
     }
 
     /// A minute passes, renewals are heard, and both have greeted each other again.
-    async fn minute(&self, clock: &ManualClock) {
+    pub(crate) async fn minute(&self, clock: &ManualClock) {
         self.minutes(clock, 1).await;
     }
 

@@ -7,17 +7,17 @@ use hyper_util::service::TowerToHyperService;
 use lanyard::agent::{AgentSettings, Callers, MODE_EVERYBODY, OnStop, SecretNames, TokenSource};
 use lanyard::bundle::{Bundle, JwtAuthority};
 use lanyard::clock::{Clock, ManualClock, SystemClock};
-use lanyard::crypto::{KeyAlgorithm, KeyPair, Random};
+use lanyard::crypto::{KeyAlgorithm, KeyPair, PemLabel, Random};
 use lanyard::identity::{SpiffeId, TrustDomain};
 use lanyard::svid::{
-    AuthorityFields, BuildClaims, LeafFields, LeafSigner, ProvenKey, Serial, Subject, inspect_authority,
+    AuthorityFields, BuildClaims, CrlFields, LeafFields, LeafSigner, ProvenKey, Serial, Subject, inspect_authority,
 };
 use lanyard::tls::{DoorCa, DoorCertificate, IssuerDoor, ServerTrust};
 use lanyard::wire::ServerUrl;
 use lanyard::wire::lanyard::event::Kind;
 use lanyard::wire::lanyard::issuer_server::{Issuer, IssuerServer};
 use lanyard::wire::lanyard::{
-    AcknowledgeAnswer, AcknowledgeRequest, EndSessionAnswer, EndSessionRequest, Event, ExchangeRequest,
+    AcknowledgeAnswer, AcknowledgeRequest, CrlsPart, EndSessionAnswer, EndSessionRequest, Event, ExchangeRequest,
     FetchJwtRequest, JwtAnswer, LiveSessions, RenewRequest, Tainted, WatchRequest, X509Answer,
 };
 use rustls_pki_types::CertificateDer;
@@ -58,6 +58,8 @@ struct Shared {
     acknowledged: watch::Sender<u64>,
     signer: LeafSigner,
     intermediate: CertificateDer<'static>,
+    /// All that there were: the first root, the intermediate, and further roots.
+    authorities: Mutex<Vec<(CertificateDer<'static>, Arc<KeyPair>)>>,
 }
 
 #[derive(Clone)]
@@ -77,9 +79,10 @@ impl StandIn {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("https://{}", listener.local_addr().unwrap()).parse().unwrap();
 
-        let (root_key, signing_key, jwt_key) = (key(), key(), key());
+        let (root_key, signing_key, jwt_key) = (key(), Arc::new(key()), key());
         let root = authority("root 1", &root_key, 1, &clock).sign_itself(&root_key).unwrap();
         let intermediate = authority("intermediate", &signing_key, 0, &clock).sign(&root, &root_key).unwrap();
+        let authorities = [(root.clone(), Arc::new(root_key)), (intermediate.clone(), Arc::clone(&signing_key))];
         let bundle = Bundle {
             trust_domain: TrustDomain::parse(TRUST_DOMAIN).unwrap(),
             sequence: 1,
@@ -93,8 +96,9 @@ impl StandIn {
             late_bundle: Mutex::default(),
             tell: broadcast::channel(16).0,
             acknowledged: watch::Sender::new(0),
-            signer: LeafSigner::new(&intermediate, Arc::new(signing_key)).unwrap(),
+            signer: LeafSigner::new(&intermediate, signing_key).unwrap(),
             intermediate,
+            authorities: Mutex::new(authorities.to_vec()),
         });
         let routes = tonic::service::Routes::new(IssuerServer::new(Service(Arc::clone(&shared)))).prepare();
         tokio::spawn(serve(listener, door, routes));
@@ -104,14 +108,20 @@ impl StandIn {
 
     /// An agent that holds the one identity, and hears the stand-in's events.
     pub(crate) async fn agent(&self) -> Beside {
+        self.agent_with(SecretNames::default()).await
+    }
+
+    /// The same with other names for secrets.
+    pub(crate) async fn agent_with(&self, secrets: SecretNames) -> Beside {
         let path = |name| self.folder.path().join(name);
         let settings = AgentSettings {
             server: self.url.clone(),
             trust: self.trust.clone(),
             workload_socket: path("api.sock"),
             sds_socket: None,
-            secrets: SecretNames::default(),
+            secrets,
             agent_socket: None,
+            metrics: None,
             program: None,
             socket_mode: MODE_EVERYBODY,
             callers: Callers::Any,
@@ -175,7 +185,19 @@ impl StandIn {
     /// Another root for the bundle.
     pub(crate) fn root(&self, name: &str) -> CertificateDer<'static> {
         let key = key();
-        authority(name, &key, 1, &self.clock).sign_itself(&key).unwrap()
+        let root = authority(name, &key, 1, &self.clock).sign_itself(&key).unwrap();
+        self.shared.authorities.lock().unwrap().push((root.clone(), Arc::new(key)));
+        root
+    }
+
+    /// Tells a set of revocation lists: of so many authorities, in the order in which they were made.
+    pub(crate) fn tell_lists(&self, number: u64, of: usize) {
+        let (this_update, next_update) = (self.clock.now(), self.clock.now() + Duration::from_secs(3600));
+        let fields = CrlFields { number, this_update, next_update, revoked: Vec::new() };
+        let authorities = self.shared.authorities.lock().unwrap().clone();
+        let lists = authorities[..of].iter().map(|(certificate, key)| fields.sign(certificate, &**key).unwrap());
+        let pem: String = lists.map(|list| PemLabel::Crl.armour(&list).to_string()).collect();
+        self.shared.tell.send(Kind::Crls(CrlsPart { number, offset: 0, pem: pem.into(), last: true })).unwrap();
     }
 }
 

@@ -17,7 +17,7 @@ async fn site_under(made: &Hierarchy) -> (Site, Pair) {
     let upstream = made.settings();
     let site = Site::open_as(TWO_PROFILES, |settings| {
         settings.upstream = Some(upstream);
-        settings.lifetimes.intermediate = Duration::from_secs(LIFE_MINUTES * 60);
+        settings.keys.lifetimes.intermediate = Duration::from_secs(LIFE_MINUTES * 60);
     })
     .await;
     let pair = Pair::at(&site, 12).await;

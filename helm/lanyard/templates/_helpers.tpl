@@ -15,6 +15,17 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | quote }}
 {{- end }}
 
+{{- define "lanyard.serviceAccount" -}}
+{{ .Values.serviceAccount.name | default (include "lanyard.name" .) }}
+{{- end }}
+
+{{/* Whether the configuration tells to publish into this cluster. */}}
+{{- define "lanyard.asksKubernetes" -}}
+{{- range .Values.config.publish -}}
+{{- if and (not .kubeconfig) (or .config_map .cluster_trust_bundle) -}}true{{- end -}}
+{{- end -}}
+{{- end }}
+
 {{- define "lanyard.image" -}}
 {{- with .Values.image }}
 {{- if .digest }}{{ .repository }}@{{ .digest }}{{ else }}{{ .repository }}:{{ .tag | default $.Chart.AppVersion }}{{ end }}

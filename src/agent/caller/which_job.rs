@@ -51,7 +51,7 @@ pub(in crate::agent) enum NotAJob {
     Moved,
     #[error("it is in a pid namespace that the agent does not see; run the agent in the host's pid namespace")]
     OtherPids,
-    #[error("this agent answers processes of its own user only")]
+    #[error("its user is not one that this agent answers: its own in mode own-uid, those of uids in mode pod")]
     OtherUser,
     #[error(
         "it is privileged and could enter other jobs; run jobs without --privileged, or accept privileged in the agent's configuration"

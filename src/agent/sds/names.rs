@@ -26,6 +26,8 @@ pub struct SecretNames {
     pub validator: Validator,
     /// Whether the plain list of all bundles holds other trust domains' roots too: each can speak for every other then.
     pub merge: bool,
+    /// Whether our roots come with the server's revocation lists, and not before these are complete.
+    pub crl: bool,
 }
 
 impl Default for SecretNames {
@@ -37,6 +39,7 @@ impl Default for SecretNames {
             aliases: BTreeMap::new(),
             validator: Validator::Spiffe,
             merge: false,
+            crl: false,
         }
     }
 }

@@ -5,8 +5,9 @@ use crate::agent::keeper::Svid;
 use crate::agent::layout::certificates;
 use crate::bundle::Bundle;
 use crate::crypto::PemLabel;
+use crate::identity::TrustDomain;
 use crate::wire::sds::secret::Type;
-use crate::wire::sds::spiffe_cert_validator_config::TrustDomain;
+use crate::wire::sds::spiffe_cert_validator_config::TrustDomain as DomainRoots;
 use crate::wire::sds::{
     CertificateValidationContext, DataSource, Secret, SpiffeCertValidatorConfig, TlsCertificate, TypedExtensionConfig,
 };
@@ -33,24 +34,30 @@ pub(super) fn svid(name: String, svid: &Svid) -> Any {
     packed(name, Type::TlsCertificate(certificate))
 }
 
-/// What peers are verified by: sorted by trust domain, and none without a root, over which Envoy refuses the secret.
-pub(super) fn roots(name: String, bundles: &[&Bundle], validator: Validator) -> Any {
+/// Our trust domain's revocation lists, PEM, if they go with its roots.
+pub(super) type Lists<'a> = Option<(&'a TrustDomain, &'a str)>;
+
+/// What peers are verified by: sorted by trust domain, and none without a root, over which Envoy refuses the secret. Its
+/// SPIFFE validator takes revocation lists from beside a trust domain's roots.
+pub(super) fn roots(name: String, bundles: &[&Bundle], validator: Validator, lists: Lists<'_>) -> Any {
     let mut bundles: Vec<_> = bundles.iter().filter(|bundle| !bundle.x509_authorities.is_empty()).collect();
     bundles.sort_by(|one, other| one.trust_domain.cmp(&other.trust_domain));
     let context = match validator {
         Validator::Plain => {
             let all = bundles.iter().map(|bundle| bundle.to_pem()).collect();
-            CertificateValidationContext { trusted_ca: Some(inline(all)), custom_validator_config: None }
+            let crl = lists.map(|(_of, lists)| inline(lists.to_owned()));
+            CertificateValidationContext { trusted_ca: Some(inline(all)), crl, custom_validator_config: None }
         }
         Validator::Spiffe => {
-            let trust_domain = |bundle: &&&Bundle| TrustDomain {
-                name: bundle.trust_domain.as_str().to_owned(),
-                trust_bundle: Some(inline(bundle.to_pem())),
+            let domain = |bundle: &&&Bundle| {
+                let lists = lists.filter(|(of, _lists)| **of == bundle.trust_domain).map_or("", |(_of, lists)| lists);
+                let trust_bundle = Some(inline(bundle.to_pem() + lists));
+                DomainRoots { name: bundle.trust_domain.as_str().to_owned(), trust_bundle }
             };
-            let config = SpiffeCertValidatorConfig { trust_domains: bundles.iter().map(trust_domain).collect() };
+            let config = SpiffeCertValidatorConfig { trust_domains: bundles.iter().map(domain).collect() };
             let typed_config = Any { type_url: SPIFFE_CONFIG.to_owned(), value: config.encode_to_vec() };
             let config = TypedExtensionConfig { name: SPIFFE_VALIDATOR.to_owned(), typed_config: Some(typed_config) };
-            CertificateValidationContext { trusted_ca: None, custom_validator_config: Some(config) }
+            CertificateValidationContext { trusted_ca: None, crl: None, custom_validator_config: Some(config) }
         }
     };
     packed(name, Type::ValidationContext(context))

@@ -1,12 +1,15 @@
-//! The service: a client's requests and the keeper's states, merged into one subscription.
+//! The service: a client's requests, the keeper's states and the revocation lists, merged into one subscription.
 
 use super::names::SecretNames;
-use super::subscription::Subscription;
+use super::subscription::{Stock, Subscription};
+use crate::agent::crls::CrlsWatch;
 use crate::agent::served::Caller;
+use crate::telemetry::AgentMetrics;
 use crate::wire::sds::secret_discovery_service_server::SecretDiscoveryService;
 use crate::wire::sds::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse};
 use std::pin::Pin;
 use std::sync::Arc;
+use tokio_stream::wrappers::WatchStream;
 use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status, Streaming};
 
@@ -16,8 +19,46 @@ pub(in crate::agent) const STREAM_PATH: &str = "/envoy.service.secret.v3.SecretD
 type Responses<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 /// See the file's words.
-#[derive(Debug)]
-pub(in crate::agent) struct Sds(pub(in crate::agent) Arc<SecretNames>);
+#[derive(Clone, Debug)]
+pub(in crate::agent) struct Sds {
+    names: Arc<SecretNames>,
+    crls: CrlsWatch,
+    metrics: AgentMetrics,
+}
+
+impl Sds {
+    /// Secrets by these names, with these lists if the names want any.
+    pub(in crate::agent) fn new(names: SecretNames, crls: CrlsWatch, metrics: AgentMetrics) -> Self {
+        Self { names: Arc::new(names), crls, metrics }
+    }
+
+    /// What a client is told: whenever it asks, and whenever there is something else.
+    fn responses(
+        &self,
+        caller: Caller,
+        asked: impl Stream<Item = Result<DiscoveryRequest, Status>> + Send + 'static,
+    ) -> Responses<DiscoveryResponse> {
+        let mut subscription = Subscription::new(Arc::clone(&self.names), self.metrics.clone());
+        let crls = self.crls.clone();
+        let listed = WatchStream::from_changes(crls.clone()).map(|_newest| Event::Listed);
+        let turned = caller.clone().identities().map(Event::Turned);
+        let responses = asked.map(Event::Asked).merge(turned).merge(listed).filter_map(move |event| {
+            let stock = |identity| Stock { identity, crls: crls.borrow().clone() };
+            let response = match event {
+                Event::Asked(request) => {
+                    request.and_then(|request| subscription.ask(request, caller.served()?.map(stock).as_ref()))
+                }
+                Event::Turned(identity) => identity.and_then(|identity| subscription.turn(&stock(identity))),
+                Event::Listed => caller.served().and_then(|served| match served {
+                    Some(identity) => subscription.turn(&stock(identity)),
+                    None => Ok(None),
+                }),
+            };
+            response.transpose()
+        });
+        Box::pin(responses)
+    }
+}
 
 #[tonic::async_trait]
 impl SecretDiscoveryService for Sds {
@@ -36,31 +77,19 @@ impl SecretDiscoveryService for Sds {
         request: Request<Streaming<DiscoveryRequest>>,
     ) -> Result<Response<Self::StreamSecretsStream>, Status> {
         let caller = Caller::of(&request)?;
-        let mut subscription = Subscription::new(Arc::clone(&self.0));
-        let asked = request.into_inner().map(Event::Asked);
-        let turned = caller.clone().identities().map(Event::Turned);
-        let responses = asked.merge(turned).filter_map(move |event| {
-            let response = match event {
-                Event::Asked(request) => {
-                    request.and_then(|request| subscription.ask(request, caller.served()?.as_ref()))
-                }
-                Event::Turned(identity) => identity.and_then(|identity| subscription.turn(&identity)),
-            };
-            response.transpose()
-        });
-        Ok(Response::new(Box::pin(responses)))
+        Ok(Response::new(self.responses(caller, request.into_inner())))
     }
 
     async fn fetch_secrets(&self, request: Request<DiscoveryRequest>) -> Result<Response<DiscoveryResponse>, Status> {
         let caller = Caller::of(&request)?;
-        let mut subscription = Subscription::new(Arc::clone(&self.0));
-        subscription.ask(request.into_inner(), None)?;
-        let response = subscription.turn(&caller.identity().await?)?;
-        response.map(Response::new).ok_or_else(|| Status::internal("a first request went without its answer"))
+        let mut responses = self.responses(caller, tokio_stream::once(Ok(request.into_inner())));
+        let first = responses.next().await;
+        first.unwrap_or_else(|| Err(Status::internal("a request went without its answer"))).map(Response::new)
     }
 }
 
 enum Event<R, I> {
     Asked(R),
+    Listed,
     Turned(I),
 }

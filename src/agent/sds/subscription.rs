@@ -5,9 +5,11 @@
 
 use super::names::{Meant, SecretNames};
 use super::{Validator, secret};
+use crate::agent::crls::Crls;
 use crate::agent::keeper::Identity;
 use crate::bundle::Bundle;
 use crate::crypto::Digest;
+use crate::telemetry::AgentMetrics;
 use crate::wire::sds::{DiscoveryRequest, DiscoveryResponse, Node};
 use prost_types::Any;
 use prost_types::value::Kind;
@@ -30,10 +32,19 @@ const PLAIN_ASKED: &str = "disable_spiffe_cert_validation";
 /// The first version of Envoy that has the validator.
 const SPIFFE_SINCE: (u32, u32) = (1, 18);
 
+/// What there is to be told.
+#[derive(Debug)]
+pub(super) struct Stock {
+    pub(super) identity: Identity,
+    /// The newest set of revocation lists, where they are wanted.
+    pub(super) crls: Option<Arc<Crls>>,
+}
+
 /// See the file's words. No secret stays in it: there may be many streams.
 #[derive(Debug)]
 pub(super) struct Subscription {
     names: Arc<SecretNames>,
+    metrics: AgentMetrics,
     validator: Validator,
     /// None before the first request; empty means all.
     wanted: Option<BTreeSet<String>>,
@@ -42,6 +53,8 @@ pub(super) struct Subscription {
     /// Of the last response; its nonce too.
     version: u64,
     refusals: Refusals,
+    /// Whether it was said that roots wait for their revocation lists.
+    waits: bool,
 }
 
 /// How often a client refused what it was sent.
@@ -60,9 +73,18 @@ impl Refusals {
 }
 
 impl Subscription {
-    pub(super) fn new(names: Arc<SecretNames>) -> Self {
+    pub(super) fn new(names: Arc<SecretNames>, metrics: AgentMetrics) -> Self {
         let validator = names.validator;
-        Self { names, validator, wanted: None, sent: None, version: 0, refusals: Refusals::default() }
+        Self {
+            names,
+            metrics,
+            validator,
+            wanted: None,
+            sent: None,
+            version: 0,
+            refusals: Refusals::default(),
+            waits: false,
+        }
     }
 
     /// Takes a request of the client, to be answered from what there is now.
@@ -72,19 +94,15 @@ impl Subscription {
     pub(super) fn ask(
         &mut self,
         request: DiscoveryRequest,
-        identity: Option<&Identity>,
+        stock: Option<&Stock>,
     ) -> Result<Option<DiscoveryResponse>, Status> {
         check(&request)?;
         let answers = !request.response_nonce.is_empty();
         if answers && request.response_nonce != self.version.to_string() {
             return Ok(None);
         }
-        if let Some(why) = &request.error_detail
-            && self.refusals.count_first(self.version)
-        {
-            let words: String = why.message.chars().filter(|letter| !letter.is_control()).take(WORDS_MAX).collect();
-            let (version, refusals) = (self.version, self.refusals.count);
-            tracing::warn!(version, refusals, why = words, "a proxy refused its secrets and keeps those it has");
+        if let Some(why) = &request.error_detail {
+            self.count_refusal(&why.message);
         }
         if let Some(node) = &request.node {
             self.validator = if wants_plain(node) { Validator::Plain } else { self.names.validator };
@@ -94,34 +112,58 @@ impl Subscription {
             return Ok(None);
         }
         self.wanted = wanted;
-        let Some(identity) = identity else { return Ok(None) };
-        let resources = self.resources(identity)?;
+        let Some(stock) = stock else { return Ok(None) };
+        let resources = self.resources(stock)?;
         Ok(resources.map(|resources| self.respond(resources)))
+    }
+
+    fn count_refusal(&mut self, why: &str) {
+        self.metrics.secrets_refused();
+        if self.refusals.count_first(self.version) {
+            let words: String = why.chars().filter(|letter| !letter.is_control()).take(WORDS_MAX).collect();
+            let (version, refusals) = (self.version, self.refusals.count);
+            tracing::warn!(version, refusals, why = words, "a proxy refused its secrets and keeps those it has");
+        }
     }
 
     /// Takes another state of what there is.
     ///
     /// # Errors
     /// A name that means nothing any more.
-    pub(super) fn turn(&mut self, identity: &Identity) -> Result<Option<DiscoveryResponse>, Status> {
-        let resources = self.resources(identity)?.filter(|resources| Some(digest(resources)) != self.sent);
+    pub(super) fn turn(&mut self, stock: &Stock) -> Result<Option<DiscoveryResponse>, Status> {
+        let resources = self.resources(stock)?.filter(|resources| Some(digest(resources)) != self.sent);
         Ok(resources.map(|resources| self.respond(resources)))
     }
 
-    /// The secrets that are asked for, each once; none while nobody has asked.
-    fn resources(&self, identity: &Identity) -> Result<Option<Vec<Any>>, Status> {
-        let Some(wanted) = &self.wanted else { return Ok(None) };
+    /// The secrets that are asked for, each once, without those that are not whole; none while nobody has asked, or all of
+    /// them are not. What is left out here a client keeps (xDS takes secrets away by no response).
+    fn resources(&mut self, stock: &Stock) -> Result<Option<Vec<Any>>, Status> {
+        let (Some(wanted), identity) = (&self.wanted, &stock.identity) else { return Ok(None) };
         let all = if wanted.is_empty() { self.names.all(identity) } else { wanted.iter().cloned().collect() };
         let secret = |name: String| match self.names.meaning(&name, identity) {
-            Some(Meant::Bundle(bundle)) => Ok(secret::roots(name, &[bundle], self.validator)),
-            Some(Meant::Bundles) => Ok(secret::roots(name, &self.all_bundles(identity), self.validator)),
-            Some(Meant::Svid(svid)) => Ok(secret::svid(name, svid)),
+            Some(Meant::Bundle(bundle)) => Ok(self.roots(name, &[bundle], stock)),
+            Some(Meant::Bundles) => Ok(self.roots(name, &self.all_bundles(identity), stock)),
+            Some(Meant::Svid(svid)) => Ok(Some(secret::svid(name, svid))),
             None => Err(Status::invalid_argument(format!(
                 "no secret is called {name:?}; there are {}",
                 self.names.all(identity).join(", ")
             ))),
         };
-        all.into_iter().map(secret).collect::<Result<_, _>>().map(Some)
+        let asked: Vec<Option<Any>> = all.into_iter().map(secret).collect::<Result<_, _>>()?;
+        if asked.contains(&None) && !std::mem::replace(&mut self.waits, true) {
+            tracing::info!("a proxy's roots wait for the server's revocation lists");
+        }
+        let whole: Vec<Any> = asked.into_iter().flatten().collect();
+        Ok(Some(whole).filter(|whole| !whole.is_empty()))
+    }
+
+    /// None of ours while a revocation list is wanted and missing.
+    fn roots(&self, name: String, bundles: &[&Bundle], Stock { identity, crls }: &Stock) -> Option<Any> {
+        let ours = &identity.bundle.trust_domain;
+        let is_listed = self.names.crl && bundles.iter().any(|bundle| bundle.trust_domain == *ours);
+        let lists =
+            if is_listed { Some((ours, &*crls.as_ref().filter(|crls| crls.cover(identity))?.pem)) } else { None };
+        Some(secret::roots(name, bundles, self.validator, lists))
     }
 
     /// Plain, every root vouches for every ID, so that only our own are in the list unless the operator wants it so.
@@ -133,6 +175,7 @@ impl Subscription {
     }
 
     fn respond(&mut self, resources: Vec<Any>) -> DiscoveryResponse {
+        self.metrics.secrets_sent();
         self.version += 1;
         self.sent = Some(digest(&resources));
         let version = self.version.to_string();

@@ -87,7 +87,7 @@ pub(super) fn label(desk: &Desk, text: &str, id: &RequestId) -> Result<Option<La
 }
 
 fn kind(text: &str, id: &RequestId) -> Result<AuthorityKind, Status> {
-    let detail = "the kinds of keys are x509-root, x509-intermediate and jwt";
+    let detail = "the kinds of keys are x509-root, x509-intermediate, jwt and jwt-rs256";
     let known = AuthorityKind::named(text).filter(|kind| *kind != AuthorityKind::Journal);
     known.ok_or_else(|| malformed("authority_kind", detail, id))
 }

@@ -5,13 +5,15 @@ use crate::api::Operator;
 use crate::api::desk::Desk;
 use crate::api::refused::{Class, Refused};
 use crate::audit::Person;
-use crate::bundle::Bundle;
-use crate::federation::{FederationError, Kept, Relation};
-use crate::identity::TrustDomain;
+use crate::bundle::{Bundle, EndpointUrlError};
+use crate::federation::{Endpoint, FederationError, Kept, Profile, Relation};
+use crate::identity::{SpiffeId, TrustDomain};
 use crate::issuance::{Refusal, RequestId};
 use crate::telemetry::chain;
+use crate::tls::ServerTrust;
 use crate::wire::lanyard as wire;
 use crate::wire::lanyard::set_bundle_request::Form;
+use time::OffsetDateTime;
 use tonic::Status;
 
 /// Ours, or the one that is held of another trust domain.
@@ -30,9 +32,9 @@ pub(super) fn show(desk: &Desk, asked: &wire::ShowBundleRequest) -> Result<wire:
 
 /// Every trust domain but ours.
 pub(super) fn list(desk: &Desk) -> wire::ListBundlesAnswer {
-    let all = desk.federation.list();
+    let (all, now) = (desk.federation.list(), desk.issuance.now());
     wire::ListBundlesAnswer {
-        bundle: all.iter().map(|(trust_domain, relation)| shown(trust_domain, relation)).collect(),
+        bundle: all.iter().map(|(trust_domain, relation)| shown(trust_domain, relation, now)).collect(),
     }
 }
 
@@ -43,22 +45,31 @@ pub(super) async fn set(
     asked: wire::SetBundleRequest,
 ) -> Result<wire::SetBundleAnswer, Status> {
     let id = desk.request_id();
-    let wire::SetBundleRequest { trust_domain, form, reason } = asked;
+    let wire::SetBundleRequest { trust_domain, form, reason, endpoint } = asked;
     let trust_domain = named(&trust_domain, &id)?;
     let say = said(&reason, &id)?;
     let bundle = match form {
-        Some(Form::Pem(text)) => Bundle::read_pem(trust_domain.clone(), &text),
-        Some(Form::Spiffe(text)) => Bundle::read_json(trust_domain.clone(), &text),
-        None => {
-            return Err(malformed("bundle_malformed", "give a bundle, as PEM or as a SPIFFE bundle".to_owned(), &id));
+        Some(Form::Pem(text)) => Some(Bundle::read_pem(trust_domain.clone(), &text)),
+        Some(Form::Spiffe(text)) => Some(Bundle::read_json(trust_domain.clone(), &text)),
+        None => None,
+    };
+    let bundle = bundle.transpose().map_err(|odd| refused(odd.into(), &id))?;
+    let (who, now) = (Person::of(by.uid), desk.issuance.now());
+    let (federation, word) = (&desk.federation, (&who, say));
+    let was = match (endpoint, bundle) {
+        (Some(endpoint), first) => {
+            federation.set_endpoint(&trust_domain, (read_endpoint(endpoint, &id)?, first), word, now).await
+        }
+        (None, Some(bundle)) => federation.set(bundle, word, now).await,
+        (None, None) => {
+            let detail = "give a bundle, as PEM or as a SPIFFE bundle, or an endpoint to ask".to_owned();
+            return Err(malformed("bundle_malformed", detail, &id));
         }
     };
-    let bundle = bundle.map_err(|odd| refused(odd.into(), &id))?;
-    let (who, now) = (Person::of(by.uid), desk.issuance.now());
-    let was = desk.federation.set(bundle, (&who, say), now).await.map_err(|error| refused(error, &id))?;
+    let was = was.map_err(|error| refused(error, &id))?;
     let is = desk.federation.now();
     let unchanged = was.as_ref().zip(is.of(&trust_domain)).is_some_and(|(was, is)| was == is);
-    let bundle = desk.federation.relation(&trust_domain).map(|relation| shown(&trust_domain, &relation));
+    let bundle = desk.federation.relation(&trust_domain).map(|relation| shown(&trust_domain, &relation, now));
     Ok(wire::SetBundleAnswer { bundle, replaced: was.is_some(), unchanged })
 }
 
@@ -72,16 +83,44 @@ pub(super) async fn delete(
     let trust_domain = named(&asked.trust_domain, &id)?;
     let say = said(&asked.reason, &id)?;
     let who = Person::of(by.uid);
-    let deleted = desk.federation.delete(&trust_domain, (&who, say)).await;
+    let deleted = desk.federation.delete(&trust_domain, (&who, say), desk.issuance.now()).await;
     deleted.map(|()| wire::DeleteBundleAnswer {}).map_err(|error| refused(error, &id))
 }
 
-fn shown(trust_domain: &TrustDomain, relation: &Relation) -> wire::BundleShown {
-    let Relation { source, kept, confirmed_at, problem } = relation;
+fn read_endpoint(asked: wire::BundleEndpoint, id: &RequestId) -> Result<Endpoint, Status> {
+    let wire::BundleEndpoint { url, profile, endpoint_spiffe_id, ca_pem } = asked;
+    let odd = |detail: String| malformed("endpoint_malformed", detail, id);
+    let url = url.parse().map_err(|fault: EndpointUrlError| odd(fault.to_string()))?;
+    let profile = match (profile.as_str(), endpoint_spiffe_id.is_empty(), ca_pem.is_empty()) {
+        ("https_spiffe", false, true) => {
+            let endpoint_id = SpiffeId::parse(&endpoint_spiffe_id).map_err(|fault| odd(chain(&fault)))?;
+            Profile::HttpsSpiffe { endpoint_id }
+        }
+        ("https_spiffe", true, _) => {
+            return Err(odd("https_spiffe needs the SPIFFE ID that the endpoint shows".to_owned()));
+        }
+        ("https_web", true, true) => Profile::HttpsWeb { ca_pem: None },
+        ("https_web", true, false) => {
+            ServerTrust::from_pem(&ca_pem, "the CA file").map_err(|fault| odd(chain(&fault)))?;
+            Profile::HttpsWeb { ca_pem: Some(String::from_utf8_lossy(&ca_pem).into_owned()) }
+        }
+        ("https_spiffe" | "https_web", ..) => {
+            return Err(odd("a CA is for https_web, a SPIFFE ID for https_spiffe: give the one that fits".to_owned()));
+        }
+        _ => return Err(odd("a profile is https_web or https_spiffe".to_owned())),
+    };
+    Ok(Endpoint { url, profile })
+}
+
+fn shown(trust_domain: &TrustDomain, relation: &Relation, now: OffsetDateTime) -> wire::BundleShown {
+    let Relation { source, told_by: _, kept, confirmed_at, problem, failures, odd, asked_at } = relation;
     let of = wire::BundleShown {
         trust_domain: trust_domain.to_string(),
         source: source.to_string(),
         problem: problem.clone().unwrap_or_default(),
+        failures: *failures,
+        asked_at: seconds(*asked_at),
+        warning: relation.warning(now).unwrap_or_default(),
         ..wire::BundleShown::default()
     };
     let Some(Kept { foreign, since, by, .. }) = kept else { return of };
@@ -93,11 +132,17 @@ fn shown(trust_domain: &TrustDomain, relation: &Relation) -> wire::BundleShown {
         x509_authorities: many(bundle.x509_authorities.len()),
         jwt_authorities: many(bundle.jwt_authorities.len()),
         since: since.unix_timestamp(),
-        confirmed_at: confirmed_at.map_or(0, time::OffsetDateTime::unix_timestamp),
-        authorities_end_at: bundle.authorities_end_at().map_or(0, time::OffsetDateTime::unix_timestamp),
+        confirmed_at: seconds(*confirmed_at),
+        authorities_end_at: seconds(bundle.authorities_end_at()),
+        refresh_hint: bundle.refresh_hint.as_secs(),
+        left_out: odd.clone(),
         by: by.as_ref().map(ToString::to_string).unwrap_or_default(),
         ..of
     }
+}
+
+fn seconds(at: Option<OffsetDateTime>) -> i64 {
+    at.map_or(0, OffsetDateTime::unix_timestamp)
 }
 
 fn named(text: &str, id: &RequestId) -> Result<TrustDomain, Status> {
@@ -119,7 +164,8 @@ fn refused(error: FederationError, id: &RequestId) -> Status {
         FederationError::Configured { .. } => (Class::Conflict, "bundle_configured"),
         FederationError::Older { .. } => (Class::Conflict, "bundle_older"),
         FederationError::OurKey { .. } => (Class::Malformed, "bundle_own_key"),
-        FederationError::Own(_) => (Class::Malformed, "bundle_own"),
+        FederationError::NoFirst(_) => (Class::Conflict, "bundle_missing"),
+        FederationError::Own(_) | FederationError::OwnEndpoint(_) => (Class::Malformed, "bundle_own"),
         FederationError::Store(fault) => {
             tracing::error!(request_id = %id, error = %chain(&fault), "a foreign bundle cannot be recorded");
             return Refused::of(&Refusal::Store(fault), id).into_status();

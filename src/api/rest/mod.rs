@@ -5,6 +5,7 @@ mod body;
 mod bundle;
 mod cached;
 mod crl;
+mod discovery;
 mod explain;
 mod hooks;
 pub(super) mod health;

@@ -1,6 +1,6 @@
 //! Which path is whose. What has no path is told so as a problem document too.
 
-use super::{bundle, crl, explain, hooks, oauth, svid};
+use super::{bundle, crl, discovery, explain, hooks, oauth, svid};
 use crate::api::desk::Desk;
 use crate::api::refused::{Class, Refused};
 use axum::Router;
@@ -28,6 +28,7 @@ pub(in crate::api) fn public_routes(desk: Arc<Desk>) -> Router {
         .route("/", get(bundle::show))
         .route("/crl", get(crl::all))
         .route("/crl/{authority}", get(crl::one))
+        .merge(discovery::routes(&desk))
         .fallback(nothing_public)
         .method_not_allowed_fallback(other_method)
         .with_state(desk)
@@ -45,7 +46,8 @@ async fn nothing_spiffe(State(desk): State<Arc<Desk>>) -> Refused {
 }
 
 async fn nothing_public(State(desk): State<Arc<Desk>>) -> Refused {
-    let detail = "there is nothing at this path; the trust bundle is at / and the revocation lists are at /crl";
+    let detail = "there is nothing at this path; the trust bundle is at /, the revocation lists are at /crl, and what \
+                  OpenID Connect reads is at /.well-known/openid-configuration and /keys";
     Refused::new(Class::Absent, "path_unknown", detail, &desk.request_id())
 }
 

@@ -21,13 +21,14 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 /// The kinds of entries, as the journal writes them.
-const KINDS: [&str; 27] = [
+const KINDS: [&str; 29] = [
     "authority",
     "ban_added",
     "ban_removed",
     "bundle_changed",
     "checkpoint",
     "crls_made",
+    "federation_set",
     "holder_confirmed",
     "hook_refused",
     "intent",
@@ -40,6 +41,7 @@ const KINDS: [&str; 27] = [
     "policy_changed",
     "refused",
     "restored",
+    "sealing_key_changed",
     "segments_archived",
     "segments_removed",
     "server_svid",
@@ -119,9 +121,9 @@ pub(super) fn parse_since(text: &str) -> Result<Since, String> {
 /// Reads the journal.
 pub(crate) async fn run(args: &Args) -> anyhow::Result<ExitCode> {
     match &args.action {
-        Action::Show { journal, question, json } => show::run(journal, question, *json),
+        Action::Show { journal, question, json } => Box::pin(show::run(journal, question, *json)).await,
         Action::Verify(args) => verify::run(args),
-        Action::Archive(args) => archive::run(args),
+        Action::Archive(args) => Box::pin(archive::run(args)).await,
         Action::Erase(args) => Box::pin(erase::run(args)).await,
         Action::AcceptTime { journal, reason } => accept(journal, reason),
     }

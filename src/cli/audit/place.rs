@@ -1,12 +1,17 @@
 //! Where the journal is, and the keys that open what it holds of persons.
 
-use crate::authority::open_sealing_key;
+use crate::authority::SealingSettings;
 use crate::cli::failure::WrongUsage;
 use crate::cli::remote::named_config;
 use crate::cli::render;
-use crate::config::{SystemEnvironment, load_server};
+use crate::clock::SystemClock;
+use crate::config::{ServerSettings, SystemEnvironment, load_server};
+use crate::crypto::Sealing;
+use crate::custody::Places;
 use crate::people::People;
+use crate::server::open_places;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Which journal.
 #[derive(clap::Args, Debug)]
@@ -27,8 +32,8 @@ pub(in crate::cli) struct Journal {
 pub(in crate::cli) struct Place {
     /// The data folder.
     pub(in crate::cli) folder: PathBuf,
-    /// The key that seals its secrets.
-    pub(in crate::cli) sealing_key_file: PathBuf,
+    sealing: SealingSettings,
+    places: Places,
 }
 
 impl Journal {
@@ -46,13 +51,16 @@ impl Journal {
     pub(in crate::cli) fn place(&self) -> anyhow::Result<Option<Place>> {
         match (&self.data_dir, self.config_file()) {
             (Some(folder), _) => {
-                let sealing_key_file = folder.join("sealing.key");
-                Ok(Some(Place { folder: folder.clone(), sealing_key_file }))
+                let sealing = SealingSettings::at(folder.join("sealing.key"));
+                Ok(Some(Place { folder: folder.clone(), sealing, places: Places::default() }))
             }
-            (None, Some(file)) => Ok(load_server(&file, &SystemEnvironment)
-                .map(|settings| Place { folder: settings.data_dir, sealing_key_file: settings.sealing_key_file })
-                .map_err(|problems| render::problems(&problems))
-                .ok()),
+            (None, Some(file)) => match load_server(&file, &SystemEnvironment) {
+                Ok(settings) => Place::of(settings).map(Some),
+                Err(problems) => {
+                    render::problems(&problems);
+                    Ok(None)
+                }
+            },
             (None, None) => {
                 Err(WrongUsage::new("name the journal: --config FILE, --data-dir DIR, or LANYARD_CONFIG").into())
             }
@@ -61,15 +69,24 @@ impl Journal {
 }
 
 impl Place {
+    /// A server's.
+    pub(in crate::cli) fn of(settings: ServerSettings) -> anyhow::Result<Self> {
+        let (_vault, places) = open_places(&settings, Arc::new(SystemClock))?;
+        Ok(Self { folder: settings.data_dir, sealing: settings.keys.sealing, places })
+    }
+
+    /// What opens its secrets.
+    pub(in crate::cli) async fn sealing(&self) -> anyhow::Result<Sealing> {
+        Ok(self.sealing.open(&self.places).await?)
+    }
+
     /// The persons' keys; none where they are not here or do not open, which is said.
-    pub(in crate::cli) fn people(&self) -> Option<People> {
+    pub(in crate::cli) async fn people(&self) -> Option<People> {
         let file = self.folder.join(People::FILE);
         if !file.exists() {
             return None;
         }
-        let opened = open_sealing_key(&self.sealing_key_file, true)
-            .map_err(anyhow::Error::from)
-            .and_then(|sealing| Ok(People::read(&file, &sealing)?));
+        let opened = self.sealing().await.and_then(|sealing| Ok(People::read(&file, &sealing)?));
         let told = |error: &anyhow::Error| render::aside(&format!("who started a job stays sealed: {error:#}"));
         opened.inspect_err(told).ok()
     }

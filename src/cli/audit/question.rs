@@ -15,11 +15,12 @@ use time::OffsetDateTime;
 /// Every no.
 const REFUSALS: [&str; 2] = ["hook_refused", "refused"];
 /// What operators and the server itself change: policy, keys, pins, bans, who is remembered, time, the journal.
-const CHANGES: [&str; 15] = [
+const CHANGES: [&str; 16] = [
     "authority",
     "ban_added",
     "ban_removed",
     "bundle_changed",
+    "federation_set",
     "holder_confirmed",
     "orphan_deleted",
     "person_erased",

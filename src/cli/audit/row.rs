@@ -48,6 +48,10 @@ fn what(entry: &Received) -> String {
             format!("{holder} has bundle {sequence}{}, by user id {uid}", said(entry))
         }
         "bundle_changed" => bundle_changed(entry),
+        "federation_set" => {
+            let (whose, source, uid) = (text("trust_domain"), text("source"), number("uid"));
+            format!("{whose} by {source}{}, by user id {uid}", said(entry))
+        }
         "crls_made" => format!("{} revoked", number("revoked")),
         "hook_refused" => format!("{}: {}", text("issuer"), text("code")),
         "intent" | "server_svid" => intent(entry),
@@ -77,6 +81,12 @@ fn what(entry: &Received) -> String {
         }
         "job_closed" => format!("{} job {}: {}", text("issuer"), number("job_id"), cause(entry)),
         "session_ended" => format!("{}: {}", cause(entry), text("session")),
+        "sealing_key_changed" => {
+            let place = entry.more.get("place").and_then(Value::as_str);
+            let place = place.map(|place| format!(", wrapped by {place:?}")).unwrap_or_default();
+            let [old, new] = ["old", "new"].map(|name| text(name).get(..16).unwrap_or_default());
+            format!("{new}{place}, was {old}")
+        }
         "segments_archived" | "segments_removed" => {
             let to = entry.more.get("to").and_then(Value::as_str).map(|to| format!(" to {to}")).unwrap_or_default();
             let (first, last) = (number("first"), number("last"));
@@ -192,6 +202,9 @@ mod tests {
         assert_eq!(told(key), "x509-intermediate af5fdb11 succeed, sequence 7");
         assert_eq!(told(json!({ "kind": "started", "version": "0.1.0" })), "0.1.0");
         assert_eq!(told(json!({ "kind": "refused", "code": "token_replayed" })), "token_replayed");
+        let [old, new] = ["c3b11b436baffe6400", "10e6b70fd17be47c00"];
+        let changed = json!({ "kind": "sealing_key_changed", "old": old, "new": new, "place": "vault" });
+        assert_eq!(told(changed), "10e6b70fd17be47c, wrapped by \"vault\", was c3b11b436baffe64");
         let pin = json!({ "kind": "pin_changed", "path": "acme/api", "old": 1, "new": 2, "how": "operator", "uid": 7 });
         assert_eq!(told(pin), "acme/api is project 2, was 1 (uid 7)");
         let ended = json!({ "kind": "session_ended", "session": "5e55", "why": "job_finished", "by": "issuer" });

@@ -14,9 +14,9 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 /// Shows. Of the journal no more is held than is printed.
-pub(super) fn run(journal: &Journal, asked: &question::Args, as_json: bool) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(journal: &Journal, asked: &question::Args, as_json: bool) -> anyhow::Result<ExitCode> {
     let Some(place) = journal.place()? else { return Ok(ExitCode::FAILURE) };
-    let (mut question, mut read) = (asked.question(), Read::of(place.people()));
+    let (mut question, mut read) = (asked.question(), Read::of(place.people().await));
     let mut rows = Vec::new();
     for record in JournalReader::open(&place.folder)? {
         let record = record?;

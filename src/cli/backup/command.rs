@@ -19,7 +19,8 @@ enum Action {
     /// It is a plain tar: `tar -xf`, then `sha256sum -c SHA256SUMS`. Everything in it is of one record of the journal,
     /// and the server goes on meanwhile.
     Create(create::Args),
-    /// Whether a backup is whole: every file's digest, every record of the journal, every checkpoint
+    /// Whether a backup is whole: every file's digest, every record of the journal, every checkpoint; with the server's
+    /// configuration also whether it says what its server said
     Verify(verify::Args),
     /// Lays a backup down in an empty data folder, for a server to go on from; whole, or not at all
     ///
@@ -32,7 +33,7 @@ enum Action {
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     match args.action {
         Action::Create(args) => Box::pin(create::run(args)).await,
-        Action::Verify(args) => verify::run(&args),
+        Action::Verify(args) => Box::pin(verify::run(&args)).await,
         Action::Restore(args) => Box::pin(restore::run(args)).await,
     }
 }

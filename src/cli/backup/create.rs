@@ -2,6 +2,7 @@
 
 use crate::backup::{BackupError, Contents, Head, Pack, Piece};
 use crate::cli::admin::AdminArgs;
+use crate::cli::audit::Place;
 use crate::cli::failure::WrongUsage;
 use crate::cli::operator::listens;
 use crate::cli::remote::named_config;
@@ -73,12 +74,16 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
             }
         },
     };
-    let key_file = settings.as_ref().map(|settings| settings.sealing_key_file.clone());
+    if with_sealing_key && settings.as_ref().is_some_and(|settings| settings.keys.sealing.place.is_some()) {
+        let no = "--with-sealing-key: a place wraps the sealing key, and every backup has it as it is wrapped; leave that out";
+        return Err(WrongUsage::new(no).into());
+    }
+    let key_file = settings.as_ref().map(|settings| settings.keys.sealing.file.clone());
     let key_file = key_file.filter(|_| with_sealing_key);
     if with_sealing_key && key_file.is_none() {
         return Err(WrongUsage::new("--with-sealing-key needs --config FILE, which says where it is").into());
     }
-    let server = server.or_of(settings.as_ref().map(|settings| settings.admin_socket.as_path()));
+    let server = server.or_of(settings.as_ref().map(|settings| settings.doors.admin_socket.as_path()));
     let mut target = match at_rest(settings.as_ref(), &server).await? {
         Some(contents) => {
             let mut target = Target::of(&to, contents.head.clone())?;
@@ -101,7 +106,8 @@ async fn at_rest(settings: Option<&ServerSettings>, server: &AdminArgs) -> anyho
     if listens(&server.path()?).await {
         return Ok(None);
     }
-    Ok(Some(settings.folder().at_rest(SystemClock.now())?))
+    let sealing = Place::of(settings.clone())?.sealing().await?;
+    Ok(Some(settings.folder().at_rest(&sealing, SystemClock.now())?))
 }
 
 /// A running server's, part by part. What ends before its end is no backup.
@@ -197,6 +203,8 @@ fn tell(file: &Path, head: &Head, (json, has_key): (bool, bool)) -> anyhow::Resu
     }
     render::aside(if has_key {
         "the sealing key is in it: whoever has this file has your authority. Keep it as you would keep a root's key"
+    } else if head.files.contains_key("sealing.wrapped") {
+        "the sealing key is in it as its place has wrapped it: without that place the backup is worth nothing, so keep that, too"
     } else {
         "the sealing key is not in it, and without it the backup is worth nothing: keep it, too, and elsewhere"
     });

@@ -6,8 +6,9 @@ use crate::cli::audit::{Since, parse_since};
 use crate::cli::failure::WrongUsage;
 use crate::cli::remote::named_config;
 use crate::cli::render;
-use crate::clock::{Clock as _, SystemClock};
+use crate::clock::{Clock, SystemClock};
 use crate::config::{SystemEnvironment, load_server};
+use crate::server::open_places;
 use serde_json::json;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -59,9 +60,12 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
             WrongUsage::new("--accept-tokens-since is a time that has been: when the lost server stopped").into()
         );
     }
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let asked = Restore {
         archive: &file,
         folder: &settings.folder(),
+        sealing: &settings.keys.sealing,
+        places: &open_places(&settings, Arc::clone(&clock))?.1,
         checkpoints: &settings.checkpoints.signing,
         longest_ttl: settings.policy.longest_ttl(),
         people: settings.people,
@@ -70,7 +74,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         uid: rustix::process::getuid().as_raw(),
         reason: &reason,
     };
-    let done = restore(&asked, Arc::new(SystemClock)).await.map_err(of(&file))?;
+    let done = restore(&asked, clock).await.map_err(of(&file))?;
     tell(&done, (&settings.data_dir, json))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -53,7 +53,7 @@ async fn of_server(file: &Path, settings: &ServerSettings) -> Vec<Finding> {
         ),
     });
     seen.extend(issuers(settings).await);
-    let socket = &settings.admin_socket;
+    let socket = &settings.doors.admin_socket;
     seen.push(if operator::listens(socket).await {
         Finding::good("server", format!("it runs: {} answers", socket.display()))
     } else {

@@ -1,12 +1,10 @@
 //! The bundle port: the trust bundle and the revocation lists, for anybody.
 
-use super::connection::{Speech, serve};
+use super::connection::{Speech, serve_together};
 use super::listen::listen;
-use super::together::Together;
 use crate::api::{BundleDoor, Crowd};
 use crate::telemetry::{Metrics, Shutdown};
 use crate::tls;
-use hyper_util::rt::TokioIo;
 use std::error::Error;
 use std::io;
 use std::net::SocketAddr;
@@ -84,5 +82,5 @@ async fn connection(
     };
     let speech = if shaken.http2 { Speech::Http2 } else { Speech::Http1 };
     let answer = move |request| door.clone().answer(request);
-    serve(TokioIo::new(Together::new(shaken.stream)), speech, answer, shutdown).await;
+    serve_together(shaken.stream, speech, answer, shutdown).await;
 }

@@ -1,5 +1,6 @@
 //! One HTTP connection, from its first byte to its polite end.
 
+use super::together::{Together, Turns};
 use super::traffic::{Carried, Traffic};
 use crate::api::limits::{
     BROKEN_STREAMS_MAX, CALL_WITHIN, CONNECTION_WINDOW_BYTES, FIRST_REQUEST_WITHIN, FRAME_BYTES_MAX, GOODBYE_WITHIN,
@@ -13,10 +14,11 @@ use hyper::rt::bounds::Http2ServerConnExec;
 use hyper::rt::{Read, Write};
 use hyper::server::conn::{http1, http2};
 use hyper::service::{HttpService, service_fn};
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use std::convert::Infallible;
 use std::error::Error;
 use std::pin::{Pin, pin};
+use tokio::io::{AsyncRead, AsyncWrite};
 
 /// How a door's connections speak.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -44,6 +46,19 @@ where
         Speech::Http1 => attend(http1().serve_connection(io, service), &traffic, shutdown).await,
         Speech::Http2 => attend(http2().serve_connection(io, service), &traffic, shutdown).await,
     }
+}
+
+/// As [`serve`], with answers that are ready at the same time leaving together.
+pub(super) async fn serve_together<S, A, F, B>(stream: S, speech: Speech, answer: A, shutdown: &Shutdown)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    A: Fn(Request<Incoming>) -> F + Send + 'static,
+    F: Future<Output = Response<B>> + Send + 'static,
+    B: hyper::body::Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + Unpin + 'static,
+{
+    let turns = Turns::default();
+    let together = TokioIo::new(Together::new(stream, turns.clone()));
+    turns.of(serve(together, speech, answer, shutdown)).await;
 }
 
 /// Drives a connection, and ends it when its time is over.

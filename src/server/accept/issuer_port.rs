@@ -1,13 +1,11 @@
 //! The issuer port: one TLS port for gRPC and REST.
 
-use super::connection::{Speech, serve};
+use super::connection::{Speech, serve_together};
 use super::crew::{Crew, Seat};
 use super::listen::listen;
-use super::together::Together;
 use crate::api::{Caller, Crowd, IssuerDoors, Visitor, refusal_in};
 use crate::telemetry::{Metrics, Shutdown};
 use crate::tls::IssuerDoor;
-use hyper_util::rt::TokioIo;
 use std::error::Error;
 use std::io;
 use std::net::SocketAddr;
@@ -80,7 +78,9 @@ async fn connection(tcp: TcpStream, tls: IssuerDoor, doors: IssuerDoors, (place,
     let speech = if shaken.http2 { Speech::Http2 } else { Speech::Http1 };
     let metrics = place.metrics.clone();
     let answer = move |request| {
-        let (answered, metrics) = (doors.clone().answer(request, Arc::clone(&caller)), metrics.clone());
+        // On the heap at once: it is large, and would be copied into each of those that stand around it.
+        let answered = Box::pin(doors.clone().answer(request, Arc::clone(&caller)));
+        let metrics = metrics.clone();
         async move {
             let answer = answered.await;
             if let Some((door, code)) = refusal_in(&answer) {
@@ -89,7 +89,7 @@ async fn connection(tcp: TcpStream, tls: IssuerDoor, doors: IssuerDoors, (place,
             answer
         }
     };
-    serve(TokioIo::new(Together::new(shaken.stream)), speech, answer, &shutdown).await;
+    serve_together(shaken.stream, speech, answer, &shutdown).await;
 }
 
 /// Counts an open connection as long as it lives.

@@ -1,7 +1,10 @@
 //! The numbers that operators watch, one file a concern.
 
+mod agent;
 mod answers;
 mod decisions;
+mod foreign;
+mod keys;
 mod numbers;
 mod page;
 mod records;
@@ -9,4 +12,7 @@ mod revocation;
 mod sessions;
 mod trust;
 
+pub use agent::AgentMetrics;
+pub use foreign::ForeignStanding;
+pub use keys::KeyStock;
 pub use numbers::{Door, Metrics};

@@ -17,6 +17,7 @@ pub(super) struct Trust {
     slowest_holder_seconds: Gauge,
     stuck_holders: Gauge,
     svids_on_tainted_keys: Gauge,
+    publishers_failing: Gauge,
     upstream_failures: Gauge,
     upstream_intermediate_ends: Gauge,
 }
@@ -46,6 +47,8 @@ impl Trust {
                 "svids_on_tainted_keys",
                 "Live X.509-SVIDs below tainted roots: all should be renewed within half a minute",
             ),
+            publishers_failing: page
+                .number("publishers_failing", "Places that the trust bundle is published to, and cannot be written"),
             upstream_failures: page.number(
                 "upstream_failures",
                 "How often in a row the upstream authority gave no intermediate when it was asked",
@@ -79,6 +82,11 @@ impl Metrics {
     /// How many live SVIDs are to be renewed at once and were not yet.
     pub fn tainted_svids_are(&self, remaining: usize) {
         self.0.trust.svids_on_tainted_keys.set(i64::try_from(remaining).unwrap_or(i64::MAX));
+    }
+
+    /// So many of the places that the bundle is published to cannot be written.
+    pub fn publishers_fail(&self, count: usize) {
+        self.0.trust.publishers_failing.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
     /// How often in a row the authority above ours gave no intermediate, and when the one in use ends.

@@ -158,6 +158,8 @@ async fn a_token_is_as_good_the_second_time_it_is_validated() {
 /// A well-formed JWT-SVID of example.org by this key, called k1.
 fn token_by(key: &KeyPair) -> String {
     let fields = JwtFields {
+        issuer: None,
+        claims: serde_json::Map::new(),
         spiffe_id: lanyard::identity::SpiffeId::parse("spiffe://example.org/job").unwrap(),
         audience: vec![SERVICE.to_owned()],
         jti: "1".to_owned(),

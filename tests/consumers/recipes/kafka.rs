@@ -1,54 +1,115 @@
-//! Kafka: its own library's reading of the stores, both sides of its TLS, and who a caller is to a broker.
+//! Kafka: a real broker on the page's stores and properties, its own client, and the page's command that tells it of renewals.
 
 use super::{Recipe, shown};
-use crate::client::Svid;
+use crate::client::{Client, Svid};
 use crate::consumer::{installed, source};
+use crate::dialogue::Dialogue;
+use crate::place::free_port;
 use crate::sides::{PRODUCTION, changed, eventually};
-use crate::visitors::{Program, Visitor as _, serial};
+use crate::visitors::{Program, Visitor as _};
+use rustix::process::Signal;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::version::TLS13;
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
-/// The program beside this folder, on a broker's properties.
-fn kafka(recipe: &Recipe) -> Program {
-    let mut java = Command::new("java");
-    java.args(["-XX:TieredStopAtLevel=1", "-Xshare:auto", "-cp", &installed("LANYARD_TEST_JAVA")]);
-    java.arg(source("tests/consumers/Kafka.java")).arg(recipe.write("broker.properties"));
-    Program::start("Kafka", java)
+/// The page's command is a JVM of its own, and must not race with the end of an SVID.
+const LIFE: &str = "15m";
+
+/// What a broker says of itself that has nothing to do with identities.
+const OF_ITS_OWN: &str = "
+process.roles=broker,controller
+node.id=1
+controller.listener.names=CONTROLLER
+controller.quorum.voters=1@127.0.0.1:PORT
+log.dirs=FOLDER/topics
+offsets.topic.replication.factor=1
+";
+
+/// A JVM that compiles little and takes little.
+fn java() -> Vec<String> {
+    ["java", "-XX:TieredStopAtLevel=1", "-Xshare:auto", "-Xmx256m", "-cp", &installed("LANYARD_TEST_JAVA")]
+        .map(str::to_owned)
+        .to_vec()
 }
 
-/// The properties of a client with an SVID, on the page's terms.
-fn client(recipe: &Recipe, name: &str, svid: &Svid) -> String {
-    let (keystore, properties) = (recipe.folder.join(format!("{name}.pem")), recipe.folder.join(name));
-    fs::write(&keystore, format!("{}{}", svid.key, svid.chain)).unwrap();
-    let text = recipe.text("client.properties");
-    fs::write(&properties, changed(&text, &shown(&recipe.files().join("keystore.pem")), &shown(&keystore))).unwrap();
-    shown(&properties)
+/// The program beside this folder.
+fn kafka(words: [&str; 2]) -> Command {
+    let [java, options @ ..] = &java()[..] else { panic!("a command") };
+    let mut command = Command::new(java);
+    command.args(options).arg(source("tests/consumers/Kafka.java")).args(words);
+    command
+}
+
+/// The page's broker at ports of this test's: for clients, and for the machine itself.
+struct Broker {
+    recipe: Recipe,
+    local: String,
+}
+
+impl Broker {
+    fn begin() -> Self {
+        let mut recipe = Recipe::lasting(LIFE, None);
+        let (local, mtls) = (format!("127.0.0.1:{}", free_port()), format!("127.0.0.1:{}", recipe.port));
+        let (controller, folder) = (free_port().to_string(), shown(&recipe.folder));
+        let own = OF_ITS_OWN.replace("PORT", &controller).replace("FOLDER", &folder);
+        recipe.put("LOCAL://127.0.0.1:9092", &format!("LOCAL://{local},CONTROLLER://127.0.0.1:{controller}"));
+        recipe.put("LOCAL:PLAINTEXT", "LOCAL:PLAINTEXT,CONTROLLER:PLAINTEXT");
+        recipe.put("MTLS://:9093", &format!("MTLS://{mtls}"));
+        recipe.put("\nauthorizer.class", &format!("{own}authorizer.class"));
+        let command: String = java().iter().map(|word| format!("'{word}' ")).collect();
+        recipe.put("kafka-configs.sh", &format!("{command} kafka.admin.ConfigCommand"));
+        recipe.put("localhost:9092", &local);
+        let script = recipe.write("reload-stores");
+        fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+        recipe.put("/etc/kafka/reload-stores", &shown(&script));
+        Self { recipe, local }
+    }
+
+    /// The properties of a client with an SVID, on the page's terms, as the program is told them.
+    fn write_with(&self, name: &str, svid: &Svid) -> String {
+        let recipe = &self.recipe;
+        let (keystore, properties) = (recipe.folder.join(format!("{name}.pem")), recipe.folder.join(name));
+        fs::write(&keystore, format!("{}{}", svid.key, svid.chain)).unwrap();
+        let text = recipe.text("client.properties");
+        fs::write(&properties, changed(&text, &shown(&recipe.files().join("keystore.pem")), &shown(&keystore)))
+            .unwrap();
+        format!("write ledger 127.0.0.1:{} {}", recipe.port, shown(&properties))
+    }
 }
 
 #[test]
-fn kafka_knows_each_job_of_the_project_and_shows_every_renewal_once_it_is_told() {
-    let mut recipe = Recipe::begin(None);
-    let told = recipe.folder.join("told");
-    recipe.put("/etc/kafka/reload-stores\"", &format!("touch\", \"{}\"", told.display()));
-    recipe.start_agent("kafka-agent.toml");
-    recipe.keeps_its_keys(&["keystore.pem"]);
-    let mut kafka = kafka(&recipe);
+fn a_broker_lets_in_the_jobs_that_its_list_names_by_project_and_shows_every_renewal_once_it_is_told() {
+    let mut broker = Broker::begin();
+    broker.recipe.start_agent("kafka-agent.toml");
+    broker.recipe.keeps_its_keys(&["keystore.pem"]);
+    let properties = broker.recipe.write("broker.properties");
+    let running = broker.recipe.spawn("Kafka", kafka(["serve", &shown(&properties)]), Signal::TERM);
 
-    let deploy = client(&recipe, "deploy", &recipe.svid(&[&PRODUCTION]));
-    let first = kafka.visit(&deploy).unwrap();
-    let shown_first = first.strip_suffix(" p4711").unwrap();
+    let mut speaks = Program::start("Kafka's client", kafka(["speak", &broker.local]));
+    assert_eq!(speaks.visit("allow ledger User:p4711"), Ok("ledger".to_owned()), "{}", running.log());
+    let recipe = &broker.recipe;
+    let deploy = broker.write_with("deploy", &recipe.svid(&[&PRODUCTION]));
+    for offset in ["0", "1"] {
+        assert_eq!(speaks.visit(&deploy), Ok(offset.to_owned()), "{}", running.log());
+    }
     let another = recipe.svid(&[&["project_id=4713", "project_path=acme/payments/api-v2"]]);
-    assert_eq!(kafka.visit(&client(&recipe, "another", &another)), Ok(format!("{shown_first} p4713")));
+    let refused = speaks.visit(&broker.write_with("another", &another)).unwrap_err();
+    assert!(refused.contains("TopicAuthorizationException"), "{refused}");
     let stranger = recipe.impostor("truststore.pem");
-    let refused = kafka.visit(&client(&recipe, "stranger", &stranger)).unwrap_err();
-    assert!(refused.contains("does not chain with any of the trust anchors"), "{refused}");
+    let refused = speaks.visit(&broker.write_with("stranger", &stranger)).unwrap_err();
+    assert!(refused.contains("SslAuthenticationException"), "{refused}");
 
-    let newest = || serial(&recipe.files().join("keystore.pem")).ok();
-    eventually("a renewal and its hook", || newest().is_some_and(|newest| newest != shown_first) && told.exists());
-    assert_eq!(kafka.visit(&deploy), Ok(first), "it reads nothing by itself");
-    eventually("the newest is shown", || {
-        assert_eq!(kafka.visit("reload"), Ok("reloaded".to_owned()));
-        let renewed = newest();
-        kafka.visit(&deploy).ok() == renewed.map(|serial| format!("{serial} p4711"))
-    });
+    let client = Client::new(&recipe.svid(&[&PRODUCTION]), &recipe.files().join("truststore.pem"), &TLS13);
+    let shown_leaf = || client.visit(recipe.port, Dialogue::Kafka).unwrap().leaf().clone();
+    let kind = "x509-intermediate";
+    let (before, former) = (shown_leaf(), recipe.world.active_key(kind));
+    recipe.world.authority(&["activate", "--kind", kind]).unwrap();
+    recipe.world.authority(&["taint", &former, "--kind", kind, "--no-wait", "--reason", "a drill"]).unwrap();
+    let newest = || CertificateDer::from_pem_file(recipe.files().join("keystore.pem")).unwrap();
+    eventually("a renewal", || newest() != before);
+    eventually("its hook has told the broker", || shown_leaf() == newest());
+    assert_eq!(speaks.visit(&deploy), Ok("2".to_owned()), "{}", running.log());
 }

@@ -48,9 +48,14 @@ struct Recipe {
 impl Recipe {
     /// By a user, where another one than this test's is wanted.
     fn begin(user: Option<u32>) -> Self {
+        Self::lasting(BRIEF, user)
+    }
+
+    /// With SVIDs of the service that live so long.
+    fn lasting(life: &str, user: Option<u32>) -> Self {
         let of_ledger = "id = \"/{project_path}/-/environments/production\"\nttl = ";
         let policy =
-            changed(&page::block("policy.toml"), &format!("{of_ledger}\"15m\""), &format!("{of_ledger}\"{BRIEF}\""));
+            changed(&page::block("policy.toml"), &format!("{of_ledger}\"15m\""), &format!("{of_ledger}\"{life}\""));
         let world = World::under(&(policy + OTHERS));
         let folder = world.place.file("ledger");
         fs::create_dir(&folder).unwrap();

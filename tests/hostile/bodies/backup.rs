@@ -6,9 +6,9 @@ use super::law::{Cost, can_be_shown};
 use lanyard::backup::{Pack, Piece, read_backup};
 use std::collections::BTreeSet;
 
-const HEAD: &str = r#"{"format":1,"lanyard":"0.1.0","trust_domain":"ci.example.org","made_at":"2026-11-21T12:00:00Z",
+const HEAD: &str = r#"{"format":2,"lanyard":"0.1.0","trust_domain":"ci.example.org","made_at":"2026-11-21T12:00:00Z",
 "sequence":4,"journal":{"first":1,"last":0,"digest":"0000000000000000000000000000000000000000000000000000000000000000",
-"at":"2026-11-21T12:00:00Z"},"bytes":12}"#;
+"at":"2026-11-21T12:00:00Z"},"bytes":12,"files":{}}"#;
 
 /// A small backup, and one of nothing but its head.
 pub fn seeds() -> Vec<Seed> {

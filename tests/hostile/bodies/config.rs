@@ -125,7 +125,7 @@ pub fn body(bytes: &[u8]) -> bool {
     let accepted = server.is_ok() || agent.is_ok();
     match server {
         Ok(settings) => {
-            let lifetimes = settings.lifetimes;
+            let lifetimes = settings.keys.lifetimes;
             assert!(lifetimes.svid < lifetimes.intermediate && lifetimes.intermediate < lifetimes.root);
             assert!(lifetimes.svid > Duration::ZERO && lifetimes.root <= Duration::from_secs(50 * 365 * 86_400));
             assert!(settings.issuers.iter().count() > 0);

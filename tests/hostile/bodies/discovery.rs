@@ -3,7 +3,9 @@
 use super::{Seed, jwks, law};
 use lanyard::clock::ManualClock;
 use lanyard::discovery::{Fetch, Fetching, IssuerKeys};
-use lanyard::token::{Expectations, Issuer, IssuerName, Issuers, KeySet, KeySource, OnReplay, Pins, TokenAlgorithm};
+use lanyard::token::{
+    Expectations, Issuer, IssuerKind, IssuerName, Issuers, KeySet, KeySource, OnReplay, Pins, TokenAlgorithm,
+};
 use std::sync::{Arc, Mutex};
 use time::macros::datetime;
 use tokio::runtime::{Builder, Runtime};
@@ -36,11 +38,13 @@ fn issuer() -> Issuer {
         issuer_url: ISSUER.to_owned(),
         audience: "us".to_owned(),
         allow_shared_audience: false,
+        allow_missing_jti: false,
+        kind: IssuerKind::GitLab,
         algorithms: vec![TokenAlgorithm::Es256],
         leeway: Expectations::LEEWAY,
         max_token_age: Expectations::MAX_TOKEN_AGE,
     };
-    let keys = KeySource::Discovery { url: KeySource::document_of(ISSUER), ca_pem: None };
+    let keys = KeySource::Discovery { url: KeySource::document_of(ISSUER), ca_pem: None, token_file: None };
     Issuer { expectations, keys, pins: Pins::Learned, on_replay: OnReplay::Refuse, namespaces: Vec::new() }
 }
 

@@ -8,7 +8,7 @@ use lanyard::discovery::{Fetch, Fetching};
 use lanyard::facts::{Facts, GitlabApi};
 use lanyard::policy::{Answer, Rule, Seen};
 use lanyard::telemetry::Metrics;
-use lanyard::token::{Claims, IssuerName};
+use lanyard::token::{Claims, IssuerKind, IssuerName};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
@@ -26,7 +26,7 @@ need."job.state" = "running"
 
 static RULE: LazyLock<Arc<Rule>> = LazyLock::new(|| {
     let (name, url) = (IssuerName("corp".into()), "https://gitlab.example.com".to_owned());
-    let issuers = [KnownIssuer { name, url, facts: GitlabApi::FACTS.to_vec() }];
+    let issuers = [KnownIssuer { name, kind: IssuerKind::GitLab, url, facts: GitlabApi::FACTS.to_vec() }];
     let files = vec![(PathBuf::from("policy.toml"), POLICY.into())];
     let policy =
         place::with(&files, |folder| load_policy(&folder.join("policy.toml"), &issuers, Duration::from_secs(900)));

@@ -3,7 +3,9 @@
 use super::Seed;
 use super::law::{Cost, can_be_shown};
 use super::signed::{KID, Sent, changed, document, jwk};
-use lanyard::token::{Claims, Expectations, IssuerName, KeySet, TokenAlgorithm, UnverifiedToken, VerifiedClaims};
+use lanyard::token::{
+    Claims, Expectations, IssuerKind, IssuerName, KeySet, TokenAlgorithm, UnverifiedToken, VerifiedClaims,
+};
 use serde_json::{Value, json};
 use std::sync::LazyLock;
 use time::OffsetDateTime;
@@ -20,6 +22,8 @@ static EXPECTED: LazyLock<Expectations> = LazyLock::new(|| Expectations {
     issuer_url: ISSUER.to_owned(),
     audience: VECTORS["audience"].as_str().unwrap().to_owned(),
     allow_shared_audience: true,
+    allow_missing_jti: false,
+    kind: IssuerKind::GitLab,
     algorithms: vec![TokenAlgorithm::Rs256, TokenAlgorithm::Es256],
     leeway: Expectations::LEEWAY,
     max_token_age: Expectations::MAX_TOKEN_AGE,

@@ -17,17 +17,20 @@ use std::sync::Arc;
 
 /// What whoever renders knows beside the rules.
 #[derive(Clone, Copy, Debug)]
-enum Told {
+pub(super) enum Told {
     Groups,
     Nothing,
     Project,
 }
 
+pub(super) const TOLD: [Told; 3] = [Told::Groups, Told::Nothing, Told::Project];
+
 /// A job, the rule that speaks for it, and what its certificates show.
-struct Granted<'j> {
+#[derive(Clone, Debug)]
+pub(super) struct Granted<'j> {
     job: &'j Job,
-    rule: Arc<Rule>,
-    ids: Vec<String>,
+    pub(super) rule: Arc<Rule>,
+    pub(super) ids: Vec<String>,
 }
 
 fn dns() -> LeafProfile {
@@ -35,7 +38,7 @@ fn dns() -> LeafProfile {
     LeafProfile { dns: Some(names), ..LeafProfile::default() }
 }
 
-fn granted<'j>(policy: &Policy, jobs: &'j [Job]) -> Vec<Granted<'j>> {
+pub(super) fn granted<'j>(policy: &Policy, jobs: &'j [Job]) -> Vec<Granted<'j>> {
     let of = |job: &'j Job| {
         let rule = policy.choose(&job.claims).ok()?;
         let profiles = rule.svids.iter().map(|svid| svid.profile.clone());
@@ -50,7 +53,7 @@ fn granted<'j>(policy: &Policy, jobs: &'j [Job]) -> Vec<Granted<'j>> {
     jobs.iter().filter_map(of).collect()
 }
 
-fn known(told: Told, jobs: &[Job], rule: &Rule, project: &Job) -> Known {
+pub(super) fn known(told: Told, jobs: &[Job], rule: &Rule, project: &Job) -> Known {
     let own: Vec<&Job> = jobs.iter().filter(|job| job.claims.issuer == rule.issuer).collect();
     let namespace = |job: &&Job| {
         let path = job.claims.project_path.rsplit_once('/').unwrap().0.to_owned();
@@ -69,7 +72,7 @@ fn known(told: Told, jobs: &[Job], rule: &Rule, project: &Job) -> Known {
     }
 }
 
-const STRANGERS: [&str; 4] = [
+pub(super) const STRANGERS: [&str; 4] = [
     "spiffe://ci.example.org/-/lanyard/runners/7",
     "spiffe://ci.example.org/-/lanyard/runners/-/a/pipelines/7",
     "spiffe://ci.example.org.evil.example/acme/api/-/a/pipelines/7",
@@ -79,7 +82,7 @@ const STRANGERS: [&str; 4] = [
 #[test]
 fn no_rendered_pattern_admits_whom_its_rule_would_not() {
     let (tally, jobs) = (Tally::default(), jobs());
-    let told = select(vec![Told::Groups, Told::Nothing, Told::Project]);
+    let told = select(TOLD.to_vec());
     let corp: Vec<Job> = jobs.iter().filter(|job| job.project().0 == "corp").cloned().collect();
     try_all(200, &(policy(), told, select(corp)), |(policy, told, project)| {
         let Ok(checked) = load(&policy) else { return Ok(()) };
@@ -118,13 +121,34 @@ fn check(
     for uri in STRANGERS {
         prop_assert!(!admits(mesh, &objects, Shown { uri, first_name: uri }), "{} {:?}", uri, admitted);
     }
-    for one in granted {
+    let comes_in = |one: &Granted<'_>| {
         let claims = &one.job.claims;
         let name = dns().dns_san(claims.project_id, claims.pipeline_id).unwrap().name;
-        let comes_in = one.ids.iter().any(|uri| {
+        one.ids.iter().any(|uri| {
             let first_name = if matches!(mesh, Mesh::Linkerd(Some(_))) { &name } else { uri };
             admits(mesh, &objects, Shown { uri, first_name })
-        });
+        })
+    };
+    hold(tally, Case { rule, known, admitted: &admitted }, granted, comes_in)
+}
+
+/// A rule as it was rendered.
+#[derive(Clone, Copy)]
+pub(super) struct Case<'a> {
+    pub(super) rule: &'a Rule,
+    pub(super) known: &'a Known,
+    pub(super) admitted: &'a [Admitted],
+}
+
+/// Holds who comes in against what the rule says of each job.
+pub(super) fn hold(
+    tally: &Tally,
+    Case { rule, known, admitted }: Case<'_>,
+    granted: &[Granted<'_>],
+    comes_in: impl Fn(&Granted<'_>) -> bool,
+) -> Result<(), TestCaseError> {
+    for one in granted {
+        let (claims, comes_in) = (&one.job.claims, comes_in(one));
         prop_assert!(
             !comes_in || rule.matches(claims),
             "{:?} {:?} by {}: {:?}",

@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use tempfile::TempDir;
 
@@ -57,6 +58,7 @@ struct State {
     /// For the next calls of a path that holds the text.
     troubles: Mutex<Vec<(String, Trouble)>>,
     asked: Mutex<Vec<String>>,
+    is_sealed: AtomicBool,
 }
 
 /// A Vault that runs until it is dropped.
@@ -103,7 +105,7 @@ impl ScriptedVault {
     }
 
     pub(crate) fn kubernetes(&self) -> VaultAuth {
-        VaultAuth::Kubernetes { mount: "k8s".to_owned(), role: "lanyard".to_owned(), jwt_file: self.file("jwt") }
+        VaultAuth::Jwt { mount: "k8s".to_owned(), role: "lanyard".to_owned(), jwt_file: self.file("jwt") }
     }
 
     /// The section of a server's configuration.
@@ -115,6 +117,11 @@ impl ScriptedVault {
     /// In place of the right answer, for the next calls of a path that holds the text.
     pub(crate) fn trouble(&self, path: &str, troubles: impl IntoIterator<Item = Trouble>) {
         self.state.troubles.lock().unwrap().extend(troubles.into_iter().map(|trouble| (path.to_owned(), trouble)));
+    }
+
+    /// As `vault operator seal` does, and `unseal`.
+    pub(crate) fn seal(&self, is_sealed: bool) {
+        self.state.is_sealed.store(is_sealed, Ordering::Relaxed);
     }
 
     /// As a policy that does not allow it.
@@ -149,6 +156,9 @@ impl Script for State {
         let header = |name: &str| head.headers.get(name).map(|value| value.to_str().unwrap().to_owned());
         let namespace = header("x-vault-namespace").map(|name| format!(" in {name}")).unwrap_or_default();
         self.asked.lock().unwrap().push(format!("{verb} {path}{namespace}"));
+        if self.is_sealed.load(Ordering::Relaxed) {
+            return json_answer(503, &json!({ "errors": ["Vault is sealed"] }));
+        }
         if let Some(trouble) = self.trouble(path) {
             return trouble.answer().await;
         }

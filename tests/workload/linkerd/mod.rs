@@ -95,7 +95,7 @@ async fn what_a_proxy_would_not_take_is_what_we_never_send() {
 /// Mesh contract A7, as Linkerd meets it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_proxy_takes_nothing_from_below_an_intermediate_with_constraints_on_uris() {
-    let site = Site::open_as(TWO_PROFILES, |settings| settings.name_constraints = true).await;
+    let site = Site::open_as(TWO_PROFILES, |settings| settings.keys.name_constraints = true).await;
     let message = site.logged_in().await.x509().await;
     let refused = process(&mut store(&site, FIRST_ID, &message), read(&message)).unwrap_err().to_string();
     assert!(refused.contains("NameConstraint"), "{refused}");

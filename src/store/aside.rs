@@ -7,7 +7,10 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// Writes a file that nobody else can have opened, for its owner alone. Nothing is left of one that could not be written.
-pub(super) fn write_aside(
+///
+/// # Errors
+/// What the system said.
+pub fn write_aside(
     target: &Path,
     random: &Random,
     write: impl FnOnce(&mut File) -> io::Result<()>,

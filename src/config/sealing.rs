@@ -1,0 +1,49 @@
+//! Where the sealing key is, which place wraps it, and which key was there before.
+
+use super::Environment;
+use super::places::read_name;
+use super::section::{Reader, Section};
+use crate::authority::SealingSettings;
+use crate::custody::PlacesSettings;
+use std::path::{Path, PathBuf};
+
+/// A key that no place wraps.
+const FILE: &str = "file";
+
+/// As it is named; what is not depends on the data folder.
+pub(super) struct NamedSealing {
+    file: Option<PathBuf>,
+    place: Option<String>,
+    former: Option<PathBuf>,
+    former_line: Option<usize>,
+}
+
+pub(super) fn read_sealing(keys: &mut Section<'_, '_>, places: &PlacesSettings) -> NamedSealing {
+    let file = keys.path("sealing_key_file");
+    let place = read_name(keys, "sealing_place", FILE, &places.places);
+    let former_line = keys.line_of("former_sealing_key_file");
+    let former = keys.path("former_sealing_key_file");
+    NamedSealing { file, place, former, former_line }
+}
+
+impl NamedSealing {
+    pub(super) fn settings(
+        self,
+        reader: &Reader<'_>,
+        (data_dir, environment): (&Path, &dyn Environment),
+    ) -> SealingSettings {
+        let Self { file, place, former, former_line } = self;
+        let file = file.unwrap_or_else(|| match (&place, environment.value("CREDENTIALS_DIRECTORY")) {
+            (Some(_), _) => data_dir.join("sealing.wrapped"),
+            // systemd hands credentials to a service in a folder of its own; else the key stays beside what it seals.
+            (None, Some(folder)) => Path::new(&folder).join("lanyard-sealing.key"),
+            (None, None) => data_dir.join("sealing.key"),
+        });
+        if former.as_ref() == Some(&file) {
+            let found = "the file of the key that is to replace it".to_owned();
+            let remedy = "name another file as sealing_key_file; it is made at the next start".to_owned();
+            reader.report(former_line, "keys.former_sealing_key_file".to_owned(), found, remedy);
+        }
+        SealingSettings { file, place, former }
+    }
+}

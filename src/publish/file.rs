@@ -1,0 +1,75 @@
+//! A file, replaced as a whole: whoever reads it sees one bundle.
+
+use super::target::Outcome;
+use super::{Form, PublishError};
+use crate::authority::Published;
+use crate::crypto::Random;
+use crate::store::write_aside;
+use std::fs::{self, Permissions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+/// Where, and how.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct FileTarget {
+    /// Its place; the folder is there.
+    pub path: PathBuf,
+    /// What it holds.
+    pub form: Form,
+    /// Its mode.
+    pub mode: u32,
+}
+
+impl FileTarget {
+    /// Everybody on the machine may read a trust bundle.
+    pub const MODE: u32 = 0o644;
+
+    /// Looks, and writes what differs.
+    pub(super) async fn put(
+        &self,
+        published: &Published,
+        (wrote, random): (bool, &Random),
+    ) -> Result<Outcome, PublishError> {
+        let (target, bytes, random) = (self.clone(), self.form.of(published), random.clone());
+        let put = move || {
+            let told = match found(&target) {
+                Found::Is(there) if *there == *bytes => return Ok(Outcome::AsItWas),
+                Found::Is(_) | Found::Otherwise => "somebody edited it",
+                Found::Nothing => "somebody deleted it",
+            };
+            replace(&target, &bytes, &random)?;
+            Ok(if wrote { Outcome::Restored(told.to_owned()) } else { Outcome::Written })
+        };
+        let done = tokio::task::spawn_blocking(put).await.unwrap_or_else(|stopped| Err(io::Error::other(stopped)));
+        done.map_err(|source| PublishError::File { path: self.path.clone(), source })
+    }
+}
+
+enum Found {
+    /// Of the mode that it should have.
+    Is(Vec<u8>),
+    Nothing,
+    Otherwise,
+}
+
+/// Nothing but a plain file of the right mode is as it should be; a link's target is somebody else's.
+fn found(target: &FileTarget) -> Found {
+    match fs::symlink_metadata(&target.path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Found::Nothing,
+        Ok(there) if there.is_file() && there.permissions().mode() & 0o7777 == target.mode => {
+            fs::read(&target.path).map_or(Found::Otherwise, Found::Is)
+        }
+        Ok(_) | Err(_) => Found::Otherwise,
+    }
+}
+
+fn replace(FileTarget { path, mode, .. }: &FileTarget, bytes: &[u8], random: &Random) -> io::Result<()> {
+    let aside = write_aside(path, random, |file| {
+        file.set_permissions(Permissions::from_mode(*mode))?;
+        file.write_all(bytes)
+    })?;
+    fs::rename(&aside, path).inspect_err(|_kept| drop(fs::remove_file(&aside)))?;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs::File::open(folder)?.sync_all()
+}

@@ -1,0 +1,409 @@
+//! Our bundle in objects of a cluster: applied, kept, restored, and never taken from somebody else.
+#![expect(clippy::indexing_slicing, reason = "an object that lacks a member ends the test")]
+
+use crate::golden;
+use crate::support::harness::{Harness, POLICY};
+use crate::support::https::{Script, Scripted, json_answer};
+use crate::support::kubernetes::kubeconfig;
+use bytes::Bytes;
+use http::{Method, Request, Response};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use lanyard::authority::{AuthorityKind, OrderKind};
+use lanyard::clock::{Clock, ManualClock};
+use lanyard::telemetry::{Shutdown, ShutdownTrigger};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, VecDeque};
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/publish");
+const LIMIT: Duration = Duration::from_secs(60);
+const MAP: &str = "[[publish]]\nkubeconfig = \"kubeconfig\"\n\
+    config_map = { namespace = \"istio-system\", name = \"lanyard-roots\", pem_key = \"ca.crt\", spiffe_key = \"bundle.json\" }\n";
+const MAP_TAKEN_OVER: &str = "[[publish]]\nkubeconfig = \"kubeconfig\"\ntake_over = true\n\
+    config_map = { namespace = \"istio-system\", name = \"lanyard-roots\", pem_key = \"ca.crt\", spiffe_key = \"bundle.json\" }\n";
+const BUNDLE: &str = "[[publish]]\nkubeconfig = \"kubeconfig\"\n\
+    cluster_trust_bundle = { name = \"example.org:ci:roots\", signer = \"example.org/ci\" }\n";
+const MAP_PATH: &str = "/api/v1/namespaces/istio-system/configmaps/lanyard-roots";
+const BUNDLE_PATH: &str = "/apis/certificates.k8s.io/v1beta1/clustertrustbundles/example.org:ci:roots";
+
+/// A cluster's API with a memory: it applies as the real one does, as far as a field's manager goes.
+#[derive(Default)]
+struct Cluster {
+    objects: Mutex<BTreeMap<String, Value>>,
+    version: Mutex<u64>,
+    /// Answers in place of the next ones that are no watch.
+    troubles: Mutex<VecDeque<(u16, Option<&'static str>, Value)>>,
+    /// What the watch brings, before it ends.
+    watched: Mutex<VecDeque<String>>,
+    asked: Mutex<Vec<(Method, String, Value)>>,
+    said: Mutex<Vec<String>>,
+    /// Versions of certificates.k8s.io that have the kind.
+    serves: Mutex<Vec<&'static str>>,
+}
+
+fn status(code: u16, message: &str) -> Value {
+    json!({ "apiVersion": "v1", "kind": "Status", "status": "Failure", "message": message, "code": code })
+}
+
+fn merge(into: &mut Value, from: &Value) {
+    match (into, from) {
+        (Value::Object(into), Value::Object(from)) => {
+            from.iter().for_each(|(name, value)| merge(into.entry(name).or_insert(Value::Null), value));
+        }
+        (into, from) => *into = from.clone(),
+    }
+}
+
+impl Cluster {
+    fn put(&self, path: &str, mut object: Value) -> Value {
+        let mut version = self.version.lock().unwrap();
+        *version += 1;
+        merge(&mut object, &json!({ "metadata": { "resourceVersion": version.to_string() } }));
+        self.objects.lock().unwrap().insert(path.to_owned(), object.clone());
+        object
+    }
+
+    /// Somebody changes an object, as `kubectl edit` does.
+    fn edits(&self, path: &str, change: &Value) {
+        let mut object = self.objects.lock().unwrap().get(path).cloned().unwrap();
+        merge(&mut object, change);
+        self.events("MODIFIED", &self.put(path, object));
+    }
+
+    fn deletes(&self, path: &str) {
+        let gone = self.objects.lock().unwrap().remove(path).unwrap();
+        self.events("DELETED", &gone);
+    }
+
+    fn events(&self, kind: &str, object: &Value) {
+        self.watched.lock().unwrap().push_back(format!("{}\n", json!({ "type": kind, "object": object })));
+    }
+
+    fn apply(&self, path: &str, query: &str, body: &Value) -> Response<Full<Bytes>> {
+        let found = self.objects.lock().unwrap().get(path).cloned();
+        let version = |object: &Value| object["metadata"]["resourceVersion"].clone();
+        if found
+            .as_ref()
+            .is_some_and(|found| !body["metadata"]["resourceVersion"].is_null() && version(found) != version(body))
+        {
+            return json_answer(409, &status(409, "the object has been modified"));
+        }
+        let applier = found.as_ref().and_then(|found| {
+            let all = found["metadata"]["managedFields"].as_array()?;
+            all.iter().find(|one| one["operation"] == "Apply" && one["manager"] != "lanyard").cloned()
+        });
+        if let Some(applier) = applier.filter(|_| !query.contains("force=true")) {
+            let said = format!("Apply failed with 1 conflict: conflict with {}: .data.ca.crt", applier["manager"]);
+            return json_answer(409, &status(409, &said));
+        }
+        let mut object = found.clone().unwrap_or(Value::Null);
+        merge(&mut object, body);
+        json_answer(if found.is_some() { 200 } else { 201 }, &self.put(path, object))
+    }
+
+    async fn watch(&self) -> Response<Full<Bytes>> {
+        loop {
+            let next = self.watched.lock().unwrap().pop_front();
+            if let Some(event) = next {
+                return Response::new(Full::new(event.into()));
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// What was applied, with what the API was told besides.
+    fn applied(&self) -> Vec<(String, Value)> {
+        let asked = self.asked.lock().unwrap();
+        asked
+            .iter()
+            .filter(|(method, ..)| method == Method::PATCH)
+            .map(|(_, path, body)| (path.clone(), body.clone()))
+            .collect()
+    }
+}
+
+impl Script for Cluster {
+    async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        let (head, body) = request.into_parts();
+        let (path, query) = (head.uri.path().to_owned(), head.uri.query().unwrap_or_default().to_owned());
+        let said = head.headers.get("authorization").map(|said| said.to_str().unwrap().to_owned());
+        self.said.lock().unwrap().extend(said);
+        if query.contains("watch=true") {
+            let name = path.rsplit('/').next().unwrap();
+            assert!(
+                query.contains("fieldSelector=metadata.name%3D"),
+                "no other object of {name} is asked for: {query}"
+            );
+            return self.watch().await;
+        }
+        let body = body.collect().await.unwrap().to_bytes();
+        let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
+        self.asked.lock().unwrap().push((head.method.clone(), format!("{path}?{query}"), body.clone()));
+        let trouble = self.troubles.lock().unwrap().pop_front();
+        if let Some((code, wait, body)) = trouble {
+            let mut answer = json_answer(code, &body);
+            answer.headers_mut().extend(wait.map(|wait| (http::header::RETRY_AFTER, wait.parse().unwrap())));
+            return answer;
+        }
+        if let Some(version) = path.strip_prefix("/apis/certificates.k8s.io/").filter(|rest| !rest.contains('/')) {
+            let kinds = ["certificatesigningrequests", "clustertrustbundles"];
+            let count = if self.serves.lock().unwrap().contains(&version) { 2 } else { 1 };
+            let resources: Vec<_> = kinds.into_iter().take(count).map(|name| json!({ "name": name })).collect();
+            return json_answer(200, &json!({ "kind": "APIResourceList", "resources": resources }));
+        }
+        if head.method == Method::PATCH {
+            assert_eq!(head.headers.get("content-type").unwrap(), "application/apply-patch+yaml");
+            return self.apply(&path, &query, &body);
+        }
+        let found = self.objects.lock().unwrap().get(&path).cloned();
+        found.map_or_else(|| json_answer(404, &status(404, "not found")), |found| json_answer(200, &found))
+    }
+}
+
+/// A server with one publisher that runs.
+struct Site {
+    harness: Harness,
+    cluster: Arc<Cluster>,
+    name: String,
+    _served: Scripted,
+    stop: Option<ShutdownTrigger>,
+}
+
+impl Site {
+    async fn open(configured: &'static str, prepare: impl FnOnce(&Cluster)) -> Self {
+        let cluster = Arc::<Cluster>::default();
+        prepare(&cluster);
+        let served = Scripted::serve(Arc::clone(&cluster)).await;
+        let harness = Harness::whose_issuer_says(configured, POLICY, "memory").await;
+        let token = harness.folder.path().join("token");
+        let user = json!({ "tokenFile": token });
+        put_token(&token, "of-a-pod");
+        fs::write(harness.folder.path().join("kubeconfig"), kubeconfig(&served, &user)).unwrap();
+        let name = harness.parts.rotator.desk().holders().all(|_| true, harness.now()).pop().unwrap().name;
+        let mut site = Self { harness, cluster, name, _served: served, stop: None };
+        site.start();
+        site
+    }
+
+    fn start(&mut self) {
+        let publisher = std::mem::take(&mut self.harness.parts.publishers).pop().unwrap();
+        let clock: Arc<dyn Clock> = Arc::<ManualClock>::clone(&self.harness.clock);
+        let (stop, shutdown) = Shutdown::pair();
+        tokio::spawn(publisher.run(self.harness.parts.rotator.authorities().published(), clock, shutdown));
+        self.stop = Some(stop);
+    }
+
+    /// Lets time pass until it is so.
+    async fn until(&self, what: &str, so: impl Fn(&Self) -> bool) {
+        let seen = async {
+            while !so(self) {
+                self.harness.advance(1);
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let asked = &self.cluster.asked;
+        assert!(tokio::time::timeout(LIMIT, seen).await.is_ok(), "{what}: {:?}\n{asked:#?}", self.trouble());
+    }
+
+    async fn until_applied(&self, times: usize) {
+        self.until(&format!("applied {times} times"), |site| site.cluster.applied().len() == times).await;
+    }
+
+    async fn until_told(&self, what: &str) {
+        self.until(what, |site| site.trouble().is_some_and(|told| told.contains(what))).await;
+    }
+
+    fn trouble(&self) -> Option<String> {
+        self.harness.parts.rotator.desk().holders().troubles().remove(&self.name)
+    }
+
+    fn wrote(&self) -> Option<u64> {
+        let holders = self.harness.parts.rotator.desk().holders().all(|_| true, self.harness.now());
+        holders.into_iter().find(|holder| holder.name == self.name)?.holds
+    }
+
+    fn sequence(&self) -> u64 {
+        self.harness.parts.rotator.authorities().published().borrow().bundle.sequence
+    }
+
+    async fn changes_the_bundle(&mut self) {
+        let order = super::keys::order(OrderKind::Prepare, AuthorityKind::X509Root);
+        let now = self.harness.now();
+        self.harness.parts.rotator.obey(&order, now).await.unwrap();
+    }
+
+    /// As it was sent, without what differs from run to run.
+    fn golden(&self, name: &str) {
+        let (path, mut body) = self.cluster.applied().pop().unwrap();
+        let published = self.harness.parts.rotator.authorities().published().borrow().clone();
+        let json_text = String::from_utf8(published.json.to_vec()).unwrap();
+        let part = if body["data"].is_null() { "spec" } else { "data" };
+        for value in body[part].as_object_mut().unwrap().values_mut() {
+            let shown = match value.as_str().unwrap() {
+                pem if pem == published.pem => "(the roots, PEM)",
+                json if json == json_text => "(the SPIFFE bundle document)",
+                other => other,
+            };
+            *value = shown.to_owned().into();
+        }
+        let text = format!("PATCH {path}\n{}\n", serde_json::to_string_pretty(&body).unwrap());
+        golden::hold(&Path::new(GOLDEN).join(name), &text);
+    }
+}
+
+fn put_token(path: &Path, token: &str) {
+    fs::write(path, token).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+}
+
+#[tokio::test]
+async fn a_config_map_is_applied_and_follows_the_bundle() {
+    let mut site = Site::open(MAP, |_| {}).await;
+    site.until("written", |site| site.wrote() == Some(site.sequence())).await;
+    assert_eq!(site.cluster.applied().len(), 1);
+    site.golden("config_map.txt");
+    let before = site.sequence();
+    site.changes_the_bundle().await;
+    site.until("followed", |site| site.wrote() == Some(site.sequence())).await;
+    assert!(site.sequence() > before);
+    let (_, second) = site.cluster.applied().pop().unwrap();
+    assert_eq!(second["data"]["ca.crt"].as_str().unwrap().matches("BEGIN CERTIFICATE").count(), 2, "old and new");
+    let stored = site.cluster.objects.lock().unwrap().get(MAP_PATH).cloned().unwrap();
+    assert_eq!(stored["metadata"]["annotations"]["lanyard/sequence"], site.sequence().to_string());
+}
+
+#[tokio::test]
+async fn a_cluster_trust_bundle_is_applied_in_the_version_that_the_api_offers() {
+    let site = Site::open(BUNDLE, |cluster| cluster.serves.lock().unwrap().push("v1beta1")).await;
+    site.until("written", |site| site.wrote() == Some(site.sequence())).await;
+    site.golden("cluster_trust_bundle.txt");
+    assert!(site.cluster.objects.lock().unwrap().contains_key(BUNDLE_PATH));
+    let newer = Site::open(BUNDLE, |cluster| cluster.serves.lock().unwrap().extend(["v1beta1", "v1"])).await;
+    newer.until_applied(1).await;
+    let (path, body) = newer.cluster.applied().pop().unwrap();
+    assert!(path.starts_with("/apis/certificates.k8s.io/v1/") && body["apiVersion"] == "certificates.k8s.io/v1");
+    let without = Site::open(BUNDLE, |_| {}).await;
+    without.until_told("serves no ClusterTrustBundle").await;
+}
+
+#[tokio::test]
+async fn an_object_that_holds_the_bundle_already_is_not_written() {
+    let mut site = Site::open(MAP, |_| {}).await;
+    site.until_applied(1).await;
+    drop(site.stop.take());
+    site.harness = site.harness.restarted(None).await;
+    assert_eq!(site.wrote(), None);
+    site.start();
+    site.until("found", |site| site.wrote() == Some(site.sequence())).await;
+    assert_eq!(site.cluster.applied().len(), 1);
+}
+
+#[tokio::test]
+async fn whatever_somebody_does_to_the_object_is_undone_and_a_lost_watch_is_taken_up_again() {
+    let site = Site::open(MAP, |_| {}).await;
+    site.until_applied(1).await;
+    site.cluster.deletes(MAP_PATH);
+    site.until_applied(2).await;
+    let by = json!([{ "manager": "kubectl-edit", "operation": "Update" }]);
+    site.cluster.edits(MAP_PATH, &json!({ "data": { "ca.crt": "" }, "metadata": { "managedFields": by } }));
+    site.until_applied(3).await;
+    let (path, _) = site.cluster.applied().pop().unwrap();
+    assert!(path.contains("fieldManager=lanyard&force=true"), "who edits by hand is overruled: {path}");
+    // What others add is theirs.
+    site.cluster.edits(MAP_PATH, &json!({ "data": { "other": "x" }, "metadata": { "labels": { "team": "mesh" } } }));
+    let looked = |site: &Site| site.cluster.asked.lock().unwrap().len();
+    for event in ["{\"type\":\"MODI", "", &format!("{}\n", json!({ "type": "ERROR", "object": status(410, "gone") }))] {
+        let before = looked(&site);
+        site.cluster.watched.lock().unwrap().push_back(event.to_owned());
+        site.until("looked anew", |site| looked(site) > before).await;
+    }
+    assert_eq!((site.cluster.applied().len(), site.trouble()), (3, None));
+    let stored = site.cluster.objects.lock().unwrap().get(MAP_PATH).cloned().unwrap();
+    assert_eq!(stored["data"]["other"], "x");
+}
+
+#[tokio::test]
+async fn what_belongs_to_somebody_else_is_left_alone_unless_the_operator_says_so() {
+    let foreign = |metadata: &Value| {
+        let mut object = json!({ "metadata": { "name": "lanyard-roots" }, "data": { "ca.crt": "theirs" } });
+        merge(&mut object, &json!({ "metadata": metadata }));
+        object
+    };
+    for (metadata, told) in [
+        (json!({ "managedFields": [{ "manager": "helm", "operation": "Update" }] }), "belongs to helm"),
+        (json!({ "labels": { "app.kubernetes.io/managed-by": "Linkerd" } }), "belongs to Linkerd"),
+        (
+            json!({ "labels": { "app.kubernetes.io/managed-by": "lanyard" }, "annotations": { "lanyard/trust-domain": "other.example" } }),
+            "the trust domain other.example's",
+        ),
+    ] {
+        let site = Site::open(MAP, |cluster| drop(cluster.put(MAP_PATH, foreign(&metadata)))).await;
+        site.until_told(told).await;
+        assert!(site.trouble().unwrap().contains("take_over = true") && site.cluster.applied().is_empty());
+        let taken = Site::open(MAP_TAKEN_OVER, |cluster| drop(cluster.put(MAP_PATH, foreign(&metadata)))).await;
+        taken.until_applied(1).await;
+        taken.until("written", |site| site.wrote() == Some(site.sequence())).await;
+    }
+}
+
+#[tokio::test]
+async fn a_controller_that_declares_the_object_and_a_newer_server_are_not_overruled() {
+    let site = Site::open(MAP, |_| {}).await;
+    site.until_applied(1).await;
+    let by = json!([{ "manager": "argocd", "operation": "Apply" }]);
+    site.cluster.edits(MAP_PATH, &json!({ "data": { "ca.crt": "old" }, "metadata": { "managedFields": by } }));
+    site.until_told("others manage what should be written").await;
+    assert!(site.trouble().unwrap().contains("argocd"));
+    let sequence = json!({ "lanyard/sequence": "1000" });
+    site.cluster.edits(MAP_PATH, &json!({ "metadata": { "annotations": sequence, "managedFields": [] } }));
+    site.until_told("another server writes for this trust domain").await;
+    assert_eq!(site.wrote(), Some(site.sequence()), "what was written before stands");
+}
+
+#[tokio::test]
+async fn each_no_of_the_api_is_told_with_what_would_help_and_tried_again() {
+    let site = Site::open(MAP, |cluster| {
+        let mut troubles = cluster.troubles.lock().unwrap();
+        troubles.push_back((401, None, status(401, "Unauthorized")));
+    })
+    .await;
+    site.until_told("401 Unauthorized: Unauthorized; see whether the token or key is still good").await;
+    put_token(&site.harness.folder.path().join("token"), "renewed");
+    site.until("written", |site| site.wrote().is_some()).await;
+    let said = site.cluster.said.lock().unwrap().clone();
+    assert_eq!((said.first().unwrap().as_str(), said.last().unwrap().as_str()), ("Bearer of-a-pod", "Bearer renewed"));
+    for (code, told) in [(403, "get, watch, create and patch"), (404, ""), (500, "it is tried again")] {
+        let site = Site::open(MAP, |cluster| {
+            let mut troubles = cluster.troubles.lock().unwrap();
+            // The look finds nothing there, and the apply is refused.
+            troubles.push_back((404, None, status(404, "not found")));
+            troubles.push_back((code, None, status(code, "no")));
+        })
+        .await;
+        site.until_told(told).await;
+        site.until("written", |site| site.wrote().is_some() && site.trouble().is_none()).await;
+    }
+}
+
+#[tokio::test]
+async fn an_api_that_is_busy_is_left_alone_for_as_long_as_it_wants() {
+    let busy = json!("Too many requests, please try again later.");
+    let site = Site::open(MAP, |cluster| cluster.troubles.lock().unwrap().push_back((429, Some("900"), busy))).await;
+    let began = site.harness.now();
+    site.until_told("429").await;
+    site.until_applied(1).await;
+    assert!(site.harness.now() - began >= Duration::from_secs(900));
+    let lost = Site::open(MAP, |cluster| {
+        let mut troubles = cluster.troubles.lock().unwrap();
+        troubles.push_back((404, None, status(404, "not found")));
+        troubles.push_back((409, None, status(409, "the object has been modified")));
+    })
+    .await;
+    lost.until_told("the object has been modified").await;
+    lost.until("written", |site| site.wrote().is_some() && site.trouble().is_none()).await;
+}

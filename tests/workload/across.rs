@@ -1,0 +1,191 @@
+//! Two servers that federate, each asking the other's bundle endpoint, and their jobs, which speak with each other all the time:
+//! over either profile, while roots change on both sides, and while one of them is away.
+
+use crate::abroad::{Service, Visitor};
+use crate::rotation::{Traffic, Workload, certificates, lanyard};
+use crate::support::beside::{Beside, Site, channel, until};
+use crate::support::issuer::POLICY;
+use lanyard::clock::{Clock as _, ManualClock, SystemClock};
+use lanyard::identity::TrustDomain;
+use lanyard::wire::lanyard::admin_client::AdminClient;
+use lanyard::wire::lanyard::set_bundle_request::Form;
+use lanyard::wire::lanyard::{BundleEndpoint, BundleShown, ListBundlesRequest, SetBundleRequest, ShowBundleRequest};
+use std::fs;
+use std::sync::Arc;
+use std::time::Duration;
+
+const OURS: &str = "ci.ours.example";
+const THEIRS: &str = "ci.partner.example";
+
+#[derive(Clone, Copy)]
+enum By {
+    Web,
+    Spiffe,
+}
+
+/// Both servers on one clock, and a long job at each.
+struct Sides {
+    clock: Arc<ManualClock>,
+    ours: Site,
+    theirs: Site,
+    jobs: [Beside; 2],
+    workloads: [Workload; 2],
+}
+
+async fn site(clock: &Arc<ManualClock>, own: &str, other: &str) -> Site {
+    let policy = POLICY.replace("ttl =", &format!("federates_with = [\"{other}\"]\nttl ="));
+    Site::open_by(Arc::clone(clock), &policy, |settings| {
+        settings.trust_domain = TrustDomain::parse(own).unwrap();
+        settings.doors.bundle = vec!["127.0.0.1:0".parse().unwrap()];
+        settings.doors.bundle_spiffe = settings.doors.bundle.clone();
+    })
+    .await
+}
+
+impl Site {
+    /// Asks the other's endpoint from now on; known by its SVID it begins with a copy of the other's bundle.
+    async fn federate(&self, with: &Self, (name, by): (&str, By)) {
+        let mut theirs = AdminClient::new(channel(&with.path("admin.sock")));
+        let own = theirs.show_bundle(ShowBundleRequest::default()).await.unwrap().into_inner();
+        let [web, spiffe] = with.bundle_urls();
+        let (endpoint, form) = match by {
+            By::Web => {
+                let ca_pem = fs::read(with.path("data/door-ca.pem")).unwrap().into();
+                (
+                    BundleEndpoint { url: web, profile: "https_web".to_owned(), ca_pem, ..BundleEndpoint::default() },
+                    None,
+                )
+            }
+            By::Spiffe => {
+                let endpoint_spiffe_id = format!("spiffe://{name}/-/lanyard/bundle-endpoint");
+                let profile = "https_spiffe".to_owned();
+                let endpoint = BundleEndpoint { url: spiffe, profile, endpoint_spiffe_id, ..BundleEndpoint::default() };
+                (endpoint, Some(Form::Spiffe(own.document)))
+            }
+        };
+        let (trust_domain, endpoint) = (name.to_owned(), Some(endpoint));
+        let asked = SetBundleRequest { trust_domain, form, endpoint, reason: String::new() };
+        AdminClient::new(channel(&self.path("admin.sock"))).set_bundle(asked).await.unwrap();
+    }
+
+    async fn listed(&self) -> BundleShown {
+        let mut admin = AdminClient::new(channel(&self.path("admin.sock")));
+        admin.list_bundles(ListBundlesRequest {}).await.unwrap().into_inner().bundle.remove(0)
+    }
+
+    /// Lets minutes pass until it is listed so.
+    async fn listed_so(&self, clock: &ManualClock, so: impl Fn(&BundleShown) -> bool) -> BundleShown {
+        for _ in 0..600 {
+            let listed = self.listed().await;
+            if so(&listed) {
+                return listed;
+            }
+            clock.advance(Duration::from_secs(5));
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("still not so: {:?}", self.listed().await);
+    }
+
+    async fn long_job(&self) -> Beside {
+        let ends_at = (self.clock.now() + Duration::from_secs(5 * 3600)).unix_timestamp();
+        let agent = self.agent();
+        agent.login(self.issuer.token_with(self.clock.now(), "exp", ends_at)).await.unwrap();
+        agent
+    }
+}
+
+impl Sides {
+    async fn federated(by: By) -> Self {
+        let clock = Arc::new(ManualClock::at(SystemClock.now().replace_nanosecond(0).unwrap()));
+        let (ours, theirs) = (site(&clock, OURS, THEIRS).await, site(&clock, THEIRS, OURS).await);
+        ours.federate(&theirs, (THEIRS, by)).await;
+        theirs.federate(&ours, (OURS, by)).await;
+        for side in [&ours, &theirs] {
+            side.listed_so(&clock, |listed| listed.confirmed_at != 0).await;
+        }
+        let jobs = [ours.long_job().await, theirs.long_job().await];
+        let workloads = [Workload::of(&jobs[0]).await, Workload::of(&jobs[1]).await];
+        until(|| workloads[0].roots_of(THEIRS) == 1 && workloads[1].roots_of(OURS) == 1).await;
+        Self { clock, ours, theirs, jobs, workloads }
+    }
+
+    fn traffic(&self) -> Traffic {
+        let [one, other] = self.workloads.clone();
+        Traffic::between(one, other, Arc::clone(&self.clock))
+    }
+}
+
+/// Shows: FED-8, FED-24.
+#[tokio::test(flavor = "multi_thread")]
+async fn stock_clients_of_two_trust_domains_call_each_other_s_jobs_over_either_profile() {
+    for by in [By::Web, By::Spiffe] {
+        let sides = Sides::federated(by).await;
+        for (caller, callee, of) in [(0, 1, THEIRS), (1, 0, OURS)] {
+            let served = sides.jobs[callee].x509().await;
+            let caller_s = served.federated_bundles.values().next().unwrap();
+            let service = Service::with_svid(&served.svids[0], certificates(caller_s));
+            let service = service.await;
+            for mut visitor in Visitor::both(&sides.jobs[caller], of) {
+                let said = visitor.visit(&service).await;
+                assert!(said.starts_with("ok "), "{}: {said}", visitor.name);
+            }
+            assert_eq!(service.callers().len(), 2);
+        }
+    }
+}
+
+/// A root prepared, seen at the other side, waited for and activated, while jobs of both sides speak.
+async fn rotate(traffic: &Traffic, (side, clock): (&Site, &ManualClock), seen: impl Fn() -> bool) {
+    lanyard(side, &["prepare"]).await.unwrap();
+    for _ in 0..46 {
+        traffic.minute(clock).await;
+    }
+    assert!(seen(), "the other side has the next root before it signs");
+    lanyard(side, &["activate"]).await.unwrap();
+    for _ in 0..16 {
+        traffic.minute(clock).await;
+    }
+}
+
+/// Shows: FED-2, FED-17.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_handshake_across_fails_while_the_roots_of_both_sides_change_over_either_profile() {
+    for by in [By::Web, By::Spiffe] {
+        let sides = Sides::federated(by).await;
+        let traffic = sides.traffic();
+        let before = [sides.workloads[0].signer(), sides.workloads[1].signer()];
+        rotate(&traffic, (&sides.theirs, &sides.clock), || sides.workloads[0].roots_of(THEIRS) == 2).await;
+        rotate(&traffic, (&sides.ours, &sides.clock), || sides.workloads[1].roots_of(OURS) == 2).await;
+        assert!(sides.workloads[0].signer() != before[0] && sides.workloads[1].signer() != before[1]);
+        // The endpoint's own SVID is below the new root too, and what has come since is still heard.
+        for side in [&sides.ours, &sides.theirs] {
+            let listed = side.listed().await;
+            assert!(listed.problem.is_empty() && listed.confirmed_at > 0, "{listed:?}");
+            let age = sides.clock.now().unix_timestamp() - listed.confirmed_at;
+            assert!(age <= 360, "{listed:?}");
+        }
+        traffic.running.abort();
+        assert_eq!(*traffic.failures.lock().unwrap(), [""; 0]);
+    }
+}
+
+/// Shows: FED-5, FED-22.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_side_that_goes_away_is_told_of_and_missed_by_nobody_and_is_heard_again_when_it_comes_back() {
+    let mut sides = Sides::federated(By::Spiffe).await;
+    let traffic = sides.traffic();
+    sides.theirs.shut().await;
+    let away = sides.ours.listed_so(&sides.clock, |listed| listed.failures > 2 && !listed.warning.is_empty()).await;
+    assert!(away.held && away.problem.contains("could not be read"), "{away:?}");
+    assert!(away.warning.contains("it was not seen for"), "{away:?}");
+    traffic.running.abort();
+    assert_eq!(*traffic.failures.lock().unwrap(), [""; 0]);
+    sides.theirs.open_again().await;
+    let back = sides.ours.listed_so(&sides.clock, |listed| listed.problem.is_empty()).await;
+    assert_eq!((back.failures, back.warning.as_str()), (0, ""));
+    // And so does the one that asks: what it was told to ask outlives it.
+    sides.ours.shut().await;
+    sides.ours.open_again().await;
+    assert!(sides.ours.listed().await.held);
+    sides.ours.listed_so(&sides.clock, |listed| listed.confirmed_at != 0).await;
+}
