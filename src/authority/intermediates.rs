@@ -107,7 +107,7 @@ impl Rotation<'_> {
 
     /// How long readers of revocation lists need: as long as those of bundles, but no more than a quarter of its life.
     fn lead(&self, one: &Authority) -> Duration {
-        minimum(AuthorityKind::X509Intermediate, self.plan, self.known).min(self.whole_life(one) / 4)
+        minimum(KIND, self.plan, self.known).min(self.whole_life(one) / 4)
     }
 
     /// The gate of one that has not signed yet: that its list is out, for long enough.
@@ -124,10 +124,7 @@ impl Rotation<'_> {
 
     /// The same for a root: that of the intermediate that it would sign through; it does not open where there is none.
     pub(super) fn gate_below(&self, root: &Authority) -> Gate {
-        let none = || Gate {
-            opens_at: self.now + minimum(AuthorityKind::X509Intermediate, self.plan, self.known),
-            missing: Vec::new(),
-        };
+        let none = || Gate { opens_at: self.now + minimum(KIND, self.plan, self.known), missing: Vec::new() };
         self.through(root.key_id()).map_or_else(none, |one| self.gate_of_list(one))
     }
 }

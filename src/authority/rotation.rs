@@ -109,30 +109,31 @@ impl Rotation<'_> {
 
     /// All steps of a kind, the most urgent first.
     fn due_for(&self, kind: AuthorityKind) -> Vec<Step> {
-        let planned = |step| Step::planned(step, kind);
         match (kind, self.above, self.keyring.active(kind)) {
             (AuthorityKind::X509Intermediate, ..) => self.due_below(),
             (AuthorityKind::X509Root, Some(above), _) => self.due_under(above),
-            (AuthorityKind::JwtRs256, _, None) => self.due_first_rs256().into_iter().collect(),
-            (_, _, None) => vec![planned(StepKind::Succeed)],
+            (_, _, None) => self.due_first(kind).into_iter().collect(),
             (AuthorityKind::Journal, _, Some(_)) => Vec::new(),
             (AuthorityKind::Jwt | AuthorityKind::JwtRs256 | AuthorityKind::X509Root, _, Some(active)) => {
-                let spent = self.spent(kind).map(|spent| planned(StepKind::Remove(spent)));
+                let spent = self.spent(kind).map(|spent| Step::planned(StepKind::Remove(spent), kind));
                 self.due_by_plan(kind, active).into_iter().chain(spent).collect()
             }
         }
     }
 
-    /// Where it is wanted from the beginning it signs at once, while nobody holds a bundle of ours: the journal's key, and
-    /// with it the history, comes last. Wanted later it begins as a successor does.
-    fn due_first_rs256(&self) -> Option<Step> {
-        let planned = |step| Step::planned(step, AuthorityKind::JwtRs256);
-        if self.keyring.active(AuthorityKind::Journal).is_none() {
-            return self.plan.rs256.then(|| planned(StepKind::Succeed));
+    /// The first key of a kind signs at once while nobody holds a bundle of ours: the journal's key, and with it the
+    /// history, comes last. A kind that is wanted later begins as a successor does.
+    fn due_first(&self, kind: AuthorityKind) -> Option<Step> {
+        let begins = self.keyring.active(AuthorityKind::Journal).is_none();
+        if kind != AuthorityKind::JwtRs256 || begins && self.plan.rs256 {
+            return Some(Step::planned(StepKind::Succeed, kind));
         }
-        match self.prepared(AuthorityKind::JwtRs256).last() {
-            None => self.plan.rs256.then(|| planned(StepKind::Prepare { under: None })),
-            Some(next) => self.gate(next).is_open(self.now).then(|| planned(self.activate(next))),
+        match self.prepared(kind).last() {
+            None => self.plan.rs256.then(|| Step::planned(StepKind::Prepare { under: None }, kind)),
+            Some(next) => {
+                let opens = self.gate(next).is_open(self.now);
+                opens.then(|| Step::planned(self.activate(next), kind))
+            }
         }
     }
 

@@ -31,12 +31,13 @@ impl Stamp {
     pub(super) fn first(now: OffsetDateTime) -> Self {
         // The low digits of the nanoseconds: no two starts have them all in common, whatever the clock says.
         let run = now.unix_timestamp_nanos().rem_euclid(i128::from(u64::MAX));
-        Self { run: u64::try_from(run).unwrap_or_default(), number: 1 }
+        Self { run: u64::try_from(run).unwrap_or_default(), number: 0 }.next(now)
     }
 
-    /// After one more change.
-    pub(super) const fn next(self) -> Self {
-        Self { number: self.number.saturating_add(1), ..self }
+    /// After one more change: its milliseconds, for agents that compare no runs.
+    pub(super) fn next(self, now: OffsetDateTime) -> Self {
+        let now = u64::try_from(now.unix_timestamp_nanos() / 1_000_000).unwrap_or_default();
+        Self { number: now.max(self.number.saturating_add(1)), ..self }
     }
 }
 

@@ -186,7 +186,7 @@ impl Federation {
             kept.confirmed_at = (kept.source == Source::Operator).then_some(now);
             kept.odd.clear();
         });
-        self.show();
+        self.show(now);
         Ok(())
     }
 
@@ -223,8 +223,8 @@ impl Federation {
         Ok(())
     }
 
-    fn show(&self) {
-        let stamp = self.now().stamp().next();
+    fn show(&self, now: OffsetDateTime) {
+        let stamp = self.now().stamp().next(now);
         self.0.shown.send_replace(Arc::new(handed_out(&self.relations(), stamp)));
     }
 
