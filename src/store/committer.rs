@@ -157,8 +157,7 @@ impl Committer {
         }
     }
 
-    /// Lets the batch grow as long as others keep coming or are at work, `hold_for` at most: a sync costs as much for one as
-    /// for many.
+    /// Lets the batch grow while others come or are at work, `hold_for` at most: a sync costs one as much as many.
     fn hold(&mut self) {
         for _ in 0..HOLD_STEPS {
             let before = self.commits.len();
