@@ -75,13 +75,14 @@ impl Federation {
         &self,
         trust_domain: &TrustDomain,
         (by, say): (&Person, Option<&str>),
+        now: OffsetDateTime,
     ) -> Result<(), FederationError> {
         let _hand = self.hand().await;
         let relation = self.by_hand(trust_domain)?.ok_or_else(|| FederationError::Absent(trust_domain.clone()))?;
         if relation.is_configured() {
             return Err(configured_one(trust_domain, &relation));
         }
-        Ok(self.forget(trust_domain, &Word { by: Some(by), say }).await?)
+        Ok(self.forget(trust_domain, &Word { by: Some(by), say }, now).await?)
     }
 
     /// What is known of a trust domain of which an operator may bring a bundle: an endpoint's is one, a file's is not.
@@ -136,5 +137,5 @@ impl Federation {
 }
 
 fn configured_one(trust_domain: &TrustDomain, relation: &Relation) -> FederationError {
-    FederationError::Configured { trust_domain: trust_domain.clone(), source_named: Box::new(relation.source.clone()) }
+    FederationError::Configured { trust_domain: trust_domain.clone(), source_named: relation.source.clone() }
 }

@@ -74,7 +74,7 @@ impl Federation {
         let federation = Self(Arc::new(Inside { ours, ledger, random, hand, relations, shown, turns }));
         for trust_domain in over {
             tracing::info!(%trust_domain, "its [[federation]] left the configuration, and its bundle goes");
-            federation.forget(&trust_domain, &NOBODY).await?;
+            federation.forget(&trust_domain, &NOBODY, now).await?;
         }
         for first in configured.iter().filter_map(|one| one.first.as_ref()) {
             federation.begin_with(first, now).await?;
@@ -190,13 +190,18 @@ impl Federation {
         Ok(())
     }
 
-    pub(super) async fn forget(&self, trust_domain: &TrustDomain, word: &Word<'_>) -> Result<(), StoreError> {
+    pub(super) async fn forget(
+        &self,
+        trust_domain: &TrustDomain,
+        word: &Word<'_>,
+        now: OffsetDateTime,
+    ) -> Result<(), StoreError> {
         let Some(relation) = self.relation(trust_domain) else { return Ok(()) };
         let write = Write::Delete(Record::key(trust_domain));
         self.record(trust_domain, (None, &relation.source), word, write).await?;
         self.0.turns.end(trust_domain);
         self.change(|relations| drop(relations.remove(trust_domain)));
-        self.show();
+        self.show(now);
         Ok(())
     }
 

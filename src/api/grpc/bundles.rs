@@ -83,7 +83,7 @@ pub(super) async fn delete(
     let trust_domain = named(&asked.trust_domain, &id)?;
     let say = said(&asked.reason, &id)?;
     let who = Person::of(by.uid);
-    let deleted = desk.federation.delete(&trust_domain, (&who, say)).await;
+    let deleted = desk.federation.delete(&trust_domain, (&who, say), desk.issuance.now()).await;
     deleted.map(|()| wire::DeleteBundleAnswer {}).map_err(|error| refused(error, &id))
 }
 
