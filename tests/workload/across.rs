@@ -110,11 +110,11 @@ impl Sides {
     }
 
     /// Stock clients of one side's job call the other's.
-    async fn calls(&self, caller: usize, called: usize, of: &str) {
-        let served = self.jobs[called].x509().await;
+    async fn calls(&self, from: usize, to: usize, of: &str) {
+        let served = self.jobs[to].x509().await;
         let roots_of_caller = served.federated_bundles.values().next().unwrap();
         let service = Service::with_svid(&served.svids[0], certificates(roots_of_caller)).await;
-        for mut visitor in Visitor::both(&self.jobs[caller], of) {
+        for mut visitor in Visitor::both(&self.jobs[from], of) {
             let said = visitor.visit(&service).await;
             assert!(said.starts_with("ok "), "{}: {said}", visitor.name);
         }
