@@ -39,9 +39,10 @@ pub(super) fn certified_key(certificate: &CertificateDer<'_>) -> Result<PublicKe
     PublicKey::from_spki_der(certificate.public_key().raw).map_err(|_odd| NotAnAuthority::Key)
 }
 
-/// Whose certificate it says it is; nothing where it cannot be read.
+/// Whose certificate it says it is, on one line; nothing where it cannot be read.
 pub(super) fn subject(certificate: &CertificateDer<'_>) -> String {
-    X509Certificate::from_der(certificate).map(|(_, read)| read.subject().to_string()).unwrap_or_default()
+    let said = X509Certificate::from_der(certificate).map(|(_, read)| read.subject().to_string()).unwrap_or_default();
+    said.chars().map(|c| if c.is_control() { c.escape_unicode().to_string() } else { c.to_string() }).collect()
 }
 
 /// When it ends.

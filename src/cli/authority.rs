@@ -44,7 +44,7 @@ enum Action {
     },
     /// Lets a prepared key sign; refuses while somebody is not proven to hold it
     ///
-    /// An intermediate is not prepared: for it, this makes a new one at once.
+    /// With --force an intermediate that is not prepared is made at once.
     Activate {
         #[command(flatten)]
         on: OrderedOn,

@@ -181,7 +181,7 @@ async fn alone(args: &Args, token: Zeroizing<String>, mut signals: Signals) -> a
         }
         anyhow::Ok(code)
     };
-    beside(agent.run(shutdown), work).await
+    Box::pin(beside(agent.run(shutdown), work)).await
 }
 
 /// Ends the session for good: the key goes too, so that nobody can go on with it even where the server could not be told.

@@ -54,10 +54,10 @@ struct EndpointArgs {
     /// How the endpoint is known: by a certificate for its host's name, or by the SVID that it shows
     #[arg(long, value_name = "PROFILE", requires = "url", value_parser = ["https_web", "https_spiffe"])]
     profile: Option<String>,
-    /// Of https_spiffe: the ID that the endpoint shows
+    /// For an endpoint with an SVID: the ID that it shows
     #[arg(long, value_name = "ID", requires = "url", required_if_eq("profile", "https_spiffe"))]
     endpoint_spiffe_id: Option<String>,
-    /// Of https_web: the only CAs that are believed, PEM, in place of the system's
+    /// For an endpoint known by its host's name: the only CAs that are believed, PEM, in place of the system's
     #[arg(long, value_name = "FILE", requires = "url")]
     ca_file: Option<PathBuf>,
 }

@@ -88,13 +88,12 @@ fn read_endpoint(section: &mut Section<'_, '_>) -> Option<Endpoint> {
         _ => Err("no profile"),
     });
     let is_spiffe = is_spiffe.or_else(|| section.missing("profile", &format!("write {PROFILES}")));
-    let profile = match is_spiffe? {
-        true => read_endpoint_id(section).map(|endpoint_id| Profile::HttpsSpiffe { endpoint_id }),
-        false => {
-            let given = section.holds("ca_file");
-            let ca_pem = read_ca_file(section, "ca_file").map(|(pem, _)| String::from_utf8_lossy(&pem).into_owned());
-            (ca_pem.is_some() || !given).then_some(Profile::HttpsWeb { ca_pem })
-        }
+    let profile = if is_spiffe? {
+        read_endpoint_id(section).map(|endpoint_id| Profile::HttpsSpiffe { endpoint_id })
+    } else {
+        let given = section.holds("ca_file");
+        let ca_pem = read_ca_file(section, "ca_file").map(|(pem, _)| String::from_utf8_lossy(&pem).into_owned());
+        (ca_pem.is_some() || !given).then_some(Profile::HttpsWeb { ca_pem })
     };
     Some(Endpoint { url: url?, profile: profile? })
 }

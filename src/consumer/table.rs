@@ -204,106 +204,77 @@ mod tests {
 
     type Change = fn(&mut Token);
 
+    const READ_ISSUER: &[&str] = &["aws", "entra", "envoy", "google", "istio", "vault"];
+    const ROWS: [(&str, Change, &str, &[&str], &str); 22] = [
+        ("the usual one", |_| {}, "sub", &[], ""),
+        ("no issuer", |t| t.issuer = None, "sub", READ_ISSUER, "tokens say no issuer"),
+        ("a port", |t| t.issuer = Some("https://ci.example.org:8444".to_owned()), "sub", &["aws"], "has a port, 8444"),
+        ("an issuer of 256", |t| t.issuer = Some(issuer_of(256)), "sub", &["aws"], "the issuer's URL has 256"),
+        ("an issuer of 255", |t| t.issuer = Some(issuer_of(255)), "sub", &[], ""),
+        ("an issuer of 601", |t| t.issuer = Some(issuer_of(601)), "sub", &["aws", "entra"], "the issuer's URL has 601"),
+        ("ES256", |t| t.algorithm = JwsAlgorithm::Es256, "sub", &["entra"], "it does not verify ES256; it takes RS256"),
+        ("RS512", |t| t.algorithm = JwsAlgorithm::Rs512, "sub", &["entra", "google"], "it does not verify RS512"),
+        (
+            "PS256",
+            |t| t.algorithm = JwsAlgorithm::Ps256,
+            "sub",
+            &["aws", "entra", "google"],
+            "it does not verify PS256",
+        ),
+        ("an ID of 128", |t| t.path = path_of(128), "sub", &["google"], "sub has 128 bytes, and it takes at most 127"),
+        ("an ID of 127", |t| t.path = path_of(127), "sub", &[], ""),
+        ("an ID of 256, a short claim", |t| t.path = path_of(256), "workload", &["aws"], "sub has 256 bytes"),
+        ("an ID of 601, a short claim", |t| t.path = path_of(601), "workload", &["aws", "entra"], "sub has 601 bytes"),
+        ("a claim that is not there", |_| {}, "nobody", &["google", "vault"], "the token has no text \"nobody\""),
+        (
+            "a claim of 128",
+            |t| t.claims = json!({"workload": "w".repeat(128)}),
+            "workload",
+            &["google"],
+            "workload has 128",
+        ),
+        (
+            "a claim that is no text",
+            |t| t.claims = json!({"workload": 7}),
+            "workload",
+            &["google", "vault"],
+            "the token has no text",
+        ),
+        (
+            "two audiences",
+            |t| t.audiences.push("b".to_owned()),
+            "sub",
+            &["aws", "entra"],
+            "it takes a token for one audience",
+        ),
+        (
+            "an audience of 256",
+            |t| t.audiences = vec!["a".repeat(256)],
+            "sub",
+            &["aws"],
+            "its audience has 256 characters",
+        ),
+        (
+            "an audience of 257",
+            |t| t.audiences = vec!["a".repeat(257)],
+            "sub",
+            &["aws", "google"],
+            "its audience has 257",
+        ),
+        ("20,001 characters", |t| t.bytes = 20_001, "sub", &["aws"], "the token has 20001 characters"),
+        ("more than headers hold", |t| t.bytes = 61_441, "sub", &["aws", "envoy", "istio"], "the token has 61441"),
+        (
+            "a source identity like an ID",
+            |t| t.claims = json!({"https://aws.amazon.com/source_identity": "spiffe://ci.example.org/a"}),
+            "sub",
+            &["aws"],
+            "the source identity",
+        ),
+    ];
+
     #[test]
     fn each_consumer_says_of_each_token_whether_it_takes_it_and_why_not() {
-        const READ_ISSUER: &[&str] = &["aws", "entra", "envoy", "google", "istio", "vault"];
-        let rows: [(&str, Change, &str, &[&str], &str); 22] = [
-            ("the usual one", |_| {}, "sub", &[], ""),
-            ("no issuer", |t| t.issuer = None, "sub", READ_ISSUER, "tokens say no issuer"),
-            (
-                "a port",
-                |t| t.issuer = Some("https://ci.example.org:8444".to_owned()),
-                "sub",
-                &["aws"],
-                "has a port, 8444",
-            ),
-            ("an issuer of 256", |t| t.issuer = Some(issuer_of(256)), "sub", &["aws"], "the issuer's URL has 256"),
-            ("an issuer of 255", |t| t.issuer = Some(issuer_of(255)), "sub", &[], ""),
-            (
-                "an issuer of 601",
-                |t| t.issuer = Some(issuer_of(601)),
-                "sub",
-                &["aws", "entra"],
-                "the issuer's URL has 601",
-            ),
-            (
-                "ES256",
-                |t| t.algorithm = JwsAlgorithm::Es256,
-                "sub",
-                &["entra"],
-                "it does not verify ES256; it takes RS256",
-            ),
-            ("RS512", |t| t.algorithm = JwsAlgorithm::Rs512, "sub", &["entra", "google"], "it does not verify RS512"),
-            (
-                "PS256",
-                |t| t.algorithm = JwsAlgorithm::Ps256,
-                "sub",
-                &["aws", "entra", "google"],
-                "it does not verify PS256",
-            ),
-            (
-                "an ID of 128",
-                |t| t.path = path_of(128),
-                "sub",
-                &["google"],
-                "sub has 128 bytes, and it takes at most 127",
-            ),
-            ("an ID of 127", |t| t.path = path_of(127), "sub", &[], ""),
-            ("an ID of 256, a short claim", |t| t.path = path_of(256), "workload", &["aws"], "sub has 256 bytes"),
-            (
-                "an ID of 601, a short claim",
-                |t| t.path = path_of(601),
-                "workload",
-                &["aws", "entra"],
-                "sub has 601 bytes",
-            ),
-            ("a claim that is not there", |_| {}, "nobody", &["google", "vault"], "the token has no text \"nobody\""),
-            (
-                "a claim of 128",
-                |t| t.claims = json!({"workload": "w".repeat(128)}),
-                "workload",
-                &["google"],
-                "workload has 128",
-            ),
-            (
-                "a claim that is no text",
-                |t| t.claims = json!({"workload": 7}),
-                "workload",
-                &["google", "vault"],
-                "the token has no text",
-            ),
-            (
-                "two audiences",
-                |t| t.audiences.push("b".to_owned()),
-                "sub",
-                &["aws", "entra"],
-                "it takes a token for one audience",
-            ),
-            (
-                "an audience of 256",
-                |t| t.audiences = vec!["a".repeat(256)],
-                "sub",
-                &["aws"],
-                "its audience has 256 characters",
-            ),
-            (
-                "an audience of 257",
-                |t| t.audiences = vec!["a".repeat(257)],
-                "sub",
-                &["aws", "google"],
-                "its audience has 257",
-            ),
-            ("20,001 characters", |t| t.bytes = 20_001, "sub", &["aws"], "the token has 20001 characters"),
-            ("more than headers hold", |t| t.bytes = 61_441, "sub", &["aws", "envoy", "istio"], "the token has 61441"),
-            (
-                "a source identity like an ID",
-                |t| t.claims = json!({"https://aws.amazon.com/source_identity": "spiffe://ci.example.org/a"}),
-                "sub",
-                &["aws"],
-                "the source identity",
-            ),
-        ];
-        for (name, change, subject, who, why) in rows {
+        for (name, change, subject, who, why) in ROWS {
             let mut token = Token::usual();
             change(&mut token);
             let refused = token.refused_by(subject);

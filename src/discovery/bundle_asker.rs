@@ -159,9 +159,9 @@ mod tests {
             drop(stream.write_all(&answer).await);
             std::future::pending::<()>().await;
         };
-        let asker = BundleAsker { within, ..BundleAsker::of_web(Some(pem.as_bytes())).unwrap() };
+        let reader = BundleAsker { within, ..BundleAsker::of_web(Some(pem.as_bytes())).unwrap() };
         tokio::select! {
-            asked = asker.ask(&url, Some("\"held\"")) => asked,
+            asked = reader.ask(&url, Some("\"held\"")) => asked,
             () = serve => panic!("it serves on"),
         }
     }
@@ -175,11 +175,11 @@ mod tests {
     /// Shows: FED-18.
     #[tokio::test]
     async fn a_redirect_is_a_failure_that_names_its_target_wherever_that_is() {
-        for to in ["https://a.example/b", "http://127.0.0.1:1/", "https://user@a.example/", "file:///etc/passwd"] {
-            for status in ["301 Moved", "302 Found", "307 Temporary", "308 Permanent"] {
-                let refused = asked(http(&format!("{status}\r\nLocation: {to}"), "{}"), SOON).await.unwrap_err();
-                assert!(matches!(&refused, AskError::Redirected { to: named, .. } if named == to), "{refused}");
-            }
+        let targets = ["https://a.example/b", "http://127.0.0.1:1/", "https://user@a.example/", "file:///etc/passwd"];
+        let statuses = ["301 Moved", "302 Found", "307 Temporary", "308 Permanent"];
+        for (to, status) in targets.into_iter().flat_map(|to| statuses.map(|status| (to, status))) {
+            let refused = asked(http(&format!("{status}\r\nLocation: {to}"), "{}"), SOON).await.unwrap_err();
+            assert!(matches!(&refused, AskError::Redirected { to: named, .. } if named == to), "{refused}");
         }
     }
 

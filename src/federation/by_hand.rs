@@ -137,5 +137,5 @@ impl Federation {
 }
 
 fn configured_one(trust_domain: &TrustDomain, relation: &Relation) -> FederationError {
-    FederationError::Configured { trust_domain: trust_domain.clone(), source_named: relation.source.clone() }
+    FederationError::Configured { trust_domain: trust_domain.clone(), source_named: Box::new(relation.source.clone()) }
 }

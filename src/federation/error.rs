@@ -27,7 +27,7 @@ pub enum FederationError {
         /// Whose.
         trust_domain: TrustDomain,
         /// From where.
-        source_named: Source,
+        source_named: Box<Source>,
     },
     /// An endpoint that proves itself by a bundle of which there is none.
     #[error(

@@ -61,16 +61,22 @@ pub(super) fn private() -> OpenOptions {
     options
 }
 
-/// Replaces a file as a whole, durably: a crash leaves the former or the new one.
+/// Replaces a file as a whole, durably: a crash leaves the former or the new one. It is written under a name that nobody
+/// gives to a file of theirs, by nobody but us: what an earlier try left there goes first.
 pub(crate) fn replace_file(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-    let aside = path.with_extension("new");
-    let written = private().mode(mode).create(true).truncate(true).write(true).open(&aside).and_then(|mut file| {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let aside = path.with_file_name(format!(".{name}.new"));
+    match fs::remove_file(&aside) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    let written = private().mode(mode).create_new(true).write(true).open(&aside).and_then(|mut file| {
         file.write_all(bytes)?;
         file.sync_all()?;
         fs::rename(&aside, path)
     });
     if written.is_err() {
-        // Best effort: a leftover only takes room, and the next try uses it.
+        // Best effort: a leftover only takes room, and the next try removes it.
         drop(fs::remove_file(&aside));
     }
     written?;

@@ -41,6 +41,7 @@ mod index;
 mod sample;
 mod sled_index;
 mod recovery;
+mod callers;
 mod queue;
 mod trouble;
 mod reserve;
@@ -58,6 +59,7 @@ pub use accept_time::{AcceptedTime, accept_time};
 pub use account::{Account, Fate};
 pub use archive::{ArchiveError, ArchiveRequest, Archived, Segments, archive, begins_behind};
 pub use aside::write_aside;
+pub use callers::Callers;
 pub use contract::{
     Answer, Commit, Committed, Condition, Entry, Position, Revision, Room, Store, StoreError, Stored, Write,
 };

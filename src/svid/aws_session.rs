@@ -198,18 +198,19 @@ mod tests {
 
     #[test]
     fn what_aws_would_not_take_is_refused_and_never_cut() {
-        let long = "a".repeat(257);
+        let [too_long_a_name, too_long_a_key, long] = [65, 129, 257].map(|length| "a".repeat(length));
         let many: Vec<String> = (0..51).map(|at| format!("k{at}")).collect();
         let many: Vec<(&str, &str)> = many.iter().map(|key| (key.as_str(), "v")).collect();
         assert!(session(&many, &[], None).is_err() && session(&many[..50], &[], None).is_ok());
-        for (key, value) in [("", "v"), (&long[..129], "v"), ("a;b", "v"), ("AWS:x", "v"), ("k", &long), ("k", "a\nb")]
+        for (key, value) in
+            [("", "v"), (&too_long_a_key, "v"), ("a;b", "v"), ("AWS:x", "v"), ("k", &long), ("k", "a\nb")]
         {
             assert!(session(&[(key, value)], &[], None).is_err(), "{key:?} {value:?}");
         }
         assert!(session(&[("Größe der Gruppe", "a/b:c=d+e-f@g_h.i")], &[], None).is_ok());
         assert!(matches!(session(&[("a", "v"), ("A", "v")], &[], None), Err(AwsSessionError::DoubledTag { .. })));
         assert!(matches!(session(&[], &["a"], None), Err(AwsSessionError::TransitiveKey { .. })));
-        for name in ["", "a", &long[..65], "a b", "spiffe://ci.example.org/a", "ä1"] {
+        for name in ["", "a", &too_long_a_name, "a b", "spiffe://ci.example.org/a", "ä1"] {
             assert!(session(&[], &[], Some(name)).is_err(), "{name:?}");
         }
     }

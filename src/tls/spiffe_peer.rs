@@ -139,9 +139,9 @@ pub fn not_the_peer(error: &(dyn StdError + 'static)) -> Option<String> {
 
 fn certificate_error<'e>(error: &'e (dyn StdError + 'static)) -> Option<&'e CertificateError> {
     let mut all = std::iter::successors(Some(error), |error: &&'e (dyn StdError + 'static)| (*error).source());
-    all.find_map(|error| match innermost(error).downcast_ref::<Error>()? {
-        Error::InvalidCertificate(fault) => Some(fault),
-        _ => None,
+    all.find_map(|error| {
+        let Error::InvalidCertificate(fault) = innermost(error).downcast_ref::<Error>()? else { return None };
+        Some(fault)
     })
 }
 

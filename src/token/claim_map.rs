@@ -25,6 +25,10 @@ impl ClaimMap {
 
     /// Adds a claim, in place of one of that name.
     pub fn insert(&mut self, name: Cow<'static, str>, value: ClaimValue) {
+        // Tables, journals and records have them in order.
+        if self.0.last().is_none_or(|(last, _)| **last < *name) {
+            return self.0.push((name, value));
+        }
         match self.place(&name).map(|at| self.0.get_mut(at)) {
             Ok(Some((_, known))) => *known = value,
             Ok(None) => {}

@@ -56,7 +56,7 @@ const JTI: Mapped = same("jti", Shape::Token);
 const NBF: Mapped = same("nbf", Shape::Time);
 const SUB: Mapped = same("sub", Shape::Text);
 
-/// docs.github.com, "OpenID Connect reference".
+/// docs.github.com, the reference of its `OpenID` Connect tokens.
 static GITHUB: Model = Model {
     claims: &[
         AUD,

@@ -81,12 +81,12 @@ impl<'a> UnverifiedToken<'a> {
     /// Reads the same of another kind of issuer, which is known by now.
     pub(super) fn of_other(
         text: &'a str,
-        (kind, model, issuer): (IssuerKind, &'static Model, String),
+        (of, model, issuer): (IssuerKind, &'static Model, String),
         payload: &Map<String, Value>,
     ) -> Result<Self, TokenError> {
         let (header, payload_part) = parts(text)?;
         let (algorithm, kid) = check_header(Header::parse(&decode(header)?)?)?;
-        let payload = Payload::of_other(kind, model, payload)?;
+        let payload = Payload::of_other(of, model, payload)?;
         Ok(Self { text, signed_bytes: header.len() + 1 + payload_part.len(), algorithm, payload, issuer, kid })
     }
 

@@ -1,7 +1,7 @@
 //! How messages become bytes: as the library's own codec does, with buffers of the size of the message.
 //!
-//! The library begins each call with eight kibibytes to read into and eight to write into, of which a message fills a part;
-//! and what is read stays, as long as anything of the message is kept.
+//! The library begins each call with eight kibibytes to read into and eight to write into, of which a usual message fills a
+//! part; what is read stays as long as anything of the message is kept, and a large answer is copied as its buffer grows.
 
 use prost::Message;
 use std::marker::PhantomData;
@@ -11,6 +11,9 @@ use tonic_prost::{ProstCodec, ProstDecoder};
 
 /// So much is gathered of a stream's messages before it is handed on: what one record of TLS carries.
 const HANDED_ON_AT: usize = 16 * 1024;
+
+/// A token and a CSR have about two kilobytes, and the library makes room for a message behind what is there of it already.
+const READ_BYTES: usize = 4 * 1024;
 
 /// Protobuf messages, in buffers that fit.
 #[derive(Clone, Debug)]
@@ -33,7 +36,7 @@ impl<T: Message + 'static, U: Message + Default + 'static> Codec for Fitting<T, 
     }
 
     fn decoder(&mut self) -> ProstDecoder<U> {
-        ProstCodec::<T, U>::raw_decoder(prefix_only())
+        ProstCodec::<T, U>::raw_decoder(BufferSettings::new(READ_BYTES, HANDED_ON_AT))
     }
 }
 
@@ -51,11 +54,6 @@ impl<T: Message> Encoder for FittingEncoder<T> {
     }
 
     fn buffer_settings(&self) -> BufferSettings {
-        prefix_only()
+        BufferSettings::new(HEADER_SIZE, HANDED_ON_AT)
     }
-}
-
-/// Room for what stands before a message, and tells how long it is.
-fn prefix_only() -> BufferSettings {
-    BufferSettings::new(HEADER_SIZE, HANDED_ON_AT)
 }

@@ -32,10 +32,10 @@ fn no_request_through_two_envoys_fails_while_intermediate_and_root_change_and_th
         // Callers end with whatever ends this.
         let _over = Over(&calls);
         calls.go_well("the start");
-        let former = mesh.world.active_key("x509-root");
+        let former = operator.active("x509-root");
         operator.changes_the_intermediate();
         let new = operator.changes_the_root();
-        assert_eq!(mesh.world.active_key("x509-root"), new);
+        assert_eq!(operator.active("x509-root"), new);
         operator.takes_out(&former);
         eventually("the old root is gone", || {
             let listed = operator.types(&["list"]).unwrap();

@@ -7,11 +7,11 @@ use crate::gitlab::Gitlab;
 use crate::issuer::{AUDIENCE, URL};
 use crate::page;
 use crate::place::Place;
-use crate::server::{Server, lanyard, words};
+use crate::server::Server;
 use lanyard::crypto::PemLabel;
 use lanyard::wire::lanyard::issuer_client::IssuerClient;
 use lanyard::wire::lanyard::{ExchangeRequest, RenewRequest};
-use serde_json::{Value, json};
+use serde_json::json;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -110,24 +110,6 @@ impl World {
     /// SVIDs live for so long from the next renewal on that the server has seen it.
     pub(crate) fn let_svids_live_for(&self, ttl: Duration) {
         fs::write(self.place.file("policy.toml"), policy(ttl)).unwrap();
-    }
-
-    /// What an operator types about keys, and the first that is told.
-    pub(crate) fn authority(&self, arguments: &[&str]) -> Result<Value, String> {
-        let mut command = lanyard();
-        command.arg("authority").args(arguments).arg("--json");
-        let output = command.env("LANYARD_ADMIN_SOCKET", self.place.data().join("admin.sock")).output().unwrap();
-        let told = String::from_utf8_lossy(&output.stdout);
-        // A command that stays tells more than once.
-        let first = told.lines().next().map(|line| serde_json::from_str(line).unwrap());
-        first.filter(|_| output.status.success()).ok_or_else(|| words(&output))
-    }
-
-    /// The key that signs.
-    pub(crate) fn active_key(&self, kind: &str) -> String {
-        let listed = self.authority(&["list", "--kind", kind]).unwrap();
-        let is_active = |key: &&Value| key["state"] == "active" && key["kind"] == kind;
-        listed["keys"].as_array().unwrap().iter().find(is_active).unwrap()["key_id"].as_str().unwrap().to_owned()
     }
 
     /// A token of a job, as it asks for in its `.gitlab-ci.yml`; each is another.

@@ -258,13 +258,11 @@ async fn a_command_gets_vault_s_token_which_is_renewed_while_it_runs_and_revoked
     let done = cloud.place.file("renewed");
     let touched = done.clone();
     let watching = tokio::spawn(async move {
-        loop {
-            let count = renewals.asked.lock().unwrap().iter().filter(|path| path.ends_with("renew-self")).count();
-            if count >= 2 {
-                return fs::write(&touched, "").unwrap();
-            }
+        let renewed = || renewals.asked.lock().unwrap().iter().filter(|path| path.ends_with("renew-self")).count();
+        while renewed() < 2 {
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
+        fs::write(&touched, "").unwrap();
     });
     let script = "until [ -e $0 ]; do sleep 0.1; done; echo $VAULT_ADDR $VAULT_TOKEN";
     let output = exec(&[], &["sh", "-c", script, done.to_str().unwrap()]);

@@ -99,7 +99,9 @@ impl Scene {
             let is_there = match point {
                 Saved => self.keyring() != before.0,
                 Recorded => self.journal() != before.1,
-                _ => self.vault.victim.lock().unwrap().is_none(),
+                BeforeMaking | Made | BeforeSigning | Signed | BeforeDeleting | Deleted => {
+                    self.vault.victim.lock().unwrap().is_none()
+                }
             };
             if is_there {
                 break;

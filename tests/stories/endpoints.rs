@@ -55,6 +55,12 @@ impl Peer {
     fn asked(&self) -> usize {
         self.asked.lock().unwrap().len()
     }
+
+    async fn asked_so_often(&self, count: usize) {
+        while self.asked() < count {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
 }
 
 impl Script for Peer {
@@ -171,7 +177,7 @@ async fn whatever_a_peer_answers_the_last_good_bundle_stays_and_the_next_turn_be
         peer.instead(trouble);
         let ill = site.until("peer.test", |relation| relation.problem.is_some()).await;
         assert!(problem(&ill).contains(says) && holds(&ill, &[&one]), "{says}: {ill:#?}");
-        site.until("peer.test", |relation| is_good(relation)).await;
+        site.until("peer.test", is_good).await;
     }
     assert!(peer.asked.lock().unwrap().iter().all(|path| path == "/bundle.json"));
 
@@ -206,12 +212,7 @@ async fn a_peer_is_asked_as_often_as_it_says_and_one_that_hangs_delays_no_other(
     assert!((54..=60).contains(&wait.whole_seconds()), "the hint is 60 s: {wait}");
     for turn in 2..6 {
         site.harness.advance(60);
-        let asked = async {
-            while quick.asked() < turn {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        tokio::time::timeout(LIMIT, asked).await.unwrap();
+        tokio::time::timeout(LIMIT, quick.asked_so_often(turn)).await.unwrap();
         site.until("quick.test", |relation| relation.asked_at > Some(site.harness.now())).await;
     }
     assert!(slow.asked() == 1 && site.relation("slow.test").kept.is_none(), "it is still waited for");

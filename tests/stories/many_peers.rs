@@ -110,13 +110,13 @@ async fn what_it_costs_to_refresh_a_thousand_trust_domains() {
         tokio::time::sleep(Duration::from_millis(500)).await;
     };
     reached(1).await;
-    println!("first bundles of {PEERS}: {:?} of CPU", spent() - before);
+    println!("first bundles of {PEERS}: {:?} of CPU", spent().saturating_sub(before));
     let (before, rounds) = (spent(), 5);
     for round in 2..2 + rounds {
         harness.advance(HINT);
         reached(round).await;
     }
-    let each = (spent() - before) / (PEERS * rounds);
+    let each = spent().saturating_sub(before) / (PEERS * rounds);
     let rate = f64::from(PEERS) / Duration::from_secs(HINT).mul_f64(0.95).as_secs_f64();
     let share = each.as_secs_f64() * rate * 100.0;
     println!("{each:?} of CPU a refresh; {rate:.2} refreshes/s for {PEERS}: {share:.3} % of a core");

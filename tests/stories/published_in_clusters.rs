@@ -61,8 +61,11 @@ fn merge(into: &mut Value, from: &Value) {
 
 impl Cluster {
     fn put(&self, path: &str, mut object: Value) -> Value {
-        let mut version = self.version.lock().unwrap();
-        *version += 1;
+        let version = {
+            let mut version = self.version.lock().unwrap();
+            *version += 1;
+            *version
+        };
         merge(&mut object, &json!({ "metadata": { "resourceVersion": version.to_string() } }));
         self.objects.lock().unwrap().insert(path.to_owned(), object.clone());
         object

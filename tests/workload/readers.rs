@@ -21,7 +21,7 @@ fn source(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
-/// go-oidc, which Vault is built on; Nimbus, on which Java's frameworks are; PyJWT.
+/// go-oidc, which Vault is built on; Nimbus, on which Java's frameworks are; `PyJWT`.
 pub(crate) fn readers() -> [Reader; 3] {
     let (python, java) = (source("tests/py/verifier.py").into(), source("tests/java/JwtVerifier.java").into());
     let java = vec!["-XX:TieredStopAtLevel=1".into(), "-cp".into(), installed("LANYARD_TEST_JAVA"), java];

@@ -5,7 +5,7 @@ use crate::callers::{calling, is_root};
 use crate::raw::Raw;
 use crate::support::beside::{until, within};
 use std::fs::{self, File};
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::PathBuf;
 use std::process::Output;
@@ -45,6 +45,7 @@ impl Agent {
         let process = lanyard.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
         let agent = Self { folder, metrics, _process: process };
         until(|| agent.path("agent.sock").exists() && agent.path("api.sock").exists()).await;
+        until(|| TcpStream::connect((Ipv4Addr::LOCALHOST, metrics)).is_ok()).await;
         agent
     }
 

@@ -42,7 +42,7 @@ impl World {
         let intermediates = [Some(key), through].into_iter().flatten().filter_map(|key| before.find(key));
         for one in intermediates.filter(|one| one.state == AuthorityState::Prepared) {
             let is_intermediate = one.kind == AuthorityKind::X509Intermediate;
-            if is_intermediate && self.lists.is_none() {
+            if is_intermediate && self.lists.of.is_none() {
                 continue;
             }
             let life = (one.not_after - one.not_before).whole_seconds();

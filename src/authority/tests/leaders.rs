@@ -69,7 +69,7 @@ impl World {
             Holder { name, kind: HolderKind::Declared, holds, heard_at: None }
         });
         let longest_ttl = Duration::from_secs(TTL.unsigned_abs());
-        let listed = self.lists.is_some().then(|| listed.clone());
+        let listed = self.lists.of.is_some().then(|| listed.clone());
         Known { holders: agents.chain(declared).collect(), longest_ttl, since: *since, listed }
     }
 
@@ -163,7 +163,9 @@ impl World {
         self.must_have_waited(&before, step);
         let Leader { memory, above, .. } = &mut self.leaders[leader];
         *memory = next;
-        above.iter_mut().for_each(|above| above.forget_taken(memory));
+        if let Some(above) = above {
+            above.forget_taken(memory);
+        }
         self.tally(step, order);
         true
     }
@@ -175,7 +177,13 @@ impl World {
             StepKind::Activate { .. } if is_intermediate => self.count("intermediates that took over"),
             StepKind::Activate { through: Some(_), .. } => self.count("roots through one that waited"),
             StepKind::Rollback { through: Some(_), .. } => self.count("rollbacks through one that was there"),
-            _ => {}
+            StepKind::Activate { through: None, .. }
+            | StepKind::Prepare { .. }
+            | StepKind::Remove(_)
+            | StepKind::Revoke(_)
+            | StepKind::Rollback { through: None, .. }
+            | StepKind::Succeed
+            | StepKind::Taint(_) => {}
         }
         let above_signs = self.kept.active(AuthorityKind::X509Root).is_some_and(|root| !root.is_ours());
         if above_signs && matches!(step.kind, StepKind::Activate { .. }) && step.authority == AuthorityKind::X509Root {

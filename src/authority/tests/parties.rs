@@ -190,7 +190,7 @@ impl World {
             self.tick(at);
         }
         self.make_lists();
-        let (now, newest, lists) = (self.now, Copy::of(&self.leaders[0].memory), self.lists.clone());
+        let (now, newest, lists) = (self.now, Copy::of(&self.leaders[0].memory), self.lists.of.clone());
         let mut rare = 0;
         for reader in self.readers.iter_mut().filter(|reader| now - reader.read_at >= reader.every) {
             rare += u64::from(reader.every > HINT);
@@ -202,13 +202,13 @@ impl World {
 
     /// One more set of revocation lists, unless its makers fail; then the last one stands.
     fn make_lists(&mut self) {
-        let Some(last) = self.lists.clone() else { return };
+        let Some(last) = self.lists.of.clone() else { return };
         // There is one before anybody reads.
         if !last.is_empty() && self.chance.one_in(40) {
-            self.lists_fail = !self.lists_fail;
-            self.note(format!("revocation lists fail: {}", self.lists_fail));
+            self.lists.fail = !self.lists.fail;
+            self.note(format!("revocation lists fail: {}", self.lists.fail));
         }
-        if self.lists_fail {
+        if self.lists.fail {
             return self.count("sets that failed");
         }
         let now = self.wall();
@@ -226,6 +226,6 @@ impl World {
         for new in intermediates.filter(|key| !last.contains(key)) {
             self.out_at.insert(new, self.now);
         }
-        self.lists = Some(set);
+        self.lists.of = Some(set);
     }
 }

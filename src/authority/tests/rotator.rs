@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 
 const PLAN: KeyPlan = KeyPlan { root: Duration::from_secs(86_400_000), ..KeyPlan::DEFAULT };
 
@@ -187,24 +188,26 @@ async fn nobody_waits_behind_an_order_that_waits_for_an_upstream_and_its_keeper_
     let roots = vec![UpstreamRoot { name, certificate, not_before: root.not_before, not_after: root.not_after }];
     let rotator = rotator.under(roots, UpstreamEnds { asks, heard, kind: "test" });
     let (desk, (stop, shutdown)) = (rotator.desk(), Shutdown::pair());
-    let running = tokio::spawn(rotator.run(Arc::new(SystemClock), shutdown));
+    let mut tasks = JoinSet::new();
+    tasks.spawn(rotator.run(Arc::new(SystemClock), shutdown));
     let order = |kind, authority| Order { kind, authority, leeway: Leeway::Force, uid: 7, say: None };
 
     let (waits, hands) = (desk.clone(), order(OrderKind::Prepare, AuthorityKind::X509Intermediate));
-    let waiting = tokio::spawn(async move { waits.order(hands).await });
+    let mut waiting = JoinSet::new();
+    waiting.spawn(async move { waits.order(hands).await });
     let _unanswered = asked.recv().await.unwrap();
     for kind in [OrderKind::Prepare, OrderKind::Activate(None)] {
         desk.order(order(kind, AuthorityKind::Jwt)).await.unwrap();
     }
     let refused = desk.order(order(OrderKind::Taint(name), AuthorityKind::X509Root)).await.unwrap_err();
     assert!(matches!(refused, OrderError::NotNow(NotNow::Active { .. })), "it was heard: {refused:?}");
-    assert!(!waiting.is_finished(), "the upstream has not answered");
+    assert!(waiting.try_join_next().is_none(), "the upstream has not answered");
     drop(told);
-    let refused = waiting.await.unwrap().unwrap_err();
+    let refused = waiting.join_next().await.unwrap().unwrap().unwrap_err();
     assert!(
         matches!(&refused, OrderError::Upstream { fault } if matches!(**fault, UpstreamError::Stopped)),
         "{refused:?}"
     );
     stop.pull();
-    running.await.unwrap();
+    tasks.join_all().await;
 }

@@ -15,6 +15,14 @@ use time::OffsetDateTime;
 
 const START: i64 = 1_700_000_000;
 
+/// The revocation lists.
+#[derive(Default)]
+pub(super) struct Lists {
+    /// The authorities of the last set; none where none are made.
+    pub(super) of: Option<BTreeSet<KeyId>>,
+    pub(super) fail: bool,
+}
+
 pub(super) struct World {
     pub(super) chance: Chance,
     pub(super) place: Place,
@@ -31,9 +39,7 @@ pub(super) struct World {
     pub(super) agents: Vec<Agent>,
     pub(super) declared: Vec<Declared>,
     pub(super) readers: Vec<Reader>,
-    /// The authorities of the last set of revocation lists; none where none are made.
-    pub(super) lists: Option<BTreeSet<KeyId>>,
-    pub(super) lists_fail: bool,
+    pub(super) lists: Lists,
     /// Since when each list is out, and each key published.
     pub(super) out_at: BTreeMap<KeyId, i64>,
     spare: Vec<Arc<KeyPair>>,
@@ -69,8 +75,7 @@ impl World {
             agents: Vec::new(),
             declared,
             readers: Reader::all(START),
-            lists: has_lists.then(BTreeSet::new),
-            lists_fail: false,
+            lists: Lists { of: has_lists.then(BTreeSet::new), fail: false },
             out_at: BTreeMap::new(),
             spare,
             used: 0,

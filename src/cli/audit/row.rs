@@ -48,10 +48,7 @@ fn what(entry: &Received) -> String {
             format!("{holder} has bundle {sequence}{}, by user id {uid}", said(entry))
         }
         "bundle_changed" => bundle_changed(entry),
-        "federation_set" => {
-            let (whose, source, uid) = (text("trust_domain"), text("source"), number("uid"));
-            format!("{whose} by {source}{}, by user id {uid}", said(entry))
-        }
+        "federation_set" => federation_set(entry),
         "crls_made" => format!("{} revoked", number("revoked")),
         "hook_refused" => format!("{}: {}", text("issuer"), text("code")),
         "intent" | "server_svid" => intent(entry),
@@ -168,6 +165,13 @@ fn pin_changed(entry: &Received) -> String {
         (Some(old), None) => format!("{path} is nobody's, was project {old}{by}"),
         (None, None) => String::new(),
     }
+}
+
+/// Whose endpoint is asked, and who says so.
+fn federation_set(entry: &Received) -> String {
+    let text = |name: &str| entry.more.get(name).and_then(Value::as_str).unwrap_or_default();
+    let uid = entry.more.get("uid").and_then(Value::as_u64).unwrap_or_default();
+    format!("{} by {}{}, by user id {uid}", text("trust_domain"), text("source"), said(entry))
 }
 
 /// Whose bundle is held now, from where, and who says so.

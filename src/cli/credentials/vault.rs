@@ -53,7 +53,7 @@ impl VaultLogin {
     }
 
     /// Renews the token, whose text stays the same, so that a command that runs for long never sees it end.
-    pub(super) async fn keep_fresh(&mut self) -> Infallible {
+    pub(super) async fn keep_fresh(&self) -> Infallible {
         Arc::clone(&self.vault).run(self.running.1.clone()).await;
         std::future::pending().await
     }

@@ -82,5 +82,5 @@ async fn connection(
     };
     let speech = if shaken.http2 { Speech::Http2 } else { Speech::Http1 };
     let answer = move |request| door.clone().answer(request);
-    serve_together(shaken.stream, speech, answer, shutdown).await;
+    Box::pin(serve_together(shaken.stream, speech, answer, shutdown)).await;
 }

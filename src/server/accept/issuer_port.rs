@@ -89,7 +89,7 @@ async fn connection(tcp: TcpStream, tls: IssuerDoor, doors: IssuerDoors, (place,
             answer
         }
     };
-    serve_together(shaken.stream, speech, answer, &shutdown).await;
+    Box::pin(serve_together(shaken.stream, speech, answer, &shutdown)).await;
 }
 
 /// Counts an open connection as long as it lives.

@@ -156,10 +156,10 @@ mod tests {
         let writes = Writes::default();
         let (mut stream, turns) = writes.together();
         let serving = async {
-            for piece in ["one", "two"] {
-                stream.write_all(piece.as_bytes()).await.unwrap();
-                stream.flush().await.unwrap();
-            }
+            stream.write_all(b"one").await.unwrap();
+            stream.flush().await.unwrap();
+            stream.write_all(b"two").await.unwrap();
+            stream.flush().await.unwrap();
             assert!(writes.seen().is_empty());
             // Nobody else asks for this turn: the flush did.
             poll_fn(|context| stream_flushed(&mut stream, &writes, context)).await;

@@ -62,11 +62,14 @@ impl Metrics {
         for standing in all {
             let of = Of { trust_domain: standing.trust_domain.to_owned() };
             failures.get_or_create(&of).set(standing.failures.into());
-            for (family, at) in [(confirmed_at, standing.confirmed_at), (ends_at, standing.ends_at)] {
-                if let Some(at) = at {
-                    family.get_or_create(&of).set(at.unix_timestamp());
-                }
-            }
+            set(confirmed_at, &of, standing.confirmed_at);
+            set(ends_at, &of, standing.ends_at);
         }
+    }
+}
+
+fn set(family: &Family<Of, Gauge>, of: &Of, at: Option<OffsetDateTime>) {
+    if let Some(at) = at {
+        family.get_or_create(of).set(at.unix_timestamp());
     }
 }
