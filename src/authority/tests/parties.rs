@@ -203,7 +203,8 @@ impl World {
     /// One more set of revocation lists, unless its makers fail; then the last one stands.
     fn make_lists(&mut self) {
         let Some(last) = self.lists.of.clone() else { return };
-        if self.chance.one_in(40) {
+        // There is one before anybody reads.
+        if !last.is_empty() && self.chance.one_in(40) {
             self.lists.fail = !self.lists.fail;
             self.note(format!("revocation lists fail: {}", self.lists.fail));
         }
