@@ -82,7 +82,7 @@ impl Server {
         let doors = IssuerDoors::new(&desk);
         raise_open_files();
         let crowd = Crowd::at_issuer_port(connections_of(crate::api::limits::CONNECTIONS_MAX));
-        let crew = Arc::new(Crew::muster(&parts.store.callers()).map_err(ServerError::Threads)?);
+        let crew = Arc::new(Crew::muster().map_err(ServerError::Threads)?);
         let mut issuer_ports = Vec::new();
         for address in &settings.doors.issuer {
             let tls = IssuerDoor::new(Arc::<DoorCertificate>::clone(&certificate))?;

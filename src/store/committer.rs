@@ -30,7 +30,7 @@ use tracing::{error, warn};
 /// More in one batch would only make the first wait longer: the sync is shared well by then.
 const BATCH_MAX: usize = 256;
 /// How often a batch that is held looks whether somebody came.
-const HOLD_STEPS: u32 = 16;
+const HOLD_STEPS: u32 = 8;
 /// A note waits no longer than this for company, well within the second it is promised.
 const NOTE_WAITS: Duration = Duration::from_millis(500);
 /// What could not be written is tried again that often: nobody tells when there is room, or when the clock is right.
@@ -157,15 +157,14 @@ impl Committer {
         }
     }
 
-    /// Lets the batch grow while others come or are at work, `hold_for` at most: a sync costs one as much as many.
+    /// Lets the batch grow as long as others keep coming, `hold_for` at most: a sync costs as much for one as for many.
     fn hold(&mut self) {
         for _ in 0..HOLD_STEPS {
             let before = self.commits.len();
             // Asleep rather than waiting on the queue: so that no sender pays for waking us.
             thread::park_timeout(self.settings.hold_for / HOLD_STEPS);
             self.take_waiting();
-            let more = self.commits.len() > before || self.incoming.callers.are_at_work();
-            if !more || self.commits.len() >= BATCH_MAX {
+            if self.commits.len() == before || self.commits.len() >= BATCH_MAX {
                 return;
             }
         }

@@ -10,8 +10,8 @@ use super::record::on_one_line;
 use super::recovery::{Recovered, recover};
 use super::reserve::Reserve;
 use super::{
-    Answer, Callers, CheckpointSettings, Commit, Committed, Entry, IndexKind, JournalCopy, JournalError, NoteSigner,
-    Store, StoreError, Stored, TornTail, Trouble, Write, repair,
+    Answer, CheckpointSettings, Commit, Committed, Entry, IndexKind, JournalCopy, JournalError, NoteSigner, Store,
+    StoreError, Stored, TornTail, Trouble, Write, repair,
 };
 use crate::clock::Clock;
 use std::fs::{self, DirBuilder, File, Permissions, TryLockError};
@@ -32,7 +32,7 @@ pub struct LocalSettings {
     pub index: IndexKind,
     /// A segment that has grown beyond this ends with a checkpoint.
     pub segment_bytes: u64,
-    /// How long a batch may wait for more callers while more keep coming or are at work. A caller alone never waits.
+    /// How long a batch may wait for more callers while more keep coming. A caller alone never waits.
     pub hold_for: Duration,
     /// So much of the disk is kept back for ends and key steps; 0 for none.
     pub reserve_bytes: u64,
@@ -49,7 +49,7 @@ impl LocalSettings {
             // Reads back in about half a second.
             segment_bytes: 64 << 20,
             // Measured with 64 callers on two cores, where each has to wait ten for its turn anyway.
-            hold_for: Duration::from_millis(8),
+            hold_for: Duration::from_millis(4),
             // Some thousand ends of sessions.
             reserve_bytes: 8 << 20,
             checkpoints: CheckpointSettings::default(),
@@ -171,11 +171,6 @@ impl LocalStore {
     /// Where opening moved a damaged index, if there was one.
     pub fn set_aside(&self) -> Option<&Path> {
         self.set_aside.as_deref()
-    }
-
-    /// Where threads that bring commits say whether they are at work.
-    pub fn callers(&self) -> Callers {
-        self.queue.callers.clone()
     }
 
     /// Why nothing is written, now and in future; none while all is well.

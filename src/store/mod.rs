@@ -41,7 +41,6 @@ mod index;
 mod sample;
 mod sled_index;
 mod recovery;
-mod callers;
 mod queue;
 mod trouble;
 mod reserve;
@@ -59,7 +58,6 @@ pub use accept_time::{AcceptedTime, accept_time};
 pub use account::{Account, Fate};
 pub use archive::{ArchiveError, ArchiveRequest, Archived, Segments, archive, begins_behind};
 pub use aside::write_aside;
-pub use callers::Callers;
 pub use contract::{
     Answer, Commit, Committed, Condition, Entry, Position, Revision, Room, Store, StoreError, Stored, Write,
 };

@@ -4,7 +4,6 @@
 //! A note wakes nobody unless the committer sleeps with nothing to do. The answers of a batch are handed out together, on
 //! the callers' own threads: the committer wakes one of those and not each caller.
 
-use super::callers::Callers;
 use super::point::Point;
 use super::{Commit, Committed, Entry, StoreError};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
@@ -58,7 +57,6 @@ struct Pending {
 /// The callers' end.
 #[derive(Debug)]
 pub(super) struct Queue {
-    pub(super) callers: Callers,
     messages: Sender<Message>,
     notes: Arc<Mutex<Notes>>,
 }
@@ -66,7 +64,6 @@ pub(super) struct Queue {
 /// The committer's end.
 #[derive(Debug)]
 pub(super) struct Incoming {
-    pub(super) callers: Callers,
     messages: Receiver<Message>,
     notes: Arc<Mutex<Notes>>,
 }
@@ -90,9 +87,9 @@ enum Committing {
 /// Both ends.
 pub(super) fn queue() -> (Queue, Incoming) {
     let (sender, receiver) = channel();
-    let (callers, notes) = (Callers::default(), Arc::<Mutex<Notes>>::default());
-    let incoming = Incoming { callers: callers.clone(), messages: receiver, notes: Arc::clone(&notes) };
-    (Queue { callers, messages: sender, notes }, incoming)
+    let notes = Arc::<Mutex<Notes>>::default();
+    let incoming = Incoming { messages: receiver, notes: Arc::clone(&notes) };
+    (Queue { messages: sender, notes }, incoming)
 }
 
 impl Queue {

@@ -4,7 +4,6 @@
 //! one connection become ready on one thread and leave together; and no thread takes work from another, or wakes it.
 //! So work is spread over the cores by connections: each goes to the thread that serves the fewest.
 
-use crate::store::Callers;
 use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
@@ -31,13 +30,13 @@ pub(super) struct Seat {
 }
 
 impl Crew {
-    /// Starts the threads, which tell the store when they are at work.
+    /// Starts the threads.
     ///
     /// # Errors
     /// When the system gives none.
-    pub(in crate::server) fn muster(callers: &Callers) -> io::Result<Self> {
+    pub(in crate::server) fn muster() -> io::Result<Self> {
         let cores = thread::available_parallelism()?.get();
-        Ok(Self((0..cores).map(|_| Member::start(callers)).collect::<Result<_, _>>()?))
+        Ok(Self((0..cores).map(|_| Member::start()).collect::<Result<_, _>>()?))
     }
 
     /// A place on the thread that serves the fewest connections.
@@ -48,20 +47,12 @@ impl Crew {
 }
 
 impl Member {
-    fn start(callers: &Callers) -> io::Result<Self> {
-        let [rests, works] = [callers.clone(), callers.clone()];
-        let mut runtime = Builder::new_current_thread();
-        runtime.on_thread_park(move || rests.rest()).on_thread_unpark(move || works.go_to_work());
-        let runtime = runtime.enable_all().build()?;
-        callers.go_to_work();
+    fn start() -> io::Result<Self> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
         let (stays, gone) = oneshot::channel();
         let seat = Seat { runtime: runtime.handle().clone(), taken: Arc::default() };
         // What is under way when the crew goes ends with the thread.
-        let leaves = callers.clone();
-        let serve = move || {
-            drop(runtime.block_on(gone));
-            leaves.rest();
-        };
+        let serve = move || drop(runtime.block_on(gone));
         thread::Builder::new().name("door".into()).spawn(serve)?;
         Ok(Self { seat, _stays: stays })
     }
@@ -73,7 +64,7 @@ mod tests {
 
     #[test]
     fn each_connection_goes_to_the_thread_that_serves_the_fewest() {
-        let crew = Crew([(); 2].map(|()| Member::start(&Callers::default()).unwrap()).into());
+        let crew = Crew(vec![Member::start().unwrap(), Member::start().unwrap()]);
         let [first, second] = [(); 2].map(|()| crew.seat().unwrap());
         assert_ne!(first.runtime.id(), second.runtime.id());
         let gone = first.runtime.id();
