@@ -180,7 +180,7 @@ mod tests {
             (format!("[jwt]\nissuer = \"https://ci.example.org:8444\"\n{aws}"), "3 consumer[0].kind"),
             (format!("[jwt]\nissuer = \"https://ci.example.org/{}\"\n{aws}", "a".repeat(240)), "3 consumer[0].kind"),
             (format!("[jwt]\nissuer = \"https://ci.example.org/\"\n{aws}"), "2 jwt.issuer"),
-            (format!("{ISSUER}[[consumer]]\nkind = \"okta\""), "4 consumer[0].kind"),
+            (format!("{ISSUER}[[consumer]]\nkind = \"okta\"\naudiences = \"a\""), "4 consumer[0].kind"),
             (format!("{ISSUER}[[consumer]]\nkind = \"vault\""), "3 consumer[0].audiences"),
             (format!("{ISSUER}[[consumer]]\nkind = \"entra\"\nalgorithm = \"ES256\""), "5 consumer[0].algorithm"),
             (format!("{ISSUER}[[consumer]]\nkind = \"aws\"\nalgorithm = \"PS256\""), "5 consumer[0].algorithm"),

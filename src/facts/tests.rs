@@ -281,11 +281,12 @@ async fn a_token_file_is_read_for_each_question_and_one_that_others_read_is_not_
     let (kind, said, _) = why(&scene.ask().await);
     assert!(kind == "unavailable" && said.contains("open to others"), "{said}");
     fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
-    fs::write(&file, "another").unwrap();
+    fs::write(&file, "another-token").unwrap();
     scene.clock.advance(Duration::from_secs(5));
     let (answer, asked) = scene.ask_against(&[ok(&scene.job())]).await;
-    assert!(answer == is("running") && asked[0].contains(": another\r\n"), "{asked:?}");
-    assert!(!format!("{:?}", scene.facts).contains("another"), "it is kept nowhere");
+    assert!(answer == is("running") && asked[0].contains(": another-token\r\n"), "{asked:?}");
+    let kept = format!("{:?}", scene.facts);
+    assert!(!kept.contains("another-token"), "it is kept nowhere: {kept}");
 }
 
 #[tokio::test]

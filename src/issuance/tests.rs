@@ -155,7 +155,7 @@ async fn a_token_of_something_else_than_is_on_record_is_not_handed_out() {
         ("nothing", meant.clone()),
         ("sub", Wanted { pipeline_id: 575, ..meant.clone() }),
         ("aud", Wanted { wish: jwt("b"), ..meant.clone() }),
-        ("exp", Wanted { now: meant.now + Duration::from_secs(1), ..meant.clone() }),
+        ("iat", Wanted { now: meant.now + Duration::from_secs(1), ..meant.clone() }),
         ("type", ca.wanted(Wish::X509 { profile: None })),
     ];
     for (field, signed) in cases {

@@ -253,6 +253,7 @@ mod tests {
     fn texts_are_filled_from_ids_paths_truths_and_one_free_text() {
         let changes = [
             ("project_id", json!("42")),
+            ("job_project_id", json!("42")),
             ("pipeline_id", json!("7")),
             ("ref", json!("a:b")),
             ("ref_protected", json!("true")),
@@ -313,6 +314,7 @@ mod tests {
             for template in ["{project_id}:{ref}", "{ref}.{pipeline_id}", "{project_id}-{ref}:{pipeline_id}"] {
                 let of = |project: u64, name: &str, pipeline: u64| filled(template, &[
                     ("project_id", json!(project.to_string())),
+                    ("job_project_id", json!(project.to_string())),
                     ("ref", json!(name)),
                     ("pipeline_id", json!(pipeline.to_string())),
                 ]).unwrap();

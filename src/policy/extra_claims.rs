@@ -170,7 +170,8 @@ mod tests {
         extra.aws.principal_tags.insert("ref".to_owned(), template("{ref}"));
         extra.aws.source_identity = Some(template("job-{job_id}"));
         let filled = |name: &str| {
-            let changes = [("project_id", "42"), ("pipeline_id", "7"), ("job_id", "5"), ("ref", name)];
+            let changes =
+                [("project_id", "42"), ("job_project_id", "42"), ("pipeline_id", "7"), ("job_id", "5"), ("ref", name)];
             let changes: Vec<_> = changes.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
             extra.fill(claims_of("deploy_production_protected", &changes).unwrap().claims())
         };

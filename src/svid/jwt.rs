@@ -70,6 +70,7 @@ impl JwtFields {
     fn unsigned(&self, algorithm: JwsAlgorithm, kid: &str) -> String {
         let header = json!({"alg": algorithm.as_str(), "kid": kid, "typ": "JWT"});
         let mut payload = self.claims.clone();
+        payload.retain(|name, _| !RESERVED_CLAIMS.contains(&name.as_str()));
         let own = [
             ("aud", json!(self.audience)),
             ("exp", json!(self.not_after.unix_timestamp())),

@@ -90,7 +90,7 @@ async fn the_manual_s_chapter_on_where_keys_live_is_what_one_can_write_and_type(
 
     let program = std::path::Path::new(env!("CARGO_BIN_EXE_lanyard")).parent().unwrap().display();
     let commands: Vec<_> = chapter.lines().filter(|line| line.starts_with("lanyard authority ")).collect();
-    assert!(commands.len() >= 6, "{commands:?}");
+    assert!(commands.len() >= 3, "{commands:?}");
     for command in commands {
         let script = format!("PATH={program}:$PATH; {command}");
         let output = Command::new("sh").args(["-c", &script]).env("LANYARD_ADMIN_SOCKET", "/nowhere").output();

@@ -128,7 +128,7 @@ async fn a_crash_between_the_record_and_the_deletion_is_made_good_at_the_next_st
     let data = harness.folder.path().join("data");
     let first = harness.exchange(&token_of_ada(&harness.issuer, harness.now()), &Agent::new()).await.unwrap();
     // The keys cannot be written: recorded, and not yet deleted.
-    fs::create_dir(data.join("people.new")).unwrap();
+    fs::create_dir(data.join(".people.keys.new")).unwrap();
     let corp = IssuerName("corp".into());
     let not_yet = harness.issuance().erase(&erasure(&corp, "PRIVACY-1741")).await.unwrap_err();
     assert!(matches!(not_yet, ErasureError::NotDeleted(_)), "{not_yet}");
@@ -136,7 +136,7 @@ async fn a_crash_between_the_record_and_the_deletion_is_made_good_at_the_next_st
     let erased =
         async |harness: &Harness| json!(harness.issuance().recall(&request).await.unwrap())["person_erased"] == true;
     assert!(!erased(&harness).await);
-    fs::remove_dir(data.join("people.new")).unwrap();
+    fs::remove_dir(data.join(".people.keys.new")).unwrap();
     let harness = harness.restarted(None).await;
     assert!(erased(&harness).await);
 }

@@ -9,7 +9,7 @@ use crate::authority::{AuthorityKind, AuthorityState, KeyPlan, Step, StepKind};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-const STEPS: u64 = 40_000;
+const STEPS: u64 = 160_000;
 /// Each history begins anew after so many.
 const HISTORY: u64 = 800;
 /// What must have happened in a run of the usual length, or it proves little.
