@@ -52,8 +52,8 @@ impl Publisher {
         let old = outlook.keys.iter().find(|key| key.kind == authority && key.state == AuthorityState::Old);
         let key_id = old.unwrap().key_id;
         self.obeys(OrderKind::Taint(key_id), authority).await;
-        // A token of it may be valid for five minutes more.
-        self.harness.advance(7 * 60);
+        // An SVID of it may be valid for a quarter of an hour more.
+        self.harness.advance(16 * 60);
         self.obeys(OrderKind::Revoke(key_id), authority).await;
     }
 }

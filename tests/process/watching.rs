@@ -108,6 +108,14 @@ fn every_query_of_the_dashboard_and_every_number_of_the_alerts_is_there() {
     let health = config.lines().find_map(|line| line.strip_prefix("health = ")).unwrap().trim_matches('"').to_owned();
     let policy = fs::read_to_string(gitlab.file("policy.toml")).unwrap();
     fs::write(gitlab.file("policy.toml"), policy.replace("# [rule.need]\n# ", "[rule.need]\n")).unwrap();
+    let partner = lanyard()
+        .args(["bundle", "set", "partner.example", "--pem"])
+        .arg(gitlab.file("gitlab-ca.pem"))
+        .arg("--admin-socket")
+        .arg(gitlab.file("admin.sock"))
+        .output()
+        .unwrap();
+    assert!(partner.status.success(), "{}", words(&partner));
     let folder = TempDir::new().unwrap();
     let prometheus = Prometheus::watch(&health, folder.path());
     let dashboard: Value =
@@ -163,7 +171,9 @@ impl Unsaid {
         let policy = fs::read_to_string(place.file("policy.toml")).unwrap().replace("15m", ttl);
         fs::write(place.file("policy.toml"), policy).unwrap();
         let (server, runtime) = (Server::start(&place), tokio::runtime::Runtime::new().unwrap());
+        let inside = runtime.enter();
         let (agent, door) = (Caller::agent(&place), Door::of(&place));
+        drop(inside);
         let unsaid = Self { place, _server: server, agent, door, runtime };
         unsaid.is_heard();
         unsaid
