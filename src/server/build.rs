@@ -120,7 +120,7 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
     let issuer_keys = IssuerKeys::new(Arc::clone(&issuers), Arc::clone(&clock), Arc::clone(&fetch));
     let issuance = Arc::new(Issuance {
         facts: Facts::new(settings.apis.clone(), &fetch, Arc::clone(&clock), metrics.clone()),
-        issuer_keys: Arc::new(issuer_keys.with_bundles(Arc::new(HeldKeys(federation.clone())))),
+        issuer_keys: Arc::new(issuer_keys.with_bundles(Arc::new(HeldKeys::from(federation.clone())))),
         clock,
         issuers,
         policy,
