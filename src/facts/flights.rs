@@ -184,7 +184,7 @@ mod tests {
         let scene = Scene::new();
         let mut waiting = Box::pin(scene.ask(0, START));
         assert!(
-            std::future::poll_fn(|context| std::task::Poll::Ready(waiting.as_mut().poll(context).is_pending())).await
+            poll_fn(|context| Poll::Ready(waiting.as_mut().poll(context).is_pending())).await
         );
         for about in 1..=KEPT_MAX {
             scene.flights.of(about, START, std::future::ready(Ok(about))).await;
