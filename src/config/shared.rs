@@ -39,7 +39,9 @@ impl NamedBy<'_> {
             ),
             Clash::Issuers { issuers: [one, another], other } => (
                 format!(
-                    "{code}_shared_by_issuers: rules {first:?} and {second:?} are for two issuers, {one} and {another}, and {what} can begin alike in both, up to a bearer's name ({other} and {template}), so that a pattern for bearers of one admits the other's"
+                    "{code}_shared_by_issuers: rules {first:?} and {second:?} are for two issuers, {one} and {another}, and \
+                     {what} can begin alike in both, up to a bearer's name ({other} and {template}), so that a pattern for \
+                     bearers of one admits the other's"
                 ),
                 self.apart(&one.0, &another.0),
             ),
