@@ -2,6 +2,7 @@
 
 use super::target::{Outcome, Target, Watch};
 use crate::authority::{Holders, Published};
+use crate::backoff::Backoff;
 use crate::clock::Clock;
 use crate::crypto::Random;
 use crate::telemetry::{Shutdown, chain};
@@ -11,8 +12,7 @@ use tokio::sync::watch;
 
 /// What does not work, or is changed by somebody again and again, is tried after a second, then twice that, and so on up
 /// to a minute.
-const AGAIN_DOUBLINGS: u32 = 6;
-const PAUSE_MAX: Duration = Duration::from_secs(60);
+const AGAIN: Backoff = Backoff { first: Duration::from_secs(1), most: Duration::from_secs(60) };
 
 /// See the file's words.
 #[derive(Debug)]
@@ -70,7 +70,7 @@ impl Publisher {
     }
 
     fn pause(&self) -> Duration {
-        Duration::from_secs(1 << self.setbacks.min(AGAIN_DOUBLINGS)).min(PAUSE_MAX)
+        AGAIN.doubled(self.setbacks)
     }
 
     /// What will tell that it holds something else; how long to wait at least, where it could not be written.
