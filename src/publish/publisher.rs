@@ -79,6 +79,10 @@ impl Publisher {
         let wrote = self.last == Some(sequence);
         match self.target.put(published, wrote, (clock, &self.random)).await {
             Ok((outcome, watch)) => {
+                // What stood there while it could not be written is not known.
+                if outcome != Outcome::AsItWas && (wrote || self.setbacks > 0) {
+                    self.holders.did_not_last(name);
+                }
                 self.holders.wrote(name, sequence, clock.now());
                 self.last = Some(sequence);
                 match outcome {
