@@ -32,6 +32,8 @@ struct Written {
     /// Since when each bundle stands there: the newest ones.
     at: BTreeMap<u64, OffsetDateTime>,
     trouble: Option<String>,
+    /// Why nobody can say whether it is still there.
+    doubt: Option<String>,
 }
 
 /// Bundles whose time at a publisher is kept: more than are published while one key waits.
@@ -65,15 +67,20 @@ impl Holders {
         self
     }
 
-    /// A publisher has written the bundle of this sequence, or found it written.
-    pub fn wrote(&self, publisher: &str, sequence: u64, at: OffsetDateTime) {
-        if let Some(written) = self.inside().publishers.get_mut(publisher) {
-            (written.newest, written.trouble) = (Some(Heard { holds: Some(sequence), at }), None);
-            written.at.entry(sequence).or_insert(at);
-            while written.at.len() > WRITTEN_MAX {
-                written.at.pop_first();
-            }
+    /// A publisher has written the bundle of this sequence, or found it written; `doubt` says why it cannot look. Whether that is
+    /// news.
+    pub fn wrote(&self, publisher: &str, (sequence, doubt): (u64, Option<&str>), at: OffsetDateTime) -> bool {
+        let mut inside = self.inside();
+        let Some(written) = inside.publishers.get_mut(publisher) else { return false };
+        let known = written.newest.filter(|newest| newest.holds == Some(sequence));
+        let is_news = known.is_none() || written.doubt.as_deref() != doubt;
+        let newest = known.filter(|_| doubt.is_some()).unwrap_or(Heard { holds: Some(sequence), at });
+        (written.newest, written.trouble, written.doubt) = (Some(newest), None, doubt.map(str::to_owned));
+        written.at.entry(sequence).or_insert(at);
+        while written.at.len() > WRITTEN_MAX {
+            written.at.pop_first();
         }
+        is_news
     }
 
     /// What a publisher wrote was found changed: whoever reads there may have read that, and needs his time anew.
@@ -96,6 +103,12 @@ impl Holders {
     pub fn troubles(&self) -> BTreeMap<String, String> {
         let publishers = self.inside().publishers.clone();
         publishers.into_iter().filter_map(|(name, written)| Some((name, written.trouble?))).collect()
+    }
+
+    /// What keeps publishers from seeing whether what they wrote is still there, by their names.
+    pub fn doubts(&self) -> BTreeMap<String, String> {
+        let publishers = self.inside().publishers.clone();
+        publishers.into_iter().filter_map(|(name, written)| Some((name, written.doubt?))).collect()
     }
 
     /// An agent is heard, and may say which bundle it holds; what it said before stands.

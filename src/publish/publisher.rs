@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// What does not work, or is changed by somebody again and again, is tried after a second, then twice that, and so on up
+/// What does not work, or is changed by somebody again and again, is tried after two seconds, then twice that, and so on up
 /// to a minute.
 const AGAIN: Backoff = Backoff { first: Duration::from_secs(1), most: Duration::from_secs(60) };
 
@@ -73,20 +73,40 @@ impl Publisher {
         AGAIN.doubled(self.setbacks)
     }
 
+    /// Whether somebody may have read there what we did not write: what stood there while it could not be reached is not known.
+    const fn was_another(&self, outcome: &Outcome, wrote: bool) -> bool {
+        match outcome {
+            Outcome::AsItWas => false,
+            Outcome::Restored(_) => true,
+            Outcome::Unseen(_) => self.setbacks > 0,
+            Outcome::Written => wrote || self.setbacks > 0,
+        }
+    }
+
     /// What will tell that it holds something else; how long to wait at least, where it could not be written.
     async fn write(&mut self, published: &Published, clock: &dyn Clock) -> Result<Watch, Option<Duration>> {
         let (name, sequence) = (&self.name, published.bundle.sequence);
         let wrote = self.last == Some(sequence);
         match self.target.put(published, wrote, (clock, &self.random)).await {
             Ok((outcome, watch)) => {
-                // What stood there while it could not be written is not known.
-                if outcome != Outcome::AsItWas && (wrote || self.setbacks > 0) {
+                if self.was_another(&outcome, wrote) {
                     self.holders.did_not_last(name);
                 }
-                self.holders.wrote(name, sequence, clock.now());
+                let is_news = self.holders.wrote(name, (sequence, outcome.doubt()), clock.now());
                 self.last = Some(sequence);
                 match outcome {
                     Outcome::AsItWas => self.setbacks = 0,
+                    Outcome::Unseen(why) => {
+                        self.setbacks = 0;
+                        if is_news {
+                            tracing::warn!(
+                                publisher = name,
+                                sequence,
+                                why,
+                                "the trust bundle is written, and not verifiable"
+                            );
+                        }
+                    }
                     Outcome::Written => {
                         self.setbacks = 0;
                         tracing::info!(publisher = name, sequence, "the trust bundle is written");

@@ -14,7 +14,7 @@ use crate::config::{ServerSettings, StoreKind};
 use crate::crypto::{JwsAlgorithm, KeyId, Random, Sealing};
 use crate::custody::Places;
 use crate::discovery::{Fetch, IssuerKeys};
-use crate::facts::Facts;
+use crate::facts::{self, Facts};
 use crate::federation::{Federation, Follower};
 use crate::issuance::{Hearing, Issuance, PolicyInUse, Recorder, Shares};
 use crate::people::{Found, People};
@@ -118,9 +118,11 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
     let (rotator, upstream) = put_under(rotator, above, clock.now())?;
     let publishers = publishers_of(settings, &rotator, &random);
     let issuer_keys = IssuerKeys::new(Arc::clone(&issuers), Arc::clone(&clock), Arc::clone(&fetch));
+    let asked = facts::World { clock: Arc::clone(&clock), fetch: Arc::clone(&fetch), metrics: metrics.clone() };
+    let facts = Facts::new(&settings.systems, asked);
     let issuance = Arc::new(Issuance {
-        facts: Facts::new(settings.apis.clone(), &fetch, Arc::clone(&clock), metrics.clone()),
-        issuer_keys: Arc::new(issuer_keys.with_bundles(Arc::new(HeldKeys(federation.clone())))),
+        facts,
+        issuer_keys: Arc::new(issuer_keys.with_bundles(Arc::new(HeldKeys::from(federation.clone())))),
         clock,
         issuers,
         policy,

@@ -55,7 +55,9 @@ impl World {
             self.count(if is_new { "bundles written" } else { "bundles written again" });
         }
         let Publisher { name, shows, .. } = &self.publishers[at];
-        self.leaders.iter().for_each(|leader| leader.publishers.wrote(name, shows.sequence, wall));
+        for leader in &self.leaders {
+            leader.publishers.wrote(name, (shows.sequence, None), wall);
+        }
     }
 
     /// Whoever has read meanwhile what another wrote there is served again with his next look: what signs by now, he may lack;
@@ -76,6 +78,7 @@ impl World {
             0..=2 => (Hand::Quick, "publishers that work"),
             3 => (Hand::Slow(self.chance.between(60, 4000)), "slow publishers"),
             4 => (Hand::Down, "publishers down"),
+            _ if self.used_at.is_empty() => return,
             _ => return self.put_back(at),
         };
         self.note(format!("{} is {hand:?}", self.publishers[at].name));
