@@ -54,9 +54,8 @@ impl<K: Eq + Hash, V> Flights<K, V> {
 
     /// What was said of it not long ago.
     pub(super) fn known(&self, about: &K, now: OffsetDateTime) -> Option<Heard<V>> {
-        let kept = self.kept();
-        let flight = kept.get(about).filter(|flight| flight.is_fresh(self.fresh_for, now))?;
-        flight.landed.get().map(Arc::clone)
+        let is_fresh = |flight: &&Flight<V>| flight.is_fresh(self.fresh_for, now);
+        self.kept().get(about).filter(is_fresh).and_then(|flight| flight.landed.get().map(Arc::clone))
     }
 
     /// What was said of it not long ago, or what `ask` brings.
@@ -183,9 +182,7 @@ mod tests {
     async fn what_is_known_makes_room_and_those_who_wait_share_their_question_all_the_same() {
         let scene = Scene::new();
         let mut waiting = Box::pin(scene.ask(0, START));
-        assert!(
-            std::future::poll_fn(|context| std::task::Poll::Ready(waiting.as_mut().poll(context).is_pending())).await
-        );
+        assert!(poll_fn(|context| Poll::Ready(waiting.as_mut().poll(context).is_pending())).await);
         for about in 1..=KEPT_MAX {
             scene.flights.of(about, START, std::future::ready(Ok(about))).await;
         }
