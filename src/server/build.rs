@@ -122,7 +122,7 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
     let facts = Facts::new(&settings.systems, asked);
     let issuance = Arc::new(Issuance {
         facts,
-        issuer_keys: Arc::new(issuer_keys.with_bundles(Arc::new(HeldKeys(federation.clone())))),
+        issuer_keys: Arc::new(issuer_keys.with_bundles(Arc::new(HeldKeys::from(federation.clone())))),
         clock,
         issuers,
         policy,
