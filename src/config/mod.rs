@@ -13,6 +13,7 @@ mod words;
 mod section;
 mod ca_file;
 mod hook;
+mod gerrit;
 mod sources;
 mod issuer;
 mod conditions;

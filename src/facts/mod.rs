@@ -14,10 +14,17 @@ mod flights;
 mod asker;
 mod api;
 mod gitlab_job;
+mod approvals;
+mod gitlab_deployment;
+mod gitlab_review;
 mod gitlab;
+mod gerrit_change;
+mod gerrit_merge;
+mod gerrit;
 mod hearing;
 
 pub use api::{LetIn, Place, TOKEN_HEADER};
+pub use gerrit::{GerritApi, GerritProject};
 pub use gitlab::{GitlabApi, api_of};
 pub use hearing::Facts;
 pub use source::{Asking, Configured, Limits, SOURCES, Source, Told, World};
