@@ -34,6 +34,7 @@ mod doors;
 mod federation;
 mod crl;
 mod vault;
+mod directory;
 mod publish;
 mod places;
 mod sealing;

@@ -3,6 +3,7 @@
 use super::checkpoints::{JournalCheckpoints, read_checkpoints};
 use super::consumer::read_consumers;
 use super::crl::read_crl;
+use super::directory::read_directory;
 use super::doors::{DoorsSettings, read_doors};
 use super::federation::read_federation;
 use super::issuer::{KnownIssuer, ReadIssuers, read_issuers};
@@ -16,6 +17,7 @@ use super::upstream::read_upstream;
 use super::vault::read_vault;
 use super::{Environment, PolicySource};
 use crate::backup::Folder;
+use crate::directory::DirectorySettings;
 use crate::facts::GitlabApi;
 use crate::federation::Relationship;
 use crate::hooks::Hooks;
@@ -69,6 +71,8 @@ pub struct ServerSettings {
     pub hooks: BTreeMap<IssuerName, Hooks>,
     /// Which of them can be asked about their jobs.
     pub apis: Vec<GitlabApi>,
+    /// Where the accounts of their users are; none where nobody asks about them.
+    pub directory: Option<DirectorySettings>,
     /// Where the rules are, and what they are held against.
     pub policy_source: PolicySource,
     /// The rules, as they were when this was read.
@@ -127,6 +131,7 @@ pub(super) fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option
     let (crl, vault) = (read_crl(&mut root), read_vault(&mut root, &keys.places));
     svid.finish();
     let ReadIssuers { issuers, hooks, apis } = read_issuers(&mut root, trust_domain.as_ref());
+    let directory = read_directory(&mut root, &issuers);
     let people = read_people(&mut root);
     let federation = read_federation(&mut root, trust_domain.as_ref());
     let changed_within = keys.change_by_themselves.then_some(keys.lifetimes.jwt_key);
@@ -155,6 +160,7 @@ pub(super) fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option
         issuers,
         hooks,
         apis,
+        directory,
         policy_source,
         policy: policy?,
         people,

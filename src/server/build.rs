@@ -13,6 +13,7 @@ use crate::clock::Clock;
 use crate::config::{ServerSettings, StoreKind};
 use crate::crypto::{JwsAlgorithm, KeyId, Random, Sealing};
 use crate::custody::Places;
+use crate::directory::{Accounts, Directory};
 use crate::discovery::{Fetch, IssuerKeys};
 use crate::facts::Facts;
 use crate::federation::{Federation, Follower};
@@ -50,6 +51,8 @@ pub struct Parts {
     pub followers: Vec<Follower>,
     /// What writes our own bundle to where others read it.
     pub publishers: Vec<Publisher>,
+    /// Where the accounts behind live sessions are looked at; none where nobody asks about accounts.
+    pub directory: Option<Directory>,
     /// Makes revocation lists, where they are switched on.
     pub crls: Option<CrlKeeper>,
     /// Journal and index.
@@ -117,6 +120,8 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
     let rotator = watching(rotator, settings, (&sessions, &policy), &*shared, clock.now())?;
     let (rotator, upstream) = put_under(rotator, above, clock.now())?;
     let publishers = publishers_of(settings, &rotator, &random);
+    let accounts = Accounts::new(Arc::clone(&shared), ledger.clone(), people.clone());
+    let directory = settings.directory.clone().map(|of| Directory::new(of, accounts, Arc::clone(&clock)));
     let issuer_keys = IssuerKeys::new(Arc::clone(&issuers), Arc::clone(&clock), Arc::clone(&fetch));
     let issuance = Arc::new(Issuance {
         facts: Facts::new(settings.apis.clone(), &fetch, Arc::clone(&clock), metrics.clone()),
@@ -136,7 +141,20 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
         recorder: Recorder::new(metrics.clone()),
         data_dir: folder.clone(),
     });
-    Ok(Parts { issuance, rotator, upstream, federation, followers, publishers, crls, store, sealing, metrics, vault })
+    Ok(Parts {
+        issuance,
+        rotator,
+        upstream,
+        directory,
+        federation,
+        followers,
+        publishers,
+        crls,
+        store,
+        sealing,
+        metrics,
+        vault,
+    })
 }
 
 async fn record_start(

@@ -14,6 +14,7 @@ mod bundle_endpoint;
 mod policy_keeper;
 mod meters;
 mod publishing;
+mod accounts;
 mod run;
 
 pub use accept::{AdminSocket, BundlePort, HealthPort, IssuerPort};
