@@ -13,6 +13,7 @@ mod words;
 mod section;
 mod ca_file;
 mod hook;
+mod sources;
 mod issuer;
 mod conditions;
 mod need;

@@ -15,7 +15,7 @@ mod kubernetes;
 
 pub use bundle_asker::{AskError, BundleAsker, Shown};
 pub use documents::fetch_keys;
-pub use https::{Answered, Call, Fetch, FetchError, Fetching, HttpsFetch, Secret, Sent, wait_of};
+pub use https::{Answered, Answering, Call, Fetch, FetchError, Fetching, HttpsFetch, Secret, Sent, wait_of};
 pub use issuer_keys::{BundleKeys, DiscoveryError, IssuerKeys, KeysError};
 pub use kubernetes::{NoWayToKubernetes, kubernetes};
 pub use token_file::{TokenFileError, read_token};

@@ -6,7 +6,7 @@ use crate::telemetry::{Shutdown, chain};
 use std::sync::Arc;
 
 /// Ends what lives of those whose account may not act any more. A directory that is away ends nothing.
-pub(super) async fn look_at_accounts(directory: Option<Directory>, issuance: Arc<Issuance>, shutdown: Shutdown) {
+pub(super) async fn look_at_accounts(directory: Option<Arc<Directory>>, issuance: Arc<Issuance>, shutdown: Shutdown) {
     let Some(directory) = directory else { return shutdown.wait().await };
     loop {
         let next = issuance.now() + directory.settings().look_every;
