@@ -3,8 +3,10 @@
 use super::ca_file::read_ca_file;
 use super::quantity::SPAN_MAX;
 use super::section::Section;
+use super::sources::System;
 use crate::crypto::read_secret_file;
 use crate::directory::{DirectorySettings, Group, Server, Way, is_dn};
+use crate::facts::ActiveDirectory;
 use crate::telemetry::chain;
 use crate::tls::ServerTrust;
 use crate::token::{IssuerKind, IssuerName, Issuers};
@@ -18,13 +20,13 @@ const GROUPS_MAX: usize = 64;
 const LOOK_EVERY_MIN: Duration = Duration::from_secs(1);
 
 /// None where there is no such section, or it does not do.
-pub(super) fn read_directory(root: &mut Section<'_, '_>, issuers: &Issuers) -> Option<DirectorySettings> {
+pub(super) fn read_directory(root: &mut Section<'_, '_>, of: (&Issuers, &[System])) -> Option<DirectorySettings> {
     if !root.holds("directory") {
         root.skip("directory");
         return None;
     }
     let mut section = root.section("directory");
-    let of = read_issuers(&mut section, issuers);
+    let of = read_issuers(&mut section, of);
     let would_do = "its servers, such as \"ldaps://dc1.corp.example\"; ldap:// means StartTLS";
     let servers = section.list("url", would_do, Server::parse).filter(|servers| !servers.is_empty());
     let servers = servers.or_else(|| section.missing("url", &format!("write {would_do}")));
@@ -58,11 +60,16 @@ pub(super) fn read_directory(root: &mut Section<'_, '_>, issuers: &Issuers) -> O
 }
 
 /// Whose users have accounts here. Of a GitLab only: others tell nothing of a user's accounts.
-fn read_issuers(section: &mut Section<'_, '_>, issuers: &Issuers) -> Option<Vec<IssuerName>> {
+fn read_issuers(section: &mut Section<'_, '_>, (issuers, systems): (&Issuers, &[System])) -> Option<Vec<IssuerName>> {
     let gitlabs = issuers.iter().filter(|issuer| issuer.expectations.kind == IssuerKind::GitLab);
     let known: Vec<String> = gitlabs.map(|issuer| issuer.name().to_string()).collect();
     let would_do = format!("the names of issuers whose users have accounts in it; GitLabs are: {}", known.join(", "));
+    let has_another = |name: &IssuerName| {
+        let its = systems.iter().filter(|system| system.issuers().contains(name));
+        its.flat_map(|system| system.facts()).any(|fact| ActiveDirectory::FACTS.contains(fact))
+    };
     let names = section.list("issuers", &would_do, |text| match issuers.by_name(text) {
+        Some(issuer) if has_another(issuer.name()) => Err("whose users' accounts are in another directory already"),
         Some(issuer) if issuer.expectations.kind == IssuerKind::GitLab => Ok(issuer.name().clone()),
         Some(_) => Err("no GitLab, so that nothing leads from its tokens to an account"),
         None => Err("no issuer of this name"),
@@ -162,4 +169,112 @@ fn read_look_every(section: &mut Section<'_, '_>) -> Duration {
         section.problem("look_every", line, "less than a second", "write a span such as \"1m\"");
     }
     every.unwrap_or(DirectorySettings::LOOK_EVERY)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{MapEnvironment, Problem, ServerSettings, load_server};
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    const WHOLE: &str = "issuers = \"corp\"\nurl = \"ldaps://dc1.corp.example\"\nbind = \"svc@corp.example\"\n\
+                         password_file = \"password\"\nbase = \"DC=corp,DC=example\"\n";
+    const LINK: &str = "[[directory.account]]\nprovider = \"ldapmain\"\n";
+
+    /// A server's file with this at its end, and a rule that needs this.
+    fn load(lines: &str, need: &str) -> Result<ServerSettings, Vec<Problem>> {
+        let folder = tempfile::tempdir().unwrap();
+        let put = |name: &str, text: &str| {
+            fs::write(folder.path().join(name), text).unwrap();
+            fs::set_permissions(folder.path().join(name), fs::Permissions::from_mode(0o600)).unwrap();
+        };
+        put("password", "Pa55 wörd\n");
+        put("empty", "\n");
+        put("open", "Pa55");
+        fs::set_permissions(folder.path().join("open"), fs::Permissions::from_mode(0o644)).unwrap();
+        let rule = "[[rule]]\nname = \"a\"\nid = \"/{project_path}/-/a\"\nwhen.issuer = \"corp\"\n";
+        put("policy.toml", &format!("{rule}{need}"));
+        let issuer = "[[issuer]]\nname = \"corp\"\nurl = \"https://gitlab.example\"\naudience = \"a\"\n";
+        let other =
+            "[[issuer]]\nname = \"hub\"\nkind = \"github\"\nurl = \"https://token.example\"\naudience = \"a\"\n";
+        let server = "trust_domain = \"ci.example.org\"\ndata_dir = \"data\"\npolicy_file = \"policy.toml\"\n";
+        put("server.toml", &format!("{server}{issuer}{other}{lines}"));
+        load_server(&folder.path().join("server.toml"), &MapEnvironment::default())
+    }
+
+    fn problems(lines: &str, need: &str) -> Vec<String> {
+        load(lines, need).unwrap_err().iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_directory_is_read_with_each_way_to_an_account() {
+        assert!(load("", "").unwrap().directory.is_none());
+        let ways = "[[directory.account]]\nprovider = \"ldapmain\"\n[[directory.account]]\nprovider = \"saml\"\n\
+                    attribute = \"userPrincipalName\"\n[[directory.account]]\nclaim = \"user_login\"\n";
+        let groups = "[directory.groups]\nrelease = \"CN=release,OU=Groups,DC=corp\"\nadmins = \"S-1-5-32-544\"\n";
+        let read = load(&format!("[directory]\n{WHOLE}{ways}{groups}"), "").unwrap();
+        let directory = read.directory.unwrap();
+        let text = str::to_owned;
+        assert_eq!(
+            directory.ways,
+            [
+                Way::Link { provider: text("ldapmain") },
+                Way::Identity { provider: text("saml"), attribute: text("userPrincipalName") },
+                Way::Claim { claim: "user_login", attribute: text("sAMAccountName") },
+            ]
+        );
+        assert_eq!((directory.groups.len(), directory.look_every), (2, Duration::from_secs(60)));
+        assert!(
+            read.warnings.iter().any(|warning| warning.to_string().contains("user_login, which its user may change"))
+        );
+    }
+
+    #[test]
+    fn all_that_is_wrong_with_a_directory_is_found_without_asking_it() {
+        for (lines, wanted) in [
+            ("", &["account", "base", "bind", "issuers", "password_file", "url"][..]),
+            (&format!("{WHOLE}{LINK}look_every = \"10s\"\n"), &["account[0].look_every"]),
+            (&format!("{WHOLE}look_every = \"10ms\"\n{LINK}"), &["look_every"]),
+            (&WHOLE.replace("corp\"\nurl", "hub\"\nurl"), &["account", "issuers"]),
+            (&WHOLE.replace("corp\"\nurl", "crop\"\nurl"), &["account", "issuers"]),
+            (&format!("{}{LINK}", WHOLE.replace("ldaps", "https")), &["url"]),
+            (&format!("{}{LINK}", WHOLE.replace("\"password\"", "\"empty\"")), &["password_file"]),
+            (&format!("{}{LINK}", WHOLE.replace("\"password\"", "\"open\"")), &["password_file"]),
+            (&format!("{}{LINK}", WHOLE.replace("\"password\"", "\"gone\"")), &["password_file"]),
+            (&format!("{}{LINK}", WHOLE.replace("DC=corp,DC=example", "corp")), &["base"]),
+            (&format!("{WHOLE}ca_file = \"password\"\n{LINK}"), &["ca_file"]),
+            (&format!("{WHOLE}[[directory.account]]\n"), &["account[0].provider"]),
+            (&format!("{WHOLE}{LINK}claim = \"user_email\"\n"), &["account[0].claim"]),
+            (&format!("{WHOLE}{LINK}attribute = \"mail)(cn=*\"\n"), &["account[0].attribute"]),
+            (&format!("{WHOLE}[[directory.account]]\nclaim = \"sub\"\n"), &["account[0].claim"]),
+            (&format!("{WHOLE}{LINK}[directory.groups]\na = \"release\"\nb = 7\n"), &["groups.a", "groups.b"]),
+        ] {
+            let problems = load(&format!("[directory]\n{lines}"), "").unwrap_err();
+            let mut keys: Vec<_> =
+                problems.iter().map(|problem| problem.key.trim_start_matches("directory.")).collect();
+            keys.sort_unstable();
+            keys.dedup();
+            assert_eq!(keys, wanted, "{lines}: {problems:#?}");
+            assert!(!format!("{problems:?}").contains("Pa55"));
+        }
+    }
+
+    #[test]
+    fn a_rule_asks_for_a_group_that_has_a_name_by_that_or_by_what_it_stands_for() {
+        let groups = "[directory.groups]\nrelease = \"CN=release,OU=Groups,DC=corp\"\nadmins = \"S-1-5-32-544\"\n";
+        let lines = format!("[directory]\n{WHOLE}{LINK}{groups}");
+        for text in ["release", "cn=Release, ou=groups,dc=corp"] {
+            let read = load(&lines, &format!("need.\"directory.group\" = \"{text}\"\n")).unwrap();
+            assert_eq!(read.policy.rules()[0].needs[0].to_string(), "directory.group = release");
+        }
+        let both = load(&lines, "need.\"directory.group\" = [\"S-1-5-32-544\", \"release\"]\n").unwrap();
+        assert_eq!(both.policy.rules()[0].needs[0].to_string(), "directory.group = one of admins, release");
+        for text in ["relase", "CN=other,DC=corp", "S-1-5-32-545"] {
+            let said = problems(&lines, &format!("need.\"directory.group\" = \"{text}\"\n")).concat();
+            assert!(said.contains("no group of [directory.groups]"), "{said}");
+        }
+        let said = problems("", "need.\"directory.enabled\" = true\n").concat();
+        assert!(said.contains("a place in the issuers of [directory]"), "{said}");
+    }
 }

@@ -5,7 +5,7 @@ use super::hook::read_hooks;
 use super::quantity::SPAN_MAX;
 use super::section::Section;
 use super::sources::{self, System, Tables};
-use crate::directory::DirectorySettings;
+use crate::directory::{DirectorySettings, Group};
 use crate::facts::ActiveDirectory;
 use crate::hooks::Hooks;
 use crate::identity::TrustDomain;
@@ -29,6 +29,8 @@ pub struct KnownIssuer {
     pub url: String,
     /// What other systems can be asked about its jobs.
     pub facts: Vec<&'static str>,
+    /// The groups that a rule may ask for, by name; none where any text may be one.
+    pub groups: Option<BTreeMap<String, Group>>,
 }
 
 impl KnownIssuer {
@@ -36,10 +38,11 @@ impl KnownIssuer {
         let known = |issuer: &Arc<Issuer>| {
             let (name, url) = (issuer.name().clone(), issuer.expectations.issuer_url.clone());
             let its = systems.iter().filter(|system| system.issuers().contains(&name));
-            let accounts =
-                directory.filter(|directory| directory.issuers.contains(&name)).map(|_of_it| ActiveDirectory::FACTS);
-            let facts = its.flat_map(|system| system.facts()).copied().chain(accounts.into_iter().flatten()).collect();
-            Self { name, kind: issuer.expectations.kind, url, facts }
+            let accounts = directory.filter(|directory| directory.issuers.contains(&name));
+            let of_accounts = accounts.map(|_there| ActiveDirectory::FACTS).into_iter().flatten();
+            let facts = its.flat_map(|system| system.facts()).copied().chain(of_accounts).collect();
+            let groups = accounts.map(|accounts| accounts.groups.clone());
+            Self { name, kind: issuer.expectations.kind, url, facts, groups }
         };
         issuers.iter().map(known).collect()
     }

@@ -137,7 +137,7 @@ pub(super) fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option
     let (crl, vault) = (read_crl(&mut root), read_vault(&mut root, &keys.places));
     svid.finish();
     let ReadIssuers { issuers, hooks, systems } = read_issuers(&mut root, trust_domain.as_ref());
-    let directory = read_directory(&mut root, &issuers);
+    let directory = read_directory(&mut root, (&issuers, &systems));
     let people = read_people(&mut root);
     let federation = read_federation(&mut root, trust_domain.as_ref());
     let changed_within = keys.change_by_themselves.then_some(keys.lifetimes.jwt_key);

@@ -24,6 +24,6 @@ pub use departed::User;
 pub use error::DirectoryError;
 pub use finding::{Directory, Found, Groups};
 pub use ldap::{LdapError, Malformed, ResultCode};
-pub use settings::{DirectorySettings, Group, NoServer, Server, Way, is_dn};
+pub use settings::{DirectorySettings, Group, NoServer, Server, Way, group_named, is_dn};
 pub use sid::{Guid, NoSid, Sid};
 pub use way::{NobodySought, Sought};

@@ -161,7 +161,8 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
 
 /// All that can be asked about jobs.
 fn systems_of(settings: &ServerSettings, directory: Option<&Arc<Directory>>) -> Vec<Arc<dyn Configured>> {
-    let accounts = directory.map(|directory| Arc::new(ActiveDirectory(Arc::clone(directory))) as Arc<dyn Configured>);
+    let accounts =
+        directory.map(|directory| -> Arc<dyn Configured> { Arc::new(ActiveDirectory(Arc::clone(directory))) });
     settings.systems.iter().cloned().chain(accounts).collect()
 }
 

@@ -112,14 +112,12 @@ impl Domain {
         search.output().unwrap_or_else(|error| panic!("ldapsearch: {error}: {PACKAGES}")).status.success()
     }
 
-    /// The SID of a group or an account, as Samba's tool tells it.
-    pub(crate) fn sid_of(&self, name: &str) -> String {
-        let mut search = Command::new("ldbsearch");
-        search
-            .arg("-H")
-            .arg(self.folder.path().join("private/sam.ldb"))
-            .args([&format!("(sAMAccountName={name})"), "objectSid"]);
-        let said = String::from_utf8(run(&mut search).stdout).unwrap();
+    /// The SID of a group, as Samba's tool tells it.
+    pub(crate) fn sid_of_group(&self, name: &str) -> String {
+        let mut show = Command::new("samba-tool");
+        show.args(["group", "show", name, "--attributes=objectSid", "-s"]).arg(self.folder.path().join("etc/smb.conf"));
+        let said =
+            String::from_utf8(run(show.arg("-H").arg(self.folder.path().join("private/sam.ldb"))).stdout).unwrap();
         said.lines().find_map(|line| line.strip_prefix("objectSid: ")).unwrap().to_owned()
     }
 }
@@ -133,7 +131,7 @@ impl Drop for Domain {
 }
 
 const PACKAGES: &str = "install the Debian packages samba samba-ad-dc samba-ad-provision samba-dsdb-modules samba-vfs-modules \
-                        winbind ldap-utils ldb-tools";
+                        winbind ldap-utils";
 
 /// A domain with its people, made by whoever comes first. Others wait for it, in other processes too.
 fn template() -> PathBuf {

@@ -22,7 +22,7 @@ pub(crate) struct Told<'a> {
     pub(crate) groups: String,
 }
 
-/// The link of GitLab's LDAP provider, then a claim.
+/// The link of GitLab's LDAP provider.
 pub(crate) const BY_LINK: &str = "[[directory.account]]\nprovider = \"ldapmain\"\n";
 
 impl Default for Told<'_> {
@@ -61,7 +61,7 @@ pub(crate) fn needing(need: &str) -> String {
 /// A server in this process.
 pub(crate) struct Scene {
     pub(crate) harness: Harness,
-    secrets: tempfile::TempDir,
+    pub(crate) secrets: tempfile::TempDir,
 }
 
 impl Scene {
