@@ -44,7 +44,7 @@ pub use glob::Glob;
 pub use heard::{Heard, NeedWalk};
 pub use id_set::{IdPart, IdSet};
 pub use laxer::{Laxer, Shown};
-pub use need::{FactKind, KNOWN_FACTS, Need, Wanted};
+pub use need::{FactKind, KNOWN_FACTS, Need, SHOWN_FACTS, Wanted};
 pub use reach::{Contradiction, Covered, find_covered};
 pub use replay::{Before, Change, Group, Replay, Told};
 pub use rule::{Kind, ProfileTemplate, RefusalRule, Rule};
