@@ -15,7 +15,7 @@ const DAY_AND_MORE: u64 = 24 * HOUR + 60;
 
 /// Rules for jobs of the partner besides.
 fn policy() -> String {
-    let partner = "id = \"/partners/{project_path}\"\npath_only = \"the partner answers for its own\"\nwhen.issuer = \"partner\"\n";
+    let partner = "id = \"/-/partners/{project_path}\"\npath_only = \"the partner answers for its own\"\nwhen.issuer = \"partner\"\n";
     format!("[[rule]]\nname = \"the partner\"\nttl = \"15m\"\n{partner}{POLICY}")
 }
 
@@ -75,7 +75,7 @@ async fn a_partner_s_keys_open_sessions_for_a_day_after_its_endpoint_was_seen_la
     assert_eq!(site.exchanged(&partner).await, "issuer_unavailable", "before there is a bundle");
     partner.peer.shows(&partner.document(1));
     site.until("peer.test", is_good).await;
-    assert_eq!(site.exchanged(&partner).await, "spiffe://ci.example.org/partners/builds/linux");
+    assert_eq!(site.exchanged(&partner).await, "spiffe://ci.example.org/-/partners/builds/linux");
     let (first, again) = (site.keys().await.unwrap(), site.keys().await.unwrap());
     assert!(Arc::ptr_eq(&first, &again), "read once");
     partner.peer.shows(&partner.document(2));
