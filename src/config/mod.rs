@@ -38,6 +38,7 @@ mod doors;
 mod federation;
 mod crl;
 mod vault;
+mod directory;
 mod publish;
 mod places;
 mod sealing;

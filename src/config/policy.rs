@@ -227,7 +227,7 @@ mod tests {
 
     fn check(form: Form, files: &[(&str, &str)]) -> Result<CheckedPolicy, Vec<Problem>> {
         let (name, url) = (IssuerName("corp".into()), "https://gitlab.example".to_owned());
-        let issuers = [KnownIssuer { name, kind: IssuerKind::GitLab, url, facts: Vec::new() }];
+        let issuers = [KnownIssuer { name, kind: IssuerKind::GitLab, url, facts: Vec::new(), groups: None }];
         let files: Vec<_> = files.iter().map(|(file, text)| (PathBuf::from(file), (*text).to_owned())).collect();
         Reading::new(form).read(&files, (&issuers, Lifetimes::SVID))
     }

@@ -3,6 +3,7 @@
 use super::checkpoints::{JournalCheckpoints, read_checkpoints};
 use super::consumer::read_consumers;
 use super::crl::read_crl;
+use super::directory::read_directory;
 use super::doors::{DoorsSettings, read_doors};
 use super::federation::read_federation;
 use super::issuer::{KnownIssuer, Own, ReadIssuers, read_issuers};
@@ -16,6 +17,7 @@ use super::upstream::read_upstream;
 use super::vault::read_vault;
 use super::{Environment, PolicySource};
 use crate::backup::Folder;
+use crate::directory::DirectorySettings;
 use crate::facts::{Configured, GitlabApi};
 use crate::federation::Relationship;
 use crate::hooks::Hooks;
@@ -70,6 +72,8 @@ pub struct ServerSettings {
     pub hooks: BTreeMap<IssuerName, Hooks>,
     /// What can be asked about their jobs.
     pub systems: Vec<Arc<dyn Configured>>,
+    /// Where the accounts of their users are; none where nobody asks about them.
+    pub directory: Option<DirectorySettings>,
     /// Where the rules are, and what they are held against.
     pub policy_source: PolicySource,
     /// The rules, as they were when this was read.
@@ -136,11 +140,12 @@ pub(super) fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option
     let consumers = read_consumers(&mut root, (&doors.bundle, changed_within));
     let own = Own { trust_domain: trust_domain.as_ref(), issuer: consumers.issuer.as_ref() };
     let ReadIssuers { issuers, hooks, systems } = read_issuers(&mut root, own);
+    let directory = read_directory(&mut root, (&issuers, &systems));
     let people = read_people(&mut root);
     let federation = read_federation(&mut root, trust_domain.as_ref());
     let publish = read_publish(&mut root, environment);
     root.finish();
-    let known = KnownIssuer::all(&issuers, &systems);
+    let known = KnownIssuer::all(&issuers, &systems, directory.as_ref());
     let (place, ttl, name_constraints) = (policy_file?, keys.lifetimes.svid, keys.name_constraints);
     let policy_source =
         PolicySource { place, issuers: known, ttl, trust_domain: trust_domain.clone(), name_constraints, consumers };
@@ -162,6 +167,7 @@ pub(super) fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option
         issuers,
         hooks,
         systems,
+        directory,
         policy_source,
         policy: policy?,
         people,

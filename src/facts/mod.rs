@@ -18,12 +18,14 @@ mod approvals;
 mod gitlab_deployment;
 mod gitlab_review;
 mod gitlab;
+mod active_directory;
 mod gerrit_change;
 mod gerrit_merge;
 mod gerrit;
 mod okta;
 mod hearing;
 
+pub use active_directory::ActiveDirectory;
 pub use api::{LetIn, Place, TOKEN_HEADER};
 pub use gerrit::{GerritApi, GerritProject};
 pub use gitlab::{GitlabApi, api_of};

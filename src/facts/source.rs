@@ -26,6 +26,7 @@ pub const SOURCES: [(&str, &str); 6] = [
 ];
 const DIRECTORY: &str = "an [issuer.okta] with url, provider and token_file";
 const GITLAB: &str = "an [issuer.api] with a token_file";
+const DIRECTORY: &str = "a place in the issuers of [directory]";
 
 /// What one system knows, and how to ask it.
 pub(super) trait FactSource: Debug + Send + Sync + 'static {

@@ -1,6 +1,7 @@
 //! The running server: what it starts, in which order, and in which order it stops.
 
 use super::accept::Crew;
+use super::accounts::look_at_accounts;
 use super::build::{Parts, World, build};
 use super::bundle_endpoint::BundleEndpoint;
 use super::door::open_door;
@@ -150,7 +151,18 @@ impl Server {
         let mut keepers = JoinSet::new();
         start_meters(&mut keepers, &parts, (&clock, &readiness), &ended);
         let Parts {
-            issuance, rotator, upstream, federation, followers, publishers, crls, store, metrics, vault, ..
+            issuance,
+            rotator,
+            upstream,
+            directory,
+            federation,
+            followers,
+            publishers,
+            crls,
+            store,
+            metrics,
+            vault,
+            ..
         } = parts;
         let publishing = (publishers, rotator.desk().holders().clone(), rotator.authorities().published());
         let shown = (Arc::clone(&clock), readiness.clone(), metrics.clone());
@@ -167,6 +179,7 @@ impl Server {
         keepers.spawn(policy.run(Arc::clone(&clock), ended.clone()));
         keepers.spawn(certificate.run(Arc::clone(&clock), ended.clone()));
         keepers.spawn(sweep(Arc::clone(&issuance), metrics, ended.clone()));
+        keepers.spawn(look_at_accounts(directory, Arc::clone(&issuance), ended.clone()));
         keepers.spawn(warm(issuance, warming, ended.clone()));
         if let Some(health) = health {
             keepers.spawn(health.run(ended.clone()));
