@@ -30,6 +30,8 @@ struct Heard {
 struct Written {
     newest: Option<Heard>,
     trouble: Option<String>,
+    /// Why nobody can say whether it is still there.
+    doubt: Option<String>,
 }
 
 /// Those who read the bundle and say nothing: shown, never counted on.
@@ -60,11 +62,16 @@ impl Holders {
         self
     }
 
-    /// A publisher has written the bundle of this sequence, or found it written.
-    pub fn wrote(&self, publisher: &str, sequence: u64, at: OffsetDateTime) {
-        if let Some(written) = self.inside().publishers.get_mut(publisher) {
-            *written = Written { newest: Some(Heard { holds: Some(sequence), at }), trouble: None };
-        }
+    /// A publisher has written the bundle of this sequence, or found it written; `doubt` says why it cannot look. Whether that is
+    /// news.
+    pub fn wrote(&self, publisher: &str, (sequence, doubt): (u64, Option<&str>), at: OffsetDateTime) -> bool {
+        let mut inside = self.inside();
+        let Some(written) = inside.publishers.get_mut(publisher) else { return false };
+        let known = written.newest.filter(|newest| newest.holds == Some(sequence));
+        let is_news = known.is_none() || written.doubt.as_deref() != doubt;
+        let newest = known.filter(|_| doubt.is_some()).unwrap_or(Heard { holds: Some(sequence), at });
+        *written = Written { newest: Some(newest), trouble: None, doubt: doubt.map(str::to_owned) };
+        is_news
     }
 
     /// A publisher cannot write; what it wrote before stands. Whether that is news.
@@ -80,6 +87,12 @@ impl Holders {
     pub fn troubles(&self) -> BTreeMap<String, String> {
         let publishers = self.inside().publishers.clone();
         publishers.into_iter().filter_map(|(name, written)| Some((name, written.trouble?))).collect()
+    }
+
+    /// What keeps publishers from seeing whether what they wrote is still there, by their names.
+    pub fn doubts(&self) -> BTreeMap<String, String> {
+        let publishers = self.inside().publishers.clone();
+        publishers.into_iter().filter_map(|(name, written)| Some((name, written.doubt?))).collect()
     }
 
     /// An agent is heard, and may say which bundle it holds; what it said before stands.

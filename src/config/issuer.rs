@@ -5,6 +5,7 @@ use super::hook::read_hooks;
 use super::quantity::SPAN_MAX;
 use super::section::Section;
 use super::sources::{self, System, Tables};
+use crate::bundle::IssuerUrl;
 use crate::directory::{DirectorySettings, Group};
 use crate::facts::ActiveDirectory;
 use crate::hooks::Hooks;
@@ -48,6 +49,24 @@ impl KnownIssuer {
     }
 }
 
+/// Under what names this server itself signs: none of them is a source.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Own<'a> {
+    pub(super) trust_domain: Option<&'a TrustDomain>,
+    pub(super) issuer: Option<&'a IssuerUrl>,
+}
+
+impl Own<'_> {
+    /// However it is spelled: a host has no case, and some write a slash behind it.
+    fn refuse(self, url: String) -> Result<String, &'static str> {
+        let is_own = |own: &IssuerUrl| {
+            [own.as_str(), &own.configuration()].iter().any(|own| url.trim_end_matches('/').eq_ignore_ascii_case(own))
+        };
+        let is_own = self.issuer.is_some_and(is_own);
+        if is_own { Err("this server's own issuer, whose JWT-SVIDs are no source") } else { Ok(url) }
+    }
+}
+
 /// Every `[[issuer]]`, and what stands in them beside it.
 #[derive(Debug, Default)]
 pub(super) struct ReadIssuers {
@@ -59,7 +78,7 @@ pub(super) struct ReadIssuers {
 }
 
 /// Reads every `[[issuer]]`, with its hooks and the API that may be asked; names and URLs must differ.
-pub(super) fn read_issuers(root: &mut Section<'_, '_>, own: Option<&TrustDomain>) -> ReadIssuers {
+pub(super) fn read_issuers(root: &mut Section<'_, '_>, own: Own<'_>) -> ReadIssuers {
     let sections = root.sections("issuer");
     if sections.is_empty() {
         root.problem(
@@ -120,15 +139,15 @@ fn read_kind(section: &mut Section<'_, '_>) -> IssuerKind {
 }
 
 /// Its exact `iss`; of another trust domain, what stands for it.
-fn read_url(section: &mut Section<'_, '_>, kind: IssuerKind, own: Option<&TrustDomain>) -> Option<String> {
+fn read_url(section: &mut Section<'_, '_>, kind: IssuerKind, own: Own<'_>) -> Option<String> {
     let would_do = "the exact iss of its tokens, such as \"https://gitlab.corp.example\"";
     if kind != IssuerKind::Spiffe {
-        let url = section.parsed("url", would_do, check_url);
+        let url = section.parsed("url", would_do, |text| own.refuse(check_url(text)?));
         return url.or_else(|| section.missing("url", &format!("write {would_do}")));
     }
     let would_do = "another trust domain's name, such as \"partner.example\"";
     let foreign = |text: &str| match TrustDomain::parse(text) {
-        Ok(read) if Some(&read) == own => Err("this server's own, whose SVIDs are no source".to_owned()),
+        Ok(read) if Some(&read) == own.trust_domain => Err("this server's own, whose SVIDs are no source".to_owned()),
         read => read.map_err(|odd| odd.to_string()),
     };
     let is_given = section.holds("trust_domain");
@@ -138,7 +157,7 @@ fn read_url(section: &mut Section<'_, '_>, kind: IssuerKind, own: Option<&TrustD
     trust_domain.map(|trust_domain| format!("{SPIFFE}{trust_domain}"))
 }
 
-fn read_issuer(section: &mut Section<'_, '_>, own: Option<&TrustDomain>) -> Option<Issuer> {
+fn read_issuer(section: &mut Section<'_, '_>, own: Own<'_>) -> Option<Issuer> {
     let kind = read_kind(section);
     let name = section.parsed("name", "a short name of letters, digits and dashes, such as \"corp\"", check_name);
     let name = name.or_else(|| section.missing("name", "write the short name that rules use, such as \"corp\""));
@@ -167,7 +186,7 @@ fn read_issuer(section: &mut Section<'_, '_>, own: Option<&TrustDomain>) -> Opti
     let allow_shared_audience = section.flag("allow_shared_audience").unwrap_or(false);
     let max_token_age = section.duration("max_token_age", SPAN_MAX).unwrap_or(Expectations::MAX_TOKEN_AGE);
     let allow_missing_jti = kind != IssuerKind::GitLab && section.flag("allow_missing_jti").unwrap_or(false);
-    let keys = read_key_source(section, url.as_deref());
+    let keys = read_key_source(section, url.as_deref(), own);
     let usual = if kind == IssuerKind::GitLab {
         &[TokenAlgorithm::Rs256][..]
     } else {
@@ -201,7 +220,7 @@ fn read_namespaces(section: &mut Section<'_, '_>) -> Option<Vec<String>> {
     Some(namespaces)
 }
 
-fn read_key_source(section: &mut Section<'_, '_>, issuer_url: Option<&str>) -> Option<KeySource> {
+fn read_key_source(section: &mut Section<'_, '_>, issuer_url: Option<&str>, own: Own<'_>) -> Option<KeySource> {
     if section.holds("jwks_file") {
         return read_jwks(section);
     }
@@ -212,7 +231,7 @@ fn read_key_source(section: &mut Section<'_, '_>, issuer_url: Option<&str>) -> O
     let wants_ca = section.holds("ca_file");
     let ca_pem = read_ca_file(section, "ca_file").map(|(pem, _trust)| pem);
     let remedy = "the whole URL of the discovery document as this server reaches it, with https://";
-    let discovery = section.parsed("discovery_url", remedy, check_https);
+    let discovery = section.parsed("discovery_url", remedy, |text| own.refuse(check_https(text)?));
     let url = discovery.or_else(|| issuer_url.map(KeySource::document_of))?;
     let token_file = section.path("discovery_token_file");
     if wants_ca && ca_pem.is_none() {

@@ -24,6 +24,7 @@ mod scope;
 mod limits;
 mod long_ids;
 mod svids;
+mod shared;
 mod rule;
 mod policy;
 mod policy_source;

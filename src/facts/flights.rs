@@ -183,9 +183,7 @@ mod tests {
     async fn what_is_known_makes_room_and_those_who_wait_share_their_question_all_the_same() {
         let scene = Scene::new();
         let mut waiting = Box::pin(scene.ask(0, START));
-        assert!(
-            std::future::poll_fn(|context| std::task::Poll::Ready(waiting.as_mut().poll(context).is_pending())).await
-        );
+        assert!(poll_fn(|context| Poll::Ready(waiting.as_mut().poll(context).is_pending())).await);
         for about in 1..=KEPT_MAX {
             scene.flights.of(about, START, std::future::ready(Ok(about))).await;
         }

@@ -3,6 +3,7 @@
 //! **Invariant:** filling is injective, as with SPIFFE IDs: two bearers whose claims differ never get one text, because a
 //! hole ends where a character stands that its value cannot have, and at most one hole can have them all.
 
+use super::segments::{Letter, Segment, Step};
 use crate::token::{ClaimKind, Claims, claim_kind};
 use std::fmt;
 
@@ -20,19 +21,6 @@ pub struct ClaimTemplate {
 enum Piece {
     Hole(String),
     Literal(String),
-}
-
-/// What a claim's value can be written with.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Letters {
-    /// Anything.
-    All,
-    /// Digits.
-    Digits,
-    /// `true` or `false`, or the name of a kind.
-    Lower,
-    /// Names with slashes.
-    Path,
 }
 
 /// Why a text is no template.
@@ -155,6 +143,20 @@ impl ClaimTemplate {
         self.pieces.iter().map(|piece| piece.hole().map_or_else(|| piece.text(), |_claim| value)).collect()
     }
 
+    /// Letter by letter, each a segment of its own, to be held against another.
+    pub(super) fn steps(&self) -> Vec<Step<Segment>> {
+        let of_piece = |piece: &Piece| match piece {
+            Piece::Literal(text) => {
+                text.chars().map(|letter| Step::One(Segment::Literal(letter.to_string()))).collect::<Vec<_>>()
+            }
+            Piece::Hole(claim) => {
+                let letter = Segment::Pieces(vec![Step::One(letters_of(claim).unwrap_or(Letter::Any))]);
+                vec![Step::One(letter.clone()), Step::Any(letter)]
+            }
+        };
+        self.pieces.iter().flat_map(of_piece).collect()
+    }
+
     /// The token's claims that it wants, in order.
     pub fn holes(&self) -> impl Iterator<Item = &str> {
         self.pieces.iter().filter_map(Piece::hole)
@@ -163,14 +165,14 @@ impl ClaimTemplate {
     /// Read from either end, each hole ends where a character stands that its value cannot have; the one that can have
     /// them all is what is left.
     fn check_that_holes_end(&self) -> Result<(), ClaimTemplateError> {
-        let mut free = self.holes().filter(|claim| letters_of(claim) == Ok(Letters::All));
+        let mut free = self.holes().filter(|claim| letters_of(claim) == Ok(Letter::Any));
         if let (Some(first), Some(second)) = (free.next(), free.next()) {
             return Err(ClaimTemplateError::TwoFree { first: first.to_owned(), second: second.to_owned() });
         }
-        let free_at = self.pieces.iter().position(|piece| piece.hole().map(letters_of) == Some(Ok(Letters::All)));
+        let free_at = self.pieces.iter().position(|piece| piece.hole().map(letters_of) == Some(Ok(Letter::Any)));
         let ends = |hole: &str, next: Option<char>| {
-            let letters = letters_of(hole).unwrap_or(Letters::All);
-            next.is_some_and(|next| !letters.hold(next))
+            let letters = letters_of(hole).unwrap_or(Letter::Any);
+            next.is_some_and(|next| !letters.holds(next))
         };
         let holes = || self.pieces.iter().enumerate().filter_map(|(at, piece)| Some((at, piece.hole()?)));
         for ((at, before), (next_at, behind)) in holes().zip(holes().skip(1)) {
@@ -189,25 +191,15 @@ impl ClaimTemplate {
     }
 }
 
-fn letters_of(claim: &str) -> Result<Letters, ClaimTemplateError> {
+/// What a claim's value can be written with.
+fn letters_of(claim: &str) -> Result<Letter, ClaimTemplateError> {
     match claim_kind(claim) {
-        Some(ClaimKind::Actor | ClaimKind::Bool) => Ok(Letters::Lower),
-        Some(ClaimKind::Id) => Ok(Letters::Digits),
-        Some(ClaimKind::Path) => Ok(Letters::Path),
-        Some(ClaimKind::Text) => Ok(Letters::All),
+        Some(ClaimKind::Actor | ClaimKind::Bool) => Ok(Letter::Lower),
+        Some(ClaimKind::Id) => Ok(Letter::Digit),
+        Some(ClaimKind::Path) => Ok(Letter::Path),
+        Some(ClaimKind::Text) => Ok(Letter::Any),
         Some(ClaimKind::Identities | ClaimKind::Texts) => Err(ClaimTemplateError::List { claim: claim.to_owned() }),
         None => Err(ClaimTemplateError::Unknown { claim: claim.to_owned() }),
-    }
-}
-
-impl Letters {
-    const fn hold(self, character: char) -> bool {
-        match self {
-            Self::All => true,
-            Self::Digits => character.is_ascii_digit(),
-            Self::Lower => character.is_ascii_lowercase() || character == '_',
-            Self::Path => character.is_ascii_alphanumeric() || matches!(character, '_' | '-' | '.' | '/'),
-        }
     }
 }
 

@@ -76,6 +76,11 @@ impl ExtraClaims {
         self.texts.keys().map(String::as_str)
     }
 
+    /// A text, by its claim.
+    pub(super) fn text(&self, name: &str) -> Option<&ClaimTemplate> {
+        self.texts.get(name)
+    }
+
     /// The token's claims that they want.
     pub fn holes(&self) -> impl Iterator<Item = &str> {
         let AwsTemplate { principal_tags, source_identity, .. } = &self.aws;

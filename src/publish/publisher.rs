@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// What does not work, or is changed by somebody again and again, is tried after a second, then twice that, and so on up
+/// What does not work, or is changed by somebody again and again, is tried after two seconds, then twice that, and so on up
 /// to a minute.
 const AGAIN_DOUBLINGS: u32 = 6;
 const PAUSE_MAX: Duration = Duration::from_secs(60);
@@ -79,10 +79,21 @@ impl Publisher {
         let wrote = self.last == Some(sequence);
         match self.target.put(published, wrote, (clock, &self.random)).await {
             Ok((outcome, watch)) => {
-                self.holders.wrote(name, sequence, clock.now());
+                let is_news = self.holders.wrote(name, (sequence, outcome.doubt()), clock.now());
                 self.last = Some(sequence);
                 match outcome {
                     Outcome::AsItWas => self.setbacks = 0,
+                    Outcome::Unseen(why) => {
+                        self.setbacks = 0;
+                        if is_news {
+                            tracing::warn!(
+                                publisher = name,
+                                sequence,
+                                why,
+                                "the trust bundle is written, and not verifiable"
+                            );
+                        }
+                    }
                     Outcome::Written => {
                         self.setbacks = 0;
                         tracing::info!(publisher = name, sequence, "the trust bundle is written");

@@ -13,6 +13,7 @@ mod endpoint_svid;
 mod bundle_endpoint;
 mod policy_keeper;
 mod meters;
+mod federating;
 mod publishing;
 mod accounts;
 mod run;

@@ -100,9 +100,11 @@ fn no_changed_byte_of_a_chain_is_taken_by_us_or_makes_us_panic() {
 async fn a_new_intermediate_changes_no_bundle_and_both_its_leaves_and_the_old_ones_hold() {
     let (mut harness, files) = (Harness::new().await, Files::new());
     harness.advance(12 * 3600);
+    harness.plan_is_followed().await;
+    harness.advance(40 * 60);
     let (old, before) = (issued(&harness).await, harness.issuance().authorities.published().borrow().json.clone());
-    harness.advance(120);
-    harness.next_intermediate_signs().await;
+    harness.advance(5 * 60);
+    harness.plan_is_followed().await;
     let (new, after) = (issued(&harness).await, harness.issuance().authorities.published().borrow().json.clone());
     assert_eq!(before, after);
     assert_ne!(old[1], new[1]);

@@ -64,6 +64,7 @@ async fn whatever_we_publish_in_a_rotation_is_read_whole_by_go_spiffe_and_by_ist
     let (root, jwt) = (AuthorityKind::X509Root, AuthorityKind::Jwt);
     let mut publisher = Publisher::begin().await;
     publisher.obeys(OrderKind::Prepare, root).await;
+    publisher.harness.plan_is_followed().await;
     publisher.shows(2, 1);
     publisher.obeys(OrderKind::Prepare, jwt).await;
     publisher.shows(2, 2);

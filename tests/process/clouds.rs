@@ -2,6 +2,7 @@
 //! token of Vault's. Credentials are there before the command, fresh while it runs, and gone with it.
 
 use crate::https::{Script, Scripted, Trouble, json_answer};
+use crate::installed::installed;
 use crate::issuer::POLICY;
 use crate::place::Place;
 use crate::server::{Server, lanyard, words};
@@ -154,9 +155,7 @@ fn xml(status: u16, body: &str) -> Response<Full<Bytes>> {
 }
 
 fn python(script: &str) -> [String; 2] {
-    let python = std::env::var("LANYARD_TEST_PYTHON")
-        .unwrap_or_else(|_unset| panic!("LANYARD_TEST_PYTHON is not set: tests/run installs it"));
-    [python, format!("{}/tests/py/{script}", env!("CARGO_MANIFEST_DIR"))]
+    [installed("LANYARD_TEST_PYTHON"), format!("{}/tests/py/{script}", env!("CARGO_MANIFEST_DIR"))]
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,5 +1,6 @@
 //! Scripts of ours in the Python that `tests/run` installs, for what Rust has no reader of ours for.
 
+use crate::installed::installed;
 use crate::server::words;
 use lanyard::crypto::Digest;
 use rustls_pki_types::CertificateDer;
@@ -9,9 +10,7 @@ use std::process::{Command, Stdio};
 
 /// What a script of `tests/py` answers to this; its failure is the test's.
 pub(crate) fn run(script: &str, input: &[u8]) -> Vec<u8> {
-    let python = std::env::var("LANYARD_TEST_PYTHON")
-        .unwrap_or_else(|_unset| panic!("LANYARD_TEST_PYTHON is not set: tests/run installs it"));
-    let mut child = Command::new(python)
+    let mut child = Command::new(installed("LANYARD_TEST_PYTHON"))
         .arg(format!("{}/tests/py/{script}", env!("CARGO_MANIFEST_DIR")))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

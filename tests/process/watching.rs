@@ -1,12 +1,14 @@
 //! What operators watch: alerts that fire and are silent when they should, a dashboard whose every query has data, all by a
 //! real Prometheus at a real server.
 
-use crate::callers::{Caller, Door, Outcome, now};
+use crate::callers::{csr, now, p256, session_channel};
 use crate::dev_env::variables;
 use crate::fleet::authority;
 use crate::gitlab::Gitlab;
 use crate::place::{Place, free_port};
 use crate::server::{Server, lanyard, words};
+use lanyard::wire::lanyard::issuer_client::IssuerClient;
+use lanyard::wire::lanyard::{AcknowledgeRequest, ExchangeRequest};
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
@@ -14,6 +16,8 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
+use tokio::runtime::Runtime;
+use tonic::transport::Channel;
 
 const FILES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/helm/lanyard/files");
 /// A scrape a second, and rates over a few of them.
@@ -108,6 +112,14 @@ fn every_query_of_the_dashboard_and_every_number_of_the_alerts_is_there() {
     let health = config.lines().find_map(|line| line.strip_prefix("health = ")).unwrap().trim_matches('"').to_owned();
     let policy = fs::read_to_string(gitlab.file("policy.toml")).unwrap();
     fs::write(gitlab.file("policy.toml"), policy.replace("# [rule.need]\n# ", "[rule.need]\n")).unwrap();
+    let partner = lanyard()
+        .args(["bundle", "set", "partner.example", "--pem"])
+        .arg(gitlab.file("gitlab-ca.pem"))
+        .arg("--admin-socket")
+        .arg(gitlab.file("admin.sock"))
+        .output()
+        .unwrap();
+    assert!(partner.status.success(), "{}", words(&partner));
     let folder = TempDir::new().unwrap();
     let prometheus = Prometheus::watch(&health, folder.path());
     let dashboard: Value =
@@ -148,13 +160,13 @@ fn until(place: &Place, series: &str, so: impl Fn(f64) -> bool) {
     }
 }
 
-/// Of a server whose agent says that it is there, and nothing of its bundle.
+/// A server whose agent says that it is there, and nothing of its bundle.
 struct Unsaid {
     place: Place,
     _server: Server,
-    agent: Caller,
-    door: Door,
-    runtime: tokio::runtime::Runtime,
+    agent: IssuerClient<Channel>,
+    session: String,
+    runtime: Runtime,
 }
 
 impl Unsaid {
@@ -162,16 +174,21 @@ impl Unsaid {
         let place = Place::with(&format!("[svid]\nttl = \"{ttl}\"\n[keys]\nrefresh_hint = \"1s\"\n"));
         let policy = fs::read_to_string(place.file("policy.toml")).unwrap().replace("15m", ttl);
         fs::write(place.file("policy.toml"), policy).unwrap();
-        let (server, runtime) = (Server::start(&place), tokio::runtime::Runtime::new().unwrap());
-        let (agent, door) = (Caller::agent(&place), Door::of(&place));
-        let unsaid = Self { place, _server: server, agent, door, runtime };
+        let (server, runtime) = (Server::start(&place), Runtime::new().unwrap());
+        let (agent, session) = runtime.block_on(async {
+            let mut agent = IssuerClient::new(session_channel(&place));
+            let (token, csr) = (place.issuer.token(now()), csr(&p256()).into());
+            let answer = agent.exchange(ExchangeRequest { token, csr, profile: String::new() }).await.unwrap();
+            (agent, answer.into_inner().session)
+        });
+        let unsaid = Self { place, _server: server, agent, session, runtime };
         unsaid.is_heard();
         unsaid
     }
 
     fn is_heard(&self) {
-        let outcome = self.runtime.block_on(self.agent.offer(&self.place.issuer.token(now()), &self.door));
-        assert!(matches!(outcome, Outcome::Issued(_)));
+        let request = AcknowledgeRequest { session: self.session.clone(), bundle_sequence: 0 };
+        let _answer = self.runtime.block_on(self.agent.clone().acknowledge(request)).unwrap();
     }
 }
 

@@ -165,9 +165,14 @@ impl Harness {
     pub(crate) async fn next_intermediate_signs(&mut self) {
         for waits in [0, 45 * 60] {
             self.advance(waits);
-            let now = self.now();
-            self.parts.rotator.turn(now).await.unwrap();
+            self.plan_is_followed().await;
         }
+    }
+
+    /// Does what the plan wants now.
+    pub(crate) async fn plan_is_followed(&mut self) {
+        let now = self.now();
+        self.parts.rotator.turn(now).await.unwrap();
     }
 
     /// This road with another store at its end.
@@ -184,6 +189,7 @@ impl Harness {
             consumers: Arc::clone(&road.consumers),
             sessions: Sessions::open(Arc::clone(&store), road.people.clone(), self.now()).unwrap(),
             facts: Facts::new(&[], facts::World { clock, fetch, metrics: metrics.clone() }),
+            directory: None,
             pins: PathPins::new(store, ledger.clone()),
             hearing: Hearing::default(),
             ledger,
