@@ -35,6 +35,7 @@ mod linkerd;
 mod long_job;
 mod many_streams;
 mod oidc;
+mod runners;
 mod sds;
 mod sds_crls;
 mod socket;
