@@ -31,6 +31,7 @@ mod host;
 mod host_process;
 mod host_secrets;
 mod jwt;
+mod jwt_authn;
 mod linkerd;
 mod long_job;
 mod many_streams;
