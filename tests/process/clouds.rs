@@ -4,6 +4,7 @@
 use crate::https::{Script, Scripted, Trouble, json_answer};
 use crate::issuer::POLICY;
 use crate::place::Place;
+use crate::python::python;
 use crate::server::{Server, lanyard, words};
 use bytes::Bytes;
 use http::{Request, Response};
@@ -151,12 +152,6 @@ fn sts_error(code: &str) -> String {
 fn xml(status: u16, body: &str) -> Response<Full<Bytes>> {
     let answer = Response::builder().status(status).header("content-type", "text/xml");
     answer.body(body.to_owned().into()).unwrap()
-}
-
-fn python(script: &str) -> [String; 2] {
-    let python = std::env::var("LANYARD_TEST_PYTHON")
-        .unwrap_or_else(|_unset| panic!("LANYARD_TEST_PYTHON is not set: tests/run installs it"));
-    [python, format!("{}/tests/py/{script}", env!("CARGO_MANIFEST_DIR"))]
 }
 
 #[tokio::test(flavor = "multi_thread")]

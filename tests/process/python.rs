@@ -7,12 +7,18 @@ use rustls_pki_types::pem::PemObject as _;
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
-/// What a script of `tests/py` answers to this; its failure is the test's.
-pub(crate) fn run(script: &str, input: &[u8]) -> Vec<u8> {
+/// The interpreter, and a script of `tests/py`.
+pub(crate) fn python(script: &str) -> [String; 2] {
     let python = std::env::var("LANYARD_TEST_PYTHON")
         .unwrap_or_else(|_unset| panic!("LANYARD_TEST_PYTHON is not set: tests/run installs it"));
+    [python, format!("{}/tests/py/{script}", env!("CARGO_MANIFEST_DIR"))]
+}
+
+/// What a script of `tests/py` answers to this; its failure is the test's.
+pub(crate) fn run(script: &str, input: &[u8]) -> Vec<u8> {
+    let [python, path] = python(script);
     let mut child = Command::new(python)
-        .arg(format!("{}/tests/py/{script}", env!("CARGO_MANIFEST_DIR")))
+        .arg(path)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
