@@ -8,6 +8,7 @@ use super::memory::on_memory;
 use super::run::OnStop;
 use super::shown::Shown;
 use super::token_source::TOKEN_VARIABLE;
+use crate::backoff::Backoff;
 use crate::clock::Clock;
 use crate::telemetry::Shutdown;
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -21,8 +22,8 @@ use tokio::process::Command;
 /// How often a hook is run for one change, until it succeeds: a service that restarts just then is there the next time.
 const HOOK_TRIES: u32 = 3;
 
-/// Between two tries; doubled after each.
-const HOOK_AGAIN_AFTER: Duration = Duration::from_secs(1);
+/// Between two tries.
+const HOOK_AGAIN: Backoff = Backoff { first: Duration::from_secs(1), most: Duration::from_secs(4) };
 
 /// Files that could not be written are tried again: somebody may have made room.
 const AGAIN_AFTER: Duration = Duration::from_secs(5);
@@ -141,7 +142,7 @@ impl FileOutput {
             if self.hook_succeeds().await || tried == HOOK_TRIES {
                 return;
             }
-            let again_at = clock.now() + HOOK_AGAIN_AFTER * (1 << (tried - 1));
+            let again_at = clock.now() + HOOK_AGAIN.after(tried);
             let mut change = shown.clone();
             tokio::select! {
                 () = clock.wait_until(again_at) => {}

@@ -29,8 +29,15 @@ struct Heard {
 #[derive(Clone, Debug, Default)]
 struct Written {
     newest: Option<Heard>,
+    /// Since when each bundle stands there: the newest ones.
+    at: BTreeMap<u64, OffsetDateTime>,
     trouble: Option<String>,
+    /// Why nobody can say whether it is still there.
+    doubt: Option<String>,
 }
+
+/// Bundles whose time at a publisher is kept: more than are published while one key waits.
+const WRITTEN_MAX: usize = 32;
 
 /// Those who read the bundle and say nothing: shown, never counted on.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -60,10 +67,26 @@ impl Holders {
         self
     }
 
-    /// A publisher has written the bundle of this sequence, or found it written.
-    pub fn wrote(&self, publisher: &str, sequence: u64, at: OffsetDateTime) {
+    /// A publisher has written the bundle of this sequence, or found it written; `doubt` says why it cannot look. Whether that is
+    /// news.
+    pub fn wrote(&self, publisher: &str, (sequence, doubt): (u64, Option<&str>), at: OffsetDateTime) -> bool {
+        let mut inside = self.inside();
+        let Some(written) = inside.publishers.get_mut(publisher) else { return false };
+        let known = written.newest.filter(|newest| newest.holds == Some(sequence));
+        let is_news = known.is_none() || written.doubt.as_deref() != doubt;
+        let newest = known.filter(|_| doubt.is_some()).unwrap_or(Heard { holds: Some(sequence), at });
+        (written.newest, written.trouble, written.doubt) = (Some(newest), None, doubt.map(str::to_owned));
+        written.at.entry(sequence).or_insert(at);
+        while written.at.len() > WRITTEN_MAX {
+            written.at.pop_first();
+        }
+        is_news
+    }
+
+    /// What a publisher wrote was found changed: whoever reads there may have read that, and needs his time anew.
+    pub fn did_not_last(&self, publisher: &str) {
         if let Some(written) = self.inside().publishers.get_mut(publisher) {
-            *written = Written { newest: Some(Heard { holds: Some(sequence), at }), trouble: None };
+            written.at.clear();
         }
     }
 
@@ -80,6 +103,12 @@ impl Holders {
     pub fn troubles(&self) -> BTreeMap<String, String> {
         let publishers = self.inside().publishers.clone();
         publishers.into_iter().filter_map(|(name, written)| Some((name, written.trouble?))).collect()
+    }
+
+    /// What keeps publishers from seeing whether what they wrote is still there, by their names.
+    pub fn doubts(&self) -> BTreeMap<String, String> {
+        let publishers = self.inside().publishers.clone();
+        publishers.into_iter().filter_map(|(name, written)| Some((name, written.doubt?))).collect()
     }
 
     /// An agent is heard, and may say which bundle it holds; what it said before stands.
@@ -124,14 +153,17 @@ impl Holders {
             kind: HolderKind::Reporting,
             holds: heard.holds,
             heard_at: Some(heard.at),
+            wrote_at: BTreeMap::new(),
         });
-        let declared = declared.into_iter().map(|(name, heard)| (name, HolderKind::Declared, heard));
-        let publishers = publishers.into_iter().map(|(name, written)| (name, HolderKind::Publisher, written.newest));
-        let named = declared.chain(publishers).map(|(name, kind, heard)| Holder {
+        let declared = declared.into_iter().map(|(name, heard)| (name, HolderKind::Declared, heard, BTreeMap::new()));
+        let publishers =
+            publishers.into_iter().map(|(name, written)| (name, HolderKind::Publisher, written.newest, written.at));
+        let named = declared.chain(publishers).map(|(name, kind, heard, wrote_at)| Holder {
             name,
             kind,
             holds: heard.and_then(|heard| heard.holds),
             heard_at: heard.map(|heard| heard.at),
+            wrote_at,
         });
         let mut all: Vec<_> = agents.chain(named).collect();
         all.sort_unstable_by(|one, other| (one.kind, &one.name).cmp(&(other.kind, &other.name)));

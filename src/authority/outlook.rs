@@ -32,6 +32,9 @@ pub struct Outlook {
     /// What keeps publishers from writing, by their names.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub troubles: BTreeMap<String, String>,
+    /// What keeps them from seeing whether what they wrote is still there.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub doubts: BTreeMap<String, String>,
     /// How often the bundle was read by others since the start.
     pub anonymous_reads: u64,
     /// When last.
@@ -143,6 +146,7 @@ impl Rotation<'_> {
             steps: self.steps(kind, live),
             holders: holders.collect(),
             troubles: BTreeMap::new(),
+            doubts: BTreeMap::new(),
             anonymous_reads: readers.reads,
             last_read_at: readers.last_at,
             upstream: None,

@@ -226,8 +226,13 @@ impl Rotator {
     pub fn outlook(&self, authority: AuthorityKind, now: OffsetDateTime) -> Outlook {
         let (known, live) = (self.known(now), self.live(now));
         let upstream = self.upstream().map(|state| state.borrow().clone());
-        let troubles = self.holders.troubles();
-        Outlook { troubles, upstream, ..self.rotation(&known, now).outlook(authority, &live, self.holders.readers()) }
+        let (troubles, doubts) = (self.holders.troubles(), self.holders.doubts());
+        Outlook {
+            troubles,
+            doubts,
+            upstream,
+            ..self.rotation(&known, now).outlook(authority, &live, self.holders.readers())
+        }
     }
 
     /// How far everybody has come off the tainted keys.

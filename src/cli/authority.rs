@@ -317,8 +317,9 @@ fn holders(outlook: &Outlook) -> anyhow::Result<()> {
         let holds = holder
             .stuck_since
             .map_or(holds.clone(), |since| format!("{holds}: stuck, lacks another since {}", render::time(since)));
-        let trouble = outlook.troubles.get(&holder.name);
-        let holds = trouble.map_or(holds.clone(), |why| format!("{holds}: cannot write: {why}"));
+        let trouble = outlook.troubles.get(&holder.name).map(|why| format!("{holds}: cannot write: {why}"));
+        let doubt = || outlook.doubts.get(&holder.name).map(|why| format!("{holds}: not verifiable: {why}"));
+        let holds = trouble.or_else(doubt).unwrap_or(holds);
         vec![holder.name.clone(), kind.to_owned(), holds, at(holder.heard_at)]
     });
     render::rows(&["holder", "kind", "has bundle", "last heard"], rows.collect())?;

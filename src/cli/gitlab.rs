@@ -312,7 +312,7 @@ impl Asked {
     }
 
     fn api(&self, settings: &ServerSettings, issuer: &IssuerName) -> anyhow::Result<Api> {
-        let api = settings.apis.iter().find(|api| api.issuer == *issuer);
+        let api = settings.gitlab_of(issuer).map(|api| &api.place);
         let token_file = self
             .token_file
             .as_ref()

@@ -168,6 +168,7 @@ fn remedy(starter: &Starter, error: KeysError) -> anyhow::Error {
         | KeysError::JwksUri { .. }
         | KeysError::NotConfigured
         | KeysError::NotHeld(_)
+        | KeysError::NotSeen { .. }
         | KeysError::Token(_)
         | KeysError::NotEnded => anyhow::anyhow!("{said}"),
     }

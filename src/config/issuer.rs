@@ -4,11 +4,12 @@ use super::ca_file::read_ca_file;
 use super::hook::read_hooks;
 use super::quantity::SPAN_MAX;
 use super::section::Section;
-use crate::discovery::read_token;
-use crate::facts::{GitlabApi, api_of};
+use super::sources::{self, System, Tables};
+use crate::bundle::IssuerUrl;
+use crate::directory::{DirectorySettings, Group};
+use crate::facts::ActiveDirectory;
 use crate::hooks::Hooks;
 use crate::identity::TrustDomain;
-use crate::telemetry::chain;
 use crate::token::{
     Expectations, Issuer, IssuerKind, IssuerName, Issuers, KeySet, KeySource, OnReplay, Pins, TokenAlgorithm,
 };
@@ -29,17 +30,40 @@ pub struct KnownIssuer {
     pub url: String,
     /// What other systems can be asked about its jobs.
     pub facts: Vec<&'static str>,
+    /// The groups that a rule may ask for, by name; none where any text may be one.
+    pub groups: Option<BTreeMap<String, Group>>,
 }
 
 impl KnownIssuer {
-    pub(super) fn all(issuers: &Issuers, apis: &[GitlabApi]) -> Vec<Self> {
+    pub(super) fn all(issuers: &Issuers, systems: &[System], directory: Option<&DirectorySettings>) -> Vec<Self> {
         let known = |issuer: &Arc<Issuer>| {
             let (name, url) = (issuer.name().clone(), issuer.expectations.issuer_url.clone());
-            let has_api = apis.iter().any(|api| api.issuer == name);
-            let facts = if has_api { GitlabApi::FACTS.to_vec() } else { Vec::new() };
-            Self { name, kind: issuer.expectations.kind, url, facts }
+            let its = systems.iter().filter(|system| system.issuers().contains(&name));
+            let accounts = directory.filter(|directory| directory.issuers.contains(&name));
+            let of_accounts = accounts.map(|_there| ActiveDirectory::FACTS).into_iter().flatten();
+            let facts = its.flat_map(|system| system.facts()).copied().chain(of_accounts).collect();
+            let groups = accounts.map(|accounts| accounts.groups.clone());
+            Self { name, kind: issuer.expectations.kind, url, facts, groups }
         };
         issuers.iter().map(known).collect()
+    }
+}
+
+/// Under what names this server itself signs: none of them is a source.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Own<'a> {
+    pub(super) trust_domain: Option<&'a TrustDomain>,
+    pub(super) issuer: Option<&'a IssuerUrl>,
+}
+
+impl Own<'_> {
+    /// However it is spelled: a host has no case, and some write a slash behind it.
+    fn refuse(self, url: String) -> Result<String, &'static str> {
+        let is_own = |own: &IssuerUrl| {
+            [own.as_str(), &own.configuration()].iter().any(|own| url.trim_end_matches('/').eq_ignore_ascii_case(own))
+        };
+        let is_own = self.issuer.is_some_and(is_own);
+        if is_own { Err("this server's own issuer, whose JWT-SVIDs are no source") } else { Ok(url) }
     }
 }
 
@@ -49,12 +73,12 @@ pub(super) struct ReadIssuers {
     pub(super) issuers: Issuers,
     /// What may tell the end of jobs, by issuer.
     pub(super) hooks: BTreeMap<IssuerName, Hooks>,
-    /// Which of them can be asked about their jobs.
-    pub(super) apis: Vec<GitlabApi>,
+    /// What can be asked about their jobs.
+    pub(super) systems: Vec<System>,
 }
 
 /// Reads every `[[issuer]]`, with its hooks and the API that may be asked; names and URLs must differ.
-pub(super) fn read_issuers(root: &mut Section<'_, '_>, own: Option<&TrustDomain>) -> ReadIssuers {
+pub(super) fn read_issuers(root: &mut Section<'_, '_>, own: Own<'_>) -> ReadIssuers {
     let sections = root.sections("issuer");
     if sections.is_empty() {
         root.problem(
@@ -65,15 +89,15 @@ pub(super) fn read_issuers(root: &mut Section<'_, '_>, own: Option<&TrustDomain>
         );
     }
     let (mut names, mut urls) = (BTreeSet::new(), BTreeSet::new());
-    let (mut issuers, mut hooks, mut apis) = (Vec::new(), BTreeMap::new(), Vec::new());
+    let (mut issuers, mut hooks, mut systems) = (Vec::new(), BTreeMap::new(), Vec::new());
     for mut section in sections {
         let (name_line, url_line) = (section.line_of("name"), section.line_of("url"));
-        let gitlabs = ["hook", "api"].into_iter().find(|key| section.holds(key));
+        let gitlabs = Some("hook").filter(|key| section.holds(key)).or_else(|| sources::first_in(&section));
         let its_hooks = read_hooks(&mut section);
-        let (has_api, api) = (section.holds("api"), section.section("api"));
+        let tables = Tables::of(&mut section);
         let issuer = read_issuer(&mut section, own);
         check_gitlabs(&section, gitlabs, issuer.as_ref());
-        apis.extend(has_api.then(|| read_api(api, issuer.as_ref())).flatten());
+        systems.extend(tables.read(issuer.as_ref()));
         if let Some(issuer) = issuer {
             if !names.insert(issuer.name().clone()) {
                 section.problem(
@@ -96,43 +120,10 @@ pub(super) fn read_issuers(root: &mut Section<'_, '_>, own: Option<&TrustDomain>
         }
         section.finish();
     }
-    ReadIssuers { issuers: issuers.into_iter().collect(), hooks, apis }
+    ReadIssuers { issuers: issuers.into_iter().collect(), hooks, systems }
 }
 
-/// `[issuer.api]`: its GitLab's interface, for needs. What is said of the issuer holds for it too.
-fn read_api(mut section: Section<'_, '_>, issuer: Option<&Issuer>) -> Option<GitlabApi> {
-    let url = section.parsed(
-        "url",
-        "GitLab's API with https://, such as \"https://gitlab.corp.example/api/v4\"",
-        check_https,
-    );
-    let ca_pem = read_ca_file(&mut section, "ca_file").map(|(pem, _trust)| pem);
-    let line = section.line_of("token_file");
-    let token_file = section.path("token_file");
-    let token_file = token_file.or_else(|| {
-        section.missing("token_file", "write the file with an access token that has the scope read_api, and no other")
-    });
-    if let Some(Err(error)) = token_file.as_deref().map(read_token) {
-        section.problem("token_file", line, chain(&error), "put the token alone into a file of mode 0600");
-    }
-    let Some(issuer) = issuer else {
-        section.finish();
-        return None;
-    };
-    let of_issuer = match &issuer.keys {
-        KeySource::Discovery { ca_pem, .. } => ca_pem.clone(),
-        KeySource::Bundle(_) | KeySource::Jwks(_) => None,
-    };
-    let url = url.unwrap_or_else(|| api_of(&issuer.expectations.issuer_url));
-    if check_https(&url).is_err() {
-        section.missing::<()>("url", "write where GitLab's API is, with https://");
-    }
-    section.finish();
-    let url = url.trim_end_matches('/').to_owned();
-    Some(GitlabApi { issuer: issuer.name().clone(), url, token_file: token_file?, ca_pem: ca_pem.or(of_issuer) })
-}
-
-/// Hooks and the API are GitLab's.
+/// Hooks and questions about jobs are GitLab's.
 fn check_gitlabs(section: &Section<'_, '_>, key: Option<&str>, issuer: Option<&Issuer>) {
     let kind = issuer.map(|issuer| issuer.expectations.kind).unwrap_or_default();
     if let Some(key) = key.filter(|_| kind != IssuerKind::GitLab) {
@@ -148,15 +139,15 @@ fn read_kind(section: &mut Section<'_, '_>) -> IssuerKind {
 }
 
 /// Its exact `iss`; of another trust domain, what stands for it.
-fn read_url(section: &mut Section<'_, '_>, kind: IssuerKind, own: Option<&TrustDomain>) -> Option<String> {
+fn read_url(section: &mut Section<'_, '_>, kind: IssuerKind, own: Own<'_>) -> Option<String> {
     let would_do = "the exact iss of its tokens, such as \"https://gitlab.corp.example\"";
     if kind != IssuerKind::Spiffe {
-        let url = section.parsed("url", would_do, check_url);
+        let url = section.parsed("url", would_do, |text| own.refuse(check_url(text)?));
         return url.or_else(|| section.missing("url", &format!("write {would_do}")));
     }
     let would_do = "another trust domain's name, such as \"partner.example\"";
     let foreign = |text: &str| match TrustDomain::parse(text) {
-        Ok(read) if Some(&read) == own => Err("this server's own, whose SVIDs are no source".to_owned()),
+        Ok(read) if Some(&read) == own.trust_domain => Err("this server's own, whose SVIDs are no source".to_owned()),
         read => read.map_err(|odd| odd.to_string()),
     };
     let is_given = section.holds("trust_domain");
@@ -166,7 +157,7 @@ fn read_url(section: &mut Section<'_, '_>, kind: IssuerKind, own: Option<&TrustD
     trust_domain.map(|trust_domain| format!("{SPIFFE}{trust_domain}"))
 }
 
-fn read_issuer(section: &mut Section<'_, '_>, own: Option<&TrustDomain>) -> Option<Issuer> {
+fn read_issuer(section: &mut Section<'_, '_>, own: Own<'_>) -> Option<Issuer> {
     let kind = read_kind(section);
     let name = section.parsed("name", "a short name of letters, digits and dashes, such as \"corp\"", check_name);
     let name = name.or_else(|| section.missing("name", "write the short name that rules use, such as \"corp\""));
@@ -195,7 +186,7 @@ fn read_issuer(section: &mut Section<'_, '_>, own: Option<&TrustDomain>) -> Opti
     let allow_shared_audience = section.flag("allow_shared_audience").unwrap_or(false);
     let max_token_age = section.duration("max_token_age", SPAN_MAX).unwrap_or(Expectations::MAX_TOKEN_AGE);
     let allow_missing_jti = kind != IssuerKind::GitLab && section.flag("allow_missing_jti").unwrap_or(false);
-    let keys = read_key_source(section, url.as_deref());
+    let keys = read_key_source(section, url.as_deref(), own);
     let usual = if kind == IssuerKind::GitLab {
         &[TokenAlgorithm::Rs256][..]
     } else {
@@ -229,7 +220,7 @@ fn read_namespaces(section: &mut Section<'_, '_>) -> Option<Vec<String>> {
     Some(namespaces)
 }
 
-fn read_key_source(section: &mut Section<'_, '_>, issuer_url: Option<&str>) -> Option<KeySource> {
+fn read_key_source(section: &mut Section<'_, '_>, issuer_url: Option<&str>, own: Own<'_>) -> Option<KeySource> {
     if section.holds("jwks_file") {
         return read_jwks(section);
     }
@@ -240,7 +231,7 @@ fn read_key_source(section: &mut Section<'_, '_>, issuer_url: Option<&str>) -> O
     let wants_ca = section.holds("ca_file");
     let ca_pem = read_ca_file(section, "ca_file").map(|(pem, _trust)| pem);
     let remedy = "the whole URL of the discovery document as this server reaches it, with https://";
-    let discovery = section.parsed("discovery_url", remedy, check_https);
+    let discovery = section.parsed("discovery_url", remedy, |text| own.refuse(check_https(text)?));
     let url = discovery.or_else(|| issuer_url.map(KeySource::document_of))?;
     let token_file = section.path("discovery_token_file");
     if wants_ca && ca_pem.is_none() {
@@ -291,51 +282,4 @@ fn check_url(text: &str) -> Result<String, &'static str> {
 
 pub(super) fn check_https(text: &str) -> Result<String, &'static str> {
     if text.starts_with("https://") { check_url(text) } else { Err("not https") }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::{MapEnvironment, Problem, ServerSettings, load_server};
-    use std::fs;
-    use std::os::unix::fs::PermissionsExt as _;
-
-    const RULE: &str = "[[rule]]\nname = \"a\"\nid = \"/{project_path}/-/a\"\nwhen.issuer = \"corp\"\nneed.\"job.state\" = \"running\"";
-
-    /// With these lines in the issuer's section, and a token in a file of this mode.
-    fn load(lines: &str, mode: u32) -> Result<ServerSettings, Vec<Problem>> {
-        let folder = tempfile::tempdir().unwrap();
-        let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
-        write("policy.toml", RULE);
-        write("api-token", "glpat-Az_09\n");
-        fs::set_permissions(folder.path().join("api-token"), fs::Permissions::from_mode(mode)).unwrap();
-        let issuer = "[[issuer]]\nname = \"corp\"\nurl = \"https://gitlab.example/\"\naudience = \"https://a.example\"";
-        let server = "trust_domain = \"ci.example.org\"\ndata_dir = \"data\"\npolicy_file = \"policy.toml\"";
-        write("server.toml", &format!("{server}\n{issuer}\n{lines}\n"));
-        load_server(&folder.path().join("server.toml"), &MapEnvironment::default())
-    }
-
-    #[test]
-    fn an_api_is_where_the_issuer_is_unless_it_is_told_otherwise() {
-        let url = |lines: &str| load(lines, 0o600).unwrap().apis.remove(0).url;
-        assert_eq!(url("[issuer.api]\ntoken_file = \"api-token\""), "https://gitlab.example/api/v4");
-        let other = "[issuer.api]\nurl = \"https://inside.example/gitlab/api/v4/\"\ntoken_file = \"api-token\"";
-        assert_eq!(url(other), "https://inside.example/gitlab/api/v4");
-        assert!(!format!("{:?}", load(other, 0o600).unwrap()).contains("glpat"));
-    }
-
-    #[test]
-    fn a_need_that_nobody_can_be_asked_for_does_not_load_and_neither_does_an_open_token() {
-        for (lines, mode, key, told) in [
-            ("", 0o600, "rule \"a\".need.\"job.state\"", "[issuer.api] with a token_file"),
-            ("[issuer.api]", 0o600, "issuer[0].api.token_file", "read_api"),
-            ("[issuer.api]\ntoken_file = \"api-token\"", 0o644, "issuer[0].api.token_file", "chmod 600"),
-            ("[issuer.api]\ntoken_file = \"gone\"", 0o600, "issuer[0].api.token_file", "cannot be read"),
-            ("[issuer.api]\ntoken_file = \"api-token\"\nurl = \"http://x\"", 0o600, "issuer[0].api.url", "not https"),
-            ("[issuer.api]\ntoken_file = \"api-token\"\nscope = \"x\"", 0o600, "issuer[0].api.scope", "nobody reads"),
-        ] {
-            let problems = load(lines, mode).unwrap_err();
-            let found = problems.iter().find(|problem| problem.key == key && problem.to_string().contains(told));
-            assert!(found.is_some(), "{lines}: {problems:#?}");
-        }
-    }
 }

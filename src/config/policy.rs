@@ -7,8 +7,9 @@ use super::problem::{Problem, read_text};
 use super::rule::{Place, Rules};
 use super::scope::{SCOPE, Scope};
 use super::section::{Reader, Section};
+use super::shared::NamedBy;
 use crate::crypto::Digest;
-use crate::policy::{Clash, Policy, RefusalRule, Rule, SharedId, find_covered};
+use crate::policy::{Policy, RefusalRule, Rule, find_covered};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -127,7 +128,8 @@ impl Reading {
             if let Some((reader, place)) =
                 self.places.get(&shared.second).and_then(|place| Some((readers.get(place.file)?, place)))
             {
-                report_shared(reader, place.line, shared);
+                let (found, remedy) = NamedBy::Id.told(shared);
+                reader.report(place.line, format!("rule {:?}.id", shared.second), found, remedy);
             }
         }
         let (mut problems, mut warnings) = (Vec::new(), Vec::new());
@@ -209,36 +211,6 @@ fn digest_of(files: &[(PathBuf, String)]) -> Digest {
     Digest::of(&all)
 }
 
-fn report_shared(reader: &Reader<'_>, line: Option<usize>, shared: &SharedId) {
-    let SharedId { first, second, template, because } = shared;
-    let only = |rule: &str, terms: &[String]| {
-        let terms = if terms.is_empty() { "nothing more".to_owned() } else { terms.join(" and ") };
-        format!("{rule:?} demands {terms}")
-    };
-    let (found, remedy) = match because {
-        Clash::Demands { only_first, only_second, issuers } => (
-            format!(
-                "id_shared_by_unequal_rules: rules {first:?} and {second:?} can both give {template}, and demand different \
-                 things: {}, {}",
-                only(first, only_first),
-                only(second, only_second)
-            ),
-            match issuers {
-                Some([one, other]) => format!("put each issuer's name first into its IDs, such as /{one}/… and /{other}/…"),
-                None => "put a literal of its own into the stricter rule's id, such as /{project_path}/-/environments/production/pipelines/{pipeline_id}".to_owned(),
-            },
-        ),
-        Clash::Projects { other } => (
-            format!(
-                "id_shared_by_projects: {template} of {second:?} and {other} of {first:?} can give one ID to two projects, \
-                 where a path reads like an id or like another path"
-            ),
-            "name the project in one way in both, or put different words behind the /-/, such as /-/by-id/pipelines/{pipeline_id}".to_owned(),
-        ),
-    };
-    reader.report(line, format!("rule {second:?}.id"), found, remedy);
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::Lifetimes;
@@ -255,7 +227,7 @@ mod tests {
 
     fn check(form: Form, files: &[(&str, &str)]) -> Result<CheckedPolicy, Vec<Problem>> {
         let (name, url) = (IssuerName("corp".into()), "https://gitlab.example".to_owned());
-        let issuers = [KnownIssuer { name, kind: IssuerKind::GitLab, url, facts: Vec::new() }];
+        let issuers = [KnownIssuer { name, kind: IssuerKind::GitLab, url, facts: Vec::new(), groups: None }];
         let files: Vec<_> = files.iter().map(|(file, text)| (PathBuf::from(file), (*text).to_owned())).collect();
         Reading::new(form).read(&files, (&issuers, Lifetimes::SVID))
     }

@@ -3,6 +3,7 @@
 use super::KnownIssuer;
 use super::policy::{CheckedPolicy, check_policy};
 use super::problem::Problem;
+use super::shared::NamedBy;
 use crate::consumer::{Consumers, Doubt};
 use crate::identity::TrustDomain;
 use crate::policy::{Condition, Policy, Rule};
@@ -38,6 +39,7 @@ impl PolicySource {
         checked.warnings.extend(self.with_consumers(&checked.policy));
         let mut problems: Vec<_> = self.with_ourselves(&checked.policy).collect();
         problems.extend(checked.policy.rules().iter().flat_map(|rule| self.beyond_issuer(rule)));
+        problems.extend(self.mistaken_by_consumers(&checked.policy));
         if self.name_constraints {
             problems.extend(for_linkerd(&checked.policy).map(|rule| self.cannot_serve(rule)));
         }
@@ -87,6 +89,21 @@ impl PolicySource {
             key: format!("rule {:?}.federates_with", rule.name),
             found: format!("\"{own}\", which is this server's own trust domain"),
             remedy: "leave it out: every SVID comes with its own trust domain's bundle".to_owned(),
+        })
+    }
+
+    /// Rules by which a consumer would take two bearers for one.
+    fn mistaken_by_consumers(&self, policy: &Policy) -> impl Iterator<Item = Problem> {
+        let mistakes = self
+            .consumers
+            .declared
+            .iter()
+            .flat_map(|consumer| consumer.mistakes(policy).into_iter().map(move |shared| (consumer, shared)));
+        mistakes.map(|(consumer, shared)| {
+            let named_by = NamedBy::Claim { claim: &consumer.subject, consumer: &consumer.name };
+            let (found, remedy) = named_by.told(&shared);
+            let key = format!("rule {:?}.claims.{}", shared.second, consumer.subject);
+            Problem { file: self.place.clone(), line: None, key, found, remedy }
         })
     }
 

@@ -2,7 +2,7 @@
 
 use super::accept::{Accepted, read_accepted};
 use super::claim_model::Danger;
-use super::claims::read_claims;
+use super::claims::{read_claims, report_untold};
 use super::conditions::{Lists, read_terms};
 use super::dangers;
 use super::issuer::KnownIssuer;
@@ -121,6 +121,7 @@ impl Rules<'_> {
             report(&section, &lines, &dangers::of_rule(rule), &accepted);
             report_long_ids(&section, rule, &accepted);
             report_idle(&section, idle, rule);
+            report_untold(&section, rule);
             report_contradiction(&section, &lines, rule.contradiction(), RULE);
         }
         self.keep(name.as_ref(), &section, accepted);

@@ -3,9 +3,10 @@
 use super::checkpoints::{JournalCheckpoints, read_checkpoints};
 use super::consumer::read_consumers;
 use super::crl::read_crl;
+use super::directory::read_directory;
 use super::doors::{DoorsSettings, read_doors};
 use super::federation::read_federation;
-use super::issuer::{KnownIssuer, ReadIssuers, read_issuers};
+use super::issuer::{KnownIssuer, Own, ReadIssuers, read_issuers};
 use super::keys::{KeySettings, read_keys};
 use super::leaf::read_leaf;
 use super::people::{read_people, warn_of_ids};
@@ -16,7 +17,8 @@ use super::upstream::read_upstream;
 use super::vault::read_vault;
 use super::{Environment, PolicySource};
 use crate::backup::Folder;
-use crate::facts::GitlabApi;
+use crate::directory::DirectorySettings;
+use crate::facts::{Configured, GitlabApi};
 use crate::federation::Relationship;
 use crate::hooks::Hooks;
 use crate::identity::TrustDomain;
@@ -30,6 +32,7 @@ use crate::upstream::UpstreamSettings;
 use crate::vault::VaultSettings;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Long enough to be rare on disk, short enough that start-up reads little behind the last checkpoint.
 const SEGMENT_BYTES: u64 = 64 << 20;
@@ -67,8 +70,10 @@ pub struct ServerSettings {
     pub issuers: Issuers,
     /// What may tell the end of jobs, by issuer.
     pub hooks: BTreeMap<IssuerName, Hooks>,
-    /// Which of them can be asked about their jobs.
-    pub apis: Vec<GitlabApi>,
+    /// What can be asked about their jobs.
+    pub systems: Vec<Arc<dyn Configured>>,
+    /// Where the accounts of their users are; none where nobody asks about them.
+    pub directory: Option<DirectorySettings>,
     /// Where the rules are, and what they are held against.
     pub policy_source: PolicySource,
     /// The rules, as they were when this was read.
@@ -84,6 +89,11 @@ impl ServerSettings {
     pub fn folder(&self) -> Folder {
         let wrapped_key = self.keys.sealing.place.is_some().then(|| self.keys.sealing.file.clone());
         Folder { trust_domain: self.trust_domain.clone(), path: self.data_dir.clone(), wrapped_key }
+    }
+
+    /// The API of an issuer's own GitLab, where it may be asked.
+    pub fn gitlab_of(&self, issuer: &IssuerName) -> Option<&GitlabApi> {
+        self.systems.iter().filter_map(|system| system.gitlab()).find(|api| api.issuer == *issuer)
     }
 }
 
@@ -126,14 +136,16 @@ pub(super) fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option
         read_upstream(&mut root, trust_domain.as_ref(), (keys.name_constraints, keys.lifetimes.intermediate));
     let (crl, vault) = (read_crl(&mut root), read_vault(&mut root, &keys.places));
     svid.finish();
-    let ReadIssuers { issuers, hooks, apis } = read_issuers(&mut root, trust_domain.as_ref());
-    let people = read_people(&mut root);
-    let federation = read_federation(&mut root, trust_domain.as_ref());
     let changed_within = keys.change_by_themselves.then_some(keys.lifetimes.jwt_key);
     let consumers = read_consumers(&mut root, (&doors.bundle, changed_within));
+    let own = Own { trust_domain: trust_domain.as_ref(), issuer: consumers.issuer.as_ref() };
+    let ReadIssuers { issuers, hooks, systems } = read_issuers(&mut root, own);
+    let directory = read_directory(&mut root, (&issuers, &systems));
+    let people = read_people(&mut root);
+    let federation = read_federation(&mut root, trust_domain.as_ref());
     let publish = read_publish(&mut root, environment);
     root.finish();
-    let known = KnownIssuer::all(&issuers, &apis);
+    let known = KnownIssuer::all(&issuers, &systems, directory.as_ref());
     let (place, ttl, name_constraints) = (policy_file?, keys.lifetimes.svid, keys.name_constraints);
     let policy_source =
         PolicySource { place, issuers: known, ttl, trust_domain: trust_domain.clone(), name_constraints, consumers };
@@ -154,7 +166,8 @@ pub(super) fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option
         leaf,
         issuers,
         hooks,
-        apis,
+        systems,
+        directory,
         policy_source,
         policy: policy?,
         people,

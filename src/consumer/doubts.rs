@@ -3,7 +3,7 @@
 use super::table::{ENTRA_TEXT_MAX, GOOGLE_SUBJECT_MAX, SUB};
 use super::{Consumer, ConsumerKind, Consumers};
 use crate::identity::{IdTemplate, TrustDomain};
-use crate::policy::{Kind, Policy, Rule};
+use crate::policy::{Kind, Policy, Rule, SharedId, find_shared_claims};
 use std::fmt;
 
 /// The longest id that a token of GitLab's has.
@@ -52,6 +52,15 @@ impl Consumers {
 }
 
 impl Consumer {
+    /// The rules by which it would take two bearers for one, since it names them by another claim than `sub`.
+    pub fn mistakes(&self, policy: &Policy) -> Vec<SharedId> {
+        if self.subject == SUB {
+            return Vec::new();
+        }
+        let rules = policy.rules().iter().map(|rule| &**rule);
+        find_shared_claims(&rules.filter(|rule| self.is_granted_by(rule)).collect::<Vec<_>>(), &self.subject)
+    }
+
     fn doubts(&self, policy: &Policy, trust_domain: &TrustDomain) -> Vec<Doubt> {
         let doubt = |rule: Option<&str>, kind| {
             let (rule, consumer) = (rule.map(str::to_owned), self.name.clone());
@@ -149,25 +158,40 @@ mod tests {
     use super::*;
     use crate::crypto::Digest;
     use crate::policy::tests::rule_for;
-    use crate::policy::{ClaimTemplate, Condition, Test};
+    use crate::policy::{ClaimTemplate, Clash, Condition, Test};
 
-    /// What is doubted of one rule with this template, for a consumer that names its bearer so.
-    fn doubted(kind: ConsumerKind, id: &str, subject: &str, change: fn(&mut Rule)) -> Vec<DoubtKind> {
-        let consumer = Consumer {
+    /// Who names its bearers so.
+    fn consumer(kind: ConsumerKind, subject: &str) -> Consumer {
+        Consumer {
             name: "it".to_owned(),
             kind,
             audiences: vec!["a".to_owned()],
             algorithm: kind.usual_algorithm(),
             subject: subject.to_owned(),
             keeps_keys_for: kind.keeps_keys_for(),
-        };
-        let mut rule = rule_for("corp", id);
+        }
+    }
+
+    /// A rule that grants it tokens with this claim.
+    fn granting(issuer: &str, id: &str, workload: &str) -> Rule {
+        let mut rule = rule_for(issuer, id);
         (rule.kinds, rule.audiences) = (vec![Kind::Jwt], vec!["a".to_owned()]);
-        rule.claims.add("workload", ClaimTemplate::parse("{project_id}").unwrap()).unwrap();
+        rule.claims.add("workload", ClaimTemplate::parse(workload).unwrap()).unwrap();
+        rule
+    }
+
+    fn exactly(name: &str, test: Test) -> Condition {
+        Condition::Claim { name: name.to_owned(), test, implied: false }
+    }
+
+    /// What is doubted of one rule with this template, for a consumer that names its bearer so.
+    fn doubted(kind: ConsumerKind, id: &str, subject: &str, change: fn(&mut Rule)) -> Vec<DoubtKind> {
+        let mut rule = granting("corp", id, "{project_id}");
         change(&mut rule);
         let policy = Policy::new(Vec::new(), vec![rule], Digest::of(b"")).unwrap();
         let trust_domain = TrustDomain::parse("ci.example.org").unwrap();
-        let doubts = Consumers { issuer: None, declared: vec![consumer] }.doubts(&policy, &trust_domain);
+        let declared = vec![consumer(kind, subject)];
+        let doubts = Consumers { issuer: None, declared }.doubts(&policy, &trust_domain);
         doubts.into_iter().map(|doubt| doubt.kind).collect()
     }
 
@@ -181,10 +205,7 @@ mod tests {
         assert_eq!(doubted(Google, by_id, "sub", as_it_is), []);
         assert_eq!(doubted(Google, &format!("/{}", "a".repeat(200)), "sub", as_it_is), too_long(Some(224)));
         assert_eq!(doubted(Google, by_path, "workload", as_it_is), []);
-        let fixed: fn(&mut Rule) = |rule| {
-            let test = Test::Text("acme/api".to_owned());
-            rule.when.push(Condition::Claim { name: "project_path".to_owned(), test, implied: false });
-        };
+        let fixed: fn(&mut Rule) = |rule| rule.when.push(exactly("project_path", Test::Text("acme/api".to_owned())));
         assert_eq!(doubted(Google, by_path, "sub", fixed), [], "the path's length is known");
         assert_eq!(doubted(Vault, by_path, "nobody", as_it_is), [DoubtKind::NoSubject { claim: "nobody".to_owned() }]);
         let changes = DoubtKind::NeverTheSame { claim: "pipeline_id".to_owned() };
@@ -192,5 +213,60 @@ mod tests {
         assert_eq!(doubted(Entra, "/projects/{project_id}", "sub", as_it_is), []);
         assert_eq!(doubted(Vault, by_path, "sub", |rule| rule.kinds = vec![Kind::X509]), [DoubtKind::NoRule]);
         assert_eq!(doubted(Vault, by_path, "sub", |rule| rule.audiences.clear()), [DoubtKind::NoRule]);
+    }
+
+    /// A rule by its issuer, its claim and what it demands beyond.
+    type Told<'a> = (&'a str, &'a str, &'a [(&'a str, Test)]);
+
+    /// Why a consumer would take bearers of these rules for each other.
+    fn mistaken(subject: &str, rules: [Told<'_>; 2]) -> Vec<&'static str> {
+        let rules = rules.into_iter().enumerate().map(|(at, (issuer, workload, terms))| {
+            let mut rule = granting(issuer, &format!("/{issuer}/{{project_path}}/-/r{at}"), workload);
+            rule.name = format!("r{at}");
+            rule.when.extend(terms.iter().map(|(name, test)| exactly(name, test.clone())));
+            rule
+        });
+        let policy = Policy::new(Vec::new(), rules.collect(), Digest::of(b"")).unwrap();
+        let mistakes = consumer(ConsumerKind::Google, subject).mistakes(&policy).into_iter();
+        let why = mistakes.map(|shared| match shared.because {
+            Clash::Demands { .. } => "demands",
+            Clash::Issuers { .. } => "issuers",
+            Clash::Projects { .. } => "projects",
+        });
+        why.collect()
+    }
+
+    #[test]
+    fn two_bearers_whom_a_consumer_could_take_for_one_are_told() {
+        let production = [("environment", Test::Text("production".to_owned()))];
+        let [seven, eight] = [7, 8].map(|id| [("project_id", Test::Id(id))]);
+        let production_of_seven = [production.clone(), seven.clone()].concat();
+        let by_id = "{project_id}.{pipeline_id}";
+        for (one, other, why) in [
+            (("corp", by_id, &[][..]), ("corp", by_id, &[][..]), ""),
+            (("corp", by_id, &[]), ("corp", by_id, &production), "demands"),
+            (("corp", by_id, &[]), ("corp", "production:{project_id}", &production), ""),
+            (("corp", by_id, &seven), ("corp", by_id, &eight), ""),
+            (("corp", by_id, &production_of_seven), ("corp", by_id, &eight), ""),
+            (("corp", by_id, &production_of_seven), ("corp", by_id, &seven), "demands"),
+            (("corp", "{project_id}", &[]), ("corp", "{pipeline_id}", &[]), "projects"),
+            (("corp", "{project_path}", &[]), ("corp", "{ref}", &[]), "projects"),
+            (("corp", "deploy", &[]), ("corp", "deploy", &production), "demands"),
+            (("corp", "deploy", &[]), ("corp", "deploy-production", &production), ""),
+            (("corp", by_id, &[]), ("com", by_id, &[]), "issuers"),
+            (("corp", by_id, &seven), ("com", by_id, &eight), "issuers"),
+            (("corp", by_id, &[]), ("com", "com:{project_id}.{pipeline_id}", &[]), ""),
+            (("corp", "{project_path}", &[]), ("com", "com:{project_path}", &[]), "issuers"),
+            (("corp", "corp:{project_path}", &[]), ("com", "com:{project_path}", &[]), ""),
+            (("corp", "co:{project_path}", &[]), ("com", "co:{project_id}", &[]), "issuers"),
+            (("corp", "co", &[]), ("com", "com:{project_id}", &[]), "issuers"),
+            (("corp", "deploy", &[]), ("com", "deploy", &[]), "issuers"),
+        ] {
+            let wanted: Vec<&str> = Some(why).filter(|why| !why.is_empty()).into_iter().collect();
+            assert_eq!(mistaken("workload", [one, other]), wanted, "{one:?} and {other:?}");
+            assert_eq!(mistaken("workload", [other, one]), wanted, "{other:?} and {one:?}");
+            assert_eq!(mistaken("sub", [one, other]), [""; 0], "the ID says it");
+            assert_eq!(mistaken("nobody", [one, other]), [""; 0], "nothing says it");
+        }
     }
 }

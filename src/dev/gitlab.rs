@@ -138,7 +138,7 @@ mod tests {
     use crate::clock::{ManualClock, SystemClock};
     use crate::crypto::Random;
     use crate::discovery::{Fetch, HttpsFetch};
-    use crate::facts::{Facts, GitlabApi, api_of};
+    use crate::facts::{self, Facts, GitlabApi, LetIn, Limits, Place, api_of};
     use crate::policy::{Need, Wanted};
     use crate::telemetry::Metrics;
     use crate::token::{IssuerName, UnverifiedToken};
@@ -161,10 +161,13 @@ mod tests {
         let token = mint(&folder, &[], &random, now).unwrap();
         let claims = UnverifiedToken::parse(&token).unwrap().unproven(IssuerName("dev".into()), None).unwrap();
         let (issuer, token_file) = (claims.issuer.clone(), folder.place(jobs::API_TOKEN));
-        let api = GitlabApi { issuer, url: api_of(&url), token_file, ca_pem: folder.read(CA_PEM).unwrap() };
+        let ca_pem = folder.read(CA_PEM).unwrap();
+        let place = Place { url: api_of(&url), let_in: LetIn::GitLab, token_file, ca_pem };
+        let api = GitlabApi { issuer, place, limits: Limits::default() };
         let fetch: Arc<dyn Fetch> = Arc::new(HttpsFetch::new(None).unwrap());
         let clock = Arc::new(ManualClock::at(now));
-        let facts = Facts::new(vec![api], &fetch, Arc::<ManualClock>::clone(&clock), Metrics::new());
+        let world = facts::World { clock: Arc::<ManualClock>::clone(&clock), fetch, metrics: Metrics::new() };
+        let facts = Facts::new(&[Arc::new(api)], world);
         let mut rule = crate::policy::tests::a_rule();
         rule.needs = vec![Need::Fact { name: "job.state", wanted: Wanted::OneOf(vec!["running".to_owned()]) }];
         let ask = async || {

@@ -47,7 +47,7 @@ pub(super) async fn fetch_let_in(
 ) -> Result<KeySet, KeysError> {
     let bearer = Zeroizing::new(format!("Bearer {token}"));
     let secret = Secret { header: "authorization", value: &bearer };
-    let document = document_at(url, &fetch.ask(url, ca_pem, secret).await?)?;
+    let document = document_at(url, &fetch.ask(url, ca_pem, secret).await?.document(url)?)?;
     if document.issuer != wanted {
         let (url, wanted, found) = (url.to_owned(), wanted.to_owned(), document.issuer);
         return Err(KeysError::IssuerDiffers { url, found, wanted });
@@ -56,7 +56,7 @@ pub(super) async fn fetch_let_in(
     let path = Uri::try_from(&document.jwks_uri).ok().and_then(|uri| Some(uri.path_and_query()?.to_string()));
     let Some((own, path)) = own.zip(path) else { return Err(KeysError::JwksUri { uri: document.jwks_uri }) };
     let uri = format!("https://{own}{path}");
-    let jwks = fetch.ask(&uri, ca_pem, secret).await?;
+    let jwks = fetch.ask(&uri, ca_pem, secret).await?.document(&uri)?;
     KeySet::parse(&jwks).map_err(|source| KeysError::Jwks { url: uri, source })
 }
 

@@ -2,7 +2,7 @@
 
 use crate::crypto::{Digest, install_providers};
 use crate::tls::TlsError;
-use reqwest::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use reqwest::header::{CONTENT_TYPE, HeaderValue, LINK, RETRY_AFTER};
 use reqwest::{Certificate, Client, ClientBuilder, Method, RequestBuilder, Response, StatusCode, redirect};
 use std::collections::BTreeMap;
 use std::fmt::{self, Debug};
@@ -16,21 +16,25 @@ use time::format_description::well_known::Rfc2822;
 const BODY_BYTES_MAX: usize = 256 * 1024;
 /// How GitLab says that a list goes on (its REST API, "Offset-based pagination").
 const NEXT_PAGE: &str = "x-next-page";
+/// How Okta says when it may be asked again, in Unix seconds.
+const RATE_LIMIT_RESET: &str = "x-rate-limit-reset";
 /// From connecting to the last byte.
 const WITHIN: Duration = Duration::from_secs(5);
 
 /// An answer to come.
 pub type Fetching<'a> = Pin<Box<dyn Future<Output = Result<Vec<u8>, FetchError>> + Send + 'a>>;
+/// What an API says, to come.
+pub type Answering<'a> = Pin<Box<dyn Future<Output = Result<Answered, FetchError>> + Send + 'a>>;
 
 /// Gets a document.
 pub trait Fetch: Debug + Send + Sync + 'static {
     /// The body at `url`. With `ca_pem` only these CAs are believed, else the fetcher's own choice.
     fn get<'a>(&'a self, url: &'a str, ca_pem: Option<&'a [u8]>) -> Fetching<'a>;
 
-    /// The same where a secret lets us in; a fetcher that keeps no secrets asks without it.
-    fn ask<'a>(&'a self, url: &'a str, ca_pem: Option<&'a [u8]>, secret: Secret<'a>) -> Fetching<'a> {
+    /// What an API answers whom a secret lets in: any status is an answer. A fetcher that keeps no secrets asks without it.
+    fn ask<'a>(&'a self, url: &'a str, ca_pem: Option<&'a [u8]>, secret: Secret<'a>) -> Answering<'a> {
         let Secret { .. } = secret;
-        self.get(url, ca_pem)
+        Box::pin(async move { Ok(Answered::of(self.get(url, ca_pem).await?)) })
     }
 }
 
@@ -94,16 +98,45 @@ impl Debug for Call<'_> {
 }
 
 /// What an API answered.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Answered {
     /// Whatever it is: a redirect is an answer too.
     pub status: StatusCode,
     /// Its `Retry-After`, as it came.
     pub retry_after: Option<String>,
+    /// Its `X-Rate-Limit-Reset`, as it came.
+    pub rate_limit_reset: Option<String>,
     /// Its `X-Next-Page`, as it came.
     pub next_page: Option<String>,
+    /// The targets of its `Link` headers that say where a list goes on (RFC 8288), as they came.
+    pub next_links: Vec<String>,
     /// What came with it.
     pub body: Vec<u8>,
+}
+
+impl Answered {
+    /// A document, and nothing said beside it.
+    pub fn of(body: Vec<u8>) -> Self {
+        Self { body, ..Self::default() }
+    }
+
+    /// The document that it is, where it is one.
+    ///
+    /// # Errors
+    /// `Status`, unless it is 200.
+    pub fn document(self, url: &str) -> Result<Vec<u8>, FetchError> {
+        let Self { status, retry_after, body, .. } = self;
+        if status == StatusCode::OK {
+            return Ok(body);
+        }
+        Err(FetchError::Status { url: url.to_owned(), status, retry_after })
+    }
+}
+
+/// A text as one segment of a path, or one value of a query: all but unreserved characters encoded (RFC 3986 §2.3).
+pub fn path_segment(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
+    text.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
 }
 
 /// How long a `Retry-After` wants us to wait (RFC 9110 §10.2.3); none where it is neither seconds nor a date.
@@ -226,10 +259,9 @@ impl HttpsFetch {
         Err(FetchError::NotHttps { url: url.to_owned() })
     }
 
-    async fn read(&self, url: &str, ca_pem: Option<&[u8]>, secret: Option<Secret<'_>>) -> Result<Vec<u8>, FetchError> {
+    async fn read(&self, url: &str, ca_pem: Option<&[u8]>) -> Result<Vec<u8>, FetchError> {
         self.check_scheme(url)?;
-        let request = let_in(self.client(ca_pem)?.get(url), url, secret.as_slice())?;
-        let answer = request.send().await.map_err(unreachable(url))?;
+        let answer = self.client(ca_pem)?.get(url).send().await.map_err(unreachable(url))?;
         whole(answered(answer, url)?, url, BODY_BYTES_MAX).await
     }
 
@@ -238,21 +270,38 @@ impl HttpsFetch {
     /// # Errors
     /// All but `Status`.
     pub async fn call(&self, call: &Call<'_>) -> Result<Answered, FetchError> {
+        self.call_at(call, None).await
+    }
+
+    async fn call_at(&self, call: &Call<'_>, ca_pem: Option<&[u8]>) -> Result<Answered, FetchError> {
         let Call { method, url, headers, body } = call;
         self.check_scheme(url)?;
-        let mut request = let_in(self.usual.request(method.clone(), *url), url, headers)?;
+        let mut request = let_in(self.client(ca_pem)?.request(method.clone(), *url), url, headers)?;
         if let Some(Sent { media_type, bytes }) = body {
             request = request.header(CONTENT_TYPE, *media_type).body(bytes.to_vec());
         }
         let answer = request.send().await.map_err(unreachable(url))?;
-        let [retry_after, next_page] = [RETRY_AFTER.as_str(), NEXT_PAGE].map(|name| told(&answer, name));
+        let told = |name: &str| told(&answer, name);
         Ok(Answered {
             status: answer.status(),
-            retry_after,
-            next_page,
+            retry_after: told(RETRY_AFTER.as_str()),
+            rate_limit_reset: told(RATE_LIMIT_RESET),
+            next_page: told(NEXT_PAGE),
+            next_links: next_links(&answer),
             body: whole(answer, url, BODY_BYTES_MAX).await?,
         })
     }
+}
+
+/// Each link stands in a header of its own, or several in one, parted by commas that no URL in angle brackets holds bare.
+fn next_links(answer: &Response) -> Vec<String> {
+    let texts = answer.headers().get_all(LINK).iter().filter_map(|value| value.to_str().ok());
+    let links = texts.flat_map(|text| text.split(','));
+    let next = links.filter_map(|link| {
+        let (target, rest) = link.trim().strip_prefix('<')?.split_once('>')?;
+        rest.split(';').any(|part| part.trim() == "rel=\"next\"").then(|| target.to_owned())
+    });
+    next.collect()
 }
 
 /// An answer of 200.
@@ -286,11 +335,13 @@ pub(super) async fn whole(mut answer: Response, url: &str, max: usize) -> Result
 
 impl Fetch for HttpsFetch {
     fn get<'a>(&'a self, url: &'a str, ca_pem: Option<&'a [u8]>) -> Fetching<'a> {
-        Box::pin(self.read(url, ca_pem, None))
+        Box::pin(self.read(url, ca_pem))
     }
 
-    fn ask<'a>(&'a self, url: &'a str, ca_pem: Option<&'a [u8]>, secret: Secret<'a>) -> Fetching<'a> {
-        Box::pin(self.read(url, ca_pem, Some(secret)))
+    fn ask<'a>(&'a self, url: &'a str, ca_pem: Option<&'a [u8]>, secret: Secret<'a>) -> Answering<'a> {
+        Box::pin(async move {
+            self.call_at(&Call { method: Method::GET, url, headers: &[secret], body: None }, ca_pem).await
+        })
     }
 }
 

@@ -4,11 +4,11 @@
 //! stops nothing. It is tried at most every 30 s per issuer, whatever names of keys strangers make up.
 
 use super::documents::{fetch_keys, fetch_let_in};
-use super::{Fetch, FetchError, TokenFileError, read_token};
+use super::{DiscoveryError, Fetch, KeysError, read_token};
 use crate::clock::Clock;
 use crate::identity::TrustDomain;
 use crate::telemetry::quotable;
-use crate::token::{Issuer, IssuerName, Issuers, JwksError, KeySet, KeySource};
+use crate::token::{Issuer, Issuers, KeySet, KeySource};
 use arc_swap::ArcSwap;
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -41,130 +41,11 @@ pub struct IssuerKeys {
 
 /// The keys that sign JWT-SVIDs of other trust domains, as they are held now.
 pub trait BundleKeys: Debug + Send + Sync + 'static {
-    /// Of one; none where nothing is held of it.
-    fn keys_of(&self, trust_domain: &TrustDomain) -> Option<Arc<KeySet>>;
-}
-
-/// Why an issuer's keys are not to be had.
-#[derive(Debug, thiserror::Error)]
-pub enum DiscoveryError {
-    /// Too many wait for this issuer's keys already.
-    #[error("too many requests wait for the keys of issuer {issuer}")]
-    Crowded {
-        /// The issuer.
-        issuer: IssuerName,
-    },
-    /// The last fetch is older than the question, and too young for another one: the key may be new.
-    #[error("the keys of issuer {issuer} were fetched a moment ago and lack {kid:?}; try again in {seconds} s")]
-    JustFetched {
-        /// The issuer.
-        issuer: IssuerName,
-        /// The name, from the token.
-        kid: String,
-        /// When the next fetch may start, from now.
-        seconds: u64,
-    },
-    /// The issuer has keys, and none of this name, by a fetch that was made for this question.
-    #[error("issuer {issuer} has no usable key {kid:?}")]
-    KeyUnknown {
-        /// The issuer.
-        issuer: IssuerName,
-        /// The name, from the token.
-        kid: String,
-    },
-    /// The issuer is down for longer than its last good keys may be used.
-    #[error("the keys of issuer {issuer} are of {fetched_at} and too old to be used")]
-    LastGoodTooOld {
-        /// The issuer.
-        issuer: IssuerName,
-        /// When the last good keys came.
-        fetched_at: OffsetDateTime,
-        /// What stands in the way of new ones.
-        #[source]
-        source: Arc<KeysError>,
-    },
-    /// No keys yet.
-    #[error("the keys of issuer {issuer} could not be fetched")]
-    Unavailable {
-        /// The issuer.
-        issuer: IssuerName,
-        /// Why.
-        #[source]
-        source: Arc<KeysError>,
-    },
-}
-
-impl DiscoveryError {
-    /// The stable code that scripts may rely on.
-    pub const fn code(&self) -> &'static str {
-        match self {
-            Self::Crowded { .. } => "too_many_requests",
-            Self::JustFetched { .. } => "issuer_keys_just_fetched",
-            Self::KeyUnknown { .. } => "token_key_unknown",
-            Self::LastGoodTooOld { .. } | Self::Unavailable { .. } => "issuer_unavailable",
-        }
-    }
-
-    /// Whether it may be better soon (503), rather than the token's fault (401).
-    pub const fn is_unavailable(&self) -> bool {
-        !matches!(self, Self::KeyUnknown { .. })
-    }
-}
-
-/// Why a fetch brought no keys.
-#[derive(Debug, thiserror::Error)]
-pub enum KeysError {
-    /// The document is no discovery document.
-    #[error("{url} is no discovery document with issuer and jwks_uri")]
-    Document {
-        /// Where.
-        url: String,
-        /// Why.
-        #[source]
-        source: serde_json::Error,
-    },
-    /// A document was not got.
-    #[error(transparent)]
-    Fetch(#[from] FetchError),
-    /// A fetch is under way, or broke down, and the next may come only after the window.
-    #[error("a fetch did not end; the next one may start 30 s after it")]
-    NotEnded,
-    /// The document is another issuer's (`OpenID` Connect Discovery 1.0 §4.3).
-    #[error(
-        "{url} says that its issuer is {found:?}, not {wanted:?}; correct the issuer's url, or name discovery_url too if the two differ on purpose"
-    )]
-    IssuerDiffers {
-        /// Where.
-        url: String,
-        /// As the document says.
-        found: String,
-        /// As configured.
-        wanted: String,
-    },
-    /// The key set is none.
-    #[error("{url}")]
-    Jwks {
-        /// Where.
-        url: String,
-        /// Why.
-        #[source]
-        source: JwksError,
-    },
-    /// The key set is at no safe place.
-    #[error("jwks_uri {uri:?} is not https")]
-    JwksUri {
-        /// As the document says.
-        uri: String,
-    },
-    /// No bundle of that trust domain is held.
-    #[error("no bundle of {0} is held; name its source in a [[federation]], or bring one with `lanyard bundle set`")]
-    NotHeld(TrustDomain),
-    /// What should let us in cannot be read.
-    #[error(transparent)]
-    Token(#[from] TokenFileError),
-    /// The issuer is not one of those that the server was started with.
-    #[error("the issuer is not configured here")]
-    NotConfigured,
+    /// Of one.
+    ///
+    /// # Errors
+    /// Where nothing is held of it, or what is held is not believed any more.
+    fn keys_of(&self, trust_domain: &TrustDomain, now: OffsetDateTime) -> Result<Arc<KeySet>, KeysError>;
 }
 
 #[derive(Debug)]
@@ -252,11 +133,10 @@ impl IssuerKeys {
         match &slot.issuer.keys {
             KeySource::Jwks(_) => return known(&state, kid).ok_or_else(|| unknown(issuer, kid)),
             KeySource::Bundle(trust_domain) => {
-                let held = self.bundles.as_ref().and_then(|bundles| bundles.keys_of(trust_domain));
-                let not_held = || unavailable(issuer, Arc::new(KeysError::NotHeld(trust_domain.clone())));
-                return Some(held.ok_or_else(not_held)?)
-                    .filter(|keys| keys.holds(kid))
-                    .ok_or_else(|| unknown(issuer, kid));
+                let bundles = self.bundles.as_ref().ok_or_else(|| KeysError::NotHeld(trust_domain.clone()));
+                let held = bundles.and_then(|bundles| bundles.keys_of(trust_domain, now));
+                let keys = held.map_err(|why| unavailable(issuer, Arc::new(why)))?;
+                return Some(keys).filter(|keys| keys.holds(kid)).ok_or_else(|| unknown(issuer, kid));
             }
             KeySource::Discovery { .. } => {}
         }

@@ -10,13 +10,17 @@ mod token_file;
 mod https;
 mod bundle_asker;
 mod documents;
+mod keys_error;
 mod issuer_keys;
 mod kubernetes;
 
 pub use bundle_asker::{AskError, BundleAsker, Shown};
 pub use documents::fetch_keys;
-pub use https::{Answered, Call, Fetch, FetchError, Fetching, HttpsFetch, Secret, Sent, wait_of};
-pub use issuer_keys::{BundleKeys, DiscoveryError, IssuerKeys, KeysError};
+pub use https::{
+    Answered, Answering, Call, Fetch, FetchError, Fetching, HttpsFetch, Secret, Sent, path_segment, wait_of,
+};
+pub use issuer_keys::{BundleKeys, IssuerKeys};
+pub use keys_error::{DiscoveryError, KeysError};
 pub use kubernetes::{NoWayToKubernetes, kubernetes};
 pub use token_file::{TokenFileError, read_token};
 

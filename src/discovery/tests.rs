@@ -1,7 +1,7 @@
 //! Issuers that answer, change keys, lie and go away, under a clock that is moved by hand.
 
 use super::issuer_keys::WAITING_MAX;
-use super::{Fetch, FetchError, Fetching, IssuerKeys, Secret};
+use super::{Answered, Answering, Fetch, FetchError, Fetching, IssuerKeys, Secret};
 use crate::clock::{Clock, ManualClock};
 use crate::token::{Expectations, Issuer, IssuerKind, IssuerName, Issuers, KeySource, OnReplay, Pins, TokenAlgorithm};
 use serde_json::json;
@@ -60,9 +60,9 @@ impl Fetch for FakeFetch {
         })
     }
 
-    fn ask<'a>(&'a self, url: &'a str, ca_pem: Option<&'a [u8]>, secret: Secret<'a>) -> Fetching<'a> {
+    fn ask<'a>(&'a self, url: &'a str, ca_pem: Option<&'a [u8]>, secret: Secret<'a>) -> Answering<'a> {
         self.let_in.lock().unwrap().push((url.to_owned(), secret.value.to_owned()));
-        self.get(url, ca_pem)
+        Box::pin(async move { Ok(Answered::of(self.get(url, ca_pem).await?)) })
     }
 }
 

@@ -1,135 +1,192 @@
-//! Questions under way and just answered: one at a time for each thing asked about, and its answer kept for a few seconds.
+//! Questions under way and just answered: one at a time for each thing asked about, and its answer kept for a while.
 //!
 //! Whoever asks first asks for all who come meanwhile. If it goes away, the next one who waits asks anew.
 
-use crate::clock::Clock;
+use super::Silence;
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use time::OffsetDateTime;
 use tokio::sync::OnceCell;
 
-/// An answer's age at most: the SVIDs of one job, and its agents' tries after a failure, share one; and a job that has
-/// ended is known to have ended that soon.
-pub(super) const FRESH_FOR: Duration = Duration::from_secs(5);
-/// Two thousand jobs a second, more than any GitLab answers.
+/// That there was no answer is kept so long: the SVIDs of one job and its agents' tries share one question.
+pub(super) const SILENT_FOR: Duration = Duration::from_secs(5);
+/// Two thousand jobs a second for five seconds, more than any system answers.
 const KEPT_MAX: usize = 10_000;
+
+/// What was said; shared.
+pub(super) type Heard<V> = Arc<Result<V, Silence>>;
 
 /// Answers by what they are about.
 #[derive(Debug)]
 pub(super) struct Flights<K, V> {
-    clock: Arc<dyn Clock>,
+    fresh_for: Duration,
     kept: Mutex<HashMap<K, Flight<V>>>,
 }
 
 #[derive(Debug)]
 struct Flight<V> {
     began_at: OffsetDateTime,
-    landed: Arc<OnceCell<V>>,
+    landed: Arc<OnceCell<Heard<V>>>,
 }
 
 impl<V> Flight<V> {
     /// A clock that was put back makes nothing younger.
-    fn is_fresh(&self, now: OffsetDateTime) -> bool {
-        self.began_at <= now && now - self.began_at < FRESH_FOR
+    fn is_fresh(&self, fresh_for: Duration, now: OffsetDateTime) -> bool {
+        let counts_for = match self.landed.get().map(|heard| &**heard) {
+            Some(Err(_silence)) => SILENT_FOR.min(fresh_for),
+            Some(Ok(_)) | None => fresh_for,
+        };
+        self.began_at <= now && now - self.began_at < counts_for
+    }
+
+    /// Whether somebody waits for it still.
+    fn is_under_way(&self) -> bool {
+        !self.landed.initialized() && Arc::strong_count(&self.landed) > 1
     }
 }
 
-impl<K: Eq + Hash, V: Clone> Flights<K, V> {
-    pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { clock, kept: Mutex::default() }
+impl<K: Eq + Hash, V> Flights<K, V> {
+    pub(super) fn new(fresh_for: Duration) -> Self {
+        Self { fresh_for, kept: Mutex::default() }
     }
 
-    /// What was said of it just now, or what `ask` brings. None where too much is asked about at once.
-    pub(super) async fn of(&self, about: K, ask: impl Future<Output = V> + Send) -> Option<V> {
-        let landed = self.flight(about)?;
-        Some(landed.get_or_init(|| ask).await.clone())
+    /// What was said of it not long ago.
+    pub(super) fn known(&self, about: &K, now: OffsetDateTime) -> Option<Heard<V>> {
+        let is_fresh = |flight: &&Flight<V>| flight.is_fresh(self.fresh_for, now);
+        self.kept().get(about).filter(is_fresh).and_then(|flight| flight.landed.get().map(Arc::clone))
     }
 
-    fn flight(&self, about: K) -> Option<Arc<OnceCell<V>>> {
-        let now = self.clock.now();
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(flight) = kept.get(&about).filter(|flight| flight.is_fresh(now)) {
-            return Some(Arc::clone(&flight.landed));
+    /// What was said of it not long ago, or what `ask` brings.
+    pub(super) async fn of(
+        &self,
+        about: K,
+        now: OffsetDateTime,
+        ask: impl Future<Output = Result<V, Silence>> + Send,
+    ) -> Heard<V> {
+        let landed = self.flight(about, now);
+        Arc::clone(landed.get_or_init(|| async { Arc::new(ask.await) }).await)
+    }
+
+    /// Of these, nothing counts that was said or is being said.
+    pub(super) fn forget(&self, which: impl Fn(&K) -> bool) {
+        self.kept().retain(|about, _flight| !which(about));
+    }
+
+    fn flight(&self, about: K, now: OffsetDateTime) -> Arc<OnceCell<Heard<V>>> {
+        let mut kept = self.kept();
+        if let Some(flight) = kept.get(&about).filter(|flight| flight.is_fresh(self.fresh_for, now)) {
+            return Arc::clone(&flight.landed);
         }
         if kept.len() >= KEPT_MAX {
-            kept.retain(|_, flight| flight.is_fresh(now));
+            kept.retain(|_, flight| flight.is_fresh(self.fresh_for, now));
         }
+        // What is known can be asked again; those who wait, wait for one question.
         if kept.len() >= KEPT_MAX {
-            return None;
+            kept.retain(|_, flight| flight.is_under_way());
         }
         let landed = Arc::default();
         kept.insert(about, Flight { began_at: now, landed: Arc::clone(&landed) });
         drop(kept);
-        Some(landed)
+        landed
+    }
+
+    fn kept(&self) -> MutexGuard<'_, HashMap<K, Flight<V>>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::ManualClock;
+    use std::future::poll_fn;
     use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Poll;
+
+    const START: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
+    const FRESH_FOR: Duration = Duration::from_secs(60);
 
     struct Scene {
-        clock: Arc<ManualClock>,
         flights: Flights<usize, usize>,
         asked: AtomicUsize,
     }
 
     impl Scene {
         fn new() -> Self {
-            let clock = Arc::new(ManualClock::at(OffsetDateTime::UNIX_EPOCH + Duration::from_secs(3600)));
-            let flights = Flights::new(Arc::<ManualClock>::clone(&clock));
-            Self { clock, flights, asked: AtomicUsize::new(0) }
+            Self { flights: Flights::new(FRESH_FOR), asked: AtomicUsize::new(0) }
         }
 
-        async fn ask(&self, about: usize) -> Option<usize> {
+        async fn ask(&self, about: usize, at: OffsetDateTime) -> usize {
             let answer = async {
                 tokio::task::yield_now().await;
-                self.asked.fetch_add(1, Ordering::Relaxed) + 1
+                Ok(self.asked.fetch_add(1, Ordering::Relaxed) + 1)
             };
-            self.flights.of(about, answer).await
+            *(*self.flights.of(about, at, answer).await).as_ref().unwrap()
         }
     }
 
     #[tokio::test]
     async fn who_asks_meanwhile_or_soon_after_shares_one_answer() {
         let scene = Scene::new();
-        let (first, second, other) = tokio::join!(scene.ask(1), scene.ask(1), scene.ask(2));
+        let (first, second, other) = tokio::join!(scene.ask(1, START), scene.ask(1, START), scene.ask(2, START));
         assert_eq!((first == second, first == other, scene.asked.load(Ordering::Relaxed)), (true, false, 2));
-        scene.clock.advance(FRESH_FOR.saturating_sub(Duration::from_nanos(1)));
-        assert_eq!(scene.ask(1).await, first);
-        scene.clock.advance(Duration::from_nanos(1));
-        assert_eq!(scene.ask(1).await, Some(3));
-        scene.clock.set(OffsetDateTime::UNIX_EPOCH);
-        assert_eq!(scene.ask(1).await, Some(4), "a clock that was put back makes nothing younger");
+        let almost = START + FRESH_FOR.saturating_sub(Duration::from_nanos(1));
+        assert_eq!(scene.ask(1, almost).await, first);
+        assert!(scene.flights.known(&1, almost).is_some() && scene.flights.known(&1, START + FRESH_FOR).is_none());
+        assert_eq!(scene.ask(1, START + FRESH_FOR).await, 3);
+        assert_eq!(scene.ask(1, START).await, 4, "a clock that was put back makes nothing younger");
+    }
+
+    #[tokio::test]
+    async fn a_silence_is_kept_for_a_moment_only() {
+        let scene = Scene::new();
+        let silent = async { Err(Silence::down("away")) };
+        assert!(scene.flights.of(1, START, silent).await.is_err());
+        let soon = START + SILENT_FOR.saturating_sub(Duration::from_nanos(1));
+        assert!(scene.flights.known(&1, soon).unwrap().is_err());
+        assert_eq!(scene.ask(1, START + SILENT_FOR).await, 1);
     }
 
     #[tokio::test]
     async fn who_waits_asks_anew_when_the_first_goes_away() {
         let scene = Scene::new();
         {
-            let mut gone = Box::pin(scene.ask(1));
+            let mut gone = Box::pin(scene.ask(1, START));
             tokio::select! {
                 biased;
                 _ = &mut gone => unreachable!("the answer yields first"),
                 () = std::future::ready(()) => {}
             }
         }
-        assert_eq!(scene.ask(1).await, Some(1));
+        assert_eq!(scene.ask(1, START).await, 1);
     }
 
     #[tokio::test]
-    async fn no_more_is_kept_than_could_be_asked_and_what_is_old_makes_room() {
+    async fn what_is_forgotten_is_asked_again_also_by_those_who_come_while_it_is_asked() {
         let scene = Scene::new();
-        for about in 0..KEPT_MAX {
-            scene.flights.of(about, std::future::ready(about)).await.unwrap();
+        let late = async {
+            scene.flights.forget(|about| *about == 1);
+            scene.ask(1, START).await
+        };
+        let (before, after) = {
+            let mut asking = Box::pin(scene.ask(1, START));
+            assert!(poll_fn(|context| Poll::Ready(asking.as_mut().poll(context).is_pending())).await);
+            tokio::join!(asking, late)
+        };
+        assert_ne!(before, after);
+        assert_eq!((scene.ask(1, START).await, scene.asked.load(Ordering::Relaxed)), (after, 2));
+    }
+
+    #[tokio::test]
+    async fn what_is_known_makes_room_and_those_who_wait_share_their_question_all_the_same() {
+        let scene = Scene::new();
+        let mut waiting = Box::pin(scene.ask(0, START));
+        assert!(poll_fn(|context| Poll::Ready(waiting.as_mut().poll(context).is_pending())).await);
+        for about in 1..=KEPT_MAX {
+            scene.flights.of(about, START, std::future::ready(Ok(about))).await;
         }
-        assert_eq!(scene.ask(KEPT_MAX).await, None);
-        assert_eq!(scene.flights.of(0, async { 7 }).await, Some(0), "what is known is told all the same");
-        scene.clock.advance(FRESH_FOR);
-        assert_eq!(scene.ask(KEPT_MAX).await, Some(1));
+        assert!(scene.flights.kept().len() < KEPT_MAX);
+        assert_eq!(tokio::join!(waiting, scene.ask(0, START)), (1, 1));
     }
 }

@@ -1,9 +1,7 @@
 //! Asks for all that a rule needs at the same time, and never longer than one deadline.
 
-use super::gitlab_job::GitlabJob;
-use super::{Asking, FactSource, GitlabApi};
+use super::{Asking, Configured, Limits, Source, Told, World};
 use crate::clock::Clock;
-use crate::discovery::Fetch;
 use crate::policy::{Answer, Answers, Denial, HeardRule, Rule};
 use crate::telemetry::Metrics;
 use crate::token::{Claims, IssuerName};
@@ -13,33 +11,30 @@ use std::future::{poll_fn, ready};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::sync::Semaphore;
 
-/// An agent waits ten seconds for its answer, and an issuer's keys may have taken five of them.
-const WITHIN: Duration = Duration::from_secs(3);
-/// How many requests wait for other systems at once: a sixth of what one issuer may have on the road, so that a silent
-/// system leaves the rest of it to those who need nothing.
-pub(super) const WAITING_MAX: usize = 128;
+/// Longer than any source takes, so that each can say for itself that it was late: this is for those who waited for a
+/// question that somebody else gave up.
+const WITHIN: Duration = Limits::WITHIN_MAX.saturating_add(Duration::from_millis(500));
 
 /// All systems that can be asked.
 #[derive(Debug)]
 pub struct Facts {
     clock: Arc<dyn Clock>,
     metrics: Metrics,
-    sources: BTreeMap<(IssuerName, &'static str), Arc<dyn FactSource>>,
-    waiting: Semaphore,
+    sources: BTreeMap<(IssuerName, &'static str), Arc<dyn Source>>,
 }
 
 impl Facts {
-    /// The facts that these systems know; each is asked with `fetch`.
-    pub fn new(apis: Vec<GitlabApi>, fetch: &Arc<dyn Fetch>, clock: Arc<dyn Clock>, metrics: Metrics) -> Self {
+    /// The facts that these systems know.
+    pub fn new(systems: &[Arc<dyn Configured>], world: World) -> Self {
         let mut sources = BTreeMap::new();
-        for api in apis {
-            let issuer = api.issuer.clone();
-            let jobs: Arc<dyn FactSource> = Arc::new(GitlabJob::new(api, Arc::clone(fetch), Arc::clone(&clock)));
-            sources.extend(GitlabApi::FACTS.map(|fact| ((issuer.clone(), fact), Arc::clone(&jobs))));
+        for system in systems {
+            for (fact, source) in system.open(&world) {
+                let of = |issuer: &IssuerName| ((issuer.clone(), fact), Arc::clone(&source));
+                sources.extend(system.issuers().iter().map(of));
+            }
         }
-        Self { clock, metrics, sources, waiting: Semaphore::new(WAITING_MAX) }
+        Self { clock: world.clock, metrics: world.metrics, sources }
     }
 
     /// What other systems say of what the rule needs. One that needs nothing is heard at once, without waiting.
@@ -54,10 +49,6 @@ impl Facts {
 
     /// What they say to what the rule needs, whatever that is; for those who explain.
     pub async fn ask(&self, rule: &Rule, claims: &Claims) -> Answers {
-        let Ok(_place) = self.waiting.try_acquire() else {
-            let crowded = |fact| (Cow::Borrowed(fact), unavailable("too many requests wait for other systems"));
-            return rule.facts().into_iter().map(crowded).collect();
-        };
         let began = self.clock.now();
         let mut deadline = self.clock.wait_until(began + WITHIN);
         let mut open: Vec<_> = rule.facts().into_iter().map(|fact| (fact, self.begin(fact, claims))).collect();
@@ -68,36 +59,52 @@ impl Facts {
             if is_over { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;
-        let late = format!("no answer within {} s", WITHIN.as_secs());
-        heard.extend(open.into_iter().map(|(fact, _dropped)| (fact, unavailable(&late))));
+        let late = format!("no answer within {} s", WITHIN.as_secs_f32());
+        heard.extend(open.into_iter().map(|(fact, _dropped)| (fact, unavailable(&late).into())));
         let took = Duration::try_from(self.clock.now() - began).unwrap_or(Duration::ZERO);
         self.metrics.facts_heard(took);
-        for (fact, answer) in &heard {
-            self.metrics.fact_heard(fact, answer.kind());
+        for (fact, told) in &heard {
+            self.metrics.fact_heard(fact, told.answer.kind());
         }
-        heard.into_iter().map(|(fact, answer)| (Cow::Borrowed(fact), answer)).collect()
+        heard.into_iter().flat_map(|(fact, told)| all_of(fact, told)).collect()
+    }
+
+    /// Something happened in a project of an issuer: what was said of it is asked again when it is needed.
+    pub fn forget(&self, issuer: &IssuerName, project_id: u64) {
+        for ((of, _fact), source) in &self.sources {
+            if of == issuer {
+                source.forget(project_id);
+            }
+        }
     }
 
     fn begin<'a>(&'a self, fact: &'static str, claims: &'a Claims) -> Asking<'a> {
         match self.sources.get(&(claims.issuer.clone(), fact)) {
             Some(source) => source.ask(fact, claims),
             // No policy loads that needs one; a session's issuer may have lost its own at a restart.
-            None => Box::pin(ready(unavailable("no source is configured for the job's issuer"))),
+            None => Box::pin(ready(unavailable("no source is configured for the job's issuer").into())),
         }
     }
 }
 
 /// Takes out those that have answered.
-fn listen(open: &mut Vec<(&'static str, Asking<'_>)>, context: &mut Context<'_>) -> Vec<(&'static str, Answer)> {
+fn listen(open: &mut Vec<(&'static str, Asking<'_>)>, context: &mut Context<'_>) -> Vec<(&'static str, Told)> {
     let mut heard = Vec::new();
     open.retain_mut(|(fact, asking)| match asking.as_mut().poll(context) {
-        Poll::Ready(answer) => {
-            heard.push((*fact, answer));
+        Poll::Ready(told) => {
+            heard.push((*fact, told));
             false
         }
         Poll::Pending => true,
     });
     heard
+}
+
+/// A fact, and what was seen beside it.
+fn all_of(fact: &'static str, told: Told) -> impl Iterator<Item = (Cow<'static, str>, Answer)> {
+    let Told { answer, beside } = told;
+    let beside = beside.into_iter().map(|(name, seen)| (Cow::Borrowed(name), Answer::Is(seen)));
+    beside.chain([(Cow::Borrowed(fact), answer)])
 }
 
 fn unavailable(why: &str) -> Answer {

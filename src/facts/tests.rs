@@ -1,8 +1,8 @@
 //! A GitLab whose jobs API answers as a script says: rightly, otherwise than the token, with every status, late, too much,
 //! not at all.
 
-use super::hearing::WAITING_MAX;
-use super::{Facts, GitlabApi};
+use super::asker::WAITING_MAX;
+use super::{Facts, GitlabApi, LetIn, Limits, Place, World};
 use crate::clock::{Clock, ManualClock};
 use crate::discovery::{Fetch, HttpsFetch};
 use crate::policy::{Answer, Need, Rule, Seen, Wanted};
@@ -40,11 +40,13 @@ impl Scene {
         fs::write(&token_file, format!("{TOKEN}\n")).unwrap();
         fs::set_permissions(&token_file, fs::Permissions::from_mode(0o600)).unwrap();
         let url = format!("http://{}/api/v4", gitlab.local_addr().unwrap());
-        let api = GitlabApi { issuer: IssuerName("corp".into()), url, token_file, ca_pem: None };
+        let place = Place { url, let_in: LetIn::GitLab, token_file, ca_pem: None };
+        let api = GitlabApi { issuer: IssuerName("corp".into()), place, limits: Limits::default() };
         let clock = Arc::new(ManualClock::at(datetime!(2026-11-21 12:00 UTC)));
         let fetch: Arc<dyn Fetch> = Arc::new(HttpsFetch::new(None).unwrap().with_loopback_http());
         let metrics = Metrics::new();
-        let facts = Facts::new(vec![api], &fetch, Arc::<ManualClock>::clone(&clock), metrics.clone());
+        let world = World { clock: Arc::<ManualClock>::clone(&clock), fetch, metrics: metrics.clone() };
+        let facts = Facts::new(&[Arc::new(api)], world);
         let changes: Vec<_> = changes.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
         let claims = claims_of(sample, &changes).unwrap().claims().clone();
         Self { claims, clock, facts, folder, gitlab, metrics }
@@ -263,7 +265,7 @@ async fn one_job_is_asked_about_once_in_a_while_and_not_before_gitlab_wants_it()
     scene.clock.advance(Duration::from_secs(10));
     let (kind, said, retry_after) = why(&scene.ask().await);
     assert!(
-        kind == "unavailable" && said.contains("not asked again") && retry_after == Some(51),
+        kind == "unavailable" && said.contains("not asked again") && retry_after == Some(50),
         "{said} {retry_after:?}"
     );
     scene.clock.advance(Duration::from_secs(51));
@@ -271,6 +273,34 @@ async fn one_job_is_asked_about_once_in_a_while_and_not_before_gitlab_wants_it()
     let page = scene.metrics.render();
     assert!(page.contains(r#"lanyard_facts_total{fact="job.state",answer="is"} 3"#), "{page}");
     assert!(page.contains(r#"lanyard_facts_total{fact="job.state",answer="unavailable"} 2"#), "{page}");
+}
+
+#[tokio::test]
+async fn a_system_that_does_not_answer_is_left_alone_and_then_asked_by_one() {
+    let scene = Scene::deploy().await;
+    let number = |name: &str| {
+        let page = scene.metrics.render();
+        let line = page.lines().find(|line| line.starts_with(name)).unwrap_or("none 0").to_owned();
+        line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()
+    };
+    let questions = |outcome: &str| {
+        number(&format!(r#"lanyard_fact_questions_total{{source="corp/gitlab_job",outcome="{outcome}"}}"#))
+    };
+    let is_open = || number(r#"lanyard_fact_source_open{source="corp/gitlab_job"}"#);
+    for _ in 0..5 {
+        assert_eq!(
+            (why(&scene.against(&http("500 Oh", "", "")).await).0, scene.ask().await),
+            ("unavailable", scene.ask().await)
+        );
+        scene.clock.advance(Duration::from_secs(5));
+    }
+    assert_eq!((is_open(), questions("unavailable"), questions("cached")), (1, 5, 10));
+    let (kind, said, retry_after) = why(&scene.ask().await);
+    assert_eq!((kind, retry_after, questions("resting")), ("unavailable", Some(5), 1), "{said}");
+    assert!(said.contains("answered 500") && said.contains("not asked again for 5 s"), "{said}");
+    scene.clock.advance(Duration::from_secs(5));
+    assert_eq!(scene.against(&ok(&scene.job())).await, is("running"));
+    assert_eq!((is_open(), questions("answered")), (0, 1));
 }
 
 #[tokio::test]
@@ -318,7 +348,7 @@ async fn nobody_waits_longer_than_the_deadline_and_not_all_at_once() {
 async fn an_issuer_without_an_api_is_nobody_to_ask() {
     let fetch: Arc<dyn Fetch> = Arc::new(HttpsFetch::new(None).unwrap());
     let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(datetime!(2026-11-21 12:00 UTC)));
-    let facts = Facts::new(Vec::new(), &fetch, clock, Metrics::new());
+    let facts = Facts::new(&[], World { clock, fetch, metrics: Metrics::new() });
     let claims = claims_of("deploy_production_protected", &[]).unwrap();
     let denial = facts.hear(Arc::new(rule()), claims.claims()).await.unwrap_err();
     assert_eq!(denial.code(), "fact_unavailable");

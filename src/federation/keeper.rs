@@ -66,8 +66,9 @@ impl Federation {
             if is_over || trust_domain == *ours.trust_domain() {
                 over.push(trust_domain.clone());
             }
-            let relation = relations.entry(trust_domain).or_insert_with(|| Arc::new(of_record));
-            Arc::make_mut(relation).kept = foreign.map(|foreign| Kept::of(record, foreign));
+            let relation = Arc::make_mut(relations.entry(trust_domain).or_insert_with(|| Arc::new(of_record)));
+            relation.problem.clone_from(&record.set_aside);
+            relation.kept = foreign.map(|foreign| Kept::of(record, foreign));
         }
         let (shown, _) = watch::channel(Arc::new(handed_out(&relations, Stamp::first(now))));
         let (hand, relations, turns) = (Mutex::default(), ArcSwap::from_pointee(relations), Turns::default());
@@ -76,6 +77,7 @@ impl Federation {
             tracing::info!(%trust_domain, "its [[federation]] left the configuration, and its bundle goes");
             federation.forget(&trust_domain, &NOBODY, now).await?;
         }
+        federation.review(now).await?;
         for first in configured.iter().filter_map(|one| one.first.as_ref()) {
             federation.begin_with(first, now).await?;
         }
@@ -157,14 +159,20 @@ impl Federation {
         }
     }
 
-    /// One that can be handed out, and whose keys are nobody's but its own (TDB-25).
+    /// One that can be handed out.
     pub(super) fn fitting(&self, bundle: Bundle) -> Result<Arc<Foreign>, FederationError> {
-        if let Some(authority) = bundle.authority_shared_with(&self.0.ours.bundle()) {
+        let foreign = Foreign::from(bundle);
+        self.check(&foreign)?;
+        Ok(Arc::new(foreign))
+    }
+
+    /// That its keys are nobody's but its own (TDB-25), and not too many.
+    pub(super) fn check(&self, foreign: &Foreign) -> Result<(), FederationError> {
+        if let Some(authority) = foreign.bundle.authority_shared_with(&self.0.ours.bundle()) {
             return Err(FederationError::OurKey { authority });
         }
-        let foreign = Foreign::from(bundle);
         match foreign.json.len() {
-            0..=BYTES_MAX => Ok(Arc::new(foreign)),
+            0..=BYTES_MAX => Ok(()),
             actual => Err(FederationError::TooLarge { actual }),
         }
     }
@@ -184,6 +192,7 @@ impl Federation {
             let kept = Arc::make_mut(kept);
             kept.kept = Some(Kept::of(record, foreign));
             kept.confirmed_at = (kept.source == Source::Operator).then_some(now);
+            kept.problem = kept.problem.take().filter(|_| kept.source != Source::Operator);
             kept.odd.clear();
         });
         self.show(now);
@@ -205,7 +214,7 @@ impl Federation {
         Ok(())
     }
 
-    async fn record(
+    pub(super) async fn record(
         &self,
         trust_domain: &TrustDomain,
         (new, source): (Option<&Arc<Foreign>>, &Source),
@@ -228,7 +237,7 @@ impl Federation {
         Ok(())
     }
 
-    fn show(&self, now: OffsetDateTime) {
+    pub(super) fn show(&self, now: OffsetDateTime) {
         let stamp = self.now().stamp().next(now);
         self.0.shown.send_replace(Arc::new(handed_out(&self.relations(), stamp)));
     }

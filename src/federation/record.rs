@@ -30,6 +30,9 @@ pub(super) struct Record {
     /// The SPIFFE bundle document, as text; none before an endpoint's first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     document: Option<String>,
+    /// Why the one that was held is not any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) set_aside: Option<String>,
 }
 
 impl Record {
@@ -42,7 +45,12 @@ impl Record {
     ) -> Self {
         let document = foreign.map(|foreign| String::from_utf8_lossy(&foreign.json).into_owned());
         let (source, told_by) = (relation.source.clone(), relation.told_by.clone());
-        Self { v: Version, source, told_by, since, by, document }
+        Self { v: Version, source, told_by, since, by, document, set_aside: None }
+    }
+
+    /// Of a relation whose bundle is held no more.
+    pub(super) fn without(relation: &Relation, why: String, since: OffsetDateTime) -> Self {
+        Self { set_aside: Some(why), ..Self::of(relation, None, None, since) }
     }
 
     pub(super) fn key(trust_domain: &TrustDomain) -> String {

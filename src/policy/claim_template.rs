@@ -3,6 +3,8 @@
 //! **Invariant:** filling is injective, as with SPIFFE IDs: two bearers whose claims differ never get one text, because a
 //! hole ends where a character stands that its value cannot have, and at most one hole can have them all.
 
+use super::segments::{Letter, Segment, Step};
+use super::{Answer, Answers, SHOWN_FACTS, Seen};
 use crate::token::{ClaimKind, Claims, claim_kind};
 use std::fmt;
 
@@ -20,19 +22,6 @@ pub struct ClaimTemplate {
 enum Piece {
     Hole(String),
     Literal(String),
-}
-
-/// What a claim's value can be written with.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Letters {
-    /// Anything.
-    All,
-    /// Digits.
-    Digits,
-    /// `true` or `false`, or the name of a kind.
-    Lower,
-    /// Names with slashes.
-    Path,
 }
 
 /// Why a text is no template.
@@ -103,6 +92,12 @@ pub enum ClaimFillError {
         /// How many it would have.
         actual: usize,
     },
+    /// Another system should have told it.
+    #[error("no other system told {fact:?} of this job")]
+    Untold {
+        /// What.
+        fact: String,
+    },
 }
 
 impl ClaimTemplate {
@@ -131,13 +126,17 @@ impl ClaimTemplate {
         Ok(template)
     }
 
-    /// Fills the holes.
+    /// Fills the holes, from the token or from what other systems told.
     ///
     /// # Errors
     /// See [`ClaimFillError`].
-    pub fn fill(&self, claims: &Claims) -> Result<String, ClaimFillError> {
+    pub fn fill(&self, claims: &Claims, facts: &Answers) -> Result<String, ClaimFillError> {
         let filled = self.pieces.iter().map(|piece| match piece {
             Piece::Literal(literal) => Ok(literal.clone()),
+            Piece::Hole(fact) if is_shown(fact) => match facts.of(fact) {
+                Some(Answer::Is(Seen::Count(number))) => Ok(number.to_string()),
+                Some(_) | None => Err(ClaimFillError::Untold { fact: fact.clone() }),
+            },
             Piece::Hole(claim) => {
                 let value = claims.view(claim).map(|value| value.to_string()).filter(|value| !value.is_empty());
                 let value = value.ok_or_else(|| ClaimFillError::Missing { claim: claim.clone() })?;
@@ -155,6 +154,20 @@ impl ClaimTemplate {
         self.pieces.iter().map(|piece| piece.hole().map_or_else(|| piece.text(), |_claim| value)).collect()
     }
 
+    /// Letter by letter, each a segment of its own, to be held against another.
+    pub(super) fn steps(&self) -> Vec<Step<Segment>> {
+        let of_piece = |piece: &Piece| match piece {
+            Piece::Literal(text) => {
+                text.chars().map(|letter| Step::One(Segment::Literal(letter.to_string()))).collect::<Vec<_>>()
+            }
+            Piece::Hole(claim) => {
+                let letter = Segment::Pieces(vec![Step::One(letters_of(claim).unwrap_or(Letter::Any))]);
+                vec![Step::One(letter.clone()), Step::Any(letter)]
+            }
+        };
+        self.pieces.iter().flat_map(of_piece).collect()
+    }
+
     /// The token's claims that it wants, in order.
     pub fn holes(&self) -> impl Iterator<Item = &str> {
         self.pieces.iter().filter_map(Piece::hole)
@@ -163,14 +176,14 @@ impl ClaimTemplate {
     /// Read from either end, each hole ends where a character stands that its value cannot have; the one that can have
     /// them all is what is left.
     fn check_that_holes_end(&self) -> Result<(), ClaimTemplateError> {
-        let mut free = self.holes().filter(|claim| letters_of(claim) == Ok(Letters::All));
+        let mut free = self.holes().filter(|claim| letters_of(claim) == Ok(Letter::Any));
         if let (Some(first), Some(second)) = (free.next(), free.next()) {
             return Err(ClaimTemplateError::TwoFree { first: first.to_owned(), second: second.to_owned() });
         }
-        let free_at = self.pieces.iter().position(|piece| piece.hole().map(letters_of) == Some(Ok(Letters::All)));
+        let free_at = self.pieces.iter().position(|piece| piece.hole().map(letters_of) == Some(Ok(Letter::Any)));
         let ends = |hole: &str, next: Option<char>| {
-            let letters = letters_of(hole).unwrap_or(Letters::All);
-            next.is_some_and(|next| !letters.hold(next))
+            let letters = letters_of(hole).unwrap_or(Letter::Any);
+            next.is_some_and(|next| !letters.holds(next))
         };
         let holes = || self.pieces.iter().enumerate().filter_map(|(at, piece)| Some((at, piece.hole()?)));
         for ((at, before), (next_at, behind)) in holes().zip(holes().skip(1)) {
@@ -189,25 +202,21 @@ impl ClaimTemplate {
     }
 }
 
-fn letters_of(claim: &str) -> Result<Letters, ClaimTemplateError> {
-    match claim_kind(claim) {
-        Some(ClaimKind::Actor | ClaimKind::Bool) => Ok(Letters::Lower),
-        Some(ClaimKind::Id) => Ok(Letters::Digits),
-        Some(ClaimKind::Path) => Ok(Letters::Path),
-        Some(ClaimKind::Text) => Ok(Letters::All),
-        Some(ClaimKind::Identities | ClaimKind::Texts) => Err(ClaimTemplateError::List { claim: claim.to_owned() }),
-        None => Err(ClaimTemplateError::Unknown { claim: claim.to_owned() }),
-    }
+/// What a claim's value can be written with.
+/// Whether another system tells it.
+fn is_shown(hole: &str) -> bool {
+    SHOWN_FACTS.iter().any(|(shown, _)| *shown == hole)
 }
 
-impl Letters {
-    const fn hold(self, character: char) -> bool {
-        match self {
-            Self::All => true,
-            Self::Digits => character.is_ascii_digit(),
-            Self::Lower => character.is_ascii_lowercase() || character == '_',
-            Self::Path => character.is_ascii_alphanumeric() || matches!(character, '_' | '-' | '.' | '/'),
-        }
+fn letters_of(claim: &str) -> Result<Letter, ClaimTemplateError> {
+    match claim_kind(claim) {
+        None if is_shown(claim) => Ok(Letter::Digit),
+        Some(ClaimKind::Actor | ClaimKind::Bool) => Ok(Letter::Lower),
+        Some(ClaimKind::Id) => Ok(Letter::Digit),
+        Some(ClaimKind::Path) => Ok(Letter::Path),
+        Some(ClaimKind::Text) => Ok(Letter::Any),
+        Some(ClaimKind::Identities | ClaimKind::Texts) => Err(ClaimTemplateError::List { claim: claim.to_owned() }),
+        None => Err(ClaimTemplateError::Unknown { claim: claim.to_owned() }),
     }
 }
 
@@ -246,7 +255,7 @@ mod tests {
     fn filled(template: &str, changes: &[(&str, serde_json::Value)]) -> Result<String, ClaimFillError> {
         let changes: Vec<_> = changes.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
         let claims = claims_of("deploy_production_protected", &changes).unwrap();
-        ClaimTemplate::parse(template).unwrap().fill(claims.claims())
+        ClaimTemplate::parse(template).unwrap().fill(claims.claims(), &Answers::NONE)
     }
 
     #[test]

@@ -93,7 +93,7 @@ fn segment(letters: &mut Vec<Step<Letter>>) -> Option<Step<Segment>> {
     let letters = std::mem::take(letters);
     let literal = letters.iter().map(|step| match step {
         Step::One(Letter::This(c)) => Some(*c),
-        Step::Any(_) | Step::One(Letter::Any | Letter::Digit) => None,
+        Step::Any(_) | Step::One(Letter::Any | Letter::Digit | Letter::Lower | Letter::Path) => None,
     });
     match literal.collect::<Option<String>>() {
         Some(text) if text.is_empty() => None,

@@ -23,6 +23,8 @@ mod heard;
 mod explain;
 mod segments;
 mod id_set;
+mod naming;
+mod shared_prefix;
 mod shared_ids;
 mod reach;
 mod laxer;
@@ -42,12 +44,12 @@ pub use glob::Glob;
 pub use heard::{Heard, NeedWalk};
 pub use id_set::{IdPart, IdSet};
 pub use laxer::{Laxer, Shown, ShownIn};
-pub use need::{FactKind, KNOWN_FACTS, Need, Wanted};
+pub use need::{FactKind, KNOWN_FACTS, Need, SHOWN_FACTS, Wanted};
 pub use reach::{Contradiction, Covered, find_covered};
 pub use replay::{Before, Change, Group, Replay, Told};
 pub use rule::{Kind, ProfileTemplate, RefusalRule, Rule};
 pub use ruling::Ruling;
-pub use shared_ids::{Clash, SharedId};
+pub use shared_ids::{Clash, SharedId, find_shared_claims};
 
 #[cfg(test)]
 pub(crate) mod tests;

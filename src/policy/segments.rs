@@ -11,21 +11,26 @@ pub(super) fn can_meet(a: &[Step<Segment>], b: &[Step<Segment>]) -> bool {
 /// Whether the project can be read back alike from an ID of both: all that stands before it and the hole itself are the
 /// same, and a path ends at `-`.
 pub(super) fn name_project_alike(a: &IdTemplate, b: &IdTemplate) -> bool {
-    let (a, b) = (a.to_string(), b.to_string());
-    let alike = a.split('/').zip(b.split('/')).take_while(|(one, other)| one == other);
-    let mut alike = alike.map(|(segment, _)| segment);
-    alike.any(|segment| segment.contains("{project_path}") || segment.contains("{project_id}"))
+    let [a, b] = [a, b].map(IdTemplate::to_string);
+    up_to_project(&a).is_some_and(|project| Some(project) == up_to_project(&b))
+}
+
+/// A template's text up to the segment that holds the project, that included.
+pub(super) fn up_to_project(text: &str) -> Option<&str> {
+    let hole = ["{project_path}", "{project_id}"].into_iter().filter_map(|hole| text.find(hole)).min()?;
+    let (before, behind) = text.split_at_checked(hole)?;
+    text.get(..before.len() + behind.find('/').unwrap_or(behind.len()))
 }
 
 /// A thing that stands once, or any number of times.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub(super) enum Step<T> {
     Any(T),
     One(T),
 }
 
 impl<T> Step<T> {
-    const fn what(&self) -> &T {
+    pub(super) const fn what(&self) -> &T {
         match self {
             Self::Any(what) | Self::One(what) => what,
         }
@@ -33,7 +38,7 @@ impl<T> Step<T> {
 }
 
 /// One segment of an ID.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub(super) enum Segment {
     /// A name in a path; never `-`.
     AnyName,
@@ -43,7 +48,7 @@ pub(super) enum Segment {
 }
 
 impl Segment {
-    fn can_be(&self, other: &Self) -> bool {
+    pub(super) fn can_be(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::AnyName, Self::AnyName | Self::Pieces(_)) | (Self::Pieces(_), Self::AnyName) => true,
             (Self::AnyName, Self::Literal(text)) | (Self::Literal(text), Self::AnyName) => text != NO_NAME,
@@ -56,19 +61,38 @@ impl Segment {
     }
 }
 
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+/// What can stand for one letter.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(super) enum Letter {
     Any,
     Digit,
+    /// Of `true` and `false`, and of the name of a kind.
+    Lower,
+    /// Of names with slashes.
+    Path,
     This(char),
 }
 
 impl Letter {
-    fn can_be(self, other: Self) -> bool {
+    /// Whether it can be this one.
+    pub(super) const fn holds(self, character: char) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Digit => character.is_ascii_digit(),
+            Self::Lower => character.is_ascii_lowercase() || character == '_',
+            Self::Path => character.is_ascii_alphanumeric() || matches!(character, '_' | '-' | '.' | '/'),
+            Self::This(this) => this == character,
+        }
+    }
+
+    const fn can_be(self, other: Self) -> bool {
         match (self, other) {
-            (Self::Any, _) | (_, Self::Any) | (Self::Digit, Self::Digit) => true,
-            (Self::Digit, Self::This(c)) | (Self::This(c), Self::Digit) => c.is_ascii_digit(),
-            (Self::This(a), Self::This(b)) => a == b,
+            (Self::This(this), some) | (some, Self::This(this)) => some.holds(this),
+            (Self::Digit, Self::Lower) | (Self::Lower, Self::Digit) => false,
+            (
+                Self::Any | Self::Digit | Self::Lower | Self::Path,
+                Self::Any | Self::Digit | Self::Lower | Self::Path,
+            ) => true,
         }
     }
 }

@@ -1,10 +1,11 @@
 //! Two rules that can grant one ID must demand the same: otherwise the ID would promise the stricter rule's
 //! conditions to a mesh, and the laxer rule would give it to somebody who does not meet them. And no two templates, of one
-//! rule or of two, may give one ID to two projects.
+//! rule or of two, may give one ID to two projects. The same holds for a claim by which a consumer names its bearers.
+//! What rules of two issuers give is told apart from its beginning on, see [`super::shared_prefix`].
 
-use super::segments::{Segment, Step, Templates, can_meet, name_project_alike, segments};
-use super::{Condition, Rule};
-use crate::identity::IdTemplate;
+use super::naming::Naming;
+use super::segments::{Segment, Step, Templates, can_meet};
+use super::{Condition, Rule, shared_prefix};
 use crate::token::IssuerName;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -30,8 +31,13 @@ pub enum Clash {
         only_first: Vec<String>,
         /// What only the second demands, in words.
         only_second: Vec<String>,
-        /// Whose jobs the first and the second are for, where these are two.
-        issuers: Option<[IssuerName; 2]>,
+    },
+    /// They are for two issuers, and what names a bearer of one can begin an ID of the other.
+    Issuers {
+        /// Whose jobs the first and the second are for.
+        issuers: [IssuerName; 2],
+        /// The earlier rule's template.
+        other: String,
     },
     /// They name the project in different places, so that one project's ID reads like another's.
     Projects {
@@ -41,15 +47,36 @@ pub enum Clash {
 }
 
 /// A thousand rules of one template would make half a million pairs; whoever mends the first sees the rest.
-const PAIRS_MAX: usize = 100;
+pub(super) const PAIRS_MAX: usize = 100;
 
 /// A rule for more projects than this is compared with all of its template: rare, and its values would fill the memory.
 const VALUES_MAX: usize = 64;
 
-/// The first hundred of such pairs. Rules that only observe grant nothing and do not count.
+/// The first hundred of such pairs, by their IDs. Rules that only observe grant nothing and do not count.
 pub(super) fn find(rules: &[Rule]) -> Vec<SharedId> {
-    let granting: Vec<Granting<'_>> = rules.iter().filter(|rule| !rule.observe).map(Granting::of).collect();
-    let (mut before, of_rules) = Before::none(&granting);
+    find_by(rules.iter().filter(|rule| !rule.observe).map(|rule| (rule, Naming::ids(rule))))
+}
+
+/// The same by the values of a claim, among rules that write it.
+pub fn find_shared_claims(rules: &[&Rule], claim: &str) -> Vec<SharedId> {
+    let granting = rules.iter().filter(|rule| !rule.observe);
+    find_by(granting.map(|rule| (*rule, Naming::claim(rule, claim).into_iter().collect())))
+}
+
+fn find_by<'r>(granting: impl Iterator<Item = (&'r Rule, Vec<Naming<'r>>)>) -> Vec<SharedId> {
+    let mut of_issuers: BTreeMap<&IssuerName, Vec<Granting<'r>>> = BTreeMap::new();
+    let mut prefixes = shared_prefix::Beginnings::default();
+    for (rule, names) in granting {
+        prefixes.add(rule, &names);
+        of_issuers.entry(&rule.issuer).or_default().push(Granting { rule, names });
+    }
+    let unlike = of_issuers.values().flat_map(|granting| find_of_one(granting));
+    prefixes.into_shared().into_iter().chain(unlike).take(PAIRS_MAX).collect()
+}
+
+/// Among rules for one issuer.
+fn find_of_one(granting: &[Granting<'_>]) -> Vec<SharedId> {
+    let (mut before, of_rules) = Before::none(granting);
     let mut found = Vec::new();
     for (at, (second, grants)) in granting.iter().zip(&of_rules).enumerate() {
         let others = grants.iter().flat_map(|grant| before.suspects(grant));
@@ -100,18 +127,16 @@ struct Grant {
 impl Before {
     /// No rules yet, and what each will grant.
     fn none(granting: &[Granting<'_>]) -> (Self, Vec<Vec<Grant>>) {
-        let (mut places, mut templates) = (HashMap::new(), Vec::new());
+        let (mut places, mut templates): (HashMap<&str, usize>, Vec<&Naming<'_>>) = (HashMap::new(), Vec::new());
         let mut pivots: Vec<BTreeMap<&str, usize>> = Vec::new();
-        let mut ids = Vec::new();
-        for (rule, (id, steps)) in granting.iter().flat_map(|one| one.ids.iter().map(|id| (one.rule, id))) {
-            let place = *places.entry(id.to_string()).or_insert_with(|| {
-                templates.push(&**steps);
-                ids.push(*id);
+        for (rule, name) in granting.iter().flat_map(|one| one.names.iter().map(|name| (one.rule, name))) {
+            let place = *places.entry(&name.text).or_insert_with(|| {
+                templates.push(name);
                 pivots.push(BTreeMap::new());
                 templates.len() - 1
             });
             let Some(fixed) = pivots.get_mut(place) else { continue };
-            for hole in id.holes().filter(|hole| rule.fixed(hole).is_some()) {
+            for hole in name.holes.iter().filter(|hole| rule.fixed(hole).is_some()) {
                 *fixed.entry(hole).or_default() += 1;
             }
         }
@@ -119,23 +144,24 @@ impl Before {
             .into_iter()
             .map(|fixed| fixed.into_iter().max_by_key(|(_, rules)| *rules).map(|(hole, _)| hole))
             .collect();
-        let tree = Templates::of(&templates);
-        let of_template = |(own, steps): (usize, &&[Step<Segment>])| {
-            let others = tree.meeting(steps).into_iter().filter(|other| *other != own);
-            let alike = |other: &usize| matches!((ids.get(own), ids.get(*other)), (Some(a), Some(b)) if name_project_alike(a, b));
+        let steps: Vec<&[Step<Segment>]> = templates.iter().map(|name| &*name.steps).collect();
+        let tree = Templates::of(&steps);
+        let of_template = |(own, name): (usize, &&Naming<'_>)| {
+            let others = tree.meeting(&name.steps).into_iter().filter(|other| *other != own);
+            let alike = |other: &usize| templates.get(*other).is_some_and(|other| name.names_project_as(other));
             let (meeting, mistaken) = others.partition(alike);
             OfTemplate { meeting, mistaken, ..OfTemplate::default() }
         };
         let before = Self(templates.iter().enumerate().map(of_template).collect());
         let mut known = HashMap::new();
-        let mut grant = |rule: &Rule, id: &IdTemplate| {
-            let template = places.get(&id.to_string()).copied()?;
+        let mut grant = |rule: &Rule, name: &Naming<'_>| {
+            let template = places.get(&*name.text).copied()?;
             let new = known.len();
-            let demand = *known.entry(demands(rule, id).into_keys().collect::<Vec<_>>()).or_insert(new);
+            let demand = *known.entry(demands(rule, name).into_keys().collect::<Vec<_>>()).or_insert(new);
             let fixed = pivots.get(template).copied().flatten().and_then(|hole| rule.fixed(hole));
             Some(Grant { template, demand, fixed: fixed.filter(|values| values.len() <= VALUES_MAX) })
         };
-        let of_rule = |one: &Granting<'_>| one.ids.iter().filter_map(|(id, _)| grant(one.rule, id)).collect();
+        let of_rule = |one: &Granting<'_>| one.names.iter().filter_map(|name| grant(one.rule, name)).collect();
         (before, granting.iter().map(of_rule).collect())
     }
 
@@ -167,33 +193,27 @@ impl Before {
 /// A rule, and its templates taken apart once for all pairs.
 struct Granting<'r> {
     rule: &'r Rule,
-    ids: Vec<(&'r IdTemplate, Vec<Step<Segment>>)>,
+    names: Vec<Naming<'r>>,
 }
 
-impl<'r> Granting<'r> {
-    fn of(rule: &'r Rule) -> Self {
-        Self { rule, ids: rule.svids.iter().map(|svid| (&svid.id, segments(&svid.id))).collect() }
-    }
-
+impl Granting<'_> {
     fn shared_with(&self, second: &Self) -> Option<SharedId> {
-        let pairs = self.ids.iter().flat_map(|one| second.ids.iter().map(move |other| (one, other)));
-        let alike = pairs.filter(
-            |((a, in_a), (b, in_b))| {
-                if a == b { !told_apart(self.rule, second.rule, a) } else { can_meet(in_a, in_b) }
-            },
-        );
-        alike.map(|((a, _), (b, _))| (a, b)).find_map(|(a, b)| {
+        let pairs = self.names.iter().flat_map(|one| second.names.iter().map(move |other| (one, other)));
+        let mut alike = pairs.filter(|(a, b)| {
+            if a.text == b.text { !told_apart(self.rule, second.rule, a) } else { can_meet(&a.steps, &b.steps) }
+        });
+        alike.find_map(|(a, b)| {
             let because = self.unequal_demands(a, second, b).or_else(|| self.mistaken_projects(a, second, b))?;
             let (first, second) = (self.rule.name.clone(), second.rule.name.clone());
-            Some(SharedId { first, second, template: b.to_string(), because })
+            Some(SharedId { first, second, template: b.text.clone(), because })
         })
     }
 
-    fn unequal_demands(&self, id: &IdTemplate, second: &Self, other: &IdTemplate) -> Option<Clash> {
+    fn unequal_demands(&self, name: &Naming<'_>, second: &Self, other: &Naming<'_>) -> Option<Clash> {
         if std::ptr::eq(self.rule, second.rule) {
             return None;
         }
-        let (mine, theirs) = (demands(self.rule, id), demands(second.rule, other));
+        let (mine, theirs) = (demands(self.rule, name), demands(second.rule, other));
         // Lists of two files may have one name.
         let only = |one: &Demands, other: &Demands| {
             let missing = one.iter().filter(|(exactly, _)| !other.contains_key(*exactly));
@@ -201,29 +221,26 @@ impl<'r> Granting<'r> {
                 missing.map(|(exactly, words)| if other.values().any(|same| same == words) { exactly } else { words });
             told.cloned().collect()
         };
-        let issuers = [self.rule, second.rule].map(|rule| rule.issuer.clone());
-        (!mine.keys().eq(theirs.keys())).then(|| Clash::Demands {
-            only_first: only(&mine, &theirs),
-            only_second: only(&theirs, &mine),
-            issuers: Some(issuers).filter(|[one, other]| one != other),
-        })
+        (!mine.keys().eq(theirs.keys()))
+            .then(|| Clash::Demands { only_first: only(&mine, &theirs), only_second: only(&theirs, &mine) })
     }
 
-    fn mistaken_projects(&self, id: &IdTemplate, second: &Self, other: &IdTemplate) -> Option<Clash> {
+    fn mistaken_projects(&self, name: &Naming<'_>, second: &Self, other: &Naming<'_>) -> Option<Clash> {
         let project = self.rule.only_project();
         let of_one = project.is_some() && project == second.rule.only_project();
-        (id != other && !of_one && !name_project_alike(id, other)).then(|| Clash::Projects { other: id.to_string() })
+        (name.text != other.text && !of_one && !name.names_project_as(other))
+            .then(|| Clash::Projects { other: name.text.clone() })
     }
 }
 
 /// In words, by an exact text.
 type Demands = BTreeMap<String, String>;
 
-/// What a rule demands beyond what the ID itself shows. The issuer always counts: no template shows it.
-fn demands(rule: &Rule, template: &IdTemplate) -> Demands {
+/// What a rule demands beyond what the name itself shows.
+fn demands(rule: &Rule, name: &Naming<'_>) -> Demands {
     let mut shown = Vec::new();
-    for hole in template.holes() {
-        shown.extend_from_slice(match hole {
+    for hole in &name.holes {
+        shown.extend_from_slice(match *hole {
             "project_path" | "project_id" => &["project_path", "project_id", "namespace_path", "namespace_id"],
             "namespace_path" | "namespace_id" => &["namespace_path", "namespace_id"],
             "pipeline_id" | "job_id" => &["pipeline_id"][..],
@@ -239,8 +256,8 @@ fn demands(rule: &Rule, template: &IdTemplate) -> Demands {
 }
 
 /// Whether two rules of one template fix a claim of it to different values, so that no ID is of both.
-fn told_apart(first: &Rule, second: &Rule, template: &IdTemplate) -> bool {
-    template.holes().any(|hole| match (first.fixed(hole), second.fixed(hole)) {
+fn told_apart(first: &Rule, second: &Rule, name: &Naming<'_>) -> bool {
+    name.holes.iter().any(|hole| match (first.fixed(hole), second.fixed(hole)) {
         (Some(mine), Some(theirs)) => mine.is_disjoint(&theirs),
         _ => false,
     })
@@ -248,7 +265,8 @@ fn told_apart(first: &Rule, second: &Rule, template: &IdTemplate) -> bool {
 
 #[cfg(test)]
 pub(super) fn find_among_all_pairs(rules: &[Rule]) -> Vec<SharedId> {
-    let granting: Vec<Granting<'_>> = rules.iter().filter(|rule| !rule.observe).map(Granting::of).collect();
+    let granting: Vec<Granting<'_>> =
+        rules.iter().filter(|rule| !rule.observe).map(|rule| Granting { rule, names: Naming::ids(rule) }).collect();
     let pairs =
         granting.iter().enumerate().flat_map(|(at, second)| granting[..=at].iter().map(move |one| (one, second)));
     pairs.filter_map(|(first, second)| first.shared_with(second)).take(PAIRS_MAX).collect()

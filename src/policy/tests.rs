@@ -72,7 +72,7 @@ fn some_when() -> impl Strategy<Value = Vec<Condition>> {
 }
 
 fn rule(name: String, issuer: &str, observe: bool, (when, unless): (Vec<Condition>, Vec<Condition>)) -> Rule {
-    let id = format!("/{{project_path}}/-/{name}");
+    let id = format!("/{issuer}/{{project_path}}/-/{name}");
     Rule {
         audiences: Vec::new(),
         build_claims: None,

@@ -84,13 +84,16 @@ impl PublishError {
             Self::KindUnknown => {
                 "ask for the API version of ClusterTrustBundle to be switched on, or publish a config_map"
             }
-            Self::Newer { .. } => "stop the other server, or delete the object if that trust domain began anew",
+            Self::Newer { .. } => "stop the other server, or delete what is there if this trust domain began anew",
             Self::NotOurs { .. } => "choose another name, or write take_over = true",
             Self::NoWay(_) => "name a kubeconfig, or run in a pod with a service account",
             Self::Odd(_) => "see what answers at that address",
             Self::Refused { status, .. } => match status.as_u16() {
                 401 => "see whether the token or key is still good; it is read anew each time",
-                403 => "give the right to get, watch, create and patch this object alone",
+                403 => {
+                    "give the right to get, watch, create and patch this object alone; in a storage GetObject and PutObject on \
+                     the key"
+                }
                 404 => "see whether the namespace or bucket is there",
                 429 => "it is busy; it is tried again later",
                 _ => "it is tried again",

@@ -31,34 +31,40 @@ impl FileTarget {
         published: &Published,
         (wrote, random): (bool, &Random),
     ) -> Result<Outcome, PublishError> {
-        let (target, bytes, random) = (self.clone(), self.form.of(published), random.clone());
-        let put = move || {
-            let told = match found(&target) {
-                Found::Is(there) if *there == *bytes => return Ok(Outcome::AsItWas),
-                Found::Is(_) | Found::Otherwise => "somebody edited it",
-                Found::Nothing => "somebody deleted it",
-            };
-            replace(&target, &bytes, &random)?;
-            Ok(if wrote { Outcome::Restored(told.to_owned()) } else { Outcome::Written })
+        let fault = |source| PublishError::File { path: self.path.clone(), source };
+        let target = self.clone();
+        let found =
+            tokio::task::spawn_blocking(move || found(&target)).await.map_err(|stopped| fault(stopped.into()))?;
+        let bytes = self.form.of(published);
+        let told = match found {
+            Found::File { there, is_of_mode: true } if *there == *bytes => return Ok(Outcome::AsItWas),
+            Found::File { there, .. } => {
+                self.form.check_older(&there, published)?;
+                "somebody edited it"
+            }
+            Found::Otherwise => "somebody edited it",
+            Found::Nothing => "somebody deleted it",
         };
-        let done = tokio::task::spawn_blocking(put).await.unwrap_or_else(|stopped| Err(io::Error::other(stopped)));
-        done.map_err(|source| PublishError::File { path: self.path.clone(), source })
+        let (target, random) = (self.clone(), random.clone());
+        let replaced = tokio::task::spawn_blocking(move || replace(&target, &bytes, &random)).await;
+        replaced.unwrap_or_else(|stopped| Err(stopped.into())).map_err(fault)?;
+        Ok(if wrote { Outcome::Restored(told.to_owned()) } else { Outcome::Written })
     }
 }
 
 enum Found {
-    /// Of the mode that it should have.
-    Is(Vec<u8>),
+    File { there: Vec<u8>, is_of_mode: bool },
     Nothing,
     Otherwise,
 }
 
-/// Nothing but a plain file of the right mode is as it should be; a link's target is somebody else's.
+/// A link's target is somebody else's, whatever it holds.
 fn found(target: &FileTarget) -> Found {
     match fs::symlink_metadata(&target.path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Found::Nothing,
-        Ok(there) if there.is_file() && there.permissions().mode() & 0o7777 == target.mode => {
-            fs::read(&target.path).map_or(Found::Otherwise, Found::Is)
+        Ok(there) if there.is_file() => {
+            let is_of_mode = there.permissions().mode() & 0o7777 == target.mode;
+            fs::read(&target.path).map_or(Found::Otherwise, |there| Found::File { there, is_of_mode })
         }
         Ok(_) | Err(_) => Found::Otherwise,
     }

@@ -1,6 +1,8 @@
 //! In which form a bundle is written.
 
+use super::PublishError;
 use crate::authority::Published;
+use crate::bundle::Bundle;
 use bytes::Bytes;
 
 /// What a reader wants.
@@ -18,6 +20,21 @@ impl Form {
         match self {
             Self::Pem => Bytes::copy_from_slice(published.pem.as_bytes()),
             Self::Spiffe => published.json.clone(),
+        }
+    }
+
+    /// That nothing is written over what another server of this trust domain knows and we do not. Certificates alone tell no
+    /// sequence.
+    pub(super) fn check_older(self, found: &[u8], published: &Published) -> Result<(), PublishError> {
+        let ours = &published.bundle;
+        let there = match self {
+            Self::Pem => None,
+            // What is no bundle was put there by somebody else.
+            Self::Spiffe => Bundle::parse(ours.trust_domain.clone(), found).ok().map(|bundle| bundle.sequence),
+        };
+        match there.filter(|there| *there > ours.sequence) {
+            Some(there) => Err(PublishError::Newer { there, ours: ours.sequence }),
+            None => Ok(()),
         }
     }
 

@@ -6,11 +6,16 @@ use super::{Form, PublishError};
 use crate::authority::Published;
 use crate::clock::Clock;
 use crate::crypto::{Digest, SharedSecret};
-use crate::discovery::{Answered, Call, HttpsFetch, Secret, Sent, read_token, wait_of};
+use crate::discovery::{Answered, Call, HttpsFetch, Secret, Sent, path_segment, read_token, wait_of};
 use crate::telemetry::quotable;
 use http::{Method, StatusCode};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+
+/// What S3 calls a right that is lacking.
+const ACCESS_DENIED: &str = "AccessDenied";
+const MAY_NOT_LOOK: &str = "the storage answered 403 Forbidden to the look at what is there; give the right to GetObject on the \
+    key, and to ListBucket, without which a missing object is forbidden too";
 
 /// Where, and as whom.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -70,19 +75,27 @@ impl Bucket {
         let found = self.call(&fetch, (Method::GET, None), clock).await?;
         let told = match found.status {
             StatusCode::OK if found.body == bytes => return Ok(Outcome::AsItWas),
-            StatusCode::OK => "somebody wrote something else",
+            StatusCode::OK => {
+                self.form.check_older(&found.body, published)?;
+                "somebody wrote something else"
+            }
             StatusCode::NOT_FOUND => "somebody deleted it",
-            // Whoever may write alone sees neither what is there nor that nothing is.
-            StatusCode::FORBIDDEN if wrote => return Ok(Outcome::AsItWas),
-            StatusCode::FORBIDDEN => "it cannot be read",
+            _ if may_not_look(&found) => {
+                if !wrote {
+                    self.write(&fetch, &bytes, clock).await?;
+                }
+                return Ok(Outcome::Unseen(MAY_NOT_LOOK.to_owned()));
+            }
             _ => return Err(refused(&found, clock)),
         };
-        let sent = Sent { media_type: self.form.media_type(), bytes: &bytes };
-        let put = self.call(&fetch, (Method::PUT, Some(sent)), clock).await?;
-        if !put.status.is_success() {
-            return Err(refused(&put, clock));
-        }
+        self.write(&fetch, &bytes, clock).await?;
         Ok(if wrote { Outcome::Restored(told.to_owned()) } else { Outcome::Written })
+    }
+
+    async fn write(&self, fetch: &HttpsFetch, bytes: &[u8], clock: &dyn Clock) -> Result<(), PublishError> {
+        let sent = Sent { media_type: self.form.media_type(), bytes };
+        let put = self.call(fetch, (Method::PUT, Some(sent)), clock).await?;
+        if put.status.is_success() { Ok(()) } else { Err(refused(&put, clock)) }
     }
 
     async fn call(
@@ -141,15 +154,23 @@ impl BucketKeys {
 
 /// As AWS's signatures want a path: all but unreserved characters and slashes, once.
 fn encoded(key: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'/');
-    key.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+    key.split('/').map(path_segment).collect::<Vec<_>>().join("/")
+}
+
+/// Whoever may write alone sees neither what is there nor that nothing is; a key that is refused itself may do neither.
+fn may_not_look(found: &Answered) -> bool {
+    found.status == StatusCode::FORBIDDEN && code(found).is_none_or(|code| code == ACCESS_DENIED)
 }
 
 /// Its words are XML; one of them is enough.
-fn refused(answered: &Answered, clock: &dyn Clock) -> PublishError {
+fn code(answered: &Answered) -> Option<String> {
     let text = String::from_utf8_lossy(&answered.body);
-    let code = text.split_once("<Code>").and_then(|(_, rest)| rest.split_once("</Code>")).map(|(code, _)| code);
-    let said = code.map_or_else(|| "without a reason".to_owned(), quotable);
+    let (code, _) = text.split_once("<Code>")?.1.split_once("</Code>")?;
+    Some(quotable(code))
+}
+
+fn refused(answered: &Answered, clock: &dyn Clock) -> PublishError {
+    let said = code(answered).unwrap_or_else(|| "without a reason".to_owned());
     let wait = answered.retry_after.as_deref().and_then(|told| wait_of(told, clock.now()));
     PublishError::Refused { what: "the storage", status: answered.status, said, wait }
 }

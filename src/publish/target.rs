@@ -31,7 +31,16 @@ pub(super) enum Outcome {
     AsItWas,
     /// Somebody had changed it, in these words.
     Restored(String),
+    /// It was written, and what it holds cannot be seen, in these words.
+    Unseen(String),
     Written,
+}
+
+impl Outcome {
+    /// Why nobody can say whether it is still there.
+    pub(super) fn doubt(&self) -> Option<&str> {
+        if let Self::Unseen(why) = self { Some(why) } else { None }
+    }
 }
 
 /// What tells that a place may hold something else.

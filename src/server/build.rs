@@ -13,8 +13,9 @@ use crate::clock::Clock;
 use crate::config::{ServerSettings, StoreKind};
 use crate::crypto::{JwsAlgorithm, KeyId, Random, Sealing};
 use crate::custody::Places;
+use crate::directory::{Accounts, Directory};
 use crate::discovery::{Fetch, IssuerKeys};
-use crate::facts::Facts;
+use crate::facts::{self, ActiveDirectory, Configured, Facts};
 use crate::federation::{Federation, Follower};
 use crate::issuance::{Hearing, Issuance, PolicyInUse, Recorder, Shares};
 use crate::people::{Found, People};
@@ -50,6 +51,8 @@ pub struct Parts {
     pub followers: Vec<Follower>,
     /// What writes our own bundle to where others read it.
     pub publishers: Vec<Publisher>,
+    /// Where the accounts behind live sessions are looked at; none where nobody asks about accounts.
+    pub directory: Option<Arc<Directory>>,
     /// Makes revocation lists, where they are switched on.
     pub crls: Option<CrlKeeper>,
     /// Journal and index.
@@ -117,10 +120,14 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
     let rotator = watching(rotator, settings, (&sessions, &policy), &*shared, clock.now())?;
     let (rotator, upstream) = put_under(rotator, above, clock.now())?;
     let publishers = publishers_of(settings, &rotator, &random);
+    let accounts = Accounts::new(Arc::clone(&shared), ledger.clone(), people.clone());
+    let directory = settings.directory.clone().map(|of| Arc::new(Directory::new(of, accounts, Arc::clone(&clock))));
     let issuer_keys = IssuerKeys::new(Arc::clone(&issuers), Arc::clone(&clock), Arc::clone(&fetch));
+    let asked = facts::World { clock: Arc::clone(&clock), fetch: Arc::clone(&fetch), metrics: metrics.clone() };
+    let facts = Facts::new(&systems_of(settings, directory.as_ref()), asked);
     let issuance = Arc::new(Issuance {
-        facts: Facts::new(settings.apis.clone(), &fetch, Arc::clone(&clock), metrics.clone()),
-        issuer_keys: Arc::new(issuer_keys.with_bundles(Arc::new(HeldKeys(federation.clone())))),
+        facts,
+        issuer_keys: Arc::new(issuer_keys.with_bundles(Arc::new(HeldKeys::from(federation.clone())))),
         clock,
         issuers,
         policy,
@@ -136,7 +143,27 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
         recorder: Recorder::new(metrics.clone()),
         data_dir: folder.clone(),
     });
-    Ok(Parts { issuance, rotator, upstream, federation, followers, publishers, crls, store, sealing, metrics, vault })
+    Ok(Parts {
+        issuance,
+        rotator,
+        upstream,
+        directory,
+        federation,
+        followers,
+        publishers,
+        crls,
+        store,
+        sealing,
+        metrics,
+        vault,
+    })
+}
+
+/// All that can be asked about jobs.
+fn systems_of(settings: &ServerSettings, directory: Option<&Arc<Directory>>) -> Vec<Arc<dyn Configured>> {
+    let accounts =
+        directory.map(|directory| -> Arc<dyn Configured> { Arc::new(ActiveDirectory(Arc::clone(directory))) });
+    settings.systems.iter().cloned().chain(accounts).collect()
 }
 
 async fn record_start(

@@ -13,7 +13,9 @@ mod endpoint_svid;
 mod bundle_endpoint;
 mod policy_keeper;
 mod meters;
+mod federating;
 mod publishing;
+mod accounts;
 mod run;
 
 pub use accept::{AdminSocket, BundlePort, HealthPort, IssuerPort};

@@ -1,10 +1,12 @@
 //! The running server: what it starts, in which order, and in which order it stops.
 
 use super::accept::Crew;
+use super::accounts::look_at_accounts;
 use super::build::{Parts, World, build};
 use super::bundle_endpoint::BundleEndpoint;
 use super::door::open_door;
 use super::endpoint_svid::EndpointSvid;
+use super::federating::keep_federated;
 use super::meters::{
     meter_bundle, meter_checkpoints, meter_crls, meter_foreign, meter_holders, meter_keys, meter_store, meter_tainted,
 };
@@ -17,7 +19,6 @@ use crate::api::{AdminDoor, Crowd, Desk, HealthDoor, IssuerDoors, Reloads};
 use crate::backup::Backups;
 use crate::clock::Clock;
 use crate::config::ServerSettings;
-use crate::federation::Follower;
 use crate::issuance::Issuance;
 use crate::session::CrlKeeper;
 use crate::telemetry::{Metrics, Readiness, Shutdown, Unready, chain};
@@ -28,7 +29,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use time::OffsetDateTime;
-use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinSet;
 
 /// Ended sessions do no harm where they lie, so counting and sweeping them may be rare.
@@ -151,11 +151,24 @@ impl Server {
         let mut keepers = JoinSet::new();
         start_meters(&mut keepers, &parts, (&clock, &readiness), &ended);
         let Parts {
-            issuance, rotator, upstream, federation, followers, publishers, crls, store, metrics, vault, ..
+            issuance,
+            rotator,
+            upstream,
+            directory,
+            federation,
+            followers,
+            publishers,
+            crls,
+            store,
+            metrics,
+            vault,
+            ..
         } = parts;
         let publishing = (publishers, rotator.desk().holders().clone(), rotator.authorities().published());
         let shown = (Arc::clone(&clock), readiness.clone(), metrics.clone());
         keepers.spawn(keep_published(publishing, shown, ended.clone()));
+        let ours = rotator.authorities().published();
+        keepers.spawn(keep_federated((federation, followers), ours, (Arc::clone(&clock), ended.clone())));
         let above = (upstream.zip(rotator.upstream()), Arc::clone(&clock));
         keepers.spawn(keep_upstream(above, (readiness.clone(), metrics.clone()), ended.clone()));
         keepers.spawn(rotator.run(Arc::clone(&clock), ended.clone()));
@@ -163,10 +176,10 @@ impl Server {
         if let Some(crls) = crls {
             keepers.spawn(crls.run(Arc::clone(&clock), ended.clone()));
         }
-        keepers.spawn(follow((followers, federation.newcomers()), Arc::clone(&clock), ended.clone()));
         keepers.spawn(policy.run(Arc::clone(&clock), ended.clone()));
         keepers.spawn(certificate.run(Arc::clone(&clock), ended.clone()));
         keepers.spawn(sweep(Arc::clone(&issuance), metrics, ended.clone()));
+        keepers.spawn(look_at_accounts(directory, Arc::clone(&issuance), ended.clone()));
         keepers.spawn(warm(issuance, warming, ended.clone()));
         if let Some(health) = health {
             keepers.spawn(health.run(ended.clone()));
@@ -234,27 +247,6 @@ fn start_meters(
 
 async fn all_ended(parts: &mut JoinSet<()>) {
     while parts.join_next().await.is_some() {}
-}
-
-/// Keeps all foreign bundles equal to their sources.
-async fn follow(
-    (followers, newcomers): (Vec<Follower>, Option<UnboundedReceiver<Follower>>),
-    clock: Arc<dyn Clock>,
-    shutdown: Shutdown,
-) {
-    let mut running = JoinSet::new();
-    for follower in followers {
-        running.spawn(follower.run(Arc::clone(&clock), shutdown.clone()));
-    }
-    let Some(mut newcomers) = newcomers else { return shutdown.wait().await };
-    loop {
-        tokio::select! {
-            () = shutdown.wait() => break,
-            Some(follower) = newcomers.recv() => drop(running.spawn(follower.run(Arc::clone(&clock), shutdown.clone()))),
-            Some(_over) = running.join_next() => {}
-        }
-    }
-    all_ended(&mut running).await;
 }
 
 async fn endpoint_svid(

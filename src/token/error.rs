@@ -106,6 +106,9 @@ pub enum TokenError {
     /// The signature is not the named key's over these bytes.
     #[error("the token's signature does not verify")]
     Signature,
+    /// What a trust domain says of a workload, signed by an issuer that is none.
+    #[error("claim sub is a SPIFFE ID, and JWT-SVIDs are taken of issuers of kind \"spiffe\" alone")]
+    Svid,
     /// Genuine, and of a namespace that is not ours.
     #[error(
         "the token is of namespace {namespace:?}, which is not among this issuer's; add it to namespaces if it is yours"
@@ -150,6 +153,7 @@ impl TokenError {
             Self::LivesTooLong { .. } => "token_lives_too_long",
             Self::Signature => "token_signature_wrong",
             Self::Stranger { .. } => "namespace_not_listed",
+            Self::Svid => "token_is_svid",
             Self::TooLarge { .. } => "token_too_large",
             Self::TooOld { .. } => "token_too_old",
         }

@@ -42,6 +42,9 @@ pub struct Expectations {
     pub max_token_age: Duration,
 }
 
+/// How every SPIFFE ID begins.
+const SPIFFE: &str = "spiffe://";
+
 impl Expectations {
     /// Leeway by default, and at most: clocks of servers are seconds apart, not minutes.
     pub const LEEWAY: Duration = Duration::from_secs(30);
@@ -268,8 +271,13 @@ fn derive(mut claims: Claims, kind: IssuerKind) -> Result<Claims, TokenError> {
     Ok(claims)
 }
 
-/// What GitLab never writes side by side is no token of GitLab's.
+/// What GitLab never writes side by side is no token of GitLab's; and a JWT-SVID, ours least of all, is what its trust
+/// domain says and no other issuer.
 fn check_agreement(claims: &Claims, kind: IssuerKind) -> Result<(), TokenError> {
+    let scheme = claims.subject.get(..SPIFFE.len());
+    if kind != IssuerKind::Spiffe && scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(SPIFFE)) {
+        return Err(TokenError::Svid);
+    }
     if kind != IssuerKind::GitLab {
         return check_agreement_of_other(claims, kind);
     }

@@ -167,11 +167,6 @@ impl Drop for Running {
     }
 }
 
-/// A program that `tests/run` names.
-pub(crate) fn installed(variable: &str) -> String {
-    std::env::var(variable).unwrap_or_else(|_unset| panic!("`tests/run` installs it and names it in {variable}"))
-}
-
 /// Runs a command to its good end.
 pub(crate) fn run(command: &mut Command) {
     let ran = command.output().unwrap();

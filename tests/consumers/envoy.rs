@@ -1,7 +1,8 @@
 //! Envoy, with the validation context that reads CRLs and with the SPIFFE validator.
 
-use crate::consumer::{Consumer, Learns, Setting, installed};
+use crate::consumer::{Consumer, Learns, Setting};
 use crate::dialogue::Dialogue;
+use crate::installed::installed;
 use crate::sides::changed;
 use serde_json::json;
 use std::fs;

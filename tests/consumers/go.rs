@@ -1,7 +1,8 @@
 //! Go's `crypto/tls`, and go-spiffe on top of it.
 
-use crate::consumer::{Consumer, Learns, Sessions, Setting, installed};
+use crate::consumer::{Consumer, Learns, Sessions, Setting};
 use crate::dialogue::Dialogue;
+use crate::installed::installed;
 use std::process::Command;
 
 enum Go {

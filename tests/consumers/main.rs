@@ -18,6 +18,8 @@ mod issuer;
 #[path = "../support/foreign.rs"]
 #[expect(dead_code, reason = "each test program uses its own part")]
 mod foreign;
+#[path = "../support/installed.rs"]
+mod installed;
 #[path = "../support/of_bundle.rs"]
 mod of_bundle;
 #[path = "../process/place.rs"]

@@ -3,8 +3,9 @@
 //!
 //! `LANYARD_KEY_ROUNDS=20` changes keys for longer.
 
-use crate::consumer::{AGAIN_AFTER, Running, installed, source};
+use crate::consumer::{AGAIN_AFTER, Running, source};
 use crate::history::{copied, eventually};
+use crate::installed::installed;
 use crate::place::free_port;
 use crate::server::{lanyard, words};
 use crate::visitors::{Program, Visitor, life_left};

@@ -1,6 +1,7 @@
 //! A job's own software, in three languages: each connects anew when it is told, with the SVID that it was served last.
 
-use crate::consumer::{installed, source};
+use crate::consumer::source;
+use crate::installed::installed;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use std::fs;

@@ -11,6 +11,8 @@
 mod clients;
 mod endings;
 mod helper;
+#[path = "../support/installed.rs"]
+mod installed;
 mod issuer;
 mod running;
 mod sessions;

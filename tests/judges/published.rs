@@ -52,8 +52,8 @@ impl Publisher {
         let old = outlook.keys.iter().find(|key| key.kind == authority && key.state == AuthorityState::Old);
         let key_id = old.unwrap().key_id;
         self.obeys(OrderKind::Taint(key_id), authority).await;
-        // An SVID of it may be valid for a quarter of an hour more.
-        self.harness.advance(16 * 60);
+        // A token of it may be valid for five minutes more.
+        self.harness.advance(7 * 60);
         self.obeys(OrderKind::Revoke(key_id), authority).await;
     }
 }
@@ -64,6 +64,7 @@ async fn whatever_we_publish_in_a_rotation_is_read_whole_by_go_spiffe_and_by_ist
     let (root, jwt) = (AuthorityKind::X509Root, AuthorityKind::Jwt);
     let mut publisher = Publisher::begin().await;
     publisher.obeys(OrderKind::Prepare, root).await;
+    publisher.harness.plan_is_followed().await;
     publisher.shows(2, 1);
     publisher.obeys(OrderKind::Prepare, jwt).await;
     publisher.shows(2, 2);

@@ -18,6 +18,8 @@ mod golden;
 mod alone;
 #[path = "../support/https.rs"]
 mod https;
+#[path = "../support/installed.rs"]
+mod installed;
 #[path = "../support/issuer.rs"]
 mod issuer;
 #[path = "../support/vault/mod.rs"]

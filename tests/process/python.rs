@@ -1,5 +1,6 @@
 //! Scripts of ours in the Python that `tests/run` installs, for what Rust has no reader of ours for.
 
+use crate::installed::installed;
 use crate::server::words;
 use lanyard::crypto::Digest;
 use rustls_pki_types::CertificateDer;
@@ -9,9 +10,7 @@ use std::process::{Command, Stdio};
 
 /// The interpreter, and a script of `tests/py`.
 pub(crate) fn python(script: &str) -> [String; 2] {
-    let python = std::env::var("LANYARD_TEST_PYTHON")
-        .unwrap_or_else(|_unset| panic!("LANYARD_TEST_PYTHON is not set: tests/run installs it"));
-    [python, format!("{}/tests/py/{script}", env!("CARGO_MANIFEST_DIR"))]
+    [installed("LANYARD_TEST_PYTHON"), format!("{}/tests/py/{script}", env!("CARGO_MANIFEST_DIR"))]
 }
 
 /// What a script of `tests/py` answers to this; its failure is the test's.

@@ -1,12 +1,14 @@
 //! What operators watch: alerts that fire and are silent when they should, a dashboard whose every query has data, all by a
 //! real Prometheus at a real server.
 
-use crate::callers::{Caller, Door, Outcome, now};
+use crate::callers::{csr, now, p256, session_channel};
 use crate::dev_env::variables;
 use crate::fleet::authority;
 use crate::gitlab::Gitlab;
 use crate::place::{Place, free_port};
 use crate::server::{Server, lanyard, words};
+use lanyard::wire::lanyard::issuer_client::IssuerClient;
+use lanyard::wire::lanyard::{AcknowledgeRequest, ExchangeRequest};
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
@@ -14,6 +16,8 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
+use tokio::runtime::Runtime;
+use tonic::transport::Channel;
 
 const FILES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/helm/lanyard/files");
 /// A scrape a second, and rates over a few of them.
@@ -156,13 +160,13 @@ fn until(place: &Place, series: &str, so: impl Fn(f64) -> bool) {
     }
 }
 
-/// Of a server whose agent says that it is there, and nothing of its bundle.
+/// A server whose agent says that it is there, and nothing of its bundle.
 struct Unsaid {
     place: Place,
     _server: Server,
-    agent: Caller,
-    door: Door,
-    runtime: tokio::runtime::Runtime,
+    agent: IssuerClient<Channel>,
+    session: String,
+    runtime: Runtime,
 }
 
 impl Unsaid {
@@ -170,18 +174,21 @@ impl Unsaid {
         let place = Place::with(&format!("[svid]\nttl = \"{ttl}\"\n[keys]\nrefresh_hint = \"1s\"\n"));
         let policy = fs::read_to_string(place.file("policy.toml")).unwrap().replace("15m", ttl);
         fs::write(place.file("policy.toml"), policy).unwrap();
-        let (server, runtime) = (Server::start(&place), tokio::runtime::Runtime::new().unwrap());
-        let inside = runtime.enter();
-        let (agent, door) = (Caller::agent(&place), Door::of(&place));
-        drop(inside);
-        let unsaid = Self { place, _server: server, agent, door, runtime };
+        let (server, runtime) = (Server::start(&place), Runtime::new().unwrap());
+        let (agent, session) = runtime.block_on(async {
+            let mut agent = IssuerClient::new(session_channel(&place));
+            let (token, csr) = (place.issuer.token(now()), csr(&p256()).into());
+            let answer = agent.exchange(ExchangeRequest { token, csr, profile: String::new() }).await.unwrap();
+            (agent, answer.into_inner().session)
+        });
+        let unsaid = Self { place, _server: server, agent, session, runtime };
         unsaid.is_heard();
         unsaid
     }
 
     fn is_heard(&self) {
-        let outcome = self.runtime.block_on(self.agent.offer(&self.place.issuer.token(now()), &self.door));
-        assert!(matches!(outcome, Outcome::Issued(_)));
+        let request = AcknowledgeRequest { session: self.session.clone(), bundle_sequence: 0 };
+        let _answer = self.runtime.block_on(self.agent.clone().acknowledge(request)).unwrap();
     }
 }
 

@@ -37,14 +37,14 @@ fn document(sequence: u64, roots: &[&ForeignCa]) -> Value {
 
 /// A peer's endpoint: what it shows, but for what it does instead first.
 #[derive(Default)]
-struct Peer {
+pub(super) struct Peer {
     shows: Mutex<Vec<u8>>,
-    instead: Mutex<VecDeque<Trouble>>,
+    pub(super) instead: Mutex<VecDeque<Trouble>>,
     asked: Mutex<Vec<String>>,
 }
 
 impl Peer {
-    fn shows(&self, document: &Value) {
+    pub(super) fn shows(&self, document: &Value) {
         *self.shows.lock().unwrap() = document.to_string().into_bytes();
     }
 
@@ -75,8 +75,8 @@ impl Script for Peer {
 }
 
 /// A server that federates, on a clock of the test's.
-struct Site {
-    harness: Harness,
+pub(super) struct Site {
+    pub(super) harness: Harness,
     federation: Federation,
     running: JoinSet<()>,
     _stop: ShutdownTrigger,
@@ -84,7 +84,11 @@ struct Site {
 
 impl Site {
     async fn with(tables: String) -> Self {
-        Self::of(Harness::whose_issuer_says(tables.leak(), POLICY, "sled").await)
+        Self::under(POLICY, tables).await
+    }
+
+    pub(super) async fn under(policy: &str, tables: String) -> Self {
+        Self::of(Harness::whose_issuer_says(tables.leak(), policy, "sled").await)
     }
 
     fn of(mut harness: Harness) -> Self {
@@ -98,7 +102,7 @@ impl Site {
         Self { harness, federation, running, _stop: stop }
     }
 
-    async fn restarted(mut self) -> Self {
+    pub(super) async fn restarted(mut self) -> Self {
         self.running.shutdown().await;
         drop(self.federation);
         Self::of(self.harness.restarted_without_index().await)
@@ -109,7 +113,7 @@ impl Site {
     }
 
     /// Lets time pass until it is so.
-    async fn until(&self, of: &str, so: impl Fn(&Relation) -> bool) -> Arc<Relation> {
+    pub(super) async fn until(&self, of: &str, so: impl Fn(&Relation) -> bool) -> Arc<Relation> {
         let seen = async {
             while !so(&self.relation(of)) {
                 self.harness.advance(5);
@@ -126,7 +130,7 @@ fn holds(relation: &Relation, roots: &[&ForeignCa]) -> bool {
     kept.is_some_and(|all| all.iter().map(|der| der.to_vec()).eq(roots.iter().map(|root| root.der())))
 }
 
-fn is_good(relation: &Relation) -> bool {
+pub(super) fn is_good(relation: &Relation) -> bool {
     relation.problem.is_none() && relation.confirmed_at.is_some()
 }
 
@@ -135,7 +139,7 @@ fn problem(relation: &Relation) -> &str {
 }
 
 /// The table that asks this peer, whose CA is laid down.
-fn table(folder: &TempDir, of: &str, peer: &Scripted) -> String {
+pub(super) fn table(folder: &TempDir, of: &str, peer: &Scripted) -> String {
     table_of(folder, of, (peer.port, &peer.ca_pem))
 }
 

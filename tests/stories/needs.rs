@@ -1,7 +1,7 @@
 //! What a rule needs to hear from another system: asked when it is the rule that speaks, and again at each renewal.
 
 use crate::support::harness::{Agent, Harness, POLICY, csr, start};
-use lanyard::discovery::{Fetch, FetchError, Fetching, Secret};
+use lanyard::discovery::{Answered, Answering, Fetch, FetchError, Fetching, Secret};
 use lanyard::session::EndReason;
 use serde_json::{Map, Value, json};
 use std::sync::{Arc, Mutex};
@@ -29,13 +29,13 @@ impl Fetch for Gitlab {
         Box::pin(async move { Err(FetchError::NotHttps { url: format!("{url}, asked for without a secret,") }) })
     }
 
-    fn ask<'a>(&'a self, url: &'a str, _ca_pem: Option<&'a [u8]>, secret: Secret<'a>) -> Fetching<'a> {
+    fn ask<'a>(&'a self, url: &'a str, _ca_pem: Option<&'a [u8]>, secret: Secret<'a>) -> Answering<'a> {
         assert_eq!((secret.header, secret.value), ("PRIVATE-TOKEN", "glpat-story"));
         self.asked.lock().unwrap().push(url.to_owned());
         let answer = self.answer.lock().unwrap().clone();
         Box::pin(async move {
             let answer = answer.ok_or_else(|| FetchError::TooLarge { url: url.to_owned(), max: 0 });
-            Ok(answer?.to_string().into_bytes())
+            Ok(Answered::of(answer?.to_string().into_bytes()))
         })
     }
 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{Method, Request, Response};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
-use lanyard::authority::{AuthorityKind, HolderKind, NotNow, OrderError, OrderKind};
+use lanyard::authority::{AuthorityKind, HolderKind, NotNow, OrderError, OrderKind, Outlook, Published};
 use lanyard::bundle::Bundle;
 use lanyard::clock::{Clock, ManualClock};
 use lanyard::crypto::{Digest, SharedSecret};
@@ -18,6 +18,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -70,12 +71,27 @@ impl Site {
 
     fn is_written(&self) -> bool {
         let holders = self.harness.parts.rotator.desk().holders().all(|_| true, self.harness.now());
-        let sequence = self.harness.parts.rotator.authorities().published().borrow().bundle.sequence;
+        let sequence = self.published().bundle.sequence;
         holders.iter().all(|holder| holder.kind == HolderKind::Publisher && holder.holds == Some(sequence))
     }
 
+    fn published(&self) -> Arc<Published> {
+        Arc::clone(&self.harness.parts.rotator.authorities().published().borrow())
+    }
+
     fn pem(&self) -> String {
-        self.harness.parts.rotator.authorities().published().borrow().pem.clone()
+        self.published().pem.clone()
+    }
+
+    /// Our bundle as a server of our trust domain wrote it that has seen so many changes more or less.
+    fn of_another_server(&self, changes: i64) -> Vec<u8> {
+        let mut bundle = self.published().bundle.clone();
+        bundle.sequence = bundle.sequence.checked_add_signed(changes).unwrap();
+        bundle.to_json()
+    }
+
+    fn outlook(&self) -> Outlook {
+        self.harness.parts.rotator.outlook(AuthorityKind::X509Root, self.harness.now())
     }
 
     async fn orders(&mut self, kind: OrderKind) -> Result<(), OrderError> {
@@ -138,13 +154,47 @@ async fn a_new_root_signs_only_when_every_publisher_has_written_it() {
     let names: Vec<_> = gate.missing.iter().map(|missing| (missing.kind, missing.waited_for_until)).collect();
     assert_eq!(names, [(HolderKind::Publisher, None); 2], "{gate}");
     assert!(gate.to_string().contains("file ") && gate.to_string().contains("out/bundle.json"), "{gate}");
-    let outlook = site.harness.parts.rotator.outlook(AuthorityKind::X509Root, site.harness.now());
+    let outlook = site.outlook();
     assert_eq!((outlook.troubles.len(), outlook.holders.len()), (2, 2));
     fs::create_dir(&folder).unwrap();
     site.until("written", Site::is_written).await;
     // What waits below the new root has its list out for as long.
     site.harness.advance(60 * 60);
+    // Whoever read what somebody else put there reads again within half an hour.
+    let json = folder.join("bundle.json");
+    fs::write(&json, "somebody else's").unwrap();
+    site.until("edited", |_| fs::read_to_string(&json).is_ok_and(|text| text != "somebody else's")).await;
+    site.harness.advance(28 * 60);
+    let refused = site.orders(OrderKind::Activate(None)).await.unwrap_err();
+    let OrderError::NotNow(NotNow::Unsafe { gate }) = refused else { panic!("{refused:?}") };
+    assert!(gate.missing.len() == 1 && gate.missing[0].waited_for_until.is_some(), "{gate}");
+    site.harness.advance(2 * 60);
     site.orders(OrderKind::Activate(None)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_newer_bundle_in_a_file_is_another_server_s_and_stays() {
+    let mut site = Site::open(FILES).await;
+    let folder = site.harness.folder.path().join("out");
+    fs::create_dir(&folder).unwrap();
+    site.until("written", Site::is_written).await;
+    site.orders(OrderKind::Prepare).await.unwrap();
+    site.until("followed", Site::is_written).await;
+    let json = folder.join("bundle.json");
+    let newer = site.of_another_server(7);
+    fs::write(&json, &newer).unwrap();
+    site.until("told", |site| site.tells("another server writes for this trust domain")).await;
+    let told = site.outlook().troubles.into_iter().next().unwrap();
+    assert!(told.0.ends_with("out/bundle.json") && told.1.contains("stop the other server"), "{told:?}");
+    // Whatever mode it has meanwhile.
+    fs::set_permissions(&json, fs::Permissions::from_mode(0o600)).unwrap();
+    site.harness.advance(300);
+    fs::write(folder.join("bundle.pem"), "old").unwrap();
+    site.until("the other is kept", |site| fs::read_to_string(folder.join("bundle.pem")).unwrap() == site.pem()).await;
+    assert_eq!(fs::read(&json).unwrap(), newer);
+    fs::write(&json, site.of_another_server(-1)).unwrap();
+    site.until("what is older is not", |site| fs::read(&json).unwrap() == site.published().json).await;
+    site.until("well", |site| site.troubles().is_empty()).await;
 }
 
 /// A storage that checks what was signed against what came.
@@ -153,9 +203,23 @@ struct Storage {
     objects: Mutex<BTreeMap<String, (String, Vec<u8>)>>,
     troubles: Mutex<VecDeque<Trouble>>,
     asked: Mutex<Vec<Method>>,
+    /// Whether we may write alone.
+    is_closed: AtomicBool,
 }
 
 impl Storage {
+    fn gets(&self) -> usize {
+        self.asked.lock().unwrap().len() - self.puts()
+    }
+
+    fn put(&self, bytes: &[u8]) {
+        self.objects.lock().unwrap().insert(OBJECT.to_owned(), ("application/json".to_owned(), bytes.to_vec()));
+    }
+
+    fn holds(&self) -> Option<Vec<u8>> {
+        self.objects.lock().unwrap().get(OBJECT).map(|(_, bytes)| bytes.clone())
+    }
+
     fn puts(&self) -> usize {
         self.asked.lock().unwrap().iter().filter(|method| **method == Method::PUT).count()
     }
@@ -201,6 +265,11 @@ impl Script for Storage {
             self.objects.lock().unwrap().insert(path, (kind, body));
             return json_answer(200, &Value::Null);
         }
+        if self.is_closed.load(Ordering::SeqCst) {
+            return Trouble::Answer(403, Vec::new(), b"<Error><Code>AccessDenied</Code></Error>".to_vec())
+                .answer()
+                .await;
+        }
         let found = self.objects.lock().unwrap().get(&path).cloned();
         match found {
             Some((kind, bytes)) => Response::builder().header("content-type", kind).body(bytes.into()).unwrap(),
@@ -236,15 +305,12 @@ async fn object_storage_gets_a_signed_put_when_what_it_holds_differs() {
     let storage = Arc::<Storage>::default();
     let (mut site, _served) = storing(&storage, SECRET).await;
     site.until("written", Site::is_written).await;
-    let holds = |site: &Site| {
-        let published = site.harness.parts.rotator.authorities().published().borrow().clone();
-        storage.objects.lock().unwrap().get(OBJECT).is_some_and(|(_, bytes)| *bytes == published.json)
-    };
+    let holds = |site: &Site| storage.holds().is_some_and(|bytes| bytes == site.published().json);
     assert!(holds(&site) && storage.puts() == 1);
     assert_eq!(storage.objects.lock().unwrap().get(OBJECT).unwrap().0, "application/json");
     storage.objects.lock().unwrap().clear();
     site.until("deleted", |site| holds(site)).await;
-    storage.objects.lock().unwrap().get_mut(OBJECT).unwrap().1 = b"{}".to_vec();
+    storage.put(b"{}");
     site.until("changed", |site| holds(site)).await;
     site.orders(OrderKind::Prepare).await.unwrap();
     site.until("followed", |site| holds(site) && Site::is_written(site)).await;
@@ -268,4 +334,39 @@ async fn a_storage_that_says_no_is_told_and_tried_again() {
     let (wrong, _served) = storing(&storage, "another-secret").await;
     wrong.until("refused", |site| site.tells("SignatureDoesNotMatch")).await;
     assert!(!wrong.is_written());
+}
+
+#[tokio::test]
+async fn a_newer_bundle_in_object_storage_is_another_server_s_and_stays() {
+    let storage = Arc::<Storage>::default();
+    let (mut site, _served) = storing(&storage, SECRET).await;
+    site.orders(OrderKind::Prepare).await.unwrap();
+    site.until("written", Site::is_written).await;
+    let newer = site.of_another_server(7);
+    storage.put(&newer);
+    site.until("told", |site| site.tells("another server writes for this trust domain")).await;
+    let looks = storage.gets();
+    site.until("looked again", |_| storage.gets() > looks + 1).await;
+    assert_eq!((storage.holds(), storage.puts()), (Some(newer), 1));
+    storage.put(&site.of_another_server(-1));
+    site.until("what is older does not", |site| storage.holds().unwrap() == site.published().json).await;
+}
+
+#[tokio::test]
+async fn what_may_be_written_and_not_read_is_told_as_not_verifiable() {
+    let storage = Arc::<Storage>::default();
+    storage.is_closed.store(true, Ordering::SeqCst);
+    let (mut site, _served) = storing(&storage, SECRET).await;
+    site.until("written", Site::is_written).await;
+    let doubt = |site: &Site| site.outlook().doubts.into_values().next();
+    assert!(doubt(&site).unwrap().contains("give the right to GetObject on the key, and to ListBucket"));
+    let (wrote_at, looks) = (site.outlook().holders.remove(0).heard_at, storage.gets());
+    site.until("looked again", |_| storage.gets() > looks + 2).await;
+    assert_eq!(site.outlook().holders.remove(0).heard_at, wrote_at, "nothing has shown it since");
+    assert!(storage.puts() == 1 && site.troubles().is_empty(), "a rotation does not wait for it");
+    site.orders(OrderKind::Prepare).await.unwrap();
+    site.until("followed", |site| storage.puts() == 2 && Site::is_written(site)).await;
+    storage.is_closed.store(false, Ordering::SeqCst);
+    site.until("seen", |site| doubt(site).is_none()).await;
+    assert_eq!(storage.puts(), 2);
 }

@@ -7,7 +7,7 @@ use lanyard::clock::{Clock, ManualClock};
 use lanyard::config::{MapEnvironment, ServerSettings, load_server};
 use lanyard::crypto::{KeyAlgorithm, KeyPair, PublicKey, Random};
 use lanyard::discovery::{Fetch, HttpsFetch};
-use lanyard::facts::Facts;
+use lanyard::facts::{self, Facts};
 use lanyard::issuance::{
     Bearer, Credential, Csr, Hearing, Issuance, IssuedSvid, Recorder, Refusal, Request, RequestId, Shares, Wanted,
 };
@@ -179,6 +179,7 @@ impl Harness {
     pub(crate) fn road_with(&self, store: Arc<dyn Store>) -> Arc<Issuance> {
         let road = self.issuance();
         let (ledger, metrics) = (Ledger::new(Arc::clone(&store)), Metrics::new());
+        let (clock, fetch) = (Arc::clone(&road.clock), Arc::clone(&self.fetch));
         Arc::new(Issuance {
             clock: Arc::clone(&road.clock),
             issuers: Arc::clone(&road.issuers),
@@ -187,7 +188,7 @@ impl Harness {
             leaf: Arc::clone(&road.leaf),
             consumers: Arc::clone(&road.consumers),
             sessions: Sessions::open(Arc::clone(&store), road.people.clone(), self.now()).unwrap(),
-            facts: Facts::new(Vec::new(), &self.fetch, Arc::clone(&road.clock), metrics.clone()),
+            facts: Facts::new(&[], facts::World { clock, fetch, metrics: metrics.clone() }),
             pins: PathPins::new(store, ledger.clone()),
             hearing: Hearing::default(),
             ledger,

@@ -8,6 +8,7 @@ pub(crate) mod foreign;
 pub(crate) mod harness;
 pub(crate) mod hierarchy;
 pub(crate) mod https;
+pub(crate) mod installed;
 pub(crate) mod issuer;
 pub(crate) mod kubernetes;
 pub(crate) mod of_bundle;

@@ -4,6 +4,7 @@
 use crate::rotation::certificates;
 use crate::support::beside::{Beside, Site, within};
 use crate::support::foreign::ForeignCa;
+use crate::support::installed::installed;
 use lanyard::svid::inspect_certificate;
 use lanyard::wire::workload::X509svid;
 use rustls::pki_types::pem::PemObject as _;
@@ -109,10 +110,6 @@ pub(crate) struct Visitor {
     tell: ChildStdin,
     said: Lines<BufReader<ChildStdout>>,
     _child: Child,
-}
-
-fn installed(variable: &str) -> String {
-    std::env::var(variable).unwrap_or_else(|_unset| panic!("`tests/run` installs it and names it in {variable}"))
 }
 
 impl Visitor {

@@ -3,6 +3,7 @@
 use crate::oidc::{Cloudy, token};
 use crate::rotation::lanyard;
 use crate::support::beside::{Beside, Site, within};
+use crate::support::installed::installed;
 use crate::support::issuer::FakeIssuer;
 use axum::Router;
 use axum::http::HeaderMap;
@@ -121,9 +122,7 @@ impl Proxy {
         let whole = folder.path().join("ledger-jwt.yaml");
         fs::write(&whole, text).unwrap();
         let log = fs::File::create(folder.path().join("log")).unwrap();
-        let program = std::env::var_os("LANYARD_TEST_ENVOY")
-            .unwrap_or_else(|| panic!("`tests/run` installs Envoy and names it in LANYARD_TEST_ENVOY"));
-        let mut envoy = Command::new(program);
+        let mut envoy = Command::new(installed("LANYARD_TEST_ENVOY"));
         envoy.args(["--disable-hot-restart", "--concurrency", "1", "--log-level", "warning", "-c"]).arg(&whole);
         let child = envoy.stdout(log.try_clone().unwrap()).stderr(log).kill_on_drop(true).spawn().unwrap();
         let mut proxy = Self { folder, child };

@@ -224,6 +224,13 @@ async fn a_first_rs256_key_that_is_wanted_later_is_published_before_it_signs() {
     // A cloud does not say how long it keeps keys, so a day is allowed for.
     assert_eq!(plan["minimum_seconds"], 86_400);
     assert!(!token(&agent, VAULT).await.is_empty(), "others go on");
+
+    site.advance(24 * 60 + 1);
+    let state = async || lanyard(&site, &["plan", "--kind", "jwt-rs256"]).await.unwrap()["keys"][0]["state"].clone();
+    within(async { while state().await != "active" {} }).await;
+    let later = Beside::start(site.settings_beside("later"), &site.clock);
+    later.login(site.token()).await.unwrap();
+    assert_eq!(inspect_jwt(&token(&later, ENTRA).await).unwrap().algorithm, JwsAlgorithm::Rs256);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,5 +1,6 @@
 //! Readers of OIDC, in three languages, none of them ours: each is told the issuer's name, and finds the rest.
 
+use crate::support::installed::installed;
 use serde_json::Value;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -12,11 +13,6 @@ pub(crate) struct Reader {
     words: Vec<OsString>,
 }
 
-fn installed(variable: &str) -> OsString {
-    let found = std::env::var_os(variable);
-    found.unwrap_or_else(|| panic!("`tests/run` installs it and names it in {variable}"))
-}
-
 fn source(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
@@ -24,11 +20,11 @@ fn source(path: &str) -> PathBuf {
 /// go-oidc, which Vault is built on; Nimbus, on which Java's frameworks are; `PyJWT`.
 pub(crate) fn readers() -> [Reader; 3] {
     let (python, java) = (source("tests/py/verifier.py").into(), source("tests/java/JwtVerifier.java").into());
-    let java = vec!["-XX:TieredStopAtLevel=1".into(), "-cp".into(), installed("LANYARD_TEST_JAVA"), java];
+    let java = vec!["-XX:TieredStopAtLevel=1".into(), "-cp".into(), installed("LANYARD_TEST_JAVA").into(), java];
     [
-        Reader { name: "go-oidc", program: installed("LANYARD_TEST_GO_VERIFIER"), words: Vec::new() },
+        Reader { name: "go-oidc", program: installed("LANYARD_TEST_GO_VERIFIER").into(), words: Vec::new() },
         Reader { name: "Nimbus", program: "java".into(), words: java },
-        Reader { name: "PyJWT", program: installed("LANYARD_TEST_PYTHON"), words: vec![python] },
+        Reader { name: "PyJWT", program: installed("LANYARD_TEST_PYTHON").into(), words: vec![python] },
     ]
 }
 

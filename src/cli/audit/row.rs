@@ -43,6 +43,9 @@ fn what(entry: &Received) -> String {
             let by = entry.more.get("uid").map(|uid| format!(", by user id {uid}")).unwrap_or_default();
             format!("{authority} {key} {step}, sequence {}{}{by}", number("sequence"), said(entry))
         }
+        "account_remembered" => {
+            format!("user {} of {} has account {}", text("user"), text("issuer"), text("account"))
+        }
         "holder_confirmed" => {
             let (holder, sequence, uid) = (text("holder"), number("sequence"), number("uid"));
             format!("{holder} has bundle {sequence}{}, by user id {uid}", said(entry))

@@ -3,6 +3,7 @@
 mod agent;
 mod answers;
 mod decisions;
+mod facts;
 mod foreign;
 mod keys;
 mod numbers;
@@ -13,6 +14,7 @@ mod sessions;
 mod trust;
 
 pub use agent::AgentMetrics;
+pub use facts::SourceMetrics;
 pub use foreign::ForeignStanding;
 pub use keys::KeyStock;
 pub use numbers::{Door, Metrics};

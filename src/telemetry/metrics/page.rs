@@ -1,8 +1,11 @@
 //! The page that a scraper reads.
 
-use prometheus_client::encoding::text;
+use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Metric, Registry};
+use std::fmt::Debug;
+use std::hash::Hash;
 
 #[derive(Debug)]
 pub(super) struct Page(Registry);
@@ -19,9 +22,17 @@ impl Page {
         self.register(name, help, M::default())
     }
 
-    /// How long something took: from 0.1 ms, below the cheapest exchange, to 6.5 s, short of the deadline.
+    /// How long something took.
     pub(super) fn seconds(&mut self, name: &str, help: &str) -> Histogram {
-        self.register(name, help, Histogram::new(exponential_buckets(0.0001, 2.0, 17)))
+        self.register(name, help, seconds())
+    }
+
+    /// The same for each of several.
+    pub(super) fn seconds_each<L>(&mut self, name: &str, help: &str) -> Family<L, Histogram, fn() -> Histogram>
+    where
+        L: Clone + Debug + EncodeLabelSet + Eq + Hash + Send + Sync + 'static,
+    {
+        self.register(name, help, Family::new_with_constructor(seconds))
     }
 
     /// A number that is kept elsewhere.
@@ -39,4 +50,9 @@ impl Page {
         }
         page
     }
+}
+
+/// From 0.1 ms, below the cheapest exchange, to 6.5 s, short of the deadline.
+fn seconds() -> Histogram {
+    Histogram::new(exponential_buckets(0.0001, 2.0, 17))
 }

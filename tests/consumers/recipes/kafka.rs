@@ -2,8 +2,9 @@
 
 use super::{Recipe, shown};
 use crate::client::{Client, Svid};
-use crate::consumer::{installed, source};
+use crate::consumer::source;
 use crate::dialogue::Dialogue;
+use crate::installed::installed;
 use crate::place::free_port;
 use crate::sides::{PRODUCTION, changed, eventually};
 use crate::visitors::{Program, Visitor as _};

@@ -21,6 +21,7 @@ mod matrix;
 mod rust;
 
 use super::running::{Running, eventually};
+use crate::installed::installed;
 use serde_json::Value;
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -63,10 +64,6 @@ async fn every_client(agent: &Running) -> [Client; 4] {
         client.hear("ready").await;
     }
     clients
-}
-
-fn installed(name: &str) -> String {
-    std::env::var(name).expect("`tests/run` installs the clients and names them in the environment")
 }
 
 impl Client {

@@ -5,7 +5,7 @@ use super::{Seed, place, token};
 use lanyard::clock::ManualClock;
 use lanyard::config::{KnownIssuer, load_policy};
 use lanyard::discovery::{Fetch, Fetching};
-use lanyard::facts::{Facts, GitlabApi};
+use lanyard::facts::{Facts, GitlabApi, LetIn, Limits, Place, World};
 use lanyard::policy::{Answer, Rule, Seen};
 use lanyard::telemetry::Metrics;
 use lanyard::token::{Claims, IssuerKind, IssuerName};
@@ -26,7 +26,7 @@ need."job.state" = "running"
 
 static RULE: LazyLock<Arc<Rule>> = LazyLock::new(|| {
     let (name, url) = (IssuerName("corp".into()), "https://gitlab.example.com".to_owned());
-    let issuers = [KnownIssuer { name, kind: IssuerKind::GitLab, url, facts: GitlabApi::FACTS.to_vec() }];
+    let issuers = [KnownIssuer { name, kind: IssuerKind::GitLab, url, facts: GitlabApi::FACTS.to_vec(), groups: None }];
     let files = vec![(PathBuf::from("policy.toml"), POLICY.into())];
     let policy =
         place::with(&files, |folder| load_policy(&folder.join("policy.toml"), &issuers, Duration::from_secs(900)));
@@ -76,10 +76,11 @@ pub fn body(bytes: &[u8]) -> bool {
 fn speaks_of_its_own_job(rule: &Arc<Rule>, claims: &Claims, bytes: &[u8], folder: &Path) -> bool {
     thread_local!(static RUNTIME: Runtime = Builder::new_current_thread().build().unwrap());
     let (issuer, url) = (IssuerName("corp".into()), "https://gitlab.example.com/api/v4".to_owned());
-    let api = GitlabApi { issuer, url, token_file: folder.join("token"), ca_pem: None };
+    let place = Place { url, let_in: LetIn::GitLab, token_file: folder.join("token"), ca_pem: None };
+    let api = GitlabApi { issuer, place, limits: Limits::default() };
     let clock = Arc::new(ManualClock::at(datetime!(2026-11-21 12:00 UTC)));
     let fetch: Arc<dyn Fetch> = Arc::new(Says(bytes.to_vec()));
-    let facts = Facts::new(vec![api], &fetch, clock, Metrics::new());
+    let facts = Facts::new(&[Arc::new(api)], World { clock, fetch, metrics: Metrics::new() });
     let asking = || RUNTIME.with(|runtime| runtime.block_on(facts.ask(rule, claims)));
     let answers = Cost::SMALL.of(bytes.len(), asking);
     let answer = answers.of("job.state").unwrap().clone();

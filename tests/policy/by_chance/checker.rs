@@ -2,7 +2,7 @@
 
 use super::globs::fits;
 use super::model::{Policy, Rule, Term, Wanted};
-use super::templates::{can_meet, holes, is_legal, name_the_project_alike};
+use super::templates::{begin_alike, can_meet, holes, is_legal, name_the_project_alike};
 use std::collections::BTreeSet;
 
 /// A law that a policy breaks.
@@ -12,6 +12,8 @@ pub(crate) enum Broken {
     Contradiction,
     /// A template is none.
     IllegalTemplate,
+    /// What names bearers of one issuer could begin an ID of another's.
+    Issuers,
     /// An ID could be that of two projects.
     ManyProjects,
     /// An ID says less than one of the rules that give it demands.
@@ -51,16 +53,17 @@ fn rules_itself_out(rule: &Rule) -> bool {
 
 fn broken_by_two(first: &Rule, second: &Rule) -> Option<Broken> {
     let itself = std::ptr::eq(first, second);
-    let ids = first.ids.iter().flat_map(|a| second.ids.iter().map(move |b| (a, b)));
-    ids.into_iter().filter(|(a, b)| if a == b { !told_apart(first, second, a) } else { can_meet(a, b) }).find_map(
-        |(a, b)| {
-            if !itself && demands(first, a) != demands(second, b) {
-                return Some(Broken::UnequalDemands);
-            }
-            let one_project = only_project(first).is_some() && only_project(first) == only_project(second);
-            (a != b && !one_project && !name_the_project_alike(a, b)).then_some(Broken::ManyProjects)
-        },
-    )
+    let mut ids = first.ids.iter().flat_map(|a| second.ids.iter().map(move |b| (a, b)));
+    if first.issuer != second.issuer {
+        return ids.any(|(a, b)| begin_alike(a, b)).then_some(Broken::Issuers);
+    }
+    ids.filter(|(a, b)| if a == b { !told_apart(first, second, a) } else { can_meet(a, b) }).find_map(|(a, b)| {
+        if !itself && demands(first, a) != demands(second, b) {
+            return Some(Broken::UnequalDemands);
+        }
+        let one_project = only_project(first).is_some() && only_project(first) == only_project(second);
+        (a != b && !one_project && !name_the_project_alike(a, b)).then_some(Broken::ManyProjects)
+    })
 }
 
 /// The project that a rule is for, where it is one.

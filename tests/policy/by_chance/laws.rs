@@ -28,6 +28,7 @@ fn the_loader_and_the_laws_agree_on_which_policies_load() {
             None => "loaded",
             Some(Broken::Contradiction) => "contradict themselves",
             Some(Broken::IllegalTemplate) => "illegal",
+            Some(Broken::Issuers) => "one beginning for two issuers",
             Some(Broken::ManyProjects) => "one ID for many projects",
             Some(Broken::UnequalDemands) => "one ID for unequal demands",
         });
@@ -35,7 +36,12 @@ fn the_loader_and_the_laws_agree_on_which_policies_load() {
         prop_assert_eq!(loaded.is_ok(), broken.is_none(), "{:?}; the loader: {}\n{}", broken, said, policy.text());
         Ok(())
     });
-    tally.at_least(&[("loaded", 1200), ("one ID for many projects", 20), ("one ID for unequal demands", 40)]);
+    tally.at_least(&[
+        ("loaded", 1200),
+        ("one ID for many projects", 20),
+        ("one beginning for two issuers", 40),
+        ("one ID for unequal demands", 40),
+    ]);
 }
 
 #[test]

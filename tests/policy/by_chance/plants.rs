@@ -44,7 +44,8 @@ impl Plant {
             Self::Contradiction => (Broken::Contradiction, "contradicts"),
             Self::ManyProjectsByList | Self::NoProject => (Broken::ManyProjects, "same workload for every project"),
             Self::ManyProjectsByTwoLayouts => (Broken::ManyProjects, "id_shared_by_projects"),
-            Self::OtherIssuer | Self::Stricter => (Broken::UnequalDemands, "id_shared_by_unequal_rules"),
+            Self::OtherIssuer => (Broken::Issuers, "id_shared_by_issuers"),
+            Self::Stricter => (Broken::UnequalDemands, "id_shared_by_unequal_rules"),
             Self::PathNotEnded => (Broken::IllegalTemplate, "is followed by"),
         }
     }

@@ -1,6 +1,7 @@
 //! A real Envoy that judges names: one route for each set of RBAC rules, and a certificate for each name that is tried.
 #![expect(clippy::disallowed_methods, reason = "a program outside needs real time and the real environment")]
 
+use crate::support::installed::installed;
 use crate::support::of_bundle::OfBundle;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa, KeyPair, SanType};
 use rustls::crypto::aws_lc_rs;
@@ -135,11 +136,8 @@ impl Drop for RealEnvoy {
 }
 
 fn start(folder: &TempDir) -> Child {
-    let variable = "LANYARD_TEST_ENVOY";
-    let envoy =
-        std::env::var(variable).unwrap_or_else(|_unset| panic!("`tests/run` installs it and names it in {variable}"));
     let log = File::create(folder.path().join("log")).unwrap();
-    let mut command = Command::new(envoy);
+    let mut command = Command::new(installed("LANYARD_TEST_ENVOY"));
     // No shared memory with other Envoys, and few threads.
     command.args(["--disable-hot-restart", "--concurrency", "1", "--log-level", "warning", "-c"]);
     command.arg(folder.path().join("envoy.json"));

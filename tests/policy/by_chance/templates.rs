@@ -69,6 +69,25 @@ pub(crate) fn can_meet(a: &str, b: &str) -> bool {
     found
 }
 
+/// Whether what a pattern must say to mean bearers of one template can begin an ID of the other, whoever they are.
+pub(crate) fn begin_alike(a: &str, b: &str) -> bool {
+    let meant = |one: &str, other: &str| {
+        let below =
+            Regex::new(&format!("{}(?:/|$)", everything(&least(other)).as_str().trim_end_matches('$'))).unwrap();
+        let ids = tried(one, &runs(other));
+        ids.iter().any(|id| below.is_match(id))
+    };
+    meant(a, b) || meant(b, a)
+}
+
+/// All up to the first segment that is not the same for everybody.
+fn least(template: &str) -> String {
+    let mut segments: Vec<&str> = template.split('/').collect();
+    let varies = segments.iter().position(|segment| segment.contains('{')).unwrap_or(segments.len());
+    segments.truncate(varies + 1);
+    segments.join("/")
+}
+
 /// Whether the project can be read back alike from an ID of both: the same segments lead up to it.
 pub(crate) fn name_the_project_alike(a: &str, b: &str) -> bool {
     let alike = a.split('/').zip(b.split('/')).take_while(|(one, other)| one == other);

@@ -1,0 +1,6 @@
+//! What `tests/run` installs and names.
+
+/// A program, or a list of places; without it nothing is shown, so the test fails.
+pub(crate) fn installed(variable: &str) -> String {
+    std::env::var(variable).unwrap_or_else(|_unset| panic!("`tests/run` installs it and names it in {variable}"))
+}
