@@ -112,9 +112,9 @@ async fn whoever_needs_nothing_asks_nobody_whatever_state_all_systems_are_in() {
         let (gerrit_url, of_gerrit) = system(does);
         for (url, counted) in [(url, counted), (gerrit_url, of_gerrit)] {
             let asking = Asking::of(|file| Arc::new(configured(&url, &[("Code-Review", 2)], file)));
-            let rule = asking.rule("");
+            let (rule, claims) = (asking.rule(""), claims(&[]));
             assert!(rule.facts().is_empty());
-            let mut hearing = Box::pin(asking.facts.hear(rule, &claims(&[])));
+            let mut hearing = Box::pin(asking.facts.hear(rule, &claims));
             let is_heard =
                 std::future::poll_fn(|context| std::task::Poll::Ready(hearing.as_mut().poll(context).is_ready()));
             assert!(is_heard.await, "{does:?}: it does not even wait for another task");
