@@ -14,6 +14,7 @@ mod section;
 mod ca_file;
 mod hook;
 mod gerrit;
+mod okta;
 mod sources;
 mod issuer;
 mod conditions;

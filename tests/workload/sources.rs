@@ -17,7 +17,7 @@ use std::os::unix::fs::symlink;
 use std::time::Duration;
 
 const AUDIENCE: &str = "https://lanyard.example.com";
-const CLUSTER: &str = "\n[[issuer]]\nname = \"cluster\"\nkind = \"kubernetes\"\nurl = \"https://kubernetes.test\"\n\
+pub(crate) const CLUSTER: &str = "\n[[issuer]]\nname = \"cluster\"\nkind = \"kubernetes\"\nurl = \"https://kubernetes.test\"\n\
     audience = \"https://lanyard.example.com\"\njwks_file = \"jwks.json\"\n";
 const PARTNER: &str = "\n[[issuer]]\nname = \"partner\"\nkind = \"spiffe\"\ntrust_domain = \"partner.test\"\n\
     audience = \"https://lanyard.example.com\"\nallow_missing_jti = true\n";
@@ -35,23 +35,26 @@ when = { issuer = "partner", project_path = "builds/*" }
 "#;
 
 /// The same server with these issuers besides, and rules for their bearers.
-fn with_others(settings: &mut ServerSettings) {
-    let folder = settings.data_dir.parent().unwrap().to_owned();
-    let file = folder.join("server.toml");
-    fs::write(folder.join("policy.toml"), POLICY).unwrap();
-    fs::write(&file, fs::read_to_string(&file).unwrap() + CLUSTER + PARTNER).unwrap();
-    let loaded = load_server(&file, &MapEnvironment::default()).unwrap();
-    let (issuer, admin_socket) = (settings.doors.issuer.clone(), settings.doors.admin_socket.clone());
-    let doors = DoorsSettings { issuer, admin_socket, health: None, ..loaded.doors.clone() };
-    *settings = ServerSettings { doors, ..loaded };
+pub(crate) fn with_issuers(issuers: &str, policy: &str) -> impl FnOnce(&mut ServerSettings) {
+    move |settings| {
+        let folder = settings.data_dir.parent().unwrap().to_owned();
+        let file = folder.join("server.toml");
+        fs::write(folder.join("policy.toml"), policy).unwrap();
+        fs::write(&file, fs::read_to_string(&file).unwrap() + issuers).unwrap();
+        let loaded = load_server(&file, &MapEnvironment::default()).unwrap();
+        let (issuer, admin_socket) = (settings.doors.issuer.clone(), settings.doors.admin_socket.clone());
+        let doors = DoorsSettings { issuer, admin_socket, health: None, ..loaded.doors.clone() };
+        *settings = ServerSettings { doors, ..loaded };
+    }
 }
 
 async fn open() -> Site {
-    Site::open_as(crate::support::harness::POLICY, with_others).await
+    let issuers = format!("{CLUSTER}{PARTNER}");
+    Site::open_as(crate::support::harness::POLICY, with_issuers(&issuers, POLICY)).await
 }
 
 /// As the kubelet asks the API server for it.
-fn projected(site: &Site, jti: &str) -> String {
+pub(crate) fn projected(site: &Site, jti: &str) -> String {
     let now = site.clock.now().unix_timestamp();
     let claims = json!({
         "iss": "https://kubernetes.test", "aud": [AUDIENCE], "iat": now, "nbf": now, "exp": now + 3600, "jti": jti,
@@ -65,7 +68,7 @@ fn projected(site: &Site, jti: &str) -> String {
 }
 
 /// Puts a token where the kubelet would: into a folder of its own, and then the link is another.
-fn put(site: &Site, generation: &str, token: &str) {
+pub(crate) fn put(site: &Site, generation: &str, token: &str) {
     let volume = site.path("volume");
     fs::create_dir_all(volume.join(generation)).unwrap();
     fs::write(volume.join(generation).join("token"), token).unwrap();
