@@ -1,11 +1,12 @@
 //! The running server: what it starts, in which order, and in which order it stops.
 
 use super::accept::Crew;
+use super::accounts::look_at_accounts;
 use super::build::{Parts, World, build};
 use super::bundle_endpoint::BundleEndpoint;
 use super::door::open_door;
 use super::endpoint_svid::EndpointSvid;
-use super::federating::keep_federated;
+use super::federating::federate;
 use super::meters::{
     meter_bundle, meter_checkpoints, meter_crls, meter_foreign, meter_holders, meter_keys, meter_store, meter_tainted,
 };
@@ -155,8 +156,7 @@ impl Server {
         let publishing = (publishers, rotator.desk().holders().clone(), rotator.authorities().published());
         let shown = (Arc::clone(&clock), readiness.clone(), metrics.clone());
         keepers.spawn(keep_published(publishing, shown, ended.clone()));
-        let ours = rotator.authorities().published();
-        keepers.spawn(keep_federated((federation, followers), ours, (Arc::clone(&clock), ended.clone())));
+        keepers.spawn(federate((federation, followers), rotator.authorities(), Arc::clone(&clock), ended.clone()));
         let above = (upstream.zip(rotator.upstream()), Arc::clone(&clock));
         keepers.spawn(keep_upstream(above, (readiness.clone(), metrics.clone()), ended.clone()));
         keepers.spawn(rotator.run(Arc::clone(&clock), ended.clone()));
@@ -167,10 +167,9 @@ impl Server {
         keepers.spawn(policy.run(Arc::clone(&clock), ended.clone()));
         keepers.spawn(certificate.run(Arc::clone(&clock), ended.clone()));
         keepers.spawn(sweep(Arc::clone(&issuance), metrics, ended.clone()));
+        keepers.spawn(look_at_accounts(Arc::clone(&issuance), ended.clone()));
         keepers.spawn(warm(issuance, warming, ended.clone()));
-        if let Some(health) = health {
-            keepers.spawn(health.run(ended.clone()));
-        }
+        keepers.spawn(tell_of_health(health, ended.clone()));
         let (close, closing) = Shutdown::pair();
         let mut doors = JoinSet::new();
         for port in issuer_ports {
@@ -246,6 +245,13 @@ async fn endpoint_svid(
     }
     let hands = (parts.rotator.authorities(), parts.issuance.ledger.clone());
     Ok(Some(EndpointSvid::begin(hands.0, hands.1, now).await?))
+}
+
+async fn tell_of_health(health: Option<HealthPort>, shutdown: Shutdown) {
+    match health {
+        Some(health) => health.run(shutdown).await,
+        None => shutdown.wait().await,
+    }
 }
 
 async fn keep_token(vault: Option<Arc<Vault>>, shutdown: Shutdown) {
