@@ -55,7 +55,7 @@ impl Asking {
         let system = configured(file);
         let facts = system.facts().to_vec();
         let known =
-            KnownIssuer { name: corp(), kind: IssuerKind::GitLab, url: "https://gitlab.example".to_owned(), facts };
+            KnownIssuer { name: corp(), kind: IssuerKind::GitLab, url: "https://gitlab.example".to_owned(), facts, groups: None };
         let metrics = Metrics::new();
         let fetch: Arc<dyn Fetch> = Arc::new(HttpsFetch::new(None).unwrap().with_loopback_http());
         let facts = Facts::new(&[system], World { clock, fetch, metrics: metrics.clone() });
