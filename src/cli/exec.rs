@@ -171,6 +171,7 @@ async fn alone(args: &Args, token: Zeroizing<String>, mut signals: Signals) -> a
         callers,
         state_dir: state_dir.clone(),
         token: TokenSource::Login,
+        runner: None,
         files: None,
         on_stop: OnStop::KeepSession,
     };

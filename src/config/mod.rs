@@ -27,6 +27,7 @@ mod limits;
 mod long_ids;
 mod svids;
 mod shared;
+mod untold;
 mod rule;
 mod policy;
 mod policy_source;

@@ -30,9 +30,8 @@ impl Directory {
         let mut departed = Vec::new();
         for guids in guids.chunks(AT_ONCE) {
             let there = self.states_of(guids).await?;
-            for guid in guids {
-                let why = there.get(guid).map_or_else(|| Some("the account is gone".to_owned()), Clone::clone);
-                let Some(why) = why else { continue };
+            let why = |guid| there.get(guid).map_or_else(|| Some("the account is gone".to_owned()), Clone::clone);
+            for (guid, why) in guids.iter().filter_map(|guid| Some((guid, why(guid)?))) {
                 departed.extend(accounts.remove(guid).into_iter().flatten().map(|user| (user, why.clone())));
             }
         }

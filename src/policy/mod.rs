@@ -43,7 +43,7 @@ pub use facts::{Answer, Answers, HeardRule, Outcome, Seen, Unmet};
 pub use glob::Glob;
 pub use heard::{Heard, NeedWalk};
 pub use id_set::{IdPart, IdSet};
-pub use laxer::{Laxer, Shown};
+pub use laxer::{Laxer, Shown, ShownIn};
 pub use need::{FactKind, KNOWN_FACTS, Need, SHOWN_FACTS, Wanted};
 pub use reach::{Contradiction, Covered, find_covered};
 pub use replay::{Before, Change, Group, Replay, Told};

@@ -151,18 +151,7 @@ impl Server {
         let mut keepers = JoinSet::new();
         start_meters(&mut keepers, &parts, (&clock, &readiness), &ended);
         let Parts {
-            issuance,
-            rotator,
-            upstream,
-            directory,
-            federation,
-            followers,
-            publishers,
-            crls,
-            store,
-            metrics,
-            vault,
-            ..
+            issuance, rotator, upstream, federation, followers, publishers, crls, store, metrics, vault, ..
         } = parts;
         let publishing = (publishers, rotator.desk().holders().clone(), rotator.authorities().published());
         let shown = (Arc::clone(&clock), readiness.clone(), metrics.clone());
@@ -179,11 +168,9 @@ impl Server {
         keepers.spawn(policy.run(Arc::clone(&clock), ended.clone()));
         keepers.spawn(certificate.run(Arc::clone(&clock), ended.clone()));
         keepers.spawn(sweep(Arc::clone(&issuance), metrics, ended.clone()));
-        keepers.spawn(look_at_accounts(directory, Arc::clone(&issuance), ended.clone()));
+        keepers.spawn(look_at_accounts(Arc::clone(&issuance), ended.clone()));
         keepers.spawn(warm(issuance, warming, ended.clone()));
-        if let Some(health) = health {
-            keepers.spawn(health.run(ended.clone()));
-        }
+        keepers.spawn(tell_of_health(health, ended.clone()));
         let (close, closing) = Shutdown::pair();
         let mut doors = JoinSet::new();
         for port in issuer_ports {
@@ -259,6 +246,13 @@ async fn endpoint_svid(
     }
     let hands = (parts.rotator.authorities(), parts.issuance.ledger.clone());
     Ok(Some(EndpointSvid::begin(hands.0, hands.1, now).await?))
+}
+
+async fn tell_of_health(health: Option<HealthPort>, shutdown: Shutdown) {
+    match health {
+        Some(health) => health.run(shutdown).await,
+        None => shutdown.wait().await,
+    }
 }
 
 async fn keep_token(vault: Option<Arc<Vault>>, shutdown: Shutdown) {

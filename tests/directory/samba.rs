@@ -208,7 +208,7 @@ async fn whose_account_is_disabled_loses_what_lives_of_it_and_only_where_the_rul
         let issued = scene.harness.exchange(&scene.harness.issuer.mint(&claims), &agent).await.unwrap();
         sessions.push(issued.session().unwrap().to_owned());
     }
-    let (road, directory) = (scene.harness.issuance(), scene.harness.parts.directory.as_ref().unwrap());
+    let (road, directory) = (scene.harness.issuance(), scene.harness.issuance().directory.as_ref().unwrap());
     assert_eq!(road.end_departed(directory).await.unwrap(), 0);
     domain.tool(&["user", "disable", "alice"]);
     domain.kill();

@@ -1,4 +1,4 @@
-//! One connection to a directory: TLS from the start or by StartTLS, bound, one question at a time.
+//! One connection to a directory: TLS from the start or by `StartTLS`, bound, one question at a time.
 
 use super::ber::whole_length;
 use super::message::{Answer, Entry, Request, Search};
