@@ -1,5 +1,5 @@
 //! One question: a rule with a need, a job's claims, and what came of asking.
-#![expect(clippy::unwrap_used, reason = "what cannot be set up ends the test")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "what cannot be set up ends the test")]
 
 use lanyard::clock::{Clock, SystemClock};
 use lanyard::config::{KnownIssuer, load_policy};
@@ -54,8 +54,13 @@ impl Asking {
         fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
         let system = configured(file);
         let facts = system.facts().to_vec();
-        let known =
-            KnownIssuer { name: corp(), kind: IssuerKind::GitLab, url: "https://gitlab.example".to_owned(), facts, groups: None };
+        let known = KnownIssuer {
+            name: corp(),
+            kind: IssuerKind::GitLab,
+            url: "https://gitlab.example".to_owned(),
+            facts,
+            groups: None,
+        };
         let metrics = Metrics::new();
         let fetch: Arc<dyn Fetch> = Arc::new(HttpsFetch::new(None).unwrap().with_loopback_http());
         let facts = Facts::new(&[system], World { clock, fetch, metrics: metrics.clone() });
