@@ -5,6 +5,7 @@
 
 // ground: knows nothing of Lanyard
 pub mod clock;
+pub mod backoff;
 pub mod stamp;
 pub mod telemetry;
 pub mod crypto;

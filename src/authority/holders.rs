@@ -29,10 +29,15 @@ struct Heard {
 #[derive(Clone, Debug, Default)]
 struct Written {
     newest: Option<Heard>,
+    /// Since when each bundle stands there: the newest ones.
+    at: BTreeMap<u64, OffsetDateTime>,
     trouble: Option<String>,
     /// Why nobody can say whether it is still there.
     doubt: Option<String>,
 }
+
+/// Bundles whose time at a publisher is kept: more than are published while one key waits.
+const WRITTEN_MAX: usize = 32;
 
 /// Those who read the bundle and say nothing: shown, never counted on.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -70,8 +75,19 @@ impl Holders {
         let known = written.newest.filter(|newest| newest.holds == Some(sequence));
         let is_news = known.is_none() || written.doubt.as_deref() != doubt;
         let newest = known.filter(|_| doubt.is_some()).unwrap_or(Heard { holds: Some(sequence), at });
-        *written = Written { newest: Some(newest), trouble: None, doubt: doubt.map(str::to_owned) };
+        (written.newest, written.trouble, written.doubt) = (Some(newest), None, doubt.map(str::to_owned));
+        written.at.entry(sequence).or_insert(at);
+        while written.at.len() > WRITTEN_MAX {
+            written.at.pop_first();
+        }
         is_news
+    }
+
+    /// What a publisher wrote was found changed: whoever reads there may have read that, and needs his time anew.
+    pub fn did_not_last(&self, publisher: &str) {
+        if let Some(written) = self.inside().publishers.get_mut(publisher) {
+            written.at.clear();
+        }
     }
 
     /// A publisher cannot write; what it wrote before stands. Whether that is news.
@@ -137,14 +153,17 @@ impl Holders {
             kind: HolderKind::Reporting,
             holds: heard.holds,
             heard_at: Some(heard.at),
+            wrote_at: BTreeMap::new(),
         });
-        let declared = declared.into_iter().map(|(name, heard)| (name, HolderKind::Declared, heard));
-        let publishers = publishers.into_iter().map(|(name, written)| (name, HolderKind::Publisher, written.newest));
-        let named = declared.chain(publishers).map(|(name, kind, heard)| Holder {
+        let declared = declared.into_iter().map(|(name, heard)| (name, HolderKind::Declared, heard, BTreeMap::new()));
+        let publishers =
+            publishers.into_iter().map(|(name, written)| (name, HolderKind::Publisher, written.newest, written.at));
+        let named = declared.chain(publishers).map(|(name, kind, heard, wrote_at)| Holder {
             name,
             kind,
             holds: heard.and_then(|heard| heard.holds),
             heard_at: heard.map(|heard| heard.at),
+            wrote_at,
         });
         let mut all: Vec<_> = agents.chain(named).collect();
         all.sort_unstable_by(|one, other| (one.kind, &one.name).cmp(&(other.kind, &other.name)));

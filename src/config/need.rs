@@ -10,6 +10,9 @@ use crate::policy::{FactKind, KNOWN_FACTS, Need, Wanted};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+/// That somebody approved who neither made what is deployed nor deploys it.
+const INDEPENDENT: &str = "approvals.independent";
+const APPROVALS: [&str; 2] = ["approvals.deployment", "approvals.merge_request"];
 /// The fact whose texts are groups.
 const GROUP: &str = "directory.group";
 
@@ -70,6 +73,7 @@ impl Needs<'_, '_, '_> {
                 let remedy = "write a list of tables, such as any = [{ \"job.state\" = \"running\" }]";
                 self.problem(line, key, an(value), remedy)
             }
+            (INDEPENDENT, _) => self.independent(line, value),
             (fact, _) => self.fact(line, fact, value),
         }
     }
@@ -83,6 +87,12 @@ impl Needs<'_, '_, '_> {
             table.iter().map(|(key, value)| self.need(line_of(key), key.get_ref(), value.get_ref(), depth)).collect();
         let mut needs: Vec<Need> = needs.into_iter().collect::<Option<_>>()?;
         if needs.len() == 1 { needs.pop() } else { Some(Need::All(needs)) }
+    }
+
+    /// Whoever says `approvals.independent` means any way in which somebody else can have approved.
+    fn independent(&self, line: usize, value: &DeValue<'_>) -> Option<Need> {
+        let ways = APPROVALS.map(|fact| self.fact(line, fact, value));
+        Some(Need::Any(ways.into_iter().collect::<Option<_>>()?))
     }
 
     fn fact(&self, line: usize, name: &str, value: &DeValue<'_>) -> Option<Need> {

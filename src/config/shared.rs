@@ -15,22 +15,22 @@ impl NamedBy<'_> {
     /// What is wrong, and what to do.
     pub(super) fn told(self, shared: &SharedId) -> (String, String) {
         let SharedId { first, second, template, because } = shared;
-        let (code, what, own) = match self {
+        let (code, where_, own) = match self {
             Self::Claim { claim, consumer } => (
                 "subject",
-                format!("the claim {claim:?} by which {consumer} names the bearer"),
+                format!(" as the claim {claim:?}, by which {consumer} names the bearer"),
                 format!("text of {claim}, such as production:{{project_id}}"),
             ),
             Self::Id => (
                 "id",
-                "the ID".to_owned(),
+                String::new(),
                 "id, such as /{project_path}/-/environments/production/pipelines/{pipeline_id}".to_owned(),
             ),
         };
         match because {
             Clash::Demands { only_first, only_second } => (
                 format!(
-                    "{code}_shared_by_unequal_rules: rules {first:?} and {second:?} can both give {template} as {what}, and \
+                    "{code}_shared_by_unequal_rules: rules {first:?} and {second:?} can both give {template}{where_}, and \
                      demand different things: {}, {}",
                     only(first, only_first),
                     only(second, only_second)
@@ -39,19 +39,27 @@ impl NamedBy<'_> {
             ),
             Clash::Issuers { issuers: [one, another], other } => (
                 format!(
-                    "{code}_shared_by_issuers: rules {first:?} and {second:?} are for two issuers, {one} and {another}, and \
-                     {what} can begin alike in both, up to a bearer's name ({other} and {template}), so that a pattern for \
-                     bearers of one admits the other's"
+                    "{code}_shared_by_issuers: {other} of {first:?} (issuer {one}) and {template} of {second:?} (issuer \
+                     {another}) can begin alike{where_}, up to a bearer's name, so that a pattern for bearers of one admits the \
+                     other's"
                 ),
                 self.apart(&one.0, &another.0),
             ),
             Clash::Projects { other } => (
                 format!(
-                    "{code}_shared_by_projects: {template} of {second:?} and {other} of {first:?} can give two projects one \
-                     text as {what}, where a path reads like an id or like another path"
+                    "{code}_shared_by_projects: {template} of {second:?} and {other} of {first:?} can give one {} to two \
+                     projects{where_}, where a path reads like an id or like another path",
+                    self.text()
                 ),
                 self.unlike(),
             ),
+        }
+    }
+
+    const fn text(self) -> &'static str {
+        match self {
+            Self::Claim { .. } => "text",
+            Self::Id => "ID",
         }
     }
 

@@ -215,9 +215,11 @@ mod tests {
         assert_eq!(doubted(Vault, by_path, "sub", |rule| rule.audiences.clear()), [DoubtKind::NoRule]);
     }
 
-    /// Why a consumer would take bearers of these rules for each other, each told by its issuer, its claim and what it
-    /// demands beyond.
-    fn mistaken(subject: &str, rules: [(&str, &str, &[(&str, Test)]); 2]) -> Vec<&'static str> {
+    /// A rule by its issuer, its claim and what it demands beyond.
+    type Told<'a> = (&'a str, &'a str, &'a [(&'a str, Test)]);
+
+    /// Why a consumer would take bearers of these rules for each other.
+    fn mistaken(subject: &str, rules: [Told<'_>; 2]) -> Vec<&'static str> {
         let rules = rules.into_iter().enumerate().map(|(at, (issuer, workload, terms))| {
             let mut rule = granting(issuer, &format!("/{issuer}/{{project_path}}/-/r{at}"), workload);
             rule.name = format!("r{at}");

@@ -97,17 +97,16 @@ mod tests {
             let values: Vec<Vec<String>> = if segment.contains("_path}") {
                 paths.iter().map(|path| path.iter().map(|name| (*name).to_owned()).collect()).collect()
             } else {
-                let filled = |id: &str| {
-                    let parts = segment
-                        .split('{')
-                        .map(|part| part.split_once('}').map_or(part.to_owned(), |(_, rest)| format!("{id}{rest}")));
-                    vec![parts.collect::<String>()]
-                };
-                ["7", "77"].map(filled).to_vec()
+                ["7", "77"].map(|id| vec![filled(segment, id)]).to_vec()
             };
             ids = ids.iter().flat_map(|id| values.iter().map(move |value| [&id[..], value].concat())).collect();
         }
         ids.into_iter().map(|id| (id, least)).collect()
+    }
+
+    fn filled(segment: &str, id: &str) -> String {
+        let part = |part: &str| part.split_once('}').map_or(part.to_owned(), |(_, rest)| format!("{id}{rest}"));
+        segment.split('{').map(part).collect()
     }
 
     /// Whether a pattern for bearers of one admits a bearer of the other, tried out.

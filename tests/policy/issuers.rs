@@ -111,7 +111,7 @@ fn each_section_of_the_page_gives_its_issuers_bearers_the_id_that_stands_there()
         ("kubernetes", "/-/lanyard/runners/ci/gitlab-runner"),
         ("zuul", "/zuul/acme/review.example.org/acme/api/lanyard"),
         ("okta", "/okta/0oa1gqb5x9aVvY1cQ5d7"),
-        ("spiffe", "/partners/farm/builds/linux"),
+        ("spiffe", "/partners/builders/builds/linux"),
     ] {
         let section = Section::read(name);
         assert_eq!(section.says_of(&[]), id, "{name}");
@@ -181,6 +181,12 @@ fn spoofed_elsewhere() -> Vec<Case> {
         ("spiffe", vec![("sub", other("spiffe://other.example/builds/linux"))], "token_claim_missing"),
         ("spiffe", vec![("sub", other("spiffe://ci.example.org/builds/linux"))], "token_claim_missing"),
         ("spiffe", vec![("iss", other("https://whatever.example"))], "=granted"),
+        ("okta", vec![("sub", other("spiffe://ci.example.org/acme/api/-/pipelines/7"))], "token_is_svid"),
+        ("okta", vec![("sub", other("SPIFFE://partner.example/builds/linux"))], "token_is_svid"),
+        ("okta", vec![("cid", other("spiffe://ci.example.org/acme/api"))], "token_claim_malformed"),
+        ("github", vec![("sub", other("spiffe://ci.example.org/octo-org/octo-repo"))], "token_is_svid"),
+        ("github", vec![("repository", other("spiffe://ci.example.org/octo-repo"))], "token_claim_malformed"),
+        ("kubernetes", vec![("sub", other("spiffe://ci.example.org/ci/gitlab-runner"))], "token_claim_malformed"),
         (
             "spiffe",
             vec![("iss", other("spiffe://partner.example")), ("sub", other("spiffe://other.example/builds/linux"))],
@@ -265,5 +271,22 @@ fn our_own_trust_domain_is_no_source_and_what_is_gitlabs_stands_beside_no_other_
     ] {
         let problems = Section::with(name, |lines| lines.replace(from, to)).err().unwrap();
         assert!(problems.iter().any(|problem| problem.contains(told)), "{told}: {problems:#?}");
+    }
+}
+
+#[test]
+fn our_own_issuer_is_no_source_whatever_kind_is_written_beside_it_and_however_it_is_spelled() {
+    for (name, ours, from, to) in [
+        ("zuul", "https://zuul.example.org", "", ""),
+        ("zuul", "https://zuul.example.org", "kind = \"zuul\"", "kind = \"gitlab\""),
+        ("zuul", "https://zuul.example.org", "https://zuul.example.org", "https://Zuul.example.org/"),
+        ("okta", "https://acme.okta.com/oauth2/default", "", ""),
+        ("kubernetes", "https://kubernetes.default.svc", "", ""),
+    ] {
+        let jwt = format!("[jwt]\nissuer = \"{ours}\"\n[[issuer]]");
+        let problems =
+            Section::with(name, |lines| lines.replacen(from, to, 1).replace("[[issuer]]", &jwt)).err().unwrap();
+        let told = |problem: &String| problem.contains("this server's own issuer");
+        assert!(problems.iter().any(told), "{ours}, {to}: {problems:#?}");
     }
 }

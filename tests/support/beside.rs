@@ -231,6 +231,7 @@ impl Site {
             callers: Callers::Any,
             state_dir: self.path("state"),
             token: TokenSource::Login,
+            runner: None,
             files: None,
             on_stop: OnStop::KeepSession,
         }
