@@ -195,6 +195,7 @@ mod tests {
             kind: IssuerKind::GitLab,
             url: format!("https://{name}.example"),
             facts: Vec::new(),
+            groups: None,
         };
         let rule = "[[rule]]\nname = \"a\"\nid = \"/{project_path}/-/a\"";
         let text = format!("owner = \"pay\"\nscope = {scope}\n{rule}\nwhen = {{ {when} }}\n");

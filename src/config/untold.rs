@@ -83,6 +83,7 @@ mod tests {
             kind,
             url: format!("https://{name}.example"),
             facts: Vec::new(),
+            groups: None,
         };
         let issuers =
             [("corp", IssuerKind::GitLab), ("okta", IssuerKind::Okta), ("hub", IssuerKind::GitHub)].map(known);
