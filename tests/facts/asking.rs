@@ -54,8 +54,13 @@ impl Asking {
         fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
         let system = configured(file);
         let facts = system.facts().to_vec();
-        let known =
-            KnownIssuer { name: corp(), kind: IssuerKind::GitLab, url: "https://gitlab.example".to_owned(), facts };
+        let known = KnownIssuer {
+            name: corp(),
+            kind: IssuerKind::GitLab,
+            url: "https://gitlab.example".to_owned(),
+            facts,
+            groups: None,
+        };
         let metrics = Metrics::new();
         let fetch: Arc<dyn Fetch> = Arc::new(HttpsFetch::new(None).unwrap().with_loopback_http());
         let facts = Facts::new(&[system], World { clock, fetch, metrics: metrics.clone() });
