@@ -10,6 +10,7 @@ mod support;
 mod addresses;
 mod auditors;
 mod advisories;
+mod applying;
 mod bundle_port;
 mod config_maps;
 mod crl;
