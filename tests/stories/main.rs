@@ -19,6 +19,7 @@ mod custody;
 mod doors;
 mod endpoints;
 mod ends;
+mod go_spiffe;
 mod hooks;
 mod job_ends;
 mod explained;
