@@ -8,7 +8,7 @@ use super::doors::{DoorsSettings, read_doors};
 use super::federation::read_federation;
 use super::issuer::{KnownIssuer, Own, ReadIssuers, read_issuers};
 use super::keys::{KeySettings, read_keys};
-use super::leaf::read_leaf;
+use super::leaf::{check_names, read_leaf};
 use super::people::{read_people, warn_of_ids};
 use super::problem::{Problem, read_text};
 use super::publish::read_publish;
@@ -131,6 +131,7 @@ pub(super) fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option
     let doors = read_doors(&mut root, &folder);
     let mut svid = root.section("svid");
     let (keys, mut warnings) = read_keys(reader, (&mut root, &mut svid), (&folder, environment));
+    let names_line = svid.line_of("names_of").or_else(|| svid.line());
     let leaf = read_leaf(reader, &mut svid, &mut warnings);
     let upstream =
         read_upstream(&mut root, trust_domain.as_ref(), (keys.name_constraints, keys.lifetimes.intermediate));
@@ -146,6 +147,7 @@ pub(super) fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option
     let publish = read_publish(&mut root, environment);
     root.finish();
     let known = KnownIssuer::all(&issuers, &systems, directory.as_ref());
+    check_names(reader, names_line, &leaf, &known);
     let (place, ttl, name_constraints) = (policy_file?, keys.lifetimes.svid, keys.name_constraints);
     let policy_source =
         PolicySource { place, issuers: known, ttl, trust_domain: trust_domain.clone(), name_constraints, consumers };

@@ -3,6 +3,7 @@
 use super::ca_file::read_ca_file;
 use super::gerrit::read_gerrit;
 use super::issuer::check_https;
+use super::okta::read_okta;
 use super::section::Section;
 use crate::discovery::read_token;
 use crate::facts::{Configured, GitlabApi, LetIn, Limits, Place, api_of};
@@ -19,7 +20,7 @@ pub(super) type System = Arc<dyn Configured>;
 type Read = fn(Section<'_, '_>, Option<&Issuer>) -> Option<System>;
 
 /// All there are, by their tables' names.
-const SYSTEMS: [(&str, Read); 2] = [("api", read_gitlab), ("gerrit", read_gerrit)];
+const SYSTEMS: [(&str, Read); 3] = [("api", read_gitlab), ("gerrit", read_gerrit), ("okta", read_okta)];
 
 /// The tables of an issuer that were not read yet.
 pub(super) struct Tables<'r, 't>(Vec<(Read, Section<'r, 't>)>);

@@ -79,9 +79,7 @@ impl Client {
             match Connection::open(place, &self.settings.trust, (&self.settings.bind, &password)).await {
                 Ok(connection) => return Ok(connection),
                 Err(LdapError::Refused(no)) => {
-                    if no.is_wrong_password() {
-                        *self.refused() = Some((stamp, self.clock.now()));
-                    }
+                    *self.refused() = no.is_wrong_password().then(|| (stamp, self.clock.now()));
                     return Err(DirectoryError::Bind { server, no });
                 }
                 Err(fault) => last = DirectoryError::Ldap { server, fault },

@@ -48,6 +48,11 @@ impl Directory {
         &self.settings
     }
 
+    /// Whose account is whose.
+    pub const fn accounts(&self) -> &Accounts {
+        &self.accounts
+    }
+
     /// Whom to look for.
     ///
     /// # Errors
@@ -61,7 +66,7 @@ impl Directory {
     /// # Errors
     /// When nothing can be said.
     pub async fn find(&self, sought: &Sought) -> Result<Found, DirectoryError> {
-        let known = self.accounts.of(&sought.issuer, sought.user_id)?;
+        let known = self.accounts.of(&sought.user)?;
         let account = match self.account(sought, known).await? {
             Ok(account) => account,
             Err(why) => return Ok(Found::Nobody(why.to_owned())),
@@ -71,7 +76,7 @@ impl Directory {
         }
         let first = match known {
             Some(guid) => guid,
-            None => self.accounts.remember((&sought.issuer, sought.user_id), account.guid).await?,
+            None => self.accounts.remember(&sought.user, account.guid).await?,
         };
         if first != account.guid {
             return Ok(Found::Nobody(ANOTHER.to_owned()));
@@ -137,7 +142,7 @@ const MOVED: &str = "the account that GitLab links to is not there: it was renam
                      noticed, and no other way leads to it";
 const SEVERAL: &str = "more than one account fits what the token says of its user";
 const ANOTHER: &str = "another account than before answers to the token's user; find out why, and if it is right, let the \
-                       former one be forgotten: lanyard directory forget";
+                       former one be forgotten: lanyard directory forget --help";
 
 /// A user's object that is a person's; computers are users too.
 pub(super) fn person(more: Vec<Filter<'_>>) -> Filter<'_> {

@@ -36,7 +36,8 @@ impl Directory {
     /// that is not in a group which was renamed away is no proof of anything.
     pub(super) async fn groups_of(&self, account: &Account) -> Result<Groups, DirectoryError> {
         let settings = &self.settings;
-        let mut sids = None;
+        let by_sid = settings.groups.values().any(|group| matches!(group, Group::Sid(_)));
+        let sids = if by_sid { self.sids_of(account).await? } else { BTreeSet::new() };
         let mut names = Vec::new();
         for (name, group) in &settings.groups {
             if !self.is_there(group).await? {
@@ -44,12 +45,7 @@ impl Directory {
             }
             let is_in = match group {
                 Group::Dn(dn) => !self.ask(account, Filter::Leads("memberOf", dn), &["objectSid"]).await?.is_empty(),
-                Group::Sid(sid) => {
-                    if sids.is_none() {
-                        sids = Some(self.sids_of(account).await?);
-                    }
-                    sids.as_ref().is_some_and(|sids| sids.contains(sid))
-                }
+                Group::Sid(sid) => sids.contains(sid),
             };
             if is_in {
                 names.push(name.clone());

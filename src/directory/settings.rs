@@ -46,7 +46,7 @@ pub struct Server(pub(super) Place);
 pub struct NoServer;
 
 impl Server {
-    /// `ldaps://host[:port]`, or `ldap://…` for StartTLS: there is no way without TLS.
+    /// `ldaps://host[:port]`, or `ldap://…` for `StartTLS`: there is no way without TLS.
     ///
     /// # Errors
     /// [`NoServer`].

@@ -3,6 +3,7 @@
 use crate::crypto::write_hex;
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::ops::Range;
 use std::str::FromStr;
 
 /// A security identifier, as the directory keeps it (MS-DTYP §2.4.2.2).
@@ -98,17 +99,27 @@ impl TryFrom<&[u8]> for Guid {
 }
 
 /// As Windows writes it: the first three groups are numbers with their lowest byte first (MS-DTYP §2.3.4.3).
+const GROUPS: [Range<usize>; 5] = [0..4, 4..6, 6..8, 8..10, 10..16];
+
+fn turned(mut bytes: [u8; 16]) -> [u8; 16] {
+    for group in GROUPS.into_iter().take(3) {
+        if let Some(number) = bytes.get_mut(group) {
+            number.reverse();
+        }
+    }
+    bytes
+}
+
 impl fmt::Display for Guid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [a, b, c, d, e, g, h, i, rest @ ..] = self.0;
-        let [j, k, node @ ..] = rest;
-        write_hex(&[d, c, b, a], f)?;
-        for group in [[g, e], [i, h], [j, k]] {
-            f.write_str("-")?;
-            write_hex(&group, f)?;
+        let written = turned(self.0);
+        let mut lead = "";
+        for group in GROUPS {
+            f.write_str(lead)?;
+            write_hex(written.get(group).unwrap_or_default(), f)?;
+            lead = "-";
         }
-        f.write_str("-")?;
-        write_hex(&node, f)
+        Ok(())
     }
 }
 
@@ -123,14 +134,12 @@ impl FromStr for Guid {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         const NONE: &str = "a GUID is 32 hex digits in groups of 8, 4, 4, 4 and 12";
-        let is_group = |(group, digits): (&str, usize)| group.len() == digits;
-        let groups = text.split('-').zip([8, 4, 4, 4, 12]).filter(|group| is_group(*group)).count();
+        let lengths = text.split('-').map(str::len);
         let hex: String = text.split('-').collect();
-        let number = u128::from_str_radix(&hex, 16).ok().filter(|_| groups == 5 && text.len() == 36).ok_or(NONE)?;
-        let [d, c, b, a, g, e, i, h, rest @ ..] = number.to_be_bytes();
-        let mut bytes = [a, b, c, d, e, g, h, i, 0, 0, 0, 0, 0, 0, 0, 0];
-        bytes.iter_mut().skip(8).zip(rest).for_each(|(to, from)| *to = from);
-        Ok(Self(bytes))
+        let number = u128::from_str_radix(&hex, 16)
+            .ok()
+            .filter(|_| !hex.starts_with('+') && lengths.eq(GROUPS.map(|group| 2 * group.len())));
+        Ok(Self(turned(number.ok_or(NONE)?.to_be_bytes())))
     }
 }
 
@@ -206,7 +215,7 @@ mod tests {
             let text = parts.iter().fold(format!("S-1-{authority}"), |text, part| format!("{text}-{part}"));
             let sid: Sid = text.parse().unwrap();
             prop_assert_eq!(sid.to_string(), text);
-            prop_assert_eq!(Sid::try_from(sid.as_bytes()), Ok(sid.clone()));
+            prop_assert_eq!(Sid::try_from(sid.as_bytes()), Ok(sid));
         }
     }
 }

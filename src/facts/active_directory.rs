@@ -66,10 +66,8 @@ impl Configured for ActiveDirectory {
     }
 
     fn open(&self, world: &World) -> Vec<(&'static str, Arc<dyn Source>)> {
-        let accounts = Asker::of(Accounts(Arc::clone(&self.0)), ("directory", FRESH_FOR), Limits::default(), world);
-        Self::FACTS
-            .into_iter()
-            .map(|fact| (fact, Arc::<Asker<Accounts>>::clone(&accounts) as Arc<dyn Source>))
-            .collect()
+        let name = ("directory", FRESH_FOR);
+        let accounts: Arc<dyn Source> = Asker::of(Accounts(Arc::clone(&self.0)), name, Limits::default(), world);
+        Self::FACTS.into_iter().map(|fact| (fact, Arc::clone(&accounts))).collect()
     }
 }

@@ -22,6 +22,7 @@ mod active_directory;
 mod gerrit_change;
 mod gerrit_merge;
 mod gerrit;
+mod okta;
 mod hearing;
 
 pub use active_directory::ActiveDirectory;
@@ -29,6 +30,7 @@ pub use api::{LetIn, Place, TOKEN_HEADER};
 pub use gerrit::{GerritApi, GerritProject};
 pub use gitlab::{GitlabApi, api_of};
 pub use hearing::Facts;
+pub use okta::OktaApi;
 pub use source::{Asking, Configured, Limits, SOURCES, Source, Told, World};
 
 use api::Api;

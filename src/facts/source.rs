@@ -24,8 +24,8 @@ pub const SOURCES: [(&str, &str); 6] = [
     ("gerrit.status", "an [issuer.gerrit] with url, user and token_file"),
     ("job.state", GITLAB),
 ];
+const DIRECTORY: &str = "a place in the issuers of [directory], or an [issuer.okta] with url, provider and token_file";
 const GITLAB: &str = "an [issuer.api] with a token_file";
-const DIRECTORY: &str = "a place in the issuers of [directory]";
 
 /// What one system knows, and how to ask it.
 pub(super) trait FactSource: Debug + Send + Sync + 'static {

@@ -1,13 +1,12 @@
 //! Looks at the accounts behind live sessions, again and again.
 
-use crate::directory::Directory;
 use crate::issuance::Issuance;
 use crate::telemetry::{Shutdown, chain};
 use std::sync::Arc;
 
 /// Ends what lives of those whose account may not act any more. A directory that is away ends nothing.
-pub(super) async fn look_at_accounts(directory: Option<Arc<Directory>>, issuance: Arc<Issuance>, shutdown: Shutdown) {
-    let Some(directory) = directory else { return shutdown.wait().await };
+pub(super) async fn look_at_accounts(issuance: Arc<Issuance>, shutdown: Shutdown) {
+    let Some(directory) = &issuance.directory else { return shutdown.wait().await };
     loop {
         let next = issuance.now() + directory.settings().look_every;
         tokio::select! {
@@ -16,7 +15,7 @@ pub(super) async fn look_at_accounts(directory: Option<Arc<Directory>>, issuance
         }
         tokio::select! {
             () = shutdown.wait() => return,
-            looked = issuance.end_departed(&directory) => if let Err(fault) = looked {
+            looked = issuance.end_departed(directory) => if let Err(fault) = looked {
                 tracing::warn!(fault = chain(&fault), "the accounts behind live sessions cannot be looked at");
             },
         }

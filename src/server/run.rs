@@ -6,7 +6,7 @@ use super::build::{Parts, World, build};
 use super::bundle_endpoint::BundleEndpoint;
 use super::door::open_door;
 use super::endpoint_svid::EndpointSvid;
-use super::federating::keep_federated;
+use super::federating::federate;
 use super::meters::{
     meter_bundle, meter_checkpoints, meter_crls, meter_foreign, meter_holders, meter_keys, meter_store, meter_tainted,
 };
@@ -151,24 +151,12 @@ impl Server {
         let mut keepers = JoinSet::new();
         start_meters(&mut keepers, &parts, (&clock, &readiness), &ended);
         let Parts {
-            issuance,
-            rotator,
-            upstream,
-            directory,
-            federation,
-            followers,
-            publishers,
-            crls,
-            store,
-            metrics,
-            vault,
-            ..
+            issuance, rotator, upstream, federation, followers, publishers, crls, store, metrics, vault, ..
         } = parts;
         let publishing = (publishers, rotator.desk().holders().clone(), rotator.authorities().published());
         let shown = (Arc::clone(&clock), readiness.clone(), metrics.clone());
         keepers.spawn(keep_published(publishing, shown, ended.clone()));
-        let ours = rotator.authorities().published();
-        keepers.spawn(keep_federated((federation, followers), ours, (Arc::clone(&clock), ended.clone())));
+        keepers.spawn(federate((federation, followers), rotator.authorities(), Arc::clone(&clock), ended.clone()));
         let above = (upstream.zip(rotator.upstream()), Arc::clone(&clock));
         keepers.spawn(keep_upstream(above, (readiness.clone(), metrics.clone()), ended.clone()));
         keepers.spawn(rotator.run(Arc::clone(&clock), ended.clone()));
@@ -179,11 +167,9 @@ impl Server {
         keepers.spawn(policy.run(Arc::clone(&clock), ended.clone()));
         keepers.spawn(certificate.run(Arc::clone(&clock), ended.clone()));
         keepers.spawn(sweep(Arc::clone(&issuance), metrics, ended.clone()));
-        keepers.spawn(look_at_accounts(directory, Arc::clone(&issuance), ended.clone()));
+        keepers.spawn(look_at_accounts(Arc::clone(&issuance), ended.clone()));
         keepers.spawn(warm(issuance, warming, ended.clone()));
-        if let Some(health) = health {
-            keepers.spawn(health.run(ended.clone()));
-        }
+        keepers.spawn(tell_of_health(health, ended.clone()));
         let (close, closing) = Shutdown::pair();
         let mut doors = JoinSet::new();
         for port in issuer_ports {
@@ -259,6 +245,13 @@ async fn endpoint_svid(
     }
     let hands = (parts.rotator.authorities(), parts.issuance.ledger.clone());
     Ok(Some(EndpointSvid::begin(hands.0, hands.1, now).await?))
+}
+
+async fn tell_of_health(health: Option<HealthPort>, shutdown: Shutdown) {
+    match health {
+        Some(health) => health.run(shutdown).await,
+        None => shutdown.wait().await,
+    }
 }
 
 async fn keep_token(vault: Option<Arc<Vault>>, shutdown: Shutdown) {

@@ -10,6 +10,7 @@ use lanyard::config::{DoorsSettings, MapEnvironment, ServerSettings, load_server
 use lanyard::crypto::{KeyAlgorithm, KeyPair};
 use lanyard::identity::TrustDomain;
 use lanyard::wire::lanyard::set_bundle_request::Form;
+use lanyard::wire::lanyard::{AddBanRequest, RevokeSessionsRequest, Selector};
 use serde_json::json;
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -147,4 +148,45 @@ async fn a_foreign_jwt_svid_counts_as_long_as_its_keys_are_in_the_bundle_that_we
     site.holds(&successor, "p3").await;
     assert_eq!(login(foreign(&site, (&key, "p1"), subject)).await, "token_key_unknown", "it left the bundle");
     assert_eq!(login(foreign(&site, (&successor, "p3"), subject)).await, granted);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whose_tokens_name_no_job_comes_back_after_a_revocation_as_it_is_told_and_not_after_a_ban() {
+    let site = open().await;
+    let key = KeyPair::generate(KeyAlgorithm::EcP256).unwrap();
+    site.holds(&key, "p1").await;
+    let token = |path: &str| foreign(&site, (&key, "p1"), &format!("spiffe://partner.test/builds/{path}"));
+    let (first, agent) = (token("linux"), site.agent());
+    agent.login(first.clone()).await.unwrap();
+    let selector = Some(Selector { issuer: "partner".to_owned(), ..Selector::default() });
+    let revocation = |dry_run: bool| RevokeSessionsRequest {
+        selector: selector.clone(),
+        reason: "a test".to_owned(),
+        dry_run,
+        limit: 10,
+    };
+    for dry_run in [true, false] {
+        let answer = site.admin().revoke_sessions(revocation(dry_run)).await.unwrap().into_inner();
+        assert_eq!((answer.identities, answer.returning_issuer), (1, vec!["partner".to_owned()]));
+    }
+    within(agent.ended()).await;
+    let code = async |token: String| {
+        let agent = site.agent();
+        let code = agent.login(token).await.map_or_else(|refused| refused.code, |_| "granted".to_owned());
+        within(agent.ended()).await;
+        code
+    };
+    assert_eq!(code(first).await, "session_ended", "its own token is used up");
+    site.clock.advance(Duration::from_secs(1));
+    assert_eq!(code(token("linux")).await, "granted");
+    let ban = AddBanRequest {
+        selector: selector.clone(),
+        reason: "a test".to_owned(),
+        limit: 10,
+        ..AddBanRequest::default()
+    };
+    let ended = site.admin().add_ban(ban).await.unwrap().into_inner().ended.unwrap();
+    assert_eq!(ended.returning_issuer, [""; 0]);
+    site.clock.advance(Duration::from_secs(1));
+    assert_eq!(code(token("linux")).await, "banned");
 }

@@ -1,4 +1,4 @@
-//! As much of LDAP as it takes to ask a directory: bind with a password, search, StartTLS (RFC 4511).
+//! As much of LDAP as it takes to ask a directory: bind with a password, search, `StartTLS` (RFC 4511).
 //!
 //! **Invariants**: nothing is read that is longer than a question can be worth, nothing that a server sends is read by
 //! recursion, and no value becomes part of a filter's text, since filters have none. Why there is no library here:

@@ -133,7 +133,7 @@ fn check(
     }
     let comes_in = |one: &Granted<'_>| {
         let claims = &one.job.claims;
-        let name = dns().dns_san(claims.project_id, claims.pipeline_id).unwrap().name;
+        let name = dns().dns_san(&claims.issuer.0, claims.project_id, claims.pipeline_id).unwrap().name;
         one.ids.iter().any(|uri| {
             let first_name = if matches!(mesh, Mesh::Linkerd(Some(_))) { &name } else { uri };
             admits(mesh, &objects, Shown { uri, first_name })
