@@ -128,6 +128,7 @@ mod tests {
             kind: IssuerKind::GitLab,
             url: format!("https://{name}.example"),
             facts: Vec::new(),
+            groups: None,
         };
         let checked = |text: &str, names: &[&str]| {
             let reader = Reader::new(Path::new("server.toml"), text);
