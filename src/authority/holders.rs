@@ -48,6 +48,21 @@ pub struct Readers {
     pub last_at: Option<OffsetDateTime>,
 }
 
+impl Written {
+    /// Whether that is news. What cannot be looked at was heard of when it was written.
+    fn again(&mut self, (sequence, doubt): (u64, Option<&str>), at: OffsetDateTime) -> bool {
+        let known = self.newest.filter(|newest| newest.holds == Some(sequence));
+        let is_news = known.is_none() || self.doubt.as_deref() != doubt;
+        let newest = known.filter(|_| doubt.is_some()).unwrap_or(Heard { holds: Some(sequence), at });
+        (self.newest, self.trouble, self.doubt) = (Some(newest), None, doubt.map(str::to_owned));
+        self.at.entry(sequence).or_insert(at);
+        while self.at.len() > WRITTEN_MAX {
+            self.at.pop_first();
+        }
+        is_news
+    }
+}
+
 impl Holders {
     /// Those that the configuration declares, and the agents that live sessions promise.
     pub fn new(
@@ -70,17 +85,7 @@ impl Holders {
     /// A publisher has written the bundle of this sequence, or found it written; `doubt` says why it cannot look. Whether that is
     /// news.
     pub fn wrote(&self, publisher: &str, (sequence, doubt): (u64, Option<&str>), at: OffsetDateTime) -> bool {
-        let mut inside = self.inside();
-        let Some(written) = inside.publishers.get_mut(publisher) else { return false };
-        let known = written.newest.filter(|newest| newest.holds == Some(sequence));
-        let is_news = known.is_none() || written.doubt.as_deref() != doubt;
-        let newest = known.filter(|_| doubt.is_some()).unwrap_or(Heard { holds: Some(sequence), at });
-        (written.newest, written.trouble, written.doubt) = (Some(newest), None, doubt.map(str::to_owned));
-        written.at.entry(sequence).or_insert(at);
-        while written.at.len() > WRITTEN_MAX {
-            written.at.pop_first();
-        }
-        is_news
+        self.inside().publishers.get_mut(publisher).is_some_and(|written| written.again((sequence, doubt), at))
     }
 
     /// What a publisher wrote was found changed: whoever reads there may have read that, and needs his time anew.

@@ -61,7 +61,7 @@ pub use order::{Leeway, Live, NotNow, Order, OrderKind};
 pub use orphans::OrphanDeletion;
 pub use outlook::{HolderOutlook, KeyOutlook, Outlook, StepOutlook};
 pub use own_svid::{OwnDraft, OwnSvid, OwnSvidError};
-pub use published::Published;
+pub use published::{Document, IssuerDocuments, Published};
 pub use rekeying::{Exposure, Pace, Rekeying};
 pub use rotation::KeyPlan;
 pub use rotator::{Rotator, open_keyring};

@@ -94,28 +94,7 @@ impl Publisher {
                 }
                 let is_news = self.holders.wrote(name, (sequence, outcome.doubt()), clock.now());
                 self.last = Some(sequence);
-                match outcome {
-                    Outcome::AsItWas => self.setbacks = 0,
-                    Outcome::Unseen(why) => {
-                        self.setbacks = 0;
-                        if is_news {
-                            tracing::warn!(
-                                publisher = name,
-                                sequence,
-                                why,
-                                "the trust bundle is written, and not verifiable"
-                            );
-                        }
-                    }
-                    Outcome::Written => {
-                        self.setbacks = 0;
-                        tracing::info!(publisher = name, sequence, "the trust bundle is written");
-                    }
-                    Outcome::Restored(why) => {
-                        self.setbacks += 1;
-                        tracing::warn!(publisher = name, sequence, why, "the trust bundle is written again");
-                    }
-                }
+                self.succeeded(outcome, (sequence, is_news));
                 Ok(watch)
             }
             Err(fault) => {
@@ -126,6 +105,22 @@ impl Publisher {
                 }
                 Err(fault.wait())
             }
+        }
+    }
+
+    /// Only what somebody undoes again and again is a setback.
+    fn succeeded(&mut self, outcome: Outcome, (sequence, is_news): (u64, bool)) {
+        let publisher = &self.name;
+        self.setbacks = if matches!(outcome, Outcome::Restored(_)) { self.setbacks + 1 } else { 0 };
+        match outcome {
+            Outcome::Restored(why) => {
+                tracing::warn!(publisher, sequence, why, "the trust bundle is written again");
+            }
+            Outcome::Unseen(why) if is_news => {
+                tracing::warn!(publisher, sequence, why, "the trust bundle is written, and not verifiable");
+            }
+            Outcome::Written => tracing::info!(publisher, sequence, "the trust bundle is written"),
+            Outcome::AsItWas | Outcome::Unseen(_) => {}
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Keeps what we hold of other trust domains equal to its sources, and apart from what is ours.
 
-use crate::authority::Published;
+use crate::authority::{Authorities, Published};
 use crate::clock::Clock;
 use crate::federation::{Federation, Follower};
 use crate::telemetry::{Shutdown, chain};
@@ -9,13 +9,14 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 /// Until shutdown.
-pub(super) async fn keep_federated(
+pub(super) async fn federate(
     (federation, followers): (Federation, Vec<Follower>),
-    ours: watch::Receiver<Arc<Published>>,
-    (clock, shutdown): (Arc<dyn Clock>, Shutdown),
+    authorities: Arc<Authorities>,
+    clock: Arc<dyn Clock>,
+    shutdown: Shutdown,
 ) {
     let following = follow((&federation, followers), &clock, &shutdown);
-    let reviewing = review((&federation, ours), &*clock, &shutdown);
+    let reviewing = review((&federation, authorities.published()), &*clock, &shutdown);
     tokio::join!(following, reviewing);
 }
 

@@ -5,7 +5,7 @@ use crate::federation::{Federation, Foreign};
 use crate::identity::TrustDomain;
 use crate::token::KeySet;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use time::OffsetDateTime;
 
 /// What is held now, whoever brought it.
@@ -13,8 +13,10 @@ use time::OffsetDateTime;
 pub(super) struct HeldKeys {
     federation: Federation,
     /// The last of each that was asked for, read once: of no more trust domains than the configuration has issuers.
-    read: Mutex<BTreeMap<TrustDomain, (Arc<Foreign>, Arc<KeySet>)>>,
+    read: Mutex<Read>,
 }
+
+type Read = BTreeMap<TrustDomain, (Arc<Foreign>, Arc<KeySet>)>;
 
 impl From<Federation> for HeldKeys {
     fn from(federation: Federation) -> Self {
@@ -37,14 +39,18 @@ impl BundleKeys for HeldKeys {
 impl HeldKeys {
     fn of(&self, foreign: &Arc<Foreign>) -> Result<Arc<KeySet>, KeysError> {
         let trust_domain = &foreign.bundle.trust_domain;
-        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, keys)) = read.get(trust_domain).filter(|(of, _)| Arc::ptr_eq(of, foreign)) {
-            return Ok(Arc::clone(keys));
+        let known = self.read().get(trust_domain).filter(|(of, _)| Arc::ptr_eq(of, foreign)).cloned();
+        if let Some((_, keys)) = known {
+            return Ok(keys);
         }
         let keys = KeySet::of_bundle(&foreign.bundle.jwt_authorities);
         let keys = keys.map_err(|source| KeysError::Jwks { url: format!("the bundle of {trust_domain}"), source })?;
         let keys = Arc::new(keys);
-        read.insert(trust_domain.clone(), (Arc::clone(foreign), Arc::clone(&keys)));
+        self.read().insert(trust_domain.clone(), (Arc::clone(foreign), Arc::clone(&keys)));
         Ok(keys)
+    }
+
+    fn read(&self) -> MutexGuard<'_, Read> {
+        self.read.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

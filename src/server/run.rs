@@ -6,7 +6,7 @@ use super::build::{Parts, World, build};
 use super::bundle_endpoint::BundleEndpoint;
 use super::door::open_door;
 use super::endpoint_svid::EndpointSvid;
-use super::federating::keep_federated;
+use super::federating::federate;
 use super::meters::{
     meter_bundle, meter_checkpoints, meter_crls, meter_foreign, meter_holders, meter_keys, meter_store, meter_tainted,
 };
@@ -156,8 +156,7 @@ impl Server {
         let publishing = (publishers, rotator.desk().holders().clone(), rotator.authorities().published());
         let shown = (Arc::clone(&clock), readiness.clone(), metrics.clone());
         keepers.spawn(keep_published(publishing, shown, ended.clone()));
-        let ours = rotator.authorities().published();
-        keepers.spawn(keep_federated((federation, followers), ours, (Arc::clone(&clock), ended.clone())));
+        keepers.spawn(federate((federation, followers), rotator.authorities(), Arc::clone(&clock), ended.clone()));
         let above = (upstream.zip(rotator.upstream()), Arc::clone(&clock));
         keepers.spawn(keep_upstream(above, (readiness.clone(), metrics.clone()), ended.clone()));
         keepers.spawn(rotator.run(Arc::clone(&clock), ended.clone()));

@@ -62,7 +62,7 @@ fn houses() -> Vec<(&'static str, Value)> {
         ),
         (
             "publishes",
-            json!({ "networkPolicy": { "egressPorts": [6443] }, "config": { "publish": [
+            json!({ "networkPolicy": { "egressPorts": [6443] }, "config": { "listen": { "bundle_spiffe": ["0.0.0.0:8445"] }, "publish": [
                 { "config_map": { "namespace": "cert-manager", "name": "lanyard-roots", "pem_key": "ca.crt" } },
                 { "cluster_trust_bundle": { "name": "lanyard.example.org:ci:roots", "signer": "lanyard.example.org/ci" } },
                 { "config_map": { "namespace": "mesh", "name": "roots", "spiffe_key": "bundle.json" }, "kubeconfig": "/etc/lanyard/other" },

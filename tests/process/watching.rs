@@ -144,12 +144,16 @@ fn every_query_of_the_dashboard_and_every_number_of_the_alerts_is_there() {
     }
 }
 
-/// The value of a series, as the plain port tells it.
-fn scraped(place: &Place, series: &str) -> Option<f64> {
-    let url = format!("http://127.0.0.1:{}/metrics", place.health_port);
+/// What the plain port tells.
+fn page(place: &Place, name: &str) -> String {
+    let url = format!("http://127.0.0.1:{}/{name}", place.health_port);
     let page = Command::new("curl").args(["--silent", "--noproxy", "*", &url]).output().unwrap();
-    let page = String::from_utf8(page.stdout).unwrap();
-    page.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok())
+    String::from_utf8(page.stdout).unwrap()
+}
+
+/// The value of a series.
+fn scraped(place: &Place, series: &str) -> Option<f64> {
+    page(place, "metrics").lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok())
 }
 
 fn until(place: &Place, series: &str, so: impl Fn(f64) -> bool) {
@@ -215,4 +219,22 @@ fn what_is_still_on_tainted_keys_is_told_to_prometheus() {
     until(&unsaid.place, "lanyard_svids_on_tainted_keys", |svids| svids > 0.5);
     authority(&unsaid.place, &["revoke", former, "--force", "--reason", "a drill"]);
     until(&unsaid.place, "lanyard_svids_on_tainted_keys", |svids| svids < 0.5);
+}
+
+#[test]
+fn a_place_that_cannot_be_written_is_counted_and_said_by_ready_and_the_plan_until_it_can() {
+    const WORRY: &str = ", but the trust bundle cannot be written everywhere: lanyard authority plan";
+    const FAILING: &str = "lanyard_publishers_failing";
+    let files = ["here.json", "out/bundle.json"];
+    let place = Place::with(&files.map(|file| format!("[[publish]]\nfile = \"{file}\"\nform = \"spiffe\"\n")).concat());
+    let _server = Server::start(&place);
+    until(&place, FAILING, |count| (0.5..1.5).contains(&count));
+    assert!(page(&place, "ready").contains(WORRY), "{}", page(&place, "ready"));
+    let plan = lanyard().args(["authority", "plan", "--admin-socket"]).arg(place.data().join("admin.sock")).output();
+    let plan = words(&plan.unwrap());
+    let told: Vec<_> = plan.lines().filter(|line| line.contains("cannot write: ")).collect();
+    assert!(told.len() == 1 && told.iter().all(|line| line.contains("out/bundle.json")), "{plan}");
+    fs::create_dir(place.file("out")).unwrap();
+    until(&place, FAILING, |count| count < 0.5);
+    assert!(!page(&place, "ready").contains("but the trust bundle"));
 }

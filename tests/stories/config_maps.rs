@@ -3,7 +3,7 @@
 use crate::support::foreign::ForeignCa;
 use crate::support::harness::{Harness, POLICY};
 use crate::support::https::{Script, Scripted, json_answer};
-use crate::support::kubernetes::kubeconfig;
+use crate::support::kubernetes::{event, kubeconfig, status};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
@@ -52,10 +52,6 @@ fn list(items: &[Value]) -> (u16, Value) {
     (200, json!({ "apiVersion": "v1", "kind": "ConfigMapList", "metadata": metadata, "items": items }))
 }
 
-fn status(code: u16, reason: &str) -> Value {
-    json!({ "apiVersion": "v1", "kind": "Status", "status": "Failure", "message": reason, "reason": reason, "code": code })
-}
-
 /// The next that a test wants to happen, when it does.
 async fn next<T>(queue: &Mutex<VecDeque<T>>) -> T {
     loop {
@@ -69,11 +65,10 @@ async fn next<T>(queue: &Mutex<VecDeque<T>>) -> T {
 impl Cluster {
     async fn watch(&self) -> Response<Full<Bytes>> {
         let next = next(&self.watched).await;
-        let event = |kind: &str, object: Value| format!("{}\n", json!({ "type": kind, "object": object }));
         let text = match next {
-            Watch::Changed(map) => event("MODIFIED", map),
-            Watch::Deleted => event("DELETED", map("")),
-            Watch::Gone => event("ERROR", status(410, "Expired")),
+            Watch::Changed(map) => event("MODIFIED", &map),
+            Watch::Deleted => event("DELETED", &map("")),
+            Watch::Gone => event("ERROR", &status(410, "Expired")),
             Watch::Torn => "{\"type\":\"MODI".to_owned(),
         };
         Response::new(Full::new(text.into()))

@@ -28,7 +28,7 @@ fn name(text: &str) -> TrustDomain {
 }
 
 /// A trust domain's document with these roots.
-fn document(sequence: u64, roots: &[&ForeignCa]) -> Value {
+pub(super) fn document(sequence: u64, roots: &[&ForeignCa]) -> Value {
     let x509_authorities = roots.iter().map(|root| CertificateDer::from(root.der())).collect();
     let (trust_domain, refresh_hint) = (name("peer.test"), Duration::from_secs(60));
     let bundle = Bundle { trust_domain, sequence, refresh_hint, x509_authorities, jwt_authorities: Vec::new() };
@@ -112,11 +112,20 @@ impl Site {
         self.federation.relation(&name(of)).unwrap()
     }
 
+    /// Waits until it is so, while no time passes.
+    async fn at_once(&self, of: &str, so: impl Fn(&Relation) -> bool) -> Arc<Relation> {
+        self.once(of, so, || {}).await
+    }
+
     /// Lets time pass until it is so.
     pub(super) async fn until(&self, of: &str, so: impl Fn(&Relation) -> bool) -> Arc<Relation> {
+        self.once(of, so, || self.harness.advance(5)).await
+    }
+
+    async fn once(&self, of: &str, so: impl Fn(&Relation) -> bool, pass: impl Fn()) -> Arc<Relation> {
         let seen = async {
             while !so(&self.relation(of)) {
-                self.harness.advance(5);
+                pass();
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
@@ -209,16 +218,16 @@ async fn a_peer_is_asked_as_often_as_it_says_and_one_that_hangs_delays_no_other(
     quick.shows(&document(1, &[&root]));
     let tables = table(&folder, "slow.test", &endpoints[0]) + &table(&folder, "quick.test", &endpoints[1]);
     let site = Site::with(tables).await;
-    let first = site
-        .until("quick.test", |relation| holds(relation, &[&root]) && relation.asked_at > Some(site.harness.now()))
-        .await;
+    let is_waiting = |relation: &Relation| relation.asked_at > Some(site.harness.now());
+    let first = site.at_once("quick.test", |relation| holds(relation, &[&root]) && is_waiting(relation)).await;
     let wait = first.asked_at.unwrap() - first.confirmed_at.unwrap();
     assert!((54..=60).contains(&wait.whole_seconds()), "the hint is 60 s: {wait}");
     for turn in 2..6 {
         site.harness.advance(60);
         tokio::time::timeout(LIMIT, quick.asked_so_often(turn)).await.unwrap();
-        site.until("quick.test", |relation| relation.asked_at > Some(site.harness.now())).await;
+        site.at_once("quick.test", is_waiting).await;
     }
+    tokio::time::timeout(LIMIT, slow.asked_so_often(1)).await.unwrap();
     assert!(slow.asked() == 1 && site.relation("slow.test").kept.is_none(), "it is still waited for");
 }
 

@@ -17,11 +17,11 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::process::Command;
 
-const PARTNER: &str = "ci.partner.example";
-const ENDPOINT_ID: &str = "spiffe://ci.partner.example/-/lanyard/bundle-endpoint";
+pub(super) const PARTNER: &str = "ci.partner.example";
+pub(super) const ENDPOINT_ID: &str = "spiffe://ci.partner.example/-/lanyard/bundle-endpoint";
 
 /// Another server, of another trust domain.
-async fn partner() -> Doors {
+pub(super) async fn partner() -> Doors {
     Doors::set_up("", POLICY, |settings| {
         settings.trust_domain = TrustDomain::parse(PARTNER).unwrap();
         settings.doors.bundle_spiffe = vec!["127.0.0.1:0".parse().unwrap()];
@@ -30,11 +30,11 @@ async fn partner() -> Doors {
 }
 
 impl Doors {
-    fn web_url(&self) -> String {
+    pub(super) fn web_url(&self) -> String {
         format!("https://localhost:{}/", self.bundle.port())
     }
 
-    fn spiffe_url(&self) -> String {
+    pub(super) fn spiffe_url(&self) -> String {
         format!("https://localhost:{}/", self.spiffe.unwrap().port())
     }
 
@@ -43,14 +43,14 @@ impl Doors {
     }
 
     /// Its CA and its bundle, laid down for the other's operator.
-    async fn tell(&self, folder: &Path) {
+    pub(super) async fn tell(&self, folder: &Path) {
         fs::copy(self.folder.path().join("data/door-ca.pem"), folder.join("partner-ca.pem")).unwrap();
         fs::write(folder.join("partner.json"), self.own_bundle().await).unwrap();
     }
 }
 
 /// What is listed of a trust domain, once it is so.
-async fn listed(doors: &Doors, trust_domain: &str, so: impl Fn(&Value) -> bool) -> Value {
+pub(super) async fn listed(doors: &Doors, trust_domain: &str, so: impl Fn(&Value) -> bool) -> Value {
     let mut last = Value::Null;
     let seen = async {
         loop {
@@ -68,7 +68,7 @@ async fn listed(doors: &Doors, trust_domain: &str, so: impl Fn(&Value) -> bool) 
     last
 }
 
-fn path_of(file: &Path) -> &str {
+pub(super) fn path_of(file: &Path) -> &str {
     file.to_str().unwrap()
 }
 

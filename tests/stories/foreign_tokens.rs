@@ -1,7 +1,7 @@
 //! Another trust domain's JWT-SVIDs as tokens: by the keys of the bundle that we hold, and for no longer than its endpoint is seen.
 
 use super::endpoints::{Peer, Site, is_good, table};
-use crate::support::harness::{Agent, POLICY};
+use crate::support::harness::Agent;
 use crate::support::https::{Scripted, Trouble};
 use crate::support::issuer::{AUDIENCE, FakeIssuer};
 use lanyard::discovery::DiscoveryError;
@@ -13,11 +13,15 @@ use tempfile::TempDir;
 const HOUR: u64 = 3600;
 const DAY_AND_MORE: u64 = 24 * HOUR + 60;
 
-/// Rules for jobs of the partner besides.
-fn policy() -> String {
-    let partner = "id = \"/partners/{project_path}\"\npath_only = \"the partner answers for its own\"\nwhen.issuer = \"partner\"\n";
-    format!("[[rule]]\nname = \"the partner\"\nttl = \"15m\"\n{partner}{POLICY}")
-}
+/// Jobs of the partner, and nobody else.
+const POLICY: &str = r#"
+[[rule]]
+name = "the partner"
+id = "/partners/{project_path}"
+path_only = "the partner answers for its own"
+ttl = "15m"
+when.issuer = "partner"
+"#;
 
 /// A trust domain that signs with an issuer's key.
 struct Partner {
@@ -53,7 +57,7 @@ impl Site {
         let now = self.harness.now().unix_timestamp();
         let claims = json!({
             "sub": "spiffe://peer.test/builds/linux", "aud": AUDIENCE, "iat": now, "exp": now + 300,
-            "jti": format!("at {now}"),
+            "jti": format!("token-{now}"),
         });
         let claims: Map<String, Value> = serde_json::from_value(claims).unwrap();
         let token = partner.issuer.mint(&claims);
@@ -71,7 +75,7 @@ async fn a_partner_s_keys_open_sessions_for_a_day_after_its_endpoint_was_seen_la
     let issuer = format!(
         "[[issuer]]\nname = \"partner\"\nkind = \"spiffe\"\ntrust_domain = \"peer.test\"\naudience = \"{AUDIENCE}\"\n"
     );
-    let site = Site::under(&policy(), issuer + &table(&folder, "peer.test", &endpoint)).await;
+    let site = Site::under(POLICY, issuer + &table(&folder, "peer.test", &endpoint)).await;
     assert_eq!(site.exchanged(&partner).await, "issuer_unavailable", "before there is a bundle");
     partner.peer.shows(&partner.document(1));
     site.until("peer.test", is_good).await;

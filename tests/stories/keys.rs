@@ -3,8 +3,8 @@
 use super::doors::Doors;
 use super::operators::{Job, lanyard, told};
 use crate::support::harness::{Agent, Harness, POLICY, csr, start};
-use lanyard::authority::{AuthorityKind, Confirmation, Leeway, NotNow, Order, OrderError, OrderKind};
-use lanyard::bundle::Bundle;
+use lanyard::authority::{AuthorityKind, Confirmation, Leeway, NotNow, Order, OrderError, OrderKind, Published};
+use lanyard::bundle::{Bundle, IssuerUrl};
 use lanyard::clock::{Clock, SystemClock};
 use lanyard::identity::TrustDomain;
 use lanyard::issuance::Credential;
@@ -286,4 +286,19 @@ async fn a_declared_holder_is_named_until_it_is_confirmed() {
     let now = harness.now();
     harness.parts.rotator.obey(&order(OrderKind::Activate(None), root), now).await.unwrap();
     assert_eq!(harness.entries("holder_confirmed").len(), 1);
+}
+
+/// Whoever reads them again and again costs no more than what is sent.
+#[tokio::test]
+async fn the_documents_of_oidc_are_made_once_for_each_bundle() {
+    let mut harness = Harness::new().await;
+    let issuer: IssuerUrl = "https://ci.example.org".parse().unwrap();
+    let published = |harness: &Harness| harness.parts.rotator.authorities().published().borrow().clone();
+    let (first, again) = (published(&harness), published(&harness));
+    assert!(std::ptr::eq(first.issuer_documents(&issuer), again.issuer_documents(&issuer)));
+    let now = harness.now();
+    harness.parts.rotator.obey(&order(OrderKind::Prepare, AuthorityKind::Jwt), now).await.unwrap();
+    let changed = published(&harness);
+    let keys = |of: &Published| of.issuer_documents(&issuer).keys.clone();
+    assert_ne!((keys(&first).etag, keys(&first).body), (keys(&changed).etag, keys(&changed).body));
 }

@@ -1,23 +1,19 @@
 //! Our bundle in objects of a cluster: applied, kept, restored, and never taken from somebody else.
 #![expect(clippy::indexing_slicing, reason = "an object that lacks a member ends the test")]
 
+use super::applying::{Cluster, merge};
 use crate::golden;
 use crate::support::harness::{Harness, POLICY};
-use crate::support::https::{Script, Scripted, json_answer};
-use crate::support::kubernetes::kubeconfig;
-use bytes::Bytes;
-use http::{Method, Request, Response};
-use http_body_util::{BodyExt as _, Full};
-use hyper::body::Incoming;
+use crate::support::https::Scripted;
+use crate::support::kubernetes::{event, kubeconfig, status};
 use lanyard::authority::{AuthorityKind, OrderKind};
 use lanyard::clock::{Clock, ManualClock};
 use lanyard::telemetry::{Shutdown, ShutdownTrigger};
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, VecDeque};
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/publish");
@@ -30,143 +26,6 @@ const BUNDLE: &str = "[[publish]]\nkubeconfig = \"kubeconfig\"\n\
     cluster_trust_bundle = { name = \"example.org:ci:roots\", signer = \"example.org/ci\" }\n";
 const MAP_PATH: &str = "/api/v1/namespaces/istio-system/configmaps/lanyard-roots";
 const BUNDLE_PATH: &str = "/apis/certificates.k8s.io/v1beta1/clustertrustbundles/example.org:ci:roots";
-
-/// A cluster's API with a memory: it applies as the real one does, as far as a field's manager goes.
-#[derive(Default)]
-struct Cluster {
-    objects: Mutex<BTreeMap<String, Value>>,
-    version: Mutex<u64>,
-    /// Answers in place of the next ones that are no watch.
-    troubles: Mutex<VecDeque<(u16, Option<&'static str>, Value)>>,
-    /// What the watch brings, before it ends.
-    watched: Mutex<VecDeque<String>>,
-    asked: Mutex<Vec<(Method, String, Value)>>,
-    said: Mutex<Vec<String>>,
-    /// Versions of certificates.k8s.io that have the kind.
-    serves: Mutex<Vec<&'static str>>,
-}
-
-fn status(code: u16, message: &str) -> Value {
-    json!({ "apiVersion": "v1", "kind": "Status", "status": "Failure", "message": message, "code": code })
-}
-
-fn merge(into: &mut Value, from: &Value) {
-    match (into, from) {
-        (Value::Object(into), Value::Object(from)) => {
-            from.iter().for_each(|(name, value)| merge(into.entry(name).or_insert(Value::Null), value));
-        }
-        (into, from) => *into = from.clone(),
-    }
-}
-
-impl Cluster {
-    fn put(&self, path: &str, mut object: Value) -> Value {
-        let version = {
-            let mut version = self.version.lock().unwrap();
-            *version += 1;
-            *version
-        };
-        merge(&mut object, &json!({ "metadata": { "resourceVersion": version.to_string() } }));
-        self.objects.lock().unwrap().insert(path.to_owned(), object.clone());
-        object
-    }
-
-    /// Somebody changes an object, as `kubectl edit` does.
-    fn edits(&self, path: &str, change: &Value) {
-        let mut object = self.objects.lock().unwrap().get(path).cloned().unwrap();
-        merge(&mut object, change);
-        self.events("MODIFIED", &self.put(path, object));
-    }
-
-    fn deletes(&self, path: &str) {
-        let gone = self.objects.lock().unwrap().remove(path).unwrap();
-        self.events("DELETED", &gone);
-    }
-
-    fn events(&self, kind: &str, object: &Value) {
-        self.watched.lock().unwrap().push_back(format!("{}\n", json!({ "type": kind, "object": object })));
-    }
-
-    fn apply(&self, path: &str, query: &str, body: &Value) -> Response<Full<Bytes>> {
-        let found = self.objects.lock().unwrap().get(path).cloned();
-        let version = |object: &Value| object["metadata"]["resourceVersion"].clone();
-        if found
-            .as_ref()
-            .is_some_and(|found| !body["metadata"]["resourceVersion"].is_null() && version(found) != version(body))
-        {
-            return json_answer(409, &status(409, "the object has been modified"));
-        }
-        let applier = found.as_ref().and_then(|found| {
-            let all = found["metadata"]["managedFields"].as_array()?;
-            all.iter().find(|one| one["operation"] == "Apply" && one["manager"] != "lanyard").cloned()
-        });
-        if let Some(applier) = applier.filter(|_| !query.contains("force=true")) {
-            let said = format!("Apply failed with 1 conflict: conflict with {}: .data.ca.crt", applier["manager"]);
-            return json_answer(409, &status(409, &said));
-        }
-        let mut object = found.clone().unwrap_or(Value::Null);
-        merge(&mut object, body);
-        json_answer(if found.is_some() { 200 } else { 201 }, &self.put(path, object))
-    }
-
-    async fn watch(&self) -> Response<Full<Bytes>> {
-        loop {
-            let next = self.watched.lock().unwrap().pop_front();
-            if let Some(event) = next {
-                return Response::new(Full::new(event.into()));
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    }
-
-    /// What was applied, with what the API was told besides.
-    fn applied(&self) -> Vec<(String, Value)> {
-        let asked = self.asked.lock().unwrap();
-        asked
-            .iter()
-            .filter(|(method, ..)| method == Method::PATCH)
-            .map(|(_, path, body)| (path.clone(), body.clone()))
-            .collect()
-    }
-}
-
-impl Script for Cluster {
-    async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
-        let (head, body) = request.into_parts();
-        let (path, query) = (head.uri.path().to_owned(), head.uri.query().unwrap_or_default().to_owned());
-        let said = head.headers.get("authorization").map(|said| said.to_str().unwrap().to_owned());
-        self.said.lock().unwrap().extend(said);
-        if query.contains("watch=true") {
-            let name = path.rsplit('/').next().unwrap();
-            assert!(
-                query.contains("fieldSelector=metadata.name%3D"),
-                "no other object of {name} is asked for: {query}"
-            );
-            return self.watch().await;
-        }
-        let body = body.collect().await.unwrap().to_bytes();
-        let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
-        self.asked.lock().unwrap().push((head.method.clone(), format!("{path}?{query}"), body.clone()));
-        let trouble = self.troubles.lock().unwrap().pop_front();
-        if let Some((code, wait, body)) = trouble {
-            let mut answer = json_answer(code, &body);
-            answer.headers_mut().extend(wait.map(|wait| (http::header::RETRY_AFTER, wait.parse().unwrap())));
-            return answer;
-        }
-        if let Some(version) = path.strip_prefix("/apis/certificates.k8s.io/").filter(|rest| !rest.contains('/')) {
-            let kinds = ["certificatesigningrequests", "clustertrustbundles"];
-            let count = if self.serves.lock().unwrap().contains(&version) { 2 } else { 1 };
-            let resources: Vec<_> = kinds.into_iter().take(count).map(|name| json!({ "name": name })).collect();
-            return json_answer(200, &json!({ "kind": "APIResourceList", "resources": resources }));
-        }
-        if head.method == Method::PATCH {
-            assert_eq!(head.headers.get("content-type").unwrap(), "application/apply-patch+yaml");
-            return self.apply(&path, &query, &body);
-        }
-        let found = self.objects.lock().unwrap().get(&path).cloned();
-        found.map_or_else(|| json_answer(404, &status(404, "not found")), |found| json_answer(200, &found))
-    }
-}
 
 /// A server with one publisher that runs.
 struct Site {
@@ -320,7 +179,7 @@ async fn whatever_somebody_does_to_the_object_is_undone_and_a_lost_watch_is_take
     // What others add is theirs.
     site.cluster.edits(MAP_PATH, &json!({ "data": { "other": "x" }, "metadata": { "labels": { "team": "mesh" } } }));
     let looked = |site: &Site| site.cluster.asked.lock().unwrap().len();
-    for event in ["{\"type\":\"MODI", "", &format!("{}\n", json!({ "type": "ERROR", "object": status(410, "gone") }))] {
+    for event in ["{\"type\":\"MODI", "", &event("ERROR", &status(410, "gone"))] {
         let before = looked(&site);
         site.cluster.watched.lock().unwrap().push_back(event.to_owned());
         site.until("looked anew", |site| looked(site) > before).await;
@@ -380,7 +239,11 @@ async fn each_no_of_the_api_is_told_with_what_would_help_and_tried_again() {
     site.until("written", |site| site.wrote().is_some()).await;
     let said = site.cluster.said.lock().unwrap().clone();
     assert_eq!((said.first().unwrap().as_str(), said.last().unwrap().as_str()), ("Bearer of-a-pod", "Bearer renewed"));
-    for (code, told) in [(403, "get, watch, create and patch"), (404, ""), (500, "it is tried again")] {
+    for (code, told) in [
+        (403, "403 Forbidden: no; give the right to get, watch, create and patch"),
+        (404, "404 Not Found: no; see whether the namespace or bucket is there"),
+        (500, "500 Internal Server Error: no; it is tried again"),
+    ] {
         let site = Site::open(MAP, |cluster| {
             let mut troubles = cluster.troubles.lock().unwrap();
             // The look finds nothing there, and the apply is refused.

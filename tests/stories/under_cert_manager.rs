@@ -3,7 +3,7 @@
 
 use crate::support::hierarchy::{Hierarchy, OURS};
 use crate::support::https::{Script, Scripted, json_answer};
-use crate::support::kubernetes::kubeconfig;
+use crate::support::kubernetes::{event, kubeconfig, status};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -79,7 +79,6 @@ impl Cluster {
     }
 
     fn watch(&self) -> Response<Full<Bytes>> {
-        let event = |kind: &str, object: &Value| format!("{}\n", json!({ "type": kind, "object": object }));
         let next = self.watches.lock().unwrap().pop_front().unwrap_or(Watch::Lost);
         let events: String = match next {
             Watch::States(states) => states.iter().map(|state| event("MODIFIED", &self.becomes(state))).collect(),
@@ -90,11 +89,6 @@ impl Cluster {
         };
         Response::builder().header("content-type", "application/json").body(events.into()).unwrap()
     }
-}
-
-fn status(code: u16, reason: &str) -> Value {
-    json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "reason": reason,
-            "message": format!("the API says {reason}"), "code": code })
 }
 
 impl Script for Cluster {

@@ -1,4 +1,4 @@
-//! The way to a server that plays a cluster's API.
+//! What plays a cluster's API: the way to it, and its words.
 
 use super::https::Scripted;
 use base64::Engine as _;
@@ -16,4 +16,16 @@ pub(crate) fn kubeconfig(served: &Scripted, user: &Value) -> String {
         "contexts": [{ "name": "test", "context": { "cluster": "test", "user": "test" } }],
     });
     config.to_string()
+}
+
+/// What the API says instead of an object.
+pub(crate) fn status(code: u16, said: &str) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Status", "metadata": {}, "status": "Failure", "message": said, "reason": said, "code": code,
+    })
+}
+
+/// A line of a watch.
+pub(crate) fn event(kind: &str, object: &Value) -> String {
+    format!("{}\n", json!({ "type": kind, "object": object }))
 }

@@ -85,20 +85,17 @@ impl Site {
     }
 
     async fn listed_once(&self, so: impl Fn(&BundleShown) -> bool, pass: impl Fn()) -> BundleShown {
+        let mut listed = self.listed().await;
         let seen = async {
-            loop {
-                let listed = self.listed().await;
-                if so(&listed) {
-                    return listed;
-                }
+            while !so(&listed) {
                 pass();
                 tokio::time::sleep(Duration::from_millis(20)).await;
+                listed = self.listed().await;
             }
         };
-        match tokio::time::timeout(LIMIT, seen).await {
-            Ok(listed) => listed,
-            Err(_elapsed) => panic!("still not so: {:?}", self.listed().await),
-        }
+        let is_so = tokio::time::timeout(LIMIT, seen).await.is_ok();
+        assert!(is_so, "still not so: {listed:?}");
+        listed
     }
 
     async fn long_job(&self) -> Beside {

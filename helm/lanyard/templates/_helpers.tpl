@@ -41,6 +41,13 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | quote }}
 https://{{ $host }}{{ if not .Values.gateway.hostnames }}:{{ .Values.service.port }}{{ end }}
 {{- end }}
 
+{{/* The bundle endpoint's port for those who know us by our SVID; none where `config` does not switch it on. */}}
+{{- define "lanyard.spiffePort" -}}
+{{- $at := dig "listen" "bundle_spiffe" "" .Values.config -}}
+{{- if kindIs "slice" $at -}}{{- $at = first $at | default "" -}}{{- end -}}
+{{- regexFind "[0-9]+$" $at -}}
+{{- end }}
+
 {{/* What the server's file would say without `config`. */}}
 {{- define "lanyard.computed" -}}
 trust_domain: {{ .Values.trustDomain | quote }}

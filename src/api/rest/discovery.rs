@@ -4,13 +4,12 @@
 use super::cached::Named;
 use crate::api::desk::Desk;
 use crate::api::refused::{Class, Refused};
-use crate::bundle::{Discovery, IssuerUrl};
-use crate::crypto::Digest;
+use crate::authority::{Document, IssuerDocuments};
+use crate::bundle::IssuerUrl;
 use axum::Router;
 use axum::extract::State;
 use axum::response::Response;
 use axum::routing::get;
-use bytes::Bytes;
 use http::HeaderMap;
 use std::sync::Arc;
 
@@ -26,25 +25,22 @@ pub(super) fn routes(desk: &Desk) -> Router<Arc<Desk>> {
 }
 
 async fn configuration(State(desk): State<Arc<Desk>>, headers: HeaderMap) -> Result<Response, Refused> {
-    documents(&desk).map(|(all, kept)| named(all.configuration, &kept, &headers))
+    named(&desk, &headers, |all| &all.configuration)
 }
 
 async fn keys(State(desk): State<Arc<Desk>>, headers: HeaderMap) -> Result<Response, Refused> {
-    documents(&desk).map(|(all, kept)| named(all.keys, &kept, &headers))
+    named(&desk, &headers, |all| &all.keys)
 }
 
-/// Both documents, of the keys of now, and how long they may be kept.
-fn documents(desk: &Desk) -> Result<(Discovery, String), Refused> {
+/// One of the documents of the keys of now, for as long as it may be kept.
+fn named(desk: &Desk, headers: &HeaderMap, one: impl Fn(&IssuerDocuments) -> &Document) -> Result<Response, Refused> {
     let issuer = desk.issuance.consumers.issuer.as_ref().ok_or_else(|| {
         let detail =
             "this server's JWT-SVIDs name no issuer; [jwt] issuer = \"https://…\" in its configuration says one";
         Refused::new(Class::Absent, "issuer_off", detail, &desk.request_id())
     })?;
-    let bundle = &desk.bundle().bundle;
-    Ok((bundle.discovery(issuer), format!("max-age={}", bundle.refresh_hint.as_secs())))
-}
-
-fn named(document: Vec<u8>, kept: &str, headers: &HeaderMap) -> Response {
-    let (etag, body) = (format!("\"{}\"", Digest::of(&document)), Bytes::from(document));
-    Named { etag: &etag, kept, content_type: "application/json", body }.for_whom(headers)
+    let published = desk.bundle();
+    let (Document { body, etag }, hint) = (one(published.issuer_documents(issuer)), published.bundle.refresh_hint);
+    let kept = format!("max-age={}", hint.as_secs());
+    Ok(Named { etag, kept: &kept, content_type: "application/json", body: body.clone() }.for_whom(headers))
 }

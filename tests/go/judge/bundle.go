@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 
 	"github.com/go-jose/go-jose/v4"
@@ -26,10 +27,7 @@ func bundle(name, file string) (map[string]any, error) {
 	if read, err := spiffebundle.Parse(domain, text); err != nil {
 		said["go_spiffe"] = err.Error()
 	} else {
-		sequence, _ := read.SequenceNumber()
-		hint, _ := read.RefreshHint()
-		said["x509"], said["jwt"] = len(read.X509Authorities()), len(read.JWTAuthorities())
-		said["sequence"], said["hint"] = sequence, int(hint.Seconds())
+		maps.Copy(said, counted(read))
 	}
 	if roots, err := istio(text); err != nil {
 		said["istio"] = err.Error()

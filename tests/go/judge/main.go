@@ -1,5 +1,5 @@
-// Judges certificates with crypto/x509 alone, checkpoints with Go's own notes and trees, and bundles as go-spiffe and istiod
-// read them, for tests/judges.
+// Judges certificates with crypto/x509 alone, checkpoints with Go's own notes and trees, bundles as go-spiffe and istiod
+// read them, and bundle endpoints as go-spiffe asks them, for tests/judges and tests/stories; and serves a bundle as go-spiffe does.
 //
 // Reads requests from standard input, one a line with tabs between its words, and answers each with a line of JSON:
 //
@@ -7,6 +7,9 @@
 //	verify  CHAIN.pem  ROOTS.pem  UNIX_SECONDS
 //	checkpoint  KEY.vkey  CHECKPOINT  JOURNAL_FOLDER
 //	bundle  TRUST_DOMAIN  DOCUMENT.json
+//	fetch   TRUST_DOMAIN  URL  CAS.pem
+//	fetch   TRUST_DOMAIN  URL  ENDPOINT_ID  ITS_BUNDLE.json
+//	serve   TRUST_DOMAIN  DOCUMENT.json  CHAIN.pem  KEY.pem
 //	crl     CHAIN.pem  ROOTS.pem  UNIX_SECONDS  CRLS.pem
 package main
 
@@ -52,6 +55,12 @@ func answer(words []string) map[string]any {
 		said, err = checkpoint(words[1], words[2], words[3])
 	case words[0] == "crl" && len(words) == 5:
 		said, err = revoked(words[1], words[2], words[3], words[4])
+	case words[0] == "fetch" && len(words) == 4:
+		said, err = fetchWeb(words[1], words[2], words[3])
+	case words[0] == "fetch" && len(words) == 5:
+		said, err = fetchSpiffe(words[1], words[2], words[3], words[4])
+	case words[0] == "serve" && len(words) == 5:
+		said, err = serve(words[1], words[2], words[3], words[4])
 	case words[0] == "bundle" && len(words) == 3:
 		said, err = bundle(words[1], words[2])
 	default:
