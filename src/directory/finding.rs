@@ -10,6 +10,7 @@ use super::sid::Guid;
 use super::way::{Lookup, Sought};
 use super::{DirectoryError, NobodySought};
 use crate::clock::Clock;
+use crate::telemetry::chain;
 use crate::token::Claims;
 use std::sync::Arc;
 
@@ -32,7 +33,7 @@ pub enum Found {
     Person(Groups),
 }
 
-/// The groups of an account, by the names that rules use; or which of those names nothing is behind.
+/// The groups of an account, by the names that rules use; or why they are not known.
 pub type Groups = Result<Vec<String>, String>;
 
 impl Directory {
@@ -81,7 +82,12 @@ impl Directory {
         if first != account.guid {
             return Ok(Found::Nobody(ANOTHER.to_owned()));
         }
-        Ok(Found::Person(self.groups_of(&account).await?))
+        let groups = match self.groups_of(&account).await {
+            // That it may act is known all the same.
+            Err(fault) if fault.is_of_this_question() => Err(chain(&fault)),
+            groups => groups?,
+        };
+        Ok(Found::Person(groups))
     }
 
     /// The one account that is meant, or why there is none.

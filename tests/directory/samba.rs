@@ -250,6 +250,13 @@ async fn a_workload_loses_its_identity_within_the_interval_when_the_account_is_d
     site.clock.advance(Duration::from_secs(10));
     within(stream.message()).await.unwrap_err();
     agent.ended().await;
+    for (code, told) in [(0, "the next account that user 51 of corp is led to"), (1, "no account is remembered")] {
+        let mut forget = tokio::process::Command::new(env!("CARGO_BIN_EXE_lanyard"));
+        forget.args(["directory", "forget", "--issuer", "corp", "--user", "51", "--reason", "made anew"]);
+        let output = within(forget.arg("--admin-socket").arg(site.path("admin.sock")).output()).await.unwrap();
+        let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        assert!(output.status.code() == Some(code) && said.contains(told), "{said}");
+    }
 }
 
 #[tokio::test]

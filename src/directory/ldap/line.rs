@@ -1,6 +1,6 @@
 //! One connection to a directory: TLS from the start or by `StartTLS`, bound, one question at a time.
 
-use super::ber::whole_length;
+use super::ber::{Malformed, SEQUENCE, whole_length};
 use super::message::{Answer, Entry, Request, Search};
 use super::{LdapError, ResultCode};
 use crate::tls::{ClientStream, ServerTrust, TlsClient};
@@ -84,7 +84,7 @@ async fn shake_hands(place: &Place, tls: &TlsClient) -> Result<ClientStream, Lda
     }
     // Whoever sent more before TLS began was not the server behind it.
     if !line.unread.is_empty() {
-        return Err(super::ber::Malformed.into());
+        return Err(Malformed.into());
     }
     Ok(tls.shake_hands(&place.host, place.port, line.stream).await?)
 }
@@ -135,6 +135,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Line<S> {
     /// The next whole message, unless it is longer.
     async fn receive(&mut self, most: usize) -> Result<Vec<u8>, LdapError> {
         loop {
+            if self.unread.first().is_some_and(|tag| *tag != SEQUENCE) {
+                return Err(Malformed.into());
+            }
             let length = whole_length(&self.unread)?;
             if length.unwrap_or(0) > most {
                 return Err(LdapError::TooMuch { most: "1 MiB" });
@@ -156,7 +159,7 @@ fn lost(kind: ErrorKind) -> LdapError {
 
 #[cfg(test)]
 mod tests {
-    use super::super::ber::{ENUMERATED, INTEGER, OCTET_STRING, SEQUENCE, SET, element, number};
+    use super::super::ber::{ENUMERATED, INTEGER, OCTET_STRING, SET, element, number};
     use super::super::{Filter, Scope};
     use super::*;
 
