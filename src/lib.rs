@@ -5,6 +5,7 @@
 
 // ground: knows nothing of Lanyard
 pub mod clock;
+pub mod backoff;
 pub mod stamp;
 pub mod telemetry;
 pub mod crypto;
@@ -26,9 +27,10 @@ pub mod hooks;
 // keepers: state and the outside world
 pub mod discovery;
 pub mod vault;
-pub mod facts;
 pub mod people;
 pub mod audit;
+pub mod directory;
+pub mod facts;
 pub mod custody;
 pub mod federation;
 pub mod upstream;

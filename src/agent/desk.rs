@@ -3,9 +3,10 @@
 use super::caller::{NotAJob, Process};
 use super::jobs::Jobs;
 use super::jwt_svids::JwtSvids;
-use super::keeper::{Keeper, KeeperWatch};
+use super::keeper::Keeper;
 use super::login_door::AgentHandle;
 use super::places::Holder;
+use super::shown::Shown;
 use super::turned_away::{Peer, TurnedAway};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -18,7 +19,7 @@ pub(super) const NO_IDENTITY: &str = "no identity issued";
 /// What one job has here.
 #[derive(Clone, Debug)]
 pub(super) struct Job {
-    pub(super) keeper: KeeperWatch,
+    pub(super) shown: Shown,
     pub(super) jwt_svids: Arc<JwtSvids>,
     pub(super) agent: AgentHandle,
 }
@@ -187,7 +188,7 @@ pub(super) mod tests {
         let (keeper, (agent, _orders)) = (Arc::<Keeper>::default(), AgentHandle::pair());
         let jwt_svids = Arc::new(JwtSvids::new(link, Arc::new(SystemClock)));
         let turned_away = TurnedAway::new(Arc::new(SystemClock), AgentMetrics::default());
-        Desk::one_job((Job { keeper: keeper.watch(), jwt_svids, agent }, keeper), None, turned_away)
+        Desk::one_job((Job { shown: Shown::new(keeper.watch(), None), jwt_svids, agent }, keeper), None, turned_away)
     }
 
     /// Shows: EP-10.

@@ -201,7 +201,7 @@ impl Hearing {
 fn sequence(state: &State) -> u64 {
     match state {
         State::Serving(identity) => identity.bundle.sequence,
-        State::Waiting | State::Between | State::Withdrawn | State::Stopping => 0,
+        State::Waiting | State::Between | State::Lapsed | State::Withdrawn | State::Stopping => 0,
     }
 }
 

@@ -1,12 +1,14 @@
-//! Follows the keeper and writes each state as files, then runs the operator's hook.
+//! Follows what is shown and writes each state as files, then runs the operator's hook.
 
 use super::crls::{Crls, CrlsWatch};
 use super::files::{SvidFiles, withdraw};
-use super::keeper::{Identity, KeeperWatch, State};
+use super::keeper::{Identity, State};
 use super::layout::Layout;
 use super::memory::on_memory;
 use super::run::OnStop;
+use super::shown::Shown;
 use super::token_source::TOKEN_VARIABLE;
+use crate::backoff::Backoff;
 use crate::clock::Clock;
 use crate::telemetry::Shutdown;
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -20,8 +22,8 @@ use tokio::process::Command;
 /// How often a hook is run for one change, until it succeeds: a service that restarts just then is there the next time.
 const HOOK_TRIES: u32 = 3;
 
-/// Between two tries; doubled after each.
-const HOOK_AGAIN_AFTER: Duration = Duration::from_secs(1);
+/// Between two tries.
+const HOOK_AGAIN: Backoff = Backoff { first: Duration::from_secs(1), most: Duration::from_secs(4) };
 
 /// Files that could not be written are tried again: somebody may have made room.
 const AGAIN_AFTER: Duration = Duration::from_secs(5);
@@ -53,12 +55,12 @@ impl FileOutput {
     /// Writes until shutdown. Files outlive the process, not the identity.
     pub(super) async fn run(
         self,
-        (keeper, crls): (KeeperWatch, CrlsWatch),
+        (shown, crls): (Shown, CrlsWatch),
         clock: Arc<dyn Clock>,
         on_stop: OnStop,
         shutdown: Shutdown,
     ) {
-        let mut sources = Sources { keeper, crls };
+        let mut sources = Sources { shown, crls };
         tokio::select! {
             () = shutdown.wait() => {}
             () = self.follow(&mut sources, &*clock) => {}
@@ -81,7 +83,7 @@ impl FileOutput {
         }
     }
 
-    /// Until the keeper is gone; may be dropped while a hook runs, which then ends. Files are written in this task and not
+    /// Until nothing comes any more; may be dropped while a hook runs, which then ends. Files are written in this task and not
     /// beside it: a write that outlived it would leave a key behind.
     async fn follow(&self, sources: &mut Sources, clock: &dyn Clock) {
         loop {
@@ -93,11 +95,11 @@ impl FileOutput {
                 }
                 State::Serving(identity) => self.publish(identity, crls.as_deref(), clock).map(|()| true),
                 State::Between | State::Withdrawn => withdraw(&self.folder).map(|()| true),
-                State::Waiting | State::Stopping => Ok(false),
+                State::Waiting | State::Lapsed | State::Stopping => Ok(false),
             };
             let mut again_at = None;
             match done {
-                Ok(true) => self.run_hook(&sources.keeper, clock).await,
+                Ok(true) => self.run_hook(&sources.shown, clock).await,
                 Ok(false) => {}
                 Err(error) => {
                     tracing::error!(%error, folder = %self.folder.display(), "the SVID's files cannot be written");
@@ -135,13 +137,13 @@ impl FileOutput {
     }
 
     /// Tells the reader of the files, until it has heard; the next change is told anew.
-    async fn run_hook(&self, keeper: &KeeperWatch, clock: &dyn Clock) {
+    async fn run_hook(&self, shown: &Shown, clock: &dyn Clock) {
         for tried in 1..=HOOK_TRIES {
             if self.hook_succeeds().await || tried == HOOK_TRIES {
                 return;
             }
-            let again_at = clock.now() + HOOK_AGAIN_AFTER * (1 << (tried - 1));
-            let mut change = keeper.clone();
+            let again_at = clock.now() + HOOK_AGAIN.after(tried);
+            let mut change = shown.clone();
             tokio::select! {
                 () = clock.wait_until(again_at) => {}
                 _anew = change.changed() => return,
@@ -173,14 +175,14 @@ impl FileOutput {
 
 /// What the files are made of.
 struct Sources {
-    keeper: KeeperWatch,
+    shown: Shown,
     crls: CrlsWatch,
 }
 
 impl Sources {
     fn now(&mut self) -> (State, Option<Arc<Crls>>) {
         let crls = self.crls.borrow_and_update().clone();
-        (self.keeper.borrow_and_update().clone(), crls)
+        (self.shown.look(), crls)
     }
 
     /// Waits for a change; false when none comes any more.
@@ -192,7 +194,7 @@ impl Sources {
             }
         };
         tokio::select! {
-            changed = self.keeper.changed() => changed.is_ok(),
+            changed = self.shown.changed() => changed,
             () = crls => true,
         }
     }

@@ -20,6 +20,7 @@ use super::order::Order;
 use super::renewer::Renewer;
 use super::run::OnStop;
 use super::session_file::{KeptJob, SessionFile, SessionFileError};
+use super::shown::Shown;
 use crate::clock::Clock;
 use crate::crypto::Random;
 use crate::telemetry::{Shutdown, chain, contained};
@@ -177,7 +178,7 @@ impl Jobs {
         tracing::info!(cgroup, inode, "a job");
         let (keeper, (agent, orders)) = (Arc::<Keeper>::default(), AgentHandle::pair());
         let jwt_svids = Arc::new(JwtSvids::new(link.clone(), Arc::clone(clock)));
-        let job = Job { keeper: keeper.watch(), jwt_svids, agent };
+        let job = Job { shown: Shown::new(keeper.watch(), None), jwt_svids, agent };
         // There is room for all that are known; without a renewer a job is served nothing.
         if begun.try_send(Begun { job: kept, keeper: Arc::clone(&keeper), orders }).is_err() {
             tracing::debug!(cgroup, "no renewer for this job: the agent is stopping");
@@ -199,7 +200,7 @@ async fn renewed(renewer: Renewer, orders: mpsc::Receiver<Order>, shutdown: Shut
 }
 
 impl Tools {
-    fn renewer(&self, whose: Whose, keeper: Arc<Keeper>) -> Renewer {
+    pub(super) fn renewer(&self, whose: Whose, keeper: Arc<Keeper>) -> Renewer {
         let Self { link, ears, file, clock, random } = self;
         let kept = Kept::new(Arc::clone(file), whose);
         Renewer::new((link.clone(), ears.clone()), kept, keeper, Arc::clone(clock), random.clone())

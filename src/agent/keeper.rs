@@ -58,12 +58,14 @@ impl Identity {
 /// What workloads can have now.
 #[derive(Clone, Debug)]
 pub(super) enum State {
-    /// No SVID yet, or none any more while the server is away: one can still come.
+    /// Nothing yet: nobody has logged in, or the server has not answered.
     Waiting,
     /// These.
     Serving(Identity),
     /// Nothing: the session has ended, but a token that could open another one is on its way.
     Between,
+    /// Nothing while the server is away: the session lives, and its last SVID is over, or was another process's.
+    Lapsed,
     /// Nothing: refused for good, or the session has ended.
     Withdrawn,
     /// Nothing from this process: it is about to end.
@@ -75,7 +77,7 @@ impl State {
     pub(super) fn serving(&self) -> Option<Identity> {
         match self {
             Self::Serving(identity) => Some(identity.clone()),
-            Self::Waiting | Self::Between | Self::Withdrawn | Self::Stopping => None,
+            Self::Waiting | Self::Between | Self::Lapsed | Self::Withdrawn | Self::Stopping => None,
         }
     }
 }
@@ -129,9 +131,9 @@ impl Keeper {
         });
     }
 
-    /// The SVID is over before a new one came.
+    /// A session lives, and there is no SVID of it.
     pub(super) fn lapse(&self) {
-        self.turn(State::Waiting);
+        self.turn(State::Lapsed);
     }
 
     /// The trust bundle changed; an older one is not taken (TDB-27).
@@ -146,7 +148,12 @@ impl Keeper {
                 identity.bundle = Arc::new(bundle);
                 true
             }
-            State::Serving(_) | State::Waiting | State::Between | State::Withdrawn | State::Stopping => false,
+            State::Serving(_)
+            | State::Waiting
+            | State::Between
+            | State::Lapsed
+            | State::Withdrawn
+            | State::Stopping => false,
         });
     }
 
@@ -169,7 +176,12 @@ impl Keeper {
                 identity.federated = federated;
                 true
             }
-            State::Serving(_) | State::Waiting | State::Between | State::Withdrawn | State::Stopping => false,
+            State::Serving(_)
+            | State::Waiting
+            | State::Between
+            | State::Lapsed
+            | State::Withdrawn
+            | State::Stopping => false,
         });
     }
 
@@ -201,4 +213,30 @@ impl Keeper {
 
 fn newer(bundle: &Bundle, held: &Bundle) -> bool {
     bundle.trust_domain == held.trust_domain && bundle.sequence > held.sequence
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::identity::TrustDomain;
+    use std::time::Duration;
+
+    /// Of this session, and nothing in it.
+    pub(in crate::agent) fn identity(session: &str) -> Identity {
+        let bundle = Bundle {
+            trust_domain: TrustDomain::parse("ci.test").unwrap(),
+            sequence: 1,
+            refresh_hint: Duration::from_secs(300),
+            x509_authorities: Vec::new(),
+            jwt_authorities: Vec::new(),
+        };
+        Identity {
+            session: session.to_owned(),
+            svids: Arc::new([]),
+            bundle: Arc::new(bundle),
+            federated: Federated::default(),
+            session_ends_at: OffsetDateTime::UNIX_EPOCH,
+            distrusted: Arc::new([]),
+        }
+    }
 }

@@ -1,7 +1,9 @@
 //! The part of the session file that is one renewer's: all jobs of a host agent share one key and one file.
 
 use super::session_file::{KeptEnd, KeptJob, KeptSession, SessionFile, SessionFileError};
+use crate::crypto::Digest;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use time::OffsetDateTime;
 
 /// Whose sessions a renewer goes on with, and which ends it tells the server.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -12,6 +14,8 @@ pub(super) enum Whose {
     Leftovers,
     /// The only job's, and all ends.
     OnlyJob,
+    /// The runner's own, beside the only job's.
+    Runner,
 }
 
 /// See the file's words.
@@ -31,11 +35,16 @@ impl Kept {
         self.whose == Whose::Leftovers
     }
 
+    /// A session as it is kept here.
+    pub(super) fn session(&self, id: String, token: Digest, ends_at: Option<OffsetDateTime>) -> KeptSession {
+        KeptSession { id, token, ends_at, job: self.job(), runner: self.whose == Whose::Runner }
+    }
+
     /// The job whose sessions these are, where there are several.
-    pub(super) fn job(&self) -> Option<KeptJob> {
+    fn job(&self) -> Option<KeptJob> {
         match &self.whose {
             Whose::Job(job) => Some(job.clone()),
-            Whose::Leftovers | Whose::OnlyJob => None,
+            Whose::Leftovers | Whose::OnlyJob | Whose::Runner => None,
         }
     }
 
@@ -44,13 +53,14 @@ impl Kept {
         match &self.whose {
             Whose::Job(_) | Whose::OnlyJob => self.file().last(self.job().as_ref()).cloned(),
             Whose::Leftovers => None,
+            Whose::Runner => self.file().last_of_runner().cloned(),
         }
     }
 
     /// The sessions whose end the server has not heard of, and that nobody else tells.
     pub(super) fn ending(&self) -> Vec<KeptEnd> {
         match self.whose {
-            Whose::Job(_) => Vec::new(),
+            Whose::Job(_) | Whose::Runner => Vec::new(),
             Whose::Leftovers | Whose::OnlyJob => self.file().ending().to_vec(),
         }
     }

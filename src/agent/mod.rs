@@ -3,10 +3,10 @@
 //! ```text
 //!   token_source, login_door ─▶ renewer ─▶ link ─▶ server ─▶ events ─▶ ears ─▶ renewer
 //!                                  │
-//!                                keeper ─▶ served ─▶ workload_api, sds (behind any_authority)
-//!                                   └────▶ files, sds ◀─ crls ◀─ ears
+//!                                keeper ─▶ shown ─▶ served ─▶ workload_api, sds (behind any_authority)
+//!                                            └────▶ files, sds ◀─ crls ◀─ ears
 //! ```
-//! One job has one keeper and one renewer. Where an agent serves many (`host`, `jobs`), `desk` brings each connection to
+//! One job has one keeper and one renewer, and so has the runner's own identity, shown while no job has one. Where an agent serves many (`host`, `jobs`), `desk` brings each connection to
 //! its own by what `caller` tells of the process.
 //! Not here: anything that signs. What the agent may be is the server's decision at each renewal.
 
@@ -34,6 +34,7 @@ mod crls;
 mod federated;
 mod ears;
 mod keeper;
+mod shown;
 mod workload_door;
 mod served;
 mod workload_api;

@@ -8,6 +8,7 @@
 //! the whole of 2^(n-1) seconds, the whole being at most 30 seconds. A server that says when it wants to be asked again
 //! is given between once and twice that time, where that is more: its agents come back spread, not all at once.
 
+use crate::backoff::Backoff;
 use crate::crypto::Random;
 use std::time::Duration;
 use time::OffsetDateTime;
@@ -16,7 +17,7 @@ use time::OffsetDateTime;
 const RENEW_AFTER_MIN: Duration = Duration::from_secs(1);
 
 /// Long enough for a server to come back to, short against any SVID lifetime worth having.
-const RETRY_AFTER_MAX: Duration = Duration::from_secs(30);
+const RETRY: Backoff = Backoff { first: Duration::from_secs(1), most: Duration::from_secs(30) };
 
 /// When to renew an SVID that came at `received_at` and ends at `not_after`.
 pub(super) fn renew_at(received_at: OffsetDateTime, not_after: OffsetDateTime, random: &Random) -> OffsetDateTime {
@@ -27,8 +28,7 @@ pub(super) fn renew_at(received_at: OffsetDateTime, not_after: OffsetDateTime, r
 
 /// How long to wait after so many failures in a row.
 pub(super) fn retry_after(failures: u32, random: &Random) -> Duration {
-    let doublings = failures.saturating_sub(1).min(5);
-    let whole = Duration::from_secs(1 << doublings).min(RETRY_AFTER_MAX);
+    let whole = RETRY.after(failures);
     whole / 2 + random.jitter(whole / 2)
 }
 

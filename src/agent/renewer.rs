@@ -76,6 +76,7 @@ impl Renewer {
         }
         if let Some(session) = renewer.kept.last() {
             tracing::info!(session = session.id, "going on with the session of a former run");
+            renewer.keeper.lapse();
             renewer.live = Some(renewer.begin(session, renewer.clock.now()));
         }
         renewer
@@ -262,18 +263,14 @@ impl Renewer {
     /// a goodbye closes its whole job, and the new session may be of that job.
     fn open(&mut self, identity: Identity) {
         let Some(opening) = self.opening.take() else { return };
-        let session = KeptSession {
-            id: identity.session.clone(),
-            token: opening.token,
-            ends_at: Some(identity.session_ends_at),
-            job: self.kept.job(),
-        };
+        let ends_at = Some(identity.session_ends_at);
+        let session = self.kept.session(identity.session.clone(), opening.token, ends_at);
         let former = self.live.take().map(|live| live.session.id);
         if let Err(error) = self.kept.keep(session.clone(), former.as_deref()) {
             tracing::error!(error = chain(&error), "the session cannot be kept; a restart will need the token again");
         }
         let mut live = self.begin(session, self.renew_at(&identity));
-        live.ends_at = Some(identity.session_ends_at);
+        live.ends_at = ends_at;
         self.live = Some(live);
         self.serve(identity);
     }

@@ -9,7 +9,7 @@ use super::host::{Host, HostError};
 use super::jobs::Tools;
 use super::jwt_svids::JwtSvids;
 use super::keeper::Keeper;
-use super::kept::{Kept, Whose};
+use super::kept::Whose;
 use super::lasting_socket::LastingSocket;
 use super::limits::{LOGINS_MAX, LOGINS_OF_HOST_MAX, LOGINS_OF_ONE_MAX};
 use super::link::ServerLink;
@@ -21,6 +21,7 @@ use super::places::Places;
 use super::renewer::Renewer;
 use super::sds::{Sds, SecretNames};
 use super::session_file::{SessionFile, SessionFileError, Sharing, own_uid};
+use super::shown::Shown;
 use super::socket::{SocketError, SocketFile, bind};
 use super::token_source::TokenSource;
 use super::turned_away::TurnedAway;
@@ -87,6 +88,8 @@ pub struct AgentSettings {
     pub state_dir: PathBuf,
     /// Where tokens come from, besides logins; of no use where callers are of many jobs, as are files.
     pub token: TokenSource,
+    /// Where the runner's own token is, if it has an identity of its own for the time when no job has one.
+    pub runner: Option<PathBuf>,
     /// Where files go, if any.
     pub files: Option<FileOutput>,
     /// What becomes of the session when the agent is told to stop.
@@ -151,11 +154,17 @@ enum Work {
 
 /// The parts of an agent that serves one job.
 struct OneJob {
-    keeper: Arc<Keeper>,
+    shown: Shown,
+    job: Bearer,
+    runner: Option<Bearer>,
+    files: Option<(FileOutput, CrlsWatch)>,
+}
+
+/// Whoever has an identity, and where its tokens come from.
+struct Bearer {
     renewer: Renewer,
     orders: (AgentHandle, mpsc::Receiver<Order>),
     token: TokenSource,
-    files: Option<(FileOutput, CrlsWatch)>,
     on_stop: OnStop,
 }
 
@@ -213,7 +222,7 @@ impl Agent {
                 let host = host.open(tools)?;
                 (Desk::host(host.jobs.clone(), turned_away), Work::Host(Box::new(host)))
             }
-            Callers::Any | Callers::OwnUid | Callers::Uids(_) => one_job(settings, tools, crls, (only, turned_away)),
+            Callers::Any | Callers::OwnUid | Callers::Uids(_) => one_job(settings, &tools, crls, (only, turned_away)),
         };
         Ok(Self { desk, work, hearing, workload, proxies, secrets, door, metrics, clock })
     }
@@ -276,15 +285,30 @@ impl Agent {
 
 impl OneJob {
     fn start(self, parts: &mut JoinSet<&'static str>, clock: &Arc<dyn Clock>, shutdown: &Shutdown) {
-        let Self { keeper, renewer, orders: (handle, orders), token, files, on_stop } = self;
+        let Self { shown, job, runner, files } = self;
         if let Some((files, crls)) = files {
             files.warn_of_disk();
-            let (watch, clock, stop) = (keeper.watch(), Arc::clone(clock), shutdown.clone());
+            let (clock, on_stop, stop) = (Arc::clone(clock), job.on_stop, shutdown.clone());
             parts.spawn(async move {
-                files.run((watch, crls), clock, on_stop, stop).await;
+                files.run((shown, crls), clock, on_stop, stop).await;
                 "the file output"
             });
         }
+        job.start(parts, clock, shutdown);
+        if let Some(runner) = runner {
+            runner.start(parts, clock, shutdown);
+        }
+    }
+}
+
+impl Bearer {
+    fn new(tools: &Tools, (whose, keeper): (Whose, &Arc<Keeper>), token: TokenSource, on_stop: OnStop) -> Self {
+        let (renewer, orders) = (tools.renewer(whose, Arc::clone(keeper)), AgentHandle::pair());
+        Self { renewer, orders, token, on_stop }
+    }
+
+    fn start(self, parts: &mut JoinSet<&'static str>, clock: &Arc<dyn Clock>, shutdown: &Shutdown) {
+        let Self { renewer, orders: (handle, orders), token, on_stop } = self;
         let (clock, stop) = (Arc::clone(clock), shutdown.clone());
         parts.spawn(async move {
             token.run(handle.0, clock, stop).await;
@@ -301,24 +325,25 @@ impl OneJob {
 /// The parts for an agent whose callers are all of one job, or turned away.
 fn one_job(
     settings: AgentSettings,
-    tools: Tools,
+    tools: &Tools,
     crls: CrlsWatch,
     (only, turned_away): (Users, TurnedAway),
 ) -> (Desk, Work) {
-    let AgentSettings { token, files, on_stop, .. } = settings;
-    let Tools { link, ears, file, clock, random } = tools;
-    let keeper = Arc::<Keeper>::default();
-    let (agent, orders) = AgentHandle::pair();
-    let jwt_svids = Arc::new(JwtSvids::new(link.clone(), Arc::clone(&clock)));
-    let kept = Kept::new(file, Whose::OnlyJob);
-    let renewer = Renewer::new((link, ears), kept, Arc::clone(&keeper), clock, random);
-    let job = Job { keeper: keeper.watch(), jwt_svids, agent: agent.clone() };
-    let desk = Desk::one_job((job, Arc::clone(&keeper)), only, turned_away);
+    let AgentSettings { token, runner, files, on_stop, .. } = settings;
+    let (keeper, runners) = (Arc::<Keeper>::default(), Arc::<Keeper>::default());
+    let shown = Shown::new(keeper.watch(), runner.is_some().then(|| runners.watch()));
+    let one = Bearer::new(tools, (Whose::OnlyJob, &keeper), token, on_stop);
+    // Its pod is what the server takes for its job: one that was ended could not log in again after a restart.
+    let bearer = |token| Bearer::new(tools, (Whose::Runner, &runners), TokenSource::File(token), OnStop::KeepSession);
+    let runner = runner.map(bearer);
+    let jwt_svids = Arc::new(JwtSvids::new(tools.link.clone(), Arc::clone(&tools.clock)));
+    let job = Job { shown: shown.clone(), jwt_svids, agent: one.orders.0.clone() };
+    let desk = Desk::one_job((job, keeper), only, turned_away);
     let files = files.map(|files| {
         let crls = if files.crl { crls } else { crls::unwanted() };
         (files, crls)
     });
-    (desk, Work::OneJob(Box::new(OneJob { keeper, renewer, orders: (agent, orders), token, files, on_stop })))
+    (desk, Work::OneJob(Box::new(OneJob { shown, job: one, runner, files })))
 }
 
 fn bound(path: PathBuf, mode: u32) -> Result<(UnixListener, SocketFile), SocketError> {

@@ -8,7 +8,6 @@ use super::calls::Connection;
 use super::desk::{Guest, Job, NO_IDENTITY};
 use super::keeper::{Identity, State};
 use std::pin::Pin;
-use tokio_stream::wrappers::WatchStream;
 use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status};
 
@@ -48,21 +47,21 @@ impl Caller {
     /// What can be handed out at this moment, if anything can.
     pub(super) fn served(&self) -> Result<Option<Identity>, Status> {
         self.stays()?;
-        Ok(self.job.keeper.borrow().serving())
+        Ok(self.job.shown.serving())
     }
 
     /// The identity and each that follows it; a slow reader gets the newest only.
     pub(super) fn identities(self) -> impl Stream<Item = Result<Identity, Status>> + Send {
         let mut served = false;
-        let states = WatchStream::new(self.job.keeper.clone()).filter_map(move |state| match (state, served) {
+        let states = self.job.shown.clone().states().filter_map(move |state| match (state, served) {
             (State::Serving(identity), _) => {
                 served = true;
                 Some(self.stays().map(|()| identity))
             }
             (State::Stopping, _) => Some(Err(stopping())),
-            (State::Waiting | State::Between, false) => None,
+            (State::Waiting | State::Between | State::Lapsed, false) => None,
             (State::Withdrawn, false) => Some(Err(Status::permission_denied(NO_IDENTITY))),
-            (State::Waiting | State::Between | State::Withdrawn, true) => {
+            (State::Waiting | State::Between | State::Lapsed | State::Withdrawn, true) => {
                 Some(Err(Status::unavailable("the identity has ended")))
             }
         });
@@ -89,18 +88,17 @@ impl Caller {
 
     /// What is served, waiting for it while it can still come; the caller's own deadline is the limit.
     pub(super) async fn identity(&self) -> Result<Identity, Status> {
-        let mut keeper = self.job.keeper.clone();
-        let state = keeper
-            .wait_for(|state| !matches!(state, State::Waiting | State::Between))
-            .await
-            .map_err(|_gone| stopping())?;
-        match &*state {
-            State::Serving(identity) => {
-                self.stays()?;
-                Ok(identity.clone())
+        let mut shown = self.job.shown.clone();
+        loop {
+            match shown.look() {
+                State::Serving(identity) => {
+                    self.stays()?;
+                    return Ok(identity);
+                }
+                State::Withdrawn => return Err(Status::permission_denied(NO_IDENTITY)),
+                State::Waiting | State::Between | State::Lapsed if shown.changed().await => {}
+                State::Waiting | State::Between | State::Lapsed | State::Stopping => return Err(stopping()),
             }
-            State::Withdrawn => Err(Status::permission_denied(NO_IDENTITY)),
-            State::Waiting | State::Between | State::Stopping => Err(stopping()),
         }
     }
 }

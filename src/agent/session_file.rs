@@ -98,6 +98,9 @@ pub(super) struct KeptSession {
     /// Whose it is, where one agent serves several jobs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) job: Option<KeptJob>,
+    /// Whether it is no job's but the runner's own.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) runner: bool,
 }
 
 /// A session that is over here, and of whose end the server has not heard.
@@ -173,7 +176,12 @@ impl SessionFile {
 
     /// The session of this job that was opened last.
     pub(super) fn last(&self, job: Option<&KeptJob>) -> Option<&KeptSession> {
-        self.sessions.iter().rfind(|kept| kept.job.as_ref() == job)
+        self.sessions.iter().rfind(|kept| !kept.runner && kept.job.as_ref() == job)
+    }
+
+    /// The runner's own that was opened last.
+    pub(super) fn last_of_runner(&self) -> Option<&KeptSession> {
+        self.sessions.iter().rfind(|kept| kept.runner)
     }
 
     /// The jobs of all sessions, each once.
@@ -184,7 +192,8 @@ impl SessionFile {
     /// Writes down a session and, in the same step, strikes out the one that it replaces.
     pub(super) fn keep(&mut self, session: KeptSession, former: Option<&str>) -> Result<(), SessionFileError> {
         let others = |kept: &KeptSession| kept.id != session.id && former != Some(&*kept.id);
-        if self.last(session.job.as_ref()) == Some(&session) && former.is_none_or(|former| former == session.id) {
+        let last = if session.runner { self.last_of_runner() } else { self.last(session.job.as_ref()) };
+        if last == Some(&session) && former.is_none_or(|former| former == session.id) {
             return self.catch_up();
         }
         self.sessions.retain(others);
@@ -349,7 +358,8 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let folder = home.path().join("state");
         let mut file = SessionFile::open(&folder, Sharing::WithOthers, &Random::system()).unwrap();
-        let session = KeptSession { id: "s1".to_owned(), token: Digest::of(b"t"), ends_at: None, job: None };
+        let session =
+            KeptSession { id: "s1".to_owned(), token: Digest::of(b"t"), ends_at: None, job: None, runner: false };
         file.keep(session.clone(), None).unwrap();
         let again = SessionFile::open(&folder, Sharing::WithOthers, &Random::system()).unwrap();
         assert_eq!(again.key().public(), file.key().public());
@@ -366,8 +376,13 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let folder = home.path().join("state");
         let mut file = SessionFile::open(&folder, Sharing::WithOthers, &Random::system()).unwrap();
-        let session =
-            |id: &str| KeptSession { id: id.to_owned(), token: Digest::of(id.as_bytes()), ends_at: None, job: None };
+        let session = |id: &str| KeptSession {
+            id: id.to_owned(),
+            token: Digest::of(id.as_bytes()),
+            ends_at: None,
+            job: None,
+            runner: false,
+        };
         file.keep(session("s1"), None).unwrap();
         file.keep(session("s2"), Some("s1")).unwrap();
         file.forget("s2").unwrap();
@@ -383,6 +398,7 @@ mod tests {
             token: Digest::of(b"t"),
             ends_at: Some(OffsetDateTime::UNIX_EPOCH),
             job: None,
+            runner: false,
         };
         let mut file = SessionFile::open(&folder, Sharing::WithOthers, &Random::system()).unwrap();
         file.keep(session.clone(), None).unwrap();
@@ -397,7 +413,10 @@ mod tests {
         assert!(again.ending().is_empty());
         remove_session_key(&folder).unwrap();
         again
-            .keep(KeptSession { id: "s2".to_owned(), token: Digest::of(b"t"), ends_at: None, job: None }, None)
+            .keep(
+                KeptSession { id: "s2".to_owned(), token: Digest::of(b"t"), ends_at: None, job: None, runner: false },
+                None,
+            )
             .unwrap_err();
         assert!(!folder.join(FILE).exists(), "a removed key stays removed");
     }
@@ -407,7 +426,8 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let (folder, away) = (home.path().join("state"), home.path().join("away"));
         let mut file = SessionFile::open(&folder, Sharing::WithOthers, &Random::system()).unwrap();
-        let session = KeptSession { id: "s1".to_owned(), token: Digest::of(b"t"), ends_at: None, job: None };
+        let session =
+            KeptSession { id: "s1".to_owned(), token: Digest::of(b"t"), ends_at: None, job: None, runner: false };
         std::fs::rename(&folder, &away).unwrap();
         file.keep(session.clone(), None).unwrap_err();
         std::fs::rename(&away, &folder).unwrap();

@@ -19,6 +19,15 @@ pub trait Auditable {
 #[derive(Debug, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Entry<'a> {
+    /// A user was led to an account of the directory for the first time: from now on no other one answers for them.
+    AccountRemembered {
+        /// The issuer's configured name.
+        issuer: &'a str,
+        /// The user's id there, or what stands for a person who is sealed.
+        user: &'a str,
+        /// The account's GUID.
+        account: String,
+    },
     /// A key of ours is made, used from now on, or put away.
     Authority(KeyStep<'a>),
     /// Whoever fits gets no identity from now on.

@@ -62,6 +62,8 @@ pub struct Holder {
     pub holds: Option<u64>,
     /// When it was last heard.
     pub heard_at: Option<OffsetDateTime>,
+    /// Since when the bundle of each sequence stands where a publisher writes it; empty for others.
+    pub wrote_at: BTreeMap<u64, OffsetDateTime>,
 }
 
 /// How a holder is heard of.
@@ -72,7 +74,8 @@ pub enum HolderKind {
     Reporting,
     /// Named in the configuration; an operator confirms it.
     Declared,
-    /// Our own hand, which writes the bundle somewhere: it proves that this was done, and not that anybody has read it.
+    /// Our own hand, which writes the bundle somewhere: it proves that this was done, and not that anybody has read it. So
+    /// whoever reads there is given the time that readers take, from then on.
     Publisher,
 }
 
@@ -109,12 +112,16 @@ impl Gate {
     pub fn of(authority: &Authority, plan: &KeyPlan, known: &Known, now: OffsetDateTime) -> Self {
         let Some(published) = authority.published else { return Self { opens_at: now, missing: Vec::new() } };
         let left = minimum(authority.kind, plan, known).saturating_sub(known.passed(published.at, now));
-        let missing = known.holders.iter().filter(|holder| holder.lacks(published));
-        let missing = missing.filter_map(|holder| {
-            let stuck_since = holder.stuck_since(published, plan, known);
-            Some(Missing { stuck_since, ..holder.missing(plan, known, now)? })
+        let (opens_at, span) = (now + left, reading(authority.kind, plan));
+        let missing = known.holders.iter().filter_map(|holder| {
+            if holder.lacks(published) {
+                let stuck_since = holder.stuck_since(published, plan, known);
+                return Some(Missing { stuck_since, ..holder.missing(plan, known, now)? });
+            }
+            let read_by = now + span.saturating_sub(known.passed(holder.wrote_at(published)?, now));
+            (read_by > opens_at).then(|| holder.unproven(Some(read_by)))
         });
-        Self { opens_at: now + left, missing: missing.collect() }
+        Self { opens_at, missing: missing.collect() }
     }
 
     /// Both of them.
@@ -199,8 +206,17 @@ impl Holder {
                 Some(now + known.patience(plan).checked_sub(silent).filter(|left| !left.is_zero())?)
             }
         };
+        Some(self.unproven(waited_for_until))
+    }
+
+    fn unproven(&self, waited_for_until: Option<OffsetDateTime>) -> Missing {
         let (name, kind, holds) = (self.name.clone(), self.kind, self.holds);
-        Some(Missing { name, kind, holds, waited_for_until, stuck_since: None })
+        Missing { name, kind, holds, waited_for_until, stuck_since: None }
+    }
+
+    /// Since when a publisher has shown what was published then.
+    fn wrote_at(&self, published: Publication) -> Option<OffsetDateTime> {
+        self.wrote_at.range(published.sequence..).next().map(|(_, at)| *at)
     }
 }
 
@@ -217,6 +233,50 @@ fn is_called(holder: &str, name: &str) -> bool {
 /// How long a key is published at least before it signs: three refreshes, or until the slowest relying party has read the
 /// bundle again and the longest SVID is renewed; a JWT key, until the slowest reader of key sets has read ours again.
 pub(super) fn minimum(kind: AuthorityKind, plan: &KeyPlan, known: &Known) -> Duration {
+    (plan.refresh_hint * 3).max(plan.propagation + known.longest_ttl).max(reading(kind, plan))
+}
+
+/// How long the slowest reader takes to read again what stands somewhere.
+fn reading(kind: AuthorityKind, plan: &KeyPlan) -> Duration {
     let keys = if kind.signs_jwts() { plan.jwks_cache } else { Duration::ZERO };
-    (plan.refresh_hint * 3).max(plan.propagation + known.longest_ttl).max(keys)
+    plan.propagation.max(keys)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{KeyOf, Keyring};
+    use super::*;
+    use crate::crypto::KeyPair;
+    use crate::custody::AuthorityKey;
+    use crate::identity::TrustDomain;
+    use std::sync::Arc;
+
+    #[test]
+    fn whoever_reads_where_a_publisher_was_late_has_the_time_that_readers_take() {
+        let at = |minute: u64| OffsetDateTime::UNIX_EPOCH + Duration::from_secs(minute * 60);
+        let kind = AuthorityKind::X509Root;
+        let key = KeyOf::Us(AuthorityKey::Held(Arc::new(KeyPair::generate(kind.key_algorithm()).unwrap())));
+        let keyring = Keyring::empty(TrustDomain::parse("ci.example.org").unwrap());
+        let root = keyring.newcomer(kind, key, (at(0), at(9999)), at(0));
+        let root = Authority { published: Some(Publication { sequence: 4, at: at(0) }), ..root };
+        // Three quarters of an hour at least, half an hour of which is the readers'.
+        for (wrote, now, waits) in [
+            (&[][..], 50, Some(None)),
+            (&[(3, 1)], 50, Some(None)),
+            (&[(4, 1)], 10, None),
+            (&[(4, 15), (6, 44)], 20, None),
+            (&[(4, 16)], 20, Some(Some(46))),
+            (&[(3, 2), (6, 40)], 50, Some(Some(70))),
+            (&[(6, 40)], 70, None),
+        ] {
+            let wrote_at: BTreeMap<_, _> = wrote.iter().map(|(sequence, minute)| (*sequence, at(*minute))).collect();
+            let (name, kind, holds) = ("a file".to_owned(), HolderKind::Publisher, wrote.last().map(|last| last.0));
+            let holders = vec![Holder { name, kind, holds, heard_at: None, wrote_at }];
+            let known = Known { holders, longest_ttl: Duration::from_secs(900), ..Known::nobody(at(0)) };
+            let gate = Gate::of(&root, &KeyPlan::DEFAULT, &known, at(now));
+            let missing = gate.missing.first().map(|missing| missing.waited_for_until);
+            assert_eq!(missing, waits.map(|until| until.map(at)), "{wrote:?} at {now}");
+            assert_eq!(gate.opens_at, at(now.max(45)));
+        }
+    }
 }

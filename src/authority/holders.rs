@@ -29,10 +29,15 @@ struct Heard {
 #[derive(Clone, Debug, Default)]
 struct Written {
     newest: Option<Heard>,
+    /// Since when each bundle stands there: the newest ones.
+    at: BTreeMap<u64, OffsetDateTime>,
     trouble: Option<String>,
     /// Why nobody can say whether it is still there.
     doubt: Option<String>,
 }
+
+/// Bundles whose time at a publisher is kept: more than are published while one key waits.
+const WRITTEN_MAX: usize = 32;
 
 /// Those who read the bundle and say nothing: shown, never counted on.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -49,7 +54,11 @@ impl Written {
         let known = self.newest.filter(|newest| newest.holds == Some(sequence));
         let is_news = known.is_none() || self.doubt.as_deref() != doubt;
         let newest = known.filter(|_| doubt.is_some()).unwrap_or(Heard { holds: Some(sequence), at });
-        *self = Self { newest: Some(newest), trouble: None, doubt: doubt.map(str::to_owned) };
+        (self.newest, self.trouble, self.doubt) = (Some(newest), None, doubt.map(str::to_owned));
+        self.at.entry(sequence).or_insert(at);
+        while self.at.len() > WRITTEN_MAX {
+            self.at.pop_first();
+        }
         is_news
     }
 }
@@ -77,6 +86,13 @@ impl Holders {
     /// news.
     pub fn wrote(&self, publisher: &str, (sequence, doubt): (u64, Option<&str>), at: OffsetDateTime) -> bool {
         self.inside().publishers.get_mut(publisher).is_some_and(|written| written.again((sequence, doubt), at))
+    }
+
+    /// What a publisher wrote was found changed: whoever reads there may have read that, and needs his time anew.
+    pub fn did_not_last(&self, publisher: &str) {
+        if let Some(written) = self.inside().publishers.get_mut(publisher) {
+            written.at.clear();
+        }
     }
 
     /// A publisher cannot write; what it wrote before stands. Whether that is news.
@@ -142,14 +158,17 @@ impl Holders {
             kind: HolderKind::Reporting,
             holds: heard.holds,
             heard_at: Some(heard.at),
+            wrote_at: BTreeMap::new(),
         });
-        let declared = declared.into_iter().map(|(name, heard)| (name, HolderKind::Declared, heard));
-        let publishers = publishers.into_iter().map(|(name, written)| (name, HolderKind::Publisher, written.newest));
-        let named = declared.chain(publishers).map(|(name, kind, heard)| Holder {
+        let declared = declared.into_iter().map(|(name, heard)| (name, HolderKind::Declared, heard, BTreeMap::new()));
+        let publishers =
+            publishers.into_iter().map(|(name, written)| (name, HolderKind::Publisher, written.newest, written.at));
+        let named = declared.chain(publishers).map(|(name, kind, heard, wrote_at)| Holder {
             name,
             kind,
             holds: heard.and_then(|heard| heard.holds),
             heard_at: heard.map(|heard| heard.at),
+            wrote_at,
         });
         let mut all: Vec<_> = agents.chain(named).collect();
         all.sort_unstable_by(|one, other| (one.kind, &one.name).cmp(&(other.kind, &other.name)));

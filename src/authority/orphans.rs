@@ -96,9 +96,11 @@ impl Keyring {
         for authority in self.authorities.iter().filter(|one| one.state != AuthorityState::Removed) {
             let Some(placed) = authority.placed_key() else { continue };
             let Err(fault) = placed.check().await else { continue };
-            if is_active_root(authority)
-                && matches!(fault.fault, PlaceFault::NotThere { .. } | PlaceFault::NotConfigured)
-            {
+            let is_gone = matches!(
+                fault.fault,
+                PlaceFault::Forgotten { .. } | PlaceFault::NotConfigured | PlaceFault::NotThere { .. }
+            );
+            if is_active_root(authority) && is_gone {
                 return Err(RotatorError::RootMissing(fault));
             }
             let key_id = authority.key_id();

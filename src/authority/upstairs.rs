@@ -2,6 +2,7 @@
 
 use super::rotation::Rotation;
 use super::{Above, AuthorityKind};
+use crate::backoff::Backoff;
 use crate::crypto::{KeyId, Random};
 use crate::telemetry::chain;
 use crate::upstream::{Certified, Heard, UpstreamEnds, UpstreamError, UpstreamRoot, Wanted};
@@ -10,10 +11,8 @@ use std::time::Duration;
 use time::OffsetDateTime;
 use tokio::sync::watch;
 
-/// The first wait after a failure; each further one is twice as long.
-const REST: Duration = Duration::from_secs(5);
-/// The longest, for a day's intermediate; shorter lives wait a share of theirs.
-const REST_MAX: Duration = Duration::from_secs(300);
+/// Waits after failures, for a day's intermediate; shorter lives wait a share of theirs at most.
+const REST: Backoff = Backoff { first: Duration::from_secs(5), most: Duration::from_secs(300) };
 /// How many waits fit into an intermediate's life at least.
 const RESTS: u32 = 64;
 
@@ -139,7 +138,7 @@ impl Upstairs {
             (state.fault, state.remedy) = (Some(chain(fault)), Some(fault.remedy().to_owned()));
         });
         let failures = self.state.borrow().failures;
-        let rest = REST.saturating_mul(1 << failures.saturating_sub(1).min(10)).min(REST_MAX).min(life / RESTS);
+        let rest = REST.after(failures).min(life / RESTS);
         self.rests_until = Some(now + rest + random.jitter(rest / 2));
     }
 

@@ -5,8 +5,8 @@ use super::failure::{WrongUsage, plain};
 use super::login::{self, Answer, Problem, TokenArgs};
 use super::remote::ServerArgs;
 use super::render;
-use crate::agent::{Agent, AgentError, AgentHandle, AgentSettings, Callers, LoggedOut, MODE_OWNER, OnStop};
-use crate::agent::{Refused, SecretNames, TokenSource, remove_session_key};
+use crate::agent::{Agent, AgentError, AgentHandle, AgentSettings, Callers, LoggedOut, MODE_EVERYBODY, MODE_OWNER};
+use crate::agent::{OnStop, Refused, SecretNames, TokenSource, remove_session_key};
 use crate::clock::SystemClock;
 use crate::config::{Environment as _, SystemEnvironment};
 use crate::crypto::{Digest, Random};
@@ -14,7 +14,7 @@ use crate::telemetry::{Shutdown, chain};
 use crate::wire::WorkloadAddress;
 use crate::wire::lanyard::JobEnd;
 use anyhow::Context;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, geteuid, kill_process};
 use std::ffi::OsString;
 use std::io::{ErrorKind, IsTerminal};
 use std::os::unix::process::ExitStatusExt;
@@ -64,6 +64,9 @@ pub(crate) struct Args {
     /// How long to wait for the first SVID, in seconds
     #[arg(long, default_value_t = 120, value_name = "SECONDS")]
     wait: u64,
+    /// Another user whose processes are the job too, such as a proxy's; may be given several times
+    #[arg(long = "uid", value_name = "UID")]
+    uids: Vec<u32>,
     #[command(flatten, next_help_heading = "Credentials for other people's software")]
     credentials: CredentialArgs,
     /// End the session when the command has ended, so that nobody can go on with it
@@ -113,6 +116,9 @@ async fn with_agent(
     token: &str,
     mut signals: Signals,
 ) -> anyhow::Result<ExitCode> {
+    if !args.uids.is_empty() {
+        render::aside("the running agent's own settings say whose processes are the job; --uid adds nobody there");
+    }
     match first_svid(args, &mut signals, login::log_in(agent, token)).await {
         Ok(answer) => {
             if let Answer::Refused(problem) = answer? {
@@ -145,6 +151,10 @@ async fn first_svid<T>(args: &Args, signals: &mut Signals, login: impl Future<Ou
 async fn alone(args: &Args, token: Zeroizing<String>, mut signals: Signals) -> anyhow::Result<ExitCode> {
     let random = Random::system();
     let socket_folder = socket_folder(&random)?;
+    let (callers, socket_mode) = callers(&args.uids);
+    if callers != Callers::OwnUid {
+        socket_folder.let_others_pass()?;
+    }
     let workload_socket = socket_folder.path().join("api.sock");
     let endpoint = format!("unix://{}", workload_socket.display());
     let state_dir = std::env::temp_dir().join(format!("lanyard-{}", Digest::of(token.as_bytes())));
@@ -157,10 +167,11 @@ async fn alone(args: &Args, token: Zeroizing<String>, mut signals: Signals) -> a
         agent_socket: None,
         metrics: None,
         program: None,
-        socket_mode: MODE_OWNER,
-        callers: Callers::OwnUid,
+        socket_mode,
+        callers,
         state_dir: state_dir.clone(),
         token: TokenSource::Login,
+        runner: None,
         files: None,
         on_stop: OnStop::KeepSession,
     };
@@ -182,6 +193,15 @@ async fn alone(args: &Args, token: Zeroizing<String>, mut signals: Signals) -> a
         anyhow::Ok(code)
     };
     Box::pin(beside(agent.run(shutdown), work)).await
+}
+
+/// Who is the job, and who may connect: which of those who do is of a user that was named is seen at each call.
+fn callers(uids: &[u32]) -> (Callers, u32) {
+    if uids.is_empty() {
+        return (Callers::OwnUid, MODE_OWNER);
+    }
+    let all = uids.iter().copied().chain([geteuid().as_raw()]).collect();
+    (Callers::Uids(all), MODE_EVERYBODY)
 }
 
 /// Ends the session for good: the key goes too, so that nobody can go on with it even where the server could not be told.

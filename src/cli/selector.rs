@@ -91,6 +91,7 @@ pub(super) fn facts(answer: &SessionsAnswer) -> Value {
     };
     json!({
         "identities": answer.identities, "jobs": answer.jobs, "svids_end_at": time(answer.svids_end_at),
+        "returning_issuers": answer.returning_issuer,
         "sessions": answer.session.iter().map(session).collect::<Vec<_>>(),
     })
 }
@@ -109,6 +110,15 @@ pub(super) fn table(answer: &SessionsAnswer) -> anyhow::Result<()> {
         render::aside(&format!("and {untold} more; --limit shows more of them"));
     }
     Ok(())
+}
+
+/// Who comes back with the next token; none where nobody does.
+pub(super) fn returning(answer: &SessionsAnswer) -> Option<String> {
+    let issuers = Some(answer.returning_issuer.join(", ")).filter(|names| !names.is_empty())?;
+    Some(format!(
+        "tokens of issuer {issuers} name no job that ends, so the same bearers get identities again with their next token; \
+         `lanyard ban add` keeps them out"
+    ))
 }
 
 /// How many they are, and what is left of them.

@@ -2,7 +2,7 @@
 
 use super::admin::AdminArgs;
 use super::render;
-use super::selector::{SelectorArgs, facts, sum, table};
+use super::selector::{SelectorArgs, facts, returning, sum, table};
 use crate::wire::lanyard::{ListSessionsRequest, RevokeSessionsRequest};
 use std::process::ExitCode;
 
@@ -26,7 +26,9 @@ enum Action {
     },
     /// Ends sessions at once, and closes their jobs: no token of such a job is good for anything any more.
     ///
-    /// Agents hear it and stop serving. What was given already lives until its end, and connections live on.
+    /// Agents hear it and stop serving. What was given already lives until its end, and connections live on. Where an
+    /// issuer's tokens name no job that ends (Kubernetes, Okta, another trust domain), the bearer's next token opens a
+    /// session again, and the answer says so: `ban add` keeps it out.
     Revoke {
         #[command(flatten)]
         selector: SelectorArgs,
@@ -73,6 +75,9 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     } else {
         render::unless_closed(table(&answer))?;
         render::aside(&sum(&answer, what));
+        if let Some(told) = returning(&answer) {
+            render::aside(&told);
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

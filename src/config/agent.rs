@@ -43,6 +43,7 @@ pub(super) fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option
     let callers = read_callers(&mut root, mode);
     let is_host = mode == Some(Mode::Host);
     let token = if is_host { Some(TokenSource::Login) } else { read_token(root.section("token"), environment) };
+    let runner = read_runner(&mut root, is_host);
     let mut listen = root.section("listen");
     let workload_socket = socket(&mut listen, "workload");
     let workload_socket =
@@ -72,6 +73,7 @@ pub(super) fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option
         callers,
         state_dir: state_dir?,
         token: token?,
+        runner,
         files,
         on_stop: if is_host { OnStop::KeepSession } else { OnStop::EndSession },
     })
@@ -188,6 +190,26 @@ fn read_token(mut token: Section<'_, '_>, environment: &dyn Environment) -> Opti
     found
 }
 
+/// The runner's own identity, for the time when no job has one.
+fn read_runner(root: &mut Section<'_, '_>, is_host: bool) -> Option<PathBuf> {
+    if !root.holds("runner") {
+        root.skip("runner");
+        return None;
+    }
+    if is_host {
+        let remedy = "leave it out: who is in no job of a host is served nothing";
+        root.problem("runner", root.line_of("runner"), "given, and mode is \"host\"", remedy);
+        root.skip("runner");
+        return None;
+    }
+    let mut runner = root.section("runner");
+    let file = runner.path("token_file").or_else(|| {
+        runner.missing("token_file", "write the file of the runner's own token, such as a projected volume's")
+    });
+    runner.finish();
+    file
+}
+
 fn read_files(root: &mut Section<'_, '_>) -> Option<FileOutput> {
     if !root.holds("files") {
         root.skip("files");
@@ -280,6 +302,20 @@ mod tests {
             assert!(mode("pod", wrong).unwrap_err().iter().all(|key| key == "uids"), "{wrong}");
         }
         assert_eq!(mode("own-uid", "uids = [1337]"), Err(vec!["uids".to_owned()]));
+    }
+
+    #[test]
+    fn a_runner_s_own_token_is_beside_the_job_s_and_of_no_use_on_a_host() {
+        let load = |text: &str| {
+            let loaded = load(text, &MapEnvironment::default());
+            let told = |problems: Vec<Problem>| problems.into_iter().map(|problem| problem.key).collect::<Vec<_>>();
+            loaded.map(|settings| (settings.runner, settings.token)).map_err(told)
+        };
+        let own = "[runner]\ntoken_file = \"/run/x/token\"\n";
+        assert_eq!(load(&format!("{GOOD}{own}")), Ok((Some("/run/x/token".into()), TokenSource::Login)));
+        assert_eq!(load(&format!("{GOOD}[runner]\n")), Err(vec!["runner.token_file".to_owned()]));
+        let host = GOOD.replace("mode = \"pod\"", "mode = \"host\"") + "agent = \"/run/x/agent.sock\"\n" + own;
+        assert!(load(&host).unwrap_err().contains(&"runner".to_owned()));
     }
 
     #[test]

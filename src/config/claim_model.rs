@@ -174,6 +174,13 @@ const fn absent(claim: &'static str, why: &'static str, instead: &'static str) -
     warning(Warning::MayBeAbsent, claim, why, instead)
 }
 
+/// What another issuer's tokens need not say.
+pub(super) const LEFT_OUT: Danger = absent(
+    "",
+    "tokens of an issuer that this refusal is for may come without it, and the refusal would not match",
+    "demand what may pass in the rules' when",
+);
+
 pub(super) const REF: Danger = error(
     "ref",
     "whoever may push, also to a fork, can make a branch or tag of any name",

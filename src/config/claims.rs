@@ -1,7 +1,7 @@
 //! `[rule.claims]` and `[rule.aws]`: what a rule's JWT-SVIDs say beside what all do.
 
 use super::section::Section;
-use crate::policy::{ClaimTemplate, ExtraClaims};
+use crate::policy::{ClaimTemplate, ExtraClaims, Rule, SHOWN_FACTS};
 use std::collections::BTreeMap;
 
 const WOULD_DO: &str = "a text with claims in braces, such as \"{project_id}.{pipeline_id}\"";
@@ -35,6 +35,17 @@ fn read_aws(mut section: Section<'_, '_>, claims: &mut ExtraClaims) {
         section.problem("principal_tags", line, wrong.to_string(), "mend the tag, or leave it out");
     }
     section.finish();
+}
+
+/// What another system tells is there to be shown only where the rule rests on that system.
+pub(super) fn report_untold(section: &Section<'_, '_>, rule: &Rule) {
+    let facts = rule.facts();
+    for (shown, fact) in SHOWN_FACTS {
+        if rule.claims.holes().any(|hole| hole == shown) && !facts.contains(&fact) {
+            let found = format!("{{{shown}}}, which nobody tells where the rule does not need {fact}");
+            section.problem("claims", None, found, format!("add {fact:?} to the rule's need, or take the claim out"));
+        }
+    }
 }
 
 /// The texts of a table whose keys are data.

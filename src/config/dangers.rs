@@ -1,11 +1,11 @@
 //! Rules that load would do harm: which of their terms lean on what a token's claims do not prove.
 
 use super::claim_model::{
-    Danger, ENVIRONMENT, ESCAPED, FORKS, JOB_PATH, LOGIN_CHOSEN, MADE_UP, NO_PROJECT, PATH, REF, RENAMED,
+    Danger, ENVIRONMENT, ESCAPED, FORKS, JOB_PATH, LEFT_OUT, LOGIN_CHOSEN, MADE_UP, NO_PROJECT, PATH, REF, RENAMED,
     SERVICE_ACCOUNT_RENAMED, SUB, TAKEN_OVER, TIER, TIER_BESIDE_PROTECTION, VALUES, WITHHELD,
 };
 use crate::policy::{Condition, Rule, Test};
-use crate::token::{ACTOR_KINDS, ClaimView, PERSON, SERVICE_ACCOUNT};
+use crate::token::{ACTOR_KINDS, ClaimView, IssuerKind, KNOWN_CLAIMS, PERSON, SERVICE_ACCOUNT};
 
 /// A test of a claim, and whether passing it lets a job in or keeps it out.
 type Use<'a> = (&'a str, &'a Test, bool);
@@ -39,13 +39,23 @@ pub(super) fn of_rule(rule: &Rule) -> Vec<Danger> {
     found
 }
 
-/// What is dangerous in a refusal.
-pub(super) fn of_refusal(when: &[Condition]) -> Vec<Danger> {
+/// What is dangerous in a refusal for bearers of issuers of these kinds; of GitLab's, where none is known.
+pub(super) fn of_refusal(when: &[Condition], kinds: &[IssuerKind]) -> Vec<Danger> {
     let every: Vec<Use<'_>> = kept_out(when).collect();
-    let withheld = |danger: &Danger| every.iter().any(|(name, ..)| *name == danger.claim);
-    let mut found: Vec<Danger> = [TIER].into_iter().chain(WITHHELD).filter(withheld).collect();
-    let may_be_silent = |danger: &Danger| !WITHHELD.iter().any(|other| other.claim == danger.claim);
-    found.extend(of_names(&every, false).into_iter().filter(may_be_silent));
+    let is_used = |danger: &Danger| every.iter().any(|(name, ..)| *name == danger.claim);
+    let withheld = WITHHELD.into_iter().filter(|_| kinds.is_empty() || kinds.contains(&IssuerKind::GitLab));
+    let mut silent: Vec<Danger> = withheld.filter(is_used).collect();
+    let left_out = KNOWN_CLAIMS.iter().filter(|claim| kinds.iter().any(|kind| kind.may_leave_out(claim)));
+    let left_out: Vec<_> = left_out.map(|claim| Danger { claim, ..LEFT_OUT }).filter(is_used).collect();
+    silent.extend(
+        left_out
+            .into_iter()
+            .filter(|danger| !silent.iter().any(|other| other.claim == danger.claim))
+            .collect::<Vec<_>>(),
+    );
+    let speaks = |danger: &Danger| !silent.iter().any(|other| other.claim == danger.claim);
+    let mut found: Vec<Danger> = of_names(&every, false).into_iter().filter(speaks).collect();
+    found.splice(0..0, [TIER].into_iter().filter(is_used).chain(silent));
     found.extend(kind_of_actor(&every));
     found.extend(cannot_exist(&every));
     found

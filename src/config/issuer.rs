@@ -6,6 +6,8 @@ use super::quantity::SPAN_MAX;
 use super::section::Section;
 use super::sources::{self, System, Tables};
 use crate::bundle::IssuerUrl;
+use crate::directory::{DirectorySettings, Group};
+use crate::facts::ActiveDirectory;
 use crate::hooks::Hooks;
 use crate::identity::TrustDomain;
 use crate::token::{
@@ -28,15 +30,20 @@ pub struct KnownIssuer {
     pub url: String,
     /// What other systems can be asked about its jobs.
     pub facts: Vec<&'static str>,
+    /// The groups that a rule may ask for, by name; none where any text may be one.
+    pub groups: Option<BTreeMap<String, Group>>,
 }
 
 impl KnownIssuer {
-    pub(super) fn all(issuers: &Issuers, systems: &[System]) -> Vec<Self> {
+    pub(super) fn all(issuers: &Issuers, systems: &[System], directory: Option<&DirectorySettings>) -> Vec<Self> {
         let known = |issuer: &Arc<Issuer>| {
             let (name, url) = (issuer.name().clone(), issuer.expectations.issuer_url.clone());
             let its = systems.iter().filter(|system| system.issuers().contains(&name));
-            let facts = its.flat_map(|system| system.facts()).copied().collect();
-            Self { name, kind: issuer.expectations.kind, url, facts }
+            let accounts = directory.filter(|directory| directory.issuers.contains(&name));
+            let of_accounts = accounts.map(|_there| ActiveDirectory::FACTS).into_iter().flatten();
+            let facts = its.flat_map(|system| system.facts()).copied().chain(of_accounts).collect();
+            let groups = accounts.map(|accounts| accounts.groups.clone());
+            Self { name, kind: issuer.expectations.kind, url, facts, groups }
         };
         issuers.iter().map(known).collect()
     }

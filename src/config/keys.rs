@@ -1,7 +1,7 @@
 //! `[keys]`: how long they live, where, what seals them, and who has to know of them.
 
 use super::Environment;
-use super::places::read_places;
+use super::places::{read_places, warn_of_memory};
 use super::problem::Problem;
 use super::quantity::{SPAN_MAX, render_duration};
 use super::sealing::read_sealing;
@@ -143,7 +143,9 @@ pub(super) fn read_keys(
             "use a minute or more outside tests: slow consumers may see only expired SVIDs",
         ));
     }
+    let root_place = keys.line_of("root_place");
     let places = read_places(&mut keys);
+    warnings.extend(warn_of_memory(reader, root_place, &places));
     let sealing = read_sealing(&mut keys, &places).settings(reader, (data_dir, environment));
     keys.finish();
     if change_by_themselves {

@@ -1,11 +1,12 @@
 //! `[svid]`, but for its `ttl`: how leaves look beyond what every X509-SVID has.
 
+use super::issuer::KnownIssuer;
 use super::problem::Problem;
 use super::section::{Reader, Section};
 use crate::crypto::KeyAlgorithm;
 use crate::svid::{DnsNames, DnsSuffix, LeafProfile, SanOrder, SubjectForm};
 
-/// Reads `subject`, `dns_suffix`, `san_order` and `key_kinds`.
+/// Reads `subject`, `dns_suffix`, `san_order`, `key_kinds` and `names_of`.
 pub(super) fn read_leaf(reader: &Reader<'_>, svid: &mut Section<'_, '_>, warnings: &mut Vec<Problem>) -> LeafProfile {
     let subject = svid.parsed("subject", "\"organization\", \"project\" or \"empty\"", |text| match text {
         "empty" => Ok(SubjectForm::Empty),
@@ -16,7 +17,30 @@ pub(super) fn read_leaf(reader: &Reader<'_>, svid: &mut Section<'_, '_>, warning
     LeafProfile {
         dns: read_dns(svid),
         key_kinds: read_key_kinds(reader, svid, warnings),
+        names_of: svid.text("names_of", "the short name of the issuer whose projects certificates name"),
         subject: subject.unwrap_or_default(),
+    }
+}
+
+/// A number is one project at each issuer: whoever reads it in a certificate must know at which.
+pub(super) fn check_names(reader: &Reader<'_>, line: Option<usize>, leaf: &LeafProfile, issuers: &[KnownIssuer]) {
+    let names: Vec<&str> = issuers.iter().map(|issuer| &*issuer.name.0).collect();
+    let of = names.join(", ");
+    let told = |found: String, remedy: String| reader.report(line, "svid.names_of".to_owned(), found, remedy);
+    match (&leaf.names_of, leaf.names_projects()) {
+        (None, true) if names.len() > 1 => told(
+            "nothing, while subject or dns_suffix make names of a project's number, which is another project at each issuer"
+                .to_owned(),
+            format!("write names_of = \"…\", one of {of}: certificates of the others' bearers get no such names"),
+        ),
+        (Some(meant), true) if !names.contains(&&**meant) => {
+            told(format!("\"{meant}\", no configured issuer"), format!("write one of these: {of}"));
+        }
+        (Some(_), false) => told(
+            "an issuer, while certificates name nobody's projects".to_owned(),
+            "leave it out, or write subject = \"project\" or a dns_suffix".to_owned(),
+        ),
+        _ => {}
     }
 }
 
@@ -63,6 +87,8 @@ fn read_key_kinds(reader: &Reader<'_>, svid: &mut Section<'_, '_>, warnings: &mu
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::svid::Subject;
+    use crate::token::{IssuerKind, IssuerName};
     use std::path::Path;
 
     /// The profile with its warnings, or the problems as "line key".
@@ -91,8 +117,45 @@ mod tests {
         assert_eq!(warnings, 1);
         assert_eq!(profile.subject, SubjectForm::Project);
         assert_eq!(profile.key_kinds, [KeyAlgorithm::EcP384, KeyAlgorithm::Rsa]);
-        let dns = profile.dns_san(42, 7).unwrap();
+        let dns = profile.dns_san("corp", 42, 7).unwrap();
         assert_eq!((dns.name.as_str(), dns.order), ("pl7.p42.ci.example.org", SanOrder::DnsFirst));
+    }
+
+    #[test]
+    fn a_number_is_a_project_of_one_issuer_and_where_there_are_several_it_is_said_of_which() {
+        let known = |name: &&str| KnownIssuer {
+            name: IssuerName((*name).into()),
+            kind: IssuerKind::GitLab,
+            url: format!("https://{name}.example"),
+            facts: Vec::new(),
+            groups: None,
+        };
+        let checked = |text: &str, names: &[&str]| {
+            let reader = Reader::new(Path::new("server.toml"), text);
+            let (mut svid, mut warnings) = (reader.document(), Vec::new());
+            let profile = read_leaf(&reader, &mut svid, &mut warnings);
+            svid.finish();
+            check_names(&reader, None, &profile, &names.iter().map(known).collect::<Vec<_>>());
+            reader.settled(Some(profile)).map_err(|all| all[0].found.clone())
+        };
+        let (project, dns) = ("subject = \"project\"", "dns_suffix = \"ci.example.org\"");
+        for (text, names, told) in [
+            (project, &["corp"][..], None),
+            (project, &["corp", "com"], Some("another project at each issuer")),
+            (dns, &["corp", "com"], Some("another project at each issuer")),
+            ("", &["corp", "com"], None),
+            ("names_of = \"corp\"", &["corp", "com"], Some("name nobody's projects")),
+        ] {
+            let found = checked(text, names).err();
+            assert_eq!(found.is_some(), told.is_some(), "{text} {found:?}");
+            assert!(found.unwrap_or_default().contains(told.unwrap_or_default()), "{text}");
+        }
+        let named = |of: &str| checked(&format!("{project}\n{dns}\nnames_of = \"{of}\""), &["corp", "com"]);
+        assert!(named("lab").unwrap_err().contains("no configured issuer"));
+        let profile = named("corp").unwrap();
+        assert_eq!(profile.subject("corp", 42), Subject::Project(42));
+        assert_eq!(profile.dns_san("corp", 42, 7).unwrap().name, "pl7.p42.ci.example.org");
+        assert_eq!((profile.subject("com", 42), profile.dns_san("com", 42, 7)), (Subject::Organization, None));
     }
 
     #[test]

@@ -4,10 +4,17 @@ use super::conditions::{DEPTH_MAX, id};
 use super::issuer::KnownIssuer;
 use super::section::Section;
 use super::words::{an, did_you_mean};
+use crate::directory::group_named;
 use crate::facts::SOURCES;
 use crate::policy::{FactKind, KNOWN_FACTS, Need, Wanted};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
+
+/// That somebody approved who neither made what is deployed nor deploys it.
+const INDEPENDENT: &str = "approvals.independent";
+const APPROVALS: [&str; 2] = ["approvals.deployment", "approvals.merge_request"];
+/// The fact whose texts are groups.
+const GROUP: &str = "directory.group";
 
 /// Whom the needs of a rule can be put to.
 #[derive(Clone, Copy, Debug)]
@@ -66,6 +73,7 @@ impl Needs<'_, '_, '_> {
                 let remedy = "write a list of tables, such as any = [{ \"job.state\" = \"running\" }]";
                 self.problem(line, key, an(value), remedy)
             }
+            (INDEPENDENT, _) => self.independent(line, value),
             (fact, _) => self.fact(line, fact, value),
         }
     }
@@ -81,6 +89,12 @@ impl Needs<'_, '_, '_> {
         if needs.len() == 1 { needs.pop() } else { Some(Need::All(needs)) }
     }
 
+    /// Whoever says `approvals.independent` means any way in which somebody else can have approved.
+    fn independent(&self, line: usize, value: &DeValue<'_>) -> Option<Need> {
+        let ways = APPROVALS.map(|fact| self.fact(line, fact, value));
+        Some(Need::Any(ways.into_iter().collect::<Option<_>>()?))
+    }
+
     fn fact(&self, line: usize, name: &str, value: &DeValue<'_>) -> Option<Need> {
         let key = format!("{name:?}");
         let Some((name, kind)) = KNOWN_FACTS.into_iter().find(|(known, _)| *known == name) else {
@@ -93,7 +107,28 @@ impl Needs<'_, '_, '_> {
             return self.problem(line, &key, an_or_text(value), &would_do(kind));
         };
         self.check_source(line, &key, name);
+        let wanted = if name == GROUP { self.by_name((line, &key), wanted)? } else { wanted };
         Some(Need::Fact { name, wanted })
+    }
+
+    /// A group that the server's configuration has no name for is known to nobody.
+    fn by_name(&self, (line, key): (usize, &str), wanted: Wanted) -> Option<Wanted> {
+        let (Sources::Of(KnownIssuer { groups: Some(groups), .. }), Wanted::OneOf(texts)) = (self.sources, &wanted)
+        else {
+            return Some(wanted);
+        };
+        let name = |text: &String| match group_named(groups, text) {
+            None => self.problem(
+                line,
+                key,
+                format!("{text:?}, which is no group of [directory.groups] in the server's configuration"),
+                "give the group a name there, with its SID or DN, and write that name here",
+            ),
+            name => name,
+        };
+        // Every text is looked at before the first wrong one counts.
+        let names: Vec<Option<String>> = texts.iter().map(name).collect();
+        names.into_iter().collect::<Option<_>>().map(Wanted::OneOf)
     }
 
     /// A need that nobody can be asked for could never be met.

@@ -1,6 +1,7 @@
 //! `[[keys.place]]`: where keys live outside the keyring, and which of these places takes new roots.
 
-use super::section::Section;
+use super::Problem;
+use super::section::{Reader, Section};
 use super::vault::read_mount;
 use crate::crypto::read_secret_file;
 use crate::custody::{PlaceKind, PlaceSettings, PlacesSettings};
@@ -8,6 +9,12 @@ use crate::telemetry::chain;
 
 /// The keyring itself, where somebody wants to say so.
 const KEYRING: &str = "keyring";
+
+/// What a place may be.
+const KINDS: &str = "\"pkcs11\", \"vault-transit\", or \"memory\" where no key is to outlive the server";
+
+/// How what a kind of place needs is read.
+type ReadKind = fn(&mut Section<'_, '_>) -> Option<PlaceKind>;
 
 pub(super) fn read_places(keys: &mut Section<'_, '_>) -> PlacesSettings {
     let mut places: Vec<PlaceSettings> = Vec::new();
@@ -43,14 +50,13 @@ pub(super) fn read_name(
 }
 
 fn read_kind(place: &mut Section<'_, '_>) -> Option<PlaceKind> {
-    let kind = place.parsed("in", "\"pkcs11\" or \"vault-transit\"", |text| match text {
-        "pkcs11" | "vault-transit" => Ok(text == "pkcs11"),
+    let read = place.parsed("in", KINDS, |text| match text {
+        "memory" => Ok::<ReadKind, _>(|_nothing_more| Some(PlaceKind::Memory)),
+        "pkcs11" => Ok(read_pkcs11),
+        "vault-transit" => Ok(|place| Some(PlaceKind::VaultTransit { mount: read_mount(place, "mount", "transit") })),
         _ => Err("no kind of place"),
     });
-    if kind.or_else(|| place.missing("in", "write \"pkcs11\" or \"vault-transit\""))? {
-        return read_pkcs11(place);
-    }
-    Some(PlaceKind::VaultTransit { mount: read_mount(place, "mount", "transit") })
+    read.or_else(|| place.missing("in", &format!("write {KINDS}")))?(place)
 }
 
 fn read_pkcs11(place: &mut Section<'_, '_>) -> Option<PlaceKind> {
@@ -75,6 +81,23 @@ fn read_pkcs11(place: &mut Section<'_, '_>) -> Option<PlaceKind> {
     Some(PlaceKind::Pkcs11 { module: module?, token: token?, pin_file: pin_file? })
 }
 
+/// That a root ends with its server loads, and should be known.
+pub(super) fn warn_of_memory(reader: &Reader<'_>, line: Option<usize>, settings: &PlacesSettings) -> Option<Problem> {
+    settings.root.as_ref().filter(|root| in_memory(&settings.places, root))?;
+    let found = "a place in memory: a server that starts again has lost its root, and refuses".to_owned();
+    Some(reader.problem_at(
+        line,
+        "keys.root_place",
+        found,
+        "give it an empty data_dir at each start, or name a place that lasts",
+    ))
+}
+
+/// Whether what is made in the place of that name ends with the process.
+pub(super) fn in_memory(places: &[PlaceSettings], name: &str) -> bool {
+    places.iter().any(|place| place.kind == PlaceKind::Memory && place.name == name)
+}
+
 /// The first place that is in the configured Vault.
 pub(super) fn in_vault(places: &PlacesSettings) -> Option<&PlaceSettings> {
     places.places.iter().find(|place| matches!(place.kind, PlaceKind::VaultTransit { .. }))
@@ -90,6 +113,7 @@ mod tests {
     const HSM: &str = "[[keys.place]]\nname = \"hsm\"\nin = \"pkcs11\"\nmodule = \"module.so\"\ntoken = \"lanyard\"\n\
                        pin_file = \"pin\"\n";
     const VAULT: &str = "[[keys.place]]\nname = \"vault\"\nin = \"vault-transit\"\n";
+    const MEMORY: &str = "[[keys.place]]\nname = \"nowhere\"\nin = \"memory\"\n";
     const ADDRESS: &str = "[vault]\naddress = \"https://vault.example\"\ntoken_file = \"pin\"\n";
 
     /// A server's file with these lines; a module and a PIN are there.
@@ -111,9 +135,15 @@ mod tests {
     #[test]
     fn roots_are_made_in_the_keyring_unless_a_place_is_named() {
         assert_eq!(load("").unwrap().keys.places, PlacesSettings::default());
-        for (root, wanted) in [("hsm", Some("hsm")), ("vault", Some("vault")), ("keyring", None)] {
-            let places = load(&format!("[keys]\nroot_place = \"{root}\"\n{HSM}{VAULT}{ADDRESS}")).unwrap().keys.places;
-            assert_eq!((places.root.as_deref(), places.places.len()), (wanted, 2));
+        for (root, wanted) in
+            [("hsm", Some("hsm")), ("vault", Some("vault")), ("nowhere", Some("nowhere")), ("keyring", None)]
+        {
+            let lines = format!("[keys]\nroot_place = \"{root}\"\n{HSM}{VAULT}{MEMORY}{ADDRESS}");
+            let settings = load(&lines).unwrap();
+            let warned: Vec<&str> = settings.warnings.iter().map(|warning| &*warning.key).collect();
+            let places = settings.keys.places;
+            assert_eq!((places.root.as_deref(), places.places.len()), (wanted, 3));
+            assert_eq!(warned.contains(&"keys.root_place"), root == "nowhere", "{warned:?}");
         }
     }
 
@@ -132,6 +162,8 @@ mod tests {
             (hsm("\"pin\"", "\"module.so\""), "keys.place[0].pin_file"),
             (hsm("\"pin\"", "\"gone\""), "keys.place[0].pin_file"),
             (format!("{HSM}pin = \"1234\"\n"), "keys.place[0].pin"),
+            (format!("{MEMORY}mount = \"transit\"\n"), "keys.place[0].mount"),
+            (format!("[keys]\nsealing_place = \"nowhere\"\n{MEMORY}"), "keys.sealing_place"),
             (VAULT.to_owned(), "vault"),
             (format!("{VAULT}mount = \"a/../b\"\n{ADDRESS}"), "keys.place[0].mount"),
         ] {

@@ -107,7 +107,7 @@ impl Reading {
         let readers: Vec<Reader<'_>> = files.iter().map(|(file, text)| Reader::new(file, text)).collect();
         for (file, reader) in readers.iter().enumerate() {
             let mut root = reader.document();
-            let scope = self.read_head(&mut root);
+            let scope = self.read_head(&mut root, issuers);
             let lists = Lists::read(&mut root.section("lists"));
             let mut rules = Rules { issuers, ttl, files, file, lists, scope, places: &mut self.places };
             let sections = root.sections("refuse");
@@ -145,10 +145,10 @@ impl Reading {
     }
 
     /// Whose file it is, and how far its rules reach: a must where several share a policy.
-    fn read_head(&self, root: &mut Section<'_, '_>) -> Option<Scope> {
+    fn read_head(&self, root: &mut Section<'_, '_>, issuers: &[KnownIssuer]) -> Option<Scope> {
         let owner = root.text("owner", "who answers for these rules, such as \"payments, pay@corp.example\"");
         let scope_given = root.holds("scope");
-        let scope = Scope::read(root);
+        let scope = Scope::read(root, issuers);
         if self.form == Form::Folder {
             if owner.is_none() {
                 root.missing::<()>(
@@ -227,7 +227,7 @@ mod tests {
 
     fn check(form: Form, files: &[(&str, &str)]) -> Result<CheckedPolicy, Vec<Problem>> {
         let (name, url) = (IssuerName("corp".into()), "https://gitlab.example".to_owned());
-        let issuers = [KnownIssuer { name, kind: IssuerKind::GitLab, url, facts: Vec::new() }];
+        let issuers = [KnownIssuer { name, kind: IssuerKind::GitLab, url, facts: Vec::new(), groups: None }];
         let files: Vec<_> = files.iter().map(|(file, text)| (PathBuf::from(file), (*text).to_owned())).collect();
         Reading::new(form).read(&files, (&issuers, Lifetimes::SVID))
     }

@@ -6,9 +6,7 @@ use super::problem::Problem;
 use super::shared::NamedBy;
 use crate::consumer::{Consumers, Doubt};
 use crate::identity::TrustDomain;
-use crate::policy::{Condition, Policy, Rule};
-use crate::token::IssuerKind;
-use std::collections::BTreeSet;
+use crate::policy::Policy;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -38,44 +36,11 @@ impl PolicySource {
         let mut checked = check_policy(&self.place, &self.issuers, self.ttl)?;
         checked.warnings.extend(self.with_consumers(&checked.policy));
         let mut problems: Vec<_> = self.with_ourselves(&checked.policy).collect();
-        problems.extend(checked.policy.rules().iter().flat_map(|rule| self.beyond_issuer(rule)));
         problems.extend(self.mistaken_by_consumers(&checked.policy));
         if self.name_constraints {
             problems.extend(for_linkerd(&checked.policy).map(|rule| self.cannot_serve(rule)));
         }
         if problems.is_empty() { Ok(checked) } else { Err(problems) }
-    }
-
-    /// What a rule asks of tokens that do not say it.
-    fn beyond_issuer(&self, rule: &Rule) -> Vec<Problem> {
-        let Some(KnownIssuer { name, kind, .. }) = self.issuers.iter().find(|issuer| issuer.name == rule.issuer) else {
-            return Vec::new();
-        };
-        let tested = [("when", &rule.when), ("unless", &rule.unless)];
-        let tested = tested.into_iter().flat_map(|(key, terms)| {
-            let names = terms.iter().flat_map(Condition::tests).map(|(name, ..)| name);
-            names.map(move |name| (key, name)).collect::<Vec<_>>()
-        });
-        let named = rule.svids.iter().flat_map(|svid| svid.id.holes()).map(|hole| ("id", hole));
-        let unknown: BTreeSet<_> = tested.chain(named).filter(|(_, claim)| kind.claim_kind(claim).is_none()).collect();
-        let told = |key: &str, found: String, remedy: String| Problem {
-            file: self.place.clone(),
-            line: None,
-            key: format!("rule {:?}.{key}", rule.name),
-            found,
-            remedy,
-        };
-        let has: Vec<_> = kind.known_claims().collect();
-        let unknown = unknown.into_iter().map(|(key, claim)| {
-            let found = format!("{claim}, which no token of issuer {name} ({}) tells a rule", kind.as_str());
-            told(key, found, format!("such tokens tell: {}", has.join(", ")))
-        });
-        let is_runners = *kind != IssuerKind::Kubernetes && rule.svids.iter().any(|svid| svid.id.is_for_runners());
-        let runners = is_runners.then(|| {
-            let found = format!("a runner's ID for bearers of issuer {name} ({})", kind.as_str());
-            told("id", found, "choose another beginning: runners are known by the tokens of their cluster".to_owned())
-        });
-        unknown.chain(runners).collect()
     }
 
     fn with_ourselves(&self, policy: &Policy) -> impl Iterator<Item = Problem> {

@@ -2,7 +2,7 @@
 
 use super::accept::{Accepted, read_accepted};
 use super::claim_model::Danger;
-use super::claims::read_claims;
+use super::claims::{read_claims, report_untold};
 use super::conditions::{Lists, read_terms};
 use super::dangers;
 use super::issuer::KnownIssuer;
@@ -12,9 +12,10 @@ use super::need::{Sources, read_need};
 use super::scope::Scope;
 use super::section::Section;
 use super::svids::{read_svids, read_ttl};
+use super::untold::{Asked, report_untold_of_rule, tested};
 use super::words::key;
 use crate::policy::{AwsTemplate, Condition, Contradiction, Kind, RefusalRule, Rule, Test};
-use crate::token::IssuerName;
+use crate::token::{ClaimView, IssuerName};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -63,7 +64,12 @@ impl Rules<'_> {
             self.check_scope(&section, &when);
         }
         self.check_issuers(&section, "when", &lines);
-        report(&section, &lines, &dangers::of_refusal(&when), &accepted);
+        let concerned: Vec<_> = self.issuers.iter().filter(|issuer| concerns(&when, issuer)).collect();
+        for issuer in &concerned {
+            Asked::by_refusal(issuer).report(&section, "when", tested(&lines));
+        }
+        let kinds: Vec<_> = concerned.iter().map(|issuer| issuer.kind).collect();
+        report(&section, &lines, &dangers::of_refusal(&when, &kinds), &accepted);
         report_contradiction(&section, &lines, Contradiction::find(&when, &[]), REFUSAL);
         self.keep(name.as_ref(), &section, accepted);
         section.finish();
@@ -95,7 +101,7 @@ impl Rules<'_> {
         let (mut all, unless_terms) = (conditions(&when), conditions(&unless));
         self.check_scope(&section, &all);
         all.extend(Rule::implied_terms(&all, &unless_terms));
-        let lines: Vec<_> = when.into_iter().chain(unless).collect();
+        let lines: Vec<_> = when.iter().chain(&unless).cloned().collect();
         let complete = name.clone().zip(issuer).zip(svids).zip(ttl);
         let rule = complete.map(|(((name, issuer), svids), ttl)| Rule {
             audiences,
@@ -118,9 +124,13 @@ impl Rules<'_> {
             when: all,
         });
         if let Some(rule) = &rule {
+            if let Some(issuer) = self.known(&rule.issuer) {
+                report_untold_of_rule(&section, rule, issuer, [&when, &unless]);
+            }
             report(&section, &lines, &dangers::of_rule(rule), &accepted);
             report_long_ids(&section, rule, &accepted);
             report_idle(&section, idle, rule);
+            report_untold(&section, rule);
             report_contradiction(&section, &lines, rule.contradiction(), RULE);
         }
         self.keep(name.as_ref(), &section, accepted);
@@ -238,6 +248,15 @@ impl Rules<'_> {
             }
         }
     }
+}
+
+/// Whether a refusal of these terms can be for an issuer's bearers: only a term of its own keeps one out.
+fn concerns(when: &[Condition], issuer: &KnownIssuer) -> bool {
+    let keeps_out = |term: &Condition| match term {
+        Condition::Claim { name, test, .. } => name == "issuer" && !test.holds(ClaimView::Text(&issuer.name.0)),
+        Condition::All(_) | Condition::Any(_) | Condition::Not(_) => false,
+    };
+    !when.iter().any(keeps_out)
 }
 
 fn conditions(terms: &[(usize, Condition)]) -> Vec<Condition> {

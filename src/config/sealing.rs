@@ -1,7 +1,7 @@
 //! Where the sealing key is, which place wraps it, and which key was there before.
 
 use super::Environment;
-use super::places::read_name;
+use super::places::{in_memory, read_name};
 use super::section::{Reader, Section};
 use crate::authority::SealingSettings;
 use crate::custody::PlacesSettings;
@@ -20,7 +20,12 @@ pub(super) struct NamedSealing {
 
 pub(super) fn read_sealing(keys: &mut Section<'_, '_>, places: &PlacesSettings) -> NamedSealing {
     let file = keys.path("sealing_key_file");
+    let line = keys.line_of("sealing_place");
     let place = read_name(keys, "sealing_place", FILE, &places.places);
+    if place.as_ref().is_some_and(|place| in_memory(&places.places, place)) {
+        let found = "a place in memory, which could open nothing after a restart";
+        keys.problem("sealing_place", line, found, "name a place that lasts, or \"file\"");
+    }
     let former_line = keys.line_of("former_sealing_key_file");
     let former = keys.path("former_sealing_key_file");
     NamedSealing { file, place, former, former_line }

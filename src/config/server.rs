@@ -3,11 +3,12 @@
 use super::checkpoints::{JournalCheckpoints, read_checkpoints};
 use super::consumer::read_consumers;
 use super::crl::read_crl;
+use super::directory::read_directory;
 use super::doors::{DoorsSettings, read_doors};
 use super::federation::read_federation;
 use super::issuer::{KnownIssuer, Own, ReadIssuers, read_issuers};
 use super::keys::{KeySettings, read_keys};
-use super::leaf::read_leaf;
+use super::leaf::{check_names, read_leaf};
 use super::people::{read_people, warn_of_ids};
 use super::problem::{Problem, read_text};
 use super::publish::read_publish;
@@ -16,6 +17,7 @@ use super::upstream::read_upstream;
 use super::vault::read_vault;
 use super::{Environment, PolicySource};
 use crate::backup::Folder;
+use crate::directory::DirectorySettings;
 use crate::facts::{Configured, GitlabApi};
 use crate::federation::Relationship;
 use crate::hooks::Hooks;
@@ -70,6 +72,8 @@ pub struct ServerSettings {
     pub hooks: BTreeMap<IssuerName, Hooks>,
     /// What can be asked about their jobs.
     pub systems: Vec<Arc<dyn Configured>>,
+    /// Where the accounts of their users are; none where nobody asks about them.
+    pub directory: Option<DirectorySettings>,
     /// Where the rules are, and what they are held against.
     pub policy_source: PolicySource,
     /// The rules, as they were when this was read.
@@ -127,6 +131,7 @@ pub(super) fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option
     let doors = read_doors(&mut root, &folder);
     let mut svid = root.section("svid");
     let (keys, mut warnings) = read_keys(reader, (&mut root, &mut svid), (&folder, environment));
+    let names_line = svid.line_of("names_of").or_else(|| svid.line());
     let leaf = read_leaf(reader, &mut svid, &mut warnings);
     let upstream =
         read_upstream(&mut root, trust_domain.as_ref(), (keys.name_constraints, keys.lifetimes.intermediate));
@@ -136,11 +141,13 @@ pub(super) fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option
     let consumers = read_consumers(&mut root, (&doors.bundle, changed_within));
     let own = Own { trust_domain: trust_domain.as_ref(), issuer: consumers.issuer.as_ref() };
     let ReadIssuers { issuers, hooks, systems } = read_issuers(&mut root, own);
+    let directory = read_directory(&mut root, (&issuers, &systems));
     let people = read_people(&mut root);
     let federation = read_federation(&mut root, trust_domain.as_ref());
     let publish = read_publish(&mut root, environment);
     root.finish();
-    let known = KnownIssuer::all(&issuers, &systems);
+    let known = KnownIssuer::all(&issuers, &systems, directory.as_ref());
+    check_names(reader, names_line, &leaf, &known);
     let (place, ttl, name_constraints) = (policy_file?, keys.lifetimes.svid, keys.name_constraints);
     let policy_source =
         PolicySource { place, issuers: known, ttl, trust_domain: trust_domain.clone(), name_constraints, consumers };
@@ -162,6 +169,7 @@ pub(super) fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option
         issuers,
         hooks,
         systems,
+        directory,
         policy_source,
         policy: policy?,
         people,

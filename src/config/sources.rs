@@ -1,7 +1,9 @@
 //! The systems that can be asked about an issuer's jobs, each a table of its own within `[[issuer]]`.
 
 use super::ca_file::read_ca_file;
+use super::gerrit::read_gerrit;
 use super::issuer::check_https;
+use super::okta::read_okta;
 use super::section::Section;
 use crate::discovery::read_token;
 use crate::facts::{Configured, GitlabApi, LetIn, Limits, Place, api_of};
@@ -18,7 +20,7 @@ pub(super) type System = Arc<dyn Configured>;
 type Read = fn(Section<'_, '_>, Option<&Issuer>) -> Option<System>;
 
 /// All there are, by their tables' names.
-const SYSTEMS: [(&str, Read); 1] = [("api", read_gitlab)];
+const SYSTEMS: [(&str, Read); 3] = [("api", read_gitlab), ("gerrit", read_gerrit), ("okta", read_okta)];
 
 /// The tables of an issuer that were not read yet.
 pub(super) struct Tables<'r, 't>(Vec<(Read, Section<'r, 't>)>);
@@ -72,7 +74,7 @@ fn read_gitlab(mut section: Section<'_, '_>, issuer: Option<&Issuer>) -> Option<
 }
 
 /// `token_file`, which must hold something that lets us in already.
-fn read_token_file(section: &mut Section<'_, '_>, remedy: &str) -> Option<PathBuf> {
+pub(super) fn read_token_file(section: &mut Section<'_, '_>, remedy: &str) -> Option<PathBuf> {
     let line = section.line_of("token_file");
     let token_file = section.path("token_file").or_else(|| section.missing("token_file", remedy))?;
     if let Err(error) = read_token(&token_file) {
@@ -82,7 +84,7 @@ fn read_token_file(section: &mut Section<'_, '_>, remedy: &str) -> Option<PathBu
 }
 
 /// `within` and `cache_for`, which each of them may have.
-fn read_limits(section: &mut Section<'_, '_>) -> Limits {
+pub(super) fn read_limits(section: &mut Section<'_, '_>) -> Limits {
     let line = section.line_of("within");
     let within = section.duration("within", Limits::WITHIN_MAX);
     if within == Some(Duration::ZERO) {
@@ -93,7 +95,7 @@ fn read_limits(section: &mut Section<'_, '_>) -> Limits {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::super::{MapEnvironment, Problem, ServerSettings, load_server};
     use std::fs;
     use std::os::unix::fs::PermissionsExt as _;
@@ -101,7 +103,7 @@ mod tests {
     const RULE: &str = "[[rule]]\nname = \"a\"\nid = \"/{project_path}/-/a\"\nwhen.issuer = \"corp\"\nneed.\"job.state\" = \"running\"";
 
     /// With these lines in the issuer's section, and a token in a file of this mode.
-    fn load(lines: &str, mode: u32) -> Result<ServerSettings, Vec<Problem>> {
+    pub(in crate::config) fn load(lines: &str, mode: u32) -> Result<ServerSettings, Vec<Problem>> {
         let folder = tempfile::tempdir().unwrap();
         let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
         write("policy.toml", RULE);

@@ -38,6 +38,14 @@ pub enum PlaceFault {
         /// By what.
         how: &'static str,
     },
+    /// It ended with the process that had it.
+    #[error(
+        "the key {label} was in the memory of a process that has ended: it is lost, as was wanted (see `A lost root`)"
+    )]
+    Forgotten {
+        /// Which.
+        label: Label,
+    },
     /// Not a key that does what we need.
     #[error("the key {label} is {found}, not {wanted}")]
     Kind {

@@ -81,7 +81,7 @@ impl PlacedKey {
         if found.as_ref() == Some(&self.public) {
             return Ok(());
         }
-        Err(self.at_fault(PlaceFault::NotThere { label: self.label.clone() }))
+        Err(self.at_fault(self.at.lacks(&self.label)))
     }
 
     fn at_fault(&self, fault: PlaceFault) -> CustodyError {

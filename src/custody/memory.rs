@@ -1,4 +1,4 @@
-//! A place in our own memory: for tests, and for nothing that must last.
+//! A place in our own memory: for servers whose keys are not to outlive them, and for tests.
 
 use super::place::{Place, Waiting};
 use super::{Label, PlaceFault};
@@ -33,7 +33,7 @@ impl Place for MemoryPlace {
     }
 
     fn sign<'a>(&'a self, label: &'a Label, message: &'a [u8]) -> Waiting<'a, Vec<u8>> {
-        let key = self.keys().get(label).cloned().ok_or_else(|| PlaceFault::NotThere { label: label.clone() });
+        let key = self.keys().get(label).cloned().ok_or_else(|| self.lacks(label));
         let odd = |source: CryptoError| PlaceFault::Crypto { label: label.clone(), source };
         Box::pin(std::future::ready(key.and_then(|key| key.sign(message).map_err(odd))))
     }
@@ -41,6 +41,10 @@ impl Place for MemoryPlace {
     fn list(&self) -> Waiting<'_, Vec<String>> {
         let names = self.keys().keys().map(Label::to_string).collect();
         Box::pin(std::future::ready(Ok(names)))
+    }
+
+    fn lacks(&self, label: &Label) -> PlaceFault {
+        PlaceFault::Forgotten { label: label.clone() }
     }
 
     fn delete<'a>(&'a self, label: &'a Label) -> Waiting<'a, ()> {

@@ -5,7 +5,7 @@
 //!   Places (by configured name) ─▶ Place: make · find · sign · list · delete, by label
 //!                                    ├─ pkcs11: one thread a module, a session a token
 //!                                    ├─ transit: Vault's engine
-//!                                    └─ memory: for tests
+//!                                    └─ memory: ends with the process
 //!                                  Wrap: wrap · open, by pkcs11 and transit: a secret of ours that only they open
 //!   AuthorityKey ─┬─ held: in our memory, sealed at rest (`authority`)
 //!                 └─ placed: a label in a place

@@ -25,6 +25,11 @@ pub trait Place: Debug + Send + Sync + 'static {
     /// The names of all keys that we are let see, ours or not.
     fn list(&self) -> Waiting<'_, Vec<String>>;
 
+    /// What is to be told of a key that should be there and is not.
+    fn lacks(&self, label: &Label) -> PlaceFault {
+        PlaceFault::NotThere { label: label.clone() }
+    }
+
     /// Deletes a key, for good. One that is not there is deleted.
     fn delete<'a>(&'a self, label: &'a Label) -> Waiting<'a, ()>;
 }

@@ -4,7 +4,7 @@ use super::pkcs11::{Module, Pkcs11};
 use super::place::{Place, Waiting};
 use super::transit::Transit;
 use super::wrap::Wrap;
-use super::{AuthorityKey, CustodyError, Label, PlaceFault, PlacedKey};
+use super::{AuthorityKey, CustodyError, Label, MemoryPlace, PlaceFault, PlacedKey};
 use crate::crypto::PublicKey;
 use crate::identity::TrustDomain;
 use crate::vault::Vault;
@@ -34,6 +34,8 @@ pub struct PlaceSettings {
 /// What a place is.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum PlaceKind {
+    /// Our own memory: what is made there ends with the process.
+    Memory,
     /// A token of a security module.
     Pkcs11 {
         /// The module's library.
@@ -65,6 +67,7 @@ impl Places {
         let mut places = Self { root: settings.root.as_deref().map(Into::into), ..Self::default() };
         for PlaceSettings { name, kind } in &settings.places {
             match (kind, vault) {
+                (PlaceKind::Memory, _) => places = places.with(name, Arc::new(MemoryPlace::default())),
                 (PlaceKind::Pkcs11 { module, token, pin_file }, _) => {
                     let module = modules.entry(module).or_insert_with(|| Module::at(module.clone()));
                     let token = Pkcs11::new(module.clone(), token.clone(), pin_file.clone());
@@ -135,7 +138,7 @@ impl Places {
     /// `NotThere`, and whatever else a place can say.
     pub async fn find(&self, place: &str, label: &Label) -> Result<AuthorityKey, CustodyError> {
         let found = self.at(place).find(label).await.map_err(of(place))?;
-        let public = found.ok_or_else(|| PlaceFault::NotThere { label: label.clone() }).map_err(of(place))?;
+        let public = found.ok_or_else(|| self.at(place).lacks(label)).map_err(of(place))?;
         Ok(self.key(place, label.clone(), public))
     }
 

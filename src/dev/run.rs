@@ -151,6 +151,7 @@ impl Parts {
             callers: Callers::OwnUid,
             state_dir: folder.place("agent"),
             token: TokenSource::Login,
+            runner: None,
             files: None,
             on_stop: OnStop::EndSession,
         };

@@ -133,6 +133,12 @@ impl Answered {
     }
 }
 
+/// A text as one segment of a path, or one value of a query: all but unreserved characters encoded (RFC 3986 §2.3).
+pub fn path_segment(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
+    text.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+}
+
 /// How long a `Retry-After` wants us to wait (RFC 9110 §10.2.3); none where it is neither seconds nor a date.
 pub fn wait_of(retry_after: &str, now: OffsetDateTime) -> Option<Duration> {
     let text = retry_after.trim();

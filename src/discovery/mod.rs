@@ -16,7 +16,9 @@ mod kubernetes;
 
 pub use bundle_asker::{AskError, BundleAsker, Shown};
 pub use documents::fetch_keys;
-pub use https::{Answered, Answering, Call, Fetch, FetchError, Fetching, HttpsFetch, Secret, Sent, wait_of};
+pub use https::{
+    Answered, Answering, Call, Fetch, FetchError, Fetching, HttpsFetch, Secret, Sent, path_segment, wait_of,
+};
 pub use issuer_keys::{BundleKeys, IssuerKeys};
 pub use keys_error::{DiscoveryError, KeysError};
 pub use kubernetes::{NoWayToKubernetes, kubernetes};

@@ -54,9 +54,8 @@ impl<K: Eq + Hash, V> Flights<K, V> {
 
     /// What was said of it not long ago.
     pub(super) fn known(&self, about: &K, now: OffsetDateTime) -> Option<Heard<V>> {
-        let kept = self.kept();
-        let flight = kept.get(about).filter(|flight| flight.is_fresh(self.fresh_for, now))?;
-        flight.landed.get().map(Arc::clone)
+        let is_fresh = |flight: &&Flight<V>| flight.is_fresh(self.fresh_for, now);
+        self.kept().get(about).filter(is_fresh).and_then(|flight| flight.landed.get().map(Arc::clone))
     }
 
     /// What was said of it not long ago, or what `ask` brings.

@@ -1,7 +1,9 @@
 //! The API of an issuer's own GitLab, and what can be asked of it.
 
 use super::asker::Asker;
+use super::gitlab_deployment::{self, GitlabDeployment};
 use super::gitlab_job::{self, GitlabJob};
+use super::gitlab_review::{self, GitlabReview};
 use super::{Api, Configured, Limits, Place, Source, World};
 use crate::token::IssuerName;
 use std::slice;
@@ -20,7 +22,7 @@ pub struct GitlabApi {
 
 impl GitlabApi {
     /// What can be asked of it.
-    pub const FACTS: [&'static str; 1] = ["job.state"];
+    pub const FACTS: [&'static str; 3] = ["approvals.deployment", "approvals.merge_request", "job.state"];
 }
 
 impl Configured for GitlabApi {
@@ -39,8 +41,14 @@ impl Configured for GitlabApi {
     fn open(&self, world: &World) -> Vec<(&'static str, Arc<dyn Source>)> {
         let api = || Api::at(self.place.clone(), world);
         let name = |part: &str| format!("{}/{part}", self.issuer);
-        let jobs = Asker::of(GitlabJob(api()), (&name("gitlab_job"), gitlab_job::FRESH_FOR), self.limits, world);
-        vec![("job.state", jobs)]
+        let (job, deployment, review) = (name("gitlab_job"), name("gitlab_deployment"), name("gitlab_review"));
+        let deployments = (deployment.as_str(), gitlab_deployment::FRESH_FOR);
+        let reviews = (review.as_str(), gitlab_review::FRESH_FOR);
+        vec![
+            ("approvals.deployment", Asker::of(GitlabDeployment(api()), deployments, self.limits, world)),
+            ("approvals.merge_request", Asker::of(GitlabReview(api()), reviews, self.limits, world)),
+            ("job.state", Asker::of(GitlabJob(api()), (&job, gitlab_job::FRESH_FOR), self.limits, world)),
+        ]
     }
 }
 

@@ -14,12 +14,23 @@ mod flights;
 mod asker;
 mod api;
 mod gitlab_job;
+mod approvals;
+mod gitlab_deployment;
+mod gitlab_review;
 mod gitlab;
+mod active_directory;
+mod gerrit_change;
+mod gerrit_merge;
+mod gerrit;
+mod okta;
 mod hearing;
 
+pub use active_directory::ActiveDirectory;
 pub use api::{LetIn, Place, TOKEN_HEADER};
+pub use gerrit::{GerritApi, GerritProject};
 pub use gitlab::{GitlabApi, api_of};
 pub use hearing::Facts;
+pub use okta::OktaApi;
 pub use source::{Asking, Configured, Limits, SOURCES, Source, Told, World};
 
 use api::Api;

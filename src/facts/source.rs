@@ -16,7 +16,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// The facts that have a source, each with what an issuer's configuration must hold for it.
-pub const SOURCES: [(&str, &str); 1] = [("job.state", "an [issuer.api] with a token_file")];
+pub const SOURCES: [(&str, &str); 6] = [
+    ("approvals.deployment", GITLAB),
+    ("approvals.merge_request", GITLAB),
+    ("directory.enabled", DIRECTORY),
+    ("directory.group", DIRECTORY),
+    ("gerrit.status", "an [issuer.gerrit] with url, user and token_file"),
+    ("job.state", GITLAB),
+];
+const DIRECTORY: &str = "a place in the issuers of [directory], or an [issuer.okta] with url, provider and token_file";
+const GITLAB: &str = "an [issuer.api] with a token_file";
 
 /// What one system knows, and how to ask it.
 pub(super) trait FactSource: Debug + Send + Sync + 'static {

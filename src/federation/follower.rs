@@ -5,6 +5,7 @@ use super::looked::Seen;
 use super::poller::Poller;
 use super::turns::Turn;
 use super::{ConfigMapKey, Federation, Source};
+use crate::backoff::Backoff;
 use crate::bundle::Bundle;
 use crate::clock::Clock;
 use crate::identity::TrustDomain;
@@ -19,7 +20,7 @@ use std::time::Duration;
 /// Soon enough for a root that is rotated with any care, and rare enough to cost nothing.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// An API that is away is asked again after a second, then twice that, and so on up to 32 seconds.
-const AGAIN_DOUBLINGS: u32 = 5;
+const AGAIN: Backoff = Backoff { first: Duration::from_secs(1), most: Duration::from_secs(32) };
 /// One more than is read of any form: enough to see that it is too much.
 const BYTES_READ_MAX: u64 = (1 << 20) + 1;
 
@@ -76,8 +77,7 @@ impl Follower {
                 failures += 1;
                 self.tell(Err(fault.told()), clock).await;
             }
-            let wait = Duration::from_secs(1 << failures.min(AGAIN_DOUBLINGS));
-            clock.wait_until(clock.now() + wait).await;
+            clock.wait_until(clock.now() + AGAIN.doubled(failures)).await;
         }
     }
 

@@ -6,6 +6,7 @@
 //! after five seconds, then twice that, and so on. Up to a tenth is taken off each wait, so that a thousand peers do not come
 //! together, and none is asked later than its hint says.
 
+use crate::backoff::Backoff;
 use std::time::Duration;
 
 const HINT_MIN: Duration = Duration::from_secs(30);
@@ -29,9 +30,11 @@ impl Pace {
     /// How long to wait, before chance takes its part.
     pub(super) fn wait(self) -> Duration {
         let hint = self.hint.clamp(HINT_MIN, HINT_MAX);
-        let Some(doublings) = self.failures.checked_sub(1) else { return hint };
+        if self.failures == 0 {
+            return hint;
+        }
         let first = if self.is_heard { hint.min(FAILED_FIRST_MAX) } else { UNHEARD };
-        first.saturating_mul(1_u32.checked_shl(doublings).unwrap_or(u32::MAX)).min(FAILED_MAX)
+        Backoff { first, most: FAILED_MAX }.after(self.failures)
     }
 }
 

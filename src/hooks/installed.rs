@@ -13,6 +13,8 @@ use zeroize::Zeroizing;
 
 /// What may tell the end of a job (GitLab's group and project webhooks API).
 const EVENTS: [&str; 3] = ["deployment_events", "job_events", "pipeline_events"];
+/// What is read as well where it is on: that approvals changed.
+const ALSO_READ: &str = "merge_requests_events";
 /// What is on in a new webhook unless it is switched off.
 const ON_BY_ITSELF: &str = "push_events";
 
@@ -155,7 +157,7 @@ impl Shown {
     /// Events that are on and that we do not read.
     fn unread(&self) -> impl Iterator<Item = &str> {
         let events = self.more.keys().map(String::as_str).filter(|name| name.ends_with("_events"));
-        events.filter(|name| self.is_on(name) && !EVENTS.contains(name))
+        events.filter(|name| self.is_on(name) && !EVENTS.contains(name) && *name != ALSO_READ)
     }
 
     fn has_template(&self) -> bool {
@@ -209,7 +211,7 @@ mod tests {
                 &["deployment_events off", "pipeline_events off"],
             ),
             (
-                json!({"push_events": true, "emoji_events": true, "note_events": false}),
+                json!({"push_events": true, "emoji_events": true, "merge_requests_events": true}),
                 &["emoji_events on", "push_events on"],
             ),
             (json!({"enable_ssl_verification": false}), &["no SSL verification"]),

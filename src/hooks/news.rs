@@ -1,4 +1,5 @@
-//! What the body of a delivery says, as far as it concerns the end of jobs (GitLab's job, pipeline and deployment events).
+//! What the body of a delivery says, as far as it concerns the end of jobs or approvals (GitLab's job, pipeline, deployment
+//! and merge request events).
 
 use serde::Deserialize;
 use std::collections::BTreeSet;
@@ -15,7 +16,12 @@ pub enum News {
         /// The state that GitLab names.
         status: String,
     },
-    /// Nothing that ends a job.
+    /// What was known of approvals in a project may be so no longer.
+    Changed {
+        /// Which project.
+        project_id: u64,
+    },
+    /// Nothing that ends a job, or that we ask about.
     Nothing,
 }
 
@@ -73,6 +79,11 @@ struct Build {
 }
 
 #[derive(Deserialize)]
+struct OfProject {
+    project: Project,
+}
+
+#[derive(Deserialize)]
 struct Deployment {
     status: String,
     /// The job that deploys.
@@ -109,9 +120,14 @@ impl News {
             }
             "deployment" => {
                 let deployment: Deployment = read(body)?;
-                let jobs = deployment.deployable_id.filter(|_| over(&deployment.status)).into_iter().collect();
-                news(deployment.project.id, jobs, deployment.status)
+                let project_id = deployment.project.id;
+                match deployment.deployable_id.filter(|_| over(&deployment.status)) {
+                    Some(job) => news(project_id, vec![job], deployment.status),
+                    None => Self::Changed { project_id },
+                }
             }
+            // One "approved" is sent while others are still missing: what counts is asked.
+            "merge_request" => Self::Changed { project_id: read::<OfProject>(body)?.project.id },
             _other => Self::Nothing,
         })
     }
@@ -144,7 +160,7 @@ mod tests {
     fn ended(body: &Value) -> Vec<u64> {
         match read(body) {
             News::Over { project_id: 4711, jobs, .. } => jobs,
-            News::Over { .. } | News::Nothing => Vec::new(),
+            News::Over { .. } | News::Changed { .. } | News::Nothing => Vec::new(),
         }
     }
 
@@ -185,10 +201,18 @@ mod tests {
                               "project": {"id": 4711}});
         assert_eq!(ended(&body), [7]);
         body["status"] = "running".into();
-        assert_eq!(read(&body), News::Nothing);
+        assert_eq!(read(&body), News::Changed { project_id: 4711 });
         body["status"] = "failed".into();
         body["deployable_id"] = Value::Null;
-        assert_eq!(read(&body), News::Nothing);
+        assert_eq!(read(&body), News::Changed { project_id: 4711 });
+    }
+
+    #[test]
+    fn whatever_happens_to_a_merge_request_may_change_its_approvals_and_says_nothing_of_them() {
+        for action in ["approved", "approval", "unapproved", "unapproval", "update", "merge"] {
+            let body = json!({"object_kind": "merge_request", "project": {"id": 4711}, "object_attributes": {"action": action}});
+            assert_eq!(read(&body), News::Changed { project_id: 4711 }, "{action}");
+        }
     }
 
     #[test]
@@ -196,7 +220,15 @@ mod tests {
         assert_eq!(read(&json!({"object_kind": "push"})), News::Nothing);
         let mut text_id = job("success");
         text_id["build_id"] = "1977".into();
-        for odd in ["", "x", "[]", "{}", r#"{"object_kind":"build"}"#, &text_id.to_string()] {
+        for odd in [
+            "",
+            "x",
+            "[]",
+            "{}",
+            r#"{"object_kind":"build"}"#,
+            r#"{"object_kind":"merge_request"}"#,
+            &text_id.to_string(),
+        ] {
             assert!(matches!(News::read(odd.as_bytes(), false), Err(NewsError::Malformed(_))), "{odd}");
         }
     }

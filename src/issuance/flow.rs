@@ -6,6 +6,7 @@ use crate::audit::{AdmitError, Job, Ledger, Observed, Recorded};
 use crate::authority::{Asked, Authorities, Draft};
 use crate::clock::Clock;
 use crate::consumer::Consumers;
+use crate::directory::Directory;
 use crate::discovery::IssuerKeys;
 use crate::facts::Facts;
 use crate::people::{Keeping, People};
@@ -36,6 +37,8 @@ pub struct Issuance {
     pub issuer_keys: Arc<IssuerKeys>,
     /// What other systems know of jobs.
     pub facts: Facts,
+    /// Where their users have accounts; none where nobody asks about accounts.
+    pub directory: Option<Arc<Directory>>,
     /// Who may be what.
     pub policy: PolicyInUse,
     /// How leaves look.

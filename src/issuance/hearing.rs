@@ -127,11 +127,17 @@ impl Issuance {
         issuer: &Issuer,
         (delivery, now): (&Delivery<'_>, OffsetDateTime),
     ) -> Result<Heard, HookRefusal> {
-        let News::Over { project_id, jobs, .. } = News::read(delivery.body, hook.canceling)? else {
-            return Ok(Heard::default());
+        let (project_id, jobs) = match News::read(delivery.body, hook.canceling)? {
+            News::Over { project_id, jobs, .. } => (project_id, jobs),
+            News::Changed { project_id } => (project_id, Vec::new()),
+            News::Nothing => return Ok(Heard::default()),
         };
         if !hook.scope.may_concern(project_id) {
             return Err(HookRefusal::OutOfScope { scope: hook.scope.to_string(), project_id });
+        }
+        self.facts.forget(issuer.name(), project_id);
+        if jobs.is_empty() {
+            return Ok(Heard::default());
         }
         let jobs: Vec<_> =
             jobs.into_iter().map(|job_id| JobName { issuer: issuer.name().clone(), project_id, job_id }).collect();

@@ -14,6 +14,7 @@ mod flow;
 mod carried_out;
 mod ends;
 mod erasure;
+mod departures;
 mod hearing;
 mod recorder;
 #[cfg(test)]

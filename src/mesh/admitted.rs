@@ -4,7 +4,7 @@ use super::peer::{Mesh, Peer};
 use super::subject::{Named, Subject};
 use super::{Known, Unfit};
 use crate::identity::{IdTemplate, TrustDomain};
-use crate::policy::{Condition, IdSet, Kind, Policy, ProfileTemplate, Rule, Shown};
+use crate::policy::{Condition, IdSet, Policy, ProfileTemplate, Rule, Shown};
 
 /// Where Lanyard's own identities live, runners' too.
 const OWN: &str = "/-/lanyard/";
@@ -72,9 +72,7 @@ impl Callers<'_> {
         if rule.observe {
             return Err(Unfit::Observes);
         }
-        if !rule.kinds.contains(&Kind::X509) {
-            return Err(Unfit::NoCertificate);
-        }
+        self.mesh.reads_what_is_given_by(rule)?;
         let each: Vec<_> = self.svids(rule)?.into_iter().map(|svid| self.of_svid(rule, &svid.id)).collect();
         let fit: Vec<Vec<Peer>> = each.iter().filter_map(|peers| peers.as_ref().ok().cloned()).collect();
         match each.into_iter().find_map(Result::err) {
@@ -111,7 +109,7 @@ impl Callers<'_> {
             if ids.meets(&IdSet::prefix(OWN)) {
                 return Err(Unfit::AdmitsRunners { pattern: ids.to_string() });
             }
-            let laxer = self.policy.laxer_within(rule, ids, Shown { template, terms });
+            let laxer = self.policy.laxer_within(rule, ids, Shown { template, terms, within: self.mesh.reads() });
             let remedy = match peer {
                 Peer::Exact(_) | Peer::Shape(_) => SAY_MORE,
                 Peer::Beginning(_) | Peer::DnsBelow(_) => SAY_EARLIER,

@@ -1,9 +1,9 @@
 //! The ways in which meshes can name a peer.
 
-use super::Unfit;
 use super::subject::{Named, Subject};
+use super::{Unfit, VaultLogin};
 use crate::identity::{IdTemplate, SpiffeId};
-use crate::policy::{IdPart, IdSet};
+use crate::policy::{IdPart, IdSet, Kind, Rule, ShownIn};
 use crate::svid::{DnsNames, DnsSuffix, SanOrder};
 
 /// What is told of our rules.
@@ -15,6 +15,8 @@ pub enum Mesh {
     Istio,
     /// Whole URIs; or ends of DNS names, where our certificates have those first.
     Linkerd(Option<DnsFirst>),
+    /// No mesh: whole URIs, and beginnings.
+    Vault(VaultLogin),
 }
 
 /// The suffix of DNS names that stand before the SPIFFE ID: Linkerd sees the first name only.
@@ -42,6 +44,31 @@ pub enum Peer {
 }
 
 impl Mesh {
+    /// What it reads an ID from.
+    pub(super) fn reads(&self) -> ShownIn<'_> {
+        match self {
+            Self::Envoy | Self::Istio | Self::Linkerd(_) | Self::Vault(VaultLogin::Certificate) => ShownIn::Certificate,
+            Self::Vault(VaultLogin::Token { audience, .. }) => ShownIn::TokenFor(audience),
+        }
+    }
+
+    /// Whether a rule gives what it reads.
+    pub(super) fn reads_what_is_given_by(&self, rule: &Rule) -> Result<(), Unfit> {
+        let Self::Vault(VaultLogin::Token { audience, user_claim }) = self else {
+            return if rule.kinds.contains(&Kind::X509) { Ok(()) } else { Err(Unfit::NoCertificate) };
+        };
+        if !self.reads().is_given_by(rule) {
+            return Err(Unfit::NoToken { audience: audience.clone() });
+        }
+        if rule.multi_audience {
+            return Err(Unfit::SharedToken);
+        }
+        if user_claim != "sub" && !rule.claims.names().any(|name| name == user_claim) {
+            return Err(Unfit::NoClaim { claim: user_claim.clone() });
+        }
+        Ok(())
+    }
+
     /// How it can name those who have these IDs.
     pub(super) fn peer(&self, named: &Named, template: &IdTemplate) -> Result<Peer, Unfit> {
         match (self, named.only()) {
@@ -61,7 +88,9 @@ impl Mesh {
             (Self::Envoy, None) if !matches!(named.ids.parts(), [IdPart::Literal(_), IdPart::Digits]) => {
                 Ok(Peer::Shape(named.ids.clone()))
             }
-            (Self::Envoy | Self::Istio, None) => Ok(Peer::Beginning(whole_names(named.ids.beginning()).to_owned())),
+            (Self::Envoy | Self::Istio | Self::Vault(_), None) => {
+                Ok(Peer::Beginning(whole_names(named.ids.beginning()).to_owned()))
+            }
         }
     }
 }

@@ -48,12 +48,24 @@ pub enum Unfit {
     /// A rule for a list of no projects: without callers an object would let in everybody.
     #[error("it is for nobody; write the projects into its when")]
     NamesNobody,
+    /// Its tokens have no such claim.
+    #[error("its JWT-SVIDs have no claim {claim:?}; add it to [rule.claims], or leave --user-claim out")]
+    NoClaim {
+        /// As asked.
+        claim: String,
+    },
     /// No certificate, so that no mesh sees it.
-    #[error("it grants JWT-SVIDs only, and a mesh knows its peers by certificates; add \"x509\" to its kinds")]
+    #[error("it grants JWT-SVIDs only, and peers are known by certificates here; add \"x509\" to its kinds")]
     NoCertificate,
     /// The policy has none of that name.
     #[error("the policy has no rule of that name")]
     NoRule,
+    /// No token for whoever is told.
+    #[error("it grants no JWT-SVID for {audience}; add \"jwt\" to its kinds and {audience:?} to its audiences")]
+    NoToken {
+        /// As asked.
+        audience: String,
+    },
     /// The rule has none of that name.
     #[error("it has no SVID with the profile {profile:?}")]
     NoProfile {
@@ -105,6 +117,12 @@ pub enum Unfit {
         /// The project.
         id: u64,
     },
+    /// A token that others get too.
+    #[error(
+        "its tokens may be for several audiences, and whoever else gets one could log in with it; leave multi_audience out, or \
+         give these tokens a rule of their own"
+    )]
+    SharedToken,
     /// More than anybody wants to read.
     #[error("it names more than {max} callers; a prefix for a group does, where no other rule gives IDs below it")]
     TooMany {

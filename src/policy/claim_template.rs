@@ -4,6 +4,7 @@
 //! hole ends where a character stands that its value cannot have, and at most one hole can have them all.
 
 use super::segments::{Letter, Segment, Step};
+use super::{Answer, Answers, SHOWN_FACTS, Seen};
 use crate::token::{ClaimKind, Claims, claim_kind};
 use std::fmt;
 
@@ -91,6 +92,12 @@ pub enum ClaimFillError {
         /// How many it would have.
         actual: usize,
     },
+    /// Another system should have told it.
+    #[error("no other system told {fact:?} of this job")]
+    Untold {
+        /// What.
+        fact: String,
+    },
 }
 
 impl ClaimTemplate {
@@ -119,13 +126,17 @@ impl ClaimTemplate {
         Ok(template)
     }
 
-    /// Fills the holes.
+    /// Fills the holes, from the token or from what other systems told.
     ///
     /// # Errors
     /// See [`ClaimFillError`].
-    pub fn fill(&self, claims: &Claims) -> Result<String, ClaimFillError> {
+    pub fn fill(&self, claims: &Claims, facts: &Answers) -> Result<String, ClaimFillError> {
         let filled = self.pieces.iter().map(|piece| match piece {
             Piece::Literal(literal) => Ok(literal.clone()),
+            Piece::Hole(fact) if is_shown(fact) => match facts.of(fact) {
+                Some(Answer::Is(Seen::Count(number))) => Ok(number.to_string()),
+                Some(_) | None => Err(ClaimFillError::Untold { fact: fact.clone() }),
+            },
             Piece::Hole(claim) => {
                 let value = claims.view(claim).map(|value| value.to_string()).filter(|value| !value.is_empty());
                 let value = value.ok_or_else(|| ClaimFillError::Missing { claim: claim.clone() })?;
@@ -192,8 +203,14 @@ impl ClaimTemplate {
 }
 
 /// What a claim's value can be written with.
+/// Whether another system tells it.
+fn is_shown(hole: &str) -> bool {
+    SHOWN_FACTS.iter().any(|(shown, _)| *shown == hole)
+}
+
 fn letters_of(claim: &str) -> Result<Letter, ClaimTemplateError> {
     match claim_kind(claim) {
+        None if is_shown(claim) => Ok(Letter::Digit),
         Some(ClaimKind::Actor | ClaimKind::Bool) => Ok(Letter::Lower),
         Some(ClaimKind::Id) => Ok(Letter::Digit),
         Some(ClaimKind::Path) => Ok(Letter::Path),
@@ -238,7 +255,7 @@ mod tests {
     fn filled(template: &str, changes: &[(&str, serde_json::Value)]) -> Result<String, ClaimFillError> {
         let changes: Vec<_> = changes.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
         let claims = claims_of("deploy_production_protected", &changes).unwrap();
-        ClaimTemplate::parse(template).unwrap().fill(claims.claims())
+        ClaimTemplate::parse(template).unwrap().fill(claims.claims(), &Answers::NONE)
     }
 
     #[test]

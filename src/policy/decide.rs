@@ -174,7 +174,8 @@ impl HeardRule {
     /// Every [`Denial`] that is about what the rule gives.
     pub fn grant(self, claims: &VerifiedClaims, wish: &Wish, trust_domain: &TrustDomain) -> Result<Grant, Denial> {
         let Self { rule, facts } = self;
-        Ok(Grant { facts, ..rule.grant_to(claims.claims(), wish, trust_domain)? })
+        let grant = rule.grant_to((claims.claims(), &facts), wish, trust_domain)?;
+        Ok(Grant { facts, ..grant })
     }
 }
 
@@ -183,7 +184,7 @@ impl Rule {
     /// `would`, which let no grant out.
     pub(super) fn grant_to(
         self: &Arc<Self>,
-        claims: &Claims,
+        (claims, facts): (&Claims, &Answers),
         wish: &Wish,
         trust_domain: &TrustDomain,
     ) -> Result<Grant, Denial> {
@@ -200,7 +201,7 @@ impl Rule {
         let svid = self.svid(profile.as_deref())?;
         let spiffe_id = self.name(svid, claims, trust_domain)?;
         let (build_claims, told) = match kind {
-            Kind::Jwt => (BuildClaims::default(), self.told(claims)?),
+            Kind::Jwt => (BuildClaims::default(), self.told(claims, facts)?),
             Kind::X509 => (self.build_claims_of(claims)?, Map::new()),
         };
         let pin = svid.pin(claims);
@@ -221,9 +222,13 @@ impl Rule {
     }
 
     /// What a JWT-SVID says of these claims beside what all say.
-    fn told(&self, claims: &Claims) -> Result<Map<String, Value>, Denial> {
+    fn told(&self, claims: &Claims, facts: &Answers) -> Result<Map<String, Value>, Denial> {
         let rule = || self.name.clone();
-        self.claims.fill(claims).map_err(|(claim, source)| Denial::ClaimDoesNotFit { rule: rule(), claim, source })
+        self.claims.fill(claims, facts).map_err(|(claim, source)| Denial::ClaimDoesNotFit {
+            rule: rule(),
+            claim,
+            source,
+        })
     }
 
     fn check_kind(&self, kind: Kind) -> Result<(), Denial> {

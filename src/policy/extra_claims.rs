@@ -1,6 +1,6 @@
 //! What a rule's JWT-SVIDs say beside what every JWT-SVID says: texts of their own, and what AWS reads.
 
-use super::{ClaimFillError, ClaimTemplate};
+use super::{Answers, ClaimFillError, ClaimTemplate};
 use crate::svid::{AwsSession, AwsSessionError, RESERVED_CLAIMS};
 use crate::token::Claims;
 use serde_json::{Map, Value};
@@ -97,13 +97,13 @@ impl ExtraClaims {
     ///
     /// # Errors
     /// Which claim, and why it does not fit.
-    pub fn fill(&self, claims: &Claims) -> Result<Map<String, Value>, (String, ExtraFillError)> {
+    pub fn fill(&self, claims: &Claims, facts: &Answers) -> Result<Map<String, Value>, (String, ExtraFillError)> {
         let mut filled = Map::new();
         for (name, template) in &self.texts {
-            let text = template.fill(claims).map_err(|fault| (name.clone(), fault.into()))?;
+            let text = template.fill(claims, facts).map_err(|fault| (name.clone(), fault.into()))?;
             filled.insert(name.clone(), text.into());
         }
-        filled.extend(self.aws.fill(claims)?.into_claims());
+        filled.extend(self.aws.fill(claims, facts)?.into_claims());
         Ok(filled)
     }
 
@@ -129,13 +129,14 @@ impl AwsTemplate {
         AwsSession::new(tags, self.transitive_tag_keys.clone(), name).map(drop)
     }
 
-    fn fill(&self, claims: &Claims) -> Result<AwsSession, (String, ExtraFillError)> {
+    fn fill(&self, claims: &Claims, facts: &Answers) -> Result<AwsSession, (String, ExtraFillError)> {
         let mut tags = BTreeMap::new();
         for (key, template) in &self.principal_tags {
-            let value = template.fill(claims).map_err(|fault| (format!("aws.principal_tags.{key}"), fault.into()))?;
+            let value =
+                template.fill(claims, facts).map_err(|fault| (format!("aws.principal_tags.{key}"), fault.into()))?;
             tags.insert(key.clone(), value);
         }
-        let name = self.source_identity.as_ref().map(|template| template.fill(claims)).transpose();
+        let name = self.source_identity.as_ref().map(|template| template.fill(claims, facts)).transpose();
         let name = name.map_err(|fault| ("aws.source_identity".to_owned(), fault.into()))?;
         let session = AwsSession::new(tags, self.transitive_tag_keys.clone(), name);
         session.map_err(|fault| ("aws".to_owned(), fault.into()))
@@ -145,6 +146,7 @@ impl AwsTemplate {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::{Answer, Seen};
     use crate::token::tests::claims_of;
     use serde_json::json;
 
@@ -178,12 +180,26 @@ mod tests {
             let changes =
                 [("project_id", "42"), ("job_project_id", "42"), ("pipeline_id", "7"), ("job_id", "5"), ("ref", name)];
             let changes: Vec<_> = changes.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
-            extra.fill(claims_of("deploy_production_protected", &changes).unwrap().claims())
+            extra.fill(claims_of("deploy_production_protected", &changes).unwrap().claims(), &Answers::NONE)
         };
         let claims = filled("main").unwrap();
         assert_eq!(claims["workload"], "42.7");
         assert_eq!(claims["https://aws.amazon.com/tags"]["principal_tags"], json!({"ref": ["main"]}));
         assert_eq!(claims["https://aws.amazon.com/source_identity"], "job-5");
         assert!(matches!(filled("fix#7"), Err((claim, ExtraFillError::Aws(_))) if claim == "aws"));
+    }
+
+    #[test]
+    fn a_number_that_another_system_told_is_shown_or_the_claim_does_not_fit() {
+        let mut extra = ExtraClaims::default();
+        extra.add("change", template("{gerrit.change}/{pipeline_id}")).unwrap();
+        let claims = claims_of("deploy_production_protected", &[]).unwrap();
+        let told = |seen| [("gerrit.change".into(), Answer::Is(seen))].into_iter().collect::<Answers>();
+        let filled = extra.fill(claims.claims(), &told(Seen::Count(4711))).unwrap();
+        assert_eq!(filled["change"], format!("4711/{}", claims.claims().pipeline_id));
+        for facts in [Answers::NONE, told(Seen::Text("4711".to_owned()))] {
+            let (claim, why) = extra.fill(claims.claims(), &facts).unwrap_err();
+            assert!(claim == "change" && why.to_string().contains("gerrit.change"), "{why}");
+        }
     }
 }

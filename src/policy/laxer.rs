@@ -24,17 +24,38 @@ pub struct Shown<'a> {
     pub template: &'a IdTemplate,
     /// What is true of the bearer.
     pub terms: &'a [Condition],
+    /// Where it is read: only rules that give such count.
+    pub within: ShownIn<'a>,
+}
+
+/// What shows an ID.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ShownIn<'a> {
+    /// An X.509-SVID.
+    Certificate,
+    /// A JWT-SVID for this audience.
+    TokenFor(&'a str),
+}
+
+impl ShownIn<'_> {
+    /// Whether a rule gives such.
+    pub fn is_given_by(self, rule: &Rule) -> bool {
+        match self {
+            Self::Certificate => rule.kinds.contains(&Kind::X509),
+            Self::TokenFor(whom) => rule.kinds.contains(&Kind::Jwt) && rule.audiences.iter().any(|name| name == whom),
+        }
+    }
 }
 
 impl Policy {
-    /// The first rule that can give a certificate with an ID of the set and is laxer than this one.
+    /// The first rule that can give an ID of the set, where it is read, and is laxer than this one.
     pub fn laxer_within(&self, rule: &Rule, ids: &IdSet, shown: Shown<'_>) -> Option<Laxer> {
         let wanted = ids.steps();
         let terms_for = |other: &Rule, template| {
             let alike = other.issuer == rule.issuer && name_project_alike(shown.template, template);
             if alike { shown.terms } else { &[] }
         };
-        self.others(rule).find_map(|other| {
+        self.others(rule, shown.within).find_map(|other| {
             let mut met = other.svids.iter().filter(|svid| can_meet(&wanted, &segments(&svid.id)));
             met.find_map(|svid| rule.laxer(other, terms_for(other, &svid.id)))
         })
@@ -44,12 +65,12 @@ impl Policy {
     /// one. `shown` is what is true of the project at this rule's issuer.
     pub fn laxer_for_project(&self, rule: &Rule, project_id: u64, shown: &[Condition]) -> Option<Laxer> {
         let same_number = [Condition::unwritten("project_id", Test::Id(project_id))];
-        self.others(rule)
+        self.others(rule, ShownIn::Certificate)
             .find_map(|other| rule.laxer(other, if other.issuer == rule.issuer { shown } else { &same_number }))
     }
 
-    fn others(&self, rule: &Rule) -> impl Iterator<Item = &Arc<Rule>> {
-        let granting = self.rules().iter().filter(|other| !other.observe && other.kinds.contains(&Kind::X509));
+    fn others(&self, rule: &Rule, shown: ShownIn<'_>) -> impl Iterator<Item = &Arc<Rule>> {
+        let granting = self.rules().iter().filter(move |other| !other.observe && shown.is_given_by(other));
         granting.filter(|other| other.name != rule.name)
     }
 }

@@ -85,11 +85,15 @@ pub enum FactKind {
     Text,
 }
 
+/// Numbers that a system tells beside a fact and that a rule's claims may show, each with that fact.
+pub const SHOWN_FACTS: [(&str, &str); 1] = [("gerrit.change", "gerrit.status")];
+
 /// Facts that a rule may need, by the system that knows them.
-pub const KNOWN_FACTS: [(&str, FactKind); 5] = [
-    ("approvals.independent", FactKind::Count),
+pub const KNOWN_FACTS: [(&str, FactKind); 6] = [
+    ("approvals.deployment", FactKind::Count),
+    ("approvals.merge_request", FactKind::Count),
     ("directory.enabled", FactKind::Bool),
     ("directory.group", FactKind::Text),
-    ("gerrit.status", FactKind::State(&["abandoned", "merged", "new"])),
+    ("gerrit.status", FactKind::State(&["abandoned", "approved", "merged", "new"])),
     ("job.state", FactKind::State(&["running"])),
 ];

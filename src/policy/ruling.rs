@@ -1,7 +1,7 @@
 //! What a policy would say to claims and a wish: for cases kept beside the rules, and for requests of the past. Uses the
 //! same steps as the road, and lets no grant out.
 
-use super::{Answers, Condition, Denial, Policy, Rule, Truth, Verdict, Wish};
+use super::{Answer, Answers, Condition, Denial, Policy, Rule, SHOWN_FACTS, Seen, Truth, Verdict, Wish};
 use crate::identity::TrustDomain;
 use crate::token::{ClaimView, Claims};
 use serde::Serialize;
@@ -56,7 +56,7 @@ impl Policy {
     /// What it would say, where other systems said this of the job.
     pub fn rule_on(&self, (claims, facts): (&Claims, &Answers), wish: &Wish, trust_domain: &TrustDomain) -> Ruling {
         let heard = self.choose(claims).and_then(|rule| rule.hear(facts.clone()));
-        match heard.and_then(|heard| heard.rule.grant_to(claims, wish, trust_domain)) {
+        match heard.and_then(|heard| heard.rule.grant_to((claims, &heard.facts), wish, trust_domain)) {
             Ok(grant) => Ruling::Granted {
                 rule: grant.rule().to_owned(),
                 spiffe_id: grant.spiffe_id().to_string(),
@@ -142,7 +142,8 @@ fn failing(rule: &Rule, claims: &Claims) -> Option<String> {
 impl Rule {
     /// What it would say, were it not only on trial: the identity, or the code of its no. Nobody is asked for what it needs.
     pub fn would(self: &Arc<Self>, claims: &Claims, wish: &Wish, trust_domain: &TrustDomain) -> String {
-        match self.grant_to(claims, wish, trust_domain) {
+        let assumed = SHOWN_FACTS.iter().map(|(shown, _)| ((*shown).into(), Answer::Is(Seen::Count(1)))).collect();
+        match self.grant_to((claims, &assumed), wish, trust_domain) {
             Ok(grant) if self.needs.is_empty() => grant.spiffe_id().to_string(),
             Ok(grant) => format!("{}, if it hears {} as it needs it", grant.spiffe_id(), self.facts().join(", ")),
             Err(denial) => denial.code().to_owned(),

@@ -6,7 +6,7 @@ use super::{Form, PublishError};
 use crate::authority::Published;
 use crate::clock::Clock;
 use crate::crypto::{Digest, SharedSecret};
-use crate::discovery::{Answered, Call, HttpsFetch, Secret, Sent, read_token, wait_of};
+use crate::discovery::{Answered, Call, HttpsFetch, Secret, Sent, path_segment, read_token, wait_of};
 use crate::telemetry::quotable;
 use http::{Method, StatusCode};
 use std::collections::BTreeMap;
@@ -154,8 +154,7 @@ impl BucketKeys {
 
 /// As AWS's signatures want a path: all but unreserved characters and slashes, once.
 fn encoded(key: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'/');
-    key.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+    key.split('/').map(path_segment).collect::<Vec<_>>().join("/")
 }
 
 /// Whoever may write alone sees neither what is there nor that nothing is; a key that is refused itself may do neither.

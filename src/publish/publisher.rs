@@ -2,6 +2,7 @@
 
 use super::target::{Outcome, Target, Watch};
 use crate::authority::{Holders, Published};
+use crate::backoff::Backoff;
 use crate::clock::Clock;
 use crate::crypto::Random;
 use crate::telemetry::{Shutdown, chain};
@@ -11,8 +12,7 @@ use tokio::sync::watch;
 
 /// What does not work, or is changed by somebody again and again, is tried after two seconds, then twice that, and so on up
 /// to a minute.
-const AGAIN_DOUBLINGS: u32 = 6;
-const PAUSE_MAX: Duration = Duration::from_secs(60);
+const AGAIN: Backoff = Backoff { first: Duration::from_secs(1), most: Duration::from_secs(60) };
 
 /// See the file's words.
 #[derive(Debug)]
@@ -70,7 +70,17 @@ impl Publisher {
     }
 
     fn pause(&self) -> Duration {
-        Duration::from_secs(1 << self.setbacks.min(AGAIN_DOUBLINGS)).min(PAUSE_MAX)
+        AGAIN.doubled(self.setbacks)
+    }
+
+    /// Whether somebody may have read there what we did not write: what stood there while it could not be reached is not known.
+    const fn was_another(&self, outcome: &Outcome, wrote: bool) -> bool {
+        match outcome {
+            Outcome::AsItWas => false,
+            Outcome::Restored(_) => true,
+            Outcome::Unseen(_) => self.setbacks > 0,
+            Outcome::Written => wrote || self.setbacks > 0,
+        }
     }
 
     /// What will tell that it holds something else; how long to wait at least, where it could not be written.
@@ -79,6 +89,9 @@ impl Publisher {
         let wrote = self.last == Some(sequence);
         match self.target.put(published, wrote, (clock, &self.random)).await {
             Ok((outcome, watch)) => {
+                if self.was_another(&outcome, wrote) {
+                    self.holders.did_not_last(name);
+                }
                 let is_news = self.holders.wrote(name, (sequence, outcome.doubt()), clock.now());
                 self.last = Some(sequence);
                 self.succeeded(outcome, (sequence, is_news));

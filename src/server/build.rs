@@ -13,8 +13,9 @@ use crate::clock::Clock;
 use crate::config::{ServerSettings, StoreKind};
 use crate::crypto::{JwsAlgorithm, KeyId, Random, Sealing};
 use crate::custody::Places;
+use crate::directory::{Accounts, Directory, DirectorySettings};
 use crate::discovery::{Fetch, IssuerKeys};
-use crate::facts::{self, Facts};
+use crate::facts::{self, ActiveDirectory, Facts};
 use crate::federation::{Federation, Follower};
 use crate::issuance::{Hearing, Issuance, PolicyInUse, Recorder, Shares};
 use crate::people::{Found, People};
@@ -86,11 +87,7 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
     let above = connect(settings, vault.as_ref());
     let Keys { file, sealing, plan, keyring } =
         open_keys(settings, (places, above.as_ref()), (&clock, &random)).await?;
-    let journal_key = keyring.active(AuthorityKind::Journal).ok_or(RotatorError::NoRoot)?;
-    let own_key = journal_key.held_key().ok_or(RotatorError::NoRoot)?;
-    let signer = NoteSigner::new(origin(settings, journal_key.key_id()), Arc::clone(own_key))?;
-    show_journal_key(folder, signer.verifier())?;
-    let store = open_store(settings, signer, Arc::clone(&clock)).await?;
+    let store = open_journal(settings, &keyring, &clock).await?;
     let shared: Arc<dyn Store> = Arc::<LocalStore>::clone(&store);
     let ledger = Ledger::new(Arc::clone(&shared));
     let sequence = keyring.sequence;
@@ -117,11 +114,13 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
     let rotator = watching(rotator, settings, (&sessions, &policy), &*shared, clock.now())?;
     let (rotator, upstream) = put_under(rotator, above, clock.now())?;
     let publishers = publishers_of(settings, &rotator, &random);
+    let accounts = Accounts::new(Arc::clone(&shared), ledger.clone(), people.clone());
     let issuer_keys = IssuerKeys::new(Arc::clone(&issuers), Arc::clone(&clock), Arc::clone(&fetch));
     let asked = facts::World { clock: Arc::clone(&clock), fetch: Arc::clone(&fetch), metrics: metrics.clone() };
-    let facts = Facts::new(&settings.systems, asked);
+    let (facts, directory) = open_facts(settings, accounts, asked);
     let issuance = Arc::new(Issuance {
         facts,
+        directory,
         issuer_keys: Arc::new(issuer_keys.with_bundles(Arc::new(HeldKeys::from(federation.clone())))),
         clock,
         issuers,
@@ -139,6 +138,17 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
         data_dir: folder.clone(),
     });
     Ok(Parts { issuance, rotator, upstream, federation, followers, publishers, crls, store, sealing, metrics, vault })
+}
+
+/// All that can be asked about jobs, and the directory among it.
+fn open_facts(settings: &ServerSettings, accounts: Accounts, world: facts::World) -> (Facts, Option<Arc<Directory>>) {
+    let mut systems = settings.systems.clone();
+    let open = |of: DirectorySettings| Arc::new(Directory::new(of, accounts, Arc::clone(&world.clock)));
+    let directory = settings.directory.clone().map(open);
+    if let Some(directory) = &directory {
+        systems.push(Arc::new(ActiveDirectory(Arc::clone(directory))));
+    }
+    (Facts::new(&systems, world), directory)
 }
 
 async fn record_start(
@@ -203,6 +213,19 @@ async fn open_keys(
         None => open_keyring(&file, trust_domain, &plan, (now, random), has_history).await?,
     };
     Ok(Keys { file, sealing, plan, keyring })
+}
+
+/// The journal and its index. What verifies its checkpoints is laid beside it first.
+async fn open_journal(
+    settings: &ServerSettings,
+    keyring: &Keyring,
+    clock: &Arc<dyn Clock>,
+) -> Result<Arc<LocalStore>, ServerError> {
+    let journal_key = keyring.active(AuthorityKind::Journal).ok_or(RotatorError::NoRoot)?;
+    let own_key = journal_key.held_key().ok_or(RotatorError::NoRoot)?;
+    let signer = NoteSigner::new(origin(settings, journal_key.key_id()), Arc::clone(own_key))?;
+    show_journal_key(&settings.data_dir, signer.verifier())?;
+    open_store(settings, signer, Arc::clone(clock)).await
 }
 
 /// What the journal is called in its checkpoints. The key is made once and kept, and so is its name.

@@ -195,7 +195,7 @@ mod tests {
         let at = |second| OffsetDateTime::UNIX_EPOCH + Duration::from_secs(second);
         let holder = |(holds, heard_at): (Option<u64>, Option<u64>)| {
             let (name, kind) = ("some".to_owned(), HolderKind::Reporting);
-            Holder { name, kind, holds, heard_at: heard_at.map(at) }
+            Holder { name, kind, holds, heard_at: heard_at.map(at), wrote_at: BTreeMap::new() }
         };
         let publications = BTreeMap::from([(4, at(10)), (6, at(100)), (7, at(130))]);
         for (holders, lacks_for) in [
@@ -223,7 +223,8 @@ mod tests {
             (HolderKind::Reporting, Some(6), 5000, false),
             (HolderKind::Declared, Some(4), 5000, false),
         ] {
-            let holder = Holder { name: "some".to_owned(), kind, holds, heard_at: Some(at(heard_at)) };
+            let (name, wrote_at) = ("some".to_owned(), BTreeMap::new());
+            let holder = Holder { name, kind, holds, heard_at: Some(at(heard_at)), wrote_at };
             let stuck = stuck(std::slice::from_ref(&holder), &publications, Duration::from_secs(900));
             assert_eq!(stuck == 1, is_stuck, "{holder:?}");
         }

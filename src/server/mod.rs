@@ -15,6 +15,7 @@ mod policy_keeper;
 mod meters;
 mod federating;
 mod publishing;
+mod accounts;
 mod run;
 
 pub use accept::{AdminSocket, BundlePort, HealthPort, IssuerPort};

@@ -1,6 +1,7 @@
 //! The running server: what it starts, in which order, and in which order it stops.
 
 use super::accept::Crew;
+use super::accounts::look_at_accounts;
 use super::build::{Parts, World, build};
 use super::bundle_endpoint::BundleEndpoint;
 use super::door::open_door;
@@ -166,10 +167,9 @@ impl Server {
         keepers.spawn(policy.run(Arc::clone(&clock), ended.clone()));
         keepers.spawn(certificate.run(Arc::clone(&clock), ended.clone()));
         keepers.spawn(sweep(Arc::clone(&issuance), metrics, ended.clone()));
+        keepers.spawn(look_at_accounts(Arc::clone(&issuance), ended.clone()));
         keepers.spawn(warm(issuance, warming, ended.clone()));
-        if let Some(health) = health {
-            keepers.spawn(health.run(ended.clone()));
-        }
+        keepers.spawn(tell_of_health(health, ended.clone()));
         let (close, closing) = Shutdown::pair();
         let mut doors = JoinSet::new();
         for port in issuer_ports {
@@ -245,6 +245,13 @@ async fn endpoint_svid(
     }
     let hands = (parts.rotator.authorities(), parts.issuance.ledger.clone());
     Ok(Some(EndpointSvid::begin(hands.0, hands.1, now).await?))
+}
+
+async fn tell_of_health(health: Option<HealthPort>, shutdown: Shutdown) {
+    match health {
+        Some(health) => health.run(shutdown).await,
+        None => shutdown.wait().await,
+    }
 }
 
 async fn keep_token(vault: Option<Arc<Vault>>, shutdown: Shutdown) {

@@ -3,7 +3,7 @@
 use super::admission::{Admission, Note, Noting, Prepared, Standing, profile};
 use super::bans::Bans;
 use super::ends::Ends;
-use super::live::{LiveIndex, Noted, SVIDS_MAX};
+use super::live::{ByUser, LiveIndex, Noted, SVIDS_MAX};
 use super::record::{JobName, Record, Tombstone, session_key};
 use super::revoked::RevokedSvids;
 use super::{Facets, Listening, LiveSvid, Loss, PinError, Proof, SessionId, SessionKey};
@@ -105,6 +105,11 @@ impl Sessions {
     /// The keys that own the live sessions.
     pub fn owners(&self, now: OffsetDateTime) -> HashSet<KeyId> {
         self.live.owners(now)
+    }
+
+    /// The live sessions that these rules opened, by whose they are.
+    pub fn by_user(&self, rules: &BTreeSet<&str>, now: OffsetDateTime) -> ByUser {
+        self.live.by_user(rules, now)
     }
 
     /// How many live sessions have their newest SVID from each of these signers.

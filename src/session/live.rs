@@ -10,7 +10,7 @@ use crate::audit::Job;
 use crate::crypto::KeyId;
 use crate::people::Form;
 use crate::svid::Serial;
-use crate::token::ClaimValue;
+use crate::token::{ClaimValue, IssuerName};
 use std::borrow::Cow;
 use std::collections::hash_map::Entry::{Occupied, Vacant};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -118,6 +118,9 @@ impl LiveSession {
         }
     }
 }
+
+/// Sessions with their owners' keys, by the user who started their jobs.
+pub type ByUser = BTreeMap<(IssuerName, u64), Vec<(SessionId, KeyId)>>;
 
 /// A session as it is noted.
 #[derive(Clone, Copy, Debug)]
@@ -242,6 +245,18 @@ impl LiveIndex {
         inside.jobs.values().flatten().filter(|one| one.session.ends_at > now).map(|one| one.session.owner).collect()
     }
 
+    /// The live sessions that these rules opened, by whose they are.
+    pub(super) fn by_user(&self, rules: &BTreeSet<&str>, now: OffsetDateTime) -> ByUser {
+        let mut all = ByUser::new();
+        for one in self.inside().jobs.values().flatten().map(|one| &one.session) {
+            let user = one.user_id.filter(|_| one.ends_at > now && rules.contains(&*one.rule));
+            if let Some(user_id) = user {
+                all.entry((one.job.issuer.clone(), user_id)).or_default().push((one.id, one.owner));
+            }
+        }
+        all
+    }
+
     /// How many sessions have a live SVID whose newest is from each of these signers. One that has ended counts until its
     /// last SVID is over, and one that nobody renews any more does not.
     pub(super) fn count_by_signer(&self, signers: &BTreeSet<String>, now: OffsetDateTime) -> BTreeMap<Arc<str>, usize> {
@@ -350,7 +365,6 @@ impl Inside {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::token::IssuerName;
 
     #[test]
     fn a_session_that_two_requests_try_for_is_found_until_the_last_has_failed() {

@@ -32,7 +32,7 @@ pub use crl_keeper::{CrlError, CrlKeeper, CrlPlan, CrlsWatch};
 pub use ending::{EndReason, Revocation, Struck};
 pub use ends::{Ended, Listening};
 pub use keeper::{Kept, SessionError, Sessions};
-pub use live::{LiveSession, LiveSvid};
+pub use live::{ByUser, LiveSession, LiveSvid};
 pub use loss::Loss;
 pub use owner::{OwnerError, Proof, SessionKey};
 pub use past::{PastAsked, PastRequest, PastRequests, Then};

@@ -73,29 +73,41 @@ pub struct LeafProfile {
     pub dns: Option<DnsNames>,
     /// Kinds of key that are certified; P-256 alone by default.
     pub key_kinds: Vec<KeyAlgorithm>,
+    /// The issuer whose projects subject and DNS names mean, where there are several: their numbers are each its own. None
+    /// where there is one.
+    pub names_of: Option<String>,
     /// The subject.
     pub subject: SubjectForm,
 }
 
 impl Default for LeafProfile {
     fn default() -> Self {
-        Self { dns: None, key_kinds: vec![KeyAlgorithm::EcP256], subject: SubjectForm::default() }
+        Self { dns: None, key_kinds: vec![KeyAlgorithm::EcP256], names_of: None, subject: SubjectForm::default() }
     }
 }
 
 impl LeafProfile {
-    /// The subject of a project's leaf.
-    pub const fn subject(&self, project_id: u64) -> Subject {
+    /// Whether it names projects by their numbers alone.
+    pub fn names_projects(&self) -> bool {
+        self.dns.is_some() || self.subject == SubjectForm::Project
+    }
+
+    /// The subject of a leaf of an issuer's project.
+    pub fn subject(&self, issuer: &str, project_id: u64) -> Subject {
         match self.subject {
             SubjectForm::Empty => Subject::Empty,
-            SubjectForm::Organization => Subject::Organization,
-            SubjectForm::Project => Subject::Project(project_id),
+            SubjectForm::Project if self.means(issuer) => Subject::Project(project_id),
+            SubjectForm::Organization | SubjectForm::Project => Subject::Organization,
         }
     }
 
-    /// The DNS name of a pipeline's leaf: `pl<pipeline>.p<project>.<suffix>`.
-    pub fn dns_san(&self, project_id: u64, pipeline_id: u64) -> Option<DnsSan> {
-        let dns = self.dns.as_ref()?;
+    fn means(&self, issuer: &str) -> bool {
+        self.names_of.as_deref().is_none_or(|meant| meant == issuer)
+    }
+
+    /// The DNS name of a leaf of an issuer's pipeline: `pl<pipeline>.p<project>.<suffix>`.
+    pub fn dns_san(&self, issuer: &str, project_id: u64, pipeline_id: u64) -> Option<DnsSan> {
+        let dns = self.dns.as_ref().filter(|_| self.means(issuer))?;
         Some(DnsSan { name: format!("pl{pipeline_id}.p{project_id}.{}", dns.suffix), order: dns.order })
     }
 }
@@ -195,7 +207,7 @@ mod tests {
                 // Ids have at most 19 digits (integrations of GitLab's tokens).
                 let (p, q) = (p >> 1, q >> 1);
                 let dns = Some(DnsNames { suffix, order: SanOrder::UriFirst });
-                let name = LeafProfile { dns, ..LeafProfile::default() }.dns_san(p, q).unwrap().name;
+                let name = LeafProfile { dns, ..LeafProfile::default() }.dns_san("corp", p, q).unwrap().name;
                 prop_assert!(name.len() <= DNS_NAME_MAX);
                 prop_assert!(name.split('.').all(|label| (1..=LABEL_MAX).contains(&label.len())));
                 prop_assert!(name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b".-".contains(&b)));

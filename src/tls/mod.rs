@@ -6,7 +6,7 @@
 //!   client: ServerTrust + SessionCertificate ─▶ TlsClient ─▶ stream
 //!           SpiffePeer: a server known by its SVID
 //! ```
-//! TLS 1.3 only, but at the bundle door, which proves nothing of its clients. At the issuer door the client's certificate carries a key and nothing else: chain, names and dates
+//! TLS 1.3 only, but at the bundle door, which proves nothing of its clients, and with servers that may be older. At the issuer door the client's certificate carries a key and nothing else: chain, names and dates
 //! in it are not judged, possession is proven by the handshake's own signature. Hence no resumption, tickets or early
 //! data: a resumed connection would show the certificate again without a new proof.
 //! Not here: who may use a key (`session`), HTTP (`wire`, `server`).

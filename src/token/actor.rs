@@ -33,17 +33,22 @@ pub(super) fn actor_kind(user_id: Option<u64>, login: Option<&str>) -> Option<&'
         (None, None) => return Some(NONE),
         (Some(_), None) | (None, Some(_)) => return None,
     };
+    Some(kind_of_login(login))
+}
+
+/// The kind of the account with this login.
+pub fn kind_of_login(login: &str) -> &'static str {
     let is_of_token = |prefix: &str| {
         let numbered = login.strip_prefix(prefix).filter(|rest| rest.starts_with(|first: char| first.is_ascii_digit()));
         numbered.is_some_and(|rest| rest.trim_start_matches(|c: char| c.is_ascii_digit()).starts_with("_bot"))
     };
-    Some(match login {
+    match login {
         _ if is_of_token("group_") => GROUP_TOKEN,
         _ if is_of_token("project_") => PROJECT_TOKEN,
         _ if login.starts_with("security-policy-bot") => BOT,
         _ if login.starts_with("service_account_") => SERVICE_ACCOUNT,
         _ => PERSON,
-    })
+    }
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! number for something, its number here is made of its name ([`Shape::Named`]): it tells jobs apart and is tested by no rule.
 
 use super::providers::{ClaimKind, DERIVED, GITLAB, Shape, kind_of, position};
+use super::sample::OF_EVERY_TOKEN;
 
 /// Who makes a token, so what it says.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -238,6 +239,28 @@ impl IssuerKind {
         }
     }
 
+    /// Whether its tokens name a job that is over one day. Where they do not, a bearer gets another token as long as it
+    /// lives, and what closes one token's job does not keep out the next.
+    pub const fn names_jobs(self) -> bool {
+        match self {
+            Self::GitHub | Self::GitLab | Self::Zuul => true,
+            Self::Kubernetes | Self::Okta | Self::Spiffe => false,
+        }
+    }
+
+    /// Whether a token of its that is taken may be silent about this. Of GitLab, whose versions differ, whoever checks
+    /// policies knows more.
+    pub fn may_leave_out(self, name: &str) -> bool {
+        let Some(model) = self.model() else { return false };
+        if DERIVED.iter().any(|(known, _)| *known == name) {
+            return false;
+        }
+        let stands = |name: &str| model.claims.iter().find(|claim| claim.name == name).map(|claim| claim.from);
+        let from = stands(name);
+        // What is read of the same place is there too.
+        from.is_none() || !OF_EVERY_TOKEN.iter().any(|always| stands(always) == from)
+    }
+
     /// Every name that a rule for its bearers may test.
     pub fn known_claims(self) -> impl Iterator<Item = &'static str> {
         let own = (0..).map_while(move |place| self.name_at(place));
@@ -271,6 +294,26 @@ mod tests {
                 let means = kind.claim_kind(name).unwrap();
                 assert_eq!(*known.entry(name).or_insert(means), means, "{name}");
             }
+        }
+    }
+
+    #[test]
+    fn a_refusal_leans_on_what_every_token_tells() {
+        for (kind, name, left_out) in [
+            (IssuerKind::GitHub, "project_path", false),
+            (IssuerKind::GitHub, "pipeline_source", false),
+            (IssuerKind::GitHub, "fork", false),
+            (IssuerKind::GitHub, "environment", true),
+            (IssuerKind::GitHub, "environment_action", true),
+            (IssuerKind::GitHub, "namespace_path", true),
+            (IssuerKind::Kubernetes, "namespace_path", false),
+            (IssuerKind::Kubernetes, "node", true),
+            (IssuerKind::Okta, "user_login", false),
+            (IssuerKind::Okta, "groups", true),
+            (IssuerKind::Zuul, "zuul_pipeline", true),
+            (IssuerKind::GitLab, "groups_direct", false),
+        ] {
+            assert_eq!(kind.may_leave_out(name), left_out, "{kind:?} {name}");
         }
     }
 

@@ -24,7 +24,7 @@ mod issuers;
 mod other;
 mod project_path;
 
-pub use actor::{ACTOR_KINDS, PERSON, SERVICE_ACCOUNT, actor_kinds};
+pub use actor::{ACTOR_KINDS, PERSON, SERVICE_ACCOUNT, actor_kinds, kind_of_login};
 pub use claim_map::ClaimMap;
 pub(crate) use claims::more_by_kind;
 pub use claims::{ClaimValue, ClaimView, Claims, ExternalIdentity, IssuerName, TokenSeen, VerifiedClaims};

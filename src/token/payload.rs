@@ -258,9 +258,9 @@ impl<'de> Visitor<'de> for ClaimSeed<'_> {
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Option<Read>, A::Error> {
         let mut complaint = None;
         let read = match self.shape {
-            Shape::Audience => texts(&mut list).map(|all| all.map(|all| Read::Audience(Audience::List(all)))),
-            Shape::Identities => identities(&mut list, &mut complaint).map(|all| all.map(Read::Kept)),
-            Shape::Texts => texts(&mut list).map(|all| all.map(|all| Read::Kept(ClaimValue::Texts(all)))),
+            Shape::Audience => texts(&mut list).map(|all| Read::Audience(Audience::List(all))),
+            Shape::Identities => identities(&mut list, &mut complaint).map(Read::Kept),
+            Shape::Texts => texts(&mut list).map(|all| Read::Kept(ClaimValue::Texts(all))),
             Shape::Account
             | Shape::Behind(_)
             | Shape::BoolText
@@ -275,7 +275,7 @@ impl<'de> Visitor<'de> for ClaimSeed<'_> {
             | Shape::Time
             | Shape::Token => return Err(self.wrong()),
         };
-        read.map_err(|_json| match complaint {
+        read.map(Some).map_err(|_json| match complaint {
             Some(error) => complain(self.complaint, error),
             None => self.wrong(),
         })
@@ -298,30 +298,30 @@ impl<'de> Visitor<'de> for ClaimSeed<'_> {
     }
 }
 
-/// The list, or none where it is too long to keep.
-fn texts<'de, A: SeqAccess<'de>>(list: &mut A) -> Result<Option<Vec<String>>, A::Error> {
+fn texts<'de, A: SeqAccess<'de>>(list: &mut A) -> Result<Vec<String>, A::Error> {
     let mut all = Vec::new();
-    let mut over = false;
     while let Some(text) = list.next_element::<String>()? {
-        over |= all.len() == LIST_MAX || text.len() > TEXT_BYTES_MAX;
-        if !over {
-            all.push(text);
-        }
+        keep(&mut all, text.len(), text)?;
     }
-    Ok((!over).then_some(all))
+    Ok(all)
+}
+
+/// Adds to a list, unless either is too long to keep: part of a list would say that the rest is not there.
+fn keep<T, E: Error>(all: &mut Vec<T>, bytes: usize, one: T) -> Result<(), E> {
+    if all.len() == LIST_MAX || bytes > TEXT_BYTES_MAX {
+        return Err(E::custom("too long"));
+    }
+    all.push(one);
+    Ok(())
 }
 
 /// As `texts`, for pairs; members that GitLab may add to a pair are read past.
-fn identities<'de, A: SeqAccess<'de>>(list: &mut A, complaint: &mut Complaint) -> Result<Option<ClaimValue>, A::Error> {
+fn identities<'de, A: SeqAccess<'de>>(list: &mut A, complaint: &mut Complaint) -> Result<ClaimValue, A::Error> {
     let mut all = Vec::new();
-    let mut over = false;
     while let Some(one) = list.next_element_seed(IdentitySeed(complaint))? {
-        over |= all.len() == LIST_MAX || one.provider.len() + one.extern_uid.len() > TEXT_BYTES_MAX;
-        if !over {
-            all.push(one);
-        }
+        keep(&mut all, one.provider.len() + one.extern_uid.len(), one)?;
     }
-    Ok((!over).then_some(ClaimValue::Identities(all)))
+    Ok(ClaimValue::Identities(all))
 }
 
 struct IdentitySeed<'a>(&'a mut Complaint);

@@ -67,19 +67,19 @@ impl Shape {
     pub(super) const fn words(self) -> &'static str {
         match self {
             Self::Account => "system:serviceaccount:NAMESPACE:NAME",
-            Self::Audience => "a string or a list of strings",
+            Self::Audience => "a string, or a list of at most 200 strings of at most 8192 bytes",
             Self::Behind(_) => "a path behind the words that its issuer puts first",
             Self::BoolText => "the string \"true\" or \"false\"",
             Self::Id => "a string of up to 19 digits without a leading zero",
             Self::IdNumber => "a positive integer or null",
             Self::IdOrEmpty => "a string of up to 19 digits without a leading zero, or an empty one",
-            Self::Identities => "a list of provider and extern_uid pairs",
+            Self::Identities => "a list of at most 200 provider and extern_uid pairs",
             Self::Ignored => "JSON",
             Self::Named => "a string of 1 to 8192 bytes",
             Self::Path => "a path of letters, digits, dots, dashes and underscores",
             Self::SpiffePath => "a SPIFFE ID with a path",
             Self::Text => "a string of at most 8192 bytes",
-            Self::Texts => "a list of strings",
+            Self::Texts => "a list of at most 200 strings of at most 8192 bytes",
             Self::Time => "an integer number of seconds since 1970",
             Self::Token => "a string of 1 to 255 visible ASCII characters",
         }
@@ -100,8 +100,8 @@ impl Shape {
 
 /// Longest text kept; GitLab's longest path (20 levels of 255 characters) fits.
 pub(super) const TEXT_BYTES_MAX: usize = 8192;
-/// Longest list kept. GitLab leaves `groups_direct` out above 200; a longer list counts as left out here too, so
-/// that it can satisfy no `when` and settles no `unless`.
+/// Longest list kept. GitLab leaves `groups_direct` out above 200. A token with a longer one is refused: were the list
+/// read as left out, no refusal that looks for one of its entries would match.
 pub(super) const LIST_MAX: usize = 200;
 
 /// GitLab's claims, sorted by name.

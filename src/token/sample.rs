@@ -5,7 +5,7 @@ use super::providers::{GITLAB, Shape, position};
 use serde_json::{Map, Value, json};
 
 /// What is read of every token, whatever the rules say.
-const OF_EVERY_TOKEN: [&str; 8] =
+pub(super) const OF_EVERY_TOKEN: [&str; 8] =
     ["jti", "job_id", "namespace_id", "pipeline_id", "pipeline_source", "project_id", "project_path", "sub"];
 
 impl Claims {

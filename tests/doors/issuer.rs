@@ -27,6 +27,8 @@ use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status};
 
 pub(crate) const ID: &str = "spiffe://ci.example.org/acme/api/-/pipelines/574";
+/// Who wants tokens signed by RS256.
+pub(crate) const BY_RS256: &str = "https://rs256.test";
 
 /// What the stand-in does next, and what it saw.
 pub(crate) struct FakeIssuer {
@@ -48,6 +50,7 @@ pub(crate) struct FakeIssuer {
     signer: LeafSigner,
     intermediate: rustls_pki_types::CertificateDer<'static>,
     jwt_key: KeyPair,
+    rs256_key: KeyPair,
     bundle: Bundle,
 }
 
@@ -75,6 +78,7 @@ impl FakeIssuer {
         let trust_domain = TrustDomain::parse("ci.example.org").unwrap();
         let key = || KeyPair::generate(KeyAlgorithm::EcP256).unwrap();
         let (root_key, signing_key, jwt_key) = (key(), key(), key());
+        let rs256_key = KeyPair::generate(KeyAlgorithm::Rsa).unwrap();
         let authority = |name: &str, key: &KeyPair, path_length| AuthorityFields {
             trust_domain: trust_domain.clone(),
             common_name: name.to_owned(),
@@ -92,7 +96,7 @@ impl FakeIssuer {
             sequence: 1,
             refresh_hint: Duration::from_secs(60),
             x509_authorities: vec![root],
-            jwt_authorities: vec![JwtAuthority::new(jwt_key.public().clone())],
+            jwt_authorities: [&jwt_key, &rs256_key].map(|key| JwtAuthority::new(key.public().clone())).to_vec(),
         };
         Self {
             away: AtomicBool::new(false),
@@ -109,6 +113,7 @@ impl FakeIssuer {
             signer: LeafSigner::new(&intermediate, Arc::new(signing_key)).unwrap(),
             intermediate,
             jwt_key,
+            rs256_key,
             bundle,
         }
     }
@@ -219,11 +224,13 @@ impl Issuer for Service {
             issued_at: now,
             not_after,
         };
-        let kid = &self.0.bundle.jwt_authorities[0].kid;
+        let key = if fields.audience == [BY_RS256] { &self.0.rs256_key } else { &self.0.jwt_key };
+        let authorities = &self.0.bundle.jwt_authorities;
+        let kid = &authorities.iter().find(|authority| authority.key == *key.public()).unwrap().kid;
         Ok(Response::new(JwtAnswer {
             request_id: "r2".to_owned(),
             spiffe_id: ID.to_owned(),
-            jwt_svid: fields.sign(kid, &self.0.jwt_key).unwrap(),
+            jwt_svid: fields.sign(kid, key).unwrap(),
             not_after: not_after.unix_timestamp(),
             limited_by: "ttl".to_owned(),
             profile: String::new(),

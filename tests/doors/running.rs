@@ -62,6 +62,7 @@ impl Running {
             callers: Callers::OwnUid,
             state_dir: folder.path().join("state"),
             token: TokenSource::Login,
+            runner: None,
             files: Some(FileOutput::new(folder.path().join("files"))),
             on_stop,
         };

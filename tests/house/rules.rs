@@ -5,14 +5,15 @@ use std::fmt;
 use std::path::Path;
 
 /// What the agent may use: a runner never carries CA code.
-const AGENT_USES: [&str; 10] =
-    ["agent", "bundle", "clock", "crypto", "identity", "store", "svid", "telemetry", "tls", "wire"];
+const AGENT_USES: [&str; 11] =
+    ["agent", "backoff", "bundle", "clock", "crypto", "identity", "store", "svid", "telemetry", "tls", "wire"];
 
 /// What the wire may use: agent and command line speak it too.
 const WIRE_USES: [&str; 9] = ["bundle", "clock", "crypto", "identity", "store", "svid", "telemetry", "tls", "wire"];
 
 /// Decisions and values: functions of their arguments.
 const PURE: &[&str] = &[
+    "backoff.rs",
     "identity/",
     "bundle/",
     "svid/",

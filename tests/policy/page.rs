@@ -23,7 +23,7 @@ pub(super) struct Examples {
 pub(super) fn issuers() -> [KnownIssuer; 2] {
     let known = |(name, url): (&str, &str)| {
         let (name, url) = (IssuerName(name.into()), url.to_owned());
-        KnownIssuer { name, kind: IssuerKind::GitLab, url, facts: vec!["job.state"] }
+        KnownIssuer { name, kind: IssuerKind::GitLab, url, facts: vec!["job.state"], groups: None }
     };
     [("corp", "https://gitlab.example.com"), ("com", "https://gitlab.com")].map(known)
 }

@@ -16,7 +16,7 @@ fn said_of(policy: &str) -> Vec<String> {
     fs::write(&file, policy).unwrap();
     let issuers = ["corp", "com"].map(|name| {
         let url = format!("https://gitlab.{name}.example");
-        KnownIssuer { name: IssuerName(name.into()), kind: IssuerKind::GitLab, url, facts: Vec::new() }
+        KnownIssuer { name: IssuerName(name.into()), kind: IssuerKind::GitLab, url, facts: Vec::new(), groups: None }
     });
     let line = |problem: Problem| Problem { file: Path::new("policy.toml").to_owned(), ..problem }.to_string();
     match check_policy(&file, &issuers, Lifetimes::SVID) {

@@ -2,9 +2,9 @@
 //! token of Vault's. Credentials are there before the command, fresh while it runs, and gone with it.
 
 use crate::https::{Script, Scripted, Trouble, json_answer};
-use crate::installed::installed;
 use crate::issuer::POLICY;
 use crate::place::Place;
+use crate::python::python;
 use crate::server::{Server, lanyard, words};
 use bytes::Bytes;
 use http::{Request, Response};
@@ -152,10 +152,6 @@ fn sts_error(code: &str) -> String {
 fn xml(status: u16, body: &str) -> Response<Full<Bytes>> {
     let answer = Response::builder().status(status).header("content-type", "text/xml");
     answer.body(body.to_owned().into()).unwrap()
-}
-
-fn python(script: &str) -> [String; 2] {
-    [installed("LANYARD_TEST_PYTHON"), format!("{}/tests/py/{script}", env!("CARGO_MANIFEST_DIR"))]
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -268,6 +268,7 @@ async fn up(order: &Value, folder: &Path) -> Vec<PathBuf> {
             callers: Callers::Any,
             state_dir: folder.join(format!("{at}.state")),
             token: TokenSource::Login,
+            runner: None,
             files: None,
             on_stop: OnStop::KeepSession,
         };

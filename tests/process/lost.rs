@@ -196,3 +196,27 @@ async fn lost_keys_of_persons_are_told_at_every_start() {
         server.kill();
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_root_in_memory_ends_with_its_server_and_an_empty_folder_begins_anew() {
+    let keys = "[keys]\nroot_place = \"nowhere\"\n[[keys.place]]\nname = \"nowhere\"\nin = \"memory\"";
+    let place = Place::with(keys);
+    let serves = async || {
+        let server = Server::start(&place);
+        let outcome = Caller::curl().offer(&place.issuer.token(now()), &Door::of(&place)).await;
+        assert!(matches!(outcome, Outcome::Issued(_)), "{outcome:?}");
+        server.ask_to_end();
+        assert!(server.wait().0.success());
+    };
+    serves().await;
+    let keyring = fs::read_to_string(place.data().join("keyring.json")).unwrap();
+    assert!(keyring.contains("\"nowhere\""), "{keyring}");
+    let (status, said) = Server::spawn(&place.config()).wait();
+    assert_eq!(status.code(), Some(1), "{said}");
+    for words in ["was in the memory of a process that has ended", "cannot find its root"] {
+        assert!(said.contains(words), "no {words:?} in {said}");
+    }
+    fs::rename(place.data(), place.file("former")).unwrap();
+    fs::create_dir(place.data()).unwrap();
+    serves().await;
+}

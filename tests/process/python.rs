@@ -8,10 +8,16 @@ use rustls_pki_types::pem::PemObject as _;
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
+/// The interpreter, and a script of `tests/py`.
+pub(crate) fn python(script: &str) -> [String; 2] {
+    [installed("LANYARD_TEST_PYTHON"), format!("{}/tests/py/{script}", env!("CARGO_MANIFEST_DIR"))]
+}
+
 /// What a script of `tests/py` answers to this; its failure is the test's.
 pub(crate) fn run(script: &str, input: &[u8]) -> Vec<u8> {
-    let mut child = Command::new(installed("LANYARD_TEST_PYTHON"))
-        .arg(format!("{}/tests/py/{script}", env!("CARGO_MANIFEST_DIR")))
+    let [python, path] = python(script);
+    let mut child = Command::new(python)
+        .arg(path)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

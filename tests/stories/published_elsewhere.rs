@@ -160,6 +160,15 @@ async fn a_new_root_signs_only_when_every_publisher_has_written_it() {
     site.until("written", Site::is_written).await;
     // What waits below the new root has its list out for as long.
     site.harness.advance(60 * 60);
+    // Whoever read what somebody else put there reads again within half an hour.
+    let json = folder.join("bundle.json");
+    fs::write(&json, "somebody else's").unwrap();
+    site.until("edited", |_| fs::read_to_string(&json).is_ok_and(|text| text != "somebody else's")).await;
+    site.harness.advance(28 * 60);
+    let refused = site.orders(OrderKind::Activate(None)).await.unwrap_err();
+    let OrderError::NotNow(NotNow::Unsafe { gate }) = refused else { panic!("{refused:?}") };
+    assert!(gate.missing.len() == 1 && gate.missing[0].waited_for_until.is_some(), "{gate}");
+    site.harness.advance(2 * 60);
     site.orders(OrderKind::Activate(None)).await.unwrap();
 }
 

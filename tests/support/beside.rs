@@ -107,13 +107,27 @@ impl Site {
         policy: &str,
         change: impl FnOnce(&mut ServerSettings),
     ) -> Self {
+        Self::opened(clock, (policy, ""), change).await
+    }
+
+    /// With lines more at the end of the configuration.
+    pub(crate) async fn open_saying(policy: &str, lines: &str) -> Self {
+        let now = SystemClock.now().replace_nanosecond(0).unwrap();
+        Self::opened(Arc::new(ManualClock::at(now)), (policy, lines), |_as_they_are| {}).await
+    }
+
+    async fn opened(
+        clock: Arc<ManualClock>,
+        (policy, lines): (&str, &str),
+        change: impl FnOnce(&mut ServerSettings),
+    ) -> Self {
         lanyard::crypto::install_providers();
         // Socket paths are short, and other users must be able to pass through.
         let folder = tempfile::Builder::new().prefix("lanyard").tempdir_in("/tmp").unwrap();
         fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
         let issuer = FakeIssuer::new();
         fs::write(folder.path().join("jwks.json"), issuer.jwks()).unwrap();
-        let mut settings = site_settings(folder.path(), policy, "127.0.0.1:0".parse().unwrap());
+        let mut settings = site_settings(folder.path(), (policy, lines), "127.0.0.1:0".parse().unwrap());
         change(&mut settings);
         let (running, at) = start(&settings, &clock).await;
         let address = *at.issuer.first().unwrap();
@@ -158,7 +172,7 @@ impl Site {
     /// The same with another policy.
     pub(crate) async fn open_again_with(&mut self, policy: &str) {
         let address = *self.settings.doors.issuer.first().unwrap();
-        self.settings = site_settings(self.folder.path(), policy, address);
+        self.settings = site_settings(self.folder.path(), (policy, ""), address);
         self.open_again().await;
     }
 
@@ -217,6 +231,7 @@ impl Site {
             callers: Callers::Any,
             state_dir: self.path("state"),
             token: TokenSource::Login,
+            runner: None,
             files: None,
             on_stop: OnStop::KeepSession,
         }
@@ -247,8 +262,8 @@ impl Site {
     }
 }
 
-fn site_settings(folder: &Path, policy: &str, listen: SocketAddr) -> ServerSettings {
-    let settings = settings(folder, policy, "memory", "");
+fn site_settings(folder: &Path, (policy, lines): (&str, &str), listen: SocketAddr) -> ServerSettings {
+    let settings = settings(folder, policy, "memory", lines);
     let doors = DoorsSettings {
         issuer: vec![listen],
         admin_socket: folder.join("admin.sock"),

@@ -189,6 +189,7 @@ impl Harness {
             consumers: Arc::clone(&road.consumers),
             sessions: Sessions::open(Arc::clone(&store), road.people.clone(), self.now()).unwrap(),
             facts: Facts::new(&[], facts::World { clock, fetch, metrics: metrics.clone() }),
+            directory: None,
             pins: PathPins::new(store, ledger.clone()),
             hearing: Hearing::default(),
             ledger,

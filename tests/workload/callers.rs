@@ -78,6 +78,44 @@ async fn a_pod_s_agent_serves_every_user_and_one_for_its_own_user_nobody_else() 
     }
 }
 
+/// Calls what `exec` serves as some user, and tells with which status that ends.
+const CALL_AS: &str = r#"
+setpriv --reuid="$1" --regid="$1" --clear-groups curl --silent --http2-prior-knowledge --max-time 3 --no-buffer --verbose \
+    --output /dev/null -H 'workload.spiffe.io: true' -H 'content-type: application/grpc' -H 'te: trailers' \
+    --data-binary @"$2" --unix-socket "${SPIFFE_ENDPOINT_SOCKET#unix://}" http://localhost/SpiffeWorkloadAPI/FetchX509Bundles \
+    2>&1 | grep -e '^< grpc-status: ' -e "^curl: .*Permission" -e 'HTTP/2 200'
+"#;
+
+/// Mesh contract C11, at a command's own agent.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_s_agent_serves_its_own_user_and_those_that_were_named() {
+    if !is_root() {
+        println!("NOT RUN: only root can be another user too; run this test as root to see whom `exec` serves");
+        return;
+    }
+    let site = Site::open(TWO_PROFILES).await;
+    let request = site.path("request");
+    fs::write(&request, [0; 5]).unwrap();
+    fs::set_permissions(site.folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let (named, other) = (ANOTHER.to_string(), (ANOTHER - 1).to_string());
+    for (uids, asks, is_served) in [
+        (&["--uid", &named][..], &*named, true),
+        (&["--uid", "1337", "--uid", &named], &named, true),
+        (&["--uid", &named], "0", true),
+        (&["--uid", &named], &other, false),
+        (&[], &named, false),
+    ] {
+        let mut exec = Command::new(env!("CARGO_BIN_EXE_lanyard"));
+        exec.args(["exec", "--server-ca"]).arg(site.path("data/door-ca.pem")).args(["--token-env", "TOKEN"]).args(uids);
+        exec.args(["--", "bash", "-c", CALL_AS, "sh", asks]).arg(&request);
+        exec.env("LANYARD_SERVER", site.url.to_string()).env("TOKEN", site.token()).env("TMPDIR", site.folder.path());
+        let ran = exec.output().await.unwrap();
+        let said = String::from_utf8_lossy(&ran.stdout).into_owned() + &String::from_utf8_lossy(&ran.stderr);
+        let (answered, refused) = (said.contains("HTTP/2 200"), said.contains("grpc-status: "));
+        assert_eq!(answered && !refused, is_served, "{uids:?} asked by {asks}: {said}");
+    }
+}
+
 /// Shows: WAPI-41.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_reaches_the_socket_through_a_read_only_mount_of_its_folder_also_after_a_restart() {

@@ -33,7 +33,7 @@ pub(crate) fn federating() -> String {
 }
 
 impl Site {
-    fn admin(&self) -> AdminClient<Channel> {
+    pub(crate) fn admin(&self) -> AdminClient<Channel> {
         AdminClient::new(channel(&self.path("admin.sock")))
     }
 

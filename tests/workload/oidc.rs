@@ -4,13 +4,16 @@
 use crate::readers::{Reader, readers};
 use crate::rotation::lanyard;
 use crate::support::beside::{Beside, FIRST_ID, Site, asked, within};
+use lanyard::clock::{Clock, ManualClock, SystemClock};
 use lanyard::config::DoorSettings;
 use lanyard::consumer::{Consumer, ConsumerKind, Consumers};
 use lanyard::crypto::JwsAlgorithm;
 use lanyard::svid::inspect_jwt;
 use lanyard::wire::workload::JwtsvidRequest;
 use serde_json::{Value, json};
+use spiffe::{JwtBundle, JwtBundleSet, JwtSvid, TrustDomain};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 const POLICY: &str = r#"
@@ -35,9 +38,10 @@ const VAULT: &str = "https://vault.test";
 const ENTRA: &str = "api://AzureADTokenExchange";
 
 /// A site whose bundle port has an address of its own, so that its issuer can be named before it runs.
-struct Cloudy {
-    site: Site,
-    issuer: String,
+pub(crate) struct Cloudy {
+    pub(crate) site: Site,
+    pub(crate) issuer: String,
+    address: SocketAddr,
 }
 
 fn declared(kind: ConsumerKind, audience: &str, subject: &str) -> Consumer {
@@ -57,17 +61,53 @@ fn consumers(issuer: &str, rs256: bool) -> Consumers {
     Consumers { issuer: Some(issuer.parse().unwrap()), declared: others.into_iter().chain(entra).collect() }
 }
 
+/// Of this process alone, so that tests can name an issuer before it runs.
+fn address(place: u8) -> SocketAddr {
+    let [.., high, low] = std::process::id().to_be_bytes();
+    SocketAddr::from((Ipv4Addr::new(127, 70 + place, high, low.clamp(1, 254)), 8444))
+}
+
 impl Cloudy {
     async fn open(place: u8) -> Self {
-        let [.., high, low] = std::process::id().to_be_bytes();
-        let host = Ipv4Addr::new(127, 70 + place, high, low.clamp(1, 254));
-        let issuer = format!("https://{host}:8444/lanyard");
-        let site = Site::open_as(POLICY, |settings| {
-            settings.doors.bundle = vec![SocketAddr::from((host, 8444))];
-            settings.doors.certificate = DoorSettings::DoorCa { names: vec!["127.0.0.1".to_owned(), host.to_string()] };
-            settings.policy_source.consumers = consumers(&issuer, true);
+        let now = SystemClock.now().replace_nanosecond(0).unwrap();
+        let consumers = |issuer: &str| consumers(issuer, true);
+        Self::open_by(place, Arc::new(ManualClock::at(now)), (POLICY, consumers)).await
+    }
+
+    /// The same on this clock, with another policy and consumers.
+    pub(crate) async fn open_by(
+        place: u8,
+        clock: Arc<ManualClock>,
+        told: (&str, impl FnOnce(&str) -> Consumers),
+    ) -> Self {
+        let address = address(place);
+        Self::named(address, format!("https://{address}/lanyard"), clock, told).await
+    }
+
+    /// One that says the name of another.
+    pub(crate) async fn claiming(place: u8, issuer: &str, told: (&str, impl FnOnce(&str) -> Consumers)) -> Self {
+        let now = SystemClock.now().replace_nanosecond(0).unwrap();
+        Self::named(address(place), issuer.to_owned(), Arc::new(ManualClock::at(now)), told).await
+    }
+
+    async fn named(
+        address: SocketAddr,
+        issuer: String,
+        clock: Arc<ManualClock>,
+        (policy, consumers): (&str, impl FnOnce(&str) -> Consumers),
+    ) -> Self {
+        let site = Site::open_by(clock, policy, |settings| {
+            settings.doors.bundle = vec![address];
+            let names = vec!["127.0.0.1".to_owned(), address.ip().to_string()];
+            settings.doors.certificate = DoorSettings::DoorCa { names };
+            settings.policy_source.consumers = consumers(&issuer);
         });
-        Self { site: site.await, issuer }
+        Self { site: site.await, issuer, address }
+    }
+
+    /// Where its documents are.
+    pub(crate) const fn address(&self) -> SocketAddr {
+        self.address
     }
 
     async fn read(&self, reader: &Reader, audience: &str, token: &str) -> Result<Value, String> {
@@ -83,7 +123,7 @@ impl Cloudy {
     }
 }
 
-async fn token(agent: &Beside, audience: &str) -> String {
+pub(crate) async fn token(agent: &Beside, audience: &str) -> String {
     let request = JwtsvidRequest { audience: vec![audience.to_owned()], spiffe_id: String::new() };
     within(agent.workload().fetch_jwtsvid(asked(request))).await.unwrap().into_inner().svids.remove(0).svid
 }
@@ -153,6 +193,16 @@ async fn the_documents_stand_below_the_issuer_and_say_how_long_they_may_be_kept(
     assert_eq!(document["jwks_uri"], format!("{}/keys", world.issuer));
     assert_eq!(document["id_token_signing_alg_values_supported"], json!(["ES256", "RS256"]));
     let (_, keys) = world.document("/keys").await;
+    // The same keys, as a SPIFFE library of others reads them, with a token of each.
+    let agent = world.site.logged_in().await;
+    let bundle =
+        JwtBundle::from_jwt_authorities(TrustDomain::new("ci.example.org").unwrap(), keys.to_string().as_bytes());
+    let mut bundles = JwtBundleSet::new();
+    bundles.add_bundle(bundle.unwrap());
+    for audience in [VAULT, ENTRA] {
+        let svid = JwtSvid::parse_and_validate(&token(&agent, audience).await, &bundles, &[audience]).unwrap();
+        assert_eq!(svid.spiffe_id().to_string(), FIRST_ID);
+    }
     let told: Vec<_> =
         keys["keys"].as_array().unwrap().iter().map(|key| (&key["kty"], &key["use"], &key["alg"])).collect();
     assert_eq!(told, [(&json!("EC"), &json!("sig"), &json!("ES256")), (&json!("RSA"), &json!("sig"), &json!("RS256"))]);

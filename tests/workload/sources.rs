@@ -10,13 +10,14 @@ use lanyard::config::{DoorsSettings, MapEnvironment, ServerSettings, load_server
 use lanyard::crypto::{KeyAlgorithm, KeyPair};
 use lanyard::identity::TrustDomain;
 use lanyard::wire::lanyard::set_bundle_request::Form;
+use lanyard::wire::lanyard::{AddBanRequest, RevokeSessionsRequest, Selector};
 use serde_json::json;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::time::Duration;
 
 const AUDIENCE: &str = "https://lanyard.example.com";
-const CLUSTER: &str = "\n[[issuer]]\nname = \"cluster\"\nkind = \"kubernetes\"\nurl = \"https://kubernetes.test\"\n\
+pub(crate) const CLUSTER: &str = "\n[[issuer]]\nname = \"cluster\"\nkind = \"kubernetes\"\nurl = \"https://kubernetes.test\"\n\
     audience = \"https://lanyard.example.com\"\njwks_file = \"jwks.json\"\n";
 const PARTNER: &str = "\n[[issuer]]\nname = \"partner\"\nkind = \"spiffe\"\ntrust_domain = \"partner.test\"\n\
     audience = \"https://lanyard.example.com\"\nallow_missing_jti = true\n";
@@ -34,23 +35,26 @@ when = { issuer = "partner", project_path = "builds/*" }
 "#;
 
 /// The same server with these issuers besides, and rules for their bearers.
-fn with_others(settings: &mut ServerSettings) {
-    let folder = settings.data_dir.parent().unwrap().to_owned();
-    let file = folder.join("server.toml");
-    fs::write(folder.join("policy.toml"), POLICY).unwrap();
-    fs::write(&file, fs::read_to_string(&file).unwrap() + CLUSTER + PARTNER).unwrap();
-    let loaded = load_server(&file, &MapEnvironment::default()).unwrap();
-    let (issuer, admin_socket) = (settings.doors.issuer.clone(), settings.doors.admin_socket.clone());
-    let doors = DoorsSettings { issuer, admin_socket, health: None, ..loaded.doors.clone() };
-    *settings = ServerSettings { doors, ..loaded };
+pub(crate) fn with_issuers(issuers: &str, policy: &str) -> impl FnOnce(&mut ServerSettings) {
+    move |settings| {
+        let folder = settings.data_dir.parent().unwrap().to_owned();
+        let file = folder.join("server.toml");
+        fs::write(folder.join("policy.toml"), policy).unwrap();
+        fs::write(&file, fs::read_to_string(&file).unwrap() + issuers).unwrap();
+        let loaded = load_server(&file, &MapEnvironment::default()).unwrap();
+        let (issuer, admin_socket) = (settings.doors.issuer.clone(), settings.doors.admin_socket.clone());
+        let doors = DoorsSettings { issuer, admin_socket, health: None, ..loaded.doors.clone() };
+        *settings = ServerSettings { doors, ..loaded };
+    }
 }
 
 async fn open() -> Site {
-    Site::open_as(crate::support::harness::POLICY, with_others).await
+    let issuers = format!("{CLUSTER}{PARTNER}");
+    Site::open_as(crate::support::harness::POLICY, with_issuers(&issuers, POLICY)).await
 }
 
 /// As the kubelet asks the API server for it.
-fn projected(site: &Site, jti: &str) -> String {
+pub(crate) fn projected(site: &Site, jti: &str) -> String {
     let now = site.clock.now().unix_timestamp();
     let claims = json!({
         "iss": "https://kubernetes.test", "aud": [AUDIENCE], "iat": now, "nbf": now, "exp": now + 3600, "jti": jti,
@@ -64,7 +68,7 @@ fn projected(site: &Site, jti: &str) -> String {
 }
 
 /// Puts a token where the kubelet would: into a folder of its own, and then the link is another.
-fn put(site: &Site, generation: &str, token: &str) {
+pub(crate) fn put(site: &Site, generation: &str, token: &str) {
     let volume = site.path("volume");
     fs::create_dir_all(volume.join(generation)).unwrap();
     fs::write(volume.join(generation).join("token"), token).unwrap();
@@ -144,4 +148,45 @@ async fn a_foreign_jwt_svid_counts_as_long_as_its_keys_are_in_the_bundle_that_we
     site.holds(&successor, "p3").await;
     assert_eq!(login(foreign(&site, (&key, "p1"), subject)).await, "token_key_unknown", "it left the bundle");
     assert_eq!(login(foreign(&site, (&successor, "p3"), subject)).await, granted);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whose_tokens_name_no_job_comes_back_after_a_revocation_as_it_is_told_and_not_after_a_ban() {
+    let site = open().await;
+    let key = KeyPair::generate(KeyAlgorithm::EcP256).unwrap();
+    site.holds(&key, "p1").await;
+    let token = |path: &str| foreign(&site, (&key, "p1"), &format!("spiffe://partner.test/builds/{path}"));
+    let (first, agent) = (token("linux"), site.agent());
+    agent.login(first.clone()).await.unwrap();
+    let selector = Some(Selector { issuer: "partner".to_owned(), ..Selector::default() });
+    let revocation = |dry_run: bool| RevokeSessionsRequest {
+        selector: selector.clone(),
+        reason: "a test".to_owned(),
+        dry_run,
+        limit: 10,
+    };
+    for dry_run in [true, false] {
+        let answer = site.admin().revoke_sessions(revocation(dry_run)).await.unwrap().into_inner();
+        assert_eq!((answer.identities, answer.returning_issuer), (1, vec!["partner".to_owned()]));
+    }
+    within(agent.ended()).await;
+    let code = async |token: String| {
+        let agent = site.agent();
+        let code = agent.login(token).await.map_or_else(|refused| refused.code, |_| "granted".to_owned());
+        within(agent.ended()).await;
+        code
+    };
+    assert_eq!(code(first).await, "session_ended", "its own token is used up");
+    site.clock.advance(Duration::from_secs(1));
+    assert_eq!(code(token("linux")).await, "granted");
+    let ban = AddBanRequest {
+        selector: selector.clone(),
+        reason: "a test".to_owned(),
+        limit: 10,
+        ..AddBanRequest::default()
+    };
+    let ended = site.admin().add_ban(ban).await.unwrap().into_inner().ended.unwrap();
+    assert_eq!(ended.returning_issuer, [""; 0]);
+    site.clock.advance(Duration::from_secs(1));
+    assert_eq!(code(token("linux")).await, "banned");
 }

@@ -127,6 +127,7 @@ impl StandIn {
             callers: Callers::Any,
             state_dir: path("state"),
             token: TokenSource::Login,
+            runner: None,
             files: None,
             on_stop: OnStop::KeepSession,
         };

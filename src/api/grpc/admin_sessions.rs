@@ -9,6 +9,7 @@ use crate::wire::lanyard::{
     AddBanAnswer, AddBanRequest, Ban, ListBansAnswer, ListSessionsRequest, RemoveBanAnswer, RemoveBanRequest,
     RevokeSessionsRequest, Selector, SessionShown, SessionsAnswer,
 };
+use std::collections::BTreeSet;
 use time::OffsetDateTime;
 use tonic::Status;
 
@@ -27,12 +28,21 @@ impl Admin {
         let RevokeSessionsRequest { selector, reason, dry_run, limit } = asked;
         let selector = self.selector(selector.unwrap_or_default()).await?;
         let issuance = &self.0.issuance;
-        if dry_run {
-            return Ok(shown(issuance.sessions.would_strike(&selector, issuance.now()), limit));
-        }
-        let wish = Revocation { selector: &selector, uid, reason: self.reason(&reason)? };
-        let struck = issuance.revoke(&wish).await.map_err(|error| self.refused(error))?;
-        Ok(shown(struck, limit))
+        let struck = if dry_run {
+            issuance.sessions.would_strike(&selector, issuance.now())
+        } else {
+            let wish = Revocation { selector: &selector, uid, reason: self.reason(&reason)? };
+            issuance.revoke(&wish).await.map_err(|error| self.refused(error))?
+        };
+        let returning_issuer = self.returning(&struck);
+        Ok(SessionsAnswer { returning_issuer, ..shown(struck, limit) })
+    }
+
+    /// The issuers whose bearers come back with their next token.
+    fn returning(&self, struck: &Struck) -> Vec<String> {
+        let issuers: BTreeSet<&str> = struck.sessions.iter().map(|one| &*one.job.issuer.0).collect();
+        let of = |name: &&str| self.0.issuance.issuers.by_name(name).map(|issuer| issuer.expectations.kind);
+        issuers.into_iter().filter(|name| of(name).is_some_and(|kind| !kind.names_jobs())).map(str::to_owned).collect()
     }
 
     pub(super) fn bans(&self) -> ListBansAnswer {
@@ -149,7 +159,8 @@ fn shown(struck: Struck, limit: u32) -> SessionsAnswer {
     let mut sessions = struck.sessions;
     sessions.sort_unstable_by_key(|one| (one.job.job_id, one.id));
     sessions.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
-    SessionsAnswer { identities, jobs, svids_end_at, session: sessions.into_iter().map(session_shown).collect() }
+    let session = sessions.into_iter().map(session_shown).collect();
+    SessionsAnswer { identities, jobs, svids_end_at, session, returning_issuer: Vec::new() }
 }
 
 fn session_shown(live: LiveSession) -> SessionShown {

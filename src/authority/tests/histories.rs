@@ -13,9 +13,14 @@ const STEPS: u64 = 160_000;
 /// Each history begins anew after so many.
 const HISTORY: u64 = 800;
 /// What must have happened in a run of the usual length, or it proves little.
-const HAPPENS: [&str; 30] = [
+const HAPPENS: [&str; 38] = [
+    "RS256 keys that came later",
+    "RS256 keys that took over",
     "activate",
     "asked above in vain",
+    "bundles put back",
+    "bundles written",
+    "bundles written again",
     "certified above",
     "dead agents",
     "gone on at the deadline",
@@ -27,8 +32,10 @@ const HAPPENS: [&str; 30] = [
     "moves",
     "places away",
     "prepare",
+    "publishers down",
     "quick agents",
     "rare reads",
+    "reads of key sets",
     "refused as in use",
     "refused as unsafe",
     "remove",
@@ -39,12 +46,19 @@ const HAPPENS: [&str; 30] = [
     "sets that failed",
     "silent agents",
     "slow agents",
+    "slow publishers",
     "starts",
     "stuck agents",
     "succeed",
     "switched above",
     "taint",
 ];
+
+/// A world of our own roots, in which nothing but the usual is configured.
+fn plain() -> World {
+    let mut worlds = (7..999).map(|seed| World::new(seed, Vec::new()));
+    worlds.find(|world| world.upstream.is_none() && world.plan == PLAN).unwrap()
+}
 
 /// A number from outside.
 #[expect(clippy::disallowed_methods, reason = "what a test run is asked for is no setting of the product")]
@@ -77,7 +91,7 @@ fn over_random_histories_nobody_who_is_up_to_date_meets_an_svid_that_it_cannot_v
 /// Shows: X509-21.
 #[test]
 fn near_the_end_of_a_root_no_intermediate_is_made_that_would_not_live_longer() {
-    let mut world = (7..99).map(|seed| World::new(seed, Vec::new())).find(|world| world.upstream.is_none()).unwrap();
+    let mut world = plain();
     let (plan, start) = (KeyPlan { automatic: false, ..PLAN }, world.wall());
     let mut keyring = world.kept.clone();
     let root_ends = start + Duration::from_secs(9000);
@@ -101,7 +115,7 @@ fn near_the_end_of_a_root_no_intermediate_is_made_that_would_not_live_longer() {
 /// Shows: X509-21.
 #[test]
 fn where_no_root_can_be_made_everything_else_changes_until_the_last_root_ends() {
-    let mut world = (7..99).map(|seed| World::new(seed, Vec::new())).find(|world| world.upstream.is_none()).unwrap();
+    let mut world = plain();
     let (start, root) = (world.now, world.kept.active(AuthorityKind::X509Root).unwrap().key_id());
     (world.new_roots, world.clocks_jump) = (NewRoots::Refused, false);
     while world.now < start + 19 * HOUR {
@@ -121,7 +135,7 @@ fn where_no_root_can_be_made_everything_else_changes_until_the_last_root_ends() 
 /// A root that is spent leaves although the place of roots makes no other, whatever else is due before that.
 #[test]
 fn what_cannot_be_done_is_in_no_other_step_s_way() {
-    let mut world = (7..99).map(|seed| World::new(seed, Vec::new())).find(|world| world.upstream.is_none()).unwrap();
+    let mut world = plain();
     let prepare = Step::planned(StepKind::Prepare { under: None }, AuthorityKind::X509Root);
     let known = Known::nobody(world.wall());
     let mut keyring = world.kept.clone();

@@ -1,13 +1,16 @@
 //! Our servers: they take the steps that are due or ordered, and may die before any line of that.
 
+use super::TTL;
+use super::invariants::{Invariant::NeverForks, must};
 use super::world::World;
-use super::{PLAN, TTL};
 use crate::authority::gate::{Holder, HolderKind, Known};
 use crate::authority::keyring::Against;
 use crate::authority::making::dates;
 use crate::authority::order::{Leeway, Live, NotNow, Order};
 use crate::authority::rotation::Rotation;
-use crate::authority::{Above, Authority, AuthorityKind, KeyOf, Keyring, Step, StepKind, Taken};
+use crate::authority::{
+    Above, Authority, AuthorityKind, AuthorityState, Holders, KeyOf, Keyring, Step, StepKind, Taken,
+};
 use crate::crypto::KeyId;
 use crate::custody::AuthorityKey;
 use std::collections::BTreeMap;
@@ -35,6 +38,8 @@ pub(super) struct Leader {
     pub(super) memory: Keyring,
     pub(super) since: OffsetDateTime,
     pub(super) heard: BTreeMap<String, (u64, OffsetDateTime)>,
+    /// What publishers have told it.
+    pub(super) publishers: Holders,
     /// Since when it knows of each list that it is out.
     pub(super) listed: BTreeMap<KeyId, OffsetDateTime>,
     /// What it knows of the authority above; a start forgets the offer.
@@ -44,7 +49,9 @@ pub(super) struct Leader {
 impl World {
     pub(super) fn leader(&self) -> Leader {
         let (memory, since, above) = (self.kept.clone(), self.wall(), self.read_above());
-        Leader { memory, since, heard: BTreeMap::new(), listed: BTreeMap::new(), above }
+        let names = self.publishers.iter().map(|publisher| publisher.name.clone());
+        let publishers = Holders::default().publishing(names);
+        Leader { memory, since, heard: BTreeMap::new(), publishers, listed: BTreeMap::new(), above }
     }
 
     pub(super) fn made(&mut self, keyring: &Keyring, above: Option<&Above>, step: &Step) -> Option<Authority> {
@@ -55,22 +62,24 @@ impl World {
         let (key, now) = (KeyOf::Us(AuthorityKey::Held(self.fresh_key())), self.wall());
         let root = issuer.map(|root| keyring.find(root).unwrap());
         assert!(root.is_none_or(Authority::is_ours), "nobody here can sign below another's root");
-        Some(Authority { issuer, ..keyring.newcomer(kind, key, dates(&PLAN, (kind, root), now), now) })
+        Some(Authority { issuer, ..keyring.newcomer(kind, key, dates(&self.plan, (kind, root), now), now) })
     }
 
     pub(super) fn known(&self, leader: usize) -> Known {
-        let Leader { heard, since, listed, .. } = &self.leaders[leader];
+        let Leader { heard, since, listed, publishers, .. } = &self.leaders[leader];
         let agents = self.agents.iter().map(|agent| {
             let (holds, heard_at) = heard.get(&agent.name).copied().unzip();
-            Holder { name: agent.name.clone(), kind: HolderKind::Reporting, holds, heard_at }
+            let (name, kind) = (agent.name.clone(), HolderKind::Reporting);
+            Holder { name, kind, holds, heard_at, wrote_at: BTreeMap::new() }
         });
         let declared = self.declared.iter().map(|declared| {
-            let (name, holds) = (declared.name.clone(), declared.confirmed);
-            Holder { name, kind: HolderKind::Declared, holds, heard_at: None }
+            let (name, kind, holds) = (declared.name.clone(), HolderKind::Declared, declared.confirmed);
+            Holder { name, kind, holds, heard_at: None, wrote_at: BTreeMap::new() }
         });
+        let holders = agents.chain(declared).chain(publishers.all(|_| true, self.wall()));
         let longest_ttl = Duration::from_secs(TTL.unsigned_abs());
         let listed = self.lists.of.is_some().then(|| listed.clone());
-        Known { holders: agents.chain(declared).collect(), longest_ttl, since: *since, listed }
+        Known { holders: holders.collect(), longest_ttl, since: *since, listed }
     }
 
     fn live(&self) -> Live {
@@ -88,7 +97,8 @@ impl World {
         if let Some(order) = order {
             let (known, live, now) = (self.known(leader), self.live(), self.wall());
             let (keyring, above) = (self.leaders[leader].memory.clone(), self.leaders[leader].above.clone());
-            let rotation = Rotation { keyring: &keyring, plan: &PLAN, known: &known, above: above.as_ref(), now };
+            let rotation =
+                Rotation { keyring: &keyring, plan: &self.plan.clone(), known: &known, above: above.as_ref(), now };
             match rotation.ordered(order, &live) {
                 Ok(step) => drop(self.take(leader, &step, Some(order))),
                 Err(NotNow::Unsafe { .. }) => self.count("refused as unsafe"),
@@ -103,12 +113,13 @@ impl World {
             assert!(taken < 20, "one look takes no end\n{}", self.tale());
             let (known, now) = (self.known(leader), self.wall());
             let (keyring, above) = (self.leaders[leader].memory.clone(), self.leaders[leader].above.clone());
-            let rotation = Rotation { keyring: &keyring, plan: &PLAN, known: &known, above: above.as_ref(), now };
+            let rotation =
+                Rotation { keyring: &keyring, plan: &self.plan.clone(), known: &known, above: above.as_ref(), now };
             let Some(step) = rotation.due_beside(&stuck) else { return };
             let makes = step.makes(&keyring).map(|(kind, _)| kind);
             // The place of a root does not make it, or does not sign with it: nothing is done, and it is tried again.
             let is_refused = self.new_roots == NewRoots::Refused && makes == Some(AuthorityKind::X509Root);
-            if is_refused || makes.is_some_and(|kind| kind != AuthorityKind::Jwt) && self.chance.one_in(20) {
+            if is_refused || makes.is_some_and(|kind| !kind.signs_jwts()) && self.chance.one_in(20) {
                 self.note(format!("leader {leader} wants {step:?}, and the root's place is away"));
                 self.count("places away");
                 stuck.push(step);
@@ -160,7 +171,7 @@ impl World {
             return self.restart(leader);
         }
         self.excuse();
-        self.must_have_waited(&before, step);
+        self.must_hold(self.waited(&before, step));
         let Leader { memory, above, .. } = &mut self.leaders[leader];
         *memory = next;
         if let Some(above) = above {
@@ -175,6 +186,10 @@ impl World {
         let is_intermediate = step.authority == AuthorityKind::X509Intermediate;
         match step.kind {
             StepKind::Activate { .. } if is_intermediate => self.count("intermediates that took over"),
+            StepKind::Activate { .. } if step.authority == AuthorityKind::JwtRs256 => {
+                let began = self.kept.of_kind(step.authority).any(|one| one.state == AuthorityState::Old);
+                self.count(if began { "RS256 keys that took over" } else { "RS256 keys that came later" });
+            }
             StepKind::Activate { through: Some(_), .. } => self.count("roots through one that waited"),
             StepKind::Rollback { through: Some(_), .. } => self.count("rollbacks through one that was there"),
             StepKind::Activate { through: None, .. }
@@ -215,7 +230,8 @@ impl World {
         self.count("starts");
         if self.place == Place::File {
             let against = self.kept.against(self.recorded);
-            assert!(matches!(against, Against::Recorded | Against::Unrecorded), "{against:?}: the keyring forked");
+            let is_known = matches!(against, Against::Recorded | Against::Unrecorded);
+            self.must_hold(must(NeverForks, is_known, || format!("{against:?}: not what is recorded")));
             self.recorded = self.kept.sequence;
         }
         self.excuse();

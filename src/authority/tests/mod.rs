@@ -1,6 +1,6 @@
 //! Random histories of keys and of those who hold them: crashes between any two lines, commits that are lost, clocks that
-//! jump, holders that are slow, silent or gone, readers that come rarely, revocation lists that fail, operators of all moods,
-//! two leaders. Every invariant is checked after each step, above all: nobody who reports or is confirmed, and is within the
+//! jump, holders that are slow, silent or gone, publishers that are kept away, places where somebody puts an older bundle back,
+//! readers that come rarely, revocation lists that fail, operators of all moods, keys that are wanted later, two leaders. Every invariant is checked after each step, above all: nobody who reports or is confirmed, and is within the
 //! refresh hint, meets an SVID that it cannot verify.
 //!
 //! `LANYARD_ROTATION_SEED` and `LANYARD_ROTATION_STEPS` choose others; a failing history names both.
@@ -11,6 +11,7 @@ mod invariants;
 mod leaders;
 mod operators;
 mod parties;
+mod publishers;
 mod rotator;
 mod upstream;
 mod world;
@@ -20,6 +21,7 @@ use std::time::Duration;
 
 const HOUR: i64 = 3600;
 const TTL: i64 = 900;
+const JWT_TTL: i64 = 300;
 const HINT: i64 = 300;
 /// A life of keys in a day: each history sees several.
 const PLAN: KeyPlan = KeyPlan {
@@ -29,4 +31,4 @@ const PLAN: KeyPlan = KeyPlan {
     propagation: Duration::from_secs(1800),
     ..KeyPlan::DEFAULT
 };
-const PUBLISHED: [AuthorityKind; 2] = [AuthorityKind::X509Root, AuthorityKind::Jwt];
+const PUBLISHED: [AuthorityKind; 3] = [AuthorityKind::X509Root, AuthorityKind::Jwt, AuthorityKind::JwtRs256];

@@ -8,11 +8,19 @@ use std::collections::BTreeSet;
 
 impl World {
     pub(super) fn order(&mut self) {
-        let kinds =
-            [AuthorityKind::X509Root, AuthorityKind::Jwt, AuthorityKind::X509Root, AuthorityKind::X509Intermediate];
-        let authority = kinds[self.chance.of(4)];
+        let kinds = [
+            AuthorityKind::X509Root,
+            AuthorityKind::Jwt,
+            AuthorityKind::JwtRs256,
+            AuthorityKind::X509Root,
+            AuthorityKind::X509Intermediate,
+        ];
+        let authority = kinds[self.chance.of(kinds.len())];
         let leader = self.chance.of(self.leaders.len());
-        let keys: Vec<KeyId> = self.leaders[leader].memory.of_kind(authority).map(Authority::key_id).collect();
+        let memory = &self.leaders[leader].memory;
+        // Of a kind that there is none of, another's.
+        let meant = |one: &&Authority| one.kind == authority || memory.of_kind(authority).next().is_none();
+        let keys: Vec<KeyId> = memory.authorities.iter().filter(meant).map(Authority::key_id).collect();
         let key = keys[self.chance.of(keys.len())];
         let kind = match self.chance.below(12) {
             0..=2 => OrderKind::Activate(None),
@@ -34,7 +42,9 @@ impl World {
 
     fn some_holders(&mut self) -> BTreeSet<String> {
         let agents = self.agents.iter().map(|agent| agent.name.clone());
-        let mut names: Vec<_> = agents.chain(self.declared.iter().map(|declared| declared.name.clone())).collect();
+        let declared = self.declared.iter().map(|declared| declared.name.clone());
+        let publishers = self.publishers.iter().map(|publisher| publisher.name.clone());
+        let mut names: Vec<_> = agents.chain(declared).chain(publishers).collect();
         names.retain(|_| self.chance.one_in(2));
         names.into_iter().collect()
     }

@@ -1,16 +1,16 @@
 //! Those outside: agents that report, declared holders, readers who say nothing, each with a copy of our bundle.
 
 use super::world::World;
-use super::{HINT, PLAN, PUBLISHED, TTL};
+use super::{HINT, JWT_TTL, PUBLISHED, TTL};
 use crate::authority::draft::end_of_life;
-use crate::authority::{Authority, AuthorityKind, Keyring};
+use crate::authority::{Authority, AuthorityKind, AuthorityState, KeyPlan, Keyring};
 use crate::crypto::KeyId;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use time::OffsetDateTime;
 
 /// A copy of our bundle.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(super) struct Copy {
     pub(super) sequence: u64,
     pub(super) keys: BTreeSet<KeyId>,
@@ -20,6 +20,18 @@ impl Copy {
     pub(super) fn of(keyring: &Keyring) -> Self {
         let keys = PUBLISHED.into_iter().flat_map(|kind| keyring.published(kind)).map(Authority::key_id).collect();
         Self { sequence: keyring.published_sequence, keys }
+    }
+
+    pub(super) fn at(sequence: u64, keys: &[KeyId]) -> Self {
+        Self { sequence, keys: keys.iter().copied().collect() }
+    }
+}
+
+impl Keyring {
+    /// The keys under which something may be valid.
+    pub(super) fn have_signed(&self) -> impl Iterator<Item = KeyId> {
+        let signed = self.authorities.iter().filter(|one| one.state != AuthorityState::Prepared);
+        signed.map(Authority::key_id)
     }
 }
 
@@ -67,29 +79,66 @@ pub(super) struct Declared {
     pub(super) confirmed: Option<u64>,
 }
 
+/// What somebody reads of us.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Reads {
+    Bundle,
+    /// The keys of tokens only, as rarely as the plan counts on.
+    KeySet,
+}
+
 /// Reads bundle and revocation lists from time to time, without saying so.
 #[derive(Clone, Debug)]
 pub(super) struct Reader {
+    pub(super) reads: Reads,
+    /// The place where a publisher writes; none for one who asks us.
+    pub(super) of: Option<usize>,
     pub(super) every: i64,
     pub(super) read_at: i64,
     pub(super) copy: Copy,
     /// The authorities whose lists it has; none where there are no lists.
     pub(super) lists: Option<BTreeSet<KeyId>>,
+    /// Whether what it has was not written by us, and we have not noticed yet.
+    pub(super) is_misled: bool,
+    /// What it may lack until it looks again, since it was misled.
+    pub(super) pardons: BTreeSet<KeyId>,
 }
 
 impl Reader {
-    /// Those who look as often as they are asked to, those who take as long as the slowest mesh, and rarer ones.
-    pub(super) fn all(now: i64) -> Vec<Self> {
-        let slowest = i64::try_from(PLAN.propagation.as_secs()).unwrap();
-        let reader = |every| Self { every, read_at: now, copy: Copy::default(), lists: None };
-        [HINT - 10, HINT - 10, slowest - 10, 4 * slowest].map(reader).into()
+    /// Those who look as often as they are asked to, those who take as long as the slowest mesh, rarer ones, and readers of
+    /// key sets; the same where each publisher writes.
+    pub(super) fn all(plan: &KeyPlan, publishers: usize, now: i64) -> Vec<Self> {
+        let [slowest, keys] = [plan.propagation, slowest(plan, Reads::KeySet)].map(seconds);
+        let every = [HINT - 10, HINT - 10, slowest - 10, 4 * slowest].map(|every| (Reads::Bundle, every));
+        let every = every.into_iter().chain([(Reads::KeySet, keys - 10)]);
+        let places = [None].into_iter().chain((0..publishers).map(Some));
+        let of = |of| every.clone().map(move |(reads, every)| Self::new(reads, of, every, now));
+        places.flat_map(of).collect()
+    }
+
+    fn new(reads: Reads, of: Option<usize>, every: i64, now: i64) -> Self {
+        let (copy, pardons) = (Copy::default(), BTreeSet::new());
+        Self { reads, of, every, read_at: now, copy, lists: None, is_misled: false, pardons }
     }
 
     /// Whether it was promised that it meets nothing that it cannot verify: always where it is no slower than the slowest
     /// for whom keys wait, else as long as it has what was there a refresh hint ago.
-    pub(super) fn is_served(&self, now: i64) -> bool {
-        self.every <= i64::try_from(PLAN.propagation.as_secs()).unwrap() || now - self.read_at <= HINT
+    pub(super) fn is_served(&self, plan: &KeyPlan, now: i64) -> bool {
+        let is_new = self.of.is_none() && now - self.read_at <= HINT;
+        !self.is_misled && (self.every <= seconds(slowest(plan, self.reads)) || is_new)
     }
+}
+
+/// How long the slowest for whom keys wait takes to look again.
+fn slowest(plan: &KeyPlan, reads: Reads) -> Duration {
+    match reads {
+        Reads::Bundle => plan.propagation,
+        Reads::KeySet => plan.propagation.max(plan.jwks_cache),
+    }
+}
+
+pub(super) fn seconds(span: Duration) -> i64 {
+    span.as_secs().try_into().unwrap()
 }
 
 impl World {
@@ -97,7 +146,7 @@ impl World {
     fn handed_out(&self, memory: &Keyring) -> BTreeMap<AuthorityKind, Shown> {
         let now = self.wall();
         let under = |kind, ttl: i64| {
-            let signer = memory.active(kind).unwrap();
+            let signer = memory.active(kind)?;
             let session_ends_at = now + Duration::from_secs(1 << 30);
             let ttl = Duration::from_secs(ttl.unsigned_abs());
             // Under an upstream that was away for too long nothing is signed any more.
@@ -106,8 +155,9 @@ impl World {
             Some(Shown { hangs_on, signer, not_after, ends: self.now + (not_after - now).whole_seconds() })
         };
         let x509 = under(AuthorityKind::X509Intermediate, TTL).map(|x509| (AuthorityKind::X509Root, x509));
-        let jwt = under(AuthorityKind::Jwt, 300).map(|jwt| (AuthorityKind::Jwt, jwt));
-        x509.into_iter().chain(jwt).collect()
+        let jwts = [AuthorityKind::Jwt, AuthorityKind::JwtRs256];
+        let jwts = jwts.into_iter().filter_map(|kind| Some((kind, under(kind, JWT_TTL)?)));
+        x509.into_iter().chain(jwts).collect()
     }
 
     fn report(&mut self, name: &str, sequence: u64) {
@@ -190,14 +240,31 @@ impl World {
             self.tick(at);
         }
         self.make_lists();
-        let (now, newest, lists) = (self.now, Copy::of(&self.leaders[0].memory), self.lists.of.clone());
-        let mut rare = 0;
-        for reader in self.readers.iter_mut().filter(|reader| now - reader.read_at >= reader.every) {
-            rare += u64::from(reader.every > HINT);
-            (reader.read_at, reader.copy, reader.lists) = (now, newest.clone(), lists.clone());
+        (0..self.leaders.len()).for_each(|leader| self.refresh(leader));
+        (0..self.publishers.len()).for_each(|publisher| self.publish(publisher));
+        let now = self.now;
+        for at in 0..self.readers.len() {
+            if now - self.readers[at].read_at >= self.readers[at].every {
+                self.read(at);
+            }
         }
-        *self.done.entry("rare reads".to_owned()).or_default() += rare;
         self.agents.retain(|agent| agent.mood != Mood::Dead || agent.shows.values().any(|shown| shown.ends > now));
+    }
+
+    /// A reader looks: at us, or at what stands where a publisher writes.
+    pub(super) fn read(&mut self, at: usize) {
+        let (newest, lists) = (Copy::of(&self.leaders[0].memory), self.lists.of.clone());
+        let reader = &mut self.readers[at];
+        let published = reader.of.map(|publisher| &self.publishers[publisher]);
+        (reader.copy, reader.lists) = published.map_or((newest, lists), |it| (it.shows.clone(), None));
+        (reader.read_at, reader.is_misled) = (self.now, published.is_some_and(|it| !it.is_ours));
+        reader.pardons.clear();
+        let (reads, every) = (reader.reads, reader.every);
+        match reads {
+            Reads::KeySet => self.count("reads of key sets"),
+            Reads::Bundle if every > HINT => self.count("rare reads"),
+            Reads::Bundle => {}
+        }
     }
 
     /// One more set of revocation lists, unless its makers fail; then the last one stands.

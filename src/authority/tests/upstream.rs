@@ -1,6 +1,5 @@
 //! An authority above ours, as it really is, and what each leader has heard of it.
 
-use super::PLAN;
 use super::world::World;
 use crate::authority::{Above, rotation::Rotation};
 use crate::crypto::{Digest, KeyId};
@@ -32,7 +31,7 @@ impl World {
     pub(super) fn certified(&mut self, upstream: &Upstream) -> Certified {
         let (key, now) = (self.fresh_key(), self.wall());
         // Some give less than they are asked for.
-        let life = PLAN.intermediate / if self.chance.one_in(4) { 2 } else { 1 };
+        let life = self.plan.intermediate / if self.chance.one_in(4) { 2 } else { 1 };
         let (certificate, above, root) = (CertificateDer::from(Vec::new()), Vec::new(), upstream.signs_under.name);
         Certified { key, certificate, above, root, not_before: now, not_after: now + life }
     }
@@ -48,7 +47,7 @@ impl World {
         let Some(above) = &mut self.leaders[leader].above else { return };
         above.roots.clone_from(&upstream.roots);
         let (above, keyring) = (above.clone(), self.leaders[leader].memory.clone());
-        let rotation = Rotation { keyring: &keyring, plan: &PLAN, known: &known, above: Some(&above), now };
+        let rotation = Rotation { keyring: &keyring, plan: &self.plan, known: &known, above: Some(&above), now };
         let is_due = rotation.asks_at().is_some_and(|at| at <= now);
         if !is_due || self.chance.one_in(3) {
             return;

@@ -1,16 +1,19 @@
 //! The world of one history, and what happens in it.
 
 use super::chance::Chance;
+use super::invariants::Broken;
 use super::leaders::{Leader, NewRoots, Place};
 use super::parties::{Agent, Declared, Reader};
+use super::publishers::Publisher;
 use super::upstream::Upstream;
 use super::{HOUR, PLAN};
 use crate::authority::gate::Known;
 use crate::authority::rotation::Rotation;
-use crate::authority::{Above, Keyring};
+use crate::authority::{Above, KeyPlan, Keyring};
 use crate::crypto::{KeyAlgorithm, KeyId, KeyPair};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 use time::OffsetDateTime;
 
 const START: i64 = 1_700_000_000;
@@ -26,6 +29,7 @@ pub(super) struct Lists {
 pub(super) struct World {
     pub(super) chance: Chance,
     pub(super) place: Place,
+    pub(super) plan: KeyPlan,
     pub(super) clocks_jump: bool,
     /// On a clock that never jumps.
     pub(super) now: i64,
@@ -38,6 +42,7 @@ pub(super) struct World {
     pub(super) leaders: Vec<Leader>,
     pub(super) agents: Vec<Agent>,
     pub(super) declared: Vec<Declared>,
+    pub(super) publishers: Vec<Publisher>,
     pub(super) readers: Vec<Reader>,
     pub(super) lists: Lists,
     /// Since when each list is out, and each key published.
@@ -50,6 +55,8 @@ pub(super) struct World {
     pub(super) new_roots: NewRoots,
     /// Whether one leader is in the other's way.
     pub(super) racing: bool,
+    /// What was met on the way to the next check.
+    pub(super) broken: Option<Broken>,
     log: Vec<String>,
     pub(super) done: BTreeMap<String, u64>,
 }
@@ -61,9 +68,12 @@ impl World {
         let (is_under, moves, has_lists) = (chance.one_in(2), chance.one_in(2), !chance.one_in(3));
         let declared = (0..chance.below(3)).map(|n| Declared { name: format!("mesh {n}"), ..Declared::default() });
         let declared = declared.collect();
+        let publishers: Vec<_> = (0..chance.of(3)).map(Publisher::new).collect();
+        let plan = plan(&mut chance);
         let mut world = Self {
             chance,
             place,
+            plan,
             clocks_jump,
             now: START,
             skew: 0,
@@ -74,7 +84,8 @@ impl World {
             leaders: Vec::new(),
             agents: Vec::new(),
             declared,
-            readers: Reader::all(START),
+            readers: Reader::all(&plan, publishers.len(), START),
+            publishers,
             lists: Lists { of: has_lists.then(BTreeSet::new), fail: false },
             out_at: BTreeMap::new(),
             spare,
@@ -83,6 +94,7 @@ impl World {
             used_at: BTreeMap::new(),
             new_roots: NewRoots::Made,
             racing: false,
+            broken: None,
             log: Vec::new(),
             done: BTreeMap::new(),
         };
@@ -92,7 +104,7 @@ impl World {
 
     fn begin(&mut self, is_under: bool) {
         self.upstream = is_under.then(|| self.new_upstream());
-        let (plan, known, now) = (&PLAN, Known::nobody(self.wall()), self.wall());
+        let (plan, known, now) = (&self.plan.clone(), Known::nobody(self.wall()), self.wall());
         let above = self.upstream.clone().map(|upstream| Above {
             roots: vec![upstream.signs_under.clone()],
             offer: Some(self.certified(&upstream)),
@@ -155,6 +167,8 @@ impl World {
             }
             17 | 18 => self.change_above(),
             19 if self.moves && self.chance.one_in(20) => self.move_house(),
+            20 if self.chance.one_in(20) => self.want_otherwise(),
+            21 | 22 if !self.publishers.is_empty() => self.change_publisher(),
             14..=16 => self.confirm_all(),
             _ => {
                 let seconds = self.chance.between(5, 400);
@@ -166,9 +180,25 @@ impl World {
         }
     }
 
+    /// The configuration says otherwise whether RS256 is wanted, and everybody starts again.
+    fn want_otherwise(&mut self) {
+        self.plan.rs256 = !self.plan.rs256;
+        self.note(format!("RS256 is wanted: {}", self.plan.rs256));
+        for leader in 0..self.leaders.len() {
+            self.restart(leader);
+        }
+    }
+
     /// What came before, as far as anybody reads.
     pub(super) fn tale(&self) -> String {
         let begin = self.log.len().saturating_sub(60);
         self.log[begin..].join("\n")
     }
+}
+
+/// What is configured here: tokens for clouds, whose readers take their time, and keys that change by order only.
+fn plan(chance: &mut Chance) -> KeyPlan {
+    let (rs256, automatic) = (chance.one_in(2), !chance.one_in(8));
+    let jwks_cache = Duration::from_secs([0, 3600, 7200][chance.of(3)]);
+    KeyPlan { jwks_cache, rs256, automatic, ..PLAN }
 }

@@ -43,6 +43,9 @@ fn what(entry: &Received) -> String {
             let by = entry.more.get("uid").map(|uid| format!(", by user id {uid}")).unwrap_or_default();
             format!("{authority} {key} {step}, sequence {}{}{by}", number("sequence"), said(entry))
         }
+        "account_remembered" => {
+            format!("user {} of {} has account {}", text("user"), text("issuer"), text("account"))
+        }
         "holder_confirmed" => {
             let (holder, sequence, uid) = (text("holder"), number("sequence"), number("uid"));
             format!("{holder} has bundle {sequence}{}, by user id {uid}", said(entry))
@@ -64,15 +67,7 @@ fn what(entry: &Received) -> String {
         "pin_changed" => pin_changed(entry),
         "policy_changed" => format!("{} instead of {}", short(text("new")), short(text("old"))),
         "refused" => join([text("code").to_owned(), job_told(entry), facts_told(entry)]),
-        "restored" => {
-            let (last, made_at) = (number("last"), entry.more.get("made_at").and_then(seconds));
-            let made_at = made_at.map(render::time).unwrap_or_default();
-            format!(
-                "record {last} is the last of a backup of {made_at} ({}), by user id {}",
-                text("say"),
-                number("uid")
-            )
-        }
+        "restored" => restored(entry),
         "ban_added" | "ban_removed" | "sessions_revoked" => {
             format!("{} ({}), by user id {}", text("selector"), text("say"), number("uid"))
         }
@@ -95,6 +90,14 @@ fn what(entry: &Received) -> String {
         "swept" => format!("{} records", number("records")),
         _ => String::new(),
     }
+}
+
+fn restored(entry: &Received) -> String {
+    let number = |name: &str| entry.more.get(name).and_then(Value::as_u64).unwrap_or_default();
+    let made_at = entry.more.get("made_at").and_then(seconds).map(render::time).unwrap_or_default();
+    let say = entry.more.get("say").and_then(Value::as_str).unwrap_or_default();
+    let (last, uid) = (number("last"), number("uid"));
+    format!("record {last} is the last of a backup of {made_at} ({say}), by user id {uid}")
 }
 
 /// Why, in the operator's words, where there are any.

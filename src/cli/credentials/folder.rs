@@ -1,11 +1,11 @@
-//! A folder for one command, which nobody else can enter, gone with it.
+//! A folder for one command, which nobody else can enter unless the command says so, gone with it.
 
 use crate::agent::on_memory;
 use crate::config::{Environment, SystemEnvironment};
 use crate::crypto::Random;
 use anyhow::Context;
-use std::fs::DirBuilder;
-use std::os::unix::fs::DirBuilderExt;
+use std::fs::{DirBuilder, Permissions};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// See the file's words.
@@ -38,6 +38,12 @@ impl OwnFolder {
             tracing::warn!(folder = %base.display(), "credentials are kept on a disk; mount a tmpfs there, and it forgets them");
         }
         Self::within(&base, random)
+    }
+
+    /// Other users reach what they know the name of, and cannot look around.
+    pub(in crate::cli) fn let_others_pass(&self) -> anyhow::Result<()> {
+        let opened = std::fs::set_permissions(&self.0, Permissions::from_mode(0o711));
+        opened.with_context(|| format!("{} cannot be opened to other users", self.0.display()))
     }
 
     pub(in crate::cli) fn path(&self) -> &Path {

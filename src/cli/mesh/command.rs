@@ -1,6 +1,6 @@
 //! For which mesh, and how the objects are printed.
 
-use super::{envoy, istio, linkerd};
+use super::{envoy, istio, linkerd, vault};
 use crate::cli::render;
 use crate::mesh::Document;
 use serde_json::json;
@@ -23,10 +23,13 @@ enum Mesh {
     Istio(istio::Args),
     /// Server, MeshTLSAuthentication and AuthorizationPolicy; ExternalWorkload, trust anchors, a proxy's environment
     Linkerd(linkerd::Args),
+    /// Vault, or OpenBao: commands that write a policy, and a role for logins by certificate, by token, or both
+    Vault(vault::Args),
 }
 
 /// What came of it: objects, a text of another kind, or nothing but what was said on the way.
 pub(super) enum Rendered {
+    Commands { text: String, objects: Vec<Document>, advice: Vec<String> },
     Objects { objects: Vec<Document>, advice: Vec<String> },
     Refused,
     Text(String),
@@ -38,21 +41,26 @@ pub(in crate::cli) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Mesh::Envoy(args) => (envoy::render(args)?, args.rules.json),
         Mesh::Istio(args) => (istio::render(args)?, args.rules.json),
         Mesh::Linkerd(args) => (linkerd::render(args)?, args.rules.json),
+        Mesh::Vault(args) => (vault::render(args)?, args.rules.json),
     };
     match rendered {
         Rendered::Refused => return Ok(ExitCode::FAILURE),
         Rendered::Text(text) if as_json => render::json(&json!({ "text": text }))?,
         Rendered::Text(text) => render::say(text.trim_end())?,
-        Rendered::Objects { objects, advice } if as_json => {
+        Rendered::Commands { objects, advice, .. } | Rendered::Objects { objects, advice } if as_json => {
             let objects: Vec<_> = objects.iter().map(Document::value).collect();
             render::json(&json!({ "objects": objects, "advice": advice }))?;
         }
-        Rendered::Objects { objects, advice } => {
-            render::say(Document::to_yaml(&objects).trim_end())?;
-            for words in &advice {
-                render::aside(words);
-            }
-        }
+        Rendered::Commands { text, advice, .. } => printed(&text, &advice)?,
+        Rendered::Objects { objects, advice } => printed(&Document::to_yaml(&objects), &advice)?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn printed(text: &str, advice: &[String]) -> anyhow::Result<()> {
+    render::say(text.trim_end())?;
+    for words in advice {
+        render::aside(words);
+    }
+    Ok(())
 }

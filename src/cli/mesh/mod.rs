@@ -1,4 +1,4 @@
-//! `lanyard policy render istio|linkerd|envoy`: our rules, as a service mesh reads them. Asks nobody and changes nothing.
+//! `lanyard policy render istio|linkerd|envoy|vault`: our rules, as a service mesh and Vault read them. Asks nobody and changes nothing.
 
 mod command;
 mod rules;
@@ -6,5 +6,6 @@ mod kubernetes;
 mod istio;
 mod linkerd;
 mod envoy;
+mod vault;
 
 pub(super) use command::{Args, run};

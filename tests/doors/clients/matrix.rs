@@ -1,9 +1,11 @@
 //! What every client lives through, all four at the same time on one agent.
 
 use super::{Client, every_client};
-use crate::issuer::ID;
+use crate::issuer::{BY_RS256, ID};
 use crate::running::{Running, eventually, within};
 use lanyard::agent::OnStop;
+use lanyard::crypto::JwsAlgorithm;
+use lanyard::svid::inspect_jwt;
 use serde_json::json;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -37,8 +39,8 @@ async fn every_client_gets_both_kinds_both_bundles_and_a_validation() {
     let agent = Running::logged_in().await;
     for mut client in every_client(&agent).await {
         client.gets("x509_svid", &json!({"spiffe_id": ID, "chain": 2})).await;
-        for bundles in ["x509_bundles", "jwt_bundles"] {
-            client.gets(bundles, &json!({"trust_domains": ["ci.example.org"], "authorities": 1})).await;
+        for (bundles, authorities) in [("x509_bundles", 1), ("jwt_bundles", 2)] {
+            client.gets(bundles, &json!({"trust_domains": ["ci.example.org"], "authorities": authorities})).await;
         }
         let wanted = json!({"spiffe_id": ID, "audience": [SERVICE]});
         let answer = client.gets(&format!("jwt_svid {SERVICE}"), &wanted).await;
@@ -46,6 +48,21 @@ async fn every_client_gets_both_kinds_both_bundles_and_a_validation() {
         client.gets(&format!("validate {token} {SERVICE}"), &json!({"spiffe_id": ID})).await;
         client.is_refused(&format!("validate {token} https://other.test"), Code::InvalidArgument).await;
         client.is_refused(&format!("validate {} {SERVICE}", forged(token)), Code::InvalidArgument).await;
+    }
+}
+
+/// Both algorithms' keys stand in one bundle.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_client_believes_tokens_of_either_algorithm_by_one_bundle() {
+    let agent = Running::logged_in().await;
+    for mut client in every_client(&agent).await {
+        for (audience, algorithm) in [(SERVICE, JwsAlgorithm::Es256), (BY_RS256, JwsAlgorithm::Rs256)] {
+            let answer = client.gets(&format!("jwt_svid {audience}"), &json!({"spiffe_id": ID})).await;
+            let token = answer["token"].as_str().unwrap();
+            assert_eq!(inspect_jwt(token).unwrap().algorithm, algorithm);
+            client.gets(&format!("validate {token} {audience}"), &json!({"spiffe_id": ID})).await;
+            client.is_refused(&format!("validate {} {audience}", forged(token)), Code::InvalidArgument).await;
+        }
     }
 }
 
@@ -109,7 +126,7 @@ async fn every_client_keeps_the_last_good_svid_while_the_server_is_away_and_gets
     within(eventually(|| agent.issuer.renewals.load(Ordering::SeqCst) > 0)).await;
     for (client, serial) in clients.iter_mut().zip(&known) {
         client.gets("x509_svid", &json!({"spiffe_id": ID, "serial": serial})).await;
-        client.gets("jwt_bundles", &json!({"authorities": 1})).await;
+        client.gets("jwt_bundles", &json!({"authorities": 2})).await;
         client.is_refused(&format!("jwt_svid {SERVICE}"), Code::Unavailable).await;
     }
     agent.issuer.away.store(false, Ordering::SeqCst);
@@ -202,8 +219,8 @@ async fn every_client_is_told_of_new_authorities_and_keeps_its_svid() {
     agent.issuer.announce_authorities();
     for (client, serial) in &mut clients {
         assert_eq!(client.hear("update").await["serial"], *serial, "{}", client.name);
-        for bundles in ["x509_bundles", "jwt_bundles"] {
-            client.gets(bundles, &json!({"trust_domains": ["ci.example.org"], "authorities": 2})).await;
+        for (bundles, authorities) in [("x509_bundles", 2), ("jwt_bundles", 4)] {
+            client.gets(bundles, &json!({"trust_domains": ["ci.example.org"], "authorities": authorities})).await;
         }
     }
 }

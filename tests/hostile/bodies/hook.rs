@@ -91,7 +91,7 @@ fn tells_what_stands_there(body: &[u8]) -> bool {
     let over = match (late, early) {
         (Ok(late), Ok(early)) => [late, early].map(|news| match news {
             News::Over { project_id, jobs, status } => Some((project_id, jobs, status)),
-            News::Nothing => None,
+            News::Changed { .. } | News::Nothing => None,
         }),
         (Err(late), Err(early)) => {
             assert_eq!(late, early);

@@ -26,7 +26,7 @@ need."job.state" = "running"
 
 static RULE: LazyLock<Arc<Rule>> = LazyLock::new(|| {
     let (name, url) = (IssuerName("corp".into()), "https://gitlab.example.com".to_owned());
-    let issuers = [KnownIssuer { name, kind: IssuerKind::GitLab, url, facts: GitlabApi::FACTS.to_vec() }];
+    let issuers = [KnownIssuer { name, kind: IssuerKind::GitLab, url, facts: GitlabApi::FACTS.to_vec(), groups: None }];
     let files = vec![(PathBuf::from("policy.toml"), POLICY.into())];
     let policy =
         place::with(&files, |folder| load_policy(&folder.join("policy.toml"), &issuers, Duration::from_secs(900)));

@@ -34,7 +34,7 @@ pub fn seeds() -> Vec<Seed> {
 /// See the file's words.
 pub fn body(bytes: &[u8]) -> bool {
     let (name, url) = (IssuerName("corp".into()), "https://gitlab.example.org".to_owned());
-    let issuers = [KnownIssuer { name, kind: IssuerKind::GitLab, url, facts: vec!["job.state"] }];
+    let issuers = [KnownIssuer { name, kind: IssuerKind::GitLab, url, facts: vec!["job.state"], groups: None }];
     let ttl = Duration::from_secs(900);
     let files = vec![(PathBuf::from("policy.toml"), bytes.to_vec())];
     let read = place::with(&files, |folder| {

@@ -1,11 +1,14 @@
 //! What meshes admit by the rendered rules of any policy: nobody for whom the rule would not speak.
 
 use super::chance::policy;
+use super::model::AUDIENCE;
 use super::tries::{Tally, load, try_all};
 use super::world::{Known as Job, jobs};
-use crate::meshes::hostile::{envoy, istio, linkerd, trust_domain};
-use crate::meshes::matching::{Shown, envoy_admits, istio_admits, istio_reads_a_namespace, linkerd_admits};
-use lanyard::mesh::{Admitted, Callers, DnsFirst, Known, Mesh, Project};
+use crate::meshes::hostile::{envoy, istio, linkerd, trust_domain, vault};
+use crate::meshes::matching::{
+    Shown, envoy_admits, istio_admits, istio_reads_a_namespace, linkerd_admits, vault_admits,
+};
+use lanyard::mesh::{Admitted, Callers, DnsFirst, Known, Mesh, Project, VaultLogin};
 use lanyard::policy::{Answers, Policy, Rule, Ruling, Wish};
 use lanyard::svid::{DnsNames, DnsSuffix, LeafProfile, SanOrder};
 use lanyard::token::Claims;
@@ -92,8 +95,7 @@ fn no_rendered_pattern_admits_whom_its_rule_would_not() {
         }
         for rule in checked.policy.rules() {
             let known = known(told, &jobs, rule, &project);
-            for mesh in [Mesh::Envoy, Mesh::Istio, Mesh::Linkerd(None), Mesh::Linkerd(DnsFirst::of(dns().dns.as_ref()))]
-            {
+            for mesh in all() {
                 check(&tally, (&checked.policy, rule), (&known, &mesh), &granted)
                     .map_err(|broken| TestCaseError::fail(format!("{broken}\n{told:?} {mesh:?} {}", policy.text())))?;
             }
@@ -101,6 +103,14 @@ fn no_rendered_pattern_admits_whom_its_rule_would_not() {
         Ok(())
     });
     tally.at_least(&[("rendered", 300), ("refused", 300), ("admitted", 1_000), ("kept out", 5_000), ("stricter", 20)]);
+}
+
+/// All that can be told of rules.
+fn all() -> [Mesh; 6] {
+    let token = VaultLogin::Token { audience: AUDIENCE.to_owned(), user_claim: "sub".to_owned() };
+    let by_dns = Mesh::Linkerd(DnsFirst::of(dns().dns.as_ref()));
+    let vault = Mesh::Vault(VaultLogin::Certificate);
+    [Mesh::Envoy, Mesh::Istio, Mesh::Linkerd(None), by_dns, vault, Mesh::Vault(token)]
 }
 
 fn check(
@@ -123,7 +133,7 @@ fn check(
     }
     let comes_in = |one: &Granted<'_>| {
         let claims = &one.job.claims;
-        let name = dns().dns_san(claims.project_id, claims.pipeline_id).unwrap().name;
+        let name = dns().dns_san(&claims.issuer.0, claims.project_id, claims.pipeline_id).unwrap().name;
         one.ids.iter().any(|uri| {
             let first_name = if matches!(mesh, Mesh::Linkerd(Some(_))) { &name } else { uri };
             admits(mesh, &objects, Shown { uri, first_name })
@@ -186,6 +196,7 @@ fn objects(mesh: &Mesh, admitted: &[Admitted]) -> Vec<Value> {
         Mesh::Envoy => vec![envoy(admitted)],
         Mesh::Istio => istio(admitted),
         Mesh::Linkerd(_) => linkerd(admitted),
+        Mesh::Vault(login) => vault(login, admitted),
     }
 }
 
@@ -194,5 +205,6 @@ fn admits(mesh: &Mesh, objects: &[Value], shown: Shown<'_>) -> bool {
         Mesh::Envoy => envoy_admits(&objects[0], shown),
         Mesh::Istio => istio_admits(objects, shown),
         Mesh::Linkerd(_) => linkerd_admits(objects, shown),
+        Mesh::Vault(_) => vault_admits(objects, shown),
     }
 }

@@ -4,7 +4,8 @@ use super::matching::{Shown, envoy_admits, istio_admits, linkerd_admits};
 use lanyard::config::{Lifetimes, check_policy};
 use lanyard::identity::{SpiffeId, TrustDomain};
 use lanyard::mesh::{
-    Admitted, Callee, Callers, Document, IstioService, Known, LinkerdService, Mesh, Peer, Place, Selector, Workload,
+    Admitted, Callee, Callers, Document, IstioService, Known, LinkerdService, Mesh, Peer, Place, Selector, VaultLogin,
+    VaultRole, VaultWrite, Workload,
 };
 use proptest::prelude::*;
 use serde_json::Value;
@@ -61,6 +62,38 @@ pub(crate) fn envoy(admitted: &[Admitted]) -> Value {
     bootstrap(admitted).value().clone()
 }
 
+pub(crate) fn role() -> VaultRole {
+    let (ttl, max_ttl) = (Duration::from_secs(600), Duration::from_secs(3600));
+    let reads = vec!["secret/data/deploy".parse().unwrap()];
+    VaultRole { name: "deploy".parse().unwrap(), reads, policies: Vec::new(), ttl, max_ttl }
+}
+
+fn vault_writes(login: &VaultLogin, admitted: &[Admitted]) -> VaultWrite {
+    let trust_domain = trust_domain();
+    let whose = (admitted, &trust_domain);
+    match login {
+        VaultLogin::Certificate => role().by_certificate(&"cert".parse().unwrap(), whose, &[]).unwrap(),
+        VaultLogin::Token { audience, user_claim } => {
+            role().by_token(&"jwt".parse().unwrap(), whose, (audience, user_claim)).unwrap()
+        }
+    }
+}
+
+pub(crate) fn vault(login: &VaultLogin, admitted: &[Admitted]) -> Vec<Value> {
+    values(&[vault_writes(login, admitted).call().clone()])
+}
+
+/// What a shell gives to `vault`: each call's arguments, and what it reads.
+fn read_by_a_shell(script: &str) -> Vec<(String, String)> {
+    let folder = tempfile::tempdir().unwrap();
+    let stub = "vault() { n=$((n+1)); printf '%s' \"$*\" > $n.args; cat > $n.input; }\nn=0\n";
+    std::fs::write(folder.path().join("script"), format!("{stub}{script}")).unwrap();
+    let ran = std::process::Command::new("sh").args(["-eu", "script"]).current_dir(folder.path()).output().unwrap();
+    assert!(ran.status.success() && ran.stdout.is_empty(), "{}", String::from_utf8_lossy(&ran.stderr));
+    let read = |name: String| std::fs::read_to_string(folder.path().join(name));
+    (1..).map_while(|n| Some((read(format!("{n}.args")).ok()?, read(format!("{n}.input")).unwrap()))).collect()
+}
+
 /// Its IDs begin as all others of its group, and a beginning is all that Istio can be told.
 #[test]
 fn one_project_that_is_asked_for_does_not_bring_the_others_of_its_rule() {
@@ -98,5 +131,12 @@ proptest! {
             prop_assert_eq!(linkerd_admits(&linkerd(&admitted), shown), admits);
             prop_assert_eq!(envoy_admits(&envoy(&admitted), shown), admits);
         }
+        let login = VaultLogin::Token { audience: "a\nEND\n'$(x)`y`".to_owned(), user_claim: "sub".to_owned() };
+        let write = vault_writes(&login, &admitted);
+        let read = read_by_a_shell(&VaultWrite::script(&[role().policy().unwrap().unwrap(), write.clone()], &admitted));
+        prop_assert_eq!(&read[0].0, "policy write deploy -");
+        prop_assert_eq!(&read[1].0, "write auth/jwt/role/deploy -");
+        prop_assert_eq!(&serde_json::from_str::<Value>(&read[1].1).unwrap(), &write.call().value()["data"]);
+        prop_assert_eq!(read.len(), 2);
     }
 }

@@ -1,7 +1,7 @@
 //! How each mesh matches a peer against an object, written apart from what renders the objects.
 //!
 //! Istio: `pilot/pkg/security/authz/model` and `matcher`. Linkerd: `identity_match.rs` of its policy controller, and
-//! `authz.rs` of its proxy. Envoy: `StringMatcher`.
+//! `authz.rs` of its proxy. Envoy: `StringMatcher`. Vault: `path_login.go` of its `cert` and `jwt`, and `go-glob`.
 
 use regex::Regex;
 use serde_json::Value;
@@ -78,6 +78,26 @@ pub(crate) fn envoy_admits(bootstrap: &Value, shown: Shown<'_>) -> bool {
             other => panic!("Envoy knows no {other}"),
         }
     })
+}
+
+/// A role of `cert` has one pattern that fits; one of `jwt` has the subject, if it names one, and one of its claims.
+pub(crate) fn vault_admits(calls: &[Value], shown: Shown<'_>) -> bool {
+    let [call] = calls else { panic!("one role: {calls:?}") };
+    let data = &call["data"];
+    if call["path"].as_str().unwrap().starts_with("auth/cert/certs/") {
+        return texts(data, "/allowed_uri_sans").any(|pattern| go_glob(pattern, shown.uri));
+    }
+    let fits = |wanted: &str| match data["bound_claims_type"].as_str() {
+        Some("glob") => go_glob(wanted, shown.uri),
+        _ => wanted == shown.uri,
+    };
+    let subject = data.get("bound_subject").is_none_or(|subject| subject == shown.uri);
+    subject && texts(data, "/bound_claims/sub").any(fits)
+}
+
+/// Every star is anything at all.
+fn go_glob(pattern: &str, text: &str) -> bool {
+    whole(&pattern.split('*').map(regex::escape).collect::<Vec<_>>().join(".*"), text)
 }
 
 /// Envoy holds an expression against the whole text.

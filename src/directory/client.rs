@@ -1,0 +1,127 @@
+//! The directory's servers as one: connections that are kept, tried again when they were lost, opened at the next server
+//! when one is away.
+
+use super::DirectoryError;
+use super::ldap::{Connection, Entry, LdapError, Search};
+use super::settings::{DirectorySettings, Server};
+use crate::clock::Clock;
+use crate::crypto::read_secret_file;
+use crate::stamp::Stamp;
+use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use time::OffsetDateTime;
+use tokio::sync::Semaphore;
+use zeroize::Zeroizing;
+
+/// Questions at once; a domain controller has thousands of clients, and we are one.
+const CONNECTIONS_MAX: usize = 8;
+/// A password that was refused is not shown again before its file changes, or this long has passed: each try counts
+/// towards locking our own account, and what counts is forgotten after half an hour in most domains.
+const NOT_AGAIN_FOR: Duration = Duration::from_secs(1800);
+
+/// See the file's opening words.
+pub(super) struct Client {
+    settings: Arc<DirectorySettings>,
+    clock: Arc<dyn Clock>,
+    idle: Mutex<Vec<Connection>>,
+    places: Semaphore,
+    /// Which server to begin with.
+    first: AtomicUsize,
+    refused: Mutex<Option<(Stamp, OffsetDateTime)>>,
+}
+
+impl Client {
+    pub(super) fn new(settings: Arc<DirectorySettings>, clock: Arc<dyn Clock>) -> Self {
+        let (idle, refused) = (Mutex::default(), Mutex::default());
+        let (places, first) = (Semaphore::new(CONNECTIONS_MAX), AtomicUsize::new(0));
+        Self { settings, clock, idle, places, first, refused }
+    }
+
+    /// What a search finds. A connection that was idle may be gone: that is no failure yet.
+    pub(super) async fn search(&self, search: &Search<'_>) -> Result<Vec<Entry>, DirectoryError> {
+        let Ok(_place) = self.places.acquire().await else { return Err(DirectoryError::NoServer) };
+        let idle = self.idle().pop();
+        if let Some(mut connection) = idle {
+            match connection.search(search).await {
+                Err(LdapError::Lost(_)) => {}
+                outcome => return self.put_back(connection, outcome),
+            }
+        }
+        let mut connection = self.open().await?;
+        let outcome = connection.search(search).await;
+        self.put_back(connection, outcome)
+    }
+
+    /// Only a whole answer leaves a connection of use.
+    fn put_back(
+        &self,
+        connection: Connection,
+        outcome: Result<Vec<Entry>, LdapError>,
+    ) -> Result<Vec<Entry>, DirectoryError> {
+        let server = connection.place().to_string();
+        if matches!(outcome, Ok(_) | Err(LdapError::Refused(_))) {
+            self.idle().push(connection);
+        }
+        outcome.map_err(|fault| DirectoryError::Ldap { server, fault })
+    }
+
+    /// Each server is tried once, beginning with the one that was reached last. One that does not let us in speaks for all.
+    async fn open(&self) -> Result<Connection, DirectoryError> {
+        let stamp = Stamp::of(&self.settings.password_file);
+        self.may_try(&stamp)?;
+        let password = self.password()?;
+        let (servers, mut last) = (&self.settings.servers, DirectoryError::NoServer);
+        let first = self.first.load(Ordering::Relaxed).checked_rem(servers.len()).unwrap_or(0);
+        for Server(place) in servers.iter().cycle().skip(first).take(servers.len()) {
+            let server = place.to_string();
+            match Connection::open(place, &self.settings.trust, (&self.settings.bind, &password)).await {
+                Ok(connection) => return Ok(connection),
+                Err(LdapError::Refused(no)) => {
+                    *self.refused() = no.is_wrong_password().then(|| (stamp, self.clock.now()));
+                    return Err(DirectoryError::Bind { server, no });
+                }
+                Err(fault) => last = DirectoryError::Ldap { server, fault },
+            }
+            self.first.fetch_add(1, Ordering::Relaxed);
+        }
+        Err(last)
+    }
+
+    fn may_try(&self, stamp: &Stamp) -> Result<(), DirectoryError> {
+        let now = self.clock.now();
+        match &*self.refused() {
+            Some((refused, at)) if refused == stamp && *at <= now && now - *at < NOT_AGAIN_FOR => {
+                Err(DirectoryError::PasswordRefused { path: self.settings.password_file.clone() })
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Without the end of its line, and never empty.
+    fn password(&self) -> Result<Zeroizing<Vec<u8>>, DirectoryError> {
+        let path = &self.settings.password_file;
+        let bytes = read_secret_file(path)?;
+        let line = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        if line.is_empty() {
+            return Err(DirectoryError::NoPassword { path: path.clone() });
+        }
+        Ok(Zeroizing::new(line.to_vec()))
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<Connection>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn refused(&self) -> MutexGuard<'_, Option<(Stamp, OffsetDateTime)>> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Client({:?})", self.settings.servers)
+    }
+}

@@ -1,0 +1,173 @@
+//! Asks a directory: whose account a token's user has, whether that may act, and in which groups it is.
+
+use super::account::{ATTRIBUTES, Account};
+use super::accounts::Accounts;
+use super::client::Client;
+use super::groups::KnownGroups;
+use super::ldap::{Entry, Filter, LdapError, ResultCode, Scope, Search};
+use super::settings::DirectorySettings;
+use super::sid::Guid;
+use super::way::{Lookup, Sought};
+use super::{DirectoryError, NobodySought};
+use crate::clock::Clock;
+use crate::token::Claims;
+use std::sync::Arc;
+
+/// A directory, and what is remembered of its accounts.
+#[derive(Debug)]
+pub struct Directory {
+    pub(super) settings: Arc<DirectorySettings>,
+    pub(super) accounts: Accounts,
+    pub(super) client: Client,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) groups: KnownGroups,
+}
+
+/// Whom a directory shows.
+#[derive(Debug)]
+pub enum Found {
+    /// Nobody whose word could count for the token's user; why. It names nobody: this is written where persons may be sealed.
+    Nobody(String),
+    /// An account that may act.
+    Person(Groups),
+}
+
+/// The groups of an account, by the names that rules use; or which of those names nothing is behind.
+pub type Groups = Result<Vec<String>, String>;
+
+impl Directory {
+    /// A directory of these settings; nobody is asked yet.
+    pub fn new(settings: DirectorySettings, accounts: Accounts, clock: Arc<dyn Clock>) -> Self {
+        let settings = Arc::new(settings);
+        let client = Client::new(Arc::clone(&settings), Arc::clone(&clock));
+        Self { settings, accounts, client, clock, groups: KnownGroups::default() }
+    }
+
+    /// What it was made of.
+    pub fn settings(&self) -> &DirectorySettings {
+        &self.settings
+    }
+
+    /// Whom to look for.
+    ///
+    /// # Errors
+    /// See [`NobodySought`].
+    pub fn sought(&self, claims: &Claims) -> Result<Sought, NobodySought> {
+        Sought::of(claims, &self.settings.ways)
+    }
+
+    /// Looks for them.
+    ///
+    /// # Errors
+    /// When nothing can be said.
+    pub async fn find(&self, sought: &Sought) -> Result<Found, DirectoryError> {
+        let known = self.accounts.of(&sought.issuer, sought.user_id)?;
+        let account = match self.account(sought, known).await? {
+            Ok(account) => account,
+            Err(why) => return Ok(Found::Nobody(why.to_owned())),
+        };
+        if let Some(unfit) = account.unfit(self.clock.now()) {
+            return Ok(Found::Nobody(unfit.to_string()));
+        }
+        let first = match known {
+            Some(guid) => guid,
+            None => self.accounts.remember((&sought.issuer, sought.user_id), account.guid).await?,
+        };
+        if first != account.guid {
+            return Ok(Found::Nobody(ANOTHER.to_owned()));
+        }
+        Ok(Found::Person(self.groups_of(&account).await?))
+    }
+
+    /// The one account that is meant, or why there is none.
+    async fn account(
+        &self,
+        sought: &Sought,
+        known: Option<Guid>,
+    ) -> Result<Result<Account, &'static str>, DirectoryError> {
+        let mut moved = false;
+        for lookup in &sought.by {
+            let found = match lookup {
+                Lookup::Dn(dn) => self.at(dn).await?,
+                Lookup::Is { attribute, value } => self.below_base(Filter::Is(attribute, value.as_bytes())).await?,
+            };
+            match (found.as_slice(), lookup) {
+                ([one], _) => return Ok(Ok(Account::read(one)?)),
+                ([], Lookup::Dn(_)) => moved = true,
+                ([], Lookup::Is { .. }) => return Ok(Err(NONE)),
+                ([_, _, ..], _) => return Ok(Err(SEVERAL)),
+            }
+            // Where the account is remembered, it has only moved.
+            if let Some(guid) = known {
+                let found = self.below_base(Filter::Is("objectGUID", guid.as_bytes())).await?;
+                return Ok(match found.as_slice() {
+                    [one] => Ok(Account::read(one)?),
+                    _ => Err(NONE),
+                });
+            }
+        }
+        Ok(Err(if moved { MOVED } else { NONE }))
+    }
+
+    /// The account at a DN, if it is below the base.
+    async fn at(&self, dn: &str) -> Result<Vec<Entry>, DirectoryError> {
+        let search =
+            Search { base: dn, scope: Scope::Base, filter: person(Vec::new()), attributes: &ATTRIBUTES, most: 1 };
+        let is_elsewhere =
+            |code| matches!(code, ResultCode::NO_SUCH_OBJECT | ResultCode::REFERRAL | ResultCode::INVALID_DN);
+        match self.client.search(&search).await {
+            Err(DirectoryError::Ldap { fault: LdapError::Refused(no), .. }) if is_elsewhere(no.code) => Ok(Vec::new()),
+            found => Ok(found?.into_iter().filter(|entry| is_below(&entry.dn, &self.settings.base)).collect()),
+        }
+    }
+
+    /// The accounts that fit; two are as many as are told.
+    async fn below_base(&self, filter: Filter<'_>) -> Result<Vec<Entry>, DirectoryError> {
+        let (base, filter) = (self.settings.base.as_str(), person(vec![filter]));
+        let search = Search { base, scope: Scope::Subtree, filter, attributes: &ATTRIBUTES, most: 2 };
+        match self.client.search(&search).await {
+            Err(DirectoryError::Ldap { fault: LdapError::TooMuch { .. }, .. }) => Ok(vec![Entry::default(); 2]),
+            found => found,
+        }
+    }
+}
+
+const NONE: &str = "the directory knows no account of the token's user";
+const MOVED: &str = "the account that GitLab links to is not there: it was renamed, moved or deleted, and GitLab has not \
+                     noticed, and no other way leads to it";
+const SEVERAL: &str = "more than one account fits what the token says of its user";
+const ANOTHER: &str = "another account than before answers to the token's user; find out why, and if it is right, let the \
+                       former one be forgotten: lanyard directory forget";
+
+/// A user's object that is a person's; computers are users too.
+pub(super) fn person(more: Vec<Filter<'_>>) -> Filter<'_> {
+    let mut all = vec![Filter::Is("objectCategory", b"person"), Filter::Is("objectClass", b"user")];
+    all.extend(more);
+    Filter::All(all)
+}
+
+/// Whether a DN, as the directory writes it, is that of an entry at or below another.
+fn is_below(dn: &str, base: &str) -> bool {
+    let plain = |dn: &str| dn.split(',').map(|part| part.trim().to_lowercase()).collect::<Vec<_>>();
+    plain(dn).ends_with(&plain(base))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_is_below_its_base_however_that_is_written() {
+        let base = "OU=People, DC=corp,dc=EXAMPLE";
+        for (dn, below) in [
+            ("CN=Ada,OU=People,DC=corp,DC=example", true),
+            ("OU=People,DC=corp,DC=example", true),
+            ("CN=Ada,OU=Others,DC=corp,DC=example", false),
+            ("CN=Ada\\,OU=People,DC=corp,DC=example,DC=x", false),
+            ("CN=Ada,XOU=People,DC=corp,DC=example", false),
+            ("", false),
+        ] {
+            assert_eq!(is_below(dn, base), below, "{dn}");
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! A server on loopback that answers as a test says, one connection a question.
+#![expect(clippy::unwrap_used, reason = "a server of tests: what fails ends the test")]
+
+use serde_json::Value;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+/// What is answered to a path with its query, from whoever shows this authorization.
+pub(crate) type Answer = Box<dyn FnMut(&str, &str) -> Reply + Send>;
+
+/// An answer.
+pub(crate) struct Reply {
+    pub(crate) status: &'static str,
+    pub(crate) headers: String,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Reply {
+    pub(crate) fn of(status: &'static str, body: impl Into<Vec<u8>>) -> Self {
+        Self { status, headers: String::new(), body: body.into() }
+    }
+
+    pub(crate) fn json(body: &Value) -> Self {
+        Self::of("200 OK", body.to_string())
+    }
+
+    pub(crate) fn with(mut self, header: &str) -> Self {
+        self.headers += &format!("{header}\r\n");
+        self
+    }
+}
+
+/// The server, until it is dropped with the test's process.
+pub(crate) struct Scripted {
+    pub(crate) url: String,
+    asked: Arc<Mutex<Vec<String>>>,
+    answer: Arc<Mutex<Answer>>,
+}
+
+impl Scripted {
+    pub(crate) fn new(answer: impl FnMut(&str, &str) -> Reply + Send + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let (asked, answer) = (Arc::<Mutex<Vec<String>>>::default(), Arc::new(Mutex::new(Box::new(answer) as Answer)));
+        let (of_thread, by_thread) = (Arc::clone(&asked), Arc::clone(&answer));
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                serve(stream, &of_thread, &by_thread);
+            }
+        });
+        Self { url, asked, answer }
+    }
+
+    /// Answers otherwise from now on.
+    pub(crate) fn answers(&self, answer: impl FnMut(&str, &str) -> Reply + Send + 'static) {
+        *self.answer.lock().unwrap() = Box::new(answer);
+    }
+
+    /// What was asked since.
+    pub(crate) fn asked(&self) -> Vec<String> {
+        self.asked.lock().unwrap().drain(..).collect()
+    }
+}
+
+fn serve(mut stream: TcpStream, asked: &Mutex<Vec<String>>, answer: &Mutex<Answer>) {
+    let mut lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
+    let Some(first) = lines.next() else { return };
+    let head: Vec<String> = lines.by_ref().take_while(|line| !line.is_empty()).collect();
+    let header = |name: &str| {
+        let of = |line: &String| {
+            line.split_once(": ").filter(|(it, _)| it.eq_ignore_ascii_case(name)).map(|(_, v)| v.to_owned())
+        };
+        head.iter().find_map(of)
+    };
+    let path = first.split(' ').nth(1).unwrap_or_default().to_owned();
+    let let_in = header("authorization").or_else(|| header("private-token")).unwrap_or_default();
+    asked.lock().unwrap().push(path.clone());
+    let Reply { status, headers, body } = (answer.lock().unwrap())(&path, &let_in);
+    let head = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n{headers}\r\n", body.len());
+    // Whoever has read enough hangs up.
+    drop(stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&body)));
+}
