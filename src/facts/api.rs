@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde::de::DeserializeOwned;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use time::OffsetDateTime;
 use zeroize::Zeroizing;
@@ -49,11 +49,14 @@ pub(super) struct Api {
     place: Place,
     clock: Arc<dyn Clock>,
     fetch: Arc<dyn Fetch>,
+    /// When it last answered a question as it should.
+    answered_at: Mutex<Option<OffsetDateTime>>,
 }
 
 impl Api {
     pub(super) fn at(place: Place, world: &World) -> Self {
-        Self { place, clock: Arc::clone(&world.clock), fetch: Arc::clone(&world.fetch) }
+        let (clock, fetch) = (Arc::clone(&world.clock), Arc::clone(&world.fetch));
+        Self { place, clock, fetch, answered_at: Mutex::default() }
     }
 
     /// What stands at a path, as JSON; none where the API says that nothing does.
@@ -61,6 +64,11 @@ impl Api {
         let url = self.url(path);
         let answered = self.ask(&url).await?;
         answered.map(|answered| read(&url, &answered.body, what)).transpose()
+    }
+
+    /// Whether it answered anything since then.
+    pub(super) fn has_answered_since(&self, then: OffsetDateTime) -> bool {
+        self.answered_at.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|at| at >= then)
     }
 
     /// Where a path is.
@@ -75,6 +83,9 @@ impl Api {
         let secret = Secret { header, value: &value };
         let answered =
             self.fetch.ask(url, self.place.ca_pem.as_deref(), secret).await.map_err(|fault| silence(&fault))?;
+        if matches!(answered.status.as_u16(), 200 | 404) {
+            *self.answered_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.clock.now());
+        }
         match answered.status.as_u16() {
             200 => Ok(Some(answered)),
             404 => Ok(None),

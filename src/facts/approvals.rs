@@ -1,47 +1,77 @@
-//! Who approved something in GitLab, and who of them counts: a person, and neither whoever asks for it nor whoever made it.
+//! Who approved something in GitLab, and who of them counts: a person, and none of those whose own work it is.
 
+use super::{Api, Silence};
 use crate::policy::Seen;
-use crate::token::{PERSON, kind_of_login};
+use crate::token::{ClaimView, Claims, PERSON, kind_of_login};
 use serde::Deserialize;
 use std::collections::BTreeSet;
 
-/// A user, as GitLab's API names one.
+/// Nobody asks for more approvals, and each is a question.
+const USERS_MAX: usize = 12;
+
+/// A user, as GitLab's API names one beside something else.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct User {
     pub(super) id: u64,
+}
+
+/// What we read of a user's own page (GitLab's users API).
+#[derive(Debug, Deserialize)]
+struct Account {
+    bot: Option<bool>,
+    state: String,
     username: String,
 }
 
-impl User {
-    /// Tokens of a project approve nothing: whoever made one could approve with it what is theirs.
-    fn is_person(&self) -> bool {
-        kind_of_login(&self.username) == PERSON
+/// Those of some users who are people with an account in use.
+#[derive(Debug)]
+pub(super) struct People(BTreeSet<u64>);
+
+impl People {
+    /// Asks for each: an account can be renamed, and only its own page tells whether it is a program's.
+    pub(super) async fn of<'a, T: Iterator<Item = &'a User> + Send>(api: &Api, users: T) -> Result<Self, Silence> {
+        let users: BTreeSet<u64> = users.map(|user| user.id).collect();
+        if users.len() > USERS_MAX {
+            return Err(Silence::Unclear(format!("more than {USERS_MAX} users have to do with it")));
+        }
+        let mut people = BTreeSet::new();
+        for user in users {
+            let account = api.find::<Account>(&format!("/users/{user}"), "user").await?;
+            people.extend(account.filter(Account::is_person).map(|_| user));
+        }
+        Ok(Self(people))
+    }
+
+    pub(super) fn has(&self, user: &User) -> bool {
+        self.0.contains(&user.id)
+    }
+
+    /// How many of them approved, each once, whose own work it is not.
+    pub(super) fn independent<'a, T: Iterator<Item = &'a User>>(&self, approvers: T, own: &[u64]) -> u64 {
+        let counted: BTreeSet<u64> =
+            approvers.filter(|user| self.has(user) && !own.contains(&user.id)).map(|user| user.id).collect();
+        u64::try_from(counted.len()).unwrap_or(u64::MAX)
     }
 }
 
-/// How many people other than these approved, each once.
-pub(super) fn independent<'a, T: Iterator<Item = &'a User>>(approvers: T, not: &[u64]) -> u64 {
-    let counted: BTreeSet<u64> =
-        approvers.filter(|user| user.is_person() && !not.contains(&user.id)).map(|user| user.id).collect();
-    u64::try_from(counted.len()).unwrap_or(u64::MAX)
+impl Account {
+    fn is_person(&self) -> bool {
+        self.bot != Some(true) && self.state == "active" && kind_of_login(&self.username) == PERSON
+    }
+}
+
+/// The job's user.
+///
+/// # Errors
+/// Why nobody can be known to be somebody else: whoever made a program's account can approve what that does.
+pub(super) fn person_of(claims: &Claims) -> Result<u64, String> {
+    match (claims.view("user_id"), claims.view("actor.kind")) {
+        (Some(ClaimView::Id(user)), Some(ClaimView::Text(PERSON))) => Ok(user),
+        _ => Err("the job's user is no person, so that nobody is known to be another".to_owned()),
+    }
 }
 
 /// Their numbers, for the journal.
 pub(super) fn numbers<'a, T: Iterator<Item = &'a User>>(users: T) -> Seen {
     Seen::Texts(users.map(|user| user.id.to_string()).collect())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_person_counts_once_and_neither_the_excluded_nor_tokens_do() {
-        let user = |id, username: &str| User { id, username: username.to_owned() };
-        let all =
-            [user(1, "ada"), user(2, "bob"), user(2, "bob"), user(3, "eve"), user(4, "project_4711_bot_0c55e1aa90d7")];
-        for (not, count) in [(&[][..], 3), (&[1], 2), (&[1, 2, 3], 0)] {
-            assert_eq!(independent(all.iter(), not), count);
-        }
-    }
 }

@@ -74,11 +74,14 @@ impl<S: FactSource> Asker<S> {
             self.metrics.resting();
             return Err(resting.silence(began));
         }
-        let late = || format!("no answer within {} s", self.within.as_secs_f32());
+        let late = || {
+            let why = format!("no answer within {} s", self.within.as_secs_f32());
+            if self.source.has_answered_since(began) { Silence::Unclear(why) } else { Silence::down(why) }
+        };
         let looked = tokio::select! {
             biased;
             looked = self.source.look(about) => looked,
-            () = self.clock.wait_until(began + self.within) => Err(Silence::down(late())),
+            () = self.clock.wait_until(began + self.within) => Err(late()),
         };
         let now = self.clock.now();
         let took = Duration::try_from(now - began).unwrap_or(Duration::ZERO);

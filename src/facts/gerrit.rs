@@ -11,10 +11,12 @@ use super::{Api, Configured, FactSource, Limits, Place, Silence, Source, World, 
 use crate::policy::{Answer, Seen};
 use crate::telemetry::quotable;
 use crate::token::{Claims, IssuerName};
+use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::slice;
 use std::sync::Arc;
 use std::time::Duration;
+use time::OffsetDateTime;
 
 /// A merged change stays merged; how old a withdrawn vote may be that still counts.
 const FRESH_FOR: Duration = Duration::from_secs(30);
@@ -86,6 +88,12 @@ impl Configured for GerritApi {
     }
 }
 
+/// What has a commit (Gerrit's REST API, "Get Included In").
+#[derive(Debug, Deserialize)]
+struct IncludedIn {
+    branches: Vec<String>,
+}
+
 /// The reviews of one Gerrit.
 #[derive(Debug)]
 struct Gerrit {
@@ -108,6 +116,10 @@ impl FactSource for Gerrit {
         let commit = claims.view("sha").map(|sha| sha.to_string()).filter(|sha| is_commit(sha));
         let commit = commit.ok_or_else(|| Answer::No("the token names no commit".to_owned()))?;
         Ok((project, commit))
+    }
+
+    fn has_answered_since(&self, then: OffsetDateTime) -> bool {
+        self.api.has_answered_since(then)
     }
 
     async fn look(&self, (project, commit): &Self::About) -> Result<Self::Known, Silence> {
@@ -169,6 +181,9 @@ impl Gerrit {
             }
             _ => return Ok(Err("gerrit_no_change: no change of the branch has this commit".to_owned())),
         };
+        if !self.is_in_branch(project, commit).await? {
+            return Ok(Err(format!("gerrit_no_change: the merge is not in {}", project.branch)));
+        }
         let brought_in = match self.brought_in(project, Walk::from(ours, theirs)).await? {
             Some(brought_in) if brought_in.len() <= BROUGHT_IN_MAX => brought_in,
             Some(_) | None => {
@@ -194,6 +209,15 @@ impl Gerrit {
         }
         let tip = tip.ok_or_else(|| "gerrit_no_change: the merge brought in nothing".to_owned());
         Ok(tip.map(|tip| tip.with(("gerrit.brought_in", Seen::Texts(brought_in)))))
+    }
+
+    /// Whether a merge is one of the branch's: what was merged into another was not reviewed for this one.
+    async fn is_in_branch(&self, project: &GerritProject, commit: &str) -> Result<bool, Silence> {
+        let name = project.name.replace('/', "%2F");
+        let url = self.api.url(&format!("/a/projects/{name}/commits/{commit}/in"));
+        let Some(answered) = self.api.ask(&url).await? else { return Ok(false) };
+        let including: IncludedIn = read(&url, &answered.body, "list of branches")?;
+        Ok(including.branches.contains(&project.branch))
     }
 
     async fn brought_in(&self, project: &GerritProject, mut walk: Walk) -> Result<Option<Vec<String>>, Silence> {

@@ -46,6 +46,8 @@ struct Revision {
     number: u64,
     /// As all of Gerrit's times: UTC, and in an order that texts have too.
     created: String,
+    /// Where somebody uploaded it in another's name.
+    real_uploader: Option<Account>,
     uploader: Account,
 }
 
@@ -119,10 +121,15 @@ impl Change {
             let name = quotable(&requirement.name);
             return Err(format!("change {} was pushed past its submit requirement {name}", self.number));
         }
-        let missing = if self.status == "NEW" { self.missing(revision, wanted) } else { Vec::new() };
+        let missing = match self.status.as_str() {
+            "NEW" => self.missing(revision, wanted),
+            "MERGED" => self.passed_over(revision, wanted),
+            _ => Vec::new(),
+        };
         let status = match self.status.as_str() {
             "ABANDONED" => "abandoned",
-            "MERGED" => "merged",
+            "MERGED" if missing.is_empty() => "merged",
+            "MERGED" => return Err(format!("change {} is merged, but {}", self.number, missing.join(", "))),
             "NEW" if missing.is_empty() => "approved",
             "NEW" => "new",
             other => return Err(format!("change {} has the unknown status {}", self.number, quotable(other))),
@@ -140,33 +147,52 @@ impl Change {
         if self.work_in_progress {
             missing.push("it is work in progress".to_owned());
         }
-        for (name, least) in wanted.labels {
-            let votes = self.labels.get(name).and_then(|label| label.all.as_deref());
-            match votes {
-                None => missing.push(format!("{name} has no votes that Gerrit tells")),
-                Some(votes) if votes.iter().any(|vote| vote.value >= *least && self.counts(vote, revision)) => {}
-                Some(_) => missing.push(format!(
-                    "{name} has no {least:+} for this patch set by anybody but its uploader and the change's owner"
-                )),
-            }
-        }
+        missing.extend(self.unvoted(revision, wanted));
         let vetoed = self.labels.iter().filter(|(_, label)| label.is_vetoed());
         missing.extend(vetoed.map(|(name, _)| format!("{} is vetoed", quotable(name))));
-        let accepted = |status: &str| MET.contains(&status) || (wanted.allow_forced && status == BYPASSED);
-        let unmet = self.requirements().filter(|requirement| !accepted(&requirement.status));
-        let told = |requirement: &Requirement| {
-            format!("submit requirement {} is {}", quotable(&requirement.name), quotable(&requirement.status))
-        };
-        missing.extend(unmet.map(told));
+        missing.extend(self.unmet(wanted));
         if self.submit_requirements.is_none() {
             missing.push("Gerrit does not tell its submit requirements".to_owned());
         }
         missing
     }
 
+    /// What a change was merged without: a push straight to the branch closes one as merged too.
+    fn passed_over(&self, revision: &Revision, wanted: &Wanted<'_>) -> Vec<String> {
+        let is_told = self.requirements().next().is_some();
+        match (wanted.allow_forced, is_told) {
+            (true, _) => Vec::new(),
+            (false, true) => self.unmet(wanted).collect(),
+            (false, false) => self.unvoted(revision, wanted).collect(),
+        }
+    }
+
+    fn unvoted<'a>(&'a self, revision: &'a Revision, wanted: &'a Wanted<'_>) -> impl Iterator<Item = String> + 'a {
+        wanted.labels.iter().filter_map(|(name, least)| {
+            let votes = self.labels.get(name).and_then(|label| label.all.as_deref());
+            match votes {
+                None => Some(format!("{name} has no votes that Gerrit tells")),
+                Some(votes) if votes.iter().any(|vote| vote.value >= *least && self.counts(vote, revision)) => None,
+                Some(_) => Some(format!(
+                    "{name} has no {least:+} for this patch set by anybody but the change's owner and its uploaders"
+                )),
+            }
+        })
+    }
+
+    fn unmet(&self, wanted: &Wanted<'_>) -> impl Iterator<Item = String> {
+        let accepted = |status: &str| MET.contains(&status) || (wanted.allow_forced && status == BYPASSED);
+        let unmet = self.requirements().filter(move |requirement| !accepted(&requirement.status));
+        unmet.map(|requirement| {
+            format!("submit requirement {} is {}", quotable(&requirement.name), quotable(&requirement.status))
+        })
+    }
+
     /// Whether a vote is somebody else's, and on this very patch set: Gerrit carries some votes over to later ones.
     fn counts(&self, vote: &Vote, revision: &Revision) -> bool {
-        let is_own = [self.owner.id, revision.uploader.id].contains(&vote.voter);
+        let uploaders =
+            self.revisions.values().flat_map(|revision| [Some(&revision.uploader), revision.real_uploader.as_ref()]);
+        let is_own = uploaders.flatten().chain([&self.owner]).any(|own| own.id == vote.voter);
         !is_own && vote.date.as_ref().is_some_and(|date| *date >= revision.created)
     }
 

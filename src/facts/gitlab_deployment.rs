@@ -1,6 +1,6 @@
 //! `approvals.deployment`: how many others approved the deployment that a job carries out to a protected environment.
 
-use super::approvals::{User, independent, numbers};
+use super::approvals::{People, User, numbers, person_of};
 use super::{Api, FactSource, Silence};
 use crate::discovery::path_segment;
 use crate::policy::{Answer, Seen};
@@ -8,6 +8,7 @@ use crate::telemetry::quotable;
 use crate::token::{ClaimView, Claims};
 use serde::Deserialize;
 use std::time::Duration;
+use time::OffsetDateTime;
 
 /// An approval that is taken back is known to be that soon, also where no webhook tells it.
 pub(super) const FRESH_FOR: Duration = Duration::from_secs(15);
@@ -71,13 +72,17 @@ struct Rule {
 impl FactSource for GitlabDeployment {
     type About = About;
     /// None: no deployment under way is this job's.
-    type Known = Option<Deployment>;
+    type Known = Option<(Deployment, People)>;
 
     fn about(&self, claims: &Claims) -> Result<Self::About, Answer> {
         let Some(ClaimView::Text(environment)) = claims.view("environment") else {
             return Err(Answer::No("the job deploys to no environment".to_owned()));
         };
         Ok(About { project: claims.job_project_id(), job: claims.job_id, environment: environment.to_owned() })
+    }
+
+    fn has_answered_since(&self, then: OffsetDateTime) -> bool {
+        self.0.has_answered_since(then)
     }
 
     async fn look(&self, about: &Self::About) -> Result<Self::Known, Silence> {
@@ -89,19 +94,23 @@ impl FactSource for GitlabDeployment {
         let Some(id) = listed.unwrap_or_default().iter().find(|one| one.is_of(about.job)).map(|one| one.id) else {
             return Ok(None);
         };
-        self.0.find(&format!("/projects/{project}/deployments/{id}"), "deployment").await
+        let path = format!("/projects/{project}/deployments/{id}");
+        let Some(deployment) = self.0.find::<Deployment>(&path, "deployment").await? else { return Ok(None) };
+        let users = deployment.approvals().map(|one| &one.user).chain(deployment.deployers());
+        let people = People::of(&self.0, users).await?;
+        Ok(Some((deployment, people)))
     }
 
     fn tell(&self, _fact: &'static str, deployment: &Self::Known, claims: &Claims) -> Answer {
-        let Some(deployment) = deployment else {
+        let Some((deployment, people)) = deployment else {
             return Answer::No("GitLab shows no deployment under way that is this job's".to_owned());
         };
-        let approved = deployment.disagreement(claims).map_or_else(|| deployment.approved_for(claims), Err);
+        let approved = deployment.disagreement(claims).map_or_else(|| deployment.approved_for(claims, people), Err);
         approved.map_or_else(Answer::No, |count| Answer::Is(Seen::Count(count)))
     }
 
     fn beside(&self, deployment: &Self::Known) -> Vec<(&'static str, Seen)> {
-        let seen = |deployment: &Deployment| {
+        let seen = |(deployment, _): &(Deployment, People)| {
             let by = numbers(deployment.approvals().filter(|one| one.status == APPROVED).map(|one| &one.user));
             vec![("approvals.deployment.id", Seen::Count(deployment.id)), ("approvals.deployment.by", by)]
         };
@@ -127,6 +136,10 @@ impl Deployment {
         self.approvals.iter().flatten().chain(of_rules.flat_map(|rule| &rule.deployment_approvals))
     }
 
+    fn deployers(&self) -> impl Iterator<Item = &User> {
+        self.user.iter().chain(self.deployable.iter().filter_map(|deployable| deployable.user.as_ref()))
+    }
+
     /// The first thing that GitLab says otherwise than the token.
     fn disagreement(&self, claims: &Claims) -> Option<String> {
         let told = |claim: &str| claims.view(claim).map(|value| value.to_string());
@@ -145,10 +158,11 @@ impl Deployment {
     }
 
     /// How many approved who neither deploy nor run the job.
-    fn approved_for(&self, claims: &Claims) -> Result<u64, String> {
-        let Some(ClaimView::Id(job_s)) = claims.view("user_id") else {
-            return Err("the token names no user, so that nobody is known to be another".to_owned());
-        };
+    fn approved_for(&self, claims: &Claims, people: &People) -> Result<u64, String> {
+        let job_s = person_of(claims)?;
+        if !self.deployers().all(|user| people.has(user)) {
+            return Err("whoever deploys is no person, so that nobody is known to be another".to_owned());
+        }
         let (Some(pending), Some(_)) = (self.pending_approval_count, &self.approvals) else {
             return Err(
                 "GitLab tells of no approvals: it asks for some where a protected environment has approval rules, \
@@ -162,10 +176,8 @@ impl Deployment {
         if pending > 0 {
             return Err(format!("GitLab waits for {pending} more approvals of the deployment"));
         }
-        let deployers =
-            self.user.iter().chain(self.deployable.iter().filter_map(|deployable| deployable.user.as_ref()));
-        let not: Vec<u64> = deployers.map(|user| user.id).chain([job_s]).collect();
+        let own: Vec<u64> = self.deployers().map(|user| user.id).chain([job_s]).collect();
         let approved = self.approvals().filter(|one| one.status == APPROVED).map(|one| &one.user);
-        Ok(independent(approved, &not))
+        Ok(people.independent(approved, &own))
     }
 }

@@ -9,6 +9,7 @@ use crate::telemetry::quotable;
 use crate::token::{ClaimView, Claims};
 use serde::Deserialize;
 use std::time::Duration;
+use time::OffsetDateTime;
 
 /// The SVIDs of one job share an answer; and a job that has ended is known to have ended that soon.
 pub(super) const FRESH_FOR: Duration = Duration::from_secs(5);
@@ -55,6 +56,14 @@ impl FactSource for GitlabJob {
 
     fn about(&self, claims: &Claims) -> Result<Self::About, Answer> {
         Ok((claims.job_project_id(), claims.job_id))
+    }
+
+    fn is_of_project(&self, (project, _job): &Self::About, project_id: u64) -> bool {
+        *project == project_id
+    }
+
+    fn has_answered_since(&self, then: OffsetDateTime) -> bool {
+        self.0.has_answered_since(then)
     }
 
     async fn look(&self, (project, job): &Self::About) -> Result<Self::Known, Silence> {

@@ -1,12 +1,13 @@
 //! `approvals.merge_request`: how many others approved the merge request by which the commit that a job runs on came into its
 //! branch. What was pushed straight to a branch came by none.
 
-use super::approvals::{User, independent, numbers};
+use super::approvals::{People, User, numbers, person_of};
 use super::{Api, FactSource, Silence};
 use crate::policy::{Answer, Seen};
-use crate::token::{ClaimView, Claims};
+use crate::token::Claims;
 use serde::Deserialize;
 use std::time::Duration;
+use time::OffsetDateTime;
 
 /// What is merged stays merged, but an approval can be taken back.
 pub(super) const FRESH_FOR: Duration = Duration::from_secs(15);
@@ -29,7 +30,10 @@ struct MergeRequest {
     author: User,
     iid: u64,
     merge_commit_sha: Option<String>,
-    merged_at: Option<String>,
+    merge_user: Option<User>,
+    #[serde(default, with = "time::serde::rfc3339::option")]
+    merged_at: Option<OffsetDateTime>,
+    merged_by: Option<User>,
     project_id: u64,
     sha: Option<String>,
     squash_commit_sha: Option<String>,
@@ -47,9 +51,24 @@ struct Approvals {
 
 #[derive(Debug, Deserialize)]
 struct Approval {
-    /// UTC, in an order that texts have too; an older GitLab does not tell it.
-    approved_at: Option<String>,
+    /// An older GitLab does not tell it.
+    #[serde(default, with = "time::serde::rfc3339::option")]
+    approved_at: Option<OffsetDateTime>,
     user: User,
+}
+
+/// What was pushed to it, and when (GitLab's merge request versions).
+#[derive(Debug, Deserialize)]
+struct Push {
+    #[serde(with = "time::serde::rfc3339")]
+    created_at: OffsetDateTime,
+}
+
+/// How a project treats approvals.
+#[derive(Debug, Deserialize)]
+struct Settings {
+    #[serde(default)]
+    reset_approvals_on_push: bool,
 }
 
 /// The merge request that a commit came by.
@@ -57,6 +76,11 @@ struct Approval {
 pub(super) struct Review {
     request: MergeRequest,
     approvals: Approvals,
+    people: People,
+    /// When it was last pushed to.
+    pushed_at: Option<OffsetDateTime>,
+    /// Whether a push takes approvals back.
+    resets: bool,
 }
 
 impl FactSource for GitlabReview {
@@ -77,6 +101,10 @@ impl FactSource for GitlabReview {
         Ok(About { project: claims.job_project_id(), commit, branch })
     }
 
+    fn has_answered_since(&self, then: OffsetDateTime) -> bool {
+        self.0.has_answered_since(then)
+    }
+
     async fn look(&self, about: &Self::About) -> Result<Self::Known, Silence> {
         let About { project, commit, branch } = about;
         let path = format!("/projects/{project}/repository/commits/{commit}/merge_requests?per_page=100");
@@ -92,11 +120,10 @@ impl FactSource for GitlabReview {
             }
             (Some(_), Some(_)) => return Ok(Err("several merge requests brought the commit in".to_owned())),
         };
-        let path = format!("/projects/{project}/merge_requests/{}/approvals", request.iid);
-        let approvals = self.0.find(&path, "approvals").await?;
-        Ok(approvals
-            .map(|approvals| Review { request, approvals })
-            .ok_or_else(|| "GitLab shows no approvals of it".to_owned()))
+        let Some(review) = self.review(request).await? else {
+            return Ok(Err("GitLab shows no approvals of it".to_owned()));
+        };
+        Ok(Ok(review))
     }
 
     fn tell(&self, _fact: &'static str, review: &Self::Known, claims: &Claims) -> Answer {
@@ -120,6 +147,27 @@ impl FactSource for GitlabReview {
     }
 }
 
+impl GitlabReview {
+    async fn review(&self, request: MergeRequest) -> Result<Option<Review>, Silence> {
+        let MergeRequest { project_id, iid, .. } = &request;
+        let path = format!("/projects/{project_id}/merge_requests/{iid}");
+        let Some(approvals) = self.0.find::<Approvals>(&format!("{path}/approvals"), "approvals").await? else {
+            return Ok(None);
+        };
+        let pushes = self.0.find::<Vec<Push>>(&format!("{path}/versions?per_page=100"), "list of versions").await?;
+        let pushed_at = pushes.unwrap_or_default().iter().map(|push| push.created_at).max();
+        let is_timeless = approvals.approved_by.iter().any(|one| one.approved_at.is_none());
+        let settings = match is_timeless {
+            true => self.0.find::<Settings>(&format!("/projects/{project_id}/approvals"), "approval settings").await?,
+            false => None,
+        };
+        let resets = settings.is_some_and(|settings| settings.reset_approvals_on_push);
+        let users = approvals.approved_by.iter().map(|one| &one.user).chain([&request.author]);
+        let people = People::of(&self.0, users).await?;
+        Ok(Some(Review { request, approvals, people, pushed_at, resets }))
+    }
+}
+
 /// A pipeline of a merge request runs on what is not merged yet.
 const OF_REQUEST: &str = "merge_request_event";
 
@@ -136,25 +184,33 @@ impl MergeRequest {
 }
 
 impl Review {
-    /// Approvals from before the merge.
+    /// Approvals of what was merged: given after the last push, and before the merge.
     fn counting(&self) -> impl Iterator<Item = &Approval> {
-        let in_time = |one: &&Approval| match (&one.approved_at, &self.request.merged_at) {
-            (Some(approved), Some(merged)) => approved <= merged,
-            (None, _) | (_, None) => true,
+        let is_of_it = |one: &&Approval| match one.approved_at {
+            Some(at) => {
+                self.pushed_at.is_some_and(|pushed| pushed <= at)
+                    && self.request.merged_at.is_some_and(|merged| at <= merged)
+            }
+            None => self.resets,
         };
-        self.approvals.approved_by.iter().filter(in_time)
+        self.approvals.approved_by.iter().filter(is_of_it)
     }
 
-    /// How many approved who neither wrote it nor run the job.
+    /// How many approved who neither wrote nor merged it nor run the job.
     fn approved_for(&self, claims: &Claims) -> Result<u64, String> {
-        let Some(ClaimView::Id(job_s)) = claims.view("user_id") else {
-            return Err("the token names no user, so that nobody is known to be another".to_owned());
-        };
-        let iid = self.request.iid;
-        match self.approvals.approvals_left {
-            Some(left) if left > 0 => Err(format!("merge request !{iid} was merged without {left} of its approvals")),
-            Some(_) | None => Ok(independent(self.counting().map(|one| &one.user), &[self.request.author.id, job_s])),
+        let MergeRequest { author, iid, merge_user, merged_by, .. } = &self.request;
+        let job_s = person_of(claims)?;
+        if !self.people.has(author) {
+            return Err(format!(
+                "the author of merge request !{iid} is no person, so that nobody is known to be another"
+            ));
         }
+        if let Some(left) = self.approvals.approvals_left.filter(|left| *left > 0) {
+            return Err(format!("merge request !{iid} was merged without {left} of its approvals"));
+        }
+        let own: Vec<u64> =
+            merge_user.iter().chain(merged_by).chain([author]).map(|user| user.id).chain([job_s]).collect();
+        Ok(self.people.independent(self.counting().map(|one| &one.user), &own))
     }
 }
 

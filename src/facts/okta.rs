@@ -14,11 +14,14 @@ use serde::Deserialize;
 use std::slice;
 use std::sync::Arc;
 use std::time::Duration;
+use time::OffsetDateTime;
 
 /// Who is suspended loses what is renewed less often than that at the next renewal.
 const FRESH_FOR: Duration = Duration::from_secs(60);
 /// Okta gives 200 groups a page, and asks nobody to be in more than some hundred.
 const PAGES_MAX: usize = 10;
+/// One that is Okta's own: others take their names from applications, whose owners choose them.
+const OKTA_GROUP: &str = "OKTA_GROUP";
 /// The only status of an account that is in use (Okta's users API, "User status").
 const ACTIVE: &str = "ACTIVE";
 /// What stands for no account where its name should: the owner of our token, and other places.
@@ -82,6 +85,8 @@ struct Profile {
 #[derive(Debug, Deserialize)]
 struct Group {
     profile: GroupProfile,
+    #[serde(rename = "type")]
+    kind: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -116,6 +121,10 @@ impl FactSource for Okta {
             }
             (Some(_), Some(_)) => Err(Answer::No("the job's user has several identities of that provider".to_owned())),
         }
+    }
+
+    fn has_answered_since(&self, then: OffsetDateTime) -> bool {
+        self.api.has_answered_since(then)
     }
 
     async fn look(&self, account: &Self::About) -> Result<Self::Known, Silence> {
@@ -166,7 +175,7 @@ impl Okta {
             }
             let answered = self.api.ask(&url).await?.ok_or_else(|| Silence::Unclear(format!("{url} answered 404")))?;
             let page: Vec<Group> = api::read(&url, &answered.body, "list of groups")?;
-            groups.extend(page.into_iter().map(|group| group.profile.name));
+            groups.extend(page.into_iter().filter(|group| group.kind == OKTA_GROUP).map(|group| group.profile.name));
             next = answered.next_links.into_iter().next();
         }
         Ok(groups)

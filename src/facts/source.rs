@@ -14,6 +14,7 @@ use std::hash::Hash;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
+use time::OffsetDateTime;
 
 /// The facts that have a source, each with what an issuer's configuration must hold for it.
 pub const SOURCES: [(&str, &str); 6] = [
@@ -46,6 +47,11 @@ pub(super) trait FactSource: Debug + Send + Sync + 'static {
     /// What else was seen, for the journal.
     fn beside(&self, _known: &Self::Known) -> Vec<(&'static str, Seen)> {
         Vec::new()
+    }
+
+    /// Whether the system answered anything since then: a question that takes too long is then one that is too long.
+    fn has_answered_since(&self, _then: OffsetDateTime) -> bool {
+        false
     }
 
     /// Whether what happens in a project may change the answer.

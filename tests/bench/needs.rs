@@ -53,7 +53,9 @@ impl Fetch for Systems {
             }
             let body = match url {
                 _ if url.starts_with("https://gerrit") => format!(")]}}'\n{}", json!([change(url)])),
-                _ if url.contains("/groups") => json!([{"profile": {"name": "release"}}]).to_string(),
+                _ if url.contains("/groups") => {
+                    json!([{"type": "OKTA_GROUP", "profile": {"name": "release"}}]).to_string()
+                }
                 _ => json!({"id": "00u1", "status": "ACTIVE", "profile": {"login": "ada"}}).to_string(),
             };
             Ok(Answered::of(body.into_bytes()))
@@ -69,7 +71,7 @@ fn change(url: &str) -> Value {
         "current_revision": sha,
         "revisions": {sha: {"_number": 1, "created": "2026-11-02 08:00:00.000000000", "uploader": {"_account_id": 1}}},
         "labels": {"Code-Review": {"all": [{"_account_id": 2, "value": 2, "date": "2026-11-02 09:00:00.000000000"}]}},
-        "submit_requirements": [],
+        "submit_requirements": [{"name": "Code-Review", "status": "SATISFIED"}],
     })
 }
 

@@ -25,6 +25,11 @@ fn gitlab(pages: Vec<(String, Value)>) -> Scripted {
         if let_in != SECRET {
             return Reply::of("401 Unauthorized", "{}");
         }
+        if let Some(id) = path.strip_prefix("/users/") {
+            let (login, bot) = if id == "99" { ("renamed".to_owned(), true) } else { (format!("user{id}"), false) };
+            let state = if id == "98" { "blocked" } else { "active" };
+            return Reply::json(&json!({"id": 1, "username": login, "state": state, "bot": bot}));
+        }
         let page = pages.iter().find(|(at, _)| path == at);
         page.map_or_else(|| Reply::of("404 Not Found", "{}"), |(_, body)| Reply::json(body))
     })
@@ -85,14 +90,14 @@ async fn a_deployment_is_approved_by_people_who_do_not_deploy_it() {
     for key in ["approvals", "approval_summary", "pending_approval_count"] {
         free.as_object_mut().unwrap().remove(key);
     }
-    let bot = json!({"id": 99, "username": "project_4711_bot_0c55e1aa90d7"});
     let rejected = json!([{"user": user(8), "status": "rejected"}]);
     for (deployment, expected) in [
         (good.clone(), "1"),
         (by(&[user(7), user(8), user(7)]), "2"),
         (by(&[]), "0"),
         (by(&[user(JOB_USER)]), "0"),
-        (by(&[bot]), "0"),
+        (by(&[user(99), user(98)]), "0"),
+        (with("/user", user(99)), "no: whoever deploys is no person"),
         (with("/user", user(7)), "0"),
         (with("/deployable/user", user(7)), "0"),
         (with("/approvals/0/status", json!("of_tomorrow")), "1"),
@@ -114,7 +119,8 @@ async fn a_deployment_is_approved_by_people_who_do_not_deploy_it() {
     let elsewhere = claims(&[("job_id", json!(5))]);
     for (claims, expected) in [
         (nowhere, "no: the job deploys to no environment"),
-        (of_nobody, "no: the token names no user"),
+        (of_nobody, "no: the job's user is no person"),
+        (claims(&[("user_login", json!("project_4711_bot_0c55"))]), "no: the job's user is no person"),
         (elsewhere, "no: GitLab shows no deployment under way"),
     ] {
         let got = count_of("approvals.deployment", deployments(&good), &claims).await;
@@ -138,7 +144,9 @@ fn approvals() -> Value {
 
 fn requests(list: &[Value], approvals: &Value) -> Vec<(String, Value)> {
     let at = format!("/projects/4711/repository/commits/{}/merge_requests?per_page=100", sha());
-    vec![(at, json!(list)), ("/projects/4711/merge_requests/12/approvals".to_owned(), approvals.clone())]
+    let of = |path: &str| format!("/projects/4711/merge_requests/12/{path}");
+    let pushes = json!([{"id": 2, "created_at": "2026-11-02T08:59:00.000Z"}, {"id": 1, "created_at": "2026-11-02T08:00:00.000Z"}]);
+    vec![(at, json!(list)), (of("approvals"), approvals.clone()), (of("versions?per_page=100"), pushes)]
 }
 
 #[tokio::test]
@@ -160,6 +168,9 @@ async fn a_commit_is_approved_by_people_who_neither_wrote_its_merge_request_nor_
         (vec![of("squash_commit_sha", json!(sha()))], "1"),
         (vec![of("sha", json!(sha()))], "1"),
         (with("author", user(7)), "0"),
+        (with("author", user(99)), "no: the author of merge request !12 is no person"),
+        (with("merge_user", user(7)), "0"),
+        (with("merged_by", user(7)), "0"),
         (vec![], not_brought),
         (vec![of("sha", json!("d".repeat(40)))], not_brought),
         (with("state", json!("opened")), not_brought),
@@ -181,13 +192,17 @@ async fn approvals_count_that_were_there_when_it_was_merged() {
         approvals["approved_by"] = given;
         approvals
     };
+    let at = |id: u64, time: &str| json!({"user": user(id), "approved_at": format!("2026-11-02T{time}.000Z")});
     let mut left = approvals();
     left["approvals_left"] = json!(1);
     let mut free = approvals();
     free.as_object_mut().unwrap().remove("approvals_left");
     for (approvals, expected) in [
-        (by(json!([{"user": user(7)}, {"user": user(8)}, {"user": user(7)}])), "2"),
-        (by(json!([{"user": user(JOB_USER)}, {"user": user(6)}])), "0"),
+        (by(json!([at(7, "09:00:00"), at(8, "09:30:00"), at(7, "09:00:00")])), "2"),
+        (by(json!([at(JOB_USER, "09:00:00"), at(6, "09:00:00"), at(98, "09:00:00")])), "0"),
+        (by(json!([at(7, "08:58:59")])), "0"),
+        (by(json!([{"user": user(7), "approved_at": "2026-11-02T11:10:00.000+02:00"}])), "1"),
+        (by(json!([{"user": user(7)}])), "0"),
         (by(json!([{"user": user(7), "approved_at": "2026-11-02T09:30:00.001Z"}])), "0"),
         (by(json!([])), "0"),
         (left, "no: merge request !12 was merged without 1 of its approvals"),
@@ -195,6 +210,12 @@ async fn approvals_count_that_were_there_when_it_was_merged() {
     ] {
         let got = count_of("approvals.merge_request", requests(&[merge_request()], &approvals), &claims(&[])).await;
         assert!(got.starts_with(expected), "{got}, not {expected}: {approvals:#}");
+    }
+    let timeless = by(json!([{"user": user(7)}]));
+    for (resets, expected) in [(true, "1"), (false, "0")] {
+        let mut pages = requests(&[merge_request()], &timeless);
+        pages.push(("/projects/4711/approvals".to_owned(), json!({"reset_approvals_on_push": resets})));
+        assert_eq!(count_of("approvals.merge_request", pages, &claims(&[])).await, expected);
     }
     for changes in [
         [("ref_type", json!("tag"))],
@@ -238,7 +259,7 @@ async fn a_webhook_has_it_asked_again_and_nothing_else_does_for_a_while() {
     let rule = asking.rule("\"approvals.deployment\" = 1");
     let claims = claims(&[]);
     let ask = async || said(asking.facts.ask(&rule, &claims).await.of("approvals.deployment"));
-    assert_eq!((ask().await, ask().await, gitlab.asked().len()), ("1".to_owned(), "1".to_owned(), 2));
+    assert_eq!((ask().await, ask().await, gitlab.asked().len()), ("1".to_owned(), "1".to_owned(), 4));
     gitlab.answers(|_, _| Reply::json(&json!([])));
     asking.facts.forget(&corp(), 4712);
     asking.facts.forget(&lanyard::token::IssuerName("other".into()), 4711);

@@ -97,6 +97,10 @@ pub(crate) fn serve(changes: Vec<Value>, commits: Vec<Value>) -> Scripted {
             let has = |change: &&Value| change["revisions"].as_object().unwrap().contains_key(wanted);
             return prefixed(&changes.iter().filter(has).cloned().collect());
         }
+        if path.ends_with("/in") {
+            let elsewhere = path.contains(&sha("elsewhere"));
+            return prefixed(&json!({"branches": [if elsewhere { "stable" } else { "main" }], "tags": []}));
+        }
         let wanted = path.strip_prefix("/a/projects/acme%2F").and_then(|rest| rest.split_once("/commits/"));
         let found = wanted.and_then(|(_, sha)| commits.iter().find(|commit| commit["commit"] == sha));
         found.map_or_else(|| Reply::of("404 Not Found", "Not found"), prefixed)

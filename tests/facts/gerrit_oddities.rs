@@ -30,14 +30,17 @@ async fn an_open_change_is_approved_by_what_somebody_else_gave_this_patch_set_an
         change
     };
     let revision = format!("/revisions/{}", sha("c"));
+    let earlier = json!({"_number": 0, "created": "2026-11-02 07:00:00.000000000", "uploader": {"_account_id": BOB}});
     let requirement = |status: &str| json!([{"name": "Ready", "status": status}]);
     for (change, status, missing) in [
         (good(), "approved", "not asked"),
         (with("/work_in_progress", json!(true)), "new", "work in progress"),
         (without("/labels/Code-Review/all"), "new", "no votes that Gerrit tells"),
         (without("/labels/Code-Review"), "new", "no votes that Gerrit tells"),
-        (with("/owner/_account_id", json!(BOB)), "new", "anybody but its uploader"),
-        (with(&format!("{revision}/uploader"), json!({"_account_id": BOB})), "new", "anybody but its uploader"),
+        (with("/owner/_account_id", json!(BOB)), "new", "its uploaders"),
+        (with(&format!("{revision}/uploader"), json!({"_account_id": BOB})), "new", "its uploaders"),
+        (with(&format!("{revision}/real_uploader"), json!({"_account_id": BOB})), "new", "its uploaders"),
+        (with("/revisions/old", earlier), "new", "its uploaders"),
         (with(&format!("{revision}/created"), json!("2026-11-02 09:00:01.000000000")), "new", "for this patch set"),
         (with("/submit_requirements", requirement("NOT_APPLICABLE")), "approved", "not asked"),
         (with("/submit_requirements", requirement("OVERRIDDEN")), "approved", "not asked"),
@@ -71,6 +74,12 @@ async fn changes_that_are_not_the_one_say_no_and_why() {
     let merged = || change(1, "c", "MERGED", &[(BOB, 2)]);
     let mut forced = merged();
     forced["submit_requirements"] = json!([{"name": "Code-Review", "status": "FORCED"}]);
+    let unmet = change(1, "c", "MERGED", &[]);
+    let mut untold_but_voted = merged();
+    untold_but_voted["submit_requirements"] = json!([]);
+    let mut untold_and_not_voted = merged();
+    untold_and_not_voted["submit_requirements"] = Value::Null;
+    untold_and_not_voted["labels"]["Code-Review"] = json!({});
     let mut cut = merged();
     cut["_more_changes"] = json!(true);
     let mut untold = merged();
@@ -84,6 +93,9 @@ async fn changes_that_are_not_the_one_say_no_and_why() {
         (vec![elsewhere("project", "acme/other")], "no: gerrit_no_change"),
         (vec![merged(), change(2, "c", "NEW", &[])], "no: the commit is in several changes of that branch: 1, 2"),
         (vec![elsewhere("status", "DRAFT")], "no: change 1 has the unknown status DRAFT"),
+        (vec![unmet], "no: change 1 is merged, but submit requirement Code-Review is UNSATISFIED"),
+        (vec![untold_but_voted], "merged"),
+        (vec![untold_and_not_voted], "no: change 1 is merged, but Code-Review has no votes"),
         (vec![forced], "no: change 1 was pushed past its submit requirement Code-Review"),
         (vec![cut], "no: Gerrit knows more changes"),
         (vec![untold], "no: Gerrit does not tell the patch sets of change 1"),
@@ -138,6 +150,10 @@ async fn a_merge_counts_if_gerrit_made_it_and_all_that_it_brought_in_was_merged(
         Arc::new(settings)
     });
     assert!(status_of(&unnamed, &sha("m")).await.0.contains("server_email does not say"));
+    let gerrit =
+        serve(vec![merged("x"), merged("y")], [vec![commit("elsewhere", ours, 9, &["a", "y"])], rest()].concat());
+    let (got, _) = status_of(&asking(&gerrit.url, &LABELS), &sha("elsewhere")).await;
+    assert!(got.starts_with("no: gerrit_no_change: the merge is not in main"), "{got}");
 }
 
 #[tokio::test]

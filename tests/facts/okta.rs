@@ -22,7 +22,10 @@ fn user(status: &str) -> Value {
 }
 
 fn groups(names: &[&str]) -> Value {
-    names.iter().map(|name| json!({"id": "00g1", "profile": {"name": name, "description": ""}})).collect()
+    names
+        .iter()
+        .map(|name| json!({"id": "00g1", "type": "OKTA_GROUP", "profile": {"name": name, "description": ""}}))
+        .collect()
 }
 
 fn asking(okta: &Scripted) -> Asking {
@@ -122,7 +125,11 @@ async fn groups_go_on_where_okta_says_but_not_for_ever_and_not_elsewhere() {
         let here = format!("{}/api/v1/users/{ID}/groups?limit=200", okta.url);
         let link = format!("Link: <{here}>; rel=\"self\"\r\nLink: <{}>; rel=\"next\"", next.replace("HERE", &here));
         okta.answers(move |path, _| match path {
-            _ if path.ends_with("after=2") => Reply::json(&groups(&["b"])),
+            _ if path.ends_with("after=2") => {
+                let mut page = groups(&["b", "of an application"]);
+                page[1]["type"] = json!("APP_GROUP");
+                Reply::json(&page)
+            }
             _ if path.contains("/groups") => Reply::json(&groups(&["a"])).with(&link),
             _ => Reply::json(&user("ACTIVE")),
         });
