@@ -117,8 +117,11 @@ impl SpiffeWorkloadApi for WorkloadApi {
         }
         let identity = caller.identity().await?;
         let bundles: Vec<_> = identity.bundles().collect();
-        let (spiffe_id, claims) = validate_jwt_svid(&svid, &audience, &bundles, self.clock.now())
+        let (spiffe_id, mut claims) = validate_jwt_svid(&svid, &audience, &bundles, self.clock.now())
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let is_own = identity.svids.iter().any(|own| own.spiffe_id.trust_domain() == spiffe_id.trust_domain());
+        // What another trust domain says besides may mean anything there.
+        claims.retain(|name, _| is_own || REGISTERED_CLAIMS.contains(&name.as_str()));
         let claims = Some(as_struct(with_audience_list(claims)));
         Ok(Response::new(ValidateJwtsvidResponse { spiffe_id: spiffe_id.as_str().to_owned(), claims }))
     }
@@ -148,6 +151,9 @@ fn x509_svids(identity: &Identity) -> X509svidResponse {
     let federated_bundles = x509_bundles(identity.federated.bundles().iter());
     X509svidResponse { svids: identity.svids.iter().map(message).collect(), crl: Vec::new(), federated_bundles }
 }
+
+/// RFC 7519 §4.1.
+const REGISTERED_CLAIMS: [&str; 7] = ["aud", "exp", "iat", "iss", "jti", "nbf", "sub"];
 
 /// `aud` as a list, also where the token has a single text (WAPI-32).
 fn with_audience_list(

@@ -31,6 +31,7 @@ impl Scope {
             return None;
         }
         let mut table = root.section("scope");
+        let says_whose = table.holds("issuers");
         let namespaces = table.list("namespaces", "a namespace's path, such as \"acme/payments\"", path);
         let projects = table.list("projects", "a project's path, such as \"acme/payments/api\"", path);
         let scope = Self {
@@ -40,7 +41,9 @@ impl Scope {
             namespace_ids: read_ids(&mut table, "namespace_ids"),
             project_ids: read_ids(&mut table, "project_ids"),
         };
-        scope.check_whose(&table, known);
+        if !says_whose {
+            scope.check_whose(&table, known);
+        }
         table.finish();
         if root.problems_so_far() > before {
             // Rules held against half a scope would have false problems.
@@ -62,8 +65,7 @@ impl Scope {
 
     /// Where several issuers can call theirs so, it is said whose places are meant.
     fn check_whose(&self, table: &Section<'_, '_>, known: &[KnownIssuer]) {
-        let is_said = self.names_no_place() || !self.issuers.is_empty() || table.line_of("issuers").is_some();
-        if let ([_, _, ..], false) = (known, is_said) {
+        if let ([_, _, ..], false) = (known, self.names_no_place()) {
             let names: Vec<&str> = known.iter().map(|issuer| &*issuer.name.0).collect();
             let found =
                 "nothing, while several issuers can each have projects and namespaces of these names and numbers";

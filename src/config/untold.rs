@@ -114,7 +114,7 @@ mod tests {
             ("environment = \"production\"", "environment, which no token of issuer okta (okta) tells"),
             (
                 "any = [{ project_path = \"a\" }, { scopes = \"x\" }]",
-                "scopes, which no token of issuer corp (gitlab) tells",
+                "scopes, which no token of issuer hub (github) tells",
             ),
             ("issuer = \"okta\", ref_protected = false", "ref_protected, which no token of issuer okta"),
             ("issuer = [\"corp\", \"hub\"], pipeline_id = 7, runner_id = 7", "runner_id, which no token of issuer hub"),

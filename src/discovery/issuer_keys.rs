@@ -25,6 +25,9 @@ const REFRESH_AFTER: Duration = Duration::from_secs(3600);
 /// How long keys are used while their issuer is down, unless configured: a working day's outage of GitLab.
 const LAST_GOOD_FOR: Duration = Duration::from_secs(24 * 3600);
 
+/// What an endpoint needs, most of the time, to show its bundle.
+const BUNDLE_ASKED_WITHIN: Duration = Duration::from_secs(5);
+
 /// How many requests wait for one issuer's keys at once: a silent issuer must not hold what the others need.
 pub(super) const WAITING_MAX: usize = 256;
 
@@ -46,6 +49,9 @@ pub trait BundleKeys: Debug + Send + Sync + 'static {
     /// # Errors
     /// Where nothing is held of it, or what is held is not believed any more.
     fn keys_of(&self, trust_domain: &TrustDomain, now: OffsetDateTime) -> Result<Arc<KeySet>, KeysError>;
+
+    /// They lack a key that a token names: has its source asked, not too often. Whether an answer is still to come.
+    fn ask_early(&self, trust_domain: &TrustDomain, now: OffsetDateTime) -> bool;
 }
 
 #[derive(Debug)]
@@ -132,12 +138,7 @@ impl IssuerKeys {
         let (state, now) = (slot.state.load(), self.clock.now());
         match &slot.issuer.keys {
             KeySource::Jwks(_) => return known(&state, kid).ok_or_else(|| unknown(issuer, kid)),
-            KeySource::Bundle(trust_domain) => {
-                let bundles = self.bundles.as_ref().ok_or_else(|| KeysError::NotHeld(trust_domain.clone()));
-                let held = bundles.and_then(|bundles| bundles.keys_of(trust_domain, now));
-                let keys = held.map_err(|why| unavailable(issuer, Arc::new(why)))?;
-                return Some(keys).filter(|keys| keys.holds(kid)).ok_or_else(|| unknown(issuer, kid));
-            }
+            KeySource::Bundle(trust_domain) => return self.of_bundle((issuer, trust_domain), kid, now),
             KeySource::Discovery { .. } => {}
         }
         if !state.wants_refresh(now) {
@@ -153,6 +154,26 @@ impl IssuerKeys {
             return Err(DiscoveryError::Crowded { issuer: issuer.name().clone() });
         };
         self.of_refreshed(slot, kid, tries).await
+    }
+
+    /// Those of another trust domain's bundle; where they lack the named one, its endpoint is asked for them.
+    fn of_bundle(
+        &self,
+        (issuer, trust_domain): (&Issuer, &TrustDomain),
+        kid: &str,
+        now: OffsetDateTime,
+    ) -> Result<Arc<KeySet>, DiscoveryError> {
+        let bundles = self.bundles.as_ref().ok_or_else(|| KeysError::NotHeld(trust_domain.clone()));
+        let held = bundles.and_then(|bundles| Ok((bundles, bundles.keys_of(trust_domain, now)?)));
+        let (bundles, keys) = held.map_err(|why| unavailable(issuer, Arc::new(why)))?;
+        if keys.holds(kid) {
+            return Ok(keys);
+        }
+        if bundles.ask_early(trust_domain, now) {
+            let (issuer, kid) = (issuer.name().clone(), quotable(kid));
+            return Err(DiscoveryError::JustFetched { issuer, kid, seconds: BUNDLE_ASKED_WITHIN.as_secs() });
+        }
+        Err(unknown(issuer, kid))
     }
 
     /// Fetches what every issuer has, so that the first token waits for nothing. Errors are for the log.

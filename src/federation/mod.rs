@@ -24,6 +24,7 @@ mod looked;
 mod review;
 mod schedule;
 mod sight;
+mod early;
 mod warning;
 mod poller;
 mod follower;

@@ -34,6 +34,10 @@ impl BundleKeys for HeldKeys {
         }
         self.of(foreign)
     }
+
+    fn ask_early(&self, trust_domain: &TrustDomain, now: OffsetDateTime) -> bool {
+        self.federation.ask_early(trust_domain, now)
+    }
 }
 
 impl HeldKeys {

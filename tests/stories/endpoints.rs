@@ -8,7 +8,7 @@ use http::{Request, Response};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use lanyard::bundle::Bundle;
-use lanyard::clock::{Clock, ManualClock};
+use lanyard::clock::{Clock, ManualClock, SystemClock};
 use lanyard::federation::{Federation, Relation};
 use lanyard::identity::TrustDomain;
 use lanyard::telemetry::{Shutdown, ShutdownTrigger};
@@ -52,11 +52,11 @@ impl Peer {
         self.instead.lock().unwrap().push_back(trouble);
     }
 
-    fn asked(&self) -> usize {
+    pub(super) fn asked(&self) -> usize {
         self.asked.lock().unwrap().len()
     }
 
-    async fn asked_so_often(&self, count: usize) {
+    pub(super) async fn asked_so_often(&self, count: usize) {
         while self.asked() < count {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -113,7 +113,7 @@ impl Site {
     }
 
     /// Waits until it is so, while no time passes.
-    async fn at_once(&self, of: &str, so: impl Fn(&Relation) -> bool) -> Arc<Relation> {
+    pub(super) async fn at_once(&self, of: &str, so: impl Fn(&Relation) -> bool) -> Arc<Relation> {
         self.once(of, so, || {}).await
     }
 
@@ -268,6 +268,29 @@ async fn what_was_fetched_outlives_the_process_and_goes_before_the_first_bundle_
     let ill = site.until("peer.test", |relation| relation.failures > 0).await;
     assert!(holds(&ill, &[&two]), "{ill:#?}");
     assert_eq!(site.harness.entries("bundle_changed").len(), 2);
+}
+
+#[tokio::test]
+async fn the_end_of_a_last_root_is_told_while_two_operators_can_still_find_each_other() {
+    let (folder, peer) = (TempDir::new().unwrap(), Arc::new(Peer::default()));
+    let endpoint = Scripted::serve(Arc::clone(&peer)).await;
+    peer.shows(&document(1, &[&ForeignCa::new("a hundred days")]));
+    let site = Site::with(table(&folder, "peer.test", &endpoint)).await;
+    let seen = site.at_once("peer.test", is_good).await;
+    let unseen = Relation { confirmed_at: None, ..Relation::clone(&seen) };
+    let now = SystemClock.now();
+    for (hours, told) in [
+        (69 * 24, None),
+        (71 * 24, Some("its last root ends in 28 days: its operator must publish the next")),
+        (100 * 24 - 5, Some("its last root ends in less than a day: its operator must publish the next")),
+        (100 * 24 + 1, Some("its last root has ended: nobody of it is believed any more")),
+    ] {
+        let at = now + Duration::from_secs(hours * 3600);
+        assert_eq!(unseen.warning(at).as_deref(), told, "after {hours} h");
+    }
+    assert!(
+        seen.warning(site.harness.now() + Duration::from_secs(200)).unwrap().starts_with("it was not seen for 3 min")
+    );
 }
 
 /// What is logged, as it comes.

@@ -1,5 +1,5 @@
 //! Bundle endpoints before go-spiffe: its client reads ours, and ours reads what its handler serves, by either profile.
-#![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a judge that cannot be heard ends the test")]
+#![expect(clippy::indexing_slicing, reason = "an answer that lacks a member ends the test")]
 
 use super::doors::Doors;
 use super::endpoints::document;
@@ -7,6 +7,7 @@ use super::federating::{ENDPOINT_ID, PARTNER, listed, partner, path_of};
 use super::operators::lanyard;
 use crate::support::beside::within;
 use crate::support::foreign::ForeignCa;
+use crate::support::installed::installed;
 use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -26,8 +27,7 @@ struct GoSpiffe {
 
 impl GoSpiffe {
     fn start() -> Self {
-        let judge = std::env::var("LANYARD_TEST_GO_JUDGE").expect("`tests/run` builds Go's judge and names it");
-        let mut command = Command::new(judge);
+        let mut command = Command::new(installed("LANYARD_TEST_GO_JUDGE"));
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
         let (tell, said) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
         Self { tell, said: BufReader::new(said).lines(), _child: child }

@@ -107,7 +107,9 @@ async fn a_job_sees_the_bundles_of_its_rule_and_each_change_of_them() {
 /// A token of the mesh's, for us.
 fn token(key: &KeyPair, site: &Site) -> String {
     let end = (site.clock.now() + Duration::from_secs(60)).unix_timestamp();
-    let payload = serde_json::json!({ "sub": "spiffe://mesh.test/ns/a/sa/b", "aud": "us", "exp": end }).to_string();
+    let payload =
+        serde_json::json!({ "sub": "spiffe://mesh.test/ns/a/sa/b", "aud": "us", "exp": end, "role": "admin" })
+            .to_string();
     let header = URL_SAFE_NO_PAD.encode(r#"{"alg":"ES256","kid":"m1","typ":"JWT"}"#);
     let signed = format!("{header}.{}", URL_SAFE_NO_PAD.encode(payload));
     format!("{signed}.{}", URL_SAFE_NO_PAD.encode(key.sign_jws(signed.as_bytes()).unwrap()))
@@ -118,7 +120,7 @@ async fn validate(agent: &Beside, svid: String) -> Result<ValidateJwtsvidRespons
     Ok(within(agent.workload().validate_jwtsvid(asked(request))).await?.into_inner())
 }
 
-/// Shows: WAPI-25.
+/// Shows: JWT-21, WAPI-25.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_foreign_jwt_svid_is_validated_by_its_own_trust_domain_s_keys() {
     let site = Site::open(&federating()).await;
@@ -141,6 +143,8 @@ async fn a_foreign_jwt_svid_is_validated_by_its_own_trust_domain_s_keys() {
     assert_eq!((seen.len(), &seen[MESH]), (2, &bundle.to_jwks().into()));
     let valid = validate(&agent, token(&key, &site)).await.unwrap();
     assert_eq!(valid.spiffe_id, "spiffe://mesh.test/ns/a/sa/b");
+    let claims: Vec<_> = valid.claims.unwrap().fields.into_keys().collect();
+    assert_eq!(claims, ["aud", "exp", "sub"], "what its role means is known there alone");
     assert!(validate(&agent, token(&KeyPair::generate(KeyAlgorithm::EcP256).unwrap(), &site)).await.is_err());
 }
 

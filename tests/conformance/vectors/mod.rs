@@ -134,7 +134,7 @@ pub(super) fn judged_by(kind: &str) -> &'static str {
         "spiffe_id" => "`SpiffeId::parse`",
         "trust_domain" => "`TrustDomain::parse`",
         "endpoint_socket" => "`WorkloadAddress`, which our command line reads addresses with",
-        "bundle_endpoint_url" => "`EndpointUrl`, which federation will read addresses with",
+        "bundle_endpoint_url" => "`EndpointUrl`, which federation reads addresses with",
         "bundle" => "`Bundle::parse`, which must also find exactly the keys that the vector expects",
         "jwt_bundle" => {
             "the `spiffe` crate: Lanyard sends this form and never reads it; what it sends passes there too"
