@@ -2,7 +2,9 @@
 
 use super::audit::Journal;
 use super::render;
-use crate::config::{Lifetimes, Problem, SystemEnvironment, cases_file, load_cases, load_policy, load_server};
+use crate::config::{
+    KnownIssuer, Lifetimes, Problem, SystemEnvironment, cases_file, load_cases, load_policy, load_server,
+};
 use crate::identity::TrustDomain;
 use crate::issuance::RequestId;
 use crate::policy::{Answer, Judged, Policy, Ruling, Wish};
@@ -46,8 +48,8 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 fn test(args: &Args) -> anyhow::Result<ExitCode> {
-    let read = load(args)?.and_then(|(file, policy, trust_domain)| {
-        let cases = load_cases(args.cases.as_ref().unwrap_or(&cases_file(&file)), &policy)?;
+    let read = load(args)?.and_then(|Loaded { place, policy, issuers, trust_domain }| {
+        let cases = load_cases(args.cases.as_ref().unwrap_or(&cases_file(&place)), &policy, &issuers)?;
         Ok((policy, trust_domain, cases))
     });
     let (policy, trust_domain, cases) = match read {
@@ -79,14 +81,28 @@ fn test(args: &Args) -> anyhow::Result<ExitCode> {
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// The policy, where it stands, and the trust domain where a configuration is at hand.
-type Loaded = (PathBuf, Policy, Option<TrustDomain>);
+/// The policy, where it stands, and what a configuration tells where one is at hand.
+struct Loaded {
+    place: PathBuf,
+    policy: Policy,
+    issuers: Vec<KnownIssuer>,
+    trust_domain: Option<TrustDomain>,
+}
 
 fn load(args: &Args) -> anyhow::Result<Result<Loaded, Vec<Problem>>> {
     Ok(match (&args.file, args.journal.config_file()) {
-        (Some(file), _) => load_policy(file, &[], Lifetimes::SVID).map(|policy| (file.clone(), policy, None)),
-        (None, Some(config)) => load_server(&config, &SystemEnvironment)
-            .map(|settings| (settings.policy_source.place, settings.policy, Some(settings.trust_domain))),
+        (Some(file), _) => load_policy(file, &[], Lifetimes::SVID).map(|policy| Loaded {
+            place: file.clone(),
+            policy,
+            issuers: Vec::new(),
+            trust_domain: None,
+        }),
+        (None, Some(config)) => load_server(&config, &SystemEnvironment).map(|settings| Loaded {
+            place: settings.policy_source.place,
+            policy: settings.policy,
+            issuers: settings.policy_source.issuers,
+            trust_domain: Some(settings.trust_domain),
+        }),
         (None, None) => {
             return Err(super::failure::WrongUsage::new("name the policy: lanyard policy test FILE").into());
         }
@@ -116,7 +132,7 @@ fn row(judged: &Judged) -> Vec<String> {
 async fn from_journal(args: &Args, id: &str) -> anyhow::Result<ExitCode> {
     let Some(place) = args.journal.place()? else { return Ok(ExitCode::FAILURE) };
     // Without a policy at hand the case has no personal claims; a policy with problems is none.
-    let policy = load(args).ok().and_then(Result::ok).map(|(_, policy, _)| policy);
+    let loaded = load(args).ok().and_then(Result::ok);
     let mut past = PastRequests::since(None, place.people().await.unwrap_or_default());
     for record in JournalReader::open(&place.folder)? {
         let Some(request) = past.read(&record?).filter(|request| RequestId::is_meant(id, &request.id)) else {
@@ -125,14 +141,14 @@ async fn from_journal(args: &Args, id: &str) -> anyhow::Result<ExitCode> {
         let asked = request.asked.as_ref().with_context(|| {
             format!("the journal holds request {id:?}, but not its claims: something else than policy refused it, it had no session, or an older version recorded it")
         })?;
-        render::say(&case(&request, asked, policy.as_ref()))?;
+        render::say(&case(&request, asked, loaded.as_ref()))?;
         return Ok(ExitCode::SUCCESS);
     }
     anyhow::bail!("the journal has no such request, or it is a renewal; `lanyard audit show` lists all");
 }
 
 /// The lines to put into a file of cases.
-fn case(request: &PastRequest, asked: &PastAsked, policy: Option<&Policy>) -> String {
+fn case(request: &PastRequest, asked: &PastAsked, loaded: Option<&Loaded>) -> String {
     let mut lines = String::from("[[case]]\n");
     let mut put = |name: &str, value: Value| {
         // Writing into a String cannot fail.
@@ -170,8 +186,10 @@ fn case(request: &PastRequest, asked: &PastAsked, policy: Option<&Policy>) -> St
     }
     lines.push_str("[case.claims]\n");
     let mut left_out = asked.withheld.clone();
-    for (name, value) in asked.claims.to_sample() {
-        if PERSONAL.contains(&name.as_str()) && policy.is_none_or(|policy| !policy.reads(&name)) {
+    let issuers = loaded.iter().flat_map(|loaded| &loaded.issuers);
+    let kind = issuers.filter(|known| known.name == asked.claims.issuer).map(|known| known.kind).next();
+    for (name, value) in asked.claims.to_sample(kind.unwrap_or_default()) {
+        if PERSONAL.contains(&name.as_str()) && loaded.is_none_or(|loaded| !loaded.policy.reads(&name)) {
             left_out.push(name);
         } else {
             let _infallible = writeln!(lines, "{name} = {}", toml_text(value)).is_ok();

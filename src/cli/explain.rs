@@ -11,7 +11,7 @@ use crate::config::{Environment as _, Lifetimes, ServerSettings, SystemEnvironme
 use crate::identity::TrustDomain;
 use crate::issuance::Recalled;
 use crate::policy::Policy;
-use crate::token::{Claims, IssuerName, Issuers, TokenError, UnverifiedToken};
+use crate::token::{Claims, IssuerKind, IssuerName, Issuers, TokenError, UnverifiedToken};
 use crate::wire::lanyard::admin_explain_request::Subject;
 use anyhow::Context as _;
 use serde_json::{Value, json};
@@ -195,6 +195,12 @@ impl Side {
         let issuer = self.issuer(args, payload.get("iss").and_then(Value::as_str)).context(
             "the configuration has no issuer with the claims' iss; issuers are compared as strings. Name one with --issuer",
         )?;
+        let configured = self.issuers.as_ref().and_then(|issuers| issuers.by_name(&issuer.0));
+        let kind = configured.map(|issuer| issuer.expectations.kind).unwrap_or_default();
+        if let (Some(payload), true) = (payload.as_object(), kind != IssuerKind::GitLab) {
+            let claims = Claims::unproven_of(kind, payload, issuer);
+            return self.walk(&claims.with_context(|| format!("{} holds no such claims", file.display()))?);
+        }
         let lacking = payload.as_object().map(Claims::lacking).unwrap_or_default();
         anyhow::ensure!(
             lacking.is_empty(),

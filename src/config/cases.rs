@@ -1,13 +1,13 @@
 //! Cases kept beside a policy: `policy.toml` has its cases in `policy.cases.toml`, so that a case never changes the
 //! policy's digest.
 
-use super::Problem;
 use super::problem::read_text;
 use super::section::{Reader, Section};
 use super::svids::TTL_MAX;
 use super::words::an;
+use super::{KnownIssuer, Problem};
 use crate::policy::{Answer, Answers, Case, Expected, KNOWN_FACTS, Policy, Wish};
-use crate::token::{Claims, IssuerName};
+use crate::token::{Claims, IssuerKind, IssuerName, KNOWN_CLAIMS};
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -18,11 +18,12 @@ pub fn cases_file(policy: &Path) -> PathBuf {
     policy.with_extension("cases.toml")
 }
 
-/// Reads cases. Those that name no issuer are of the only one that the policy speaks of.
+/// Reads cases. Those that name no issuer are of the only one that the policy speaks of; an issuer that is not among those
+/// known is a GitLab.
 ///
 /// # Errors
 /// Every problem of the file, by line.
-pub fn load_cases(file: &Path, policy: &Policy) -> Result<Vec<Case>, Vec<Problem>> {
+pub fn load_cases(file: &Path, policy: &Policy, known: &[KnownIssuer]) -> Result<Vec<Case>, Vec<Problem>> {
     let text = read_text(file, "keep cases beside the rules, or name their file with --cases")?;
     let reader = Reader::new(file, &text);
     let mut root = reader.document();
@@ -38,7 +39,7 @@ pub fn load_cases(file: &Path, policy: &Policy) -> Result<Vec<Case>, Vec<Problem
     let mut cases = Vec::new();
     for section in sections {
         let line = section.line();
-        let Some(case) = read_case(section, &usual, only.as_ref()) else { continue };
+        let Some(case) = read_case(section, &usual, (only.as_ref(), known)) else { continue };
         if !names.insert(case.name.clone()) {
             root.problem("case", line, format!("a second case \"{}\"", case.name), "give each case a name of its own");
         }
@@ -48,14 +49,19 @@ pub fn load_cases(file: &Path, policy: &Policy) -> Result<Vec<Case>, Vec<Problem
     reader.settled(Some(cases))
 }
 
-fn read_case(mut section: Section<'_, '_>, usual: &Map<String, Value>, only: Option<&IssuerName>) -> Option<Case> {
+fn read_case(
+    mut section: Section<'_, '_>,
+    usual: &Map<String, Value>,
+    (only, known): (Option<&IssuerName>, &[KnownIssuer]),
+) -> Option<Case> {
     let name = section.text("name", "what the case shows");
     let name = name.or_else(|| section.missing("name", "name what the case shows"));
     let issuer = section.text("issuer", "the name that rules give the issuer").map(|name| IssuerName(name.into()));
     let issuer = issuer
         .or_else(|| only.cloned())
         .or_else(|| section.missing("issuer", "name the issuer; the policy speaks of several"));
-    let claims = read_claims(&mut section, usual, issuer);
+    let kind = known.iter().find(|known| Some(&known.name) == issuer.as_ref()).map(|known| known.kind);
+    let claims = read_claims(&mut section, usual, (issuer, kind.unwrap_or_default()));
     let facts = read_facts(&mut section.section("facts"));
     let wish = read_wish(&mut section);
     let expected = read_expected(&mut section);
@@ -64,33 +70,50 @@ fn read_case(mut section: Section<'_, '_>, usual: &Map<String, Value>, only: Opt
     Some(Case { name: name?, claims: claims?, facts, wish: wish?, expected: expected?, rule })
 }
 
-/// The claims of the case's file, or else the file's usual ones, with the case's own over them.
+/// The payload of the case's file, or else the file's usual claims, with the case's own over them.
 fn read_claims(
     section: &mut Section<'_, '_>,
     usual: &Map<String, Value>,
-    issuer: Option<IssuerName>,
+    (issuer, kind): (Option<IssuerName>, IssuerKind),
 ) -> Option<Claims> {
     let line = section.line_of("claims").or_else(|| section.line_of("claims_file")).or_else(|| section.line());
-    let mut claims = match (section.holds("claims_file"), section.file("claims_file")) {
-        (false, _) => usual.clone(),
+    let (payload, mut claims) = match (section.holds("claims_file"), section.file("claims_file")) {
+        // What other kinds tell stands there for other cases.
+        (false, _) => (Map::new(), usual.iter().filter(|(name, _)| can_be_of(kind, name)).map(owned).collect()),
         (true, None) => return None,
         (true, Some((_, bytes))) => {
             let Ok(Value::Object(claims)) = serde_json::from_slice(&bytes) else {
                 section.problem("claims_file", line, "no JSON object", "name a file with a token's payload");
                 return None;
             };
-            claims
+            // A GitLab's own names are those that rules use.
+            if kind == IssuerKind::GitLab { (Map::new(), claims) } else { (claims, Map::new()) }
         }
     };
     claims.extend(claims_in(&mut section.section("claims")));
-    let remedy = "write a GitLab job's claims, at least project_id, project_path and namespace_id";
-    let payload = Claims::sample(claims).map_err(|name| format!("{name}, which no token of GitLab's has"));
+    let remedy = match kind {
+        IssuerKind::GitHub | IssuerKind::GitLab => {
+            "write a job's claims, at least project_id, project_path and namespace_id"
+        }
+        IssuerKind::Kubernetes | IssuerKind::Okta | IssuerKind::Spiffe | IssuerKind::Zuul => {
+            "write a bearer's claims by the names that rules use, at least project_path"
+        }
+    };
     let issuer = issuer?;
-    let claims = payload.and_then(|payload| {
-        let text = Value::Object(payload).to_string();
-        Claims::unproven(text.as_bytes(), issuer).map_err(|error| error.to_string())
-    });
+    let payload = Claims::sample(kind, payload, claims)
+        .map_err(|name| format!("{name}, which no token of issuer {issuer} ({}) has", kind.as_str()));
+    let claims =
+        payload.and_then(|payload| Claims::unproven_of(kind, &payload, issuer).map_err(|error| error.to_string()));
     claims.map_err(|found| section.problem("claims", line, found, remedy)).ok()
+}
+
+/// Whether a claim may stand in a case of this kind, or is of no kind and so a mistake.
+fn can_be_of(kind: IssuerKind, name: &str) -> bool {
+    kind.claim_kind(name).is_some() || !KNOWN_CLAIMS.contains(&name)
+}
+
+fn owned((name, value): (&String, &Value)) -> (String, Value) {
+    (name.clone(), value.clone())
 }
 
 /// What other systems say of the job: a fact's value, or `{ no = "why" }` and `{ unavailable = "why" }`.
@@ -227,7 +250,7 @@ need = { "job.state" = "running" }
             let judged = case.judge(&checked.policy, &trust_domain);
             format!("{} {}", judged.got, judged.decided_by.unwrap_or_default())
         };
-        Ok(load_cases(&file, &checked.policy)?.iter().map(judge).collect())
+        Ok(load_cases(&file, &checked.policy, &[])?.iter().map(judge).collect())
     }
 
     fn with(facts: &str) -> String {

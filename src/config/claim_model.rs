@@ -1,6 +1,7 @@
 //! What GitLab's claims do not prove: in one sentence each, with what to write instead.
 
 use super::accept::Warning;
+use crate::token::IssuerKind;
 
 /// One danger: which claim, why, what instead; as a warning, it may be accepted.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -261,6 +262,20 @@ pub(super) const VALUES: [(Danger, &[&str]); 6] = [
         &["guest", "planner", "reporter", "developer", "maintainer", "owner"],
     ),
 ];
+
+pub(super) const NO_SUCH_VALUE: &str =
+    "no token of the issuers meant has this value, so the term would be false for ever";
+
+/// The few values that a claim has at another kind of issuer; none where there is no end of them.
+pub(super) fn values_of(kind: IssuerKind, claim: &str) -> Option<&'static [&'static str]> {
+    match (kind, claim) {
+        (IssuerKind::GitHub, "environment_action") => Some(&["start"]),
+        (IssuerKind::GitHub, "project_visibility") => Some(&["public", "internal", "private"]),
+        (IssuerKind::GitHub, "ref_type") => Some(&["branch", "tag"]),
+        (IssuerKind::GitHub, "runner_environment") => Some(&["github-hosted", "self-hosted"]),
+        _ => None,
+    }
+}
 
 /// GitLab's, which adds to them now and then.
 const SOURCES: [&str; 16] = [

@@ -1,8 +1,8 @@
 //! Rules that load would do harm: which of their terms lean on what a token's claims do not prove.
 
 use super::claim_model::{
-    Danger, ENVIRONMENT, ESCAPED, FORKS, JOB_PATH, LEFT_OUT, LOGIN_CHOSEN, MADE_UP, NO_PROJECT, PATH, REF, RENAMED,
-    SERVICE_ACCOUNT_RENAMED, SUB, TAKEN_OVER, TIER, TIER_BESIDE_PROTECTION, VALUES, WITHHELD,
+    Danger, ENVIRONMENT, ESCAPED, FORKS, JOB_PATH, LEFT_OUT, LOGIN_CHOSEN, MADE_UP, NO_PROJECT, NO_SUCH_VALUE, PATH,
+    REF, RENAMED, SERVICE_ACCOUNT_RENAMED, SUB, TAKEN_OVER, TIER, TIER_BESIDE_PROTECTION, VALUES, WITHHELD, values_of,
 };
 use crate::policy::{Condition, Rule, Test};
 use crate::token::{ACTOR_KINDS, ClaimView, IssuerKind, KNOWN_CLAIMS, PERSON, SERVICE_ACCOUNT};
@@ -10,8 +10,8 @@ use crate::token::{ACTOR_KINDS, ClaimView, IssuerKind, KNOWN_CLAIMS, PERSON, SER
 /// A test of a claim, and whether passing it lets a job in or keeps it out.
 type Use<'a> = (&'a str, &'a Test, bool);
 
-/// What is dangerous in a rule that grants.
-pub(super) fn of_rule(rule: &Rule) -> Vec<Danger> {
+/// What is dangerous in a rule that grants, to bearers of an issuer of this kind.
+pub(super) fn of_rule(rule: &Rule, kind: IssuerKind) -> Vec<Danger> {
     let when: Vec<Use<'_>> = rule.when.iter().flat_map(Condition::tests).collect();
     let every: Vec<Use<'_>> = when.iter().copied().chain(kept_out(&rule.unless)).collect();
     let demands = |claim: &str| rule.when.iter().any(|term| demands_that(term, claim, true));
@@ -30,13 +30,26 @@ pub(super) fn of_rule(rule: &Rule) -> Vec<Danger> {
     if !rule.pins("user_id") {
         found.extend(kind_of_actor(&every));
     }
-    found.extend(cannot_exist(&every));
+    found.extend(cannot_exist(&every, &[kind]));
     found.extend(lets_forks_in(rule));
     found.extend(path_that_decides_alone(rule).filter(|_| rule.path_only.is_none()));
     if rule.only_project().is_none() && !rule.svids.iter().all(|svid| svid.id.holes().any(is_project)) {
         found.push(NO_PROJECT);
     }
-    found
+    found.into_iter().map(|danger| mendable(danger, kind)).collect()
+}
+
+/// With a remedy that this kind's tokens have.
+fn mendable(danger: Danger, kind: IssuerKind) -> Danger {
+    let tells = |claim: &str| kind.claim_kind(claim).is_some();
+    if danger == ENVIRONMENT && !tells("environment_protected") {
+        let instead = "add ref_path and ref_protected = true, and let the environment take no other ref";
+        return Danger { instead, ..danger };
+    }
+    if danger.why == PATH.why && !tells("project_id") {
+        return Danger { instead: "write whole paths, or path_only = \"the reason why that is fine here\"", ..danger };
+    }
+    danger
 }
 
 /// What is dangerous in a refusal for bearers of issuers of these kinds; of GitLab's, where none is known.
@@ -57,7 +70,7 @@ pub(super) fn of_refusal(when: &[Condition], kinds: &[IssuerKind]) -> Vec<Danger
     let mut found: Vec<Danger> = of_names(&every, false).into_iter().filter(speaks).collect();
     found.splice(0..0, [TIER].into_iter().filter(is_used).chain(silent));
     found.extend(kind_of_actor(&every));
-    found.extend(cannot_exist(&every));
+    found.extend(cannot_exist(&every, kinds));
     found
 }
 
@@ -93,11 +106,23 @@ fn kind_of_actor(every: &[Use<'_>]) -> Option<Danger> {
     })
 }
 
-fn cannot_exist(tests: &[Use<'_>]) -> impl Iterator<Item = Danger> {
-    let wrong = |danger: &Danger, values: &[&str]| {
-        tests.iter().any(|(name, test, _)| *name == danger.claim && !odd_ones(test, values).is_empty())
+/// Values that no token of these kinds has; of GitLab's, where none is known.
+fn cannot_exist(tests: &[Use<'_>], kinds: &[IssuerKind]) -> Vec<Danger> {
+    let kinds = if kinds.is_empty() { &[IssuerKind::GitLab] } else { kinds };
+    let wrong = |(danger, of_gitlab): &(Danger, &'static [&'static str])| {
+        let mut values = Vec::new();
+        for kind in kinds.iter().filter(|kind| kind.claim_kind(danger.claim).is_some()) {
+            values.extend_from_slice(if *kind == IssuerKind::GitLab {
+                of_gitlab
+            } else {
+                values_of(*kind, danger.claim)?
+            });
+        }
+        let is_odd = |test: &Test| !values.is_empty() && !odd_ones(test, &values).is_empty();
+        let found = tests.iter().any(|(name, test, _)| *name == danger.claim && is_odd(test));
+        found.then(|| if kinds == [IssuerKind::GitLab] { *danger } else { Danger { why: NO_SUCH_VALUE, ..*danger } })
     };
-    VALUES.iter().filter(move |(danger, values)| wrong(danger, values)).map(|(danger, _)| *danger)
+    VALUES.iter().filter_map(wrong).collect()
 }
 
 /// A rule that does not speak of forks has `fork = false` of itself.

@@ -124,10 +124,11 @@ impl Rules<'_> {
             when: all,
         });
         if let Some(rule) = &rule {
+            let kind = self.known(&rule.issuer).map(|issuer| issuer.kind).unwrap_or_default();
             if let Some(issuer) = self.known(&rule.issuer) {
                 report_untold_of_rule(&section, rule, issuer, [&when, &unless]);
             }
-            report(&section, &lines, &dangers::of_rule(rule), &accepted);
+            report(&section, &lines, &dangers::of_rule(rule, kind), &accepted);
             report_long_ids(&section, rule, &accepted);
             report_idle(&section, idle, rule);
             report_untold(&section, rule);

@@ -169,7 +169,7 @@ mod tests {
         assert_eq!(settings.issuers.by_name("gitlab").unwrap().namespaces, ["acme", "ops"]);
         let checked = check_policy(&place(Starter::POLICY), &[], settings.keys.lifetimes.svid).unwrap();
         assert!(checked.warnings.is_empty(), "{:?}", checked.warnings);
-        let cases = load_cases(&place(Starter::CASES), &checked.policy).unwrap();
+        let cases = load_cases(&place(Starter::CASES), &checked.policy, &[]).unwrap();
         assert_eq!(cases.len(), 5);
         let agent = load_agent(&place(Starter::AGENT), &MapEnvironment::default()).unwrap();
         assert_eq!(agent.server, starter().server);

@@ -81,6 +81,11 @@ mod tests {
 
     /// What is said of a refusal with these terms beside a rule for each issuer: warnings, then problems.
     fn said(terms: &str) -> Vec<String> {
+        said_of(&format!("[[refuse]]\nname = \"no\"\nsay = \"no\"\nwhen = {{ {terms} }}\n"))
+    }
+
+    /// The same of more of a policy.
+    fn said_of(more: &str) -> Vec<String> {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("policy.toml");
         let known = |(name, kind): (&str, IssuerKind)| KnownIssuer {
@@ -95,8 +100,7 @@ mod tests {
         let rules = issuers.iter().map(|KnownIssuer { name, .. }| {
             format!("[[rule]]\nname = \"{name}\"\nid = \"/{name}/{{project_path}}\"\nwhen.issuer = \"{name}\"\n")
         });
-        let refusal = format!("[[refuse]]\nname = \"no\"\nsay = \"no\"\nwhen = {{ {terms} }}\n");
-        std::fs::write(&file, rules.collect::<String>() + &refusal).unwrap();
+        std::fs::write(&file, more.to_owned() + &rules.collect::<String>()).unwrap();
         let told = match check_policy(&file, &issuers, Lifetimes::SVID) {
             Ok(checked) => checked.warnings,
             Err(problems) => problems,
@@ -117,9 +121,33 @@ mod tests {
             ("not = { issuer = \"okta\" }, pipeline_id = 7", "pipeline_id, which no token of issuer okta"),
         ] {
             let said = said(terms);
-            let is_told = |line: &String| line.contains(told) && line.contains(":16: refuse \"no\".when: ");
+            let is_told = |line: &String| line.contains(told) && line.contains(":4: refuse \"no\".when: ");
             assert!(said.iter().any(is_told), "{terms}: {said:#?}");
             assert!(said.iter().all(|line| !line.contains("hub") || told.contains("hub")), "{terms}: {said:#?}");
+        }
+    }
+
+    /// What is said of a rule with these terms.
+    fn said_of_rule(issuer: &str, terms: &str) -> Vec<String> {
+        let id = format!("/x/{issuer}/{{project_path}}");
+        let rule = format!("[[rule]]\nname = \"y\"\nid = \"{id}\"\nwhen = {{ issuer = \"{issuer}\", {terms} }}\n");
+        said_of(&rule)
+    }
+
+    #[test]
+    fn the_words_of_another_kind_of_issuer_are_known() {
+        for (issuer, terms, told) in [
+            ("hub", "runner_environment = \"github-hosted\"", ""),
+            ("hub", "pipeline_source = \"workflow_dispatch\"", ""),
+            ("hub", "runner_environment = \"gitlab-hosted\"", "no token of the issuers meant has this value"),
+            ("corp", "runner_environment = \"github-hosted\"", "GitLab writes no such value there"),
+            ("corp", "pipeline_source = \"workflow_dispatch\"", "no source that we know of GitLab"),
+            ("hub", "environment = \"production\"", "let the environment take no other ref"),
+            ("okta", "project_path = \"x*\"", "write whole paths, or path_only"),
+        ] {
+            let said = said_of_rule(issuer, terms);
+            assert_eq!(said.is_empty(), told.is_empty(), "{issuer} {terms}: {said:#?}");
+            assert!(said.iter().any(|line| line.contains(told)) || told.is_empty(), "{issuer} {terms}: {said:#?}");
         }
     }
 

@@ -215,6 +215,20 @@ impl IssuerKind {
         }
     }
 
+    /// Where a token of its says something by itself, and in which form; none of what is derived, or made of a name.
+    pub(super) fn place_of(self, name: &str) -> Option<(&'static str, Shape)> {
+        self.place_of_any(name).filter(|(_, shape)| *shape != Shape::Named)
+    }
+
+    /// The same, whether it says it by itself or not.
+    pub(super) fn place_of_any(self, name: &str) -> Option<(&'static str, Shape)> {
+        let at = self.position(name)?;
+        match self.model() {
+            None => GITLAB.get(at).copied(),
+            Some(model) => model.claims.get(at).map(|claim| (claim.from, claim.shape)),
+        }
+    }
+
     /// What its own documentation calls a claim.
     pub(super) fn source_of(self, name: &'static str) -> &'static str {
         let claims = self.model().map(|model| model.claims).unwrap_or_default();

@@ -10,6 +10,7 @@ use super::parse::{TokenAlgorithm, UnverifiedToken};
 use super::payload::{Audience, Payload, Read};
 use crate::crypto::Digest;
 use crate::telemetry::quotable;
+use serde_json::{Map, Value};
 use std::borrow::Cow;
 use std::time::Duration;
 use time::OffsetDateTime;
@@ -120,6 +121,22 @@ impl Claims {
         let (issued_at, expires_at) = (time("iat"), time("exp"));
         let epoch = OffsetDateTime::UNIX_EPOCH;
         into_claims(payload, (issuer, None), issued_at.unwrap_or(epoch), expires_at.unwrap_or(epoch))
+    }
+}
+
+impl Claims {
+    /// The same of an issuer of whichever kind.
+    ///
+    /// # Errors
+    /// What the claims have wrong.
+    pub fn unproven_of(kind: IssuerKind, payload: &Map<String, Value>, issuer: IssuerName) -> Result<Self, TokenError> {
+        let Some(model) = kind.model() else {
+            return Self::unproven(Value::Object(payload.clone()).to_string().as_bytes(), issuer);
+        };
+        let epoch = OffsetDateTime::UNIX_EPOCH;
+        let claims = into_claims(Payload::of_other(kind, model, payload)?, (issuer, None), epoch, epoch)?;
+        check_agreement(&claims, kind)?;
+        Ok(claims)
     }
 }
 

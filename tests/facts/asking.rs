@@ -114,6 +114,6 @@ pub(crate) fn claims(changes: &[(&str, Value)]) -> Claims {
     for (name, value) in changes {
         written.insert((*name).to_owned(), value.clone());
     }
-    let payload = Claims::sample(written).unwrap();
+    let payload = Claims::sample(IssuerKind::GitLab, Map::new(), written).unwrap();
     Claims::unproven(Value::Object(payload).to_string().as_bytes(), corp()).unwrap()
 }

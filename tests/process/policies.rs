@@ -98,7 +98,7 @@ fn cases_hold_or_fail_with_the_first_term_that_decided() {
 
     fs::write(&cases, "[[case]]\nname = \"x\"\nid = \"/a\"\n[case.claims]\nprojectpath = \"acme\"\n").unwrap();
     let broken = test(&policy, &[]);
-    let line = "policy.cases.toml:4: case[0].claims: projectpath, which no token of GitLab's has;";
+    let line = "policy.cases.toml:4: case[0].claims: projectpath, which no token of issuer corp (gitlab) has;";
     assert!(words(&broken).contains(line), "{}", words(&broken));
     assert_eq!(broken.status.code(), Some(1));
 }
