@@ -101,7 +101,7 @@ async fn changed(keeper: Option<&mut KeeperWatch>) {
     {
         return;
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 fn seen(job: &State, runner: Option<&State>) -> State {

@@ -19,14 +19,27 @@ pub trait Auditable {
 #[derive(Debug, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Entry<'a> {
+    /// Which account answers for a user is forgotten: the next one that they are led to does.
+    AccountForgotten {
+        /// The issuer's configured name.
+        issuer: &'a str,
+        /// The user's id there, or what stands for a person who is sealed.
+        user: &'a str,
+        /// The operator.
+        #[serde(flatten)]
+        by: &'a Person,
+        /// Why, in the operator's words.
+        say: &'a str,
+    },
     /// A user was led to an account of the directory for the first time: from now on no other one answers for them.
     AccountRemembered {
         /// The issuer's configured name.
         issuer: &'a str,
         /// The user's id there, or what stands for a person who is sealed.
         user: &'a str,
-        /// The account's GUID.
-        account: String,
+        /// The account's GUID; none where it is sealed.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        account: Option<String>,
     },
     /// A key of ours is made, used from now on, or put away.
     Authority(KeyStep<'a>),

@@ -2,8 +2,8 @@
 
 use super::failure::WrongUsage;
 use super::{
-    agent, audit, authority, backup, ban, bundle, config, dev, doctor, exec, explain, gitlab, health, init, login, pin,
-    policy, render, server, session, svid,
+    agent, audit, authority, backup, ban, bundle, config, dev, directory, doctor, exec, explain, gitlab, health, init,
+    login, pin, policy, render, server, session, svid,
 };
 use crate::telemetry::{self, LogFormat};
 use clap::{CommandFactory as _, Parser, Subcommand};
@@ -74,6 +74,8 @@ enum Command {
     Authority(authority::Args),
     /// Which project a path belongs to, where a name may have been used again
     Pin(pin::Args),
+    /// Whose account of the directory is whose
+    Directory(directory::Args),
     /// What a GitLab must be told of this server
     Gitlab(gitlab::Args),
     /// What others need to trust us
@@ -148,6 +150,7 @@ impl Command {
             Self::Ban(args) => Box::pin(ban::run(args)).await,
             Self::Authority(args) => Box::pin(authority::run(args)).await,
             Self::Pin(args) => Box::pin(pin::run(args)).await,
+            Self::Directory(args) => Box::pin(directory::run(args)).await,
             Self::Gitlab(args) => Box::pin(gitlab::run(args)).await,
             Self::Bundle(args) => Box::pin(bundle::run(args)).await,
             Self::Audit(args) => Box::pin(audit::run(&args)).await,

@@ -38,6 +38,7 @@ mod authority;
 mod backup;
 mod ban;
 mod pin;
+mod directory;
 mod config;
 mod gitlab_api;
 mod gitlab;

@@ -106,7 +106,7 @@ fn read_ways(section: &mut Section<'_, '_>) -> Option<Vec<Way>> {
 }
 
 fn read_way(mut section: Section<'_, '_>) -> Option<Way> {
-    let both = section.holds("provider") && section.holds("claim");
+    let given = ["provider", "claim"].into_iter().filter(|key| section.holds(key)).count();
     let (line, beside) = (section.line_of("claim"), section.holds("attribute"));
     let provider = section.text("provider", "a provider of user_identities, such as \"ldapmain\"");
     let claim = section.parsed("claim", "\"user_email\" or \"user_login\"", |text| match text {
@@ -119,7 +119,7 @@ fn read_way(mut section: Section<'_, '_>) -> Option<Way> {
             && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
         if fits { Ok(text.to_owned()) } else { Err("no name of an attribute") }
     });
-    if both {
+    if given == 2 {
         section.problem("claim", line, "given beside provider", "make two tables of it, the better one first");
     }
     let way = match (provider, claim) {
@@ -137,7 +137,8 @@ fn read_way(mut section: Section<'_, '_>) -> Option<Way> {
             Some(Way::Claim { claim, attribute: attribute.unwrap_or_else(|| usual.to_owned()) })
         }
         (Some(_), Some(_)) => None,
-        (None, None) => section.missing("provider", "write a provider of user_identities, or a claim"),
+        (None, None) if given == 0 => section.missing("provider", "write a provider of user_identities, or a claim"),
+        (None, None) => None,
     };
     section.finish();
     way

@@ -12,7 +12,6 @@ use toml::de::{DeTable, DeValue};
 
 /// That somebody approved who neither made what is deployed nor deploys it.
 const INDEPENDENT: &str = "approvals.independent";
-const APPROVALS: [&str; 2] = ["approvals.deployment", "approvals.merge_request"];
 /// The fact whose texts are groups.
 const GROUP: &str = "directory.group";
 
@@ -91,8 +90,14 @@ impl Needs<'_, '_, '_> {
 
     /// Whoever says `approvals.independent` means any way in which somebody else can have approved.
     fn independent(&self, line: usize, value: &DeValue<'_>) -> Option<Need> {
-        let ways = APPROVALS.map(|fact| self.fact(line, fact, value));
-        Some(Need::Any(ways.into_iter().collect::<Option<_>>()?))
+        let key = format!("{INDEPENDENT:?}");
+        let Some(wanted) = wanted(FactKind::Count, value) else {
+            return self.problem(line, &key, an_or_text(value), &would_do(FactKind::Count));
+        };
+        // One system tells of both.
+        self.check_source(line, &key, "approvals.deployment");
+        let way = |name| Need::Fact { name, wanted: wanted.clone() };
+        Some(Need::Any(vec![way("approvals.deployment"), way("approvals.merge_request")]))
     }
 
     fn fact(&self, line: usize, name: &str, value: &DeValue<'_>) -> Option<Need> {

@@ -40,6 +40,7 @@ impl Scope {
             namespace_ids: read_ids(&mut table, "namespace_ids"),
             project_ids: read_ids(&mut table, "project_ids"),
         };
+        scope.check_whose(&table, known);
         table.finish();
         if root.problems_so_far() > before {
             // Rules held against half a scope would have false problems.
@@ -57,6 +58,18 @@ impl Scope {
         let of_issuers = self.issuers.is_empty() || confined(when, &|name, test| self.confines_issuer(name, test));
         let in_places = self.names_no_place() || confined(when, &|name, test| self.confines_claim(name, test));
         of_issuers && in_places
+    }
+
+    /// Where several issuers can call theirs so, it is said whose places are meant.
+    fn check_whose(&self, table: &Section<'_, '_>, known: &[KnownIssuer]) {
+        let is_said = self.names_no_place() || !self.issuers.is_empty() || table.line_of("issuers").is_some();
+        if let ([_, _, ..], false) = (known, is_said) {
+            let names: Vec<&str> = known.iter().map(|issuer| &*issuer.name.0).collect();
+            let found =
+                "nothing, while several issuers can each have projects and namespaces of these names and numbers";
+            let remedy = format!("write whose they are: issuers = [\"…\"], of {}", names.join(", "));
+            table.problem("issuers", None, found, remedy);
+        }
     }
 
     const fn names_no_place(&self) -> bool {
@@ -132,7 +145,7 @@ fn confined(when: &[Condition], claim: &impl Fn(&str, &Test) -> bool) -> bool {
     })
 }
 
-/// Whose projects and namespaces are meant: a must where several issuers can call theirs so.
+/// Whose projects and namespaces are meant.
 fn read_issuers(table: &mut Section<'_, '_>, known: &[KnownIssuer]) -> Vec<String> {
     let names: Vec<&str> = known.iter().map(|issuer| &*issuer.name.0).collect();
     let is_known = |name: &str| names.is_empty() || names.contains(&name);
@@ -147,17 +160,8 @@ fn read_issuers(table: &mut Section<'_, '_>, known: &[KnownIssuer]) -> Vec<Strin
                 if is_known(name) { Ok(name.to_owned()) } else { Err("no configured issuer") }
             },
         );
-    match (&names[..], &issuers) {
-        ([_, _, ..], None) if line.is_none() => {
-            let found =
-                "nothing, while several issuers can each have projects and namespaces of these names and numbers";
-            let remedy = format!("write whose they are: issuers = [\"…\"], of {}", names.join(", "));
-            table.problem("issuers", None, found, remedy);
-        }
-        (_, Some(none)) if none.is_empty() && table.problems_so_far() == before => {
-            table.problem("issuers", line, "no name in it", "name at least one issuer");
-        }
-        _ => {}
+    if issuers.as_ref().is_some_and(Vec::is_empty) && table.problems_so_far() == before {
+        table.problem("issuers", line, "no name in it", "name at least one issuer");
     }
     issuers.unwrap_or_default()
 }

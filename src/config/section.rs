@@ -25,7 +25,7 @@ pub(super) struct Reader<'t> {
     /// How many more there are than anybody reads.
     more: Cell<usize>,
     /// What loads, but should be known.
-    warnings: RefCell<Vec<Problem>>,
+    pub(super) warnings: RefCell<Vec<Problem>>,
     /// Whether the file is not TOML: then whatever else seems wrong may follow from that alone, and is not told.
     broken: Cell<bool>,
 }

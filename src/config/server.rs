@@ -146,6 +146,7 @@ pub(super) fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option
     let federation = read_federation(&mut root, trust_domain.as_ref());
     let publish = read_publish(&mut root, environment);
     root.finish();
+    warnings.extend(reader.warnings.take());
     let known = KnownIssuer::all(&issuers, &systems, directory.as_ref());
     check_names(reader, names_line, &leaf, &known);
     let (place, ttl, name_constraints) = (policy_file?, keys.lifetimes.svid, keys.name_constraints);

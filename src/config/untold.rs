@@ -3,7 +3,7 @@
 
 use super::issuer::KnownIssuer;
 use super::section::Section;
-use crate::policy::{Condition, Rule};
+use crate::policy::{Condition, Rule, SHOWN_FACTS};
 use crate::token::IssuerKind;
 use std::collections::BTreeMap;
 
@@ -49,6 +49,11 @@ pub(super) fn tested(terms: &[(usize, Condition)]) -> Claims<'_> {
     terms.iter().flat_map(|(line, term)| term.tests().into_iter().map(move |(name, ..)| (Some(*line), name))).collect()
 }
 
+/// What its texts want of the token; the rest other systems tell.
+fn told_by_tokens(rule: &Rule) -> impl Iterator<Item = &str> {
+    rule.claims.holes().filter(|hole| !SHOWN_FACTS.iter().any(|(shown, _)| shown == hole))
+}
+
 /// All that a rule asks of its issuer's tokens.
 pub(super) fn report_untold_of_rule(
     section: &Section<'_, '_>,
@@ -60,7 +65,7 @@ pub(super) fn report_untold_of_rule(
     asked.report(section, "when", tested(when));
     asked.report(section, "unless", tested(unless));
     asked.report(section, "id", rule.svids.iter().flat_map(|svid| svid.id.holes()).map(|hole| (None, hole)).collect());
-    asked.report(section, "claims", rule.claims.holes().map(|hole| (None, hole)).collect());
+    asked.report(section, "claims", told_by_tokens(rule).map(|hole| (None, hole)).collect());
     if issuer.kind != IssuerKind::Kubernetes && rule.svids.iter().any(|svid| svid.id.is_for_runners()) {
         let found = format!("a runner's ID for bearers of issuer {} ({})", issuer.name, issuer.kind.as_str());
         let remedy = "choose another beginning: runners are known by the tokens of their cluster";

@@ -109,7 +109,7 @@ pub(super) mod tests {
 
     const NOW: OffsetDateTime = datetime!(2026-11-22 12:00 UTC);
     /// 2026-11-22 12:00 UTC.
-    const NOON: i64 = 134_398_080_000_000_000;
+    const NOON: i64 = (1_795_348_800 + 11_644_473_600) * 10_000_000;
 
     /// An entry with these values.
     pub(in super::super) fn entry(control: &str, computed: &str, expires: &str) -> Entry {

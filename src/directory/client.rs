@@ -17,6 +17,8 @@ use zeroize::Zeroizing;
 
 /// Questions at once; a domain controller has thousands of clients, and we are one.
 const CONNECTIONS_MAX: usize = 8;
+/// What is idle for longer may have been dropped on the way without a word, and would cost a question its time.
+const IDLE_FOR: Duration = Duration::from_secs(90);
 /// A password that was refused is not shown again before its file changes, or this long has passed: each try counts
 /// towards locking our own account, and what counts is forgotten after half an hour in most domains.
 const NOT_AGAIN_FOR: Duration = Duration::from_secs(1800);
@@ -25,7 +27,8 @@ const NOT_AGAIN_FOR: Duration = Duration::from_secs(1800);
 pub(super) struct Client {
     settings: Arc<DirectorySettings>,
     clock: Arc<dyn Clock>,
-    idle: Mutex<Vec<Connection>>,
+    /// With the time of its last answer.
+    idle: Mutex<Vec<(OffsetDateTime, Connection)>>,
     places: Semaphore,
     /// Which server to begin with.
     first: AtomicUsize,
@@ -42,8 +45,7 @@ impl Client {
     /// What a search finds. A connection that was idle may be gone: that is no failure yet.
     pub(super) async fn search(&self, search: &Search<'_>) -> Result<Vec<Entry>, DirectoryError> {
         let Ok(_place) = self.places.acquire().await else { return Err(DirectoryError::NoServer) };
-        let idle = self.idle().pop();
-        if let Some(mut connection) = idle {
+        if let Some(mut connection) = self.take_idle() {
             match connection.search(search).await {
                 Err(LdapError::Lost(_)) => {}
                 outcome => return self.put_back(connection, outcome),
@@ -54,6 +56,14 @@ impl Client {
         self.put_back(connection, outcome)
     }
 
+    /// The one that answered last, unless that is long ago.
+    fn take_idle(&self) -> Option<Connection> {
+        let now = self.clock.now();
+        let mut idle = self.idle();
+        idle.retain(|(at, _)| *at <= now && now - *at < IDLE_FOR);
+        idle.pop().map(|(_, connection)| connection)
+    }
+
     /// Only a whole answer leaves a connection of use.
     fn put_back(
         &self,
@@ -62,7 +72,7 @@ impl Client {
     ) -> Result<Vec<Entry>, DirectoryError> {
         let server = connection.place().to_string();
         if matches!(outcome, Ok(_) | Err(LdapError::Refused(_))) {
-            self.idle().push(connection);
+            self.idle().push((self.clock.now(), connection));
         }
         outcome.map_err(|fault| DirectoryError::Ldap { server, fault })
     }
@@ -111,7 +121,7 @@ impl Client {
         Ok(Zeroizing::new(line.to_vec()))
     }
 
-    fn idle(&self) -> MutexGuard<'_, Vec<Connection>> {
+    fn idle(&self) -> MutexGuard<'_, Vec<(OffsetDateTime, Connection)>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -2,17 +2,14 @@
 
 use super::DirectoryError;
 use super::account::{ATTRIBUTES, Account};
+use super::accounts::User;
 use super::finding::{Directory, person};
 use super::ldap::{Filter, Scope, Search};
 use super::sid::Guid;
-use crate::token::IssuerName;
 use std::collections::BTreeMap;
 
 /// Fewer than Active Directory puts into one page (`MaxPageSize`, 1000), and an answer of some tens of KiB.
 const AT_ONCE: usize = 100;
-
-/// A user of an issuer.
-pub type User = (IssuerName, u64);
 
 impl Directory {
     /// Which of these users have an account that may not act, and why. Who was never led to one is not asked about.
@@ -22,7 +19,7 @@ impl Directory {
     pub async fn departed(&self, users: impl Iterator<Item = User>) -> Result<Vec<(User, String)>, DirectoryError> {
         let mut accounts: BTreeMap<Guid, Vec<User>> = BTreeMap::new();
         for user in users {
-            if let Some(guid) = self.accounts.of(&user.0, user.1)? {
+            if let Some(guid) = self.accounts.of(&user)? {
                 accounts.entry(guid).or_default().push(user);
             }
         }

@@ -10,6 +10,7 @@ use super::sid::Guid;
 use super::way::{Lookup, Sought};
 use super::{DirectoryError, NobodySought};
 use crate::clock::Clock;
+use crate::telemetry::chain;
 use crate::token::Claims;
 use std::sync::Arc;
 
@@ -32,7 +33,7 @@ pub enum Found {
     Person(Groups),
 }
 
-/// The groups of an account, by the names that rules use; or which of those names nothing is behind.
+/// The groups of an account, by the names that rules use; or why they are not known.
 pub type Groups = Result<Vec<String>, String>;
 
 impl Directory {
@@ -48,6 +49,11 @@ impl Directory {
         &self.settings
     }
 
+    /// Whose account is whose.
+    pub const fn accounts(&self) -> &Accounts {
+        &self.accounts
+    }
+
     /// Whom to look for.
     ///
     /// # Errors
@@ -61,7 +67,7 @@ impl Directory {
     /// # Errors
     /// When nothing can be said.
     pub async fn find(&self, sought: &Sought) -> Result<Found, DirectoryError> {
-        let known = self.accounts.of(&sought.issuer, sought.user_id)?;
+        let known = self.accounts.of(&sought.user)?;
         let account = match self.account(sought, known).await? {
             Ok(account) => account,
             Err(why) => return Ok(Found::Nobody(why.to_owned())),
@@ -71,12 +77,17 @@ impl Directory {
         }
         let first = match known {
             Some(guid) => guid,
-            None => self.accounts.remember((&sought.issuer, sought.user_id), account.guid).await?,
+            None => self.accounts.remember(&sought.user, account.guid).await?,
         };
         if first != account.guid {
             return Ok(Found::Nobody(ANOTHER.to_owned()));
         }
-        Ok(Found::Person(self.groups_of(&account).await?))
+        let groups = match self.groups_of(&account).await {
+            // That it may act is known all the same.
+            Err(fault) if fault.is_of_this_question() => Err(chain(&fault)),
+            groups => groups?,
+        };
+        Ok(Found::Person(groups))
     }
 
     /// The one account that is meant, or why there is none.
@@ -137,7 +148,7 @@ const MOVED: &str = "the account that GitLab links to is not there: it was renam
                      noticed, and no other way leads to it";
 const SEVERAL: &str = "more than one account fits what the token says of its user";
 const ANOTHER: &str = "another account than before answers to the token's user; find out why, and if it is right, let the \
-                       former one be forgotten: lanyard directory forget";
+                       former one be forgotten: lanyard directory forget --help";
 
 /// A user's object that is a person's; computers are users too.
 pub(super) fn person(more: Vec<Filter<'_>>) -> Filter<'_> {

@@ -19,8 +19,7 @@ mod groups;
 mod departed;
 
 pub use account::Untold;
-pub use accounts::Accounts;
-pub use departed::User;
+pub use accounts::{Accounts, User};
 pub use error::DirectoryError;
 pub use finding::{Directory, Found, Groups};
 pub use ldap::{LdapError, Malformed, ResultCode};

@@ -1,15 +1,14 @@
 //! From the claims of a token to what is looked for: the first way that is configured and present decides.
 
+use super::accounts::User;
 use super::settings::Way;
-use crate::token::{ClaimView, Claims, ExternalIdentity, IssuerName};
+use crate::token::{ClaimView, Claims, ExternalIdentity};
 
 /// Whom a token is of, and how the directory may know them.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Sought {
-    /// Whose user.
-    pub(super) issuer: IssuerName,
-    /// Which.
-    pub(super) user_id: u64,
+    /// Whose.
+    pub(super) user: User,
     /// What to look for: only an entry that is no longer where it was lets the next one speak.
     pub(super) by: Vec<Lookup>,
 }
@@ -60,7 +59,7 @@ impl Sought {
                 break;
             }
         }
-        if by.is_empty() { Err(NobodySought::NoWay) } else { Ok(Self { issuer: claims.issuer.clone(), user_id, by }) }
+        if by.is_empty() { Err(NobodySought::NoWay) } else { Ok(Self { user: (claims.issuer.clone(), user_id), by }) }
     }
 }
 

@@ -202,7 +202,7 @@ impl Gerrit {
                 Step::Done(brought_in) => return Ok(Some(brought_in)),
                 Step::TooFar => return Ok(None),
                 Step::Fetch(sha) => match self.commit(project, &sha).await? {
-                    Some(commit) if commit.commit == sha => walk.learn(commit),
+                    Some(commit) if commit.sha == sha => walk.learn(commit),
                     Some(_) | None => {
                         return Err(Silence::Unclear(format!("Gerrit does not show the commit {}", quotable(&sha))));
                     }

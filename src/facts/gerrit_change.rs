@@ -17,7 +17,8 @@ pub(super) struct Change {
     #[serde(rename = "_number")]
     number: u64,
     branch: String,
-    change_id: String,
+    #[serde(rename = "change_id")]
+    id: String,
     current_revision: Option<String>,
     #[serde(default)]
     labels: BTreeMap<String, Label>,
@@ -176,7 +177,7 @@ impl Change {
             given.map(|(name, vote)| format!("{} {:+} by {}", quotable(name), vote.value, vote.voter)).collect();
         let mut seen = vec![
             ("gerrit.change", Seen::Count(self.number)),
-            ("gerrit.change_id", Seen::Text(quotable(&self.change_id))),
+            ("gerrit.change_id", Seen::Text(quotable(&self.id))),
             ("gerrit.patch_set", Seen::Count(revision.number)),
             ("gerrit.revision", Seen::Text(quotable(current))),
             ("gerrit.votes", Seen::Texts(votes)),

@@ -15,9 +15,10 @@ const COMMITS_MAX: usize = 64;
 /// What we read of a commit (Gerrit's REST API, "Commit Endpoints").
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct Commit {
-    pub(super) commit: String,
     pub(super) committer: Person,
     pub(super) parents: Vec<Parent>,
+    #[serde(rename = "commit")]
+    pub(super) sha: String,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -61,15 +62,17 @@ impl Walk {
 
     /// Takes what was fetched.
     pub(super) fn learn(&mut self, commit: Commit) {
-        self.ahead.insert((commit.committer.date.clone(), commit.commit.clone()));
-        self.known.insert(commit.commit.clone(), commit);
+        self.ahead.insert((commit.committer.date.clone(), commit.sha.clone()));
+        self.known.insert(commit.sha.clone(), commit);
     }
 
     /// What is next.
     pub(super) fn step(&mut self) -> Step {
         loop {
-            if let Some(unknown) = self.colours.keys().find(|sha| !self.known.contains_key(*sha)) {
-                return if self.known.len() < COMMITS_MAX { Step::Fetch(unknown.clone()) } else { Step::TooFar };
+            match self.colours.keys().find(|sha| !self.known.contains_key(*sha)) {
+                Some(_) if self.known.len() >= COMMITS_MAX => return Step::TooFar,
+                Some(unknown) => return Step::Fetch(unknown.clone()),
+                None => {}
             }
             let is_both = |sha: &String| self.colours.get(sha) == Some(&(OURS | THEIRS));
             if self.ahead.iter().all(|(_, sha)| is_both(sha)) {
@@ -105,7 +108,7 @@ mod tests {
             let mut words = line.split_whitespace().map(str::to_owned);
             let (sha, date) = (words.next().unwrap(), words.next().unwrap());
             let parents = words.map(|commit| Parent { commit }).collect();
-            (sha.clone(), Commit { commit: sha, committer: Person { date, email: "g@x".to_owned() }, parents })
+            (sha.clone(), Commit { sha, committer: Person { date, email: "g@x".to_owned() }, parents })
         };
         text.lines().map(str::trim).filter(|line| !line.is_empty()).map(commit).collect()
     }

@@ -47,7 +47,7 @@ struct Approvals {
 
 #[derive(Debug, Deserialize)]
 struct Approval {
-    /// UTC, in an order that texts have too; older GitLabs do not tell it.
+    /// UTC, in an order that texts have too; an older GitLab does not tell it.
     approved_at: Option<String>,
     user: User,
 }

@@ -21,8 +21,8 @@ const FRESH_FOR: Duration = Duration::from_secs(60);
 const PAGES_MAX: usize = 10;
 /// The only status of an account that is in use (Okta's users API, "User status").
 const ACTIVE: &str = "ACTIVE";
-/// Whom Okta's API takes it for: the owner of our token.
-const MYSELF: &str = "me";
+/// What stands for no account where its name should: the owner of our token, and other places.
+const NOBODY: [&str; 4] = ["", ".", "..", "me"];
 
 /// An Okta, as configured for the jobs of one issuer.
 #[derive(Clone, Debug)]
@@ -109,7 +109,7 @@ impl FactSource for Okta {
         };
         let mut of_provider = identities.iter().filter(|identity| identity.provider == self.provider);
         match (of_provider.next().map(|identity| &identity.extern_uid), of_provider.next()) {
-            (Some(account), None) if !account.is_empty() && account != MYSELF => Ok(account.clone()),
+            (Some(account), None) if !NOBODY.contains(&account.as_str()) => Ok(account.clone()),
             (Some(_), None) => Err(Answer::No("the token names an account that nobody has".to_owned())),
             (None, _) => {
                 Err(Answer::No(format!("the job's user has no identity of {} in GitLab", quotable(&self.provider))))

@@ -7,6 +7,7 @@ use super::{Keeping, PeopleError, PersonName, Personal, Sealed};
 use crate::crypto::Sealing;
 use crate::identity::TrustDomain;
 use crate::token::{Claims, IssuerName};
+use serde::de::DeserializeOwned;
 use std::collections::{HashMap, HashSet};
 use std::mem;
 use std::path::{Path, PathBuf};
@@ -144,8 +145,18 @@ impl People {
 
     /// The personal claims; none once their person is erased.
     pub fn open_sealed(&self, sealed: &Sealed) -> Option<Personal> {
+        self.open_more(sealed)
+    }
+
+    /// What else was sealed of a person; none once they are erased.
+    pub fn open_more<T: DeserializeOwned>(&self, sealed: &Sealed) -> Option<T> {
         let key = self.keys().by_name.get(&sealed.name).map(Arc::clone);
         key?.open(sealed)
+    }
+
+    /// The key of an issuer's user, where there is one.
+    pub fn person(&self, issuer: &IssuerName, user: &str) -> Option<Arc<PersonKey>> {
+        self.key_of(&PersonId { issuer: issuer.clone(), user: user.to_owned() })
     }
 
     /// Puts what was sealed of claims back into them. Whether it opened: what was none needs not.
@@ -157,7 +168,7 @@ impl People {
 
     /// What stands for a user of an issuer; none where no key is kept.
     pub fn name_of(&self, issuer: &IssuerName, user: &str) -> Option<PersonName> {
-        self.key_of(&PersonId { issuer: issuer.clone(), user: user.to_owned() }).map(|key| key.name)
+        self.person(issuer, user).map(|key| key.name)
     }
 
     /// Deletes persons' keys, durably. Whoever is not there is erased already.

@@ -4,6 +4,7 @@ use super::personal::{Personal, SEALED};
 use crate::crypto::{Digest, KeyId, SealContext, SealedKey, SealingKey, write_hex};
 use crate::identity::TrustDomain;
 use crate::token::Claims;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::fmt;
@@ -83,14 +84,27 @@ impl PersonKey {
         SealingKey::from_bytes(&*self.bytes).ok()
     }
 
-    fn seal(&self, personal: &Personal) -> Option<Sealed> {
-        let text = Zeroizing::new(serde_json::to_vec(personal).ok()?);
+    fn seal(&self, told: &impl Serialize) -> Option<Sealed> {
+        let text = Zeroizing::new(serde_json::to_vec(told).ok()?);
         Some(Sealed { name: self.name, sealed: self.sealing()?.seal(context(&self.trust_domain, self.name), &text) })
     }
 
-    pub(super) fn open(&self, sealed: &Sealed) -> Option<Personal> {
+    pub(super) fn open<T: DeserializeOwned>(&self, sealed: &Sealed) -> Option<T> {
         let text = self.sealing()?.unseal(context(&self.trust_domain, self.name), &sealed.sealed).ok()?;
         serde_json::from_slice(&text).ok()
+    }
+}
+
+/// What else is known of a person, and is forgotten with them.
+impl PersonKey {
+    /// Seals it.
+    pub fn seal_more(&self, told: &impl Serialize) -> Option<Sealed> {
+        self.seal(told)
+    }
+
+    /// What stands for the person.
+    pub const fn name(&self) -> PersonName {
+        self.name
     }
 }
 

@@ -25,15 +25,21 @@ mod place;
 #[path = "../process/server.rs"]
 mod server;
 
+#[expect(dead_code, reason = "shared with the stories, which use more of it")]
+#[path = "../support/harness.rs"]
+mod harness;
+
 mod crowd;
 mod exchange;
 mod floor;
 mod issuing_core;
+mod needs;
 
 use floor::Floor;
 use lanyard::crypto::install_providers;
 use serde_json::json;
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 /// Odd, so that the median is one of them.
@@ -60,9 +66,12 @@ fn main() {
     if wants("exchange") {
         exchange::measure(&floor);
     }
-    // Only by its name: it takes minutes.
+    // Only by their names: they take minutes.
     if !wanted.is_empty() && wants("crowd") {
         crowd::measure();
+    }
+    if !wanted.is_empty() && wants("needs") {
+        needs::measure();
     }
 }
 
@@ -75,7 +84,11 @@ fn processor_time_of(turns: u32, work: impl FnOnce()) -> Duration {
 
 /// The first number of `schedstat` is nanoseconds on a processor (Linux, Documentation/scheduler/sched-stats.rst).
 fn thread_time() -> Duration {
-    let text = fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+    time_in(Path::new("/proc/thread-self/schedstat"))
+}
+
+fn time_in(schedstat: &Path) -> Duration {
+    let text = fs::read_to_string(schedstat).unwrap();
     Duration::from_nanos(text.split(' ').next().unwrap().parse().unwrap())
 }
 

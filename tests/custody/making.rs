@@ -216,7 +216,7 @@ async fn a_server_goes_on_without_a_place_that_is_away_and_not_without_its_root(
     let (folder, troubled, places) = scene();
     drop(begin(folder.path(), &places).await.unwrap());
     // It answers, and has no such key: it was set up anew, or is another.
-    let another = Places::default().with("hsm", Arc::new(MemoryPlace::default())).with_roots_in("hsm");
+    let another = Places::default().with("hsm", Arc::new(Troubled::default())).with_roots_in("hsm");
     let refused = begin(folder.path(), &another).await.unwrap_err();
     assert!(matches!(refused, RotatorError::RootMissing(_)), "{refused:?}");
     let said = chain(&refused);

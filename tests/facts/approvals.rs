@@ -1,4 +1,5 @@
 //! GitLab's deployments and merge requests as its API shows them, and who counts as somebody else.
+#![expect(clippy::indexing_slicing, reason = "JSON of tests, which has what is changed in it")]
 
 use crate::asking::{Asking, SECRET, claims, corp, said};
 use crate::scripted::{Reply, Scripted};

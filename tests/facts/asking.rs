@@ -1,5 +1,5 @@
 //! One question: a rule with a need, a job's claims, and what came of asking.
-#![expect(clippy::unwrap_used, reason = "what cannot be set up ends the test")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "what cannot be set up ends the test")]
 
 use lanyard::clock::{Clock, SystemClock};
 use lanyard::config::{KnownIssuer, load_policy};

@@ -1,5 +1,5 @@
 //! A scripted Gerrit: changes and commits as its REST API shows them.
-#![expect(clippy::unwrap_used, reason = "what cannot be set up ends the test")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "what cannot be set up ends the test")]
 
 use crate::asking::{Asking, corp};
 use crate::changes::{PICKED, World, hold};

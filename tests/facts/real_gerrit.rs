@@ -1,5 +1,11 @@
 //! A real Gerrit on loopback, in which all rows of the table are done by git and its REST API.
-#![expect(clippy::unwrap_used, reason = "what cannot be set up ends the test")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "a real program, in real time, where the environment says; what fails ends the test"
+)]
 
 use crate::asking::Asking;
 use crate::changes::{PICKED, ROWS, World, hold};

@@ -27,7 +27,8 @@ impl Reply {
     }
 
     pub(crate) fn with(mut self, header: &str) -> Self {
-        self.headers += &format!("{header}\r\n");
+        self.headers.push_str(header);
+        self.headers.push_str("\r\n");
         self
     }
 }
@@ -41,9 +42,10 @@ pub(crate) struct Scripted {
 
 impl Scripted {
     pub(crate) fn new(answer: impl FnMut(&str, &str) -> Reply + Send + 'static) -> Self {
+        let answer: Answer = Box::new(answer);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let (asked, answer) = (Arc::<Mutex<Vec<String>>>::default(), Arc::new(Mutex::new(Box::new(answer) as Answer)));
+        let (asked, answer) = (Arc::<Mutex<Vec<String>>>::default(), Arc::new(Mutex::new(answer)));
         let (of_thread, by_thread) = (Arc::clone(&asked), Arc::clone(&answer));
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {

@@ -1,4 +1,5 @@
 //! All systems silent, or saying far too much: who needs them hears so in time, and who does not is not touched.
+#![expect(clippy::unwrap_used, reason = "what cannot be set up ends the test")]
 
 use crate::asking::{Asking, claims, corp, said};
 use crate::gerrit::configured;
@@ -6,7 +7,7 @@ use lanyard::clock::{Clock as _, ManualClock};
 use lanyard::facts::{Configured, GitlabApi, LetIn, Limits, Place};
 use lanyard::policy::Outcome;
 use std::io::{Read as _, Write as _};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -45,21 +46,26 @@ fn system(does: Does) -> (String, Arc<Counted>) {
         for mut stream in listener.incoming().flatten() {
             of_thread.came.fetch_add(1, Ordering::SeqCst);
             if does == Does::Floods {
-                let _read = stream.read(&mut [0; 4096]).unwrap();
-                let piece = vec![b' '; 1 << 16];
-                let mut written = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1073741824\r\n\r\n");
-                for _ in 0..(1 << 14) {
-                    if written.is_err() {
-                        break;
-                    }
-                    written = stream.write_all(&piece);
-                    of_thread.took.fetch_add(1 << 16, Ordering::SeqCst);
-                }
+                flood(&mut stream, &of_thread.took);
             }
             held.push(stream);
         }
     });
     (url, counted)
+}
+
+/// A gibibyte, or what of it is taken.
+fn flood(stream: &mut TcpStream, took: &AtomicU64) {
+    assert_ne!(stream.read(&mut [0; 4096]).unwrap(), 0);
+    let piece = vec![b' '; 1 << 16];
+    let mut written = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1073741824\r\n\r\n");
+    for _ in 0..(1 << 14) {
+        written = written.and_then(|()| stream.write_all(&piece));
+        if written.is_err() {
+            return;
+        }
+        took.fetch_add(1 << 16, Ordering::SeqCst);
+    }
 }
 
 fn gitlab(url: String) -> impl FnOnce(PathBuf) -> Arc<dyn Configured> {

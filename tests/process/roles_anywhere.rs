@@ -105,10 +105,11 @@ fn fits_a_leaf(leaf: &X509Certificate<'_>) -> Result<Value, &'static str> {
     let constraints = leaf.basic_constraints().map_err(|_odd| "basicConstraints twice")?;
     let usage = leaf.key_usage().map_err(|_odd| "keyUsage twice")?;
     let names = leaf.subject_alternative_name().map_err(|_odd| "names twice")?.ok_or("no names")?;
-    let uri = names.value.general_names.iter().find_map(|name| match name {
-        GeneralName::URI(uri) => Some(*uri),
-        _ => None,
-    });
+    let uri = names
+        .value
+        .general_names
+        .iter()
+        .find_map(|name| if let GeneralName::URI(uri) = name { Some(*uri) } else { None });
     let uri = uri.ok_or("no URI")?;
     match () {
         () if leaf.version() != X509Version::V3 => Err("no version 3"),

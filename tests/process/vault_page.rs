@@ -39,10 +39,11 @@ said() { answer=$("$@") || { printf '%s\n' "$answer" >&2; exit 2; }; printf %s "
 case "$1 $2" in
 "auth enable") ;;
 "policy write") jq -Rs '{policy: .}' > body; said api "sys/policies/acl/$3" --data @body ;;
-"kv get") said api "${4%%/*}/data/${4#*/}" | jq -er ".data.data.${3#-field=}" ;;
+"kv get") found=$(said api "${4%%/*}/data/${4#*/}"); printf %s "$found" | jq -er ".data.data.${3#-field=}" ;;
 "login -no-print")
     for word; do case $word in -client-cert=*) cert=${word#*=} ;; -client-key=*) key=${word#*=} ;; name=*) name=${word#*=} ;; esac; done
-    said api auth/cert/login --cert "$cert" --key "$key" --data "{\"name\": \"$name\"}" | jq -er .auth.client_token > "$HOME/.vault-token" ;;
+    found=$(said api auth/cert/login --cert "$cert" --key "$key" --data "{\"name\": \"$name\"}")
+    printf %s "$found" | jq -er .auth.client_token > "$HOME/.vault-token" ;;
 "write "*)
     path=$2; shift 2
     if [ "$1" = - ]; then cat > body; else printf '%s\n' "$@" | jq -Rn '[inputs | split("=") | {(.[0]): (.[1:] | join("="))}] | add' > body; fi
@@ -109,10 +110,9 @@ impl World {
 
     /// What an operator types.
     fn operator(&self, line: &str) -> Output {
-        let folder = self.place.file("");
-        let socket = self.place.data().join("admin.sock");
-        let variables = [("VAULT_TOKEN", "root"), ("LANYARD_ADMIN_SOCKET", socket.to_str().unwrap())];
-        self.shell(line, &folder, &variables)
+        let [server, ca] = reached(&self.place);
+        let variables = [("VAULT_TOKEN", "root"), ("LANYARD_SERVER", &server), ("LANYARD_SERVER_CA", &ca)];
+        self.shell(line, &self.place.file(""), &variables)
     }
 
     /// What a job of the page's file types, or something in its place.
@@ -124,10 +124,8 @@ impl World {
         for (name, value) in environment.into_iter().filter(|_| production) {
             claims.insert(name.to_owned(), value.into());
         }
-        let (token, server) = (self.place.issuer.mint(&claims), format!("https://127.0.0.1:{}", self.place.port));
-        let ca = self.place.data().join("door-ca.pem");
-        let variables =
-            [("LANYARD_ID_TOKEN", &*token), ("LANYARD_SERVER", &server), ("LANYARD_SERVER_CA", ca.to_str().unwrap())];
+        let (token, [server, ca]) = (self.place.issuer.mint(&claims), reached(&self.place));
+        let variables = [("LANYARD_ID_TOKEN", &*token), ("LANYARD_SERVER", &server), ("LANYARD_SERVER_CA", &ca)];
         self.shell(line, folder.path(), &variables)
     }
 
@@ -149,6 +147,11 @@ impl Drop for World {
     }
 }
 
+/// By which variables the server is found.
+fn reached(place: &Place) -> [String; 2] {
+    [format!("https://127.0.0.1:{}", place.port), place.data().join("door-ca.pem").display().to_string()]
+}
+
 /// Starts the Vault, which trusts our roots for clients and our door for documents.
 fn judge(place: &Place, port: u16) -> Child {
     let key = KeyPair::generate().unwrap();
@@ -158,11 +161,10 @@ fn judge(place: &Place, port: u16) -> Child {
     fs::create_dir(place.file("bin")).unwrap();
     fs::write(place.file("bin/vault"), PROGRAM).unwrap();
     fs::set_permissions(place.file("bin/vault"), Permissions::from_mode(0o755)).unwrap();
-    let roots = lanyard()
-        .args(["bundle", "show", "--format", "pem"])
-        .env("LANYARD_ADMIN_SOCKET", place.data().join("admin.sock"))
-        .output();
-    fs::write(place.file("client-roots.pem"), roots.unwrap().stdout).unwrap();
+    let [server, ca] = reached(place);
+    let mut roots = lanyard();
+    roots.args(["bundle", "show", "--format", "pem", "--server", &server, "--server-ca", &ca]);
+    fs::write(place.file("client-roots.pem"), roots.output().unwrap().stdout).unwrap();
     let [program, script] = python("vault.py");
     let mut vault = Command::new(program);
     vault.arg(script).arg(port.to_string());

@@ -119,6 +119,8 @@ class Vault(http.server.BaseHTTPRequestHandler):
             raise Refused(403, "permission denied")
         if path == "auth/token/revoke-self":
             return {"data": TOKENS.pop(token) and None}
+        if path == "auth/token/renew-self":
+            return {"auth": {"client_token": token, "lease_duration": 600, "renewable": True, "policies": TOKENS[token]}}
         if path == "auth/token/lookup-self":
             return {"data": {"ttl": 600, "renewable": True}}
         if not may_read(TOKENS[token], path):

@@ -21,6 +21,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use time::OffsetDateTime;
 
 const LIMIT: Duration = Duration::from_secs(60);
 const FILES: &str = "[[publish]]\nfile = \"out/bundle.pem\"\nform = \"pem\"\n\
@@ -67,6 +68,12 @@ impl Site {
 
     fn tells(&self, what: &str) -> bool {
         self.troubles().values().any(|told| told.contains(what))
+    }
+
+    /// Whether a publisher's readers are given their time from then on.
+    fn has_begun_anew_since(&self, then: OffsetDateTime) -> bool {
+        let holders = self.harness.parts.rotator.desk().holders().all(|_| true, self.harness.now());
+        holders.iter().any(|holder| holder.wrote_at.values().next().is_some_and(|first| *first >= then))
     }
 
     fn is_written(&self) -> bool {
@@ -161,9 +168,9 @@ async fn a_new_root_signs_only_when_every_publisher_has_written_it() {
     // What waits below the new root has its list out for as long.
     site.harness.advance(60 * 60);
     // Whoever read what somebody else put there reads again within half an hour.
-    let json = folder.join("bundle.json");
-    fs::write(&json, "somebody else's").unwrap();
-    site.until("edited", |_| fs::read_to_string(&json).is_ok_and(|text| text != "somebody else's")).await;
+    let edited_at = site.harness.now();
+    fs::write(folder.join("bundle.json"), "somebody else's").unwrap();
+    site.until("edited", |site| site.has_begun_anew_since(edited_at)).await;
     site.harness.advance(28 * 60);
     let refused = site.orders(OrderKind::Activate(None)).await.unwrap_err();
     let OrderError::NotNow(NotNow::Unsafe { gate }) = refused else { panic!("{refused:?}") };

@@ -68,7 +68,12 @@ impl Harness {
 
     /// Whose issuer can be asked about its jobs, with this fetcher.
     pub(crate) async fn asking(fetch: Arc<dyn Fetch>, policy: &str) -> Self {
-        Self::built(start(), (policy, "memory", API), fetch).await
+        Self::asking_of(API, fetch, policy).await
+    }
+
+    /// Whose issuer has these lines, and is asked with this fetcher.
+    pub(crate) async fn asking_of(line: &'static str, fetch: Arc<dyn Fetch>, policy: &str) -> Self {
+        Self::built(start(), (policy, "memory", line), fetch).await
     }
 
     async fn built(

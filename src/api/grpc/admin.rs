@@ -1,6 +1,6 @@
 //! `lanyard.v1.Admin`: what operators ask of a running server.
 
-use super::{authorities, backups, bundles, orphans, pins};
+use super::{accounts, authorities, backups, bundles, orphans, pins};
 use crate::api::Operator;
 use crate::api::desk::Desk;
 use crate::api::refused::{Class, Refused};
@@ -11,12 +11,12 @@ use crate::wire::lanyard::{
     AddBanAnswer, AddBanRequest, AdminExplainAnswer, AdminExplainRequest, ChangeAuthorityAnswer,
     ChangeAuthorityRequest, ConfirmHolderAnswer, ConfirmHolderRequest, CreateBackupRequest, CrlShown,
     DeleteBundleAnswer, DeleteBundleRequest, DeleteOrphanAnswer, DeleteOrphanRequest, DeletePinAnswer,
-    DeletePinRequest, ErasePersonAnswer, ErasePersonRequest, ListBansAnswer, ListBansRequest, ListBundlesAnswer,
-    ListBundlesRequest, ListOrphansAnswer, ListOrphansRequest, ListPinsAnswer, ListPinsRequest, ListSessionsRequest,
-    ReloadPolicyAnswer, ReloadPolicyRequest, RemoveBanAnswer, RemoveBanRequest, RevokeSessionsRequest, SessionsAnswer,
-    SetBundleAnswer, SetBundleRequest, SetPinAnswer, SetPinRequest, ShowAuthorityAnswer, ShowAuthorityRequest,
-    ShowBundleAnswer, ShowBundleRequest, ShowCrlsAnswer, ShowCrlsRequest, ShowRekeyingAnswer, ShowRekeyingRequest,
-    admin_explain_request::Subject, admin_server,
+    DeletePinRequest, ErasePersonAnswer, ErasePersonRequest, ForgetAccountAnswer, ForgetAccountRequest, ListBansAnswer,
+    ListBansRequest, ListBundlesAnswer, ListBundlesRequest, ListOrphansAnswer, ListOrphansRequest, ListPinsAnswer,
+    ListPinsRequest, ListSessionsRequest, ReloadPolicyAnswer, ReloadPolicyRequest, RemoveBanAnswer, RemoveBanRequest,
+    RevokeSessionsRequest, SessionsAnswer, SetBundleAnswer, SetBundleRequest, SetPinAnswer, SetPinRequest,
+    ShowAuthorityAnswer, ShowAuthorityRequest, ShowBundleAnswer, ShowBundleRequest, ShowCrlsAnswer, ShowCrlsRequest,
+    ShowRekeyingAnswer, ShowRekeyingRequest, admin_explain_request::Subject, admin_server,
 };
 use bytes::Bytes;
 use serde::Serialize;
@@ -127,6 +127,14 @@ impl admin_server::Admin for Admin {
     async fn erase_person(&self, request: Request<ErasePersonRequest>) -> Result<Response<ErasePersonAnswer>, Status> {
         let Operator { uid } = operator(&request)?;
         self.erased(request.into_inner(), uid).await.map(Response::new)
+    }
+
+    async fn forget_account(
+        &self,
+        request: Request<ForgetAccountRequest>,
+    ) -> Result<Response<ForgetAccountAnswer>, Status> {
+        let by = operator(&request)?;
+        accounts::forget(&self.0, by, request.into_inner()).await.map(Response::new)
     }
 
     async fn list_pins(&self, request: Request<ListPinsRequest>) -> Result<Response<ListPinsAnswer>, Status> {

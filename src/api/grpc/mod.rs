@@ -12,6 +12,7 @@ mod issuer;
 mod orphans;
 mod people;
 mod pins;
+mod accounts;
 mod reason;
 
 pub(super) use admin::Admin;

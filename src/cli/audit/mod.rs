@@ -21,7 +21,8 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 /// The kinds of entries, as the journal writes them.
-const KINDS: [&str; 30] = [
+const KINDS: [&str; 31] = [
+    "account_forgotten",
     "account_remembered",
     "authority",
     "ban_added",

@@ -43,9 +43,8 @@ fn what(entry: &Received) -> String {
             let by = entry.more.get("uid").map(|uid| format!(", by user id {uid}")).unwrap_or_default();
             format!("{authority} {key} {step}, sequence {}{}{by}", number("sequence"), said(entry))
         }
-        "account_remembered" => {
-            format!("user {} of {} has account {}", text("user"), text("issuer"), text("account"))
-        }
+        "account_forgotten" => format!("user {} of {}{}", text("user"), text("issuer"), said(entry)),
+        "account_remembered" => format!("user {} of {} is {}", text("user"), text("issuer"), text("account")),
         "holder_confirmed" => {
             let (holder, sequence, uid) = (text("holder"), number("sequence"), number("uid"));
             format!("{holder} has bundle {sequence}{}, by user id {uid}", said(entry))

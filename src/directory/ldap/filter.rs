@@ -49,8 +49,8 @@ mod tests {
     #[test]
     fn a_filter_is_laid_out_as_the_standard_has_it() {
         let filter = Filter::All(vec![Filter::Is("a", b"*"), Filter::Any(vec![Filter::Is("b", b"")])]);
-        let bytes = [0xa0, 16, 0xa3, 6, 4, 1, b'a', 4, 1, b'*', 0xa1, 6, 0xa3, 5, 4, 1, b'b', 4, 0];
-        assert_eq!(filter.encode()[2..], bytes[2..]);
+        let bytes = [0xa0, 17, 0xa3, 6, 4, 1, b'a', 4, 1, b'*', 0xa1, 7, 0xa3, 5, 4, 1, b'b', 4, 0];
+        assert_eq!(filter.encode(), bytes);
         let chain = Filter::Leads("memberOf", "CN=x").encode();
         assert_eq!((chain[0], chain[2], usize::from(chain[3])), (0xa9, 0x81, IN_CHAIN.len()));
     }

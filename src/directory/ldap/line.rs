@@ -1,6 +1,6 @@
 //! One connection to a directory: TLS from the start or by `StartTLS`, bound, one question at a time.
 
-use super::ber::whole_length;
+use super::ber::{Malformed, SEQUENCE, whole_length};
 use super::message::{Answer, Entry, Request, Search};
 use super::{LdapError, ResultCode};
 use crate::tls::{ClientStream, ServerTrust, TlsClient};
@@ -84,7 +84,7 @@ async fn shake_hands(place: &Place, tls: &TlsClient) -> Result<ClientStream, Lda
     }
     // Whoever sent more before TLS began was not the server behind it.
     if !line.unread.is_empty() {
-        return Err(super::ber::Malformed.into());
+        return Err(Malformed.into());
     }
     Ok(tls.shake_hands(&place.host, place.port, line.stream).await?)
 }
@@ -135,6 +135,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Line<S> {
     /// The next whole message, unless it is longer.
     async fn receive(&mut self, most: usize) -> Result<Vec<u8>, LdapError> {
         loop {
+            if self.unread.first().is_some_and(|tag| *tag != SEQUENCE) {
+                return Err(Malformed.into());
+            }
             let length = whole_length(&self.unread)?;
             if length.unwrap_or(0) > most {
                 return Err(LdapError::TooMuch { most: "1 MiB" });
@@ -152,4 +155,71 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Line<S> {
 
 fn lost(kind: ErrorKind) -> LdapError {
     LdapError::Lost(io::Error::from(kind))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::ber::{ENUMERATED, INTEGER, OCTET_STRING, SET, element, number};
+    use super::super::{Filter, Scope};
+    use super::*;
+
+    fn message(id: u32, operation: &[u8]) -> Vec<u8> {
+        element(SEQUENCE, &[&number(INTEGER, id), operation])
+    }
+
+    fn done(tag: u8, code: u32) -> Vec<u8> {
+        let none = element(OCTET_STRING, &[]);
+        element(tag, &[&number(ENUMERATED, code), &none, &none])
+    }
+
+    fn entry(dn: &str, value: &[u8]) -> Vec<u8> {
+        let values = element(SET, &[&element(OCTET_STRING, &[value])]);
+        let attribute = element(SEQUENCE, &[&element(OCTET_STRING, &[b"Mail"]), &values]);
+        element(0x64, &[&element(OCTET_STRING, &[dn.as_bytes()]), &element(SEQUENCE, &[&attribute])])
+    }
+
+    /// What comes of a search that two entries may answer, when a server says this and hangs up.
+    async fn against(said: &[Vec<u8>]) -> Result<Said, LdapError> {
+        let (ours, mut theirs) = tokio::io::duplex(4 << 20);
+        theirs.write_all(&said.concat()).await.unwrap();
+        theirs.shutdown().await.unwrap();
+        let (base, filter) = ("DC=corp", Filter::Is("mail", b"x"));
+        let search = Search { base, scope: Scope::Subtree, filter, attributes: &["mail"], most: 2 };
+        Line::new(ours).ask(&Request::Search(&search), search.most).await
+    }
+
+    #[tokio::test]
+    async fn entries_are_read_and_where_else_to_look_is_passed_over() {
+        let elsewhere = element(0x73, &[&element(OCTET_STRING, &[b"ldap://elsewhere/"])]);
+        let said = [entry("CN=a", b"1"), elsewhere, entry("CN=b", b"\xff")].map(|one| message(1, &one));
+        let found = against(&[said.concat(), message(1, &done(0x65, 0))]).await.unwrap();
+        let (dns, last): (Vec<_>, _) = (found.entries.iter().map(|one| one.dn.as_str()).collect(), &found.entries[1]);
+        assert_eq!((dns, last.value("mail"), found.outcome), (vec!["CN=a", "CN=b"], Some(&b"\xff"[..]), None));
+        let no = against(&[message(1, &done(0x65, 32))]).await.unwrap().outcome.unwrap();
+        assert_eq!(no.code, ResultCode::NO_SUCH_OBJECT);
+    }
+
+    #[tokio::test]
+    async fn whatever_a_server_sends_is_no_answer_and_takes_no_room() {
+        let gibibyte = vec![SEQUENCE, 0x84, 0x40, 0, 0, 0];
+        let large = message(1, &entry("CN=a", &vec![7; 700_000]));
+        let goodbye = message(0, &done(0x78, 52));
+        let many = vec![message(1, &entry("CN=a", b"1")); 3];
+        for (said, told) in [
+            (vec![gibibyte], "more than 1 MiB"),
+            (vec![large.clone(), large], "more than 1 MiB"),
+            (many, "more than was asked for"),
+            (vec![goodbye], "the connection is lost"),
+            (vec![Vec::new()], "the connection is lost"),
+            (vec![message(1, &entry("CN=a", b"1"))], "the connection is lost"),
+            (vec![b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec()], "not LDAP"),
+            (vec![vec![SEQUENCE, 0x80, 0, 0]], "not LDAP"),
+            (vec![message(1, &[0x65, 0])], "not LDAP"),
+            (vec![message(1, &entry("CN=a", b"1")[..9])], "not LDAP"),
+            (vec![message(1, &element(0x99, &[]))], "not LDAP"),
+        ] {
+            let fault = against(&said).await.err().unwrap();
+            assert!(fault.to_string().contains(told), "{told}: {fault}");
+        }
+    }
 }
