@@ -136,9 +136,8 @@ fn read_way(mut section: Section<'_, '_>) -> Option<Way> {
             );
             Some(Way::Claim { claim, attribute: attribute.unwrap_or_else(|| usual.to_owned()) })
         }
-        (Some(_), Some(_)) => None,
         (None, None) if given == 0 => section.missing("provider", "write a provider of user_identities, or a claim"),
-        (None, None) => None,
+        (Some(_), Some(_)) | (None, None) => None,
     };
     section.finish();
     way

@@ -60,8 +60,16 @@ pub enum DirectoryError {
 }
 
 impl DirectoryError {
+    /// Whether it answers that there is no entry of the name it was asked about.
+    pub(super) fn is_nowhere(&self) -> bool {
+        matches!(self, Self::Ldap { fault: LdapError::Refused(no), .. } if no.is_nowhere())
+    }
+
     /// Whether it answers, and only this question cannot be judged by what it says.
     pub const fn is_of_this_question(&self) -> bool {
-        matches!(self, Self::Untold(_) | Self::Ldap { fault: LdapError::Refused(_) | LdapError::TooMuch { .. }, .. })
+        matches!(
+            self,
+            Self::Untold(_) | Self::Ldap { fault: LdapError::Refused(_) | LdapError::TooMany | LdapError::TooMuch, .. }
+        )
     }
 }

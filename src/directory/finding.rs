@@ -4,8 +4,8 @@ use super::account::{ATTRIBUTES, Account};
 use super::accounts::Accounts;
 use super::client::Client;
 use super::groups::KnownGroups;
-use super::ldap::{Entry, Filter, LdapError, ResultCode, Scope, Search};
-use super::settings::DirectorySettings;
+use super::ldap::{Entry, Filter, LdapError, Scope, Search};
+use super::settings::{DirectorySettings, dn_parts};
 use super::sid::Guid;
 use super::way::{Lookup, Sought};
 use super::{DirectoryError, NobodySought};
@@ -96,7 +96,6 @@ impl Directory {
         sought: &Sought,
         known: Option<Guid>,
     ) -> Result<Result<Account, &'static str>, DirectoryError> {
-        let mut moved = false;
         for lookup in &sought.by {
             let found = match lookup {
                 Lookup::Dn(dn) => self.at(dn).await?,
@@ -104,7 +103,7 @@ impl Directory {
             };
             match (found.as_slice(), lookup) {
                 ([one], _) => return Ok(Ok(Account::read(one)?)),
-                ([], Lookup::Dn(_)) => moved = true,
+                ([], Lookup::Dn(_)) => {}
                 ([], Lookup::Is { .. }) => return Ok(Err(NONE)),
                 ([_, _, ..], _) => return Ok(Err(SEVERAL)),
             }
@@ -117,17 +116,15 @@ impl Directory {
                 });
             }
         }
-        Ok(Err(if moved { MOVED } else { NONE }))
+        Ok(Err(MOVED))
     }
 
     /// The account at a DN, if it is below the base.
     async fn at(&self, dn: &str) -> Result<Vec<Entry>, DirectoryError> {
         let search =
             Search { base: dn, scope: Scope::Base, filter: person(Vec::new()), attributes: &ATTRIBUTES, most: 1 };
-        let is_elsewhere =
-            |code| matches!(code, ResultCode::NO_SUCH_OBJECT | ResultCode::REFERRAL | ResultCode::INVALID_DN);
         match self.client.search(&search).await {
-            Err(DirectoryError::Ldap { fault: LdapError::Refused(no), .. }) if is_elsewhere(no.code) => Ok(Vec::new()),
+            Err(fault) if fault.is_nowhere() => Ok(Vec::new()),
             found => Ok(found?.into_iter().filter(|entry| is_below(&entry.dn, &self.settings.base)).collect()),
         }
     }
@@ -137,7 +134,7 @@ impl Directory {
         let (base, filter) = (self.settings.base.as_str(), person(vec![filter]));
         let search = Search { base, scope: Scope::Subtree, filter, attributes: &ATTRIBUTES, most: 2 };
         match self.client.search(&search).await {
-            Err(DirectoryError::Ldap { fault: LdapError::TooMuch { .. }, .. }) => Ok(vec![Entry::default(); 2]),
+            Err(DirectoryError::Ldap { fault: LdapError::TooMany, .. }) => Ok(vec![Entry::default(); 2]),
             found => found,
         }
     }
@@ -159,8 +156,7 @@ pub(super) fn person(more: Vec<Filter<'_>>) -> Filter<'_> {
 
 /// Whether a DN, as the directory writes it, is that of an entry at or below another.
 fn is_below(dn: &str, base: &str) -> bool {
-    let plain = |dn: &str| dn.split(',').map(|part| part.trim().to_lowercase()).collect::<Vec<_>>();
-    plain(dn).ends_with(&plain(base))
+    dn_parts(dn).ends_with(&dn_parts(base))
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use super::account::{Account, Untold};
 use super::finding::{Directory, Groups};
-use super::ldap::{Entry, Filter, LdapError, ResultCode, Scope, Search};
+use super::ldap::{Entry, Filter, Scope, Search};
 use super::settings::Group;
 use super::{DirectoryError, Sid};
 use std::collections::{BTreeSet, HashMap};
@@ -91,11 +91,7 @@ impl Directory {
             }
         };
         let is_there = match self.client.search(&search).await {
-            Err(DirectoryError::Ldap { fault: LdapError::Refused(no), .. })
-                if matches!(no.code, ResultCode::NO_SUCH_OBJECT | ResultCode::INVALID_DN | ResultCode::REFERRAL) =>
-            {
-                false
-            }
+            Err(fault) if fault.is_nowhere() => false,
             found => !found?.is_empty(),
         };
         if is_there {

@@ -116,14 +116,18 @@ impl Group {
 
 /// The name of a group for which a rule writes its name, or what that stands for.
 pub fn group_named(groups: &BTreeMap<String, Group>, text: &str) -> Option<String> {
-    let plain = |dn: &str| dn.split(',').map(|part| part.trim().to_lowercase()).collect::<Vec<_>>();
     let is = |group: &Group| match (group, Group::parse(text)) {
-        (Group::Dn(one), Ok(Group::Dn(other))) => plain(one) == plain(&other),
+        (Group::Dn(one), Ok(Group::Dn(other))) => dn_parts(one) == dn_parts(&other),
         (Group::Sid(one), Ok(Group::Sid(other))) => *one == other,
         _ => false,
     };
     let by_value = || groups.iter().find(|(_, group)| is(group)).map(|(name, _)| name.clone());
     groups.contains_key(text).then(|| text.to_owned()).or_else(by_value)
+}
+
+/// A DN's parts as they are compared: without case, and without the space around them.
+pub(super) fn dn_parts(dn: &str) -> Vec<String> {
+    dn.split(',').map(|part| part.trim().to_lowercase()).collect()
 }
 
 /// Whether a text looks like a DN: the directory itself is the judge of the rest.

@@ -146,8 +146,8 @@ mod tests {
 
     #[test]
     fn a_branch_that_is_too_far_behind_is_not_walked() {
-        let line: String = (1..100).map(|at| format!("m{at:03} {at:03} m{:03}\n", at - 1)).collect();
-        let long = history(&format!("m000 000\n{line}x 100 m010"));
+        let line: Vec<String> = (1..100).map(|at| format!("m{at:03} {at:03} m{:03}\n", at - 1)).collect();
+        let long = history(&format!("m000 000\n{}x 100 m010", line.concat()));
         assert_eq!(brought(&long, "m099", "x"), None);
         assert_eq!(brought(&long, "m060", "x").unwrap(), "x");
     }

@@ -157,14 +157,16 @@ impl GitlabReview {
         let pushes = self.0.find::<Vec<Push>>(&format!("{path}/versions?per_page=100"), "list of versions").await?;
         let pushed_at = pushes.unwrap_or_default().iter().map(|push| push.created_at).max();
         let is_timeless = approvals.approved_by.iter().any(|one| one.approved_at.is_none());
-        let settings = match is_timeless {
-            true => self.0.find::<Settings>(&format!("/projects/{project_id}/approvals"), "approval settings").await?,
-            false => None,
-        };
-        let resets = settings.is_some_and(|settings| settings.reset_approvals_on_push);
+        let resets = is_timeless && self.resets_on_push(*project_id).await?;
         let users = approvals.approved_by.iter().map(|one| &one.user).chain([&request.author]);
         let people = People::of(&self.0, users).await?;
         Ok(Some(Review { request, approvals, people, pushed_at, resets }))
+    }
+
+    async fn resets_on_push(&self, project_id: u64) -> Result<bool, Silence> {
+        let settings =
+            self.0.find::<Settings>(&format!("/projects/{project_id}/approvals"), "approval settings").await?;
+        Ok(settings.is_some_and(|settings| settings.reset_approvals_on_push))
     }
 }
 

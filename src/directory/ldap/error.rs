@@ -24,12 +24,12 @@ pub enum LdapError {
     /// There is no TLS with it.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// It sends more than an answer to our question can be.
-    #[error("more than {most} in one answer")]
-    TooMuch {
-        /// How much is taken.
-        most: &'static str,
-    },
+    /// More entries fit than the question may have.
+    #[error("more entries than were asked for")]
+    TooMany,
+    /// It sends more than an answer to any question of ours can be.
+    #[error("more than 1 MiB in one answer")]
+    TooMuch,
 }
 
 /// A result that is not success (RFC 4511 §4.1.9), with Active Directory's own word about a refused bind.
@@ -42,14 +42,19 @@ pub struct ResultCode {
 }
 
 impl ResultCode {
-    /// No entry of that name.
-    pub(in super::super) const NO_SUCH_OBJECT: u32 = 32;
-    /// The name is in another domain.
-    pub(in super::super) const REFERRAL: u32 = 10;
-    /// What was given as a name is none.
-    pub(in super::super) const INVALID_DN: u32 = 34;
     /// There is more than was asked for.
-    pub(in super::super) const SIZE_LIMIT: u32 = 4;
+    pub(super) const SIZE_LIMIT: u32 = 4;
+    /// The name is in another domain.
+    const REFERRAL: u32 = 10;
+    /// No entry of that name.
+    const NO_SUCH_OBJECT: u32 = 32;
+    /// What was given as a name is none.
+    const INVALID_DN: u32 = 34;
+
+    /// Whether there is no entry of the name that was asked about.
+    pub(in super::super) const fn is_nowhere(self) -> bool {
+        matches!(self.code, Self::REFERRAL | Self::NO_SUCH_OBJECT | Self::INVALID_DN)
+    }
 
     /// Whether it is a bind whose password is wrong: each try counts towards locking the account.
     pub(in super::super) fn is_wrong_password(self) -> bool {
