@@ -108,7 +108,7 @@ async fn a_system_that_says_nothing_is_waited_for_as_long_as_it_is_given_and_by_
     }
     let refusal = Arc::clone(&rule).hear(heard).unwrap_err();
     assert_eq!(refusal.code(), "fact_unavailable");
-    assert!(refusal.to_string().contains("approvals.deployment"), "it names what was not to be had: {refusal}");
+    assert!(refusal.to_string().contains("job.state"), "it names what was not to be had: {refusal}");
 }
 
 #[tokio::test]
