@@ -66,13 +66,19 @@ impl Account {
         let bits =
             |name| Ok(u32::from_ne_bytes(i32::try_from(number(name)?).map_err(|_large| Untold(name))?.to_ne_bytes()));
         Ok(Self {
-            guid: entry.value(guid).and_then(|bytes| bytes.try_into().ok()).ok_or(Untold(guid))?,
+            guid: Self::guid_of(entry).ok_or(Untold(guid))?,
             sid: entry.value(sid).and_then(|bytes| bytes.try_into().ok()).ok_or(Untold(sid))?,
             dn: entry.dn.clone(),
             control: bits(control)?,
             computed: bits(computed)?,
             expires: number(expires)?,
         })
+    }
+
+    /// What names it, where that is told.
+    pub(super) fn guid_of(entry: &Entry) -> Option<Guid> {
+        let [guid, ..] = ATTRIBUTES;
+        entry.value(guid)?.try_into().ok()
     }
 
     /// What keeps it from acting; what it is comes before how it is.

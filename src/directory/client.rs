@@ -77,24 +77,33 @@ impl Client {
         outcome.map_err(|fault| DirectoryError::Ldap { server, fault })
     }
 
-    /// Each server is tried once, beginning with the one that was reached last. One that does not let us in speaks for all.
+    /// Each server is tried once, beginning with the one that was reached last. One that refuses who we are speaks for all.
     async fn open(&self) -> Result<Connection, DirectoryError> {
         let stamp = Stamp::of(&self.settings.password_file);
         self.may_try(&stamp)?;
         let password = self.password()?;
         let (servers, mut last) = (&self.settings.servers, DirectoryError::NoServer);
         let first = self.first.load(Ordering::Relaxed).checked_rem(servers.len()).unwrap_or(0);
-        for Server(place) in servers.iter().cycle().skip(first).take(servers.len()) {
+        for (at, Server(place)) in servers.iter().enumerate().cycle().skip(first).take(servers.len()) {
+            // A question may be given up while a server is silent: the next one begins behind it.
+            self.first.store(at + 1, Ordering::Relaxed);
             let server = place.to_string();
             match Connection::open(place, &self.settings.trust, (&self.settings.bind, &password)).await {
-                Ok(connection) => return Ok(connection),
-                Err(LdapError::Refused(no)) => {
-                    *self.refused() = no.is_wrong_password().then(|| (stamp, self.clock.now()));
+                Ok(connection) => {
+                    self.first.store(at, Ordering::Relaxed);
+                    *self.refused() = None;
+                    return Ok(connection);
+                }
+                Err(LdapError::Refused(no)) if no.is_of_the_account() => {
+                    self.first.store(at, Ordering::Relaxed);
+                    if no.is_wrong_password() {
+                        *self.refused() = Some((stamp, self.clock.now()));
+                    }
                     return Err(DirectoryError::Bind { server, no });
                 }
+                Err(LdapError::Refused(no)) => last = DirectoryError::Bind { server, no },
                 Err(fault) => last = DirectoryError::Ldap { server, fault },
             }
-            self.first.fetch_add(1, Ordering::Relaxed);
         }
         Err(last)
     }

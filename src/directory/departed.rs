@@ -6,6 +6,7 @@ use super::accounts::User;
 use super::finding::{Directory, person};
 use super::ldap::{Filter, Scope, Search};
 use super::sid::Guid;
+use crate::telemetry::chain;
 use std::collections::BTreeMap;
 
 /// Fewer than Active Directory puts into one page (`MaxPageSize`, 1000), and an answer of some tens of KiB.
@@ -35,14 +36,21 @@ impl Directory {
         Ok(departed)
     }
 
-    /// What keeps each of these accounts from acting, of those that are there.
+    /// What keeps each of these accounts from acting, of those that are there. Of one that cannot be judged nothing is known, and
+    /// its user's next renewal asks again.
     async fn states_of(&self, guids: &[Guid]) -> Result<BTreeMap<Guid, Option<String>>, DirectoryError> {
         let any = Filter::Any(guids.iter().map(|guid| Filter::Is("objectGUID", guid.as_bytes())).collect());
         let (base, filter) = (self.settings.base.as_str(), person(vec![any]));
         let search = Search { base, scope: Scope::Subtree, filter, attributes: &ATTRIBUTES, most: AT_ONCE };
         let found = self.client.search(&search).await?;
         let now = self.clock.now();
-        let state = |account: Account| (account.guid, account.unfit(now).map(|unfit| unfit.to_string()));
-        Ok(found.iter().map(|entry| Account::read(entry).map(state)).collect::<Result<_, _>>()?)
+        let state = |entry| match Account::read(entry) {
+            Ok(account) => Some((account.guid, account.unfit(now).map(|unfit| unfit.to_string()))),
+            Err(untold) => {
+                tracing::warn!(fault = chain(&untold), "an account behind a live session cannot be judged");
+                Some((Account::guid_of(entry)?, None))
+            }
+        };
+        Ok(found.iter().filter_map(state).collect())
     }
 }

@@ -99,9 +99,10 @@ impl Directory {
         for lookup in &sought.by {
             let found = match lookup {
                 Lookup::Dn(dn) => self.at(dn).await?,
-                Lookup::Is { attribute, value } => self.below_base(Filter::Is(attribute, value.as_bytes())).await?,
+                Lookup::Is { attribute, value } => self.below_base((attribute, value.as_bytes())).await?,
             };
             match (found.as_slice(), lookup) {
+                ([one], Lookup::Is { attribute, value }) if !says(one, attribute, value) => return Ok(Err(NONE)),
                 ([one], _) => return Ok(Ok(Account::read(one)?)),
                 ([], Lookup::Dn(_)) => {}
                 ([], Lookup::Is { .. }) => return Ok(Err(NONE)),
@@ -109,7 +110,7 @@ impl Directory {
             }
             // Where the account is remembered, it has only moved.
             if let Some(guid) = known {
-                let found = self.below_base(Filter::Is("objectGUID", guid.as_bytes())).await?;
+                let found = self.below_base(("objectGUID", guid.as_bytes())).await?;
                 return Ok(match found.as_slice() {
                     [one] => Ok(Account::read(one)?),
                     _ => Err(NONE),
@@ -130,9 +131,10 @@ impl Directory {
     }
 
     /// The accounts that fit; two are as many as are told.
-    async fn below_base(&self, filter: Filter<'_>) -> Result<Vec<Entry>, DirectoryError> {
-        let (base, filter) = (self.settings.base.as_str(), person(vec![filter]));
-        let search = Search { base, scope: Scope::Subtree, filter, attributes: &ATTRIBUTES, most: 2 };
+    async fn below_base(&self, (attribute, value): (&str, &[u8])) -> Result<Vec<Entry>, DirectoryError> {
+        let (base, filter) = (self.settings.base.as_str(), person(vec![Filter::Is(attribute, value)]));
+        let attributes: Vec<&str> = ATTRIBUTES.into_iter().chain([attribute]).collect();
+        let search = Search { base, scope: Scope::Subtree, filter, attributes: &attributes, most: 2 };
         match self.client.search(&search).await {
             Err(DirectoryError::Ldap { fault: LdapError::TooMany, .. }) => Ok(vec![Entry::default(); 2]),
             found => found,
@@ -154,6 +156,12 @@ pub(super) fn person(more: Vec<Filter<'_>>) -> Filter<'_> {
     Filter::All(all)
 }
 
+/// Whether an entry has just this value: to Active Directory also texts with other accents or widths are equal.
+fn says(entry: &Entry, attribute: &str, value: &str) -> bool {
+    let values = entry.values(attribute).unwrap_or_default();
+    values.iter().any(|one| one.eq_ignore_ascii_case(value.as_bytes()))
+}
+
 /// Whether a DN, as the directory writes it, is that of an entry at or below another.
 fn is_below(dn: &str, base: &str) -> bool {
     dn_parts(dn).ends_with(&dn_parts(base))
@@ -162,6 +170,23 @@ fn is_below(dn: &str, base: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_entry_is_found_by_just_the_value_that_was_asked_for() {
+        let values = vec![b"ada@corp.example".to_vec(), b"Countess@corp.example".to_vec()];
+        let entry = Entry { dn: String::new(), attributes: [("mail".to_owned(), values)].into() };
+        for (value, is_said) in [
+            ("ada@corp.example", true),
+            ("Ada@CORP.example", true),
+            ("countess@corp.example", true),
+            ("ad\u{e0}@corp.example", false),
+            ("\u{ff41}da@corp.example", false),
+            ("", false),
+        ] {
+            assert_eq!(says(&entry, "Mail", value), is_said, "{value}");
+        }
+        assert!(!says(&entry, "userPrincipalName", "ada@corp.example"));
+    }
 
     #[test]
     fn an_entry_is_below_its_base_however_that_is_written() {

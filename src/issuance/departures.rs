@@ -10,15 +10,14 @@ use std::collections::BTreeSet;
 const OF_DIRECTORY: &str = "directory.";
 
 impl Issuance {
-    /// Looks at the accounts behind the live sessions whose rules need the directory, and ends those of users who may not
+    /// Looks at the accounts behind the live sessions whose rules grant nothing without the directory, and ends those of users who may not
     /// act any more. How many ended.
     ///
     /// # Errors
     /// When the directory cannot say; then nothing ends.
     pub async fn end_departed(&self, directory: &Directory) -> Result<usize, DirectoryError> {
         let policy = self.policy.now();
-        let needs = |facts: Vec<&str>| facts.iter().any(|fact| fact.starts_with(OF_DIRECTORY));
-        let rules = policy.rules().iter().filter(|rule| needs(rule.facts())).map(|rule| rule.name.as_str());
+        let rules = policy.rules().iter().filter(|rule| rule.falls_with(OF_DIRECTORY)).map(|rule| rule.name.as_str());
         let live = self.sessions.by_user(&rules.collect::<BTreeSet<_>>(), self.clock.now());
         let of_directory = |user: &&(_, u64)| directory.settings().issuers.contains(&user.0);
         let mut ended = 0;

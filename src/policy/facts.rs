@@ -163,6 +163,14 @@ impl Rule {
         facts
     }
 
+    /// Whether it grants nothing once a system says no to all that it knows, whatever others say: `begins` is how that system's
+    /// facts begin.
+    pub fn falls_with(&self, begins: &str) -> bool {
+        let of_system = self.facts().into_iter().filter(|fact| fact.starts_with(begins));
+        let no: Answers = of_system.map(|fact| (Cow::Borrowed(fact), Answer::No(String::new()))).collect();
+        self.needs.iter().any(|need| need.judge(&no) == Outcome::Fail)
+    }
+
     /// Holds its needs against what other systems said. One without needs wants to hear nothing.
     ///
     /// # Errors
@@ -250,6 +258,24 @@ mod tests {
 
     fn fact(name: &'static str) -> Need {
         Need::Fact { name, wanted: Wanted::Is(true) }
+    }
+
+    #[test]
+    fn a_rule_falls_with_a_system_unless_another_s_word_would_do() {
+        let (of_directory, of_job) = (|| fact("directory.enabled"), || fact("job.state"));
+        for (needs, falls) in [
+            (vec![], false),
+            (vec![of_job()], false),
+            (vec![of_job(), of_directory()], true),
+            (vec![Need::Not(Box::new(of_directory()))], true),
+            (vec![Need::Any(vec![of_directory(), of_job()])], false),
+            (vec![Need::Any(vec![of_directory(), of_job()]), of_directory()], true),
+            (vec![Need::All(vec![of_directory(), of_job()])], true),
+        ] {
+            let mut rule = crate::policy::tests::a_rule();
+            rule.needs = needs;
+            assert_eq!(rule.falls_with("directory."), falls, "{:?}", rule.needs);
+        }
     }
 
     fn some_need() -> impl Strategy<Value = Need> {

@@ -50,15 +50,22 @@ impl ResultCode {
     const NO_SUCH_OBJECT: u32 = 32;
     /// What was given as a name is none.
     const INVALID_DN: u32 = 34;
+    /// Who asks is not let in.
+    const INVALID_CREDENTIALS: u32 = 49;
 
     /// Whether there is no entry of the name that was asked about.
     pub(in super::super) const fn is_nowhere(self) -> bool {
         matches!(self.code, Self::REFERRAL | Self::NO_SUCH_OBJECT | Self::INVALID_DN)
     }
 
+    /// Whether it is a bind that no server of the domain would take.
+    pub(in super::super) const fn is_of_the_account(self) -> bool {
+        self.code == Self::INVALID_CREDENTIALS
+    }
+
     /// Whether it is a bind whose password is wrong: each try counts towards locking the account.
     pub(in super::super) fn is_wrong_password(self) -> bool {
-        self.code == 49 && matches!(self.data, Some(0x52e) | None)
+        self.is_of_the_account() && matches!(self.data, Some(0x52e) | None)
     }
 
     pub(super) fn read(code: u32, diagnostic: &[u8]) -> Self {
