@@ -96,9 +96,7 @@ impl Client {
                 }
                 Err(LdapError::Refused(no)) if no.is_of_the_account() => {
                     self.first.store(at, Ordering::Relaxed);
-                    if no.is_wrong_password() {
-                        *self.refused() = Some((stamp, self.clock.now()));
-                    }
+                    *self.refused() = no.is_wrong_password().then(|| (stamp, self.clock.now()));
                     return Err(DirectoryError::Bind { server, no });
                 }
                 Err(LdapError::Refused(no)) => last = DirectoryError::Bind { server, no },
