@@ -1,7 +1,7 @@
 //! The one function to read first: how a CI token, or a session it opened, becomes an SVID.
 
 use super::recorder::{Known, Recorder};
-use super::{Bearer, Hearing, IssuedSvid, PolicyInUse, Recalled, Refusal, Request, Shares};
+use super::{Bearer, Hearing, IssuedSvid, PolicyInUse, Recalled, Refusal, Request, Shares, Turns};
 use crate::audit::{AdmitError, Job, Ledger, Observed, Recorded};
 use crate::authority::{Asked, Authorities, Draft};
 use crate::clock::Clock;
@@ -57,6 +57,8 @@ pub struct Issuance {
     pub authorities: Arc<Authorities>,
     /// Who is on the road now.
     pub shares: Shares,
+    /// Who of them is worked on.
+    pub turns: Turns,
     /// What the CI system says unasked.
     pub hearing: Hearing,
     /// Who is told of outcomes.
@@ -98,6 +100,7 @@ impl Issuance {
         let rule = policy.choose(claims.claims())?; // which rule speaks
         let standing = self.standing(live, claims, owner.as_ref())?; // another key's token: ask nobody else
         let rule = self.inform(rule, claims, (&standing, owner.as_ref())).await?; // what other systems say
+        let _turn = self.turns.mine(claims.claims()).await?; // a storm stands in line with itself
         let grant = rule.grant(claims, wish, self.authorities.trust_domain())?; // what they may be
         let visit = Visit { request, claims, owner, job: Arc::clone(job), policy, keeping };
         let pinned = self.hold(&visit, &grant).await?; // whose path it is

@@ -17,7 +17,7 @@ use crate::directory::{Accounts, Directory, DirectorySettings};
 use crate::discovery::{Fetch, IssuerKeys};
 use crate::facts::{self, ActiveDirectory, Facts};
 use crate::federation::{Federation, Follower};
-use crate::issuance::{Hearing, Issuance, PolicyInUse, Recorder, Shares};
+use crate::issuance::{Hearing, Issuance, PolicyInUse, Recorder, Shares, Turns};
 use crate::people::{Found, People};
 use crate::publish::Publisher;
 use crate::session::{CrlKeeper, PathPins, Sessions};
@@ -133,6 +133,7 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
         ledger,
         authorities: rotator.authorities(),
         shares: Shares::default(),
+        turns: Turns::default(),
         hearing: Hearing::of(settings.hooks.clone()),
         recorder: Recorder::new(metrics.clone()),
         data_dir: folder.clone(),

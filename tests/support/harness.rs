@@ -9,7 +9,8 @@ use lanyard::crypto::{KeyAlgorithm, KeyPair, PublicKey, Random};
 use lanyard::discovery::{Fetch, HttpsFetch};
 use lanyard::facts::{self, Facts};
 use lanyard::issuance::{
-    Bearer, Credential, Csr, Hearing, Issuance, IssuedSvid, Recorder, Refusal, Request, RequestId, Shares, Wanted,
+    Bearer, Credential, Csr, Hearing, Issuance, IssuedSvid, Recorder, Refusal, Request, RequestId, Shares, Turns,
+    Wanted,
 };
 use lanyard::server::{Parts, World, build};
 use lanyard::session::{PathPins, SessionId, Sessions};
@@ -201,6 +202,7 @@ impl Harness {
             people: road.people.clone(),
             authorities: Arc::clone(&road.authorities),
             shares: Shares::default(),
+            turns: Turns::default(),
             recorder: Recorder::new(metrics),
             data_dir: road.data_dir.clone(),
         })
