@@ -41,6 +41,7 @@ pub(super) async fn meter_store(
     loop {
         let now = *trouble.borrow_and_update();
         metrics.disk_is_full(now == Some(Trouble::DiskFull));
+        metrics.clock_is_wrong(now.is_some_and(Trouble::is_of_the_clock));
         let _unready = now.map(|trouble| readiness.wait_for(trouble.as_str()));
         tokio::select! {
             () = shutdown.wait() => return,
