@@ -9,7 +9,7 @@ mod shutdown;
 
 pub use fault::{chain, quotable};
 pub use logs::{LogFormat, LogsError, NotALogFormat, install};
-pub use metrics::{AgentMetrics, Door, ForeignStanding, KeyStock, Metrics, SourceMetrics};
+pub use metrics::{AgentMetrics, Door, ForeignStanding, KeyStock, Metrics, Port, SourceMetrics};
 pub use panics::{Panicked, contained, watch_panics};
 pub use readiness::{Readiness, Unready, Worry};
 pub use shutdown::{Shutdown, ShutdownTrigger};

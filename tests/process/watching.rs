@@ -156,7 +156,7 @@ fn scraped(place: &Place, series: &str) -> Option<f64> {
     page(place, "metrics").lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok())
 }
 
-fn until(place: &Place, series: &str, so: impl Fn(f64) -> bool) {
+pub(crate) fn until(place: &Place, series: &str, so: impl Fn(f64) -> bool) {
     let deadline = Instant::now() + DATA_WITHIN;
     while !scraped(place, series).is_some_and(&so) {
         assert!(Instant::now() < deadline, "{series} is {:?}", scraped(place, series));
