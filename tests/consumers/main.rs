@@ -61,4 +61,5 @@ mod openssl;
 mod postgresql;
 mod prompt;
 mod recipes;
+mod runner;
 mod rotations;
