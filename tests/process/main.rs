@@ -68,6 +68,7 @@ mod memory;
 mod pipelines;
 mod policies;
 mod procedures;
+mod quickstart;
 mod race;
 mod roles_anywhere;
 mod sealing;
