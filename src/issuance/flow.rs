@@ -6,7 +6,7 @@ use crate::audit::{AdmitError, Job, Ledger, Observed, Recorded};
 use crate::authority::{Asked, Authorities, Draft};
 use crate::clock::Clock;
 use crate::consumer::Consumers;
-use crate::directory::Directory;
+use crate::directory::{AccountPins, Directory};
 use crate::discovery::IssuerKeys;
 use crate::facts::Facts;
 use crate::people::{Keeping, People};
@@ -39,6 +39,8 @@ pub struct Issuance {
     pub facts: Facts,
     /// Where their users have accounts; none where nobody asks about accounts.
     pub directory: Option<Arc<Directory>>,
+    /// Which account was whose.
+    pub account_pins: AccountPins,
     /// Who may be what.
     pub policy: PolicyInUse,
     /// How leaves look.
