@@ -74,6 +74,7 @@ impl Issuance {
     ///
     /// # Errors
     /// Every [`Refusal`] is counted, and recorded when the bearer is known.
+    #[tracing::instrument(level = "trace", name = "issue", skip_all, fields(lanyard.request_id = %request.id, lanyard.code, lanyard.issuer, lanyard.rule))]
     pub async fn issue(&self, request: Request) -> Result<IssuedSvid, Refusal> {
         let began = self.clock.now();
         let mut known = None;
@@ -133,6 +134,7 @@ impl Issuance {
         Ok(Known { claims, job, policy: *policy.digest(), wish: None, keeping })
     }
 
+    #[tracing::instrument(level = "trace", name = "token verified", skip_all)]
     async fn verify(&self, token: &str) -> Result<VerifiedClaims, Refusal> {
         let token = self.issuers.read(token)?; // who claims to ask
         let issuer = self.issuers.by_url(token.issuer()); // whose word counts
@@ -179,6 +181,7 @@ impl Issuance {
     }
 
     /// What other systems say of what the rule needs. Their no ends a live session; that they cannot be asked ends nothing.
+    #[tracing::instrument(level = "trace", name = "facts", skip_all)]
     async fn inform(
         &self,
         rule: Arc<Rule>,
@@ -223,6 +226,7 @@ impl Issuance {
 
     /// Binds the token and writes the intent. When somebody else was faster, looks again: the same key's session is
     /// joined, another key's is a no, and so is a path that an operator gave away meanwhile.
+    #[tracing::instrument(level = "trace", name = "record", skip_all)]
     async fn admit(
         &self,
         visit: &Visit<'_>,
