@@ -65,6 +65,7 @@ struct Holder {
 }
 
 /// A user who is led to an account for the first time.
+#[derive(Debug)]
 struct First<'a> {
     issuer: &'a IssuerName,
     user: &'a str,

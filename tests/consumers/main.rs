@@ -62,4 +62,5 @@ mod pod;
 mod postgresql;
 mod prompt;
 mod recipes;
+mod runner;
 mod rotations;

@@ -47,7 +47,8 @@ const DOORS: &[(&[&str], &[&str])] = &[
     (&["rcgen"], &["crypto/", "svid/", "tls/"]),
     (&["x509_parser"], &["bundle/", "crypto/", "svid/", "tls/"]),
     (&["jsonwebtoken"], &["crypto/", "token/"]),
-    (&["axum", "tonic"], &["wire/", "api/", "agent/", "cli/", "dev/"]),
+    (&["axum"], &["wire/", "api/", "agent/", "cli/", "dev/"]),
+    (&["tonic"], &["wire/", "api/", "agent/", "cli/", "dev/", "store/etcd/"]),
     (&["tonic_reflection"], &["agent/"]),
     (
         &["http_body_util", "hyper", "hyper_util", "tower"],

@@ -45,6 +45,7 @@ mod agent_files;
 mod agent_limits;
 mod backups;
 mod bad_backups;
+mod certificates;
 mod chart;
 mod clouds;
 mod crashes;
