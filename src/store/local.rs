@@ -6,12 +6,13 @@ use super::journal::{Disk, RealDisk};
 use super::notary::Notary;
 use super::queue::{Queue, queue};
 use super::reader::FOLDER;
+use super::reckoning::Reckoning;
 use super::record::on_one_line;
 use super::recovery::{Recovered, recover};
 use super::reserve::Reserve;
 use super::{
-    Answer, CheckpointSettings, Commit, Committed, Entry, IndexKind, JournalCopy, JournalError, NoteSigner, Store,
-    StoreError, Stored, TornTail, Trouble, Write, repair,
+    Answer, CheckpointSettings, ClockError, Commit, Committed, Entry, IndexKind, JournalCopy, JournalError, NoteSigner,
+    Store, StoreError, Stored, TornTail, Trouble, Write, repair,
 };
 use crate::clock::Clock;
 use std::fs::{self, DirBuilder, File, Permissions, TryLockError};
@@ -21,6 +22,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
+use time::OffsetDateTime;
 use tokio::sync::watch;
 
 /// How a store is kept.
@@ -114,7 +116,9 @@ pub struct LocalStore {
     dir: PathBuf,
     index: Arc<Index>,
     queue: Queue,
+    reckoning: Arc<Reckoning>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    last_at: OffsetDateTime,
     repaired: Option<TornTail>,
     set_aside: Option<PathBuf>,
     /// Has no sender any more once the thread has ended.
@@ -148,19 +152,37 @@ impl LocalStore {
         let index = Arc::new(index);
         let (queue, incoming) = queue();
         let reserve = Reserve::open(&dir, settings.reserve_bytes);
-        let tree = journal.chain().tree.clone();
+        let (tree, last_at) = (journal.chain().tree.clone(), journal.link().at);
         if let Some(entry) = torn.as_ref().and_then(|torn| repair::entry(torn).ok()) {
             // Nobody has closed it yet.
             drop(queue.note(entry));
         }
         let (notary, unwitnessed) = Notary::start(&dir, settings.checkpoints.clone(), signer.clone(), tree)?;
-        let hands = ((signer, notary), clock);
+        let reckoning = Arc::new(Reckoning::new(clock));
+        let hands = ((signer, notary), Arc::clone(&reckoning));
         let committer = Committer::new(incoming, (journal, reserve), Arc::clone(&index), settings, hands);
         let trouble = committer.trouble();
         let thread = Builder::new().name("committer".into()).spawn(move || committer.run());
         let thread = thread.map_err(OpenError::io(&dir))?;
         let thread = Mutex::new(Some(thread));
-        Ok(Arc::new(Self { dir, index, queue, thread, repaired: torn, set_aside, trouble, unwitnessed, _lock: lock }))
+        Ok(Arc::new(Self {
+            dir,
+            index,
+            queue,
+            reckoning,
+            thread,
+            last_at,
+            repaired: torn,
+            set_aside,
+            trouble,
+            unwitnessed,
+            _lock: lock,
+        }))
+    }
+
+    /// When the last record was written that opening found.
+    pub(super) const fn last_at(&self) -> OffsetDateTime {
+        self.last_at
     }
 
     /// The unfinished record that opening cut off, if there was one.
@@ -227,17 +249,30 @@ impl Store for LocalStore {
     }
 
     fn commit(&self, commit: Commit) -> Answer<Committed> {
-        let Commit { room, conditions, writes, entry } = commit;
+        let Commit { room, conditions, writes, entry, without_quorum } = commit;
         let flat = |write| match write {
             Write::Put(key, value) => Write::Put(key, on_one_line(value)),
             Write::Delete(key) => Write::Delete(key),
         };
         let writes = writes.into_iter().map(flat).collect();
-        Box::pin(self.queue.commit(Commit { room, conditions, writes, entry: on_one_line(entry) }))
+        let entry = on_one_line(entry);
+        Box::pin(self.queue.commit(Commit { room, conditions, writes, entry, without_quorum }))
     }
 
     fn note(&self, entry: Entry) -> Result<(), StoreError> {
         self.queue.note(on_one_line(entry))
+    }
+
+    fn vouch(&self, at: OffsetDateTime) {
+        self.reckoning.vouch(at);
+    }
+
+    fn check_clock(&self) -> Result<(), ClockError> {
+        let checked = self.reckoning.check();
+        if checked.is_err() && !self.trouble.borrow().is_some_and(Trouble::is_of_the_clock) {
+            self.queue.doubt();
+        }
+        checked
     }
 }
 

@@ -10,6 +10,9 @@
 
 #[path = "../support/alone.rs"]
 mod alone;
+#[path = "../support/etcd.rs"]
+#[expect(dead_code, reason = "each test program uses its own part")]
+mod etcd;
 
 mod archives;
 mod clock;
@@ -26,7 +29,9 @@ mod verdicts;
 
 use lanyard::clock::ManualClock;
 use lanyard::crypto::{KeyAlgorithm, KeyPair};
-use lanyard::store::{Commit, Committed, Condition, IndexKind, LocalSettings, LocalStore, NoteSigner, OpenError};
+use lanyard::store::{
+    ClockError, Commit, Committed, Condition, IndexKind, LocalSettings, LocalStore, NoteSigner, OpenError,
+};
 use lanyard::store::{Position, Room, Store, StoreError, Write};
 use serde_json::value::RawValue;
 use std::path::{Path, PathBuf};
@@ -123,7 +128,7 @@ fn absent(key: &str) -> Condition {
 }
 
 fn commit(conditions: Vec<Condition>, writes: Vec<Write>) -> Commit {
-    Commit { room: Room::Common, conditions, writes, entry: raw(r#"{"kind":"test"}"#) }
+    Commit { room: Room::Common, conditions, writes, entry: raw(r#"{"kind":"test"}"#), without_quorum: None }
 }
 
 async fn write(store: &LocalStore, writes: Vec<Write>) -> Position {
