@@ -51,6 +51,7 @@ mod crashes;
 mod damage;
 mod doctor;
 mod evidence;
+mod exec;
 mod fleet;
 mod folders;
 mod full_disk;
