@@ -17,7 +17,7 @@ use super::{
     Commit, Committed, Condition, Entry, LocalSettings, Position, Revision, Room, StoreError, Stored, Trouble,
     checkpoint, state,
 };
-use crate::clock::Clock;
+use crate::clock::{Clock, rfc3339};
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::RecvTimeoutError;
@@ -202,7 +202,8 @@ impl Committer {
         if last.at - now > CLOCK_STEP_MAX {
             if self.tell(Some(Trouble::ClockWentBack)) {
                 error!(
-                    %now, last = %last.at,
+                    now = rfc3339(now),
+                    last = rfc3339(last.at),
                     "the clock went back: nothing is written until it is right, or until `lanyard audit accept-time` says \
                      that it is"
                 );

@@ -1,5 +1,6 @@
 //! What a store promises: one call commits conditions, writes and a journal entry together, or nothing.
 
+use crate::clock::rfc3339;
 use serde_json::value::RawValue;
 use std::fmt::Debug;
 use std::future::Future;
@@ -118,8 +119,8 @@ pub enum Committed {
 pub enum StoreError {
     /// The clock stands further behind the last record than a correction explains; nothing is written until it is right.
     #[error(
-        "the clock says {now}, but the journal's last record is of {last}; if the clock is right now, stop the server \
-         and run `lanyard audit accept-time`"
+        "the clock says {}, but the journal's last record is of {}; if the clock is right now, stop the server \
+         and run `lanyard audit accept-time`", rfc3339(*now), rfc3339(*last)
     )]
     ClockWentBack {
         /// The time of the last record.
