@@ -333,7 +333,7 @@ impl Rotator {
 
     /// What is surely not on record is taken out of the file again, or the next start would record it.
     fn not_recorded(&self, fault: StoreError) -> RotatorError {
-        let surely = matches!(fault, StoreError::ClockWentBack { .. });
+        let surely = matches!(fault, StoreError::Clock(_));
         if surely && self.file.save(&self.keyring).is_ok() {
             return RotatorError::Store(fault);
         }

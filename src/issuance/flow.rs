@@ -117,8 +117,14 @@ impl Issuance {
     /// The claims of a genuine token, or those kept with a session, and where that stands.
     async fn bearer(&self, request: &Request) -> Result<(VerifiedClaims, Option<SessionStanding>), Refusal> {
         match &request.bearer {
-            Bearer::Token(token) => Ok((self.verify(token).await?, None)),
+            Bearer::Token(token) => {
+                let verified = self.verify(token).await;
+                let dated = verified.as_ref().ok().map(|claims| claims.claims().issued_at);
+                self.ledger.check_clock(dated)?; // before its times are blamed
+                Ok((verified?, None))
+            }
             Bearer::Session(id) => {
+                self.ledger.check_clock(None)?;
                 let connection = request.connection.as_ref().ok_or(Refusal::SessionKeyMissing)?;
                 let Kept { claims, standing } = self.sessions.kept(id, connection.id(), self.clock.now())?;
                 Ok((claims, Some(standing)))
