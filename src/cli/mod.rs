@@ -22,6 +22,7 @@ mod login;
 mod mesh;
 mod credentials;
 mod exec;
+mod unserved;
 mod svid;
 mod walk;
 mod whom;

@@ -55,6 +55,7 @@ mod starter;
 mod host;
 mod sds;
 mod whose;
+mod whereabouts;
 
 pub use agent::load_agent;
 pub use cases::{cases_file, load_cases};
@@ -70,4 +71,5 @@ pub(crate) use quantity::parse_duration;
 pub use server::{ServerSettings, StoreKind, load_server};
 pub use starter::Starter;
 pub use telemetry::{TelemetrySettings, load_log_filter};
+pub use whereabouts::{Partly, Whereabouts, check_data_dir, load_health, load_whereabouts};
 pub use whose::{AnySettings, Whose, load_any};

@@ -16,6 +16,7 @@ use super::section::{Reader, Section};
 use super::telemetry::{TelemetrySettings, read_telemetry};
 use super::upstream::read_upstream;
 use super::vault::read_vault;
+use super::whereabouts::folder_of;
 use super::{Environment, PolicySource};
 use crate::backup::Folder;
 use crate::directory::DirectorySettings;
@@ -90,8 +91,7 @@ pub struct ServerSettings {
 impl ServerSettings {
     /// The data folder, for backups.
     pub fn folder(&self) -> Folder {
-        let wrapped_key = self.keys.sealing.place.is_some().then(|| self.keys.sealing.file.clone());
-        Folder { trust_domain: self.trust_domain.clone(), path: self.data_dir.clone(), wrapped_key }
+        folder_of(&self.trust_domain, &self.data_dir, &self.keys.sealing)
     }
 
     /// The API of an issuer's own GitLab, where it may be asked.
@@ -183,7 +183,7 @@ pub(super) fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option
     })
 }
 
-fn read_trust_domain(root: &mut Section<'_, '_>) -> Option<TrustDomain> {
+pub(super) fn read_trust_domain(root: &mut Section<'_, '_>) -> Option<TrustDomain> {
     root.parsed("trust_domain", "a trust domain, such as \"ci.example.org\"", TrustDomain::parse)
         .or_else(|| root.missing("trust_domain", "write the trust domain, such as \"ci.example.org\""))
 }
