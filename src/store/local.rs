@@ -118,6 +118,7 @@ pub struct LocalStore {
     queue: Queue,
     reckoning: Arc<Reckoning>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    last_at: OffsetDateTime,
     repaired: Option<TornTail>,
     set_aside: Option<PathBuf>,
     /// Has no sender any more once the thread has ended.
@@ -151,7 +152,7 @@ impl LocalStore {
         let index = Arc::new(index);
         let (queue, incoming) = queue();
         let reserve = Reserve::open(&dir, settings.reserve_bytes);
-        let tree = journal.chain().tree.clone();
+        let (tree, last_at) = (journal.chain().tree.clone(), journal.link().at);
         if let Some(entry) = torn.as_ref().and_then(|torn| repair::entry(torn).ok()) {
             // Nobody has closed it yet.
             drop(queue.note(entry));
@@ -164,9 +165,31 @@ impl LocalStore {
         let thread = Builder::new().name("committer".into()).spawn(move || committer.run());
         let thread = thread.map_err(OpenError::io(&dir))?;
         let thread = Mutex::new(Some(thread));
-        let store =
-            Self { dir, index, queue, reckoning, thread, repaired: torn, set_aside, trouble, unwitnessed, _lock: lock };
-        Ok(Arc::new(store))
+        Ok(Arc::new(Self {
+            dir,
+            index,
+            queue,
+            reckoning,
+            thread,
+            last_at,
+            repaired: torn,
+            set_aside,
+            trouble,
+            unwitnessed,
+            _lock: lock,
+        }))
+    }
+
+    /// When the last record was written that opening found.
+    pub(super) const fn last_at(&self) -> OffsetDateTime {
+        self.last_at
+    }
+
+    /// Has the committer tell of the clock, if it does not yet.
+    fn doubt(&self) {
+        if !self.trouble.borrow().is_some_and(Trouble::is_of_the_clock) {
+            self.queue.doubt();
+        }
     }
 
     /// The unfinished record that opening cut off, if there was one.
@@ -233,13 +256,14 @@ impl Store for LocalStore {
     }
 
     fn commit(&self, commit: Commit) -> Answer<Committed> {
-        let Commit { room, conditions, writes, entry } = commit;
+        let Commit { room, conditions, writes, entry, without_quorum } = commit;
         let flat = |write| match write {
             Write::Put(key, value) => Write::Put(key, on_one_line(value)),
             Write::Delete(key) => Write::Delete(key),
         };
         let writes = writes.into_iter().map(flat).collect();
-        Box::pin(self.queue.commit(Commit { room, conditions, writes, entry: on_one_line(entry) }))
+        let entry = on_one_line(entry);
+        Box::pin(self.queue.commit(Commit { room, conditions, writes, entry, without_quorum }))
     }
 
     fn note(&self, entry: Entry) -> Result<(), StoreError> {
@@ -251,11 +275,7 @@ impl Store for LocalStore {
     }
 
     fn check_clock(&self) -> Result<(), ClockError> {
-        let checked = self.reckoning.check();
-        if checked.is_err() && !self.trouble.borrow().is_some_and(Trouble::is_of_the_clock) {
-            self.queue.doubt();
-        }
-        checked
+        self.reckoning.check().inspect_err(|_wrong| self.doubt())
     }
 }
 
