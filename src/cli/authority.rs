@@ -314,10 +314,11 @@ fn step_row(step: &StepOutlook, now: OffsetDateTime) -> Vec<String> {
 
 fn milestone_row(step: &Milestone, now: OffsetDateTime) -> Vec<String> {
     const NAMED: usize = 3;
-    let mut waits = step.waits_for.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
-    if let Some(more) = step.waits_for.len().checked_sub(NAMED).filter(|more| *more > 0) {
-        waits.push_str(&format!(" and {more} more"));
-    }
+    let named = step.waits_for.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
+    let waits = match step.waits_for.len().saturating_sub(NAMED) {
+        0 => named,
+        more => format!("{named} and {more} more"),
+    };
     let earliest = if step.earliest <= now { "now".to_owned() } else { render::time(step.earliest) };
     vec![step.step.clone(), earliest, waits, step.effect.clone(), step.breaks_sooner.clone().unwrap_or_default()]
 }

@@ -43,6 +43,7 @@ mod hostile_load;
 
 mod agent_files;
 mod agent_limits;
+mod away;
 mod backups;
 mod bad_backups;
 mod certificates;
