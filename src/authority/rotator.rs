@@ -327,7 +327,7 @@ impl Rotator {
 
     /// What is surely not on record is taken out of the file again, or the next start would record it.
     fn not_recorded(&self, fault: StoreError) -> RotatorError {
-        let surely = self.shared.is_none() && matches!(fault, StoreError::ClockWentBack { .. });
+        let surely = self.shared.is_none() && matches!(fault, StoreError::Clock(_));
         if surely && self.file.save(&self.keyring).is_ok() {
             return RotatorError::Store(fault);
         }

@@ -3,7 +3,7 @@
 
 use super::admin::AdminArgs;
 use super::{orphans, rekeying, render};
-use crate::authority::{AuthorityKind, HolderKind, KeyOutlook, Outlook, StepOutlook, Taken, UpstreamState};
+use crate::authority::{AuthorityKind, HolderKind, KeyOutlook, Milestone, Outlook, StepOutlook, Taken, UpstreamState};
 use crate::wire::lanyard::{AuthorityOrder, ChangeAuthorityRequest, ConfirmHolderRequest, ShowAuthorityRequest};
 use serde_json::json;
 use std::process::ExitCode;
@@ -274,6 +274,11 @@ fn plan(outlook: &Outlook) -> anyhow::Result<()> {
     let head = ["step", "key", "safe", "by itself", "what it does", "what it would break now"];
     render::rows(&head, outlook.steps.iter().map(|step| step_row(step, outlook.at)).collect())?;
     render::say("")?;
+    if !outlook.projection.is_empty() {
+        let head = ["rotation", "not before", "waits for", "what it does", "what it would break sooner"];
+        render::rows(&head, outlook.projection.iter().map(|step| milestone_row(step, outlook.at)).collect())?;
+        render::say("")?;
+    }
     holders(outlook)
 }
 
@@ -304,6 +309,16 @@ fn step_row(step: &StepOutlook, now: OffsetDateTime) -> Vec<String> {
     };
     let breaks = step.breaks.clone().unwrap_or_else(|| "nothing".to_owned());
     vec![step.step.clone(), key, safe, at(step.automatic_at), step.effect.clone(), breaks]
+}
+
+fn milestone_row(step: &Milestone, now: OffsetDateTime) -> Vec<String> {
+    const NAMED: usize = 3;
+    let mut waits = step.waits_for.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
+    if let Some(more) = step.waits_for.len().checked_sub(NAMED).filter(|more| *more > 0) {
+        waits.push_str(&format!(" and {more} more"));
+    }
+    let earliest = if step.earliest <= now { "now".to_owned() } else { render::time(step.earliest) };
+    vec![step.step.clone(), earliest, waits, step.effect.clone(), step.breaks_sooner.clone().unwrap_or_default()]
 }
 
 fn holders(outlook: &Outlook) -> anyhow::Result<()> {

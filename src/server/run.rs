@@ -22,7 +22,7 @@ use crate::clock::Clock;
 use crate::config::ServerSettings;
 use crate::issuance::Issuance;
 use crate::session::CrlKeeper;
-use crate::telemetry::{Metrics, Readiness, Shutdown, Unready, chain};
+use crate::telemetry::{Metrics, Port, Readiness, Shutdown, Unready, chain};
 use crate::tls::{DoorCertificate, IssuerDoor};
 use crate::vault::Vault;
 use crate::wire::{connections_of, raise_open_files};
@@ -180,8 +180,8 @@ impl Server {
             keepers.spawn(crls.run(Arc::clone(&clock), ended.clone()));
         }
         keepers.spawn(policy.run(Arc::clone(&clock), ended.clone()));
-        keepers.spawn(certificate.run(Arc::clone(&clock), ended.clone()));
-        keepers.spawn(sweep(Arc::clone(&issuance), metrics, ended.clone()));
+        keepers.spawn(certificate.run(Arc::clone(&clock), (Port::Issuer, metrics.clone()), ended.clone()));
+        keepers.spawn(sweep(Arc::clone(&issuance), metrics.clone(), ended.clone()));
         keepers.spawn(look_at_accounts(Arc::clone(&issuance), ended.clone()));
         keepers.spawn(warm(issuance, warming, ended.clone()));
         keepers.spawn(tell_of_health(health, ended.clone()));
@@ -190,7 +190,7 @@ impl Server {
         for port in issuer_ports {
             doors.spawn(port.run(closing.clone()));
         }
-        bundle.start((&mut doors, &closing), (&mut keepers, &ended), &clock);
+        bundle.start((&mut doors, &closing), (&mut keepers, &ended), (&clock, &metrics));
         doors.spawn(admin.run(closing));
 
         let mut store_ended = false;
@@ -241,7 +241,7 @@ fn start_meters(
     keepers.spawn(meter_foreign(of, Arc::clone(clock), ended.clone()));
     let (witness, heard) = (Sight::of(issuance), (Arc::clone(clock), metrics.clone()));
     let who = (rotator.desk().holders().clone(), Arc::clone(&witness));
-    keepers.spawn(meter_holders(who, published, heard.clone(), ended.clone()));
+    keepers.spawn(meter_holders(who, (published, rotator.authorities().inventory()), heard.clone(), ended.clone()));
     keepers.spawn(meter_tainted((rotator.authorities(), witness), heard, ended.clone()));
     keepers.spawn(meter_store(store.trouble(), (readiness.clone(), metrics.clone()), ended.clone()));
     keepers.spawn(meter_checkpoints(store.is_unwitnessed(), metrics.clone(), ended.clone()));

@@ -68,7 +68,17 @@ const DOORS: &[(&[&str], &[&str])] = &[
     (&["clap", "clap_complete", "comfy_table"], &["cli/", "main.rs"]),
     (&["anyhow"], &["cli/", "main.rs"]),
     (&["serde_saphyr"], &["mesh/"]),
-    (&["prometheus_client", "tracing_subscriber"], &["telemetry/"]),
+    (
+        &[
+            "opentelemetry",
+            "opentelemetry_otlp",
+            "opentelemetry_sdk",
+            "prometheus_client",
+            "tracing_opentelemetry",
+            "tracing_subscriber",
+        ],
+        &["telemetry/"],
+    ),
 ];
 
 /// The most lines of a file above its tests.

@@ -1,5 +1,6 @@
 """A process of a job that speaks with a service by py-spiffe: for each address a line in, one connection with the SVID
-that the socket ($SPIFFE_ENDPOINT_SOCKET) has served last; "ok SERIAL" or "no WHY" a line out.
+that the socket ($SPIFFE_ENDPOINT_SOCKET) has served last; a line out says "ok SERIAL ROOTS", with how many roots it had of
+that trust domain, or "no WHY".
 
     visitor.py TRUST_DOMAIN_OF_THE_SERVICE
 """
@@ -36,7 +37,7 @@ def visit(source: X509Source, domain: TrustDomain, address: str) -> str:
     connection.close()
     if answer.status != 200:
         raise RuntimeError(f"{answer.status} {answer.reason}")
-    return f"{svid.leaf.serial_number:x}"
+    return f"{svid.leaf.serial_number:x} {len(bundle.x509_authorities)}"
 
 
 def context(svid, authorities, side=ssl.PROTOCOL_TLS_CLIENT) -> ssl.SSLContext:

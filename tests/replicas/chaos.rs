@@ -9,6 +9,7 @@ use crate::server::{audit_verify, lanyard, words};
 use lanyard::crypto::Random;
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -110,10 +111,11 @@ fn prepare_keys(fleet: &Fleet) {
     let prepare = |replica: usize| {
         let mut command = lanyard();
         command.args(["authority", "prepare", "--kind", "jwt", "--admin-socket"]);
-        command.arg(fleet.places[replica].data().join("admin.sock")).spawn().unwrap()
+        let quiet = (Stdio::null(), Stdio::null());
+        command.arg(fleet.places[replica].data().join("admin.sock")).stdout(quiet.0).stderr(quiet.1).spawn().unwrap()
     };
     let mut both = [prepare(0), prepare(1)];
-    both.iter_mut().for_each(|one| drop(one.wait().unwrap()));
+    both.iter_mut().for_each(|one| assert!(one.wait().unwrap().code().is_some()));
 }
 
 /// Faults for so long; how long answers took to come back.

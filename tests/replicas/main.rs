@@ -27,7 +27,6 @@ mod place;
 mod server;
 
 #[path = "../process/journal.rs"]
-#[expect(dead_code, reason = "each test program uses its own part")]
 mod journal;
 
 mod replica;

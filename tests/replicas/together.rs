@@ -43,7 +43,7 @@ async fn a_ban_and_its_end_are_in_force_on_all_replicas_within_a_second() {
     assert!(took < WITHIN, "{took:?}");
     assert_ne!(agent.renew(&b.place, &session).await.map(drop), Ok(()));
     let listed = b.operator(&["ban", "list", "--json"]);
-    let id = serde_json::from_str::<serde_json::Value>(&listed).unwrap()[0]["id"].as_str().unwrap().to_owned();
+    let id = serde_json::from_str::<serde_json::Value>(&listed).unwrap()["bans"][0]["ban"].as_str().unwrap().to_owned();
     a.operator(&["ban", "remove", &id, "--reason", "over"]);
     let took = until(LIMIT, || async { offer().await.is_ok() }).await;
     assert!(took < WITHIN, "{took:?}");
@@ -55,8 +55,9 @@ async fn a_key_that_one_replica_prepares_is_published_by_all_and_there_is_one_of
     let [a, b] = &replicas.all[..] else { panic!("two") };
     let (at_a, at_b) = (Door::of(&a.place), Door::of(&b.place));
     assert_eq!(at_a.bundle().await, at_b.bundle().await, "both go on with the keys of the first");
-    for replica in [a, b] {
-        replica.operator(&["authority", "prepare", "--kind", "jwt"]);
+    let activate = ["authority", "activate", "--kind", "jwt", "--force", "--reason", "a drill"];
+    for (replica, step) in [(a, &["authority", "prepare", "--kind", "jwt"][..]), (b, &activate)] {
+        replica.operator(step);
         let took = until(LIMIT, || async { at_a.bundle().await == at_b.bundle().await }).await;
         println!("a key was published elsewhere after {took:?}");
         assert!(took < WITHIN, "{took:?}");

@@ -1,20 +1,22 @@
 //! Stock clients of a job that call a server of another trust domain: by the bundles that the Workload API serves them, and by
 //! nothing else.
 
-use crate::rotation::certificates;
+use crate::rotation::{Workload, certificates};
 use crate::support::beside::{Beside, Site, within};
 use crate::support::foreign::ForeignCa;
 use crate::support::installed::installed;
+use lanyard::clock::ManualClock;
 use lanyard::svid::inspect_certificate;
-use lanyard::wire::workload::X509svid;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
@@ -54,10 +56,9 @@ impl Service {
         Self::serve((chain, PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap()), ours).await
     }
 
-    /// A job's own service, for callers below these roots.
-    pub(crate) async fn with_svid(svid: &X509svid, callers: Vec<CertificateDer<'static>>) -> Self {
-        let key = PrivatePkcs8KeyDer::from(svid.x509_svid_key.to_vec());
-        Self::serve((certificates(&svid.x509_svid), key.into()), callers).await
+    /// A job's own service: each caller meets the SVID and the roots that its agent told last.
+    pub(crate) async fn of(workload: Workload, clock: Arc<ManualClock>) -> Self {
+        Self::listen(move || workload.acceptor(&clock)).await
     }
 
     async fn serve(
@@ -68,12 +69,18 @@ impl Service {
         assert_eq!(roots.add_parsable_certificates(callers).1, 0);
         let clients = WebPkiClientVerifier::builder(Arc::new(roots)).build().unwrap();
         let config = ServerConfig::builder().with_client_cert_verifier(clients).with_single_cert(chain, key).unwrap();
-        let (tls, listener) = (TlsAcceptor::from(Arc::new(config)), TcpListener::bind("127.0.0.1:0").await.unwrap());
+        let tls = TlsAcceptor::from(Arc::new(config));
+        Self::listen(move || tls.clone()).await
+    }
+
+    async fn listen(tls: impl Fn() -> TlsAcceptor + Send + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, callers) = (listener.local_addr().unwrap(), Arc::<Mutex<Vec<String>>>::default());
         let seen = Arc::clone(&callers);
         let running = tokio::spawn(async move {
             loop {
-                let _refused = meet(&tls, listener.accept().await.unwrap().0, &seen).await;
+                let (tcp, _from) = listener.accept().await.unwrap();
+                let _refused = meet(&tls(), tcp, &seen).await;
             }
         });
         Self { address, callers, running: running.abort_handle() }
@@ -125,7 +132,7 @@ impl Visitor {
         })
     }
 
-    /// Its own words for how it went, `ok` with the serial number first.
+    /// Its own words for how it went: `ok`, the serial number it showed, and how many roots it has of the service's trust domain.
     pub(crate) async fn visit(&mut self, service: &Service) -> String {
         self.tell.write_all(format!("{}\n", service.address).as_bytes()).await.unwrap();
         let said = within(self.said.next_line()).await.unwrap();
@@ -134,6 +141,80 @@ impl Visitor {
 
     async fn is_shut_out(&mut self, service: &Service) {
         while !self.visit(service).await.starts_with("no ") {}
+    }
+}
+
+/// A program of a job that calls a service without a pause.
+pub(crate) struct Caller {
+    so_far: Arc<Mutex<Calls>>,
+    running: AbortHandle,
+}
+
+/// How its calls went.
+#[derive(Default)]
+struct Calls {
+    made: usize,
+    /// That it showed.
+    serials: BTreeSet<String>,
+    /// That it had at the last call.
+    roots: usize,
+    failed: Vec<String>,
+}
+
+impl Caller {
+    pub(crate) fn both(agent: &Beside, trust_domain: &str, service: Service) -> [Self; 2] {
+        let service = Arc::new(service);
+        Visitor::both(agent, trust_domain).map(|mut visitor| {
+            let (service, so_far) = (Arc::clone(&service), Arc::<Mutex<Calls>>::default());
+            let told = Arc::clone(&so_far);
+            let running = tokio::spawn(async move {
+                loop {
+                    let said = visitor.visit(&service).await;
+                    told.lock().unwrap().add(&said, visitor.name);
+                    // Bounded load: a hundred handshakes a second at most.
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+            });
+            Self { so_far, running: running.abort_handle() }
+        })
+    }
+
+    /// How many calls it has made, the first of them not long after its start.
+    pub(crate) fn made(&self) -> usize {
+        self.so_far.lock().unwrap().made
+    }
+
+    /// How many roots of the service's trust domain it had last.
+    pub(crate) fn roots(&self) -> usize {
+        self.so_far.lock().unwrap().roots
+    }
+
+    /// How many SVIDs it has shown, one after the other.
+    pub(crate) fn svids(&self) -> usize {
+        self.so_far.lock().unwrap().serials.len()
+    }
+
+    pub(crate) fn failed(&self) -> Vec<String> {
+        self.so_far.lock().unwrap().failed.clone()
+    }
+}
+
+impl Drop for Caller {
+    fn drop(&mut self) {
+        self.running.abort();
+    }
+}
+
+impl Calls {
+    fn add(&mut self, said: &str, who: &str) {
+        self.made += 1;
+        match said.split(' ').collect::<Vec<_>>()[..] {
+            ["ok", serial, roots] => {
+                self.serials.insert(serial.to_owned());
+                self.roots = roots.parse().unwrap();
+            }
+            _ => self.failed.push(format!("{who}: {said}")),
+        }
     }
 }
 

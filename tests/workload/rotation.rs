@@ -90,15 +90,20 @@ impl Workload {
         (inspect_certificate(&leaf).unwrap().not_after - clock.now()).whole_minutes()
     }
 
+    /// A server's side of mutual TLS, as of now.
+    pub(crate) fn acceptor(&self, clock: &Arc<ManualClock>) -> TlsAcceptor {
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let (chain, key, roots) = self.parts();
+        let clients = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(&provider)).build().unwrap();
+        let server = ServerConfig::builder_with_details(provider, Arc::new(Time(Arc::clone(clock))));
+        let server = server.with_safe_default_protocol_versions().unwrap().with_client_cert_verifier(clients);
+        TlsAcceptor::from(Arc::new(server.with_single_cert(chain, key).unwrap()))
+    }
+
     /// Mutual TLS, both sides judged by rustls.
     async fn greets(&self, other: &Self, clock: &Arc<ManualClock>) -> std::io::Result<()> {
+        let server = other.acceptor(clock);
         let provider = Arc::new(aws_lc_rs::default_provider());
-        let (chain, key, roots) = other.parts();
-        let clients = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(&provider)).build().unwrap();
-        let server = ServerConfig::builder_with_details(Arc::clone(&provider), Arc::new(Time(Arc::clone(clock))));
-        let server = server.with_safe_default_protocol_versions().unwrap().with_client_cert_verifier(clients);
-        let server = TlsAcceptor::from(Arc::new(server.with_single_cert(chain, key).unwrap()));
-
         let (chain, key, roots) = self.parts();
         let mesh = Arc::new(OfBundle { roots, provider: Arc::clone(&provider) });
         let client = ClientConfig::builder_with_details(provider, Arc::new(Time(Arc::clone(clock))));
@@ -213,7 +218,7 @@ async fn rotate(site: &Site, traffic: &Traffic) {
     lanyard(site, &["activate"]).await.unwrap();
 }
 
-/// Shows: FED-2, FED-3.
+/// Shows: FED-2, FED-3, MESH-A6.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_handshake_fails_while_a_root_is_changed_changed_back_tainted_and_revoked() {
     let site = Site::open(TWO_PROFILES).await;

@@ -148,7 +148,7 @@ fn accept(journal: &Journal, reason: &str) -> anyhow::Result<ExitCode> {
             render::time(now),
             render::time(instead_of)
         ),
-        None => "nothing to accept: no record is later than the clock".to_owned(),
+        None => "nothing to accept: the last record is of this very time".to_owned(),
     };
     render::say(&said)?;
     Ok(ExitCode::SUCCESS)

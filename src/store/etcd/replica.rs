@@ -5,8 +5,8 @@ use super::error::{EtcdError, Fault};
 use super::evidence::{Evidence, KEY};
 use crate::clock::Clock;
 use crate::store::{
-    Answer, Commit, Committed, Condition, Entry, LocalStore, Revision, Room, Store, StoreError, Stored, Trouble,
-    Version, Write,
+    Answer, ClockError, Commit, Committed, Condition, Entry, LocalStore, Revision, Room, Store, StoreError, Stored,
+    Trouble, Version, Write,
 };
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -135,6 +135,14 @@ impl Store for Replica {
     fn leads(&self) -> bool {
         self.0.etcd.lead.is_ours()
     }
+
+    fn vouch(&self, at: OffsetDateTime) {
+        self.0.journal.vouch(at);
+    }
+
+    fn check_clock(&self) -> Result<(), ClockError> {
+        self.0.journal.check_clock()
+    }
 }
 
 fn stopped() -> Fault {
@@ -207,10 +215,11 @@ impl Inside {
     /// What the journal would refuse is not done in etcd first.
     fn may_write(&self, room: Room) -> Result<(), StoreError> {
         self.not_gone_back()?;
+        self.journal.check_clock().map_err(StoreError::Clock)?;
         let now = self.clock.now();
         let mut last = self.last();
         if *last - now > CLOCK_STEP_MAX {
-            return Err(StoreError::ClockWentBack { last: *last, now });
+            return Err(StoreError::Clock(ClockError::WentBack { last: *last, now }));
         }
         *last = now.max(*last);
         drop(last);
@@ -218,7 +227,9 @@ impl Inside {
             Some(Trouble::DiskFull) if room == Room::Common => {
                 Err(StoreError::Journal(std::io::ErrorKind::StorageFull.into()))
             }
-            Some(Trouble::ClockWentBack | Trouble::DiskFull | Trouble::Unwritable) | None => Ok(()),
+            Some(Trouble::ClockLeapt | Trouble::ClockWentBack | Trouble::DiskFull | Trouble::Unwritable) | None => {
+                Ok(())
+            }
         }
     }
 

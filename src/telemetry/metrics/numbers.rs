@@ -1,8 +1,9 @@
 //! The numbers that operators watch. Label sets are closed: codes and configured names, never an identity.
 
 use super::page::Page;
-use super::{answers, decisions, facts, foreign, keys, records, revocation, sessions, trust};
+use super::{answers, decisions, doors, facts, foreign, keys, records, revocation, sessions, trust};
 use crate::telemetry::panics::panics;
+use crate::telemetry::traces::{spans_dropped, spans_sent};
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
 use std::sync::Arc;
 
@@ -25,6 +26,7 @@ pub(super) struct Numbers {
     page: Page,
     pub(super) answers: answers::Answers,
     pub(super) decisions: decisions::Decisions,
+    pub(super) doors: doors::Doors,
     pub(super) facts: facts::Facts,
     pub(super) foreign: foreign::Foreign,
     pub(super) keys: keys::Keys,
@@ -50,9 +52,16 @@ impl Metrics {
     pub fn new() -> Self {
         let mut page = Page::default();
         page.register("panics", "Panics of this process, in requests and elsewhere", panics());
+        page.register("spans_sent", "Spans of traces that the collector has taken", spans_sent());
+        page.register(
+            "spans_dropped",
+            "Spans of traces that were lost: the collector was slow or away",
+            spans_dropped(),
+        );
         Self(Arc::new(Numbers {
             answers: answers::Answers::on(&mut page),
             decisions: decisions::Decisions::on(&mut page),
+            doors: doors::Doors::on(&mut page),
             facts: facts::Facts::on(&mut page),
             foreign: foreign::Foreign::on(&mut page),
             keys: keys::Keys::on(&mut page),

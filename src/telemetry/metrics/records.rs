@@ -13,6 +13,7 @@ pub(super) struct Records {
     journal_position: Gauge,
     indexes_set_aside: Counter,
     disk_full: Gauge,
+    clock_wrong: Gauge,
     checkpoints_failing: Gauge,
     replica_behind: Gauge<f64, AtomicU64>,
     replica_revision: Gauge,
@@ -27,6 +28,7 @@ impl Records {
             indexes_set_aside: page
                 .number("indexes_set_aside", "Damaged indexes that were moved away and made anew at start"),
             disk_full: page.number("disk_full", "1 while the journal's disk is full and no identity is given"),
+            clock_wrong: page.number("clock_wrong", "1 while the clock cannot be believed and no identity is given"),
             checkpoints_failing: page.number(
                 "checkpoints_failing",
                 "1 while a signed checkpoint of the journal cannot be written to where it should go",
@@ -69,6 +71,11 @@ impl Metrics {
     /// Whether the journal's disk is full.
     pub fn disk_is_full(&self, full: bool) {
         self.0.records.disk_full.set(full.into());
+    }
+
+    /// Whether the clock cannot be believed.
+    pub fn clock_is_wrong(&self, wrong: bool) {
+        self.0.records.clock_wrong.set(wrong.into());
     }
 
     /// Whether a signed checkpoint could not be written to where it should go.
