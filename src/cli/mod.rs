@@ -50,6 +50,7 @@ mod verify;
 mod archive;
 mod audit;
 mod health;
+mod store;
 
 pub use command::Cli;
 pub use render::complain;

@@ -280,7 +280,7 @@ impl Federation {
     }
 }
 
-fn unreadable(key: &str, odd: &crate::bundle::BundleError) -> StoreError {
+pub(super) fn unreadable(key: &str, odd: &crate::bundle::BundleError) -> StoreError {
     tracing::error!(key, error = %chain(odd), "a kept bundle cannot be read");
     StoreError::Index(std::io::ErrorKind::InvalidData.into())
 }

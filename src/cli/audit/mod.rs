@@ -21,7 +21,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 /// The kinds of entries, as the journal writes them.
-const KINDS: [&str; 31] = [
+const KINDS: [&str; 33] = [
     "account_forgotten",
     "account_remembered",
     "authority",
@@ -50,6 +50,8 @@ const KINDS: [&str; 31] = [
     "session_ended",
     "sessions_revoked",
     "started",
+    "store_imported",
+    "store_reconciled",
     "swept",
     "tail_cut",
     "time_accepted",

@@ -92,6 +92,8 @@ fn what(entry: &Received) -> String {
         "tail_cut" => format!("{} unfinished bytes of {}", number("bytes"), text("segment")),
         "started" => text("version").to_owned(),
         "time_accepted" => format!("instead of {}: {}", text("instead_of"), text("reason")),
+        "store_imported" => format!("{} keys", number("keys")),
+        "store_reconciled" => format!("{} keys, since revision {}", number("written"), number("since")),
         "swept" => format!("{} records", number("records")),
         _ => String::new(),
     }
