@@ -72,6 +72,7 @@ pub use login_door::AgentHandle;
 pub use memory::on_memory;
 pub use outcome::{LoggedIn, LoggedOut};
 pub use own_program::OwnProgramError;
+pub use request::fresh_key;
 pub use run::{Agent, AgentError, AgentSettings, MODE_EVERYBODY, MODE_OWNER, OnStop};
 pub use sds::{SecretNames, Validator};
 pub use session_file::{SessionFileError, remove_session_key, remove_unused_session_key};

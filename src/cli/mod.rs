@@ -38,6 +38,7 @@ mod session;
 mod rekeying;
 mod authority;
 mod backup;
+mod bench;
 mod ban;
 mod pin;
 mod directory;

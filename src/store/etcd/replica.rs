@@ -143,14 +143,6 @@ impl Store for Replica {
     fn leads(&self) -> bool {
         self.0.etcd.lead.is_ours()
     }
-
-    fn vouch(&self, at: OffsetDateTime) {
-        self.0.journal.vouch(at);
-    }
-
-    fn check_clock(&self) -> Result<(), ClockError> {
-        self.0.journal.check_clock()
-    }
 }
 
 fn stopped() -> Fault {
