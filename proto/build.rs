@@ -14,7 +14,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         "lanyard/v1/admin_bundles.proto",
         "lanyard/v1/admin_sessions.proto",
     ];
-    for file in FILES.iter().chain(&IMPORTED) {
+    const ETCD: &str = "etcd/rpc.proto";
+    for file in FILES.iter().chain(&IMPORTED).chain(&[ETCD]) {
         println!("cargo::rerun-if-changed=proto/{file}");
     }
     let descriptors = protox::compile(FILES, ["proto"])?;
@@ -30,5 +31,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let kept = "#[derive(serde::Deserialize, serde::Serialize)] #[serde(rename_all = \"snake_case\")]";
     config.enum_attribute("lanyard.v1.JobEnd", kept);
     tonic_prost_build::configure().codec_path("crate::wire::Fitting").compile_fds_with_config(descriptors, config)?;
+    let mut config = Config::new();
+    config.bytes(["."]);
+    let etcd = protox::compile([ETCD], ["proto"])?;
+    tonic_prost_build::configure().build_server(false).compile_fds_with_config(etcd, config)?;
     Ok(())
 }

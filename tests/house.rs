@@ -221,15 +221,26 @@ fn a_table_that_names_a_room_or_file_that_is_gone_is_noticed() {
 
 #[test]
 fn a_page_that_points_at_nothing_is_noticed() {
-    let page =
-        "see [a](b.md#c) and [d](../src/x.rs) and [e](#f)\nthe file `token/parse.rs`, the folder `policy/`, `DIR/x`\n";
+    let page = "# f\nsee [a](b.md#c) and [d](../src/x.rs) and [e](#f)\nthe file `token/parse.rs`, the folder `policy/`, `DIR/x`\n";
     let pages = [("docs/page.md".to_owned(), page.to_owned())];
     let there = ["docs/b.md", "src/x.rs", "src/token/parse.rs"];
     let exists = |path: &str| there.contains(&path);
     assert_eq!(check_pages(&pages, exists).len(), 0);
     let said: Vec<String> = check_pages(&pages, |_| false).iter().map(ToString::to_string).collect();
     assert_eq!(said.len(), 3, "{said:?}");
-    assert_eq!(said[2], "docs/page.md:2: `token/parse.rs` is not there");
+    assert_eq!(said[2], "docs/page.md:3: `token/parse.rs` is not there");
+}
+
+#[test]
+fn a_heading_that_is_not_there_is_noticed() {
+    let page = |path: &str, text: &str| (path.to_owned(), text.to_owned());
+    let said = |link: &str| {
+        let pages =
+            [page("docs/a.md", &format!("# The `first` one\n[x]({link})\n")), page("docs/b/c.md", "## A, and b\n")];
+        check_pages(&pages, |_| true).len()
+    };
+    assert_eq!(["#the-first-one", "b/c.md#a-and-b", "b/c.md", "https://x.test/#y"].map(said), [0; 4]);
+    assert_eq!(["#a-and-b", "b/c.md#the-first-one", "b/c.md#"].map(said), [1; 3]);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use super::limits::{ANSWER_WITHIN, MESSAGE_BYTES_MAX};
 use super::refused::{CODE_METADATA, Class, Refused};
 use super::rest;
 use crate::issuance::Refusal;
-use crate::telemetry::{Metrics, Panicked, Readiness, contained};
+use crate::telemetry::{Door, Metrics, Panicked, Readiness, contained, request_span};
 use crate::wire::lanyard::admin_server::AdminServer;
 use crate::wire::lanyard::issuer_server::IssuerServer;
 use axum::Router;
@@ -19,6 +19,7 @@ use hyper::body::Incoming;
 use std::sync::Arc;
 use tonic::{Code, Status};
 use tower::Service;
+use tracing::Instrument as _;
 
 /// What a door answers with: gRPC's kind of body, or REST's.
 pub type Body = Either<tonic::body::Body, axum::body::Body>;
@@ -44,8 +45,11 @@ impl IssuerDoors {
         let Some(held) = caller.visitor.hold(Good::Requests, 1) else { return self.no(grpc, Nothing::Crowded) };
         let (mut request, mut lender) = lend(request, &caller.visitor);
         request.extensions_mut().insert(caller);
+        let door = if grpc { Door::Grpc } else { Door::Rest };
+        let span = request_span(door, request.uri().path(), request.headers());
+        let handled = contained(self.handled(request, grpc)).instrument(span);
         // A stream's answer begins at once, so the limit is on calls only.
-        let answered = tokio::time::timeout(ANSWER_WITHIN, contained(self.handled(request, grpc))).await;
+        let answered = tokio::time::timeout(ANSWER_WITHIN, handled).await;
         let leftover = lender.leftover();
         let mut answer = match (lender.stopped(), answered) {
             (Some(Stopped::Crowded), _) => self.no(grpc, Nothing::Crowded),

@@ -7,6 +7,7 @@ use crate::store::{Commit, Committed, Condition, Position, Room, Store, StoreErr
 use crate::token::IssuerName;
 use serde_json::value::to_raw_value;
 use std::sync::Arc;
+use std::time::Duration;
 use time::OffsetDateTime;
 
 /// What is changed in the store together with an entry, and what must hold for it.
@@ -78,7 +79,23 @@ impl Ledger {
     /// # Errors
     /// `Conflict` when a condition does not hold, `Store` when nothing could be written. Nothing is half done.
     pub async fn admit<T: Auditable>(&self, subject: T, changes: Changes) -> Result<Recorded<T>, AdmitError<T>> {
-        match self.write(&subject.entry(), changes, Room::Common).await? {
+        self.admit_within(subject, changes, None).await
+    }
+
+    /// As [`Ledger::admit`]; what changes nothing may also be decided without a quorum of the replicas' store, for so long
+    /// after the last one.
+    ///
+    /// # Errors
+    /// As [`Ledger::admit`].
+    pub async fn admit_within<T: Auditable>(
+        &self,
+        subject: T,
+        changes: Changes,
+        without_quorum: Option<Duration>,
+    ) -> Result<Recorded<T>, AdmitError<T>> {
+        let Changes { conditions, writes } = changes;
+        let commit = Commit { room: Room::Common, conditions, writes, entry: text(&subject.entry())?, without_quorum };
+        match self.store.commit(commit).await? {
             Committed::Done(position) => Ok(Recorded { subject, position }),
             Committed::Conflict { key, found } => Err(AdmitError::Conflict { key, found, subject: Box::new(subject) }),
         }
@@ -116,7 +133,7 @@ impl Ledger {
 
     async fn write(&self, entry: &Entry<'_>, changes: Changes, room: Room) -> Result<Committed, StoreError> {
         let Changes { conditions, writes } = changes;
-        self.store.commit(Commit { room, conditions, writes, entry: text(entry)? }).await
+        self.store.commit(Commit { room, conditions, writes, entry: text(entry)?, without_quorum: None }).await
     }
 
     /// Notes what follows from an entry that is durable already. Nobody waits.

@@ -235,6 +235,7 @@ impl Authorities {
     ///
     /// # Errors
     /// See [`SignError`].
+    #[tracing::instrument(level = "trace", name = "sign", skip_all)]
     pub fn sign(&self, intent: Recorded<Draft>) -> Result<Signed, SignError> {
         let draft = intent.into_inner();
         let bytes = match &draft.content {

@@ -5,7 +5,7 @@ use super::{
     agent, audit, authority, backup, ban, bundle, config, dev, directory, doctor, exec, explain, gitlab, health, init,
     login, pin, policy, render, server, session, svid,
 };
-use crate::telemetry::{self, LogFormat};
+use crate::telemetry::{Log, LogFormat, NotALogFilter, watch_panics};
 use clap::{CommandFactory as _, Parser, Subcommand};
 use std::process::ExitCode;
 use tokio::runtime::{Builder, Runtime};
@@ -101,10 +101,10 @@ impl Cli {
     /// # Errors
     /// Whatever a person should read.
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        let filter = self.log.unwrap_or_else(|| self.command.log_filter().to_owned());
-        telemetry::watch_panics(|_| {});
-        telemetry::install(self.log_format, &filter).map_err(|error| WrongUsage::new(error.to_string()))?;
-        self.command.runtime()?.block_on(self.command.run())
+        watch_panics(|_| {});
+        let filter = self.log.as_deref().unwrap_or_else(|| self.command.log_filter()).parse();
+        let filter = filter.map_err(|error: NotALogFilter| WrongUsage::new(error.to_string()))?;
+        self.command.runtime()?.block_on(self.command.run(Log { format: self.log_format, filter }))
     }
 }
 
@@ -133,11 +133,15 @@ impl Command {
         }
     }
 
-    async fn run(self) -> anyhow::Result<ExitCode> {
+    async fn run(self, log: Log) -> anyhow::Result<ExitCode> {
+        // A server's configuration says where traces go, and what else is logged.
+        if !matches!(self, Self::Server(_)) {
+            log.install(None)?;
+        }
         match self {
             Self::Dev(args) => Box::pin(dev::run(args)).await,
             Self::Init(args) => Box::pin(init::run(args)).await,
-            Self::Server(args) => Box::pin(server::run(args)).await,
+            Self::Server(args) => Box::pin(server::run(args, log)).await,
             Self::Agent(args) => Box::pin(agent::run(args)).await,
             Self::Login(args) => Box::pin(login::run(args)).await,
             Self::Logout(args) => Box::pin(login::run_logout(args)).await,

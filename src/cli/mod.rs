@@ -24,6 +24,7 @@ mod credentials;
 mod exec;
 mod svid;
 mod walk;
+mod whom;
 mod operator;
 mod orphans;
 mod explain;

@@ -2,12 +2,13 @@
 
 use super::daemon::until_signalled;
 use super::render;
-use crate::clock::SystemClock;
-use crate::config::{SystemEnvironment, load_server};
+use crate::clock::{Clock, SystemClock};
+use crate::config::{SystemEnvironment, TelemetrySettings, load_server};
 use crate::crypto::Random;
 use crate::discovery::HttpsFetch;
-use crate::server::{Server, World};
-use crate::telemetry::Shutdown;
+use crate::server::{LogKeeper, Server, World};
+use crate::telemetry::{Delivery, Log, Shutdown};
+use std::convert::Infallible;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -21,7 +22,7 @@ pub(crate) struct Args {
 }
 
 /// Serves until SIGINT or SIGTERM, or until a part ends by itself.
-pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(args: Args, log: Log) -> anyhow::Result<ExitCode> {
     let settings = match load_server(&args.config, &SystemEnvironment) {
         Ok(settings) => settings,
         Err(problems) => {
@@ -29,14 +30,52 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::FAILURE);
         }
     };
+    let (keeper, traces) = begin_to_tell(args.config, log, &settings.telemetry)?;
     for warning in &settings.warnings {
         tracing::warn!("{warning}");
     }
     let (trigger, shutdown) = Shutdown::pair();
     let fetch = Arc::new(HttpsFetch::new(None)?);
-    let world = World { clock: Arc::new(SystemClock), random: Random::system(), fetch };
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let world = World { clock: Arc::clone(&clock), random: Random::system(), fetch };
     let server = Box::pin(Server::start(&settings, world, shutdown)).await?;
     let places: Vec<_> = server.addresses().iter().map(ToString::to_string).collect();
     tracing::info!(trust_domain = %settings.trust_domain, listens = places.join(" "), "serving");
-    until_signalled(server.run(), trigger).await
+    telling(Box::pin(until_signalled(server.run(), trigger)), keeper.run(clock), traces).await
+}
+
+/// The log, and traces where the configuration says so.
+fn begin_to_tell(
+    file: PathBuf,
+    log: Log,
+    settings: &TelemetrySettings,
+) -> anyhow::Result<(LogKeeper, Option<Delivery>)> {
+    let (tracing, traces) = settings.otlp_endpoint.as_deref().map(Delivery::to).transpose()?.unzip();
+    let Log { format, filter: otherwise } = log;
+    let filter = settings.log.clone().unwrap_or_else(|| otherwise.clone());
+    let level = Log { format, filter: filter.clone() }.install(tracing.as_ref())?;
+    Ok((LogKeeper { file, otherwise, filter, level }, traces))
+}
+
+/// Serves, and meanwhile follows the log's filter and delivers traces; at last those of the last requests.
+async fn telling(
+    serving: impl Future<Output = anyhow::Result<ExitCode>>,
+    keeping: impl Future<Output = Infallible>,
+    mut traces: Option<Delivery>,
+) -> anyhow::Result<ExitCode> {
+    let delivering = async {
+        match &mut traces {
+            Some(traces) => traces.run().await,
+            None => std::future::pending().await,
+        }
+    };
+    let ended = tokio::select! {
+        ended = serving => ended,
+        never = keeping => match never {},
+        never = delivering => match never {},
+    };
+    if let Some(traces) = traces {
+        traces.finish().await;
+    }
+    ended
 }

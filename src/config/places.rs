@@ -59,7 +59,15 @@ fn read_kind(place: &mut Section<'_, '_>) -> Option<PlaceKind> {
     read.or_else(|| place.missing("in", &format!("write {KINDS}")))?(place)
 }
 
+/// A program that is linked statically has nobody who could load a security module's library for it.
+const LOADS_LIBRARIES: bool = !cfg!(target_feature = "crt-static");
+
 fn read_pkcs11(place: &mut Section<'_, '_>) -> Option<PlaceKind> {
+    if !LOADS_LIBRARIES {
+        let found = "\"pkcs11\", and this is the static build, which can load no module's library";
+        let remedy = "run the Debian package, or an image with glibc; keys in \"vault-transit\" need neither";
+        place.problem("in", place.line_of("in"), found, remedy);
+    }
     let line = place.line_of("module");
     let module = place.path("module");
     let module = module.or_else(|| place.missing("module", "write the path of the module's library, a .so file"));

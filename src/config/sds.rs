@@ -111,7 +111,7 @@ mod tests {
 
     #[test]
     fn the_manual_s_chapter_shows_the_names_that_hold_without_it_and_aliases() {
-        let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/operations.md");
+        let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/operations/agents.md");
         let page = std::fs::read_to_string(page).unwrap();
         let chapter = page.split("\n## Secrets for Envoy and Istio\n").nth(1).unwrap();
         let shown = chapter.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();

@@ -10,6 +10,9 @@ use std::path::{Path, PathBuf};
 /// A key that no place wraps.
 const FILE: &str = "file";
 
+/// What systemd calls it where it hands the key over (`LoadCredential=`).
+const CREDENTIAL: &str = "lanyard-sealing.key";
+
 /// As it is named; what is not depends on the data folder.
 pub(super) struct NamedSealing {
     file: Option<PathBuf>,
@@ -38,11 +41,9 @@ impl NamedSealing {
         (data_dir, environment): (&Path, &dyn Environment),
     ) -> SealingSettings {
         let Self { file, place, former, former_line } = self;
-        let file = file.unwrap_or_else(|| match (&place, environment.value("CREDENTIALS_DIRECTORY")) {
-            (Some(_), _) => data_dir.join("sealing.wrapped"),
-            // systemd hands credentials to a service in a folder of its own; else the key stays beside what it seals.
-            (None, Some(folder)) => Path::new(&folder).join("lanyard-sealing.key"),
-            (None, None) => data_dir.join("sealing.key"),
+        let file = file.unwrap_or_else(|| match &place {
+            Some(_) => data_dir.join("sealing.wrapped"),
+            None => credential(environment).unwrap_or_else(|| data_dir.join("sealing.key")),
         });
         if former.as_ref() == Some(&file) {
             let found = "the file of the key that is to replace it".to_owned();
@@ -50,5 +51,36 @@ impl NamedSealing {
             reader.report(former_line, "keys.former_sealing_key_file".to_owned(), found, remedy);
         }
         SealingSettings { file, place, former }
+    }
+}
+
+/// The key that systemd hands to the service, if it does. Its folder is for reading, and may hold others only: no key is ever
+/// made there.
+fn credential(environment: &dyn Environment) -> Option<PathBuf> {
+    let handed = Path::new(&environment.value("CREDENTIALS_DIRECTORY")?).join(CREDENTIAL);
+    handed.exists().then_some(handed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::MapEnvironment;
+
+    #[test]
+    fn a_credential_is_the_key_only_where_it_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let handed = folder.path().to_string_lossy().into_owned();
+        let environment = MapEnvironment([("CREDENTIALS_DIRECTORY".to_owned(), handed)].into());
+        std::fs::write(folder.path().join("vault-token"), "another").unwrap();
+        assert_eq!(credential(&environment), None);
+        std::fs::write(folder.path().join(CREDENTIAL), [7; 32]).unwrap();
+        assert_eq!(credential(&environment), Some(folder.path().join(CREDENTIAL)));
+        assert_eq!(credential(&MapEnvironment::default()), None);
+    }
+
+    #[test]
+    fn the_unit_for_systemd_names_the_credential_as_it_is_read() {
+        let unit = include_str!("../../docs/systemd/lanyard.service");
+        assert!(unit.contains(&format!("\n# LoadCredential={CREDENTIAL}:")), "{unit}");
     }
 }

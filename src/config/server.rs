@@ -13,6 +13,7 @@ use super::people::{read_people, warn_of_ids};
 use super::problem::{Problem, read_text};
 use super::publish::read_publish;
 use super::section::{Reader, Section};
+use super::telemetry::{TelemetrySettings, read_telemetry};
 use super::upstream::read_upstream;
 use super::vault::read_vault;
 use super::{Environment, PolicySource};
@@ -80,6 +81,8 @@ pub struct ServerSettings {
     pub policy: Policy,
     /// How journal and store tell of persons.
     pub people: Form,
+    /// Where traces go, and what is logged.
+    pub telemetry: TelemetrySettings,
     /// What loads, but should be known.
     pub warnings: Vec<Problem>,
 }
@@ -145,6 +148,7 @@ pub(super) fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option
     let people = read_people(&mut root);
     let federation = read_federation(&mut root, trust_domain.as_ref());
     let publish = read_publish(&mut root, environment);
+    let telemetry = read_telemetry(&mut root);
     root.finish();
     warnings.extend(reader.warnings.take());
     let known = KnownIssuer::all(&issuers, &systems, directory.as_ref());
@@ -174,6 +178,7 @@ pub(super) fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option
         policy_source,
         policy: policy?,
         people,
+        telemetry,
         warnings,
     })
 }

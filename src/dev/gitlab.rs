@@ -137,8 +137,10 @@ mod tests {
     use super::*;
     use crate::clock::{ManualClock, SystemClock};
     use crate::crypto::Random;
+    use crate::directory::tests::Scene as Pins;
     use crate::discovery::{Fetch, HttpsFetch};
     use crate::facts::{self, Facts, GitlabApi, LetIn, Limits, Place, api_of};
+    use crate::people::People;
     use crate::policy::{Need, Wanted};
     use crate::telemetry::Metrics;
     use crate::token::{IssuerName, UnverifiedToken};
@@ -166,7 +168,12 @@ mod tests {
         let api = GitlabApi { issuer, place, limits: Limits::default() };
         let fetch: Arc<dyn Fetch> = Arc::new(HttpsFetch::new(None).unwrap());
         let clock = Arc::new(ManualClock::at(now));
-        let world = facts::World { clock: Arc::<ManualClock>::clone(&clock), fetch, metrics: Metrics::new() };
+        let world = facts::World {
+            clock: Arc::<ManualClock>::clone(&clock),
+            fetch,
+            metrics: Metrics::new(),
+            pins: Pins::new().pins(People::default()),
+        };
         let facts = Facts::new(&[Arc::new(api)], world);
         let mut rule = crate::policy::tests::a_rule();
         rule.needs = vec![Need::Fact { name: "job.state", wanted: Wanted::OneOf(vec!["running".to_owned()]) }];

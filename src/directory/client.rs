@@ -2,7 +2,7 @@
 //! when one is away.
 
 use super::DirectoryError;
-use super::ldap::{Connection, Entry, LdapError, Search};
+use super::ldap::{Connection, Entry, LdapError, Search, Unbound};
 use super::settings::{DirectorySettings, Server};
 use crate::clock::Clock;
 use crate::crypto::read_secret_file;
@@ -32,12 +32,14 @@ pub(super) struct Client {
     places: Semaphore,
     /// Which server to begin with.
     first: AtomicUsize,
-    refused: Mutex<Option<(Stamp, OffsetDateTime)>>,
+    /// The password that was refused, as its file was, and when. Who shows it holds this meanwhile: of many who come at once with a
+    /// wrong one, one does.
+    refused: tokio::sync::Mutex<Option<(Stamp, OffsetDateTime)>>,
 }
 
 impl Client {
     pub(super) fn new(settings: Arc<DirectorySettings>, clock: Arc<dyn Clock>) -> Self {
-        let (idle, refused) = (Mutex::default(), Mutex::default());
+        let (idle, refused) = (Mutex::default(), tokio::sync::Mutex::default());
         let (places, first) = (Semaphore::new(CONNECTIONS_MAX), AtomicUsize::new(0));
         Self { settings, clock, idle, places, first, refused }
     }
@@ -79,24 +81,23 @@ impl Client {
 
     /// Each server is tried once, beginning with the one that was reached last. One that refuses who we are speaks for all.
     async fn open(&self) -> Result<Connection, DirectoryError> {
-        let stamp = Stamp::of(&self.settings.password_file);
-        self.may_try(&stamp)?;
-        let password = self.password()?;
         let (servers, mut last) = (&self.settings.servers, DirectoryError::NoServer);
         let first = self.first.load(Ordering::Relaxed).checked_rem(servers.len()).unwrap_or(0);
         for (at, Server(place)) in servers.iter().enumerate().cycle().skip(first).take(servers.len()) {
             // A question may be given up while a server is silent: the next one begins behind it.
             self.first.store(at + 1, Ordering::Relaxed);
             let server = place.to_string();
-            match Connection::open(place, &self.settings.trust, (&self.settings.bind, &password)).await {
+            let bound = match Unbound::open(place, &self.settings.trust).await {
+                Ok(unbound) => self.bind(unbound).await?,
+                Err(fault) => Err(fault),
+            };
+            match bound {
                 Ok(connection) => {
                     self.first.store(at, Ordering::Relaxed);
-                    *self.refused() = None;
                     return Ok(connection);
                 }
                 Err(LdapError::Refused(no)) if no.is_of_the_account() => {
                     self.first.store(at, Ordering::Relaxed);
-                    *self.refused() = no.is_wrong_password().then(|| (stamp, self.clock.now()));
                     return Err(DirectoryError::Bind { server, no });
                 }
                 Err(LdapError::Refused(no)) => last = DirectoryError::Bind { server, no },
@@ -106,9 +107,24 @@ impl Client {
         Err(last)
     }
 
-    fn may_try(&self, stamp: &Stamp) -> Result<(), DirectoryError> {
+    /// Shows the password, unless that was refused. Only that it is let in, or refused again, is another word about it.
+    async fn bind(&self, unbound: Unbound) -> Result<Result<Connection, LdapError>, DirectoryError> {
+        let mut refused = self.refused.lock().await;
+        let stamp = Stamp::of(&self.settings.password_file);
+        self.may_try(&stamp, refused.as_ref())?;
+        let bound = unbound.bind((&self.settings.bind, &self.password()?)).await;
+        match &bound {
+            Ok(_let_in) => *refused = None,
+            Err(LdapError::Refused(no)) if no.is_wrong_password() => *refused = Some((stamp, self.clock.now())),
+            Err(_says_nothing_of_it) => {}
+        }
+        drop(refused);
+        Ok(bound)
+    }
+
+    fn may_try(&self, stamp: &Stamp, refused: Option<&(Stamp, OffsetDateTime)>) -> Result<(), DirectoryError> {
         let now = self.clock.now();
-        match &*self.refused() {
+        match refused {
             Some((refused, at)) if refused == stamp && *at <= now && now - *at < NOT_AGAIN_FOR => {
                 Err(DirectoryError::PasswordRefused { path: self.settings.password_file.clone() })
             }
@@ -130,10 +146,6 @@ impl Client {
 
     fn idle(&self) -> MutexGuard<'_, Vec<(OffsetDateTime, Connection)>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn refused(&self) -> MutexGuard<'_, Option<(Stamp, OffsetDateTime)>> {
-        self.refused.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,8 +1,8 @@
 //! Whose account may not act any more: asked about many at once, for those who have an identity now.
 
 use super::DirectoryError;
+use super::IssuerUser;
 use super::account::{ATTRIBUTES, Account};
-use super::accounts::User;
 use super::finding::{Directory, person};
 use super::ldap::{Filter, Scope, Search};
 use super::sid::Guid;
@@ -17,10 +17,13 @@ impl Directory {
     ///
     /// # Errors
     /// When it cannot be said of all.
-    pub async fn departed(&self, users: impl Iterator<Item = User>) -> Result<Vec<(User, String)>, DirectoryError> {
-        let mut accounts: BTreeMap<Guid, Vec<User>> = BTreeMap::new();
+    pub async fn departed(
+        &self,
+        users: impl Iterator<Item = IssuerUser>,
+    ) -> Result<Vec<(IssuerUser, String)>, DirectoryError> {
+        let mut accounts: BTreeMap<Guid, Vec<IssuerUser>> = BTreeMap::new();
         for user in users {
-            if let Some(guid) = self.accounts.of(&user)? {
+            if let Some(guid) = self.guid_of(&user)? {
                 accounts.entry(guid).or_default().push(user);
             }
         }

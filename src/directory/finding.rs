@@ -1,14 +1,13 @@
 //! Asks a directory: whose account a token's user has, whether that may act, and in which groups it is.
 
 use super::account::{ATTRIBUTES, Account};
-use super::accounts::Accounts;
 use super::client::Client;
 use super::groups::KnownGroups;
 use super::ldap::{Entry, Filter, LdapError, Scope, Search};
 use super::settings::{DirectorySettings, dn_parts};
 use super::sid::Guid;
 use super::way::{Lookup, Sought};
-use super::{DirectoryError, NobodySought};
+use super::{AccountPins, DirectoryError, IssuerUser, NobodySought};
 use crate::clock::Clock;
 use crate::telemetry::chain;
 use crate::token::Claims;
@@ -18,7 +17,7 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub struct Directory {
     pub(super) settings: Arc<DirectorySettings>,
-    pub(super) accounts: Accounts,
+    pub(super) pins: AccountPins,
     pub(super) client: Client,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) groups: KnownGroups,
@@ -30,7 +29,12 @@ pub enum Found {
     /// Nobody whose word could count for the token's user; why. It names nobody: this is written where persons may be sealed.
     Nobody(String),
     /// An account that may act.
-    Person(Groups),
+    Person {
+        /// Which; none where persons are sealed.
+        account: Option<Guid>,
+        /// Where it is in.
+        groups: Groups,
+    },
 }
 
 /// The groups of an account, by the names that rules use; or why they are not known.
@@ -38,20 +42,15 @@ pub type Groups = Result<Vec<String>, String>;
 
 impl Directory {
     /// A directory of these settings; nobody is asked yet.
-    pub fn new(settings: DirectorySettings, accounts: Accounts, clock: Arc<dyn Clock>) -> Self {
+    pub fn new(settings: DirectorySettings, pins: AccountPins, clock: Arc<dyn Clock>) -> Self {
         let settings = Arc::new(settings);
         let client = Client::new(Arc::clone(&settings), Arc::clone(&clock));
-        Self { settings, accounts, client, clock, groups: KnownGroups::default() }
+        Self { settings, pins, client, clock, groups: KnownGroups::default() }
     }
 
     /// What it was made of.
     pub fn settings(&self) -> &DirectorySettings {
         &self.settings
-    }
-
-    /// Whose account is whose.
-    pub const fn accounts(&self) -> &Accounts {
-        &self.accounts
     }
 
     /// Whom to look for.
@@ -67,7 +66,7 @@ impl Directory {
     /// # Errors
     /// When nothing can be said.
     pub async fn find(&self, sought: &Sought) -> Result<Found, DirectoryError> {
-        let known = self.accounts.of(&sought.user)?;
+        let known = self.guid_of(&sought.user)?;
         let account = match self.account(sought, known).await? {
             Ok(account) => account,
             Err(why) => return Ok(Found::Nobody(why.to_owned())),
@@ -75,19 +74,21 @@ impl Directory {
         if let Some(unfit) = account.unfit(self.clock.now()) {
             return Ok(Found::Nobody(unfit.to_string()));
         }
-        let first = match known {
-            Some(guid) => guid,
-            None => self.accounts.remember(&sought.user, account.guid).await?,
-        };
-        if first != account.guid {
-            return Ok(Found::Nobody(ANOTHER.to_owned()));
+        if let Err(not_theirs) = self.pins.hold(&sought.user, &account.guid.to_string()).await? {
+            return Ok(Found::Nobody(not_theirs.to_string()));
         }
         let groups = match self.groups_of(&account).await {
             // That it may act is known all the same.
             Err(fault) if fault.is_of_this_question() => Err(chain(&fault)),
             groups => groups?,
         };
-        Ok(Found::Person(groups))
+        let account = self.pins.are_shown().then_some(account.guid);
+        Ok(Found::Person { account, groups })
+    }
+
+    /// Whose account it was, where it was one of Active Directory.
+    pub(super) fn guid_of(&self, user: &IssuerUser) -> Result<Option<Guid>, DirectoryError> {
+        Ok(self.pins.account_of(user)?.and_then(|account| account.parse().ok()))
     }
 
     /// The one account that is meant, or why there is none.
@@ -146,8 +147,6 @@ const NONE: &str = "the directory knows no account of the token's user";
 const MOVED: &str = "the account that GitLab links to is not there: it was renamed, moved or deleted, and GitLab has not \
                      noticed, and no other way leads to it";
 const SEVERAL: &str = "more than one account fits what the token says of its user";
-const ANOTHER: &str = "another account than before answers to the token's user; find out why, and if it is right, let the \
-                       former one be forgotten: lanyard directory forget --help";
 
 /// A user's object that is a person's; computers are users too.
 pub(super) fn person(more: Vec<Filter<'_>>) -> Filter<'_> {

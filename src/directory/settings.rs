@@ -91,12 +91,13 @@ pub enum Way {
     },
 }
 
-/// A group of the directory, as an operator names it.
+/// A group of the directory, as an operator names it. In it is who gets its rights at login: members of members too, and whose
+/// primary group it is.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum Group {
-    /// Where it stands. Counts those who are members, or members of members: whose primary group it is, is none.
+    /// Where it stands.
     Dn(String),
-    /// What it is, wherever it stands. Counts everybody who gets its rights at login, by the primary group too.
+    /// What it is, wherever it stands.
     Sid(Sid),
 }
 

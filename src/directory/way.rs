@@ -1,6 +1,6 @@
 //! From the claims of a token to what is looked for: the first way that is configured and present decides.
 
-use super::accounts::User;
+use super::IssuerUser;
 use super::settings::Way;
 use crate::token::{ClaimView, Claims, ExternalIdentity};
 
@@ -8,7 +8,7 @@ use crate::token::{ClaimView, Claims, ExternalIdentity};
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Sought {
     /// Whose.
-    pub(super) user: User,
+    pub(super) user: IssuerUser,
     /// What to look for: only an entry that is no longer where it was lets the next one speak.
     pub(super) by: Vec<Lookup>,
 }

@@ -20,11 +20,7 @@ const GROUP: &str = "directory.group";
 #[derive(Clone, Debug)]
 pub struct ActiveDirectory(pub Arc<Directory>);
 
-/// Its accounts.
-#[derive(Debug)]
-struct Accounts(Arc<Directory>);
-
-impl FactSource for Accounts {
+impl FactSource for ActiveDirectory {
     type About = Sought;
     type Known = Found;
 
@@ -39,10 +35,15 @@ impl FactSource for Accounts {
     fn tell(&self, fact: &'static str, found: &Self::Known, _claims: &Claims) -> Answer {
         match found {
             Found::Nobody(why) => Answer::No(why.clone()),
-            Found::Person(_) if fact == ENABLED => Answer::Is(Seen::Bool(true)),
-            Found::Person(Ok(groups)) => Answer::Is(Seen::Texts(groups.clone())),
-            Found::Person(Err(why)) => Answer::Unavailable { why: why.clone(), retry_after: None },
+            Found::Person { .. } if fact == ENABLED => Answer::Is(Seen::Bool(true)),
+            Found::Person { groups: Ok(groups), .. } => Answer::Is(Seen::Texts(groups.clone())),
+            Found::Person { groups: Err(why), .. } => Answer::Unavailable { why: why.clone(), retry_after: None },
         }
+    }
+
+    fn beside(&self, found: &Self::Known) -> Vec<(&'static str, Seen)> {
+        let Found::Person { account: Some(guid), .. } = found else { return Vec::new() };
+        vec![("directory.account", Seen::Text(guid.to_string()))]
     }
 }
 
@@ -67,7 +68,7 @@ impl Configured for ActiveDirectory {
 
     fn open(&self, world: &World) -> Vec<(&'static str, Arc<dyn Source>)> {
         let name = ("directory", FRESH_FOR);
-        let accounts: Arc<dyn Source> = Asker::of(Accounts(Arc::clone(&self.0)), name, Limits::default(), world);
+        let accounts: Arc<dyn Source> = Asker::of(self.clone(), name, Limits::default(), world);
         Self::FACTS.into_iter().map(|fact| (fact, Arc::clone(&accounts))).collect()
     }
 }

@@ -8,6 +8,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde::de::DeserializeOwned;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use time::OffsetDateTime;
@@ -43,6 +44,10 @@ pub enum LetIn {
     Okta,
 }
 
+/// Of one question: enough for a merge of Gerrit's with all the reviews that it brought in. A job that can ask for more makes others
+/// wait.
+const REQUESTS_MAX: u32 = 48;
+
 /// An API that can be asked.
 #[derive(Debug)]
 pub(super) struct Api {
@@ -59,11 +64,9 @@ impl Api {
         Self { place, clock, fetch, answered_at: Mutex::default() }
     }
 
-    /// What stands at a path, as JSON; none where the API says that nothing does.
-    pub(super) async fn find<T: DeserializeOwned>(&self, path: &str, what: &str) -> Result<Option<T>, Silence> {
-        let url = self.url(path);
-        let answered = self.ask(&url).await?;
-        answered.map(|answered| read(&url, &answered.body, what)).transpose()
+    /// Begins to ask something, for which some requests are enough.
+    pub(super) const fn question(&self) -> Question<'_> {
+        Question { api: self, requests: AtomicU32::new(0) }
     }
 
     /// Whether it answered anything since then.
@@ -71,13 +74,8 @@ impl Api {
         self.answered_at.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|at| at >= then)
     }
 
-    /// Where a path is.
-    pub(super) fn url(&self, path: &str) -> String {
-        format!("{}{path}", self.place.url)
-    }
-
     /// An answer of 200, or none of 404.
-    pub(super) async fn ask(&self, url: &str) -> Result<Option<Answered>, Silence> {
+    async fn ask(&self, url: &str) -> Result<Option<Answered>, Silence> {
         let token = read_token(&self.place.token_file).map_err(|error| Silence::down(chain(&error)))?;
         let (header, value) = self.place.let_in.header(&token);
         let secret = Secret { header, value: &value };
@@ -117,6 +115,35 @@ impl Api {
             Some(Duration::try_from(at - now).unwrap_or(Duration::ZERO))
         };
         asked.or_else(reset)
+    }
+}
+
+/// One question to an API, and how many requests it took so far.
+#[derive(Debug)]
+pub(super) struct Question<'a> {
+    api: &'a Api,
+    requests: AtomicU32,
+}
+
+impl Question<'_> {
+    /// What stands at a path, as JSON; none where the API says that nothing does.
+    pub(super) async fn find<T: DeserializeOwned>(&self, path: &str, what: &str) -> Result<Option<T>, Silence> {
+        let url = self.url(path);
+        let answered = self.ask(&url).await?;
+        answered.map(|answered| read(&url, &answered.body, what)).transpose()
+    }
+
+    /// Where a path is.
+    pub(super) fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.api.place.url)
+    }
+
+    /// An answer of 200, or none of 404.
+    pub(super) async fn ask(&self, url: &str) -> Result<Option<Answered>, Silence> {
+        if self.requests.fetch_add(1, Ordering::Relaxed) >= REQUESTS_MAX {
+            return Err(Silence::Unclear(format!("it takes more than {REQUESTS_MAX} requests to say")));
+        }
+        self.api.ask(url).await
     }
 }
 

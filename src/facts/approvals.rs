@@ -1,6 +1,7 @@
 //! Who approved something in GitLab, and who of them counts: a person, and none of those whose own work it is.
 
-use super::{Api, Silence};
+use super::Silence;
+use super::api::Question;
 use crate::policy::Seen;
 use crate::token::{ClaimView, Claims, PERSON, kind_of_login};
 use serde::Deserialize;
@@ -29,14 +30,17 @@ pub(super) struct People(BTreeSet<u64>);
 
 impl People {
     /// Asks for each: an account can be renamed, and only its own page tells whether it is a program's.
-    pub(super) async fn of<'a, T: Iterator<Item = &'a User> + Send>(api: &Api, users: T) -> Result<Self, Silence> {
+    pub(super) async fn of<'a, T: Iterator<Item = &'a User> + Send>(
+        gitlab: &Question<'_>,
+        users: T,
+    ) -> Result<Self, Silence> {
         let users: BTreeSet<u64> = users.map(|user| user.id).collect();
         if users.len() > USERS_MAX {
             return Err(Silence::Unclear(format!("more than {USERS_MAX} users have to do with it")));
         }
         let mut people = BTreeSet::new();
         for user in users {
-            let account = api.find::<Account>(&format!("/users/{user}"), "user").await?;
+            let account = gitlab.find::<Account>(&format!("/users/{user}"), "user").await?;
             people.extend(account.filter(Account::is_person).map(|_| user));
         }
         Ok(Self(people))

@@ -42,6 +42,7 @@ impl<S: FactSource> Asker<S> {
         })
     }
 
+    #[tracing::instrument(level = "trace", name = "fact", skip_all, fields(lanyard.fact = fact))]
     async fn answer(&self, fact: &'static str, claims: &Claims) -> Told {
         let about = match self.source.about(claims) {
             Ok(about) => about,
@@ -67,6 +68,7 @@ impl<S: FactSource> Asker<S> {
         self.flights.of(about, now, Box::pin(self.look(&subject))).await
     }
 
+    #[tracing::instrument(level = "trace", name = "question", skip_all)]
     async fn look(&self, about: &S::About) -> Result<S::Known, Silence> {
         let began = self.clock.now();
         let entered = self.breaker().enter(began);

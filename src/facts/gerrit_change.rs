@@ -1,6 +1,5 @@
 //! What Gerrit says of a change, and what it takes for that to count as reviewed (Gerrit's REST API, "Change Endpoints").
 
-use super::gerrit::Wanted;
 use crate::policy::Seen;
 use crate::telemetry::quotable;
 use serde::Deserialize;
@@ -72,6 +71,15 @@ struct Vote {
 struct Requirement {
     name: String,
     status: String,
+}
+
+/// What a change must be to count.
+#[derive(Debug)]
+pub(super) struct Wanted<'a> {
+    pub(super) project: &'a str,
+    pub(super) branch: &'a str,
+    pub(super) labels: &'a BTreeMap<String, i32>,
+    pub(super) allow_forced: bool,
 }
 
 /// A change that is the one which the commit belongs to, and how far its review has come.

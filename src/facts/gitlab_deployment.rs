@@ -89,15 +89,16 @@ impl FactSource for GitlabDeployment {
         let (project, environment) = (about.project, path_segment(&about.environment));
         // The newest hundred: no environment has more under way.
         let query = format!("environment={environment}&status=running&order_by=id&sort=desc&per_page=100");
+        let gitlab = self.0.question();
         let listed =
-            self.0.find::<Vec<Deployment>>(&format!("/projects/{project}/deployments?{query}"), "list").await?;
+            gitlab.find::<Vec<Deployment>>(&format!("/projects/{project}/deployments?{query}"), "list").await?;
         let Some(id) = listed.unwrap_or_default().iter().find(|one| one.is_of(about.job)).map(|one| one.id) else {
             return Ok(None);
         };
         let path = format!("/projects/{project}/deployments/{id}");
-        let Some(deployment) = self.0.find::<Deployment>(&path, "deployment").await? else { return Ok(None) };
+        let Some(deployment) = gitlab.find::<Deployment>(&path, "deployment").await? else { return Ok(None) };
         let users = deployment.approvals().map(|one| &one.user).chain(deployment.deployers());
-        let people = People::of(&self.0, users).await?;
+        let people = People::of(&gitlab, users).await?;
         Ok(Some((deployment, people)))
     }
 

@@ -67,7 +67,7 @@ impl FactSource for GitlabJob {
     }
 
     async fn look(&self, (project, job): &Self::About) -> Result<Self::Known, Silence> {
-        self.0.find(&format!("/projects/{project}/jobs/{job}"), "job").await
+        self.0.question().find(&format!("/projects/{project}/jobs/{job}"), "job").await
     }
 
     fn tell(&self, _fact: &'static str, job: &Self::Known, claims: &Claims) -> Answer {

@@ -1,6 +1,7 @@
 //! `approvals.merge_request`: how many others approved the merge request by which the commit that a job runs on came into its
 //! branch. What was pushed straight to a branch came by none.
 
+use super::api::Question;
 use super::approvals::{People, User, numbers, person_of};
 use super::{Api, FactSource, Silence};
 use crate::policy::{Answer, Seen};
@@ -108,7 +109,8 @@ impl FactSource for GitlabReview {
     async fn look(&self, about: &Self::About) -> Result<Self::Known, Silence> {
         let About { project, commit, branch } = about;
         let path = format!("/projects/{project}/repository/commits/{commit}/merge_requests?per_page=100");
-        let listed = self.0.find::<Vec<MergeRequest>>(&path, "list of merge requests").await?.unwrap_or_default();
+        let gitlab = self.0.question();
+        let listed = gitlab.find::<Vec<MergeRequest>>(&path, "list of merge requests").await?.unwrap_or_default();
         let mut its = listed.into_iter().filter(|request| request.brought(about));
         let (first, second) = (its.next(), its.next());
         let request = match (first, second) {
@@ -120,7 +122,7 @@ impl FactSource for GitlabReview {
             }
             (Some(_), Some(_)) => return Ok(Err("several merge requests brought the commit in".to_owned())),
         };
-        let Some(review) = self.review(request).await? else {
+        let Some(review) = gitlab.review(request).await? else {
             return Ok(Err("GitLab shows no approvals of it".to_owned()));
         };
         Ok(Ok(review))
@@ -147,25 +149,24 @@ impl FactSource for GitlabReview {
     }
 }
 
-impl GitlabReview {
+impl Question<'_> {
     async fn review(&self, request: MergeRequest) -> Result<Option<Review>, Silence> {
         let MergeRequest { project_id, iid, .. } = &request;
         let path = format!("/projects/{project_id}/merge_requests/{iid}");
-        let Some(approvals) = self.0.find::<Approvals>(&format!("{path}/approvals"), "approvals").await? else {
+        let Some(approvals) = self.find::<Approvals>(&format!("{path}/approvals"), "approvals").await? else {
             return Ok(None);
         };
-        let pushes = self.0.find::<Vec<Push>>(&format!("{path}/versions?per_page=100"), "list of versions").await?;
+        let pushes = self.find::<Vec<Push>>(&format!("{path}/versions?per_page=100"), "list of versions").await?;
         let pushed_at = pushes.unwrap_or_default().iter().map(|push| push.created_at).max();
         let is_timeless = approvals.approved_by.iter().any(|one| one.approved_at.is_none());
         let resets = is_timeless && self.resets_on_push(*project_id).await?;
         let users = approvals.approved_by.iter().map(|one| &one.user).chain([&request.author]);
-        let people = People::of(&self.0, users).await?;
+        let people = People::of(self, users).await?;
         Ok(Some(Review { request, approvals, people, pushed_at, resets }))
     }
 
     async fn resets_on_push(&self, project_id: u64) -> Result<bool, Silence> {
-        let settings =
-            self.0.find::<Settings>(&format!("/projects/{project_id}/approvals"), "approval settings").await?;
+        let settings = self.find::<Settings>(&format!("/projects/{project_id}/approvals"), "approval settings").await?;
         Ok(settings.is_some_and(|settings| settings.reset_approvals_on_push))
     }
 }

@@ -21,6 +21,7 @@ mod gitlab;
 mod active_directory;
 mod gerrit_change;
 mod gerrit_merge;
+mod gerrit_review;
 mod gerrit;
 mod okta;
 mod hearing;

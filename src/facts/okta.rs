@@ -4,11 +4,14 @@
 //! Which account it is, the token says in `user_identities`, by the provider that the configuration names. Okta takes an id,
 //! a login or the beginning of one: an answer counts only if it is of the very id or login that was asked for.
 
+use super::api::Question;
 use super::asker::Asker;
 use super::{Api, Configured, FactSource, Limits, Place, Silence, Source, World, api};
+use crate::directory::{AccountPins, IssuerUser};
 use crate::discovery::path_segment;
 use crate::policy::{Answer, Seen};
-use crate::telemetry::quotable;
+use crate::store::StoreError;
+use crate::telemetry::{chain, quotable};
 use crate::token::{ClaimView, Claims, IssuerName};
 use serde::Deserialize;
 use std::slice;
@@ -55,7 +58,8 @@ impl Configured for OktaApi {
     }
 
     fn open(&self, world: &World) -> Vec<(&'static str, Arc<dyn Source>)> {
-        let okta = Okta { api: Api::at(self.place.clone(), world), provider: self.provider.clone() };
+        let (api, pins) = (Api::at(self.place.clone(), world), world.pins.clone());
+        let okta = Okta { api, pins, provider: self.provider.clone() };
         let asked: Arc<dyn Source> = Asker::of(okta, (&format!("{}/okta", self.issuer), FRESH_FOR), self.limits, world);
         Self::FACTS.map(|fact| (fact, Arc::clone(&asked))).into()
     }
@@ -65,6 +69,7 @@ impl Configured for OktaApi {
 #[derive(Debug)]
 struct Okta {
     api: Api,
+    pins: AccountPins,
     provider: String,
 }
 
@@ -102,19 +107,24 @@ struct Account {
 }
 
 impl FactSource for Okta {
-    /// By what GitLab calls it.
-    type About = String;
+    /// Of whom, and by what GitLab calls it.
+    type About = (IssuerUser, String);
     /// Or why it is none that counts.
     type Known = Result<Account, String>;
 
     fn about(&self, claims: &Claims) -> Result<Self::About, Answer> {
+        let Some(ClaimView::Id(user_id)) = claims.view("user_id") else {
+            return Err(Answer::No("the token is of no user".to_owned()));
+        };
         let Some(ClaimView::Identities(identities)) = claims.view("user_identities") else {
             let why = "the token has no user_identities: the user must switch on in GitLab that id_tokens include them";
             return Err(Answer::No(why.to_owned()));
         };
         let mut of_provider = identities.iter().filter(|identity| identity.provider == self.provider);
         match (of_provider.next().map(|identity| &identity.extern_uid), of_provider.next()) {
-            (Some(account), None) if !NOBODY.contains(&account.as_str()) => Ok(account.clone()),
+            (Some(account), None) if !NOBODY.contains(&account.as_str()) => {
+                Ok(((claims.issuer.clone(), user_id), account.clone()))
+            }
             (Some(_), None) => Err(Answer::No("the token names an account that nobody has".to_owned())),
             (None, _) => {
                 Err(Answer::No(format!("the job's user has no identity of {} in GitLab", quotable(&self.provider))))
@@ -127,19 +137,31 @@ impl FactSource for Okta {
         self.api.has_answered_since(then)
     }
 
-    async fn look(&self, account: &Self::About) -> Result<Self::Known, Silence> {
-        let path = format!("/api/v1/users/{}", path_segment(account));
-        let Some(user) = self.api.find::<User>(&path, "user").await? else {
-            return Ok(Err("Okta knows no account by what GitLab calls it: it was renamed, or deleted".to_owned()));
+    async fn look(&self, (user, account): &Self::About) -> Result<Self::Known, Silence> {
+        let okta = self.api.question();
+        let found = match okta.user(account).await? {
+            // It was renamed since, if it is still there.
+            Ok(None) => match self.pins.account_of(user).map_err(unread)? {
+                Some(id) => okta.user(&id).await?,
+                None => Ok(None),
+            },
+            found => found,
         };
-        if user.id != *account && !user.profile.login.eq_ignore_ascii_case(account) {
-            return Ok(Err("Okta answered with another account than was asked for".to_owned()));
+        let account = match found {
+            Ok(Some(account)) => account,
+            Ok(None) => {
+                return Ok(Err("Okta knows no account by what GitLab calls it: it was renamed, or deleted".to_owned()));
+            }
+            Err(why) => return Ok(Err(why)),
+        };
+        if account.status != ACTIVE {
+            return Ok(Err(format!("Okta says that the account is {}", quotable(&account.status))));
         }
-        if user.status != ACTIVE {
-            return Ok(Err(format!("Okta says that the account is {}", quotable(&user.status))));
+        if let Err(not_theirs) = self.pins.hold(user, &account.id).await.map_err(unread)? {
+            return Ok(Err(not_theirs.to_string()));
         }
-        let groups = self.groups(&user.id).await?;
-        Ok(Ok(Account { id: user.id, groups }))
+        let groups = okta.groups(&account.id).await?;
+        Ok(Ok(Account { id: account.id, groups }))
     }
 
     fn tell(&self, fact: &'static str, known: &Self::Known, _claims: &Claims) -> Answer {
@@ -151,15 +173,31 @@ impl FactSource for Okta {
     }
 
     fn beside(&self, known: &Self::Known) -> Vec<(&'static str, Seen)> {
-        let id = |account: &Account| vec![("directory.account", Seen::Text(quotable(&account.id)))];
-        known.as_ref().map(id).unwrap_or_default()
+        let shown = known.as_ref().ok().filter(|_| self.pins.are_shown());
+        shown.map(|account| ("directory.account", Seen::Text(quotable(&account.id)))).into_iter().collect()
     }
 }
 
-impl Okta {
+/// Without knowing whose account it was, nothing counts.
+fn unread(fault: StoreError) -> Silence {
+    Silence::Unclear(chain(&fault))
+}
+
+impl Question<'_> {
+    /// The account of this id or login; or why it is another.
+    async fn user(&self, account: &str) -> Result<Result<Option<User>, String>, Silence> {
+        let found = self.find::<User>(&format!("/api/v1/users/{}", path_segment(account)), "user").await?;
+        let is_it = |user: &User| user.id == account || user.profile.login.eq_ignore_ascii_case(account);
+        Ok(if found.as_ref().is_none_or(is_it) {
+            Ok(found)
+        } else {
+            Err("Okta answered with another account than was asked for".to_owned())
+        })
+    }
+
     /// Page by page, each of which says where the next one is: here, or it is not gone to.
     async fn groups(&self, id: &str) -> Result<Vec<String>, Silence> {
-        let here = self.api.url(&format!("/api/v1/users/{}/groups?", path_segment(id)));
+        let here = self.url(&format!("/api/v1/users/{}/groups?", path_segment(id)));
         let mut next = Some(format!("{here}limit=200"));
         let (mut groups, mut pages) = (Vec::new(), 0);
         while let Some(url) = next {
@@ -173,7 +211,7 @@ impl Okta {
                     quotable(&url)
                 )));
             }
-            let answered = self.api.ask(&url).await?.ok_or_else(|| Silence::Unclear(format!("{url} answered 404")))?;
+            let answered = self.ask(&url).await?.ok_or_else(|| Silence::Unclear(format!("{url} answered 404")))?;
             let page: Vec<Group> = api::read(&url, &answered.body, "list of groups")?;
             groups.extend(page.into_iter().filter(|group| group.kind == OKTA_GROUP).map(|group| group.profile.name));
             next = answered.next_links.into_iter().next();

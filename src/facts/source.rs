@@ -5,6 +5,7 @@
 
 use super::GitlabApi;
 use crate::clock::Clock;
+use crate::directory::AccountPins;
 use crate::discovery::Fetch;
 use crate::policy::{Answer, Seen};
 use crate::telemetry::Metrics;
@@ -128,6 +129,8 @@ pub struct World {
     pub fetch: Arc<dyn Fetch>,
     /// What operators watch.
     pub metrics: Metrics,
+    /// Which account was whose.
+    pub pins: AccountPins,
 }
 
 /// An answer to come.

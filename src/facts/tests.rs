@@ -4,7 +4,9 @@
 use super::asker::WAITING_MAX;
 use super::{Facts, GitlabApi, LetIn, Limits, Place, World};
 use crate::clock::{Clock, ManualClock};
+use crate::directory::tests::Scene as Pins;
 use crate::discovery::{Fetch, HttpsFetch};
+use crate::people::People;
 use crate::policy::{Answer, Need, Rule, Seen, Wanted};
 use crate::telemetry::Metrics;
 use crate::token::tests::claims_of;
@@ -45,7 +47,12 @@ impl Scene {
         let clock = Arc::new(ManualClock::at(datetime!(2026-11-21 12:00 UTC)));
         let fetch: Arc<dyn Fetch> = Arc::new(HttpsFetch::new(None).unwrap().with_loopback_http());
         let metrics = Metrics::new();
-        let world = World { clock: Arc::<ManualClock>::clone(&clock), fetch, metrics: metrics.clone() };
+        let world = World {
+            clock: Arc::<ManualClock>::clone(&clock),
+            fetch,
+            metrics: metrics.clone(),
+            pins: Pins::new().pins(People::default()),
+        };
         let facts = Facts::new(&[Arc::new(api)], world);
         let changes: Vec<_> = changes.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
         let claims = claims_of(sample, &changes).unwrap().claims().clone();
@@ -348,7 +355,8 @@ async fn nobody_waits_longer_than_the_deadline_and_not_all_at_once() {
 async fn an_issuer_without_an_api_is_nobody_to_ask() {
     let fetch: Arc<dyn Fetch> = Arc::new(HttpsFetch::new(None).unwrap());
     let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(datetime!(2026-11-21 12:00 UTC)));
-    let facts = Facts::new(&[], World { clock, fetch, metrics: Metrics::new() });
+    let facts =
+        Facts::new(&[], World { clock, fetch, metrics: Metrics::new(), pins: Pins::new().pins(People::default()) });
     let claims = claims_of("deploy_production_protected", &[]).unwrap();
     let denial = facts.hear(Arc::new(rule()), claims.claims()).await.unwrap_err();
     assert_eq!(denial.code(), "fact_unavailable");

@@ -1,14 +1,16 @@
 //! A person who asks to be forgotten: the key is deleted that opens what the journal holds of them.
 //!
 //! Recorded first, then deleted: a crash between the two is made good at the next start, and none leaves an erasure that
-//! nobody knows of. The journal keeps every line, so its chain holds.
+//! nobody knows of. The journal keeps every line, so its chain holds. Which account of a directory was theirs is forgotten in the
+//! same commit, so that the account is free for whoever has it next.
 
 use super::Issuance;
 use super::carried_out::carried_out;
 use crate::audit::{Changes, Entry};
+use crate::directory::Pinned;
 use crate::people::{PeopleError, PersonName};
 use crate::session::{EndReason, Revocation, Selector, SessionError, Struck};
-use crate::store::StoreError;
+use crate::store::{Committed, StoreError};
 use crate::token::IssuerName;
 
 /// Who wants whom forgotten.
@@ -60,11 +62,18 @@ impl Issuance {
         let now = self.now();
         let person = self.people.name_of(issuer, &user.to_string()).ok_or(ErasureError::Unknown)?;
         let (ledger, people, sessions) = (self.ledger.clone(), self.people.clone(), self.sessions.clone());
+        let (pins, pinned) = (self.account_pins.clone(), Pinned::User((issuer.clone(), user)));
         let (issuer, reason) = (issuer.clone(), reason.to_owned());
         let struck = carried_out(async move {
             let entry = Entry::PersonErased { person, issuer: &issuer.0, uid, say: &reason };
-            let changes = Changes { conditions: Vec::new(), writes: vec![person.erased_at(now)?] };
-            ledger.commit(&entry, changes).await?;
+            // Whoever pins an account meanwhile is seen at the next try; after it, nobody can.
+            loop {
+                let mut changes = pins.forgetting(&pinned)?.map_or_else(Changes::default, |(_, changes)| changes);
+                changes.writes.push(person.erased_at(now)?);
+                if matches!(ledger.commit(&entry, changes).await?, Committed::Done(_)) {
+                    break;
+                }
+            }
             people.erase(vec![person]).await.map_err(ErasureError::NotDeleted)?;
             let issuer = Some(issuer.to_string());
             let selector = Selector { issuer, user: Some(user.to_string()), ..Selector::default() };

@@ -1,12 +1,12 @@
 //! The one function to read first: how a CI token, or a session it opened, becomes an SVID.
 
 use super::recorder::{Known, Recorder};
-use super::{Bearer, Hearing, IssuedSvid, PolicyInUse, Recalled, Refusal, Request, Shares};
+use super::{Bearer, Hearing, IssuedSvid, PolicyInUse, Recalled, Refusal, Request, Shares, Turns};
 use crate::audit::{AdmitError, Job, Ledger, Observed, Recorded};
 use crate::authority::{Asked, Authorities, Draft};
 use crate::clock::Clock;
 use crate::consumer::Consumers;
-use crate::directory::Directory;
+use crate::directory::{AccountPins, Directory};
 use crate::discovery::IssuerKeys;
 use crate::facts::Facts;
 use crate::people::{Keeping, People};
@@ -39,6 +39,8 @@ pub struct Issuance {
     pub facts: Facts,
     /// Where their users have accounts; none where nobody asks about accounts.
     pub directory: Option<Arc<Directory>>,
+    /// Which account was whose.
+    pub account_pins: AccountPins,
     /// Who may be what.
     pub policy: PolicyInUse,
     /// How leaves look.
@@ -57,6 +59,8 @@ pub struct Issuance {
     pub authorities: Arc<Authorities>,
     /// Who is on the road now.
     pub shares: Shares,
+    /// Who of them is worked on.
+    pub turns: Turns,
     /// What the CI system says unasked.
     pub hearing: Hearing,
     /// Who is told of outcomes.
@@ -70,6 +74,7 @@ impl Issuance {
     ///
     /// # Errors
     /// Every [`Refusal`] is counted, and recorded when the bearer is known.
+    #[tracing::instrument(level = "trace", name = "issue", skip_all, fields(lanyard.request_id = %request.id, lanyard.code, lanyard.issuer, lanyard.rule))]
     pub async fn issue(&self, request: Request) -> Result<IssuedSvid, Refusal> {
         let began = self.clock.now();
         let mut known = None;
@@ -97,6 +102,7 @@ impl Issuance {
         let rule = policy.choose(claims.claims())?; // which rule speaks
         let standing = self.standing(live, claims, owner.as_ref())?; // another key's token: ask nobody else
         let rule = self.inform(rule, claims, (&standing, owner.as_ref())).await?; // what other systems say
+        let _turn = self.turns.mine(claims.claims()).await?; // a storm stands in line with itself
         let grant = rule.grant(claims, wish, self.authorities.trust_domain())?; // what they may be
         let visit = Visit { request, claims, owner, job: Arc::clone(job), policy, keeping };
         let pinned = self.hold(&visit, &grant).await?; // whose path it is
@@ -128,6 +134,7 @@ impl Issuance {
         Ok(Known { claims, job, policy: *policy.digest(), wish: None, keeping })
     }
 
+    #[tracing::instrument(level = "trace", name = "token verified", skip_all)]
     async fn verify(&self, token: &str) -> Result<VerifiedClaims, Refusal> {
         let token = self.issuers.read(token)?; // who claims to ask
         let issuer = self.issuers.by_url(token.issuer()); // whose word counts
@@ -174,6 +181,7 @@ impl Issuance {
     }
 
     /// What other systems say of what the rule needs. Their no ends a live session; that they cannot be asked ends nothing.
+    #[tracing::instrument(level = "trace", name = "facts", skip_all)]
     async fn inform(
         &self,
         rule: Arc<Rule>,
@@ -218,6 +226,7 @@ impl Issuance {
 
     /// Binds the token and writes the intent. When somebody else was faster, looks again: the same key's session is
     /// joined, another key's is a no, and so is a path that an operator gave away meanwhile.
+    #[tracing::instrument(level = "trace", name = "record", skip_all)]
     async fn admit(
         &self,
         visit: &Visit<'_>,

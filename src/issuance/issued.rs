@@ -47,6 +47,7 @@ pub struct IssuedSvid {
 
 impl IssuedSvid {
     /// Reads the signed bytes back and compares them with their draft: identity, key, serial, dates, audience.
+    #[tracing::instrument(level = "trace", name = "read back", skip_all)]
     pub(super) fn inspect(signed: Signed) -> Result<Self, ReadBackError> {
         let Signed { draft, bytes } = signed;
         match bytes {
@@ -112,6 +113,11 @@ impl IssuedSvid {
     /// Of which other trust domains the bearer gets the bundles.
     pub fn federates_with(&self) -> &[TrustDomain] {
         self.draft.grant().federates_with()
+    }
+
+    /// The rule that granted it.
+    pub fn rule(&self) -> &str {
+        self.draft.grant().rule()
     }
 
     /// Which of the rule's SVIDs it is.

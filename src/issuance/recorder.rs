@@ -1,14 +1,14 @@
 //! Who is told of outcomes: the journal of noes to known bearers, the metrics of everything.
 
 use super::sampled::Sampled;
-use super::{HookRefusal, IssuedSvid, Refusal, Request, RequestId};
+use super::{Bearer, HookRefusal, IssuedSvid, Refusal, Request, RequestId};
 use crate::audit::{Job, Ledger, Refused};
 use crate::crypto::Digest;
 use crate::people::Keeping;
 use crate::policy::{Denial, Wish};
 use crate::session::EndReason;
 use crate::store::Position;
-use crate::telemetry::{Metrics, chain};
+use crate::telemetry::{Metrics, chain, traced};
 use crate::token::{IssuerName, VerifiedClaims};
 use std::sync::Arc;
 use std::time::Duration;
@@ -84,9 +84,31 @@ impl Recorder {
         (began, now): (OffsetDateTime, OffsetDateTime),
     ) {
         let took = Duration::try_from(now - began).unwrap_or(Duration::ZERO);
-        let Err(refusal) = outcome else { return self.metrics.answered(request.door, "issued", took) };
-        self.metrics.answered(request.door, refusal.code(), took);
-        self.refused(ledger, (&request.id, known), refusal, now);
+        let (code, rule) = match outcome {
+            Ok(issued) => ("issued", Some(issued.rule())),
+            Err(refusal) => (refusal.code(), refusal.rule()),
+        };
+        self.metrics.answered(request.door, code, took);
+        self.decided(known, (code, rule));
+        match (outcome, known, &request.bearer) {
+            (Err(refusal), known, _) => self.refused(ledger, (&request.id, known), refusal, now),
+            (Ok(_), Some(known), Bearer::Token(_)) => {
+                let after = now - known.claims.claims().issued_at;
+                self.metrics.first_svid(Duration::try_from(after).unwrap_or(Duration::ZERO));
+            }
+            (Ok(_), _, _) => {}
+        }
+    }
+
+    /// What came of it, by names that operators gave: never whose it was.
+    fn decided(&self, known: Option<&Known>, (code, rule): (&'static str, Option<&str>)) {
+        let issuer = known.map(|known| &*known.claims.claims().issuer.0);
+        if let Some(issuer) = issuer {
+            self.metrics.decided(issuer, rule.unwrap_or_default(), code);
+        }
+        if let Some(span) = traced() {
+            span.record("lanyard.code", code).record("lanyard.issuer", issuer).record("lanyard.rule", rule);
+        }
     }
 
     /// A no, and whom it is about where that is known.

@@ -67,6 +67,11 @@ impl From<PinError> for Refusal {
 }
 
 impl Refusal {
+    /// The rule of the policy that spoke, if one did.
+    pub fn rule(&self) -> Option<&str> {
+        if let Self::Denied(denial) = self { denial.rule() } else { None }
+    }
+
     /// The stable code that scripts rely on.
     pub fn code(&self) -> &'static str {
         match self {

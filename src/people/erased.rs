@@ -24,7 +24,12 @@ impl PersonName {
     /// `Index`: never, for a time that can be written.
     pub fn erased_at(self, at: OffsetDateTime) -> Result<Write, StoreError> {
         let text = to_raw_value(&Erased { v: Version, at }).map_err(|fault| StoreError::Index(fault.into()))?;
-        Ok(Write::Put(format!("{PREFIX}{self}"), text))
+        Ok(Write::Put(self.erased_key(), text))
+    }
+
+    /// Where that is written; nothing stands there of who is not erased.
+    pub fn erased_key(self) -> String {
+        format!("{PREFIX}{self}")
     }
 }
 

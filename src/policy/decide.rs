@@ -149,6 +149,7 @@ impl Policy {
     ///
     /// # Errors
     /// `RefusedByRule` or `NoRuleMatches`.
+    #[tracing::instrument(level = "trace", name = "rule", skip_all)]
     pub fn choose(&self, claims: &Claims) -> Result<Arc<Rule>, Denial> {
         if let Some(refusal) = self.refusals_for(claims).find(|refusal| refusal.matches(claims)) {
             return Err(Denial::RefusedByRule { rule: refusal.name.clone(), say: refusal.say.clone() });

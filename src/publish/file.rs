@@ -6,7 +6,7 @@ use crate::authority::Published;
 use crate::crypto::Random;
 use crate::store::write_aside;
 use std::fs::{self, Permissions};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -20,6 +20,9 @@ pub struct FileTarget {
     /// Its mode.
     pub mode: u32,
 }
+
+/// As much as anybody reads of a bundle.
+const BYTES_MAX: u64 = 1 << 20;
 
 impl FileTarget {
     /// Everybody on the machine may read a trust bundle.
@@ -64,10 +67,17 @@ fn found(target: &FileTarget) -> Found {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Found::Nothing,
         Ok(there) if there.is_file() => {
             let is_of_mode = there.permissions().mode() & 0o7777 == target.mode;
-            fs::read(&target.path).map_or(Found::Otherwise, |there| Found::File { there, is_of_mode })
+            read(&target.path).map_or(Found::Otherwise, |there| Found::File { there, is_of_mode })
         }
         Ok(_) | Err(_) => Found::Otherwise,
     }
+}
+
+/// What is longer than any bundle of ours is somebody else's, and so is its end.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut there = Vec::new();
+    fs::File::open(path)?.take(BYTES_MAX + 1).read_to_end(&mut there)?;
+    Ok(there)
 }
 
 fn replace(FileTarget { path, mode, .. }: &FileTarget, bytes: &[u8], random: &Random) -> io::Result<()> {

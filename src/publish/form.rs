@@ -29,11 +29,11 @@ impl Form {
         let ours = &published.bundle;
         let there = match self {
             Self::Pem => None,
-            // What is no bundle was put there by somebody else.
-            Self::Spiffe => Bundle::parse(ours.trust_domain.clone(), found).ok().map(|bundle| bundle.sequence),
+            // What is no bundle, or holds none of our authorities, was put there by somebody else: a number alone proves nothing.
+            Self::Spiffe => Bundle::parse(ours.trust_domain.clone(), found).ok().filter(|there| is_akin(there, ours)),
         };
-        match there.filter(|there| *there > ours.sequence) {
-            Some(there) => Err(PublishError::Newer { there, ours: ours.sequence }),
+        match there.filter(|there| there.sequence > ours.sequence) {
+            Some(there) => Err(PublishError::Newer { there: there.sequence, ours: ours.sequence }),
             None => Ok(()),
         }
     }
@@ -45,4 +45,10 @@ impl Form {
             Self::Spiffe => "application/json",
         }
     }
+}
+
+/// Whether two bundles have a key in common. Keys change one after another, so those of two servers of one trust domain do.
+fn is_akin(there: &Bundle, ours: &Bundle) -> bool {
+    let has_root = there.x509_authorities.iter().any(|root| ours.x509_authorities.contains(root));
+    has_root || there.jwt_authorities.iter().any(|key| ours.jwt_authorities.contains(key))
 }

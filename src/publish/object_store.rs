@@ -6,7 +6,7 @@ use super::{Form, PublishError};
 use crate::authority::Published;
 use crate::clock::Clock;
 use crate::crypto::{Digest, SharedSecret};
-use crate::discovery::{Answered, Call, HttpsFetch, Secret, Sent, path_segment, read_token, wait_of};
+use crate::discovery::{Answered, Call, FetchError, HttpsFetch, Secret, Sent, path_segment, read_token, wait_of};
 use crate::telemetry::quotable;
 use http::{Method, StatusCode};
 use std::collections::BTreeMap;
@@ -72,7 +72,14 @@ impl Bucket {
     ) -> Result<Outcome, PublishError> {
         let bytes = self.form.of(published);
         let fetch = HttpsFetch::new(self.ca_pem.as_deref())?;
-        let found = self.call(&fetch, (Method::GET, None), clock).await?;
+        let found = match self.call(&fetch, (Method::GET, None), clock).await {
+            // Nothing of ours is that large.
+            Err(PublishError::Unreachable(FetchError::TooLarge { .. })) => {
+                self.write(&fetch, &bytes, clock).await?;
+                return Ok(Outcome::Restored("somebody wrote something else".to_owned()));
+            }
+            found => found?,
+        };
         let told = match found.status {
             StatusCode::OK if found.body == bytes => return Ok(Outcome::AsItWas),
             StatusCode::OK => {

@@ -13,11 +13,11 @@ use crate::clock::Clock;
 use crate::config::{ServerSettings, StoreKind};
 use crate::crypto::{JwsAlgorithm, KeyId, Random, Sealing};
 use crate::custody::Places;
-use crate::directory::{Accounts, Directory, DirectorySettings};
+use crate::directory::{AccountPins, Directory, DirectorySettings};
 use crate::discovery::{Fetch, IssuerKeys};
 use crate::facts::{self, ActiveDirectory, Facts};
 use crate::federation::{Federation, Follower};
-use crate::issuance::{Hearing, Issuance, PolicyInUse, Recorder, Shares};
+use crate::issuance::{Hearing, Issuance, PolicyInUse, Recorder, Shares, Turns};
 use crate::people::{Found, People};
 use crate::publish::Publisher;
 use crate::session::{CrlKeeper, PathPins, Sessions};
@@ -114,13 +114,15 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
     let rotator = watching(rotator, settings, (&sessions, &policy), &*shared, clock.now())?;
     let (rotator, upstream) = put_under(rotator, above, clock.now())?;
     let publishers = publishers_of(settings, &rotator, &random);
-    let accounts = Accounts::new(Arc::clone(&shared), ledger.clone(), people.clone());
+    let account_pins = AccountPins::new(Arc::clone(&shared), ledger.clone(), people.clone());
     let issuer_keys = IssuerKeys::new(Arc::clone(&issuers), Arc::clone(&clock), Arc::clone(&fetch));
-    let asked = facts::World { clock: Arc::clone(&clock), fetch: Arc::clone(&fetch), metrics: metrics.clone() };
-    let (facts, directory) = open_facts(settings, accounts, asked);
+    let (asked, by, shown) = (Arc::clone(&fetch), Arc::clone(&clock), metrics.clone());
+    let world = facts::World { clock: by, fetch: asked, metrics: shown, pins: account_pins.clone() };
+    let (facts, directory) = open_facts(settings, world);
     let issuance = Arc::new(Issuance {
         facts,
         directory,
+        account_pins,
         issuer_keys: Arc::new(issuer_keys.with_bundles(Arc::new(HeldKeys::from(federation.clone())))),
         clock,
         issuers,
@@ -133,6 +135,7 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
         ledger,
         authorities: rotator.authorities(),
         shares: Shares::default(),
+        turns: Turns::default(),
         hearing: Hearing::of(settings.hooks.clone()),
         recorder: Recorder::new(metrics.clone()),
         data_dir: folder.clone(),
@@ -141,9 +144,9 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
 }
 
 /// All that can be asked about jobs, and the directory among it.
-fn open_facts(settings: &ServerSettings, accounts: Accounts, world: facts::World) -> (Facts, Option<Arc<Directory>>) {
+fn open_facts(settings: &ServerSettings, world: facts::World) -> (Facts, Option<Arc<Directory>>) {
     let mut systems = settings.systems.clone();
-    let open = |of: DirectorySettings| Arc::new(Directory::new(of, accounts, Arc::clone(&world.clock)));
+    let open = |of: DirectorySettings| Arc::new(Directory::new(of, world.pins.clone(), Arc::clone(&world.clock)));
     let directory = settings.directory.clone().map(open);
     if let Some(directory) = &directory {
         systems.push(Arc::new(ActiveDirectory(Arc::clone(directory))));

@@ -486,6 +486,7 @@ mod tests {
             conditions: vec![Condition::Absent(key.to_owned())],
             writes: vec![Write::Put(key.to_owned(), raw("1"))],
             entry: raw(r#"{"kind":"claim"}"#),
+            without_quorum: None,
         }
     }
 

@@ -4,6 +4,7 @@ use serde_json::value::RawValue;
 use std::fmt::Debug;
 use std::future::Future;
 use std::pin::Pin;
+use std::time::Duration;
 use time::OffsetDateTime;
 
 /// A pending answer of a store.
@@ -39,6 +40,12 @@ pub enum Condition {
 }
 
 impl Condition {
+    /// Whose.
+    pub(super) fn key(&self) -> &str {
+        let (Self::Absent(key) | Self::Present(key) | Self::Unchanged(key, _)) = self;
+        key
+    }
+
     /// Whether it holds for a key of this revision.
     pub(super) fn holds(&self, found: Option<Revision>) -> bool {
         match self {
@@ -78,6 +85,18 @@ pub struct Commit {
     pub writes: Vec<Write>,
     /// What the journal says of it.
     pub entry: Entry,
+    /// Where several replicas share a store and no quorum of it answers: for so long after it last did, conditions alone
+    /// may be judged by what this replica knows. What writes never is.
+    pub without_quorum: Option<Duration>,
+}
+
+/// A key that another replica wrote, and what it holds now.
+#[derive(Clone, Debug)]
+pub struct Heard {
+    /// The key.
+    pub key: String,
+    /// Nothing, where it was deleted.
+    pub now: Option<Stored>,
 }
 
 /// What became of a commit.
@@ -119,6 +138,18 @@ pub enum StoreError {
     /// The committer has stopped: the process is ending, or an earlier sync did not work and only a restart is safe.
     #[error("the store has stopped")]
     Stopped,
+    /// The replicas' store cannot be asked. Where something was to be written, it may have been.
+    #[error("the store cannot be reached: {why}")]
+    Unreachable {
+        /// What was said last.
+        why: String,
+    },
+    /// The replicas' store is another than the journal knows; nothing is written until an operator has reconciled them.
+    #[error("{why}")]
+    WentBack {
+        /// How it differs.
+        why: String,
+    },
 }
 
 /// Keys and values behind a journal.
@@ -151,4 +182,14 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// # Errors
     /// `Stopped`.
     fn note(&self, entry: Entry) -> Result<(), StoreError>;
+
+    /// Resolves once reads show whatever was committed anywhere before. Where nobody else writes they always do.
+    fn caught_up(&self) -> Answer<()> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    /// Whether work that is enough for one replica to do is this one's. Nothing may rest on it: two may think so.
+    fn leads(&self) -> bool {
+        true
+    }
 }

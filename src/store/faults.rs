@@ -122,6 +122,7 @@ fn claim(keys: &[String]) -> Commit {
         conditions: keys.iter().cloned().map(Condition::Absent).collect(),
         writes: keys.iter().map(|key| Write::Put(key.clone(), raw("1"))).collect(),
         entry: raw(r#"{"kind":"claim"}"#),
+        without_quorum: None,
     }
 }
 

@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
+use time::OffsetDateTime;
 use tokio::sync::watch;
 
 /// How a store is kept.
@@ -115,6 +116,7 @@ pub struct LocalStore {
     index: Arc<Index>,
     queue: Queue,
     thread: Mutex<Option<JoinHandle<()>>>,
+    last_at: OffsetDateTime,
     repaired: Option<TornTail>,
     set_aside: Option<PathBuf>,
     /// Has no sender any more once the thread has ended.
@@ -148,7 +150,7 @@ impl LocalStore {
         let index = Arc::new(index);
         let (queue, incoming) = queue();
         let reserve = Reserve::open(&dir, settings.reserve_bytes);
-        let tree = journal.chain().tree.clone();
+        let (tree, last_at) = (journal.chain().tree.clone(), journal.link().at);
         if let Some(entry) = torn.as_ref().and_then(|torn| repair::entry(torn).ok()) {
             // Nobody has closed it yet.
             drop(queue.note(entry));
@@ -160,7 +162,23 @@ impl LocalStore {
         let thread = Builder::new().name("committer".into()).spawn(move || committer.run());
         let thread = thread.map_err(OpenError::io(&dir))?;
         let thread = Mutex::new(Some(thread));
-        Ok(Arc::new(Self { dir, index, queue, thread, repaired: torn, set_aside, trouble, unwitnessed, _lock: lock }))
+        Ok(Arc::new(Self {
+            dir,
+            index,
+            queue,
+            thread,
+            last_at,
+            repaired: torn,
+            set_aside,
+            trouble,
+            unwitnessed,
+            _lock: lock,
+        }))
+    }
+
+    /// When the last record was written that opening found.
+    pub(super) const fn last_at(&self) -> OffsetDateTime {
+        self.last_at
     }
 
     /// The unfinished record that opening cut off, if there was one.
@@ -227,13 +245,14 @@ impl Store for LocalStore {
     }
 
     fn commit(&self, commit: Commit) -> Answer<Committed> {
-        let Commit { room, conditions, writes, entry } = commit;
+        let Commit { room, conditions, writes, entry, without_quorum } = commit;
         let flat = |write| match write {
             Write::Put(key, value) => Write::Put(key, on_one_line(value)),
             Write::Delete(key) => Write::Delete(key),
         };
         let writes = writes.into_iter().map(flat).collect();
-        Box::pin(self.queue.commit(Commit { room, conditions, writes, entry: on_one_line(entry) }))
+        let entry = on_one_line(entry);
+        Box::pin(self.queue.commit(Commit { room, conditions, writes, entry, without_quorum }))
     }
 
     fn note(&self, entry: Entry) -> Result<(), StoreError> {

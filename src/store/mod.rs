@@ -51,6 +51,7 @@ mod local;
 mod offline;
 mod point;
 mod archive;
+mod etcd;
 #[cfg(test)]
 mod faults;
 
@@ -59,8 +60,9 @@ pub use account::{Account, Fate};
 pub use archive::{ArchiveError, ArchiveRequest, Archived, Segments, archive, begins_behind};
 pub use aside::write_aside;
 pub use contract::{
-    Answer, Commit, Committed, Condition, Entry, Position, Revision, Room, Store, StoreError, Stored, Write,
+    Answer, Commit, Committed, Condition, Entry, Heard, Position, Revision, Room, Store, StoreError, Stored, Write,
 };
+pub use etcd::{Behind, Blob, Channels, Etcd, EtcdError, EtcdLogin, EtcdSettings, Peer, Replica, WentBack};
 pub use index::IndexKind;
 pub(crate) use journal::replace_file;
 pub use local::{LocalSettings, LocalStore, OpenError, lock};

@@ -251,7 +251,13 @@ mod tests {
     use serde_json::value::RawValue;
 
     fn commit() -> Commit {
-        Commit { room: Room::Common, conditions: Vec::new(), writes: Vec::new(), entry: RawValue::NULL.to_owned() }
+        Commit {
+            room: Room::Common,
+            conditions: Vec::new(),
+            writes: Vec::new(),
+            entry: RawValue::NULL.to_owned(),
+            without_quorum: None,
+        }
     }
 
     #[tokio::test]

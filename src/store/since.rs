@@ -75,7 +75,7 @@ mod tests {
             let kind = if number % 2 == 0 { "even" } else { "odd" };
             let entry = to_raw_value(&serde_json::json!({ "kind": kind, "number": number })).unwrap();
             let (conditions, writes) = (Vec::new(), Vec::new());
-            store.commit(Commit { room: Room::Common, conditions, writes, entry }).await.unwrap();
+            store.commit(Commit { room: Room::Common, conditions, writes, entry, without_quorum: None }).await.unwrap();
             clock.advance(Duration::from_secs(1));
         }
         store.close();

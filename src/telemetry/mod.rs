@@ -1,4 +1,4 @@
-//! How we speak to operators: logs, metrics, readiness, and how they tell us to stop.
+//! How we speak to operators: logs, metrics, traces, readiness, and how they tell us to stop.
 
 mod fault;
 mod logs;
@@ -6,10 +6,12 @@ mod metrics;
 mod panics;
 mod readiness;
 mod shutdown;
+mod traces;
 
 pub use fault::{chain, quotable};
-pub use logs::{LogFormat, LogsError, NotALogFormat, install};
+pub use logs::{Log, LogFilter, LogFormat, LogInstalled, LogLevel, NotALogFilter, NotALogFormat};
 pub use metrics::{AgentMetrics, Door, ForeignStanding, KeyStock, Metrics, Port, SourceMetrics};
 pub use panics::{Panicked, contained, watch_panics};
 pub use readiness::{Readiness, Unready, Worry};
 pub use shutdown::{Shutdown, ShutdownTrigger};
+pub use traces::{Delivery, TracesError, Tracing, request_span, traced};

@@ -50,7 +50,7 @@ impl ShutdownTrigger {
             tokio::select! {
                 _ = interrupt.recv() => return Ok("SIGINT"),
                 _ = terminate.recv() => return Ok("SIGTERM"),
-                _ = hangup.recv() => tracing::info!("SIGHUP: a server reads its policy again; all other configuration is read at start"),
+                _ = hangup.recv() => tracing::info!("SIGHUP: a server reads its policy again; of its configuration it follows the log's filter, all else is read at start"),
             }
         }
     }

@@ -1,6 +1,7 @@
 //! Generated protobuf types, and conversions to and from nouns; how the server is reached, and how many may reach us.
 
 mod channel;
+mod etcd_channel;
 mod codec;
 mod workload_address;
 mod https;
@@ -10,6 +11,7 @@ mod job_end;
 pub use channel::{NotAServerUrl, ServerUrl, channel};
 pub use codec::{Fitting, FittingEncoder};
 pub use descriptors::{connections_of, raise_open_files};
+pub use etcd_channel::etcd_channel;
 pub use generated::{lanyard, sds, workload};
 pub use https::{HttpsClient, HttpsError};
 pub use workload_address::{NotAnAddress, WorkloadAddress};

@@ -1,12 +1,16 @@
 //! One question: a rule with a need, a job's claims, and what came of asking.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "what cannot be set up ends the test")]
 
+use lanyard::audit::Ledger;
 use lanyard::clock::{Clock, SystemClock};
 use lanyard::config::{KnownIssuer, load_policy};
-use lanyard::crypto::install_providers;
+use lanyard::crypto::{KeyAlgorithm, KeyPair, install_providers};
+use lanyard::directory::AccountPins;
 use lanyard::discovery::{Fetch, HttpsFetch};
 use lanyard::facts::{Configured, Facts, World};
+use lanyard::people::People;
 use lanyard::policy::{Answer, Answers, Rule};
+use lanyard::store::{IndexKind, LocalSettings, LocalStore, NoteSigner, Store};
 use lanyard::telemetry::Metrics;
 use lanyard::token::{Claims, IssuerKind, IssuerName};
 use serde_json::{Map, Value, json};
@@ -63,7 +67,8 @@ impl Asking {
         };
         let metrics = Metrics::new();
         let fetch: Arc<dyn Fetch> = Arc::new(HttpsFetch::new(None).unwrap().with_loopback_http());
-        let facts = Facts::new(&[system], World { clock, fetch, metrics: metrics.clone() });
+        let pins = pins(folder.path().join("journal"));
+        let facts = Facts::new(&[system], World { clock, fetch, metrics: metrics.clone(), pins });
         Self { facts, metrics, known, folder }
     }
 
@@ -81,6 +86,15 @@ impl Asking {
     pub(crate) async fn heard(&self, need: &str, claims: &Claims) -> Answers {
         self.facts.ask(&self.rule(need), claims).await
     }
+}
+
+/// Of a store of its own.
+fn pins(journal: PathBuf) -> AccountPins {
+    let settings = LocalSettings { index: IndexKind::Memory, ..LocalSettings::new(journal) };
+    let key = Arc::new(KeyPair::generate(KeyAlgorithm::Ed25519).unwrap());
+    let signer = NoteSigner::new("ci.example.org/-/lanyard/journal/a".to_owned(), key).unwrap();
+    let store: Arc<dyn Store> = LocalStore::open(settings, signer, Arc::new(SystemClock)).unwrap();
+    AccountPins::new(Arc::clone(&store), Ledger::new(store), People::default())
 }
 
 /// As tables say it: what it is, or `no: why`, or `unavailable: why`.

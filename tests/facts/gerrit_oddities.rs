@@ -157,6 +157,22 @@ async fn a_merge_counts_if_gerrit_made_it_and_all_that_it_brought_in_was_merged(
 }
 
 #[tokio::test]
+async fn one_question_takes_so_many_requests_and_no_more() {
+    let names: Vec<String> = (0..60).map(|step| format!("o{step}")).collect();
+    let line = |(at, name): (usize, &String)| {
+        let parent = names.get(at + 1).map_or("base", String::as_str);
+        commit(name, "ada@corp.example", 28 - u32::try_from(at / 3).unwrap(), &[parent])
+    };
+    let mut commits: Vec<Value> = names.iter().enumerate().map(line).collect();
+    commits.push(commit("m", SERVER_EMAIL, 29, &["o0", "y"]));
+    commits.extend([commit("y", "ada@corp.example", 2, &["base"]), commit("base", "ada@corp.example", 1, &[])]);
+    let gerrit = serve(Vec::new(), commits);
+    let (got, _) = status_of(&asking(&gerrit.url, &LABELS), &sha("m")).await;
+    assert_eq!(got, "unavailable: it takes more than 48 requests to say");
+    assert_eq!(gerrit.asked().len(), 48);
+}
+
+#[tokio::test]
 async fn what_is_no_gerrit_is_no_answer() {
     let elsewhere = Scripted::new(|_, _| Reply::of("200 OK", "stolen"));
     let target = format!("Location: {}/", elsewhere.url);

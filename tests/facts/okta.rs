@@ -2,12 +2,13 @@
 
 use crate::asking::{Asking, SECRET, claims, corp, said};
 use crate::scripted::{Reply, Scripted};
-use lanyard::clock::{Clock as _, SystemClock};
+use lanyard::clock::{Clock, ManualClock, SystemClock};
 use lanyard::facts::{LetIn, Limits, OktaApi, Place};
 use lanyard::policy::Answer;
 use lanyard::token::Claims;
 use serde_json::{Value, json};
 use std::sync::Arc;
+use std::time::Duration;
 
 const LOGIN: &str = "ada@corp.example";
 const ID: &str = "00ub0oNGTSWTBKOLGLNR";
@@ -29,8 +30,12 @@ fn groups(names: &[&str]) -> Value {
 }
 
 fn asking(okta: &Scripted) -> Asking {
+    asking_at(Arc::new(SystemClock), okta)
+}
+
+fn asking_at(clock: Arc<dyn Clock>, okta: &Scripted) -> Asking {
     let url = okta.url.clone();
-    Asking::of(move |token_file| {
+    Asking::at(clock, SECRET, move |token_file| {
         let place = Place { url, let_in: LetIn::Okta, token_file, ca_pem: None };
         Arc::new(OktaApi { issuer: corp(), place, limits: Limits::default(), provider: "saml".to_owned() })
     })
@@ -63,6 +68,39 @@ async fn an_active_account_is_enabled_and_in_its_groups_by_id_and_by_login() {
         assert_eq!(heard(&okta, &identity(account)).await, ("true".to_owned(), "[Everyone, release]".to_owned()));
         assert_eq!(okta.asked().len(), 2, "both facts by one question");
     }
+}
+
+#[tokio::test]
+async fn an_account_is_known_again_by_its_id_and_answers_for_one_user() {
+    let okta = okta(user("ACTIVE"));
+    let expected = format!("SSWS {SECRET}");
+    let of_user = |user_id: u64, account: &str| {
+        let mine = json!([{"provider": "saml", "extern_uid": account}]);
+        claims(&[("user_id", json!(user_id)), ("user_identities", mine)])
+    };
+    let clock = Arc::new(ManualClock::at(SystemClock.now()));
+    let asking = asking_at(Arc::<ManualClock>::clone(&clock), &okta);
+    let heard = async |claims: &Claims| {
+        // Nothing that was said before counts.
+        clock.advance(Duration::from_secs(61));
+        said(asking.heard(NEED, claims).await.of("directory.enabled"))
+    };
+    assert_eq!(heard(&of_user(51, LOGIN)).await, "true");
+    assert!(heard(&of_user(52, LOGIN)).await.contains("answers to another user of the issuer already"));
+    okta.answers(move |path, let_in| match path {
+        _ if let_in != expected => Reply::of("401 Unauthorized", "{}"),
+        "/api/v1/users/00ub0oNGTSWTBKOLGLNR" => {
+            Reply::json(&json!({"id": ID, "status": "ACTIVE", "profile": {"login": "countess@corp.example"}}))
+        }
+        "/api/v1/users/eve%40corp.example" => {
+            Reply::json(&json!({"id": "00uEve", "status": "ACTIVE", "profile": {"login": "eve@corp.example"}}))
+        }
+        _ if path.ends_with("/groups?limit=200") => Reply::json(&groups(&[])),
+        _ => Reply::of("404 Not Found", "{}"),
+    });
+    assert_eq!(heard(&of_user(51, LOGIN)).await, "true", "she was renamed, and GitLab has not noticed");
+    assert!(heard(&of_user(53, LOGIN)).await.contains("Okta knows no account"));
+    assert!(heard(&of_user(51, "eve@corp.example")).await.contains("another account than before"));
 }
 
 #[tokio::test]

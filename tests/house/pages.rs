@@ -13,6 +13,11 @@ pub(crate) fn check_pages(pages: &[(String, String)], exists: impl Fn(&str) -> b
             for link in links(words).filter(|link| !exists(&resolved(path, link))) {
                 complain(format!("the link to {link} leads nowhere"));
             }
+            for (page, heading) in anchors(path, words) {
+                if pages.iter().any(|(path, text)| *path == page && !headings(text).any(|there| there == heading)) {
+                    complain(format!("{page} has no heading #{heading}"));
+                }
+            }
             for file in source_files(words).filter(|file| !exists(file) && !exists(&format!("src/{file}"))) {
                 complain(format!("`{file}` is not there"));
             }
@@ -94,6 +99,24 @@ fn links(line: &str) -> impl Iterator<Item = &str> {
     let targets = line.split("](").skip(1).filter_map(|rest| rest.split(')').next());
     let own = targets.filter(|target| !target.contains("://"));
     own.filter_map(|target| target.split('#').next()).filter(|target| !target.is_empty())
+}
+
+/// The headings that a line points at, by page and anchor.
+fn anchors<'a>(page: &'a str, line: &'a str) -> impl Iterator<Item = (String, &'a str)> {
+    let targets = line.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+    let own = targets.filter(|target| !target.contains("://"));
+    own.filter_map(|target| target.split_once('#')).map(move |(file, heading)| match file {
+        "" => (page.to_owned(), heading),
+        file => (resolved(page, file), heading),
+    })
+}
+
+/// The anchors of a page's headings, as forges make them.
+fn headings(text: &str) -> impl Iterator<Item = String> {
+    let in_anchor = |letter: &char| letter.is_alphanumeric() || ['-', '_', ' '].contains(letter);
+    let outside = text.split("```").step_by(2).flat_map(str::lines).filter(|line| line.starts_with('#'));
+    let words = outside.map(|line| line.trim_start_matches('#').trim().to_lowercase());
+    words.map(move |words| words.chars().filter(in_anchor).collect::<String>().replace(' ', "-"))
 }
 
 /// What stands in backticks and reads like a source file with its room.

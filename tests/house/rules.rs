@@ -47,7 +47,8 @@ const DOORS: &[(&[&str], &[&str])] = &[
     (&["rcgen"], &["crypto/", "svid/", "tls/"]),
     (&["x509_parser"], &["bundle/", "crypto/", "svid/", "tls/"]),
     (&["jsonwebtoken"], &["crypto/", "token/"]),
-    (&["axum", "tonic"], &["wire/", "api/", "agent/", "cli/", "dev/"]),
+    (&["axum"], &["wire/", "api/", "agent/", "cli/", "dev/"]),
+    (&["tonic"], &["wire/", "api/", "agent/", "cli/", "dev/", "store/etcd/"]),
     (&["tonic_reflection"], &["agent/"]),
     (
         &["http_body_util", "hyper", "hyper_util", "tower"],
@@ -67,7 +68,17 @@ const DOORS: &[(&[&str], &[&str])] = &[
     (&["clap", "clap_complete", "comfy_table"], &["cli/", "main.rs"]),
     (&["anyhow"], &["cli/", "main.rs"]),
     (&["serde_saphyr"], &["mesh/"]),
-    (&["prometheus_client", "tracing_subscriber"], &["telemetry/"]),
+    (
+        &[
+            "opentelemetry",
+            "opentelemetry_otlp",
+            "opentelemetry_sdk",
+            "prometheus_client",
+            "tracing_opentelemetry",
+            "tracing_subscriber",
+        ],
+        &["telemetry/"],
+    ),
 ];
 
 /// The most lines of a file above its tests.

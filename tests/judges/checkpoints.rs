@@ -23,7 +23,10 @@ async fn write(folder: &Path, records: u32) {
     let raw = |text: &str| RawValue::from_string(text.to_owned()).unwrap();
     for n in 0..records {
         let (writes, entry) = (vec![Write::Put(format!("k/{n}"), raw("1"))], raw(r#"{"kind":"test"}"#));
-        store.commit(Commit { room: Room::Common, conditions: vec![], writes, entry }).await.unwrap();
+        store
+            .commit(Commit { room: Room::Common, conditions: vec![], writes, entry, without_quorum: None })
+            .await
+            .unwrap();
     }
 }
 

@@ -227,7 +227,7 @@ async fn every_judge_reads_what_was_asked_for_and_takes_it_from_either_side() {
 
 #[tokio::test]
 async fn a_server_takes_the_settings_that_the_page_shows() {
-    let page = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/operations.md"));
+    let page = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/operations/certificates.md"));
     let shown = page.split("```toml\n").find(|block| block.starts_with("[svid]")).unwrap();
     let server = shown.split("```").next().unwrap().to_owned().leak();
     let harness = Harness::whose_issuer_says(server, POLICY, "memory").await;

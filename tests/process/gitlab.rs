@@ -54,8 +54,15 @@ impl Gitlab {
     }
 }
 
+impl Gitlab {
+    /// From now on nobody answers; its tokens can still be made.
+    pub(crate) fn end(&mut self) {
+        let _dead = self.child.kill().and_then(|()| self.child.wait());
+    }
+}
+
 impl Drop for Gitlab {
     fn drop(&mut self) {
-        let _dead = self.child.kill().and_then(|()| self.child.wait());
+        self.end();
     }
 }

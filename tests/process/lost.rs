@@ -155,7 +155,7 @@ async fn at_rest() -> Place {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_is_lost_the_start_says_what_the_page_says_and_changes_nothing() {
-    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/operations.md");
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/operations/trouble.md");
     let page = fs::read_to_string(page).unwrap();
     let (place, config) = (at_rest().await, |place: &Place| fs::read_to_string(place.config()).unwrap());
     let settings = config(&place);

@@ -1,4 +1,4 @@
-//! The procedures of `docs/operations.md`, typed as they stand there: a real server, a real agent, lifetimes of seconds.
+//! The procedures of `docs/operations/`, typed as they stand there: a real server, a real agent, lifetimes of seconds.
 
 use crate::console::{Stage, hold, procedures};
 use crate::gitlab::Gitlab;
@@ -12,17 +12,17 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use tokio::runtime::Runtime;
 
-/// Each has a test below.
-const PROCEDURES: [&str; 9] = [
-    "first set-up",
-    "lost root",
-    "restore",
-    "planned rotation",
-    "planned rotation of a JWT key",
-    "stolen intermediate",
-    "stolen root",
-    "move to Vault",
-    "change the sealing key",
+/// By page; each has a test below.
+const PROCEDURES: [(&str, &str); 9] = [
+    ("backup.md", "lost root"),
+    ("backup.md", "restore"),
+    ("custody.md", "move to Vault"),
+    ("custody.md", "change the sealing key"),
+    ("first-server.md", "first set-up"),
+    ("rotation.md", "planned rotation"),
+    ("rotation.md", "planned rotation of a JWT key"),
+    ("rotation.md", "stolen intermediate"),
+    ("rotation.md", "stolen root"),
 ];
 
 /// Seconds for what takes hours; all else as in the page.
@@ -38,8 +38,8 @@ propagation = "6s"
 name = "payments mesh"
 "#;
 
-fn page() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/operations.md")
+fn pages() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/operations")
 }
 
 /// A machine with a service manager, the files of the page in a folder of ours.
@@ -174,12 +174,20 @@ fn shown(text: &str) -> String {
 }
 
 #[test]
-fn every_procedure_of_the_page_is_tried() {
-    assert_eq!(procedures(&page()), PROCEDURES);
+fn every_procedure_of_the_pages_is_tried() {
+    let mut pages: Vec<_> = fs::read_dir(pages()).unwrap().map(|page| page.unwrap().path()).collect();
+    pages.sort();
+    let of = |page: &PathBuf| {
+        let name = page.file_name().unwrap().to_str().unwrap().to_owned();
+        procedures(page).into_iter().map(move |procedure| (name.clone(), procedure))
+    };
+    let found: Vec<_> = pages.iter().flat_map(of).collect();
+    assert_eq!(found, PROCEDURES.map(|(page, procedure)| (page.to_owned(), procedure.to_owned())));
 }
 
 fn as_the_page_says(procedure: &str) {
-    hold(&page(), procedure, || match procedure {
+    let (page, _) = PROCEDURES.iter().find(|(_, name)| *name == procedure).unwrap();
+    hold(&pages().join(page), procedure, || match procedure {
         "first set-up" => Box::new(Machine::bare()),
         "move to Vault" | "change the sealing key" => Box::new(Machine::beside_a_vault()),
         _ => Box::new(Machine::at_work()),

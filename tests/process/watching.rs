@@ -2,13 +2,14 @@
 //! real Prometheus at a real server.
 
 use crate::callers::{csr, now, p256, session_channel};
-use crate::dev_env::variables;
 use crate::fleet::authority;
-use crate::gitlab::Gitlab;
+use crate::own_server::OwnServer;
 use crate::place::{Place, free_port};
+use crate::python;
 use crate::server::{Server, lanyard, words};
 use lanyard::wire::lanyard::issuer_client::IssuerClient;
 use lanyard::wire::lanyard::{AcknowledgeRequest, ExchangeRequest};
+use regex::Regex;
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
@@ -21,7 +22,7 @@ use tonic::transport::Channel;
 
 const FILES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/helm/lanyard/files");
 /// A scrape a second, and rates over a few of them.
-const DATA_WITHIN: Duration = Duration::from_secs(40);
+const DATA_WITHIN: Duration = Duration::from_secs(60);
 
 /// Ended by its own process id.
 struct Prometheus {
@@ -86,59 +87,83 @@ fn each_alert_fires_when_it_should_and_is_silent_otherwise() {
     }
 }
 
-/// Something of everything that is counted: an identity for which GitLab was asked, its end, a thief, a token for others.
-fn live(gitlab: &Gitlab) {
-    let places = variables(gitlab);
-    let folder = TempDir::new().unwrap();
+/// Something of everything that is counted: an identity for which GitLab was asked, its end, a thief, one that stays, a token
+/// for others.
+fn live(server: &OwnServer) {
     let exec = |token: &str, at: &str, flags: &[&str]| {
-        let place = folder.path().join(at);
+        let place = server.file(at);
         fs::create_dir_all(&place).unwrap();
-        let server = ["LANYARD_SERVER", "LANYARD_SERVER_CA"].map(|name| (name, &places[name]));
         let mut exec = lanyard();
-        exec.arg("exec").args(flags).args(["--", "true"]).env_clear().envs(server).env("TMPDIR", &place);
+        exec.arg("exec").args(flags).args(["--", "true"]).env_clear().env("LANYARD_SERVER", server.url());
+        exec.env("LANYARD_SERVER_CA", server.file("data/door-ca.pem")).env("TMPDIR", &place);
         exec.env("LANYARD_ID_TOKEN", token).env("PATH", "/usr/bin:/bin").output().unwrap()
     };
-    let token = gitlab.token_for("https://lanyard.test", &[]);
+    let token = server.token_for("https://lanyard.test");
     assert!(exec(&token, "job", &[]).status.success());
     assert!(!exec(&token, "thief", &[]).status.success());
     assert!(exec(&token, "job", &["--end"]).status.success());
-    assert!(!exec(&gitlab.token_for("https://vault.test", &[]), "other", &[]).status.success());
+    assert!(exec(&server.token_for("https://lanyard.test"), "stays", &[]).status.success());
+    assert!(!exec(&server.token_for("https://vault.test"), "other", &[]).status.success());
 }
 
-#[test]
-fn every_query_of_the_dashboard_and_every_number_of_the_alerts_is_there() {
-    let gitlab = Gitlab::start();
-    let config = fs::read_to_string(gitlab.file("server.toml")).unwrap();
-    let health = config.lines().find_map(|line| line.strip_prefix("health = ")).unwrap().trim_matches('"').to_owned();
-    let policy = fs::read_to_string(gitlab.file("policy.toml")).unwrap();
-    fs::write(gitlab.file("policy.toml"), policy.replace("# [rule.need]\n# ", "[rule.need]\n")).unwrap();
-    let partner = lanyard()
-        .args(["bundle", "set", "partner.example", "--pem"])
-        .arg(gitlab.file("gitlab-ca.pem"))
-        .arg("--admin-socket")
-        .arg(gitlab.file("admin.sock"))
-        .output()
-        .unwrap();
-    assert!(partner.status.success(), "{}", words(&partner));
-    let folder = TempDir::new().unwrap();
-    let prometheus = Prometheus::watch(&health, folder.path());
+/// A change of the root, and a change of the rules that fails.
+fn change(server: &OwnServer) {
+    let admin = |arguments: &[&str]| {
+        let done = lanyard().args(arguments).arg("--admin-socket").arg(server.file("admin.sock")).output().unwrap();
+        assert!(done.status.success(), "{}", words(&done));
+    };
+    admin(&["authority", "prepare"]);
+    admin(&["authority", "activate", "--force", "--reason", "a drill"]);
+    let partner = server.file("data/door-ca.pem").display().to_string();
+    admin(&["bundle", "set", "partner.example", "--pem", &partner]);
+    let rules = fs::read_to_string(server.file("policy.toml")).unwrap();
+    fs::write(server.file("policy.toml"), "[[rule]]\n").unwrap();
+    let reload = lanyard().args(["policy", "reload", "--admin-socket"]).arg(server.file("admin.sock")).output();
+    assert!(!reload.unwrap().status.success());
+    fs::write(server.file("policy.toml"), rules).unwrap();
+}
+
+/// What the dashboard asks, and what each alert looks at, without the limit beyond which it fires.
+fn queries() -> Vec<String> {
     let dashboard: Value =
         serde_json::from_str(&fs::read_to_string(format!("{FILES}/dashboard.json")).unwrap()).unwrap();
     let panels = dashboard["panels"].as_array().unwrap();
     let targets = panels.iter().flat_map(|panel| panel["targets"].as_array().unwrap());
-    let mut wanted: Vec<String> =
+    let mut queries: Vec<String> =
         targets.map(|target| target["expr"].as_str().unwrap().replace("$__rate_interval", "1m")).collect();
-    let alerts = fs::read_to_string(format!("{FILES}/alerts.yaml")).unwrap();
-    let names = alerts.split(|c: char| !c.is_ascii_lowercase() && c != '_').filter(|word| word.starts_with("lanyard_"));
-    wanted.extend(names.map(str::to_owned));
-    wanted.sort();
-    wanted.dedup();
-    assert!(wanted.len() > 20, "{wanted:?}");
+    let alerts = fs::read(format!("{FILES}/alerts.yaml")).unwrap();
+    let alerts: Value = serde_json::from_slice(&python::run("yaml_to_json.py", &alerts)).unwrap();
+    let limit = Regex::new(r" (==|>|<) [0-9.]+").unwrap();
+    let rules = alerts[0]["groups"][0]["rules"].as_array().unwrap();
+    queries.extend(rules.iter().map(|rule| limit.replace_all(rule["expr"].as_str().unwrap(), "").into_owned()));
+    assert!(queries.len() > 50 && !rules.is_empty(), "{queries:?}");
+    queries
+}
 
+#[test]
+fn every_query_of_the_dashboard_and_of_the_alerts_has_data_under_load_denials_a_rotation_and_an_outage() {
+    /// So often there is load before GitLab is gone.
+    const ROUNDS: usize = 4;
+    let mut server = OwnServer::with("");
+    let folder = TempDir::new().unwrap();
+    let prometheus = Prometheus::watch(&format!("127.0.0.1:{}", server.health_port), folder.path());
+    let mut wanted = queries();
     let deadline = Instant::now() + DATA_WITHIN;
+    let mut round = 0;
     while !wanted.is_empty() {
         assert!(Instant::now() < deadline, "no data: {wanted:#?}");
-        live(&gitlab);
+        match round {
+            0..ROUNDS => live(&server),
+            ROUNDS => {
+                change(&server);
+                server.lose_gitlab();
+            }
+            _ => {
+                let answer = server.ask(&server.token_for("https://lanyard.test"), "x: y");
+                assert_eq!(answer["code"], "fact_unavailable");
+            }
+        }
+        round += 1;
         thread::sleep(Duration::from_secs(1));
         wanted.retain(|query| !prometheus.has(query));
     }
@@ -152,7 +177,7 @@ fn page(place: &Place, name: &str) -> String {
 }
 
 /// The value of a series.
-fn scraped(place: &Place, series: &str) -> Option<f64> {
+pub(crate) fn scraped(place: &Place, series: &str) -> Option<f64> {
     page(place, "metrics").lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok())
 }
 

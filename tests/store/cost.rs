@@ -42,7 +42,17 @@ async fn measure(kind: IndexKind, callers: u32, hold_micros: u64, commits: u32) 
                     );
                     let conditions = vec![absent(&key)];
                     let writes = vec![Write::Put(key, value.clone())];
-                    done(store.commit(Commit { room: Room::Common, conditions, writes, entry: entry.clone() }).await);
+                    done(
+                        store
+                            .commit(Commit {
+                                room: Room::Common,
+                                conditions,
+                                writes,
+                                entry: entry.clone(),
+                                without_quorum: None,
+                            })
+                            .await,
+                    );
                 }
             })
         })

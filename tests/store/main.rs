@@ -10,6 +10,9 @@
 
 #[path = "../support/alone.rs"]
 mod alone;
+#[path = "../support/etcd.rs"]
+#[expect(dead_code, reason = "each test program uses its own part")]
+mod etcd;
 
 mod archives;
 mod clock;
@@ -123,7 +126,7 @@ fn absent(key: &str) -> Condition {
 }
 
 fn commit(conditions: Vec<Condition>, writes: Vec<Write>) -> Commit {
-    Commit { room: Room::Common, conditions, writes, entry: raw(r#"{"kind":"test"}"#) }
+    Commit { room: Room::Common, conditions, writes, entry: raw(r#"{"kind":"test"}"#), without_quorum: None }
 }
 
 async fn write(store: &LocalStore, writes: Vec<Write>) -> Position {

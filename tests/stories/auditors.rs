@@ -21,7 +21,8 @@ environment = "production"
 
 /// The lines of a page's section that begin with a command.
 pub(crate) fn commands_of(section: &str, command: &str) -> Vec<String> {
-    let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/operations.md")).unwrap();
+    let page =
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/operations/evidence.md")).unwrap();
     let (_, text) = page.split_once(&format!("\n## {section}\n")).unwrap();
     let text = text.split("\n## ").next().unwrap();
     let lines = text.lines().filter(|line| line.starts_with(command));

@@ -356,7 +356,7 @@ async fn a_rule_that_names_whom_we_hold_nothing_of_is_told_and_one_that_names_us
 /// Every command of the manual's chapter is one, and its settings are.
 #[tokio::test]
 async fn the_manual_s_chapter_on_other_trust_domains_is_what_one_can_write_and_type() {
-    let page = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/operations.md"));
+    let page = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/operations/bundles.md"));
     let chapter = page.split("\n## Bundles of other trust domains\n").nth(1).unwrap().split("\n## ").next().unwrap();
     let shown: Vec<_> =
         chapter.split("```toml\n").skip(1).map(|text| text.split("```").next().unwrap().to_owned()).collect();

@@ -1,5 +1,6 @@
 //! Our bundle in files and in object storage, and what a rotation waits for.
 
+use crate::support::foreign::ForeignCa;
 use crate::support::harness::{Harness, POLICY};
 use crate::support::https::{Script, Scripted, Trouble, json_answer};
 use bytes::Bytes;
@@ -94,6 +95,15 @@ impl Site {
     fn of_another_server(&self, changes: i64) -> Vec<u8> {
         let mut bundle = self.published().bundle.clone();
         bundle.sequence = bundle.sequence.checked_add_signed(changes).unwrap();
+        bundle.to_json()
+    }
+
+    /// What says more changes than ours, and holds nothing of ours.
+    fn forged(&self) -> Vec<u8> {
+        let mut bundle = self.published().bundle.clone();
+        bundle.sequence += 1_000_000;
+        bundle.x509_authorities = vec![ForeignCa::new("somebody").der().into()];
+        bundle.jwt_authorities = Vec::new();
         bundle.to_json()
     }
 
@@ -202,6 +212,10 @@ async fn a_newer_bundle_in_a_file_is_another_server_s_and_stays() {
     fs::write(&json, site.of_another_server(-1)).unwrap();
     site.until("what is older is not", |site| fs::read(&json).unwrap() == site.published().json).await;
     site.until("well", |site| site.troubles().is_empty()).await;
+    for foreign in [site.forged(), [site.of_another_server(7), vec![b' '; 1 << 20]].concat()] {
+        fs::write(&json, foreign).unwrap();
+        site.until("a number alone is no proof", |site| fs::read(&json).unwrap() == site.published().json).await;
+    }
 }
 
 /// A storage that checks what was signed against what came.
@@ -361,6 +375,10 @@ async fn a_newer_bundle_in_object_storage_is_another_server_s_and_stays() {
     assert_eq!((storage.holds(), storage.puts()), (Some(newer), writes));
     storage.put(&site.of_another_server(-1));
     site.until("what is older does not", |site| storage.holds().unwrap() == site.published().json).await;
+    for foreign in [site.forged(), vec![b' '; 1 << 20]] {
+        storage.put(&foreign);
+        site.until("nor does what is foreign", |site| storage.holds().unwrap() == site.published().json).await;
+    }
 }
 
 #[tokio::test]

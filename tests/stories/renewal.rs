@@ -90,7 +90,13 @@ async fn a_session_kept_by_a_newer_version_is_not_guessed_at() {
     let raw = |text: &str| RawValue::from_string(text.to_owned()).unwrap();
     let writes = vec![Write::Put(key, raw(&newer))];
     store
-        .commit(Commit { room: Room::Common, conditions: vec![], writes, entry: raw(r#"{"kind":"test"}"#) })
+        .commit(Commit {
+            room: Room::Common,
+            conditions: vec![],
+            writes,
+            entry: raw(r#"{"kind":"test"}"#),
+            without_quorum: None,
+        })
         .await
         .unwrap();
     let [renewed, exchanged] = [harness.renew(&session, &agent).await, harness.exchange(&token, &agent).await];

@@ -6,10 +6,12 @@ use lanyard::audit::Ledger;
 use lanyard::clock::{Clock, ManualClock};
 use lanyard::config::{MapEnvironment, ServerSettings, load_server};
 use lanyard::crypto::{KeyAlgorithm, KeyPair, PublicKey, Random};
+use lanyard::directory::AccountPins;
 use lanyard::discovery::{Fetch, HttpsFetch};
 use lanyard::facts::{self, Facts};
 use lanyard::issuance::{
-    Bearer, Credential, Csr, Hearing, Issuance, IssuedSvid, Recorder, Refusal, Request, RequestId, Shares, Wanted,
+    Bearer, Credential, Csr, Hearing, Issuance, IssuedSvid, Recorder, Refusal, Request, RequestId, Shares, Turns,
+    Wanted,
 };
 use lanyard::server::{Parts, World, build};
 use lanyard::session::{PathPins, SessionId, Sessions};
@@ -185,6 +187,7 @@ impl Harness {
         let road = self.issuance();
         let (ledger, metrics) = (Ledger::new(Arc::clone(&store)), Metrics::new());
         let (clock, fetch) = (Arc::clone(&road.clock), Arc::clone(&self.fetch));
+        let pins = AccountPins::new(Arc::clone(&store), ledger.clone(), road.people.clone());
         Arc::new(Issuance {
             clock: Arc::clone(&road.clock),
             issuers: Arc::clone(&road.issuers),
@@ -193,7 +196,8 @@ impl Harness {
             leaf: Arc::clone(&road.leaf),
             consumers: Arc::clone(&road.consumers),
             sessions: Sessions::open(Arc::clone(&store), road.people.clone(), self.now()).unwrap(),
-            facts: Facts::new(&[], facts::World { clock, fetch, metrics: metrics.clone() }),
+            facts: Facts::new(&[], facts::World { clock, fetch, metrics: metrics.clone(), pins: pins.clone() }),
+            account_pins: pins,
             directory: None,
             pins: PathPins::new(store, ledger.clone()),
             hearing: Hearing::default(),
@@ -201,6 +205,7 @@ impl Harness {
             people: road.people.clone(),
             authorities: Arc::clone(&road.authorities),
             shares: Shares::default(),
+            turns: Turns::default(),
             recorder: Recorder::new(metrics),
             data_dir: road.data_dir.clone(),
         })

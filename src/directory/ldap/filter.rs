@@ -2,9 +2,6 @@
 
 use super::ber::{OCTET_STRING, element};
 
-/// `LDAP_MATCHING_RULE_IN_CHAIN`: members of members too (MS-ADTS §3.1.1.3.4.4.3).
-const IN_CHAIN: &str = "1.2.840.113556.1.4.1941";
-
 /// RFC 4511 §4.5.1.7, as much of it as is asked for here.
 #[derive(Clone, Debug)]
 pub(in super::super) enum Filter<'a> {
@@ -14,8 +11,6 @@ pub(in super::super) enum Filter<'a> {
     Any(Vec<Self>),
     /// An attribute has this value.
     Is(&'a str, &'a [u8]),
-    /// An attribute leads to this DN, by however many steps.
-    Leads(&'a str, &'a str),
 }
 
 impl Filter<'_> {
@@ -26,11 +21,6 @@ impl Filter<'_> {
             Self::Is(attribute, value) => {
                 let attribute = element(OCTET_STRING, &[attribute.as_bytes()]);
                 element(0xa3, &[&attribute, &element(OCTET_STRING, &[value])])
-            }
-            Self::Leads(attribute, dn) => {
-                let rule = element(0x81, &[IN_CHAIN.as_bytes()]);
-                let attribute = element(0x82, &[attribute.as_bytes()]);
-                element(0xa9, &[&rule, &attribute, &element(0x83, &[dn.as_bytes()])])
             }
         }
     }
@@ -51,8 +41,6 @@ mod tests {
         let filter = Filter::All(vec![Filter::Is("a", b"*"), Filter::Any(vec![Filter::Is("b", b"")])]);
         let bytes = [0xa0, 17, 0xa3, 6, 4, 1, b'a', 4, 1, b'*', 0xa1, 7, 0xa3, 5, 4, 1, b'b', 4, 0];
         assert_eq!(filter.encode(), bytes);
-        let chain = Filter::Leads("memberOf", "CN=x").encode();
-        assert_eq!((chain[0], chain[2], usize::from(chain[3])), (0xa9, 0x81, IN_CHAIN.len()));
     }
 
     proptest! {

@@ -39,21 +39,28 @@ pub(in super::super) struct Connection {
     place: Place,
 }
 
-impl Connection {
-    /// Connects, and binds with a password that is not empty: with an empty one Active Directory would let in nobody in
-    /// particular, and say that all is well (RFC 4513 §5.1.2).
-    pub(in super::super) async fn open(
-        place: &Place,
-        trust: &ServerTrust,
-        (name, password): (&str, &[u8]),
-    ) -> Result<Self, LdapError> {
+/// A connection on which nobody has said who they are.
+#[derive(Debug)]
+pub(in super::super) struct Unbound(Connection);
+
+impl Unbound {
+    /// Connects.
+    pub(in super::super) async fn open(place: &Place, trust: &ServerTrust) -> Result<Self, LdapError> {
         let tls = TlsClient::for_older(trust)?;
-        let stream = in_time(shake_hands(place, &tls)).await?;
-        let mut line = Line::new(stream);
-        let bound = in_time(line.ask(&Request::Bind { name, password }, 0)).await?;
-        bound.outcome.map_or(Ok(Self { line, place: place.clone() }), |no| Err(LdapError::Refused(no)))
+        let line = Line::new(in_time(shake_hands(place, &tls)).await?);
+        Ok(Self(Connection { line, place: place.clone() }))
     }
 
+    /// Binds with a password that is not empty: with an empty one Active Directory would let in nobody in particular, and say
+    /// that all is well (RFC 4513 §5.1.2).
+    pub(in super::super) async fn bind(self, (name, password): (&str, &[u8])) -> Result<Connection, LdapError> {
+        let Self(mut connection) = self;
+        let bound = in_time(connection.line.ask(&Request::Bind { name, password }, 0)).await?;
+        bound.outcome.map_or(Ok(connection), |no| Err(LdapError::Refused(no)))
+    }
+}
+
+impl Connection {
     /// With whom.
     pub(in super::super) const fn place(&self) -> &Place {
         &self.place

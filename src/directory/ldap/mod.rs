@@ -13,5 +13,5 @@ mod line;
 pub use ber::Malformed;
 pub use error::{LdapError, ResultCode};
 pub(super) use filter::Filter;
-pub(super) use line::{Connection, Place};
+pub(super) use line::{Connection, Place, Unbound};
 pub(super) use message::{Entry, Scope, Search};

@@ -3,6 +3,7 @@
 use super::page::Page;
 use super::{answers, decisions, doors, facts, foreign, keys, records, revocation, sessions, trust};
 use crate::telemetry::panics::panics;
+use crate::telemetry::traces::{spans_dropped, spans_sent};
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
 use std::sync::Arc;
 
@@ -51,6 +52,12 @@ impl Metrics {
     pub fn new() -> Self {
         let mut page = Page::default();
         page.register("panics", "Panics of this process, in requests and elsewhere", panics());
+        page.register("spans_sent", "Spans of traces that the collector has taken", spans_sent());
+        page.register(
+            "spans_dropped",
+            "Spans of traces that were lost: the collector was slow or away",
+            spans_dropped(),
+        );
         Self(Arc::new(Numbers {
             answers: answers::Answers::on(&mut page),
             decisions: decisions::Decisions::on(&mut page),

@@ -78,7 +78,7 @@ pub fn history(kind: IndexKind) -> Files {
 /// # Errors
 /// The store's own.
 pub fn write(store: &LocalStore, writes: Vec<Write>, entry: String) -> Result<Position, StoreError> {
-    let commit = Commit { room: Room::Common, conditions: vec![], writes, entry: raw(entry) };
+    let commit = Commit { room: Room::Common, conditions: vec![], writes, entry: raw(entry), without_quorum: None };
     let runtime = Builder::new_current_thread().build().unwrap();
     match runtime.block_on(store.commit(commit))? {
         Committed::Done(position) => Ok(position),

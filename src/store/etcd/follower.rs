@@ -1,0 +1,82 @@
+//! Keeps the copy: a watch, a new one when it breaks off, a new listing when etcd has forgotten what we missed.
+
+use super::Etcd;
+use super::error::Fault;
+use super::proto::watch_request::RequestUnion;
+use super::proto::{WatchCreateRequest, WatchRequest};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+use tokio::time::{Instant, sleep, timeout};
+
+/// How often it is asked whether the copy shows everything: a revocation elsewhere is in force here within a second, or
+/// it is known that it may not be.
+const CONFIRM_EVERY: Duration = Duration::from_millis(300);
+/// A watch that brings less than etcd has for so long is of a member that is cut off.
+const CONFIRM_WITHIN: Duration = Duration::from_millis(1500);
+/// Between two attempts to watch.
+const RETRY_AFTER: Duration = Duration::from_millis(50);
+/// A listing of everything; more than a hundred pages.
+const LIST_WITHIN: Duration = Duration::from_secs(30);
+/// A watch that is not even begun.
+const BEGIN_WITHIN: Duration = Duration::from_secs(2);
+
+/// Ends with its etcd.
+#[derive(Debug)]
+pub(super) struct Follower(pub(super) Weak<Etcd>);
+
+impl Follower {
+    pub(super) async fn run(self) {
+        while let Some(etcd) = self.0.upgrade() {
+            let place = etcd.client.place();
+            let lost = tokio::select! {
+                lost = watch(&etcd) => lost,
+                lost = confirm(&etcd) => lost,
+                lost = etcd.lead.keep(&etcd) => lost,
+            };
+            tracing::debug!(why = ?lost, "the watch of etcd begins anew");
+            match lost {
+                Fault::Compacted => drop(etcd.list(Instant::now() + LIST_WITHIN).await),
+                Fault::Away(_) | Fault::Refused(_) => etcd.client.turn(place),
+            }
+            drop(etcd);
+            sleep(RETRY_AFTER).await;
+        }
+    }
+}
+
+/// Takes what comes until nothing does.
+async fn watch(etcd: &Arc<Etcd>) -> Fault {
+    let start_revision = i64::try_from(etcd.copy.at().saturating_add(1)).unwrap_or(i64::MAX);
+    let (key, range_end) = (etcd.prefix.key(""), etcd.prefix.end());
+    let create = WatchCreateRequest { key, range_end, start_revision };
+    let wish = WatchRequest { request_union: Some(RequestUnion::CreateRequest(create)) };
+    let mut brought = match timeout(BEGIN_WITHIN, etcd.client.watch(wish)).await {
+        Ok(Ok(brought)) => brought,
+        Ok(Err(fault)) => return fault,
+        Err(_late) => return Fault::Away("no watch within two seconds".to_owned()),
+    };
+    loop {
+        match brought.message().await {
+            Ok(Some(response)) if response.compact_revision > 0 => return Fault::Compacted,
+            Ok(Some(response)) if response.canceled => return Fault::Away(response.cancel_reason),
+            Ok(Some(response)) => etcd.copy.take(response.events),
+            Ok(None) => return Fault::Away("the watch has ended".to_owned()),
+            Err(status) => return Fault::Away(status.message().to_owned()),
+        }
+    }
+}
+
+/// Asks again and again whether the copy shows everything; ends when the watch does not bring it.
+async fn confirm(etcd: &Arc<Etcd>) -> Fault {
+    loop {
+        let asked = Instant::now();
+        match etcd.catch_up(asked + CONFIRM_WITHIN).await {
+            Ok(()) => etcd.tide.confirm(asked),
+            Err(fault) => {
+                etcd.tide.is_silent();
+                return fault;
+            }
+        }
+        sleep(CONFIRM_EVERY).await;
+    }
+}

@@ -1,0 +1,44 @@
+//! How a server reaches the members of etcd: a gRPC channel each, over TLS where they have it.
+
+use crate::tls::TlsClient;
+use http::Uri;
+use hyper_util::rt::TokioIo;
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tonic::transport::{Channel, Endpoint, Error};
+use tower::service_fn;
+
+/// A member that is cut off is noticed well before etcd's own elections are over.
+const PING_EVERY: Duration = Duration::from_secs(1);
+/// How long a ping's answer may take.
+const PONG_WITHIN: Duration = Duration::from_secs(1);
+/// For a connection to a member; the next one is asked meanwhile.
+const CONNECT_WITHIN: Duration = Duration::from_secs(1);
+
+/// A channel to one member that connects at first use, and again when it must; in the clear without a client.
+///
+/// # Errors
+/// When the address cannot be written in a request.
+pub fn etcd_channel((host, port): (&str, u16), client: Option<TlsClient>) -> Result<Channel, Error> {
+    let scheme = if client.is_some() { "https" } else { "http" };
+    let endpoint = Endpoint::from_shared(format!("{scheme}://{host}:{port}"))?
+        .http2_keep_alive_interval(PING_EVERY)
+        .keep_alive_timeout(PONG_WITHIN)
+        .keep_alive_while_idle(true)
+        .connect_timeout(CONNECT_WITHIN);
+    let host = host.to_owned();
+    Ok(match client {
+        Some(client) => endpoint.connect_with_connector_lazy(service_fn(move |_uri: Uri| {
+            let (client, host) = (client.clone(), host.clone());
+            async move { client.connect(&host, port).await.map(TokioIo::new) }
+        })),
+        None => endpoint.connect_with_connector_lazy(service_fn(move |_uri: Uri| {
+            let address = (host.trim_start_matches('[').trim_end_matches(']').to_owned(), port);
+            async move {
+                let tcp = TcpStream::connect(address).await?;
+                tcp.set_nodelay(true)?;
+                Ok::<_, std::io::Error>(TokioIo::new(tcp))
+            }
+        })),
+    })
+}
