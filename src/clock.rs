@@ -3,23 +3,33 @@
 //! Pure code takes `now: OffsetDateTime`; loops and the flow hold a [`Clock`] and read it once a turn.
 //! Waiting is the clock's job too, so that a test can move hours with one call.
 
+use rustix::time::{ClockId, clock_gettime};
 use std::fmt::Debug;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
-use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use time::{OffsetDateTime, UtcOffset};
 use tokio::sync::watch;
 
 /// A wait that ends when the clock says so.
 pub type Wait = Pin<Box<dyn Future<Output = ()> + Send>>;
 
+/// A time as people and logs read it: RFC 3339, whole seconds, UTC.
+pub fn rfc3339(at: OffsetDateTime) -> String {
+    let at = at.to_offset(UtcOffset::UTC);
+    at.replace_nanosecond(0).unwrap_or(at).format(&Rfc3339).unwrap_or_else(|_odd| at.to_string())
+}
+
 /// What time it is, and how to wait.
 pub trait Clock: Debug + Send + Sync + 'static {
     /// The time now, UTC.
     fn now(&self) -> OffsetDateTime;
-    /// How long it has run, whatever it was set to; counts from any beginning.
+    /// How long it has run, whatever it was set to; counts from any beginning, and not while the machine sleeps.
     fn uptime(&self) -> Duration;
+    /// How much time has passed, also while the machine slept; counts from any beginning.
+    fn elapsed(&self) -> Duration;
     /// Resolves once `now` has reached `at`; at once if it has.
     fn wait_until(&self, at: OffsetDateTime) -> Wait;
 }
@@ -40,6 +50,11 @@ impl Clock for SystemClock {
         START.get_or_init(Instant::now).elapsed()
     }
 
+    fn elapsed(&self) -> Duration {
+        let since_boot = clock_gettime(ClockId::Boottime);
+        Duration::try_from(since_boot).unwrap_or_default()
+    }
+
     fn wait_until(&self, at: OffsetDateTime) -> Wait {
         let remaining = Duration::try_from(at - self.now()).unwrap_or(Duration::ZERO);
         Box::pin(tokio::time::sleep(remaining))
@@ -51,17 +66,24 @@ impl Clock for SystemClock {
 pub struct ManualClock {
     now: watch::Sender<OffsetDateTime>,
     ran: Mutex<Duration>,
+    slept: Mutex<Duration>,
 }
 
 impl ManualClock {
     /// A clock that stands at `start`.
     pub fn at(start: OffsetDateTime) -> Self {
-        Self { now: watch::Sender::new(start), ran: Mutex::default() }
+        Self { now: watch::Sender::new(start), ran: Mutex::default(), slept: Mutex::default() }
     }
 
     /// Moves the clock forward and wakes whoever waited for a time that has now come.
     pub fn advance(&self, by: Duration) {
-        *self.ran.lock().unwrap_or_else(PoisonError::into_inner) += by;
+        *locked(&self.ran) += by;
+        self.now.send_modify(|now| *now += by);
+    }
+
+    /// A machine that sleeps so long.
+    pub fn sleep(&self, by: Duration) {
+        *locked(&self.slept) += by;
         self.now.send_modify(|now| *now += by);
     }
 
@@ -77,7 +99,11 @@ impl Clock for ManualClock {
     }
 
     fn uptime(&self) -> Duration {
-        *self.ran.lock().unwrap_or_else(PoisonError::into_inner)
+        *locked(&self.ran)
+    }
+
+    fn elapsed(&self) -> Duration {
+        *locked(&self.ran) + *locked(&self.slept)
     }
 
     fn wait_until(&self, at: OffsetDateTime) -> Wait {
@@ -91,9 +117,14 @@ impl Clock for ManualClock {
     }
 }
 
+fn locked(span: &Mutex<Duration>) -> MutexGuard<'_, Duration> {
+    span.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use time::macros::datetime;
 
     #[tokio::test]
     async fn a_manual_clock_wakes_a_waiter_when_it_is_moved_past_its_time() {
@@ -107,5 +138,10 @@ mod tests {
         );
         clock.advance(Duration::from_secs(1));
         wait.await;
+    }
+
+    #[test]
+    fn a_time_is_written_in_whole_seconds_of_utc() {
+        assert_eq!(rfc3339(datetime!(2026-11-21 06:30:00.25 +1)), "2026-11-21T05:30:00Z");
     }
 }

@@ -136,6 +136,17 @@ impl Ledger {
         self.store.commit(Commit { room, conditions, writes, entry: text(entry)?, without_quorum: None }).await
     }
 
+    /// Hears of a genuine token that was dated so, and says whether a record can be dated now.
+    ///
+    /// # Errors
+    /// When the clock cannot be believed.
+    pub fn check_clock(&self, vouched: Option<OffsetDateTime>) -> Result<(), StoreError> {
+        if let Some(at) = vouched {
+            self.store.vouch(at);
+        }
+        Ok(self.store.check_clock()?)
+    }
+
     /// Notes what follows from an entry that is durable already. Nobody waits.
     ///
     /// # Errors

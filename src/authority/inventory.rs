@@ -13,6 +13,8 @@ pub struct Inventory {
     pub keys: BTreeMap<KeyStock, i64>,
     /// When the active one of a kind ends.
     pub not_after: BTreeMap<&'static str, OffsetDateTime>,
+    /// From which bundle on all keys that sign in place of former ones are published; 0 where none does.
+    pub signs_since: u64,
 }
 
 impl Inventory {
@@ -23,6 +25,9 @@ impl Inventory {
             *inventory.keys.entry(KeyStock { kind, place: place(authority), state }).or_default() += 1;
             if authority.state == AuthorityState::Active {
                 inventory.not_after.insert(kind, authority.not_after);
+                let succeeds = authority.published.filter(|_| authority.generation > 1);
+                let since = succeeds.map_or(0, |published| published.sequence);
+                inventory.signs_since = inventory.signs_since.max(since);
             }
         }
         inventory

@@ -4,7 +4,7 @@ use super::gate::{Gate, HolderKind, minimum};
 use super::holders::Readers;
 use super::order::{Leeway, Live, NotNow, Order, OrderKind};
 use super::rotation::Rotation;
-use super::{Authority, AuthorityKind, AuthorityState, Publication, UpstreamState};
+use super::{Authority, AuthorityKind, AuthorityState, Milestone, Publication, UpstreamState};
 use crate::crypto::KeyId;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -27,6 +27,9 @@ pub struct Outlook {
     pub keys: Vec<KeyOutlook>,
     /// What can come next, in the order of a rotation.
     pub steps: Vec<StepOutlook>,
+    /// A whole rotation from here on, as it could go at the earliest.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub projection: Vec<Milestone>,
     /// Who says what it holds.
     pub holders: Vec<HolderOutlook>,
     /// What keeps publishers from writing, by their names.
@@ -144,6 +147,7 @@ impl Rotation<'_> {
             minimum_seconds: minimum(kind, self.plan, self.known).as_secs(),
             keys: keys.map(|one| self.key_outlook(one, live)).collect(),
             steps: self.steps(kind, live),
+            projection: self.projection(kind, live),
             holders: holders.collect(),
             troubles: BTreeMap::new(),
             doubts: BTreeMap::new(),
@@ -237,7 +241,12 @@ impl Rotation<'_> {
         (self.plan.automatic || is_intermediate).then_some(at)
     }
 
-    fn effect(&self, active: &Authority, (wish, key): (OrderKind, Option<&Authority>), live: &Live) -> String {
+    pub(super) fn effect(
+        &self,
+        active: &Authority,
+        (wish, key): (OrderKind, Option<&Authority>),
+        live: &Live,
+    ) -> String {
         let holders = self.known.holders.len();
         let on = |one: &Authority| match self.keyring.identities_on(one, live) {
             1 => "1 identity".to_owned(),

@@ -210,15 +210,20 @@ impl Rotation<'_> {
     /// How long something that a retired root or JWT key signed may still be valid. By the span that this process has seen
     /// pass, since dates written by a clock that was wrong say nothing.
     pub(super) fn hangs_on_for(&self, retired: &Authority) -> Duration {
+        self.span_of(retired).saturating_sub(self.known.passed(retired.since, self.now))
+    }
+
+    /// For how long after a key's last signature something that it signed may be valid.
+    pub(super) fn span_of(&self, one: &Authority) -> Duration {
         let life = |one: &Authority| Duration::try_from(one.not_after - one.not_before).unwrap_or(Duration::ZERO);
-        let span = match retired.kind {
+        let span = match one.kind {
             AuthorityKind::Jwt | AuthorityKind::JwtRs256 => JWT_TTL_MAX,
             AuthorityKind::Journal | AuthorityKind::X509Intermediate | AuthorityKind::X509Root => {
-                let below = self.keyring.below(retired.key_id()).map(life);
+                let below = self.keyring.below(one.key_id()).map(life);
                 below.fold(self.plan.intermediate, Duration::max)
             }
         };
-        (span + SLACK).saturating_sub(self.known.passed(retired.since, self.now))
+        span + SLACK
     }
 
     /// The prepared keys of a kind that can still be used, oldest first.

@@ -3,7 +3,7 @@
 
 use super::admin::AdminArgs;
 use super::{orphans, rekeying, render};
-use crate::authority::{AuthorityKind, HolderKind, KeyOutlook, Outlook, StepOutlook, Taken, UpstreamState};
+use crate::authority::{AuthorityKind, HolderKind, KeyOutlook, Milestone, Outlook, StepOutlook, Taken, UpstreamState};
 use crate::wire::lanyard::{AuthorityOrder, ChangeAuthorityRequest, ConfirmHolderRequest, ShowAuthorityRequest};
 use serde_json::json;
 use std::process::ExitCode;
@@ -118,7 +118,8 @@ struct Ordered {
 /// An order about a key.
 #[derive(clap::Args, Debug)]
 struct OrderedOn {
-    /// The key, as `authority list` names it; the only prepared one if none is named
+    /// The key, as `authority list` names it, or its beginning of 8 digits or more; `activate` takes the only prepared one if
+    /// none is named
     key: Option<String>,
     /// Even if it breaks something; needs a reason
     #[arg(long, requires = "reason")]
@@ -218,7 +219,7 @@ async fn taint(on: OrderedOn, no_wait: bool) -> anyhow::Result<()> {
     if !json {
         let state = rekeying::ask(&server).await?;
         let exposure = state.exposures.iter().find(|exposure| exposure.key_id == tainted);
-        if named.is_some_and(|named| named != tainted.to_string()) {
+        if named.is_some_and(|named| !tainted.to_string().starts_with(&named.to_ascii_lowercase())) {
             render::say(
                 "its intermediate's key was named; whoever has that passes as the root, since that is what is trusted",
             )?;
@@ -274,6 +275,11 @@ fn plan(outlook: &Outlook) -> anyhow::Result<()> {
     let head = ["step", "key", "safe", "by itself", "what it does", "what it would break now"];
     render::rows(&head, outlook.steps.iter().map(|step| step_row(step, outlook.at)).collect())?;
     render::say("")?;
+    if !outlook.projection.is_empty() {
+        let head = ["rotation", "not before", "waits for", "what it does", "what it would break sooner"];
+        render::rows(&head, outlook.projection.iter().map(|step| milestone_row(step, outlook.at)).collect())?;
+        render::say("")?;
+    }
     holders(outlook)
 }
 
@@ -304,6 +310,17 @@ fn step_row(step: &StepOutlook, now: OffsetDateTime) -> Vec<String> {
     };
     let breaks = step.breaks.clone().unwrap_or_else(|| "nothing".to_owned());
     vec![step.step.clone(), key, safe, at(step.automatic_at), step.effect.clone(), breaks]
+}
+
+fn milestone_row(step: &Milestone, now: OffsetDateTime) -> Vec<String> {
+    const NAMED: usize = 3;
+    let named = step.waits_for.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
+    let waits = match step.waits_for.len().saturating_sub(NAMED) {
+        0 => named,
+        more => format!("{named} and {more} more"),
+    };
+    let earliest = if step.earliest <= now { "now".to_owned() } else { render::time(step.earliest) };
+    vec![step.step.clone(), earliest, waits, step.effect.clone(), step.breaks_sooner.clone().unwrap_or_default()]
 }
 
 fn holders(outlook: &Outlook) -> anyhow::Result<()> {

@@ -3,7 +3,7 @@
 use super::failure::WrongUsage;
 use super::{
     agent, audit, authority, backup, ban, bundle, config, dev, directory, doctor, exec, explain, gitlab, health, init,
-    login, pin, policy, render, server, session, svid,
+    login, pin, policy, render, server, session, store, svid,
 };
 use crate::telemetry::{Log, LogFormat, NotALogFilter, watch_panics};
 use clap::{CommandFactory as _, Parser, Subcommand};
@@ -84,6 +84,8 @@ enum Command {
     Audit(audit::Args),
     /// The data folder as one file, taken while the server runs; and back
     Backup(backup::Args),
+    /// What a stopped server's store holds, moved elsewhere or mended after a restore
+    Store(store::Args),
     /// Whether a server is ready; says what it waits for
     Health(health::Args),
     /// Looks at what usually goes wrong, here, and says what to mend first
@@ -159,6 +161,7 @@ impl Command {
             Self::Bundle(args) => Box::pin(bundle::run(args)).await,
             Self::Audit(args) => Box::pin(audit::run(&args)).await,
             Self::Backup(args) => Box::pin(backup::run(args)).await,
+            Self::Store(args) => Box::pin(store::run(args)).await,
             Self::Health(args) => Box::pin(health::run(args)).await,
             Self::Doctor(args) => Box::pin(doctor::run(args)).await,
             Self::Completions { shell } => render::completions(shell, &mut Cli::command()),

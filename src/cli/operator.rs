@@ -1,8 +1,9 @@
 //! What an operator's command asks of a running server, over its admin socket.
 
-use super::failure::NotReachable;
+use super::failure::{NotReachable, WrongSocket};
 use super::login::Problem;
 use super::remote::RemoteError;
+use super::svid::is_of_transport;
 use crate::api::{AUDIENCE_METADATA, CODE_METADATA, REQUEST_ID_METADATA};
 use crate::wire::WorkloadAddress;
 use crate::wire::lanyard::admin_client::AdminClient;
@@ -33,6 +34,9 @@ pub(super) async fn listens(socket: &Path) -> bool {
 pub(super) fn refused(socket: &Path, status: &Status) -> anyhow::Error {
     let text = |name| status.metadata().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
     let code = text(CODE_METADATA);
+    if code.is_empty() && (is_of_transport(status) || status.message().is_empty()) {
+        return WrongSocket { place: socket.display().to_string(), what: "a server's admin API" }.into();
+    }
     if code.is_empty() || status.code() == Code::Unavailable {
         let (place, why) = (socket.display().to_string(), status.message().to_owned());
         return NotReachable { what: "the server's admin socket", place, why }.into();

@@ -4,6 +4,7 @@ use super::checkpoints::{JournalCheckpoints, read_checkpoints};
 use super::consumer::read_consumers;
 use super::crl::read_crl;
 use super::directory::read_directory;
+use super::etcd::{EtcdPlace, fit_replicas, read_store};
 use super::doors::{DoorsSettings, read_doors};
 use super::federation::read_federation;
 use super::issuer::{KnownIssuer, Own, ReadIssuers, read_issuers};
@@ -16,6 +17,7 @@ use super::section::{Reader, Section};
 use super::telemetry::{TelemetrySettings, read_telemetry};
 use super::upstream::read_upstream;
 use super::vault::read_vault;
+use super::whereabouts::folder_of;
 use super::{Environment, PolicySource};
 use crate::backup::Folder;
 use crate::directory::DirectorySettings;
@@ -90,8 +92,7 @@ pub struct ServerSettings {
 impl ServerSettings {
     /// The data folder, for backups.
     pub fn folder(&self) -> Folder {
-        let wrapped_key = self.keys.sealing.place.is_some().then(|| self.keys.sealing.file.clone());
-        Folder { trust_domain: self.trust_domain.clone(), path: self.data_dir.clone(), wrapped_key }
+        folder_of(&self.trust_domain, &self.data_dir, &self.keys.sealing)
     }
 
     /// The API of an issuer's own GitLab, where it may be asked.
@@ -101,8 +102,10 @@ impl ServerSettings {
 }
 
 /// What holds the index; the journal is on disk with either.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default)]
 pub enum StoreKind {
+    /// Several replicas' own etcd; a replica keeps a copy in memory.
+    Etcd(Box<EtcdPlace>),
     /// Rebuilt from the journal at each start.
     Memory,
     /// sled, on disk.
@@ -117,7 +120,10 @@ pub enum StoreKind {
 pub fn load_server(file: &Path, environment: &dyn Environment) -> Result<ServerSettings, Vec<Problem>> {
     let text = read_text(file, "name the server's configuration with --config")?;
     let reader = Reader::new(file, &text);
-    let settings = read(&reader, environment);
+    let mut settings = read(&reader, environment);
+    if let Some(settings) = &mut settings {
+        fit_replicas(&reader, settings);
+    }
     reader.settled(settings)
 }
 
@@ -126,7 +132,7 @@ pub(super) fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option
     let trust_domain = read_trust_domain(&mut root);
     let data_dir = root.path("data_dir").or_else(|| root.missing("data_dir", "write the folder for journal and keys"));
     let policy_file = root.path("policy_file").or_else(|| root.missing("policy_file", "write the file with the rules"));
-    let store = root.parsed("store", "\"sled\" or \"memory\"", parse_store);
+    let store = read_store(&mut root);
     let segment_bytes = root.size("segment_bytes").unwrap_or(SEGMENT_BYTES);
     let checkpoints = read_checkpoints(root.section("checkpoints"));
     // Where it is missing, that is a problem already.
@@ -183,7 +189,7 @@ pub(super) fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option
     })
 }
 
-fn read_trust_domain(root: &mut Section<'_, '_>) -> Option<TrustDomain> {
+pub(super) fn read_trust_domain(root: &mut Section<'_, '_>) -> Option<TrustDomain> {
     root.parsed("trust_domain", "a trust domain, such as \"ci.example.org\"", TrustDomain::parse)
         .or_else(|| root.missing("trust_domain", "write the trust domain, such as \"ci.example.org\""))
 }
@@ -196,14 +202,6 @@ fn loaded(reader: &Reader<'_>, source: &PolicySource, (people, warnings): (Form,
     });
     warnings.extend(warn_of_ids(reader, people, policy.as_ref()));
     policy
-}
-
-fn parse_store(text: &str) -> Result<StoreKind, &'static str> {
-    match text {
-        "memory" => Ok(StoreKind::Memory),
-        "sled" => Ok(StoreKind::Sled),
-        _ => Err("no store"),
-    }
 }
 
 #[cfg(test)]

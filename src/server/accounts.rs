@@ -13,6 +13,9 @@ pub(super) async fn look_at_accounts(issuance: Arc<Issuance>, shutdown: Shutdown
             () = shutdown.wait() => return,
             () = issuance.clock.wait_until(next) => {}
         }
+        if !issuance.sessions.leads() {
+            continue;
+        }
         tokio::select! {
             () = shutdown.wait() => return,
             looked = issuance.end_departed(directory) => if let Err(fault) = looked {

@@ -1,6 +1,6 @@
 //! What Prometheus hears of the running server's parts, as it changes.
 
-use crate::authority::{Authorities, Holder, Holders, Inventory, Published, Witness};
+use crate::authority::{Authorities, Holder, HolderKind, Holders, Inventory, Published, Witness};
 use crate::bundle::Bundle;
 use crate::clock::Clock;
 use crate::federation::Federation;
@@ -41,6 +41,7 @@ pub(super) async fn meter_store(
     loop {
         let now = *trouble.borrow_and_update();
         metrics.disk_is_full(now == Some(Trouble::DiskFull));
+        metrics.clock_is_wrong(now.is_some_and(Trouble::is_of_the_clock));
         let _unready = now.map(|trouble| readiness.wait_for(trouble.as_str()));
         tokio::select! {
             () = shutdown.wait() => return,
@@ -53,7 +54,7 @@ pub(super) async fn meter_store(
 /// Shows who has which bundle. Agents whose sessions are over are forgotten here.
 pub(super) async fn meter_holders(
     (holders, witness): (Holders, Arc<dyn Witness>),
-    mut published: watch::Receiver<Arc<Published>>,
+    (mut published, keys): (watch::Receiver<Arc<Published>>, watch::Receiver<Inventory>),
     (clock, metrics): (Arc<dyn Clock>, Metrics),
     shutdown: Shutdown,
 ) {
@@ -70,6 +71,7 @@ pub(super) async fn meter_holders(
         let hint = published.borrow().bundle.refresh_hint;
         let stuck = stuck(&known, &publications, witness.longest_ttl().max(hint));
         metrics.holders_are(&by_sequence, lag(&known, &publications, now), stuck);
+        metrics.holders_are_left_behind(left_behind(&known, keys.borrow().signs_since));
         tokio::select! {
             () = shutdown.wait() => return,
             () = clock.wait_until(now + COUNT_EVERY) => {}
@@ -100,6 +102,13 @@ fn stuck(holders: &[Holder], publications: &BTreeMap<u64, OffsetDateTime>, patie
     holders.iter().filter(is_stuck).count()
 }
 
+/// How many are not proven to have a key that signs by now: a change went on without them. What we write ourselves is told
+/// elsewhere.
+fn left_behind(holders: &[Holder], signs_since: u64) -> usize {
+    let others = holders.iter().filter(|holder| holder.kind != HolderKind::Publisher);
+    others.filter(|holder| holder.holds.unwrap_or(0) < signs_since).count()
+}
+
 /// Shows how many SVIDs are still below tainted roots, more often while there are any.
 pub(super) async fn meter_tainted(
     (authorities, witness): (Arc<Authorities>, Arc<dyn Witness>),
@@ -124,7 +133,7 @@ pub(super) async fn meter_tainted(
 /// Shows which keys there are, and until when those that sign may.
 pub(super) async fn meter_keys(mut keys: watch::Receiver<Inventory>, metrics: Metrics, shutdown: Shutdown) {
     loop {
-        let Inventory { keys: counts, not_after } = keys.borrow_and_update().clone();
+        let Inventory { keys: counts, not_after, .. } = keys.borrow_and_update().clone();
         metrics.keys_are(&counts, &not_after);
         tokio::select! {
             () = shutdown.wait() => return,
@@ -188,7 +197,21 @@ pub(super) async fn meter_crls(mut made: CrlsWatch, metrics: Metrics, shutdown: 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::authority::HolderKind;
+
+    #[test]
+    fn whoever_is_not_proven_to_have_a_key_that_signs_is_left_behind() {
+        for (kind, holds, signs_since, is_behind) in [
+            (HolderKind::Declared, None, 0, false),
+            (HolderKind::Declared, None, 4, true),
+            (HolderKind::Reporting, Some(3), 4, true),
+            (HolderKind::Reporting, Some(4), 4, false),
+            (HolderKind::Publisher, Some(3), 4, false),
+        ] {
+            let (name, wrote_at) = ("some".to_owned(), BTreeMap::new());
+            let holder = Holder { name, kind, holds, heard_at: None, wrote_at };
+            assert_eq!(left_behind(std::slice::from_ref(&holder), signs_since) == 1, is_behind, "{holder:?}");
+        }
+    }
 
     #[test]
     fn the_slowest_holder_has_lacked_a_bundle_since_the_first_one_after_its_own() {

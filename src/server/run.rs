@@ -12,6 +12,7 @@ use super::meters::{
 };
 use super::policy_keeper::PolicyKeeper;
 use super::publishing::keep_published;
+use super::replicas::follow_replicas;
 use super::upstream::keep_upstream;
 use super::witness::Sight;
 use super::{AdminSocket, HealthPort, IssuerPort, ServerError};
@@ -151,8 +152,22 @@ impl Server {
         let mut keepers = JoinSet::new();
         start_meters(&mut keepers, &parts, (&clock, &readiness), &ended);
         let Parts {
-            issuance, rotator, upstream, federation, followers, publishers, crls, store, metrics, vault, ..
+            issuance,
+            rotator,
+            upstream,
+            federation,
+            followers,
+            publishers,
+            crls,
+            store,
+            replica,
+            metrics,
+            vault,
+            ..
         } = parts;
+        let heard = (Arc::clone(&issuance), federation.clone(), rotator.desk().holders().clone());
+        let shown = (Arc::clone(&clock), readiness.clone(), metrics.clone());
+        keepers.spawn(follow_replicas(replica.clone(), heard, shown, ended.clone()));
         let publishing = (publishers, rotator.desk().holders().clone(), rotator.authorities().published());
         let shown = (Arc::clone(&clock), readiness.clone(), metrics.clone());
         keepers.spawn(keep_published(publishing, shown, ended.clone()));
@@ -201,7 +216,11 @@ impl Server {
         end.pull();
         all_ended(&mut keepers).await;
         // Closing syncs files, which is no work for a thread that serves others.
-        let closed = tokio::task::spawn_blocking(move || store.close()).await;
+        let close = move || {
+            replica.iter().for_each(|replica| replica.close());
+            store.close();
+        };
+        let closed = tokio::task::spawn_blocking(close).await;
         closed.map_err(|_panicked| ServerError::Stopped)?;
         outcome
     }
@@ -222,7 +241,7 @@ fn start_meters(
     keepers.spawn(meter_foreign(of, Arc::clone(clock), ended.clone()));
     let (witness, heard) = (Sight::of(issuance), (Arc::clone(clock), metrics.clone()));
     let who = (rotator.desk().holders().clone(), Arc::clone(&witness));
-    keepers.spawn(meter_holders(who, published, heard.clone(), ended.clone()));
+    keepers.spawn(meter_holders(who, (published, rotator.authorities().inventory()), heard.clone(), ended.clone()));
     keepers.spawn(meter_tainted((rotator.authorities(), witness), heard, ended.clone()));
     keepers.spawn(meter_store(store.trouble(), (readiness.clone(), metrics.clone()), ended.clone()));
     keepers.spawn(meter_checkpoints(store.is_unwitnessed(), metrics.clone(), ended.clone()));

@@ -190,9 +190,14 @@ impl LiveIndex {
         held.is_none_or(|held| held < SVIDS_MAX)
     }
 
-    /// Takes up what the store has.
+    /// Takes up what the store has. What is known already may have got other signers elsewhere.
     pub(super) fn restore(&self, noted: &Noted<'_>) {
-        self.inside().add(noted, (0, true));
+        let mut inside = self.inside();
+        let signers: Vec<_> = noted.facets.signers.iter().map(|text| inside.text(text)).collect();
+        match inside.find(noted.job, (&noted.id, &noted.owner)) {
+            Some(known) => (known.session.signers, known.stands) = (signers, true),
+            None => inside.add(noted, (0, true)),
+        }
     }
 
     /// An admission was committed.

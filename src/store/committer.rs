@@ -11,19 +11,17 @@ use super::notary::Notary;
 use super::note::NoteSigner;
 use super::point::Point;
 use super::queue::{Answers, Incoming, Message, Reply};
+use super::reckoning::Reckoning;
 use super::record::Page;
 use super::reserve::Reserve;
 use super::{
-    Commit, Committed, Condition, Entry, LocalSettings, Position, Revision, Room, StoreError, Stored, Trouble,
-    checkpoint, state,
+    ClockError, Commit, Committed, Condition, Entry, LocalSettings, Revision, Room, StoreError, Stored, Trouble,
 };
-use crate::clock::Clock;
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::RecvTimeoutError;
 use std::thread;
 use std::time::{Duration, Instant};
-use time::OffsetDateTime;
 use tokio::sync::watch;
 use tracing::{error, warn};
 
@@ -35,20 +33,18 @@ const HOLD_STEPS: u32 = 8;
 const NOTE_WAITS: Duration = Duration::from_millis(500);
 /// What could not be written is tried again that often: nobody tells when there is room, or when the clock is right.
 const STUCK_WAITS: Duration = Duration::from_secs(2);
-/// Time services step a clock by less; more is somebody's mistake.
-const CLOCK_STEP_MAX: time::Duration = time::Duration::seconds(30);
 
 /// The writer and all it holds.
 #[derive(Debug)]
 pub(super) struct Committer {
     incoming: Incoming,
-    journal: Journal,
+    pub(super) journal: Journal,
     reserve: Reserve,
-    index: Arc<Index>,
-    settings: LocalSettings,
-    signer: NoteSigner,
-    notary: Notary,
-    clock: Arc<dyn Clock>,
+    pub(super) index: Arc<Index>,
+    pub(super) settings: LocalSettings,
+    pub(super) signer: NoteSigner,
+    pub(super) notary: Notary,
+    pub(super) reckoning: Arc<Reckoning>,
 
     commits: Vec<(Commit, Reply)>,
     notes: Vec<Entry>,
@@ -58,9 +54,9 @@ pub(super) struct Committer {
     /// How many commits the last batch had.
     company: usize,
     /// The length at which the segment ends; later than `segment_bytes` after a checkpoint that did not work.
-    turn_at: u64,
+    pub(super) turn_at: u64,
 
-    page: Page,
+    pub(super) page: Page,
     overlay: Overlay,
     answers: Answers,
     /// Whether the reserve was opened in this turn.
@@ -71,7 +67,7 @@ pub(super) struct Committer {
 
 /// The thread must end: going on would not be safe.
 #[derive(Debug)]
-struct Stop;
+pub(super) struct Stop;
 
 impl Committer {
     pub(super) fn new(
@@ -79,7 +75,7 @@ impl Committer {
         (journal, reserve): (Journal, Reserve),
         index: Arc<Index>,
         settings: LocalSettings,
-        ((signer, notary), clock): ((NoteSigner, Notary), Arc<dyn Clock>),
+        ((signer, notary), reckoning): ((NoteSigner, Notary), Arc<Reckoning>),
     ) -> Self {
         Self {
             trouble: watch::Sender::new(reserve.trouble()),
@@ -91,7 +87,7 @@ impl Committer {
             settings,
             signer,
             notary,
-            clock,
+            reckoning,
             commits: Vec::new(),
             notes: Vec::new(),
             notes_due: None,
@@ -138,15 +134,16 @@ impl Committer {
 
     /// Waits for work, and a little longer for more of it if there was company in the last batch.
     fn gather(&mut self) {
-        let stuck = !self.notes.is_empty() || self.trouble.borrow().is_some();
-        if stuck {
+        if self.is_stuck() {
             self.notes_due = Some(instant() + STUCK_WAITS);
         }
         while self.commits.is_empty() && !self.closing {
             let until_due = self.notes_due.map(|due| due.saturating_duration_since(instant()));
             match self.incoming.next(until_due) {
                 Ok(message) => self.take(message),
-                Err(RecvTimeoutError::Timeout) if !stuck && self.incoming.may_sleep() => self.notes_due = None,
+                Err(RecvTimeoutError::Timeout) if !self.is_stuck() && self.incoming.may_sleep() => {
+                    self.notes_due = None;
+                }
                 Err(RecvTimeoutError::Timeout) => return,
                 Err(RecvTimeoutError::Disconnected) => self.closing = true,
             }
@@ -181,6 +178,8 @@ impl Committer {
         match message {
             Message::Close => self.closing = true,
             Message::Commit(commit, reply) => self.commits.push((commit, reply)),
+            Message::Doubted if self.date().is_err() => self.notes_due = Some(instant() + STUCK_WAITS),
+            Message::Doubted => {}
             Message::Noted => self.notes_due = Some(instant() + NOTE_WAITS),
             // Whoever asked may have gone.
             Message::Where(reply) => drop(reply.send(self.point())),
@@ -198,21 +197,13 @@ impl Committer {
         self.company = self.commits.len();
         self.notes_due = Some(instant() + NOTE_WAITS);
         self.incoming.take_notes(&mut self.notes);
-        let (now, last) = (to_the_millisecond(self.clock.now()), self.journal.link());
-        if last.at - now > CLOCK_STEP_MAX {
-            if self.tell(Some(Trouble::ClockWentBack)) {
-                error!(
-                    %now, last = %last.at,
-                    "the clock went back: nothing is written until it is right, or until `lanyard audit accept-time` says \
-                     that it is"
-                );
+        let (now, last) = match self.date() {
+            Ok(now) => (now, self.journal.link()),
+            Err(wrong) => {
+                self.refuse(wrong);
+                return Ok(());
             }
-            for (_commit, reply) in self.commits.drain(..) {
-                self.answers.push(reply, Err(StoreError::ClockWentBack { last: last.at, now }), None);
-            }
-            self.answers.hand_out();
-            return Ok(());
-        }
+        };
         self.page.begin(last, now.max(last.at));
         if self.reserve.trouble().is_some() {
             self.reserve.look(instant());
@@ -239,6 +230,30 @@ impl Committer {
         written?;
         let turns = self.journal.length() >= self.turn_at && !self.reserve.is_open();
         if turns { self.checkpoint() } else { Ok(()) }
+    }
+
+    /// The time for the next record.
+    fn date(&self) -> Result<time::OffsetDateTime, ClockError> {
+        let dated = self.reckoning.date(self.journal.link().at);
+        if let Err(wrong) = &dated
+            && self.tell(Some(wrong.trouble()))
+        {
+            error!("nothing is written: {wrong}");
+        }
+        dated
+    }
+
+    /// Nothing can be dated: nobody's commit happens, and notes wait.
+    fn refuse(&mut self, wrong: ClockError) {
+        for (_commit, reply) in self.commits.drain(..) {
+            self.answers.push(reply, Err(wrong.into()), None);
+        }
+        self.answers.hand_out();
+    }
+
+    /// Whether something waits that a look again may help.
+    fn is_stuck(&self) -> bool {
+        !self.notes.is_empty() || self.trouble.borrow().is_some()
     }
 
     /// Says why nothing is written; whether that is news.
@@ -306,69 +321,6 @@ impl Committer {
         self.answers.fail(|| kind(same(&error)));
         ends
     }
-
-    /// Ends the segment: state, record, next segment. When it does not work, the segment simply grows on.
-    fn checkpoint(&mut self) -> Result<(), Stop> {
-        let last = self.journal.link();
-        if let Err(error) = self.index.has_room() {
-            self.checkpoint_later(&error);
-            return Ok(());
-        }
-        if let Err(error) = self.index.flush(last.into()) {
-            error!(%error, "the index cannot be written; the store stops, a restart mends it");
-            return Err(Stop);
-        }
-        match self.claim(last.next()) {
-            Ok(entry) => {
-                self.page.begin(last, last.at.max(to_the_millisecond(self.clock.now())));
-                self.page.add(&entry, &[]);
-            }
-            Err(error) => {
-                self.checkpoint_later(&error);
-                return Ok(());
-            }
-        }
-        match self.journal.append(&self.page) {
-            Ok(()) => self.notary.saw(&self.journal.chain().tree),
-            Err(AppendError::Refused(error)) => {
-                self.checkpoint_later(&error);
-                return Ok(());
-            }
-            Err(AppendError::Unsure(error)) => {
-                error!(%error, "the journal cannot be synced; the store stops, a restart finds out what is in it");
-                return Err(Stop);
-            }
-        }
-        self.journal.turn_over();
-        self.turn_at = self.segment_bytes();
-        let settled = self.index.flush(self.journal.link().into());
-        if let Err(error) = settled {
-            error!(%error, "the index does not follow the journal; the store stops, a restart mends it");
-            return Err(Stop);
-        }
-        if let Err(error) = state::prune(self.journal.folder()) {
-            warn!(%error, "an old checkpoint stays");
-        }
-        Ok(())
-    }
-
-    /// How long a segment becomes: at least as long as the state it begins with. So states cost a fixed share of what
-    /// segments cost, however much is kept.
-    fn segment_bytes(&self) -> u64 {
-        state::bytes_of_newest(self.journal.folder()).max(self.settings.segment_bytes)
-    }
-
-    /// Writes the state and vouches for it in an entry.
-    fn claim(&self, position: Position) -> io::Result<Entry> {
-        let state = state::write(self.journal.folder(), position, &self.index)?;
-        checkpoint::sign(self.journal.chain(), state, self.journal.length(), &self.signer)
-    }
-
-    /// Tries again when the segment has grown by another half.
-    fn checkpoint_later(&mut self, error: &io::Error) {
-        warn!(%error, "no checkpoint could be written; the segment grows on");
-        self.turn_at = self.journal.length().saturating_add(self.settings.segment_bytes / 2);
-    }
 }
 
 /// What a batch that did not work means.
@@ -385,11 +337,6 @@ fn full() -> StoreError {
 /// The same error for another caller.
 fn same(error: &io::Error) -> io::Error {
     error.raw_os_error().map_or_else(|| io::Error::new(error.kind(), error.to_string()), io::Error::from_raw_os_error)
-}
-
-/// As a record tells it.
-fn to_the_millisecond(at: OffsetDateTime) -> OffsetDateTime {
-    at.replace_millisecond(at.millisecond()).unwrap_or(at)
 }
 
 #[expect(clippy::disallowed_methods, reason = "measures how long a note waits on a real queue; tells no time")]

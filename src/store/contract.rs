@@ -1,5 +1,6 @@
 //! What a store promises: one call commits conditions, writes and a journal entry together, or nothing.
 
+use super::ClockError;
 use serde_json::value::RawValue;
 use std::fmt::Debug;
 use std::future::Future;
@@ -116,17 +117,9 @@ pub enum Committed {
 /// Why a store could not answer. After any of these nothing is half done.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The clock stands further behind the last record than a correction explains; nothing is written until it is right.
-    #[error(
-        "the clock says {now}, but the journal's last record is of {last}; if the clock is right now, stop the server \
-         and run `lanyard audit accept-time`"
-    )]
-    ClockWentBack {
-        /// The time of the last record.
-        last: OffsetDateTime,
-        /// What the clock says.
-        now: OffsetDateTime,
-    },
+    /// The clock cannot be believed: nothing was written, and nothing is until it can.
+    #[error(transparent)]
+    Clock(#[from] ClockError),
     /// The index could not be read, or did not take what the journal already holds; then the store stops
     /// and a restart brings the index up to the journal.
     #[error("the index cannot be used")]
@@ -182,6 +175,17 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// # Errors
     /// `Stopped`.
     fn note(&self, entry: Entry) -> Result<(), StoreError>;
+
+    /// Hears of a time that others vouch for: a genuine token was dated so.
+    fn vouch(&self, _at: OffsetDateTime) {}
+
+    /// Whether a record could be dated now.
+    ///
+    /// # Errors
+    /// `Leapt`.
+    fn check_clock(&self) -> Result<(), ClockError> {
+        Ok(())
+    }
 
     /// Resolves once reads show whatever was committed anywhere before. Where nobody else writes they always do.
     fn caught_up(&self) -> Answer<()> {

@@ -6,12 +6,13 @@ use super::journal::{Disk, RealDisk};
 use super::notary::Notary;
 use super::queue::{Queue, queue};
 use super::reader::FOLDER;
+use super::reckoning::Reckoning;
 use super::record::on_one_line;
 use super::recovery::{Recovered, recover};
 use super::reserve::Reserve;
 use super::{
-    Answer, CheckpointSettings, Commit, Committed, Entry, IndexKind, JournalCopy, JournalError, NoteSigner, Store,
-    StoreError, Stored, TornTail, Trouble, Write, repair,
+    Answer, CheckpointSettings, ClockError, Commit, Committed, Entry, IndexKind, JournalCopy, JournalError, NoteSigner,
+    Store, StoreError, Stored, TornTail, Trouble, Write, repair,
 };
 use crate::clock::Clock;
 use std::fs::{self, DirBuilder, File, Permissions, TryLockError};
@@ -115,6 +116,7 @@ pub struct LocalStore {
     dir: PathBuf,
     index: Arc<Index>,
     queue: Queue,
+    reckoning: Arc<Reckoning>,
     thread: Mutex<Option<JoinHandle<()>>>,
     last_at: OffsetDateTime,
     repaired: Option<TornTail>,
@@ -156,7 +158,8 @@ impl LocalStore {
             drop(queue.note(entry));
         }
         let (notary, unwitnessed) = Notary::start(&dir, settings.checkpoints.clone(), signer.clone(), tree)?;
-        let hands = ((signer, notary), clock);
+        let reckoning = Arc::new(Reckoning::new(clock));
+        let hands = ((signer, notary), Arc::clone(&reckoning));
         let committer = Committer::new(incoming, (journal, reserve), Arc::clone(&index), settings, hands);
         let trouble = committer.trouble();
         let thread = Builder::new().name("committer".into()).spawn(move || committer.run());
@@ -166,6 +169,7 @@ impl LocalStore {
             dir,
             index,
             queue,
+            reckoning,
             thread,
             last_at,
             repaired: torn,
@@ -179,6 +183,13 @@ impl LocalStore {
     /// When the last record was written that opening found.
     pub(super) const fn last_at(&self) -> OffsetDateTime {
         self.last_at
+    }
+
+    /// Has the committer tell of the clock, if it does not yet.
+    fn doubt(&self) {
+        if !self.trouble.borrow().is_some_and(Trouble::is_of_the_clock) {
+            self.queue.doubt();
+        }
     }
 
     /// The unfinished record that opening cut off, if there was one.
@@ -257,6 +268,14 @@ impl Store for LocalStore {
 
     fn note(&self, entry: Entry) -> Result<(), StoreError> {
         self.queue.note(on_one_line(entry))
+    }
+
+    fn vouch(&self, at: OffsetDateTime) {
+        self.reckoning.vouch(at);
+    }
+
+    fn check_clock(&self) -> Result<(), ClockError> {
+        self.reckoning.check().inspect_err(|_wrong| self.doubt())
     }
 }
 

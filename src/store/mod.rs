@@ -43,15 +43,18 @@ mod sled_index;
 mod recovery;
 mod queue;
 mod trouble;
+mod reckoning;
 mod reserve;
 mod repair;
 mod accept_time;
 mod committer;
+mod turn_over;
 mod local;
 mod offline;
 mod point;
 mod archive;
 mod etcd;
+mod content;
 #[cfg(test)]
 mod faults;
 
@@ -59,10 +62,11 @@ pub use accept_time::{AcceptedTime, accept_time};
 pub use account::{Account, Fate};
 pub use archive::{ArchiveError, ArchiveRequest, Archived, Segments, archive, begins_behind};
 pub use aside::write_aside;
+pub use content::StoreContent;
 pub use contract::{
     Answer, Commit, Committed, Condition, Entry, Heard, Position, Revision, Room, Store, StoreError, Stored, Write,
 };
-pub use etcd::{Behind, Blob, Channels, Etcd, EtcdError, EtcdLogin, EtcdSettings, Peer, Replica, WentBack};
+pub use etcd::{Behind, Blob, Channels, Etcd, EtcdError, EtcdLogin, EtcdSettings, Peer, Reconciled, Replica, WentBack, reconciled};
 pub use index::IndexKind;
 pub(crate) use journal::replace_file;
 pub use local::{LocalSettings, LocalStore, OpenError, lock};
@@ -70,6 +74,7 @@ pub use notary::{CheckpointSettings, witnessed_beyond};
 pub use note::{NoteError, NoteSigner, VerifierKey};
 pub use point::{CopyFile, CopyFrom, JournalCopy};
 pub use reader::{Disproof, JournalError, JournalReader, TornTail};
+pub use reckoning::ClockError;
 pub use record::{Flaw, Record};
 pub(crate) use reserve::is_full;
 pub use search::{Hits, JournalSearch};

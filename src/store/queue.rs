@@ -23,6 +23,8 @@ pub(super) enum Message {
     Commit(Commit, Reply),
     /// There is a note, and the committer slept.
     Noted,
+    /// Somebody has seen the clock leap.
+    Doubted,
     /// Somebody asks how far the journal is.
     Where(oneshot::Sender<Point>),
 }
@@ -119,6 +121,11 @@ impl Queue {
             drop(self.messages.send(Message::Noted));
         }
         Ok(())
+    }
+
+    /// Has the committer look at the clock.
+    pub(super) fn doubt(&self) {
+        drop(self.messages.send(Message::Doubted));
     }
 
     /// How far the journal is on the medium, between two batches.

@@ -58,6 +58,7 @@ mod lists_by_sds;
 mod mesh;
 mod nginx;
 mod openssl;
+mod pod;
 mod postgresql;
 mod prompt;
 mod recipes;

@@ -1,8 +1,8 @@
-//! A clock that ran ahead once: nothing is written until it is caught up with, or an operator accepts the time.
+//! A clock that ran ahead once, or leaps: nothing is written until it is right, or an operator accepts the time.
 
 use super::*;
 use lanyard::clock::Clock as _;
-use lanyard::store::{JournalReader, accept_time, verify_journal};
+use lanyard::store::{JournalReader, Trouble, accept_time, verify_journal};
 use std::fs;
 
 /// A store whose last record is a day ahead of the clock that is right again.
@@ -61,4 +61,73 @@ async fn a_torn_tail_is_cut_before_a_time_is_accepted_and_a_changed_journal_is_l
     let refused = accept_time(place.dir(), place.clock.now(), "uid 7", "ntp went mad").unwrap_err();
     assert!(matches!(refused, OpenError::Journal(_)), "{refused}");
     assert_eq!(fs::read(&file).unwrap(), changed);
+}
+
+/// A store with a record, and a clock that was believed then.
+async fn at_work() -> (Place, Arc<LocalStore>) {
+    let place = Place::new(IndexKind::Memory);
+    let store = place.open();
+    write(&store, vec![put("before", "1")]).await;
+    place.clock.advance(Duration::from_secs(3600));
+    write(&store, vec![put("an hour later", "1")]).await;
+    (place, store)
+}
+
+#[tokio::test]
+async fn a_clock_that_leaps_is_noticed_before_a_record_is_written_until_it_is_right_again() {
+    let (place, store) = at_work().await;
+    let right = place.clock.now();
+    place.clock.advance(Duration::from_secs(7200)); // nothing is written meanwhile
+    for leap in [-3600, 86_400, 31] {
+        place.clock.set(right + Duration::from_secs(7200) + time::Duration::seconds(leap));
+        assert!(store.check_clock().is_err(), "{leap} s: seen before anybody commits");
+        let refused = store.commit(commit(vec![], vec![put("leapt", "1")])).await.unwrap_err();
+        let StoreError::Clock(ClockError::Leapt { should, now }) = refused else { panic!("{refused}") };
+        assert_eq!((now - should).whole_seconds(), leap);
+        assert_eq!(*store.trouble().borrow(), Some(Trouble::ClockLeapt));
+        assert!(store.read("leapt").unwrap().is_none());
+        place.clock.set(right + Duration::from_secs(7200));
+        write(&store, vec![put("right again", "1")]).await;
+        assert_eq!(*store.trouble().borrow(), None);
+    }
+    place.clock.set(place.clock.now() + Duration::from_secs(29));
+    write(&store, vec![put("a correction", "1")]).await;
+}
+
+#[tokio::test]
+async fn a_leap_that_nobody_writes_at_is_told_by_whoever_looks() {
+    let (place, store) = at_work().await;
+    let mut trouble = store.trouble();
+    place.clock.set(place.clock.now() + Duration::from_secs(86_400));
+    store.check_clock().unwrap_err();
+    trouble.wait_for(Option::is_some).await.unwrap();
+    place.clock.set(place.clock.now() - Duration::from_secs(86_400));
+    trouble.wait_for(Option::is_none).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_machine_that_slept_has_not_leapt() {
+    let (place, store) = at_work().await;
+    place.clock.sleep(Duration::from_secs(86_400));
+    write(&store, vec![put("the next day", "1")]).await;
+}
+
+#[tokio::test]
+async fn a_leap_is_right_where_a_token_was_dated_after_it_or_an_operator_accepts_it() {
+    let (place, store) = at_work().await;
+    let leapt = place.clock.now() + Duration::from_secs(86_400);
+    place.clock.set(leapt);
+    store.vouch(leapt - Duration::from_secs(86_000));
+    store.commit(commit(vec![], vec![])).await.unwrap_err();
+    store.vouch(leapt - Duration::from_secs(60));
+    write(&store, vec![put("the next day", "1")]).await;
+
+    let again = leapt + Duration::from_secs(86_400);
+    place.clock.set(again);
+    store.commit(commit(vec![], vec![])).await.unwrap_err();
+    drop(store);
+    let accepted = accept_time(place.dir(), again, "uid 7", "the clock was a day behind").unwrap().unwrap();
+    assert_eq!(accepted.instead_of, leapt);
+    write(&place.open(), vec![put("the day after", "1")]).await;
+    verify_journal(place.dir(), Some(place.signer.verifier().key())).unwrap();
 }

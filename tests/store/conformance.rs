@@ -316,13 +316,13 @@ async fn a_clock_that_went_back_stops_writing_until_it_is_right(place: Ground) {
     let right = datetime!(2026-03-01 12:00 UTC);
     place.clock.set(right - Duration::from_secs(31));
     match store.commit(commit(vec![], vec![put("a", "2")])).await {
-        Err(StoreError::ClockWentBack { last, now }) => assert_eq!(last - now, Duration::from_secs(31)),
+        Err(StoreError::Clock(ClockError::WentBack { last, now })) => assert_eq!(last - now, Duration::from_secs(31)),
         other => panic!("{other:?}"),
     }
     assert_eq!(held(&store, "a").value.get(), "1");
     drop(store);
     let store = place.begin();
-    assert!(matches!(store.commit(commit(vec![], vec![])).await, Err(StoreError::ClockWentBack { .. })));
+    assert!(matches!(store.commit(commit(vec![], vec![])).await, Err(StoreError::Clock(ClockError::WentBack { .. }))));
     place.clock.set(right);
     assert_eq!(write(&store, vec![]).await, 2);
 }

@@ -29,7 +29,9 @@ mod verdicts;
 
 use lanyard::clock::ManualClock;
 use lanyard::crypto::{KeyAlgorithm, KeyPair};
-use lanyard::store::{Commit, Committed, Condition, IndexKind, LocalSettings, LocalStore, NoteSigner, OpenError};
+use lanyard::store::{
+    ClockError, Commit, Committed, Condition, IndexKind, LocalSettings, LocalStore, NoteSigner, OpenError,
+};
 use lanyard::store::{Position, Room, Store, StoreError, Write};
 use serde_json::value::RawValue;
 use std::path::{Path, PathBuf};

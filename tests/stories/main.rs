@@ -12,6 +12,7 @@ mod auditors;
 mod advisories;
 mod applying;
 mod bundle_port;
+mod clock;
 mod config_maps;
 mod crl;
 mod crowded;

@@ -45,6 +45,10 @@ impl Clock for Tripwire {
         SystemClock.uptime()
     }
 
+    fn elapsed(&self) -> Duration {
+        SystemClock.elapsed()
+    }
+
     fn wait_until(&self, at: OffsetDateTime) -> Wait {
         SystemClock.wait_until(at)
     }

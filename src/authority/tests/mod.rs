@@ -11,6 +11,7 @@ mod invariants;
 mod leaders;
 mod operators;
 mod parties;
+mod projection;
 mod publishers;
 mod rotator;
 mod upstream;

@@ -2,15 +2,16 @@
 
 use crate::audit::Ledger;
 use crate::authority::making::Making;
+use crate::authority::witness::Nobody;
 use crate::authority::{
-    AuthorityKind, KeyOf, KeyPlan, Keyring, KeyringFile, Leeway, NotNow, Order, OrderError, OrderKind, Rotator,
-    RotatorError, Step, StepKind, open_keyring,
+    AuthorityKind, Confirmation, Holders, KeyOf, KeyPlan, Keyring, KeyringFile, Leeway, NotNow, Order, OrderError,
+    OrderKind, Rotator, RotatorError, Step, StepKind, open_keyring,
 };
 use crate::clock::{Clock, ManualClock, SystemClock};
 use crate::crypto::{PublicKey, Random, SealingKey};
 use crate::custody::{Label, MemoryPlace, Place, PlaceFault, Places, Waiting};
 use crate::identity::TrustDomain;
-use crate::store::{IndexKind, LocalSettings, LocalStore, NoteSigner, Store, StoreError};
+use crate::store::{IndexKind, JournalReader, LocalSettings, LocalStore, NoteSigner, Store, StoreError};
 use crate::telemetry::Shutdown;
 use crate::upstream::{UpstreamEnds, UpstreamError, UpstreamRoot};
 use std::path::Path;
@@ -27,16 +28,26 @@ async fn begin(folder: &Path) -> Result<Rotator, RotatorError> {
 }
 
 async fn begin_in(folder: &Path, places: &Places, clock: Arc<dyn Clock>) -> Result<Rotator, RotatorError> {
+    Ok(begin_by(PLAN, folder, (places, clock)).await?.0)
+}
+
+/// By another plan; and its store.
+async fn begin_by(
+    plan: KeyPlan,
+    folder: &Path,
+    (places, clock): (&Places, Arc<dyn Clock>),
+) -> Result<(Rotator, Arc<dyn Store>), RotatorError> {
     let file = KeyringFile::new(folder.join("keyring.json"), SealingKey::from_bytes(&[7; 32]).unwrap());
     let file = file.with_places(places.clone());
     let (domain, random, now) = (TrustDomain::parse("ci.test").unwrap(), Random::system(), clock.now());
-    let keyring = open_keyring(&file, &domain, &PLAN, (now, &random), folder.join("journal").exists()).await?;
+    let keyring = open_keyring(&file, &domain, &plan, (now, &random), folder.join("journal").exists()).await?;
     let settings = LocalSettings { index: IndexKind::Memory, ..LocalSettings::new(folder.to_owned()) };
     let key = Arc::clone(keyring.active(AuthorityKind::Journal).unwrap().held_key().unwrap());
     let signer = NoteSigner::new("ci.test/journal".to_owned(), key).unwrap();
     let store: Arc<dyn Store> = LocalStore::open(settings, signer, clock).unwrap();
     let hands = (&*store, Ledger::new(Arc::clone(&store)));
-    Rotator::begin(file, keyring, PLAN, hands, (now, random)).await
+    let rotator = Rotator::begin(file, keyring, plan, hands, (now, random)).await?;
+    Ok((rotator, store))
 }
 
 async fn a_day_later(folder: &Path, steps: u32) {
@@ -96,7 +107,7 @@ async fn a_step_that_was_surely_not_recorded_does_not_happen_at_the_next_start()
     let later = clock.now() + Duration::from_secs(13 * 3600);
     clock.set(clock.now() - Duration::from_secs(86_400));
     let refused = rotator.turn(later).await.unwrap_err();
-    assert!(matches!(refused, RotatorError::Store(StoreError::ClockWentBack { .. })), "{refused:?}");
+    assert!(matches!(refused, RotatorError::Store(StoreError::Clock(_))), "{refused:?}");
     drop(rotator);
     assert_eq!(begin(folder.path()).await.unwrap().keyring.sequence, 4);
 }
@@ -210,4 +221,53 @@ async fn nobody_waits_behind_an_order_that_waits_for_an_upstream_and_its_keeper_
     );
     stop.pull();
     tasks.join_all().await;
+}
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// Of a root that lives four days, beside a mesh that an operator answers for.
+async fn beside_a_mesh(folder: &Path, clock: &Arc<ManualClock>) -> Rotator {
+    let (places, plan) = (Places::default(), KeyPlan { root: HOUR * 96, ..PLAN });
+    let its_clock: Arc<dyn Clock> = Arc::<ManualClock>::clone(clock);
+    let (rotator, store) = begin_by(plan, folder, (&places, its_clock)).await.unwrap();
+    let holders = Holders::new(["payments mesh".to_owned()], [], clock.now());
+    rotator.watching(holders, Arc::new(Nobody), &*store).unwrap()
+}
+
+/// The plan goes on past its deadline without a mesh that nobody answered for; the journal names it, and watchers see it.
+#[tokio::test]
+async fn a_declared_holder_that_nobody_confirms_does_not_keep_a_root_beyond_the_deadline() {
+    let (folder, clock) = (tempfile::tempdir().unwrap(), Arc::new(ManualClock::at(SystemClock.now())));
+    let (mut rotator, begun) = (beside_a_mesh(folder.path(), &clock).await, clock.now());
+    let active = |rotator: &Rotator| rotator.keyring.active(AuthorityKind::X509Root).unwrap().clone();
+    while active(&rotator).generation == 1 {
+        clock.advance(HOUR);
+        rotator.turn(clock.now()).await.unwrap();
+    }
+    // Half of its life it signs, a quarter the next one waits.
+    assert_eq!(clock.now() - begun, HOUR * 72);
+    let signs_since = rotator.authorities().inventory().borrow().signs_since;
+    assert_eq!(signs_since, active(&rotator).published.unwrap().sequence);
+    drop(rotator);
+    let records = JournalReader::open(folder.path()).unwrap().map(|record| record.unwrap().entry.get().to_owned());
+    let is_it = |entry: &String| entry.contains("x509-root") && entry.contains(r#""step":"activate""#);
+    let told: Vec<String> = records.filter(is_it).collect();
+    assert!(told.len() == 1 && told[0].contains(r#""in_spite_of":["payments mesh"]"#), "{told:?}");
+}
+
+#[tokio::test]
+async fn a_declared_holder_that_is_confirmed_is_waited_for_no_longer_and_nobody_is_left_aside() {
+    let (folder, clock) = (tempfile::tempdir().unwrap(), Arc::new(ManualClock::at(SystemClock.now())));
+    let mut rotator = beside_a_mesh(folder.path(), &clock).await;
+    for hour in 1..=49 {
+        clock.advance(HOUR);
+        if hour == 49 {
+            let holder = "payments mesh".to_owned();
+            let confirmation = Confirmation { holder, sequence: None, uid: 7, say: None };
+            rotator.confirm(&confirmation, clock.now()).await.unwrap();
+        }
+        rotator.turn(clock.now()).await.unwrap();
+    }
+    assert_eq!(rotator.keyring.active(AuthorityKind::X509Root).unwrap().generation, 2);
+    assert!(rotator.keyring.latest.as_ref().unwrap().by.in_spite_of.is_empty());
 }

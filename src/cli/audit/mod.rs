@@ -21,7 +21,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 /// The kinds of entries, as the journal writes them.
-const KINDS: [&str; 31] = [
+const KINDS: [&str; 33] = [
     "account_forgotten",
     "account_remembered",
     "authority",
@@ -50,6 +50,8 @@ const KINDS: [&str; 31] = [
     "session_ended",
     "sessions_revoked",
     "started",
+    "store_imported",
+    "store_reconciled",
     "swept",
     "tail_cut",
     "time_accepted",
@@ -146,7 +148,7 @@ fn accept(journal: &Journal, reason: &str) -> anyhow::Result<ExitCode> {
             render::time(now),
             render::time(instead_of)
         ),
-        None => "nothing to accept: no record is later than the clock".to_owned(),
+        None => "nothing to accept: the last record is of this very time".to_owned(),
     };
     render::say(&said)?;
     Ok(ExitCode::SUCCESS)

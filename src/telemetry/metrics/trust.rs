@@ -16,6 +16,7 @@ pub(super) struct Trust {
     holders: Family<Held, Gauge>,
     slowest_holder_seconds: Gauge,
     stuck_holders: Gauge,
+    holders_left_behind: Gauge,
     svids_on_tainted_keys: Gauge,
     publishers_failing: Gauge,
     upstream_failures: Gauge,
@@ -42,6 +43,10 @@ impl Trust {
             stuck_holders: page.number(
                 "stuck_holders",
                 "Known holders that are heard, and keep to an old bundle though renewals bring them the new one",
+            ),
+            holders_left_behind: page.number(
+                "holders_left_behind",
+                "Known holders without proof of a key that signs already: a change of keys went on without them",
             ),
             svids_on_tainted_keys: page.number(
                 "svids_on_tainted_keys",
@@ -77,6 +82,11 @@ impl Metrics {
             self.0.trust.holders.get_or_create(&Held { sequence: *sequence }).set(count);
         }
         self.0.trust.slowest_holder_seconds.set(signed(slowest.as_secs()));
+    }
+
+    /// How many known holders are not proven to have a key that signs.
+    pub fn holders_are_left_behind(&self, count: usize) {
+        self.0.trust.holders_left_behind.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
     /// How many live SVIDs are to be renewed at once and were not yet.

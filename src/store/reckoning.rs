@@ -1,0 +1,165 @@
+//! Whether the clock can be believed: before each record it is held against the last one, and against the time that has
+//! passed since it was last believed.
+//!
+//! Time that passes while the machine sleeps passes, too. A clock that leapt is right nevertheless where somebody else
+//! says so: a genuine token that was dated after the time it should be, lately. An old token says nothing; jobs may wait.
+
+use super::Trouble;
+use crate::clock::{Clock, rfc3339};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use time::{Duration, OffsetDateTime};
+
+/// Time services step a clock by less; more is somebody's mistake.
+pub(super) const CLOCK_STEP_MAX: Duration = Duration::seconds(30);
+/// A job that asks has had its token for no longer, mostly.
+const VOUCHED_LATELY: Duration = Duration::minutes(5);
+
+/// Why a clock is not believed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum ClockError {
+    /// It moved further than time passed since it was last believed; until it is where it should be, or a token that was
+    /// dated since shows that it is right.
+    #[error(
+        "the clock says {now}, and by the time that passed it should be {should}; if the clock is right now, stop the \
+         server and run `lanyard audit accept-time`", now = rfc3339(*now), should = rfc3339(*should)
+    )]
+    Leapt {
+        /// What it should say.
+        should: OffsetDateTime,
+        /// What the clock says.
+        now: OffsetDateTime,
+    },
+    /// It stands further behind the last record than a correction explains.
+    #[error(
+        "the clock says {now}, but the journal's last record is of {last}; if the clock is right now, stop the server \
+         and run `lanyard audit accept-time`", now = rfc3339(*now), last = rfc3339(*last)
+    )]
+    WentBack {
+        /// The time of the last record.
+        last: OffsetDateTime,
+        /// What the clock says.
+        now: OffsetDateTime,
+    },
+}
+
+impl ClockError {
+    pub(super) const fn trouble(self) -> Trouble {
+        match self {
+            Self::Leapt { .. } => Trouble::ClockLeapt,
+            Self::WentBack { .. } => Trouble::ClockWentBack,
+        }
+    }
+}
+
+/// A clock, and what is known beside it.
+#[derive(Debug)]
+pub(super) struct Reckoning {
+    clock: Arc<dyn Clock>,
+    /// What the clock would have said when its count of time began, as it was last believed.
+    zero: Mutex<Option<OffsetDateTime>>,
+    /// The latest time that somebody else vouched for, in Unix seconds.
+    vouched: AtomicI64,
+}
+
+/// What a clock says, and what it is held against.
+#[derive(Clone, Copy, Debug)]
+struct Look {
+    now: OffsetDateTime,
+    /// By the time that passed; none where it was never believed.
+    should: Option<OffsetDateTime>,
+    vouched: i64,
+}
+
+impl Reckoning {
+    pub(super) const fn new(clock: Arc<dyn Clock>) -> Self {
+        Self { clock, zero: Mutex::new(None), vouched: AtomicI64::new(i64::MIN) }
+    }
+
+    /// Somebody who can be believed dated something so.
+    pub(super) fn vouch(&self, at: OffsetDateTime) {
+        self.vouched.fetch_max(at.unix_timestamp(), Ordering::Relaxed);
+    }
+
+    /// Whether the clock goes as time passes.
+    ///
+    /// # Errors
+    /// `Leapt`.
+    pub(super) fn check(&self) -> Result<(), ClockError> {
+        self.look().map(drop)
+    }
+
+    /// The time for a record behind one of `last`; it is believed from here on.
+    ///
+    /// # Errors
+    /// `WentBack`, `Leapt`.
+    pub(super) fn date(&self, last: OffsetDateTime) -> Result<OffsetDateTime, ClockError> {
+        let now = self.now();
+        if last - now > CLOCK_STEP_MAX {
+            return Err(ClockError::WentBack { last, now });
+        }
+        let (now, zero) = self.look()?;
+        *self.zero.lock().unwrap_or_else(PoisonError::into_inner) = Some(zero);
+        Ok(now)
+    }
+
+    /// What the clock says, as a record tells it.
+    pub(super) fn now(&self) -> OffsetDateTime {
+        let now = self.clock.now();
+        now.replace_millisecond(now.millisecond()).unwrap_or(now)
+    }
+
+    /// What the clock says, and would have said at its zero.
+    fn look(&self) -> Result<(OffsetDateTime, OffsetDateTime), ClockError> {
+        let (now, passed) = (self.now(), self.clock.elapsed());
+        let should = self.zero.lock().unwrap_or_else(PoisonError::into_inner).map(|zero| zero + passed);
+        Look { now, should, vouched: self.vouched.load(Ordering::Relaxed) }.judge()?;
+        Ok((now, now - passed))
+    }
+}
+
+impl Look {
+    fn judge(self) -> Result<(), ClockError> {
+        let Self { now, should, vouched } = self;
+        let Some(should) = should else { return Ok(()) };
+        let is_right = || {
+            let vouched = OffsetDateTime::from_unix_timestamp(vouched).ok();
+            vouched.is_some_and(|at| at - should > CLOCK_STEP_MAX && now - at <= VOUCHED_LATELY)
+        };
+        if (now - should).abs() <= CLOCK_STEP_MAX || is_right() {
+            return Ok(());
+        }
+        Err(ClockError::Leapt { should, now })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use time::macros::datetime;
+
+    const SHOULD: OffsetDateTime = datetime!(2026-03-01 12:00 UTC);
+
+    /// Whether a clock that is so far from where it should be is believed, with a token dated so far from there.
+    fn is_believed(off: i64, vouched: Option<i64>) -> bool {
+        let vouched = vouched.map_or(i64::MIN, |at| SHOULD.unix_timestamp() + at);
+        Look { now: SHOULD + Duration::seconds(off), should: Some(SHOULD), vouched }.judge().is_ok()
+    }
+
+    #[test]
+    fn a_clock_that_leaps_is_not_believed_in_either_direction() {
+        for (off, believed) in [(0, true), (30, true), (-30, true), (31, false), (-31, false), (86_400, false)] {
+            assert_eq!(is_believed(off, None), believed, "{off} s");
+        }
+        assert!(Look { now: SHOULD, should: None, vouched: i64::MIN }.judge().is_ok(), "nothing to hold it against");
+    }
+
+    #[test]
+    fn only_a_token_from_after_the_time_it_should_be_proves_a_leap_right() {
+        for (vouched, believed) in [(-5, false), (30, false), (3299, false), (3300, true), (3600, true), (3620, true)] {
+            assert_eq!(is_believed(3600, Some(vouched)), believed, "dated {vouched} s after it should be");
+        }
+        assert!(is_believed(60, Some(40)));
+        assert!(!is_believed(-3600, Some(-3600)), "an old token proves nothing of a clock that went back");
+    }
+}
