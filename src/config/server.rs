@@ -10,6 +10,7 @@ use super::federation::read_federation;
 use super::issuer::{KnownIssuer, Own, ReadIssuers, read_issuers};
 use super::keys::{KeySettings, read_keys};
 use super::leaf::{check_names, read_leaf};
+use super::operators::{OperatorSettings, read_operators};
 use super::people::{read_people, warn_of_ids};
 use super::problem::{Problem, read_text};
 use super::publish::read_publish;
@@ -71,6 +72,8 @@ pub struct ServerSettings {
     pub leaf: LeafProfile,
     /// Whose tokens count.
     pub issuers: Issuers,
+    /// Who may operate it from elsewhere.
+    pub operators: OperatorSettings,
     /// What may tell the end of jobs, by issuer.
     pub hooks: BTreeMap<IssuerName, Hooks>,
     /// What can be asked about their jobs.
@@ -150,6 +153,7 @@ pub(super) fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option
     let consumers = read_consumers(&mut root, (&doors.bundle, changed_within));
     let own = Own { trust_domain: trust_domain.as_ref(), issuer: consumers.issuer.as_ref() };
     let ReadIssuers { issuers, hooks, systems } = read_issuers(&mut root, own);
+    let operators = read_operators(&mut root, own, &issuers);
     let directory = read_directory(&mut root, (&issuers, &systems));
     let people = read_people(&mut root);
     let federation = read_federation(&mut root, trust_domain.as_ref());
@@ -178,6 +182,7 @@ pub(super) fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option
         publish,
         leaf,
         issuers,
+        operators,
         hooks,
         systems,
         directory,

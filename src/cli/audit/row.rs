@@ -56,6 +56,10 @@ fn what(entry: &Received) -> String {
         "intent" | "server_svid" => intent(entry),
         "issued" => format!("SHA-256 {}", short(text("digest"))),
         "observed" => format!("on trial, {}: {}", text("rule"), text("would")),
+        "operator_came" => {
+            let (operator, issuer, uid) = (text("operator"), text("issuer"), number("uid"));
+            format!("{operator} of {issuer} asks {}, as user id {uid}", text("asked"))
+        }
         "orphan_deleted" => {
             format!("{} in {}, by user id {}", text("label"), text("place"), number("uid"))
         }

@@ -4,7 +4,6 @@ use crate::backup::{BackupError, Contents, Head, Pack, Piece};
 use crate::cli::admin::AdminArgs;
 use crate::cli::audit::Place;
 use crate::cli::failure::WrongUsage;
-use crate::cli::operator::listens;
 use crate::cli::remote::named_config;
 use crate::cli::render;
 use crate::clock::{Clock as _, SystemClock};
@@ -100,7 +99,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
 /// A stopped server's folder; none where a server listens.
 async fn at_rest(settings: Option<&Whereabouts>, server: &AdminArgs) -> anyhow::Result<Option<Contents>> {
     let Some(settings) = settings else { return Ok(None) };
-    if listens(&server.path()?).await {
+    if server.listens().await? {
         return Ok(None);
     }
     let sealing = Place::of(settings.clone())?.sealing().await?;
