@@ -4,10 +4,13 @@ use super::caller::{NotAJob, Process};
 use super::jobs::Jobs;
 use super::jwt_svids::JwtSvids;
 use super::keeper::Keeper;
+use super::link::ServerLink;
 use super::login_door::AgentHandle;
+use super::newer_keys::NewerKeys;
 use super::places::Holder;
 use super::shown::Shown;
 use super::turned_away::{Peer, TurnedAway};
+use crate::clock::Clock;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use tokio::net::UnixStream;
@@ -21,7 +24,15 @@ pub(super) const NO_IDENTITY: &str = "no identity issued";
 pub(super) struct Job {
     pub(super) shown: Shown,
     pub(super) jwt_svids: Arc<JwtSvids>,
+    pub(super) newer_keys: Arc<NewerKeys>,
     pub(super) agent: AgentHandle,
+}
+
+impl Job {
+    pub(super) fn new(shown: Shown, (link, clock): (&ServerLink, &Arc<dyn Clock>), agent: AgentHandle) -> Self {
+        let jwt_svids = Arc::new(JwtSvids::new(link.clone(), Arc::clone(clock)));
+        Self { shown, jwt_svids, newer_keys: Arc::new(NewerKeys::new(link.clone(), Arc::clone(clock))), agent }
+    }
 }
 
 /// The jobs behind the sockets, and who hears of those that are turned away.
@@ -186,9 +197,9 @@ pub(super) mod tests {
     pub(in crate::agent) fn desk_for_all() -> Desk {
         let link = ServerLink::new(Endpoint::from_static("http://localhost").connect_lazy());
         let (keeper, (agent, _orders)) = (Arc::<Keeper>::default(), AgentHandle::pair());
-        let jwt_svids = Arc::new(JwtSvids::new(link, Arc::new(SystemClock)));
-        let turned_away = TurnedAway::new(Arc::new(SystemClock), AgentMetrics::default());
-        Desk::one_job((Job { shown: Shown::new(keeper.watch(), None), jwt_svids, agent }, keeper), None, turned_away)
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let job = Job::new(Shown::new(keeper.watch(), None), (&link, &clock), agent);
+        Desk::one_job((job, keeper), None, TurnedAway::new(clock, AgentMetrics::default()))
     }
 
     /// Shows: EP-10.

@@ -78,7 +78,7 @@ mod tests {
         federated.bundles().iter().map(|bundle| (bundle.trust_domain.as_str(), bundle.sequence)).collect()
     }
 
-    /// Shows: FED-29.
+    /// Shows: FED-29, MESH-E6.
     #[test]
     fn our_own_trust_domain_is_taken_from_nobody_and_an_odd_bundle_keeps_no_other_back() {
         let mut odd = said(1, &[("mesh.test", 2), ("ci.test", 9), ("Mesh.test", 9), ("a.test", 1), ("mesh.test", 3)]);

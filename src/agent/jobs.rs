@@ -10,7 +10,6 @@
 use super::caller::{HostRules, NotAJob, Process, Tree, which_job};
 use super::desk::Job;
 use super::ears::Ears;
-use super::jwt_svids::JwtSvids;
 use super::keeper::Keeper;
 use super::kept::{Kept, Whose};
 use super::limits::{JOBS_LOOKED_AT_EVERY, JOBS_MAX};
@@ -177,8 +176,7 @@ impl Jobs {
         let (inode, cgroup) = (kept.inode, kept.cgroup.clone());
         tracing::info!(cgroup, inode, "a job");
         let (keeper, (agent, orders)) = (Arc::<Keeper>::default(), AgentHandle::pair());
-        let jwt_svids = Arc::new(JwtSvids::new(link.clone(), Arc::clone(clock)));
-        let job = Job { shown: Shown::new(keeper.watch(), None), jwt_svids, agent };
+        let job = Job::new(Shown::new(keeper.watch(), None), (link, clock), agent);
         // There is room for all that are known; without a renewer a job is served nothing.
         if begun.try_send(Begun { job: kept, keeper: Arc::clone(&keeper), orders }).is_err() {
             tracing::debug!(cgroup, "no renewer for this job: the agent is stopping");

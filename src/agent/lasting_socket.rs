@@ -5,6 +5,7 @@
 
 use super::socket::{SocketError, SocketFile, bind, vacant};
 use crate::crypto::Random;
+use crate::telemetry::AgentMetrics;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -26,6 +27,7 @@ pub(super) struct LastingSocket {
     file: SocketFile,
     mode: u32,
     random: Random,
+    metrics: AgentMetrics,
     looks: Interval,
 }
 
@@ -42,10 +44,14 @@ impl LastingSocket {
     ///
     /// # Errors
     /// See [`SocketError`].
-    pub(super) fn bind(path: PathBuf, mode: u32, random: Random) -> Result<Self, SocketError> {
+    pub(super) fn bind(
+        (path, mode): (PathBuf, u32),
+        random: Random,
+        metrics: AgentMetrics,
+    ) -> Result<Self, SocketError> {
         vacant(&path)?;
         drop(bind_aside(&path, mode, &random)?);
-        Ok(Self { named: None, file: SocketFile(path), mode, random, looks: interval(LOOKED_AT_EVERY) })
+        Ok(Self { named: None, file: SocketFile(path), mode, random, metrics, looks: interval(LOOKED_AT_EVERY) })
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -62,11 +68,15 @@ impl LastingSocket {
             }
             tracing::warn!(path = %path.display(), "the socket's file was taken away; putting it back");
         }
+        let is_back = self.named.is_some();
         vacant(path)?;
         let (listener, aside) = bind_aside(path, self.mode, &self.random)?;
         let failed = |source| SocketError::Io { path: path.clone(), source };
         std::fs::rename(&aside.0, path).map_err(failed)?;
         self.named = Some(Named { listener, inode: inode().map_err(failed)? });
+        if is_back {
+            self.metrics.socket_put_back();
+        }
         Ok(())
     }
 }
@@ -107,11 +117,13 @@ mod tests {
         }
     }
 
+    /// Shows: MESH-C10.
     #[tokio::test]
     async fn the_file_appears_when_somebody_answers_and_again_when_it_was_deleted() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("lanyard.sock");
-        let mut socket = LastingSocket::bind(path.clone(), 0o700, Random::system()).unwrap();
+        let metrics = AgentMetrics::default();
+        let mut socket = LastingSocket::bind((path.clone(), 0o700), Random::system(), metrics.clone()).unwrap();
         assert!(!path.exists(), "nobody answers yet");
         for _round in 0..3 {
             let (dialled, accepted) = tokio::join!(dialled(&path), socket.next());
@@ -119,14 +131,18 @@ mod tests {
             drop(dialled);
             std::fs::remove_file(&path).unwrap();
         }
+        let page = metrics.render();
+        assert!(page.contains("\nlanyard_agent_sds_socket_put_back_total 2\n"), "the first was no loss: {page}");
     }
+
     #[tokio::test]
     async fn nothing_that_others_do_in_the_folder_keeps_it_from_its_name_for_good() {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
         let in_folder =
             || std::fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().path()).collect::<Vec<_>>();
-        let socket = |name: &str| LastingSocket::bind(path(name), 0o700, Random::system()).unwrap();
+        let socket =
+            |name: &str| LastingSocket::bind((path(name), 0o700), Random::system(), AgentMetrics::default()).unwrap();
         let (mut one, mut other) = (socket("lanyard.sock"), socket("lanyard.other"));
         for file in in_folder() {
             std::fs::remove_file(file).unwrap();

@@ -9,8 +9,8 @@ use crate::svid::{InspectError, X509SvidError, inspect_certificate, validate_x50
 use crate::telemetry::chain;
 use crate::wire::lanyard::issuer_client::IssuerClient;
 use crate::wire::lanyard::{
-    AcknowledgeRequest, EndSessionRequest, Event, ExchangeRequest, FetchJwtRequest, JobEnd, JwtAnswer, RenewRequest,
-    WatchRequest, X509Answer,
+    AcknowledgeRequest, EndSessionRequest, Event, ExchangeRequest, FetchJwtRequest, JobEnd, JwtAnswer,
+    RefreshBundleRequest, RenewRequest, WatchRequest, X509Answer,
 };
 use rustls_pki_types::CertificateDer;
 use std::time::Duration;
@@ -144,6 +144,13 @@ impl ServerLink {
         let request = AcknowledgeRequest { session, bundle_sequence };
         self.0.clone().acknowledge(timely(request)).await.map_err(|status| refused(&status))?;
         Ok(())
+    }
+
+    /// Has the server look for a newer bundle of another trust domain; whether it does.
+    pub(super) async fn refresh_bundle(&self, session: &str, trust_domain: &TrustDomain) -> Result<bool, LinkError> {
+        let request = RefreshBundleRequest { session: session.to_owned(), trust_domain: trust_domain.to_string() };
+        let answer = self.0.clone().refresh_bundle(timely(request)).await.map_err(|status| refused(&status))?;
+        Ok(answer.into_inner().is_asked)
     }
 
     /// What changes on the server's side for these sessions, from now on.

@@ -41,6 +41,7 @@ mod workload_api;
 mod sds;
 mod reflection;
 mod jwt_svids;
+mod newer_keys;
 mod socket;
 mod lasting_socket;
 mod own_program;

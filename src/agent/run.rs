@@ -7,7 +7,6 @@ use super::ears::{Ears, Hearing};
 use super::file_output::FileOutput;
 use super::host::{Host, HostError};
 use super::jobs::Tools;
-use super::jwt_svids::JwtSvids;
 use super::keeper::Keeper;
 use super::kept::Whose;
 use super::lasting_socket::LastingSocket;
@@ -192,16 +191,16 @@ impl Agent {
         }
         let workload = bound(settings.workload_socket.clone(), settings.socket_mode)?;
         let door = settings.agent_socket.clone().map(|path| bound(path, settings.socket_mode)).transpose()?;
-        let mode = settings.socket_mode;
+        let (mode, numbers) = (settings.socket_mode, AgentMetrics::default());
         let proxies =
-            settings.sds_socket.clone().map(|path| LastingSocket::bind(path, mode, random.clone())).transpose()?;
+            settings.sds_socket.clone().map(|path| LastingSocket::bind((path, mode), random.clone(), numbers.clone()));
+        let proxies = proxies.transpose()?;
         let certificate = SessionCertificate::of(file.key(), random, clock.now())?;
         let tls = TlsClient::new(&settings.trust, Some(&certificate), &["h2"])?;
         let link = ServerLink::new(channel(&settings.server, tls)?);
         let wanted = settings.secrets.crl || settings.files.as_ref().is_some_and(|files| files.crl);
         let (gatherer, crls) = wanted.then(Gatherer::pair).unzip();
         let crls = crls.unwrap_or_else(crls::unwanted);
-        let numbers = AgentMetrics::default();
         let metrics = settings.metrics.map(|address| {
             let port = MetricsPort::bind(address, numbers.clone());
             port.map_err(|source| AgentError::Metrics { address, source })
@@ -336,8 +335,7 @@ fn one_job(
     // Its pod is what the server takes for its job: one that was ended could not log in again after a restart.
     let bearer = |token| Bearer::new(tools, (Whose::Runner, &runners), TokenSource::File(token), OnStop::KeepSession);
     let runner = runner.map(bearer);
-    let jwt_svids = Arc::new(JwtSvids::new(tools.link.clone(), Arc::clone(&tools.clock)));
-    let job = Job { shown: shown.clone(), jwt_svids, agent: one.orders.0.clone() };
+    let job = Job::new(shown.clone(), (&tools.link, &tools.clock), one.orders.0.clone());
     let desk = Desk::one_job((job, keeper), only, turned_away);
     let files = files.map(|files| {
         let crls = if files.crl { crls } else { crls::unwanted() };

@@ -7,7 +7,7 @@ use super::served::{Caller, States};
 use crate::bundle::Bundle;
 use crate::clock::Clock;
 use crate::identity::SpiffeId;
-use crate::svid::validate_jwt_svid;
+use crate::svid::{JwtSvidError, validate_jwt_svid};
 use crate::wire::workload::spiffe_workload_api_server::SpiffeWorkloadApi;
 use crate::wire::workload::{
     JwtBundlesRequest, JwtBundlesResponse, Jwtsvid, JwtsvidRequest, JwtsvidResponse, ValidateJwtsvidRequest,
@@ -116,9 +116,16 @@ impl SpiffeWorkloadApi for WorkloadApi {
             return Err(Status::invalid_argument("an audience and an SVID are needed"));
         }
         let identity = caller.identity().await?;
-        let bundles: Vec<_> = identity.bundles().collect();
-        let (spiffe_id, mut claims) = validate_jwt_svid(&svid, &audience, &bundles, self.clock.now())
-            .map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let validated = |by: &Identity| {
+            let bundles: Vec<_> = by.bundles().collect();
+            validate_jwt_svid(&svid, &audience, &bundles, self.clock.now())
+        };
+        let mut verdict = validated(&identity);
+        if let Err(JwtSvidError::UnknownKey { trust_domain, .. }) = &verdict {
+            caller.job.newer_keys.awaited(&identity, trust_domain, caller.job.shown.clone()).await;
+            verdict = validated(&caller.identity().await?);
+        }
+        let (spiffe_id, mut claims) = verdict.map_err(|error| Status::invalid_argument(error.to_string()))?;
         let is_own = identity.svids.iter().any(|own| own.spiffe_id.trust_domain() == spiffe_id.trust_domain());
         // What another trust domain says besides may mean anything there.
         claims.retain(|name, _| is_own || REGISTERED_CLAIMS.contains(&name.as_str()));

@@ -158,6 +158,7 @@ mod tests {
         assert_eq!((profile.subject("com", 42), profile.dns_san("com", 42, 7)), (Subject::Organization, None));
     }
 
+    /// Shows: MESH-A9.
     #[test]
     fn what_would_mislead_a_mesh_does_not_load() {
         for (text, problem) in [

@@ -257,6 +257,7 @@ mod tests {
         assert_eq!(ttls, [5, 7]);
     }
 
+    /// Shows: MESH-A7.
     #[test]
     fn name_constraints_beside_a_profile_for_linkerd_do_not_load() {
         let folder = tempfile::tempdir().unwrap();

@@ -6,7 +6,7 @@ use super::{BundlePort, ServerError};
 use crate::api::{BundleDoor, Desk};
 use crate::clock::Clock;
 use crate::config::ServerSettings;
-use crate::telemetry::{Metrics, Shutdown};
+use crate::telemetry::{Metrics, Port, Shutdown};
 use crate::tls::{self, DoorCertificate};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -59,13 +59,13 @@ impl BundleEndpoint {
         self,
         (doors, closing): (&mut JoinSet<()>, &Shutdown),
         (keepers, ended): (&mut JoinSet<()>, &Shutdown),
-        clock: &Arc<dyn Clock>,
+        (clock, metrics): (&Arc<dyn Clock>, &Metrics),
     ) {
         for port in self.web.into_iter().chain(self.spiffe) {
             doors.spawn(port.run(closing.clone()));
         }
         if let Some(certificate) = self.certificate {
-            keepers.spawn(certificate.run(Arc::clone(clock), ended.clone()));
+            keepers.spawn(certificate.run(Arc::clone(clock), (Port::Bundle, metrics.clone()), ended.clone()));
         }
         if let Some(svid) = self.svid {
             keepers.spawn(svid.run(Arc::clone(clock), ended.clone()));

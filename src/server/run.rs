@@ -21,7 +21,7 @@ use crate::clock::Clock;
 use crate::config::ServerSettings;
 use crate::issuance::Issuance;
 use crate::session::CrlKeeper;
-use crate::telemetry::{Metrics, Readiness, Shutdown, Unready, chain};
+use crate::telemetry::{Metrics, Port, Readiness, Shutdown, Unready, chain};
 use crate::tls::{DoorCertificate, IssuerDoor};
 use crate::vault::Vault;
 use crate::wire::{connections_of, raise_open_files};
@@ -165,8 +165,8 @@ impl Server {
             keepers.spawn(crls.run(Arc::clone(&clock), ended.clone()));
         }
         keepers.spawn(policy.run(Arc::clone(&clock), ended.clone()));
-        keepers.spawn(certificate.run(Arc::clone(&clock), ended.clone()));
-        keepers.spawn(sweep(Arc::clone(&issuance), metrics, ended.clone()));
+        keepers.spawn(certificate.run(Arc::clone(&clock), (Port::Issuer, metrics.clone()), ended.clone()));
+        keepers.spawn(sweep(Arc::clone(&issuance), metrics.clone(), ended.clone()));
         keepers.spawn(look_at_accounts(Arc::clone(&issuance), ended.clone()));
         keepers.spawn(warm(issuance, warming, ended.clone()));
         keepers.spawn(tell_of_health(health, ended.clone()));
@@ -175,7 +175,7 @@ impl Server {
         for port in issuer_ports {
             doors.spawn(port.run(closing.clone()));
         }
-        bundle.start((&mut doors, &closing), (&mut keepers, &ended), &clock);
+        bundle.start((&mut doors, &closing), (&mut keepers, &ended), (&clock, &metrics));
         doors.spawn(admin.run(closing));
 
         let mut store_ended = false;

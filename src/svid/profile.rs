@@ -176,6 +176,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    /// Shows: MESH-A9.
     #[test]
     fn suffixes_of_a_mesh_or_of_nobody_are_refused() {
         for (text, error) in [
@@ -201,6 +202,7 @@ mod tests {
     }
 
     proptest! {
+        /// Shows: MESH-A9.
         #[test]
         fn any_suffix_and_any_ids_give_a_legal_name_or_none(text in "[a-zA-Z0-9.*_-]{0,80}", p: u64, q: u64) {
             if let Ok(suffix) = DnsSuffix::parse(&text) {

@@ -342,7 +342,7 @@ mod tests {
         X509Certificate::from_der(der).unwrap().1
     }
 
-    /// Shows: ID-19, X509-1, X509-3, X509-8, X509-9, X509-10, X509-12, X509-13.
+    /// Shows: ID-19, X509-1, X509-3, X509-8, X509-9, X509-10, X509-12, X509-13, MESH-A1, MESH-A3.
     #[test]
     fn a_leaf_says_exactly_its_fields() {
         let (_root, _intermediate, signer) = chain();
@@ -388,7 +388,7 @@ mod tests {
         (subject, authority)
     }
 
-    /// Shows: ID-18, X509-6, X509-7, X509-10, X509-11, X509-14, X509-15.
+    /// Shows: ID-18, X509-6, X509-7, X509-10, X509-11, X509-14, X509-15, MESH-A1.
     #[test]
     fn a_dns_name_stands_where_it_is_wanted_and_build_claims_read_back() {
         let (_root, _intermediate, signer) = chain();
@@ -496,7 +496,7 @@ mod tests {
         }
     }
 
-    /// Shows: X509-4.
+    /// Shows: X509-4, MESH-A8.
     #[test]
     fn rcgen_trap_4_an_empty_subject_makes_the_san_critical_and_only_that() {
         let (_root, _intermediate, signer) = chain();

@@ -10,7 +10,7 @@ mod traces;
 
 pub use fault::{chain, quotable};
 pub use logs::{Log, LogFilter, LogFormat, LogInstalled, LogLevel, NotALogFilter, NotALogFormat};
-pub use metrics::{AgentMetrics, Door, ForeignStanding, KeyStock, Metrics, SourceMetrics};
+pub use metrics::{AgentMetrics, Door, ForeignStanding, KeyStock, Metrics, Port, SourceMetrics};
 pub use panics::{Panicked, contained, watch_panics};
 pub use readiness::{Readiness, Unready, Worry};
 pub use shutdown::{Shutdown, ShutdownTrigger};

@@ -4,7 +4,7 @@ use super::TlsError;
 use super::door_ca::{DoorCa, renew_at};
 use crate::clock::Clock;
 use crate::stamp::Stamp;
-use crate::telemetry::Shutdown;
+use crate::telemetry::{Metrics, Port, Shutdown};
 use arc_swap::ArcSwap;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
@@ -80,8 +80,9 @@ impl DoorCertificate {
         Ok(true)
     }
 
-    /// Looks for a newer certificate until shutdown.
-    pub async fn run(self: Arc<Self>, clock: Arc<dyn Clock>, shutdown: Shutdown) {
+    /// Looks for a newer certificate until shutdown, and tells how that goes.
+    pub async fn run(self: Arc<Self>, clock: Arc<dyn Clock>, (port, metrics): (Port, Metrics), shutdown: Shutdown) {
+        metrics.certificate_is_shown(port);
         loop {
             tokio::select! {
                 () = shutdown.wait() => return,
@@ -89,12 +90,16 @@ impl DoorCertificate {
             }
             let (door, now) = (Arc::clone(&self), clock.now());
             match tokio::task::spawn_blocking(move || door.refresh(now)).await {
-                Ok(Ok(true)) => tracing::info!("the server's certificate has changed"),
+                Ok(Ok(true)) => {
+                    metrics.certificate_is_shown(port);
+                    tracing::info!(?port, "the server's certificate has changed");
+                }
                 Ok(Ok(false)) => {}
-                Ok(Err(error)) => tracing::error!(
-                    error = error_of(&error),
-                    "the server's new certificate cannot be used, the former one stays"
-                ),
+                Ok(Err(error)) => {
+                    metrics.certificate_is_unusable(port);
+                    let error = error_of(&error);
+                    tracing::error!(?port, error, "the server's new certificate cannot be used, the former one stays");
+                }
                 Err(_runtime_ends) => return,
             }
         }

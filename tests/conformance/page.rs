@@ -15,8 +15,8 @@ const NAMED_MAX: usize = 6;
 const OPENING: &str = "\
 # Conformance
 
-What the SPIFFE standards ask, what real clients break without, and what we chose where the standards are silent; and
-the test that shows each. This page is made from `tests/vectors/requirements.toml` and from the tests themselves, which
+What the SPIFFE standards ask, what real clients and meshes break without, and what we chose where the standards are
+silent; and the test that shows each. This page is made from `tests/vectors/requirements.toml` and from the tests themselves, which
 name in their comments what they show; `tests/conformance/` makes it, and fails when a requirement has neither a test
 nor a reason, or when this page says something else. To make it anew:
 `LANYARD_GOLDEN=write cargo test --test conformance`.

@@ -9,7 +9,7 @@ use std::path::Path;
 const LEVELS: [&str; 5] = ["MUST", "SHOULD", "MAY", "INT", "POL"];
 
 /// Whoever enforces requirements besides our own tests.
-const CLIENTS: [&str; 12] = [
+const CLIENTS: [&str; 14] = [
     "go-spiffe",
     "rust-spiffe",
     "py-spiffe",
@@ -18,6 +18,8 @@ const CLIENTS: [&str; 12] = [
     "spiffe-helper",
     "CSI driver",
     "Envoy",
+    "Istio",
+    "Linkerd",
     "TLS libraries",
     "gRPC libraries",
     "gRPC xDS",

@@ -129,12 +129,15 @@ impl Above {
     }
 }
 
-/// Such as `X509-20`.
+/// Such as `X509-20`, or `MESH-C9`.
 fn is_id(id: &str) -> bool {
     let Some((family, number)) = id.split_once('-') else { return false };
     !family.is_empty()
         && family.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit())
-        && number.parse::<u8>().is_ok_and(|number| number > 0)
+        && number
+            .trim_start_matches(|letter: char| letter.is_ascii_uppercase())
+            .parse::<u8>()
+            .is_ok_and(|number| number > 0)
 }
 
 /// Whether a file is a program of the manifest, or a module that a file beside or above it names.

@@ -143,6 +143,7 @@ fn a_service_under_a_foreign_root_is_called_by_those_alone_whose_rule_names_its_
     is_refused(&foreign.caller(&foreign.deploy, "spiffe://third.test/ns/ledger/sa/ledger", third.proxy.port));
 }
 
+/// Shows: MESH-C5.
 #[test]
 fn a_merged_list_lets_a_foreign_root_speak_for_our_ids_which_is_why_it_is_asked_for_by_name() {
     let mesh = ForeignCa::new("the mesh's root");

@@ -169,6 +169,7 @@ async fn opened(socket: PathBuf, name: &str) -> Result<Streaming<DiscoveryRespon
     Ok(SecretDiscoveryServiceClient::new(channel(socket)).stream_secrets(requests).await?.into_inner())
 }
 
+/// Shows: MESH-C10.
 #[test]
 fn the_socket_for_proxies_answers_in_time_from_its_first_moment_under_load_and_again_when_it_was_deleted() {
     let (world, canary) = (World::start(TTL), Canary::start());

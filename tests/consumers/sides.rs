@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 
 pub(crate) const DEPLOY: Job = Job { number: 1, pipeline: "574" };
-const LEDGER: Job = Job { number: 900, pipeline: "900" };
+pub(crate) const LEDGER: Job = Job { number: 900, pipeline: "900" };
 /// What makes a job a production deploy.
 pub(crate) const PRODUCTION: [&str; 3] = ["environment=production", "environment_protected=true", "ref_protected=true"];
 pub(crate) const OF_LEDGER: [&str; 2] = ["project_id=4712", "project_path=acme/ledger/api"];
@@ -189,6 +189,13 @@ impl Side {
         let (mut command, socket) = (lanyard(), self.folder.join("sockets/agent.sock"));
         let output = command.arg("login").env("LANYARD_ID_TOKEN", token).env("LANYARD_AGENT_SOCKET", socket).output();
         let output = output.unwrap();
+        assert!(output.status.success(), "{}", words(&output));
+    }
+
+    /// And as it ends.
+    pub(crate) fn logout(&self) {
+        let (mut command, socket) = (lanyard(), self.folder.join("sockets/agent.sock"));
+        let output = command.arg("logout").env("LANYARD_AGENT_SOCKET", socket).output().unwrap();
         assert!(output.status.success(), "{}", words(&output));
     }
 

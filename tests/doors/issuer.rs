@@ -13,7 +13,8 @@ use lanyard::wire::lanyard::event::Kind;
 use lanyard::wire::lanyard::issuer_server::{Issuer, IssuerServer};
 use lanyard::wire::lanyard::{
     AcknowledgeAnswer, AcknowledgeRequest, EndSessionAnswer, EndSessionRequest, Event, ExchangeRequest,
-    FetchJwtRequest, JwtAnswer, LiveSessions, RenewRequest, SessionEnded, WatchRequest, X509Answer,
+    FetchJwtRequest, JwtAnswer, LiveSessions, RefreshBundleAnswer, RefreshBundleRequest, RenewRequest, SessionEnded,
+    WatchRequest, X509Answer,
 };
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -205,6 +206,13 @@ impl Issuer for Service {
     async fn acknowledge(&self, request: Request<AcknowledgeRequest>) -> Result<Response<AcknowledgeAnswer>, Status> {
         drop(request);
         Ok(Response::new(AcknowledgeAnswer {}))
+    }
+
+    async fn refresh_bundle(
+        &self,
+        _request: Request<RefreshBundleRequest>,
+    ) -> Result<Response<RefreshBundleAnswer>, Status> {
+        Ok(Response::new(RefreshBundleAnswer { is_asked: false }))
     }
 
     async fn fetch_jwt(&self, request: Request<FetchJwtRequest>) -> Result<Response<JwtAnswer>, Status> {

@@ -35,7 +35,7 @@ fn taken_by<const N: usize>(cases: [(Hearing, &[&str]); N]) {
     }
 }
 
-/// Shows: X509-16, X509-25.
+/// Shows: X509-16, X509-25, MESH-A4.
 #[tokio::test]
 async fn a_chain_is_leaf_and_intermediate_and_needs_both() {
     let (harness, stranger, files) = (Harness::new().await, Harness::new().await, Files::new());
@@ -95,7 +95,7 @@ fn no_changed_byte_of_a_chain_is_taken_by_us_or_makes_us_panic() {
     }
 }
 
-/// Shows: X509-23, FED-3.
+/// Shows: X509-23, FED-3, MESH-A5.
 #[tokio::test]
 async fn a_new_intermediate_changes_no_bundle_and_both_its_leaves_and_the_old_ones_hold() {
     let (mut harness, files) = (Harness::new().await, Files::new());
@@ -116,7 +116,7 @@ async fn a_new_intermediate_changes_no_bundle_and_both_its_leaves_and_the_old_on
     ]);
 }
 
-/// Shows: X509-15.
+/// Shows: X509-15, MESH-A7.
 #[tokio::test]
 async fn name_constraints_are_kept_by_those_who_read_them_and_refused_by_those_who_cannot() {
     let files = Files::new();

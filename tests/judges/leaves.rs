@@ -204,7 +204,7 @@ fn agrees(judge: &dyn Judge, leaf: &Leaf, facts: &Value) {
     }
 }
 
-/// Shows: X509-1, X509-2, X509-4, X509-8, X509-10, X509-12, X509-13, X509-20, X509-22.
+/// Shows: X509-1, X509-2, X509-4, X509-8, X509-10, X509-12, X509-13, X509-20, X509-22, MESH-A1, MESH-A2, MESH-A3.
 #[tokio::test]
 async fn every_judge_reads_what_was_asked_for_and_takes_it_from_either_side() {
     let files = Files::new();
@@ -265,6 +265,7 @@ async fn a_claim_that_does_not_fit_a_certificate_is_refused_and_nothing_is_signe
     assert!(!harness.journal().contains("\"type\":\"x509\""));
 }
 
+/// Shows: MESH-A8, MESH-A9.
 #[tokio::test]
 async fn no_text_of_a_token_reaches_the_subject_or_the_dns_name() {
     let wish =
@@ -292,7 +293,7 @@ async fn no_text_of_a_token_reaches_the_subject_or_the_dns_name() {
     }
 }
 
-/// Shows: X509-20.
+/// Shows: X509-20, MESH-A2.
 #[tokio::test]
 async fn a_key_of_another_kind_is_refused_unless_the_server_lists_it() {
     for (line, made_as, refused) in [

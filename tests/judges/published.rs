@@ -1,7 +1,7 @@
 //! Every bundle that we publish, before the readers of others: go-spiffe, and istiod, which drops all our roots over one odd entry.
 
 use super::judge;
-use crate::support::harness::Harness;
+use crate::support::harness::{Harness, POLICY};
 use lanyard::authority::{AuthorityKind, AuthorityState, Leeway, Order, OrderKind};
 use serde_json::{Value, json};
 use std::fs;
@@ -28,10 +28,14 @@ struct Publisher {
     expected: Vec<(usize, usize)>,
 }
 
+/// Entra takes RS256 alone, so that there are keys of either kind.
+const ENTRA: &str = "[jwt]\nissuer = \"https://ci.example.org\"\n[[consumer]]\nkind = \"entra\"";
+
 impl Publisher {
     async fn begin() -> Self {
-        let mut begun = Self { harness: Harness::new().await, documents: Vec::new(), expected: Vec::new() };
-        begun.shows(1, 1);
+        let harness = Harness::whose_issuer_says(ENTRA, POLICY, "memory").await;
+        let mut begun = Self { harness, documents: Vec::new(), expected: Vec::new() };
+        begun.shows(1, 2);
         begun
     }
 
@@ -41,7 +45,11 @@ impl Publisher {
     }
 
     async fn obeys(&mut self, kind: OrderKind, authority: AuthorityKind) {
-        let order = Order { kind, authority, leeway: Leeway::None, uid: 0, say: None };
+        self.obeys_with(Leeway::None, kind, authority).await;
+    }
+
+    async fn obeys_with(&mut self, leeway: Leeway, kind: OrderKind, authority: AuthorityKind) {
+        let order = Order { kind, authority, leeway, uid: 0, say: None };
         let now = self.harness.now();
         self.harness.parts.rotator.obey(&order, now).await.unwrap();
     }
@@ -58,25 +66,34 @@ impl Publisher {
     }
 }
 
-/// Mesh contract E1. Shows: TDB-3, TDB-4, TDB-12, TDB-13, TDB-17.
+/// Shows: TDB-3, TDB-4, TDB-12, TDB-13, TDB-17, MESH-E1.
 #[tokio::test]
 async fn whatever_we_publish_in_a_rotation_is_read_whole_by_go_spiffe_and_by_istiod() {
-    let (root, jwt) = (AuthorityKind::X509Root, AuthorityKind::Jwt);
+    let (root, jwt, rs256) = (AuthorityKind::X509Root, AuthorityKind::Jwt, AuthorityKind::JwtRs256);
     let mut publisher = Publisher::begin().await;
     publisher.obeys(OrderKind::Prepare, root).await;
     publisher.harness.plan_is_followed().await;
-    publisher.shows(2, 1);
-    publisher.obeys(OrderKind::Prepare, jwt).await;
     publisher.shows(2, 2);
+    publisher.obeys(OrderKind::Prepare, jwt).await;
+    publisher.shows(2, 3);
+    publisher.obeys(OrderKind::Prepare, rs256).await;
+    publisher.shows(2, 4);
     publisher.harness.advance(46 * 60);
     publisher.obeys(OrderKind::Activate(None), root).await;
-    publisher.obeys(OrderKind::Activate(None), jwt).await;
-    publisher.shows(2, 2);
+    for kind in [jwt, rs256] {
+        // A cloud is given a day to read keys; a root's intermediates do not live so long.
+        publisher.obeys_with(Leeway::Force, OrderKind::Activate(None), kind).await;
+    }
+    publisher.shows(2, 4);
     publisher.drops_the_old(root).await;
-    publisher.shows(1, 2);
+    publisher.shows(1, 4);
     publisher.drops_the_old(jwt).await;
-    publisher.shows(1, 1);
+    publisher.shows(1, 3);
+    publisher.drops_the_old(rs256).await;
+    publisher.shows(1, 2);
 
+    let is_rsa = |document: &Vec<u8>| String::from_utf8_lossy(document).contains("\"kty\":\"RSA\"");
+    assert!(publisher.documents.iter().all(is_rsa), "keys of either kind are among what is read");
     let mut last = (0, &Vec::new());
     let read = Read(TempDir::new().unwrap()).all(&publisher.documents);
     for ((said, (x509, jwt)), document) in read.iter().zip(publisher.expected).zip(&publisher.documents) {
@@ -91,6 +108,7 @@ async fn whatever_we_publish_in_a_rotation_is_read_whole_by_go_spiffe_and_by_ist
 }
 
 /// Why documents look as they do; and these judges can say no.
+/// Shows: MESH-E1.
 #[tokio::test]
 async fn what_istiod_would_drop_all_our_roots_for_is_what_we_never_publish() {
     let publisher = Publisher::begin().await;

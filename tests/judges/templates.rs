@@ -60,6 +60,7 @@ static OURS: LazyLock<Istio> = LazyLock::new(|| Istio::policies("ci"));
 static DEFAULT: LazyLock<Istio> = LazyLock::new(|| Istio::policies("default"));
 
 proptest! {
+    /// Shows: MESH-B2.
     #[test]
     fn no_policy_on_a_namespace_of_istio_admits_an_id_by_path_or_number(job in jobs()) {
         for template in [BY_PATH, BY_NUMBER, FOR_LINKERD[0], FOR_LINKERD[1]] {
@@ -69,6 +70,7 @@ proptest! {
         }
     }
 
+    /// Shows: MESH-B3.
     #[test]
     fn an_id_for_istio_has_five_parts_and_the_operator_s_namespace(job in jobs()) {
         let id = fill(FOR_ISTIO, &job).unwrap();
@@ -78,6 +80,7 @@ proptest! {
         prop_assert!(OURS.admits(&id) && !DEFAULT.admits(&id));
     }
 
+    /// Shows: MESH-B4.
     #[test]
     fn an_id_for_linkerd_is_the_same_in_every_pipeline(job in jobs(), pipeline in 1_u64..1000) {
         for template in FOR_LINKERD {
@@ -85,7 +88,7 @@ proptest! {
         }
     }
 
-    /// Shows: ID-17.
+    /// Shows: ID-17, MESH-B5.
     #[test]
     fn a_project_s_prefix_is_no_other_project_s(mine in jobs(), other in jobs(), nested in any::<bool>()) {
         // A group may stand where a project stood, and hold projects.
@@ -105,7 +108,7 @@ proptest! {
         }
     }
 
-    /// Shows: ID-17.
+    /// Shows: ID-17, MESH-B1.
     #[test]
     fn a_filled_template_is_a_legal_id_or_refused(path in ".{0,80}", job in jobs()) {
         for template in [BY_PATH, BY_NUMBER, FOR_LINKERD[0], FOR_ISTIO] {
@@ -121,6 +124,7 @@ proptest! {
     }
 }
 
+/// Shows: MESH-B3.
 #[test]
 fn the_namespace_of_an_id_for_istio_is_the_operator_s_and_nobody_else_s() {
     for template in
@@ -135,6 +139,7 @@ fn the_namespace_of_an_id_for_istio_is_the_operator_s_and_nobody_else_s() {
     }
 }
 
+/// Shows: MESH-B2.
 #[tokio::test]
 async fn a_group_called_like_a_word_of_istio_s_is_refused_by_the_road_and_recorded() {
     let harness = Harness::new().await;
@@ -158,6 +163,7 @@ async fn a_group_called_like_a_word_of_istio_s_is_refused_by_the_road_and_record
     assert!(journal.contains("id_does_not_fit") && journal.contains("ns/istio-system/api"), "{journal}");
 }
 
+/// Shows: MESH-B4.
 #[tokio::test]
 async fn two_pipelines_of_a_project_share_linkerd_s_id_and_the_journal_tells_them_apart() {
     let policy = POLICY.replace("/{project_path}/-/pipelines/{pipeline_id}", FOR_LINKERD[0]);

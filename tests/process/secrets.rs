@@ -18,7 +18,7 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 
 /// Every field that a line of ours may have. A new one is looked at by whoever adds it here.
-const FIELDS: [&str; 33] = [
+const FIELDS: [&str; 34] = [
     "agent",
     "again_at",
     "authority",
@@ -38,6 +38,7 @@ const FIELDS: [&str; 33] = [
     "not_after",
     "path",
     "peer",
+    "port",
     "reason",
     "renew_at",
     "request_id",

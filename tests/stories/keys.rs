@@ -64,7 +64,7 @@ async fn refused(doors: &Doors, arguments: &[&str]) -> String {
     said
 }
 
-/// Shows: FED-2, FED-3.
+/// Shows: FED-2, FED-3, MESH-A6.
 #[tokio::test]
 async fn a_root_is_prepared_proven_activated_rolled_back_tainted_and_revoked_by_commands() {
     let doors = Doors::open().await;

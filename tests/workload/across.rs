@@ -3,19 +3,25 @@
 
 use crate::abroad::{Caller, Service, Visitor};
 use crate::rotation::{Traffic, Workload, lanyard};
-use crate::support::beside::{Beside, LIMIT, Site, channel, until};
+use crate::support::beside::{Beside, LIMIT, Site, asked, channel, until, within};
 use crate::support::issuer::POLICY;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use lanyard::clock::{Clock as _, ManualClock, SystemClock};
 use lanyard::identity::TrustDomain;
 use lanyard::wire::lanyard::admin_client::AdminClient;
 use lanyard::wire::lanyard::set_bundle_request::Form;
 use lanyard::wire::lanyard::{BundleEndpoint, BundleShown, ListBundlesRequest, SetBundleRequest, ShowBundleRequest};
+use lanyard::wire::workload::{JwtsvidRequest, ValidateJwtsvidRequest};
 use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
+use tonic::{Code, Status};
 
 const OURS: &str = "ci.ours.example";
 const THEIRS: &str = "ci.partner.example";
+/// Of the rule of both.
+const SERVICE: &str = "https://service.test";
 
 /// Longer than what happens before stock clients' eyes, who look at the machine's clock alone: SVIDs live as long, and the
 /// test's clock begins behind by most of it.
@@ -268,6 +274,69 @@ async fn stock_clients_call_the_other_side_s_jobs_all_the_time_while_its_root_is
             "each showed an SVID below the next root too"
         );
     }
+}
+
+impl Sides {
+    /// A token of their job's, for the service.
+    async fn theirs_signed(&self) -> String {
+        let request = JwtsvidRequest { audience: vec![SERVICE.to_owned()], spiffe_id: String::new() };
+        let answer = within(self.jobs[1].workload().fetch_jwtsvid(asked(request))).await.unwrap();
+        answer.into_inner().svids.remove(0).svid
+    }
+
+    /// What our job's agent says of a token, while time passes for whoever waits.
+    async fn verdict(&self, svid: &str) -> Result<String, Status> {
+        let request = ValidateJwtsvidRequest { audience: SERVICE.to_owned(), svid: svid.to_owned() };
+        let mut workload = self.jobs[0].workload();
+        let answered = within(workload.validate_jwtsvid(asked(request)));
+        tokio::pin!(answered);
+        loop {
+            tokio::select! {
+                answer = &mut answered => return answer.map(|answer| answer.into_inner().spiffe_id),
+                () = tokio::time::sleep(Duration::from_millis(200)) => self.clock.advance(Duration::from_secs(1)),
+            }
+        }
+    }
+
+    async fn seen_at(&self) -> i64 {
+        self.ours.listed().await.confirmed_at
+    }
+}
+
+/// A token whose header names a key that nobody has.
+fn invented(svid: &str) -> String {
+    let header = URL_SAFE_NO_PAD.encode(r#"{"alg":"ES256","kid":"invented","typ":"JWT"}"#);
+    format!("{header}.{}", svid.split_once('.').unwrap().1)
+}
+
+/// Shows: FED-17, WAPI-25.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_of_a_key_newer_than_the_held_bundle_has_the_other_side_asked_and_made_up_keys_no_more_than_twice_a_minute()
+ {
+    let sides = Box::pin(Sides::federated(By::Web)).await;
+    let of_jwt = ["--kind", "jwt", "--reason", "a drill"];
+    lanyard(&sides.theirs, &[&["prepare"], &of_jwt[..]].concat()).await.unwrap();
+    lanyard(&sides.theirs, &[&["activate", "--force"], &of_jwt[..]].concat()).await.unwrap();
+    let svid = sides.theirs_signed().await;
+    // Just seen: there is nothing newer to be had, and nobody waits.
+    let before = sides.seen_at().await;
+    let refused = sides.verdict(&invented(&svid)).await.unwrap_err();
+    assert!(refused.code() == Code::InvalidArgument && refused.message().contains("invented"), "{refused}");
+    assert_eq!(sides.seen_at().await, before);
+    sides.clock.advance(Duration::from_secs(31));
+    let of_theirs = format!("spiffe://{THEIRS}/");
+    assert!(sides.verdict(&svid).await.unwrap().starts_with(&of_theirs));
+    let asked_at = sides.seen_at().await;
+    assert!(asked_at > before && sides.clock.now().unix_timestamp() - asked_at < 30, "ahead of its turn");
+    for _made_up in 0..5 {
+        assert!(sides.verdict(&invented(&svid)).await.is_err());
+    }
+    assert_eq!(sides.seen_at().await, asked_at);
+    sides.clock.advance(Duration::from_secs(31));
+    for _made_up in 0..5 {
+        assert!(sides.verdict(&invented(&svid)).await.is_err());
+    }
+    assert!(sides.seen_at().await > asked_at, "once more");
 }
 
 /// Shows: FED-5, FED-22.

@@ -51,7 +51,7 @@ pub(crate) fn is_root() -> bool {
     fs::metadata("/proc/self").unwrap().uid() == 0
 }
 
-/// Shows: EP-10.
+/// Shows: EP-10, MESH-C11.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pod_s_agent_serves_every_user_and_one_for_its_own_user_nobody_else() {
     let site = Site::open(TWO_PROFILES).await;
@@ -86,7 +86,7 @@ setpriv --reuid="$1" --regid="$1" --clear-groups curl --silent --http2-prior-kno
     2>&1 | grep -e '^< grpc-status: ' -e "^curl: .*Permission" -e 'HTTP/2 200'
 "#;
 
-/// Mesh contract C11, at a command's own agent.
+/// Shows: MESH-C11.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_command_s_agent_serves_its_own_user_and_those_that_were_named() {
     if !is_root() {

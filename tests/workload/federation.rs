@@ -148,7 +148,7 @@ async fn a_foreign_jwt_svid_is_validated_by_its_own_trust_domain_s_keys() {
     assert!(validate(&agent, token(&KeyPair::generate(KeyAlgorithm::EcP256).unwrap(), &site)).await.is_err());
 }
 
-/// Shows: SDS-5, FED-6.
+/// Shows: SDS-5, FED-6, MESH-C5, MESH-E6.
 #[tokio::test(flavor = "multi_thread")]
 async fn proxies_get_one_set_of_roots_a_trust_domain_and_no_key_twice() {
     let site = Site::open(&federating()).await;
@@ -175,7 +175,7 @@ async fn proxies_get_one_set_of_roots_a_trust_domain_and_no_key_twice() {
     assert_eq!(of_mesh.next().await.unwrap_err().code(), Code::InvalidArgument, "the name means nothing any more");
 }
 
-/// Shows: SDS-5.
+/// Shows: SDS-5, MESH-C5.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_plain_list_holds_our_own_roots_alone_unless_the_operator_wants_it_merged() {
     let site = Site::open(&federating()).await;

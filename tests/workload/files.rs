@@ -47,7 +47,7 @@ fn is_a_set(folder: &Path, [chain, key, roots]: [&str; 3]) {
     assert_eq!((mode(&key), mode(&roots)), (0o600, 0o644), "{key_file}");
 }
 
-/// Mesh contract F1.
+/// Shows: MESH-F1.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_layout_is_what_its_readers_expect() {
     let (site, folder) = (Site::open(TWO_PROFILES).await, in_memory());
@@ -89,7 +89,7 @@ fn read_state(folder: &Path) -> std::io::Result<(String, String, String)> {
     Ok((read("svid.pem")?, read("svid_key.pem")?, read("svid_combined.pem")?))
 }
 
-/// Mesh contract F2.
+/// Shows: MESH-F2.
 #[test]
 fn a_reader_never_sees_a_mismatched_pair_over_a_thousand_states() {
     let folder = in_memory();
@@ -136,7 +136,7 @@ fn read_until(done: &AtomicBool, folder: &Path) -> usize {
     seen
 }
 
-/// Mesh contract F2.
+/// Shows: MESH-F2.
 #[test]
 fn the_state_before_stays_for_readers_that_are_still_in_it_until_the_next() {
     let folder = in_memory();
@@ -153,7 +153,7 @@ fn the_state_before_stays_for_readers_that_are_still_in_it_until_the_next() {
     }
 }
 
-/// Mesh contract F2.
+/// Shows: MESH-F2.
 #[tokio::test(flavor = "multi_thread")]
 async fn files_that_could_not_be_written_are_written_once_they_can_be() {
     let (site, work) = (Site::open(TWO_PROFILES).await, in_memory());
@@ -188,7 +188,7 @@ fn calls(folder: &Path) -> Vec<String> {
     fs::read_to_string(folder.join("calls")).unwrap_or_default().lines().map(str::to_owned).collect()
 }
 
-/// Mesh contract F3.
+/// Shows: MESH-F3.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hook_that_fails_is_run_again_and_one_that_hangs_is_ended() {
     let (site, folder, work) = (Site::open(TWO_PROFILES).await, in_memory(), tempfile::tempdir().unwrap());
@@ -215,7 +215,8 @@ async fn a_hook_that_fails_is_run_again_and_one_that_hangs_is_ended() {
     until(|| calls(work.path()).len() == 4).await;
 }
 
-/// Mesh contract F3 and F4, by the real binary: a token in its environment, a hook that writes all it is told.
+/// A token in its environment, a hook that writes all it is told.
+/// Shows: MESH-F3, MESH-F4.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hook_is_told_no_secret_and_a_clean_exit_takes_the_keys_away() {
     let (site, folder, work) = (Site::open(TWO_PROFILES).await, in_memory(), tempfile::tempdir().unwrap());
@@ -253,7 +254,7 @@ async fn a_hook_is_told_no_secret_and_a_clean_exit_takes_the_keys_away() {
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "no key and no link to one");
 }
 
-/// Mesh contract F4.
+/// Shows: MESH-F4.
 #[tokio::test(flavor = "multi_thread")]
 async fn keys_are_removed_when_the_agent_stops_even_while_a_hook_hangs() {
     let (site, folder, work) = (Site::open(TWO_PROFILES).await, in_memory(), tempfile::tempdir().unwrap());
@@ -267,7 +268,7 @@ async fn keys_are_removed_when_the_agent_stops_even_while_a_hook_hangs() {
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
 }
 
-/// Mesh contract F4.
+/// Shows: MESH-F4.
 #[tokio::test]
 async fn a_folder_on_a_disk_is_warned_of_and_one_in_memory_is_not() {
     let site = Site::open(TWO_PROFILES).await;

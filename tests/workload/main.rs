@@ -23,6 +23,7 @@ mod callers;
 mod clouds_page;
 mod crls;
 mod definition;
+mod documents;
 mod endings;
 mod endpoint;
 mod federation;

@@ -162,7 +162,7 @@ fn number(variable: &str, usually: usize) -> usize {
     std::env::var(variable).map_or(usually, |text| text.parse().unwrap())
 }
 
-/// Mesh contract C9, at both doors.
+/// Shows: MESH-C9.
 #[test]
 fn many_streams_hold_through_many_renewals_and_leave_no_memory_behind() {
     if !runs_alone(NAME) {

@@ -68,7 +68,7 @@ fn address(place: u8) -> SocketAddr {
 }
 
 impl Cloudy {
-    async fn open(place: u8) -> Self {
+    pub(crate) async fn open(place: u8) -> Self {
         let now = SystemClock.now().replace_nanosecond(0).unwrap();
         let consumers = |issuer: &str| consumers(issuer, true);
         Self::open_by(place, Arc::new(ManualClock::at(now)), (POLICY, consumers)).await
@@ -114,7 +114,7 @@ impl Cloudy {
         reader.read(&self.issuer, audience, &self.site.path("data/door-ca.pem"), token).await
     }
 
-    async fn document(&self, path: &str) -> (String, Value) {
+    pub(crate) async fn document(&self, path: &str) -> (String, Value) {
         let ca = std::fs::read(self.site.path("data/door-ca.pem")).unwrap();
         let client = reqwest::Client::builder().tls_certs_only([reqwest::Certificate::from_pem(&ca).unwrap()]);
         let answer = client.build().unwrap().get(format!("{}{path}", self.issuer)).send().await.unwrap();

@@ -218,7 +218,7 @@ async fn rotate(site: &Site, traffic: &Traffic) {
     lanyard(site, &["activate"]).await.unwrap();
 }
 
-/// Shows: FED-2, FED-3.
+/// Shows: FED-2, FED-3, MESH-A6.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_handshake_fails_while_a_root_is_changed_changed_back_tainted_and_revoked() {
     let site = Site::open(TWO_PROFILES).await;

@@ -122,7 +122,7 @@ fn socket(agent: &Beside) -> PathBuf {
     agent.endpoint().strip_prefix("unix://").unwrap().into()
 }
 
-/// Shows: SDS-1, SDS-2, SDS-4, SDS-5, SDS-8.
+/// Shows: SDS-1, SDS-2, SDS-4, SDS-5, SDS-8, MESH-C1, MESH-C2, MESH-C4.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_name_gives_its_secret_and_no_name_gives_all() {
     let site = Site::open(TWO_PROFILES).await;
@@ -173,6 +173,7 @@ async fn a_name_that_is_asked_for_many_times_gives_its_secret_once() {
     proxy.hears_nothing().await;
 }
 
+/// Shows: MESH-C3.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_name_that_means_nothing_ends_its_own_stream_only() {
     let site = Site::open(TWO_PROFILES).await;
@@ -195,7 +196,7 @@ async fn a_name_that_means_nothing_ends_its_own_stream_only() {
     good.next().await.unwrap();
 }
 
-/// Shows: SDS-1, SDS-6, SDS-7.
+/// Shows: SDS-1, SDS-6, SDS-7, MESH-C6.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_is_told_of_changes_and_never_of_what_it_took_or_refused() {
     let site = Site::open(TWO_PROFILES).await;
@@ -228,7 +229,7 @@ async fn a_stream_is_told_of_changes_and_never_of_what_it_took_or_refused() {
     assert_ne!(third.resources, both.resources, "and what comes after a refusal is sent");
 }
 
-/// Shows: SDS-7.
+/// Shows: SDS-7, MESH-C7.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_waits_in_silence_for_the_first_svid_and_longer_than_any_request_may_take() {
     let site = Site::open(TWO_PROFILES).await;
@@ -245,7 +246,7 @@ async fn a_stream_waits_in_silence_for_the_first_svid_and_longer_than_any_reques
     assert_eq!(proxy.next().await.unwrap_err().code(), Code::Unavailable);
 }
 
-/// Shows: SDS-5.
+/// Shows: SDS-5, MESH-C5.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_cannot_use_the_validator_gets_our_own_roots_alone() {
     let site = Site::open(TWO_PROFILES).await;
@@ -289,7 +290,7 @@ async fn a_client_that_cannot_use_the_validator_gets_our_own_roots_alone() {
     assert!(context_of(&secrets(&response)[0]).custom_validator_config.is_none());
 }
 
-/// Shows: SDS-7.
+/// Shows: SDS-7, MESH-C8.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_of_the_bundle_reaches_whoever_asked_for_it_and_not_the_key() {
     let server = StandIn::start().await;
@@ -305,6 +306,7 @@ async fn a_change_of_the_bundle_reaches_whoever_asked_for_it_and_not_the_key() {
     proxy.hears_nothing().await;
 }
 
+/// Shows: MESH-C10.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_socket_for_proxies_comes_back_when_they_delete_it() {
     let site = Site::open(TWO_PROFILES).await;

@@ -18,7 +18,8 @@ use lanyard::wire::lanyard::event::Kind;
 use lanyard::wire::lanyard::issuer_server::{Issuer, IssuerServer};
 use lanyard::wire::lanyard::{
     AcknowledgeAnswer, AcknowledgeRequest, CrlsPart, EndSessionAnswer, EndSessionRequest, Event, ExchangeRequest,
-    FetchJwtRequest, JwtAnswer, LiveSessions, RenewRequest, Tainted, WatchRequest, X509Answer,
+    FetchJwtRequest, JwtAnswer, LiveSessions, RefreshBundleAnswer, RefreshBundleRequest, RenewRequest, Tainted,
+    WatchRequest, X509Answer,
 };
 use rustls_pki_types::CertificateDer;
 use std::pin::Pin;
@@ -280,6 +281,13 @@ impl Issuer for Service {
     async fn acknowledge(&self, request: Request<AcknowledgeRequest>) -> Result<Response<AcknowledgeAnswer>, Status> {
         self.0.acknowledged.send_replace(request.into_inner().bundle_sequence);
         Ok(Response::new(AcknowledgeAnswer {}))
+    }
+
+    async fn refresh_bundle(
+        &self,
+        _request: Request<RefreshBundleRequest>,
+    ) -> Result<Response<RefreshBundleAnswer>, Status> {
+        Ok(Response::new(RefreshBundleAnswer { is_asked: false }))
     }
 
     async fn fetch_jwt(&self, _request: Request<FetchJwtRequest>) -> Result<Response<JwtAnswer>, Status> {

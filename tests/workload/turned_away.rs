@@ -120,6 +120,7 @@ async fn a_user_who_is_not_on_the_list_is_refused_at_every_door_and_told_of_once
     assert_eq!((listed.told_of(own_uid()), listed.counted().await), (0, 0));
 }
 
+/// Shows: MESH-C11.
 #[tokio::test(flavor = "multi_thread")]
 async fn istio_s_user_is_answered_where_it_is_listed_and_root_itself_is_not() {
     assert!(

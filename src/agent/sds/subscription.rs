@@ -222,6 +222,7 @@ fn wants_plain(node: &Node) -> bool {
 mod tests {
     use super::*;
 
+    /// Shows: MESH-C6.
     #[test]
     fn a_refusal_is_told_once_for_each_version_and_all_are_counted() {
         let mut refusals = Refusals::default();

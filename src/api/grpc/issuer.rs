@@ -7,13 +7,15 @@ use crate::api::desk::{Desk, needed_session_key};
 use crate::api::doors::Endless;
 use crate::api::limits::{SESSIONS_WATCHED_MAX, WATCHES_PER_KEY_MAX};
 use crate::api::refused::{Class, Refused};
-use crate::issuance::{Bearer, Credential, Csr, IssuedSvid, Refusal, Wanted};
+use crate::crypto::KeyId;
+use crate::issuance::{Bearer, Credential, Csr, IssuedSvid, Refusal, RequestId, Wanted};
 use crate::session::{EndReason, SessionId};
 use crate::telemetry::Door;
 use crate::tls::PeerKey;
 use crate::wire::lanyard::{
     AcknowledgeAnswer, AcknowledgeRequest, EndSessionAnswer, EndSessionRequest, ExchangeRequest, FetchJwtRequest,
-    JobEnd, JwtAnswer, RenewRequest, WatchRequest, X509Answer, issuer_server,
+    JobEnd, JwtAnswer, RefreshBundleAnswer, RefreshBundleRequest, RenewRequest, WatchRequest, X509Answer,
+    issuer_server,
 };
 use bytes::Bytes;
 use std::sync::Arc;
@@ -47,12 +49,7 @@ impl issuer_server::Issuer for Issuer {
         let id = self.0.request_id();
         let owner = needed_session_key(&caller.key, &id).map_err(Refused::into_status)?.id();
         let AcknowledgeRequest { session, bundle_sequence } = request.into_inner();
-        let (session, issuance) = (self.session(&session)?, &self.0.issuance);
-        let lives = issuance.sessions.lives(&session, owner, issuance.now());
-        if !lives.map_err(|error| Refused::of(&Refusal::from(error), &id).into_status())? {
-            let detail = "no such session lives and belongs to this connection's key";
-            return Err(Refused::new(Class::Forbidden, "session_unknown", detail, &id).into_status());
-        }
+        self.live_session(&session, owner, &id)?;
         let published = self.0.bundle().bundle.sequence;
         if bundle_sequence > published {
             let detail = format!("the published bundle has sequence {published}; nobody can hold {bundle_sequence}");
@@ -60,6 +57,24 @@ impl issuer_server::Issuer for Issuer {
         }
         self.0.holds(owner, bundle_sequence);
         Ok(Response::new(AcknowledgeAnswer {}))
+    }
+
+    async fn refresh_bundle(
+        &self,
+        request: Request<RefreshBundleRequest>,
+    ) -> Result<Response<RefreshBundleAnswer>, Status> {
+        let caller = caller_of(&request)?;
+        let id = self.0.request_id();
+        let owner = needed_session_key(&caller.key, &id).map_err(Refused::into_status)?.id();
+        let RefreshBundleRequest { session, trust_domain } = request.into_inner();
+        let session = self.live_session(&session, owner, &id)?;
+        let issuance = &self.0.issuance;
+        let may_have = issuance.sessions.federates_with(&session);
+        let may_have = may_have.map_err(|error| Refused::of(&Refusal::from(error), &id).into_status())?;
+        // Whom else we know is nobody's business.
+        let wanted = may_have.iter().find(|known| known.as_str() == trust_domain);
+        let is_asked = wanted.is_some_and(|wanted| self.0.federation.ask_early(wanted, issuance.now()));
+        Ok(Response::new(RefreshBundleAnswer { is_asked }))
     }
 
     async fn fetch_jwt(&self, request: Request<FetchJwtRequest>) -> Result<Response<JwtAnswer>, Status> {
@@ -146,6 +161,17 @@ impl Issuer {
             trust_domain: bundle.bundle.trust_domain.to_string(),
             federated: beside(&self.0.federation.now(), issued.federates_with()),
         }
+    }
+
+    /// A session of this key that lives.
+    fn live_session(&self, text: &str, owner: KeyId, id: &RequestId) -> Result<SessionId, Status> {
+        let (session, issuance) = (self.session(text)?, &self.0.issuance);
+        let lives = issuance.sessions.lives(&session, owner, issuance.now());
+        if lives.map_err(|error| Refused::of(&Refusal::from(error), id).into_status())? {
+            return Ok(session);
+        }
+        let detail = "no such session lives and belongs to this connection's key";
+        Err(Refused::new(Class::Forbidden, "session_unknown", detail, id).into_status())
     }
 
     fn session(&self, text: &str) -> Result<SessionId, Status> {

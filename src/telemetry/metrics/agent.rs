@@ -16,6 +16,7 @@ struct Numbers {
     page: Page,
     responses: Counter,
     refusals: Counter,
+    sockets_put_back: Counter,
     turned_away: Family<Code, Counter>,
 }
 
@@ -32,6 +33,8 @@ impl Default for AgentMetrics {
         Self(Arc::new(Numbers {
             responses: page.number("agent_sds_responses", "Responses with secrets that proxies were sent"),
             refusals: page.number("agent_sds_refusals", refused),
+            sockets_put_back: page
+                .number("agent_sds_socket_put_back", "How often the proxies' socket was deleted, and put back"),
             turned_away: page.number("agent_turned_away", "Calls of processes that were turned away, by code"),
             page,
         }))
@@ -47,6 +50,11 @@ impl AgentMetrics {
     /// And refused them.
     pub fn secrets_refused(&self) {
         self.0.refusals.inc();
+    }
+
+    /// The proxies' socket has its name again, which somebody had deleted.
+    pub fn socket_put_back(&self) {
+        self.0.sockets_put_back.inc();
     }
 
     /// A process is not one that is served, for the reason of this code.

@@ -3,6 +3,7 @@
 mod agent;
 mod answers;
 mod decisions;
+mod doors;
 mod facts;
 mod foreign;
 mod keys;
@@ -14,6 +15,7 @@ mod sessions;
 mod trust;
 
 pub use agent::AgentMetrics;
+pub use doors::Port;
 pub use facts::SourceMetrics;
 pub use foreign::ForeignStanding;
 pub use keys::KeyStock;

@@ -1,7 +1,7 @@
 //! The numbers that operators watch. Label sets are closed: codes and configured names, never an identity.
 
 use super::page::Page;
-use super::{answers, decisions, facts, foreign, keys, records, revocation, sessions, trust};
+use super::{answers, decisions, doors, facts, foreign, keys, records, revocation, sessions, trust};
 use crate::telemetry::panics::panics;
 use crate::telemetry::traces::{spans_dropped, spans_sent};
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
@@ -26,6 +26,7 @@ pub(super) struct Numbers {
     page: Page,
     pub(super) answers: answers::Answers,
     pub(super) decisions: decisions::Decisions,
+    pub(super) doors: doors::Doors,
     pub(super) facts: facts::Facts,
     pub(super) foreign: foreign::Foreign,
     pub(super) keys: keys::Keys,
@@ -60,6 +61,7 @@ impl Metrics {
         Self(Arc::new(Numbers {
             answers: answers::Answers::on(&mut page),
             decisions: decisions::Decisions::on(&mut page),
+            doors: doors::Doors::on(&mut page),
             facts: facts::Facts::on(&mut page),
             foreign: foreign::Foreign::on(&mut page),
             keys: keys::Keys::on(&mut page),

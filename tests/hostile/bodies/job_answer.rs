@@ -1,12 +1,16 @@
 //! What GitLab's jobs API answers: it says something of a job only if it agrees with the job's token.
 
 use super::law::{Cost, member};
-use super::{Seed, place, token};
+use super::{Seed, journal, place, token};
+use lanyard::audit::Ledger;
 use lanyard::clock::ManualClock;
 use lanyard::config::{KnownIssuer, load_policy};
+use lanyard::directory::AccountPins;
 use lanyard::discovery::{Fetch, Fetching};
 use lanyard::facts::{Facts, GitlabApi, LetIn, Limits, Place, World};
+use lanyard::people::People;
 use lanyard::policy::{Answer, Rule, Seen};
+use lanyard::store::{IndexKind, Store};
 use lanyard::telemetry::Metrics;
 use lanyard::token::{Claims, IssuerKind, IssuerName};
 use serde_json::{Value, json};
@@ -31,6 +35,14 @@ static RULE: LazyLock<Arc<Rule>> = LazyLock::new(|| {
     let policy =
         place::with(&files, |folder| load_policy(&folder.join("policy.toml"), &issuers, Duration::from_secs(900)));
     Arc::clone(&policy.unwrap().rules()[0])
+});
+
+/// Of nobody: no user is led to an account here.
+static PINS: LazyLock<AccountPins> = LazyLock::new(|| {
+    place::with(&Vec::new(), |folder| {
+        let store: Arc<dyn Store> = journal::open(folder, IndexKind::Memory).unwrap();
+        AccountPins::new(Arc::clone(&store), Ledger::new(store), People::default())
+    })
 });
 
 /// Answers whatever is asked.
@@ -80,7 +92,7 @@ fn speaks_of_its_own_job(rule: &Arc<Rule>, claims: &Claims, bytes: &[u8], folder
     let api = GitlabApi { issuer, place, limits: Limits::default() };
     let clock = Arc::new(ManualClock::at(datetime!(2026-11-21 12:00 UTC)));
     let fetch: Arc<dyn Fetch> = Arc::new(Says(bytes.to_vec()));
-    let facts = Facts::new(&[Arc::new(api)], World { clock, fetch, metrics: Metrics::new() });
+    let facts = Facts::new(&[Arc::new(api)], World { clock, fetch, metrics: Metrics::new(), pins: PINS.clone() });
     let asking = || RUNTIME.with(|runtime| runtime.block_on(facts.ask(rule, claims)));
     let answers = Cost::SMALL.of(bytes.len(), asking);
     let answer = answers.of("job.state").unwrap().clone();

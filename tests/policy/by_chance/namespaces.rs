@@ -88,6 +88,7 @@ fn issued(policy: &Policy, claims: &Claims) -> Option<String> {
     }
 }
 
+/// Shows: MESH-B2.
 #[test]
 fn no_id_that_is_issued_is_of_a_namespace_or_a_service_account_to_istio() {
     let rules: Vec<(&str, Policy)> = TEMPLATES.iter().map(|template| (*template, rule_of(template))).collect();
@@ -140,6 +141,7 @@ fn a_real_envoy_finds_none_either(issued: &[String]) {
 }
 
 /// It has one namespace, the operator's word, and no name of a project makes it another.
+/// Shows: MESH-B3.
 #[test]
 fn the_template_that_is_meant_for_istio_is_of_its_own_namespace_alone() {
     let (policy, tally) = (rule_of(FOR_ISTIO), Tally::default());

@@ -140,6 +140,7 @@ fn take<'j>(
     }
 }
 
+/// Shows: MESH-E5.
 #[test]
 fn a_sample_of_rendered_patterns_admits_in_a_real_envoy_whom_its_rule_grants_and_nobody_else() {
     let (mut runner, seed) = runner();

@@ -5,5 +5,6 @@ pub(crate) mod matching;
 mod command;
 mod facts;
 mod rendered;
+mod operators;
 mod pages;
 pub(crate) mod hostile;

@@ -23,6 +23,7 @@ fn commands() -> Vec<(String, String)> {
     lines.map(|line| line.split_once(' ').map(|(file, rest)| (file.to_owned(), rest.to_owned())).unwrap()).collect()
 }
 
+/// Shows: MESH-D6, MESH-D7, MESH-E4, MESH-E5.
 #[test]
 fn what_is_rendered_and_what_is_refused_is_what_a_person_has_read() {
     let folder = folder();
@@ -88,6 +89,7 @@ fn changes(object: &Value) -> Vec<Value> {
     all
 }
 
+/// Shows: MESH-D3.
 #[test]
 fn a_proxys_environment_is_read_back_by_a_shell_as_it_was_meant() {
     let folder = folder();
@@ -111,6 +113,7 @@ fn roots(file: &str) -> Vec<CertificateDer<'static>> {
     CertificateDer::pem_slice_iter(&pem).collect::<Result<_, _>>().unwrap()
 }
 
+/// Shows: MESH-D6.
 #[test]
 fn no_set_of_anchors_is_made_without_the_meshs_own_root() {
     let (mesh, ours) = (roots("mesh-roots.pem"), roots("roots.pem"));
@@ -121,6 +124,7 @@ fn no_set_of_anchors_is_made_without_the_meshs_own_root() {
     assert_eq!(Anchors::new(both, ours).unwrap().to_pem().matches("BEGIN CERTIFICATE").count(), 3);
 }
 
+/// Shows: MESH-E4.
 #[test]
 fn each_root_is_an_entry_of_its_own_and_no_alias_is_made() {
     let values = fs::read_to_string(golden_folder().join("istio-values.yaml")).unwrap();

@@ -28,7 +28,7 @@ fn store(site: &Site, id: &str, message: &X509svidResponse) -> Store {
     Store::new(id, certificates(&message.svids[0].bundle), &site.clock)
 }
 
-/// Mesh contract D2, D3.
+/// Shows: MESH-D2, MESH-D3.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_proxy_takes_each_svid_that_it_was_told_is_its_own_and_no_other() {
     let site = Site::open(TWO_PROFILES).await;
@@ -55,7 +55,8 @@ fn sec1(pkcs8: &[u8]) -> Vec<u8> {
     inside.clone()
 }
 
-/// Mesh contract D2: why messages look as they do.
+/// Why messages look as they do.
+/// Shows: MESH-D2.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_proxy_would_not_take_is_what_we_never_send() {
     let site = Site::open(TWO_PROFILES).await;
@@ -92,7 +93,7 @@ async fn what_a_proxy_would_not_take_is_what_we_never_send() {
     );
 }
 
-/// Mesh contract A7, as Linkerd meets it.
+/// Shows: MESH-A7.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_proxy_takes_nothing_from_below_an_intermediate_with_constraints_on_uris() {
     let site = Site::open_as(TWO_PROFILES, |settings| settings.keys.name_constraints = true).await;
@@ -105,7 +106,7 @@ async fn is_open(agent: &Beside) {
     until(|| UnixStream::connect(&agent.socket).is_ok()).await;
 }
 
-/// Mesh contract D4, D5.
+/// Shows: MESH-D4, MESH-D5.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_proxy_that_was_there_first_has_all_its_certificates_by_one_call() {
     let site = Site::open(TWO_PROFILES).await;
@@ -128,7 +129,8 @@ async fn a_proxy_that_was_there_first_has_all_its_certificates_by_one_call() {
     assert_eq!((watch.calls(), watch.failures()), (1, vec![]));
 }
 
-/// Mesh contract D1: what the header is for, and nothing else.
+/// What the header is for, and nothing else.
+/// Shows: MESH-D1.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_without_the_header_is_the_only_one_that_a_proxy_would_not_repeat() {
     let mut site = Site::open(TWO_PROFILES).await;
@@ -173,7 +175,7 @@ async fn a_call_without_the_header_is_the_only_one_that_a_proxy_would_not_repeat
     assert!(!watch.failures().contains(&Code::InvalidArgument), "{:?}", watch.failures());
 }
 
-/// Mesh contract D1.
+/// Shows: MESH-D1.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_that_policy_refuses_and_a_caller_who_is_no_part_of_it_are_denied() {
     let site = Site::open(&TWO_PROFILES.replace("[rule.when]", "[rule.when]\nrunner_id = 88")).await;
@@ -261,7 +263,8 @@ const BY_NAME: Table = [
     ("pl574.p4711.ci.example.org", [200, 403, 403]),
 ];
 
-/// Mesh contract D7. A proxy knows its callers by the first name of their certificates alone.
+/// A proxy knows its callers by the first name of their certificates alone.
+/// Shows: MESH-D7.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_is_admitted_is_decided_by_the_first_name_and_uris_are_matched_whole() {
     for (order, expected) in [(SanOrder::UriFirst, BY_URI), (SanOrder::DnsFirst, BY_NAME)] {

@@ -197,7 +197,7 @@ async fn asked(mut stream: impl AsyncReadExt + AsyncWriteExt + Unpin, path: &str
     Some((answer.split(' ').nth(1)?.parse().ok()?, answer))
 }
 
-/// Mesh contract D2, D5.
+/// Shows: MESH-D2, MESH-D5.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_real_proxy_is_ready_by_its_first_svid_and_no_call_fails_while_it_takes_a_renewal() {
     let Some(program) = program() else { return };
@@ -223,7 +223,7 @@ async fn the_real_proxy_is_ready_by_its_first_svid_and_no_call_fails_while_it_ta
     assert_eq!(real.is_called(caller.client()).await, Some(200), "after {calls}");
 }
 
-/// Mesh contract D7.
+/// Shows: MESH-D7.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_real_proxy_admits_by_the_same_table() {
     let Some(program) = program() else { return };

@@ -1,0 +1,80 @@
+#!/usr/bin/env bash
+# The image and the package, built for real: two builds of the image from two places have one digest, the program in it starts
+# without anything around it, and says what it cannot do. Takes a quarter of an hour; called by `tests/run --all`.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+readonly triple=x86_64-unknown-linux-musl bytes_max=$((25 * 1024 * 1024)) start_max_ms=50 rounds=20
+target=$(realpath -m "${CARGO_TARGET_DIR:-target}")
+scratch=$(mktemp -d)
+server=
+leave() {
+    local code=$?
+    [ -z "$server" ] || kill "$server" 2> /dev/null || true
+    rm -rf "$scratch"
+    exit $code
+}
+trap leave EXIT
+say() { printf '   %s\n' "$*"; }
+wrong() { printf 'tests/image.sh: %s\n' "$*" >&2; exit 1; }
+
+# ── two builds, one digest ──────────────────────────────────────────────────────────
+one=$(CARGO_TARGET_DIR=$target helm/image/build "$target/image" | tail -n 1)
+git archive --format tar --prefix elsewhere/ HEAD | tar x -C "$scratch"
+git diff --quiet HEAD || wrong "the tree has changes that are not committed; the second build would be of another one"
+two=$(CARGO_TARGET_DIR=$scratch/target "$scratch/elsewhere/helm/image/build" "$scratch/image" | tail -n 1)
+say "first:  $one" && say "second: $two"
+[ "$one" = "$two" ] || wrong "two builds differ"
+bytes=$(stat -c %s "$target/image/lanyard.tar")
+[ "$bytes" -lt "$bytes_max" ] || wrong "the image has $bytes bytes"
+
+# ── nothing around it ───────────────────────────────────────────────────────────────
+mkdir "$scratch/root"
+manifest=$(tar xOf "$target/image/lanyard.tar" index.json | jq -r '.manifests[0].digest' | tr : /)
+layer=$(tar xOf "$target/image/lanyard.tar" "blobs/$manifest" | jq -r '.layers[0].digest' | tr : /)
+tar xOf "$target/image/lanyard.tar" "blobs/$layer" | tar xz -C "$scratch/root"
+[ "$(find "$scratch/root" -perm /111 -type f)" = "$scratch/root/usr/bin/lanyard" ] || wrong "more than one program in the image"
+program=$scratch/root/usr/bin/lanyard
+file -b "$program" | grep -q "static" || wrong "not static: $(file -b "$program")"
+if strings "$program" | grep -F -e "$PWD/" -e "$HOME/.cargo"; then wrong "the program names the machine that built it"; fi
+unshare --map-root-user chroot "$scratch/root" /usr/bin/lanyard --version
+
+# ── PKCS#11 is refused in words ─────────────────────────────────────────────────────
+printf '[keys]\nroot_place = "hsm"\n[[keys.place]]\nname = "hsm"\nin = "pkcs11"\nmodule = "m.so"\ntoken = "t"\npin_file = "p"\n' \
+    > "$scratch/server.toml"
+"$program" config check "$scratch/server.toml" > "$scratch/said" 2>&1 && wrong "the static build takes PKCS#11"
+grep "this is the static build" "$scratch/said" || wrong "$(cat "$scratch/said")"
+
+# ── it starts ───────────────────────────────────────────────────────────────────────
+# The best of some starts of a server with its keys made: what the program takes, not what this machine does besides.
+XDG_RUNTIME_DIR=$scratch "$program" dev --once --dir "$scratch/dev" > "$scratch/dev.txt"
+health=$(sed -n 's/^health = "\(.*\)"/\1/p' "$scratch/dev/server.toml")
+best=999999
+for _ in $(seq $rounds); do
+    began=$(date +%s%N)
+    "$program" server --config "$scratch/dev/server.toml" 2> "$scratch/server.log" &
+    server=$!
+    until (exec 3<> "/dev/tcp/${health/://}") 2> /dev/null; do :; done
+    took=$((($(date +%s%N) - began) / 1000))
+    [ $took -ge $best ] || best=$took
+    kill $server && wait $server || true
+    server=
+done
+say "starts in $((best / 1000)).$((best / 100 % 10)) ms, at best of $rounds"
+[ $((best / 1000)) -lt $start_max_ms ] || wrong "it takes longer than $start_max_ms ms"
+
+# ── the package ─────────────────────────────────────────────────────────────────────
+deb=$(CARGO_TARGET_DIR=$target cargo deb --profile dist --quiet | tail -n 1)
+dpkg-deb --contents "$deb"
+for path in usr/bin/lanyard usr/lib/systemd/system/lanyard.service usr/lib/systemd/system/lanyard-agent.service \
+    usr/lib/sysusers.d/lanyard.conf usr/share/doc/lanyard/copyright; do
+    dpkg-deb --contents "$deb" | grep -q " \./$path$" || wrong "the package lacks $path"
+done
+dpkg-deb --contents "$deb" | awk '$2 != "root/root" { print; bad = 1 } END { exit bad }' || wrong "files of others than root"
+dpkg-deb --field "$deb" Package Version Architecture Maintainer Depends Description
+mkdir "$scratch/package"
+dpkg-deb --extract "$deb" "$scratch/package"
+file -b "$scratch/package/usr/bin/lanyard" | grep -q "stripped" || wrong "the package's program is not stripped"
+"$scratch/package/usr/bin/lanyard" config check "$scratch/server.toml" 2>&1 | grep -q "static build" && wrong "the package's build is static"
+for script in postinst prerm; do
+    dpkg-deb --ctrl-tarfile "$deb" | tar xO "./$script" | sh -n || wrong "$script is no script"
+done
