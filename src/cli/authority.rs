@@ -118,7 +118,8 @@ struct Ordered {
 /// An order about a key.
 #[derive(clap::Args, Debug)]
 struct OrderedOn {
-    /// The key, as `authority list` names it; the only prepared one if none is named
+    /// The key, as `authority list` names it, or its beginning of 8 digits or more; `activate` takes the only prepared one if
+    /// none is named
     key: Option<String>,
     /// Even if it breaks something; needs a reason
     #[arg(long, requires = "reason")]
@@ -218,7 +219,7 @@ async fn taint(on: OrderedOn, no_wait: bool) -> anyhow::Result<()> {
     if !json {
         let state = rekeying::ask(&server).await?;
         let exposure = state.exposures.iter().find(|exposure| exposure.key_id == tainted);
-        if named.is_some_and(|named| named != tainted.to_string()) {
+        if named.is_some_and(|named| !tainted.to_string().starts_with(&named.to_ascii_lowercase())) {
             render::say(
                 "its intermediate's key was named; whoever has that passes as the root, since that is what is trusted",
             )?;

@@ -3,7 +3,7 @@
 use super::EndpointSvidError;
 use crate::authority::{RotatorError, SealingKeyError};
 use crate::people::{NotErased, PeopleError};
-use crate::store::{NoteError, OpenError, StoreError};
+use crate::store::{EtcdError, NoteError, OpenError, StoreError};
 use crate::tls::TlsError;
 use crate::upstream::UpstreamError;
 use crate::vault::VaultError;
@@ -69,6 +69,9 @@ pub enum ServerError {
         /// One of the files in it.
         found: String,
     },
+    /// What the replicas share is not to be had.
+    #[error("the replicas' store cannot be used")]
+    Etcd(#[from] EtcdError),
     /// The keys are not to be had.
     #[error(transparent)]
     Keys(#[from] RotatorError),

@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use time::OffsetDateTime;
 
 /// How the names of bans begin.
-const PREFIX: &str = "ban/";
+pub(super) const PREFIX: &str = "ban/";
 /// Enough to tell bans apart, and short enough to type.
 const ID_BYTES: usize = 12;
 
@@ -106,7 +106,8 @@ impl Bans {
         self.now.load().iter().find(|ban| ban.id == id).cloned()
     }
 
-    fn put(&self, ban: Ban) {
+    /// In force from now on.
+    pub(super) fn put(&self, ban: Ban) {
         self.change(|bans| {
             bans.retain(|other| other.id != ban.id);
             bans.push(ban);
@@ -153,6 +154,11 @@ impl Bans {
         let gone = matches!(ledger.commit(&entry, changes).await?, Committed::Conflict { .. });
         self.change(|bans| bans.retain(|other| other.id != id));
         Ok((!gone).then_some(ban))
+    }
+
+    /// Another replica has lifted it.
+    pub(super) fn forget(&self, id: &str) {
+        self.change(|bans| bans.retain(|other| other.id != id));
     }
 
     /// Forgets those whose time is over, and names what the store keeps of them.

@@ -334,6 +334,26 @@ impl Sessions {
         Ok(Ground::Open(Grave { changes, in_doubt }))
     }
 
+    /// A job is closed: whoever holds a session of it hears so.
+    pub(super) fn tell_ended(&self, job: &JobName, reason: EndReason) -> Vec<LiveSession> {
+        let struck = self.live.take_job(job);
+        for one in &struck {
+            self.ends.tell(&one.owner, one.id, reason);
+        }
+        if let Some(revoked) = &self.revoked {
+            revoked.add(struck.iter().flat_map(|one| one.svids.iter().cloned()), reason);
+        }
+        struck
+    }
+
+    /// Ends what lives under a ban that another replica has taken; who took it has recorded it.
+    pub(super) async fn obey_ban(&self, ledger: &Ledger, ban: Ban, now: OffsetDateTime) -> Result<(), SessionError> {
+        self.bans.put(ban.clone());
+        let meant = self.would_strike(&ban.selector, now);
+        let end = End::of_operator(EndReason::Banned, ban.uid, &ban.reason);
+        self.strike(ledger, meant, end).await.map(drop)
+    }
+
     /// Owners first: they must hear it whatever becomes of the record.
     fn strike_out(
         &self,
@@ -341,13 +361,7 @@ impl Sessions {
         job: &JobName,
         (written, end): (Option<SessionId>, End<'_>),
     ) -> Result<Vec<LiveSession>, SessionError> {
-        let struck = self.live.take_job(job);
-        for one in &struck {
-            self.ends.tell(&one.owner, one.id, end.reason);
-        }
-        if let Some(revoked) = &self.revoked {
-            revoked.add(struck.iter().flat_map(|one| one.svids.iter().cloned()), end.reason);
-        }
+        let struck = self.tell_ended(job, end.reason);
         for one in struck.iter().filter(|one| Some(one.id) != written) {
             ledger.note(&ended(&one.id.to_string(), &one.job_shown(self.people.form()), end))?;
         }

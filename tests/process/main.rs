@@ -53,6 +53,7 @@ mod crashes;
 mod damage;
 mod doctor;
 mod evidence;
+mod exec;
 mod fleet;
 mod folders;
 mod full_disk;

@@ -6,7 +6,7 @@ use super::error::{EtcdError, Fault, WentBack};
 use super::follower::Follower;
 use super::lead::Lead;
 use super::proto::{RangeRequest, RangeResponse, TxnRequest, TxnResponse};
-use super::request::{Prefix, TICK, Tick, conflict, revision};
+use super::request::{Prefix, TICK, Tick, conflict, json, revision};
 use crate::store::{Condition, Heard, Revision, Stored, Write};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -26,7 +26,7 @@ const START_WITHIN: Duration = Duration::from_secs(20);
 /// Keys of one page of a listing.
 const PAGE: i64 = 1000;
 /// How the names of replicas' own records begin.
-const REPLICAS: &str = "~replica/";
+pub(super) const REPLICAS: &str = "~replica/";
 /// Where the sealed keys are.
 const KEYRING: &str = "~keyring";
 
@@ -55,9 +55,6 @@ pub struct Peer {
     pub policy: String,
     /// How many records its journal has.
     pub journal: u64,
-    /// Whether it lives: its lease does.
-    #[serde(skip)]
-    pub lives: bool,
 }
 
 /// Something that is kept beside the store's keys, and when it was written; none where nobody has.
@@ -75,8 +72,11 @@ pub struct Etcd {
     next: AtomicU64,
     heard: Mutex<Option<mpsc::UnboundedReceiver<Heard>>>,
     runtime: Handle,
-    thread: Mutex<Option<(oneshot::Sender<()>, JoinHandle<()>)>>,
+    thread: Mutex<Option<Thread>>,
 }
+
+/// What follows etcd, and what ends it.
+type Thread = (oneshot::Sender<()>, JoinHandle<()>);
 
 /// How far etcd has come, as far as we saw, and whether it ever went back.
 #[derive(Debug)]
@@ -124,22 +124,22 @@ impl Etcd {
         let (stop, stopped) = oneshot::channel();
         let (begun, begins) = std::sync::mpsc::channel();
         let (etcd, follower) = (Arc::clone(self), Follower(Arc::downgrade(self)));
-        let run = move || {
-            runtime.block_on(async {
-                let listed = etcd.list(Instant::now() + START_WITHIN).await;
-                etcd.tide.confirm(Instant::now());
-                drop(etcd);
-                let goes_on = listed.is_ok();
-                // Whoever began this waits for it.
-                drop(begun.send(listed));
-                if goes_on {
-                    tokio::select! {
-                        _ = stopped => {}
-                        () = follower.run() => {}
-                    }
-                }
-            });
+        let run = async move {
+            let listed = etcd.list(Instant::now() + START_WITHIN).await;
+            etcd.tide.confirm(Instant::now());
+            drop(etcd);
+            let goes_on = listed.is_ok();
+            // Whoever began this waits for it.
+            drop(begun.send(listed));
+            if !goes_on {
+                return;
+            }
+            tokio::select! {
+                _ = stopped => {}
+                () = follower.run() => {}
+            }
         };
+        let run = move || runtime.block_on(run);
         let thread = Builder::new().name("etcd".to_owned()).spawn(run).map_err(EtcdError::Thread)?;
         *self.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some((stop, thread));
         let listed = begins.recv().unwrap_or_else(|_ended| Err(Fault::Away("its thread has ended".to_owned())));
@@ -149,6 +149,21 @@ impl Etcd {
     /// What others write from now on, and what a new listing shows; for the one who keeps something of it in memory.
     pub fn heard(&self) -> Option<mpsc::UnboundedReceiver<Heard>> {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// What this replica is called.
+    pub fn replica(&self) -> &str {
+        &self.replica
+    }
+
+    /// Which process of it this is.
+    pub fn process(&self) -> &str {
+        self.copy.writer.rsplit('/').next().unwrap_or_default()
+    }
+
+    /// Tells the others of this one, from now on, as long as it lives.
+    pub fn introduce(&self, peer: &Peer) {
+        self.lead.introduce(json(peer));
     }
 
     /// The replicas that are known, by name.
@@ -167,6 +182,24 @@ impl Etcd {
     /// The sealed keys.
     pub fn keyring(&self) -> Blob {
         self.copy.own(KEYRING).pop().map(|(_, kept)| (kept.value, kept.revision))
+    }
+
+    /// Resolves when they are of none of these revisions.
+    pub async fn keyring_changes(&self, known: [Option<Revision>; 2]) {
+        let mut at = self.copy.watch();
+        loop {
+            if !known.contains(&self.copy.own_revision(KEYRING)) {
+                return;
+            }
+            if at.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+        }
+    }
+
+    /// Whether work that is enough for one replica to do is this one's.
+    pub fn leads(&self) -> bool {
+        self.lead.is_ours()
     }
 
     /// Replaces the sealed keys if nobody else has; the new revision, or none.
