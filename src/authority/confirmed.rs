@@ -30,7 +30,8 @@ impl Confirmed {
 
     /// To be committed.
     pub(super) fn write(holder: &str, sequence: u64, at: OffsetDateTime) -> Result<Write, StoreError> {
-        let value = to_raw_value(&Self { v: Version, sequence, at }).map_err(|fault| StoreError::Journal(fault.into()))?;
+        let value =
+            to_raw_value(&Self { v: Version, sequence, at }).map_err(|fault| StoreError::Journal(fault.into()))?;
         Ok(Write::Put(Self::key(holder), value))
     }
 }

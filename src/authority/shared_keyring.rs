@@ -53,9 +53,7 @@ impl SharedKeyring {
     pub async fn begin(&mut self, file: &KeyringFile, ours: Keyring) -> Result<Keyring, RotatorError> {
         match self.replace(file, &ours).await {
             Ok(()) => Ok(ours),
-            Err(RotatorError::Overtaken) => {
-                self.fetch(file, &ours.trust_domain)?.ok_or(RotatorError::Overtaken)
-            }
+            Err(RotatorError::Overtaken) => self.fetch(file, &ours.trust_domain)?.ok_or(RotatorError::Overtaken),
             Err(fault) => Err(fault),
         }
     }

@@ -130,8 +130,5 @@ async fn mend(settings: &ServerSettings, lost: &[String], json: bool) -> anyhow:
         return render::say("all replicas are reconciled: start them");
     }
     let waiting: Vec<_> = done.waiting.iter().map(String::as_str).collect();
-    render::say(&format!(
-        "nobody issues yet: run this on {} too, or name who is gone with --lost",
-        waiting.join(", ")
-    ))
+    render::say(&format!("nobody issues yet: run this on {} too, or name who is gone with --lost", waiting.join(", ")))
 }

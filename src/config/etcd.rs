@@ -188,7 +188,8 @@ mod tests {
 
     #[test]
     fn a_store_of_replicas_is_read() {
-        let section = format!("{NAMED}[store.etcd]\nendpoints = [\"http://a\", \"http://[::1]:2\"]\nprefix = \"ci/\"\n");
+        let section =
+            format!("{NAMED}[store.etcd]\nendpoints = [\"http://a\", \"http://[::1]:2\"]\nprefix = \"ci/\"\n");
         let StoreKind::Etcd(place) = load(&section).unwrap().store else { panic!("another store") };
         assert_eq!(place.members.hosts, [("a".to_owned(), 2379), ("[::1]".to_owned(), 2)]);
         assert_eq!((&*place.settings.prefix, &*place.settings.replica), ("ci/", "ca-1"));

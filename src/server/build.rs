@@ -6,8 +6,8 @@ use super::witness::Sight;
 use super::{ServerError, data_folder, open_places};
 use crate::audit::{Changes, Entry, Ledger};
 use crate::authority::{
-    Authorities, AuthorityKind, Holders, KeyPlan, Keyring, KeyringFile, Rotator, RotatorError, begin_under,
-    SharedKeyring, first_wanted, open_keyring, record_sealing_key,
+    Authorities, AuthorityKind, Holders, KeyPlan, Keyring, KeyringFile, Rotator, RotatorError, SharedKeyring,
+    begin_under, first_wanted, open_keyring, record_sealing_key,
 };
 use crate::clock::Clock;
 use crate::config::{ServerSettings, StoreKind};

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// What `/ready` says besides while nobody answers for a quorum.
-const ALONE: &str = "the replicas' store does not answer: no new session begins, live ones are renewed for one ttl at most";
+const ALONE: &str =
+    "the replicas' store does not answer: no new session begins, live ones are renewed for one ttl at most";
 /// And while not all decide by the same rules.
 const DIFFER: &str = "replicas differ in their rules: the log says who has which";
 /// Later than the others by more than this is worth a worry; well above what an election of etcd takes.
@@ -39,7 +40,8 @@ async fn hear(replica: &Replica, (issuance, federation, holders): (Arc<Issuance>
     let Some(mut all) = replica.etcd().heard() else { return };
     while let Some(heard) = all.recv().await {
         let now = issuance.now();
-        let sessions = issuance.sessions.hear(&issuance.ledger, &heard, now).await.map_err(|fault| chain(&fault).to_string());
+        let sessions =
+            issuance.sessions.hear(&issuance.ledger, &heard, now).await.map_err(|fault| chain(&fault).to_string());
         let bundles = federation.hear(&heard, now).await.map_err(|fault| chain(&fault).to_string());
         let confirmed = holders.hear(&heard).map_err(|fault| chain(&fault).to_string());
         let Heard { key, .. } = &heard;
@@ -49,7 +51,10 @@ async fn hear(replica: &Replica, (issuance, federation, holders): (Arc<Issuance>
     }
 }
 
-async fn look((replica, issuance): (&Replica, &Issuance), (clock, readiness, metrics): (&dyn Clock, &Readiness, &Metrics)) {
+async fn look(
+    (replica, issuance): (&Replica, &Issuance),
+    (clock, readiness, metrics): (&dyn Clock, &Readiness, &Metrics),
+) {
     let etcd = replica.etcd();
     let (mut alone, mut apart) = (None, None);
     loop {

@@ -132,7 +132,11 @@ impl JobName {
     pub(super) fn of_key(key: &str) -> Option<Self> {
         let (rest, job_id) = key.strip_prefix(JOB_PREFIX)?.rsplit_once('/')?;
         let (issuer, project_id) = rest.rsplit_once('/')?;
-        Some(Self { issuer: IssuerName(issuer.into()), project_id: project_id.parse().ok()?, job_id: job_id.parse().ok()? })
+        Some(Self {
+            issuer: IssuerName(issuer.into()),
+            project_id: project_id.parse().ok()?,
+            job_id: job_id.parse().ok()?,
+        })
     }
 
     /// Where its tombstone stands.

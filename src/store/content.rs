@@ -60,7 +60,8 @@ impl StoreContent {
             };
             wishes.push((condition, Write::Put(key.clone(), value.clone())));
         }
-        let gone = there.into_iter().map(|(key, kept)| (Condition::Unchanged(key.clone(), kept.revision), Write::Delete(key)));
+        let gone =
+            there.into_iter().map(|(key, kept)| (Condition::Unchanged(key.clone(), kept.revision), Write::Delete(key)));
         wishes.extend(gone);
         for some in wishes.chunks(AT_ONCE) {
             let (conditions, writes): (Vec<_>, Vec<_>) = some.iter().cloned().unzip();

@@ -65,7 +65,9 @@ pub use content::StoreContent;
 pub use contract::{
     Answer, Commit, Committed, Condition, Entry, Heard, Position, Revision, Room, Store, StoreError, Stored, Write,
 };
-pub use etcd::{Behind, Blob, Channels, Etcd, EtcdError, EtcdLogin, EtcdSettings, Peer, Reconciled, Replica, WentBack, reconciled};
+pub use etcd::{
+    Behind, Blob, Channels, Etcd, EtcdError, EtcdLogin, EtcdSettings, Peer, Reconciled, Replica, WentBack, reconciled,
+};
 pub use index::IndexKind;
 pub(crate) use journal::replace_file;
 pub use local::{LocalSettings, LocalStore, OpenError, lock};

@@ -160,7 +160,8 @@ async fn judge(fleet: &Fleet, load: &Load) {
     for place in &fleet.places {
         let verified = audit_verify(place);
         assert!(verified.status.success(), "{}", words(&verified));
-        let keyring: Value = serde_json::from_slice(&std::fs::read(place.data().join("keyring.json")).unwrap()).unwrap();
+        let keyring: Value =
+            serde_json::from_slice(&std::fs::read(place.data().join("keyring.json")).unwrap()).unwrap();
         let mut active = BTreeMap::new();
         for key in keyring["authorities"].as_array().unwrap().iter().filter(|key| key["state"] == "active") {
             *active.entry(key["kind"].as_str().unwrap().to_owned()).or_insert(0) += 1;

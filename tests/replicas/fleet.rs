@@ -61,13 +61,22 @@ impl Fleet {
         let (name, own) = (format!("m{member}"), address(member));
         let cluster: Vec<_> = (0..MEMBERS).map(|one| format!("m{one}=http://{}:{PEERS}", address(one))).collect();
         let mut etcd = self.lab.on(member, "etcd");
-        etcd.args(["--name", &name, "--initial-cluster", &cluster.join(","), "--logger", "zap", "--log-level", "error"])
-            .arg("--data-dir")
-            .arg(self.folder.path().join(&name))
-            .args(["--listen-client-urls", &format!("http://{own}:{CLIENTS}")])
-            .args(["--advertise-client-urls", &format!("http://{own}:{CLIENTS}")])
-            .args(["--listen-peer-urls", &format!("http://{own}:{PEERS}")])
-            .args(["--initial-advertise-peer-urls", &format!("http://{own}:{PEERS}")]);
+        etcd.args([
+            "--name",
+            &name,
+            "--initial-cluster",
+            &cluster.join(","),
+            "--logger",
+            "zap",
+            "--log-level",
+            "error",
+        ])
+        .arg("--data-dir")
+        .arg(self.folder.path().join(&name))
+        .args(["--listen-client-urls", &format!("http://{own}:{CLIENTS}")])
+        .args(["--advertise-client-urls", &format!("http://{own}:{CLIENTS}")])
+        .args(["--listen-peer-urls", &format!("http://{own}:{PEERS}")])
+        .args(["--initial-advertise-peer-urls", &format!("http://{own}:{PEERS}")]);
         self.members[member] = Some(started(&mut etcd, &self.folder.path().join(format!("{name}.log"))));
     }
 
@@ -133,7 +142,8 @@ impl Drop for Fleet {
 /// The place's ports on a node instead of on loopback.
 fn settle(place: &Place, address: &str) {
     let text = fs::read_to_string(place.config()).unwrap();
-    let (issuer, bundle) = (format!("issuer = \"127.0.0.1:{}\"", place.port), format!("127.0.0.1:{}", place.bundle_port));
+    let (issuer, bundle) =
+        (format!("issuer = \"127.0.0.1:{}\"", place.port), format!("127.0.0.1:{}", place.bundle_port));
     let text = text.replace(&issuer, &format!("issuer = \"{address}:{}\"", place.port));
     let text = text.replace(&bundle, &format!("{address}:{}", place.bundle_port));
     fs::write(place.config(), format!("{text}\n[tls]\nnames = [\"{address}\"]\n")).unwrap();

@@ -15,7 +15,8 @@ pub(crate) fn runs_in_lab(test: &str) -> bool {
     let mut command = Command::new("unshare");
     command.args(["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]);
     command.arg(std::env::current_exe().unwrap()).args([test, "--exact", "--nocapture", "--include-ignored"]);
-    let ended = command.env(INSIDE, "yes").output().unwrap_or_else(|fault| panic!("unshare ({fault}): install util-linux"));
+    let ended =
+        command.env(INSIDE, "yes").output().unwrap_or_else(|fault| panic!("unshare ({fault}): install util-linux"));
     let said = String::from_utf8_lossy(&ended.stdout);
     let errors = String::from_utf8_lossy(&ended.stderr);
     assert!(ended.status.success() && said.contains("1 passed"), "namespaces need root:\n{said}{errors}");

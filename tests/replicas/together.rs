@@ -68,9 +68,7 @@ async fn a_key_that_one_replica_prepares_is_published_by_all_and_there_is_one_of
 async fn each_says_how_far_behind_it_is_and_whether_the_rules_differ() {
     let replicas = Replicas::start(2);
     let [a, b] = &replicas.all[..] else { panic!("two") };
-    let says = |words: &'static str| move || async move {
-        a.health()["answer"].as_str().unwrap().contains(words)
-    };
+    let says = |words: &'static str| move || async move { a.health()["answer"].as_str().unwrap().contains(words) };
     until(LIMIT, says("replica ca-1 at revision")).await;
     assert!(!says("differ")().await);
     let policy = fs::read_to_string(b.place.file("policy.toml")).unwrap();

@@ -3,10 +3,10 @@
 use super::Etcd;
 use super::cluster::REPLICAS;
 use super::error::Fault;
-use super::reconcile::KNOWN;
 use super::proto::compare::{Result as Wanted, Target, TargetUnion};
 use super::proto::request_op::Request as Op;
 use super::proto::{Compare, PutRequest, RequestOp, TxnRequest};
+use super::reconcile::KNOWN;
 use super::request::json;
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
@@ -88,7 +88,11 @@ async fn turn(etcd: &Arc<Etcd>, ending: &mut Ending<'_>) -> Result<bool, Fault> 
     if let Some(of) = introduction.filter(|of| ending.told.as_ref() != Some(of)) {
         let key = etcd.prefix.key(&format!("{REPLICAS}{}", etcd.replica()));
         let put = Op::Put(PutRequest { key, value: Bytes::clone(&of), lease: id });
-        let known = Op::Put(PutRequest { key: etcd.prefix.key(&format!("{KNOWN}{}", etcd.replica())), value: NOTHING, lease: 0 });
+        let known = Op::Put(PutRequest {
+            key: etcd.prefix.key(&format!("{KNOWN}{}", etcd.replica())),
+            value: NOTHING,
+            lease: 0,
+        });
         let success = [put, known].map(|put| RequestOp { request: Some(put) }).into();
         etcd.client.txn(TxnRequest { compare: Vec::new(), success, failure: Vec::new() }).await?;
         ending.told = Some(of);

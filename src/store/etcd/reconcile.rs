@@ -57,7 +57,8 @@ pub async fn reconciled(journal: &LocalStore, etcd: &Etcd, done: &Reconciled) ->
     let (cluster, seen) = (etcd.tide.cluster(), etcd.tide.seen());
     let (put, delete) = Default::default();
     let evidence = Evidence { v: Version, cluster, revision: seen, seen, without_quorum: false, put, delete };
-    let entry = to_raw_value(&Told { kind: "store_reconciled", done }).map_err(|odd| StoreError::Journal(odd.into()))?;
+    let entry =
+        to_raw_value(&Told { kind: "store_reconciled", done }).map_err(|odd| StoreError::Journal(odd.into()))?;
     let (room, conditions, writes) = (Room::Reserve, Vec::new(), vec![evidence.write()?]);
     journal.commit(Commit { room, conditions, writes, entry, without_quorum: None }).await.map(drop)
 }

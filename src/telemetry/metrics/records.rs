@@ -37,7 +37,8 @@ impl Records {
                 "replica_behind_seconds",
                 "For so long it has not been known whether this replica shows all that others wrote; 0 without others",
             ),
-            replica_revision: page.number("replica_revision", "The revision of the replicas' store that this one shows"),
+            replica_revision: page
+                .number("replica_revision", "The revision of the replicas' store that this one shows"),
             replica_leads: page.number("replica_leads", "1 where this replica does what one is enough for"),
             replicas_differ: page.number("replicas_differ", "1 while replicas decide by different rules"),
         }
