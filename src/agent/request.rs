@@ -16,7 +16,10 @@ const VERSION_AND_SUBJECT: [u8; 5] = [0x02, 0x01, 0x00, SEQUENCE, 0x00];
 const ATTRIBUTES: [u8; 2] = [0xa0, 0x00];
 
 /// Makes a new key, and the PKCS#10 request for it, DER.
-pub(super) fn fresh_key() -> Result<(KeyPair, Vec<u8>), CryptoError> {
+///
+/// # Errors
+/// When the system gives no chance for a key.
+pub fn fresh_key() -> Result<(KeyPair, Vec<u8>), CryptoError> {
     let key = KeyPair::generate(KeyAlgorithm::EcP256)?;
     let info = tlv(SEQUENCE, &[&VERSION_AND_SUBJECT, key.public().spki_der(), &ATTRIBUTES]);
     let signature = tlv(BIT_STRING, &[&[0], &key.sign(&info)?]);

@@ -2,6 +2,7 @@
 
 use super::in_use::{JwtSigner, X509Signer};
 use crate::audit::{Auditable, Entry, Job, SvidToSign};
+use crate::clock::rfc3339;
 use crate::consumer::{Consumers, NotTaken};
 use crate::crypto::{Digest, JwsAlgorithm, KeyId};
 use crate::identity::SpiffeId;
@@ -53,7 +54,7 @@ pub enum DraftError {
     #[error(transparent)]
     NotTaken(#[from] NotTaken),
     /// The lifetime would end before it begins.
-    #[error("nothing is left of the lifetime: {} ended it at {at}", limited_by.as_str())]
+    #[error("nothing is left of the lifetime: {} ended it at {}", limited_by.as_str(), rfc3339(*at))]
     NoTimeLeft {
         /// Which limit.
         limited_by: LimitedBy,

@@ -2,8 +2,8 @@
 
 use super::failure::WrongUsage;
 use super::{
-    agent, audit, authority, backup, ban, bundle, config, dev, directory, doctor, exec, explain, gitlab, health, init,
-    login, pin, policy, render, server, session, store, svid,
+    agent, audit, authority, backup, ban, bench, bundle, config, dev, directory, doctor, exec, explain, gitlab, health,
+    init, login, pin, policy, render, server, session, store, svid,
 };
 use crate::telemetry::{Log, LogFormat, NotALogFilter, watch_panics};
 use clap::{CommandFactory as _, Parser, Subcommand};
@@ -86,6 +86,8 @@ enum Command {
     Backup(backup::Args),
     /// What a stopped server's store holds, moved elsewhere or mended after a restore
     Store(store::Args),
+    /// Puts load on a server of your own, and says how fast it answers
+    Bench(bench::Args),
     /// Whether a server is ready; says what it waits for
     Health(health::Args),
     /// Looks at what usually goes wrong, here, and says what to mend first
@@ -126,9 +128,9 @@ impl Command {
         matches!(self, Self::Agent(_) | Self::Server(_))
     }
 
-    /// A server uses every core; the others are small, and an agent's memory counts on each runner.
+    /// A server uses every core, and so does a load on it; the others are small, and an agent's memory counts on each runner.
     fn runtime(&self) -> std::io::Result<Runtime> {
-        if matches!(self, Self::Dev(_) | Self::Server(_)) {
+        if matches!(self, Self::Bench(_) | Self::Dev(_) | Self::Server(_)) {
             Builder::new_multi_thread().enable_all().build()
         } else {
             Builder::new_current_thread().enable_all().build()
@@ -162,6 +164,7 @@ impl Command {
             Self::Audit(args) => Box::pin(audit::run(&args)).await,
             Self::Backup(args) => Box::pin(backup::run(args)).await,
             Self::Store(args) => Box::pin(store::run(args)).await,
+            Self::Bench(args) => Box::pin(bench::run(args)).await,
             Self::Health(args) => Box::pin(health::run(args)).await,
             Self::Doctor(args) => Box::pin(doctor::run(args)).await,
             Self::Completions { shell } => render::completions(shell, &mut Cli::command()),

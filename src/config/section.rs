@@ -63,6 +63,11 @@ impl<'t> Reader<'t> {
         }
     }
 
+    /// Whether the file is not TOML.
+    pub(super) const fn is_broken(&self) -> bool {
+        self.broken.get()
+    }
+
     pub(super) fn report(&self, line: Option<usize>, key: String, found: String, remedy: String) {
         let [key, found, remedy] = [key, found, remedy].map(readable);
         self.keep(Problem { file: self.file.to_owned(), line, key, found, remedy });

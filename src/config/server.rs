@@ -10,6 +10,7 @@ use super::federation::read_federation;
 use super::issuer::{KnownIssuer, Own, ReadIssuers, read_issuers};
 use super::keys::{KeySettings, read_keys};
 use super::leaf::{check_names, read_leaf};
+use super::operators::{OperatorSettings, read_operators};
 use super::people::{read_people, warn_of_ids};
 use super::problem::{Problem, read_text};
 use super::publish::read_publish;
@@ -17,6 +18,7 @@ use super::section::{Reader, Section};
 use super::telemetry::{TelemetrySettings, read_telemetry};
 use super::upstream::read_upstream;
 use super::vault::read_vault;
+use super::whereabouts::folder_of;
 use super::{Environment, PolicySource};
 use crate::backup::Folder;
 use crate::directory::DirectorySettings;
@@ -70,6 +72,8 @@ pub struct ServerSettings {
     pub leaf: LeafProfile,
     /// Whose tokens count.
     pub issuers: Issuers,
+    /// Who may operate it from elsewhere.
+    pub operators: OperatorSettings,
     /// What may tell the end of jobs, by issuer.
     pub hooks: BTreeMap<IssuerName, Hooks>,
     /// What can be asked about their jobs.
@@ -91,8 +95,7 @@ pub struct ServerSettings {
 impl ServerSettings {
     /// The data folder, for backups.
     pub fn folder(&self) -> Folder {
-        let wrapped_key = self.keys.sealing.place.is_some().then(|| self.keys.sealing.file.clone());
-        Folder { trust_domain: self.trust_domain.clone(), path: self.data_dir.clone(), wrapped_key }
+        folder_of(&self.trust_domain, &self.data_dir, &self.keys.sealing)
     }
 
     /// The API of an issuer's own GitLab, where it may be asked.
@@ -150,6 +153,7 @@ pub(super) fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option
     let consumers = read_consumers(&mut root, (&doors.bundle, changed_within));
     let own = Own { trust_domain: trust_domain.as_ref(), issuer: consumers.issuer.as_ref() };
     let ReadIssuers { issuers, hooks, systems } = read_issuers(&mut root, own);
+    let operators = read_operators(&mut root, own, &issuers);
     let directory = read_directory(&mut root, (&issuers, &systems));
     let people = read_people(&mut root);
     let federation = read_federation(&mut root, trust_domain.as_ref());
@@ -178,6 +182,7 @@ pub(super) fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option
         publish,
         leaf,
         issuers,
+        operators,
         hooks,
         systems,
         directory,
@@ -189,7 +194,7 @@ pub(super) fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option
     })
 }
 
-fn read_trust_domain(root: &mut Section<'_, '_>) -> Option<TrustDomain> {
+pub(super) fn read_trust_domain(root: &mut Section<'_, '_>) -> Option<TrustDomain> {
     root.parsed("trust_domain", "a trust domain, such as \"ci.example.org\"", TrustDomain::parse)
         .or_else(|| root.missing("trust_domain", "write the trust domain, such as \"ci.example.org\""))
 }

@@ -19,14 +19,13 @@ impl Digest {
 
     /// The digest of several parts, each preceded by its length, so that parts cannot run together.
     pub fn of_parts(parts: &[&[u8]]) -> Self {
-        let mut context = digest::Context::new(&digest::SHA256);
+        let length = |part: &&[u8]| u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes();
+        let mut text = Vec::with_capacity(parts.iter().map(|part| 8 + part.len()).sum());
         for part in parts {
-            context.update(&u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
-            context.update(part);
+            text.extend_from_slice(&length(part));
+            text.extend_from_slice(part);
         }
-        let mut out = [0; 32];
-        out.copy_from_slice(context.finish().as_ref());
-        Self(out)
+        Self::of(&text)
     }
 
     /// The digest of several parts as one text: where a standard lays the text down, and parts cannot run together.

@@ -86,7 +86,7 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
     let folder = &settings.data_dir;
     data_folder::own(folder)?;
 
-    let (vault, places) = open_places(settings, Arc::clone(&clock))?;
+    let (vault, places) = open_places((settings.vault.as_ref(), &settings.keys.places), Arc::clone(&clock))?;
     let above = connect(settings, vault.as_ref());
     let etcd = connect_etcd(settings, &random).await?;
     let Keys { file, sealing, plan, keyring, shared } =

@@ -21,7 +21,7 @@ mod replicas;
 mod accounts;
 mod run;
 
-pub use accept::{AdminSocket, BundlePort, HealthPort, IssuerPort};
+pub use accept::{AdminPort, AdminSocket, BundlePort, HealthPort, IssuerPort, TlsPort};
 pub use build::{JOURNAL_KEY_FILE, Parts, World, build};
 pub use door::make_door_ca;
 pub use endpoint_svid::EndpointSvidError;

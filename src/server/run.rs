@@ -1,7 +1,7 @@
 //! The running server: what it starts, in which order, and in which order it stops.
 
 use super::accept::Crew;
-use super::accounts::look_at_accounts;
+use super::accounts::{judge_when_something_happens, look_at_accounts};
 use super::build::{Parts, World, build};
 use super::bundle_endpoint::BundleEndpoint;
 use super::door::open_door;
@@ -15,15 +15,16 @@ use super::publishing::keep_published;
 use super::replicas::follow_replicas;
 use super::upstream::keep_upstream;
 use super::witness::Sight;
-use super::{AdminSocket, HealthPort, IssuerPort, ServerError};
-use crate::api::{AdminDoor, Crowd, Desk, HealthDoor, IssuerDoors, Reloads};
+use super::{AdminPort, AdminSocket, HealthPort, IssuerPort, ServerError};
+use crate::api::{AdminDoor, Crowd, Desk, HealthDoor, IssuerDoors, Operators, Reloads, RemoteAdminDoor};
 use crate::backup::Backups;
 use crate::clock::Clock;
-use crate::config::ServerSettings;
+use crate::config::{OperatorSettings, ServerSettings};
+use crate::discovery::Fetch;
 use crate::issuance::Issuance;
 use crate::session::CrlKeeper;
 use crate::telemetry::{Metrics, Port, Readiness, Shutdown, Unready, chain};
-use crate::tls::{DoorCertificate, IssuerDoor};
+use crate::tls::{BundleDoor, DoorCertificate, IssuerDoor};
 use crate::vault::Vault;
 use crate::wire::{connections_of, raise_open_files};
 use std::net::SocketAddr;
@@ -49,6 +50,7 @@ pub struct Server {
     crew: Arc<Crew>,
     bundle: BundleEndpoint,
     admin: AdminSocket,
+    admin_ports: Vec<AdminPort>,
     health: Option<HealthPort>,
     readiness: Readiness,
     warming: Unready,
@@ -61,7 +63,7 @@ impl Server {
     /// # Errors
     /// Whatever is missing or does not fit; nothing is left running then.
     pub async fn start(settings: &ServerSettings, world: World, shutdown: Shutdown) -> Result<Self, ServerError> {
-        let (clock, random) = (Arc::clone(&world.clock), world.random.clone());
+        let (clock, random, fetch) = (Arc::clone(&world.clock), world.random.clone(), Arc::clone(&world.fetch));
         let readiness = Readiness::default();
         let warming = readiness.wait_for("issuer keys");
         let parts = build(settings, world).await?;
@@ -96,6 +98,7 @@ impl Server {
         let admin = AdminSocket::bind(&settings.doors.admin_socket, AdminDoor::new(&desk)).await;
         let admin =
             admin.map_err(|source| ServerError::Socket { path: settings.doors.admin_socket.clone(), source })?;
+        let admin_ports = open_admin_ports(settings, (&desk, &certificate), (&clock, fetch), &parts).await?;
         let mut health = None;
         if let Some(address) = settings.doors.health {
             let door = HealthDoor::new(readiness.clone(), parts.metrics.clone());
@@ -111,6 +114,7 @@ impl Server {
             crew,
             bundle,
             admin,
+            admin_ports,
             health,
             readiness,
             warming,
@@ -133,6 +137,11 @@ impl Server {
         self.issuer_ports.iter().filter_map(|port| port.address().ok()).collect()
     }
 
+    /// Where operators who are elsewhere come in.
+    pub fn admin_addresses(&self) -> Vec<SocketAddr> {
+        self.admin_ports.iter().filter_map(|port| port.address().ok()).collect()
+    }
+
     /// Where probes and Prometheus ask.
     pub fn health_address(&self) -> Option<SocketAddr> {
         self.health.as_ref()?.address().ok()
@@ -146,7 +155,7 @@ impl Server {
     pub async fn run(self) -> Result<(), ServerError> {
         let Self { parts, clock, certificate, policy, issuer_ports, .. } = self;
         // Ends last: what requests began is still carried out on its threads.
-        let Self { crew: _crew, bundle, admin, health, readiness, warming, shutdown, .. } = self;
+        let Self { crew: _crew, bundle, admin, admin_ports, health, readiness, warming, shutdown, .. } = self;
         let (end, ended) = Shutdown::pair();
 
         let mut keepers = JoinSet::new();
@@ -181,8 +190,8 @@ impl Server {
         }
         keepers.spawn(policy.run(Arc::clone(&clock), ended.clone()));
         keepers.spawn(certificate.run(Arc::clone(&clock), (Port::Issuer, metrics.clone()), ended.clone()));
+        look(&mut keepers, &issuance, (&metrics, &ended));
         keepers.spawn(sweep(Arc::clone(&issuance), metrics.clone(), ended.clone()));
-        keepers.spawn(look_at_accounts(Arc::clone(&issuance), ended.clone()));
         keepers.spawn(warm(issuance, warming, ended.clone()));
         keepers.spawn(tell_of_health(health, ended.clone()));
         let (close, closing) = Shutdown::pair();
@@ -191,6 +200,7 @@ impl Server {
             doors.spawn(port.run(closing.clone()));
         }
         bundle.start((&mut doors, &closing), (&mut keepers, &ended), (&clock, &metrics));
+        admin_ports.into_iter().for_each(|port| drop(doors.spawn(port.run(closing.clone()))));
         doors.spawn(admin.run(closing));
 
         let mut store_ended = false;
@@ -226,6 +236,25 @@ impl Server {
     }
 }
 
+/// Nowhere, unless it is configured who may come.
+async fn open_admin_ports(
+    settings: &ServerSettings,
+    (desk, certificate): (&Arc<Desk>, &Arc<DoorCertificate>),
+    (clock, fetch): (&Arc<dyn Clock>, Arc<dyn Fetch>),
+    parts: &Parts,
+) -> Result<Vec<AdminPort>, ServerError> {
+    let OperatorSettings { listen, issuers } = &settings.operators;
+    let operators = Operators::new(issuers.clone(), (Arc::clone(clock), fetch), parts.issuance.ledger.clone());
+    let door = RemoteAdminDoor::new(desk, operators);
+    let mut ports = Vec::new();
+    for address in listen {
+        let tls = BundleDoor::for_operators(Arc::<DoorCertificate>::clone(certificate))?;
+        let port = AdminPort::bind(*address, tls, door.clone(), parts.metrics.clone()).await;
+        ports.push(port.map_err(|source| ServerError::Address { address: *address, source })?);
+    }
+    Ok(ports)
+}
+
 /// Whatever Prometheus hears.
 fn start_meters(
     keepers: &mut JoinSet<()>,
@@ -248,6 +277,12 @@ fn start_meters(
     if let Some(crls) = crls {
         keepers.spawn(meter_crls(crls.watch(), metrics.clone(), ended.clone()));
     }
+}
+
+/// What ends identities by itself, without a renewal.
+fn look(keepers: &mut JoinSet<()>, issuance: &Arc<Issuance>, (metrics, ended): (&Metrics, &Shutdown)) {
+    keepers.spawn(judge_when_something_happens(Arc::clone(issuance), ended.clone()));
+    keepers.spawn(look_at_accounts(Arc::clone(issuance), metrics.clone(), ended.clone()));
 }
 
 async fn all_ended(parts: &mut JoinSet<()>) {

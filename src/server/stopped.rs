@@ -28,7 +28,7 @@ impl Stopped {
     pub async fn open(settings: &ServerSettings, clock: Arc<dyn Clock>) -> Result<Self, ServerError> {
         let random = Random::system();
         data_folder::own(&settings.data_dir)?;
-        let (_vault, places) = open_places(settings, Arc::clone(&clock))?;
+        let (_vault, places) = open_places((settings.vault.as_ref(), &settings.keys.places), Arc::clone(&clock))?;
         let etcd = connect_etcd(settings, &random).await?;
         let keys = open_keys(settings, (places, None, etcd.as_ref()), (&clock, &random)).await?;
         let journal = open_journal(settings, &keys.keyring, &clock).await?;
@@ -87,7 +87,7 @@ pub async fn reconcile(
     let random = Random::system();
     data_folder::own(&settings.data_dir)?;
     let Some(etcd) = connect_etcd(settings, &random).await? else { return Ok(None) };
-    let (_vault, places) = open_places(settings, Arc::clone(&clock))?;
+    let (_vault, places) = open_places((settings.vault.as_ref(), &settings.keys.places), Arc::clone(&clock))?;
     // The keys as this replica knows them: those in etcd may be older.
     let keys = open_keys(settings, (places, None, None), (&clock, &random)).await?;
     let journal = open_journal(settings, &keys.keyring, &clock).await?;

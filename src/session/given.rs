@@ -72,12 +72,12 @@ impl Sessions {
 
     /// Whether one more SVID could stand on a list.
     pub(super) fn room_for(&self, admission: &Admission<'_>) -> Result<(), SessionError> {
-        let (job, id) = (JobName::of(admission.claims), SessionId::of(admission.claims));
-        let counts = self.revoked.is_some() && admission.serial.is_some();
-        if counts && !self.live.has_room(&job, &id, admission.now) {
-            return Err(SessionError::TooManySvids);
+        if self.revoked.is_none() || admission.serial.is_none() {
+            return Ok(());
         }
-        Ok(())
+        let (job, id) = (JobName::of(admission.claims), SessionId::of(admission.claims));
+        let has_room = self.live.has_room(&job, &id, admission.now);
+        if has_room { Ok(()) } else { Err(SessionError::TooManySvids) }
     }
 
     /// Learns what a former run has given, from the journal in this folder. Until when something may be missing from the

@@ -262,6 +262,22 @@ impl LiveIndex {
         all
     }
 
+    /// The live sessions of jobs that run in a project, or of its code.
+    pub(super) fn of_project(
+        &self,
+        issuer: &IssuerName,
+        project_id: u64,
+        now: OffsetDateTime,
+    ) -> Vec<(SessionId, KeyId)> {
+        let is_of = |one: &&LiveSession| {
+            one.ends_at > now
+                && one.job.issuer == *issuer
+                && (one.project_id == project_id || one.job.project_id == project_id)
+        };
+        let all = self.inside();
+        all.jobs.values().flatten().map(|one| &one.session).filter(is_of).map(|one| (one.id, one.owner)).collect()
+    }
+
     /// How many sessions have a live SVID whose newest is from each of these signers. One that has ended counts until its
     /// last SVID is over, and one that nobody renews any more does not.
     pub(super) fn count_by_signer(&self, signers: &BTreeSet<String>, now: OffsetDateTime) -> BTreeMap<Arc<str>, usize> {

@@ -48,6 +48,7 @@ mod reserve;
 mod repair;
 mod accept_time;
 mod committer;
+mod turn_over;
 mod local;
 mod offline;
 mod point;

@@ -6,6 +6,7 @@
 use super::CompactError;
 use super::compact::Compact;
 use crate::bundle::Bundle;
+use crate::clock::rfc3339;
 use crate::crypto::{CryptoError, JwsAlgorithm, KeyPair};
 use crate::identity::{SpiffeId, SpiffeIdError, TrustDomain};
 use crate::telemetry::quotable;
@@ -111,7 +112,7 @@ pub enum JwtSvidError {
     #[error("not a JWT")]
     Compact(#[from] CompactError),
     /// `exp` is past.
-    #[error("the token expired at {at}")]
+    #[error("the token expired at {}", rfc3339(*at))]
     Expired {
         /// When.
         at: OffsetDateTime,
@@ -126,7 +127,7 @@ pub enum JwtSvidError {
     #[error("{0} names no workload: the ID has no path")]
     NoPath(SpiffeId),
     /// `nbf` or `iat` is to come.
-    #[error("the token's {claim} is {at}, which is to come")]
+    #[error("the token's {claim} is {}, which is to come", rfc3339(*at))]
     NotYet {
         /// `nbf` or `iat`.
         claim: &'static str,

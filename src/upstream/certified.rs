@@ -4,6 +4,7 @@
 
 use super::{UpstreamRoot, Wanted};
 use crate::bundle::Bundle;
+use crate::clock::rfc3339;
 use crate::crypto::{Digest, KeyId, KeyPair};
 use crate::identity::{SpiffeId, SpiffeIdError, TrustDomain};
 use crate::svid::{
@@ -85,7 +86,7 @@ pub enum AnswerError {
         at: usize,
     },
     /// It ends before it would be of use.
-    #[error("it ends at {ends_at}, and would be of use for less than {} s", least.as_secs())]
+    #[error("it ends at {}, and would be of use for less than {} s", rfc3339(*ends_at), least.as_secs())]
     TooShort {
         /// When.
         ends_at: OffsetDateTime,

@@ -241,6 +241,16 @@ fn the_pod_of_a_job_with_its_agent_is_one_that_kubernetes_takes() {
     assert_eq!(runner["feature_flags"]["FF_USE_ADVANCED_POD_SPEC_CONFIGURATION"].as_bool(), Some(true));
     let mut spec = yaml(patch["patch"].as_str().unwrap()).remove(0);
     spec["containers"][0]["image"] = json!("debian:12");
+    let sidecar = &spec["initContainers"][0];
+    assert_eq!(sidecar["restartPolicy"], "Always", "a native sidecar: it starts before the job and ends behind it");
+    let page = fs::read_to_string(format!("{DOCS}/runners/README.md")).unwrap();
+    assert!(page.contains("Kubernetes 1.29 or newer") && page.contains("`FF_USE_ADVANCED_POD_SPEC_CONFIGURATION`"));
+    let mounted = |place: &str| sidecar["volumeMounts"].as_array().unwrap().iter().any(|at| at["mountPath"] == place);
+    let agent =
+        fs::read_to_string(format!("{DOCS}/runners/agent-in-pod.toml")).unwrap().parse::<toml::Table>().unwrap();
+    let state = Path::new(agent["state_dir"].as_str().unwrap());
+    let volume = state.parent().unwrap().to_str().unwrap();
+    assert!(mounted(volume), "the state is below a volume, not the volume, which is open to anybody");
     let mounts = |container: &Value| -> Vec<String> {
         let all = container["volumeMounts"].as_array().unwrap();
         all.iter().map(|mount| mount["name"].as_str().unwrap().to_owned()).collect()

@@ -126,6 +126,14 @@ impl Store for Replica {
         self.0.journal.note(entry)
     }
 
+    fn vouch(&self, at: OffsetDateTime) {
+        self.0.journal.vouch(at);
+    }
+
+    fn check_clock(&self) -> Result<(), ClockError> {
+        self.0.journal.check_clock()
+    }
+
     fn caught_up(&self) -> Answer<()> {
         let etcd = Arc::clone(&self.0.etcd);
         let caught_up = self.0.etcd.carry_out(async move { etcd.catch_up(Instant::now() + SHOWN_WITHIN).await });
@@ -134,14 +142,6 @@ impl Store for Replica {
 
     fn leads(&self) -> bool {
         self.0.etcd.lead.is_ours()
-    }
-
-    fn vouch(&self, at: OffsetDateTime) {
-        self.0.journal.vouch(at);
-    }
-
-    fn check_clock(&self) -> Result<(), ClockError> {
-        self.0.journal.check_clock()
     }
 }
 
@@ -215,11 +215,11 @@ impl Inside {
     /// What the journal would refuse is not done in etcd first.
     fn may_write(&self, room: Room) -> Result<(), StoreError> {
         self.not_gone_back()?;
-        self.journal.check_clock().map_err(StoreError::Clock)?;
+        self.journal.check_clock()?;
         let now = self.clock.now();
         let mut last = self.last();
         if *last - now > CLOCK_STEP_MAX {
-            return Err(StoreError::Clock(ClockError::WentBack { last: *last, now }));
+            return Err(ClockError::WentBack { last: *last, now }.into());
         }
         *last = now.max(*last);
         drop(last);
