@@ -5,7 +5,7 @@
 //! closes its job: then it is not committed, or it is ended. What is noted nowhere (a token alone) is judged again after
 //! its commit and before a key is used.
 
-use super::keeper::{parse, text};
+use super::keeper::{Sessions, parse, text};
 use super::{Facets, Selector, SessionError};
 use crate::audit::{Changes, Entry, Ledger};
 use crate::crypto::Digest;
@@ -66,6 +66,21 @@ impl Ban {
 
     fn in_force(&self, now: OffsetDateTime) -> bool {
         self.until.is_none_or(|until| until > now)
+    }
+}
+
+impl Sessions {
+    /// Lifts a ban; none where there is no such. What it has ended stays ended.
+    ///
+    /// # Errors
+    /// `Store`.
+    pub async fn lift_ban(&self, ledger: &Ledger, id: &str, by: (u32, &str)) -> Result<Option<Ban>, SessionError> {
+        self.bans.remove(ledger, id, by).await
+    }
+
+    /// The bans in force, the oldest first.
+    pub fn bans(&self, now: OffsetDateTime) -> Vec<Ban> {
+        self.bans.all(now)
     }
 }
 

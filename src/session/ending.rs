@@ -233,22 +233,18 @@ impl Sessions {
     /// `Store`; where the ban itself was recorded, none is renewed, and asking again ends the rest.
     pub async fn ban(&self, ledger: &Ledger, ban: &Ban, now: OffsetDateTime) -> Result<Struck, SessionError> {
         self.bans.add(ledger, ban).await?;
-        let meant = self.would_strike(&ban.selector, now);
+        self.strike_banned(ledger, ban, now).await
+    }
+
+    /// Ends what lives under a ban that is in force.
+    pub(super) async fn strike_banned(
+        &self,
+        ledger: &Ledger,
+        ban: &Ban,
+        now: OffsetDateTime,
+    ) -> Result<Struck, SessionError> {
         let end = End::of_operator(EndReason::Banned, ban.uid, &ban.reason);
-        self.strike(ledger, meant, end).await
-    }
-
-    /// Lifts a ban; none where there is no such. What it has ended stays ended.
-    ///
-    /// # Errors
-    /// `Store`.
-    pub async fn lift_ban(&self, ledger: &Ledger, id: &str, by: (u32, &str)) -> Result<Option<Ban>, SessionError> {
-        self.bans.remove(ledger, id, by).await
-    }
-
-    /// The bans in force, the oldest first.
-    pub fn bans(&self, now: OffsetDateTime) -> Vec<Ban> {
-        self.bans.all(now)
+        self.strike(ledger, self.would_strike(&ban.selector, now), end).await
     }
 
     /// Closes the jobs of these sessions, many at once.
@@ -332,26 +328,6 @@ impl Sessions {
         let in_doubt = !tombstone.within.is_empty();
         let changes = Changes { conditions: vec![condition], writes: vec![Write::Put(key, text(&tombstone)?)] };
         Ok(Ground::Open(Grave { changes, in_doubt }))
-    }
-
-    /// A job is closed: whoever holds a session of it hears so.
-    pub(super) fn tell_ended(&self, job: &JobName, reason: EndReason) -> Vec<LiveSession> {
-        let struck = self.live.take_job(job);
-        for one in &struck {
-            self.ends.tell(&one.owner, one.id, reason);
-        }
-        if let Some(revoked) = &self.revoked {
-            revoked.add(struck.iter().flat_map(|one| one.svids.iter().cloned()), reason);
-        }
-        struck
-    }
-
-    /// Ends what lives under a ban that another replica has taken; who took it has recorded it.
-    pub(super) async fn obey_ban(&self, ledger: &Ledger, ban: Ban, now: OffsetDateTime) -> Result<(), SessionError> {
-        self.bans.put(ban.clone());
-        let meant = self.would_strike(&ban.selector, now);
-        let end = End::of_operator(EndReason::Banned, ban.uid, &ban.reason);
-        self.strike(ledger, meant, end).await.map(drop)
     }
 
     /// Owners first: they must hear it whatever becomes of the record.

@@ -6,7 +6,7 @@
 use super::bans::{self, Ban};
 use super::keeper::{Sessions, parse};
 use super::record::{JOB_PREFIX, JobName, SESSION_PREFIX, Tombstone};
-use super::{EndReason, SessionError};
+use super::{EndReason, LiveSession, SessionError};
 use crate::audit::Ledger;
 use crate::store::{Heard, StoreError, Stored};
 use time::OffsetDateTime;
@@ -35,12 +35,27 @@ impl Sessions {
             Some(kept) if key.starts_with(SESSION_PREFIX) => self.take_up(key, kept, now)?,
             Some(kept) if key.starts_with(JOB_PREFIX) => self.hear_closed(key, kept)?,
             Some(kept) if key.starts_with(bans::PREFIX) => {
-                self.obey_ban(ledger, parse::<Ban>(&kept.value)?, now).await?;
+                // Who took it has recorded it.
+                let ban: Ban = parse(&kept.value)?;
+                self.bans.put(ban.clone());
+                self.strike_banned(ledger, &ban, now).await?;
             }
             None => key.strip_prefix(bans::PREFIX).into_iter().for_each(|id| self.bans.forget(id)),
             Some(_) => {}
         }
         Ok(())
+    }
+
+    /// A job is closed: whoever holds a session of it hears so.
+    pub(super) fn tell_ended(&self, job: &JobName, reason: EndReason) -> Vec<LiveSession> {
+        let struck = self.live.take_job(job);
+        for one in &struck {
+            self.ends.tell(&one.owner, one.id, reason);
+        }
+        if let Some(revoked) = &self.revoked {
+            revoked.add(struck.iter().flat_map(|one| one.svids.iter().cloned()), reason);
+        }
+        struck
     }
 
     fn hear_closed(&self, key: &str, kept: &Stored) -> Result<(), StoreError> {

@@ -36,6 +36,7 @@ mod fleet;
 mod load;
 
 mod chaos;
+mod moved;
 mod quorum;
 mod race;
 mod together;

@@ -2,20 +2,21 @@
 
 use super::client::Client;
 use super::copy::Copy;
-use super::error::{EtcdError, Fault, WentBack};
+use super::error::{EtcdError, Fault};
 use super::follower::Follower;
 use super::lead::Lead;
 use super::proto::{RangeRequest, RangeResponse, TxnRequest, TxnResponse};
 use super::request::{Prefix, TICK, Tick, conflict, json, revision};
+use super::tide::Tide;
 use crate::store::{Condition, Heard, Revision, Stored, Write};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 use tokio::runtime::{self, Handle, Runtime};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tonic::transport::Channel;
 
@@ -77,17 +78,6 @@ pub struct Etcd {
 
 /// What follows etcd, and what ends it.
 type Thread = (oneshot::Sender<()>, JoinHandle<()>);
-
-/// How far etcd has come, as far as we saw, and whether it ever went back.
-#[derive(Debug)]
-pub(super) struct Tide {
-    cluster: OnceLock<u64>,
-    seen: AtomicU64,
-    went_back: OnceLock<WentBack>,
-    /// When the copy was last known to show everything; none before the first time.
-    confirmed: watch::Sender<Option<Instant>>,
-    answers: AtomicBool,
-}
 
 impl Etcd {
     /// Connects, copies what is there, and follows it from then on; blocks until that is done.
@@ -347,73 +337,4 @@ pub(super) enum Decided {
 
 fn at(answer: &TxnResponse) -> Revision {
     answer.header.as_ref().map(|header| revision(header.revision)).unwrap_or_default()
-}
-
-impl Tide {
-    fn new() -> Self {
-        Self {
-            cluster: OnceLock::new(),
-            seen: AtomicU64::new(0),
-            went_back: OnceLock::new(),
-            confirmed: watch::Sender::new(None),
-            answers: AtomicBool::new(true),
-        }
-    }
-
-    /// Takes in where etcd stands; `before` is what we had seen when we asked.
-    fn judge(&self, header: Option<(u64, Revision)>, before: Revision) {
-        let Some((cluster, revision)) = header else { return };
-        let known = *self.cluster.get_or_init(|| cluster);
-        if cluster != known || revision < before {
-            self.goes_back(WentBack { seen: before, journalled: known, revision, cluster });
-        }
-        self.seen.fetch_max(revision, Ordering::Relaxed);
-    }
-
-    /// Holds what a journal has seen against what is there.
-    pub(super) fn expect(&self, journalled: u64, seen: Revision) {
-        let (cluster, revision) = (self.cluster(), self.seen());
-        if cluster != journalled || revision < seen {
-            self.goes_back(WentBack { seen, journalled, revision, cluster });
-        }
-    }
-
-    fn goes_back(&self, went_back: WentBack) {
-        if self.went_back.set(went_back).is_ok() {
-            tracing::error!("{went_back}");
-        }
-    }
-
-    /// Where etcd went back in time, if it did.
-    pub(super) fn went_back(&self) -> Option<WentBack> {
-        self.went_back.get().copied()
-    }
-
-    pub(super) fn cluster(&self) -> u64 {
-        self.cluster.get().copied().unwrap_or_default()
-    }
-
-    pub(super) fn seen(&self) -> Revision {
-        self.seen.load(Ordering::Relaxed)
-    }
-
-    /// The copy showed everything at that time.
-    pub(super) fn confirm(&self, at: Instant) {
-        self.answers.store(true, Ordering::Relaxed);
-        self.confirmed.send_replace(Some(at));
-    }
-
-    /// Nobody answered for a quorum.
-    pub(super) fn is_silent(&self) {
-        self.answers.store(false, Ordering::Relaxed);
-    }
-
-    pub(super) fn answers(&self) -> bool {
-        self.answers.load(Ordering::Relaxed)
-    }
-
-    /// For how long it has not been known whether the copy shows everything.
-    pub(super) fn behind(&self) -> Duration {
-        self.confirmed.borrow().map_or(Duration::MAX, |at| at.elapsed())
-    }
 }

@@ -19,6 +19,7 @@ pub(super) mod evidence;
 mod copy;
 mod follower;
 mod lead;
+mod tide;
 mod cluster;
 mod replica;
 mod reconcile;
