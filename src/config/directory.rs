@@ -26,7 +26,8 @@ pub(super) fn read_directory(root: &mut Section<'_, '_>, of: (&Issuers, &[System
         return None;
     }
     let mut section = root.section("directory");
-    let of = read_issuers(&mut section, of);
+    let (_, systems) = of;
+    let names = read_issuers(&mut section, of);
     let would_do = "its servers, such as \"ldaps://dc1.corp.example\"; ldap:// means StartTLS";
     let servers = section.list("url", would_do, Server::parse).filter(|servers| !servers.is_empty());
     let servers = servers.or_else(|| section.missing("url", &format!("write {would_do}")));
@@ -42,12 +43,12 @@ pub(super) fn read_directory(root: &mut Section<'_, '_>, of: (&Issuers, &[System
     let dn = |text: &str| if is_dn(text) { Ok(text.to_owned()) } else { Err("no DN") };
     let base = section.parsed("base", "the DN that accounts stand below, such as \"DC=corp,DC=example\"", dn);
     let base = base.or_else(|| section.missing("base", "write the DN that accounts stand below"));
-    let ways = read_ways(&mut section);
+    let ways = read_ways(&mut section, (names.as_deref(), systems));
     let groups = read_groups(section.section("groups"));
     let look_every = read_look_every(&mut section);
     section.finish();
     Some(DirectorySettings {
-        issuers: of?,
+        issuers: names?,
         servers: servers?,
         trust: trust?,
         bind: bind?,
@@ -93,7 +94,10 @@ fn read_password_file(section: &mut Section<'_, '_>) -> Option<PathBuf> {
 }
 
 /// `[[directory.account]]`, in their order.
-fn read_ways(section: &mut Section<'_, '_>) -> Option<Vec<Way>> {
+fn read_ways(
+    section: &mut Section<'_, '_>,
+    (issuers, systems): (Option<&[IssuerName]>, &[System]),
+) -> Option<Vec<Way>> {
     let sections = section.sections("account");
     if sections.is_empty() {
         let remedy = "say how a token leads to an account: [[directory.account]] with provider = \"ldapmain\", as GitLab's \
@@ -102,6 +106,13 @@ fn read_ways(section: &mut Section<'_, '_>) -> Option<Vec<Way>> {
     }
     // Every table is read before the first wrong one counts.
     let ways: Vec<Option<Way>> = sections.into_iter().map(read_way).collect();
+    let can_be_asked =
+        |name: &IssuerName| systems.iter().any(|system| system.gitlab().is_some_and(|api| api.issuer == *name));
+    let silent = issuers.unwrap_or_default().iter().find(|name| !can_be_asked(name));
+    if let (Some(silent), true) = (silent, ways.iter().flatten().any(|way| matches!(way, Way::Asked(_)))) {
+        let found = format!("from = \"api\", and {silent} has no [issuer.api]");
+        section.problem("account", None, found, "add one with a token_file of an administrator's token");
+    }
     ways.into_iter().collect()
 }
 
@@ -109,6 +120,12 @@ fn read_way(mut section: Section<'_, '_>) -> Option<Way> {
     let given = ["provider", "claim"].into_iter().filter(|key| section.holds(key)).count();
     let (line, beside) = (section.line_of("claim"), section.holds("attribute"));
     let provider = section.text("provider", "a provider of user_identities, such as \"ldapmain\"");
+    let from_line = section.line_of("from");
+    let is_asked = section.parsed("from", "\"token\" or \"api\"", |text| match text {
+        "api" => Ok(true),
+        "token" => Ok(false),
+        _ => Err("nothing that tells links"),
+    });
     let claim = section.parsed("claim", "\"user_email\" or \"user_login\"", |text| match text {
         "user_email" => Ok(("user_email", "mail")),
         "user_login" => Ok(("user_login", "sAMAccountName")),
@@ -139,8 +156,11 @@ fn read_way(mut section: Section<'_, '_>) -> Option<Way> {
         (None, None) if given == 0 => section.missing("provider", "write a provider of user_identities, or a claim"),
         (Some(_), Some(_)) | (None, None) => None,
     };
+    if is_asked.is_some() && matches!(way, Some(Way::Claim { .. })) {
+        section.problem("from", from_line, "given beside claim", "leave it out: a claim stands in the token");
+    }
     section.finish();
-    way
+    way.map(|way| if is_asked == Some(true) { Way::Asked(Box::new(way)) } else { way })
 }
 
 /// `[directory.groups]`: names for rules.

@@ -18,6 +18,9 @@ pub enum DirectoryError {
         /// What it says.
         no: ResultCode,
     },
+    /// GitLab does not tell what it links the user to.
+    #[error("GitLab does not tell what it links the user to: {0}")]
+    Links(String),
     /// A server does not answer, or not as it should.
     #[error("{server} cannot be asked")]
     Ldap {
@@ -69,7 +72,9 @@ impl DirectoryError {
     pub const fn is_of_this_question(&self) -> bool {
         matches!(
             self,
-            Self::Untold(_) | Self::Ldap { fault: LdapError::Refused(_) | LdapError::TooMany | LdapError::TooMuch, .. }
+            Self::Links(_)
+                | Self::Untold(_)
+                | Self::Ldap { fault: LdapError::Refused(_) | LdapError::TooMany | LdapError::TooMuch, .. }
         )
     }
 }

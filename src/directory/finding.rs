@@ -7,10 +7,11 @@ use super::ldap::{Entry, Filter, LdapError, Scope, Search};
 use super::settings::{DirectorySettings, dn_parts};
 use super::sid::Guid;
 use super::way::{Lookup, Sought};
-use super::{AccountPins, DirectoryError, IssuerUser, NobodySought};
+use super::{AccountPins, AllLinks, DirectoryError, IssuerUser, NobodySought};
 use crate::clock::Clock;
 use crate::telemetry::chain;
 use crate::token::Claims;
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// A directory, and what is remembered of its accounts.
@@ -21,6 +22,7 @@ pub struct Directory {
     pub(super) client: Client,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) groups: KnownGroups,
+    links: AllLinks,
 }
 
 /// Whom a directory shows.
@@ -45,7 +47,13 @@ impl Directory {
     pub fn new(settings: DirectorySettings, pins: AccountPins, clock: Arc<dyn Clock>) -> Self {
         let settings = Arc::new(settings);
         let client = Client::new(Arc::clone(&settings), Arc::clone(&clock));
-        Self { settings, pins, client, clock, groups: KnownGroups::default() }
+        Self { settings, pins, client, clock, groups: KnownGroups::default(), links: AllLinks::new() }
+    }
+
+    /// Where GitLabs can be asked what they link their users to.
+    #[must_use]
+    pub fn asking(self, links: AllLinks) -> Self {
+        Self { links, ..self }
     }
 
     /// What it was made of.
@@ -97,15 +105,23 @@ impl Directory {
         sought: &Sought,
         known: Option<Guid>,
     ) -> Result<Result<Account, &'static str>, DirectoryError> {
+        let mut is_linked = false;
         for lookup in &sought.by {
-            let found = match lookup {
+            let lookup = match self.told(lookup, &sought.user).await? {
+                Ok(Some(lookup)) => lookup,
+                Ok(None) => continue,
+                Err(several) => return Ok(Err(several)),
+            };
+            is_linked = true;
+            let found = match &*lookup {
+                Lookup::Asked(_) => continue,
                 Lookup::Dn(dn) => self.at(dn).await?,
                 Lookup::Is { attribute, value } => self.below_base((attribute, value.as_bytes())).await?,
             };
-            match (found.as_slice(), lookup) {
+            match (found.as_slice(), &*lookup) {
                 ([one], Lookup::Is { attribute, value }) if !says(one, attribute, value) => return Ok(Err(NONE)),
                 ([one], _) => return Ok(Ok(Account::read(one)?)),
-                ([], Lookup::Dn(_)) => {}
+                ([], Lookup::Asked(_) | Lookup::Dn(_)) => {}
                 ([], Lookup::Is { .. }) => return Ok(Err(NONE)),
                 ([_, _, ..], _) => return Ok(Err(SEVERAL)),
             }
@@ -118,7 +134,19 @@ impl Directory {
                 });
             }
         }
-        Ok(Err(MOVED))
+        Ok(Err(if is_linked { MOVED } else { UNLINKED }))
+    }
+
+    /// What to look for, with what GitLab tells where it is to be asked.
+    async fn told<'s>(
+        &self,
+        lookup: &'s Lookup,
+        (issuer, user_id): &IssuerUser,
+    ) -> Result<Result<Option<Cow<'s, Lookup>>, &'static str>, DirectoryError> {
+        let Lookup::Asked(way) = lookup else { return Ok(Ok(Some(Cow::Borrowed(lookup)))) };
+        let nobody = || DirectoryError::Links("the issuer has no [issuer.api]".to_owned());
+        let links = self.links.get(issuer).ok_or_else(nobody)?.of(*user_id).await.map_err(DirectoryError::Links)?;
+        Ok(way.among(&links).map(|lookup| lookup.map(Cow::Owned)).map_err(|_two| TWO_LINKS))
     }
 
     /// The account at a DN, if it is below the base.
@@ -146,6 +174,8 @@ impl Directory {
 const NONE: &str = "the directory knows no account of the token's user";
 const MOVED: &str = "the account that GitLab links to is not there: it was renamed, moved or deleted, and GitLab has not \
                      noticed, and no other way leads to it";
+const TWO_LINKS: &str = "GitLab links the token's user to two accounts of one provider";
+const UNLINKED: &str = "GitLab links the token's user to no account of the directory, or has blocked them";
 const SEVERAL: &str = "more than one account fits what the token says of its user";
 
 /// A user's object that is a person's; computers are users too.

@@ -68,8 +68,10 @@ impl Server {
 }
 
 /// One way from a token to an account.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum Way {
+    /// GitLab's links as it tells them itself, whatever the user lets stand in tokens: by one of the two ways that begin at one.
+    Asked(Box<Self>),
     /// A claim of the token's is the value of an attribute.
     Claim {
         /// `user_email` or `user_login`.

@@ -16,6 +16,8 @@ pub struct Sought {
 /// What to look for.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub(super) enum Lookup {
+    /// Whatever GitLab links the user to, by this way.
+    Asked(Box<Way>),
     /// The entry of this DN.
     Dn(String),
     /// The entry with this value.
@@ -66,21 +68,36 @@ impl Sought {
 impl Way {
     /// What to look for; none where the token does not say what it takes.
     fn lookup(&self, claims: &Claims) -> Result<Option<Lookup>, NobodySought> {
-        let is = |attribute: &String, value: &str| Lookup::Is { attribute: attribute.clone(), value: value.to_owned() };
-        Ok(match self {
-            Self::Claim { claim, attribute } => match claims.view(claim) {
+        match self {
+            Self::Asked(way) => Ok(Some(Lookup::Asked(way.clone()))),
+            Self::Claim { claim, attribute } => Ok(match claims.view(claim) {
                 Some(ClaimView::Text(value)) if !value.is_empty() => Some(is(attribute, value)),
                 _ => None,
+            }),
+            Self::Identity { .. } | Self::Link { .. } => match claims.view("user_identities") {
+                Some(ClaimView::Identities(links)) => self.among(links),
+                _ => Ok(None),
             },
-            Self::Identity { provider, attribute } => linked(claims, provider)?.map(|uid| is(attribute, uid)),
-            Self::Link { provider } => linked(claims, provider)?.map(|uid| Lookup::Dn(uid.to_owned())),
+        }
+    }
+
+    /// What to look for by what GitLab links the user to; none where that is nothing of its provider's.
+    pub(super) fn among(&self, links: &[ExternalIdentity]) -> Result<Option<Lookup>, NobodySought> {
+        Ok(match self {
+            Self::Asked(way) => way.among(links)?,
+            Self::Claim { .. } => None,
+            Self::Identity { provider, attribute } => linked(links, provider)?.map(|uid| is(attribute, uid)),
+            Self::Link { provider } => linked(links, provider)?.map(|uid| Lookup::Dn(uid.to_owned())),
         })
     }
 }
 
+fn is(attribute: &str, value: &str) -> Lookup {
+    Lookup::Is { attribute: attribute.to_owned(), value: value.to_owned() }
+}
+
 /// The account that GitLab links the user to at a provider.
-fn linked<'a>(claims: &'a Claims, provider: &str) -> Result<Option<&'a str>, NobodySought> {
-    let Some(ClaimView::Identities(all)) = claims.view("user_identities") else { return Ok(None) };
+fn linked<'a>(all: &'a [ExternalIdentity], provider: &str) -> Result<Option<&'a str>, NobodySought> {
     let is_there = |one: &&ExternalIdentity| one.provider == provider && !one.extern_uid.is_empty();
     let mut there = all.iter().filter(is_there);
     match (there.next(), there.next()) {
@@ -113,10 +130,6 @@ mod tests {
         json!({ "provider": provider, "extern_uid": uid })
     }
 
-    fn is(attribute: &str, value: &str) -> Lookup {
-        Lookup::Is { attribute: attribute.to_owned(), value: value.to_owned() }
-    }
-
     #[test]
     fn the_first_way_that_is_there_decides_and_only_a_dn_may_be_out_of_date() {
         let mail = [("user_email", json!("ada@corp.example"))];
@@ -135,6 +148,16 @@ mod tests {
         );
         assert_eq!(sought(json!([dn, dn]), &mail, &ways()), Err(NobodySought::TwoLinks));
         assert_eq!(sought(json!([dn]), &mail, &[]), Err(NobodySought::NoWay));
+        let asked = || Way::Asked(Box::new(ways()[0].clone()));
+        let of_way = Lookup::Asked(Box::new(ways()[0].clone()));
+        assert_eq!(
+            sought(Value::Null, &mail, &[asked(), ways()[2].clone()]),
+            Ok(vec![of_way, is("mail", "ada@corp.example")])
+        );
+        let link = |provider: &str| ExternalIdentity { provider: provider.to_owned(), extern_uid: "cn=ada".to_owned() };
+        assert_eq!(asked().among(&[link("saml"), link("ldapmain")]), Ok(Some(Lookup::Dn("cn=ada".to_owned()))));
+        assert_eq!(asked().among(&[link("saml")]), Ok(None));
+        assert_eq!(asked().among(&[link("ldapmain"), link("ldapmain")]), Err(NobodySought::TwoLinks));
         let nobody = [("user_id", json!("")), ("user_login", Value::Null)];
         assert_eq!(sought(json!([dn]), &nobody, &ways()), Err(NobodySought::NoUser));
     }

@@ -133,6 +133,12 @@ impl Resting {
 }
 
 impl Silence {
+    pub(super) fn why(&self) -> &str {
+        match self {
+            Self::Down { why, .. } | Self::Unclear(why) => why,
+        }
+    }
+
     fn answer(&self) -> Answer {
         let (why, wait) = match self {
             Self::Down { why, wait } => (why, wait.map(|wait| wait.min(REST_MAX).as_secs())),

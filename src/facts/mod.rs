@@ -18,6 +18,7 @@ mod approvals;
 mod gitlab_deployment;
 mod gitlab_review;
 mod gitlab;
+mod gitlab_users;
 mod active_directory;
 mod gerrit_change;
 mod gerrit_merge;

@@ -169,8 +169,12 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
 /// All that can be asked about jobs, and the directory among it.
 fn open_facts(settings: &ServerSettings, world: facts::World) -> (Facts, Option<Arc<Directory>>) {
     let mut systems = settings.systems.clone();
-    let open = |of: DirectorySettings| Arc::new(Directory::new(of, world.pins.clone(), Arc::clone(&world.clock)));
-    let directory = settings.directory.clone().map(open);
+    let open = |of: DirectorySettings| Directory::new(of, world.pins.clone(), Arc::clone(&world.clock));
+    let links = |directory: Directory| {
+        let gitlabs = settings.systems.iter().filter_map(|system| system.gitlab());
+        directory.asking(gitlabs.map(|gitlab| (gitlab.issuer.clone(), gitlab.links(&world))).collect())
+    };
+    let directory = settings.directory.clone().map(open).map(links).map(Arc::new);
     if let Some(directory) = &directory {
         systems.push(Arc::new(ActiveDirectory(Arc::clone(directory))));
     }

@@ -16,7 +16,7 @@ use lanyard::token::{Claims, IssuerKind, IssuerName};
 use serde_json::{Map, Value, json};
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -65,10 +65,9 @@ impl Asking {
             facts,
             groups: None,
         };
-        let metrics = Metrics::new();
-        let fetch: Arc<dyn Fetch> = Arc::new(HttpsFetch::new(None).unwrap().with_loopback_http());
-        let pins = pins(folder.path().join("journal"));
-        let facts = Facts::new(&[system], World { clock, fetch, metrics: metrics.clone(), pins });
+        let world = world(clock, folder.path());
+        let metrics = world.metrics.clone();
+        let facts = Facts::new(&[system], world);
         Self { facts, metrics, known, folder }
     }
 
@@ -86,6 +85,12 @@ impl Asking {
     pub(crate) async fn heard(&self, need: &str, claims: &Claims) -> Answers {
         self.facts.ask(&self.rule(need), claims).await
     }
+}
+
+/// With a store of its own.
+pub(crate) fn world(clock: Arc<dyn Clock>, folder: &Path) -> World {
+    let fetch: Arc<dyn Fetch> = Arc::new(HttpsFetch::new(None).unwrap().with_loopback_http());
+    World { clock, fetch, metrics: Metrics::new(), pins: pins(folder.join("journal")) }
 }
 
 /// Of a store of its own.

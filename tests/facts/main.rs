@@ -5,6 +5,7 @@ mod approvals;
 mod changes;
 mod gerrit;
 mod gerrit_oddities;
+mod links;
 mod okta;
 mod real_gerrit;
 mod scripted;

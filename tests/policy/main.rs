@@ -21,6 +21,7 @@ mod proportion;
 mod support;
 
 mod by_chance;
+mod integrations;
 mod issuers;
 mod meshes;
 mod page;
