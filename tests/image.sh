@@ -3,7 +3,7 @@
 # without anything around it, and says what it cannot do. Takes a quarter of an hour; called by `tests/run --all`.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-readonly triple=x86_64-unknown-linux-musl bytes_max=$((25 * 1024 * 1024)) start_max_ms=50 rounds=20
+readonly bytes_max=$((25 * 1024 * 1024)) rounds=20
 target=$(realpath -m "${CARGO_TARGET_DIR:-target}")
 scratch=$(mktemp -d)
 server=
@@ -45,22 +45,24 @@ printf '[keys]\nroot_place = "hsm"\n[[keys.place]]\nname = "hsm"\nin = "pkcs11"\
 grep "this is the static build" "$scratch/said" || wrong "$(cat "$scratch/said")"
 
 # ── it starts ───────────────────────────────────────────────────────────────────────
-# The best of some starts of a server with its keys made: what the program takes, not what this machine does besides.
+# The best of some starts of a server with its keys made, on the wall and on the processor. Told, not judged: a busy machine says
+# nothing of the program.
 XDG_RUNTIME_DIR=$scratch "$program" dev --once --dir "$scratch/dev" > "$scratch/dev.txt"
 health=$(sed -n 's/^health = "\(.*\)"/\1/p' "$scratch/dev/server.toml")
-best=999999
+best=999999999 work=999999
 for _ in $(seq $rounds); do
     began=$(date +%s%N)
     "$program" server --config "$scratch/dev/server.toml" 2> "$scratch/server.log" &
     server=$!
-    until (exec 3<> "/dev/tcp/${health/://}") 2> /dev/null; do :; done
+    until (exec 3<> "/dev/tcp/${health/://}") 2> /dev/null; do kill -0 "$server" 2> /dev/null || wrong "$(cat "$scratch/server.log")"; done
     took=$((($(date +%s%N) - began) / 1000))
     [ $took -ge $best ] || best=$took
+    ticks=$(awk '{ print $14 + $15 }' "/proc/$server/stat")
+    [ "$ticks" -ge $work ] || work=$ticks
     kill $server && wait $server || true
     server=
 done
-say "starts in $((best / 1000)).$((best / 100 % 10)) ms, at best of $rounds"
-[ $((best / 1000)) -lt $start_max_ms ] || wrong "it takes longer than $start_max_ms ms"
+say "listens $((best / 1000)).$((best / 100 % 10)) ms after its start, at best of $rounds; $((work * 1000 / $(getconf CLK_TCK))) ms of a processor"
 
 # ── the package ─────────────────────────────────────────────────────────────────────
 deb=$(CARGO_TARGET_DIR=$target cargo deb --profile dist --quiet | tail -n 1)

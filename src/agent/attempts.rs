@@ -9,7 +9,7 @@ use super::renewal;
 use super::session_file::{KeptEnd, KeptSession};
 use crate::clock::Clock;
 use crate::crypto::{Digest, Random};
-use crate::telemetry::chain;
+use crate::telemetry::{chain, rfc3339};
 use crate::wire::lanyard::event::Kind;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -58,7 +58,7 @@ impl<T: 'static> Attempts<T> {
     /// The same, and tells the log why.
     pub(super) fn failed_by(&mut self, error: &LinkError, random: &Random) {
         let again_at = self.failed(random);
-        tracing::warn!(error = chain(error), %again_at, "no SVID from the server");
+        tracing::warn!(error = chain(error), again_at = rfc3339(again_at), "no SVID from the server");
     }
 
     pub(super) const fn failures(&self) -> u32 {
@@ -68,8 +68,8 @@ impl<T: 'static> Attempts<T> {
     /// The answer, once; then say `at` or `failed`, or let go.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, LinkError>> {
         let answer = self.under_way.as_mut().poll(cx);
-        if let Poll::Ready(Err(LinkError::Unavailable { again_in, .. })) = &answer {
-            self.again_in = *again_in;
+        if let Poll::Ready(Err(LinkError::Unavailable(setback))) = &answer {
+            self.again_in = setback.again_in();
         }
         answer
     }

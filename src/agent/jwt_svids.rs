@@ -63,7 +63,7 @@ impl JwtSvids {
         }
         match self.link.fetch_jwt(&identity.session, audience, profile).await {
             Ok(answer) => self.keep(key, identity, answer.jwt_svid),
-            Err(away @ LinkError::Unavailable { .. }) => match kept {
+            Err(away @ LinkError::Unavailable(_)) => match kept {
                 Some(kept) if now + USABLE_FOR < kept.not_after => Ok(kept.svid),
                 Some(_) | None => Err(away),
             },
@@ -108,7 +108,7 @@ impl From<&LinkError> for tonic::Status {
             | LinkError::Invalid(_)
             | LinkError::Key(_)
             | LinkError::TrustDomain(_)
-            | LinkError::Unavailable { .. } => Self::unavailable(error.to_string()),
+            | LinkError::Unavailable(_) => Self::unavailable(error.to_string()),
         }
     }
 }

@@ -2,11 +2,11 @@
 
 use super::federated::Federated;
 use super::keeper::Svid;
+use super::setback::{CODE, Setback};
 use crate::bundle::{Bundle, BundleError};
 use crate::crypto::{CryptoError, KeyPair};
 use crate::identity::{SpiffeId, SpiffeIdError, TrustDomain, TrustDomainError};
 use crate::svid::{InspectError, X509SvidError, inspect_certificate, validate_x509_svid};
-use crate::telemetry::chain;
 use crate::wire::lanyard::issuer_client::IssuerClient;
 use crate::wire::lanyard::{
     AcknowledgeRequest, EndSessionRequest, Event, ExchangeRequest, FetchJwtRequest, JobEnd, JwtAnswer,
@@ -20,13 +20,8 @@ use tonic::{Code, Request, Status, Streaming};
 /// For one answer; a server that is slower is away.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
-/// Metadata of a refusal: its stable code, the name of the request, and the audience that the token should have.
-const CODE: &str = "lanyard-code";
+/// Metadata of a refusal: the name of the request, and the audience that the token should have.
 const REQUEST_ID: &str = "lanyard-request-id";
-/// Metadata of an answer that asks to wait.
-const PUSHBACK: &str = "grpc-retry-pushback-ms";
-/// A server that says more does not know how long our SVIDs live.
-const AGAIN_IN_MAX: Duration = Duration::from_secs(60);
 const AUDIENCE: &str = "lanyard-audience";
 
 /// The server said no, for good.
@@ -64,12 +59,8 @@ pub(super) enum LinkError {
     Refused(#[from] Refused),
     #[error("the server's trust domain cannot be read")]
     TrustDomain(#[from] TrustDomainError),
-    #[error("the server is not reachable: {why}")]
-    Unavailable {
-        why: String,
-        /// When the server wants to be asked again, if it said so.
-        again_in: Option<Duration>,
-    },
+    #[error(transparent)]
+    Unavailable(#[from] Setback),
 }
 
 /// What the server grants with one X.509-SVID.
@@ -190,7 +181,7 @@ fn refused(status: &Status) -> LinkError {
         | Code::Internal
         | Code::ResourceExhausted
         | Code::Unavailable
-        | Code::Unknown => return LinkError::Unavailable { why: why(status), again_in: again_in(status) },
+        | Code::Unknown => return Setback::of(status).into(),
     };
     let word = |name| status.metadata().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let code = match word(CODE) {
@@ -200,17 +191,6 @@ fn refused(status: &Status) -> LinkError {
     let (code, request_id) = (code.to_owned(), word(REQUEST_ID).to_owned());
     let audience = Some(word(AUDIENCE).to_owned()).filter(|audience| !audience.is_empty());
     Refused { code, say: status.message().to_owned(), request_id, status: http, audience }.into()
-}
-
-/// What gRPC calls pushback (gRFC A6); no longer than makes sense.
-fn again_in(status: &Status) -> Option<Duration> {
-    let said = status.metadata().get(PUSHBACK)?.to_str().ok()?.parse().ok();
-    said.map(|millis| Duration::from_millis(millis).min(AGAIN_IN_MAX))
-}
-
-/// The status's causes, where it has any: its own words then only say that there was one.
-fn why(status: &Status) -> String {
-    std::error::Error::source(status).map_or_else(|| status.message().to_owned(), chain)
 }
 
 /// A request that is given up when its answer is late.
@@ -318,17 +298,6 @@ mod tests {
         for torn in [judge(&other, &[&intermediate]), judge(&root, &[]), judge(&root, &[&other])] {
             assert!(matches!(torn, Err(LinkError::Invalid(_))), "{torn:?}");
         }
-    }
-
-    #[test]
-    fn a_busy_server_says_when_it_wants_to_be_asked_again() {
-        let said = |text: &'static str| {
-            let mut status = Status::new(Code::ResourceExhausted, "x");
-            status.metadata_mut().insert(PUSHBACK, text.parse().unwrap());
-            let LinkError::Unavailable { again_in, .. } = refused(&status) else { panic!("that is no refusal") };
-            again_in.map(|span| span.as_millis())
-        };
-        assert_eq!(["1000", "0", "9999999", "-1", "soon"].map(said), [Some(1000), Some(0), Some(60_000), None, None]);
     }
 
     #[test]

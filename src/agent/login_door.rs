@@ -1,7 +1,7 @@
 //! The agent's own socket: HTTP/1.1, so that `curl --unix-socket` alone can log in.
 //!
-//! `POST /v1/login {"token"}` answers once the first SVID is there; `POST /v1/logout` ends the session, and may
-//! say `{"reason": "exec_end"}`.
+//! `POST /v1/login {"token"}` answers once the first SVID is there; `POST /v1/logout` ends the session, says
+//! which that was, and may say `{"reason": "exec_end"}`.
 //! A refusal of the server is passed on as it came (RFC 9457). A login may wait for the server as long as its client
 //! does; until its request is whole it may not.
 
@@ -12,6 +12,8 @@ use super::limits::{HEADER_BYTES_MAX, HEADER_WITHIN, HEADERS_MAX, LOGIN_BYTES_MA
 use super::order::Order;
 use super::outcome::{LoggedIn, LoggedOut};
 use super::places::{Places, Taken};
+use super::setback::Setback;
+use super::waiting::Answer as Asker;
 use crate::telemetry::{Shutdown, contained};
 use crate::wire::lanyard::JobEnd;
 use axum::Json;
@@ -30,7 +32,7 @@ use std::convert::Infallible;
 use std::pin::pin;
 use time::OffsetDateTime;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tower::Service;
 use zeroize::Zeroizing;
@@ -60,8 +62,20 @@ impl AgentHandle {
     /// # Errors
     /// The server's refusal.
     pub async fn login(&self, token: Zeroizing<String>) -> Result<LoggedIn, Refused> {
-        let (answer, heard) = oneshot::channel();
-        if self.0.send(Order::Login { token, answer }).await.is_err() {
+        self.login_telling(token, watch::Sender::new(None)).await
+    }
+
+    /// The same; meanwhile `setback` holds what stood in the way last.
+    ///
+    /// # Errors
+    /// The server's refusal.
+    pub async fn login_telling(
+        &self,
+        token: Zeroizing<String>,
+        setback: watch::Sender<Option<Setback>>,
+    ) -> Result<LoggedIn, Refused> {
+        let (outcome, heard) = oneshot::channel();
+        if self.0.send(Order::Login { token, answer: Asker { outcome, setback } }).await.is_err() {
             return Err(stopping());
         }
         heard.await.unwrap_or_else(|_gone| Err(stopping()))
@@ -107,6 +121,12 @@ struct LoginAnswer {
     spiffe_id: String,
     #[serde(with = "time::serde::rfc3339")]
     not_after: OffsetDateTime,
+    session: String,
+}
+
+/// The session that has ended.
+#[derive(Serialize)]
+struct LogoutAnswer {
     session: String,
 }
 
@@ -259,7 +279,8 @@ async fn logout(Extension(Job { agent, .. }): Extension<Job>, body: String) -> R
         Some(JobsWord::Logout) | None => JobEnd::Logout,
     };
     match agent.end(why).await {
-        LoggedOut::Told => StatusCode::NO_CONTENT.into_response(),
+        LoggedOut::Told { session: Some(session) } => Json(LogoutAnswer { session }).into_response(),
+        LoggedOut::Told { session: None } => StatusCode::NO_CONTENT.into_response(),
         told @ LoggedOut::NotTold { .. } => {
             let say = format!("{told}; the agent keeps trying. Until then {}", told.ends_by_itself());
             Refused::here("server_not_told", &say, 503).into_response()

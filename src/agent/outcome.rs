@@ -1,7 +1,7 @@
 //! What came of a login and of a logout, for whoever asked.
 
+use crate::telemetry::rfc3339;
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 /// What a login gave: the first SVID is in hand.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -18,7 +18,10 @@ pub struct LoggedIn {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum LoggedOut {
     /// The server knows, or there was nothing to tell.
-    Told,
+    Told {
+        /// The session that has ended; none where there was none.
+        session: Option<String>,
+    },
     /// The server could not be told; the agent goes on trying while it runs, and when it is started again.
     NotTold {
         /// Why.
@@ -31,7 +34,7 @@ pub enum LoggedOut {
 impl std::fmt::Display for LoggedOut {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Told => f.write_str("the session has ended"),
+            Self::Told { .. } => f.write_str("the session has ended"),
             Self::NotTold { why, .. } => {
                 write!(f, "the identity is gone here, but the server could not be told ({why})")
             }
@@ -43,8 +46,8 @@ impl LoggedOut {
     /// When the session ends if nobody tells the server.
     pub fn ends_by_itself(&self) -> String {
         let ends_at = match self {
-            Self::NotTold { ends_at: Some(ends_at), .. } => ends_at.format(&Rfc3339).ok(),
-            Self::Told | Self::NotTold { .. } => None,
+            Self::NotTold { ends_at: Some(ends_at), .. } => Some(rfc3339(*ends_at)),
+            Self::Told { .. } | Self::NotTold { .. } => None,
         };
         format!("the session ends by itself at {}", ends_at.as_deref().unwrap_or("its token's end"))
     }

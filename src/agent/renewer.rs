@@ -24,7 +24,7 @@ use super::session_file::{KeptEnd, KeptSession};
 use super::waiting::{Answer, Waiting};
 use crate::clock::Clock;
 use crate::crypto::{Digest, Random};
-use crate::telemetry::{Shutdown, chain};
+use crate::telemetry::{Shutdown, chain, rfc3339};
 use crate::wire::lanyard::{JobEnd, Tainted, event::Kind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -119,7 +119,9 @@ impl Renewer {
                     tracing::warn!("{told}; the agent keeps trying");
                 }
             }
-            Order::Login { answer, .. } if self.closing => drop(answer.send(Err(Refused::ended("its job is over")))),
+            Order::Login { answer, .. } if self.closing => {
+                drop(answer.outcome.send(Err(Refused::ended("its job is over"))));
+            }
             Order::Login { token, answer } => self.login(token, answer),
             Order::Logout { why, answer } => {
                 let told = self.logout(why).await;
@@ -145,6 +147,7 @@ impl Renewer {
     /// Ends everything here, and then tells the server. What it does not hear in time stays in the file.
     async fn logout(&mut self, why: JobEnd) -> LoggedOut {
         self.opening = None;
+        let session = self.live.as_ref().map(|live| live.session.id.clone());
         if let Some(live) = &self.live {
             let ends_at = live.ends_at.or(live.session.ends_at);
             let end = KeptEnd { session: KeptSession { ends_at, ..live.session.clone() }, why };
@@ -164,7 +167,7 @@ impl Renewer {
             Ok(())
         };
         let why = match tokio::time::timeout(GOODBYE_WITHIN, goodbye).await {
-            Ok(Ok(())) => return LoggedOut::Told,
+            Ok(Ok(())) => return LoggedOut::Told { session },
             Ok(Err(why)) => why,
             Err(_slow) => format!("no answer within {} s", GOODBYE_WITHIN.as_secs()),
         };
@@ -194,7 +197,8 @@ impl Renewer {
             Err(error) => {
                 let again_at = ending.attempts.failed(&self.random);
                 let (error, id) = (chain(&error), ending.session.id.clone());
-                tracing::warn!(error, session = id, %again_at, "the server did not hear the session's end");
+                let again_at = rfc3339(again_at);
+                tracing::warn!(error, session = id, again_at, "the server did not hear the session's end");
                 (Some(error), id)
             }
         };
@@ -237,6 +241,9 @@ impl Renewer {
             Happening::Opened(Ok(identity)) => self.open(identity),
             Happening::Opened(Err(LinkError::Refused(refused))) => self.refuse_token(&refused),
             Happening::Opened(Err(error)) => {
+                if let LinkError::Unavailable(setback) = &error {
+                    self.waiting.tell(setback);
+                }
                 if let Some(opening) = &mut self.opening {
                     opening.attempts.failed_by(&error, &self.random);
                 }
@@ -291,7 +298,10 @@ impl Renewer {
         let renew_at = renewal::renew_at(self.clock.now(), identity.not_after(), &self.random);
         tracing::info!(
             spiffe_id = identity.svids.first().map(|svid| svid.spiffe_id.as_str()),
-            not_after = %identity.not_after(), %renew_at, session = identity.session, "SVID received"
+            not_after = rfc3339(identity.not_after()),
+            renew_at = rfc3339(renew_at),
+            session = identity.session,
+            "SVID received"
         );
         renew_at
     }
@@ -349,7 +359,12 @@ impl Renewer {
         let held = self.keeper.serving().filter(|held| held.is_signed_by(&tainted.signer));
         if let (Some(live), Some(held)) = (&mut self.live, held) {
             let renew_at = self.clock.now() + self.random.jitter(Duration::from_secs(tainted.within_seconds.into()));
-            tracing::warn!(%renew_at, session = held.session, "the key that signed the SVID is tainted; renewing it");
+            let at = rfc3339(renew_at);
+            tracing::warn!(
+                renew_at = at,
+                session = held.session,
+                "the key that signed the SVID is tainted; renewing it"
+            );
             live.renewals.at(renew_at);
         }
     }

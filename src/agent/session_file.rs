@@ -294,6 +294,19 @@ pub fn remove_session_key(folder: &Path) -> Result<(), SessionFileError> {
     Ok(())
 }
 
+/// The same where the key holds no session and nobody else works with it.
+///
+/// # Errors
+/// When the system does not let us, or the file is none of ours.
+pub fn remove_unused_session_key(folder: &Path) -> Result<(), SessionFileError> {
+    let _alone = match lock(folder, Sharing::Alone) {
+        Err(SessionFileError::InUse { .. }) => return Ok(()),
+        locked => locked?,
+    };
+    let Content { sessions, ending, .. } = read(&folder.join(FILE))?;
+    if sessions.is_empty() && ending.is_empty() { remove_session_key(folder) } else { Ok(()) }
+}
+
 fn content(key: &KeyPair, sessions: &[KeptSession], ending: &[KeptEnd]) -> Content {
     let key = KeyText(STANDARD.encode(key.pkcs8_der()));
     Content { version: VERSION, key, sessions: sessions.to_vec(), ending: ending.to_vec() }

@@ -1,6 +1,7 @@
 //! Where the CI system hands out tokens.
 
 use super::order::Order;
+use super::waiting::Answer;
 use crate::clock::Clock;
 use crate::crypto::Digest;
 use crate::telemetry::Shutdown;
@@ -8,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use zeroize::Zeroizing;
 
 /// How often a file is looked at: works in Kubernetes' symlink swaps too.
@@ -84,7 +85,8 @@ async fn read(path: &Path) -> std::io::Result<Zeroizing<String>> {
 
 /// What comes of it is logged by the renewer.
 async fn log_in(orders: &mpsc::Sender<Order>, token: Zeroizing<String>) {
-    let (answer, _unread) = oneshot::channel();
+    let (outcome, _unread) = oneshot::channel();
+    let answer = Answer { outcome, setback: watch::Sender::new(None) };
     if orders.send(Order::Login { token, answer }).await.is_err() {
         tracing::debug!("the agent stops; no login");
     }

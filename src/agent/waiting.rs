@@ -2,10 +2,16 @@
 
 use super::link::Refused;
 use super::outcome::LoggedIn;
-use tokio::sync::oneshot;
+use super::setback::Setback;
+use tokio::sync::{oneshot, watch};
 
 /// Where one of them hears.
-pub(super) type Answer = oneshot::Sender<Result<LoggedIn, Refused>>;
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) outcome: oneshot::Sender<Result<LoggedIn, Refused>>,
+    /// And what stands in the way meanwhile.
+    pub(super) setback: watch::Sender<Option<Setback>>,
+}
 
 /// See the file's words.
 #[derive(Debug, Default)]
@@ -19,13 +25,20 @@ impl Waiting {
     /// Tells all of them, and forgets them. Whoever asked may have gone.
     pub(super) fn answer(&mut self, outcome: &Result<LoggedIn, Refused>) {
         for waiting in self.0.drain(..) {
-            let _gone = waiting.send(outcome.clone());
+            let _gone = waiting.outcome.send(outcome.clone());
+        }
+    }
+
+    /// It did not work yet.
+    pub(super) fn tell(&self, setback: &Setback) {
+        for waiting in &self.0 {
+            waiting.setback.send_replace(Some(setback.clone()));
         }
     }
 
     /// Writes a refusal down: whoever waits hears it from us; without one, the log is the only place.
     pub(super) fn log(&self, refused: &Refused) {
-        if self.0.iter().all(oneshot::Sender::is_closed) {
+        if self.0.iter().all(|waiting| waiting.outcome.is_closed()) {
             tracing::error!(code = refused.code, request_id = refused.request_id, "refused: {}", refused.say);
         } else {
             tracing::info!(code = refused.code, request_id = refused.request_id, "refused: {}", refused.say);

@@ -5,6 +5,7 @@ use super::desk::Desk;
 use super::grpc::{Admin, Issuer};
 use super::lent::{Lent, Stopped, lend};
 use super::limits::{ANSWER_WITHIN, MESSAGE_BYTES_MAX};
+use super::operators::Operators;
 use super::refused::{CODE_METADATA, Class, Refused};
 use super::rest;
 use crate::issuance::Refusal;
@@ -20,6 +21,12 @@ use std::sync::Arc;
 use tonic::{Code, Status};
 use tower::Service;
 use tracing::Instrument as _;
+
+/// A door that answers whoever comes. Cheap to clone.
+pub trait Answers: Clone + Send + Sync + 'static {
+    /// Answers one request.
+    fn answer(self, request: Request<Incoming>) -> impl Future<Output = Response<Body>> + Send;
+}
 
 /// What a door answers with: gRPC's kind of body, or REST's.
 pub type Body = Either<tonic::body::Body, axum::body::Body>;
@@ -121,7 +128,7 @@ pub struct Endless;
 /// Who asks at the admin door.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Operator {
-    /// The user id of the process at the other end of the socket.
+    /// The user id of the process at the other end of the socket; of people from elsewhere, a number that the journal explains.
     pub uid: u32,
 }
 
@@ -148,6 +155,38 @@ impl AdminDoor {
             Err(_elapsed) => Status::deadline_exceeded("the answer took too long"),
         };
         status.into_http().map(Either::Left)
+    }
+}
+
+/// The admin door for operators who are elsewhere. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct RemoteAdminDoor {
+    desk: Arc<Desk>,
+    door: AdminDoor,
+    operators: Arc<Operators>,
+}
+
+impl RemoteAdminDoor {
+    /// The door to this desk's staff room for these.
+    pub fn new(desk: &Arc<Desk>, operators: Operators) -> Self {
+        Self { desk: Arc::clone(desk), door: AdminDoor::new(desk), operators: Arc::new(operators) }
+    }
+}
+
+/// If it is an operator's: each request shows who asks.
+impl Answers for RemoteAdminDoor {
+    async fn answer(self, mut request: Request<Incoming>) -> Response<Body> {
+        let asked = request.uri().path().rsplit('/').next().unwrap_or_default().to_owned();
+        match self.operators.admit(request.headers(), &asked).await {
+            Ok(operator) => {
+                request.headers_mut().remove(header::AUTHORIZATION);
+                self.door.answer(request, operator).await
+            }
+            Err(no) => {
+                let refused = no.refused(&self.desk.request_id());
+                refused.into_status().into_http().map(Either::Left)
+            }
+        }
     }
 }
 
@@ -181,9 +220,10 @@ impl BundleDoor {
     pub fn of_spiffe(desk: &Arc<Desk>) -> Self {
         Self(rest::spiffe_routes(Arc::clone(desk)))
     }
+}
 
-    /// Answers one request.
-    pub async fn answer(self, request: Request<Incoming>) -> Response<Body> {
+impl Answers for BundleDoor {
+    async fn answer(self, request: Request<Incoming>) -> Response<Body> {
         answered(self.0, request).await
     }
 }

@@ -18,10 +18,12 @@ mod desk;
 mod grpc;
 mod rest;
 mod doors;
+mod operators;
 
 pub use crowd::{Caller, Crowd, Held, Visitor};
 pub use desk::Desk;
-pub use doors::{AdminDoor, Body, BundleDoor, Endless, HealthDoor, IssuerDoors, Operator};
+pub use doors::{AdminDoor, Answers, Body, BundleDoor, Endless, HealthDoor, IssuerDoors, Operator, RemoteAdminDoor};
+pub use operators::{OperatorIssuer, Operators};
 pub use refused::{AUDIENCE_METADATA, CODE_METADATA, REQUEST_ID_METADATA, refusal_in};
 pub use reloads::{NotReloaded, Reload, Reloaded, Reloads};
 pub use rest::{BodyError, Form, read_object};

@@ -10,8 +10,6 @@ use crate::session::{OwnerError, PinError, SessionError};
 use crate::svid::CsrError;
 use crate::token::TokenError;
 use std::borrow::Cow;
-use time::UtcOffset;
-use time::format_description::well_known::Rfc3339;
 
 impl Refused {
     /// A refusal of the road. Why our own parts did not work is for operators, in the log; outsiders read that it was so.
@@ -44,7 +42,7 @@ impl Refused {
                     .into()
             }
             (_, Refusal::Session(SessionError::Pin(error))) => Cow::Owned(error.to_bearer()),
-            (_, plain) => Cow::Owned(with_plain_time(plain)),
+            (_, plain) => Cow::Owned(plain.to_string()),
         };
         let unmet = if let Refusal::Denied(denial) = refusal { denial.unmet() } else { None };
         Self::new(class, refusal.code(), detail, request_id).waiting(unmet.and_then(|unmet| unmet.retry_after))
@@ -67,23 +65,6 @@ impl Refused {
         let detail = detail.map_or_else(|| Cow::Owned(refusal.to_string()), Cow::Borrowed);
         Self::new(class, refusal.code(), detail, request_id)
     }
-}
-
-/// The refusal's own words, with the time in them as job logs write it: RFC 3339, whole seconds.
-fn with_plain_time(refusal: &Refusal) -> String {
-    let words = refusal.to_string();
-    let (Refusal::Draft(DraftError::NoTimeLeft { at, .. })
-    | Refusal::Token(
-        TokenError::Expired { at }
-        | TokenError::IssuedInFuture { at }
-        | TokenError::NotYetValid { at }
-        | TokenError::TooOld { issued_at: at, .. },
-    )) = refusal
-    else {
-        return words;
-    };
-    let plain = at.to_offset(UtcOffset::UTC).replace_nanosecond(0).ok().and_then(|at| at.format(&Rfc3339).ok());
-    plain.map_or_else(|| words.clone(), |plain| words.replace(&at.to_string(), &plain))
 }
 
 /// No wildcard here: whoever adds a refusal decides what outsiders see of it.
@@ -138,7 +119,6 @@ mod tests {
     use super::*;
     use crate::policy::{Answer, Seen, Unmet};
     use axum::response::IntoResponse as _;
-    use time::macros::datetime;
 
     /// Status, `Retry-After` and the words of a rule's unmet need, as REST says it.
     async fn said(denial: fn(Box<Unmet>) -> Denial, retry_after: Option<u64>) -> (u16, Option<String>, String) {
@@ -165,14 +145,5 @@ mod tests {
             assert!(told.contains("job.state") && !told.contains("canceled") && !told.contains("running"), "{told}");
         }
         assert_eq!(said(Denial::FactUnavailable, None).await.1.as_deref(), Some("1"));
-    }
-
-    #[test]
-    fn a_time_in_a_refusal_reads_as_job_logs_write_it() {
-        let at = datetime!(2026-11-21 9:05:07.25 +01:00);
-        let said = |refusal: TokenError| with_plain_time(&refusal.into());
-        assert_eq!(said(TokenError::Expired { at }), "the token expired at 2026-11-21T08:05:07Z");
-        assert_eq!(said(TokenError::NotYetValid { at }), "the token is not valid before 2026-11-21T08:05:07Z");
-        assert_eq!(said(TokenError::Signature), TokenError::Signature.to_string());
     }
 }

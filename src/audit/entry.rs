@@ -1,6 +1,6 @@
 //! What an entry says. Nothing secret: tokens, keys and signatures never stand in one.
 
-use super::{Asked, HolderWord, Job, KeyStep, OrphanWord, Person, PinnedBy, Shown};
+use super::{AccountWord, Asked, Came, HolderWord, Job, KeyStep, OrphanWord, Person, PinnedBy, Shown};
 use crate::crypto::{Digest, KeyId, SealingKeyName};
 use crate::people::PersonName;
 use crate::policy::Answers;
@@ -20,17 +20,7 @@ pub trait Auditable {
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Entry<'a> {
     /// Which account answers for a user is forgotten: the next one that they are led to does.
-    AccountForgotten {
-        /// The issuer's configured name.
-        issuer: &'a str,
-        /// The user's id there, or what stands for a person who is sealed.
-        user: &'a str,
-        /// The operator.
-        #[serde(flatten)]
-        by: &'a Person,
-        /// Why, in the operator's words.
-        say: &'a str,
-    },
+    AccountForgotten(AccountWord<'a>),
     /// A user was led to an account of the directory for the first time: from now on no other one answers for them.
     AccountRemembered {
         /// The issuer's configured name.
@@ -57,6 +47,8 @@ pub enum Entry<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         until: Option<i64>,
     },
+    /// Somebody operates the server from elsewhere: who, by which number other entries know them, and what they ask for.
+    OperatorCame(Came<'a>),
     /// A ban is lifted; what it has ended stays ended.
     BanRemoved {
         /// Names the ban.

@@ -7,6 +7,7 @@
 
 mod asked;
 mod person;
+mod by_hand;
 mod pinned;
 mod shown;
 mod key_step;
@@ -16,6 +17,7 @@ mod ledger;
 mod refusals;
 
 pub use asked::Asked;
+pub use by_hand::{AccountWord, Came};
 pub use entry::{Auditable, Cause, Entry, Received, SvidToSign};
 pub use job::Job;
 pub use key_step::{HolderWord, KeyStep, OrphanWord};

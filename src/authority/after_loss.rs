@@ -4,7 +4,7 @@
 //! a key that waits to sign waits anew: whoever said to have it may have heard of its end since.
 
 use super::keyring::Against;
-use super::rotator::{record_latest, recorded_sequence, sequence_record};
+use super::on_record::{record_latest, recorded_sequence, sequence_record};
 use super::{AuthorityState, Keyring, KeyringFile, Publication, RotatorError};
 use crate::audit::Ledger;
 use crate::store::{Store, Write};

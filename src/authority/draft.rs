@@ -7,6 +7,7 @@ use crate::crypto::{Digest, JwsAlgorithm, KeyId};
 use crate::identity::SpiffeId;
 use crate::policy::Grant;
 use crate::svid::{CertificateFacts, JwtFacts, JwtFields, LeafFields, LeafProfile, Serial};
+use crate::telemetry::rfc3339;
 use serde::Serialize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,7 +54,7 @@ pub enum DraftError {
     #[error(transparent)]
     NotTaken(#[from] NotTaken),
     /// The lifetime would end before it begins.
-    #[error("nothing is left of the lifetime: {} ended it at {at}", limited_by.as_str())]
+    #[error("nothing is left of the lifetime: {} ended it at {}", limited_by.as_str(), rfc3339(*at))]
     NoTimeLeft {
         /// Which limit.
         limited_by: LimitedBy,

@@ -1,6 +1,7 @@
 //! Whether the clock runs evenly: since when what it says has agreed with the time that this process has been up.
 
 use crate::clock::Clock;
+use crate::telemetry::rfc3339;
 use std::time::Duration;
 use time::OffsetDateTime;
 
@@ -25,7 +26,12 @@ impl Even {
         if let Some((then, up)) = self.seen.replace((now, uptime)) {
             let passed = time::Duration::try_from(uptime.saturating_sub(up)).unwrap_or(time::Duration::MAX);
             if (now - then - passed).unsigned_abs() > TOLERANCE {
-                tracing::warn!(%then, %now, "the clock jumped, or the machine slept: what keys wait for begins anew");
+                let (then, to) = (rfc3339(then), rfc3339(now));
+                tracing::warn!(
+                    then,
+                    now = to,
+                    "the clock jumped, or the machine slept: what keys wait for begins anew"
+                );
                 self.since = now;
             }
         }

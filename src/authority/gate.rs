@@ -5,12 +5,12 @@
 
 use super::{Authority, AuthorityKind, KeyPlan, Publication};
 use crate::crypto::KeyId;
+use crate::telemetry::rfc3339;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
-use time::format_description::well_known::Rfc3339;
-use time::{OffsetDateTime, UtcOffset};
+use time::OffsetDateTime;
 
 /// What is known of those who keep copies of our bundle.
 #[derive(Clone, Debug)]
@@ -157,7 +157,7 @@ impl Gate {
 impl fmt::Display for Gate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const NAMED: usize = 5;
-        write!(f, "not before {}", plain(self.opens_at))?;
+        write!(f, "not before {}", rfc3339(self.opens_at))?;
         if self.missing.is_empty() {
             return Ok(());
         }
@@ -218,12 +218,6 @@ impl Holder {
     fn wrote_at(&self, published: Publication) -> Option<OffsetDateTime> {
         self.wrote_at.range(published.sequence..).next().map(|(_, at)| *at)
     }
-}
-
-/// As people and logs read it: RFC 3339, whole seconds, UTC.
-fn plain(at: OffsetDateTime) -> String {
-    let at = at.to_offset(UtcOffset::UTC).replace_nanosecond(0).unwrap_or(at);
-    at.format(&Rfc3339).unwrap_or_else(|_odd| at.to_string())
 }
 
 fn is_called(holder: &str, name: &str) -> bool {

@@ -140,7 +140,30 @@ impl KeyringFile {
             Err(absent) if absent.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(source) => return Err(self.io(source)),
         };
-        let kept: Kept = serde_json::from_slice(&text).map_err(|fault| self.format(fault.to_string()))?;
+        self.parse(&text, trust_domain).map(Some)
+    }
+
+    /// Makes the file what others have sealed.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub(super) fn adopt(&self, text: &str) -> Result<(), KeyringError> {
+        if fs::read(&self.path).is_ok_and(|there| there == text.as_bytes()) {
+            return Ok(());
+        }
+        self.replace(text.as_bytes()).map_err(|source| self.io(source))
+    }
+
+    /// The keyring of a text that others have sealed; the file stays as it is.
+    ///
+    /// # Errors
+    /// See [`KeyringError`].
+    pub(super) fn parsed(&self, text: &str, trust_domain: &TrustDomain) -> Result<Keyring, KeyringError> {
+        Ok(self.parse(text.as_bytes(), trust_domain)?.keyring)
+    }
+
+    fn parse(&self, text: &[u8], trust_domain: &TrustDomain) -> Result<Read, KeyringError> {
+        let kept: Kept = serde_json::from_slice(text).map_err(|fault| self.format(fault.to_string()))?;
         if kept.version != VERSION {
             return Err(self.format(format!("it says version {}", kept.version)));
         }
@@ -162,7 +185,7 @@ impl KeyringFile {
             return Err(self.format("it was changed after it was written; restore a backup".to_owned()));
         };
         let keyring = Keyring { trust_domain, sequence, published_sequence, authorities, latest, loose };
-        Ok(Some(Read { keyring, is_of_former }))
+        Ok(Read { keyring, is_of_former })
     }
 
     /// Replaces the file by this keyring, durably; a crash leaves the former or the new one, whole.
@@ -170,6 +193,14 @@ impl KeyringFile {
     /// # Errors
     /// `Io`.
     pub fn save(&self, keyring: &Keyring) -> Result<(), KeyringError> {
+        self.replace(&self.sealed(keyring)?).map_err(|source| self.io(source))
+    }
+
+    /// What the file says of a keyring, every key in it sealed.
+    ///
+    /// # Errors
+    /// `Format`.
+    pub(super) fn sealed(&self, keyring: &Keyring) -> Result<Vec<u8>, KeyringError> {
         let Keyring { trust_domain, sequence, published_sequence, latest, loose, .. } = keyring;
         let authorities: Vec<_> = keyring.authorities.iter().map(|authority| self.close(keyring, authority)).collect();
         let told = (authorities.as_slice(), latest.as_ref(), loose.as_slice());
@@ -185,8 +216,7 @@ impl KeyringFile {
             latest: latest.clone(),
             loose: loose.clone(),
         };
-        let text = serde_json::to_vec_pretty(&kept).map_err(|fault| self.format(fault.to_string()))?;
-        self.replace(&text).map_err(|source| self.io(source))
+        serde_json::to_vec_pretty(&kept).map_err(|fault| self.format(fault.to_string()))
     }
 
     /// On a full disk the room that is kept back beside the file is used, so that a key can still be changed.

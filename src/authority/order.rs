@@ -4,6 +4,7 @@ use super::gate::{Gate, MINIMUM_TIME};
 use super::rotation::Rotation;
 use super::{Authority, AuthorityKind, AuthorityState, By, Keyring, Step, StepKind};
 use crate::crypto::KeyId;
+use crate::telemetry::rfc3339;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use time::OffsetDateTime;
@@ -63,9 +64,7 @@ pub enum NotNow {
         key_id: KeyId,
     },
     /// Something valid hangs on it.
-    #[error(
-        "key {key_id} is in use until {ends_at} at the latest (live identities: {identities}): wait, or --force --reason"
-    )]
+    #[error("{}: wait, or --force --reason", in_use_told(*key_id, (*identities, *ends_at)))]
     InUse {
         /// Which.
         key_id: KeyId,
@@ -144,7 +143,20 @@ pub enum NotNow {
     },
 }
 
+fn in_use_told(key_id: KeyId, (identities, ends_at): (usize, OffsetDateTime)) -> String {
+    let ends_at = rfc3339(ends_at);
+    format!("key {key_id} is in use until {ends_at} at the latest (live identities: {identities})")
+}
+
 impl NotNow {
+    /// What stands in the way, without what to do about it: for those who went on in spite of it.
+    fn condition(&self) -> String {
+        match self {
+            Self::InUse { key_id, identities, ends_at } => in_use_told(*key_id, (*identities, *ends_at)),
+            other => other.to_string(),
+        }
+    }
+
     /// Its stable code.
     pub const fn code(&self) -> &'static str {
         match self {
@@ -199,7 +211,7 @@ impl Rotation<'_> {
                     return Err(NotNow::Active { key_id });
                 }
                 if let Some(in_use) = self.in_use(named, live) {
-                    by.in_spite_of.push(in_use.to_string());
+                    by.in_spite_of.push(in_use.condition());
                     (order.leeway == Leeway::Force).then_some(()).ok_or(in_use)?;
                 }
                 StepKind::Revoke(key_id)

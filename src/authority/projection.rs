@@ -57,12 +57,12 @@ impl Rotation<'_> {
             ..row("activate", activate, self.effect(active, (OrderKind::Activate(None), prepared), live))
         };
         let removed = format!("the former key leaves the bundle {by}; until then `rollback` goes back to it");
-        let removes = Milestone {
+        let leaves = Milestone {
             breaks_sooner: Some("whoever still shows what it signed is refused".to_owned()),
             ..row("remove", activate + self.span_of(active), removed)
         };
         let begins = prepared.is_none().then_some(prepare);
-        begins.into_iter().chain([activates, row("renewed", activate + ttl, left), removes]).collect()
+        begins.into_iter().chain([activates, row("renewed", activate + ttl, left), leaves]).collect()
     }
 
     /// When a new key could sign at the earliest, and who must have it before.

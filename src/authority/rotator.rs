@@ -3,59 +3,38 @@
 //! The file is saved first and the key used last: a crash in between leaves a saved key that no record names, and the
 //! next start records it. A file older than the journal's word was put back by somebody, and is refused.
 
+use super::confirmed::Confirmed;
 use super::desk::{Ask, OrderAsked};
 use super::even::Even;
 use super::in_use::signers;
 use super::keyring::Against;
 use super::making::Making;
+use super::on_record::{record_latest, recorded_sequence};
 use super::rotation::Rotation;
+use super::shared_keyring::SharedKeyring;
 use super::upstairs::Upstairs;
 use super::witness::Nobody;
 use super::{
-    Authorities, Authority, AuthorityDesk, AuthorityKind, AuthorityState, By, Confirmation, Holders, KeyPlan, Keyring,
+    Authorities, Authority, AuthorityDesk, AuthorityKind, AuthorityState, Confirmation, Holders, KeyPlan, Keyring,
     KeyringFile, Known, Live, Order, OrderError, Outlook, Rekeying, RotatorError, Step, StepKind, Taken, Witness,
 };
-use crate::audit::{Auditable as _, Changes, Ledger};
+use crate::audit::{Changes, Ledger};
 use crate::clock::Clock;
 use crate::crypto::Random;
 use crate::custody::Label;
 use crate::identity::TrustDomain;
-use crate::store::{Store, StoreError, Version, Write};
+use crate::store::{Store, StoreError};
 use crate::telemetry::{Shutdown, chain};
-use serde::{Deserialize, Serialize};
-use serde_json::value::to_raw_value;
 use std::sync::Arc;
 use std::time::Duration;
 use time::OffsetDateTime;
 use tokio::sync::mpsc;
-
-/// Where the store keeps the keyring's sequence.
-const SEQUENCE_KEY: &str = "keyring";
 
 /// Orders that wait for the one before them.
 const ASKS_MAX: usize = 8;
 
 /// How often to look whether a key is due.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
-
-#[derive(Deserialize, Serialize)]
-struct Confirmed {
-    v: Version<1>,
-    sequence: u64,
-    #[serde(with = "time::serde::timestamp")]
-    at: OffsetDateTime,
-}
-
-/// Where the store keeps an operator's word about a holder.
-fn holder_key(name: &str) -> String {
-    format!("holder/{name}")
-}
-
-#[derive(Deserialize, Serialize)]
-struct Recorded {
-    v: Version<1>,
-    sequence: u64,
-}
 
 /// Opens the keyring, or makes the first one where there is no history.
 ///
@@ -104,7 +83,9 @@ pub struct Rotator {
     /// Orders that wait for an answer of the authority above ours.
     pub(super) patient: Vec<OrderAsked>,
     pub(super) ledger: Ledger,
-    authorities: Arc<Authorities>,
+    pub(super) authorities: Arc<Authorities>,
+    /// Where other replicas change keys too.
+    pub(super) shared: Option<SharedKeyring>,
     holders: Holders,
     witness: Arc<dyn Witness>,
     even: Even,
@@ -132,9 +113,22 @@ impl Rotator {
         let authorities = Authorities::of(&keyring, plan.refresh_hint, random.clone()).ok_or(RotatorError::NoRoot)?;
         let (authorities, even, asks) = (Arc::new(authorities), Even::since(now), mpsc::channel(ASKS_MAX));
         let (holders, witness) = (Holders::default(), Arc::new(Nobody));
-        let (upstairs, patient) = (None, Vec::new());
-        let rotator =
-            Self { file, keyring, plan, random, upstairs, patient, ledger, authorities, holders, witness, even, asks };
+        let (upstairs, patient, shared) = (None, Vec::new(), None);
+        let rotator = Self {
+            file,
+            keyring,
+            plan,
+            random,
+            upstairs,
+            patient,
+            ledger,
+            authorities,
+            shared,
+            holders,
+            witness,
+            even,
+            asks,
+        };
         if rotator.keyring.against(recorded) == Against::Unrecorded {
             record_latest(&rotator.ledger, &rotator.keyring).await?;
         }
@@ -147,9 +141,8 @@ impl Rotator {
     /// When the store cannot be read.
     pub fn watching(self, holders: Holders, witness: Arc<dyn Witness>, store: &dyn Store) -> Result<Self, StoreError> {
         for name in holders.declared() {
-            let Some(kept) = store.read(&holder_key(&name))? else { continue };
-            let confirmed: Confirmed =
-                serde_json::from_str(kept.value.get()).map_err(|fault| StoreError::Index(fault.into()))?;
+            let Some(kept) = store.read(&Confirmed::key(&name))? else { continue };
+            let confirmed = Confirmed::parse(&kept.value)?;
             holders.confirm(&name, confirmed.sequence, confirmed.at);
         }
         Ok(Self { holders, witness, ..self })
@@ -170,13 +163,15 @@ impl Rotator {
     pub async fn run(mut self, clock: Arc<dyn Clock>, shutdown: Shutdown) {
         loop {
             let now = self.even.look(&*clock);
-            if let Err(fault) = self.turn(now).await {
+            let turned = if self.leads() { self.turn(now).await } else { Ok(()) };
+            if let Err(fault) = turned {
                 tracing::error!(fault = %chain(&fault), "a key could not be changed; trying again in a minute");
             }
             let asks_at = self.ask_upstream(now).unwrap_or(now + LOOK_EVERY);
             tokio::select! {
                 () = clock.wait_until(asks_at.min(now + LOOK_EVERY)) => {}
                 () = shutdown.wait() => return,
+                () = SharedKeyring::changed(self.shared.as_ref()) => self.follow_others(),
                 heard = Self::hear_upstream(&mut self.upstairs, self.patient.is_empty()) => {
                     let now = self.even.look(&*clock);
                     self.hear(heard, now).await;
@@ -255,9 +250,8 @@ impl Rotator {
         if sequence > published {
             return Err(OrderError::NotPublished { sequence, published });
         }
-        let confirmed = Confirmed { v: Version, sequence, at: now };
-        let value = to_raw_value(&confirmed).map_err(|fault| RotatorError::Store(StoreError::Journal(fault.into())))?;
-        let changes = Changes { conditions: Vec::new(), writes: vec![Write::Put(holder_key(name), value)] };
+        let write = Confirmed::write(name, sequence, now).map_err(RotatorError::Store)?;
+        let changes = Changes { conditions: Vec::new(), writes: vec![write] };
         self.ledger.commit(&confirmation.entry(sequence), changes).await.map_err(RotatorError::Store)?;
         self.holders.confirm(name, sequence, now);
         Ok(sequence)
@@ -317,7 +311,7 @@ impl Rotator {
         let making = Making { file: &self.file, plan: &self.plan, above, random: &self.random, now };
         let next = making.take(&mut self.keyring, step, adopted).await?;
         let signers = signers(&next).ok_or(RotatorError::NoSigner)?;
-        self.file.save(&next)?;
+        self.save(&next).await?;
         record_latest(&self.ledger, &next).await.map_err(|fault| self.not_recorded(fault))?;
         self.authorities.swap(&next, signers);
         self.keyring = next;
@@ -333,42 +327,12 @@ impl Rotator {
 
     /// What is surely not on record is taken out of the file again, or the next start would record it.
     fn not_recorded(&self, fault: StoreError) -> RotatorError {
-        let surely = matches!(fault, StoreError::Clock(_));
+        let surely = self.shared.is_none() && matches!(fault, StoreError::Clock(_));
         if surely && self.file.save(&self.keyring).is_ok() {
             return RotatorError::Store(fault);
         }
         RotatorError::Unsure(fault)
     }
-}
-
-/// Tells the journal the last step that the keyring took.
-pub(super) async fn record_latest(ledger: &Ledger, keyring: &Keyring) -> Result<(), StoreError> {
-    match &keyring.latest {
-        Some(taken) => record(ledger, taken).await,
-        None => record_first(ledger, keyring).await,
-    }
-}
-
-async fn record_first(ledger: &Ledger, keyring: &Keyring) -> Result<(), StoreError> {
-    for authority in keyring.authorities.iter().filter(|authority| authority.state == AuthorityState::Active) {
-        let taken = Taken {
-            step: StepKind::Succeed.as_str().to_owned(),
-            authority: authority.kind,
-            key_id: authority.key_id(),
-            generation: authority.generation,
-            sequence: keyring.sequence,
-            intermediate: None,
-            by: By::default(),
-        };
-        record(ledger, &taken).await?;
-    }
-    Ok(())
-}
-
-async fn record(ledger: &Ledger, taken: &Taken) -> Result<(), StoreError> {
-    let changes = Changes { conditions: Vec::new(), writes: vec![sequence_record(taken.sequence)?] };
-    ledger.commit(&taken.entry(), changes).await?;
-    Ok(())
 }
 
 fn tell(step: &Step, keyring: &Keyring) {
@@ -379,17 +343,4 @@ fn tell(step: &Step, keyring: &Keyring) {
         let missing = taken.by.in_spite_of.join(", ");
         tracing::error!(step, authority, %key_id, missing, "a key changed without proof that everybody holds it");
     }
-}
-
-/// What the journal is told of the keyring.
-pub(super) fn sequence_record(sequence: u64) -> Result<Write, StoreError> {
-    let value = to_raw_value(&Recorded { v: Version, sequence }).map_err(|fault| StoreError::Journal(fault.into()))?;
-    Ok(Write::Put(SEQUENCE_KEY.to_owned(), value))
-}
-
-/// What the journal says of the keyring; 0 before it says anything.
-pub(super) fn recorded_sequence(store: &dyn Store) -> Result<u64, StoreError> {
-    let Some(kept) = store.read(SEQUENCE_KEY)? else { return Ok(0) };
-    let recorded: Recorded = serde_json::from_str(kept.value.get()).map_err(|fault| StoreError::Index(fault.into()))?;
-    Ok(recorded.sequence)
 }

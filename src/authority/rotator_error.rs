@@ -3,7 +3,7 @@
 use super::KeyringError;
 use crate::crypto::CryptoError;
 use crate::custody::CustodyError;
-use crate::store::StoreError;
+use crate::store::{EtcdError, StoreError};
 use crate::svid::LayoutError;
 use std::path::PathBuf;
 
@@ -62,6 +62,12 @@ pub enum RotatorError {
         /// What the journal says.
         recorded: u64,
     },
+    /// Another replica has changed the keys meanwhile.
+    #[error("another replica has changed the keys meanwhile; ask again")]
+    Overtaken,
+    /// What replicas share their keys in cannot be asked.
+    #[error("the replicas' keyring cannot be changed")]
+    Shared(#[from] EtcdError),
     /// The store cannot answer.
     #[error(transparent)]
     Store(#[from] StoreError),

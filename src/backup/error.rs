@@ -5,6 +5,7 @@ use crate::crypto::SealingKeyName;
 use crate::identity::TrustDomain;
 use crate::people::{NotErased, PeopleError};
 use crate::store::{JournalError, NoteError, OpenError, Position, StoreError};
+use crate::telemetry::rfc3339;
 use std::io;
 use std::path::{Path, PathBuf};
 use time::OffsetDateTime;
@@ -35,7 +36,9 @@ pub enum BackupError {
         known: u32,
     },
     /// Made later than it is now.
-    #[error("it was made at {made_at}, and here it is {now}: set the clock right, or take another backup")]
+    #[error(
+        "it was made at {}, and here it is {}: set the clock right, or take another backup", rfc3339(*made_at), rfc3339(*now)
+    )]
     Future {
         /// When it was made.
         made_at: OffsetDateTime,
@@ -120,8 +123,8 @@ pub enum BackupError {
     },
     /// The lost server worked after it was said to have stopped.
     #[error(
-        "its server was there at {made_at}, so it did not stop at {stopped_at}: name the time when it stopped with \
-         --accept-tokens-since, or leave that out"
+        "its server was there at {}, so it did not stop at {}: name the time when it stopped with --accept-tokens-since, or \
+         leave that out", rfc3339(*made_at), rfc3339(*stopped_at)
     )]
     StoppedBefore {
         /// When the backup was made.

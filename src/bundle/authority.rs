@@ -1,9 +1,11 @@
 //! One X.509 authority of a bundle: a CA's certificate whose key we know, whoever made it. No SPIFFE ID is asked of it.
 
 use crate::crypto::PublicKey;
+use crate::identity::TrustDomain;
 use rustls_pki_types::CertificateDer;
 use time::OffsetDateTime;
 use x509_parser::certificate::X509Certificate;
+use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer;
 
 /// Why a certificate is no authority's.
@@ -43,6 +45,16 @@ pub(super) fn certified_key(certificate: &CertificateDer<'_>) -> Result<PublicKe
 pub(super) fn subject(certificate: &CertificateDer<'_>) -> String {
     let said = X509Certificate::from_der(certificate).map(|(_, read)| read.subject().to_string()).unwrap_or_default();
     said.chars().map(|c| if c.is_control() { c.escape_unicode().to_string() } else { c.to_string() }).collect()
+}
+
+/// The trust domain that it says it is of, where its name is a SPIFFE ID (X509-SVID §4.2).
+pub(super) fn named_trust_domain(certificate: &CertificateDer<'_>) -> Option<TrustDomain> {
+    let (_behind, read) = X509Certificate::from_der(certificate).ok()?;
+    let names = read.subject_alternative_name().ok()??;
+    names.value.general_names.iter().find_map(|name| {
+        let GeneralName::URI(uri) = name else { return None };
+        TrustDomain::parse(uri.strip_prefix("spiffe://")?.split('/').next()?).ok()
+    })
 }
 
 /// When it ends.

@@ -3,6 +3,7 @@
 
 use super::authority::certified_key;
 use super::{Jwk, JwtAuthority, NotAnAuthority};
+use crate::identity::TrustDomain;
 use crate::telemetry::quotable;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -56,6 +57,14 @@ pub enum Oddity {
     /// Of a kind that is not known, misshapen, private or symmetric.
     #[error("its key is of no kind that is known here, misshapen, or not a public one")]
     NotAKey,
+    /// The certificate names another trust domain.
+    #[error("its certificate ({subject}) says that it is of spiffe://{named}")]
+    OfAnother {
+        /// Whom it names besides.
+        subject: String,
+        /// The trust domain.
+        named: TrustDomain,
+    },
     /// The numbers beside the certificate are another key's.
     #[error("its numbers are not those of its certificate's key")]
     OtherKey,

@@ -4,7 +4,7 @@
 
 use super::authority::{certified_key, subject};
 use super::document::{Bundle, BundleError, DOCUMENT_BYTES_MAX};
-use super::{BundleMap, BundleMapError, NotAnAuthority, StrictJson};
+use super::{BundleMap, BundleMapError, NotAnAuthority, OddEntry, StrictJson};
 use crate::identity::TrustDomain;
 use crate::telemetry::quotable;
 use rustls_pki_types::CertificateDer;
@@ -53,6 +53,14 @@ pub enum ForeignBundleError {
         wanted: TrustDomain,
         /// Whose are there.
         known: String,
+    },
+    /// A root that says itself that it is another's.
+    #[error("{odd}, and not of {wanted}: give the bundle of {wanted}, or set it for the trust domain that it is of")]
+    OfAnother {
+        /// Whose was wanted.
+        wanted: TrustDomain,
+        /// Which it is.
+        odd: OddEntry,
     },
     /// Armour that does not close, or what is inside is no base64.
     #[error("the PEM cannot be read")]

@@ -14,6 +14,7 @@ mod entry;
 mod document;
 mod map;
 mod foreign;
+mod of_another;
 mod shared_key;
 mod endpoint_url;
 mod issuer_url;

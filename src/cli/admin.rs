@@ -1,31 +1,67 @@
 //! How commands reach a server's admin socket.
 
 use super::failure::{NotReachable, WrongUsage, plain};
-use super::operator::{ANSWER_BYTES_MAX, refused};
+use super::operator::{ANSWER_BYTES_MAX, listens, refused};
+use crate::discovery::read_token;
+use crate::tls::{ServerTrust, TlsClient};
 use crate::wire::lanyard::admin_client::AdminClient;
+use crate::wire::{ServerUrl, channel};
+use anyhow::Context as _;
 use hyper_util::rt::TokioIo;
 use std::path::{Path, PathBuf};
 use tokio::net::UnixStream;
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::service::{Interceptor, interceptor::InterceptedService};
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Response, Status};
+use tonic::{Request, Response, Status};
 
-/// Which server's socket.
+/// A server's staff room.
+pub(super) type Admin = AdminClient<InterceptedService<Channel, Shown>>;
+
+/// Which server: the socket of one on this machine, or another's admin port.
 #[derive(clap::Args, Clone, Debug)]
 pub(super) struct AdminArgs {
     /// The server's admin socket
     #[arg(long, env = "LANYARD_ADMIN_SOCKET", value_name = "PATH")]
     admin_socket: Option<PathBuf>,
+    /// In place of a socket: https://host:port of a server's admin port
+    #[arg(long, value_name = "URL", requires = "operator_token_file")]
+    admin_url: Option<ServerUrl>,
+    /// Whom to believe that it is the one: PEM file of the CA of its certificate [default: the system's]
+    #[arg(long, env = "LANYARD_SERVER_CA", value_name = "FILE", hide_env = true)]
+    admin_ca: Option<PathBuf>,
+    /// What shows who you are there: a file with a token of your OpenID provider
+    #[arg(long, env = "LANYARD_OPERATOR_TOKEN_FILE", value_name = "FILE")]
+    operator_token_file: Option<PathBuf>,
+}
+
+/// What shows who asks, where no socket does.
+#[derive(Clone, Debug)]
+pub(super) struct Shown(Option<MetadataValue<Ascii>>);
+
+impl Interceptor for Shown {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if let Some(token) = &self.0 {
+            request.metadata_mut().insert("authorization", token.clone());
+        }
+        Ok(request)
+    }
 }
 
 impl AdminArgs {
     /// The one that was named, or else this.
     pub(super) fn or_of(self, socket: Option<&Path>) -> Self {
         let named = self.admin_socket.filter(|path| !path.as_os_str().is_empty());
-        Self { admin_socket: named.or_else(|| socket.map(Path::to_owned)) }
+        Self { admin_socket: named.or_else(|| socket.map(Path::to_owned)), ..self }
+    }
+
+    /// Whether a server is there, as far as a connection tells; of one that is elsewhere, its answer does.
+    pub(super) async fn listens(&self) -> anyhow::Result<bool> {
+        Ok(self.admin_url.is_some() || listens(&self.path()?).await)
     }
 
     /// Where it is.
-    pub(super) fn path(&self) -> anyhow::Result<PathBuf> {
+    fn path(&self) -> anyhow::Result<PathBuf> {
         let path = self.admin_socket.clone().filter(|path| !path.as_os_str().is_empty());
         let nowhere = "no server is named: set LANYARD_ADMIN_SOCKET, or give --admin-socket PATH";
         Ok(path.ok_or_else(|| WrongUsage::new(nowhere))?)
@@ -34,7 +70,7 @@ impl AdminArgs {
     /// Asks one thing of it.
     pub(super) async fn ask<T, F: Future<Output = Result<Response<T>, Status>>>(
         &self,
-        question: impl FnOnce(AdminClient<Channel>) -> F,
+        question: impl FnOnce(Admin) -> F,
     ) -> anyhow::Result<T> {
         let admin = self.connect().await?.max_decoding_message_size(ANSWER_BYTES_MAX);
         let answer = question(admin).await;
@@ -43,11 +79,39 @@ impl AdminArgs {
 
     /// Why a call to it had no success.
     pub(super) fn refused(&self, status: &Status) -> anyhow::Error {
-        refused(&self.path().unwrap_or_default(), status)
+        let path = || self.path().unwrap_or_default().display().to_string();
+        refused(&self.admin_url.as_ref().map_or_else(path, ToString::to_string), status)
     }
 
     /// Opens it.
-    pub(super) async fn connect(&self) -> anyhow::Result<AdminClient<Channel>> {
+    async fn connect(&self) -> anyhow::Result<Admin> {
+        let (channel, shown) = match &self.admin_url {
+            Some(url) => (self.elsewhere(url)?, self.shown()?),
+            None => (self.here().await?, Shown(None)),
+        };
+        Ok(AdminClient::with_interceptor(channel, shown))
+    }
+
+    fn elsewhere(&self, url: &ServerUrl) -> anyhow::Result<Channel> {
+        let trust = match &self.admin_ca {
+            Some(file) => {
+                let pem = std::fs::read(file).with_context(|| file.display().to_string())?;
+                ServerTrust::from_pem(&pem, &file.to_string_lossy())?
+            }
+            None => ServerTrust::System,
+        };
+        Ok(channel(url, TlsClient::new(&trust, None, &["h2"])?)?)
+    }
+
+    fn shown(&self) -> anyhow::Result<Shown> {
+        let missing = "an admin port lets nobody in without a token: give --operator-token-file FILE";
+        let file = self.operator_token_file.as_ref().ok_or_else(|| WrongUsage::new(missing))?;
+        let mut token: MetadataValue<Ascii> = format!("Bearer {}", *read_token(file)?).parse()?;
+        token.set_sensitive(true);
+        Ok(Shown(Some(token)))
+    }
+
+    async fn here(&self) -> anyhow::Result<Channel> {
         let path = self.path()?;
         let stream = UnixStream::connect(&path).await.map_err(|error| NotReachable {
             what: "the server's admin socket",
@@ -60,7 +124,6 @@ impl AdminArgs {
             let stream = stream.take().ok_or(std::io::ErrorKind::NotConnected);
             async move { Ok::<_, std::io::Error>(TokioIo::new(stream?)) }
         });
-        let channel = Endpoint::from_static("http://admin").connect_with_connector(connect).await?;
-        Ok(AdminClient::new(channel))
+        Ok(Endpoint::from_static("http://admin").connect_with_connector(connect).await?)
     }
 }

@@ -118,7 +118,8 @@ struct Ordered {
 /// An order about a key.
 #[derive(clap::Args, Debug)]
 struct OrderedOn {
-    /// The key, as `authority list` names it; the only prepared one if none is named
+    /// The key, as `authority list` names it, or its beginning of 8 digits or more; `activate` takes the only prepared one if
+    /// none is named
     key: Option<String>,
     /// Even if it breaks something; needs a reason
     #[arg(long, requires = "reason")]
@@ -218,7 +219,7 @@ async fn taint(on: OrderedOn, no_wait: bool) -> anyhow::Result<()> {
     if !json {
         let state = rekeying::ask(&server).await?;
         let exposure = state.exposures.iter().find(|exposure| exposure.key_id == tainted);
-        if named.is_some_and(|named| named != tainted.to_string()) {
+        if named.is_some_and(|named| !tainted.to_string().starts_with(&named.to_ascii_lowercase())) {
             render::say(
                 "its intermediate's key was named; whoever has that passes as the root, since that is what is trusted",
             )?;
@@ -313,10 +314,11 @@ fn step_row(step: &StepOutlook, now: OffsetDateTime) -> Vec<String> {
 
 fn milestone_row(step: &Milestone, now: OffsetDateTime) -> Vec<String> {
     const NAMED: usize = 3;
-    let mut waits = step.waits_for.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
-    if let Some(more) = step.waits_for.len().checked_sub(NAMED).filter(|more| *more > 0) {
-        waits.push_str(&format!(" and {more} more"));
-    }
+    let named = step.waits_for.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
+    let waits = match step.waits_for.len().saturating_sub(NAMED) {
+        0 => named,
+        more => format!("{named} and {more} more"),
+    };
     let earliest = if step.earliest <= now { "now".to_owned() } else { render::time(step.earliest) };
     vec![step.step.clone(), earliest, waits, step.effect.clone(), step.breaks_sooner.clone().unwrap_or_default()]
 }

@@ -93,15 +93,20 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
             let (Some(ban), Some(ended)) = (answer.ban, answer.ended) else {
                 anyhow::bail!("the server's answer is incomplete");
             };
+            let doubt = Some(answer.doubt).filter(|doubt| !doubt.is_empty());
             if shown.json {
-                let facts = json!({ "ban": (!dry_run).then(|| fact(&ban)), "ended": facts(&ended) });
+                let facts = json!({ "ban": (!dry_run).then(|| fact(&ban)), "ended": facts(&ended), "doubt": doubt });
                 render::unless_closed(render::json(&facts))?;
             } else {
                 render::unless_closed(table(&ended))?;
                 render::aside(&sum(&ended, if dry_run { "would end" } else { "ended" }));
             }
             if !dry_run && !shown.json {
-                render::unless_closed(render::say(&format!("ban {} is in force: {}", ban.ban, ban.selector)))?;
+                let whom = render::harmless(&ban.selector);
+                render::unless_closed(render::say(&format!("ban {} is in force: {whom}", ban.ban)))?;
+            }
+            if let Some(doubt) = doubt.filter(|_| !shown.json) {
+                render::aside(&format!("warning: {doubt}"));
             }
         }
         Action::Remove { ban, reason, json, server } => {
@@ -111,7 +116,8 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
             if json {
                 render::unless_closed(render::json(&fact(&ban)))?;
             } else {
-                render::unless_closed(render::say(&format!("ban {} is lifted: {}", ban.ban, ban.selector)))?;
+                let whom = render::harmless(&ban.selector);
+                render::unless_closed(render::say(&format!("ban {} is lifted: {whom}", ban.ban)))?;
             }
         }
     }

@@ -3,7 +3,7 @@
 use super::failure::WrongUsage;
 use super::{
     agent, audit, authority, backup, ban, bench, bundle, config, dev, directory, doctor, exec, explain, gitlab, health,
-    init, login, pin, policy, render, server, session, svid,
+    init, login, pin, policy, render, server, session, store, svid,
 };
 use crate::telemetry::{Log, LogFormat, NotALogFilter, watch_panics};
 use clap::{CommandFactory as _, Parser, Subcommand};
@@ -84,6 +84,8 @@ enum Command {
     Audit(audit::Args),
     /// The data folder as one file, taken while the server runs; and back
     Backup(backup::Args),
+    /// What a stopped server's store holds, moved elsewhere or mended after a restore
+    Store(store::Args),
     /// Puts load on a server of your own, and says how fast it answers
     Bench(bench::Args),
     /// Whether a server is ready; says what it waits for
@@ -161,6 +163,7 @@ impl Command {
             Self::Bundle(args) => Box::pin(bundle::run(args)).await,
             Self::Audit(args) => Box::pin(audit::run(&args)).await,
             Self::Backup(args) => Box::pin(backup::run(args)).await,
+            Self::Store(args) => Box::pin(store::run(args)).await,
             Self::Bench(args) => Box::pin(bench::run(args)).await,
             Self::Health(args) => Box::pin(health::run(args)).await,
             Self::Doctor(args) => Box::pin(doctor::run(args)).await,

@@ -1,7 +1,7 @@
 //! `lanyard config check`: every problem at once, in a server's file or an agent's.
 
 use super::render;
-use crate::config::{AnySettings, SystemEnvironment, load_any};
+use crate::config::{AnySettings, SystemEnvironment, check_data_dir, load_any};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -29,6 +29,13 @@ enum Action {
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let Action::Check { file, json } = &args.action;
     let (whose, read) = load_any(file, &SystemEnvironment);
+    let read = read.and_then(|settings| match &settings {
+        AnySettings::Server(server) => match check_data_dir(file, &server.data_dir) {
+            Some(problem) => Err(vec![problem]),
+            None => Ok(settings),
+        },
+        AnySettings::Agent(_) => Ok(settings),
+    });
     let (problems, warnings) = match &read {
         Ok(AnySettings::Agent(_)) => (&[][..], &[][..]),
         Ok(AnySettings::Server(settings)) => (&[][..], &*settings.warnings),

@@ -2,11 +2,12 @@
 
 use super::credentials::{CredentialArgs, Credentials, OwnFolder};
 use super::failure::{WrongUsage, plain};
-use super::login::{self, Answer, Problem, TokenArgs};
+use super::login::{self, Answer, TokenArgs};
 use super::remote::ServerArgs;
 use super::render;
+use super::unserved::{Unserved, last_reason, not_believed};
 use crate::agent::{Agent, AgentError, AgentHandle, AgentSettings, Callers, LoggedOut, MODE_EVERYBODY, MODE_OWNER};
-use crate::agent::{OnStop, Refused, SecretNames, TokenSource, remove_session_key};
+use crate::agent::{OnStop, SecretNames, Setback, TokenSource, remove_session_key, remove_unused_session_key};
 use crate::clock::SystemClock;
 use crate::config::{Environment as _, SystemEnvironment};
 use crate::crypto::{Digest, Random};
@@ -24,6 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{self, SignalKind, signal};
+use tokio::sync::watch;
 use zeroize::Zeroizing;
 
 /// How workloads find their socket (SPIFFE Workload Endpoint §4).
@@ -62,7 +64,7 @@ pub(crate) struct Args {
     #[arg(long, env = ENDPOINT, value_name = "unix:PATH")]
     endpoint: Option<String>,
     /// How long to wait for the first SVID, in seconds
-    #[arg(long, default_value_t = 120, value_name = "SECONDS")]
+    #[arg(long, default_value_t = 120, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     wait: u64,
     /// Another user whose processes are the job too, such as a proxy's; may be given several times
     #[arg(long = "uid", value_name = "UID")]
@@ -79,7 +81,8 @@ pub(crate) struct Args {
 
 /// Runs it.
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let token = TokenArgs { token_env: args.token_env.clone(), token_file: args.id_token_file.clone() }.read()?;
+    let token = TokenArgs { token_env: args.token_env.clone(), token_file: args.id_token_file.clone() };
+    let token = token.read_naming("--id-token-file")?;
     let signals = Signals::listen()?;
     match running_agent(&args).await? {
         Some((agent, endpoint)) => with_agent(&args, &agent, &endpoint, &token, signals).await,
@@ -119,13 +122,16 @@ async fn with_agent(
     if !args.uids.is_empty() {
         render::aside("the running agent's own settings say whose processes are the job; --uid adds nobody there");
     }
-    match first_svid(args, &mut signals, login::log_in(agent, token)).await {
+    match in_time(args, &mut signals, login::log_in(agent, token)).await {
         Ok(answer) => {
             if let Answer::Refused(problem) = answer? {
                 return Ok(login::tell(&problem));
             }
         }
-        Err(code) => return Ok(code),
+        Err(missed) => {
+            let why = || "the agent goes on trying, and its log says why".to_owned();
+            return Ok(missed.of("SVID", why).tell(&args.server));
+        }
     }
     let code = carried_out(args, endpoint, signals).await?;
     if args.end {
@@ -138,13 +144,48 @@ async fn with_agent(
     Ok(code)
 }
 
-/// Waits for the login, no longer than we may and as long as nobody stops us: the command then never starts.
-async fn first_svid<T>(args: &Args, signals: &mut Signals, login: impl Future<Output = T>) -> Result<T, ExitCode> {
+/// Something did not come while it could be waited for.
+enum Missed {
+    Late(u64),
+    Stopped(ExitCode),
+}
+
+impl Missed {
+    fn of(self, what: &'static str, why: impl FnOnce() -> String) -> Unserved {
+        match self {
+            Self::Late(seconds) => Unserved::Late { what, seconds, why: why() },
+            Self::Stopped(code) => Unserved::Stopped(code),
+        }
+    }
+}
+
+/// Waits no longer than we may and as long as nobody stops us: the command then never starts.
+async fn in_time<T>(args: &Args, signals: &mut Signals, wanted: impl Future<Output = T>) -> Result<T, Missed> {
     tokio::select! {
         biased;
-        signal = signals.next() => Err(ended_by(signal.as_raw())),
-        answer = tokio::time::timeout(Duration::from_secs(args.wait), login) => answer.map_err(|_late| late(args.wait)),
+        signal = signals.next() => Err(Missed::Stopped(ended_by(signal.as_raw()))),
+        came = tokio::time::timeout(Duration::from_secs(args.wait), wanted) => {
+            came.map_err(|_late| Missed::Late(args.wait))
+        }
     }
+}
+
+/// Waits for the first SVID of an agent of our own.
+async fn first_svid(
+    args: &Args,
+    signals: &mut Signals,
+    (agent, token): (&AgentHandle, Zeroizing<String>),
+) -> Result<(), Unserved> {
+    let (told, setbacks): (watch::Sender<Option<Setback>>, _) = watch::channel(None);
+    let login = async {
+        tokio::select! {
+            biased;
+            outcome = agent.login_telling(token, told) => outcome.map(drop).map_err(Unserved::Refused),
+            disbelief = not_believed(setbacks.clone()) => Err(disbelief),
+        }
+    };
+    let came = in_time(args, signals, login).await;
+    came.map_err(|missed| missed.of("SVID", || last_reason(&setbacks)))?
 }
 
 /// With an agent of our own, which lives as long as the command. Key and session stay for the job's next `exec`.
@@ -181,18 +222,24 @@ async fn alone(args: &Args, token: Zeroizing<String>, mut signals: Signals) -> a
     let work = async {
         // Dropped with this block, also on an early return: the agent stops with its command.
         let _stops_the_agent = trigger;
-        match first_svid(args, &mut signals, handle.login(token)).await {
-            Ok(Ok(_first_svid)) => {}
-            Ok(Err(refused)) => return Ok(login::tell(&problem(refused))),
-            Err(code) => return Ok(code),
+        if let Err(unserved) = first_svid(args, &mut signals, (&handle, token)).await {
+            return Ok(Err(unserved));
         }
         let code = carried_out(args, &endpoint, signals).await?;
         if args.end {
             end(&handle, &state_dir).await;
         }
-        anyhow::Ok(code)
+        anyhow::Ok(Ok(code))
     };
-    Box::pin(beside(agent.run(shutdown), work)).await
+    // The agent lets go of the key's folder when it has ended.
+    Ok(Box::pin(beside(agent.run(shutdown), work)).await?.unwrap_or_else(|unserved| {
+        if unserved.is_refused()
+            && let Err(error) = remove_unused_session_key(&state_dir)
+        {
+            tracing::warn!(error = chain(&error), "the session key, which is of no use, stays behind");
+        }
+        unserved.tell(&args.server)
+    }))
 }
 
 /// Who is the job, and who may connect: which of those who do is of a user that was named is seen at each call.
@@ -212,7 +259,7 @@ async fn end(agent: &AgentHandle, state_dir: &Path) {
         Ok(()) => "its session key is removed, so that nobody can go on with it".to_owned(),
         Err(error) => format!("and its session key could not be removed: {}", chain(error)),
     };
-    if told == LoggedOut::Told {
+    if matches!(told, LoggedOut::Told { .. }) {
         if removed.is_err() {
             render::aside(&format!("{told}, {key}"));
         }
@@ -231,16 +278,6 @@ async fn beside<T>(agent: impl Future<Output = Result<(), AgentError>>, work: im
     tokio::join!(agent, work).1
 }
 
-fn problem(refused: Refused) -> Problem {
-    let Refused { code, say: detail, request_id, audience, status: _ } = refused;
-    Problem { code, detail, request_id, audience }
-}
-
-fn late(seconds: u64) -> ExitCode {
-    render::aside(&format!("no SVID within {seconds} s: the server is not reachable, see the warnings above"));
-    ExitCode::from(3)
-}
-
 /// In the temporary folder; under `/tmp` where that one's path is too long for a socket (EP-17).
 fn socket_folder(random: &Random) -> anyhow::Result<OwnFolder> {
     let base = std::env::temp_dir();
@@ -255,9 +292,13 @@ async fn carried_out(args: &Args, endpoint: &str, mut signals: Signals) -> anyho
     };
     let mut command = Command::new(program);
     command.args(arguments).env(ENDPOINT, endpoint).env_remove(&args.token_env).kill_on_drop(true);
-    let mut credentials = match first_svid(args, &mut signals, Credentials::begin(&args.credentials, endpoint)).await {
+    let begun = in_time(args, &mut signals, Credentials::begin(&args.credentials, endpoint)).await;
+    let mut credentials = match begun {
         Ok(had) => had?,
-        Err(code) => return Ok(code),
+        Err(missed) => {
+            let why = || "see the warnings above".to_owned();
+            return Ok(missed.of("credentials", why).tell(&args.server));
+        }
     };
     credentials.equip(&mut command);
     let ended = match command.spawn() {

@@ -7,7 +7,9 @@ use super::operator;
 use super::remote::{RemoteError, ServerArgs, named_config};
 use super::walk::Look;
 use super::{archive, render, snippet};
-use crate::config::{Environment as _, Lifetimes, ServerSettings, SystemEnvironment, load_policy, load_server};
+use crate::config::{
+    Environment as _, Lifetimes, ServerSettings, SystemEnvironment, load_policy, load_server, load_whereabouts,
+};
 use crate::identity::TrustDomain;
 use crate::issuance::Recalled;
 use crate::policy::Policy;
@@ -139,12 +141,15 @@ async fn recorded(args: &Args, typed: &str) -> anyhow::Result<Option<Value>> {
     let config = named_config(args.config.clone()).ok_or_else(|| {
         WrongUsage::new("--request-id asks the server or reads its journal: name --admin-socket or --config")
     })?;
-    let Some(settings) = render::loaded(load_server(&config, &SystemEnvironment)) else { return Ok(None) };
-    if operator::listens(&settings.doors.admin_socket).await {
-        return asked(settings.doors.admin_socket).await;
+    let found = render::needed(&config, load_whereabouts(&config, &SystemEnvironment));
+    let Some(server) = found else { return Ok(None) };
+    if operator::listens(&server.admin_socket).await {
+        return asked(server.admin_socket).await;
     }
-    let (policy, trust_domain) = (settings.policy.clone(), settings.trust_domain.clone());
-    let place = Place::of(settings)?;
+    // What today's rules say stands beside what was decided.
+    let Some(settings) = render::loaded(load_server(&config, &SystemEnvironment)) else { return Ok(None) };
+    let (policy, trust_domain) = (settings.policy, settings.trust_domain);
+    let place = Place::of(server)?;
     let people = place.people().await.unwrap_or_default();
     let recalled = Recalled::read(&place.folder, typed, (&policy, &trust_domain), &people)?;
     let Some(recalled) = recalled else {

@@ -37,8 +37,13 @@ impl NotReachable {
 
 /// Something answers there, but nothing that we can talk to: exit code 3.
 #[derive(Debug, thiserror::Error)]
-#[error("nothing at {0} speaks the Workload API")]
-pub(super) struct WrongSocket(pub(super) String);
+#[error("nothing at {place} speaks {what}")]
+pub(super) struct WrongSocket {
+    /// Where.
+    pub(super) place: String,
+    /// What was to be spoken there.
+    pub(super) what: &'static str,
+}
 
 /// What the system says of a file or a socket, without its number.
 pub(super) fn plain(error: &io::Error) -> String {

@@ -119,6 +119,7 @@ pub(super) async fn set(asked: Set) -> anyhow::Result<()> {
         (false, false) => "is held from now on",
     };
     let said = format!("the bundle of {trust_domain} {what}: {}", authorities(&bundle));
+    warn_of(&bundle, json);
     render::unless_closed(if json { render::json(&fact(&bundle)) } else { render::say(&said) })
 }
 
@@ -148,7 +149,15 @@ async fn heard(server: &AdminArgs, mut bundle: BundleShown, json: bool) -> anyho
         _ => authorities(&bundle),
     };
     let said = format!("the bundle of {trust_domain} is asked for at {source} from now on: {came}");
+    warn_of(&bundle, json);
     render::unless_closed(if json { render::json(&fact(&bundle)) } else { render::say(&said) })
+}
+
+/// As JSON it stands in the object.
+fn warn_of(bundle: &BundleShown, json: bool) {
+    if !json && !bundle.warning.is_empty() {
+        render::aside(&format!("warning: {}", bundle.warning));
+    }
 }
 
 /// Gives one up.

@@ -286,7 +286,14 @@ impl Asked {
         let fits = |name: &&IssuerName| self.issuer.as_deref().is_none_or(|wanted| wanted == &*name.0);
         match *with_hooks.filter(fits).collect::<Vec<_>>() {
             [only] => Ok(only.clone()),
-            [] => Err(WrongUsage::new("no such issuer has an [[issuer.hook]] in the configuration")),
+            [] => {
+                let whose =
+                    self.issuer.as_deref().map_or_else(|| "no issuer".to_owned(), |name| format!("no issuer {name:?}"));
+                Err(WrongUsage::new(format!(
+                    "{whose} with an [[issuer.hook]] in the configuration: write one behind the [[issuer]], with its group \
+                     or project and a secret_file"
+                )))
+            }
             [..] => Err(WrongUsage::new("several issuers have hooks: say which, with --issuer NAME")),
         }
     }

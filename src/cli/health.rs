@@ -3,7 +3,7 @@
 use super::failure::{NotReachable, WrongUsage, plain};
 use super::remote::named_config;
 use super::render;
-use crate::config::{SystemEnvironment, load_server};
+use crate::config::{SystemEnvironment, load_health};
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -38,15 +38,11 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let address = match (args.address, named_config(args.config)) {
         (Some(address), _) => address,
-        (None, Some(file)) => match load_server(&file, &SystemEnvironment) {
-            Ok(settings) => settings
-                .doors
-                .health
-                .ok_or_else(|| WrongUsage::new("this server has no health address: set listen.health"))?,
-            Err(problems) => {
-                render::problems(&problems);
-                return Ok(ExitCode::FAILURE);
+        (None, Some(file)) => match render::needed(&file, load_health(&file, &SystemEnvironment)) {
+            Some(address) => {
+                address.ok_or_else(|| WrongUsage::new("this server has no health address: set listen.health"))?
             }
+            None => return Ok(ExitCode::FAILURE),
         },
         (None, None) => {
             return Err(WrongUsage::new("name the server: --config FILE, --address ADDRESS, or LANYARD_CONFIG").into());
@@ -66,14 +62,15 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 /// What listens everywhere is reached on loopback.
-fn reachable(mut address: SocketAddr) -> SocketAddr {
+pub(super) fn reachable(mut address: SocketAddr) -> SocketAddr {
     if address.ip().is_unspecified() {
         address.set_ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
     }
     address
 }
 
-async fn ask(address: SocketAddr) -> anyhow::Result<(bool, String)> {
+/// Whether it is ready, in its words.
+pub(super) async fn ask(address: SocketAddr) -> anyhow::Result<(bool, String)> {
     let exchange = async {
         let tcp = TcpStream::connect(address).await?;
         let (mut requests, connection) = http1::handshake(TokioIo::new(tcp)).await?;

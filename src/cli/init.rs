@@ -86,8 +86,12 @@ fn understood(args: &Args) -> anyhow::Result<Starter> {
         )
         .into());
     }
-    if let Some(wrong) = args.namespaces.iter().find(|name| name.is_empty() || name.contains(['/', '*'])) {
+    let fits = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if let Some(wrong) = args.namespaces.iter().find(|name| name.is_empty() || !name.chars().all(fits)) {
         return Err(WrongUsage::new(format!("--namespace {wrong:?}: write a top-level group, such as acme")).into());
+    }
+    if args.audience.as_ref().is_some_and(|audience| audience.is_empty() || audience.contains(char::is_control)) {
+        return Err(WrongUsage::new("--audience: write a name for this server, such as https://ci.corp.example").into());
     }
     let any = if args.host.is_some() { Ipv4Addr::UNSPECIFIED } else { Ipv4Addr::LOCALHOST };
     let listen = args.listen.unwrap_or_else(|| (any, PORT).into());
@@ -214,6 +218,9 @@ fn tell(args: &Args, starter: &Starter, keys: usize, door_ca: &Digest) -> anyhow
         (Starter::JOB, "for the projects; here it is:"),
     ];
     let files: Vec<_> = told.iter().map(|(name, what)| format!("  {name:18}  {what}\n")).collect();
+    if args.host.is_none() {
+        render::aside("no job on another machine reaches localhost: name this one with --host NAME");
+    }
     render::say(&format!(
         "{} is a GitLab with {}. In {}/ there are now:\n\n{}\n{}\nNext:\n  {}",
         starter.gitlab,

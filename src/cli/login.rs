@@ -1,6 +1,6 @@
 //! `lanyard login` and `lanyard logout`: the job's token to a running agent, and the end of its session.
 
-use super::failure::{NotReachable, WrongUsage, unreadable};
+use super::failure::{NotReachable, WrongSocket, WrongUsage, unreadable};
 use super::{render, snippet};
 use crate::config::{Environment, SystemEnvironment};
 use crate::wire::lanyard::JobEnd;
@@ -32,7 +32,7 @@ pub(crate) struct Args {
     #[arg(long, env = "LANYARD_AGENT_SOCKET", value_name = "PATH")]
     agent_socket: PathBuf,
     /// How long to wait for the first SVID, in seconds
-    #[arg(long, default_value_t = 120, value_name = "SECONDS")]
+    #[arg(long, default_value_t = 120, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     wait: u64,
     /// Print the agent's answer as JSON
     #[arg(long)]
@@ -97,9 +97,24 @@ struct LoggedIn {
     session: String,
 }
 
+#[derive(Deserialize)]
+struct LoggedOut {
+    session: String,
+}
+
 impl TokenArgs {
+    /// Whether there is anything to read.
+    pub(super) fn is_given(&self) -> bool {
+        self.token_file.is_some() || SystemEnvironment.value(&self.token_env).is_some()
+    }
+
     /// Reads the token.
     pub(super) fn read(&self) -> anyhow::Result<Zeroizing<String>> {
+        self.read_naming("--token-file")
+    }
+
+    /// The same for a command that calls the file's flag otherwise.
+    pub(super) fn read_naming(&self, file_flag: &str) -> anyhow::Result<Zeroizing<String>> {
         let text = match &self.token_file {
             Some(file) => Zeroizing::new(std::fs::read_to_string(file).map_err(unreadable(file))?),
             None => Zeroizing::new(SystemEnvironment.value(&self.token_env).unwrap_or_default()),
@@ -110,7 +125,9 @@ impl TokenArgs {
                 self.token_file.as_ref().map_or_else(|| self.token_env.clone(), |file| file.display().to_string());
             let elsewhere =
                 self.token_file.is_none().then(|| OTHER_NAMES.iter().find(|name| holds_token(name))).flatten();
-            return Err(WrongUsage::new(snippet::no_token(&place, token.chars().count(), elsewhere)).into());
+            return Err(
+                WrongUsage::new(snippet::no_token(&place, (token.chars().count(), elsewhere), file_flag)).into()
+            );
         }
         Ok(token)
     }
@@ -163,7 +180,12 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
 /// Logs out.
 pub(crate) async fn run_logout(args: LogoutArgs) -> anyhow::Result<ExitCode> {
     match log_out(&args.agent_socket, JobEnd::Logout).await? {
-        Answer::Done(_) => Ok(ExitCode::SUCCESS),
+        Answer::Done(body) => {
+            let ended = serde_json::from_slice::<LoggedOut>(&body);
+            let told = ended.map(|LoggedOut { session }| format!("session {session} has ended"));
+            render::say(&told.unwrap_or_else(|_nothing| "there was no session to end".to_owned()))?;
+            Ok(ExitCode::SUCCESS)
+        }
         Answer::Refused(problem) if problem.code == SERVER_NOT_TOLD => {
             render::aside(&problem.detail);
             Ok(ExitCode::from(3))
@@ -198,14 +220,20 @@ async fn post(socket: &Path, path: &str, body: Bytes) -> anyhow::Result<Answer> 
     let place = socket.display().to_string();
     let stream = UnixStream::connect(socket).await;
     let stream = stream.map_err(|error| NotReachable::agent("the agent", place.as_str(), &error))?;
-    let gone = |error: hyper::Error| NotReachable { what: "the agent", place: place.clone(), why: error.to_string() };
+    let gone = |error: hyper::Error| -> anyhow::Error {
+        // Whoever stops says nothing; what is no agent says something else.
+        if error.is_incomplete_message() || error.is_closed() {
+            return NotReachable { what: "the agent", place: place.clone(), why: error.to_string() }.into();
+        }
+        WrongSocket { place: place.clone(), what: "an agent's own HTTP" }.into()
+    };
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(gone)?;
     let request = Request::post(path)
         .header("host", "localhost")
         .header("content-type", "application/json")
         .body(Full::new(body))?;
     let mut answer = pin!(async {
-        let response = sender.send_request(request).await?;
+        let response = sender.send_request(request).await.map_err(gone)?;
         let status = response.status();
         let body = http_body_util::Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
         anyhow::Ok((status, body.map_err(anyhow::Error::from_boxed)?.to_bytes()))

@@ -22,6 +22,7 @@ mod login;
 mod mesh;
 mod credentials;
 mod exec;
+mod unserved;
 mod svid;
 mod walk;
 mod whom;
@@ -50,6 +51,7 @@ mod verify;
 mod archive;
 mod audit;
 mod health;
+mod store;
 
 pub use command::Cli;
 pub use render::complain;

@@ -105,6 +105,18 @@ impl ServerArgs {
         variable("LANYARD_SERVER_CA").map_or(Ok(ServerTrust::System), |file| of_file(file.into()))
     }
 
+    /// Which flag or variable that is by.
+    pub(super) fn trust_named_by(&self) -> &'static str {
+        let (digest, file) = ("LANYARD_SERVER_CA_SHA256", "LANYARD_SERVER_CA");
+        match (self.server_ca_sha256, &self.server_ca) {
+            (Some(_), _) => "--server-ca-sha256",
+            (None, Some(_)) => "--server-ca",
+            (None, None) if SystemEnvironment.value(digest).is_some() => digest,
+            (None, None) if SystemEnvironment.value(file).is_some() => file,
+            (None, None) => "the system's store",
+        }
+    }
+
     fn client(&self) -> Result<HttpsClient, RemoteError> {
         Ok(HttpsClient::new(self.url()?, TlsClient::new(&self.trust()?, None, &["http/1.1"])?))
     }

@@ -1,15 +1,14 @@
 //! The only place that prints. Facts go to standard output, all else to standard error.
 
 use super::failure::{exit_code, plain};
-use crate::config::{Environment as _, Problem, SystemEnvironment};
+use crate::config::{Environment as _, Partly, Problem, SystemEnvironment};
+pub(super) use crate::telemetry::rfc3339 as time;
 use comfy_table::{Table, presets};
 use serde::Serialize;
 use std::fmt::Display;
 use std::io::{self, IsTerminal as _, Write};
 use std::path::Path;
 use std::process::ExitCode;
-use time::format_description::well_known::Rfc3339;
-use time::{OffsetDateTime, UtcOffset};
 
 /// Why a fact did not reach whoever asked.
 #[derive(Debug, thiserror::Error)]
@@ -124,12 +123,6 @@ fn is_closed(error: &anyhow::Error) -> bool {
     matches!(error.downcast_ref(), Some(OutputError::Closed))
 }
 
-/// A time in UTC, to the second.
-pub(super) fn time(at: OffsetDateTime) -> String {
-    let at = at.to_offset(UtcOffset::UTC);
-    at.replace_nanosecond(0).unwrap_or(at).format(&Rfc3339).unwrap_or_default()
-}
-
 /// How many of something.
 pub(super) fn count<N: Copy + Display + From<u8> + PartialEq>(many: N, one: &str) -> String {
     if many == N::from(1) { format!("1 {one}") } else { format!("{many} {one}s") }
@@ -158,6 +151,17 @@ pub(super) fn problems(problems: &[Problem]) {
 /// What was read; none where it has problems, which are printed then.
 pub(super) fn loaded<T>(read: Result<T, Vec<Problem>>) -> Option<T> {
     read.map_err(|found| problems(&found)).ok()
+}
+
+/// What a command needs of a configuration that may have problems elsewhere, which one line tells; none when it has them
+/// there, which are printed then.
+pub(super) fn needed<T>(file: &Path, read: Result<Partly<T>, Vec<Problem>>) -> Option<T> {
+    let Partly { settings, other_problems } = loaded(read)?;
+    if other_problems > 0 {
+        let (many, file) = (count(other_problems, "problem"), file.display());
+        aside(&format!("warning: the configuration has {many} elsewhere: `lanyard config check {file}` shows them"));
+    }
+    Some(settings)
 }
 
 /// What a check found, for machines.
@@ -194,7 +198,6 @@ fn put(mut to: impl Write, text: &str) -> Result<(), OutputError> {
 mod tests {
     use super::*;
     use std::fs::OpenOptions;
-    use time::macros::datetime;
 
     #[test]
     fn a_full_disk_is_told_and_a_closed_pipe_is_not() {
@@ -222,10 +225,5 @@ mod tests {
             assert!(!shown.trim_end().replacen('\n', "", 1).contains(obeyed), "{shown:?}");
         }
         assert_eq!(harmless("größer, 東京"), "größer, 東京");
-    }
-
-    #[test]
-    fn times_are_whole_seconds_in_utc() {
-        assert_eq!(time(datetime!(2026-11-21 06:30:00.25 +1)), "2026-11-21T05:30:00Z");
     }
 }

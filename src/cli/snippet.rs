@@ -13,14 +13,14 @@ pub(super) fn block(audience: &str) -> String {
 }
 
 /// Why a command has no token, and what gives it one: the lines that are missing, or the name that it has instead.
-pub(super) fn no_token(place: &str, characters: usize, elsewhere: Option<&&str>) -> String {
+pub(super) fn no_token(place: &str, (characters, elsewhere): (usize, Option<&&str>), file_flag: &str) -> String {
     let found = format!("{place} holds no token ({characters} characters)");
     // Known where a project or an image sets it; a server says it to whoever offers it a wrong token.
     let audience = SystemEnvironment.value("LANYARD_AUDIENCE");
     let lines = block(audience.as_deref().unwrap_or("<the audience that the server's configuration names>"));
     match elsewhere {
         Some(name) => format!("{found}, but {name} does: give --token-env {name}, or {lines}"),
-        None => format!("{found}: {lines}\nor name a file with --token-file, which is --id-token-file of exec"),
+        None => format!("{found}: {lines}\nor name a file with {file_flag}"),
     }
 }
 
@@ -30,7 +30,7 @@ mod tests {
 
     #[test]
     fn a_token_under_another_name_is_named_beside_the_lines_to_paste() {
-        let said = no_token("LANYARD_ID_TOKEN", 0, Some(&"VAULT_ID_TOKEN"));
+        let said = no_token("LANYARD_ID_TOKEN", (0, Some(&"VAULT_ID_TOKEN")), "--token-file");
         let (name, lines) = said.split_once(", or put these lines into the job in .gitlab-ci.yml:\n").unwrap();
         let found = "LANYARD_ID_TOKEN holds no token (0 characters), but VAULT_ID_TOKEN does";
         assert_eq!(name, format!("{found}: give --token-env VAULT_ID_TOKEN"));

@@ -13,12 +13,15 @@ use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
+use tokio::time::error::Elapsed;
 use tonic::metadata::MetadataValue;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Status, Streaming};
 
 /// How long an agent that has gone is left alone before it is asked again.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
+/// Who waits longer wonders.
+const TOLD_AFTER: Duration = Duration::from_secs(1);
 
 /// Asks any Workload API socket for an SVID
 #[derive(clap::Args, Debug)]
@@ -104,7 +107,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
 
 async fn x509(args: X509) -> anyhow::Result<ExitCode> {
     let mut client = args.socket.client().await?;
-    let first = tokio::time::timeout(Duration::from_secs(args.socket.wait), first_svids(&mut client)).await;
+    let first = args.socket.in_time(first_svids(&mut client)).await;
     let (stream, svids) = match first {
         Ok(Ok(first)) => first,
         Ok(Err(status)) => return args.socket.complain(&status),
@@ -180,7 +183,7 @@ async fn jwt(args: Jwt) -> anyhow::Result<ExitCode> {
     let mut client = args.socket.client().await?;
     let wait = Duration::from_secs(args.socket.wait);
     let request = call(JwtsvidRequest { audience: args.audience, spiffe_id: args.spiffe_id.clone() });
-    let svids = match tokio::time::timeout(wait, client.fetch_jwtsvid(request)).await {
+    let svids = match args.socket.in_time(client.fetch_jwtsvid(request)).await {
         Ok(Ok(answer)) => answer.into_inner().svids,
         Ok(Err(status)) => {
             // An agent says the same of an ID that others hold as of one that nobody does; what we hold tells more.
@@ -216,6 +219,23 @@ impl Socket {
         self.endpoint.parse().map_err(|wrong: NotAnAddress| WrongUsage::new(wrong.to_string()))
     }
 
+    /// Waits as long as it may; who looks on is told after a second.
+    async fn in_time<T>(&self, answer: impl Future<Output = T>) -> Result<T, Elapsed> {
+        let told = async {
+            tokio::time::sleep(TOLD_AFTER).await;
+            render::aside(&format!(
+                "no SVID yet: has the job logged in, and does the agent reach the server? Waiting {} s at most (--wait)",
+                self.wait
+            ));
+            std::future::pending().await
+        };
+        tokio::select! {
+            biased;
+            answer = tokio::time::timeout(Duration::from_secs(self.wait), answer) => answer,
+            never = told => match never {},
+        }
+    }
+
     /// A client of a socket where somebody listens.
     async fn client(&self) -> anyhow::Result<SpiffeWorkloadApiClient<Channel>> {
         let address = self.address()?;
@@ -228,7 +248,7 @@ impl Socket {
     fn complain(&self, status: &Status) -> anyhow::Result<ExitCode> {
         // Something else answers: another gRPC service, or one that does not speak gRPC at all.
         if status.code() == Code::Unimplemented || is_of_transport(status) {
-            return Err(WrongSocket(self.endpoint.clone()).into());
+            return Err(WrongSocket { place: self.endpoint.clone(), what: "the Workload API" }.into());
         }
         if status.code() == Code::Unavailable {
             let (what, place) = ("the Workload API", self.endpoint.clone());

@@ -276,6 +276,7 @@ fn span(seconds: u64) -> String {
         0 => "0s".to_owned(),
         _ if seconds.is_multiple_of(3600) => format!("{}h", seconds / 3600),
         _ if seconds.is_multiple_of(60) => format!("{}m", seconds / 60),
+        60.. => format!("{}m{}s", seconds / 60, seconds % 60),
         _ => format!("{seconds}s"),
     }
 }

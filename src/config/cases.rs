@@ -95,7 +95,7 @@ fn read_claims(
         IssuerKind::GitHub | IssuerKind::GitLab => {
             "write a job's claims, at least project_id, project_path and namespace_id"
         }
-        IssuerKind::Kubernetes | IssuerKind::Okta | IssuerKind::Spiffe | IssuerKind::Zuul => {
+        IssuerKind::Kubernetes | IssuerKind::Okta | IssuerKind::Operators | IssuerKind::Spiffe | IssuerKind::Zuul => {
             "write a bearer's claims by the names that rules use, at least project_path"
         }
     };

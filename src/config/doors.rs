@@ -47,26 +47,59 @@ pub struct DoorsSettings {
     pub health: Option<SocketAddr>,
 }
 
-/// `[listen]` and `[tls]`; the admin socket is in the data folder unless it was moved.
-pub(super) fn read_doors(root: &mut Section<'_, '_>, data_dir: &Path) -> DoorsSettings {
+/// Where a server listens.
+pub(super) struct Listen {
+    issuer: Vec<SocketAddr>,
+    bundle: Vec<SocketAddr>,
+    bundle_spiffe: Vec<SocketAddr>,
+    pub(super) admin_socket: PathBuf,
+    pub(super) health: Option<SocketAddr>,
+}
+
+/// `[listen]`; the admin socket is in the data folder unless it was moved.
+pub(super) fn read_listen(root: &mut Section<'_, '_>, data_dir: &Path) -> Listen {
     let mut listen = root.section("listen");
+    let lines = ["issuer", "bundle", "bundle_spiffe", "health"].map(|key| (key, listen.line_of(key)));
     let issuer = listen.list("issuer", "an address with a port, such as \"0.0.0.0:8443\"", str::parse);
     let bundle = listen.list("bundle", "an address with a port, such as \"0.0.0.0:8444\"", str::parse);
     let spiffe = listen.list("bundle_spiffe", "an address with a port, such as \"0.0.0.0:8445\"", str::parse);
     let health = read_health(&mut listen);
     let admin_socket = listen.path("admin_socket");
-    listen.finish();
     let issuer = issuer.unwrap_or_else(|| LISTEN.parse().into_iter().collect());
-    let (certificate, bundle_certificate) = read_certificates(root.section("tls"), &issuer);
-    DoorsSettings {
-        issuer,
-        bundle: bundle.unwrap_or_default(),
-        bundle_spiffe: spiffe.unwrap_or_default(),
-        certificate,
-        bundle_certificate,
-        admin_socket: admin_socket.unwrap_or_else(|| data_dir.join("admin.sock")),
-        health,
+    let [bundle, bundle_spiffe] = [bundle, spiffe].map(Option::unwrap_or_default);
+    let all = [issuer.as_slice(), &bundle, &bundle_spiffe, health.as_slice()];
+    report_taken(&listen, lines, all);
+    listen.finish();
+    let admin_socket = admin_socket.unwrap_or_else(|| data_dir.join("admin.sock"));
+    Listen { issuer, bundle, bundle_spiffe, admin_socket, health }
+}
+
+/// No address can be listened on twice.
+fn report_taken(listen: &Section<'_, '_>, lines: [(&'static str, Option<usize>); 4], all: [&[SocketAddr]; 4]) {
+    let mut taken: Vec<(SocketAddr, &str)> = Vec::new();
+    for ((key, line), addresses) in lines.into_iter().zip(all) {
+        for address in addresses {
+            if let Some((_, first)) = taken.iter().find(|(other, _)| are_one(*other, *address)) {
+                let found = format!("\"{address}\", where {} listens already", listen.key_path(first));
+                listen.problem(key, line, found, "write another port");
+            }
+            taken.push((*address, key));
+        }
     }
+}
+
+/// Whether who listens on the one leaves no room for the other. Port 0 is any that is free.
+fn are_one(one: SocketAddr, other: SocketAddr) -> bool {
+    let everywhere = one.ip().is_unspecified() || other.ip().is_unspecified();
+    let same = one.ip() == other.ip() || (everywhere && one.is_ipv4() == other.is_ipv4());
+    same && one.port() == other.port() && one.port() != 0
+}
+
+/// `[listen]` and `[tls]`.
+pub(super) fn read_doors(root: &mut Section<'_, '_>, data_dir: &Path) -> DoorsSettings {
+    let Listen { issuer, bundle, bundle_spiffe, admin_socket, health } = read_listen(root, data_dir);
+    let (certificate, bundle_certificate) = read_certificates(root.section("tls"), &issuer);
+    DoorsSettings { issuer, bundle, bundle_spiffe, certificate, bundle_certificate, admin_socket, health }
 }
 
 /// `health = "off"` switches the plain port off.
@@ -142,4 +175,23 @@ fn default_names(doors: &[SocketAddr]) -> Vec<String> {
         }
     }
     names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_listens_everywhere_leaves_a_port_to_nobody() {
+        for (one, other, clash) in [
+            ("127.0.0.1:8443", "127.0.0.1:8443", true),
+            ("0.0.0.0:8443", "127.0.0.1:8443", true),
+            ("127.0.0.1:8443", "127.0.0.1:8081", false),
+            ("127.0.0.1:8443", "127.0.0.2:8443", false),
+            ("127.0.0.1:8443", "[::1]:8443", false),
+            ("127.0.0.1:0", "127.0.0.1:0", false),
+        ] {
+            assert_eq!(are_one(one.parse().unwrap(), other.parse().unwrap()), clash, "{one} {other}");
+        }
+    }
 }

@@ -129,7 +129,7 @@ fn read_first(
         section.problem("bundle_file", line, "given beside another source than a url", "leave it out");
         return Err(NotRead);
     }
-    Bundle::read(trust_domain.clone(), &text).map(Some).map_err(|odd| {
+    Bundle::read(trust_domain.clone(), &text).and_then(Bundle::of_itself_alone).map(Some).map_err(|odd| {
         section.problem(
             "bundle_file",
             line,

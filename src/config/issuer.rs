@@ -95,7 +95,8 @@ pub(super) fn read_issuers(root: &mut Section<'_, '_>, own: Own<'_>) -> ReadIssu
         let gitlabs = Some("hook").filter(|key| section.holds(key)).or_else(|| sources::first_in(&section));
         let its_hooks = read_hooks(&mut section);
         let tables = Tables::of(&mut section);
-        let issuer = read_issuer(&mut section, own);
+        let kind = read_kind(&mut section);
+        let issuer = read_issuer(&mut section, kind, own);
         check_gitlabs(&section, gitlabs, issuer.as_ref());
         systems.extend(tables.read(issuer.as_ref()));
         if let Some(issuer) = issuer {
@@ -157,8 +158,8 @@ fn read_url(section: &mut Section<'_, '_>, kind: IssuerKind, own: Own<'_>) -> Op
     trust_domain.map(|trust_domain| format!("{SPIFFE}{trust_domain}"))
 }
 
-fn read_issuer(section: &mut Section<'_, '_>, own: Own<'_>) -> Option<Issuer> {
-    let kind = read_kind(section);
+/// All of it but its kind, and what other systems say of its jobs.
+pub(super) fn read_issuer(section: &mut Section<'_, '_>, kind: IssuerKind, own: Own<'_>) -> Option<Issuer> {
     let name = section.parsed("name", "a short name of letters, digits and dashes, such as \"corp\"", check_name);
     let name = name.or_else(|| section.missing("name", "write the short name that rules use, such as \"corp\""));
     let url = read_url(section, kind, own);

@@ -3,7 +3,7 @@
 use super::accept::Warning;
 use super::conditions::Lists;
 use super::issuer::KnownIssuer;
-use super::problem::{Problem, read_text};
+use super::problem::{Problem, check_closed, read_text};
 use super::rule::{Place, Rules};
 use super::scope::{SCOPE, Scope};
 use super::section::{Reader, Section};
@@ -43,6 +43,7 @@ pub fn check_policy(path: &Path, issuers: &[KnownIssuer], ttl: Duration) -> Resu
         return Reading::new(Form::File).read(&[(path.to_owned(), text)], (issuers, ttl));
     }
     let (mut files, mut problems) = (Vec::new(), Vec::new());
+    check_closed(path)?;
     for file in files_of(path)? {
         match read_text(&file, "let this user read it, or give it a name that does not end in .toml") {
             Ok(text) => files.push((file, text)),

@@ -6,7 +6,7 @@ use super::problem::Problem;
 use super::shared::NamedBy;
 use crate::consumer::{Consumers, Doubt};
 use crate::identity::TrustDomain;
-use crate::policy::Policy;
+use crate::policy::{Policy, SharedId};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -64,11 +64,23 @@ impl PolicySource {
             .declared
             .iter()
             .flat_map(|consumer| consumer.mistakes(policy).into_iter().map(move |shared| (consumer, shared)));
-        mistakes.map(|(consumer, shared)| {
+        let mistakes = mistakes.map(|(consumer, shared)| {
             let named_by = NamedBy::Claim { claim: &consumer.subject, consumer: &consumer.name };
-            let (found, remedy) = named_by.told(&shared);
-            let key = format!("rule {:?}.claims.{}", shared.second, consumer.subject);
-            Problem { file: self.place.clone(), line: None, key, found, remedy }
+            (named_by.told(&shared), format!("rule {:?}.claims.{}", shared.second, consumer.subject))
+        });
+        let in_aws = self.consumers.declared.iter().flat_map(|consumer| {
+            let told = move |(key, shared): (String, SharedId)| {
+                let named_by = NamedBy::AwsKey { key: &key, consumer: &consumer.name };
+                (named_by.told(&shared), format!("rule {:?}.aws", shared.second))
+            };
+            consumer.alike_in_aws(policy).into_iter().map(told)
+        });
+        mistakes.chain(in_aws).map(|((found, remedy), key)| Problem {
+            file: self.place.clone(),
+            line: None,
+            key,
+            found,
+            remedy,
         })
     }
 

@@ -1,9 +1,10 @@
 //! What is wrong with a file: where, what was found, and what would do.
 
+use rustix::fs::{StatVfsMountFlags, statvfs};
 use std::fmt;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read as _};
-use std::os::unix::fs::FileTypeExt as _;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 /// The largest file that is read: ten thousand rules, or keys, and far more than a person wrote.
@@ -71,8 +72,26 @@ pub(super) fn read_bytes(file: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The whole text of a configuration file; its one problem when there is none.
+/// Whoever may write to a place can be any identity, so a place that everybody may write to is a problem. What is mounted
+/// read-only is not, whatever its mode says, such as the folder of a `ConfigMap`; nor is a folder in which each can only
+/// touch what is theirs. A link's target is what counts.
+pub(super) fn check_closed(place: &Path) -> Result<(), Vec<Problem>> {
+    const STICKY: u32 = 0o1000;
+    // What cannot be looked at is told by whoever reads it.
+    let Ok(found) = std::fs::metadata(place) else { return Ok(()) };
+    let mode = found.mode();
+    let open = mode & 0o002 != 0 && (found.is_file() || (found.is_dir() && mode & STICKY == 0));
+    if !open || statvfs(place).is_ok_and(|found| found.f_flag.contains(StatVfsMountFlags::RDONLY)) {
+        return Ok(());
+    }
+    let found = format!("everybody may write to it (mode {:04o})", mode & 0o7777);
+    let remedy = "see that all in it is yours, then chmod o-w it".to_owned();
+    Err(vec![Problem { file: place.to_owned(), line: None, key: String::new(), found, remedy }])
+}
+
+/// The whole text of a configuration file; its one problem when there is none, or when it is anybody's.
 pub(super) fn read_text(file: &Path, remedy: &str) -> Result<String, Vec<Problem>> {
+    check_closed(file)?;
     let text = read_bytes(file).and_then(|bytes| {
         String::from_utf8(bytes).map_err(|_not_text| io::Error::new(ErrorKind::InvalidData, "not UTF-8"))
     });
@@ -85,7 +104,34 @@ pub(super) fn read_text(file: &Path, remedy: &str) -> Result<String, Vec<Problem
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::PermissionsExt;
     use std::process::Command;
+
+    #[test]
+    fn what_everybody_may_write_to_is_a_problem() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, link) = (folder.path().join("server.toml"), folder.path().join("link.toml"));
+        std::fs::write(&file, "").unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        let told = |place: &Path, mode| {
+            std::fs::set_permissions(place, PermissionsExt::from_mode(mode)).unwrap();
+            check_closed(place).map_err(|problems| problems[0].to_string())
+        };
+        for (place, mode, good) in [
+            (&*file, 0o666, false),
+            (&file, 0o646, false),
+            (&file, 0o664, true),
+            (&link, 0o644, true),
+            (&link, 0o666, false),
+            (folder.path(), 0o777, false),
+            (folder.path(), 0o1777, true),
+            (folder.path(), 0o700, true),
+        ] {
+            assert_eq!(told(place, mode).is_ok(), good, "{} {mode:o}", place.display());
+        }
+        assert!(told(&file, 0o666).unwrap_err().contains("everybody may write to it (mode 0666); "));
+        assert_eq!(check_closed(Path::new("/dev/null")), Ok(()));
+    }
 
     #[test]
     fn a_named_pipe_is_no_file_and_nobody_waits_for_it() {

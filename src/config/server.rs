@@ -5,10 +5,12 @@ use super::consumer::read_consumers;
 use super::crl::read_crl;
 use super::directory::read_directory;
 use super::doors::{DoorsSettings, read_doors};
+use super::etcd::{EtcdPlace, fit_replicas, read_store};
 use super::federation::read_federation;
 use super::issuer::{KnownIssuer, Own, ReadIssuers, read_issuers};
 use super::keys::{KeySettings, read_keys};
 use super::leaf::{check_names, read_leaf};
+use super::operators::{OperatorSettings, read_operators};
 use super::people::{read_people, warn_of_ids};
 use super::problem::{Problem, read_text};
 use super::publish::read_publish;
@@ -16,6 +18,7 @@ use super::section::{Reader, Section};
 use super::telemetry::{TelemetrySettings, read_telemetry};
 use super::upstream::read_upstream;
 use super::vault::read_vault;
+use super::whereabouts::folder_of;
 use super::{Environment, PolicySource};
 use crate::backup::Folder;
 use crate::directory::DirectorySettings;
@@ -69,6 +72,8 @@ pub struct ServerSettings {
     pub leaf: LeafProfile,
     /// Whose tokens count.
     pub issuers: Issuers,
+    /// Who may operate it from elsewhere.
+    pub operators: OperatorSettings,
     /// What may tell the end of jobs, by issuer.
     pub hooks: BTreeMap<IssuerName, Hooks>,
     /// What can be asked about their jobs.
@@ -90,8 +95,7 @@ pub struct ServerSettings {
 impl ServerSettings {
     /// The data folder, for backups.
     pub fn folder(&self) -> Folder {
-        let wrapped_key = self.keys.sealing.place.is_some().then(|| self.keys.sealing.file.clone());
-        Folder { trust_domain: self.trust_domain.clone(), path: self.data_dir.clone(), wrapped_key }
+        folder_of(&self.trust_domain, &self.data_dir, &self.keys.sealing)
     }
 
     /// The API of an issuer's own GitLab, where it may be asked.
@@ -101,8 +105,10 @@ impl ServerSettings {
 }
 
 /// What holds the index; the journal is on disk with either.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default)]
 pub enum StoreKind {
+    /// Several replicas' own etcd; a replica keeps a copy in memory.
+    Etcd(Box<EtcdPlace>),
     /// Rebuilt from the journal at each start.
     Memory,
     /// sled, on disk.
@@ -117,7 +123,10 @@ pub enum StoreKind {
 pub fn load_server(file: &Path, environment: &dyn Environment) -> Result<ServerSettings, Vec<Problem>> {
     let text = read_text(file, "name the server's configuration with --config")?;
     let reader = Reader::new(file, &text);
-    let settings = read(&reader, environment);
+    let mut settings = read(&reader, environment);
+    if let Some(settings) = &mut settings {
+        fit_replicas(&reader, settings);
+    }
     reader.settled(settings)
 }
 
@@ -126,7 +135,7 @@ pub(super) fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option
     let trust_domain = read_trust_domain(&mut root);
     let data_dir = root.path("data_dir").or_else(|| root.missing("data_dir", "write the folder for journal and keys"));
     let policy_file = root.path("policy_file").or_else(|| root.missing("policy_file", "write the file with the rules"));
-    let store = root.parsed("store", "\"sled\" or \"memory\"", parse_store);
+    let store = read_store(&mut root);
     let segment_bytes = root.size("segment_bytes").unwrap_or(SEGMENT_BYTES);
     let checkpoints = read_checkpoints(root.section("checkpoints"));
     // Where it is missing, that is a problem already.
@@ -144,6 +153,7 @@ pub(super) fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option
     let consumers = read_consumers(&mut root, (&doors.bundle, changed_within));
     let own = Own { trust_domain: trust_domain.as_ref(), issuer: consumers.issuer.as_ref() };
     let ReadIssuers { issuers, hooks, systems } = read_issuers(&mut root, own);
+    let operators = read_operators(&mut root, own, &issuers);
     let directory = read_directory(&mut root, (&issuers, &systems));
     let people = read_people(&mut root);
     let federation = read_federation(&mut root, trust_domain.as_ref());
@@ -172,6 +182,7 @@ pub(super) fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option
         publish,
         leaf,
         issuers,
+        operators,
         hooks,
         systems,
         directory,
@@ -183,7 +194,7 @@ pub(super) fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option
     })
 }
 
-fn read_trust_domain(root: &mut Section<'_, '_>) -> Option<TrustDomain> {
+pub(super) fn read_trust_domain(root: &mut Section<'_, '_>) -> Option<TrustDomain> {
     root.parsed("trust_domain", "a trust domain, such as \"ci.example.org\"", TrustDomain::parse)
         .or_else(|| root.missing("trust_domain", "write the trust domain, such as \"ci.example.org\""))
 }
@@ -196,14 +207,6 @@ fn loaded(reader: &Reader<'_>, source: &PolicySource, (people, warnings): (Form,
     });
     warnings.extend(warn_of_ids(reader, people, policy.as_ref()));
     policy
-}
-
-fn parse_store(text: &str) -> Result<StoreKind, &'static str> {
-    match text {
-        "memory" => Ok(StoreKind::Memory),
-        "sled" => Ok(StoreKind::Sled),
-        _ => Err("no store"),
-    }
 }
 
 #[cfg(test)]

@@ -5,6 +5,8 @@ use crate::policy::{Clash, SharedId};
 /// By what bearers are known.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum NamedBy<'a> {
+    /// A tag or the source identity, which a consumer's policies test.
+    AwsKey { key: &'a str, consumer: &'a str },
     /// A claim that a consumer reads.
     Claim { claim: &'a str, consumer: &'a str },
     /// Their IDs.
@@ -20,6 +22,11 @@ impl NamedBy<'_> {
                 "subject",
                 format!(" as the claim {claim:?}, by which {consumer} names the bearer"),
                 format!("text of {claim}, such as production:{{project_id}}"),
+            ),
+            Self::AwsKey { key, consumer } => (
+                "aws",
+                format!(" as {key}, which policies of {consumer} may test"),
+                format!("{key}, such as corp:{{project_id}}"),
             ),
             Self::Id => (
                 "id",
@@ -58,14 +65,14 @@ impl NamedBy<'_> {
 
     const fn text(self) -> &'static str {
         match self {
-            Self::Claim { .. } => "text",
+            Self::AwsKey { .. } | Self::Claim { .. } => "text",
             Self::Id => "ID",
         }
     }
 
     fn apart(self, one: &str, another: &str) -> String {
         match self {
-            Self::Claim { .. } => {
+            Self::AwsKey { .. } | Self::Claim { .. } => {
                 format!("begin each issuer's with a word of its own, such as {one}:… and {another}:…")
             }
             Self::Id => format!(
@@ -77,7 +84,7 @@ impl NamedBy<'_> {
 
     fn unlike(self) -> String {
         let words = match self {
-            Self::Claim { .. } => "in front, such as pipeline:{pipeline_id}",
+            Self::AwsKey { .. } | Self::Claim { .. } => "in front, such as pipeline:{pipeline_id}",
             Self::Id => "behind the /-/, such as /-/by-id/pipelines/{pipeline_id}",
         };
         format!("name the project in one way in both, or put different words {words}")

@@ -3,7 +3,8 @@
 use super::table::{ENTRA_TEXT_MAX, GOOGLE_SUBJECT_MAX, SUB};
 use super::{Consumer, ConsumerKind, Consumers};
 use crate::identity::{IdTemplate, TrustDomain};
-use crate::policy::{Kind, Policy, Rule, SharedId, find_shared_claims};
+use crate::policy::{Kind, Policy, Rule, SharedId, find_shared_claims, find_shared_in_aws};
+use std::collections::BTreeSet;
 use std::fmt;
 
 /// The longest id that a token of GitLab's has.
@@ -59,6 +60,20 @@ impl Consumer {
         }
         let rules = policy.rules().iter().map(|rule| &**rule);
         find_shared_claims(&rules.filter(|rule| self.is_granted_by(rule)).collect::<Vec<_>>(), &self.subject)
+    }
+
+    /// The rules of two issuers whose bearers it could not tell apart by a tag or a source identity; by which key.
+    pub fn alike_in_aws(&self, policy: &Policy) -> Vec<(String, SharedId)> {
+        if self.kind != ConsumerKind::Aws {
+            return Vec::new();
+        }
+        let rules = policy.rules().iter().map(|rule| &**rule);
+        let rules: Vec<&Rule> = rules.filter(|rule| self.is_granted_by(rule)).collect();
+        let keys: BTreeSet<&str> = rules.iter().flat_map(|rule| rule.claims.aws.keys()).collect();
+        let of_key = |key: &str| {
+            find_shared_in_aws(&rules, key).into_iter().map(|shared| (key.to_owned(), shared)).collect::<Vec<_>>()
+        };
+        keys.into_iter().flat_map(of_key).collect()
     }
 
     fn doubts(&self, policy: &Policy, trust_domain: &TrustDomain) -> Vec<Doubt> {
@@ -267,6 +282,35 @@ mod tests {
             assert_eq!(mistaken("workload", [other, one]), wanted, "{other:?} and {one:?}");
             assert_eq!(mistaken("sub", [one, other]), [""; 0], "the ID says it");
             assert_eq!(mistaken("nobody", [one, other]), [""; 0], "nothing says it");
+        }
+    }
+
+    #[test]
+    fn aws_tells_the_jobs_of_two_issuers_apart_by_whatever_a_token_fills_in() {
+        let told = |kind, one: &str, other: &str| {
+            let rules = [("corp", one), ("com", other)].map(|(issuer, text)| {
+                let mut rule = granting(issuer, &format!("/{issuer}/{{project_path}}"), "{project_id}");
+                issuer.clone_into(&mut rule.name);
+                let template = ClaimTemplate::parse(text).unwrap();
+                rule.claims.aws.principal_tags = [("project".to_owned(), template.clone())].into();
+                rule.claims.aws.source_identity = Some(template);
+                rule
+            });
+            let policy = Policy::new(Vec::new(), rules.into(), Digest::of(b"")).unwrap();
+            let alike = consumer(kind, "sub").alike_in_aws(&policy).into_iter();
+            alike.map(|(key, shared)| format!("{key} of {}", shared.second)).collect::<Vec<_>>()
+        };
+        let both = ["aws:SourceIdentity of com", "project of com"];
+        for (one, other, alike) in [
+            ("{project_id}", "{project_id}", true),
+            ("{project_id}", "4711", true),
+            ("{project_id}", "{pipeline_id}", true),
+            ("corp:{project_id}", "com:{project_id}", false),
+            ("deploy", "deploy", false),
+        ] {
+            let wanted: &[&str] = if alike { &both } else { &[] };
+            assert_eq!(told(ConsumerKind::Aws, one, other), wanted, "{one} {other}");
+            assert_eq!(told(ConsumerKind::Vault, one, other), [""; 0], "it reads no tags");
         }
     }
 }

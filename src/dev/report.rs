@@ -3,11 +3,11 @@
 use super::DevError;
 use super::files::Places;
 use crate::svid::{AuthorityFacts, CertificateFacts, inspect_authority, inspect_certificate};
+use crate::telemetry::rfc3339;
 use crate::wire::workload::X509svid;
 use serde::{Serialize, Serializer};
 use std::path::PathBuf;
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 /// The first SVID, explained.
 #[derive(Clone, Debug, Serialize)]
@@ -23,15 +23,15 @@ pub struct Report {
     /// Its serial number.
     pub serial: String,
     /// From when.
-    #[serde(serialize_with = "rfc3339")]
+    #[serde(serialize_with = "in_seconds")]
     pub not_before: OffsetDateTime,
     /// Until when.
-    #[serde(serialize_with = "rfc3339")]
+    #[serde(serialize_with = "in_seconds")]
     pub not_after: OffsetDateTime,
     /// Which limit ended it there.
     pub limited_by: Limit,
     /// When the session ends: the job's token expires.
-    #[serde(serialize_with = "rfc3339")]
+    #[serde(serialize_with = "in_seconds")]
     pub session_ends_at: OffsetDateTime,
     /// From the start of the process to the SVID.
     pub milliseconds: i128,
@@ -62,7 +62,7 @@ pub struct Signer {
     /// SHA-256 of its public key.
     pub key: String,
     /// Until when it may sign.
-    #[serde(serialize_with = "rfc3339")]
+    #[serde(serialize_with = "in_seconds")]
     pub not_after: OffsetDateTime,
 }
 
@@ -155,6 +155,6 @@ fn certificates(mut der: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-fn rfc3339<S: Serializer>(at: &OffsetDateTime, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&at.format(&Rfc3339).unwrap_or_default())
+fn in_seconds<S: Serializer>(at: &OffsetDateTime, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&rfc3339(*at))
 }

@@ -3,7 +3,7 @@
 //! Two records say the same from both sides, and are written in one commit: no account answers for two users, and no user
 //! has two accounts. What stands for an account is its digest, so that it is the same whether persons are sealed or not.
 
-use crate::audit::{AdmitError, Auditable, Changes, Entry, Ledger, Person};
+use crate::audit::{AccountWord, AdmitError, Auditable, Changes, Entry, Ledger, Person};
 use crate::crypto::Digest;
 use crate::people::{Form, People, PersonKey, Sealed};
 use crate::store::{Committed, Condition, Revision, Store, StoreError, Version, Write};
@@ -207,7 +207,7 @@ impl AccountPins {
     pub async fn forget(&self, pinned: &Pinned, (by, say): (&Person, &str)) -> Result<bool, StoreError> {
         let (Pinned::Account(issuer, _) | Pinned::User((issuer, _))) = pinned;
         while let Some((user, changes)) = self.forgetting(pinned)? {
-            let entry = Entry::AccountForgotten { issuer: &issuer.0, user: &user, by, say };
+            let entry = Entry::AccountForgotten(AccountWord { issuer: &issuer.0, user: &user, by, say });
             if matches!(self.ledger.commit(&entry, changes).await?, Committed::Done(_)) {
                 return Ok(true);
             }

@@ -2,6 +2,7 @@
 
 use super::{FetchError, TokenFileError};
 use crate::identity::TrustDomain;
+use crate::telemetry::rfc3339;
 use crate::token::{IssuerName, JwksError};
 use std::sync::Arc;
 use time::OffsetDateTime;
@@ -34,7 +35,7 @@ pub enum DiscoveryError {
         kid: String,
     },
     /// The issuer is down for longer than its last good keys may be used.
-    #[error("the keys of issuer {issuer} are of {fetched_at} and too old to be used")]
+    #[error("the keys of issuer {issuer} are of {} and too old to be used", rfc3339(*fetched_at))]
     LastGoodTooOld {
         /// The issuer.
         issuer: IssuerName,
@@ -122,8 +123,8 @@ pub enum KeysError {
     NotHeld(TrustDomain),
     /// A bundle that is held, and was not seen for too long.
     #[error(
-        "the bundle of {trust_domain} was not seen at its source since {since}, and its keys are believed for 24 h after; \
-         `lanyard bundle list` says why"
+        "the bundle of {trust_domain} was not seen at its source since {}, and its keys are believed for 24 h after; \
+         `lanyard bundle list` says why", rfc3339(*since)
     )]
     NotSeen {
         /// Whose.

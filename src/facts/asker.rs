@@ -48,24 +48,26 @@ impl<S: FactSource> Asker<S> {
             Ok(about) => about,
             Err(answer) => return answer.into(),
         };
-        match self.heard(about).await.as_ref() {
-            Ok(known) => Told { answer: self.source.tell(fact, known, claims), beside: self.source.beside(known) },
+        let (heard, age) = self.heard(about).await;
+        match heard.as_ref() {
+            Ok(known) => Told { answer: self.source.tell(fact, known, claims), beside: self.source.beside(known), age },
             Err(silence) => silence.answer().into(),
         }
     }
 
-    async fn heard(&self, about: S::About) -> Heard<S::Known> {
+    /// What it says, and how long ago it was asked where that was for somebody else.
+    async fn heard(&self, about: S::About) -> (Heard<S::Known>, Option<Duration>) {
         let now = self.clock.now();
-        if let Some(heard) = self.flights.known(&about, now) {
+        if let Some((heard, age)) = self.flights.known(&about, now) {
             self.metrics.cached();
-            return heard;
+            return (heard, Some(age));
         }
         let Ok(_place) = self.places.try_acquire() else {
             self.metrics.crowded();
-            return Arc::new(Err(Silence::Unclear("too many requests wait for it".to_owned())));
+            return (Arc::new(Err(Silence::Unclear("too many requests wait for it".to_owned()))), None);
         };
         let subject = about.clone();
-        self.flights.of(about, now, Box::pin(self.look(&subject))).await
+        (self.flights.of(about, now, Box::pin(self.look(&subject))).await, None)
     }
 
     #[tracing::instrument(level = "trace", name = "question", skip_all)]

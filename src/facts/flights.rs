@@ -52,10 +52,12 @@ impl<K: Eq + Hash, V> Flights<K, V> {
         Self { fresh_for, kept: Mutex::default() }
     }
 
-    /// What was said of it not long ago.
-    pub(super) fn known(&self, about: &K, now: OffsetDateTime) -> Option<Heard<V>> {
-        let is_fresh = |flight: &&Flight<V>| flight.is_fresh(self.fresh_for, now);
-        self.kept().get(about).filter(is_fresh).and_then(|flight| flight.landed.get().map(Arc::clone))
+    /// What was said of it not long ago, and how long ago it was asked.
+    pub(super) fn known(&self, about: &K, now: OffsetDateTime) -> Option<(Heard<V>, Duration)> {
+        let kept = self.kept();
+        let flight = kept.get(about).filter(|flight| flight.is_fresh(self.fresh_for, now))?;
+        let age = Duration::try_from(now - flight.began_at).unwrap_or(Duration::ZERO);
+        flight.landed.get().map(|heard| (Arc::clone(heard), age))
     }
 
     /// What was said of it not long ago, or what `ask` brings.
@@ -133,7 +135,8 @@ mod tests {
         assert_eq!((first == second, first == other, scene.asked.load(Ordering::Relaxed)), (true, false, 2));
         let almost = START + FRESH_FOR.saturating_sub(Duration::from_nanos(1));
         assert_eq!(scene.ask(1, almost).await, first);
-        assert!(scene.flights.known(&1, almost).is_some() && scene.flights.known(&1, START + FRESH_FOR).is_none());
+        let age = |at| scene.flights.known(&1, at).map(|(_, age)| age);
+        assert_eq!((age(almost), age(START + FRESH_FOR)), (Some(FRESH_FOR - Duration::from_nanos(1)), None));
         assert_eq!(scene.ask(1, START + FRESH_FOR).await, 3);
         assert_eq!(scene.ask(1, START).await, 4, "a clock that was put back makes nothing younger");
     }
@@ -144,7 +147,7 @@ mod tests {
         let silent = async { Err(Silence::down("away")) };
         assert!(scene.flights.of(1, START, silent).await.is_err());
         let soon = START + SILENT_FOR.saturating_sub(Duration::from_nanos(1));
-        assert!(scene.flights.known(&1, soon).unwrap().is_err());
+        assert!(scene.flights.known(&1, soon).unwrap().0.is_err());
         assert_eq!(scene.ask(1, START + SILENT_FOR).await, 1);
     }
 

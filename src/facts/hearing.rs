@@ -2,7 +2,7 @@
 
 use super::{Asking, Configured, Limits, Source, Told, World};
 use crate::clock::Clock;
-use crate::policy::{Answer, Answers, Denial, HeardRule, Rule};
+use crate::policy::{Answer, Answers, Denial, HeardRule, Rule, Seen};
 use crate::telemetry::Metrics;
 use crate::token::{Claims, IssuerName};
 use std::borrow::Cow;
@@ -100,11 +100,12 @@ fn listen(open: &mut Vec<(&'static str, Asking<'_>)>, context: &mut Context<'_>)
     heard
 }
 
-/// A fact, and what was seen beside it.
+/// A fact, what was seen beside it, and how many seconds ago, where it was not now.
 fn all_of(fact: &'static str, told: Told) -> impl Iterator<Item = (Cow<'static, str>, Answer)> {
-    let Told { answer, beside } = told;
+    let Told { answer, beside, age } = told;
     let beside = beside.into_iter().map(|(name, seen)| (Cow::Borrowed(name), Answer::Is(seen)));
-    beside.chain([(Cow::Borrowed(fact), answer)])
+    let age = age.map(|age| (Cow::Owned(format!("{fact}.age_seconds")), Answer::Is(Seen::Count(age.as_secs()))));
+    beside.chain(age).chain([(Cow::Borrowed(fact), answer)])
 }
 
 fn unavailable(why: &str) -> Answer {

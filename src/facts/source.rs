@@ -152,10 +152,12 @@ pub struct Told {
     pub answer: Answer,
     /// What else was seen, for the journal.
     pub beside: Vec<(&'static str, Seen)>,
+    /// How old it is, where it was known already.
+    pub age: Option<Duration>,
 }
 
 impl From<Answer> for Told {
     fn from(answer: Answer) -> Self {
-        Self { answer, beside: Vec::new() }
+        Self { answer, beside: Vec::new(), age: None }
     }
 }

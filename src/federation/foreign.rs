@@ -14,6 +14,8 @@ pub struct Foreign {
     pub bundle: Bundle,
     /// As agents read it.
     pub json: Bytes,
+    /// What tells its keys apart.
+    pub keys: BTreeSet<String>,
 }
 
 /// A moment of what is handed out: comparable within one run of the server, and never with another's, whose clock may have
@@ -50,7 +52,7 @@ pub struct ForeignBundles {
 
 impl From<Bundle> for Foreign {
     fn from(bundle: Bundle) -> Self {
-        Self { json: bundle.to_json().into(), bundle }
+        Self { json: bundle.to_json().into(), keys: bundle.key_ids().into_iter().collect(), bundle }
     }
 }
 

@@ -27,6 +27,8 @@ pub struct Relation {
     pub odd: Vec<String>,
     /// When an endpoint is asked again.
     pub asked_at: Option<OffsetDateTime>,
+    /// Which key it shares with another trust domain, if it was seen to when it came.
+    pub shared: Option<String>,
 }
 
 /// A bundle that is held.
@@ -53,6 +55,7 @@ impl Relation {
             failures: 0,
             odd: Vec::new(),
             asked_at: None,
+            shared: None,
         }
     }
 

@@ -168,6 +168,7 @@ impl Federation {
 
     /// That its keys are nobody's but its own (TDB-25), and not too many.
     pub(super) fn check(&self, foreign: &Foreign) -> Result<(), FederationError> {
+        foreign.bundle.clone().of_itself_alone()?;
         if let Some(authority) = foreign.bundle.authority_shared_with(&self.0.ours.bundle()) {
             return Err(FederationError::OurKey { authority });
         }
@@ -175,6 +176,17 @@ impl Federation {
             0..=BYTES_MAX => Ok(()),
             actual => Err(FederationError::TooLarge { actual }),
         }
+    }
+
+    /// Which of these keys another foreign trust domain has too.
+    fn shared(&self, foreign: &Foreign) -> Option<String> {
+        let (relations, own) = (self.relations(), &foreign.bundle.trust_domain);
+        let others = relations.iter().filter(|(other, _)| *other != own);
+        others.into_iter().find_map(|(other, relation)| {
+            let held = &relation.kept.as_ref()?.foreign;
+            let key = held.keys.intersection(&foreign.keys).next()?;
+            Some(format!("key {key} is one of {other}, too: each of the two can speak as the other"))
+        })
     }
 
     /// Takes a bundle for a relation, whatever was held.
@@ -186,6 +198,10 @@ impl Federation {
     ) -> Result<(), StoreError> {
         let trust_domain = foreign.bundle.trust_domain.clone();
         let record = Record::of(relation, Some(&foreign), word.by.cloned(), now);
+        let shared = self.shared(&foreign);
+        if let Some(shared) = &shared {
+            tracing::warn!(%trust_domain, shared, "a foreign bundle has a key of another");
+        }
         self.record(&trust_domain, (Some(&foreign), &relation.source), word, record.write(&trust_domain)?).await?;
         self.change(|relations| {
             let kept = relations.entry(trust_domain).or_insert_with(|| Arc::new(relation.clone()));
@@ -194,6 +210,7 @@ impl Federation {
             kept.confirmed_at = (kept.source == Source::Operator).then_some(now);
             kept.problem = kept.problem.take().filter(|_| kept.source != Source::Operator);
             kept.odd.clear();
+            kept.shared = shared;
         });
         self.show(now);
         Ok(())
@@ -263,7 +280,7 @@ impl Federation {
     }
 }
 
-fn unreadable(key: &str, odd: &crate::bundle::BundleError) -> StoreError {
+pub(super) fn unreadable(key: &str, odd: &crate::bundle::BundleError) -> StoreError {
     tracing::error!(key, error = %chain(odd), "a kept bundle cannot be read");
     StoreError::Index(std::io::ErrorKind::InvalidData.into())
 }

@@ -20,6 +20,7 @@ mod error;
 mod turns;
 mod keeper;
 mod by_hand;
+mod heard;
 mod looked;
 mod review;
 mod schedule;

@@ -116,7 +116,12 @@ impl Poller {
             Shown::AsBefore => Ok((Seen::AsBefore, called)),
             Shown::Document { body, etag } => {
                 let read = Bundle::parse_telling(self.trust_domain.clone(), &body);
-                let (bundle, odd) = read.map_err(|fault| no_bundle(&body, &chain(&fault)))?;
+                let (bundle, mut odd) = read.map_err(|fault| no_bundle(&body, &chain(&fault)))?;
+                let (bundle, others) = bundle.without_others();
+                if let (true, Some(other)) = (bundle.x509_authorities.is_empty(), others.first()) {
+                    return Err(format!("it shows the bundle of another trust domain: {}", chain(other)));
+                }
+                odd.extend(others);
                 Ok((Seen::Bundle(bundle, odd), etag))
             }
         }

@@ -13,7 +13,7 @@ const TURNS: u32 = 3;
 impl Relation {
     /// The most urgent.
     pub fn warning(&self, now: OffsetDateTime) -> Option<String> {
-        self.end_told(now).or_else(|| self.silence_told(now))
+        self.end_told(now).or_else(|| self.silence_told(now)).or_else(|| self.shared.clone())
     }
 
     fn end_told(&self, now: OffsetDateTime) -> Option<String> {

@@ -2,8 +2,6 @@
 
 use super::Issuance;
 use crate::directory::{Directory, DirectoryError};
-use crate::session::EndReason;
-use crate::telemetry::chain;
 use std::collections::BTreeSet;
 
 /// How the facts are called that a directory knows.
@@ -25,10 +23,7 @@ impl Issuance {
             let sessions = live.get(&user).map(Vec::as_slice).unwrap_or_default();
             tracing::warn!(why, "{} sessions end: their user's account may not act any more", sessions.len());
             for (session, owner) in sessions {
-                match self.end(EndReason::NeedFailed, session, *owner).await {
-                    Ok(()) => ended += 1,
-                    Err(fault) => tracing::error!(fault = chain(&fault), "a session could not be ended"),
-                }
+                ended += usize::from(self.end_unmet(session, *owner).await);
             }
         }
         Ok(ended)

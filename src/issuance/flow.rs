@@ -100,11 +100,12 @@ impl Issuance {
         let wish = wish.insert(request.wish(owner.is_some())); // what policy is asked for
         self.observe(&policy, (request, claims), (wish, job))?; // what rules on trial would say
         let rule = policy.choose(claims.claims())?; // which rule speaks
+        let has_needs = !rule.needs.is_empty();
         let standing = self.standing(live, claims, owner.as_ref())?; // another key's token: ask nobody else
         let rule = self.inform(rule, claims, (&standing, owner.as_ref())).await?; // what other systems say
         let _turn = self.turns.mine(claims.claims()).await?; // a storm stands in line with itself
         let grant = rule.grant(claims, wish, self.authorities.trust_domain())?; // what they may be
-        let visit = Visit { request, claims, owner, job: Arc::clone(job), policy, keeping };
+        let visit = Visit { request, claims, owner, job: Arc::clone(job), policy, has_needs, keeping };
         let pinned = self.hold(&visit, &grant).await?; // whose path it is
         let draft = self.draft(&visit, grant, key.as_ref(), &standing)?; // what we will sign
         let intent = self.admit(&visit, draft, (standing, pinned)).await?; // token bound and intent written: one commit
@@ -126,7 +127,14 @@ impl Issuance {
             Bearer::Session(id) => {
                 self.ledger.check_clock(None)?;
                 let connection = request.connection.as_ref().ok_or(Refusal::SessionKeyMissing)?;
-                let Kept { claims, standing } = self.sessions.kept(id, connection.id(), self.clock.now())?;
+                let kept = match self.sessions.kept(id, connection.id(), self.clock.now()) {
+                    Err(SessionError::Unknown) => {
+                        self.sessions.catch_up().await?; // another replica may have opened it just now
+                        self.sessions.kept(id, connection.id(), self.clock.now())
+                    }
+                    kept => kept,
+                };
+                let Kept { claims, standing } = kept?;
                 Ok((claims, Some(standing)))
             }
         }
@@ -239,6 +247,8 @@ impl Issuance {
         mut draft: Draft,
         (mut standing, mut pinned): (Standing, Option<Condition>),
     ) -> Result<Recorded<Draft>, Refusal> {
+        // What other systems said is not taken for longer than they said it.
+        let alone = (!visit.has_needs).then(|| draft.grant().ttl());
         for _ in 0..ADMISSIONS_MAX {
             let now = self.clock.now();
             let (claims, owner) = (visit.claims.claims(), visit.owner.as_ref());
@@ -259,7 +269,8 @@ impl Issuance {
             };
             let Prepared { mut changes, note } = self.sessions.prepare(&admission)?;
             changes.conditions.extend(pinned);
-            let not_admitted = match self.ledger.admit(draft, changes).await {
+            let without_quorum = alone.filter(|_| matches!(standing, Standing::Live { .. }));
+            let not_admitted = match self.ledger.admit_within(draft, changes, without_quorum).await {
                 Ok(intent) => {
                     self.sessions.settle(&note, claims, self.clock.now())?;
                     self.recorder.admitted(intent.position());
@@ -373,6 +384,7 @@ struct Visit<'a> {
     owner: Option<SessionKey>,
     job: Arc<Job>,
     policy: Arc<Policy>,
+    has_needs: bool,
     keeping: &'a Keeping,
 }
 

@@ -2,6 +2,7 @@
 //!
 //! A delivery can only end what its hook may end; nothing it says opens or revives anything.
 
+use super::asked_again::Changes;
 use super::carried_out::carried_out;
 use super::{Issuance, RequestId};
 use crate::hooks::{Delivery, DeliveryIds, Hook, HookError, Hooks, News, NewsError};
@@ -16,6 +17,7 @@ use time::OffsetDateTime;
 pub struct Hearing {
     hooks: BTreeMap<IssuerName, Hooks>,
     heard: Mutex<DeliveryIds>,
+    pub(super) changes: Changes,
 }
 
 /// What a delivery led to.
@@ -74,7 +76,7 @@ impl HookRefusal {
 impl Hearing {
     /// These hooks, none heard yet.
     pub fn of(hooks: BTreeMap<IssuerName, Hooks>) -> Self {
-        Self { hooks, heard: Mutex::default() }
+        Self { hooks, ..Self::default() }
     }
 
     /// The hook whose delivery this is, and the id under which it is remembered once all is done.
@@ -137,6 +139,7 @@ impl Issuance {
         }
         self.facts.forget(issuer.name(), project_id);
         if jobs.is_empty() {
+            self.hearing.changes.add(issuer.name().clone(), project_id);
             return Ok(Heard::default());
         }
         let jobs: Vec<_> =

@@ -16,6 +16,7 @@ mod carried_out;
 mod ends;
 mod erasure;
 mod departures;
+mod asked_again;
 mod hearing;
 mod recorder;
 #[cfg(test)]

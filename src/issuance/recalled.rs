@@ -174,7 +174,8 @@ fn claims_of_session(
 ) -> Result<Option<(Claims, bool)>, JournalError> {
     let search = JournalSearch::of(folder, &piece_of_record(id))?;
     for hits in search.back_from(position, SEGMENTS_BACK_MAX) {
-        let claims = hits?.records.iter().find_map(|record| claims_shown(id, &record.put, people));
+        let claims =
+            hits?.records.iter().find_map(|record| claims_shown(id, &record.clone().unfolded().ok()?.put, people));
         if claims.is_some() {
             return Ok(claims);
         }

@@ -119,6 +119,20 @@ impl ExtraClaims {
 }
 
 impl AwsTemplate {
+    /// How the source identity is called among the tags, which cannot be called so.
+    pub const SOURCE_IDENTITY: &'static str = "aws:SourceIdentity";
+
+    /// By which keys a policy of AWS's may test it.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        let name = self.source_identity.as_ref().map(|_| Self::SOURCE_IDENTITY);
+        self.principal_tags.keys().map(String::as_str).chain(name)
+    }
+
+    /// What stands behind one of them.
+    pub(super) fn text(&self, key: &str) -> Option<&ClaimTemplate> {
+        if key == Self::SOURCE_IDENTITY { self.source_identity.as_ref() } else { self.principal_tags.get(key) }
+    }
+
     /// Whether AWS would take it, whatever short ids a job's claims give.
     ///
     /// # Errors

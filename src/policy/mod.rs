@@ -49,7 +49,7 @@ pub use reach::{Contradiction, Covered, find_covered};
 pub use replay::{Before, Change, Group, Replay, Told};
 pub use rule::{Kind, ProfileTemplate, RefusalRule, Rule};
 pub use ruling::Ruling;
-pub use shared_ids::{Clash, SharedId, find_shared_claims};
+pub use shared_ids::{Clash, SharedId, find_shared_claims, find_shared_in_aws};
 
 #[cfg(test)]
 pub(crate) mod tests;

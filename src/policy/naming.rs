@@ -1,8 +1,8 @@
 //! What a rule calls its bearers, taken apart to be held against what other rules call theirs: their IDs, or a claim of
 //! their JWT-SVIDs.
 
-use super::Rule;
 use super::segments::{Segment, Step, segments, up_to_project};
+use super::{ClaimTemplate, Rule};
 
 /// A template by which a rule names its bearers.
 #[derive(Clone, Debug)]
@@ -26,11 +26,20 @@ impl<'r> Naming<'r> {
         each.collect()
     }
 
-    /// By a claim, where it writes that. A text can have any hole in it, so nothing tells where a project ends.
+    /// By a claim, where it writes that.
     pub(super) fn claim(rule: &'r Rule, name: &str) -> Option<Self> {
-        let template = rule.claims.text(name)?;
+        rule.claims.text(name).map(Self::text)
+    }
+
+    /// By something that AWS reads, where it writes that.
+    pub(super) fn aws(rule: &'r Rule, name: &str) -> Option<Self> {
+        rule.claims.aws.text(name).map(Self::text)
+    }
+
+    /// A text can have any hole in it, so nothing tells where a project ends.
+    fn text(template: &'r ClaimTemplate) -> Self {
         let (text, holes) = (template.to_string(), template.holes().collect());
-        Some(Self { text, holes, steps: template.steps(), project: None })
+        Self { text, holes, steps: template.steps(), project: None }
     }
 
     /// Whether the project can be read back alike from a name of both.

@@ -63,6 +63,20 @@ pub fn find_shared_claims(rules: &[&Rule], claim: &str) -> Vec<SharedId> {
     find_by(granting.map(|rule| (*rule, Naming::claim(rule, claim).into_iter().collect())))
 }
 
+/// Rules of two issuers that can give one value to something by which AWS tells sessions apart. What both write as a word of their
+/// own means the same by it; what a token fills in is each issuer's own.
+pub fn find_shared_in_aws(rules: &[&Rule], key: &str) -> Vec<SharedId> {
+    let mut prefixes = shared_prefix::Beginnings::default();
+    for rule in rules.iter().filter(|rule| !rule.observe) {
+        prefixes.add(rule, &Naming::aws(rule, key).into_iter().collect::<Vec<_>>());
+    }
+    let is_filled = |shared: &SharedId| match &shared.because {
+        Clash::Issuers { other, .. } => [other, &shared.template].iter().any(|text| text.contains('{')),
+        Clash::Demands { .. } | Clash::Projects { .. } => true,
+    };
+    prefixes.into_shared().into_iter().filter(is_filled).collect()
+}
+
 fn find_by<'r>(granting: impl Iterator<Item = (&'r Rule, Vec<Naming<'r>>)>) -> Vec<SharedId> {
     let mut of_issuers: BTreeMap<&IssuerName, Vec<Granting<'r>>> = BTreeMap::new();
     let mut prefixes = shared_prefix::Beginnings::default();

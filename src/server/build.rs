@@ -6,8 +6,8 @@ use super::witness::Sight;
 use super::{ServerError, data_folder, open_places};
 use crate::audit::{Changes, Entry, Ledger};
 use crate::authority::{
-    Authorities, AuthorityKind, Holders, KeyPlan, Keyring, KeyringFile, Rotator, RotatorError, begin_under,
-    first_wanted, open_keyring, record_sealing_key,
+    Authorities, AuthorityKind, Holders, KeyPlan, Keyring, KeyringFile, Rotator, RotatorError, SharedKeyring,
+    begin_under, first_wanted, open_keyring, record_sealing_key,
 };
 use crate::clock::Clock;
 use crate::config::{ServerSettings, StoreKind};
@@ -22,7 +22,8 @@ use crate::people::{Found, People};
 use crate::publish::Publisher;
 use crate::session::{CrlKeeper, PathPins, Sessions};
 use crate::store::{
-    IndexKind, LocalSettings, LocalStore, NoteSigner, Store, StoreError, VerifierKey, Write, replace_file,
+    Etcd, IndexKind, LocalSettings, LocalStore, NoteSigner, Replica, Store, StoreError, VerifierKey, Write,
+    replace_file,
 };
 use crate::telemetry::Metrics;
 use crate::upstream::UpstreamKeeper;
@@ -55,6 +56,8 @@ pub struct Parts {
     pub crls: Option<CrlKeeper>,
     /// Journal and index.
     pub store: Arc<LocalStore>,
+    /// What this replica shares with others, where there are several.
+    pub replica: Option<Arc<Replica>>,
     /// What seals our keys at rest.
     pub sealing: Sealing,
     /// What operators watch.
@@ -83,16 +86,23 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
     let folder = &settings.data_dir;
     data_folder::own(folder)?;
 
-    let (vault, places) = open_places(settings, Arc::clone(&clock))?;
+    let (vault, places) = open_places((settings.vault.as_ref(), &settings.keys.places), Arc::clone(&clock))?;
     let above = connect(settings, vault.as_ref());
-    let Keys { file, sealing, plan, keyring } =
-        open_keys(settings, (places, above.as_ref()), (&clock, &random)).await?;
+    let etcd = connect_etcd(settings, &random).await?;
+    let Keys { file, sealing, plan, keyring, shared } =
+        open_keys(settings, (places, above.as_ref(), etcd.as_ref()), (&clock, &random)).await?;
     let store = open_journal(settings, &keyring, &clock).await?;
-    let shared: Arc<dyn Store> = Arc::<LocalStore>::clone(&store);
+    let replica = etcd.map(|etcd| Replica::open(etcd, Arc::clone(&store), Arc::clone(&clock))).transpose()?;
+    let shared_keyring = shared;
+    let shared: Arc<dyn Store> = match &replica {
+        Some(replica) => Arc::<Replica>::clone(replica),
+        None => Arc::<LocalStore>::clone(&store),
+    };
     let ledger = Ledger::new(Arc::clone(&shared));
     let sequence = keyring.sequence;
     let rotator =
         Rotator::begin(file, keyring, plan, (&*shared, ledger.clone()), (clock.now(), random.clone())).await?;
+    let rotator = rotator.sharing(shared_keyring);
 
     let (federation, followers) =
         open_federation(settings, rotator.authorities(), (&shared, &ledger), (&*clock, random.clone())).await?;
@@ -140,7 +150,20 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
         recorder: Recorder::new(metrics.clone()),
         data_dir: folder.clone(),
     });
-    Ok(Parts { issuance, rotator, upstream, federation, followers, publishers, crls, store, sealing, metrics, vault })
+    Ok(Parts {
+        issuance,
+        rotator,
+        upstream,
+        federation,
+        followers,
+        publishers,
+        crls,
+        store,
+        replica,
+        sealing,
+        metrics,
+        vault,
+    })
 }
 
 /// All that can be asked about jobs, and the directory among it.
@@ -175,16 +198,17 @@ fn publishers_of(settings: &ServerSettings, rotator: &Rotator, random: &Random) 
 }
 
 /// What signs, and how long.
-struct Keys {
-    file: KeyringFile,
+pub(super) struct Keys {
+    pub(super) file: KeyringFile,
     sealing: Sealing,
     plan: KeyPlan,
-    keyring: Keyring,
+    pub(super) keyring: Keyring,
+    shared: Option<SharedKeyring>,
 }
 
-async fn open_keys(
+pub(super) async fn open_keys(
     settings: &ServerSettings,
-    (places, above): (Places, Option<&Connected>),
+    (places, above, etcd): (Places, Option<&Connected>, Option<&Arc<Etcd>>),
     (clock, random): (&Arc<dyn Clock>, &Random),
 ) -> Result<Keys, ServerError> {
     let now = clock.now();
@@ -205,6 +229,8 @@ async fn open_keys(
         jwks_cache: settings.policy_source.consumers.keep_keys_for(),
         rs256: settings.policy_source.consumers.ask_for(JwsAlgorithm::Rs256),
     };
+    let mut shared = etcd.cloned().map(SharedKeyring::new);
+    let fetched = shared.as_mut().map(|shared| shared.fetch(&file, trust_domain)).transpose()?.flatten();
     let has_history = folder.join("journal").exists();
     let is_first = !has_history && !file.path().exists();
     let keyring = match above.filter(|_| is_first) {
@@ -215,11 +241,15 @@ async fn open_keys(
         }
         None => open_keyring(&file, trust_domain, &plan, (now, random), has_history).await?,
     };
-    Ok(Keys { file, sealing, plan, keyring })
+    let keyring = match &mut shared {
+        Some(shared) if fetched.is_none() => shared.begin(&file, keyring).await?,
+        Some(_) | None => keyring,
+    };
+    Ok(Keys { file, sealing, plan, keyring, shared })
 }
 
 /// The journal and its index. What verifies its checkpoints is laid beside it first.
-async fn open_journal(
+pub(super) async fn open_journal(
     settings: &ServerSettings,
     keyring: &Keyring,
     clock: &Arc<dyn Clock>,
@@ -326,11 +356,22 @@ async fn open_store(
     clock: Arc<dyn Clock>,
 ) -> Result<Arc<LocalStore>, ServerError> {
     let index = match settings.store {
-        StoreKind::Memory => IndexKind::Memory,
+        // Of what replicas share, a journal remembers one key only.
+        StoreKind::Etcd(_) | StoreKind::Memory => IndexKind::Memory,
         StoreKind::Sled => IndexKind::Sled,
     };
     let (segment_bytes, checkpoints) = (settings.segment_bytes, settings.checkpoints.signing.clone());
     let local = LocalSettings { index, segment_bytes, checkpoints, ..LocalSettings::new(settings.data_dir.clone()) };
     let open = move || LocalStore::open(local, signer, clock);
     Ok(tokio::task::spawn_blocking(open).await.map_err(|_stopped| ServerError::Stopped)??)
+}
+
+/// Listing what is there takes a while, too.
+pub(super) async fn connect_etcd(settings: &ServerSettings, random: &Random) -> Result<Option<Arc<Etcd>>, ServerError> {
+    let StoreKind::Etcd(place) = &settings.store else { return Ok(None) };
+    let (members, to) = (place.members.clone(), place.settings.clone());
+    let process = format!("{:016x}", u64::from_be_bytes(random.bytes()));
+    let connect = move || Etcd::connect(to, &process, members.channels());
+    let connected = tokio::task::spawn_blocking(connect).await.map_err(|_stopped| ServerError::Stopped)?;
+    Ok(Some(connected?))
 }

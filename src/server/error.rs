@@ -3,7 +3,7 @@
 use super::EndpointSvidError;
 use crate::authority::{RotatorError, SealingKeyError};
 use crate::people::{NotErased, PeopleError};
-use crate::store::{NoteError, OpenError, StoreError};
+use crate::store::{EtcdError, NoteError, OpenError, StoreError};
 use crate::tls::TlsError;
 use crate::upstream::UpstreamError;
 use crate::vault::VaultError;
@@ -68,6 +68,18 @@ pub enum ServerError {
         path: PathBuf,
         /// One of the files in it.
         found: String,
+    },
+    /// What the replicas share is not to be had.
+    #[error("the replicas' store cannot be used")]
+    Etcd(#[from] EtcdError),
+    /// What a sealing key opens is not beside it. A new CA under it would be one that nobody trusts.
+    #[error(
+        "{path} holds a sealing key and nothing that it opens: restore the backup, or mount what belongs there; a new CA \
+         begins where that key is moved away"
+    )]
+    KeyAlone {
+        /// The data folder.
+        path: PathBuf,
     },
     /// The keys are not to be had.
     #[error(transparent)]

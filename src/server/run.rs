@@ -1,7 +1,7 @@
 //! The running server: what it starts, in which order, and in which order it stops.
 
 use super::accept::Crew;
-use super::accounts::look_at_accounts;
+use super::accounts::{judge_when_something_happens, look_at_accounts};
 use super::build::{Parts, World, build};
 use super::bundle_endpoint::BundleEndpoint;
 use super::door::open_door;
@@ -12,17 +12,19 @@ use super::meters::{
 };
 use super::policy_keeper::PolicyKeeper;
 use super::publishing::keep_published;
+use super::replicas::follow_replicas;
 use super::upstream::keep_upstream;
 use super::witness::Sight;
-use super::{AdminSocket, HealthPort, IssuerPort, ServerError};
-use crate::api::{AdminDoor, Crowd, Desk, HealthDoor, IssuerDoors, Reloads};
+use super::{AdminPort, AdminSocket, HealthPort, IssuerPort, ServerError};
+use crate::api::{AdminDoor, Crowd, Desk, HealthDoor, IssuerDoors, Operators, Reloads, RemoteAdminDoor};
 use crate::backup::Backups;
 use crate::clock::Clock;
-use crate::config::ServerSettings;
+use crate::config::{OperatorSettings, ServerSettings};
+use crate::discovery::Fetch;
 use crate::issuance::Issuance;
 use crate::session::CrlKeeper;
 use crate::telemetry::{Metrics, Port, Readiness, Shutdown, Unready, chain};
-use crate::tls::{DoorCertificate, IssuerDoor};
+use crate::tls::{BundleDoor, DoorCertificate, IssuerDoor};
 use crate::vault::Vault;
 use crate::wire::{connections_of, raise_open_files};
 use std::net::SocketAddr;
@@ -48,6 +50,7 @@ pub struct Server {
     crew: Arc<Crew>,
     bundle: BundleEndpoint,
     admin: AdminSocket,
+    admin_ports: Vec<AdminPort>,
     health: Option<HealthPort>,
     readiness: Readiness,
     warming: Unready,
@@ -60,7 +63,7 @@ impl Server {
     /// # Errors
     /// Whatever is missing or does not fit; nothing is left running then.
     pub async fn start(settings: &ServerSettings, world: World, shutdown: Shutdown) -> Result<Self, ServerError> {
-        let (clock, random) = (Arc::clone(&world.clock), world.random.clone());
+        let (clock, random, fetch) = (Arc::clone(&world.clock), world.random.clone(), Arc::clone(&world.fetch));
         let readiness = Readiness::default();
         let warming = readiness.wait_for("issuer keys");
         let parts = build(settings, world).await?;
@@ -95,6 +98,7 @@ impl Server {
         let admin = AdminSocket::bind(&settings.doors.admin_socket, AdminDoor::new(&desk)).await;
         let admin =
             admin.map_err(|source| ServerError::Socket { path: settings.doors.admin_socket.clone(), source })?;
+        let admin_ports = open_admin_ports(settings, (&desk, &certificate), (&clock, fetch), &parts).await?;
         let mut health = None;
         if let Some(address) = settings.doors.health {
             let door = HealthDoor::new(readiness.clone(), parts.metrics.clone());
@@ -110,6 +114,7 @@ impl Server {
             crew,
             bundle,
             admin,
+            admin_ports,
             health,
             readiness,
             warming,
@@ -132,6 +137,11 @@ impl Server {
         self.issuer_ports.iter().filter_map(|port| port.address().ok()).collect()
     }
 
+    /// Where operators who are elsewhere come in.
+    pub fn admin_addresses(&self) -> Vec<SocketAddr> {
+        self.admin_ports.iter().filter_map(|port| port.address().ok()).collect()
+    }
+
     /// Where probes and Prometheus ask.
     pub fn health_address(&self) -> Option<SocketAddr> {
         self.health.as_ref()?.address().ok()
@@ -145,14 +155,28 @@ impl Server {
     pub async fn run(self) -> Result<(), ServerError> {
         let Self { parts, clock, certificate, policy, issuer_ports, .. } = self;
         // Ends last: what requests began is still carried out on its threads.
-        let Self { crew: _crew, bundle, admin, health, readiness, warming, shutdown, .. } = self;
+        let Self { crew: _crew, bundle, admin, admin_ports, health, readiness, warming, shutdown, .. } = self;
         let (end, ended) = Shutdown::pair();
 
         let mut keepers = JoinSet::new();
         start_meters(&mut keepers, &parts, (&clock, &readiness), &ended);
         let Parts {
-            issuance, rotator, upstream, federation, followers, publishers, crls, store, metrics, vault, ..
+            issuance,
+            rotator,
+            upstream,
+            federation,
+            followers,
+            publishers,
+            crls,
+            store,
+            replica,
+            metrics,
+            vault,
+            ..
         } = parts;
+        let heard = (Arc::clone(&issuance), federation.clone(), rotator.desk().holders().clone());
+        let shown = (Arc::clone(&clock), readiness.clone(), metrics.clone());
+        keepers.spawn(follow_replicas(replica.clone(), heard, shown, ended.clone()));
         let publishing = (publishers, rotator.desk().holders().clone(), rotator.authorities().published());
         let shown = (Arc::clone(&clock), readiness.clone(), metrics.clone());
         keepers.spawn(keep_published(publishing, shown, ended.clone()));
@@ -166,8 +190,8 @@ impl Server {
         }
         keepers.spawn(policy.run(Arc::clone(&clock), ended.clone()));
         keepers.spawn(certificate.run(Arc::clone(&clock), (Port::Issuer, metrics.clone()), ended.clone()));
+        look(&mut keepers, &issuance, (&metrics, &ended));
         keepers.spawn(sweep(Arc::clone(&issuance), metrics.clone(), ended.clone()));
-        keepers.spawn(look_at_accounts(Arc::clone(&issuance), ended.clone()));
         keepers.spawn(warm(issuance, warming, ended.clone()));
         keepers.spawn(tell_of_health(health, ended.clone()));
         let (close, closing) = Shutdown::pair();
@@ -176,6 +200,7 @@ impl Server {
             doors.spawn(port.run(closing.clone()));
         }
         bundle.start((&mut doors, &closing), (&mut keepers, &ended), (&clock, &metrics));
+        admin_ports.into_iter().for_each(|port| drop(doors.spawn(port.run(closing.clone()))));
         doors.spawn(admin.run(closing));
 
         let mut store_ended = false;
@@ -201,10 +226,33 @@ impl Server {
         end.pull();
         all_ended(&mut keepers).await;
         // Closing syncs files, which is no work for a thread that serves others.
-        let closed = tokio::task::spawn_blocking(move || store.close()).await;
+        let close = move || {
+            replica.iter().for_each(|replica| replica.close());
+            store.close();
+        };
+        let closed = tokio::task::spawn_blocking(close).await;
         closed.map_err(|_panicked| ServerError::Stopped)?;
         outcome
     }
+}
+
+/// Nowhere, unless it is configured who may come.
+async fn open_admin_ports(
+    settings: &ServerSettings,
+    (desk, certificate): (&Arc<Desk>, &Arc<DoorCertificate>),
+    (clock, fetch): (&Arc<dyn Clock>, Arc<dyn Fetch>),
+    parts: &Parts,
+) -> Result<Vec<AdminPort>, ServerError> {
+    let OperatorSettings { listen, issuers } = &settings.operators;
+    let operators = Operators::new(issuers.clone(), (Arc::clone(clock), fetch), parts.issuance.ledger.clone());
+    let door = RemoteAdminDoor::new(desk, operators);
+    let mut ports = Vec::new();
+    for address in listen {
+        let tls = BundleDoor::for_operators(Arc::<DoorCertificate>::clone(certificate))?;
+        let port = AdminPort::bind(*address, tls, door.clone(), parts.metrics.clone()).await;
+        ports.push(port.map_err(|source| ServerError::Address { address: *address, source })?);
+    }
+    Ok(ports)
 }
 
 /// Whatever Prometheus hears.
@@ -229,6 +277,12 @@ fn start_meters(
     if let Some(crls) = crls {
         keepers.spawn(meter_crls(crls.watch(), metrics.clone(), ended.clone()));
     }
+}
+
+/// What ends identities by itself, without a renewal.
+fn look(keepers: &mut JoinSet<()>, issuance: &Arc<Issuance>, (metrics, ended): (&Metrics, &Shutdown)) {
+    keepers.spawn(judge_when_something_happens(Arc::clone(issuance), ended.clone()));
+    keepers.spawn(look_at_accounts(Arc::clone(issuance), metrics.clone(), ended.clone()));
 }
 
 async fn all_ended(parts: &mut JoinSet<()>) {

@@ -5,7 +5,7 @@
 //! closes its job: then it is not committed, or it is ended. What is noted nowhere (a token alone) is judged again after
 //! its commit and before a key is used.
 
-use super::keeper::{parse, text};
+use super::keeper::{Sessions, parse, text};
 use super::{Facets, Selector, SessionError};
 use crate::audit::{Changes, Entry, Ledger};
 use crate::crypto::Digest;
@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use time::OffsetDateTime;
 
 /// How the names of bans begin.
-const PREFIX: &str = "ban/";
+pub(super) const PREFIX: &str = "ban/";
 /// Enough to tell bans apart, and short enough to type.
 const ID_BYTES: usize = 12;
 
@@ -69,6 +69,21 @@ impl Ban {
     }
 }
 
+impl Sessions {
+    /// Lifts a ban; none where there is no such. What it has ended stays ended.
+    ///
+    /// # Errors
+    /// `Store`.
+    pub async fn lift_ban(&self, ledger: &Ledger, id: &str, by: (u32, &str)) -> Result<Option<Ban>, SessionError> {
+        self.bans.remove(ledger, id, by).await
+    }
+
+    /// The bans in force, the oldest first.
+    pub fn bans(&self, now: OffsetDateTime) -> Vec<Ban> {
+        self.bans.all(now)
+    }
+}
+
 impl Bans {
     /// Those that a store keeps.
     pub(super) fn load(store: &dyn Store) -> Result<Self, StoreError> {
@@ -106,7 +121,8 @@ impl Bans {
         self.now.load().iter().find(|ban| ban.id == id).cloned()
     }
 
-    fn put(&self, ban: Ban) {
+    /// In force from now on.
+    pub(super) fn put(&self, ban: Ban) {
         self.change(|bans| {
             bans.retain(|other| other.id != ban.id);
             bans.push(ban);
@@ -153,6 +169,11 @@ impl Bans {
         let gone = matches!(ledger.commit(&entry, changes).await?, Committed::Conflict { .. });
         self.change(|bans| bans.retain(|other| other.id != id));
         Ok((!gone).then_some(ban))
+    }
+
+    /// Another replica has lifted it.
+    pub(super) fn forget(&self, id: &str) {
+        self.change(|bans| bans.retain(|other| other.id != id));
     }
 
     /// Forgets those whose time is over, and names what the store keeps of them.

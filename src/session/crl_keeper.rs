@@ -6,7 +6,7 @@ use crate::audit::Ledger;
 use crate::authority::{Authorities, CrlDraft, CrlIssuersChanged, Crls, Live, SignError};
 use crate::clock::Clock;
 use crate::store::{JournalError, StoreError};
-use crate::telemetry::{Shutdown, chain};
+use crate::telemetry::{Shutdown, chain, rfc3339};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -160,7 +160,8 @@ impl CrlKeeper {
         let gap = learning.await.map_err(|_stopped| JournalError::stopped(&self.data_dir))??;
         if let Some(until) = gap {
             tracing::warn!(
-                %until, "a young part of the journal is missing: there are no revocation lists until what it gave has ended"
+                until = rfc3339(until),
+                "a young part of the journal is missing: there are no revocation lists until what it gave has ended"
             );
         }
         Ok(*self.complete_from.insert(gap.unwrap_or(now)))

@@ -233,22 +233,18 @@ impl Sessions {
     /// `Store`; where the ban itself was recorded, none is renewed, and asking again ends the rest.
     pub async fn ban(&self, ledger: &Ledger, ban: &Ban, now: OffsetDateTime) -> Result<Struck, SessionError> {
         self.bans.add(ledger, ban).await?;
-        let meant = self.would_strike(&ban.selector, now);
+        self.strike_banned(ledger, ban, now).await
+    }
+
+    /// Ends what lives under a ban that is in force.
+    pub(super) async fn strike_banned(
+        &self,
+        ledger: &Ledger,
+        ban: &Ban,
+        now: OffsetDateTime,
+    ) -> Result<Struck, SessionError> {
         let end = End::of_operator(EndReason::Banned, ban.uid, &ban.reason);
-        self.strike(ledger, meant, end).await
-    }
-
-    /// Lifts a ban; none where there is no such. What it has ended stays ended.
-    ///
-    /// # Errors
-    /// `Store`.
-    pub async fn lift_ban(&self, ledger: &Ledger, id: &str, by: (u32, &str)) -> Result<Option<Ban>, SessionError> {
-        self.bans.remove(ledger, id, by).await
-    }
-
-    /// The bans in force, the oldest first.
-    pub fn bans(&self, now: OffsetDateTime) -> Vec<Ban> {
-        self.bans.all(now)
+        self.strike(ledger, self.would_strike(&ban.selector, now), end).await
     }
 
     /// Closes the jobs of these sessions, many at once.
@@ -341,13 +337,7 @@ impl Sessions {
         job: &JobName,
         (written, end): (Option<SessionId>, End<'_>),
     ) -> Result<Vec<LiveSession>, SessionError> {
-        let struck = self.live.take_job(job);
-        for one in &struck {
-            self.ends.tell(&one.owner, one.id, end.reason);
-        }
-        if let Some(revoked) = &self.revoked {
-            revoked.add(struck.iter().flat_map(|one| one.svids.iter().cloned()), end.reason);
-        }
+        let struck = self.tell_ended(job, end.reason);
         for one in struck.iter().filter(|one| Some(one.id) != written) {
             ledger.note(&ended(&one.id.to_string(), &one.job_shown(self.people.form()), end))?;
         }

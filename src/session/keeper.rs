@@ -13,7 +13,7 @@ use crate::identity::{SpiffeId, TrustDomain};
 use crate::people::People;
 use crate::policy::Grant;
 use crate::store::{Condition, Revision, Store, StoreError, Write};
-use crate::token::{Claims, VerifiedClaims};
+use crate::token::{Claims, IssuerName, VerifiedClaims};
 use serde_json::value::{RawValue, to_raw_value};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -110,6 +110,11 @@ impl Sessions {
     /// The live sessions that these rules opened, by whose they are.
     pub fn by_user(&self, rules: &BTreeSet<&str>, now: OffsetDateTime) -> ByUser {
         self.live.by_user(rules, now)
+    }
+
+    /// The live sessions of a project's jobs, and whose they are.
+    pub fn of_project(&self, issuer: &IssuerName, project_id: u64, now: OffsetDateTime) -> Vec<(SessionId, KeyId)> {
+        self.live.of_project(issuer, project_id, now)
     }
 
     /// How many live sessions have their newest SVID from each of these signers.

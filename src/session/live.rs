@@ -190,9 +190,14 @@ impl LiveIndex {
         held.is_none_or(|held| held < SVIDS_MAX)
     }
 
-    /// Takes up what the store has.
+    /// Takes up what the store has. What is known already may have got other signers elsewhere.
     pub(super) fn restore(&self, noted: &Noted<'_>) {
-        self.inside().add(noted, (0, true));
+        let mut inside = self.inside();
+        let signers: Vec<_> = noted.facets.signers.iter().map(|text| inside.text(text)).collect();
+        match inside.find(noted.job, (&noted.id, &noted.owner)) {
+            Some(known) => (known.session.signers, known.stands) = (signers, true),
+            None => inside.add(noted, (0, true)),
+        }
     }
 
     /// An admission was committed.
@@ -255,6 +260,22 @@ impl LiveIndex {
             }
         }
         all
+    }
+
+    /// The live sessions of jobs that run in a project, or of its code.
+    pub(super) fn of_project(
+        &self,
+        issuer: &IssuerName,
+        project_id: u64,
+        now: OffsetDateTime,
+    ) -> Vec<(SessionId, KeyId)> {
+        let is_of = |one: &&LiveSession| {
+            one.ends_at > now
+                && one.job.issuer == *issuer
+                && (one.project_id == project_id || one.job.project_id == project_id)
+        };
+        let all = self.inside();
+        all.jobs.values().flatten().map(|one| &one.session).filter(is_of).map(|one| (one.id, one.owner)).collect()
     }
 
     /// How many sessions have a live SVID whose newest is from each of these signers. One that has ended counts until its

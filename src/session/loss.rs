@@ -4,7 +4,7 @@
 //! have lost it meanwhile. Jobs that begin afterwards notice nothing.
 
 use super::keeper::{later, parse, text};
-use crate::store::{Store, StoreError, Version, Write};
+use crate::store::{Store, StoreError, Stored, Version, Write};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use time::OffsetDateTime;
@@ -26,6 +26,9 @@ pub struct Loss {
 }
 
 impl Loss {
+    /// Where it stands.
+    pub const KEY: &str = KEY;
+
     /// What a restore loses of a server that may have worked until then; it gave nothing a longer life than `ttl`.
     pub const fn until(until: OffsetDateTime, ttl: Duration) -> Self {
         Self { v: Version, until, ttl: ttl.as_secs() }
@@ -41,7 +44,16 @@ impl Loss {
     /// # Errors
     /// When the store cannot be read.
     pub fn beside(self, store: &dyn Store) -> Result<Write, StoreError> {
-        let both = Self::of(store)?.map_or(self, |old| Self { until: self.until.max(old.until), ..self });
+        self.beside_kept(store.read(KEY)?)
+    }
+
+    /// The same, beside what a store holds of it.
+    ///
+    /// # Errors
+    /// When that cannot be read.
+    pub fn beside_kept(self, kept: Option<Stored>) -> Result<Write, StoreError> {
+        let old: Option<Self> = kept.map(|kept| parse(&kept.value)).transpose()?;
+        let both = old.map_or(self, |old| Self { until: self.until.max(old.until), ..self });
         Ok(Write::Put(KEY.to_owned(), text(&both)?))
     }
 

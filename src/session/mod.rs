@@ -21,6 +21,7 @@ mod admission;
 mod keeper;
 mod restored;
 mod ending;
+mod heard;
 mod given;
 mod crl_keeper;
 mod sweep;

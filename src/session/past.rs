@@ -89,6 +89,7 @@ impl PastRequests {
 
     /// The request that a record tells of, if it does and it is no renewal.
     pub fn read(&mut self, record: &store::Record) -> Option<PastRequest> {
+        let record = &record.clone().unfolded().ok()?;
         self.remember(record);
         let mut entry: Received = serde_json::from_str(record.entry.get()).ok()?;
         let text = |entry: &Received, name: &str| entry.more.get(name).and_then(Value::as_str).map(str::to_owned);

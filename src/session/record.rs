@@ -128,6 +128,17 @@ impl JobName {
         Self { issuer: claims.issuer.clone(), project_id: claims.job_project_id(), job_id: claims.job_id }
     }
 
+    /// The job whose tombstone stands there.
+    pub(super) fn of_key(key: &str) -> Option<Self> {
+        let (rest, job_id) = key.strip_prefix(JOB_PREFIX)?.rsplit_once('/')?;
+        let (issuer, project_id) = rest.rsplit_once('/')?;
+        Some(Self {
+            issuer: IssuerName(issuer.into()),
+            project_id: project_id.parse().ok()?,
+            job_id: job_id.parse().ok()?,
+        })
+    }
+
     /// Where its tombstone stands.
     pub(super) fn key(&self) -> String {
         format!("{JOB_PREFIX}{}/{}/{}", self.issuer, self.project_id, self.job_id)

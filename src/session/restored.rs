@@ -76,7 +76,7 @@ struct More<'a> {
 
 /// What the records of the past come to.
 struct Restored<'a> {
-    live: LiveIndex,
+    live: &'a LiveIndex,
     people: &'a People,
     loss: Option<Loss>,
     /// The longest that an SVID of theirs may live, in seconds.
@@ -93,7 +93,8 @@ impl Sessions {
         let closed: HashMap<_, _> = store.list(JOB_PREFIX)?.into_iter().collect();
         let prefixes: Vec<_> = session_prefixes().collect();
         let loss = Loss::of(&*store)?;
-        let into = Restored { live: LiveIndex::default(), people: &people, loss, longest: AtomicU64::new(0) };
+        let live = LiveIndex::default();
+        let into = Restored { live: &live, people: &people, loss, longest: AtomicU64::new(0) };
         // Reading is all in memory and parsing by then, so each core takes its part.
         let part = prefixes.len().div_ceil(available_parallelism().map_or(1, NonZero::get));
         thread::scope(|scope| {
@@ -101,10 +102,17 @@ impl Sessions {
             let readers: Vec<_> = prefixes.chunks(part).map(|prefixes| scope.spawn(move || read(prefixes))).collect();
             readers.into_iter().try_for_each(|reader| reader.join().unwrap_or(Err(StoreError::Stopped)))
         })?;
-        let Restored { live, longest, .. } = into;
-        let given_lives_for = Duration::from_secs(longest.into_inner());
+        let given_lives_for = Duration::from_secs(into.longest.into_inner());
         let (live, bans, ends) = (Arc::new(live), Arc::new(bans), Ends::default());
         Ok(Self { store, live, bans, ends, people, revoked: None, given_lives_for, loss })
+    }
+}
+
+impl Sessions {
+    /// Takes up a session that another replica has admitted, or has learned something of.
+    pub(super) fn take_up(&self, key: &str, kept: &Stored, now: OffsetDateTime) -> Result<(), StoreError> {
+        let into = Restored { live: &self.live, people: &self.people, loss: self.loss, longest: AtomicU64::new(0) };
+        restore(&into, key, kept, (&|job| self.store.read(job), now))
     }
 }
 
@@ -116,7 +124,8 @@ fn restore_all(
 ) -> Result<(), StoreError> {
     for prefix in prefixes {
         for (key, kept) in store.list(prefix)? {
-            restore(into, &key, &kept, (closed, now)).unwrap_or_else(|fault| unreadable(&key, &fault));
+            let tombstone = |job: &str| Ok(closed.get(job).cloned());
+            restore(into, &key, &kept, (&tombstone, now)).unwrap_or_else(|fault| unreadable(&key, &fault));
         }
     }
     Ok(())
@@ -126,7 +135,7 @@ fn restore(
     into: &Restored<'_>,
     key: &str,
     kept: &Stored,
-    (closed, now): (&HashMap<String, Stored>, OffsetDateTime),
+    (tombstone, now): (&dyn Fn(&str) -> Result<Option<Stored>, StoreError>, OffsetDateTime),
 ) -> Result<(), StoreError> {
     let Kept { owner, ends_at, rule, ttl, signers, ended, claims, person } = parse(&kept.value)?;
     into.longest.fetch_max(ttl.unwrap_or(TTL_MAX.as_secs()), Ordering::Relaxed);
@@ -134,7 +143,7 @@ fn restore(
         claims;
     let job = JobName { issuer, project_id: more.job_project_id.unwrap_or(project_id), job_id };
     let path = more.job_project_path.as_ref().unwrap_or(&project_path);
-    let tombstone = closed.get(&job.key()).map(|kept| parse::<Tombstone>(&kept.value)).transpose()?;
+    let tombstone = tombstone(&job.key())?.map(|kept| parse::<Tombstone>(&kept.value)).transpose()?;
     let is_lost = into.loss.is_some_and(|loss| loss.covers(issued_at));
     if is_lost || ended.is_some() || ends_at <= now || tombstone.is_some_and(|tombstone| tombstone.closes(path)) {
         return Ok(());

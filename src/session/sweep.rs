@@ -12,8 +12,8 @@ use time::OffsetDateTime;
 
 /// A record is kept this long after its token's `exp`, which is more than the leeway given to clocks.
 const KEPT_AFTER_EXPIRY: Duration = Duration::from_secs(120);
-/// Tombstones read, and dropped in one commit.
-const TOMBSTONES_AT_ONCE: usize = 500;
+/// Tombstones read, and records dropped in one commit.
+const TOMBSTONES_AT_ONCE: usize = 100;
 
 /// What a sweep found.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -46,6 +46,9 @@ impl Sessions {
     /// `Store`.
     pub async fn sweep(&self, ledger: &Ledger, now: OffsetDateTime) -> Result<Swept, SessionError> {
         let mut swept = Swept { live: self.live.sweep(now), dropped: 0 };
+        if !self.store.leads() {
+            return Ok(swept);
+        }
         for prefix in session_prefixes() {
             let expired = self.expired_sessions(&prefix, now)?;
             swept.dropped += drop_all(ledger, expired).await?;
@@ -96,12 +99,18 @@ pub(super) fn unreadable(key: &str, fault: &StoreError) {
     tracing::error!(key, fault = %chain(fault), "a record cannot be read, and stays");
 }
 
-/// Drops these as they were read, in one commit. Where one was written again meanwhile all stay, until the next sweep.
+/// Drops these as they were read, a hundred in a commit: etcd takes no more than 128. Where one was written again
+/// meanwhile all of its commit stay, until the next sweep.
 async fn drop_all(ledger: &Ledger, read: Vec<(String, Revision)>) -> Result<usize, SessionError> {
-    let records = read.len();
-    if records == 0 {
-        return Ok(0);
+    let mut dropped = 0;
+    for read in read.chunks(TOMBSTONES_AT_ONCE) {
+        dropped += drop_some(ledger, read.to_vec()).await?;
     }
+    Ok(dropped)
+}
+
+async fn drop_some(ledger: &Ledger, read: Vec<(String, Revision)>) -> Result<usize, SessionError> {
+    let records = read.len();
     let writes = read.iter().map(|(key, _)| Write::Delete(key.clone())).collect();
     let conditions = read.into_iter().map(|(key, revision)| Condition::Unchanged(key, revision)).collect();
     let done = ledger.commit_if_room(&Entry::Swept { records }, Changes { conditions, writes }).await?;

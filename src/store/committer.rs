@@ -15,8 +15,7 @@ use super::reckoning::Reckoning;
 use super::record::Page;
 use super::reserve::Reserve;
 use super::{
-    ClockError, Commit, Committed, Condition, Entry, LocalSettings, Position, Revision, Room, StoreError, Stored,
-    Trouble, checkpoint, state,
+    ClockError, Commit, Committed, Condition, Entry, LocalSettings, Revision, Room, StoreError, Stored, Trouble,
 };
 use std::io;
 use std::sync::Arc;
@@ -39,13 +38,13 @@ const STUCK_WAITS: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(super) struct Committer {
     incoming: Incoming,
-    journal: Journal,
+    pub(super) journal: Journal,
     reserve: Reserve,
-    index: Arc<Index>,
-    settings: LocalSettings,
-    signer: NoteSigner,
-    notary: Notary,
-    reckoning: Arc<Reckoning>,
+    pub(super) index: Arc<Index>,
+    pub(super) settings: LocalSettings,
+    pub(super) signer: NoteSigner,
+    pub(super) notary: Notary,
+    pub(super) reckoning: Arc<Reckoning>,
 
     commits: Vec<(Commit, Reply)>,
     notes: Vec<Entry>,
@@ -55,9 +54,9 @@ pub(super) struct Committer {
     /// How many commits the last batch had.
     company: usize,
     /// The length at which the segment ends; later than `segment_bytes` after a checkpoint that did not work.
-    turn_at: u64,
+    pub(super) turn_at: u64,
 
-    page: Page,
+    pub(super) page: Page,
     overlay: Overlay,
     answers: Answers,
     /// Whether the reserve was opened in this turn.
@@ -68,7 +67,7 @@ pub(super) struct Committer {
 
 /// The thread must end: going on would not be safe.
 #[derive(Debug)]
-struct Stop;
+pub(super) struct Stop;
 
 impl Committer {
     pub(super) fn new(
@@ -321,69 +320,6 @@ impl Committer {
         };
         self.answers.fail(|| kind(same(&error)));
         ends
-    }
-
-    /// Ends the segment: state, record, next segment. When it does not work, the segment simply grows on.
-    fn checkpoint(&mut self) -> Result<(), Stop> {
-        let last = self.journal.link();
-        if let Err(error) = self.index.has_room() {
-            self.checkpoint_later(&error);
-            return Ok(());
-        }
-        if let Err(error) = self.index.flush(last.into()) {
-            error!(%error, "the index cannot be written; the store stops, a restart mends it");
-            return Err(Stop);
-        }
-        match self.claim(last.next()) {
-            Ok(entry) => {
-                self.page.begin(last, last.at.max(self.reckoning.now()));
-                self.page.add(&entry, &[]);
-            }
-            Err(error) => {
-                self.checkpoint_later(&error);
-                return Ok(());
-            }
-        }
-        match self.journal.append(&self.page) {
-            Ok(()) => self.notary.saw(&self.journal.chain().tree),
-            Err(AppendError::Refused(error)) => {
-                self.checkpoint_later(&error);
-                return Ok(());
-            }
-            Err(AppendError::Unsure(error)) => {
-                error!(%error, "the journal cannot be synced; the store stops, a restart finds out what is in it");
-                return Err(Stop);
-            }
-        }
-        self.journal.turn_over();
-        self.turn_at = self.segment_bytes();
-        let settled = self.index.flush(self.journal.link().into());
-        if let Err(error) = settled {
-            error!(%error, "the index does not follow the journal; the store stops, a restart mends it");
-            return Err(Stop);
-        }
-        if let Err(error) = state::prune(self.journal.folder()) {
-            warn!(%error, "an old checkpoint stays");
-        }
-        Ok(())
-    }
-
-    /// How long a segment becomes: at least as long as the state it begins with. So states cost a fixed share of what
-    /// segments cost, however much is kept.
-    fn segment_bytes(&self) -> u64 {
-        state::bytes_of_newest(self.journal.folder()).max(self.settings.segment_bytes)
-    }
-
-    /// Writes the state and vouches for it in an entry.
-    fn claim(&self, position: Position) -> io::Result<Entry> {
-        let state = state::write(self.journal.folder(), position, &self.index)?;
-        checkpoint::sign(self.journal.chain(), state, self.journal.length(), &self.signer)
-    }
-
-    /// Tries again when the segment has grown by another half.
-    fn checkpoint_later(&mut self, error: &io::Error) {
-        warn!(%error, "no checkpoint could be written; the segment grows on");
-        self.turn_at = self.journal.length().saturating_add(self.settings.segment_bytes / 2);
     }
 }
 

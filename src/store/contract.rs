@@ -176,16 +176,6 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// `Stopped`.
     fn note(&self, entry: Entry) -> Result<(), StoreError>;
 
-    /// Resolves once reads show whatever was committed anywhere before. Where nobody else writes they always do.
-    fn caught_up(&self) -> Answer<()> {
-        Box::pin(std::future::ready(Ok(())))
-    }
-
-    /// Whether work that is enough for one replica to do is this one's. Nothing may rest on it: two may think so.
-    fn leads(&self) -> bool {
-        true
-    }
-
     /// Hears of a time that others vouch for: a genuine token was dated so.
     fn vouch(&self, _at: OffsetDateTime) {}
 
@@ -195,5 +185,15 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// `Leapt`.
     fn check_clock(&self) -> Result<(), ClockError> {
         Ok(())
+    }
+
+    /// Resolves once reads show whatever was committed anywhere before. Where nobody else writes they always do.
+    fn caught_up(&self) -> Answer<()> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    /// Whether work that is enough for one replica to do is this one's. Nothing may rest on it: two may think so.
+    fn leads(&self) -> bool {
+        true
     }
 }

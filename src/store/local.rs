@@ -185,6 +185,13 @@ impl LocalStore {
         self.last_at
     }
 
+    /// Has the committer tell of the clock, if it does not yet.
+    fn doubt(&self) {
+        if !self.trouble.borrow().is_some_and(Trouble::is_of_the_clock) {
+            self.queue.doubt();
+        }
+    }
+
     /// The unfinished record that opening cut off, if there was one.
     pub const fn repaired(&self) -> Option<&TornTail> {
         self.repaired.as_ref()
@@ -268,11 +275,7 @@ impl Store for LocalStore {
     }
 
     fn check_clock(&self) -> Result<(), ClockError> {
-        let checked = self.reckoning.check();
-        if checked.is_err() && !self.trouble.borrow().is_some_and(Trouble::is_of_the_clock) {
-            self.queue.doubt();
-        }
-        checked
+        self.reckoning.check().inspect_err(|_wrong| self.doubt())
     }
 }
 

@@ -48,11 +48,13 @@ mod reserve;
 mod repair;
 mod accept_time;
 mod committer;
+mod turn_over;
 mod local;
 mod offline;
 mod point;
 mod archive;
 mod etcd;
+mod content;
 #[cfg(test)]
 mod faults;
 
@@ -60,10 +62,13 @@ pub use accept_time::{AcceptedTime, accept_time};
 pub use account::{Account, Fate};
 pub use archive::{ArchiveError, ArchiveRequest, Archived, Segments, archive, begins_behind};
 pub use aside::write_aside;
+pub use content::StoreContent;
 pub use contract::{
     Answer, Commit, Committed, Condition, Entry, Heard, Position, Revision, Room, Store, StoreError, Stored, Write,
 };
-pub use etcd::{Behind, Blob, Channels, Etcd, EtcdError, EtcdLogin, EtcdSettings, Peer, Replica, WentBack};
+pub use etcd::{
+    Behind, Blob, Channels, Etcd, EtcdError, EtcdLogin, EtcdSettings, Peer, Reconciled, Replica, WentBack, reconciled,
+};
 pub use index::IndexKind;
 pub(crate) use journal::replace_file;
 pub use local::{LocalSettings, LocalStore, OpenError, lock};

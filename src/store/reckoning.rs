@@ -6,6 +6,7 @@
 
 use super::Trouble;
 use crate::clock::Clock;
+use crate::telemetry::rfc3339;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use time::{Duration, OffsetDateTime};
@@ -22,7 +23,7 @@ pub enum ClockError {
     /// dated since shows that it is right.
     #[error(
         "the clock says {now}, and by the time that passed it should be {should}; if the clock is right now, stop the \
-         server and run `lanyard audit accept-time`"
+         server and run `lanyard audit accept-time`", now = rfc3339(*now), should = rfc3339(*should)
     )]
     Leapt {
         /// What it should say.
@@ -33,7 +34,7 @@ pub enum ClockError {
     /// It stands further behind the last record than a correction explains.
     #[error(
         "the clock says {now}, but the journal's last record is of {last}; if the clock is right now, stop the server \
-         and run `lanyard audit accept-time`"
+         and run `lanyard audit accept-time`", now = rfc3339(*now), last = rfc3339(*last)
     )]
     WentBack {
         /// The time of the last record.

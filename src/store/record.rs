@@ -6,6 +6,7 @@
 //! Invariants: positions count from 1 without a gap, times go back only where an operator accepts it, the first `prev` is all zeros.
 //! Lines are written by hand into one buffer, because this is the hottest place of the store.
 
+use super::etcd::evidence::{self, Evidence};
 use super::{Entry, Position, Write, accept_time};
 use crate::crypto::Digest;
 use serde::Deserialize;
@@ -151,6 +152,19 @@ impl Record {
 
     pub(super) const fn link(&self) -> Link {
         Link { position: self.position, digest: self.digest, at: self.at }
+    }
+
+    /// The same, with what was written where several replicas keep it as if it had been written here.
+    ///
+    /// # Errors
+    /// `NotARecord`.
+    pub fn unfolded(mut self) -> Result<Self, Flaw> {
+        if let Some(shared) = self.put.remove(evidence::KEY) {
+            let told = Evidence::parse(&shared).map_err(|_wrong_form| Flaw::NotARecord)?;
+            self.put.extend(told.put);
+            self.delete.extend(told.delete);
+        }
+        Ok(self)
     }
 
     /// Its writes, in an order that gives the same state.

@@ -8,7 +8,7 @@ use super::compact::Compact;
 use crate::bundle::Bundle;
 use crate::crypto::{CryptoError, JwsAlgorithm, KeyPair};
 use crate::identity::{SpiffeId, SpiffeIdError, TrustDomain};
-use crate::telemetry::quotable;
+use crate::telemetry::{quotable, rfc3339};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value, json};
@@ -111,7 +111,7 @@ pub enum JwtSvidError {
     #[error("not a JWT")]
     Compact(#[from] CompactError),
     /// `exp` is past.
-    #[error("the token expired at {at}")]
+    #[error("the token expired at {}", rfc3339(*at))]
     Expired {
         /// When.
         at: OffsetDateTime,
@@ -126,7 +126,7 @@ pub enum JwtSvidError {
     #[error("{0} names no workload: the ID has no path")]
     NoPath(SpiffeId),
     /// `nbf` or `iat` is to come.
-    #[error("the token's {claim} is {at}, which is to come")]
+    #[error("the token's {claim} is {}, which is to come", rfc3339(*at))]
     NotYet {
         /// `nbf` or `iat`.
         claim: &'static str,

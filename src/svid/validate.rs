@@ -12,6 +12,7 @@ use super::der::{BIT_STRING, SEQUENCE, der};
 use crate::bundle::Bundle;
 use crate::crypto::{CryptoError, PublicKey};
 use crate::identity::{SpiffeId, SpiffeIdError, TrustDomain};
+use crate::telemetry::rfc3339;
 use rustls_pki_types::CertificateDer;
 use time::OffsetDateTime;
 use x509_parser::certificate::X509Certificate;
@@ -44,7 +45,7 @@ pub enum X509SvidError {
         count: usize,
     },
     /// Not valid at the time, or not yet.
-    #[error("certificate {at} is valid from {not_before} to {not_after}")]
+    #[error("certificate {at} is valid from {} to {}", rfc3339(*not_before), rfc3339(*not_after))]
     Dates {
         /// Its place.
         at: usize,

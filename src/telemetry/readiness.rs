@@ -12,6 +12,7 @@ struct Waiting {
     next: u64,
     parts: BTreeMap<u64, &'static str>,
     worries: BTreeMap<u64, &'static str>,
+    stands: Option<String>,
 }
 
 /// While it lives, the process is ready, and somebody should look after it.
@@ -49,6 +50,16 @@ impl Readiness {
         waiting.worries.insert(number, about);
         drop(waiting);
         Worry { readiness: self.clone(), number }
+    }
+
+    /// Where the process stands among others, for whoever asks whether it is ready.
+    pub fn stands(&self, so: String) {
+        self.waiting().stands = Some(so);
+    }
+
+    /// Where it stands; none where it is alone.
+    pub fn standing(&self) -> Option<String> {
+        self.waiting().stands.clone()
     }
 
     /// What should be looked after, in the order in which it began.

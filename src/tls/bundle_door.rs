@@ -1,8 +1,8 @@
 //! The bundle door: for anybody, so it asks for no certificate; TLS 1.2 too, with AEAD suites, for readers of every age.
 
 use super::{Handshaken, TlsError};
-use rustls::ServerConfig;
 use rustls::server::ResolvesServerCert;
+use rustls::{ServerConfig, SupportedProtocolVersion};
 use std::fmt;
 use std::sync::Arc;
 use tokio::net::TcpStream;
@@ -24,9 +24,24 @@ impl BundleDoor {
     /// # Errors
     /// `Unusable` if the provider lacks a version.
     pub fn new(certificate: Arc<dyn ResolvesServerCert>) -> Result<Self, TlsError> {
+        Self::speaking(&[&rustls::version::TLS13, &rustls::version::TLS12], certificate)
+    }
+
+    /// The same for our own commands, which need no older version.
+    ///
+    /// # Errors
+    /// As [`BundleDoor::new`].
+    pub fn for_operators(certificate: Arc<dyn ResolvesServerCert>) -> Result<Self, TlsError> {
+        Self::speaking(&[&rustls::version::TLS13], certificate)
+    }
+
+    fn speaking(
+        versions: &[&'static SupportedProtocolVersion],
+        certificate: Arc<dyn ResolvesServerCert>,
+    ) -> Result<Self, TlsError> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let mut config = ServerConfig::builder_with_provider(provider)
-            .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
+            .with_protocol_versions(versions)
             .map_err(|source| TlsError::Unusable { place: "the TLS library".to_owned(), source })?
             .with_no_client_auth()
             .with_cert_resolver(certificate);

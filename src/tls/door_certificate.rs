@@ -112,7 +112,7 @@ impl ResolvesServerCert for DoorCertificate {
     }
 }
 
-fn read(chain: &Path, key: &Path) -> Result<CertifiedKey, TlsError> {
+pub(super) fn read(chain: &Path, key: &Path) -> Result<CertifiedKey, TlsError> {
     let missing = |what, path: &Path| TlsError::Missing { what, place: path.display().to_string() };
     let text = fs::read(chain).map_err(|source| unreadable(chain, source))?;
     let certificates: Vec<_> = CertificateDer::pem_slice_iter(&text)

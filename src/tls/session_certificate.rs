@@ -2,9 +2,11 @@
 
 use super::TlsError;
 use super::door_ca::{certified, params, rcgen_key};
+use super::door_certificate::read;
 use crate::crypto::{KeyPair, Random};
 use rcgen::{ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose};
 use rustls::sign::CertifiedKey;
+use std::path::Path;
 use std::sync::Arc;
 use time::{Duration, OffsetDateTime};
 
@@ -28,6 +30,14 @@ impl SessionCertificate {
         let certificate = params.self_signed(&*rcgen_key(session_key)?).map_err(TlsError::Build)?;
         let certified = certified(vec![certificate.der().clone()], session_key, "the session key")?;
         Ok(Self(Arc::new(certified)))
+    }
+
+    /// An operator's certificate and key, for servers that ask for such.
+    ///
+    /// # Errors
+    /// `File`, `Missing` or `Unusable`.
+    pub fn from_files(chain: &Path, key: &Path) -> Result<Self, TlsError> {
+        Ok(Self(Arc::new(read(chain, key)?)))
     }
 
     pub(super) fn certified_key(&self) -> Arc<CertifiedKey> {

@@ -1,5 +1,6 @@
 //! Every way a token can be wrong.
 
+use crate::telemetry::rfc3339;
 use time::OffsetDateTime;
 
 /// Why a token is not taken. Messages never repeat the token; names and values from it are quoted and short.
@@ -60,13 +61,13 @@ pub enum TokenError {
         name: String,
     },
     /// `exp` is past.
-    #[error("the token expired at {at}")]
+    #[error("the token expired at {}", rfc3339(*at))]
     Expired {
         /// `exp`.
         at: OffsetDateTime,
     },
     /// `iat` is to come.
-    #[error("the token says it was issued at {at}, which is still to come; one of the two clocks is wrong")]
+    #[error("the token says it was issued at {}, which is still to come; one of the two clocks is wrong", rfc3339(*at))]
     IssuedInFuture {
         /// `iat`.
         at: OffsetDateTime,
@@ -86,7 +87,9 @@ pub enum TokenError {
         kid: String,
     },
     /// `exp` is farther from `iat` than any job may run.
-    #[error("the token would live until {at}, longer than any job runs; it is no CI job's, or GitLab's clock jumped")]
+    #[error(
+        "the token would live until {}, longer than any job runs; it is no CI job's, or GitLab's clock jumped", rfc3339(*at)
+    )]
     LivesTooLong {
         /// `exp`.
         at: OffsetDateTime,
@@ -98,7 +101,7 @@ pub enum TokenError {
         what: &'static str,
     },
     /// `nbf` is to come.
-    #[error("the token is not valid before {at}")]
+    #[error("the token is not valid before {}", rfc3339(*at))]
     NotYetValid {
         /// `nbf`.
         at: OffsetDateTime,
@@ -126,7 +129,7 @@ pub enum TokenError {
         max: usize,
     },
     /// First used too long after it was issued.
-    #[error("the token was issued at {issued_at} and must be used within {max_seconds} s of that")]
+    #[error("the token was issued at {} and must be used within {max_seconds} s of that", rfc3339(*issued_at))]
     TooOld {
         /// `iat`.
         issued_at: OffsetDateTime,

@@ -18,6 +18,8 @@ pub enum IssuerKind {
     Kubernetes,
     /// A custom authorization server of Okta.
     Okta,
+    /// Whoever vouches for the people who operate a server. No job is of theirs.
+    Operators,
     /// Another trust domain, for its JWT-SVIDs.
     Spiffe,
     /// Zuul.
@@ -130,6 +132,9 @@ static OKTA: Model = Model {
     requests: &[],
 };
 
+/// `OpenID` Connect Core §2, what is judged; who it is, each provider says in a claim of its own.
+static OPERATORS: Model = Model { claims: &[AUD, EXP, IAT, NBF, SUB], requests: &[] };
+
 /// SPIFFE JWT-SVID §3.
 static SPIFFE: Model = Model {
     claims: &[
@@ -172,7 +177,7 @@ static ZUUL: Model = Model {
 const GITLAB_REQUESTS: &[&str] = &["external_pull_request_event", "merge_request_event"];
 
 impl IssuerKind {
-    /// All of them.
+    /// All whose jobs may get identities.
     pub const ALL: [Self; 6] = [Self::GitHub, Self::GitLab, Self::Kubernetes, Self::Okta, Self::Spiffe, Self::Zuul];
 
     /// As configurations write it.
@@ -182,6 +187,7 @@ impl IssuerKind {
             Self::GitLab => "gitlab",
             Self::Kubernetes => "kubernetes",
             Self::Okta => "okta",
+            Self::Operators => "operators",
             Self::Spiffe => "spiffe",
             Self::Zuul => "zuul",
         }
@@ -194,6 +200,7 @@ impl IssuerKind {
             Self::GitLab => None,
             Self::Kubernetes => Some(&KUBERNETES),
             Self::Okta => Some(&OKTA),
+            Self::Operators => Some(&OPERATORS),
             Self::Spiffe => Some(&SPIFFE),
             Self::Zuul => Some(&ZUUL),
         }
@@ -258,7 +265,7 @@ impl IssuerKind {
     pub const fn names_jobs(self) -> bool {
         match self {
             Self::GitHub | Self::GitLab | Self::Zuul => true,
-            Self::Kubernetes | Self::Okta | Self::Spiffe => false,
+            Self::Kubernetes | Self::Okta | Self::Operators | Self::Spiffe => false,
         }
     }
 

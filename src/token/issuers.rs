@@ -131,6 +131,12 @@ impl Issuers {
 /// Two of one URL: the last wins, so whoever builds the list checks first.
 impl FromIterator<Issuer> for Issuers {
     fn from_iter<T: IntoIterator<Item = Issuer>>(issuers: T) -> Self {
-        Self(issuers.into_iter().map(|one| (one.expectations.issuer_url.clone(), Arc::new(one))).collect())
+        issuers.into_iter().map(Arc::new).collect()
+    }
+}
+
+impl FromIterator<Arc<Issuer>> for Issuers {
+    fn from_iter<T: IntoIterator<Item = Arc<Issuer>>>(issuers: T) -> Self {
+        Self(issuers.into_iter().map(|one| (one.expectations.issuer_url.clone(), one)).collect())
     }
 }

@@ -35,7 +35,11 @@ impl Claims {
         let subject = match kind {
             IssuerKind::GitHub => format!("repo:{path}"),
             IssuerKind::GitLab => format!("project_path:{path}"),
-            IssuerKind::Kubernetes | IssuerKind::Okta | IssuerKind::Spiffe | IssuerKind::Zuul => path.to_owned(),
+            IssuerKind::Kubernetes
+            | IssuerKind::Okta
+            | IssuerKind::Operators
+            | IssuerKind::Spiffe
+            | IssuerKind::Zuul => path.to_owned(),
         };
         let usual = [
             ("jti", "case"),

@@ -65,6 +65,20 @@ impl UnverifiedToken<'_> {
         expected: &Expectations,
         now: OffsetDateTime,
     ) -> Result<VerifiedClaims, TokenError> {
+        let message = self.check_genuine(keys, expected)?;
+        // Not of the whole: of one signature others can be made that are as good.
+        let stand_in = expected.allow_missing_jti.then(|| format!("sha256:{}", Digest::of(message.as_bytes())));
+        let token = TokenSeen { kid: self.kid().to_owned(), sha256: Digest::of(self.text.as_bytes()) };
+        let (kind, mut payload) = (self.payload.kind, self.payload);
+        check_audience(&mut payload, expected)?;
+        let (issued_at, expires_at) = check_times(&mut payload, expected.leeway, now)?;
+        let claims = into_claims(payload, (expected.issuer.clone(), stand_in), issued_at, expires_at)?;
+        check_agreement(&claims, kind)?;
+        Ok(VerifiedClaims::proven(claims, token))
+    }
+
+    /// That the named key of this very issuer signed it, by an algorithm that may; what it signed.
+    pub(super) fn check_genuine(&self, keys: &KeySet, expected: &Expectations) -> Result<&str, TokenError> {
         // One that was read as another kind's says what this issuer's tokens cannot say.
         if self.issuer() != expected.issuer_url || self.payload.kind != expected.kind {
             let found = quotable(self.issuer());
@@ -77,15 +91,7 @@ impl UnverifiedToken<'_> {
         let parts = parts.and_then(|(message, rest)| Some((message, rest.strip_prefix('.')?)));
         let parts = parts.ok_or(TokenError::Signature)?;
         keys.verify(self.kid(), self.algorithm, parts)?;
-        // Not of the whole: of one signature others can be made that are as good.
-        let stand_in = expected.allow_missing_jti.then(|| format!("sha256:{}", Digest::of(parts.0.as_bytes())));
-        let token = TokenSeen { kid: self.kid().to_owned(), sha256: Digest::of(self.text.as_bytes()) };
-        let (kind, mut payload) = (self.payload.kind, self.payload);
-        check_audience(&mut payload, expected)?;
-        let (issued_at, expires_at) = check_times(&mut payload, expected.leeway, now)?;
-        let claims = into_claims(payload, (expected.issuer.clone(), stand_in), issued_at, expires_at)?;
-        check_agreement(&claims, kind)?;
-        Ok(VerifiedClaims::proven(claims, token))
+        Ok(parts.0)
     }
 
     /// Its claims, for asking what a policy would say; nobody vouches for them, and their times are not judged. The
@@ -146,15 +152,18 @@ impl VerifiedClaims {
     /// # Errors
     /// `TooOld`.
     pub fn fresh_enough(&self, max_token_age: Duration, now: OffsetDateTime) -> Result<(), TokenError> {
-        let issued_at = self.claims().issued_at;
-        if now - issued_at > max_token_age {
-            return Err(TokenError::TooOld { issued_at, max_seconds: max_token_age.as_secs() });
-        }
-        Ok(())
+        check_age(self.claims().issued_at, max_token_age, now)
     }
 }
 
-fn check_audience(payload: &mut Payload, expected: &Expectations) -> Result<(), TokenError> {
+pub(super) fn check_age(issued_at: OffsetDateTime, most: Duration, now: OffsetDateTime) -> Result<(), TokenError> {
+    if now - issued_at > most {
+        return Err(TokenError::TooOld { issued_at, max_seconds: most.as_secs() });
+    }
+    Ok(())
+}
+
+pub(super) fn check_audience(payload: &mut Payload, expected: &Expectations) -> Result<(), TokenError> {
     let wanted = &expected.audience;
     let (found, shared) = match payload.take("aud") {
         Some(Read::Audience(Audience::One(one))) => (vec![one], false),
@@ -175,7 +184,7 @@ fn check_audience(payload: &mut Payload, expected: &Expectations) -> Result<(), 
 }
 
 /// `iat` and `exp`, once `exp`, `nbf` and `iat` hold (RFC 7519 §4.1.4 to §4.1.6) and are no farther apart than a job runs.
-fn check_times(
+pub(super) fn check_times(
     payload: &mut Payload,
     leeway: Duration,
     now: OffsetDateTime,
@@ -288,11 +297,15 @@ fn derive(mut claims: Claims, kind: IssuerKind) -> Result<Claims, TokenError> {
     Ok(claims)
 }
 
+/// Whether a token's subject is a SPIFFE ID.
+pub(super) fn is_svid(subject: &str) -> bool {
+    subject.get(..SPIFFE.len()).is_some_and(|scheme| scheme.eq_ignore_ascii_case(SPIFFE))
+}
+
 /// What GitLab never writes side by side is no token of GitLab's; and a JWT-SVID, ours least of all, is what its trust
 /// domain says and no other issuer.
 fn check_agreement(claims: &Claims, kind: IssuerKind) -> Result<(), TokenError> {
-    let scheme = claims.subject.get(..SPIFFE.len());
-    if kind != IssuerKind::Spiffe && scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(SPIFFE)) {
+    if kind != IssuerKind::Spiffe && is_svid(&claims.subject) {
         return Err(TokenError::Svid);
     }
     if kind != IssuerKind::GitLab {

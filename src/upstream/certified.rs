@@ -10,6 +10,7 @@ use crate::svid::{
     AuthorityFacts, BuildClaims, LayoutError, LeafFields, LeafSigner, Subject, X509SvidError, inspect_authority,
     validate_x509_svid,
 };
+use crate::telemetry::rfc3339;
 use rustls_pki_types::CertificateDer;
 use std::sync::Arc;
 use std::time::Duration;
@@ -85,7 +86,7 @@ pub enum AnswerError {
         at: usize,
     },
     /// It ends before it would be of use.
-    #[error("it ends at {ends_at}, and would be of use for less than {} s", least.as_secs())]
+    #[error("it ends at {}, and would be of use for less than {} s", rfc3339(*ends_at), least.as_secs())]
     TooShort {
         /// When.
         ends_at: OffsetDateTime,

@@ -3,6 +3,7 @@
 use super::{AnswerError, CertManagerError};
 use crate::crypto::{CryptoError, SecretFileError};
 use crate::svid::LayoutError;
+use crate::telemetry::rfc3339;
 use crate::vault::VaultError;
 use std::io;
 use std::path::PathBuf;
@@ -59,7 +60,7 @@ pub enum UpstreamError {
         path: PathBuf,
     },
     /// A new intermediate would be of no more use than the one in use.
-    #[error("what it signs ends at {ends_at}, no later than the intermediate in use")]
+    #[error("what it signs ends at {}, no later than the intermediate in use", rfc3339(*ends_at))]
     NoLonger {
         /// When.
         ends_at: OffsetDateTime,

@@ -1,5 +1,6 @@
 //! How a server reaches the members of etcd: a gRPC channel each, over TLS where they have it.
 
+use crate::store::Channels;
 use crate::tls::TlsClient;
 use http::Uri;
 use hyper_util::rt::TokioIo;
@@ -14,6 +15,25 @@ const PING_EVERY: Duration = Duration::from_secs(1);
 const PONG_WITHIN: Duration = Duration::from_secs(1);
 /// For a connection to a member; the next one is asked meanwhile.
 const CONNECT_WITHIN: Duration = Duration::from_secs(1);
+
+/// The members of an etcd, and how they are reached.
+#[derive(Clone, Debug)]
+pub struct EtcdMembers {
+    /// Hosts and ports.
+    pub hosts: Vec<(String, u16)>,
+    /// Over TLS, if there is one.
+    pub tls: Option<TlsClient>,
+}
+
+impl EtcdMembers {
+    /// Makes a channel to each. One whose name cannot be written in a request is left out.
+    pub fn channels(self) -> Channels {
+        Box::new(move || {
+            let channel = |(host, port): &(String, u16)| etcd_channel((host, *port), self.tls.clone()).ok();
+            self.hosts.iter().filter_map(channel).collect()
+        })
+    }
+}
 
 /// A channel to one member that connects at first use, and again when it must; in the clear without a client.
 ///

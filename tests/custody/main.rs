@@ -12,4 +12,5 @@ mod making;
 mod sealing;
 mod softhsm;
 mod transit;
+mod tree;
 mod vault_client;

@@ -1,14 +1,14 @@
 //! The judges: each reads leaves into the same words and verifies chains, or says why not.
 
 use super::openssl::OpenSsl;
+use crate::support::by_webpki;
+use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, TrustAnchor, UnixTime};
 use serde_json::{Value, json};
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 /// A chain that is judged at a time, with the roots that count.
 pub(crate) struct Hearing {
@@ -51,17 +51,8 @@ pub(crate) fn go_by_lists(hearing: &Hearing, lists: &Path) -> String {
 
 /// What rustls-webpki says of a chain by these revocation lists, of every certificate of it; nothing if it holds.
 pub(crate) fn webpki_by_lists(hearing: &Hearing, lists: &Path) -> String {
-    let lists = CertificateRevocationListDer::pem_file_iter(lists).unwrap().map(Result::unwrap);
-    let read = |der: CertificateRevocationListDer<'_>| webpki::OwnedCertRevocationList::from_der(&der).unwrap().into();
-    let lists: Vec<webpki::CertRevocationList<'_>> = lists.map(read).collect();
-    let lists: Vec<_> = lists.iter().collect();
-    let options = webpki::RevocationOptionsBuilder::new(&lists).unwrap();
-    let options = options.with_depth(webpki::RevocationCheckDepth::Chain);
-    let options = options.with_status_policy(webpki::UnknownStatusPolicy::Deny);
-    let options = options.with_expiration_policy(webpki::ExpirationPolicy::Enforce).build();
     let (chain, roots) = (certificates(&hearing.chain), certificates(&hearing.roots));
-    let said = verify((&chain, &roots), hearing.at, webpki::KeyUsage::client_auth(), Some(options));
-    said.map_or_else(|error| format!("{error:?}"), |()| String::new())
+    by_webpki::with_lists((&chain, &roots), hearing.at, lists)
 }
 
 pub(crate) fn all() -> Vec<Box<dyn Judge>> {
@@ -165,7 +156,7 @@ impl Judge for Webpki {
 
 fn hear(hearing: &Hearing) -> Verdict {
     let (chain, roots) = (certificates(&hearing.chain), certificates(&hearing.roots));
-    let side = |usage: webpki::KeyUsage| match verify((&chain, &roots), hearing.at, usage, None) {
+    let side = |usage: webpki::KeyUsage| match by_webpki::verify((&chain, &roots), hearing.at, usage, None) {
         Ok(()) => String::new(),
         Err(error) => format!("{error:?}"),
     };
@@ -174,17 +165,4 @@ fn hear(hearing: &Hearing) -> Verdict {
 
 fn certificates(file: &Path) -> Vec<CertificateDer<'static>> {
     CertificateDer::pem_file_iter(file).unwrap().map(Result::unwrap).collect()
-}
-
-fn verify(
-    (chain, roots): (&[CertificateDer<'_>], &[CertificateDer<'_>]),
-    at: i64,
-    usage: webpki::KeyUsage,
-    revocation: Option<webpki::RevocationOptions<'_>>,
-) -> Result<(), webpki::Error> {
-    let leaf = webpki::EndEntityCert::try_from(&chain[0])?;
-    let anchors: Vec<TrustAnchor<'_>> = roots.iter().map(webpki::anchor_from_trusted_cert).collect::<Result<_, _>>()?;
-    let at = UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(at).unwrap()));
-    leaf.verify_for_usage(webpki::ALL_VERIFICATION_ALGS, &anchors, &chain[1..], at, usage, revocation, None)?;
-    Ok(())
 }

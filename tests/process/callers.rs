@@ -137,7 +137,7 @@ pub(crate) fn now() -> OffsetDateTime {
 }
 
 /// A certificate's serial number as the journal writes it: 16 bytes in hex.
-fn serial(der: &[u8]) -> String {
+pub(crate) fn serial(der: &[u8]) -> String {
     let (_rest, certificate) = x509_parser::parse_x509_certificate(der).unwrap();
     let hex = certificate.raw_serial().iter().fold(String::new(), |mut hex, byte| {
         write!(hex, "{byte:02x}").unwrap();

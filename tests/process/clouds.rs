@@ -195,10 +195,17 @@ async fn aws_s_own_sdk_takes_the_role_with_what_it_finds_in_the_environment() {
 }
 
 /// Vault's `jwt` method and its tokens, which live for three seconds unless they are renewed.
-struct JwtMethod {
-    audience: Mutex<String>,
+pub(crate) struct JwtMethod {
+    pub(crate) audience: Mutex<String>,
     asked: Mutex<Vec<String>>,
     troubles: Mutex<Vec<Trouble>>,
+}
+
+impl JwtMethod {
+    /// For nobody yet.
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self { audience: Mutex::default(), asked: Mutex::default(), troubles: Mutex::default() })
+    }
 }
 
 impl Script for JwtMethod {
@@ -236,8 +243,7 @@ impl Script for JwtMethod {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_command_gets_vault_s_token_which_is_renewed_while_it_runs_and_revoked_at_its_end() {
-    let vault = JwtMethod { audience: Mutex::default(), asked: Mutex::default(), troubles: Mutex::default() };
-    let vault = Arc::new(vault);
+    let vault = JwtMethod::new();
     let served = Scripted::serve(Arc::clone(&vault)).await;
     let address = format!("https://127.0.0.1:{}", served.port);
     vault.audience.lock().unwrap().clone_from(&address);

@@ -43,6 +43,7 @@ mod hostile_load;
 
 mod agent_files;
 mod agent_limits;
+mod away;
 mod backups;
 mod bad_backups;
 mod bench;
@@ -53,6 +54,7 @@ mod crashes;
 mod damage;
 mod doctor;
 mod evidence;
+mod exec;
 mod fleet;
 mod folders;
 mod full_disk;

@@ -1,21 +1,37 @@
 //! What the pages for pipelines and runners show, as GitLab and its runner would take it: tokens for the audience that a file
 //! names, its variables, its scripts in a shell.
 
+use crate::clouds::JwtMethod;
 use crate::dev_env::variables;
 use crate::gitlab::Gitlab;
+use crate::https::Scripted;
 use crate::python;
 use crate::server::{lanyard, words};
+use lanyard::svid::inspect_jwt;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Output};
+use std::sync::Arc;
+use std::thread;
 use tempfile::TempDir;
+use tokio::runtime::Runtime;
 
 const DOCS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs");
 /// What a job's own command would do: here it tells who it is.
 const DEPLOY: &str = "#!/bin/sh\nif [ -n \"${SPIFFE_ENDPOINT_SOCKET:-}\" ]; then lanyard svid x509 --json; else openssl x509 -in svid.pem -noout -ext subjectAltName; fi\n";
+/// What is not ours: commands that tell what they were called with, and by whose right.
+const PROGRAMS: [(&str, &str); 2] = [
+    ("aws", "#!/bin/sh\necho \"$@\"\necho \"$AWS_ROLE_ARN\"\ncat \"$AWS_WEB_IDENTITY_TOKEN_FILE\"\necho\n"),
+    (
+        "vault",
+        "#!/bin/sh\n[ \"$*\" = 'kv get -field=password secret/deploy' ] && echo with a password for \"$VAULT_TOKEN\" >&2 && echo secret\n",
+    ),
+];
 const ID: &str = "spiffe://dev.lanyard.test/acme/payments/api/-/";
 
 /// The documents of a YAML text.
@@ -57,14 +73,22 @@ fn shell(lines: &str, variables: &BTreeMap<String, String>, folder: &Path) -> Ou
     let own = Path::new(binary.get_program()).parent().unwrap().display().to_string();
     let mut shell = Command::new("bash");
     shell.args(["-eo", "pipefail", "-c", lines]).current_dir(folder).env_clear().envs(variables);
-    shell.env("PATH", format!("{own}:/usr/bin:/bin")).env("TMPDIR", folder).output().unwrap()
+    shell.env("PATH", format!("{}:{own}:/usr/bin:/bin", folder.display())).env("TMPDIR", folder).output().unwrap()
 }
 
 fn deployed(file: &str) -> Output {
-    let gitlab = Gitlab::start();
-    let places = variables(&gitlab);
+    deployed_at(&Gitlab::start(), file, &[])
+}
+
+/// With other places than those that the example names, and what this job's runner sets besides.
+fn deployed_at(gitlab: &Gitlab, file: &str, other: &[(&str, &str)]) -> Output {
+    let places = variables(gitlab);
     let job = job(file, &places);
     let folder = TempDir::new().unwrap();
+    for (name, program) in PROGRAMS {
+        fs::write(folder.path().join(name), program).unwrap();
+        fs::set_permissions(folder.path().join(name), Permissions::from_mode(0o755)).unwrap();
+    }
     let deploy = folder.path().join("deploy.sh");
     fs::write(&deploy, DEPLOY).unwrap();
     fs::set_permissions(deploy, Permissions::from_mode(0o755)).unwrap();
@@ -74,7 +98,7 @@ fn deployed(file: &str) -> Output {
     if !job.contains_key("extends") {
         variables.insert("LANYARD_SERVER_CA".to_owned(), places["LANYARD_SERVER_CA"].clone());
     }
-    for (name, value) in job["variables"].as_object().unwrap() {
+    for (name, value) in job.get("variables").and_then(Value::as_object).into_iter().flatten() {
         let value = value.as_str().unwrap().replace("$LANYARD_DOOR_CA", &variables["LANYARD_DOOR_CA"]);
         variables.insert(name.clone(), value);
     }
@@ -82,7 +106,80 @@ fn deployed(file: &str) -> Output {
         variables.insert(name.clone(), gitlab.token_for(token["aud"].as_str().unwrap(), &[]));
     }
     let lines: Vec<_> = job["script"].as_array().unwrap().iter().map(|line| line.as_str().unwrap()).collect();
-    shell(&lines.join("\n"), &variables, folder.path())
+    let mut lines = lines.join("\n");
+    for (from, to) in other {
+        match from.strip_prefix('$') {
+            Some(name) => drop(variables.insert(name.to_owned(), (*to).to_owned())),
+            None => {
+                assert!(lines.contains(from), "{file} says no {from:?} any more");
+                lines = lines.replace(from, to);
+            }
+        }
+    }
+    shell(&lines, &variables, folder.path())
+}
+
+/// From now on the stand-in's rule grants JWT-SVIDs for this audience.
+fn grant(gitlab: &Gitlab, audience: &str) {
+    let policy = fs::read_to_string(gitlab.file("policy.toml")).unwrap();
+    fs::write(gitlab.file("policy.toml"), policy.replace("https://service.test", audience)).unwrap();
+    let reloaded =
+        lanyard().args(["policy", "reload", "--admin-socket"]).arg(gitlab.file("admin.sock")).output().unwrap();
+    assert!(reloaded.status.success(), "{}", words(&reloaded));
+}
+
+#[test]
+fn a_job_reads_a_secret_of_vault_s() {
+    let (runtime, gitlab, vault) = (Runtime::new().unwrap(), Gitlab::start(), JwtMethod::new());
+    let served = runtime.block_on(Scripted::serve(Arc::clone(&vault)));
+    let address = format!("https://127.0.0.1:{}", served.port);
+    vault.audience.lock().unwrap().clone_from(&address);
+    grant(&gitlab, &address);
+    let ca = TempDir::new().unwrap();
+    let ca_file = ca.path().join("vault-ca.pem").display().to_string();
+    fs::write(&ca_file, &served.ca_pem).unwrap();
+    let places = [("https://vault.corp.example:8200", &*address), ("$VAULT_CACERT", &ca_file)];
+    let output = deployed_at(&gitlab, "vault.gitlab-ci.yml", &places);
+    assert!(
+        output.status.success() && words(&output).contains("with a password for hvs.of-the-job"),
+        "{}",
+        words(&output)
+    );
+}
+
+#[test]
+fn a_job_takes_a_role_of_aws_s() {
+    let gitlab = Gitlab::start();
+    grant(&gitlab, "sts.amazonaws.com");
+    let output = deployed_at(&gitlab, "aws.gitlab-ci.yml", &[]);
+    let said = words(&output);
+    assert!(output.status.success() && said.contains("s3 cp build.tar.gz s3://acme-releases/"), "{said}");
+    assert!(said.contains("arn:aws:iam::123456789012:role/deploy"), "{said}");
+    let token = said.lines().find(|line| line.starts_with("ey")).unwrap_or_else(|| panic!("{said}"));
+    assert_eq!(inspect_jwt(token).unwrap().audience, ["sts.amazonaws.com"]);
+}
+
+#[test]
+fn a_job_deploys_through_the_proxy_beside_it() {
+    let gitlab = Gitlab::start();
+    let proxy = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = proxy.local_addr().unwrap().port();
+    // It refuses the first call, as one does that has not taken the new certificate yet.
+    let serving = thread::spawn(move || {
+        ["403 Forbidden", "200 OK"].map(|status| {
+            let (mut connection, _) = proxy.accept().unwrap();
+            let mut line = String::new();
+            BufReader::new(&connection).read_line(&mut line).unwrap();
+            write!(connection, "HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").unwrap();
+            line
+        })
+    });
+    let agent = variables(&gitlab)["LANYARD_AGENT_SOCKET"].clone();
+    let here = format!("http://127.0.0.1:{port}");
+    let places = [("http://127.0.0.1:9001", &*here), ("$LANYARD_AGENT_SOCKET", &agent)];
+    let output = deployed_at(&gitlab, "istio.gitlab-ci.yml", &places);
+    assert!(output.status.success(), "{}", words(&output));
+    assert!(serving.join().unwrap().iter().all(|line| line.starts_with("POST /deployments ")));
 }
 
 #[test]
@@ -144,6 +241,16 @@ fn the_pod_of_a_job_with_its_agent_is_one_that_kubernetes_takes() {
     assert_eq!(runner["feature_flags"]["FF_USE_ADVANCED_POD_SPEC_CONFIGURATION"].as_bool(), Some(true));
     let mut spec = yaml(patch["patch"].as_str().unwrap()).remove(0);
     spec["containers"][0]["image"] = json!("debian:12");
+    let sidecar = &spec["initContainers"][0];
+    assert_eq!(sidecar["restartPolicy"], "Always", "a native sidecar: it starts before the job and ends behind it");
+    let page = fs::read_to_string(format!("{DOCS}/runners/README.md")).unwrap();
+    assert!(page.contains("Kubernetes 1.29 or newer") && page.contains("`FF_USE_ADVANCED_POD_SPEC_CONFIGURATION`"));
+    let mounted = |place: &str| sidecar["volumeMounts"].as_array().unwrap().iter().any(|at| at["mountPath"] == place);
+    let agent =
+        fs::read_to_string(format!("{DOCS}/runners/agent-in-pod.toml")).unwrap().parse::<toml::Table>().unwrap();
+    let state = Path::new(agent["state_dir"].as_str().unwrap());
+    let volume = state.parent().unwrap().to_str().unwrap();
+    assert!(mounted(volume), "the state is below a volume, not the volume, which is open to anybody");
     let mounts = |container: &Value| -> Vec<String> {
         let all = container["volumeMounts"].as_array().unwrap();
         all.iter().map(|mount| mount["name"].as_str().unwrap().to_owned()).collect()

@@ -45,6 +45,26 @@ impl Etcd {
         self.child.wait().unwrap();
     }
 
+    /// Keeps what it holds now.
+    pub(crate) fn save_snapshot(&self) {
+        self.ctl(&["snapshot", "save", self.folder.path().join("snapshot").to_str().unwrap()]);
+    }
+
+    /// Holds again what it held then, as after a loss of all members.
+    pub(crate) fn restore_snapshot(&mut self) {
+        self.kill();
+        let data = self.folder.path().join("data");
+        std::fs::remove_dir_all(&data).unwrap();
+        let peers = format!("http://127.0.0.1:{}", self.peer_port);
+        let mut restore = Command::new("etcdctl");
+        restore.env("ETCDCTL_API", "3").args(["snapshot", "restore"]).arg(self.folder.path().join("snapshot"));
+        restore.arg("--data-dir").arg(&data).args(["--name", "one", "--initial-cluster", &format!("one={peers}")]);
+        let said = restore.args(["--initial-advertise-peer-urls", &peers]).output().unwrap();
+        assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+        self.child = run(&self.folder, (self.port, self.peer_port));
+        self.wait();
+    }
+
     /// What `etcdctl` says to it.
     pub(crate) fn ctl(&self, arguments: &[&str]) -> String {
         let endpoint = format!("--endpoints=http://127.0.0.1:{}", self.port);

@@ -4,6 +4,7 @@
 
 pub(crate) mod alone;
 pub(crate) mod beside;
+pub(crate) mod by_webpki;
 pub(crate) mod foreign;
 pub(crate) mod harness;
 pub(crate) mod hierarchy;

@@ -164,17 +164,9 @@ struct Calls {
 impl Caller {
     pub(crate) fn both(agent: &Beside, trust_domain: &str, service: Service) -> [Self; 2] {
         let service = Arc::new(service);
-        Visitor::both(agent, trust_domain).map(|mut visitor| {
-            let (service, so_far) = (Arc::clone(&service), Arc::<Mutex<Calls>>::default());
-            let told = Arc::clone(&so_far);
-            let running = tokio::spawn(async move {
-                loop {
-                    let said = visitor.visit(&service).await;
-                    told.lock().unwrap().add(&said, visitor.name);
-                    // Bounded load: a hundred handshakes a second at most.
-                    tokio::time::sleep(Duration::from_millis(10)).await;
-                }
-            });
+        Visitor::both(agent, trust_domain).map(|visitor| {
+            let so_far = Arc::<Mutex<Calls>>::default();
+            let running = tokio::spawn(call_on(visitor, Arc::clone(&service), Arc::clone(&so_far)));
             Self { so_far, running: running.abort_handle() }
         })
     }
@@ -196,6 +188,15 @@ impl Caller {
 
     pub(crate) fn failed(&self) -> Vec<String> {
         self.so_far.lock().unwrap().failed.clone()
+    }
+}
+
+async fn call_on(mut visitor: Visitor, service: Arc<Service>, so_far: Arc<Mutex<Calls>>) {
+    loop {
+        let said = visitor.visit(&service).await;
+        so_far.lock().unwrap().add(&said, visitor.name);
+        // Bounded load: a hundred handshakes a second at most.
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 

@@ -16,8 +16,10 @@ struct Documents {
 
 type Verdict = Result<(), String>;
 
-const READERS: [(&str, fn(&Documents) -> Verdict); 5] =
-    [("aws", aws), ("entra", entra), ("google", google), ("istio", istio), ("vault", vault)];
+/// A consumer, and its rules.
+type Reader = (&'static str, fn(&Documents) -> Verdict);
+
+const READERS: [Reader; 5] = [("aws", aws), ("entra", entra), ("google", google), ("istio", istio), ("vault", vault)];
 
 /// A hundred keys of a kind; the lists that its provider page asks for; nothing signed by PSS or `EdDSA`.
 fn aws(read: &Documents) -> Verdict {

@@ -1,5 +1,6 @@
 //! What operators ask about sessions: decode, call, encode.
 
+use super::pins::check_issuer;
 use super::{Admin, reason};
 use crate::api::refused::{Class, Refused};
 use crate::issuance::Refusal;
@@ -69,7 +70,18 @@ impl Admin {
         } else {
             issuance.ban(&ban).await.map_err(|error| self.refused(error))?
         };
-        Ok(AddBanAnswer { ban: Some(told(ban)), ended: Some(shown(ended, limit)) })
+        let doubt = self.doubt(&ban.selector);
+        Ok(AddBanAnswer { ban: Some(told(ban)), ended: Some(shown(ended, limit)), doubt })
+    }
+
+    /// Why a ban may mean nobody, where that can be seen: a rule may be written later.
+    fn doubt(&self, selector: &session::Selector) -> String {
+        let policy = self.0.issuance.policy.now();
+        let lacks = |rule: &&String| policy.rules().iter().all(|known| known.name != **rule);
+        let missing = selector.rule.as_ref().filter(lacks);
+        missing
+            .map(|rule| format!("the policy in use has no rule {rule:?}: nobody is meant by it now"))
+            .unwrap_or_default()
     }
 
     pub(super) async fn ban_lifted(&self, asked: &RemoveBanRequest, uid: u32) -> Result<RemoveBanAnswer, Status> {
@@ -88,6 +100,13 @@ impl Admin {
     /// Whom an operator means; never everybody by leaving all out.
     async fn selector(&self, asked: Selector) -> Result<session::Selector, Status> {
         let Selector { issuer, project, namespace, pipeline, job, r#ref, user, runner, rule, signer, serial } = asked;
+        if !issuer.is_empty() {
+            check_issuer(&self.0, &issuer, &self.0.request_id())?;
+        }
+        if [&project, &namespace].into_iter().any(|path| path.contains('*')) {
+            let detail = "paths are named whole, without *; --namespace acme means all that is below acme";
+            return Err(self.malformed("selector_pattern", detail));
+        }
         let text = |text: String| Some(text).filter(|text| !text.is_empty());
         let id = |id: u64| Some(id).filter(|id| *id != 0);
         let path = |named: String| text(named).and_then(|named| named.parse().ok());

@@ -14,6 +14,9 @@ use bytes::Bytes;
 use serde::Serialize;
 use tonic::Status;
 
+/// As many as log and journal show.
+const KEY_DIGITS_MIN: usize = 8;
+
 /// Keys, holders, and what can be done.
 pub(super) async fn show(desk: &Desk, asked: &wire::ShowAuthorityRequest) -> Result<wire::ShowAuthorityAnswer, Status> {
     let id = desk.request_id();
@@ -36,8 +39,10 @@ pub(super) async fn change(
 ) -> Result<wire::ChangeAuthorityAnswer, Status> {
     use wire::AuthorityOrder::{Activate, Prepare, Revoke, Rollback, Taint, Unspecified};
     let id = desk.request_id();
-    let key_id = Some(asked.key_id.as_str()).filter(|text| !text.is_empty()).map(str::parse::<KeyId>).transpose();
-    let key_id = key_id.map_err(|_none| malformed("key_malformed", "a key is named by 64 hex digits", &id))?;
+    let key_id = match asked.key_id.as_str() {
+        "" => None,
+        text => Some(key_named(desk, (kind(&asked.authority, &id)?, text), &id).await?),
+    };
     let named =
         || key_id.ok_or_else(|| malformed("key_missing", "say which key: `lanyard authority list` has them", &id));
     let kind_of_order = match asked.order() {
@@ -61,6 +66,28 @@ pub(super) async fn change(
     };
     let taken = taken.map_err(|error| refused(&error, &id))?;
     Ok(wire::ChangeAuthorityAnswer { taken: json(&taken, &id)? })
+}
+
+/// A key by its whole name, or by a beginning that only one of the kind has: log and journal name eight digits.
+async fn key_named(desk: &Desk, (kind, text): (AuthorityKind, &str), id: &RequestId) -> Result<KeyId, Status> {
+    if let Ok(key_id) = text.parse() {
+        return Ok(key_id);
+    }
+    let beginning = text.to_ascii_lowercase();
+    if beginning.len() < KEY_DIGITS_MIN || !beginning.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        let detail = "a key is named by 64 hex digits, or by the first 8 or more of them";
+        return Err(malformed("key_malformed", detail, id));
+    }
+    let outlook = desk.authority.outlook(kind).await.map_err(|error| refused(&error, id))?;
+    let keys = outlook.keys.iter().map(|key| key.key_id);
+    match *keys.filter(|key| key.to_string().starts_with(&beginning)).collect::<Vec<_>>() {
+        [only] => Ok(only),
+        [] => {
+            let detail = format!("no key of kind {} begins so: `lanyard authority list` has them", kind.as_str());
+            Err(Refused::new(Class::Absent, "key_unknown", detail, id).into_status())
+        }
+        [..] => Err(malformed("key_ambiguous", "several keys begin so: write more digits", id)),
+    }
 }
 
 /// Takes an operator's word for a declared holder.

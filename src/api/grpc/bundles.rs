@@ -113,7 +113,7 @@ fn read_endpoint(asked: wire::BundleEndpoint, id: &RequestId) -> Result<Endpoint
 }
 
 fn shown(trust_domain: &TrustDomain, relation: &Relation, now: OffsetDateTime) -> wire::BundleShown {
-    let Relation { source, told_by: _, kept, confirmed_at, problem, failures, odd, asked_at } = relation;
+    let Relation { source, told_by: _, kept, confirmed_at, problem, failures, odd, asked_at, shared: _ } = relation;
     let of = wire::BundleShown {
         trust_domain: trust_domain.to_string(),
         source: source.to_string(),

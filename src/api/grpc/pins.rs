@@ -76,7 +76,7 @@ fn shown(Pin { of, since, by }: Pin) -> wire::Pin {
 }
 
 /// A pin of an issuer that is not configured would wait for ever.
-fn check_issuer(desk: &Desk, issuer: &str, id: &RequestId) -> Result<(), Status> {
+pub(super) fn check_issuer(desk: &Desk, issuer: &str, id: &RequestId) -> Result<(), Status> {
     if desk.issuance.issuers.by_name(issuer).is_some() {
         return Ok(());
     }
@@ -90,6 +90,9 @@ fn check_path(path: &str) -> Result<(), &'static str> {
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '/');
     if path.len() > PATH_BYTES_MAX || !path.chars().all(fits) || path.split('/').any(str::is_empty) {
         return Err("write the project's path as GitLab has it, such as acme/payments/api");
+    }
+    if path.split('/').any(|part| matches!(part, "." | "..")) {
+        return Err("no part of a project's path is . or ..");
     }
     if path.contains('/') { Ok(()) } else { Err("a project's path names its group or user too, such as acme/api") }
 }
@@ -119,9 +122,18 @@ mod tests {
             assert_eq!(check_path(path), Ok(()), "{path}");
         }
         let long = format!("acme/{}", "x".repeat(PATH_BYTES_MAX));
-        for path in
-            ["", "acme", "/acme/api", "acme/api/", "acme//api", "https://gitlab/acme", "acme/a b", "*/api", &long]
-        {
+        for path in [
+            "",
+            "acme",
+            "/acme/api",
+            "acme/api/",
+            "acme//api",
+            "https://gitlab/acme",
+            "acme/a b",
+            "*/api",
+            "acme/../x",
+            &long,
+        ] {
             assert!(check_path(path).is_err(), "{path}");
         }
     }

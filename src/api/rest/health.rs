@@ -19,7 +19,8 @@ async fn ready(State(readiness): State<Readiness>) -> Response {
     if missing.is_empty() {
         let worries = readiness.worries();
         let but = if worries.is_empty() { String::new() } else { format!(", but {}", worries.join(", ")) };
-        return format!("ready{but}\n").into_response();
+        let stands = readiness.standing().map(|so| format!(" ({so})")).unwrap_or_default();
+        return format!("ready{stands}{but}\n").into_response();
     }
     (StatusCode::SERVICE_UNAVAILABLE, format!("waiting for {}\n", missing.join(", "))).into_response()
 }

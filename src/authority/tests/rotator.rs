@@ -228,7 +228,8 @@ const HOUR: Duration = Duration::from_secs(3600);
 /// Of a root that lives four days, beside a mesh that an operator answers for.
 async fn beside_a_mesh(folder: &Path, clock: &Arc<ManualClock>) -> Rotator {
     let (places, plan) = (Places::default(), KeyPlan { root: HOUR * 96, ..PLAN });
-    let (rotator, store) = begin_by(plan, folder, (&places, Arc::<ManualClock>::clone(clock) as _)).await.unwrap();
+    let its_clock: Arc<dyn Clock> = Arc::<ManualClock>::clone(clock);
+    let (rotator, store) = begin_by(plan, folder, (&places, its_clock)).await.unwrap();
     let holders = Holders::new(["payments mesh".to_owned()], [], clock.now());
     rotator.watching(holders, Arc::new(Nobody), &*store).unwrap()
 }

@@ -21,7 +21,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 /// The kinds of entries, as the journal writes them.
-const KINDS: [&str; 31] = [
+const KINDS: [&str; 34] = [
     "account_forgotten",
     "account_remembered",
     "authority",
@@ -37,6 +37,7 @@ const KINDS: [&str; 31] = [
     "issued",
     "job_closed",
     "observed",
+    "operator_came",
     "orphan_deleted",
     "person_erased",
     "pin_changed",
@@ -50,6 +51,8 @@ const KINDS: [&str; 31] = [
     "session_ended",
     "sessions_revoked",
     "started",
+    "store_imported",
+    "store_reconciled",
     "swept",
     "tail_cut",
     "time_accepted",

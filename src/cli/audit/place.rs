@@ -5,7 +5,7 @@ use crate::cli::failure::WrongUsage;
 use crate::cli::remote::named_config;
 use crate::cli::render;
 use crate::clock::SystemClock;
-use crate::config::{ServerSettings, SystemEnvironment, load_server};
+use crate::config::{SystemEnvironment, Whereabouts, load_whereabouts};
 use crate::crypto::Sealing;
 use crate::custody::Places;
 use crate::people::People;
@@ -54,13 +54,9 @@ impl Journal {
                 let sealing = SealingSettings::at(folder.join("sealing.key"));
                 Ok(Some(Place { folder: folder.clone(), sealing, places: Places::default() }))
             }
-            (None, Some(file)) => match load_server(&file, &SystemEnvironment) {
-                Ok(settings) => Place::of(settings).map(Some),
-                Err(problems) => {
-                    render::problems(&problems);
-                    Ok(None)
-                }
-            },
+            (None, Some(file)) => {
+                render::needed(&file, load_whereabouts(&file, &SystemEnvironment)).map(Place::of).transpose()
+            }
             (None, None) => {
                 Err(WrongUsage::new("name the journal: --config FILE, --data-dir DIR, or LANYARD_CONFIG").into())
             }
@@ -70,9 +66,9 @@ impl Journal {
 
 impl Place {
     /// A server's.
-    pub(in crate::cli) fn of(settings: ServerSettings) -> anyhow::Result<Self> {
-        let (_vault, places) = open_places(&settings, Arc::new(SystemClock))?;
-        Ok(Self { folder: settings.data_dir, sealing: settings.keys.sealing, places })
+    pub(in crate::cli) fn of(server: Whereabouts) -> anyhow::Result<Self> {
+        let (_vault, places) = open_places((server.vault.as_ref(), &server.places), Arc::new(SystemClock))?;
+        Ok(Self { folder: server.data_dir, sealing: server.sealing, places })
     }
 
     /// What opens its secrets.

@@ -56,6 +56,10 @@ fn what(entry: &Received) -> String {
         "intent" | "server_svid" => intent(entry),
         "issued" => format!("SHA-256 {}", short(text("digest"))),
         "observed" => format!("on trial, {}: {}", text("rule"), text("would")),
+        "operator_came" => {
+            let (operator, issuer, uid) = (text("operator"), text("issuer"), number("uid"));
+            format!("{operator} of {issuer} asks {}, as user id {uid}", text("asked"))
+        }
         "orphan_deleted" => {
             format!("{} in {}, by user id {}", text("label"), text("place"), number("uid"))
         }
@@ -64,7 +68,13 @@ fn what(entry: &Received) -> String {
             format!("person {person} of {issuer} ({}), by user id {}", text("say"), number("uid"))
         }
         "pin_changed" => pin_changed(entry),
-        "policy_changed" => format!("{} instead of {}", short(text("new")), short(text("old"))),
+        "policy_changed" => {
+            let by = match entry.more.get("uid").and_then(Value::as_u64) {
+                Some(uid) => format!("user id {uid}"),
+                None => text("by").to_owned(),
+            };
+            format!("{} instead of {}, by {by}", short(text("new")), short(text("old")))
+        }
         "refused" => join([text("code").to_owned(), job_told(entry), facts_told(entry)]),
         "restored" => restored(entry),
         "ban_added" | "ban_removed" | "sessions_revoked" => {
@@ -86,6 +96,8 @@ fn what(entry: &Received) -> String {
         "tail_cut" => format!("{} unfinished bytes of {}", number("bytes"), text("segment")),
         "started" => text("version").to_owned(),
         "time_accepted" => format!("instead of {}: {}", text("instead_of"), text("reason")),
+        "store_imported" => format!("{} keys", number("keys")),
+        "store_reconciled" => format!("{} keys, since revision {}", number("written"), number("since")),
         "swept" => format!("{} records", number("records")),
         _ => String::new(),
     }
@@ -219,6 +231,10 @@ mod tests {
             "kind": "session_ended", "session": "5e55", "why": "revoked", "by": "operator", "uid": 7, "say": "a drill",
         });
         assert_eq!(told(revoked), "revoked (a drill), by user id 7: 5e55");
+        let mut policy = json!({ "kind": "policy_changed", "old": "7d491b79aa", "new": "9eb280bfaa", "by": "signal" });
+        assert_eq!(told(policy.clone()), "9eb280bf instead of 7d491b79, by signal");
+        policy["uid"] = 7.into();
+        assert_eq!(told(policy), "9eb280bf instead of 7d491b79, by user id 7");
         assert_eq!(told(json!({ "kind": "of tomorrow" })), "");
     }
 

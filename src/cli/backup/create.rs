@@ -4,11 +4,10 @@ use crate::backup::{BackupError, Contents, Head, Pack, Piece};
 use crate::cli::admin::AdminArgs;
 use crate::cli::audit::Place;
 use crate::cli::failure::WrongUsage;
-use crate::cli::operator::listens;
 use crate::cli::remote::named_config;
 use crate::cli::render;
 use crate::clock::{Clock as _, SystemClock};
-use crate::config::{ServerSettings, SystemEnvironment, load_server};
+use crate::config::{SystemEnvironment, Whereabouts, load_whereabouts};
 use crate::crypto::{Random, read_secret_file};
 use crate::wire::lanyard::backup_part::Part;
 use crate::wire::lanyard::{BackupFile, BackupPart, CreateBackupRequest};
@@ -66,24 +65,21 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let Args { to, config, with_sealing_key, json, server } = args;
     let settings = match named_config(config) {
         None => None,
-        Some(file) => match load_server(&file, &SystemEnvironment) {
-            Ok(settings) => Some(settings),
-            Err(problems) => {
-                render::problems(&problems);
-                return Ok(ExitCode::FAILURE);
-            }
+        Some(file) => match render::needed(&file, load_whereabouts(&file, &SystemEnvironment)) {
+            None => return Ok(ExitCode::FAILURE),
+            found => found,
         },
     };
-    if with_sealing_key && settings.as_ref().is_some_and(|settings| settings.keys.sealing.place.is_some()) {
+    if with_sealing_key && settings.as_ref().is_some_and(|settings| settings.sealing.place.is_some()) {
         let no = "--with-sealing-key: a place wraps the sealing key, and every backup has it as it is wrapped; leave that out";
         return Err(WrongUsage::new(no).into());
     }
-    let key_file = settings.as_ref().map(|settings| settings.keys.sealing.file.clone());
+    let key_file = settings.as_ref().map(|settings| settings.sealing.file.clone());
     let key_file = key_file.filter(|_| with_sealing_key);
     if with_sealing_key && key_file.is_none() {
         return Err(WrongUsage::new("--with-sealing-key needs --config FILE, which says where it is").into());
     }
-    let server = server.or_of(settings.as_ref().map(|settings| settings.doors.admin_socket.as_path()));
+    let server = server.or_of(settings.as_ref().map(|settings| settings.admin_socket.as_path()));
     let mut target = match at_rest(settings.as_ref(), &server).await? {
         Some(contents) => {
             let mut target = Target::of(&to, contents.head.clone())?;
@@ -101,9 +97,9 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 /// A stopped server's folder; none where a server listens.
-async fn at_rest(settings: Option<&ServerSettings>, server: &AdminArgs) -> anyhow::Result<Option<Contents>> {
+async fn at_rest(settings: Option<&Whereabouts>, server: &AdminArgs) -> anyhow::Result<Option<Contents>> {
     let Some(settings) = settings else { return Ok(None) };
-    if listens(&server.path()?).await {
+    if server.listens().await? {
         return Ok(None);
     }
     let sealing = Place::of(settings.clone())?.sealing().await?;

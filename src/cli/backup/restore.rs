@@ -65,7 +65,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         archive: &file,
         folder: &settings.folder(),
         sealing: &settings.keys.sealing,
-        places: &open_places(&settings, Arc::clone(&clock))?.1,
+        places: &open_places((settings.vault.as_ref(), &settings.keys.places), Arc::clone(&clock))?.1,
         checkpoints: &settings.checkpoints.signing,
         longest_ttl: settings.policy.longest_ttl(),
         people: settings.people,

@@ -63,7 +63,7 @@ pub(super) async fn run(Args { file, config, key, scratch, json }: &Args) -> any
     let backup = Unpacked::of(file, &scratch.0).map_err(of(file))?;
     let Whole { report, key } = backup.verify(key.as_ref()).map_err(of(file))?;
     if let Some(settings) = &settings {
-        let places = open_places(settings, Arc::new(SystemClock))?.1;
+        let places = open_places((settings.vault.as_ref(), &settings.keys.places), Arc::new(SystemClock))?.1;
         let sealing = backup.sealing(&settings.keys.sealing, (&places, &settings.data_dir)).await.map_err(of(file))?;
         backup.check_seal(&sealing).map_err(of(file))?;
     }

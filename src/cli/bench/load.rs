@@ -123,10 +123,9 @@ fn due_after(number: usize, rate: u32) -> Duration {
 mod tests {
     use super::*;
     use crate::wire::lanyard::RenewRequest;
-    use std::pin::Pin;
     use tokio::time::sleep;
 
-    const SLOW: Duration = Duration::from_millis(20);
+    const SLOW: Duration = Duration::from_millis(100);
 
     fn calls(count: usize) -> Vec<Call> {
         vec![Call::Renew(0, RenewRequest::default()); count]
@@ -136,10 +135,9 @@ mod tests {
         measured.row(String::new()).answered
     }
 
-    type Answering = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
-
-    /// One at a time, and none sooner than after that.
-    fn one_at_a_time() -> impl Fn(usize, Call) -> Answering + Clone {
+    /// One at a time.
+    fn one_at_a_time()
+    -> impl Fn(usize, Call) -> std::pin::Pin<Box<dyn Future<Output = Result<(), String>> + Send>> + Clone {
         let door = Arc::new(tokio::sync::Mutex::new(()));
         move |_, _| {
             let door = Arc::clone(&door);
@@ -153,17 +151,20 @@ mod tests {
 
     #[tokio::test]
     async fn calls_that_had_to_wait_are_not_left_out_of_an_open_load() {
-        let open = open(100, calls(10), Instant::now() + 100 * SLOW, one_at_a_time()).await;
-        // Due after 90 ms, and answered after 200 at the earliest.
-        assert!(open.latency(1.0) >= Duration::from_millis(109), "{:?}", open.latency(1.0));
-        assert_eq!(answered(&open), 10);
+        let until = Instant::now() + 1000 * SLOW;
+        let open = open(20, calls(10), until, one_at_a_time()).await;
+        // Due each half of a call's time: the last waits for as many as were made in half its time.
+        assert!(open.latency(1.0) >= SLOW * 54 / 10, "{:?}", open.latency(1.0));
+        let closed = closed(1, calls(10), until, one_at_a_time()).await;
+        assert!(closed.latency(0.5) < open.latency(1.0), "{:?}", closed.latency(0.5));
+        assert_eq!((answered(&open), answered(&closed)), (10, 10));
     }
 
     #[tokio::test]
     async fn no_load_begins_calls_after_its_time() {
-        let closed = closed(1, calls(10), Instant::now() + 2 * SLOW, one_at_a_time()).await;
-        assert!((1..=2).contains(&answered(&closed)), "{closed:?}");
-        let open = open(100, calls(10), Instant::now() + SLOW, one_at_a_time()).await;
-        assert!((1..=2).contains(&answered(&open)), "{open:?}");
+        let until = Instant::now() + 3 * SLOW;
+        assert!((1..=3).contains(&answered(&closed(1, calls(10), until, one_at_a_time()).await)));
+        let until = Instant::now() + 2 * SLOW;
+        assert!((1..=2).contains(&answered(&open(10, calls(10), until, one_at_a_time()).await)));
     }
 }

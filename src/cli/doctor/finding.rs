@@ -13,7 +13,7 @@ pub(super) enum Verdict {
 }
 
 /// One thing that was looked at.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Eq, PartialEq, Serialize)]
 pub(super) struct Finding {
     pub(super) check: &'static str,
     pub(super) verdict: Verdict,
@@ -44,7 +44,14 @@ pub(super) struct Findings {
 }
 
 impl Findings {
-    pub(super) fn new(findings: Vec<Finding>) -> Self {
+    /// What two that were named both show is told once.
+    pub(super) fn new(all: Vec<Finding>) -> Self {
+        let mut findings: Vec<Finding> = Vec::new();
+        for finding in all {
+            if !findings.contains(&finding) {
+                findings.push(finding);
+            }
+        }
         Self { healthy: findings.iter().all(|finding| finding.verdict != Verdict::Wrong), findings }
     }
 
@@ -97,5 +104,7 @@ mod tests {
         assert!(story.contains("WRONG  token   none\n               paste\n               this\n"), "{story}");
         assert!(story.ends_with("\n\nMend this first: token.") && !story.contains('\u{1b}'), "{story}");
         assert!(Findings::new(vec![Finding::warning("clock", "", "")]).is_healthy());
+        let twice = Findings::new(vec![Finding::good("server", "there"), Finding::good("server", "there")]);
+        assert_eq!(twice.story().matches("there").count(), 1);
     }
 }

@@ -4,18 +4,18 @@ use super::finding::Finding;
 use super::{server, sockets};
 use crate::agent::AgentSettings;
 use crate::cli::failure::plain;
-use crate::cli::operator;
+use crate::cli::{health, operator};
 use crate::clock::SystemClock;
-use crate::config::{AnySettings, ServerSettings, SystemEnvironment, load_any};
+use crate::config::{AnySettings, ServerSettings, SystemEnvironment, Whose, load_any};
 use crate::discovery::{HttpsFetch, IssuerKeys};
 use crate::telemetry::chain;
 use std::path::Path;
 use std::sync::Arc;
 
 /// What a configuration says, and whether it is true here.
-pub(super) async fn look(file: &Path) -> Vec<Finding> {
+pub(super) async fn look(file: &Path) -> (Whose, Vec<Finding>) {
     let (whose, read) = load_any(file, &SystemEnvironment);
-    match read {
+    let seen = match read {
         Err(problems) => {
             let all: Vec<String> = problems.iter().map(ToString::to_string).collect();
             let found = format!(
@@ -28,7 +28,8 @@ pub(super) async fn look(file: &Path) -> Vec<Finding> {
         }
         Ok(AnySettings::Agent(settings)) => of_agent(file, &settings).await,
         Ok(AnySettings::Server(settings)) => of_server(file, &settings).await,
-    }
+    };
+    (whose, seen)
 }
 
 async fn of_agent(file: &Path, settings: &AgentSettings) -> Vec<Finding> {
@@ -44,6 +45,18 @@ async fn of_agent(file: &Path, settings: &AgentSettings) -> Vec<Finding> {
 
 async fn of_server(file: &Path, settings: &ServerSettings) -> Vec<Finding> {
     let mut seen = vec![Finding::good("configuration", format!("{} is a server's", file.display()))];
+    // Where nobody answers, the admin socket tells why.
+    if let Some(address) = settings.doors.health
+        && let Ok((is_ready, words)) = health::ask(health::reachable(address)).await
+    {
+        let words = words.trim();
+        let remedy = "mend what it says first: until then no job gets an identity, whatever else is well";
+        seen.push(if is_ready {
+            Finding::good("readiness", words)
+        } else {
+            Finding::wrong("readiness", words, remedy)
+        });
+    }
     seen.push(match settings.data_dir.read_dir() {
         Ok(_) => Finding::good("data folder", settings.data_dir.display().to_string()),
         Err(error) => Finding::wrong(

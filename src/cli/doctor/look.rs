@@ -6,6 +6,7 @@ use super::{host, server, sockets, token};
 use crate::cli::login::TokenArgs;
 use crate::cli::remote::ServerArgs;
 use crate::cli::render;
+use crate::config::Whose;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -32,8 +33,11 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let named = Named::by(&args);
     let mut seen = Vec::new();
+    let mut is_a_server = false;
     if let Some(file) = &named.config {
-        seen.extend(host::look(file).await);
+        let (whose, found) = host::look(file).await;
+        is_a_server = whose == Whose::Server;
+        seen.extend(found);
     }
     let mut behind = Vec::new();
     if let Some(endpoint) = &named.endpoint {
@@ -45,7 +49,10 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     if named.asks_server() {
         let (findings, answers) = server::look(&args.server).await;
         seen.extend(findings);
-        seen.extend(token::look(&args, answers, sockets::serve(&behind)).await);
+        // On a server's machine nobody expects a job's token.
+        if !is_a_server || args.token.is_given() {
+            seen.extend(token::look(&args, answers, sockets::serve(&behind)).await);
+        }
     }
     seen.extend(behind);
     seen.extend(sockets::mesh());

@@ -12,3 +12,4 @@ mod host;
 mod look;
 
 pub(super) use look::{Args, run};
+pub(super) use server::distrusted;

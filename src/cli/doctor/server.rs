@@ -88,11 +88,12 @@ fn silent(url: &ServerUrl, trust: &ServerTrust, error: &HttpsError) -> Finding {
     }
 }
 
-fn distrusted(url: &ServerUrl, trust: &ServerTrust, fault: Option<CertificateFault>) -> String {
+/// What to do where the server's certificate is not believed.
+pub(in crate::cli) fn distrusted(url: &ServerUrl, trust: &ServerTrust, fault: Option<CertificateFault>) -> String {
     match (fault, trust) {
         (Some(CertificateFault::UnknownIssuer), ServerTrust::System) => {
             "the server has a door CA of its own: name it by LANYARD_SERVER_CA (door-ca.pem of its data folder), or \
-             --server-ca-sha256 (its log's server_ca_sha256)"
+             LANYARD_SERVER_CA_SHA256 (its log's server_ca_sha256)"
                 .to_owned()
         }
         (Some(CertificateFault::UnknownIssuer), _) => {

@@ -6,13 +6,13 @@ mod together;
 mod traffic;
 mod connection;
 mod issuer_port;
-mod bundle_port;
+mod tls_port;
 mod health_port;
 mod admin_socket;
 
 pub(in crate::server) use crew::Crew;
 
 pub use admin_socket::AdminSocket;
-pub use bundle_port::BundlePort;
 pub use health_port::HealthPort;
 pub use issuer_port::IssuerPort;
+pub use tls_port::{AdminPort, BundlePort, TlsPort};

@@ -2,20 +2,21 @@
 
 use super::client::Client;
 use super::copy::Copy;
-use super::error::{EtcdError, Fault, WentBack};
+use super::error::{EtcdError, Fault};
 use super::follower::Follower;
 use super::lead::Lead;
 use super::proto::{RangeRequest, RangeResponse, TxnRequest, TxnResponse};
-use super::request::{Prefix, TICK, Tick, conflict, revision};
+use super::request::{Prefix, TICK, Tick, conflict, json, revision};
+use super::tide::Tide;
 use crate::store::{Condition, Heard, Revision, Stored, Write};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 use tokio::runtime::{self, Handle, Runtime};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tonic::transport::Channel;
 
@@ -26,7 +27,7 @@ const START_WITHIN: Duration = Duration::from_secs(20);
 /// Keys of one page of a listing.
 const PAGE: i64 = 1000;
 /// How the names of replicas' own records begin.
-const REPLICAS: &str = "~replica/";
+pub(super) const REPLICAS: &str = "~replica/";
 /// Where the sealed keys are.
 const KEYRING: &str = "~keyring";
 
@@ -55,9 +56,6 @@ pub struct Peer {
     pub policy: String,
     /// How many records its journal has.
     pub journal: u64,
-    /// Whether it lives: its lease does.
-    #[serde(skip)]
-    pub lives: bool,
 }
 
 /// Something that is kept beside the store's keys, and when it was written; none where nobody has.
@@ -75,19 +73,11 @@ pub struct Etcd {
     next: AtomicU64,
     heard: Mutex<Option<mpsc::UnboundedReceiver<Heard>>>,
     runtime: Handle,
-    thread: Mutex<Option<(oneshot::Sender<()>, JoinHandle<()>)>>,
+    thread: Mutex<Option<Thread>>,
 }
 
-/// How far etcd has come, as far as we saw, and whether it ever went back.
-#[derive(Debug)]
-pub(super) struct Tide {
-    cluster: OnceLock<u64>,
-    seen: AtomicU64,
-    went_back: OnceLock<WentBack>,
-    /// When the copy was last known to show everything; none before the first time.
-    confirmed: watch::Sender<Option<Instant>>,
-    answers: AtomicBool,
-}
+/// What follows etcd, and what ends it.
+type Thread = (oneshot::Sender<()>, JoinHandle<()>);
 
 impl Etcd {
     /// Connects, copies what is there, and follows it from then on; blocks until that is done.
@@ -124,22 +114,22 @@ impl Etcd {
         let (stop, stopped) = oneshot::channel();
         let (begun, begins) = std::sync::mpsc::channel();
         let (etcd, follower) = (Arc::clone(self), Follower(Arc::downgrade(self)));
-        let run = move || {
-            runtime.block_on(async {
-                let listed = etcd.list(Instant::now() + START_WITHIN).await;
-                etcd.tide.confirm(Instant::now());
-                drop(etcd);
-                let goes_on = listed.is_ok();
-                // Whoever began this waits for it.
-                drop(begun.send(listed));
-                if goes_on {
-                    tokio::select! {
-                        _ = stopped => {}
-                        () = follower.run() => {}
-                    }
-                }
-            });
+        let run = async move {
+            let listed = etcd.list(Instant::now() + START_WITHIN).await;
+            etcd.tide.confirm(Instant::now());
+            drop(etcd);
+            let goes_on = listed.is_ok();
+            // Whoever began this waits for it.
+            drop(begun.send(listed));
+            if !goes_on {
+                return;
+            }
+            tokio::select! {
+                _ = stopped => {}
+                () = follower.run() => {}
+            }
         };
+        let run = move || runtime.block_on(run);
         let thread = Builder::new().name("etcd".to_owned()).spawn(run).map_err(EtcdError::Thread)?;
         *self.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some((stop, thread));
         let listed = begins.recv().unwrap_or_else(|_ended| Err(Fault::Away("its thread has ended".to_owned())));
@@ -149,6 +139,21 @@ impl Etcd {
     /// What others write from now on, and what a new listing shows; for the one who keeps something of it in memory.
     pub fn heard(&self) -> Option<mpsc::UnboundedReceiver<Heard>> {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// What this replica is called.
+    pub fn replica(&self) -> &str {
+        &self.replica
+    }
+
+    /// Which process of it this is.
+    pub fn process(&self) -> &str {
+        self.copy.writer.rsplit('/').next().unwrap_or_default()
+    }
+
+    /// Tells the others of this one, from now on, as long as it lives.
+    pub fn introduce(&self, peer: &Peer) {
+        self.lead.introduce(json(peer));
     }
 
     /// The replicas that are known, by name.
@@ -167,6 +172,24 @@ impl Etcd {
     /// The sealed keys.
     pub fn keyring(&self) -> Blob {
         self.copy.own(KEYRING).pop().map(|(_, kept)| (kept.value, kept.revision))
+    }
+
+    /// Resolves when they are of none of these revisions.
+    pub async fn keyring_changes(&self, known: [Option<Revision>; 2]) {
+        let mut at = self.copy.watch();
+        loop {
+            if !known.contains(&self.copy.own_revision(KEYRING)) {
+                return;
+            }
+            if at.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+        }
+    }
+
+    /// Whether work that is enough for one replica to do is this one's.
+    pub fn leads(&self) -> bool {
+        self.lead.is_ours()
     }
 
     /// Replaces the sealed keys if nobody else has; the new revision, or none.
@@ -314,73 +337,4 @@ pub(super) enum Decided {
 
 fn at(answer: &TxnResponse) -> Revision {
     answer.header.as_ref().map(|header| revision(header.revision)).unwrap_or_default()
-}
-
-impl Tide {
-    fn new() -> Self {
-        Self {
-            cluster: OnceLock::new(),
-            seen: AtomicU64::new(0),
-            went_back: OnceLock::new(),
-            confirmed: watch::Sender::new(None),
-            answers: AtomicBool::new(true),
-        }
-    }
-
-    /// Takes in where etcd stands; `before` is what we had seen when we asked.
-    fn judge(&self, header: Option<(u64, Revision)>, before: Revision) {
-        let Some((cluster, revision)) = header else { return };
-        let known = *self.cluster.get_or_init(|| cluster);
-        if cluster != known || revision < before {
-            self.goes_back(WentBack { seen: before, journalled: known, revision, cluster });
-        }
-        self.seen.fetch_max(revision, Ordering::Relaxed);
-    }
-
-    /// Holds what a journal has seen against what is there.
-    pub(super) fn expect(&self, journalled: u64, seen: Revision) {
-        let (cluster, revision) = (self.cluster(), self.seen());
-        if cluster != journalled || revision < seen {
-            self.goes_back(WentBack { seen, journalled, revision, cluster });
-        }
-    }
-
-    fn goes_back(&self, went_back: WentBack) {
-        if self.went_back.set(went_back).is_ok() {
-            tracing::error!("{went_back}");
-        }
-    }
-
-    /// Where etcd went back in time, if it did.
-    pub(super) fn went_back(&self) -> Option<WentBack> {
-        self.went_back.get().copied()
-    }
-
-    pub(super) fn cluster(&self) -> u64 {
-        self.cluster.get().copied().unwrap_or_default()
-    }
-
-    pub(super) fn seen(&self) -> Revision {
-        self.seen.load(Ordering::Relaxed)
-    }
-
-    /// The copy showed everything at that time.
-    pub(super) fn confirm(&self, at: Instant) {
-        self.answers.store(true, Ordering::Relaxed);
-        self.confirmed.send_replace(Some(at));
-    }
-
-    /// Nobody answered for a quorum.
-    pub(super) fn is_silent(&self) {
-        self.answers.store(false, Ordering::Relaxed);
-    }
-
-    pub(super) fn answers(&self) -> bool {
-        self.answers.load(Ordering::Relaxed)
-    }
-
-    /// For how long it has not been known whether the copy shows everything.
-    pub(super) fn behind(&self) -> Duration {
-        self.confirmed.borrow().map_or(Duration::MAX, |at| at.elapsed())
-    }
 }

@@ -37,9 +37,9 @@ pub(super) struct Pending<'a> {
 impl Copy {
     /// An empty one, and where it is told what others write.
     pub(super) fn new(writer: String, prefix: Prefix) -> (Self, mpsc::UnboundedReceiver<Heard>) {
-        let (heard, hears) = mpsc::unbounded_channel();
+        let (heard, told) = mpsc::unbounded_channel();
         let (data, own, at) = (Index::memory(), Index::memory(), watch::Sender::new(0));
-        (Self { writer, prefix, data, own, at, fates: Mutex::default(), heard }, hears)
+        (Self { writer, prefix, data, own, at, fates: Mutex::default(), heard }, told)
     }
 
     pub(super) fn read(&self, key: &str) -> io::Result<Option<Stored>> {
@@ -54,6 +54,16 @@ impl Copy {
     pub(super) fn own(&self, prefix: &str) -> Vec<(String, Stored)> {
         // In memory nothing fails.
         self.own.page(prefix, "", usize::MAX).unwrap_or_default()
+    }
+
+    /// When one of them was written.
+    pub(super) fn own_revision(&self, key: &str) -> Option<Revision> {
+        self.own.revision(key).ok().flatten()
+    }
+
+    /// How far it has come, and each step.
+    pub(super) fn watch(&self) -> watch::Receiver<Revision> {
+        self.at.subscribe()
     }
 
     /// All writes up to this revision are here, and none after.

@@ -1,11 +1,15 @@
 //! Who does what one replica is enough for: the holder of a lease. Nothing rests on it; revisions decide who wins.
 
 use super::Etcd;
+use super::cluster::REPLICAS;
 use super::error::Fault;
 use super::proto::compare::{Result as Wanted, Target, TargetUnion};
 use super::proto::request_op::Request as Op;
 use super::proto::{Compare, PutRequest, RequestOp, TxnRequest};
+use super::reconcile::KNOWN;
 use super::request::json;
+use arc_swap::ArcSwapOption;
+use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -15,23 +19,33 @@ use tokio::time::sleep;
 const KEY: &str = "~lead";
 /// A replica that died is followed by another within about so many seconds.
 const LEASE_SECONDS: i64 = 5;
+/// What stands under the name of a replica that is known: its name says all.
+const NOTHING: Bytes = Bytes::from_static(b"{}");
 /// Three times in the life of a lease.
 const KEEP_EVERY: Duration = Duration::from_millis(1500);
 
 /// Whether this replica leads.
 #[derive(Debug, Default)]
-pub(super) struct Lead(watch::Sender<bool>);
+pub(super) struct Lead {
+    is_ours: watch::Sender<bool>,
+    /// What the others are told of this replica while its lease lives.
+    introduction: ArcSwapOption<Bytes>,
+}
 
 impl Lead {
     pub(super) fn is_ours(&self) -> bool {
-        *self.0.borrow()
+        *self.is_ours.borrow()
+    }
+
+    pub(super) fn introduce(&self, of: Bytes) {
+        self.introduction.store(Some(Arc::new(of)));
     }
 
     /// Tries for the lease and keeps it; ends, leading no more, when etcd cannot be asked.
     pub(super) async fn keep(&self, etcd: &Arc<Etcd>) -> Fault {
-        let mut ending = Ending { lead: self, lease: None };
+        let mut ending = Ending { lead: self, lease: None, told: None };
         loop {
-            match turn(etcd, &mut ending.lease).await {
+            match turn(etcd, &mut ending).await {
                 Ok(leads) => self.tell(leads),
                 Err(fault) => return fault,
             }
@@ -40,7 +54,7 @@ impl Lead {
     }
 
     fn tell(&self, leads: bool) {
-        if self.0.send_if_modified(|told| std::mem::replace(told, leads) != leads) {
+        if self.is_ours.send_if_modified(|told| std::mem::replace(told, leads) != leads) {
             tracing::info!(leads, "the lease of periodic work");
         }
     }
@@ -50,6 +64,8 @@ impl Lead {
 struct Ending<'a> {
     lead: &'a Lead,
     lease: Option<i64>,
+    /// The introduction that hangs on it.
+    told: Option<Arc<Bytes>>,
 }
 
 impl Drop for Ending<'_> {
@@ -59,15 +75,28 @@ impl Drop for Ending<'_> {
 }
 
 /// One look: whether we lead now.
-async fn turn(etcd: &Arc<Etcd>, lease: &mut Option<i64>) -> Result<bool, Fault> {
-    let id = match *lease {
+async fn turn(etcd: &Arc<Etcd>, ending: &mut Ending<'_>) -> Result<bool, Fault> {
+    let id = match ending.lease {
         Some(id) if etcd.client.keep_alive(id).await? => id,
         Some(_) | None => {
             let id = etcd.client.grant(LEASE_SECONDS).await?;
-            *lease = Some(id);
+            (ending.lease, ending.told) = (Some(id), None);
             id
         }
     };
+    let introduction = etcd.lead.introduction.load_full();
+    if let Some(of) = introduction.filter(|of| ending.told.as_ref() != Some(of)) {
+        let key = etcd.prefix.key(&format!("{REPLICAS}{}", etcd.replica()));
+        let put = Op::Put(PutRequest { key, value: Bytes::clone(&of), lease: id });
+        let known = Op::Put(PutRequest {
+            key: etcd.prefix.key(&format!("{KNOWN}{}", etcd.replica())),
+            value: NOTHING,
+            lease: 0,
+        });
+        let success = [put, known].map(|put| RequestOp { request: Some(put) }).into();
+        etcd.client.txn(TxnRequest { compare: Vec::new(), success, failure: Vec::new() }).await?;
+        ending.told = Some(of);
+    }
     let key = etcd.prefix.key(KEY);
     let free = Compare {
         result: Wanted::Equal.into(),

@@ -15,13 +15,16 @@ mod proto;
 mod error;
 mod client;
 mod request;
-mod evidence;
+pub(super) mod evidence;
 mod copy;
 mod follower;
 mod lead;
+mod tide;
 mod cluster;
 mod replica;
+mod reconcile;
 
 pub use cluster::{Blob, Channels, Etcd, EtcdLogin, EtcdSettings, Peer};
 pub use error::{EtcdError, WentBack};
+pub use reconcile::{Reconciled, reconciled};
 pub use replica::{Behind, Replica};

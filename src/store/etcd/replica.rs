@@ -8,6 +8,7 @@ use crate::store::{
     Answer, ClockError, Commit, Committed, Condition, Entry, LocalStore, Revision, Room, Store, StoreError, Stored,
     Trouble, Version, Write,
 };
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use time::OffsetDateTime;
@@ -42,6 +43,7 @@ struct Inside {
     clock: Arc<dyn Clock>,
     under_way: UnderWay,
     last: Mutex<OffsetDateTime>,
+    position: AtomicU64,
 }
 
 /// Commits that nobody may cut off.
@@ -68,13 +70,19 @@ impl Replica {
             return Err(EtcdError::WentBack(went_back));
         }
         let last = Mutex::new(journal.last_at());
-        Ok(Arc::new(Self(Arc::new(Inside { etcd, journal, clock, under_way: UnderWay::default(), last }))))
+        let (under_way, position) = (UnderWay::default(), AtomicU64::new(0));
+        Ok(Arc::new(Self(Arc::new(Inside { etcd, journal, clock, under_way, last, position }))))
     }
 
     /// How far behind it is.
     pub fn behind(&self) -> Behind {
         let Inside { etcd, .. } = &*self.0;
         Behind { unconfirmed_for: etcd.tide.behind(), revision: etcd.copy.at() }
+    }
+
+    /// How many records its journal has, about.
+    pub fn journal_is_at(&self) -> u64 {
+        self.0.position.load(Ordering::Relaxed)
     }
 
     /// Where it stores.
@@ -118,6 +126,14 @@ impl Store for Replica {
         self.0.journal.note(entry)
     }
 
+    fn vouch(&self, at: OffsetDateTime) {
+        self.0.journal.vouch(at);
+    }
+
+    fn check_clock(&self) -> Result<(), ClockError> {
+        self.0.journal.check_clock()
+    }
+
     fn caught_up(&self) -> Answer<()> {
         let etcd = Arc::clone(&self.0.etcd);
         let caught_up = self.0.etcd.carry_out(async move { etcd.catch_up(Instant::now() + SHOWN_WITHIN).await });
@@ -126,14 +142,6 @@ impl Store for Replica {
 
     fn leads(&self) -> bool {
         self.0.etcd.lead.is_ours()
-    }
-
-    fn vouch(&self, at: OffsetDateTime) {
-        self.0.journal.vouch(at);
-    }
-
-    fn check_clock(&self) -> Result<(), ClockError> {
-        self.0.journal.check_clock()
     }
 }
 
@@ -196,17 +204,22 @@ impl Inside {
     /// Writes the entry into this replica's journal.
     async fn tell(&self, room: Room, entry: Entry, evidence: Option<Write>) -> Result<Committed, StoreError> {
         let writes = evidence.into_iter().collect();
-        self.journal.commit(Commit { room, conditions: Vec::new(), writes, entry, without_quorum: None }).await
+        let commit = Commit { room, conditions: Vec::new(), writes, entry, without_quorum: None };
+        let done = self.journal.commit(commit).await?;
+        if let Committed::Done(position) = done {
+            self.position.fetch_max(position, Ordering::Relaxed);
+        }
+        Ok(done)
     }
 
     /// What the journal would refuse is not done in etcd first.
     fn may_write(&self, room: Room) -> Result<(), StoreError> {
         self.not_gone_back()?;
-        self.journal.check_clock().map_err(StoreError::Clock)?;
+        self.journal.check_clock()?;
         let now = self.clock.now();
         let mut last = self.last();
         if *last - now > CLOCK_STEP_MAX {
-            return Err(StoreError::Clock(ClockError::WentBack { last: *last, now }));
+            return Err(ClockError::WentBack { last: *last, now }.into());
         }
         *last = now.max(*last);
         drop(last);
@@ -221,7 +234,15 @@ impl Inside {
     }
 
     fn not_gone_back(&self) -> Result<(), StoreError> {
-        self.etcd.tide.went_back().map_or(Ok(()), |went_back| Err(StoreError::WentBack { why: went_back.to_string() }))
+        if let Some(went_back) = self.etcd.tide.went_back() {
+            return Err(StoreError::WentBack { why: went_back.to_string() });
+        }
+        if self.etcd.is_waiting() {
+            let who: Vec<_> = self.etcd.waiting().into_iter().collect();
+            let why = format!("etcd was restored; run `lanyard store reconcile` on {}", who.join(", "));
+            return Err(StoreError::WentBack { why });
+        }
+        Ok(())
     }
 
     /// A holder that panicked left a whole time behind.

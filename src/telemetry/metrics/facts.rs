@@ -8,6 +8,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use std::time::Duration;
+use time::OffsetDateTime;
 
 /// What other systems are asked, and how they answer.
 #[derive(Debug)]
@@ -17,6 +18,7 @@ pub(super) struct Facts {
     questions: Family<Question, Counter>,
     seconds: Family<Of, Histogram, fn() -> Histogram>,
     open: Family<Of, Gauge>,
+    looked_at: Gauge,
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
@@ -51,11 +53,20 @@ impl Facts {
                 "fact_source_open",
                 "1 while a source is left alone because it did not answer or asked for it (its circuit breaker is open), else 0",
             ),
+            looked_at: page.number(
+                "accounts_looked_at",
+                "When the accounts behind live sessions were last looked at, all of them, in Unix seconds; 0 where they never were",
+            ),
         }
     }
 }
 
 impl Metrics {
+    /// The accounts behind live sessions were looked at, all of them.
+    pub fn accounts_looked_at(&self, at: OffsetDateTime) {
+        self.0.facts.looked_at.set(at.unix_timestamp());
+    }
+
     /// A request heard of a fact: `is`, `no` or `unavailable`.
     pub fn fact_heard(&self, fact: &'static str, answer: &'static str) {
         self.0.facts.heard.get_or_create(&Fact { fact, answer }).inc();

@@ -4,6 +4,8 @@ use super::numbers::{Metrics, signed};
 use super::page::Page;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 /// What is written down, and whether it can be.
 #[derive(Debug)]
@@ -13,6 +15,10 @@ pub(super) struct Records {
     disk_full: Gauge,
     clock_wrong: Gauge,
     checkpoints_failing: Gauge,
+    replica_behind: Gauge<f64, AtomicU64>,
+    replica_revision: Gauge,
+    replica_leads: Gauge,
+    replicas_differ: Gauge,
 }
 
 impl Records {
@@ -27,6 +33,14 @@ impl Records {
                 "checkpoints_failing",
                 "1 while a signed checkpoint of the journal cannot be written to where it should go",
             ),
+            replica_behind: page.number(
+                "replica_behind_seconds",
+                "For so long it has not been known whether this replica shows all that others wrote; 0 without others",
+            ),
+            replica_revision: page
+                .number("replica_revision", "The revision of the replicas' store that this one shows"),
+            replica_leads: page.number("replica_leads", "1 where this replica does what one is enough for"),
+            replicas_differ: page.number("replicas_differ", "1 while replicas decide by different rules"),
         }
     }
 }
@@ -40,6 +54,19 @@ impl Metrics {
     /// A damaged index was moved away and made anew.
     pub fn index_set_aside(&self) {
         self.0.records.indexes_set_aside.inc();
+    }
+
+    /// How far this replica is behind the others.
+    pub fn replica_is(&self, behind: Duration, revision: u64, leads: bool) {
+        let Records { replica_behind, replica_revision, replica_leads, .. } = &self.0.records;
+        replica_behind.set(behind.as_secs_f64());
+        replica_revision.set(signed(revision));
+        replica_leads.set(leads.into());
+    }
+
+    /// Whether replicas decide by different rules.
+    pub fn replicas_differ(&self, differ: bool) {
+        self.0.records.replicas_differ.set(differ.into());
     }
 
     /// Whether the journal's disk is full.

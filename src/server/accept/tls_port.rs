@@ -1,8 +1,8 @@
-//! The bundle port: the trust bundle and the revocation lists, for anybody.
+//! A TLS port that asks nobody for a certificate, and what answers behind it: readers of the bundle, operators elsewhere.
 
 use super::connection::{Speech, serve_together};
 use super::listen::listen;
-use crate::api::{BundleDoor, Crowd};
+use crate::api::{Answers, BundleDoor, Crowd, RemoteAdminDoor};
 use crate::telemetry::{Metrics, Shutdown};
 use crate::tls;
 use std::error::Error;
@@ -11,31 +11,31 @@ use std::net::SocketAddr;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
 
-/// Readers come every few minutes and go; agents have the issuer port.
+/// The bundle port: the trust bundle and the revocation lists, for anybody.
+pub type BundlePort = TlsPort<BundleDoor>;
+/// The admin port: operators who are elsewhere, each call with a token of theirs.
+pub type AdminPort = TlsPort<RemoteAdminDoor>;
+
+/// Readers come every few minutes and go, operators type commands; agents have the issuer port.
 const CONNECTIONS_MAX: usize = 1024;
 /// A cluster's readers behind one address.
 const CONNECTIONS_PER_ADDRESS_MAX: usize = CONNECTIONS_MAX / 2;
 
-/// The bundle port, bound.
+/// The port, bound.
 #[derive(Debug)]
-pub struct BundlePort {
+pub struct TlsPort<D> {
     listener: TcpListener,
     tls: tls::BundleDoor,
-    door: BundleDoor,
+    door: D,
     metrics: Metrics,
 }
 
-impl BundlePort {
+impl<D: Answers> TlsPort<D> {
     /// Binds the port; connections wait until it runs.
     ///
     /// # Errors
     /// When the address is not to be had.
-    pub async fn bind(
-        address: SocketAddr,
-        tls: tls::BundleDoor,
-        door: BundleDoor,
-        metrics: Metrics,
-    ) -> io::Result<Self> {
+    pub async fn bind(address: SocketAddr, tls: tls::BundleDoor, door: D, metrics: Metrics) -> io::Result<Self> {
         Ok(Self { listener: TcpListener::bind(address).await?, tls, door, metrics })
     }
 
@@ -67,9 +67,9 @@ impl BundlePort {
     }
 }
 
-async fn connection(
+async fn connection<D: Answers>(
     tcp: TcpStream,
-    (tls, door): (tls::BundleDoor, BundleDoor),
+    (tls, door): (tls::BundleDoor, D),
     metrics: &Metrics,
     shutdown: &Shutdown,
 ) {
@@ -77,7 +77,7 @@ async fn connection(
         Ok(shaken) => shaken,
         Err(error) => {
             metrics.connection_refused("handshake");
-            return tracing::debug!(%error, cause = error.source(), "no TLS with a reader");
+            return tracing::debug!(%error, cause = error.source(), "no TLS with a visitor");
         }
     };
     let speech = if shaken.http2 { Speech::Http2 } else { Speech::Http1 };

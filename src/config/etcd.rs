@@ -1,0 +1,216 @@
+//! `[store.etcd]`: the etcd that several replicas share, and as whom this one comes.
+
+use super::ca_file::read_ca_file;
+use super::section::{Reader, Section};
+use super::vault::secret_file;
+use super::{ServerSettings, StoreKind};
+use crate::discovery::read_token;
+use crate::people::Form;
+use crate::store::{EtcdLogin, EtcdSettings};
+use crate::telemetry::chain;
+use crate::tls::{ServerTrust, SessionCertificate, TlsClient};
+use crate::wire::EtcdMembers;
+
+/// What all keys begin with where nothing else is said.
+const PREFIX: &str = "lanyard/";
+/// What etcd listens on.
+const PORT: u16 = 2379;
+
+/// The etcd of several replicas.
+#[derive(Clone, Debug)]
+pub struct EtcdPlace {
+    /// Its members, and how they are reached.
+    pub members: EtcdMembers,
+    /// What is ours there; the replica's name stands in `[checkpoints]`.
+    pub settings: EtcdSettings,
+}
+
+/// A member as it is written: `https://host[:port]`, or with http.
+struct Member {
+    in_the_clear: bool,
+    host: String,
+    port: u16,
+}
+
+/// `store`: a word, or a table with the etcd.
+pub(super) fn read_store(root: &mut Section<'_, '_>) -> Option<StoreKind> {
+    if !root.holds("store") || root.holds_text("store") {
+        return root.parsed("store", "\"sled\", \"memory\", or [store.etcd]", |text| match text {
+            "memory" => Ok(StoreKind::Memory),
+            "sled" => Ok(StoreKind::Sled),
+            _ => Err("no store"),
+        });
+    }
+    let mut store = root.section("store");
+    let is_there = store.holds("etcd");
+    let mut etcd = store.section("etcd");
+    let place = if is_there { read_etcd(&mut etcd) } else { None };
+    if !is_there {
+        store.missing::<()>("etcd", "write [store.etcd], or store = \"sled\"");
+    }
+    etcd.finish();
+    store.finish();
+    Some(StoreKind::Etcd(Box::new(place?)))
+}
+
+fn read_etcd(etcd: &mut Section<'_, '_>) -> Option<EtcdPlace> {
+    let line = etcd.line_of("endpoints");
+    let members = etcd.list("endpoints", "its members, such as [\"https://etcd-1.corp.example:2379\"]", member);
+    if members.as_ref().is_none_or(Vec::is_empty) {
+        etcd.missing::<()>("endpoints", "write the URLs of its members");
+    }
+    let members = members.unwrap_or_default();
+    let clear = members.iter().filter(|member| member.in_the_clear).count();
+    if clear > 0 && clear < members.len() {
+        etcd.problem("endpoints", line, "some with http, some with https", "reach all members in the same way");
+    }
+    let tls = read_tls(etcd, (clear == 0, line));
+    let prefix = etcd.parsed("prefix", "what our keys begin with, such as \"lanyard/\"", |text| match text {
+        "" => Err("empty"),
+        text if text.contains('~') || !text.ends_with('/') => Err("it ends with a slash and has no ~"),
+        text => Ok(text.to_owned()),
+    });
+    let settings = EtcdSettings {
+        prefix: prefix.unwrap_or_else(|| PREFIX.to_owned()),
+        replica: String::new(),
+        login: read_login(etcd),
+    };
+    let hosts = members.into_iter().map(|member| (member.host, member.port)).collect();
+    Some(EtcdPlace { members: EtcdMembers { hosts, tls: tls? }, settings })
+}
+
+/// What is shown and believed; the inner none where members are reached in the clear.
+#[expect(clippy::option_option, reason = "whether it can be read, and whether there is one")]
+fn read_tls(etcd: &mut Section<'_, '_>, (over_tls, line): (bool, Option<usize>)) -> Option<Option<TlsClient>> {
+    let trust = read_ca_file(etcd, "ca_file").map(|(_pem, trust)| trust);
+    let shown = (etcd.path("certificate_file"), etcd.path("key_file"));
+    let line_of_key = etcd.line_of("key_file").or(line);
+    if !over_tls {
+        if trust.is_some() || shown.0.is_some() || shown.1.is_some() {
+            etcd.problem("endpoints", line, "http beside files for TLS", "write https, or leave the files away");
+        }
+        return Some(None);
+    }
+    let certificate = match shown {
+        (None, None) => None,
+        (Some(chain_file), Some(key_file)) => match SessionCertificate::from_files(&chain_file, &key_file) {
+            Ok(certificate) => Some(certificate),
+            Err(error) => {
+                etcd.problem("key_file", line_of_key, chain(&error), "name PEM files of a certificate and its key");
+                return None;
+            }
+        },
+        (Some(_), None) => return etcd.missing("key_file", "name the certificate's key"),
+        (None, Some(_)) => return etcd.missing("certificate_file", "name the key's certificate"),
+    };
+    match TlsClient::new(&trust.unwrap_or(ServerTrust::System), certificate.as_ref(), &["h2"]) {
+        Ok(client) => Some(Some(client)),
+        Err(error) => {
+            etcd.problem("ca_file", None, chain(&error), "name a PEM file with the CA's certificate");
+            None
+        }
+    }
+}
+
+fn read_login(etcd: &mut Section<'_, '_>) -> Option<EtcdLogin> {
+    let user = etcd.text("user", "the user's name");
+    let file = secret_file(etcd, "password_file");
+    match (user, file) {
+        (None, None) => None,
+        (Some(user), Some(file)) => Some(EtcdLogin { user, password: read_token(&file).ok()? }),
+        (Some(_), None) => etcd.missing("password_file", "name the file with the user's password"),
+        (None, Some(_)) => etcd.missing("user", "name the user of the password"),
+    }
+}
+
+fn member(text: &str) -> Result<Member, &'static str> {
+    let (scheme, rest) = text.split_once("://").ok_or("no URL")?;
+    let in_the_clear = match scheme {
+        "http" => true,
+        "https" => false,
+        _ => return Err("neither http nor https"),
+    };
+    let rest = rest.trim_end_matches('/');
+    let (host, port) = match rest.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, port.parse().map_err(|_odd| "no port")?),
+        Some(_) | None => (rest, PORT),
+    };
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-._[]:".contains(c);
+    if host.is_empty() || !host.chars().all(is_plain) {
+        return Err("no host");
+    }
+    Ok(Member { in_the_clear, host: host.to_owned(), port })
+}
+
+/// What replicas cannot share yet is refused rather than kept by each alone; and each has a name of its own.
+pub(super) fn fit_replicas(reader: &Reader<'_>, settings: &mut ServerSettings) {
+    let StoreKind::Etcd(place) = &mut settings.store else { return };
+    let refuse = |key: &str, found: &str, remedy: &str| {
+        reader.report(None, key.to_owned(), format!("{found}, beside [store.etcd]"), remedy.to_owned());
+    };
+    match &settings.checkpoints.replica {
+        Some(replica) => place.settings.replica.clone_from(replica),
+        None => refuse("checkpoints.replica", "nothing", "name this replica, such as \"ca-1\"; each has its own"),
+    }
+    if settings.crl.is_some() {
+        refuse("crl", "revocation lists", "leave them away: a replica knows the SVIDs of its own journal only");
+    }
+    if settings.people == Form::Sealed {
+        refuse("people", "sealed persons", "leave it away: the persons' keys are in a file of one machine");
+    }
+    if settings.upstream.is_some() {
+        refuse("upstream", "an authority above ours", "leave it away: replicas do not ask it together yet");
+    }
+    if !settings.keys.places.places.is_empty() {
+        refuse("keys.place", "places for keys", "keep the keys in the keyring, which replicas share sealed");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{MapEnvironment, Problem, load_server};
+    use super::*;
+    use std::fs;
+
+    fn load(section: &str) -> Result<ServerSettings, Vec<Problem>> {
+        let folder = tempfile::tempdir().unwrap();
+        let put = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+        put("policy.toml", "[[rule]]\nname = \"r\"\nid = \"/{project_path}/-/x\"\nwhen = { issuer = \"corp\" }\n");
+        let text = format!(
+            "trust_domain = \"ci.example.org\"\ndata_dir = \"data\"\npolicy_file = \"policy.toml\"\n{section}\n[[issuer]]\nname = \
+             \"corp\"\nurl = \"https://gitlab.example\"\naudience = \"https://lanyard.example\"\n"
+        );
+        put("server.toml", &text);
+        load_server(&folder.path().join("server.toml"), &MapEnvironment::default())
+    }
+
+    const NAMED: &str = "checkpoints = { replica = \"ca-1\" }\n";
+
+    #[test]
+    fn a_store_of_replicas_is_read() {
+        let section =
+            format!("{NAMED}[store.etcd]\nendpoints = [\"http://a\", \"http://[::1]:2\"]\nprefix = \"ci/\"\n");
+        let StoreKind::Etcd(place) = load(&section).unwrap().store else { panic!("another store") };
+        assert_eq!(place.members.hosts, [("a".to_owned(), 2379), ("[::1]".to_owned(), 2)]);
+        assert_eq!((&*place.settings.prefix, &*place.settings.replica), ("ci/", "ca-1"));
+        assert!(place.members.tls.is_none());
+    }
+
+    #[test]
+    fn what_is_wrong_with_it_is_said() {
+        for (section, wanted) in [
+            ("[store.etcd]\nendpoints = [\"http://a\"]", &["checkpoints.replica"][..]),
+            ("[store]", &["store.etcd"]),
+            ("store = \"etcd\"", &["store"]),
+            (&format!("{NAMED}[store.etcd]\nendpoints = []"), &["store.etcd.endpoints"]),
+            (&format!("{NAMED}[store.etcd]\nendpoints = [\"http://a\", \"https://b\"]"), &["store.etcd.endpoints"]),
+            (&format!("{NAMED}[store.etcd]\nendpoints = [\"http://a\"]\nuser = \"u\""), &["store.etcd.password_file"]),
+            (&format!("{NAMED}[store.etcd]\nendpoints = [\"http://a\"]\nprefix = \"x\""), &["store.etcd.prefix"]),
+            (&format!("{NAMED}[store.etcd]\nendpoints = [\"http://a\"]\n[crl]\n"), &["crl"]),
+        ] {
+            let problems = load(section).err().unwrap_or_default();
+            let keys: Vec<_> = problems.iter().map(|problem| problem.key.as_str()).collect();
+            assert_eq!(keys, wanted, "{section}: {problems:?}");
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! The store of a server that does not run, for commands that move or mend it.
+
+use super::build::{connect_etcd, open_journal, open_keys};
+use super::{ServerError, data_folder, open_places};
+use crate::authority::{KeyringFile, RotatorError, SharedKeyring};
+use crate::clock::Clock;
+use crate::config::ServerSettings;
+use crate::crypto::Random;
+use crate::session::Loss;
+use crate::store::{Etcd, LocalStore, Reconciled, Replica, Store, StoreContent, reconciled};
+use serde_json::value::RawValue;
+use std::sync::Arc;
+
+/// Opened as its server would.
+#[derive(Debug)]
+pub struct Stopped {
+    file: KeyringFile,
+    journal: Arc<LocalStore>,
+    replica: Option<Arc<Replica>>,
+    trust_domain: String,
+}
+
+impl Stopped {
+    /// Opens keys, journal and store.
+    ///
+    /// # Errors
+    /// Whatever keeps the server from starting.
+    pub async fn open(settings: &ServerSettings, clock: Arc<dyn Clock>) -> Result<Self, ServerError> {
+        let random = Random::system();
+        data_folder::own(&settings.data_dir)?;
+        let (_vault, places) = open_places((settings.vault.as_ref(), &settings.keys.places), Arc::clone(&clock))?;
+        let etcd = connect_etcd(settings, &random).await?;
+        let keys = open_keys(settings, (places, None, etcd.as_ref()), (&clock, &random)).await?;
+        let journal = open_journal(settings, &keys.keyring, &clock).await?;
+        let replica = etcd.map(|etcd| Replica::open(etcd, Arc::clone(&journal), clock)).transpose()?;
+        Ok(Self { file: keys.file, journal, replica, trust_domain: settings.trust_domain.to_string() })
+    }
+
+    /// All that it holds.
+    ///
+    /// # Errors
+    /// When something of it cannot be read.
+    pub fn content(&self) -> Result<StoreContent, ServerError> {
+        let path = self.file.path();
+        let unreadable = |source| ServerError::File { path: path.to_owned(), source };
+        let keyring = std::fs::read_to_string(path).map_err(unreadable)?;
+        let keyring = RawValue::from_string(keyring).map_err(|odd| unreadable(odd.into()))?;
+        Ok(StoreContent::of(self.store(), self.trust_domain.clone(), keyring)?)
+    }
+
+    /// Makes it hold this; how many keys.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub async fn take(&self, content: &StoreContent) -> Result<usize, ServerError> {
+        let count = content.lay_into(self.store()).await?;
+        if self.replica.is_some() {
+            // What this folder's journal knew alone is everybody's now.
+            StoreContent::nothing().lay_into(&*self.journal).await?;
+        }
+        Ok(count)
+    }
+
+    /// Ends it.
+    pub fn close(&self) {
+        self.replica.iter().for_each(|replica| replica.close());
+        self.journal.close();
+    }
+
+    fn store(&self) -> &dyn Store {
+        match &self.replica {
+            Some(replica) => &**replica,
+            None => &*self.journal,
+        }
+    }
+}
+
+/// Writes into the replicas' etcd what this one's journal knows and etcd has forgotten; none where there is no etcd.
+///
+/// # Errors
+/// When keys, journal or etcd cannot be used; asking again goes on.
+pub async fn reconcile(
+    settings: &ServerSettings,
+    lost: &[String],
+    clock: Arc<dyn Clock>,
+) -> Result<Option<Reconciled>, ServerError> {
+    let random = Random::system();
+    data_folder::own(&settings.data_dir)?;
+    let Some(etcd) = connect_etcd(settings, &random).await? else { return Ok(None) };
+    let (_vault, places) = open_places((settings.vault.as_ref(), &settings.keys.places), Arc::clone(&clock))?;
+    // The keys as this replica knows them: those in etcd may be older.
+    let keys = open_keys(settings, (places, None, None), (&clock, &random)).await?;
+    let journal = open_journal(settings, &keys.keyring, &clock).await?;
+    let loss = Loss::until(clock.now(), settings.policy.longest_ttl());
+    let loss = if lost.is_empty() { None } else { Some(loss.beside_kept(etcd.read(Loss::KEY)?)?) };
+    let done = etcd.reconcile(&settings.data_dir, (lost, loss)).await?;
+    give_back_keys(&keys.file, settings, &etcd).await?;
+    reconciled(&journal, &etcd, &done).await?;
+    journal.close();
+    Ok(Some(done))
+}
+
+/// The newer keyring counts.
+async fn give_back_keys(file: &KeyringFile, settings: &ServerSettings, etcd: &Arc<Etcd>) -> Result<(), ServerError> {
+    let mut shared = SharedKeyring::new(Arc::clone(etcd));
+    match shared.fetch(file, &settings.trust_domain) {
+        Ok(_) => Ok(()),
+        Err(RotatorError::OldKeyring { .. }) => Ok(shared.give_back(file, &settings.trust_domain).await?),
+        Err(fault) => Err(fault.into()),
+    }
+}

@@ -1,0 +1,78 @@
+//! All that a store holds, as one file: so that a deployment moves from one kind of store to another, and back.
+
+use super::etcd::evidence::KEY;
+use super::{Commit, Committed, Condition, Room, Store, StoreError, Version, Write};
+use serde::{Deserialize, Serialize};
+use serde_json::value::{RawValue, to_raw_value};
+use std::collections::BTreeMap;
+use std::io;
+
+/// Keys of one commit; etcd takes 128.
+const AT_ONCE: usize = 100;
+
+/// See the file's opening words.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct StoreContent {
+    v: Version<1>,
+    /// Whose it is.
+    pub trust_domain: String,
+    /// The sealed keys, as the keyring's file has them.
+    pub keyring: Box<RawValue>,
+    /// What each key holds.
+    pub keys: BTreeMap<String, Box<RawValue>>,
+}
+
+#[derive(Serialize)]
+struct Imported {
+    kind: &'static str,
+    keys: usize,
+}
+
+impl StoreContent {
+    /// What a store holds now.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn of(store: &dyn Store, trust_domain: String, keyring: Box<RawValue>) -> Result<Self, StoreError> {
+        let all = store.list("")?.into_iter().filter(|(key, _)| key != KEY);
+        Ok(Self { v: Version, trust_domain, keyring, keys: all.map(|(key, kept)| (key, kept.value)).collect() })
+    }
+
+    /// Of nobody.
+    pub fn nothing() -> Self {
+        let (trust_domain, keyring, keys) = (String::new(), RawValue::NULL.to_owned(), BTreeMap::new());
+        Self { v: Version, trust_domain, keyring, keys }
+    }
+
+    /// Makes a store hold this, as long as nobody else writes there; how many keys it has.
+    ///
+    /// # Errors
+    /// When it cannot be written; then asking again goes on.
+    pub async fn lay_into(&self, store: &dyn Store) -> Result<usize, StoreError> {
+        let mut there: BTreeMap<_, _> = store.list("")?.into_iter().filter(|(key, _)| key != KEY).collect();
+        let mut wishes = Vec::new();
+        for (key, value) in &self.keys {
+            let condition = match there.remove(key) {
+                Some(same) if same.value.get() == value.get() => continue,
+                Some(other) => Condition::Unchanged(key.clone(), other.revision),
+                None => Condition::Absent(key.clone()),
+            };
+            wishes.push((condition, Write::Put(key.clone(), value.clone())));
+        }
+        let gone =
+            there.into_iter().map(|(key, kept)| (Condition::Unchanged(key.clone(), kept.revision), Write::Delete(key)));
+        wishes.extend(gone);
+        for some in wishes.chunks(AT_ONCE) {
+            let (conditions, writes): (Vec<_>, Vec<_>) = some.iter().cloned().unzip();
+            let entry = to_raw_value(&Imported { kind: "store_imported", keys: some.len() });
+            let entry = entry.map_err(|odd| StoreError::Journal(odd.into()))?;
+            let commit = Commit { room: Room::Common, conditions, writes, entry, without_quorum: None };
+            if let Committed::Conflict { key, .. } = store.commit(commit).await? {
+                let why = format!("{key} was written meanwhile: no server may run on this store");
+                return Err(StoreError::Index(io::Error::other(why)));
+            }
+        }
+        Ok(self.keys.len())
+    }
+}

@@ -1,0 +1,205 @@
+//! Random faults under load, from a seed: whatever dies or is cut off, the promises hold, and answers come back soon.
+
+use crate::fleet::{Fleet, MEMBERS, REPLICAS};
+use crate::issuer::FakeIssuer;
+use crate::journal::intents;
+use crate::lab::runs_in_lab;
+use crate::load::{Load, pick};
+use crate::server::{audit_verify, lanyard, words};
+use lanyard::crypto::Random;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+use tokio::task::JoinSet;
+
+/// From a quorum to the first answer of each replica that lives and reaches it.
+const RESUMES_WITHIN: Duration = Duration::from_secs(3);
+/// Callers at the same time.
+const CALLERS: u64 = 4;
+/// The one that runs by default; another is tried with LANYARD_TEST_SEED.
+const SEED: u64 = 20_261_122;
+
+/// What happens to somebody for a while.
+#[derive(Debug)]
+enum Fault {
+    Blackhole { from: usize, to: usize },
+    Compact,
+    FreezeMember(usize),
+    KillMember(usize),
+    KillReplica(usize),
+    LinkDown(usize),
+    MoveLeader,
+    PrepareKeys,
+}
+
+impl Fault {
+    fn by(chance: &Random) -> Self {
+        let node = pick(chance, MEMBERS + REPLICAS);
+        match pick(chance, 8) {
+            0 => Self::Blackhole { from: node, to: pick(chance, MEMBERS) },
+            1 => Self::Compact,
+            2 => Self::FreezeMember(node % MEMBERS),
+            3 => Self::KillMember(node % MEMBERS),
+            4 => Self::KillReplica(node % REPLICAS),
+            5 => Self::LinkDown(node),
+            6 => Self::MoveLeader,
+            _ => Self::PrepareKeys,
+        }
+    }
+
+    fn begin(&self, fleet: &mut Fleet) {
+        match *self {
+            Self::Blackhole { from, to } => fleet.lab.lose(from, to),
+            Self::Compact => compact(fleet),
+            Self::FreezeMember(member) => fleet.freeze_member(member, true),
+            Self::KillMember(member) => fleet.kill_member(member),
+            Self::KillReplica(replica) => fleet.kill_replica(replica),
+            Self::LinkDown(node) => fleet.lab.link(node, false),
+            Self::MoveLeader => move_leader(fleet),
+            Self::PrepareKeys => prepare_keys(fleet),
+        }
+    }
+
+    fn end(&self, fleet: &mut Fleet) {
+        match *self {
+            Self::Blackhole { from, to } => fleet.lab.find(from, to),
+            Self::FreezeMember(member) => fleet.freeze_member(member, false),
+            Self::KillMember(member) => fleet.start_member(member),
+            Self::KillReplica(replica) => fleet.start_replica(replica),
+            Self::LinkDown(node) => fleet.lab.link(node, true),
+            Self::Compact | Self::MoveLeader | Self::PrepareKeys => {}
+        }
+    }
+
+    /// A process that was started again is not there at once.
+    const fn restarted(&self) -> Option<usize> {
+        match self {
+            Self::KillReplica(replica) => Some(*replica),
+            Self::Blackhole { .. }
+            | Self::Compact
+            | Self::FreezeMember(_)
+            | Self::KillMember(_)
+            | Self::LinkDown(_)
+            | Self::MoveLeader
+            | Self::PrepareKeys => None,
+        }
+    }
+}
+
+fn compact(fleet: &Fleet) {
+    let status = (0..MEMBERS).find_map(|member| fleet.ctl(member, &["endpoint", "status", "--write-out=json"]));
+    let status: Value = serde_json::from_str(&status.unwrap()).unwrap();
+    let revision = status[0]["Status"]["header"]["revision"].as_u64().unwrap().to_string();
+    let _done = (0..MEMBERS).find_map(|member| fleet.ctl(member, &["compact", &revision]));
+}
+
+fn move_leader(fleet: &Fleet) {
+    let status = |member| fleet.ctl(member, &["endpoint", "status", "--write-out=json"]);
+    let all: Vec<Value> = (0..MEMBERS).filter_map(status).map(|one| serde_json::from_str(&one).unwrap()).collect();
+    let id = |one: &Value| one[0]["Status"]["header"]["member_id"].as_u64().unwrap();
+    let leader = all[0][0]["Status"]["leader"].as_u64().unwrap();
+    let other = all.iter().map(id).find(|one| *one != leader).unwrap();
+    // Only the leader obeys.
+    let _moved = (0..MEMBERS).find_map(|member| fleet.ctl(member, &["move-leader", &format!("{other:x}")]));
+}
+
+/// At two replicas at the same moment: one may be told to ask again.
+fn prepare_keys(fleet: &Fleet) {
+    let prepare = |replica: usize| {
+        let mut command = lanyard();
+        command.args(["authority", "prepare", "--kind", "jwt", "--admin-socket"]);
+        let quiet = (Stdio::null(), Stdio::null());
+        command.arg(fleet.places[replica].data().join("admin.sock")).stdout(quiet.0).stderr(quiet.1).spawn().unwrap()
+    };
+    let mut both = [prepare(0), prepare(1)];
+    both.iter_mut().for_each(|one| assert!(one.wait().unwrap().code().is_some()));
+}
+
+/// Faults for so long; how long answers took to come back.
+async fn storm(fleet: &mut Fleet, load: &Load, (seed, lasts): (u64, Duration)) -> Vec<Duration> {
+    let (chance, began, mut resumed) = (Random::seeded(seed), Instant::now(), Vec::new());
+    while began.elapsed() < lasts {
+        let fault = Fault::by(&chance);
+        fault.begin(fleet);
+        tokio::time::sleep(Duration::from_millis(300 + 200 * u64::try_from(pick(&chance, 10)).unwrap())).await;
+        fault.end(fleet);
+        fleet.wait_for_quorum(Duration::from_secs(20));
+        if let Some(replica) = fault.restarted() {
+            fleet.wait_for_replica(replica);
+        }
+        let healed = Instant::now();
+        for replica in 0..REPLICAS {
+            while !load.one(replica).await {
+                assert!(healed.elapsed() < RESUMES_WITHIN, "replica {replica} does not answer after {fault:?}");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+        println!("{fault:?}: all answer after {:?}", healed.elapsed());
+        resumed.push(healed.elapsed());
+    }
+    resumed
+}
+
+/// What was told to jobs, against journals, keys and what all replicas say now.
+async fn judge(fleet: &Fleet, load: &Load) {
+    let (sessions, serials, broken) = {
+        let told = load.told();
+        (told.sessions.clone(), told.serials.clone(), told.broken.clone())
+    };
+    assert!(broken.is_empty(), "{broken:#?}");
+    assert!(sessions.len() > 50, "there was no load: {} sessions", sessions.len());
+    for (number, (caller, session)) in sessions.iter().enumerate() {
+        caller.renew(number % REPLICAS, session).await.unwrap_or_else(|code| panic!("session {session}: {code}"));
+    }
+    let recorded: Vec<_> = fleet.places.iter().map(intents).collect();
+    let missing: Vec<_> = serials.iter().filter(|one| !recorded.iter().any(|all| all.contains(*one))).collect();
+    assert!(missing.is_empty(), "{} of {} identities are in no journal", missing.len(), serials.len());
+    for place in &fleet.places {
+        let verified = audit_verify(place);
+        assert!(verified.status.success(), "{}", words(&verified));
+        let keyring: Value =
+            serde_json::from_slice(&std::fs::read(place.data().join("keyring.json")).unwrap()).unwrap();
+        let mut active = BTreeMap::new();
+        for key in keyring["authorities"].as_array().unwrap().iter().filter(|key| key["state"] == "active") {
+            *active.entry(key["kind"].as_str().unwrap().to_owned()).or_insert(0) += 1;
+        }
+        assert!(active.values().all(|count| *count == 1), "{active:?}");
+    }
+    println!("{} sessions, {} identities, all recorded", sessions.len(), serials.len());
+}
+
+async fn play(lasts: Duration) {
+    let seed = std::env::var("LANYARD_TEST_SEED").map_or(SEED, |seed| seed.parse().unwrap());
+    let issuer = Arc::new(FakeIssuer::new());
+    let mut fleet = Fleet::start(&issuer);
+    let load = Load::new(issuer, (0..REPLICAS).map(|replica| fleet.way(replica)).collect());
+    let mut callers = JoinSet::new();
+    for caller in 0..CALLERS {
+        callers.spawn(load.clone().run(seed + caller));
+    }
+    let mut resumed = storm(&mut fleet, &load, (seed, lasts)).await;
+    load.stop.store(true, Ordering::Relaxed);
+    callers.join_all().await;
+    judge(&fleet, &load).await;
+    resumed.sort();
+    let slowest = resumed.last().copied().unwrap_or_default();
+    println!("seed {seed}: {} faults, answers of all replicas at the latest {slowest:?} after a quorum", resumed.len());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn random_faults_under_load_break_no_promise() {
+    if runs_in_lab("chaos::random_faults_under_load_break_no_promise") {
+        play(Duration::from_secs(60)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "takes half an hour: tests/run --all"]
+async fn random_faults_for_half_an_hour_break_no_promise() {
+    if runs_in_lab("chaos::random_faults_for_half_an_hour_break_no_promise") {
+        play(Duration::from_secs(1800)).await;
+    }
+}

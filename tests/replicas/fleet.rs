@@ -1,0 +1,162 @@
+//! Three members of etcd and three replicas, each on a node of the lab; any can be killed, started again, cut off.
+
+use crate::agent::Way;
+use crate::issuer::FakeIssuer;
+use crate::lab::{Lab, address};
+use crate::place::Place;
+use crate::replica::place;
+use std::fs::{self, File};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// Members of etcd; replicas are the nodes after them.
+pub(crate) const MEMBERS: usize = 3;
+/// Replicas.
+pub(crate) const REPLICAS: usize = 3;
+const CLIENTS: u16 = 2379;
+const PEERS: u16 = 2380;
+
+/// All of it.
+pub(crate) struct Fleet {
+    members: Vec<Option<Child>>,
+    replicas: Vec<Option<Child>>,
+    pub(crate) places: Vec<Place>,
+    pub(crate) folder: TempDir,
+    pub(crate) lab: Lab,
+}
+
+impl Fleet {
+    pub(crate) fn start(issuer: &FakeIssuer) -> Self {
+        let (lab, folder) = (Lab::new(MEMBERS + REPLICAS), TempDir::new().unwrap());
+        let urls: Vec<_> = (0..MEMBERS).map(|member| format!("http://{}:{CLIENTS}", address(member))).collect();
+        let urls: Vec<_> = urls.iter().map(String::as_str).collect();
+        let sealing_key = folder.path().join("sealing.key");
+        let mut places: Vec<Place> = Vec::new();
+        for number in 0..REPLICAS {
+            let place = place(&format!("ca-{number}"), &urls, &sealing_key);
+            fs::write(place.file("jwks.json"), issuer.jwks()).unwrap();
+            settle(&place, &address(MEMBERS + number));
+            places.push(place);
+        }
+        let (members, replicas) = ((0..MEMBERS).map(|_| None).collect(), (0..REPLICAS).map(|_| None).collect());
+        let mut fleet = Self { members, replicas, places, folder, lab };
+        (0..MEMBERS).for_each(|member| fleet.start_member(member));
+        fleet.wait_for_quorum(Duration::from_secs(30));
+        for replica in 0..REPLICAS {
+            fleet.start_replica(replica);
+            fleet.wait_for_replica(replica);
+        }
+        fleet
+    }
+
+    /// How a replica's issuer port is reached.
+    pub(crate) fn way(&self, replica: usize) -> Way {
+        let place = &self.places[replica];
+        Way::to(place, format!("https://{}:{}", address(MEMBERS + replica), place.port))
+    }
+
+    pub(crate) fn start_member(&mut self, member: usize) {
+        let (name, own) = (format!("m{member}"), address(member));
+        let cluster: Vec<_> = (0..MEMBERS).map(|one| format!("m{one}=http://{}:{PEERS}", address(one))).collect();
+        let mut etcd = self.lab.on(member, "etcd");
+        etcd.args([
+            "--name",
+            &name,
+            "--initial-cluster",
+            &cluster.join(","),
+            "--logger",
+            "zap",
+            "--log-level",
+            "error",
+        ])
+        .arg("--data-dir")
+        .arg(self.folder.path().join(&name))
+        .args(["--listen-client-urls", &format!("http://{own}:{CLIENTS}")])
+        .args(["--advertise-client-urls", &format!("http://{own}:{CLIENTS}")])
+        .args(["--listen-peer-urls", &format!("http://{own}:{PEERS}")])
+        .args(["--initial-advertise-peer-urls", &format!("http://{own}:{PEERS}")]);
+        self.members[member] = Some(started(&mut etcd, &self.folder.path().join(format!("{name}.log"))));
+    }
+
+    pub(crate) fn kill_member(&mut self, member: usize) {
+        kill(self.members[member].take());
+    }
+
+    pub(crate) fn start_replica(&mut self, replica: usize) {
+        let config = self.places[replica].config();
+        let mut lanyard = self.lab.on(MEMBERS + replica, env!("CARGO_BIN_EXE_lanyard"));
+        lanyard.args(["server", "--config"]).arg(&config);
+        self.replicas[replica] = Some(started(&mut lanyard, &config.with_extension("log")));
+    }
+
+    pub(crate) fn kill_replica(&mut self, replica: usize) {
+        kill(self.replicas[replica].take());
+    }
+
+    /// Stops a process for a while without killing it, as a slow disk does; or lets it go on.
+    pub(crate) fn freeze_member(&self, member: usize, frozen: bool) {
+        let pid = self.members[member].as_ref().unwrap().id().to_string();
+        let signal = if frozen { "-STOP" } else { "-CONT" };
+        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+    }
+
+    /// What `etcdctl` says to a member; none where it does not answer.
+    pub(crate) fn ctl(&self, member: usize, arguments: &[&str]) -> Option<String> {
+        let mut command = Command::new("etcdctl");
+        command.env("ETCDCTL_API", "3").args(["--dial-timeout=300ms", "--command-timeout=700ms"]);
+        command.arg(format!("--endpoints=http://{}:{CLIENTS}", address(member))).args(arguments);
+        let output = command.output().unwrap_or_else(|fault| panic!("etcdctl ({fault}): install etcd-client"));
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// Until a member answers for a quorum.
+    pub(crate) fn wait_for_quorum(&self, limit: Duration) {
+        let began = Instant::now();
+        while (0..MEMBERS).all(|member| self.ctl(member, &["get", "~nothing"]).is_none()) {
+            assert!(began.elapsed() < limit, "no quorum within {limit:?}");
+        }
+    }
+
+    /// Until a replica that was started listens.
+    pub(crate) fn wait_for_replica(&mut self, replica: usize) {
+        let began = Instant::now();
+        let door_ca = self.places[replica].data().join("door-ca.pem");
+        let port = (address(MEMBERS + replica), self.places[replica].port);
+        while !door_ca.exists() || std::net::TcpStream::connect((&*port.0, port.1)).is_err() {
+            let ended = self.replicas[replica].as_mut().unwrap().try_wait().unwrap();
+            let log = || fs::read_to_string(self.places[replica].config().with_extension("log")).unwrap();
+            assert!(ended.is_none() && began.elapsed() < Duration::from_secs(30), "replica {replica}:\n{}", log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for Fleet {
+    fn drop(&mut self) {
+        self.replicas.drain(..).chain(self.members.drain(..)).for_each(kill);
+    }
+}
+
+/// The place's ports on a node instead of on loopback.
+fn settle(place: &Place, address: &str) {
+    let text = fs::read_to_string(place.config()).unwrap();
+    let (issuer, bundle) =
+        (format!("issuer = \"127.0.0.1:{}\"", place.port), format!("127.0.0.1:{}", place.bundle_port));
+    let text = text.replace(&issuer, &format!("issuer = \"{address}:{}\"", place.port));
+    let text = text.replace(&bundle, &format!("{address}:{}", place.bundle_port));
+    fs::write(place.config(), format!("{text}\n[tls]\nnames = [\"{address}\"]\n")).unwrap();
+}
+
+fn started(command: &mut Command, log: &Path) -> Child {
+    let log = File::options().create(true).append(true).open(log).unwrap();
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap()
+}
+
+fn kill(child: Option<Child>) {
+    if let Some(mut child) = child {
+        // One that has ended already cannot be killed; that is as good.
+        let _dead = child.kill().and_then(|()| child.wait());
+    }
+}

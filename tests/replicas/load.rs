@@ -1,0 +1,135 @@
+//! Jobs that ask all replicas at once, and what they were told: the promises are held against that.
+
+use crate::agent::{Agent, Way, exchange, renew};
+use crate::callers::{now, serial};
+use crate::issuer::FakeIssuer;
+use lanyard::crypto::Random;
+use lanyard::wire::lanyard::X509Answer;
+use lanyard::wire::lanyard::issuer_client::IssuerClient;
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::time::{sleep, timeout};
+use tonic::transport::Channel;
+
+/// Who does not hear by then asks another replica.
+const PATIENCE: Duration = Duration::from_secs(8);
+/// So that a test machine has time for the servers, too.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// What was told to jobs.
+#[derive(Default)]
+pub(crate) struct Told {
+    /// Sessions, and whose they are.
+    pub(crate) sessions: Vec<(Arc<Caller>, String)>,
+    pub(crate) serials: BTreeSet<String>,
+    /// What must never be told.
+    pub(crate) broken: Vec<String>,
+    pub(crate) unavailable: usize,
+}
+
+/// One agent with its connections to all replicas.
+pub(crate) struct Caller(Vec<IssuerClient<Channel>>);
+
+/// What all callers share.
+#[derive(Clone)]
+pub(crate) struct Load {
+    pub(crate) issuer: Arc<FakeIssuer>,
+    pub(crate) ways: Arc<Vec<Way>>,
+    pub(crate) stop: Arc<AtomicBool>,
+    told: Arc<Mutex<Told>>,
+}
+
+impl Caller {
+    fn new(ways: &[Way]) -> Arc<Self> {
+        let agent = Agent::new();
+        Arc::new(Self(ways.iter().map(|way| agent.at(way)).collect()))
+    }
+
+    async fn exchange(&self, replica: usize, token: &str) -> Result<X509Answer, String> {
+        let asked = timeout(PATIENCE, exchange(self.0[replica].clone(), token));
+        asked.await.unwrap_or_else(|_late| Err("no answer".to_owned()))
+    }
+
+    pub(crate) async fn renew(&self, replica: usize, session: &str) -> Result<X509Answer, String> {
+        let asked = timeout(PATIENCE, renew(self.0[replica].clone(), session));
+        asked.await.unwrap_or_else(|_late| Err("no answer".to_owned()))
+    }
+}
+
+impl Load {
+    pub(crate) fn new(issuer: Arc<FakeIssuer>, ways: Vec<Way>) -> Self {
+        Self { issuer, ways: Arc::new(ways), stop: Arc::default(), told: Arc::default() }
+    }
+
+    pub(crate) fn told(&self) -> MutexGuard<'_, Told> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One identity, from whoever answers there; whether somebody did.
+    pub(crate) async fn one(&self, replica: usize) -> bool {
+        let (caller, token) = (Caller::new(&self.ways), self.issuer.token(now()));
+        let answer = caller.exchange(replica, &token).await;
+        self.note(&caller, answer).is_some()
+    }
+
+    /// Two keys with one token, again and again; and renewals of what was given before.
+    pub(crate) async fn run(self, seed: u64) {
+        let chance = Random::seeded(seed);
+        while !self.stop.load(Ordering::Relaxed) {
+            let (token, pair) = (self.issuer.token(now()), [Caller::new(&self.ways), Caller::new(&self.ways)]);
+            let mut holds = [false; 2];
+            for _attempt in 0..2 {
+                let at = [pick(&chance, self.ways.len()), pick(&chance, self.ways.len())];
+                let both = tokio::join!(pair[0].exchange(at[0], &token), pair[1].exchange(at[1], &token));
+                for (held, (caller, answer)) in holds.iter_mut().zip(pair.iter().zip([both.0, both.1])) {
+                    *held |= self.note(caller, answer).is_some();
+                }
+            }
+            if holds == [true, true] {
+                self.told().broken.push("one token was admitted for two keys".to_owned());
+            }
+            self.renew_some(&chance).await;
+            sleep(PAUSE).await;
+        }
+    }
+
+    async fn renew_some(&self, chance: &Random) {
+        let known = {
+            let told = self.told();
+            let place = pick(chance, told.sessions.len().max(1));
+            told.sessions.get(place).map(|(caller, session)| (Arc::clone(caller), session.clone()))
+        };
+        let Some((caller, session)) = known else { return };
+        let answer = caller.renew(pick(chance, self.ways.len()), &session).await;
+        if let Err(code) = &answer
+            && code.starts_with("session_")
+        {
+            self.told().broken.push(format!("session {session} was lost: {code}"));
+        }
+        if let Ok(answer) = answer {
+            self.told().serials.insert(serial(&answer.certificate_chain[0]));
+        }
+    }
+
+    fn note(&self, caller: &Arc<Caller>, answer: Result<X509Answer, String>) -> Option<()> {
+        let mut told = self.told();
+        match answer {
+            Ok(answer) => {
+                told.serials.insert(serial(&answer.certificate_chain[0]));
+                told.sessions.push((Arc::clone(caller), answer.session));
+                Some(())
+            }
+            Err(code) => {
+                told.unavailable += usize::from(code != "token_replayed");
+                None
+            }
+        }
+    }
+}
+
+/// One of so many.
+pub(crate) fn pick(chance: &Random, count: usize) -> usize {
+    usize::try_from(u64::from_be_bytes(chance.bytes()) % u64::try_from(count).unwrap()).unwrap()
+}

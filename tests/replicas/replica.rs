@@ -1,0 +1,90 @@
+//! One replica: a folder, a process, and what operators type at it.
+
+use crate::etcd::Etcd;
+use crate::place::Place;
+use crate::server::{Server, lanyard, words};
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// A change on one replica is in force on all within this (issue: a second); and what a busy machine may add.
+pub(crate) const WITHIN: Duration = Duration::from_secs(1);
+
+/// Several, with what they share.
+pub(crate) struct Replicas {
+    pub(crate) etcd: Etcd,
+    pub(crate) all: Vec<Replica>,
+    _shared: TempDir,
+}
+
+/// One of them.
+pub(crate) struct Replica {
+    pub(crate) place: Place,
+    pub(crate) server: Option<Server>,
+}
+
+impl Replicas {
+    /// So many, one after the other: each finds what the first has made.
+    pub(crate) fn start(count: usize) -> Self {
+        let (etcd, shared) = (Etcd::start(), TempDir::new().unwrap());
+        let url = format!("http://127.0.0.1:{}", etcd.port);
+        let mut all: Vec<Replica> = Vec::new();
+        for number in 1..=count {
+            let place = place(&format!("ca-{number}"), &[&url], &shared.path().join("sealing.key"));
+            if let Some(first) = all.first() {
+                fs::write(place.file("jwks.json"), first.place.issuer.jwks()).unwrap();
+            }
+            let server = Some(Server::start(&place));
+            all.push(Replica { place, server });
+        }
+        Self { etcd, all, _shared: shared }
+    }
+}
+
+impl Replica {
+    /// SIGKILL.
+    pub(crate) fn kill(&mut self) {
+        self.server.take().unwrap().kill();
+    }
+
+    pub(crate) fn start_again(&mut self) {
+        self.server = Some(Server::start(&self.place));
+    }
+
+    /// A command at its admin socket: what it printed.
+    pub(crate) fn operator(&self, arguments: &[&str]) -> String {
+        let mut command = lanyard();
+        command.args(arguments).arg("--admin-socket").arg(self.place.data().join("admin.sock"));
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", words(&output));
+        words(&output)
+    }
+
+    /// What `/ready` says.
+    pub(crate) fn health(&self) -> serde_json::Value {
+        let address = format!("127.0.0.1:{}", self.place.health_port);
+        let output = lanyard().args(["health", "--json", "--address", &address]).output().unwrap();
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|_odd| panic!("{}", words(&output)))
+    }
+}
+
+/// A place whose server shares its store.
+pub(crate) fn place(name: &str, endpoints: &[&str], sealing_key: &Path) -> Place {
+    let endpoints = endpoints.iter().map(|url| format!("{url:?}")).collect::<Vec<_>>().join(", ");
+    let sealing_key = sealing_key.display();
+    Place::with(&format!(
+        "checkpoints = {{ replica = \"{name}\" }}\nkeys = {{ sealing_key_file = \"{sealing_key}\" }}\n\
+         [store.etcd]\nendpoints = [{endpoints}]\n"
+    ))
+}
+
+/// Waits until it is so; how long that took.
+pub(crate) async fn until<F: Future<Output = bool>>(limit: Duration, mut so: impl FnMut() -> F) -> Duration {
+    let began = Instant::now();
+    while !so().await {
+        assert!(began.elapsed() < limit, "not within {limit:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    began.elapsed()
+}

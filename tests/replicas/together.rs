@@ -1,0 +1,79 @@
+//! What one replica does is in force on the others.
+
+use crate::agent::Agent;
+use crate::callers::{Door, now};
+use crate::replica::{Replicas, WITHIN, until};
+use std::fs;
+use std::process::Command;
+use std::time::Duration;
+
+/// Longer than anything here should take on a machine with much else to do.
+const LIMIT: Duration = Duration::from_secs(20);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_opened_at_one_replica_is_renewed_by_all_and_ended_by_any() {
+    let mut replicas = Replicas::start(3);
+    let [a, b, c] = &mut replicas.all[..] else { panic!("three") };
+    let agent = Agent::new();
+    let session = agent.exchange(&a.place, &a.place.issuer.token(now())).await.unwrap().session;
+    for place in [&b.place, &c.place, &a.place] {
+        agent.renew(place, &session).await.unwrap();
+    }
+    // Where it was opened it may die: nothing that was confirmed is lost.
+    a.kill();
+    agent.renew(&b.place, &session).await.unwrap();
+    a.start_again();
+    agent.renew(&a.place, &session).await.unwrap();
+    b.operator(&["session", "revoke", "--project", "acme/payments/api", "--reason", "a drill"]);
+    for place in [&c.place, &a.place, &b.place] {
+        assert_eq!(agent.renew(place, &session).await.unwrap_err(), "session_ended");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_ban_and_its_end_are_in_force_on_all_replicas_within_a_second() {
+    let replicas = Replicas::start(2);
+    let [a, b] = &replicas.all[..] else { panic!("two") };
+    let agent = Agent::new();
+    let offer = || async { agent.exchange(&b.place, &a.place.issuer.token(now())).await.map(drop) };
+    let session = agent.exchange(&b.place, &a.place.issuer.token(now())).await.unwrap().session;
+    a.operator(&["ban", "add", "--project", "acme/payments/api", "--reason", "a drill"]);
+    let took = until(LIMIT, || async { offer().await.is_err_and(|code| code == "banned") }).await;
+    println!("a ban was in force elsewhere after {took:?}");
+    assert!(took < WITHIN, "{took:?}");
+    assert_ne!(agent.renew(&b.place, &session).await.map(drop), Ok(()));
+    let listed = b.operator(&["ban", "list", "--json"]);
+    let id = serde_json::from_str::<serde_json::Value>(&listed).unwrap()["bans"][0]["ban"].as_str().unwrap().to_owned();
+    a.operator(&["ban", "remove", &id, "--reason", "over"]);
+    let took = until(LIMIT, || async { offer().await.is_ok() }).await;
+    assert!(took < WITHIN, "{took:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_that_one_replica_prepares_is_published_by_all_and_there_is_one_of_each() {
+    let replicas = Replicas::start(2);
+    let [a, b] = &replicas.all[..] else { panic!("two") };
+    let (at_a, at_b) = (Door::of(&a.place), Door::of(&b.place));
+    assert_eq!(at_a.bundle().await, at_b.bundle().await, "both go on with the keys of the first");
+    let activate = ["authority", "activate", "--kind", "jwt", "--force", "--reason", "a drill"];
+    for (replica, step) in [(a, &["authority", "prepare", "--kind", "jwt"][..]), (b, &activate)] {
+        replica.operator(step);
+        let took = until(LIMIT, || async { at_a.bundle().await == at_b.bundle().await }).await;
+        println!("a key was published elsewhere after {took:?}");
+        assert!(took < WITHIN, "{took:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_says_how_far_behind_it_is_and_whether_the_rules_differ() {
+    let replicas = Replicas::start(2);
+    let [a, b] = &replicas.all[..] else { panic!("two") };
+    let says = |words: &'static str| move || async move { a.health()["answer"].as_str().unwrap().contains(words) };
+    until(LIMIT, says("replica ca-1 at revision")).await;
+    assert!(!says("differ")().await);
+    let policy = fs::read_to_string(b.place.file("policy.toml")).unwrap();
+    fs::write(b.place.file("policy.toml"), policy.replace("ttl = \"15m\"", "ttl = \"14m\"")).unwrap();
+    let pid = b.server.as_ref().unwrap().pid().to_string();
+    assert!(Command::new("kill").args(["-HUP", &pid]).status().unwrap().success());
+    until(LIMIT, says("replicas differ in their rules")).await;
+}
