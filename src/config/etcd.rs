@@ -70,6 +70,7 @@ fn read_etcd(etcd: &mut Section<'_, '_>) -> Option<EtcdPlace> {
         text if text.contains('~') || !text.ends_with('/') => Err("it ends with a slash and has no ~"),
         text => Ok(text.to_owned()),
     });
+    read_preview(etcd);
     let settings = EtcdSettings {
         prefix: prefix.unwrap_or_else(|| PREFIX.to_owned()),
         replica: String::new(),
@@ -77,6 +78,20 @@ fn read_etcd(etcd: &mut Section<'_, '_>) -> Option<EtcdPlace> {
     };
     let hosts = members.into_iter().map(|member| (member.host, member.port)).collect();
     Some(EtcdPlace { members: EtcdMembers { hosts, tls: tls? }, settings })
+}
+
+/// Nobody is to run a CA on it by mistake while its page lists cases in which it is not safe.
+fn read_preview(etcd: &mut Section<'_, '_>) {
+    let line = etcd.line_of("preview");
+    if etcd.flag("preview") != Some(true) {
+        let found = "a store for several replicas that is not safe in every case yet";
+        etcd.problem(
+            "preview",
+            line,
+            found,
+            "read \"A preview\" in docs/scale.md; to try it all the same, write preview = true",
+        );
+    }
 }
 
 /// What is shown and believed; the inner none where members are reached in the clear.
@@ -188,8 +203,9 @@ mod tests {
 
     #[test]
     fn a_store_of_replicas_is_read() {
-        let section =
-            format!("{NAMED}[store.etcd]\nendpoints = [\"http://a\", \"http://[::1]:2\"]\nprefix = \"ci/\"\n");
+        let section = format!(
+            "{NAMED}[store.etcd]\npreview = true\nendpoints = [\"http://a\", \"http://[::1]:2\"]\nprefix = \"ci/\"\n"
+        );
         let StoreKind::Etcd(place) = load(&section).unwrap().store else { panic!("another store") };
         assert_eq!(place.members.hosts, [("a".to_owned(), 2379), ("[::1]".to_owned(), 2)]);
         assert_eq!((&*place.settings.prefix, &*place.settings.replica), ("ci/", "ca-1"));
@@ -199,14 +215,24 @@ mod tests {
     #[test]
     fn what_is_wrong_with_it_is_said() {
         for (section, wanted) in [
-            ("[store.etcd]\nendpoints = [\"http://a\"]", &["checkpoints.replica"][..]),
+            ("[store.etcd]\npreview = true\nendpoints = [\"http://a\"]", &["checkpoints.replica"][..]),
             ("[store]", &["store.etcd"]),
+            (&format!("{NAMED}[store.etcd]\nendpoints = [\"http://a\"]"), &["store.etcd.preview"]),
             ("store = \"etcd\"", &["store"]),
-            (&format!("{NAMED}[store.etcd]\nendpoints = []"), &["store.etcd.endpoints"]),
-            (&format!("{NAMED}[store.etcd]\nendpoints = [\"http://a\", \"https://b\"]"), &["store.etcd.endpoints"]),
-            (&format!("{NAMED}[store.etcd]\nendpoints = [\"http://a\"]\nuser = \"u\""), &["store.etcd.password_file"]),
-            (&format!("{NAMED}[store.etcd]\nendpoints = [\"http://a\"]\nprefix = \"x\""), &["store.etcd.prefix"]),
-            (&format!("{NAMED}[store.etcd]\nendpoints = [\"http://a\"]\n[crl]\n"), &["crl"]),
+            (&format!("{NAMED}[store.etcd]\npreview = true\nendpoints = []"), &["store.etcd.endpoints"]),
+            (
+                &format!("{NAMED}[store.etcd]\npreview = true\nendpoints = [\"http://a\", \"https://b\"]"),
+                &["store.etcd.endpoints"],
+            ),
+            (
+                &format!("{NAMED}[store.etcd]\npreview = true\nendpoints = [\"http://a\"]\nuser = \"u\""),
+                &["store.etcd.password_file"],
+            ),
+            (
+                &format!("{NAMED}[store.etcd]\npreview = true\nendpoints = [\"http://a\"]\nprefix = \"x\""),
+                &["store.etcd.prefix"],
+            ),
+            (&format!("{NAMED}[store.etcd]\npreview = true\nendpoints = [\"http://a\"]\n[crl]\n"), &["crl"]),
         ] {
             let problems = load(section).err().unwrap_or_default();
             let keys: Vec<_> = problems.iter().map(|problem| problem.key.as_str()).collect();

@@ -75,7 +75,7 @@ pub(crate) fn place(name: &str, endpoints: &[&str], sealing_key: &Path) -> Place
     let sealing_key = sealing_key.display();
     Place::with(&format!(
         "checkpoints = {{ replica = \"{name}\" }}\nkeys = {{ sealing_key_file = \"{sealing_key}\" }}\n\
-         [store.etcd]\nendpoints = [{endpoints}]\n"
+         [store.etcd]\npreview = true\nendpoints = [{endpoints}]\n"
     ))
 }
 
