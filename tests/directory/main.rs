@@ -14,3 +14,4 @@ mod domain;
 mod scene;
 
 mod samba;
+mod samba_among_many;

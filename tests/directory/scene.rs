@@ -14,6 +14,8 @@ pub(crate) struct Told<'a> {
     pub(crate) ca: &'a str,
     /// The server's URL, but for its address.
     pub(crate) scheme: &'a str,
+    /// The URL of one that comes before it; none where that is empty.
+    pub(crate) before: String,
     /// What accounts stand below.
     pub(crate) base: &'a str,
     /// The ways to an account.
@@ -27,18 +29,19 @@ pub(crate) const BY_LINK: &str = "[[directory.account]]\nprovider = \"ldapmain\"
 
 impl Default for Told<'_> {
     fn default() -> Self {
-        Self { ca: "ca", scheme: "ldaps", base: BASE, ways: BY_LINK, groups: String::new() }
+        Self { ca: "ca", scheme: "ldaps", before: String::new(), base: BASE, ways: BY_LINK, groups: String::new() }
     }
 }
 
 impl Told<'_> {
     /// The end of the configuration; the password is in a file of the folder.
     pub(crate) fn lines(&self, domain: &Domain, folder: &Path) -> String {
-        let Self { ca, scheme, base, ways, groups } = self;
+        let Self { ca, scheme, before, base, ways, groups } = self;
+        let before = if before.is_empty() { String::new() } else { format!("\"{before}\", ") };
         let (ca, address) = (domain.pki.path(&format!("{ca}.pem")), domain.address);
         put_password(folder, PASSWORD);
         let mut lines = format!(
-            "[directory]\nissuers = [\"corp\"]\nurl = \"{scheme}://{address}\"\nca_file = \"{}\"\nbind = \"{BIND}\"\n\
+            "[directory]\nissuers = [\"corp\"]\nurl = [{before}\"{scheme}://{address}\"]\nca_file = \"{}\"\nbind = \"{BIND}\"\n\
              password_file = \"{}\"\nbase = \"{base}\"\nlook_every = \"10s\"\n{ways}",
             ca.display(),
             folder.join("password").display(),

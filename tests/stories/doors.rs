@@ -40,6 +40,8 @@ pub(crate) struct Doors {
     pub(crate) bundle: SocketAddr,
     /// The bundle endpoint's SPIFFE profile, where it is switched on.
     pub(crate) spiffe: Option<SocketAddr>,
+    /// For operators who are elsewhere, where it is switched on.
+    pub(crate) admin: Option<SocketAddr>,
     pub(crate) trust: ServerTrust,
     pub(crate) stop: ShutdownTrigger,
     pub(crate) running: JoinSet<()>,
@@ -77,12 +79,13 @@ impl Doors {
         let port = server.addresses().first().unwrap().port();
         let bundle = *server.bundle_addresses().first().unwrap();
         let spiffe = server.spiffe_bundle_addresses().first().copied();
+        let admin = server.admin_addresses().first().copied();
         let pem = fs::read(settings.data_dir.join("door-ca.pem")).unwrap();
         let trust = ServerTrust::from_pem(&pem, "the door CA").unwrap();
         let mut running = JoinSet::new();
         running.spawn(async move { server.run().await.unwrap() });
         let url = format!("https://127.0.0.1:{port}").parse().unwrap();
-        Self { folder, issuer, url, bundle, spiffe, trust, stop, running }
+        Self { folder, issuer, url, bundle, spiffe, admin, trust, stop, running }
     }
 
     pub(crate) fn curl(&self) -> HttpsClient {

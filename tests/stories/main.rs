@@ -42,6 +42,7 @@ mod published_in_clusters;
 mod races;
 mod recalled;
 mod reload;
+mod remote_operators;
 mod renewal;
 mod road;
 mod sessions;

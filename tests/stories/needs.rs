@@ -1,7 +1,10 @@
 //! What a rule needs to hear from another system: asked when it is the rule that speaks, and again at each renewal.
 
-use crate::support::harness::{Agent, Harness, POLICY, csr, start};
+use crate::support::harness::{Agent, HOOK_SECRET, Harness, POLICY, csr, start};
+use lanyard::crypto::Random;
 use lanyard::discovery::{Answered, Answering, Fetch, FetchError, Fetching, Secret};
+use lanyard::hooks::Delivery;
+use lanyard::issuance::RequestId;
 use lanyard::session::EndReason;
 use serde_json::{Map, Value, json};
 use std::sync::{Arc, Mutex};
@@ -50,6 +53,9 @@ fn job(claims: &Map<String, Value>, status: &str) -> Value {
     })
 }
 
+const HOOKED: &str =
+    "[[issuer.hook]]\nproject = 4711\nsecret_file = \"hook.secret\"\n[issuer.api]\ntoken_file = \"api-token\"\n";
+
 struct Scene {
     gitlab: Arc<Gitlab>,
     harness: Harness,
@@ -64,7 +70,16 @@ fn needing(policy: &str) -> String {
 impl Scene {
     async fn of(policy: &str) -> Self {
         let gitlab = Arc::<Gitlab>::default();
-        let harness = Harness::asking(Arc::<Gitlab>::clone(&gitlab), policy).await;
+        Self::around(Harness::asking(Arc::<Gitlab>::clone(&gitlab), policy).await, gitlab)
+    }
+
+    /// The same, where the project has a hook.
+    async fn hooked(policy: &str) -> Self {
+        let gitlab = Arc::<Gitlab>::default();
+        Self::around(Harness::asking_of(HOOKED, Arc::<Gitlab>::clone(&gitlab), policy).await, gitlab)
+    }
+
+    fn around(harness: Harness, gitlab: Arc<Gitlab>) -> Self {
         let claims = harness.issuer.claims(start());
         let token = harness.issuer.mint(&claims);
         gitlab.says(Some(job(&claims, "running")));
@@ -174,6 +189,41 @@ async fn a_need_that_fails_at_renewal_ends_the_session_and_closes_the_job() {
         "nor another token"
     );
     assert!(scene.harness.journal().contains(r#""why":"need_failed""#));
+}
+
+#[tokio::test]
+async fn whatever_happens_in_a_project_has_its_live_jobs_judged_anew_and_is_not_the_answer_itself() {
+    let scene = Scene::hooked(&needing(POLICY)).await;
+    let agent = Agent::new();
+    let mut ends = scene.harness.issuance().sessions.listen(agent.public().id(), 1).unwrap();
+    let session = scene.harness.exchange(&scene.token, &agent).await.unwrap().session().unwrap().to_owned();
+    let road = scene.harness.issuance();
+    let merge_request =
+        json!({"object_kind": "merge_request", "project": {"id": 4711}, "object_attributes": {"action": "unapproved"}});
+    let deployment =
+        json!({"object_kind": "deployment", "status": "running", "deployable_id": 7, "project": {"id": 4711}});
+    let elsewhere = json!({"object_kind": "merge_request", "project": {"id": 4712}, "object_attributes": {}});
+    let tell = async |event: &Value| {
+        let body = event.to_string();
+        let delivery = Delivery { secret: Some(HOOK_SECRET.as_bytes()), signed: None, body: body.as_bytes() };
+        let heard = road.hear(&RequestId::random(&Random::system()), "corp", &delivery).await;
+        (heard.is_ok(), road.judge_anew().await, scene.gitlab.asked())
+    };
+    assert_eq!(scene.gitlab.asked(), 1);
+    for event in [&merge_request, &deployment] {
+        assert_eq!(tell(event).await, (true, 0, 1), "it is asked, and all is well: {event}");
+    }
+    assert_eq!(road.judge_anew().await, 0);
+    scene.gitlab.says(None);
+    assert_eq!(tell(&merge_request).await, (true, 0, 1), "a GitLab that does not answer ends nothing");
+    scene.job_is("canceled");
+    scene.harness.advance(60);
+    assert_eq!(tell(&elsewhere).await, (false, 0, 0), "another project's hook");
+    assert_eq!(tell(&merge_request).await, (true, 1, 1));
+    let ended = ends.next().await.unwrap();
+    assert_eq!((ended.session.to_string(), ended.reason), (session.clone(), EndReason::NeedFailed));
+    assert_eq!(scene.harness.renew(&session, &agent).await.unwrap_err().code(), "session_ended");
+    assert_eq!(tell(&merge_request).await, (true, 0, 0), "nothing lives");
 }
 
 #[tokio::test]
