@@ -9,18 +9,11 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
-use time::format_description::well_known::Rfc3339;
-use time::{OffsetDateTime, UtcOffset};
+use time::OffsetDateTime;
 use tokio::sync::watch;
 
 /// A wait that ends when the clock says so.
 pub type Wait = Pin<Box<dyn Future<Output = ()> + Send>>;
-
-/// A time as people and logs read it: RFC 3339, whole seconds, UTC.
-pub fn rfc3339(at: OffsetDateTime) -> String {
-    let at = at.to_offset(UtcOffset::UTC);
-    at.replace_nanosecond(0).unwrap_or(at).format(&Rfc3339).unwrap_or_else(|_odd| at.to_string())
-}
 
 /// What time it is, and how to wait.
 pub trait Clock: Debug + Send + Sync + 'static {
@@ -124,7 +117,6 @@ fn locked(span: &Mutex<Duration>) -> MutexGuard<'_, Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use time::macros::datetime;
 
     #[tokio::test]
     async fn a_manual_clock_wakes_a_waiter_when_it_is_moved_past_its_time() {
@@ -138,10 +130,5 @@ mod tests {
         );
         clock.advance(Duration::from_secs(1));
         wait.await;
-    }
-
-    #[test]
-    fn a_time_is_written_in_whole_seconds_of_utc() {
-        assert_eq!(rfc3339(datetime!(2026-11-21 06:30:00.25 +1)), "2026-11-21T05:30:00Z");
     }
 }

@@ -1,6 +1,6 @@
 //! What came of a login and of a logout, for whoever asked.
 
-use crate::clock::rfc3339;
+use crate::telemetry::rfc3339;
 use time::OffsetDateTime;
 
 /// What a login gave: the first SVID is in hand.

@@ -2,12 +2,12 @@
 
 use super::in_use::{JwtSigner, X509Signer};
 use crate::audit::{Auditable, Entry, Job, SvidToSign};
-use crate::clock::rfc3339;
 use crate::consumer::{Consumers, NotTaken};
 use crate::crypto::{Digest, JwsAlgorithm, KeyId};
 use crate::identity::SpiffeId;
 use crate::policy::Grant;
 use crate::svid::{CertificateFacts, JwtFacts, JwtFields, LeafFields, LeafProfile, Serial};
+use crate::telemetry::rfc3339;
 use serde::Serialize;
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,6 +1,7 @@
 //! Whether the clock runs evenly: since when what it says has agreed with the time that this process has been up.
 
-use crate::clock::{Clock, rfc3339};
+use crate::clock::Clock;
+use crate::telemetry::rfc3339;
 use std::time::Duration;
 use time::OffsetDateTime;
 

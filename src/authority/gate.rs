@@ -4,8 +4,8 @@
 //! jumped, it begins anew. A clock that was set must not make a slow holder look like a dead one.
 
 use super::{Authority, AuthorityKind, KeyPlan, Publication};
-use crate::clock::rfc3339;
 use crate::crypto::KeyId;
+use crate::telemetry::rfc3339;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

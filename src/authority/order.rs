@@ -3,8 +3,8 @@
 use super::gate::{Gate, MINIMUM_TIME};
 use super::rotation::Rotation;
 use super::{Authority, AuthorityKind, AuthorityState, By, Keyring, Step, StepKind};
-use crate::clock::rfc3339;
 use crate::crypto::KeyId;
+use crate::telemetry::rfc3339;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use time::OffsetDateTime;

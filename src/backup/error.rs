@@ -1,11 +1,11 @@
 //! Why there is no backup, or none that is laid down. Each says what to do.
 
 use crate::authority::{RotatorError, SealingKeyError};
-use crate::clock::rfc3339;
 use crate::crypto::SealingKeyName;
 use crate::identity::TrustDomain;
 use crate::people::{NotErased, PeopleError};
 use crate::store::{JournalError, NoteError, OpenError, Position, StoreError};
+use crate::telemetry::rfc3339;
 use std::io;
 use std::path::{Path, PathBuf};
 use time::OffsetDateTime;

@@ -35,7 +35,7 @@ pub(super) fn refused(place: &str, status: &Status) -> anyhow::Error {
     let text = |name| status.metadata().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
     let code = text(CODE_METADATA);
     if code.is_empty() && (is_of_transport(status) || status.message().is_empty()) {
-        return WrongSocket { place: socket.display().to_string(), what: "a server's admin API" }.into();
+        return WrongSocket { place: place.to_owned(), what: "a server's admin API" }.into();
     }
     if code.is_empty() || status.code() == Code::Unavailable {
         let (place, why) = (place.to_owned(), status.message().to_owned());

@@ -1,8 +1,8 @@
 //! The only place that prints. Facts go to standard output, all else to standard error.
 
 use super::failure::{exit_code, plain};
-pub(super) use crate::clock::rfc3339 as time;
 use crate::config::{Environment as _, Partly, Problem, SystemEnvironment};
+pub(super) use crate::telemetry::rfc3339 as time;
 use comfy_table::{Table, presets};
 use serde::Serialize;
 use std::fmt::Display;

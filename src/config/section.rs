@@ -27,7 +27,7 @@ pub(super) struct Reader<'t> {
     /// What loads, but should be known.
     pub(super) warnings: RefCell<Vec<Problem>>,
     /// Whether the file is not TOML: then whatever else seems wrong may follow from that alone, and is not told.
-    broken: Cell<bool>,
+    pub(super) broken: Cell<bool>,
 }
 
 impl<'t> Reader<'t> {
@@ -61,11 +61,6 @@ impl<'t> Reader<'t> {
             known: Vec::new(),
             found: Vec::new(),
         }
-    }
-
-    /// Whether the file is not TOML.
-    pub(super) const fn is_broken(&self) -> bool {
-        self.broken.get()
     }
 
     pub(super) fn report(&self, line: Option<usize>, key: String, found: String, remedy: String) {

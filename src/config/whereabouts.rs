@@ -94,7 +94,7 @@ fn load_part<T>(
     let reader = Reader::new(file, &text);
     let part = read(&reader, &mut reader.document());
     // Lines that are not TOML may be any others' business: what is needed was read in spite of them, or was not.
-    let in_spite = reader.is_broken();
+    let in_spite = reader.broken.get();
     let problems = reader.settled(Some(())).err().unwrap_or_default();
     match part {
         Some(settings) if in_spite || problems.is_empty() => {

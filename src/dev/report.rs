@@ -2,8 +2,8 @@
 
 use super::DevError;
 use super::files::Places;
-use crate::clock::rfc3339;
 use crate::svid::{AuthorityFacts, CertificateFacts, inspect_authority, inspect_certificate};
+use crate::telemetry::rfc3339;
 use crate::wire::workload::X509svid;
 use serde::{Serialize, Serializer};
 use std::path::PathBuf;

@@ -1,8 +1,8 @@
 //! Why an issuer's keys are not to be had.
 
 use super::{FetchError, TokenFileError};
-use crate::clock::rfc3339;
 use crate::identity::TrustDomain;
+use crate::telemetry::rfc3339;
 use crate::token::{IssuerName, JwksError};
 use std::sync::Arc;
 use time::OffsetDateTime;

@@ -15,7 +15,9 @@ const OTHERS_WRITE: u32 = 0o022;
 const OTHERS_LOOK: u32 = 0o055;
 
 /// A folder with one of these is a server's: its keys, its journal, or what was laid there for its first start.
-const OURS: [&str; 4] = ["door-ca.pem", "journal", "keyring.json", "sealing.key"];
+const OURS: [&str; 4] = [SEALING_KEY, "door-ca.pem", "journal", "keyring.json"];
+/// By itself it tells of a restore that has not come further: whatever it opens is elsewhere.
+const SEALING_KEY: &str = "sealing.key";
 /// What a file system of its own is born with.
 const BORN_WITH: &str = "lost+found";
 
@@ -23,7 +25,7 @@ const BORN_WITH: &str = "lost+found";
 /// a server that cannot find its history must not begin another one.
 ///
 /// # Errors
-/// `FolderMissing`; `Folder` when the system does not let us, `FolderOfOthers` when something else is in it, `FolderOpen`
+/// `FolderMissing`; `KeyAlone`; `Folder` when the system does not let us, `FolderOfOthers` when something else is in it, `FolderOpen`
 /// when others own it or could have written to it.
 pub(super) fn own(folder: &Path) -> Result<(), ServerError> {
     let io = |source| ServerError::Folder { path: folder.to_owned(), source };
@@ -39,7 +41,11 @@ pub(super) fn own(folder: &Path) -> Result<(), ServerError> {
     if folder.join(ASIDE).exists() {
         return Err(ServerError::RestoreUnfinished { path: folder.to_owned() });
     }
-    if !OURS.iter().any(|name| folder.join(name).exists())
+    let of_ours: Vec<&str> = OURS.into_iter().filter(|name| folder.join(name).exists()).collect();
+    if of_ours == [SEALING_KEY] {
+        return Err(ServerError::KeyAlone { path: folder.to_owned() });
+    }
+    if of_ours.is_empty()
         && let Some(found) = foreign(folder).map_err(io)?
     {
         return Err(ServerError::FolderOfOthers { path: folder.to_owned(), found });

@@ -72,6 +72,15 @@ pub enum ServerError {
     /// What the replicas share is not to be had.
     #[error("the replicas' store cannot be used")]
     Etcd(#[from] EtcdError),
+    /// What a sealing key opens is not beside it. A new CA under it would be one that nobody trusts.
+    #[error(
+        "{path} holds a sealing key and nothing that it opens: restore the backup, or mount what belongs there; a new CA \
+         begins where that key is moved away"
+    )]
+    KeyAlone {
+        /// The data folder.
+        path: PathBuf,
+    },
     /// The keys are not to be had.
     #[error(transparent)]
     Keys(#[from] RotatorError),

@@ -4,9 +4,9 @@
 use super::Sessions;
 use crate::audit::Ledger;
 use crate::authority::{Authorities, CrlDraft, CrlIssuersChanged, Crls, Live, SignError};
-use crate::clock::{Clock, rfc3339};
+use crate::clock::Clock;
 use crate::store::{JournalError, StoreError};
-use crate::telemetry::{Shutdown, chain};
+use crate::telemetry::{Shutdown, chain, rfc3339};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;

@@ -5,7 +5,8 @@
 //! says so: a genuine token that was dated after the time it should be, lately. An old token says nothing; jobs may wait.
 
 use super::Trouble;
-use crate::clock::{Clock, rfc3339};
+use crate::clock::Clock;
+use crate::telemetry::rfc3339;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use time::{Duration, OffsetDateTime};

@@ -6,10 +6,9 @@
 use super::CompactError;
 use super::compact::Compact;
 use crate::bundle::Bundle;
-use crate::clock::rfc3339;
 use crate::crypto::{CryptoError, JwsAlgorithm, KeyPair};
 use crate::identity::{SpiffeId, SpiffeIdError, TrustDomain};
-use crate::telemetry::quotable;
+use crate::telemetry::{quotable, rfc3339};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value, json};

@@ -6,6 +6,7 @@ mod metrics;
 mod panics;
 mod readiness;
 mod shutdown;
+mod told_time;
 mod traces;
 
 pub use fault::{chain, quotable};
@@ -14,4 +15,5 @@ pub use metrics::{AgentMetrics, Door, ForeignStanding, KeyStock, Metrics, Port, 
 pub use panics::{Panicked, contained, watch_panics};
 pub use readiness::{Readiness, Unready, Worry};
 pub use shutdown::{Shutdown, ShutdownTrigger};
+pub use told_time::rfc3339;
 pub use traces::{Delivery, TracesError, Tracing, request_span, traced};

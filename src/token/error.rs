@@ -1,6 +1,6 @@
 //! Every way a token can be wrong.
 
-use crate::clock::rfc3339;
+use crate::telemetry::rfc3339;
 use time::OffsetDateTime;
 
 /// Why a token is not taken. Messages never repeat the token; names and values from it are quoted and short.

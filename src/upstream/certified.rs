@@ -4,13 +4,13 @@
 
 use super::{UpstreamRoot, Wanted};
 use crate::bundle::Bundle;
-use crate::clock::rfc3339;
 use crate::crypto::{Digest, KeyId, KeyPair};
 use crate::identity::{SpiffeId, SpiffeIdError, TrustDomain};
 use crate::svid::{
     AuthorityFacts, BuildClaims, LayoutError, LeafFields, LeafSigner, Subject, X509SvidError, inspect_authority,
     validate_x509_svid,
 };
+use crate::telemetry::rfc3339;
 use rustls_pki_types::CertificateDer;
 use std::sync::Arc;
 use std::time::Duration;

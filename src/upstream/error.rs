@@ -1,9 +1,9 @@
 //! Why the authority above ours is of no use now, and what would help.
 
 use super::{AnswerError, CertManagerError};
-use crate::clock::rfc3339;
 use crate::crypto::{CryptoError, SecretFileError};
 use crate::svid::LayoutError;
+use crate::telemetry::rfc3339;
 use crate::vault::VaultError;
 use std::io;
 use std::path::PathBuf;

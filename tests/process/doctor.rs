@@ -261,4 +261,16 @@ fn a_server_s_place_is_diagnosed_by_its_configuration() {
     assert_eq!(first, "issuer keys", "{told}");
     let (first, told) = look(&config.replace("admin.sock", "nobody.sock"));
     assert_eq!((first.as_str(), told.contains("start it")), ("server", true), "{told}");
+
+    // An operator's variables name the server, and no job's token.
+    job.set("LANYARD_CONFIG", gitlab.file("server.toml").display().to_string());
+    let places = variables(&gitlab);
+    for name in ["LANYARD_SERVER", "LANYARD_SERVER_CA"] {
+        job.set(name, places[name].clone());
+    }
+    let output = job.doctor(&[]);
+    let told = words(&output);
+    assert!(output.status.success() && !told.contains("token") && told.contains("readiness"), "{told}");
+    job.set("LANYARD_ID_TOKEN", "none");
+    assert_eq!(job.first().0, "token");
 }

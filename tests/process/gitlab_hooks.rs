@@ -294,7 +294,7 @@ async fn without_group_webhooks_the_projects_are_named_and_take_the_groups_hook(
         (&["--group", "acme"], "no [[issuer.hook]] of corp is for group acme"),
         (&["--group", "../admin"], "is no path of a group"),
         (&[], "say whose webhooks"),
-        (&["--group", "acme/payments", "--issuer", "other"], "no such issuer"),
+        (&["--group", "acme/payments", "--issuer", "other"], "no issuer \"other\""),
     ] {
         let output = scene.hooks(&[&["plan"], arguments].concat()).await;
         assert_eq!(output.status.code(), Some(2), "{}", words(&output));

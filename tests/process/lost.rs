@@ -11,7 +11,7 @@ use std::path::Path;
 type Loss = (&'static str, fn(&Place), &'static str);
 
 /// What is done to a folder, and what the page says that a start says then; `…` stands for whatever is another each time.
-const LOSSES: [Loss; 14] = [
+const LOSSES: [Loss; 15] = [
     (
         "no keyring",
         |place| gone(place, "keyring.json"),
@@ -64,6 +64,16 @@ const LOSSES: [Loss; 14] = [
         "no data folder",
         |place| fs::rename(place.data(), place.file("elsewhere")).unwrap(),
         "there is no data folder …: mend data_dir, or mount what belongs there",
+    ),
+    (
+        "all but the sealing key",
+        |place| {
+            fs::rename(place.data(), place.file("away")).unwrap();
+            fs::create_dir(place.data()).unwrap();
+            fs::set_permissions(place.data(), Permissions::from_mode(0o700)).unwrap();
+            fs::copy(place.file("away/sealing.key"), place.data().join("sealing.key")).unwrap();
+        },
+        "holds a sealing key and nothing that it opens: restore the backup, or mount what belongs there",
     ),
     (
         "half a restore",
@@ -169,7 +179,7 @@ async fn whatever_is_lost_the_start_says_what_the_page_says_and_changes_nothing(
             rest = after;
         }
         assert!(page.contains(&format!("`{says}`")), "the page does not have {says:?}");
-        if what != "no data folder" && what != "no journal at all" {
+        if !["all but the sealing key", "no data folder", "no journal at all"].contains(&what) {
             assert!(place.data().join("journal").exists(), "{what}: the evidence is gone");
         }
         // As it was, and it starts.

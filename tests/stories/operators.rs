@@ -124,7 +124,11 @@ async fn a_ban_is_listed_refuses_with_its_name_and_is_lifted() {
     assert_eq!((&dry["ban"], &dry["ended"]["identities"]), (&Value::Null, &json!(1)), "{dry}");
     assert_eq!(told(&doors, &["ban", "list"]).await, json!({ "bans": [] }));
 
+    let nobody = ["ban", "add", "--rule", "no such rule", "--user", "a\u{1b}[31mda", "--dry-run"];
+    let doubted = told(&doors, &nobody).await;
+    assert!(doubted["doubt"].as_str().unwrap().contains("no rule \"no such rule\""), "{doubted}");
     let set = told(&doors, &["ban", "add", "--user", "ada", "--reason", "left the company", "--until", "2h"]).await;
+    assert_eq!(set["doubt"], Value::Null);
     assert_eq!(set["ended"]["identities"], 1);
     assert_eq!(ada.hears().await.1, "banned");
     let listed = told(&doors, &["ban", "list"]).await;
@@ -168,6 +172,11 @@ async fn whoever_names_nobody_or_gives_no_reason_ends_nothing() {
         (&["session", "revoke", "--job", "many", "--reason", "x"], 2, "--job"),
         (&["session", "revoke", "--serial", "4242", "--reason", "x"], 1, "serial_unknown"),
         (&["session", "revoke", "--serial", &ada.serial(), "--job", "7", "--reason", "x"], 1, "serial_elsewhere"),
+        (&["ban", "add", "--project", "acme/*", "--reason", "x"], 1, "--namespace acme means all that is below acme"),
+        (&["session", "revoke", "--namespace", "acme/**", "--reason", "x"], 1, "selector_pattern"),
+        (&["session", "list", "--project", "*"], 1, "selector_pattern"),
+        (&["ban", "add", "--issuer", "nope", "--reason", "x"], 1, "issuer_unknown"),
+        (&["session", "list", "--issuer", "nope"], 1, "issuer_unknown"),
     ] {
         let (found, _, said) = lanyard(&doors, arguments).await;
         assert!(found == code && said.contains(words), "{arguments:?}: {found}, {said}");
