@@ -134,7 +134,7 @@ impl Pod {
         let mut text = changed(&text, "[listen]\n", &program);
         if let Some(token) = runner {
             fs::write(self.folder.join("agent.token"), token).unwrap();
-            text += &format!("\n[runner]\ntoken_file = \"{}\"\n", self.folder.join("agent.token").display());
+            text.push_str("\n[runner]\ntoken_file = \"agent.token\"\n");
         }
         let config = self.folder.join("agent.toml");
         fs::write(&config, text).unwrap();

@@ -48,7 +48,7 @@ fn parsed(bytes: &[u8]) -> Value {
 fn an_image_is_one_layer_of_five_files_for_a_user_without_rights_and_twice_the_same() {
     let folder = TempDir::new().unwrap();
     let at = |name: &str| folder.path().join(name);
-    fs::write(at("program"), [b"\x7fELF".as_slice(), &[7; 100_000]].concat()).unwrap();
+    fs::write(at("program"), [b"\x7fELF".as_slice(), &[7; 10_000]].concat()).unwrap();
     fs::write(at("sbom"), "{}").unwrap();
     let (image, digest) = assembled(&at("program"), &at("sbom"), at("image.tar"));
     // Another name, another place, another time and mode of the files that go in.

@@ -108,12 +108,11 @@ fn deployed_at(gitlab: &Gitlab, file: &str, other: &[(&str, &str)]) -> Output {
     let lines: Vec<_> = job["script"].as_array().unwrap().iter().map(|line| line.as_str().unwrap()).collect();
     let mut lines = lines.join("\n");
     for (from, to) in other {
-        match from.strip_prefix('$') {
-            Some(name) => drop(variables.insert(name.to_owned(), (*to).to_owned())),
-            None => {
-                assert!(lines.contains(from), "{file} says no {from:?} any more");
-                lines = lines.replace(from, to);
-            }
+        if let Some(name) = from.strip_prefix('$') {
+            variables.insert(name.to_owned(), (*to).to_owned());
+        } else {
+            assert!(lines.contains(from), "{file} says no {from:?} any more");
+            lines = lines.replace(from, to);
         }
     }
     shell(&lines, &variables, folder.path())

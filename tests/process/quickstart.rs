@@ -43,7 +43,7 @@ fn blocks(page: &str) -> Vec<Block> {
                 open = Some(Block { step: step.clone(), kind: kind.to_owned(), text: String::new() });
             }
             (Some(_), Some(_)) => all.extend(open.take()),
-            (Some(block), None) => block.text += &format!("{line}\n"),
+            (Some(block), None) => block.text.extend([line, "\n"]),
             (None, None) => step = if line.starts_with('#') { line.to_owned() } else { step },
         }
     }
