@@ -9,8 +9,8 @@ use crate::tls::{SessionCertificate, TlsClient};
 use crate::wire::channel;
 use crate::wire::lanyard::issuer_client::IssuerClient;
 use crate::wire::lanyard::{AcknowledgeRequest, ExchangeRequest, RenewRequest, X509Answer};
+use tonic::Status;
 use tonic::transport::Channel;
-use tonic::{Code, Status};
 
 /// Metadata of a refusal: its stable code.
 const CODE: &str = "lanyard-code";
@@ -95,5 +95,5 @@ impl Agents {
 /// The stable code of a refusal; gRPC's own where the answer is none of ours.
 fn code(status: &Status) -> String {
     let stable = status.metadata().get(CODE).and_then(|code| code.to_str().ok());
-    stable.map_or_else(|| format!("{:?}", Code::from(status.code())), str::to_owned)
+    stable.map_or_else(|| format!("{:?}", status.code()), str::to_owned)
 }

@@ -65,23 +65,30 @@ where
     let mut callers = JoinSet::new();
     for turn in 0..count {
         let (calls, call) = (Arc::clone(&calls), call.clone());
-        callers.spawn(async move {
-            let mut measured = Measured::default();
-            while Instant::now() < until {
-                let next = calls.lock().unwrap_or_else(PoisonError::into_inner).next();
-                let Some(next) = next else { break };
-                let began = Instant::now();
-                let outcome = call(turn, next).await;
-                measured.take(began.elapsed(), outcome);
-            }
-            measured
-        });
+        let next = move || calls.lock().unwrap_or_else(PoisonError::into_inner).next();
+        callers.spawn(one_by_one(next, until, move |next| call(turn, next)));
     }
     let mut all = Measured::default();
     while let Some(Ok(one)) = callers.join_next().await {
         all.add(one);
     }
     all
+}
+
+/// One caller: each call when the one before has ended.
+async fn one_by_one<F>(mut next: impl FnMut() -> Option<Call>, until: Instant, call: impl Fn(Call) -> F) -> Measured
+where
+    F: Future<Output = Result<(), String>>,
+{
+    let mut measured = Measured::default();
+    while Instant::now() < until
+        && let Some(next) = next()
+    {
+        let began = Instant::now();
+        let outcome = call(next).await;
+        measured.take(began.elapsed(), outcome);
+    }
+    measured
 }
 
 async fn open<F>(rate: u32, calls: Vec<Call>, until: Instant, call: impl Fn(usize, Call) -> F) -> Measured

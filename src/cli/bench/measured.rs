@@ -11,6 +11,9 @@ const LONGEST_MICROS: u64 = 600_000_000;
 /// Three digits of each latency are kept.
 const DIGITS: u8 = 3;
 
+/// How a call's task ended: how long it took, and how it was answered.
+type Ended = Result<(Duration, Result<(), String>), JoinError>;
+
 /// A load's calls.
 #[derive(Debug)]
 pub(super) struct Measured {
@@ -59,7 +62,7 @@ impl Measured {
     }
 
     /// One that ran as a task.
-    pub(super) fn take_ended(&mut self, ended: Option<Result<(Duration, Result<(), String>), JoinError>>) {
+    pub(super) fn take_ended(&mut self, ended: Option<Ended>) {
         match ended {
             Some(Ok((latency, outcome))) => self.take(latency, outcome),
             Some(Err(_panicked)) => self.take(Duration::ZERO, Err("broken".to_owned())),
