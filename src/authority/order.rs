@@ -153,7 +153,17 @@ impl NotNow {
     fn condition(&self) -> String {
         match self {
             Self::InUse { key_id, identities, ends_at } => in_use_told(*key_id, (*identities, *ends_at)),
-            other => other.to_string(),
+            other @ (Self::Active { .. }
+            | Self::HolderUnknown { .. }
+            | Self::Kind { .. }
+            | Self::NoFormer { .. }
+            | Self::NonePrepared { .. }
+            | Self::PreparedAlready { .. }
+            | Self::State { .. }
+            | Self::Unknown { .. }
+            | Self::Unoffered { .. }
+            | Self::Upstream { .. }
+            | Self::Unsafe { .. }) => other.to_string(),
         }
     }
 

@@ -30,8 +30,12 @@ pub(super) struct AdminArgs {
     /// Whom to believe that it is the one: PEM file of the CA of its certificate [default: the system's]
     #[arg(long, env = "LANYARD_SERVER_CA", value_name = "FILE", hide_env = true)]
     admin_ca: Option<PathBuf>,
-    /// What shows who you are there: a file with a token of your OpenID provider
-    #[arg(long, env = "LANYARD_OPERATOR_TOKEN_FILE", value_name = "FILE")]
+    #[arg(
+        long,
+        env = "LANYARD_OPERATOR_TOKEN_FILE",
+        value_name = "FILE",
+        help = "What shows who you are there: a file with a token of your OpenID provider"
+    )]
     operator_token_file: Option<PathBuf>,
 }
 

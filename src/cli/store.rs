@@ -47,8 +47,7 @@ enum Action {
 
 #[derive(clap::Args, Debug)]
 struct Of {
-    /// The server's configuration [env: LANYARD_CONFIG]
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help = "The server's configuration [env: LANYARD_CONFIG]")]
     config: Option<PathBuf>,
     /// One JSON object
     #[arg(long)]

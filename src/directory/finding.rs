@@ -50,7 +50,7 @@ impl Directory {
         Self { settings, pins, client, clock, groups: KnownGroups::default(), links: AllLinks::new() }
     }
 
-    /// Where GitLabs can be asked what they link their users to.
+    /// Where each GitLab can be asked what it links its users to.
     #[must_use]
     pub fn asking(self, links: AllLinks) -> Self {
         Self { links, ..self }

@@ -40,15 +40,15 @@ impl Directory {
     pub(super) async fn groups_of(&self, account: &Account) -> Result<Groups, DirectoryError> {
         let named = &self.settings.groups;
         let held = if named.is_empty() { BTreeSet::new() } else { self.sids_of(account).await? };
-        let mut names = Vec::new();
+        let mut theirs = Vec::new();
         for (name, group) in named {
             match self.sid_of(group).await? {
-                Ok(sid) if held.contains(&sid) => names.push(name.clone()),
+                Ok(sid) if held.contains(&sid) => theirs.push(name.clone()),
                 Ok(_not_held) => {}
                 Err(why) => return Ok(Err(format!("the directory has {why} that is {name} in [directory.groups]"))),
             }
         }
-        Ok(Ok(names))
+        Ok(Ok(theirs))
     }
 
     /// Everything that an account is in at login: members of members, and its primary group. The directory makes this list

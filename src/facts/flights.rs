@@ -56,8 +56,9 @@ impl<K: Eq + Hash, V> Flights<K, V> {
     pub(super) fn known(&self, about: &K, now: OffsetDateTime) -> Option<(Heard<V>, Duration)> {
         let kept = self.kept();
         let flight = kept.get(about).filter(|flight| flight.is_fresh(self.fresh_for, now))?;
-        let age = Duration::try_from(now - flight.began_at).unwrap_or(Duration::ZERO);
-        flight.landed.get().map(|heard| (Arc::clone(heard), age))
+        let said = flight.landed.get().map(|heard| (Arc::clone(heard), flight.began_at));
+        drop(kept);
+        said.map(|(heard, began_at)| (heard, Duration::try_from(now - began_at).unwrap_or(Duration::ZERO)))
     }
 
     /// What was said of it not long ago, or what `ask` brings.
@@ -136,7 +137,10 @@ mod tests {
         let almost = START + FRESH_FOR.saturating_sub(Duration::from_nanos(1));
         assert_eq!(scene.ask(1, almost).await, first);
         let age = |at| scene.flights.known(&1, at).map(|(_, age)| age);
-        assert_eq!((age(almost), age(START + FRESH_FOR)), (Some(FRESH_FOR - Duration::from_nanos(1)), None));
+        assert_eq!(
+            (age(almost), age(START + FRESH_FOR)),
+            (Some(FRESH_FOR.saturating_sub(Duration::from_nanos(1))), None)
+        );
         assert_eq!(scene.ask(1, START + FRESH_FOR).await, 3);
         assert_eq!(scene.ask(1, START).await, 4, "a clock that was put back makes nothing younger");
     }

@@ -141,7 +141,7 @@ impl FactSource for Okta {
         let okta = self.api.question();
         let found = match okta.user(account).await? {
             // It was renamed since, if it is still there.
-            Ok(None) => match self.pins.account_of(user).map_err(unread)? {
+            Ok(None) => match self.pins.account_of(user).map_err(|fault| unread(&fault))? {
                 Some(id) => okta.user(&id).await?,
                 None => Ok(None),
             },
@@ -157,7 +157,7 @@ impl FactSource for Okta {
         if account.status != ACTIVE {
             return Ok(Err(format!("Okta says that the account is {}", quotable(&account.status))));
         }
-        if let Err(not_theirs) = self.pins.hold(user, &account.id).await.map_err(unread)? {
+        if let Err(not_theirs) = self.pins.hold(user, &account.id).await.map_err(|fault| unread(&fault))? {
             return Ok(Err(not_theirs.to_string()));
         }
         let groups = okta.groups(&account.id).await?;
@@ -179,8 +179,8 @@ impl FactSource for Okta {
 }
 
 /// Without knowing whose account it was, nothing counts.
-fn unread(fault: StoreError) -> Silence {
-    Silence::Unclear(chain(&fault))
+fn unread(fault: &StoreError) -> Silence {
+    Silence::Unclear(chain(fault))
 }
 
 impl Question<'_> {

@@ -48,17 +48,21 @@ impl Issuance {
         let mut ended = 0;
         for (issuer, project_id) in projects {
             for (session, owner) in self.sessions.of_project(&issuer, project_id, self.now()) {
-                let Ok(Kept { claims, standing: Ok(_live) }) = self.sessions.kept(&session, owner, self.now()) else {
-                    continue;
-                };
-                // What a changed policy says of it, the next renewal hears.
-                let Ok(rule) = self.policy.now().choose(claims.claims()) else { continue };
-                if let Err(Denial::NeedFailed(_)) = self.facts.hear(rule, claims.claims()).await {
-                    ended += usize::from(self.end_unmet(&session, owner).await);
-                }
+                let has_ended = self.is_unmet(&session, owner).await && self.end_unmet(&session, owner).await;
+                ended += usize::from(has_ended);
             }
         }
         ended
+    }
+
+    /// Whether a need of its rule fails now.
+    async fn is_unmet(&self, session: &SessionId, owner: KeyId) -> bool {
+        let Ok(Kept { claims, standing: Ok(_live) }) = self.sessions.kept(session, owner, self.now()) else {
+            return false;
+        };
+        // What a changed policy says of it, the next renewal hears.
+        let Ok(rule) = self.policy.now().choose(claims.claims()) else { return false };
+        matches!(self.facts.hear(rule, claims.claims()).await, Err(Denial::NeedFailed(_)))
     }
 
     /// Ends a session for whose rule a need failed; whether that could be recorded.

@@ -6,12 +6,13 @@
 
 use super::Issuance;
 use super::carried_out::carried_out;
-use crate::audit::{Changes, Entry};
-use crate::directory::Pinned;
+use crate::audit::{Changes, Entry, Ledger};
+use crate::directory::{AccountPins, Pinned};
 use crate::people::{PeopleError, PersonName};
 use crate::session::{EndReason, Revocation, Selector, SessionError, Struck};
 use crate::store::{Committed, StoreError};
 use crate::token::IssuerName;
+use time::OffsetDateTime;
 
 /// Who wants whom forgotten.
 #[derive(Clone, Copy, Debug)]
@@ -66,14 +67,7 @@ impl Issuance {
         let (issuer, reason) = (issuer.clone(), reason.to_owned());
         let struck = carried_out(async move {
             let entry = Entry::PersonErased { person, issuer: &issuer.0, uid, say: &reason };
-            // Whoever pins an account meanwhile is seen at the next try; after it, nobody can.
-            loop {
-                let mut changes = pins.forgetting(&pinned)?.map_or_else(Changes::default, |(_, changes)| changes);
-                changes.writes.push(person.erased_at(now)?);
-                if matches!(ledger.commit(&entry, changes).await?, Committed::Done(_)) {
-                    break;
-                }
-            }
+            record(&ledger, &entry, (&pins, &pinned), (person, now)).await?;
             people.erase(vec![person]).await.map_err(ErasureError::NotDeleted)?;
             let issuer = Some(issuer.to_string());
             let selector = Selector { issuer, user: Some(user.to_string()), ..Selector::default() };
@@ -83,5 +77,22 @@ impl Issuance {
         let struck = struck.await?;
         self.recorder.ended(EndReason::Erased, struck.sessions.len());
         Ok(Forgotten { person, struck })
+    }
+}
+
+/// The erasure, and in the same commit whose account is forgotten.
+async fn record(
+    ledger: &Ledger,
+    entry: &Entry<'_>,
+    (pins, pinned): (&AccountPins, &Pinned),
+    (person, now): (PersonName, OffsetDateTime),
+) -> Result<(), ErasureError> {
+    // Whoever pins an account meanwhile is seen at the next try; after it, nobody can.
+    loop {
+        let mut changes = pins.forgetting(pinned)?.map_or_else(Changes::default, |(_, changes)| changes);
+        changes.writes.push(person.erased_at(now)?);
+        if matches!(ledger.commit(entry, changes).await?, Committed::Done(_)) {
+            return Ok(());
+        }
     }
 }

@@ -1,18 +1,15 @@
 //! Builds the CA's parts from settings, in the order in which they need each other.
 
+use super::ServerError;
 use super::foreign_keys::HeldKeys;
-use super::upstream::{Connected, connect, put_under};
+use super::ground::{Ground, lay_ground};
+use super::upstream::put_under;
 use super::witness::Sight;
-use super::{ServerError, data_folder, open_places};
 use crate::audit::{Changes, Entry, Ledger};
-use crate::authority::{
-    Authorities, AuthorityKind, Holders, KeyPlan, Keyring, KeyringFile, Rotator, RotatorError, SharedKeyring,
-    begin_under, first_wanted, open_keyring, record_sealing_key,
-};
+use crate::authority::{Authorities, Holders, Rotator, record_sealing_key};
 use crate::clock::Clock;
-use crate::config::{ServerSettings, StoreKind};
-use crate::crypto::{JwsAlgorithm, KeyId, Random, Sealing};
-use crate::custody::Places;
+use crate::config::ServerSettings;
+use crate::crypto::{Random, Sealing};
 use crate::directory::{AccountPins, Directory, DirectorySettings};
 use crate::discovery::{Fetch, IssuerKeys};
 use crate::facts::{self, ActiveDirectory, Facts};
@@ -21,21 +18,12 @@ use crate::issuance::{Hearing, Issuance, PolicyInUse, Recorder, Shares, Turns};
 use crate::people::{Found, People};
 use crate::publish::Publisher;
 use crate::session::{CrlKeeper, PathPins, Sessions};
-use crate::store::{
-    Etcd, IndexKind, LocalSettings, LocalStore, NoteSigner, Replica, Store, StoreError, VerifierKey, Write,
-    replace_file,
-};
+use crate::store::{LocalStore, Replica, Store, StoreError, Write};
 use crate::telemetry::Metrics;
 use crate::upstream::UpstreamKeeper;
 use crate::vault::Vault;
-use std::path::Path;
 use std::sync::Arc;
 use time::OffsetDateTime;
-
-/// In the data folder: what verifies the journal's checkpoints. A copy kept elsewhere tells a replaced one.
-pub const JOURNAL_KEY_FILE: &str = "journal.vkey";
-/// So much of the key's name names a replica that has none: nobody else's begins so.
-const REPLICA_DIGITS: usize = 16;
 
 /// The CA, ready to be put behind doors.
 #[derive(Debug)]
@@ -83,26 +71,8 @@ pub struct World {
 /// Whatever is missing or does not fit; nothing was issued then.
 pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, ServerError> {
     let World { clock, random, fetch } = world;
-    let folder = &settings.data_dir;
-    data_folder::own(folder)?;
-
-    let (vault, places) = open_places((settings.vault.as_ref(), &settings.keys.places), Arc::clone(&clock))?;
-    let above = connect(settings, vault.as_ref());
-    let etcd = connect_etcd(settings, &random).await?;
-    let Keys { file, sealing, plan, keyring, shared } =
-        open_keys(settings, (places, above.as_ref(), etcd.as_ref()), (&clock, &random)).await?;
-    let store = open_journal(settings, &keyring, &clock).await?;
-    let replica = etcd.map(|etcd| Replica::open(etcd, Arc::clone(&store), Arc::clone(&clock))).transpose()?;
-    let shared_keyring = shared;
-    let shared: Arc<dyn Store> = match &replica {
-        Some(replica) => Arc::<Replica>::clone(replica),
-        None => Arc::<LocalStore>::clone(&store),
-    };
-    let ledger = Ledger::new(Arc::clone(&shared));
-    let sequence = keyring.sequence;
-    let rotator =
-        Rotator::begin(file, keyring, plan, (&*shared, ledger.clone()), (clock.now(), random.clone())).await?;
-    let rotator = rotator.sharing(shared_keyring);
+    let Ground { vault, above, sealing, store, replica, shared, ledger, rotator, sequence } =
+        lay_ground(settings, &clock, &random).await?;
 
     let (federation, followers) =
         open_federation(settings, rotator.authorities(), (&shared, &ledger), (&*clock, random.clone())).await?;
@@ -112,15 +82,9 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
     record_start(settings, (&ledger, &policy, sequence), writes).await?;
 
     let issuers = Arc::new(settings.issuers.clone());
-    let metrics = Metrics::new();
-    if store.set_aside().is_some() {
-        metrics.index_set_aside();
-    }
-    let mut sessions = open_sessions(&shared, &people, clock.now()).await?;
-    let crls = settings.crl.map(|plan| {
-        sessions = sessions.clone().keeping_svids();
-        CrlKeeper::new(sessions.clone(), (rotator.authorities(), ledger.clone()), plan, folder.clone())
-    });
+    let metrics = metrics_of(&store);
+    let sessions = open_sessions(&shared, &people, clock.now()).await?;
+    let (sessions, crls) = with_lists(settings, sessions, (rotator.authorities(), &ledger));
     let rotator = watching(rotator, settings, (&sessions, &policy), &*shared, clock.now())?;
     let (rotator, upstream) = put_under(rotator, above, clock.now())?;
     let publishers = publishers_of(settings, &rotator, &random);
@@ -148,7 +112,7 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
         turns: Turns::default(),
         hearing: Hearing::of(settings.hooks.clone()),
         recorder: Recorder::new(metrics.clone()),
-        data_dir: folder.clone(),
+        data_dir: settings.data_dir.clone(),
     });
     Ok(Parts {
         issuance,
@@ -164,6 +128,27 @@ pub async fn build(settings: &ServerSettings, world: World) -> Result<Parts, Ser
         metrics,
         vault,
     })
+}
+
+/// What operators watch. They hear of an index that was set aside.
+fn metrics_of(store: &LocalStore) -> Metrics {
+    let metrics = Metrics::new();
+    if store.set_aside().is_some() {
+        metrics.index_set_aside();
+    }
+    metrics
+}
+
+/// What makes revocation lists, where they are switched on. Only there, sessions keep which SVIDs they were given.
+fn with_lists(
+    settings: &ServerSettings,
+    sessions: Sessions,
+    (authorities, ledger): (Arc<Authorities>, &Ledger),
+) -> (Sessions, Option<CrlKeeper>) {
+    let Some(plan) = settings.crl else { return (sessions, None) };
+    let sessions = sessions.keeping_svids();
+    let lists = CrlKeeper::new(sessions.clone(), (authorities, ledger.clone()), plan, settings.data_dir.clone());
+    (sessions, Some(lists))
 }
 
 /// All that can be asked about jobs, and the directory among it.
@@ -199,86 +184,6 @@ async fn record_start(
 fn publishers_of(settings: &ServerSettings, rotator: &Rotator, random: &Random) -> Vec<Publisher> {
     let holders = rotator.desk().holders().clone();
     settings.publish.iter().map(|target| Publisher::new(target.clone(), holders.clone(), random.clone())).collect()
-}
-
-/// What signs, and how long.
-pub(super) struct Keys {
-    pub(super) file: KeyringFile,
-    sealing: Sealing,
-    plan: KeyPlan,
-    pub(super) keyring: Keyring,
-    shared: Option<SharedKeyring>,
-}
-
-pub(super) async fn open_keys(
-    settings: &ServerSettings,
-    (places, above, etcd): (Places, Option<&Connected>, Option<&Arc<Etcd>>),
-    (clock, random): (&Arc<dyn Clock>, &Random),
-) -> Result<Keys, ServerError> {
-    let now = clock.now();
-    let folder = &settings.data_dir;
-    let keyring_path = folder.join("keyring.json");
-    let trust_domain = &settings.trust_domain;
-    let sealing = settings.keys.sealing.open_or_make(&places, (&keyring_path, trust_domain)).await?;
-    let file = KeyringFile::new(keyring_path, sealing.clone()).with_places(places);
-    file.seal_anew(trust_domain).map_err(RotatorError::from)?;
-    let plan = KeyPlan {
-        root: settings.keys.lifetimes.root,
-        intermediate: settings.keys.lifetimes.intermediate,
-        jwt: settings.keys.lifetimes.jwt_key,
-        name_constraints: settings.keys.name_constraints,
-        automatic: settings.keys.change_by_themselves,
-        refresh_hint: settings.keys.lifetimes.refresh_hint,
-        propagation: settings.keys.lifetimes.propagation,
-        jwks_cache: settings.policy_source.consumers.keep_keys_for(),
-        rs256: settings.policy_source.consumers.ask_for(JwsAlgorithm::Rs256),
-    };
-    let mut shared = etcd.cloned().map(SharedKeyring::new);
-    let fetched = shared.as_mut().map(|shared| shared.fetch(&file, trust_domain)).transpose()?.flatten();
-    let has_history = folder.join("journal").exists();
-    let is_first = !has_history && !file.path().exists();
-    let keyring = match above.filter(|_| is_first) {
-        Some(above) => {
-            let wanted = first_wanted(trust_domain, &plan, (now, random))?;
-            let (root, offer) = above.first(wanted, clock).await?;
-            begin_under(&file, &plan, (root, offer, trust_domain), (now, random)).await?
-        }
-        None => open_keyring(&file, trust_domain, &plan, (now, random), has_history).await?,
-    };
-    let keyring = match &mut shared {
-        Some(shared) if fetched.is_none() => shared.begin(&file, keyring).await?,
-        Some(_) | None => keyring,
-    };
-    Ok(Keys { file, sealing, plan, keyring, shared })
-}
-
-/// The journal and its index. What verifies its checkpoints is laid beside it first.
-pub(super) async fn open_journal(
-    settings: &ServerSettings,
-    keyring: &Keyring,
-    clock: &Arc<dyn Clock>,
-) -> Result<Arc<LocalStore>, ServerError> {
-    let journal_key = keyring.active(AuthorityKind::Journal).ok_or(RotatorError::NoRoot)?;
-    let own_key = journal_key.held_key().ok_or(RotatorError::NoRoot)?;
-    let signer = NoteSigner::new(origin(settings, journal_key.key_id()), Arc::clone(own_key))?;
-    show_journal_key(&settings.data_dir, signer.verifier())?;
-    open_store(settings, signer, Arc::clone(clock)).await
-}
-
-/// What the journal is called in its checkpoints. The key is made once and kept, and so is its name.
-fn origin(settings: &ServerSettings, key: KeyId) -> String {
-    let key = key.to_string();
-    let replica = settings.checkpoints.replica.as_deref().or(key.get(..REPLICA_DIGITS)).unwrap_or_default();
-    format!("{}/-/lanyard/journal/{replica}", settings.trust_domain)
-}
-
-/// Lays the public key of the journal's checkpoints beside it, for auditors.
-fn show_journal_key(folder: &Path, key: &VerifierKey) -> Result<(), ServerError> {
-    let (path, line) = (folder.join(JOURNAL_KEY_FILE), format!("{key}\n"));
-    if std::fs::read(&path).is_ok_and(|there| there == line.as_bytes()) {
-        return Ok(());
-    }
-    replace_file(&path, line.as_bytes(), 0o644).map_err(|source| ServerError::File { path, source })
 }
 
 /// Agents that live sessions promise are waited for from now on.
@@ -351,31 +256,4 @@ async fn open_sessions(store: &Arc<dyn Store>, people: &People, now: OffsetDateT
     let (store, people) = (Arc::clone(store), people.clone());
     let open = move || Sessions::open(store, people, now);
     Ok(tokio::task::spawn_blocking(open).await.map_err(|_stopped| ServerError::Stopped)??)
-}
-
-/// Opening reads and repairs files, which is no work for a thread that serves others.
-async fn open_store(
-    settings: &ServerSettings,
-    signer: NoteSigner,
-    clock: Arc<dyn Clock>,
-) -> Result<Arc<LocalStore>, ServerError> {
-    let index = match settings.store {
-        // Of what replicas share, a journal remembers one key only.
-        StoreKind::Etcd(_) | StoreKind::Memory => IndexKind::Memory,
-        StoreKind::Sled => IndexKind::Sled,
-    };
-    let (segment_bytes, checkpoints) = (settings.segment_bytes, settings.checkpoints.signing.clone());
-    let local = LocalSettings { index, segment_bytes, checkpoints, ..LocalSettings::new(settings.data_dir.clone()) };
-    let open = move || LocalStore::open(local, signer, clock);
-    Ok(tokio::task::spawn_blocking(open).await.map_err(|_stopped| ServerError::Stopped)??)
-}
-
-/// Listing what is there takes a while, too.
-pub(super) async fn connect_etcd(settings: &ServerSettings, random: &Random) -> Result<Option<Arc<Etcd>>, ServerError> {
-    let StoreKind::Etcd(place) = &settings.store else { return Ok(None) };
-    let (members, to) = (place.members.clone(), place.settings.clone());
-    let process = format!("{:016x}", u64::from_be_bytes(random.bytes()));
-    let connect = move || Etcd::connect(to, &process, members.channels());
-    let connected = tokio::task::spawn_blocking(connect).await.map_err(|_stopped| ServerError::Stopped)?;
-    Ok(Some(connected?))
 }

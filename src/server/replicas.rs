@@ -40,10 +40,9 @@ async fn hear(replica: &Replica, (issuance, federation, holders): (Arc<Issuance>
     let Some(mut all) = replica.etcd().heard() else { return };
     while let Some(heard) = all.recv().await {
         let now = issuance.now();
-        let sessions =
-            issuance.sessions.hear(&issuance.ledger, &heard, now).await.map_err(|fault| chain(&fault).to_string());
-        let bundles = federation.hear(&heard, now).await.map_err(|fault| chain(&fault).to_string());
-        let confirmed = holders.hear(&heard).map_err(|fault| chain(&fault).to_string());
+        let sessions = issuance.sessions.hear(&issuance.ledger, &heard, now).await.map_err(|fault| chain(&fault));
+        let bundles = federation.hear(&heard, now).await.map_err(|fault| chain(&fault));
+        let confirmed = holders.hear(&heard).map_err(|fault| chain(&fault));
         let Heard { key, .. } = &heard;
         for why in [sessions.err(), bundles.err(), confirmed.err()].into_iter().flatten() {
             tracing::error!(key, why, "what another replica wrote cannot be taken in");

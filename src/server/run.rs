@@ -160,34 +160,9 @@ impl Server {
 
         let mut keepers = JoinSet::new();
         start_meters(&mut keepers, &parts, (&clock, &readiness), &ended);
-        let Parts {
-            issuance,
-            rotator,
-            upstream,
-            federation,
-            followers,
-            publishers,
-            crls,
-            store,
-            replica,
-            metrics,
-            vault,
-            ..
-        } = parts;
-        let heard = (Arc::clone(&issuance), federation.clone(), rotator.desk().holders().clone());
-        let shown = (Arc::clone(&clock), readiness.clone(), metrics.clone());
-        keepers.spawn(follow_replicas(replica.clone(), heard, shown, ended.clone()));
-        let publishing = (publishers, rotator.desk().holders().clone(), rotator.authorities().published());
-        let shown = (Arc::clone(&clock), readiness.clone(), metrics.clone());
-        keepers.spawn(keep_published(publishing, shown, ended.clone()));
-        keepers.spawn(federate((federation, followers), rotator.authorities(), Arc::clone(&clock), ended.clone()));
-        let above = (upstream.zip(rotator.upstream()), Arc::clone(&clock));
-        keepers.spawn(keep_upstream(above, (readiness.clone(), metrics.clone()), ended.clone()));
-        keepers.spawn(rotator.run(Arc::clone(&clock), ended.clone()));
-        keepers.spawn(keep_token(vault, ended.clone()));
-        if let Some(crls) = crls {
-            keepers.spawn(crls.run(Arc::clone(&clock), ended.clone()));
-        }
+        let (issuance, metrics) = (Arc::clone(&parts.issuance), parts.metrics.clone());
+        let (store, replica) = (Arc::clone(&parts.store), parts.replica.clone());
+        start_keepers(&mut keepers, parts, (&clock, &readiness), &ended);
         keepers.spawn(policy.run(Arc::clone(&clock), ended.clone()));
         keepers.spawn(certificate.run(Arc::clone(&clock), (Port::Issuer, metrics.clone()), ended.clone()));
         look(&mut keepers, &issuance, (&metrics, &ended));
@@ -200,7 +175,9 @@ impl Server {
             doors.spawn(port.run(closing.clone()));
         }
         bundle.start((&mut doors, &closing), (&mut keepers, &ended), (&clock, &metrics));
-        admin_ports.into_iter().for_each(|port| drop(doors.spawn(port.run(closing.clone()))));
+        for port in admin_ports {
+            doors.spawn(port.run(closing.clone()));
+        }
         doors.spawn(admin.run(closing));
 
         let mut store_ended = false;
@@ -227,7 +204,9 @@ impl Server {
         all_ended(&mut keepers).await;
         // Closing syncs files, which is no work for a thread that serves others.
         let close = move || {
-            replica.iter().for_each(|replica| replica.close());
+            if let Some(replica) = &replica {
+                replica.close();
+            }
             store.close();
         };
         let closed = tokio::task::spawn_blocking(close).await;
@@ -246,13 +225,13 @@ async fn open_admin_ports(
     let OperatorSettings { listen, issuers } = &settings.operators;
     let operators = Operators::new(issuers.clone(), (Arc::clone(clock), fetch), parts.issuance.ledger.clone());
     let door = RemoteAdminDoor::new(desk, operators);
-    let mut ports = Vec::new();
+    let mut bound = Vec::new();
     for address in listen {
         let tls = BundleDoor::for_operators(Arc::<DoorCertificate>::clone(certificate))?;
         let port = AdminPort::bind(*address, tls, door.clone(), parts.metrics.clone()).await;
-        ports.push(port.map_err(|source| ServerError::Address { address: *address, source })?);
+        bound.push(port.map_err(|source| ServerError::Address { address: *address, source })?);
     }
-    Ok(ports)
+    Ok(bound)
 }
 
 /// Whatever Prometheus hears.
@@ -276,6 +255,31 @@ fn start_meters(
     keepers.spawn(meter_checkpoints(store.is_unwitnessed(), metrics.clone(), ended.clone()));
     if let Some(crls) = crls {
         keepers.spawn(meter_crls(crls.watch(), metrics.clone(), ended.clone()));
+    }
+}
+
+/// What keeps keys, bundles and lists as they ought to be, here and where others read them.
+fn start_keepers(
+    keepers: &mut JoinSet<()>,
+    parts: Parts,
+    (clock, readiness): (&Arc<dyn Clock>, &Readiness),
+    ended: &Shutdown,
+) {
+    let Parts { issuance, rotator, upstream, federation, followers, publishers, crls, replica, metrics, vault, .. } =
+        parts;
+    let heard = (issuance, federation.clone(), rotator.desk().holders().clone());
+    let shown = (Arc::clone(clock), readiness.clone(), metrics.clone());
+    keepers.spawn(follow_replicas(replica, heard, shown, ended.clone()));
+    let publishing = (publishers, rotator.desk().holders().clone(), rotator.authorities().published());
+    let shown = (Arc::clone(clock), readiness.clone(), metrics.clone());
+    keepers.spawn(keep_published(publishing, shown, ended.clone()));
+    keepers.spawn(federate((federation, followers), rotator.authorities(), Arc::clone(clock), ended.clone()));
+    let above = (upstream.zip(rotator.upstream()), Arc::clone(clock));
+    keepers.spawn(keep_upstream(above, (readiness.clone(), metrics), ended.clone()));
+    keepers.spawn(rotator.run(Arc::clone(clock), ended.clone()));
+    keepers.spawn(keep_token(vault, ended.clone()));
+    if let Some(crls) = crls {
+        keepers.spawn(crls.run(Arc::clone(clock), ended.clone()));
     }
 }
 

@@ -1,6 +1,6 @@
 //! The store of a server that does not run, for commands that move or mend it.
 
-use super::build::{connect_etcd, open_journal, open_keys};
+use super::ground::{connect_etcd, open_journal, open_keys};
 use super::{ServerError, data_folder, open_places};
 use crate::authority::{KeyringFile, RotatorError, SharedKeyring};
 use crate::clock::Clock;
@@ -91,9 +91,9 @@ pub async fn reconcile(
     // The keys as this replica knows them: those in etcd may be older.
     let keys = open_keys(settings, (places, None, None), (&clock, &random)).await?;
     let journal = open_journal(settings, &keys.keyring, &clock).await?;
-    let loss = Loss::until(clock.now(), settings.policy.longest_ttl());
-    let loss = if lost.is_empty() { None } else { Some(loss.beside_kept(etcd.read(Loss::KEY)?)?) };
-    let done = etcd.reconcile(&settings.data_dir, (lost, loss)).await?;
+    let forgotten = Loss::until(clock.now(), settings.policy.longest_ttl());
+    let write = if lost.is_empty() { None } else { Some(forgotten.beside_kept(etcd.read(Loss::KEY)?)?) };
+    let done = etcd.reconcile(&settings.data_dir, (lost, write)).await?;
     give_back_keys(&keys.file, settings, &etcd).await?;
     reconciled(&journal, &etcd, &done).await?;
     journal.close();

@@ -131,11 +131,14 @@ fn restore_all(
     Ok(())
 }
 
+/// What is kept of a job's end, by the job's key.
+type Tombstones<'a> = &'a dyn Fn(&str) -> Result<Option<Stored>, StoreError>;
+
 fn restore(
     into: &Restored<'_>,
     key: &str,
     kept: &Stored,
-    (tombstone, now): (&dyn Fn(&str) -> Result<Option<Stored>, StoreError>, OffsetDateTime),
+    (tombstone, now): (Tombstones<'_>, OffsetDateTime),
 ) -> Result<(), StoreError> {
     let Kept { owner, ends_at, rule, ttl, signers, ended, claims, person } = parse(&kept.value)?;
     into.longest.fetch_max(ttl.unwrap_or(TTL_MAX.as_secs()), Ordering::Relaxed);

@@ -38,11 +38,7 @@ fn what(entry: &Received) -> String {
     let text = |name: &str| entry.more.get(name).and_then(Value::as_str).unwrap_or_default();
     let number = |name: &str| entry.more.get(name).and_then(Value::as_u64).unwrap_or_default();
     match entry.kind.as_str() {
-        "authority" => {
-            let (authority, key, step) = (text("authority"), short(text("key_id")), text("step"));
-            let by = entry.more.get("uid").map(|uid| format!(", by user id {uid}")).unwrap_or_default();
-            format!("{authority} {key} {step}, sequence {}{}{by}", number("sequence"), said(entry))
-        }
+        "authority" => key_step(entry),
         "account_forgotten" => format!("user {} of {}{}", text("user"), text("issuer"), said(entry)),
         "account_remembered" => format!("user {} of {} is {}", text("user"), text("issuer"), text("account")),
         "holder_confirmed" => {
@@ -68,13 +64,7 @@ fn what(entry: &Received) -> String {
             format!("person {person} of {issuer} ({}), by user id {}", text("say"), number("uid"))
         }
         "pin_changed" => pin_changed(entry),
-        "policy_changed" => {
-            let by = match entry.more.get("uid").and_then(Value::as_u64) {
-                Some(uid) => format!("user id {uid}"),
-                None => text("by").to_owned(),
-            };
-            format!("{} instead of {}, by {by}", short(text("new")), short(text("old")))
-        }
+        "policy_changed" => policy_changed(entry),
         "refused" => join([text("code").to_owned(), job_told(entry), facts_told(entry)]),
         "restored" => restored(entry),
         "ban_added" | "ban_removed" | "sessions_revoked" => {
@@ -101,6 +91,25 @@ fn what(entry: &Received) -> String {
         "swept" => format!("{} records", number("records")),
         _ => String::new(),
     }
+}
+
+/// What was done to which key.
+fn key_step(entry: &Received) -> String {
+    let text = |name: &str| entry.more.get(name).and_then(Value::as_str).unwrap_or_default();
+    let sequence = entry.more.get("sequence").and_then(Value::as_u64).unwrap_or_default();
+    let (authority, key, step) = (text("authority"), short(text("key_id")), text("step"));
+    let by = entry.more.get("uid").map(|uid| format!(", by user id {uid}")).unwrap_or_default();
+    format!("{authority} {key} {step}, sequence {sequence}{}{by}", said(entry))
+}
+
+/// Which policy instead of which, and by whose word.
+fn policy_changed(entry: &Received) -> String {
+    let text = |name: &str| entry.more.get(name).and_then(Value::as_str).unwrap_or_default();
+    let by = match entry.more.get("uid").and_then(Value::as_u64) {
+        Some(uid) => format!("user id {uid}"),
+        None => text("by").to_owned(),
+    };
+    format!("{} instead of {}, by {by}", short(text("new")), short(text("old")))
 }
 
 fn restored(entry: &Received) -> String {

@@ -301,7 +301,7 @@ impl Etcd {
                 Some(_) | None => break,
             }
         }
-        self.copy.replace(all, revision(at));
+        self.copy.replace(&all, revision(at));
         Ok(())
     }
 

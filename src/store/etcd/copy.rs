@@ -102,7 +102,7 @@ impl Copy {
     }
 
     /// Becomes what was listed at a revision, after more was missed than a watch can tell.
-    pub(super) fn replace(&self, all: Vec<KeyValue>, listed_at: Revision) {
+    pub(super) fn replace(&self, all: &[KeyValue], listed_at: Revision) {
         let ticks: HashMap<Revision, Tick> = all.iter().filter_map(|kv| self.tick(kv)).collect();
         let named = all.iter().filter_map(|kv| Some((self.prefix.name(&kv.key)?.to_owned(), stored(kv)?)));
         let mut now: BTreeMap<String, Stored> = named.collect();

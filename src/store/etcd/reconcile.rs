@@ -98,10 +98,10 @@ impl Etcd {
         (lost, more): (&[String], Option<Write>),
     ) -> Result<Reconciled, EtcdError> {
         self.wait_for_others(lost).await?;
-        let (since, last) = self.forgotten(dir).map_err(OpenError::from)?;
+        let (since, later) = self.forgotten(dir).map_err(OpenError::from)?;
         let (mut written, mut kept) = (0, Vec::new());
         let mut wishes: Vec<(Condition, Write)> = Vec::new();
-        for (key, value) in last {
+        for (key, value) in later {
             let now = self.read(&key)?;
             let condition = match &now {
                 None if value.is_none() => continue,
@@ -179,11 +179,11 @@ impl Etcd {
         let (mut since, mut last) = (0, Last::new());
         for record in JournalReader::open(dir)? {
             let Some(told) = record?.put.get(KEY).and_then(|kept| Evidence::parse(kept).ok()) else { continue };
-            let is_there = |(key, value): (&String, &Box<RawValue>)| {
+            let is_there = |key: &str, value: &RawValue| {
                 let found = self.copy.read(key).ok().flatten();
                 found.is_some_and(|found| found.revision == told.revision && found.value.get() == value.get())
             };
-            if told.put.iter().any(is_there) {
+            if told.put.iter().any(|(key, value)| is_there(key, value)) {
                 (since, last) = (told.revision, Last::new());
                 continue;
             }

@@ -256,17 +256,16 @@ impl UnderWay {
     fn enter(&self, inside: &Arc<Inside>) -> Option<Under> {
         let mut open = self.open();
         let (count, closed) = &mut *open;
-        (!*closed).then(|| {
-            *count += 1;
-            Under(Arc::clone(inside))
-        })
+        let is_open = !*closed;
+        *count += usize::from(is_open);
+        drop(open);
+        is_open.then(|| Under(Arc::clone(inside)))
     }
 
     /// Lets nobody in any more, and waits for those who are.
     fn close(&self) {
-        let mut open = self.open();
-        open.1 = true;
-        drop(self.ended.wait_while(open, |(count, _)| *count > 0));
+        self.open().1 = true;
+        drop(self.ended.wait_while(self.open(), |(count, _)| *count > 0));
     }
 
     /// A holder that panicked left a whole count behind.
