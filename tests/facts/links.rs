@@ -1,4 +1,5 @@
 //! What GitLab links a user to, as its users API tells administrators.
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "what cannot be set up ends the test")]
 
 use crate::asking::{SECRET, corp, world};
 use crate::scripted::{Reply, Scripted};

@@ -13,10 +13,8 @@ pub(crate) fn check_pages(pages: &[(String, String)], exists: impl Fn(&str) -> b
             for link in links(words).filter(|link| !exists(&resolved(path, link))) {
                 complain(format!("the link to {link} leads nowhere"));
             }
-            for (page, heading) in anchors(path, words) {
-                if pages.iter().any(|(path, text)| *path == page && !headings(text).any(|there| there == heading)) {
-                    complain(format!("{page} has no heading #{heading}"));
-                }
+            for (page, heading) in anchors(path, words).filter(|(page, heading)| lacks(pages, page, heading)) {
+                complain(format!("{page} has no heading #{heading}"));
             }
             for file in source_files(words).filter(|file| !exists(file) && !exists(&format!("src/{file}"))) {
                 complain(format!("`{file}` is not there"));
@@ -24,6 +22,11 @@ pub(crate) fn check_pages(pages: &[(String, String)], exists: impl Fn(&str) -> b
         }
     }
     broken
+}
+
+/// Whether a page is one of these and has no such heading.
+fn lacks(pages: &[(String, String)], page: &str, heading: &str) -> bool {
+    pages.iter().any(|(path, text)| path == page && !headings(text).any(|there| there == heading))
 }
 
 /// Holds each `[name](file.rs)` whose words are a function's name against that file: it is a test there, and it runs.

@@ -55,7 +55,7 @@ fn the_aws_page_loads_and_its_role_names_the_very_jobs_that_the_rule_grants() {
     let Ruling::Granted { spiffe_id, .. } = ruling else { panic!("{ruling:?}") };
     let trust: Value = serde_json::from_str(&block(&page, "json", "trust.json")).unwrap();
     let wanted = &trust["Statement"][0]["Condition"]["StringEquals"];
-    assert_eq!(wanted["ci.example.org:sub"], spiffe_id.to_string());
+    assert_eq!(wanted["ci.example.org:sub"], spiffe_id);
     assert_eq!(wanted["ci.example.org:aud"], "sts.amazonaws.com");
     let said = settings.policy.rules()[0].claims.fill(&claims, &Answers::NONE).unwrap();
     let tags = &said["https://aws.amazon.com/tags"]["principal_tags"];

@@ -1,9 +1,9 @@
 //! Random faults under load, from a seed: whatever dies or is cut off, the promises hold, and answers come back soon.
 
-use crate::fleet::{Fleet, MEMBERS, REPLICAS};
+use crate::fleet::{Fleet, MEMBERS, REPLICAS, ctl, wait_for_quorum};
 use crate::issuer::FakeIssuer;
 use crate::journal::intents;
-use crate::lab::runs_in_lab;
+use crate::lab::{link, runs_in_lab};
 use crate::load::{Load, pick};
 use crate::server::{audit_verify, lanyard, words};
 use lanyard::crypto::Random;
@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 const RESUMES_WITHIN: Duration = Duration::from_secs(3);
 /// Callers at the same time.
 const CALLERS: u64 = 4;
-/// The one that runs by default; another is tried with LANYARD_TEST_SEED.
+/// The one that runs by default; another is tried with `LANYARD_TEST_SEED`.
 const SEED: u64 = 20_261_122;
 
 /// What happens to somebody for a while.
@@ -53,12 +53,12 @@ impl Fault {
     fn begin(&self, fleet: &mut Fleet) {
         match *self {
             Self::Blackhole { from, to } => fleet.lab.lose(from, to),
-            Self::Compact => compact(fleet),
+            Self::Compact => compact(),
             Self::FreezeMember(member) => fleet.freeze_member(member, true),
             Self::KillMember(member) => fleet.kill_member(member),
             Self::KillReplica(replica) => fleet.kill_replica(replica),
-            Self::LinkDown(node) => fleet.lab.link(node, false),
-            Self::MoveLeader => move_leader(fleet),
+            Self::LinkDown(node) => link(node, false),
+            Self::MoveLeader => move_leader(),
             Self::PrepareKeys => prepare_keys(fleet),
         }
     }
@@ -69,7 +69,7 @@ impl Fault {
             Self::FreezeMember(member) => fleet.freeze_member(member, false),
             Self::KillMember(member) => fleet.start_member(member),
             Self::KillReplica(replica) => fleet.start_replica(replica),
-            Self::LinkDown(node) => fleet.lab.link(node, true),
+            Self::LinkDown(node) => link(node, true),
             Self::Compact | Self::MoveLeader | Self::PrepareKeys => {}
         }
     }
@@ -89,21 +89,21 @@ impl Fault {
     }
 }
 
-fn compact(fleet: &Fleet) {
-    let status = (0..MEMBERS).find_map(|member| fleet.ctl(member, &["endpoint", "status", "--write-out=json"]));
+fn compact() {
+    let status = (0..MEMBERS).find_map(|member| ctl(member, &["endpoint", "status", "--write-out=json"]));
     let status: Value = serde_json::from_str(&status.unwrap()).unwrap();
     let revision = status[0]["Status"]["header"]["revision"].as_u64().unwrap().to_string();
-    let _done = (0..MEMBERS).find_map(|member| fleet.ctl(member, &["compact", &revision]));
+    let _done = (0..MEMBERS).find_map(|member| ctl(member, &["compact", &revision]));
 }
 
-fn move_leader(fleet: &Fleet) {
-    let status = |member| fleet.ctl(member, &["endpoint", "status", "--write-out=json"]);
+fn move_leader() {
+    let status = |member| ctl(member, &["endpoint", "status", "--write-out=json"]);
     let all: Vec<Value> = (0..MEMBERS).filter_map(status).map(|one| serde_json::from_str(&one).unwrap()).collect();
     let id = |one: &Value| one[0]["Status"]["header"]["member_id"].as_u64().unwrap();
     let leader = all[0][0]["Status"]["leader"].as_u64().unwrap();
     let other = all.iter().map(id).find(|one| *one != leader).unwrap();
     // Only the leader obeys.
-    let _moved = (0..MEMBERS).find_map(|member| fleet.ctl(member, &["move-leader", &format!("{other:x}")]));
+    let _moved = (0..MEMBERS).find_map(|member| ctl(member, &["move-leader", &format!("{other:x}")]));
 }
 
 /// At two replicas at the same moment: one may be told to ask again.
@@ -114,8 +114,9 @@ fn prepare_keys(fleet: &Fleet) {
         let quiet = (Stdio::null(), Stdio::null());
         command.arg(fleet.places[replica].data().join("admin.sock")).stdout(quiet.0).stderr(quiet.1).spawn().unwrap()
     };
-    let mut both = [prepare(0), prepare(1)];
-    both.iter_mut().for_each(|one| assert!(one.wait().unwrap().code().is_some()));
+    for mut one in [prepare(0), prepare(1)] {
+        assert!(one.wait().unwrap().code().is_some());
+    }
 }
 
 /// Faults for so long; how long answers took to come back.
@@ -126,7 +127,7 @@ async fn storm(fleet: &mut Fleet, load: &Load, (seed, lasts): (u64, Duration)) -
         fault.begin(fleet);
         tokio::time::sleep(Duration::from_millis(300 + 200 * u64::try_from(pick(&chance, 10)).unwrap())).await;
         fault.end(fleet);
-        fleet.wait_for_quorum(Duration::from_secs(20));
+        wait_for_quorum(Duration::from_secs(20));
         if let Some(replica) = fault.restarted() {
             fleet.wait_for_replica(replica);
         }

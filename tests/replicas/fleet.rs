@@ -27,6 +27,23 @@ pub(crate) struct Fleet {
     pub(crate) lab: Lab,
 }
 
+/// What `etcdctl` says to a member; none where it does not answer.
+pub(crate) fn ctl(member: usize, arguments: &[&str]) -> Option<String> {
+    let mut command = Command::new("etcdctl");
+    command.env("ETCDCTL_API", "3").args(["--dial-timeout=300ms", "--command-timeout=700ms"]);
+    command.arg(format!("--endpoints=http://{}:{CLIENTS}", address(member))).args(arguments);
+    let output = command.output().unwrap_or_else(|fault| panic!("etcdctl ({fault}): install etcd-client"));
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Until a member answers for a quorum.
+pub(crate) fn wait_for_quorum(limit: Duration) {
+    let began = Instant::now();
+    while (0..MEMBERS).all(|member| ctl(member, &["get", "~nothing"]).is_none()) {
+        assert!(began.elapsed() < limit, "no quorum within {limit:?}");
+    }
+}
+
 impl Fleet {
     pub(crate) fn start(issuer: &FakeIssuer) -> Self {
         let (lab, folder) = (Lab::new(MEMBERS + REPLICAS), TempDir::new().unwrap());
@@ -43,7 +60,7 @@ impl Fleet {
         let (members, replicas) = ((0..MEMBERS).map(|_| None).collect(), (0..REPLICAS).map(|_| None).collect());
         let mut fleet = Self { members, replicas, places, folder, lab };
         (0..MEMBERS).for_each(|member| fleet.start_member(member));
-        fleet.wait_for_quorum(Duration::from_secs(30));
+        wait_for_quorum(Duration::from_secs(30));
         for replica in 0..REPLICAS {
             fleet.start_replica(replica);
             fleet.wait_for_replica(replica);
@@ -100,23 +117,6 @@ impl Fleet {
         let pid = self.members[member].as_ref().unwrap().id().to_string();
         let signal = if frozen { "-STOP" } else { "-CONT" };
         assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
-    }
-
-    /// What `etcdctl` says to a member; none where it does not answer.
-    pub(crate) fn ctl(&self, member: usize, arguments: &[&str]) -> Option<String> {
-        let mut command = Command::new("etcdctl");
-        command.env("ETCDCTL_API", "3").args(["--dial-timeout=300ms", "--command-timeout=700ms"]);
-        command.arg(format!("--endpoints=http://{}:{CLIENTS}", address(member))).args(arguments);
-        let output = command.output().unwrap_or_else(|fault| panic!("etcdctl ({fault}): install etcd-client"));
-        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
-    }
-
-    /// Until a member answers for a quorum.
-    pub(crate) fn wait_for_quorum(&self, limit: Duration) {
-        let began = Instant::now();
-        while (0..MEMBERS).all(|member| self.ctl(member, &["get", "~nothing"]).is_none()) {
-            assert!(began.elapsed() < limit, "no quorum within {limit:?}");
-        }
     }
 
     /// Until a replica that was started listens.

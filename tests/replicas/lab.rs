@@ -70,11 +70,6 @@ impl Lab {
         command
     }
 
-    /// Takes the node off the bridge, or puts it there again.
-    pub(crate) fn link(&self, node: usize, up: bool) {
-        ip(&format!("link set v{node} {}", if up { "up" } else { "down" }));
-    }
-
     /// What one node sends to another is lost; the way back is open.
     pub(crate) fn lose(&self, from: usize, to: usize) {
         self.run(from, &format!("ip route add blackhole {}/32", address(to)));
@@ -99,6 +94,11 @@ impl Drop for Lab {
             let _dead = node.holder.kill().and_then(|()| node.holder.wait());
         }
     }
+}
+
+/// Takes a node off the bridge, or puts it there again.
+pub(crate) fn link(node: usize, up: bool) {
+    ip(&format!("link set v{node} {}", if up { "up" } else { "down" }));
 }
 
 /// Where a node is.

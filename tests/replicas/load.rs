@@ -81,11 +81,8 @@ impl Load {
             let (token, pair) = (self.issuer.token(now()), [Caller::new(&self.ways), Caller::new(&self.ways)]);
             let mut holds = [false; 2];
             for _attempt in 0..2 {
-                let at = [pick(&chance, self.ways.len()), pick(&chance, self.ways.len())];
-                let both = tokio::join!(pair[0].exchange(at[0], &token), pair[1].exchange(at[1], &token));
-                for (held, (caller, answer)) in holds.iter_mut().zip(pair.iter().zip([both.0, both.1])) {
-                    *held |= self.note(caller, answer).is_some();
-                }
+                let [first, second] = self.ask_both(&pair, (&token, &chance)).await;
+                holds = [holds[0] | first, holds[1] | second];
             }
             if holds == [true, true] {
                 self.told().broken.push("one token was admitted for two keys".to_owned());
@@ -93,6 +90,13 @@ impl Load {
             self.renew_some(&chance).await;
             sleep(PAUSE).await;
         }
+    }
+
+    /// Two who ask at once with one token, wherever chance says; which of them were given something.
+    async fn ask_both(&self, pair: &[Arc<Caller>; 2], (token, chance): (&str, &Random)) -> [bool; 2] {
+        let at = [pick(chance, self.ways.len()), pick(chance, self.ways.len())];
+        let both = tokio::join!(pair[0].exchange(at[0], token), pair[1].exchange(at[1], token));
+        [self.note(&pair[0], both.0).is_some(), self.note(&pair[1], both.1).is_some()]
     }
 
     async fn renew_some(&self, chance: &Random) {

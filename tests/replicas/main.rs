@@ -9,6 +9,7 @@
     clippy::disallowed_methods,
     reason = "a process outside needs real time, real tasks and the real environment"
 )]
+#![expect(clippy::print_stdout, reason = "what a storm has measured is told to whoever asks for it")]
 
 #[path = "../process/callers.rs"]
 #[expect(dead_code, reason = "each test program uses its own part")]

@@ -13,6 +13,11 @@ use std::time::Duration;
 /// Longer than anything here should take on a machine with much else to do.
 const LIMIT: Duration = Duration::from_secs(20);
 
+/// Whether a session goes on there.
+async fn renews(agent: &Agent, place: &Place, session: &str) -> bool {
+    agent.renew(place, session).await.is_ok()
+}
+
 /// `lanyard store …` on a configuration: what it printed.
 fn store(arguments: &[&str], config: &Path) -> String {
     let mut command = lanyard();
@@ -103,7 +108,7 @@ async fn an_etcd_that_went_back_gives_no_identity_until_all_have_reconciled() {
     b.start_again();
     for place in [&a.place, &b.place] {
         for (session, token) in &given {
-            until(LIMIT, || async { agent.renew(place, session).await.is_ok() }).await;
+            until(LIMIT, || renews(&agent, place, session)).await;
             knows(place, &agent, (session, token)).await;
         }
         assert!(audit_verify(place).status.success(), "{}", words(&audit_verify(place)));

@@ -261,10 +261,10 @@ async fn what_was_fetched_outlives_the_process_and_goes_before_the_first_bundle_
     let site = Site::with(table).await;
     let given = site.relation("peer.test");
     assert!(holds(&given, &[&one]) && given.confirmed_at.is_none(), "before anybody was asked: {given:#?}");
-    let site = site.restarted().await;
+    let site = Box::pin(site.restarted()).await;
     site.until("peer.test", |relation| holds(relation, &[&two])).await;
     peer.instead(Trouble::Answer(503, Vec::new(), Vec::new()));
-    let site = site.restarted().await;
+    let site = Box::pin(site.restarted()).await;
     assert!(holds(&site.relation("peer.test"), &[&two]), "not the first one again");
     let ill = site.until("peer.test", |relation| relation.failures > 0).await;
     assert!(holds(&ill, &[&two]), "{ill:#?}");

@@ -116,7 +116,7 @@ async fn a_partner_s_keys_open_sessions_for_a_day_after_its_endpoint_was_seen_la
     // After a restart the first look is waited for, and then what was held is as old as it is.
     site.harness.advance(DAY_AND_MORE);
     partner.is_away(true);
-    let site = site.restarted().await;
+    let site = Box::pin(site.restarted()).await;
     site.keys().await.unwrap();
     site.until("peer.test", |relation| relation.failures > 0).await;
     assert_eq!(site.keys().await.unwrap_err().code(), "issuer_unavailable");

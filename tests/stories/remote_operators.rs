@@ -32,7 +32,7 @@ impl Site {
     }
 
     /// What Okta says of her.
-    fn claims(&self) -> Map<String, Value> {
+    fn claims() -> Map<String, Value> {
         let now = SystemClock.now().unix_timestamp();
         let claims = json!({
             "iss": PROVIDER, "aud": "api://lanyard", "sub": "00u1", "iat": now, "exp": now + 600, "cid": "0oa1",
@@ -42,7 +42,7 @@ impl Site {
     }
 
     fn saying(&self, name: &str, value: Value) -> String {
-        let mut claims = self.claims();
+        let mut claims = Self::claims();
         claims.insert(name.to_owned(), value);
         claims.retain(|_name, value| !value.is_null());
         self.provider.mint(&claims)
@@ -71,7 +71,7 @@ impl Site {
 #[tokio::test]
 async fn whoever_is_written_down_operates_the_server_from_elsewhere_and_stands_in_the_journal() {
     let site = Site::open().await;
-    let token = site.provider.mint(&site.claims());
+    let token = site.provider.mint(&Site::claims());
     let (code, said) = site.lanyard(&token, &["ban", "add", "--project", "4711", "--reason", "ticket 7"]).await;
     assert_eq!(code, 0, "{said}");
     let (code, said) = site.lanyard(&token, &["ban", "list", "--json"]).await;
@@ -96,7 +96,7 @@ async fn nobody_else_s_token_opens_the_door_for_operators() {
         site.doors.post("/v1/svid/jwt", &json!({"token": job, "audience": ["https://service.test"]})).await;
     assert_eq!(status, 200, "{answer}");
     let own = answer["jwt_svid"].as_str().unwrap().to_owned();
-    let stranger = FakeIssuer::new().mint(&site.claims());
+    let stranger = FakeIssuer::new().mint(&Site::claims());
     for (token, told) in [
         (site.saying("aud", json!("api://another")), "operator_token_refused"),
         (site.saying("aud", json!(["api://lanyard", "api://another"])), "operator_token_refused"),

@@ -1,5 +1,6 @@
 //! A real etcd, the one of Debian, on loopback ports of its own and in a folder of its own. Ended by its own process id.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "what cannot go on here ends the test, and says so")]
+#![expect(clippy::disallowed_methods, reason = "a process outside needs real time")]
 
 use lanyard::store::{Channels, EtcdSettings};
 use lanyard::wire::etcd_channel;

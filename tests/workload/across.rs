@@ -119,12 +119,12 @@ impl Site {
 
 impl Sides {
     async fn federated(by: By) -> Self {
-        Self::federated_so(by, Duration::from_secs(15 * 60), Duration::ZERO).await
+        Box::pin(Self::federated_so(by, Duration::from_secs(15 * 60), Duration::ZERO)).await
     }
 
     /// Where stock clients look on while time passes.
     async fn watched(by: By) -> Self {
-        Self::federated_so(by, SVID_LIFETIME, BEHIND).await
+        Box::pin(Self::federated_so(by, SVID_LIFETIME, BEHIND)).await
     }
 
     async fn federated_so(by: By, lifetime: Duration, behind: Duration) -> Self {

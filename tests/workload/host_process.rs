@@ -162,10 +162,10 @@ async fn one_process_two_jobs(hierarchy: &'static str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_agent_process_keeps_two_jobs_apart_from_login_to_end_and_over_its_restart() {
-    one_process_two_jobs("v2").await;
+    Box::pin(one_process_two_jobs("v2")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn and_so_it_does_with_cgroups_of_version_1() {
-    one_process_two_jobs("pids").await;
+    Box::pin(one_process_two_jobs("pids")).await;
 }

@@ -24,8 +24,11 @@ enum Takes {
     Pem,
 }
 
+/// A verb, how many words come behind it, and its flags.
+type Verb = (&'static str, usize, &'static [(&'static str, Takes)]);
+
 /// What is typed, by the reference pages of kubectl 1.34 and helm 3: a verb, how many words behind it, and its flags.
-const VERBS: [(&str, usize, &[(&str, Takes)]); 4] = [
+const VERBS: [Verb; 4] = [
     ("kubectl apply", 0, &[("-f", Takes::Yaml), ("-n", Takes::Word), ("--context", Takes::Word)]),
     ("kubectl get", 2, &[("-o", Takes::Word), ("-n", Takes::Word), ("--context", Takes::Word)]),
     ("kubectl rollout restart", 2, &[("-n", Takes::Word), ("--context", Takes::Word)]),
@@ -57,27 +60,14 @@ impl Line {
         let said: Vec<&str> = command.split_whitespace().collect();
         let (verb, words_wanted, flags) = VERBS
             .iter()
-            .find(|(verb, ..)| {
-                // Flags may stand before the verb, with the word that each takes.
-                let mut left = verb.split(' ').peekable();
-                let mut said = said.iter();
-                while let Some(word) = said.next() {
-                    if word.starts_with('-') {
-                        said.next();
-                    } else if left.next_if_eq(word).is_none() {
-                        break;
-                    }
-                }
-                left.peek().is_none()
-            })
+            .find(|(verb, ..)| begins(&said, verb))
             .ok_or_else(|| format!("what {text:?} does is not known"))?;
         let mut line = Self { verb: (*verb).to_owned(), ..Self::default() };
         let (mut verb_left, mut said) = (verb.split(' ').peekable(), said.into_iter());
         while let Some(word) = said.next() {
             if !word.starts_with('-') {
-                if verb_left.next_if_eq(&word).is_none() {
-                    line.words.push(word.to_owned());
-                }
+                let is_of_verb = verb_left.next_if_eq(&word).is_some();
+                line.words.extend((!is_of_verb).then(|| word.to_owned()));
                 continue;
             }
             let (_, takes) =
@@ -92,6 +82,20 @@ impl Line {
         }
         if line.words.len() == *words_wanted { Ok(line) } else { Err(format!("{text:?} has other words: {line:?}")) }
     }
+}
+
+/// Whether these words are of this verb. Flags may stand before it, with the word that each takes.
+fn begins(said: &[&str], verb: &str) -> bool {
+    let mut left = verb.split(' ').peekable();
+    let mut said = said.iter();
+    while let Some(word) = said.next() {
+        if word.starts_with('-') {
+            said.next();
+        } else if left.next_if_eq(word).is_none() {
+            break;
+        }
+    }
+    left.peek().is_none()
 }
 
 /// Everything that is wrong with what the operator of a page types; which objects and values came to a cluster.
@@ -118,9 +122,8 @@ fn typed(page: &Page, mesh: &str) -> (Vec<String>, BTreeSet<String>) {
             for document in documents {
                 wrong.extend(facts.check(&document).0.into_iter().map(|why| format!("{file}: {why}")));
                 let is_object = document.get("kind").is_some();
-                if is_object != line.verb.starts_with("kubectl") {
-                    wrong.push(format!("{said}: {file} is for the other program"));
-                }
+                let is_of_other = is_object != line.verb.starts_with("kubectl");
+                wrong.extend(is_of_other.then(|| format!("{said}: {file} is for the other program")));
             }
             used.insert(file.clone());
         }
