@@ -56,8 +56,11 @@ pub(super) fn read_store(root: &mut Section<'_, '_>) -> Option<StoreKind> {
 fn read_etcd(etcd: &mut Section<'_, '_>) -> Option<EtcdPlace> {
     let line = etcd.line_of("endpoints");
     let members = etcd.list("endpoints", "its members, such as [\"https://etcd-1.corp.example:2379\"]", member);
-    if members.as_ref().is_none_or(Vec::is_empty) {
-        etcd.missing::<()>("endpoints", "write the URLs of its members");
+    let remedy = "write the URLs of its members";
+    match &members {
+        Some(none) if none.is_empty() => etcd.problem("endpoints", line, "an empty list", remedy),
+        Some(_) => {}
+        None => drop(etcd.missing::<()>("endpoints", remedy)),
     }
     let members = members.unwrap_or_default();
     let clear = members.iter().filter(|member| member.in_the_clear).count();

@@ -143,7 +143,7 @@ mod tests {
                 "operators.issuer",
                 "nothing",
             ),
-            (format!("{ONE}people.a = 7\n"), "operators.issuer[0].people.a", "a number"),
+            (format!("{ONE}people.a = 7\n"), "operators.issuer[0].people.a", "an integer"),
         ] {
             let problems = load(&lines, 0o600).unwrap_err();
             let found = problems.iter().find(|problem| problem.key == key && problem.to_string().contains(told));

@@ -120,7 +120,8 @@ impl Issuance {
         match &request.bearer {
             Bearer::Token(token) => {
                 let verified = self.verify(token).await;
-                let dated = verified.as_ref().ok().map(|claims| claims.claims().issued_at);
+                let dated = |claims: &VerifiedClaims| self.issuer(claims.claims()).ok()?.dated(claims.claims());
+                let dated = verified.as_ref().ok().and_then(dated);
                 self.ledger.check_clock(dated)?; // before its times are blamed
                 Ok((verified?, None))
             }
@@ -289,7 +290,7 @@ impl Issuance {
         Err(Refusal::TooMany)
     }
 
-    /// A session's issuer may have left the configuration meanwhile; then nothing of it is renewed.
+    /// A session's issuer may have left the configuration meanwhile; then nothing is renewed.
     pub(super) fn issuer(&self, claims: &Claims) -> Result<&Issuer, Refusal> {
         let issuer = self.issuers.by_name(&claims.issuer.0);
         issuer.map(|issuer| &**issuer).ok_or_else(|| Refusal::UnknownIssuer { issuer: claims.issuer.to_string() })

@@ -2,6 +2,7 @@
 
 use super::claims::{Claims, IssuerName};
 use super::error::TokenError;
+use super::issuer_kind::IssuerKind;
 use super::keys::KeySet;
 use super::verify::Expectations;
 use crate::identity::TrustDomain;
@@ -9,6 +10,7 @@ use crate::telemetry::quotable;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use time::OffsetDateTime;
 
 /// One issuer as configured.
 #[derive(Debug)]
@@ -35,6 +37,11 @@ impl Issuer {
     pub fn knows(&self, claims: &Claims) -> bool {
         let namespace = claims.top_level_namespace().to_lowercase();
         self.namespaces.is_empty() || self.namespaces.iter().any(|ours| ours.to_lowercase() == namespace)
+    }
+
+    /// When it dated a token, where its word about the time counts: another trust domain's clock is none of ours.
+    pub fn dated(&self, claims: &Claims) -> Option<OffsetDateTime> {
+        (self.knows(claims) && self.expectations.kind != IssuerKind::Spiffe).then_some(claims.issued_at)
     }
 
     /// Lets the claims in, unless they are a stranger's: on a GitLab that others use too, anybody's token is genuine.

@@ -151,7 +151,10 @@ async fn an_endpoint_is_believed_by_its_exact_id_and_its_own_profile_and_by_noth
     assert!(code == 0 && said.contains("is known by the bundle of ci.partner.example, and none is held"), "{said}");
     assert_eq!(set(PARTNER, &with_first).await.0, 0);
     assert_eq!(set("third.test", &third).await.0, 0);
-    listed(&doors, "third.test", |row| row["confirmed_at"].is_string()).await;
+    // It is the partner's bundle all the same, and its root says so.
+    let of_another =
+        |row: &Value| row["problem"].as_str().is_some_and(|why| why.contains("of spiffe://ci.partner.example"));
+    listed(&doors, "third.test", of_another).await;
 
     let own = "spiffe://ci.example.org/-/lanyard/bundle-endpoint";
     for (arguments, code, says) in [

@@ -149,14 +149,14 @@ async fn a_key_of_ours_is_taken_under_no_other_name_whoever_brings_it() {
     let document: Value = serde_json::from_slice(&document).unwrap();
     let mut jwt_only = document.clone();
     jwt_only["keys"].as_array_mut().unwrap().retain(|key| key["use"] == "jwt-svid");
-    for (form, text, says) in [
-        ("--pem", ca.pem() + &pem, "its certificate 2 ("),
-        ("--spiffe", document.to_string(), "its certificate 1 ("),
-        ("--spiffe", jwt_only.to_string(), "its JWT key \""),
+    let (of_another, own_key) = ("bundle_malformed", "bundle_own_key");
+    for (form, text, code_said, says) in [
+        ("--pem", ca.pem() + &pem, of_another, "says that it is of spiffe://ci.example.org"),
+        ("--spiffe", document.to_string(), of_another, "says that it is of spiffe://ci.example.org"),
+        ("--spiffe", jwt_only.to_string(), own_key, "\" has a key of this server's own trust domain"),
     ] {
         let (code, _, said) = lanyard(&doors, &["bundle", "set", "mesh.test", form, &files.put("own", &text)]).await;
-        assert!(code == 1 && said.contains("bundle_own_key") && said.contains(says), "{says}: {said}");
-        assert!(said.contains("has a key of this server's own trust domain"), "{said}");
+        assert!(code == 1 && said.contains(code_said) && said.contains(says), "{says}: {said}");
     }
     assert_eq!(lanyard(&doors, &["bundle", "list"]).await.1, "");
     doors.close().await;
@@ -167,7 +167,7 @@ async fn a_key_of_ours_is_taken_under_no_other_name_whoever_brings_it() {
     let own = following.harness.issuance().authorities.published().borrow().pem.clone();
     following.put(&(ca.pem() + &own));
     let relation = following.until(|relation| relation.problem.is_some()).await;
-    assert!(problem(&relation).contains("its certificate 2 ("), "{relation:?}");
+    assert!(problem(&relation).contains("says that it is of spiffe://ci.example.org"), "{relation:?}");
     assert_eq!(held(&relation), [ca.der()], "what was held stays");
     following.stop.pull();
     following.running.await.unwrap();

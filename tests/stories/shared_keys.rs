@@ -44,7 +44,7 @@ async fn a_kept_bundle_with_a_key_of_ours_is_set_aside_at_the_start_and_stays_so
         let federation = &harness.parts.federation;
         let relation = federation.relation(&mesh()).unwrap();
         let problem = relation.problem.as_deref().unwrap_or_default();
-        assert!(problem.contains("has a key of this server's own trust domain"), "{relation:#?}");
+        assert!(problem.contains("says that it is of spiffe://ci.example.org"), "{relation:#?}");
         assert!(relation.kept.is_none() && federation.now().is_empty());
     }
     let bundle = Bundle::parse(mesh(), b"{\"keys\":[]}").unwrap();

@@ -88,6 +88,21 @@ fn over_random_histories_nobody_who_is_up_to_date_meets_an_svid_that_it_cannot_v
     assert!(steps < STEPS || never.is_empty(), "never happened: {never:?}");
 }
 
+/// With each key by a number in place of its id.
+fn nameless(tale: &str) -> String {
+    let mut ids = Vec::new();
+    let number = |found: &regex::Captures<'_>| {
+        let id = found[0].to_owned();
+        let known = ids.iter().position(|one| *one == id);
+        let number = known.unwrap_or_else(|| {
+            ids.push(id);
+            ids.len() - 1
+        });
+        format!("key {number}")
+    };
+    regex::Regex::new("[0-9a-f]{64}").unwrap().replace_all(tale, number).into_owned()
+}
+
 /// A failing history is told again by its seed, so nothing in it may hang on the keys, which are others each time.
 #[test]
 fn a_seed_tells_the_same_tale_twice() {
@@ -97,7 +112,7 @@ fn a_seed_tells_the_same_tale_twice() {
             for _ in 0..HISTORY {
                 world.happen();
             }
-            (world.tale(), world.now, world.done)
+            (nameless(&world.tale()), world.now, world.done)
         };
         assert_eq!(tell(), tell(), "LANYARD_ROTATION_SEED={seed}");
     }

@@ -54,6 +54,10 @@ async fn a_whole_rotation_is_told_before_its_first_step_and_comes_so() {
 
     let prepare = Step::planned(StepKind::Prepare { under: None }, AuthorityKind::X509Root);
     keyring = making(START).take(&mut keyring, &prepare, None).await.unwrap();
+    let roots = keyring.of_kind(AuthorityKind::X509Root);
+    let next = roots.filter(|one| one.state == AuthorityState::Prepared).last().unwrap().key_id();
+    let below = Step::planned(StepKind::Prepare { under: Some(next) }, AuthorityKind::X509Intermediate);
+    keyring = making(START).take(&mut keyring, &below, None).await.unwrap();
     let later = START + 10 * MINUTE;
     assert_eq!(steps(&projected(&keyring, later)), all[1..], "it is the same while it goes");
     let next = keyring.of_kind(AuthorityKind::X509Root).find(|one| one.state == AuthorityState::Prepared).unwrap();

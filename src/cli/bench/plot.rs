@@ -102,7 +102,7 @@ mod tests {
             max: 4 * p50,
         };
         let picture = svg("exchange", &[row(100, 1000), row(200, 100_000)]);
-        assert!(picture.contains("points=\"70.0,342.0 730.0,206.0\""), "{picture}");
+        assert!(picture.contains("points=\"400.0,342.0 730.0,206.0\""), "{picture}");
         assert!(picture.starts_with("<svg ") && picture.ends_with("</svg>\n"));
     }
 }

@@ -1,11 +1,13 @@
 //! The span of a request, below that of whoever asks.
 
 use crate::telemetry::Door;
-use http::{HeaderMap, header::AsHeaderName};
+use http::HeaderMap;
 use opentelemetry::propagation::{Extractor, TextMapPropagator as _};
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
+
+const TRACEPARENT: &str = "traceparent";
 
 /// Requests are called by these names. A caller can write anything into a path, so no other is repeated.
 const KNOWN: [&str; 11] = [
@@ -27,7 +29,7 @@ const KNOWN: [&str; 11] = [
 pub fn request_span(door: Door, path: &str, headers: &HeaderMap) -> Span {
     let span = tracing::trace_span!("request", "otel.name" = known(path), "otel.kind" = "server", lanyard.door = ?door);
     if !span.is_disabled() {
-        let parent = TraceContextPropagator::new().extract(&Headers(headers));
+        let parent = TraceContextPropagator::new().extract(&Parent(headers));
         // Without a layer that makes traces of spans there is nothing to be below.
         let _untraced = span.set_parent(parent).is_err();
     }
@@ -43,20 +45,15 @@ fn known(path: &str) -> &'static str {
     KNOWN.into_iter().find(|known| *known == path).unwrap_or("other")
 }
 
-struct Headers<'a>(&'a HeaderMap);
+/// The parent alone: `tracestate` is for whoever set it, as long as its sender likes, and would be in every span.
+struct Parent<'a>(&'a HeaderMap);
 
-impl Headers<'_> {
-    fn text(&self, name: impl AsHeaderName) -> Option<&str> {
-        self.0.get(name)?.to_str().ok()
-    }
-}
-
-impl Extractor for Headers<'_> {
+impl Extractor for Parent<'_> {
     fn get(&self, key: &str) -> Option<&str> {
-        self.text(key)
+        if key == TRACEPARENT { self.0.get(TRACEPARENT)?.to_str().ok() } else { None }
     }
 
     fn keys(&self) -> Vec<&str> {
-        self.0.keys().map(http::HeaderName::as_str).collect()
+        vec![TRACEPARENT]
     }
 }
