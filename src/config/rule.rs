@@ -20,6 +20,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+/// As a person reads it in one line.
+const NAME_BYTES_MAX: usize = 200;
+
 /// Where a rule stands, and which warnings about it are accepted there.
 #[derive(Debug)]
 pub(super) struct Place {
@@ -146,6 +149,11 @@ impl Rules<'_> {
         let name = name.or_else(|| section.missing("name", "write a name; the audit record shows it"));
         if let Some(name) = &name {
             section.call(name);
+        }
+        if let Some(long) = name.as_ref().filter(|name| name.len() > NAME_BYTES_MAX) {
+            let remedy =
+                format!("keep at most {NAME_BYTES_MAX} bytes: refusals and each entry of the journal repeat it");
+            section.problem("name", line, format!("{} bytes", long.len()), remedy);
         }
         if let Some(first) = name.as_ref().and_then(|name| self.places.get(name)) {
             let file = self.files.get(first.file).and_then(|(file, _)| file.file_name()).unwrap_or_default();

@@ -165,7 +165,10 @@ fn free_address() -> Ipv4Addr {
     loop {
         let step = std::process::id().wrapping_mul(61).wrapping_add(STEPS.fetch_add(1, Ordering::Relaxed));
         let [_, second, third, last] = step.to_be_bytes();
-        let address = Ipv4Addr::new(127, 64 | second & 0x3f, third, last.clamp(1, 254));
+        if matches!(last, 0 | 255) {
+            continue;
+        }
+        let address = Ipv4Addr::new(127, 64 | second & 0x3f, third, last);
         match TcpListener::bind((address, 636)) {
             Ok(_free) => return address,
             Err(taken) if taken.kind() == ErrorKind::AddrInUse => {}
