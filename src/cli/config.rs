@@ -28,14 +28,11 @@ enum Action {
 /// Checks.
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let Action::Check { file, json } = &args.action;
-    let (whose, read) = load_any(file, &SystemEnvironment);
-    let read = read.and_then(|settings| match &settings {
-        AnySettings::Server(server) => match check_data_dir(file, &server.data_dir) {
-            Some(problem) => Err(vec![problem]),
-            None => Ok(settings),
-        },
-        AnySettings::Agent(_) => Ok(settings),
-    });
+    let (whose, mut read) = load_any(file, &SystemEnvironment);
+    if let Ok(AnySettings::Server(server)) = &mut read {
+        // A file is checked elsewhere, too: before a cluster has its volume, and by a pipeline.
+        server.warnings.extend(check_data_dir(file, &server.data_dir));
+    }
     let (problems, warnings) = match &read {
         Ok(AnySettings::Agent(_)) => (&[][..], &[][..]),
         Ok(AnySettings::Server(settings)) => (&[][..], &*settings.warnings),

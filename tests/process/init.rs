@@ -121,7 +121,7 @@ fn what_is_typed_wrong_writes_nothing_and_says_what_to_type() {
     refused("https://gitlab.com", &[], 2, "--namespace GROUP");
     refused(&url, &["--namespace", "acme/api"], 2, "a top-level group, such as acme");
     refused(&url, &["--host", "https://lanyard"], 2, "write a DNS name");
-    refused(&url, &["--ca-file", &ca, "--audience", ""], 1, "nothing was kept");
+    refused(&url, &["--ca-file", &ca, "--audience", ""], 2, "--audience: write a name for this server");
 
     let said = lanyard().args(["init", "--gitlab", &url]).output().unwrap();
     let line = format!("type: lanyard init --gitlab {url} --trust-domain ci.corp.example");

@@ -23,7 +23,7 @@ const EXCHANGES: u32 = 12;
 const INSTRUCTIONS_MAX: u64 = 335_000;
 
 #[tokio::test]
-#[cfg_attr(debug_assertions, ignore = "the optimised server is counted, which `tests/run` builds")]
+#[ignore = "by hand, in release: the callgrind of Debian 12 falls over a server's signals in some runs"]
 async fn an_exchange_takes_no_more_instructions_than_it_is_known_to() {
     let place = Place::new();
     let counts = place.file("counts");

@@ -66,7 +66,7 @@ fn a_request_is_a_tree_of_the_road_s_steps_below_its_caller_s_span() {
     assert!(steps.is_sorted_by_key(|span| span.start_time_unix_nano));
     assert!(steps.iter().all(|step| step.end_time_unix_nano <= issue.end_time_unix_nano));
     let told = format!("{spans:?}");
-    for secret in [&*token, "acme", "spiffe://", "ada", "BEGIN"] {
+    for secret in [&*token, "acme", "spiffe://", "\"ada", "ada@", "BEGIN"] {
         assert!(!told.contains(secret), "{secret}: {told}");
     }
 }
