@@ -8,6 +8,7 @@ use crate::replica::{Replica, Replicas, until};
 use crate::server::{Server, audit_verify, lanyard, words};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::time::Duration;
 
 /// Longer than anything here should take on a machine with much else to do.
@@ -31,7 +32,7 @@ fn with_etcd(place: &Place, etcd: &Etcd) -> PathBuf {
     let text = fs::read_to_string(place.config()).unwrap();
     let line = "policy_file = \"policy.toml\"\n";
     let store = format!(
-        "{line}checkpoints = {{ replica = \"ca-1\" }}\nstore = {{ etcd = {{ endpoints = [\"http://127.0.0.1:{}\"] }} }}\n",
+        "{line}checkpoints = {{ replica = \"ca-1\" }}\nstore = {{ etcd = {{ preview = true, endpoints = [\"http://127.0.0.1:{}\"] }} }}\n",
         etcd.port
     );
     let config = place.file("with-etcd.toml");
@@ -102,9 +103,17 @@ async fn an_etcd_that_went_back_gives_no_identity_until_all_have_reconciled() {
     replicas.all.iter_mut().for_each(|replica| stop(replica.server.take().unwrap()));
     let [a, b] = &mut replicas.all[..] else { panic!("two") };
     assert!(store(&["reconcile"], &a.place.config()).contains("ca-2"));
-    a.start_again();
-    assert_eq!(agent.exchange(&a.place, &token(a)).await.unwrap_err(), "store_unavailable");
+    let mut early =
+        lanyard().args(["server", "--config"]).arg(a.place.config()).stderr(Stdio::piped()).spawn().unwrap();
+    until(LIMIT, || std::future::ready(early.try_wait().unwrap().is_some())).await;
+    let early = early.wait_with_output().unwrap();
+    assert!(
+        !early.status.success() && words(&early).contains("`lanyard store reconcile` on ca-2"),
+        "{}",
+        words(&early)
+    );
     assert!(store(&["reconcile"], &b.place.config()).contains("all replicas are reconciled"));
+    a.start_again();
     b.start_again();
     for place in [&a.place, &b.place] {
         for (session, token) in &given {
