@@ -71,13 +71,18 @@ impl NotAnOperator {
     /// What they hear. That nobody wrote them down is said to them alone whose token is genuine.
     pub(super) fn refused(&self, id: &RequestId) -> Refused {
         let why = chain(self);
-        tracing::warn!(request_id = %id, why, "somebody was turned away from the admin port");
         let (class, code) = match self {
             Self::Keys(_) => (Class::Unavailable, "issuer_unavailable"),
             Self::NoToken | Self::Token(_) | Self::UnknownIssuer => (Class::NotGenuine, "operator_token_refused"),
             Self::EmailUnverified | Self::Lacks(_) | Self::Nobody(_) => (Class::Forbidden, "operator_unknown"),
             Self::Store(_) => (Class::Unavailable, "store_unavailable"),
         };
+        if class == Class::Forbidden {
+            // A provider of ours told who it is: that is worth a look.
+            tracing::warn!(request_id = %id, why, "somebody was turned away from the admin port");
+        } else {
+            tracing::debug!(request_id = %id, why, "a stranger was turned away from the admin port");
+        }
         Refused::new(class, code, why, id)
     }
 }
@@ -112,7 +117,8 @@ impl Operators {
         let issuer = &*of.issuer.name().0;
         let operator = Operator::from_elsewhere(issuer, name);
         let entry = Entry::OperatorCame(Came { issuer, operator: name, uid: operator.uid, asked });
-        self.ledger.commit(&entry, Changes::default()).await?;
+        // The disk's reserve is for deeds: on the local socket they need no such record.
+        self.ledger.commit_if_room(&entry, Changes::default()).await?;
         Ok(operator)
     }
 }
