@@ -11,7 +11,7 @@ use time::OffsetDateTime;
 /// A pending answer of a store.
 pub type Answer<T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send>>;
 
-/// Grows with every write to a key: the journal position of the record that wrote it.
+/// Grows with every write to a key: on one machine the journal position of the record that wrote it, in etcd its revision.
 pub type Revision = u64;
 
 /// A record's number in the journal, from 1.
