@@ -282,7 +282,7 @@ async fn an_answer_that_nobody_waits_for_is_written_all_the_same(place: Ground) 
         // What two began at the same time has no order in etcd.
         let shown = async {
             while store.read("a").unwrap().is_none() {
-                store.caught_up().await.unwrap()
+                store.caught_up().await.unwrap();
             }
         };
         tokio::time::timeout(Duration::from_secs(5), shown).await.unwrap();
