@@ -3,7 +3,7 @@
 use super::refusals::{Folding, Observed, Refused};
 use super::{Asked, Auditable, Entry};
 use crate::crypto::Digest;
-use crate::store::{Commit, Committed, Condition, Position, Room, Store, StoreError, Stored, Write};
+use crate::store::{ClockError, Commit, Committed, Condition, Position, Room, Store, StoreError, Stored, Write};
 use crate::token::IssuerName;
 use serde_json::value::to_raw_value;
 use std::sync::Arc;
@@ -122,6 +122,14 @@ impl Ledger {
         self.write(entry, changes, Room::Reserve).await
     }
 
+    /// As [`Ledger::commit`], also while the clock is not believed: for deeds that only take away.
+    ///
+    /// # Errors
+    /// When the store cannot write.
+    pub async fn take_away(&self, entry: &Entry<'_>, changes: Changes) -> Result<Committed, StoreError> {
+        self.write(entry, changes, Room::AnyTime).await
+    }
+
     /// As [`Ledger::commit`], without a part in the reserve: what others can bring about as often as they like, and what is
     /// dropped because nobody can use it any more.
     ///
@@ -134,6 +142,11 @@ impl Ledger {
     async fn write(&self, entry: &Entry<'_>, changes: Changes, room: Room) -> Result<Committed, StoreError> {
         let Changes { conditions, writes } = changes;
         self.store.commit(Commit { room, conditions, writes, entry: text(entry)?, without_quorum: None }).await
+    }
+
+    /// What time it is, as far as it is believed.
+    pub fn believed(&self, now: OffsetDateTime) -> OffsetDateTime {
+        self.store.check_clock().map_or_else(ClockError::should_be, |()| now)
     }
 
     /// Hears of a genuine token that was dated so, and says whether a record can be dated now.

@@ -49,7 +49,8 @@ impl Issuance {
     /// # Errors
     /// When not all could be recorded.
     pub async fn revoke(&self, wish: &Revocation<'_>) -> Result<Struck, SessionError> {
-        let (sessions, ledger, now) = (self.sessions.clone(), self.ledger.clone(), self.now());
+        let (sessions, ledger) = (self.sessions.clone(), self.ledger.clone());
+        let now = self.believed_now();
         let (selector, uid, reason) = (wish.selector.clone(), wish.uid, wish.reason.to_owned());
         let struck = carried_out(async move {
             let wish = Revocation { selector: &selector, uid, reason: &reason };
@@ -65,7 +66,8 @@ impl Issuance {
     /// # Errors
     /// When not all could be recorded.
     pub async fn ban(&self, ban: &Ban) -> Result<Struck, SessionError> {
-        let (sessions, ledger, ban, now) = (self.sessions.clone(), self.ledger.clone(), ban.clone(), self.now());
+        let (sessions, ledger, ban) = (self.sessions.clone(), self.ledger.clone(), ban.clone());
+        let now = self.believed_now();
         let struck = carried_out(async move { sessions.ban(&ledger, &ban, now).await }).await?;
         self.recorder.ended(EndReason::Banned, struck.sessions.len());
         Ok(struck)

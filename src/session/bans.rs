@@ -150,7 +150,7 @@ impl Bans {
         let selector = ban.selector.to_string();
         let entry = Entry::BanAdded { ban: &ban.id, selector: &selector, say: &ban.reason, uid: ban.uid, until };
         let writes = vec![Write::Put(Ban::key(&ban.id), text(ban)?)];
-        ledger.commit(&entry, Changes { conditions: Vec::new(), writes }).await?;
+        ledger.take_away(&entry, Changes { conditions: Vec::new(), writes }).await?;
         Ok(())
     }
 

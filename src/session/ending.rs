@@ -209,7 +209,7 @@ impl Sessions {
         let shown = selector.to_string();
         let sessions = meant.sessions.len();
         let entry = Entry::SessionsRevoked { selector: &shown, uid, say: reason, sessions };
-        ledger.commit(&entry, Changes::default()).await?;
+        ledger.take_away(&entry, Changes::default()).await?;
         self.strike(ledger, meant, End::of_operator(EndReason::Revoked, uid, reason)).await
     }
 
@@ -288,7 +288,8 @@ impl Sessions {
             };
             let committed = match &first {
                 Some(one) => {
-                    ledger.commit(&ended(&one.id.to_string(), &one.job_shown(self.people.form()), end), changes).await?
+                    let job = one.job_shown(self.people.form());
+                    ledger.take_away(&ended(&one.id.to_string(), &job, end), changes).await?
                 }
                 None => ledger.commit_if_room(&closed(job, end), changes).await?,
             };

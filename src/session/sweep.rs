@@ -45,6 +45,7 @@ impl Sessions {
     /// # Errors
     /// `Store`.
     pub async fn sweep(&self, ledger: &Ledger, now: OffsetDateTime) -> Result<Swept, SessionError> {
+        let now = ledger.believed(now);
         let mut swept = Swept { live: self.live.sweep(now), dropped: 0 };
         if !self.store.leads() {
             return Ok(swept);

@@ -48,6 +48,8 @@ pub(super) struct Committer {
 
     commits: Vec<(Commit, Reply)>,
     notes: Vec<Entry>,
+    /// Whether they are on the page of this turn.
+    notes_go: bool,
     /// When the notes are looked at, if no commit comes before; never, while asleep.
     notes_due: Option<Instant>,
     closing: bool,
@@ -90,6 +92,7 @@ impl Committer {
             reckoning,
             commits: Vec::new(),
             notes: Vec::new(),
+            notes_go: false,
             notes_due: None,
             closing: false,
             company: 0,
@@ -197,26 +200,29 @@ impl Committer {
         self.company = self.commits.len();
         self.notes_due = Some(instant() + NOTE_WAITS);
         self.incoming.take_notes(&mut self.notes);
-        let (now, last) = match self.date() {
-            Ok(now) => (now, self.journal.link()),
-            Err(wrong) => {
-                self.refuse(wrong);
+        let last = self.journal.link();
+        let dated = self.date();
+        if let Err(wrong) = dated {
+            self.refuse(wrong);
+            if self.commits.is_empty() {
                 return Ok(());
             }
-        };
+        }
+        let now = dated.unwrap_or_else(ClockError::should_be);
         self.page.begin(last, now.max(last.at));
         if self.reserve.trouble().is_some() {
             self.reserve.look(instant());
         }
         self.opened = false;
-        if !self.reserve.is_open() {
+        self.notes_go = dated.is_ok() && !self.reserve.is_open();
+        if self.notes_go {
             for entry in &self.notes {
                 self.page.add(entry, &[]);
             }
         }
         let mut commits = std::mem::take(&mut self.commits);
         for (commit, reply) in commits.drain(..) {
-            let again = (commit.room == Room::Reserve).then(|| commit.clone());
+            let again = (commit.room != Room::Common).then(|| commit.clone());
             let answer = if again.is_none() && self.reserve.is_open() { Err(full()) } else { self.decide(commit) };
             self.answers.push(reply, answer, again);
         }
@@ -225,10 +231,10 @@ impl Committer {
         if self.opened {
             self.answers.take_back(&mut self.commits);
         }
-        self.tell(self.reserve.trouble());
+        self.tell(dated.map_or_else(|wrong| Some(wrong.trouble()), |_now| self.reserve.trouble()));
         self.answers.hand_out();
         written?;
-        let turns = self.journal.length() >= self.turn_at && !self.reserve.is_open();
+        let turns = self.journal.length() >= self.turn_at && !self.reserve.is_open() && dated.is_ok();
         if turns { self.checkpoint() } else { Ok(()) }
     }
 
@@ -243,9 +249,9 @@ impl Committer {
         dated
     }
 
-    /// Nothing can be dated: nobody's commit happens, and notes wait.
+    /// The clock is not believed: only what is right at any time happens, and notes wait.
     fn refuse(&mut self, wrong: ClockError) {
-        for (_commit, reply) in self.commits.drain(..) {
+        for (_commit, reply) in self.commits.extract_if(.., |(commit, _)| commit.room != Room::AnyTime) {
             self.answers.push(reply, Err(wrong.into()), None);
         }
         self.answers.hand_out();
@@ -296,7 +302,7 @@ impl Committer {
             Ok(()) => {
                 self.reserve.wrote();
                 self.notary.saw(&self.journal.chain().tree);
-                if !self.reserve.is_open() {
+                if self.notes_go {
                     self.notes.clear();
                 }
                 let Err(error) = self.index.apply(&mut self.overlay, self.page.link().into()) else { return Ok(()) };

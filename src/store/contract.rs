@@ -73,6 +73,8 @@ pub enum Room {
     Common,
     /// Also what is kept back for a full disk: for what must not wait until somebody makes room.
     Reserve,
+    /// The same, also while the clock is not believed: what only takes away is right at any time.
+    AnyTime,
 }
 
 /// Conditions, writes and the entry that tells of them.

@@ -45,6 +45,14 @@ pub enum ClockError {
 }
 
 impl ClockError {
+    /// The time that is believed instead of the clock's.
+    pub const fn should_be(self) -> OffsetDateTime {
+        match self {
+            Self::Leapt { should, .. } => should,
+            Self::WentBack { last, .. } => last,
+        }
+    }
+
     pub(super) const fn trouble(self) -> Trouble {
         match self {
             Self::Leapt { .. } => Trouble::ClockLeapt,

@@ -131,3 +131,29 @@ async fn a_leap_is_right_where_a_token_was_dated_after_it_or_an_operator_accepts
     write(&place.open(), vec![put("the day after", "1")]).await;
     verify_journal(place.dir(), Some(place.signer.verifier().key())).unwrap();
 }
+
+#[tokio::test]
+async fn what_takes_away_is_written_at_the_time_that_should_be_and_nothing_else_with_it() {
+    let (place, store) = at_work().await;
+    let right = place.clock.now();
+    for (leap, key) in [(86_400, "ahead"), (-86_400, "behind")] {
+        place.clock.set(right + time::Duration::seconds(leap));
+        let (common, reserve, any_time) = tokio::join!(
+            store.commit(commit(vec![], vec![put("common", "1")])),
+            store.commit(Commit { room: Room::Reserve, ..commit(vec![], vec![put("reserve", "1")]) }),
+            store.commit(Commit { room: Room::AnyTime, ..commit(vec![absent(key)], vec![put(key, "1")]) }),
+        );
+        assert!(matches!((common, reserve), (Err(StoreError::Clock(_)), Err(StoreError::Clock(_)))));
+        let position = done(any_time);
+        assert!(store.trouble().borrow().is_some_and(Trouble::is_of_the_clock), "it stays a trouble");
+        let records = JournalReader::open(place.dir()).unwrap().map(Result::unwrap);
+        let at = records.into_iter().find(|record| record.position == position).unwrap().at;
+        assert_eq!(at, right, "neither the clock's time nor before another record");
+    }
+    place.clock.set(right);
+    write(&store, vec![put("right again", "1")]).await;
+    let held: Vec<_> = content(&store).into_iter().map(|(key, ..)| key).collect();
+    assert_eq!(held, ["ahead", "an hour later", "before", "behind", "right again"]);
+    drop(store);
+    verify_journal(place.dir(), Some(place.signer.verifier().key())).unwrap();
+}

@@ -21,7 +21,7 @@ impl Admin {
             Some(selector) => Some(self.selector(selector).await?),
             None => None,
         };
-        let (sessions, now) = (&self.0.issuance.sessions, self.0.issuance.now());
+        let (sessions, now) = (&self.0.issuance.sessions, self.0.issuance.believed_now());
         Ok(shown(sessions.select(selector.as_ref(), now), limit))
     }
 
@@ -30,7 +30,7 @@ impl Admin {
         let selector = self.selector(selector.unwrap_or_default()).await?;
         let issuance = &self.0.issuance;
         let struck = if dry_run {
-            issuance.sessions.would_strike(&selector, issuance.now())
+            issuance.sessions.would_strike(&selector, issuance.believed_now())
         } else {
             let wish = Revocation { selector: &selector, uid, reason: self.reason(&reason)? };
             issuance.revoke(&wish).await.map_err(|error| self.refused(error))?
@@ -54,7 +54,7 @@ impl Admin {
     pub(super) async fn banned(&self, asked: AddBanRequest, uid: u32) -> Result<AddBanAnswer, Status> {
         let AddBanRequest { selector, reason, until, dry_run, limit } = asked;
         let selector = self.selector(selector.unwrap_or_default()).await?;
-        let (issuance, now) = (&self.0.issuance, self.0.issuance.now());
+        let (issuance, now) = (&self.0.issuance, self.0.issuance.believed_now());
         let until = match until {
             0 => None,
             until => {
