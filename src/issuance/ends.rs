@@ -9,6 +9,7 @@ use crate::store::{JournalError, JournalReader, Record};
 use crate::telemetry::chain;
 use crate::token::{OnReplay, VerifiedClaims};
 use serde_json::Value;
+use time::OffsetDateTime;
 
 impl Issuance {
     /// Ends a session of the connection's key, and closes its job.
@@ -42,6 +43,11 @@ impl Issuance {
             self.recorder.refused(&self.ledger, (request, known.as_ref()), refusal, self.now());
         }
         outcome
+    }
+
+    /// What time it is, or should be where the clock is not believed: ends do not wait until it is.
+    pub fn believed_now(&self) -> OffsetDateTime {
+        self.ledger.believed(self.now())
     }
 
     /// Ends what lives and is meant.

@@ -373,11 +373,6 @@ impl Issuance {
     pub fn now(&self) -> OffsetDateTime {
         self.clock.now()
     }
-
-    /// The same, and what it should be where the clock is not believed: for deeds that do not wait until it is.
-    pub fn believed_now(&self) -> OffsetDateTime {
-        self.ledger.believed(self.now())
-    }
 }
 
 /// Where a session that was named stands.
