@@ -3,6 +3,7 @@
 //!
 //! Time that passes while the machine sleeps passes, too. A clock that leapt is right nevertheless where somebody else
 //! says so: a genuine token that was dated after the time it should be, lately. An old token says nothing; jobs may wait.
+//! Small steps add up, until a token that was dated just now says that they were corrections.
 
 use super::Trouble;
 use crate::clock::Clock;
@@ -61,19 +62,37 @@ impl ClockError {
     }
 }
 
+/// Why a clock is believed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Belief {
+    /// There is nothing to hold it against, or somebody else says the same.
+    Anew,
+    /// It is about where it should be.
+    AsBefore,
+}
+
 /// A clock, and what is known beside it.
 #[derive(Debug)]
 pub(super) struct Reckoning {
     clock: Arc<dyn Clock>,
-    /// What the clock would have said when its count of time began, as it was last believed.
+    /// What the clock would have said when its count of time began, as somebody else last said the same.
     zero: Mutex<Option<OffsetDateTime>>,
     /// The latest time that somebody else vouched for, in Unix seconds.
     vouched: AtomicI64,
 }
 
-/// What a clock says, and what it is held against.
+/// A clock that is believed.
 #[derive(Clone, Copy, Debug)]
 struct Look {
+    now: OffsetDateTime,
+    /// Since its count of time began.
+    passed: std::time::Duration,
+    belief: Belief,
+}
+
+/// What a clock says, and what it is held against.
+#[derive(Clone, Copy, Debug)]
+struct Evidence {
     now: OffsetDateTime,
     /// By the time that passed; none where it was never believed.
     should: Option<OffsetDateTime>,
@@ -98,7 +117,7 @@ impl Reckoning {
         self.look().map(drop)
     }
 
-    /// The time for a record behind one of `last`; it is believed from here on.
+    /// The time for a record behind one of `last`.
     ///
     /// # Errors
     /// `WentBack`, `Leapt`.
@@ -107,8 +126,10 @@ impl Reckoning {
         if last - now > CLOCK_STEP_MAX {
             return Err(ClockError::WentBack { last, now });
         }
-        let (now, zero) = self.look()?;
-        *self.zero.lock().unwrap_or_else(PoisonError::into_inner) = Some(zero);
+        let Look { now, passed, belief } = self.look()?;
+        if belief == Belief::Anew {
+            *self.zero.lock().unwrap_or_else(PoisonError::into_inner) = Some(now - passed);
+        }
         Ok(now)
     }
 
@@ -118,28 +139,27 @@ impl Reckoning {
         now.replace_millisecond(now.millisecond()).unwrap_or(now)
     }
 
-    /// What the clock says, and would have said at its zero.
-    fn look(&self) -> Result<(OffsetDateTime, OffsetDateTime), ClockError> {
+    fn look(&self) -> Result<Look, ClockError> {
         let (now, passed) = (self.now(), self.clock.elapsed());
         let should = self.zero.lock().unwrap_or_else(PoisonError::into_inner).map(|zero| zero + passed);
-        Look { now, should, vouched: self.vouched.load(Ordering::Relaxed) }.judge()?;
-        Ok((now, now - passed))
+        let belief = Evidence { now, should, vouched: self.vouched.load(Ordering::Relaxed) }.judge()?;
+        Ok(Look { now, passed, belief })
     }
 }
 
-impl Look {
-    fn judge(self) -> Result<(), ClockError> {
+impl Evidence {
+    fn judge(self) -> Result<Belief, ClockError> {
         let Self { now, should, vouched } = self;
-        let Some(should) = should else { return Ok(()) };
-        let is_right = || {
-            let vouched = OffsetDateTime::from_unix_timestamp(vouched).ok();
-            // Nearer to the clock than to where it should be, and not from long ago.
-            vouched.is_some_and(|at| now > should && at - should > (now - should) / 2 && now - at <= VOUCHED_LATELY)
-        };
-        if (now - should).abs() <= CLOCK_STEP_MAX || is_right() {
-            return Ok(());
+        let Some(should) = should else { return Ok(Belief::Anew) };
+        let vouched = OffsetDateTime::from_unix_timestamp(vouched).ok();
+        let is_small = |off: Duration| off.abs() <= CLOCK_STEP_MAX;
+        if is_small(now - should) {
+            let said_just_now = vouched.is_some_and(|at| is_small(now - at));
+            return Ok(if said_just_now { Belief::Anew } else { Belief::AsBefore });
         }
-        Err(ClockError::Leapt { should, now })
+        // Nearer to the clock than to where it should be, and not from long ago.
+        let is_right = |at| now > should && at - should > (now - should) / 2 && now - at <= VOUCHED_LATELY;
+        if vouched.is_some_and(is_right) { Ok(Belief::Anew) } else { Err(ClockError::Leapt { should, now }) }
     }
 }
 
@@ -153,7 +173,7 @@ mod tests {
     /// Whether a clock that is so far from where it should be is believed, with a token dated so far from there.
     fn is_believed(off: i64, vouched: Option<i64>) -> bool {
         let vouched = vouched.map_or(i64::MIN, |at| SHOULD.unix_timestamp() + at);
-        Look { now: SHOULD + Duration::seconds(off), should: Some(SHOULD), vouched }.judge().is_ok()
+        Evidence { now: SHOULD + Duration::seconds(off), should: Some(SHOULD), vouched }.judge().is_ok()
     }
 
     #[test]
@@ -161,7 +181,10 @@ mod tests {
         for (off, believed) in [(0, true), (30, true), (-30, true), (31, false), (-31, false), (86_400, false)] {
             assert_eq!(is_believed(off, None), believed, "{off} s");
         }
-        assert!(Look { now: SHOULD, should: None, vouched: i64::MIN }.judge().is_ok(), "nothing to hold it against");
+        assert!(
+            Evidence { now: SHOULD, should: None, vouched: i64::MIN }.judge().is_ok(),
+            "nothing to hold it against"
+        );
     }
 
     #[test]
@@ -172,5 +195,18 @@ mod tests {
         assert!(is_believed(60, Some(40)));
         assert!(is_believed(33, Some(20)) && !is_believed(33, Some(10)), "one of jobs that waited a little");
         assert!(!is_believed(-3600, Some(-3600)), "an old token proves nothing of a clock that went back");
+    }
+
+    #[test]
+    fn small_steps_are_corrections_only_where_a_token_was_dated_just_then() {
+        let belief = |off: i64, vouched: i64| {
+            let vouched = SHOULD.unix_timestamp() + vouched;
+            Evidence { now: SHOULD + Duration::seconds(off), should: Some(SHOULD), vouched }.judge().unwrap()
+        };
+        for (off, vouched, anew) in
+            [(-29, -3600, false), (-29, -20, true), (-29, 5, false), (29, -2, false), (29, 10, true)]
+        {
+            assert_eq!(belief(off, vouched) == Belief::Anew, anew, "{off} s off, a token of {vouched} s");
+        }
     }
 }

@@ -95,6 +95,22 @@ async fn a_clock_that_leaps_is_noticed_before_a_record_is_written_until_it_is_ri
 }
 
 #[tokio::test]
+async fn small_steps_do_not_lead_a_clock_away_but_those_that_tokens_confirm() {
+    for confirmed in [true, false] {
+        let (place, store) = at_work().await;
+        let mut led = true;
+        for _ in 0..3 {
+            place.clock.set(place.clock.now() + Duration::from_secs(29));
+            if confirmed {
+                store.vouch(place.clock.now());
+            }
+            led &= store.commit(commit(vec![], vec![put("led away", "1")])).await.is_ok();
+        }
+        assert_eq!(led, confirmed);
+    }
+}
+
+#[tokio::test]
 async fn a_leap_that_nobody_writes_at_is_told_by_whoever_looks() {
     let (place, store) = at_work().await;
     let mut trouble = store.trouble();
