@@ -92,7 +92,7 @@ fn the_operators_page_loads() {
     let server =
         format!("{}\n{}", block(&aws, "toml", "aws.server.toml"), block(&page, "toml", "operators.server.toml"));
     let settings = load(&server, &block(&aws, "toml", "aws.toml")).unwrap();
-    let of = &settings.operators.issuers[0];
+    let of = &settings.operators.from.issuers[0];
     assert_eq!((of.people.len(), of.require.len(), of.claim.as_str()), (2, 2, "sub"));
 }
 
