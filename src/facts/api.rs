@@ -143,10 +143,10 @@ impl Api {
 
     /// That it does not take our token is our fault, not the job's; one thing that it does not show is nothing of the rest.
     fn refused(&self, status: u16, why: String, wait: Option<Duration>) -> Silence {
-        let remedy = self.place.let_in.remedy();
+        let (what, remedy) = self.place.let_in.remedy();
         match status {
-            401 => Silence::down(format!("{why}: what lets us in is not taken; {remedy}")),
-            403 => Silence::Unclear(format!("{why}: what lets us in is not taken for this; {remedy}")),
+            401 => Silence::down(format!("{why}: {what} is not taken; {remedy}")),
+            403 => Silence::Unclear(format!("{why}: {what} is not taken for this; {remedy}")),
             _ => Silence::Down { why, wait },
         }
     }
@@ -218,14 +218,17 @@ impl LetIn {
         }
     }
 
-    const fn remedy(&self) -> &'static str {
+    /// What is not taken, and what would be.
+    const fn remedy(&self) -> (&'static str, &'static str) {
+        const OF_FILE: &str = "the token_file's token";
         match self {
-            Self::Basic { .. } => "it must be the user's HTTP password, made in Gerrit's settings",
-            Self::GitLab => "it needs the scope read_api",
-            Self::Okta => "it must be an API token of an administrator who may read users and groups",
-            Self::OktaClient(_) => {
-                "the app must be granted the scopes, and an administrator's role that may read users and groups"
-            }
+            Self::Basic { .. } => (OF_FILE, "it must be the user's HTTP password, made in Gerrit's settings"),
+            Self::GitLab => (OF_FILE, "it needs the scope read_api"),
+            Self::Okta => (OF_FILE, "it must be an API token of an administrator who may read users and groups"),
+            Self::OktaClient(_) => (
+                "the token that Okta gave us",
+                "the app must be granted the scopes, and an administrator's role that may read users and groups",
+            ),
         }
     }
 }
