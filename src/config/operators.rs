@@ -49,8 +49,9 @@ pub(super) fn read_operators(root: &mut Section<'_, '_>, own: Own<'_>, of_jobs: 
     if is_given && listen.is_empty() {
         section.missing::<()>("listen", "write where operators come in, such as [\"0.0.0.0:8446\"]");
     }
+    let has_ca = section.holds("certificates");
     let certificates = read_certificates(&mut section);
-    if is_given && sections.is_empty() && !section.holds("certificates") {
+    if is_given && sections.is_empty() && !has_ca {
         let remedy = "add an [[operators.issuer]] or [operators.certificates]: without them nobody may come";
         section.missing::<()>("issuer", remedy);
     }
@@ -194,7 +195,7 @@ mod tests {
             (ONE.to_owned(), "operators.issuer[0].people", "nobody"),
             (format!("{ONE}{people}claim = \"name\""), "operators.issuer[0].claim", "change that by themselves"),
             (format!("{ONE}{people}claim = \"upn\""), "operators.issuer[0].claim", "change that by themselves"),
-            (format!("{ONE}{people}max_token_age = \"13h\""), "operators.issuer[0].max_token_age", "12 h"),
+            (format!("{ONE}{people}max_token_age = \"13h\""), "operators.issuer[0].max_token_age", "12h"),
             (format!("{ONE}{people}pins = \"learned\""), "operators.issuer[0].pins", "issuers of jobs"),
             (
                 with("https://corp.okta.com/oauth2/default", "https://GitLab.example"),
