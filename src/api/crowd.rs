@@ -3,10 +3,11 @@
 //! **Invariant**: what is held is given back when its guard goes, however the request ends.
 
 use super::limits::{
-    BODY_BYTES_MAX, BODY_BYTES_PER_ADDRESS_MAX, CONNECTIONS_MAX, CONNECTIONS_PER_ADDRESS_MAX, REQUESTS_MAX,
-    REQUESTS_PER_ADDRESS_MAX, VERIFICATIONS_MAX, VERIFICATIONS_PER_ADDRESS_MAX,
+    BODY_BYTES_MAX, BODY_BYTES_PER_ADDRESS_MAX, CONNECTIONS_MAX, CONNECTIONS_PER_ADDRESS_MAX, OPERATORS_AT_ONCE_MAX,
+    OPERATORS_AT_ONCE_PER_ADDRESS_MAX, REQUESTS_MAX, REQUESTS_PER_ADDRESS_MAX, VERIFICATIONS_MAX,
+    VERIFICATIONS_PER_ADDRESS_MAX,
 };
-use crate::tls::PeerKey;
+use crate::tls::{PeerKey, ShownChain};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -75,6 +76,15 @@ pub struct Caller {
     pub visitor: Arc<Visitor>,
 }
 
+/// A visitor of a port that knows nobody by a key.
+#[derive(Debug)]
+pub struct Guest {
+    /// Its place.
+    pub visitor: Arc<Visitor>,
+    /// The certificates that it showed, where it was asked for some; judged by nobody.
+    pub shown: Option<ShownChain>,
+}
+
 /// Something held; dropping it gives it back.
 #[derive(Debug)]
 pub struct Held {
@@ -101,10 +111,10 @@ impl Crowd {
         Self::of(all, share)
     }
 
-    /// A port's on which only connections need a bound.
+    /// A port's on which connections need a bound, and what is verified of operators.
     pub fn of_connections(all: usize, per_address: usize) -> Self {
-        let share = |connections| Share { connections, requests: 0, body_bytes: 0, verifications: 0 };
-        Self::of(share(all), share(per_address))
+        let share = |connections, verifications| Share { connections, requests: 0, body_bytes: 0, verifications };
+        Self::of(share(all, OPERATORS_AT_ONCE_MAX), share(per_address, OPERATORS_AT_ONCE_PER_ADDRESS_MAX))
     }
 
     fn of(all: Share, share: Share) -> Self {

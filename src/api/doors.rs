@@ -1,6 +1,6 @@
 //! The doors as the server sees them: a request goes in, a response comes out.
 
-use super::crowd::{Caller, Good};
+use super::crowd::{Caller, Good, Guest};
 use super::desk::Desk;
 use super::grpc::{Admin, Issuer};
 use super::lent::{Lent, Stopped, lend};
@@ -8,6 +8,7 @@ use super::limits::{ANSWER_WITHIN, MESSAGE_BYTES_MAX};
 use super::operators::Operators;
 use super::refused::{CODE_METADATA, Class, Refused};
 use super::rest;
+use crate::audit::Person;
 use crate::issuance::Refusal;
 use crate::telemetry::{Door, Metrics, Panicked, Readiness, contained, request_span};
 use crate::wire::lanyard::admin_server::AdminServer;
@@ -24,8 +25,8 @@ use tracing::Instrument as _;
 
 /// A door that answers whoever comes. Cheap to clone.
 pub trait Answers: Clone + Send + Sync + 'static {
-    /// Answers one request.
-    fn answer(self, request: Request<Incoming>) -> impl Future<Output = Response<Body>> + Send;
+    /// Answers one request of this guest.
+    fn answer(self, request: Request<Incoming>, guest: Arc<Guest>) -> impl Future<Output = Response<Body>> + Send;
 }
 
 /// What a door answers with: gRPC's kind of body, or REST's.
@@ -126,10 +127,20 @@ enum Nothing {
 pub struct Endless;
 
 /// Who asks at the admin door.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Operator {
     /// The user id of the process at the other end of the socket; of people from elsewhere, a number that the journal explains.
     pub uid: u32,
+    /// Who that is, of people from elsewhere.
+    pub elsewhere: Option<Arc<str>>,
+}
+
+impl Operator {
+    /// As entries of the journal tell of them.
+    pub(super) fn person(&self) -> Person {
+        let user = self.elsewhere.as_deref().map(str::to_owned);
+        if user.is_some() { Person { uid: self.uid, user } } else { Person::of(self.uid) }
+    }
 }
 
 /// The admin door. Cheap to clone.
@@ -175,18 +186,23 @@ impl RemoteAdminDoor {
 
 /// If it is an operator's: each request shows who asks.
 impl Answers for RemoteAdminDoor {
-    async fn answer(self, mut request: Request<Incoming>) -> Response<Body> {
+    async fn answer(self, mut request: Request<Incoming>, guest: Arc<Guest>) -> Response<Body> {
         let asked = request.uri().path().rsplit('/').next().unwrap_or_default().to_owned();
-        match self.operators.admit(request.headers(), &asked).await {
-            Ok(operator) => {
+        let admit = contained(self.operators.admit(request.headers(), &guest, &asked));
+        let id = self.desk.request_id();
+        let refused = match tokio::time::timeout(ANSWER_WITHIN, admit).await {
+            Ok(Ok(Ok(operator))) => {
                 request.headers_mut().remove(header::AUTHORIZATION);
-                self.door.answer(request, operator).await
+                return self.door.answer(request, operator).await;
             }
-            Err(no) => {
-                let refused = no.refused(&self.desk.request_id());
-                refused.into_status().into_http().map(Either::Left)
+            Ok(Ok(Err(no))) => no.refused(&id),
+            Ok(Err(panicked)) => {
+                tracing::error!(request_id = id.as_str(), "who asks at the admin port: {panicked}");
+                Refused::new(Class::Broken, "internal", "the server broke down over this request", &id)
             }
-        }
+            Err(_elapsed) => Refused::new(Class::Late, "deadline", "the answer took too long; try again", &id),
+        };
+        refused.into_status().into_http().map(Either::Left)
     }
 }
 
@@ -223,7 +239,7 @@ impl BundleDoor {
 }
 
 impl Answers for BundleDoor {
-    async fn answer(self, request: Request<Incoming>) -> Response<Body> {
+    async fn answer(self, request: Request<Incoming>, _guest: Arc<Guest>) -> Response<Body> {
         answered(self.0, request).await
     }
 }

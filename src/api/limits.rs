@@ -76,6 +76,12 @@ pub const VERIFICATIONS_MAX: usize = 1024;
 /// A whole cluster behind one address may use most of it, not all.
 pub const VERIFICATIONS_PER_ADDRESS_MAX: usize = VERIFICATIONS_MAX / 4 * 3;
 
+/// Operators whose token or certificate is judged at once at the admin port. There are a few; who comes on top is a stranger, or a
+/// script that may come back.
+pub const OPERATORS_AT_ONCE_MAX: usize = 64;
+/// Four addresses together can keep the others out, one alone cannot.
+pub const OPERATORS_AT_ONCE_PER_ADDRESS_MAX: usize = OPERATORS_AT_ONCE_MAX / 4;
+
 /// A host's agent holds a session for each of its jobs.
 pub const SESSIONS_WATCHED_MAX: usize = 1024;
 /// An agent has one; after it lost its connection, the old one may still stand until the next ping.

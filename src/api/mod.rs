@@ -20,10 +20,10 @@ mod rest;
 mod doors;
 mod operators;
 
-pub use crowd::{Caller, Crowd, Held, Visitor};
+pub use crowd::{Caller, Crowd, Guest, Held, Visitor};
 pub use desk::Desk;
 pub use doors::{AdminDoor, Answers, Body, BundleDoor, Endless, HealthDoor, IssuerDoors, Operator, RemoteAdminDoor};
-pub use operators::{OperatorIssuer, Operators};
+pub use operators::{OperatorCertificates, OperatorIssuer, Operators, OperatorsFrom};
 pub use refused::{AUDIENCE_METADATA, CODE_METADATA, REQUEST_ID_METADATA, refusal_in};
 pub use reloads::{NotReloaded, Reload, Reloaded, Reloads};
 pub use rest::{BodyError, Form, read_object};

@@ -1,8 +1,11 @@
-//! Who may operate this server from elsewhere: people whom an `OpenID` provider knows, one by one.
+//! Who may operate this server from elsewhere: people whom an `OpenID` provider knows, or whose certificate is of the operators' own
+//! CA, one by one.
 //!
-//! **Invariants**: nobody who is not written down; a token that our own rules could mint, or an issuer of jobs could, is none
-//! (`config` takes no such issuer); each call is on record before it is carried out.
+//! **Invariants**: nobody who is not written down; a token or certificate that our own rules could mint, or an issuer of jobs could,
+//! is none (`config` takes no such issuer, and whatever has a SPIFFE ID is refused); who it is is judged anew at each call, which is
+//! on record before it is carried out.
 
+use super::crowd::{Good, Guest};
 use super::doors::Operator;
 use super::refused::{Class, Refused};
 use crate::audit::{Came, Changes, Entry, Ledger};
@@ -10,13 +13,16 @@ use crate::clock::Clock;
 use crate::crypto::Digest;
 use crate::discovery::{DiscoveryError, Fetch, IssuerKeys};
 use crate::issuance::RequestId;
+use crate::people::{People, PeopleError};
 use crate::store::StoreError;
 use crate::telemetry::chain;
-use crate::token::{Issuer, Issuers, OperatorToken, TokenError};
+use crate::tls::{NotOfTheCa, OperatorCa, ShownChain};
+use crate::token::{Issuer, IssuerName, Issuers, OperatorToken, TokenError};
 use http::{HeaderMap, header};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use time::OffsetDateTime;
 
 /// How a token is shown (RFC 6750 §2.1).
 const BEARER: &str = "Bearer ";
@@ -38,9 +44,38 @@ pub struct OperatorIssuer {
     pub people: BTreeMap<String, String>,
 }
 
+/// The CA of operators' certificates, and which of its people may come.
+#[derive(Clone, Debug)]
+pub struct OperatorCertificates {
+    /// By which name the journal knows it.
+    pub name: IssuerName,
+    /// The CA.
+    pub ca: OperatorCa,
+    /// Who may come: a name in the certificate, and by which name the journal knows them.
+    pub people: BTreeMap<String, String>,
+}
+
+/// All who may come from elsewhere.
+#[derive(Clone, Debug, Default)]
+pub struct OperatorsFrom {
+    /// Providers whose tokens count.
+    pub issuers: Vec<OperatorIssuer>,
+    /// Whose certificates count.
+    pub certificates: Option<OperatorCertificates>,
+}
+
 /// Why somebody may not come.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum NotAnOperator {
+    /// Names of two people stand in one certificate.
+    #[error("the certificate names several people of [operators.certificates.people]")]
+    Ambiguous,
+    /// A certificate that nobody vouches for.
+    #[error(transparent)]
+    Certificate(#[from] NotOfTheCa),
+    /// Others are judged just now.
+    #[error("too many operators are judged at once; try again")]
+    Crowded,
     /// The provider's keys are not to be had.
     #[error(transparent)]
     Keys(#[from] DiscoveryError),
@@ -50,12 +85,18 @@ pub(super) enum NotAnOperator {
     /// A claim is not what it must be.
     #[error("the token's {0} is not as [operators.issuer.require] wants it")]
     Lacks(String),
-    /// No token.
-    #[error("no operator's token: send one as authorization: Bearer, or give --operator-token-file")]
+    /// Neither token nor certificate.
+    #[error("no operator's token or certificate: give --operator-token-file, or --operator-cert and --operator-key")]
     NoToken,
     /// A person whom nobody wrote down.
     #[error("the token's {0} is nobody's in [operators.issuer.people]")]
     Nobody(String),
+    /// The same of a certificate.
+    #[error("none of the certificate's names is anybody's in [operators.certificates.people]")]
+    Nameless,
+    /// How the person is written down is not known.
+    #[error("it cannot be recorded who asks")]
+    People(#[from] PeopleError),
     /// What is not recorded does not happen.
     #[error("it cannot be recorded who asks")]
     Store(#[from] StoreError),
@@ -74,8 +115,12 @@ impl NotAnOperator {
         let (class, code) = match self {
             Self::Keys(_) => (Class::Unavailable, "issuer_unavailable"),
             Self::NoToken | Self::Token(_) | Self::UnknownIssuer => (Class::NotGenuine, "operator_token_refused"),
-            Self::EmailUnverified | Self::Lacks(_) | Self::Nobody(_) => (Class::Forbidden, "operator_unknown"),
-            Self::Store(_) => (Class::Unavailable, "store_unavailable"),
+            Self::Certificate(_) => (Class::NotGenuine, "operator_certificate_refused"),
+            Self::Crowded => (Class::TooMany, "too_many_requests"),
+            Self::Ambiguous | Self::EmailUnverified | Self::Lacks(_) | Self::Nameless | Self::Nobody(_) => {
+                (Class::Forbidden, "operator_unknown")
+            }
+            Self::People(_) | Self::Store(_) => (Class::Unavailable, "store_unavailable"),
         };
         if class == Class::Forbidden {
             // A provider of ours told who it is: that is worth a look.
@@ -91,35 +136,81 @@ impl NotAnOperator {
 #[derive(Debug)]
 pub struct Operators {
     by_url: BTreeMap<String, OperatorIssuer>,
+    certificates: Option<OperatorCertificates>,
     clock: Arc<dyn Clock>,
     keys: IssuerKeys,
     ledger: Ledger,
+    people: People,
+}
+
+/// Whom we know to ask.
+struct Known<'a> {
+    issuer: &'a IssuerName,
+    /// By which name the journal knows them.
+    name: &'a str,
+    /// What their token or certificate calls them.
+    subject: String,
 }
 
 impl Operators {
-    /// Those of these providers.
-    pub fn new(issuers: Vec<OperatorIssuer>, (clock, fetch): (Arc<dyn Clock>, Arc<dyn Fetch>), ledger: Ledger) -> Self {
+    /// These.
+    pub fn new(
+        from: OperatorsFrom,
+        (clock, fetch): (Arc<dyn Clock>, Arc<dyn Fetch>),
+        (ledger, people): (Ledger, People),
+    ) -> Self {
+        let OperatorsFrom { issuers, certificates } = from;
         let all: Issuers = issuers.iter().map(|of| Arc::clone(&of.issuer)).collect();
         let keys = IssuerKeys::new(Arc::new(all), Arc::clone(&clock), fetch);
         let by_url = issuers.into_iter().map(|of| (of.issuer.expectations.issuer_url.clone(), of)).collect();
-        Self { by_url, clock, keys, ledger }
+        Self { by_url, certificates, clock, keys, ledger, people }
     }
 
     /// Who asks this, on record.
-    pub(super) async fn admit(&self, headers: &HeaderMap, asked: &str) -> Result<Operator, NotAnOperator> {
+    pub(super) async fn admit(
+        &self,
+        headers: &HeaderMap,
+        guest: &Guest,
+        asked: &str,
+    ) -> Result<Operator, NotAnOperator> {
+        let Some(_place) = guest.visitor.hold(Good::Verifications, 1) else { return Err(NotAnOperator::Crowded) };
         let shown = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let text = shown.and_then(|text| text.strip_prefix(BEARER)).ok_or(NotAnOperator::NoToken)?;
+        let known = match (shown, &guest.shown, &self.certificates) {
+            (Some(text), ..) => self.by_token(text.strip_prefix(BEARER).ok_or(NotAnOperator::NoToken)?).await?,
+            (None, Some(chain), Some(certificates)) => certificates.person(chain, self.clock.now())?,
+            (None, ..) => return Err(NotAnOperator::NoToken),
+        };
+        let Known { issuer, name, subject } = known;
+        let operator = Operator::from_elsewhere(&issuer.0, name);
+        let person = self.people.sealed((issuer, &subject), &subject).await?;
+        let subject = Some(&*subject).filter(|_| person.is_none());
+        let entry = Came { issuer: &issuer.0, operator: name, subject, person, uid: operator.uid, asked };
+        // The disk's reserve is for deeds: on the local socket they need no such record.
+        self.ledger.commit_if_room(&Entry::OperatorCame(entry), Changes::default()).await?;
+        Ok(operator)
+    }
+
+    async fn by_token(&self, text: &str) -> Result<Known<'_>, NotAnOperator> {
         let token = OperatorToken::parse(text)?;
         let of = self.by_url.get(token.issuer()).ok_or(NotAnOperator::UnknownIssuer)?;
         let keys = self.keys.of(&of.issuer, token.kid()).await?;
         let says = token.verify(&keys, &of.issuer.expectations, self.clock.now())?;
         let name = of.person(&says)?;
-        let issuer = &*of.issuer.name().0;
-        let operator = Operator::from_elsewhere(issuer, name);
-        let entry = Entry::OperatorCame(Came { issuer, operator: name, uid: operator.uid, asked });
-        // The disk's reserve is for deeds: on the local socket they need no such record.
-        self.ledger.commit_if_room(&entry, Changes::default()).await?;
-        Ok(operator)
+        let subject = says.get("sub").and_then(Value::as_str).unwrap_or_default().to_owned();
+        Ok(Known { issuer: of.issuer.name(), name, subject })
+    }
+}
+
+impl OperatorCertificates {
+    /// Whom a certificate names, if the CA vouches for it now.
+    fn person(&self, shown: &ShownChain, now: OffsetDateTime) -> Result<Known<'_>, NotAnOperator> {
+        let names = self.ca.names(shown, now)?;
+        let mut known = names.into_iter().filter_map(|name| Some((self.people.get(&name)?, name)));
+        let (name, subject) = known.next().ok_or(NotAnOperator::Nameless)?;
+        if known.any(|(other, _)| other != name) {
+            return Err(NotAnOperator::Ambiguous);
+        }
+        Ok(Known { issuer: &self.name, name, subject })
     }
 }
 
@@ -154,7 +245,8 @@ impl Operator {
     fn from_elsewhere(issuer: &str, name: &str) -> Self {
         let digest = Digest::of_parts(&[issuer.as_bytes(), name.as_bytes()]);
         let [a, b, c, d, ..] = *digest.as_bytes();
-        Self { uid: Self::ELSEWHERE | u32::from_be_bytes([a, b, c, d]) }
+        let uid = Self::ELSEWHERE | u32::from_be_bytes([a, b, c, d]);
+        Self { uid, elsewhere: Some(format!("{name} of {issuer}").into()) }
     }
 }
 

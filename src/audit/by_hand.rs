@@ -1,6 +1,7 @@
 //! What operators do by hand that concerns no key: who came from elsewhere, and whose account is forgotten.
 
 use super::Person;
+use crate::people::Sealed;
 use serde::Serialize;
 
 /// An account that answers for a user no more.
@@ -24,6 +25,12 @@ pub struct Came<'a> {
     pub issuer: &'a str,
     /// The person, as the configuration names them.
     pub operator: &'a str,
+    /// The token's `sub`, or the certificate's name; none where persons are sealed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subject: Option<&'a str>,
+    /// The same, sealed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub person: Option<Sealed>,
     /// What stands in other entries where a user id does.
     pub uid: u32,
     /// The call.

@@ -3,7 +3,7 @@
 use super::failure::{NotReachable, WrongUsage, plain};
 use super::operator::{ANSWER_BYTES_MAX, listens, refused};
 use crate::discovery::read_token;
-use crate::tls::{ServerTrust, TlsClient};
+use crate::tls::{ServerTrust, SessionCertificate, TlsClient};
 use crate::wire::lanyard::admin_client::AdminClient;
 use crate::wire::{ServerUrl, channel};
 use anyhow::Context as _;
@@ -20,12 +20,13 @@ pub(super) type Admin = AdminClient<InterceptedService<Channel, Shown>>;
 
 /// Which server: the socket of one on this machine, or another's admin port.
 #[derive(clap::Args, Clone, Debug)]
+#[command(group = clap::ArgGroup::new("identity").multiple(true).args(["operator_token_file", "operator_cert"]))]
 pub(super) struct AdminArgs {
     /// The server's admin socket
     #[arg(long, env = "LANYARD_ADMIN_SOCKET", value_name = "PATH")]
     admin_socket: Option<PathBuf>,
     /// In place of a socket: https://host:port of a server's admin port
-    #[arg(long, value_name = "URL", requires = "operator_token_file")]
+    #[arg(long, value_name = "URL", requires = "identity")]
     admin_url: Option<ServerUrl>,
     /// Whom to believe that it is the one: PEM file of the CA of its certificate [default: the system's]
     #[arg(long, env = "LANYARD_SERVER_CA", value_name = "FILE", hide_env = true)]
@@ -37,6 +38,16 @@ pub(super) struct AdminArgs {
         help = "What shows who you are there: a file with a token of your OpenID provider"
     )]
     operator_token_file: Option<PathBuf>,
+    #[arg(
+        long,
+        env = "LANYARD_OPERATOR_CERT",
+        value_name = "FILE",
+        requires = "operator_key",
+        help = "In place of a token: your certificate of the operators' CA, PEM, with what stands between them behind it"
+    )]
+    operator_cert: Option<PathBuf>,
+    #[arg(long, env = "LANYARD_OPERATOR_KEY", value_name = "FILE", help = "The certificate's private key, PEM")]
+    operator_key: Option<PathBuf>,
 }
 
 /// What shows who asks, where no socket does.
@@ -104,12 +115,17 @@ impl AdminArgs {
             }
             None => ServerTrust::System,
         };
-        Ok(channel(url, TlsClient::new(&trust, None, &["h2"])?)?)
+        let pair = self.operator_cert.as_ref().zip(self.operator_key.as_ref());
+        let certificate = pair.map(|(chain, key)| SessionCertificate::from_files(chain, key)).transpose()?;
+        Ok(channel(url, TlsClient::new(&trust, certificate.as_ref(), &["h2"])?)?)
     }
 
     fn shown(&self) -> anyhow::Result<Shown> {
-        let missing = "an admin port lets nobody in without a token: give --operator-token-file FILE";
-        let file = self.operator_token_file.as_ref().ok_or_else(|| WrongUsage::new(missing))?;
+        let Some(file) = &self.operator_token_file else {
+            let missing = "an admin port lets nobody in without a token or a certificate: give --operator-token-file FILE, or \
+                           --operator-cert FILE --operator-key FILE";
+            return if self.operator_cert.is_some() { Ok(Shown(None)) } else { Err(WrongUsage::new(missing).into()) };
+        };
         let mut token: MetadataValue<Ascii> = format!("Bearer {}", *read_token(file)?).parse()?;
         token.set_sensitive(true);
         Ok(Shown(Some(token)))

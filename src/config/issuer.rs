@@ -15,6 +15,10 @@ use crate::token::{
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
+
+/// A person's token is got anew within a working day; jobs wait for longer.
+const OPERATORS_AGE_MAX: Duration = Duration::from_secs(12 * 3600);
 
 /// What stands before a trust domain's name where an issuer's URL is.
 const SPIFFE: &str = "spiffe://";
@@ -185,7 +189,8 @@ pub(super) fn read_issuer(section: &mut Section<'_, '_>, kind: IssuerKind, own: 
     });
     let namespaces = read_namespaces(section);
     let allow_shared_audience = section.flag("allow_shared_audience").unwrap_or(false);
-    let max_token_age = section.duration("max_token_age", SPAN_MAX).unwrap_or(Expectations::MAX_TOKEN_AGE);
+    let age_max = if kind == IssuerKind::Operators { OPERATORS_AGE_MAX } else { SPAN_MAX };
+    let max_token_age = section.duration("max_token_age", age_max).unwrap_or(Expectations::MAX_TOKEN_AGE);
     let allow_missing_jti = kind != IssuerKind::GitLab && section.flag("allow_missing_jti").unwrap_or(false);
     let keys = read_key_source(section, url.as_deref(), own);
     let usual = if kind == IssuerKind::GitLab {
@@ -270,7 +275,7 @@ fn read_jwks(section: &mut Section<'_, '_>) -> Option<KeySource> {
     }
 }
 
-fn check_name(text: &str) -> Result<String, &'static str> {
+pub(super) fn check_name(text: &str) -> Result<String, &'static str> {
     let fits = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
     if text.is_empty() || text.len() > 63 || !text.chars().all(fits) { Err("not a name") } else { Ok(text.to_owned()) }
 }

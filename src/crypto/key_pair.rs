@@ -7,6 +7,8 @@ use aws_lc_rs::rsa;
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, RSA_PKCS1_SHA256,
 };
+use rustls_pki_types::PrivatePkcs8KeyDer;
+use rustls_pki_types::pem::PemObject as _;
 use std::fmt;
 use x509_parser::asn1_rs::{Any, FromDer};
 use zeroize::Zeroizing;
@@ -57,6 +59,16 @@ impl KeyPair {
             .or_else(|_another_kind| rsa::KeyPair::from_pkcs8(&pkcs8).map(|key| Library::Rsa(Box::new(key))))
             .map_err(|_rejected| WHAT)
             .and_then(Self::of_library_key)
+    }
+
+    /// Reads an unencrypted PKCS#8 key, PEM.
+    ///
+    /// # Errors
+    /// `BadKey`.
+    pub fn from_pem(text: &[u8]) -> Result<Self, CryptoError> {
+        let der = PrivatePkcs8KeyDer::from_pem_slice(text);
+        let der = der.map_err(|_not_pem| CryptoError::BadKey { what: "private key in PEM (PKCS#8)" })?;
+        Self::from_pkcs8(Zeroizing::new(der.secret_pkcs8_der().to_vec()))
     }
 
     fn of_library_key(library: Library) -> Result<Self, CryptoError> {

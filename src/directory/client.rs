@@ -4,6 +4,7 @@
 use super::DirectoryError;
 use super::ldap::{Connection, Entry, LdapError, Search, Unbound};
 use super::settings::{DirectorySettings, Server};
+use super::shown::Shown;
 use crate::clock::Clock;
 use crate::crypto::read_secret_file;
 use crate::stamp::Stamp;
@@ -19,10 +20,6 @@ use zeroize::Zeroizing;
 const CONNECTIONS_MAX: usize = 8;
 /// What is idle for longer may have been dropped on the way without a word, and would cost a question its time.
 const IDLE_FOR: Duration = Duration::from_secs(90);
-/// A password that was refused is not shown again before its file changes, or this long has passed: each try counts
-/// towards locking our own account, and what counts is forgotten after half an hour in most domains.
-const NOT_AGAIN_FOR: Duration = Duration::from_secs(1800);
-
 /// See the file's opening words.
 pub(super) struct Client {
     settings: Arc<DirectorySettings>,
@@ -32,16 +29,15 @@ pub(super) struct Client {
     places: Semaphore,
     /// Which server to begin with.
     first: AtomicUsize,
-    /// The password that was refused, as its file was, and when. Who shows it holds this meanwhile: of many who come at once with a
-    /// wrong one, one does.
-    refused: tokio::sync::Mutex<Option<(Stamp, OffsetDateTime)>>,
+    /// Who shows the password holds this meanwhile: of many who come at once with a wrong one, one does.
+    shown: tokio::sync::Mutex<Shown>,
 }
 
 impl Client {
     pub(super) fn new(settings: Arc<DirectorySettings>, clock: Arc<dyn Clock>) -> Self {
-        let (idle, refused) = (Mutex::default(), tokio::sync::Mutex::default());
+        let (idle, shown) = (Mutex::default(), tokio::sync::Mutex::default());
         let (places, first) = (Semaphore::new(CONNECTIONS_MAX), AtomicUsize::new(0));
-        Self { settings, clock, idle, places, first, refused }
+        Self { settings, clock, idle, places, first, shown }
     }
 
     /// What a search finds. A connection that was idle may be gone: that is no failure yet.
@@ -107,29 +103,21 @@ impl Client {
         Err(last)
     }
 
-    /// Shows the password, unless that was refused. Only that it is let in, or refused again, is another word about it.
+    /// Shows the password, if that may be. Noted before it is shown: who asks may be gone before there is an answer.
     async fn bind(&self, unbound: Unbound) -> Result<Result<Connection, LdapError>, DirectoryError> {
-        let mut refused = self.refused.lock().await;
-        let stamp = Stamp::of(&self.settings.password_file);
-        self.may_try(&stamp, refused.as_ref())?;
-        let bound = unbound.bind((&self.settings.bind, &self.password()?)).await;
+        let path = &self.settings.password_file;
+        let mut shown = self.shown.lock().await;
+        let (file, password) = (Stamp::of(path), self.password()?);
+        shown.begin(file, self.clock.now()).map_err(|held| DirectoryError::Held { path: path.clone(), held })?;
+        let bound = unbound.bind((&self.settings.bind, &password)).await;
         match &bound {
-            Ok(_let_in) => *refused = None,
-            Err(LdapError::Refused(no)) if no.is_wrong_password() => *refused = Some((stamp, self.clock.now())),
-            Err(_says_nothing_of_it) => {}
+            Ok(_let_in) => shown.let_in(),
+            Err(LdapError::Refused(no)) if no.is_wrong_password() => shown.refused(self.clock.now()),
+            Err(LdapError::Refused(_says_nothing_of_it)) => shown.answered(),
+            Err(_no_answer) => {}
         }
-        drop(refused);
+        drop(shown);
         Ok(bound)
-    }
-
-    fn may_try(&self, stamp: &Stamp, refused: Option<&(Stamp, OffsetDateTime)>) -> Result<(), DirectoryError> {
-        let now = self.clock.now();
-        match refused {
-            Some((refused, at)) if refused == stamp && *at <= now && now - *at < NOT_AGAIN_FOR => {
-                Err(DirectoryError::PasswordRefused { path: self.settings.password_file.clone() })
-            }
-            Some(_) | None => Ok(()),
-        }
     }
 
     /// Without the end of its line, and never empty.
@@ -152,5 +140,94 @@ impl Client {
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Client({:?})", self.settings.servers)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::ldap::{Filter, Scope};
+    use super::*;
+    use crate::clock::{ManualClock, SystemClock};
+    use crate::crypto::Random;
+    use crate::tls::{DoorCa, DoorCertificate, IssuerDoor, ServerTrust};
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::sync::atomic::AtomicU32;
+    use tokio::io::AsyncReadExt as _;
+    use tokio::net::TcpListener;
+
+    /// A server that hears who comes and with which password, and hangs up before it says anything, or, from the fourth time on, says
+    /// nothing; and how often that was.
+    async fn cut_off() -> (Server, ServerTrust, Arc<AtomicU32>) {
+        let now = SystemClock.now();
+        let ca = DoorCa::make(&Random::system(), now).unwrap();
+        let trust = ServerTrust::Pem(vec![ca.certificate().clone()]);
+        let certificate = DoorCertificate::from_ca(ca, vec!["localhost".to_owned()], now).unwrap();
+        let door = IssuerDoor::new(Arc::new(certificate)).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let server = Server::parse(&format!("ldaps://localhost:{}", listener.local_addr().unwrap().port())).unwrap();
+        let heard = Arc::<AtomicU32>::default();
+        let hears = Arc::clone(&heard);
+        #[expect(clippy::disallowed_methods, reason = "a server beside the test")]
+        tokio::spawn(async move {
+            let mut silent = Vec::new();
+            while let Ok((tcp, _)) = listener.accept().await {
+                let Ok(mut shaken) = door.shake(tcp).await else { continue };
+                let read = shaken.stream.read(&mut [0; 512]).await.unwrap_or(0);
+                if hears.fetch_add(u32::from(read > 0), Ordering::Relaxed) >= 3 {
+                    silent.push(shaken);
+                }
+            }
+        });
+        (server, trust, heard)
+    }
+
+    #[tokio::test]
+    async fn a_bind_that_is_cut_off_counts_as_one_that_may_have_been_wrong() {
+        let folder = tempfile::tempdir().unwrap();
+        let password_file = folder.path().join("password");
+        fs::write(&password_file, "perhaps-right").unwrap();
+        fs::set_permissions(&password_file, Permissions::from_mode(0o600)).unwrap();
+        let (server, trust, heard) = cut_off().await;
+        let settings = DirectorySettings {
+            issuers: Vec::new(),
+            servers: vec![server],
+            trust,
+            bind: "svc@corp".to_owned(),
+            password_file: password_file.clone(),
+            base: "DC=corp".to_owned(),
+            ways: Vec::new(),
+            groups: std::collections::BTreeMap::new(),
+            look_every: DirectorySettings::LOOK_EVERY,
+        };
+        let clock = Arc::new(ManualClock::at(SystemClock.now()));
+        let client = Client::new(Arc::new(settings), Arc::<ManualClock>::clone(&clock));
+        let search = Search {
+            base: "DC=corp",
+            scope: Scope::Base,
+            filter: Filter::Is("mail", b"x"),
+            attributes: &["mail"],
+            most: 1,
+        };
+        let ask = async || client.search(&search).await.unwrap_err();
+        for _time in 0..2 {
+            assert!(matches!(ask().await, DirectoryError::Ldap { fault: LdapError::Lost(_), .. }));
+        }
+        for _time in 0..5 {
+            let told = ask().await;
+            assert!(told.to_string().contains("was shown 2 times and never answered"), "{told}");
+            assert!(!told.is_of_this_question(), "the breaker counts it");
+        }
+        assert_eq!(heard.load(Ordering::Relaxed), 2);
+        clock.advance(Duration::from_secs(600));
+        assert!(matches!(ask().await, DirectoryError::Ldap { .. }));
+        assert!(matches!(ask().await, DirectoryError::Held { .. }));
+        // So does one that is given up while nobody answers.
+        fs::write(&password_file, "another-one").unwrap();
+        for _time in 0..2 {
+            drop(tokio::time::timeout(Duration::from_millis(300), ask()).await);
+        }
+        assert!(matches!(ask().await, DirectoryError::Held { .. }));
+        assert_eq!(heard.load(Ordering::Relaxed), 5);
     }
 }

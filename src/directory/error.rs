@@ -2,6 +2,7 @@
 
 use super::account::Untold;
 use super::ldap::{LdapError, ResultCode};
+use super::shown::Held;
 use crate::crypto::SecretFileError;
 use crate::people::PeopleError;
 use crate::store::StoreError;
@@ -17,6 +18,14 @@ pub enum DirectoryError {
         server: String,
         /// What it says.
         no: ResultCode,
+    },
+    /// The password is not shown for a while.
+    #[error("the password in {path} {held}, lest our own account be locked")]
+    Held {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        held: Held,
     },
     /// GitLab does not tell what it links the user to.
     #[error("GitLab does not tell what it links the user to: {0}")]
@@ -39,15 +48,6 @@ pub enum DirectoryError {
     /// There is none.
     #[error("no server of the directory is configured")]
     NoServer,
-    /// The password was shown, and refused.
-    #[error(
-        "the password in {path} was refused, and is not tried again before the file changes or half an hour has passed, lest our own \
-         account be locked"
-    )]
-    PasswordRefused {
-        /// Which file.
-        path: PathBuf,
-    },
     /// How the person is written down is not known.
     #[error(transparent)]
     People(#[from] PeopleError),

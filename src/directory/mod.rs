@@ -9,6 +9,7 @@
 mod sid;
 mod settings;
 mod ldap;
+mod shown;
 mod error;
 mod account;
 mod way;
@@ -29,5 +30,6 @@ pub use finding::{Directory, Found, Groups};
 pub use ldap::{LdapError, Malformed, ResultCode};
 pub use links::{AllLinks, Linking, Links};
 pub use settings::{DirectorySettings, Group, NoServer, Server, Way, group_named, is_dn};
+pub use shown::Held;
 pub use sid::{Guid, NoSid, Sid};
 pub use way::{NobodySought, Sought};

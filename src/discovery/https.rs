@@ -36,6 +36,12 @@ pub trait Fetch: Debug + Send + Sync + 'static {
         let Secret { .. } = secret;
         Box::pin(async move { Ok(Answered::of(self.get(url, ca_pem).await?)) })
     }
+
+    /// What is answered to something sent. A fetcher that sends nothing asks without it.
+    fn send<'a>(&'a self, url: &'a str, ca_pem: Option<&'a [u8]>, sent: Sent<'a>) -> Answering<'a> {
+        let Sent { .. } = sent;
+        Box::pin(async move { Ok(Answered::of(self.get(url, ca_pem).await?)) })
+    }
 }
 
 /// A header that lets us in.
@@ -341,6 +347,12 @@ impl Fetch for HttpsFetch {
     fn ask<'a>(&'a self, url: &'a str, ca_pem: Option<&'a [u8]>, secret: Secret<'a>) -> Answering<'a> {
         Box::pin(async move {
             self.call_at(&Call { method: Method::GET, url, headers: &[secret], body: None }, ca_pem).await
+        })
+    }
+
+    fn send<'a>(&'a self, url: &'a str, ca_pem: Option<&'a [u8]>, sent: Sent<'a>) -> Answering<'a> {
+        Box::pin(async move {
+            self.call_at(&Call { method: Method::POST, url, headers: &[], body: Some(sent) }, ca_pem).await
         })
     }
 }

@@ -1,5 +1,6 @@
 //! Somebody's HTTP API: where it is, what lets us in, and what its answers mean.
 
+use super::okta_access::{Access, OktaClient};
 use super::{Silence, World};
 use crate::clock::Clock;
 use crate::discovery::{Answered, Fetch, FetchError, Secret, read_token, wait_of};
@@ -17,6 +18,8 @@ use zeroize::Zeroizing;
 /// The header of GitLab's access tokens.
 pub const TOKEN_HEADER: &str = "PRIVATE-TOKEN";
 
+const AUTHORIZATION: &str = "authorization";
+
 /// Where an API is, and what lets us in.
 #[derive(Clone, Debug)]
 pub struct Place {
@@ -24,7 +27,7 @@ pub struct Place {
     pub url: String,
     /// What is in the file for whom.
     pub let_in: LetIn,
-    /// What lets us in, alone on a line; read for each question.
+    /// What lets us in, alone on a line, or the key that does; read for each question.
     pub token_file: PathBuf,
     /// The only CA trusted for it, PEM; none for the system's.
     pub ca_pem: Option<Vec<u8>>,
@@ -42,6 +45,8 @@ pub enum LetIn {
     GitLab,
     /// As Okta takes it.
     Okta,
+    /// By a token that Okta gives to whoever signs with the key in the file.
+    OktaClient(OktaClient),
 }
 
 /// Of one question: enough for a merge of Gerrit's with all the reviews that it brought in. A job that can ask for more makes others
@@ -54,6 +59,8 @@ pub(super) struct Api {
     place: Place,
     clock: Arc<dyn Clock>,
     fetch: Arc<dyn Fetch>,
+    /// Who fetches a token holds this meanwhile: of many who need one, one asks for it.
+    access: tokio::sync::Mutex<Option<Access>>,
     /// When it last answered a question as it should.
     answered_at: Mutex<Option<OffsetDateTime>>,
 }
@@ -61,7 +68,7 @@ pub(super) struct Api {
 impl Api {
     pub(super) fn at(place: Place, world: &World) -> Self {
         let (clock, fetch) = (Arc::clone(&world.clock), Arc::clone(&world.fetch));
-        Self { place, clock, fetch, answered_at: Mutex::default() }
+        Self { place, clock, fetch, access: tokio::sync::Mutex::default(), answered_at: Mutex::default() }
     }
 
     /// Begins to ask something, for which some requests are enough.
@@ -76,11 +83,12 @@ impl Api {
 
     /// An answer of 200, or none of 404.
     async fn ask(&self, url: &str) -> Result<Option<Answered>, Silence> {
-        let token = read_token(&self.place.token_file).map_err(|error| Silence::down(chain(&error)))?;
-        let (header, value) = self.place.let_in.header(&token);
-        let secret = Secret { header, value: &value };
-        let answered =
-            self.fetch.ask(url, self.place.ca_pem.as_deref(), secret).await.map_err(|fault| silence(&fault))?;
+        let (header, value) = self.shown().await?;
+        let mut answered = self.ask_with(url, Secret { header, value: &value }).await?;
+        if answered.status.as_u16() == 401 && self.is_taken_back(&value).await {
+            let (header, value) = self.shown().await?;
+            answered = self.ask_with(url, Secret { header, value: &value }).await?;
+        }
         if matches!(answered.status.as_u16(), 200 | 404) {
             *self.answered_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.clock.now());
         }
@@ -95,12 +103,50 @@ impl Api {
         }
     }
 
+    async fn ask_with(&self, url: &str, secret: Secret<'_>) -> Result<Answered, Silence> {
+        let asked = self.fetch.ask(url, self.place.ca_pem.as_deref(), secret).await;
+        asked.map_err(|fault| silence(&fault))
+    }
+
+    /// The header that lets us in.
+    async fn shown(&self) -> Result<(&'static str, Zeroizing<String>), Silence> {
+        let LetIn::OktaClient(client) = &self.place.let_in else {
+            let token = read_token(&self.place.token_file).map_err(|error| Silence::down(chain(&error)))?;
+            return Ok(self.place.let_in.header(&token));
+        };
+        let (mut access, now) = (self.access.lock().await, self.clock.now());
+        if let Some(known) = access.as_ref().filter(|known| now < known.good_until) {
+            return Ok((AUTHORIZATION, known.bearer.clone()));
+        }
+        let given = client.access(&*self.fetch, &self.place, now).await.map_err(|no| {
+            no.unwrap_or_else(|answered| {
+                let wait = self.wait(&answered);
+                Silence::Down { why: OktaClient::refusal(&answered, &self.place), wait }
+            })
+        })?;
+        let bearer = given.bearer.clone();
+        *access = Some(given);
+        drop(access);
+        Ok((AUTHORIZATION, bearer))
+    }
+
+    /// Whether what was shown was given for a while, and another can be had.
+    async fn is_taken_back(&self, shown: &str) -> bool {
+        let mut access = self.access.lock().await;
+        let is_it = access.as_ref().is_some_and(|known| *known.bearer == shown);
+        if is_it {
+            *access = None;
+        }
+        drop(access);
+        matches!(self.place.let_in, LetIn::OktaClient(_))
+    }
+
     /// That it does not take our token is our fault, not the job's; one thing that it does not show is nothing of the rest.
     fn refused(&self, status: u16, why: String, wait: Option<Duration>) -> Silence {
-        let remedy = self.place.let_in.remedy();
+        let (what, remedy) = self.place.let_in.remedy();
         match status {
-            401 => Silence::down(format!("{why}: the token_file's token is not taken; {remedy}")),
-            403 => Silence::Unclear(format!("{why}: the token_file's token is not taken for this; {remedy}")),
+            401 => Silence::down(format!("{why}: {what} is not taken; {remedy}")),
+            403 => Silence::Unclear(format!("{why}: {what} is not taken for this; {remedy}")),
             _ => Silence::Down { why, wait },
         }
     }
@@ -164,18 +210,25 @@ impl LetIn {
         match self {
             Self::Basic { user } => {
                 let pair = Zeroizing::new(format!("{user}:{token}"));
-                ("authorization", Zeroizing::new(format!("Basic {}", BASE64_STANDARD.encode(pair.as_bytes()))))
+                (AUTHORIZATION, Zeroizing::new(format!("Basic {}", BASE64_STANDARD.encode(pair.as_bytes()))))
             }
             Self::GitLab => (TOKEN_HEADER, Zeroizing::new(token.to_owned())),
-            Self::Okta => ("authorization", Zeroizing::new(format!("SSWS {token}"))),
+            Self::Okta => (AUTHORIZATION, Zeroizing::new(format!("SSWS {token}"))),
+            Self::OktaClient(_) => (AUTHORIZATION, Zeroizing::new(format!("Bearer {token}"))),
         }
     }
 
-    const fn remedy(&self) -> &'static str {
+    /// What is not taken, and what would be.
+    const fn remedy(&self) -> (&'static str, &'static str) {
+        const OF_FILE: &str = "the token_file's token";
         match self {
-            Self::Basic { .. } => "it must be the user's HTTP password, made in Gerrit's settings",
-            Self::GitLab => "it needs the scope read_api",
-            Self::Okta => "it must be an API token of an administrator who may read users and groups",
+            Self::Basic { .. } => (OF_FILE, "it must be the user's HTTP password, made in Gerrit's settings"),
+            Self::GitLab => (OF_FILE, "it needs the scope read_api"),
+            Self::Okta => (OF_FILE, "it must be an API token of an administrator who may read users and groups"),
+            Self::OktaClient(_) => (
+                "the token that Okta gave us",
+                "the app must be granted the scopes, and an administrator's role that may read users and groups",
+            ),
         }
     }
 }

@@ -42,21 +42,22 @@ impl<S: FactSource> Asker<S> {
         })
     }
 
+    /// What one of the system's facts is for a job.
     #[tracing::instrument(level = "trace", name = "fact", skip_all, fields(lanyard.fact = fact))]
-    async fn answer(&self, fact: &'static str, claims: &Claims) -> Told {
+    async fn tell(&self, fact: &'static str, claims: &Claims) -> Told {
         let about = match self.source.about(claims) {
             Ok(about) => about,
-            Err(answer) => return answer.into(),
+            Err(nothing_to_ask) => return nothing_to_ask.into(),
         };
-        let (heard, age) = self.heard(about).await;
+        let (heard, age) = self.hear(about).await;
         match heard.as_ref() {
             Ok(known) => Told { answer: self.source.tell(fact, known, claims), beside: self.source.beside(known), age },
             Err(silence) => silence.answer().into(),
         }
     }
 
-    /// What it says, and how long ago it was asked where that was for somebody else.
-    async fn heard(&self, about: S::About) -> (Heard<S::Known>, Option<Duration>) {
+    /// What the system says of something: what it said not long ago, and how long ago that was, or what it says now.
+    async fn hear(&self, about: S::About) -> (Heard<S::Known>, Option<Duration>) {
         let now = self.clock.now();
         if let Some((heard, age)) = self.flights.known(&about, now) {
             self.metrics.cached();
@@ -66,40 +67,45 @@ impl<S: FactSource> Asker<S> {
             self.metrics.crowded();
             return (Arc::new(Err(Silence::Unclear("too many requests wait for it".to_owned()))), None);
         };
-        let subject = about.clone();
-        (self.flights.of(about, now, Box::pin(self.look(&subject))).await, None)
+        let same = about.clone();
+        (self.flights.of(about, now, Box::pin(self.question(&same))).await, None)
     }
 
+    /// Asks the system itself, unless it is left alone, and for no longer than its limit.
     #[tracing::instrument(level = "trace", name = "question", skip_all)]
-    async fn look(&self, about: &S::About) -> Result<S::Known, Silence> {
+    async fn question(&self, about: &S::About) -> Result<S::Known, Silence> {
         let began = self.clock.now();
-        let entered = self.breaker().enter(began);
-        if let Err(resting) = entered {
+        if let Err(resting) = self.breaker().enter(began) {
             self.metrics.resting();
             return Err(resting.silence(began));
         }
-        let late = || {
-            let why = format!("no answer within {} s", self.within.as_secs_f32());
-            if self.source.has_answered_since(began) { Silence::Unclear(why) } else { Silence::down(why) }
-        };
-        let looked = tokio::select! {
+        let said = tokio::select! {
             biased;
-            looked = self.source.look(about) => looked,
-            () = self.clock.wait_until(began + self.within) => Err(late()),
+            said = self.source.look(about) => said,
+            () = self.clock.wait_until(began + self.within) => Err(self.late(began)),
         };
+        self.take_note(began, said.as_ref().err());
+        said
+    }
+
+    /// One that answers others meanwhile is not away: this question is too long for it.
+    fn late(&self, began: OffsetDateTime) -> Silence {
+        let why = format!("no answer within {} s", self.within.as_secs_f32());
+        if self.source.has_answered_since(began) { Silence::Unclear(why) } else { Silence::down(why) }
+    }
+
+    /// How it went decides whether the system is asked again soon.
+    fn take_note(&self, began: OffsetDateTime, silence: Option<&Silence>) {
         let now = self.clock.now();
-        let took = Duration::try_from(now - began).unwrap_or(Duration::ZERO);
-        self.metrics.asked(looked.is_ok(), took);
-        let is_open = {
-            let mut breaker = self.breaker();
-            match &looked {
-                Err(Silence::Down { why, wait }) => breaker.failed(now, why, *wait),
-                Err(Silence::Unclear(_)) | Ok(_) => breaker.answered(),
-            }
-            breaker.is_open()
-        };
+        self.metrics.asked(silence.is_none(), Duration::try_from(now - began).unwrap_or(Duration::ZERO));
+        let mut breaker = self.breaker();
+        match silence {
+            Some(Silence::Down { why, wait }) => breaker.failed(now, why, *wait),
+            Some(Silence::Unclear(_)) | None => breaker.answered(),
+        }
+        let is_open = breaker.is_open();
+        drop(breaker);
         self.metrics.is_open(is_open);
-        looked
     }
 
     fn breaker(&self) -> MutexGuard<'_, Breaker> {
@@ -109,7 +115,7 @@ impl<S: FactSource> Asker<S> {
 
 impl<S: FactSource> Source for Asker<S> {
     fn ask<'a>(&'a self, fact: &'static str, claims: &'a Claims) -> Asking<'a> {
-        Box::pin(self.answer(fact, claims))
+        Box::pin(self.tell(fact, claims))
     }
 
     fn forget(&self, project_id: u64) {

@@ -24,6 +24,7 @@ mod gerrit_change;
 mod gerrit_merge;
 mod gerrit_review;
 mod gerrit;
+mod okta_access;
 mod okta;
 mod hearing;
 
@@ -33,6 +34,7 @@ pub use gerrit::{GerritApi, GerritProject};
 pub use gitlab::{GitlabApi, api_of};
 pub use hearing::Facts;
 pub use okta::OktaApi;
+pub use okta_access::{NoOktaKey, OktaClient};
 pub use source::{Asking, Configured, Limits, SOURCES, Source, Told, World};
 
 use api::Api;

@@ -119,12 +119,29 @@ impl People {
         let Some(id) = (self.form == Form::Sealed).then(|| PersonId::of(claims)).flatten() else {
             return Ok(Keeping::Open);
         };
+        self.keeping_of(id).await
+    }
+
+    async fn keeping_of(&self, id: PersonId) -> Result<Keeping, PeopleError> {
         if let Some(known) = self.key_of(&id) {
             return Ok(Keeping::Sealed(known));
         }
         let people = self.clone();
         let adding = tokio::task::spawn_blocking(move || people.add(&id)); // a file: no work for a thread that serves others
         adding.await.map_err(|_stopped| PeopleError::Stopped)?.map(Keeping::Sealed)
+    }
+
+    /// What is told of somebody, sealed under their key, which is durable first; none where persons stand in the clear.
+    ///
+    /// # Errors
+    /// When the key cannot be written.
+    pub async fn sealed(&self, (issuer, user): (&IssuerName, &str), told: &str) -> Result<Option<Sealed>, PeopleError> {
+        if self.form == Form::Plain {
+            return Ok(None);
+        }
+        let keeping = self.keeping_of(PersonId { issuer: issuer.clone(), user: user.to_owned() }).await?;
+        let Keeping::Sealed(key) = keeping else { return Ok(None) };
+        key.seal_more(&told).map(Some).ok_or(PeopleError::Stopped)
     }
 
     fn add(&self, id: &PersonId) -> Result<Arc<PersonKey>, PeopleError> {

@@ -2,6 +2,7 @@
 
 use crate::authority::Published;
 use serde_json::{Map, Value, json};
+use std::collections::BTreeSet;
 
 /// By this name the API knows which fields are ours.
 pub(super) const FIELD_MANAGER: &str = "lanyard";
@@ -105,7 +106,7 @@ pub(super) fn due(found: Option<&Value>, wanted: &Value, (take_over, wrote): (bo
         return Due::Nothing;
     }
     let [there, ours] = [found, wanted].map(|object| word(object, "annotations", SEQUENCE)?.parse::<u64>().ok());
-    if let Some(newer) = there.filter(|there| is_ours && Some(*there) > ours) {
+    if let Some(newer) = there.filter(|there| is_ours && Some(*there) > ours && is_of_a_server(found, wanted)) {
         return Due::Newer(newer);
     }
     let restores = (is_ours && there == ours).then(|| match editor(found) {
@@ -115,6 +116,40 @@ pub(super) fn due(found: Option<&Value>, wanted: &Value, (take_over, wrote): (bo
     // Whoever edits by hand is overruled; whoever declares the object anew all the time would do the same to us.
     let force = take_over || is_ours && !managers(found, "Apply").any(|other| other != FIELD_MANAGER);
     Due::Write(Write { force, restores })
+}
+
+/// Whether an object's number is another server's word: a key of ours is in the object, and no editor wrote the number. Whoever may
+/// edit an object may write any number, and that alone must not keep what we publish out.
+fn is_of_a_server(found: &Value, wanted: &Value) -> bool {
+    let [there, ours] = [found, wanted].map(|object| keys_in(object, wanted));
+    let writes_numbers = |entry: &Value| {
+        let annotations = entry.get("fieldsV1").and_then(|fields| fields.get("f:metadata")?.get("f:annotations"));
+        annotations.is_some_and(|fields| fields.get(format!("f:{SEQUENCE}")).is_some())
+    };
+    let is_editor = |entry: &&Value| entry.get("manager").is_some_and(|said| said != FIELD_MANAGER);
+    !there.is_disjoint(&ours) && !managed_fields(found).filter(is_editor).any(writes_numbers)
+}
+
+/// The keys in those fields of an object that are ours to fill: certificates by their DER, others by their `kid`.
+fn keys_in(object: &Value, wanted: &Value) -> BTreeSet<String> {
+    let fields = ["data", "spec"].into_iter().filter_map(|of| Some((object.get(of)?, wanted.get(of)?.as_object()?)));
+    let texts = fields.flat_map(|(there, ours)| ours.keys().filter_map(|name| there.get(name)?.as_str()));
+    texts.flat_map(|text| keys_of_document(text).unwrap_or_else(|| certificates_of(text))).collect()
+}
+
+/// Of a SPIFFE bundle (SPIFFE Trust Domain and Bundle §4).
+fn keys_of_document(text: &str) -> Option<Vec<String>> {
+    let document: Value = serde_json::from_str(text).ok()?;
+    let certificate = |key: &Value| Some(key.get("x5c")?.get(0)?.as_str()?.to_owned());
+    let name = |key: &Value| Some(key.get("kid")?.as_str()?.to_owned());
+    let keys = document.get("keys")?.as_array()?;
+    Some(keys.iter().filter_map(|key| certificate(key).or_else(|| name(key))).collect())
+}
+
+/// Of PEM: `x5c` has the same base64, without the ends of lines (RFC 7517 §4.7).
+fn certificates_of(text: &str) -> Vec<String> {
+    let bodies = text.split("-----BEGIN CERTIFICATE-----").skip(1).filter_map(|rest| rest.split_once("-----END"));
+    bodies.map(|(body, _)| body.split_whitespace().collect()).collect()
 }
 
 /// Whether an object says all that is wanted; what others add is theirs. The API's own version of the kind does not count.
@@ -147,7 +182,12 @@ fn editor(object: &Value) -> Option<&str> {
 
 /// Who manages fields of it by an operation; by any where none is named.
 fn managers<'o>(object: &'o Value, operation: &str) -> impl Iterator<Item = &'o str> {
-    let fields = object.get("metadata").and_then(|metadata| metadata.get("managedFields")).and_then(Value::as_array);
     let by = move |entry: &&Value| operation.is_empty() || entry.get("operation").is_some_and(|said| said == operation);
-    fields.into_iter().flatten().filter(by).filter_map(|entry| entry.get("manager")?.as_str())
+    managed_fields(object).filter(by).filter_map(|entry| entry.get("manager")?.as_str())
+}
+
+/// Who manages which of its fields, one entry each (Kubernetes, "Server-Side Apply").
+fn managed_fields(object: &Value) -> impl Iterator<Item = &Value> {
+    let fields = object.get("metadata").and_then(|metadata| metadata.get("managedFields")).and_then(Value::as_array);
+    fields.into_iter().flatten()
 }

@@ -222,12 +222,17 @@ async fn open_admin_ports(
     (clock, fetch): (&Arc<dyn Clock>, Arc<dyn Fetch>),
     parts: &Parts,
 ) -> Result<Vec<AdminPort>, ServerError> {
-    let OperatorSettings { listen, issuers } = &settings.operators;
-    let operators = Operators::new(issuers.clone(), (Arc::clone(clock), fetch), parts.issuance.ledger.clone());
+    let OperatorSettings { listen, from } = &settings.operators;
+    let written = (parts.issuance.ledger.clone(), parts.issuance.people.clone());
+    let operators = Operators::new(from.clone(), (Arc::clone(clock), fetch), written);
     let door = RemoteAdminDoor::new(desk, operators);
     let mut bound = Vec::new();
     for address in listen {
-        let tls = BundleDoor::for_operators(Arc::<DoorCertificate>::clone(certificate))?;
+        let shown = Arc::<DoorCertificate>::clone(certificate);
+        let tls = match &from.certificates {
+            Some(_ca) => BundleDoor::for_operators_with_certificates(shown)?,
+            None => BundleDoor::for_operators(shown)?,
+        };
         let port = AdminPort::bind(*address, tls, door.clone(), parts.metrics.clone()).await;
         bound.push(port.map_err(|source| ServerError::Address { address: *address, source })?);
     }

@@ -12,7 +12,7 @@ use crate::people::Form;
 use crate::svid::Serial;
 use crate::token::{ClaimValue, IssuerName};
 use std::borrow::Cow;
-use std::collections::hash_map::Entry::{Occupied, Vacant};
+use std::collections::btree_map::Entry::{Occupied, Vacant};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use time::OffsetDateTime;
@@ -143,8 +143,11 @@ pub(super) struct LiveIndex(Mutex<Inside>);
 
 #[derive(Debug, Default)]
 struct Inside {
-    /// Most jobs have one session.
-    jobs: HashMap<JobName, Vec<Entry>>,
+    /// Most jobs have one session. In order, so that those of one project stand together.
+    jobs: BTreeMap<JobName, Vec<Entry>>,
+    /// Jobs that run in another project than their code is of, by that one: a fork's merge requests. Those that have ended stand
+    /// here until the next sweep.
+    forks: BTreeSet<(u64, JobName)>,
     /// Paths, refs, logins and rules are the same for many.
     texts: HashSet<Arc<str>>,
 }
@@ -269,13 +272,9 @@ impl LiveIndex {
         project_id: u64,
         now: OffsetDateTime,
     ) -> Vec<(SessionId, KeyId)> {
-        let is_of = |one: &&LiveSession| {
-            one.ends_at > now
-                && one.job.issuer == *issuer
-                && (one.project_id == project_id || one.job.project_id == project_id)
-        };
-        let all = self.inside();
-        all.jobs.values().flatten().map(|one| &one.session).filter(is_of).map(|one| (one.id, one.owner)).collect()
+        let inside = self.inside();
+        let live = inside.of_project(issuer, project_id).filter(|one| one.ends_at > now);
+        live.map(|one| (one.id, one.owner)).collect()
     }
 
     /// How many sessions have a live SVID whose newest is from each of these signers. One that has ended counts until its
@@ -314,6 +313,8 @@ impl LiveIndex {
             !all.is_empty()
         });
         inside.texts.retain(|text| Arc::strong_count(text) > 1);
+        let Inside { jobs, forks, .. } = &mut *inside;
+        forks.retain(|(_, job)| jobs.contains_key(job));
         inside.jobs.values().map(Vec::len).sum()
     }
 
@@ -342,10 +343,22 @@ impl Inside {
 
     fn add(&mut self, noted: &Noted<'_>, (coming, stands): (u32, bool)) {
         let entry = Entry { session: self.live(noted), coming, stands };
+        if noted.facets.project_id != noted.job.project_id {
+            self.forks.insert((noted.facets.project_id, noted.job.clone()));
+        }
         match self.jobs.entry(noted.job.clone()) {
             Occupied(mut all) => all.get_mut().push(entry),
             Vacant(none) => drop(none.insert(vec![entry])),
         }
+    }
+
+    /// The sessions of jobs that run in a project, or of its code. No others are looked at.
+    fn of_project(&self, issuer: &IssuerName, project_id: u64) -> impl Iterator<Item = &LiveSession> {
+        let job = |project_id, job_id| JobName { issuer: issuer.clone(), project_id, job_id };
+        let here = self.jobs.range(job(project_id, 0)..=job(project_id, u64::MAX)).map(|(_, all)| all);
+        let forks = self.forks.range((project_id, job(0, 0))..=(project_id, job(u64::MAX, u64::MAX)));
+        let elsewhere = forks.filter_map(|(_, job)| self.jobs.get(job));
+        here.chain(elsewhere).flatten().map(|one| &one.session)
     }
 
     fn live(&mut self, noted: &Noted<'_>) -> LiveSession {
@@ -387,18 +400,25 @@ impl Inside {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_session_that_two_requests_try_for_is_found_until_the_last_has_failed() {
-        let (live, now) = (LiveIndex::default(), OffsetDateTime::UNIX_EPOCH);
-        let job = JobName { issuer: IssuerName("corp".into()), project_id: 4711, job_id: 1977 };
-        let (id, owner): (SessionId, _) = ("ab".repeat(32).parse().unwrap(), KeyId::of_spki(b"key"));
+    const NOW: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
+
+    fn job(project_id: u64, job_id: u64) -> JobName {
+        JobName { issuer: IssuerName("corp".into()), project_id, job_id }
+    }
+
+    fn id_of(job: &JobName) -> SessionId {
+        format!("{:032x}{:032x}", job.project_id, job.job_id).parse().unwrap()
+    }
+
+    /// A session of a job whose code is of a project, for an hour.
+    fn noted(job: &JobName, project_id: u64) -> Noted<'_> {
         let facets = Facets {
             issuer: "corp",
-            project_id: 4711,
+            project_id,
             project_path: "acme/api",
             namespace_id: 1,
             pipeline_id: 2,
-            job_id: 1977,
+            job_id: job.job_id,
             reference: None,
             user_id: None,
             user_login: None,
@@ -406,10 +426,36 @@ mod tests {
             rule: None,
             signers: &[],
         };
-        let (job_project_path, ends_at) = ("acme/api", now + time::Duration::HOUR);
-        let (svids_end_at, token_ends_at) = (ends_at, ends_at);
-        let noted =
-            Noted { id, owner, job: &job, job_project_path, facets, ends_at, svids_end_at, token_ends_at, svid: None };
+        let (owner, ends_at) = (KeyId::of_spki(b"key"), NOW + time::Duration::HOUR);
+        let (svids_end_at, token_ends_at, job_project_path) = (ends_at, ends_at, "acme/api");
+        let id = id_of(job);
+        Noted { id, owner, job, job_project_path, facets, ends_at, svids_end_at, token_ends_at, svid: None }
+    }
+
+    #[test]
+    fn what_happens_in_a_project_has_its_own_sessions_looked_at_and_no_others() {
+        let live = LiveIndex::default();
+        for project in 1..=100 {
+            for at in 0..100 {
+                live.note(&noted(&job(project, at), project));
+            }
+        }
+        let fork = job(7, 1000);
+        live.note(&noted(&fork, 4711));
+        let looked_at = |project: u64| live.inside().of_project(&job(0, 0).issuer, project).count();
+        assert_eq!((looked_at(7), looked_at(4711), looked_at(101)), (101, 1, 0), "of 10,001 sessions");
+        assert_eq!(live.of_project(&fork.issuer, 4711, NOW), [(id_of(&fork), KeyId::of_spki(b"key"))]);
+        assert!(live.of_project(&IssuerName("other".into()), 4711, NOW).is_empty());
+        live.take_job(&fork);
+        assert_eq!((looked_at(7), looked_at(4711)), (100, 0));
+        live.sweep(NOW);
+        assert!(live.inside().forks.is_empty());
+    }
+
+    #[test]
+    fn a_session_that_two_requests_try_for_is_found_until_the_last_has_failed() {
+        let (live, job) = (LiveIndex::default(), job(4711, 1977));
+        let (id, owner, noted) = (id_of(&job), KeyId::of_spki(b"key"), noted(&job, 4711));
         for _twin in 0..2 {
             live.note(&noted);
         }

@@ -112,7 +112,7 @@ pub(super) fn session_key(id: &SessionId) -> String {
 }
 
 /// Names a CI job: none of its tokens opens or renews anything any more once it is closed.
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct JobName {
     /// The issuer's configured name.
     pub issuer: IssuerName,

@@ -1,6 +1,6 @@
 //! The bundle door: for anybody, so it asks for no certificate; TLS 1.2 too, with AEAD suites, for readers of every age.
 
-use super::{Handshaken, TlsError};
+use super::{Handshaken, IssuerDoor, TlsError};
 use rustls::server::ResolvesServerCert;
 use rustls::{ServerConfig, SupportedProtocolVersion};
 use std::fmt;
@@ -33,6 +33,14 @@ impl BundleDoor {
     /// As [`BundleDoor::new`].
     pub fn for_operators(certificate: Arc<dyn ResolvesServerCert>) -> Result<Self, TlsError> {
         Self::speaking(&[&rustls::version::TLS13], certificate)
+    }
+
+    /// The same where commands may show a certificate: asked for as at the issuer port, and judged by nobody yet.
+    ///
+    /// # Errors
+    /// As [`BundleDoor::new`].
+    pub fn for_operators_with_certificates(certificate: Arc<dyn ResolvesServerCert>) -> Result<Self, TlsError> {
+        IssuerDoor::new(certificate).map(|door| Self(door.into_acceptor()))
     }
 
     fn speaking(

@@ -1,6 +1,6 @@
 //! The issuer door: asks for a client certificate, takes none as well, and judges nothing in it but possession of its key.
 
-use super::{PeerKey, TlsError};
+use super::{PeerKey, ShownChain, TlsError};
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls13_signature};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
@@ -60,6 +60,10 @@ impl IssuerDoor {
         Ok(Self(TlsAcceptor::from(Arc::new(config))))
     }
 
+    pub(super) fn into_acceptor(self) -> TlsAcceptor {
+        self.0
+    }
+
     /// Shakes hands within five seconds.
     ///
     /// # Errors
@@ -79,6 +83,11 @@ impl Handshaken {
         let peer_key = PeerKey::of_handshake(connection.peer_certificates());
         let http2 = connection.alpn_protocol() == Some(b"h2");
         Ok(Self { stream, peer_key, http2 })
+    }
+
+    /// All that the client showed of who it is, which nobody has judged.
+    pub fn shown(&self) -> Option<ShownChain> {
+        ShownChain::of(self.stream.get_ref().1.peer_certificates())
     }
 }
 

@@ -7,6 +7,7 @@ mod gerrit;
 mod gerrit_oddities;
 mod links;
 mod okta;
+mod okta_app;
 mod real_gerrit;
 mod scripted;
 mod silence;

@@ -10,19 +10,19 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
 
-const LOGIN: &str = "ada@corp.example";
-const ID: &str = "00ub0oNGTSWTBKOLGLNR";
+pub(crate) const LOGIN: &str = "ada@corp.example";
+pub(crate) const ID: &str = "00ub0oNGTSWTBKOLGLNR";
 
-fn identity(account: &str) -> Claims {
+pub(crate) fn identity(account: &str) -> Claims {
     let mine = json!({"provider": "saml", "extern_uid": account});
     claims(&[("user_identities", json!([mine, {"provider": "ldapmain", "extern_uid": "cn=ada"}]))])
 }
 
-fn user(status: &str) -> Value {
+pub(crate) fn user(status: &str) -> Value {
     json!({"id": ID, "status": status, "profile": {"login": "Ada@corp.example", "email": "ada@corp.example"}})
 }
 
-fn groups(names: &[&str]) -> Value {
+pub(crate) fn groups(names: &[&str]) -> Value {
     names
         .iter()
         .map(|name| json!({"id": "00g1", "type": "OKTA_GROUP", "profile": {"name": name, "description": ""}}))
@@ -54,7 +54,7 @@ fn okta(user: Value) -> Scripted {
     })
 }
 
-const NEED: &str = "\"directory.enabled\" = true, \"directory.group\" = \"release\"";
+pub(crate) const NEED: &str = "\"directory.enabled\" = true, \"directory.group\" = \"release\"";
 
 async fn heard(okta: &Scripted, claims: &Claims) -> (String, String) {
     let heard = asking(okta).heard(NEED, claims).await;

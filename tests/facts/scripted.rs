@@ -2,12 +2,12 @@
 #![expect(clippy::unwrap_used, reason = "a server of tests: what fails ends the test")]
 
 use serde_json::Value;
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-/// What is answered to a path with its query, from whoever shows this authorization.
+/// What is answered to a path with its query, from whoever shows this authorization, or sends this.
 pub(crate) type Answer = Box<dyn FnMut(&str, &str) -> Reply + Send>;
 
 /// An answer.
@@ -67,7 +67,8 @@ impl Scripted {
 }
 
 fn serve(mut stream: TcpStream, asked: &Mutex<Vec<String>>, answer: &Mutex<Answer>) {
-    let mut lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
+    let mut reader = BufReader::new(stream.try_clone().unwrap());
+    let mut lines = reader.by_ref().lines().map_while(Result::ok);
     let Some(first) = lines.next() else { return };
     let head: Vec<String> = lines.by_ref().take_while(|line| !line.is_empty()).collect();
     let header = |name: &str| {
@@ -77,7 +78,10 @@ fn serve(mut stream: TcpStream, asked: &Mutex<Vec<String>>, answer: &Mutex<Answe
         head.iter().find_map(of)
     };
     let path = first.split(' ').nth(1).unwrap_or_default().to_owned();
-    let let_in = header("authorization").or_else(|| header("private-token")).unwrap_or_default();
+    let mut sent = vec![0; header("content-length").map_or(0, |length| length.parse().unwrap())];
+    reader.read_exact(&mut sent).unwrap();
+    let sent = String::from_utf8(sent).unwrap();
+    let let_in = header("authorization").or_else(|| header("private-token")).unwrap_or(sent);
     asked.lock().unwrap().push(path.clone());
     let Reply { status, headers, body } = (answer.lock().unwrap())(&path, &let_in);
     let head = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n{headers}\r\n", body.len());

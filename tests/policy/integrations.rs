@@ -6,6 +6,7 @@ use super::support::issuer::FakeIssuer;
 use lanyard::config::{MapEnvironment, Problem, ServerSettings, load_server};
 use lanyard::policy::{Answers, Ruling, Wish};
 use lanyard::token::Claims;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use serde_json::Value;
 use std::fs;
 use std::process::Command;
@@ -92,8 +93,51 @@ fn the_operators_page_loads() {
     let server =
         format!("{}\n{}", block(&aws, "toml", "aws.server.toml"), block(&page, "toml", "operators.server.toml"));
     let settings = load(&server, &block(&aws, "toml", "aws.toml")).unwrap();
-    let of = &settings.operators.issuers[0];
+    let of = &settings.operators.from.issuers[0];
     assert_eq!((of.people.len(), of.require.len(), of.claim.as_str()), (2, 2, "sub"));
+}
+
+#[test]
+fn certificates_of_operators_load_as_the_page_has_them() {
+    let (aws, page) = (page("aws.md"), page("operators.md"));
+    let ca = CertifiedIssuer::self_signed(
+        {
+            let mut params = CertificateParams::default();
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            params
+        },
+        KeyPair::generate().unwrap(),
+    );
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("ca.pem");
+    fs::write(&file, ca.unwrap().pem()).unwrap();
+    let lines = block(&page, "toml", "certificates.server.toml");
+    let lines = lines.replace("/etc/lanyard/operators-ca.pem", file.to_str().unwrap());
+    let server = format!("{}\n{lines}", block(&aws, "toml", "aws.server.toml"));
+    let settings = load(&server, &block(&aws, "toml", "aws.toml")).unwrap();
+    let certificates = settings.operators.from.certificates.unwrap();
+    assert_eq!((certificates.people.len(), &*certificates.name.0), (2, "corp-ca"));
+}
+
+/// What each page must tell (a row of the table, or a sentence that names them all).
+const TOLD: [&str; 8] =
+    ["push", "merge", "schedule", "manual", "trigger", "bot", "what you need first", "## what a failure looks like"];
+
+#[test]
+fn each_page_says_what_it_takes_whose_account_counts_and_what_a_failure_looks_like() {
+    for name in ["active-directory.md", "aws.md", "gerrit.md", "gitlab.md", "okta.md", "vault.md"] {
+        let page = page(name).to_lowercase();
+        for told in TOLD {
+            assert!(page.contains(told), "{name}: {told}");
+        }
+        let whose = page.split("\n## ").find(|part| part.starts_with("who")).unwrap_or_else(|| panic!("{name}: whose"));
+        for came in TOLD.iter().take(6) {
+            assert!(whose.contains(came), "{name}: {came} where it says whose account counts");
+        }
+        assert!(page.contains("```sh\n"), "{name}: a command");
+        let failures = page.split_once("## what a failure looks like").unwrap().1;
+        assert!(failures.matches("\n|").count() > 4, "{name}: a table of failures");
+    }
 }
 
 #[test]

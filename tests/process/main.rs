@@ -79,5 +79,6 @@ mod sealing;
 mod secrets;
 mod traces;
 mod units;
+mod real_vault;
 mod vault_page;
 mod watching;

@@ -43,6 +43,7 @@ mod races;
 mod recalled;
 mod reload;
 mod remote_operators;
+mod certified_operators;
 mod renewal;
 mod road;
 mod sessions;

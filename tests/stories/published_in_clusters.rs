@@ -3,6 +3,7 @@
 
 use super::applying::{Cluster, merge};
 use crate::golden;
+use crate::support::foreign::ForeignCa;
 use crate::support::harness::{Harness, POLICY};
 use crate::support::https::Scripted;
 use crate::support::kubernetes::{event, kubeconfig, status};
@@ -87,6 +88,10 @@ impl Site {
     fn wrote(&self) -> Option<u64> {
         let holders = self.harness.parts.rotator.desk().holders().all(|_| true, self.harness.now());
         holders.into_iter().find(|holder| holder.name == self.name)?.holds
+    }
+
+    fn pem(&self) -> String {
+        self.harness.parts.rotator.authorities().published().borrow().pem.clone()
     }
 
     fn sequence(&self) -> u64 {
@@ -221,10 +226,32 @@ async fn a_controller_that_declares_the_object_and_a_newer_server_are_not_overru
     site.cluster.edits(MAP_PATH, &json!({ "data": { "ca.crt": "old" }, "metadata": { "managedFields": by } }));
     site.until_told("others manage what should be written").await;
     assert!(site.trouble().unwrap().contains("argocd"));
+    let both = format!("{}{}", site.pem(), ForeignCa::new("of the other server").pem());
     let sequence = json!({ "lanyard/sequence": "1000" });
-    site.cluster.edits(MAP_PATH, &json!({ "metadata": { "annotations": sequence, "managedFields": [] } }));
+    let newer = json!({ "data": { "ca.crt": both }, "metadata": { "annotations": sequence, "managedFields": [] } });
+    site.cluster.edits(MAP_PATH, &newer);
     site.until_told("another server writes for this trust domain").await;
     assert_eq!(site.wrote(), Some(site.sequence()), "what was written before stands");
+}
+
+#[tokio::test]
+async fn a_number_that_an_editor_writes_or_that_stands_beside_foreign_keys_stops_nothing() {
+    let mut site = Site::open(MAP, |_| {}).await;
+    site.until_applied(1).await;
+    let sequence = json!({ "lanyard/sequence": "1000000" });
+    let wrote = json!({ "f:metadata": { "f:annotations": { "f:lanyard/sequence": {} } } });
+    let by = json!([{ "manager": "kubectl-edit", "operation": "Update", "fieldsV1": wrote }]);
+    site.cluster.edits(MAP_PATH, &json!({ "metadata": { "annotations": sequence, "managedFields": by } }));
+    site.until_applied(2).await;
+    let foreign = json!({ "ca.crt": ForeignCa::new("somebody").pem(), "bundle.json": "{}" });
+    let metadata = json!({ "annotations": sequence, "managedFields": [] });
+    site.cluster.edits(MAP_PATH, &json!({ "data": foreign, "metadata": metadata }));
+    site.until_applied(3).await;
+    assert_eq!(site.trouble(), None);
+    site.changes_the_bundle().await;
+    site.until("followed", |site| site.wrote() == Some(site.sequence())).await;
+    let stored = site.cluster.objects.lock().unwrap().get(MAP_PATH).cloned().unwrap();
+    assert_eq!(stored["metadata"]["annotations"]["lanyard/sequence"], site.sequence().to_string());
 }
 
 #[tokio::test]

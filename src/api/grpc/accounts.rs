@@ -4,7 +4,6 @@ use super::reason;
 use crate::api::Operator;
 use crate::api::desk::Desk;
 use crate::api::refused::{Class, Refused};
-use crate::audit::Person;
 use crate::directory::{Guid, Pinned};
 use crate::issuance::Refusal;
 use crate::token::IssuerName;
@@ -20,7 +19,7 @@ pub(super) async fn forget(
     let id = desk.request_id();
     let absent = |code, detail: &str| Refused::new(Class::Absent, code, detail.to_owned(), &id).into_status();
     let wire::ForgetAccountRequest { issuer, user, reason, account } = asked;
-    let by = (&Person::of(by.uid), reason::given(&reason, &id)?);
+    let by = (&by.person(), reason::given(&reason, &id)?);
     let issuer = IssuerName(issuer.into());
     // A GUID is written in one way; what is none is as its directory writes it.
     let one_way = |account: String| account.parse::<Guid>().map_or(account, |guid| guid.to_string());

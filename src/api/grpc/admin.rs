@@ -81,7 +81,7 @@ impl admin_server::Admin for Admin {
     ) -> Result<Response<ReloadPolicyAnswer>, Status> {
         let id = self.0.request_id();
         let refused = |class, code, why: &NotReloaded| Refused::new(class, code, why.to_string(), &id).into_status();
-        let Operator { uid } = operator(&request)?;
+        let Operator { uid, .. } = operator(&request)?;
         let answer = match self.0.reloads.ask(uid).await {
             Ok(reloaded) => ReloadPolicyAnswer {
                 old: reloaded.old.to_string(),
@@ -106,7 +106,7 @@ impl admin_server::Admin for Admin {
         &self,
         request: Request<RevokeSessionsRequest>,
     ) -> Result<Response<SessionsAnswer>, Status> {
-        let Operator { uid } = operator(&request)?;
+        let Operator { uid, .. } = operator(&request)?;
         self.revoked(request.into_inner(), uid).await.map(Response::new)
     }
 
@@ -115,17 +115,17 @@ impl admin_server::Admin for Admin {
     }
 
     async fn add_ban(&self, request: Request<AddBanRequest>) -> Result<Response<AddBanAnswer>, Status> {
-        let Operator { uid } = operator(&request)?;
+        let Operator { uid, .. } = operator(&request)?;
         self.banned(request.into_inner(), uid).await.map(Response::new)
     }
 
     async fn remove_ban(&self, request: Request<RemoveBanRequest>) -> Result<Response<RemoveBanAnswer>, Status> {
-        let Operator { uid } = operator(&request)?;
+        let Operator { uid, .. } = operator(&request)?;
         self.ban_lifted(&request.into_inner(), uid).await.map(Response::new)
     }
 
     async fn erase_person(&self, request: Request<ErasePersonRequest>) -> Result<Response<ErasePersonAnswer>, Status> {
-        let Operator { uid } = operator(&request)?;
+        let Operator { uid, .. } = operator(&request)?;
         self.erased(request.into_inner(), uid).await.map(Response::new)
     }
 
@@ -202,7 +202,7 @@ impl admin_server::Admin for Admin {
 
 /// Who asks; the socket saw it.
 fn operator<T>(request: &Request<T>) -> Result<Operator, Status> {
-    let operator = request.extensions().get::<Operator>().copied();
+    let operator = request.extensions().get::<Operator>().cloned();
     operator.ok_or_else(|| Status::internal("nobody knows who asks"))
 }
 

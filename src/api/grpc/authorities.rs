@@ -34,7 +34,7 @@ pub(super) async fn rekeying(desk: &Desk) -> Result<wire::ShowRekeyingAnswer, St
 /// Carries out an order.
 pub(super) async fn change(
     desk: &Desk,
-    Operator { uid }: Operator,
+    Operator { uid, .. }: Operator,
     asked: wire::ChangeAuthorityRequest,
 ) -> Result<wire::ChangeAuthorityAnswer, Status> {
     use wire::AuthorityOrder::{Activate, Prepare, Revoke, Rollback, Taint, Unspecified};
@@ -93,7 +93,7 @@ async fn key_named(desk: &Desk, (kind, text): (AuthorityKind, &str), id: &Reques
 /// Takes an operator's word for a declared holder.
 pub(super) async fn confirm(
     desk: &Desk,
-    Operator { uid }: Operator,
+    Operator { uid, .. }: Operator,
     asked: wire::ConfirmHolderRequest,
 ) -> Result<wire::ConfirmHolderAnswer, Status> {
     let id = desk.request_id();

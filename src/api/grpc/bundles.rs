@@ -4,7 +4,6 @@ use super::reason;
 use crate::api::Operator;
 use crate::api::desk::Desk;
 use crate::api::refused::{Class, Refused};
-use crate::audit::Person;
 use crate::bundle::{Bundle, EndpointUrlError};
 use crate::federation::{Endpoint, FederationError, Kept, Profile, Relation};
 use crate::identity::{SpiffeId, TrustDomain};
@@ -54,7 +53,7 @@ pub(super) async fn set(
         None => None,
     };
     let bundle = bundle.transpose().map_err(|odd| refused(odd.into(), &id))?;
-    let (who, now) = (Person::of(by.uid), desk.issuance.now());
+    let (who, now) = (by.person(), desk.issuance.now());
     let (federation, word) = (&desk.federation, (&who, say));
     let was = match (endpoint, bundle) {
         (Some(endpoint), first) => {
@@ -82,7 +81,7 @@ pub(super) async fn delete(
     let id = desk.request_id();
     let trust_domain = named(&asked.trust_domain, &id)?;
     let say = said(&asked.reason, &id)?;
-    let who = Person::of(by.uid);
+    let who = by.person();
     let deleted = desk.federation.delete(&trust_domain, (&who, say), desk.issuance.now()).await;
     deleted.map(|()| wire::DeleteBundleAnswer {}).map_err(|error| refused(error, &id))
 }

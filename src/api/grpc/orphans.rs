@@ -17,7 +17,7 @@ pub(super) async fn list(desk: &Desk) -> Result<wire::ListOrphansAnswer, Status>
 /// Deletes one.
 pub(super) async fn delete(
     desk: &Desk,
-    Operator { uid }: Operator,
+    Operator { uid, .. }: Operator,
     asked: &wire::DeleteOrphanRequest,
 ) -> Result<wire::DeleteOrphanAnswer, Status> {
     let id = desk.request_id();

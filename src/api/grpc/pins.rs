@@ -4,7 +4,7 @@ use super::reason;
 use crate::api::Operator;
 use crate::api::desk::Desk;
 use crate::api::refused::{Class, Refused};
-use crate::audit::{Person, PinnedBy};
+use crate::audit::PinnedBy;
 use crate::issuance::{Refusal, RequestId};
 use crate::policy::{Glob, PathPin};
 use crate::session::Pin;
@@ -99,7 +99,7 @@ fn check_path(path: &str) -> Result<(), &'static str> {
 
 fn word_of(operator: Operator, reason: &str, id: &RequestId) -> Result<PinnedBy, Status> {
     let reason = reason::read(reason, id)?;
-    let who = Person::of(operator.uid);
+    let who = operator.person();
     Ok(PinnedBy::Operator { who, reason: Some(reason.to_owned()).filter(|reason| !reason.is_empty()) })
 }
 

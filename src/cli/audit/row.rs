@@ -54,7 +54,9 @@ fn what(entry: &Received) -> String {
         "observed" => format!("on trial, {}: {}", text("rule"), text("would")),
         "operator_came" => {
             let (operator, issuer, uid) = (text("operator"), text("issuer"), number("uid"));
-            format!("{operator} of {issuer} asks {}, as user id {uid}", text("asked"))
+            let subject = Some(text("subject")).filter(|subject| !subject.is_empty());
+            let subject = subject.map(|subject| format!(" ({subject})")).unwrap_or_default();
+            format!("{operator} of {issuer}{subject} asks {}, as user id {uid}", text("asked"))
         }
         "orphan_deleted" => {
             format!("{} in {}, by user id {}", text("label"), text("place"), number("uid"))

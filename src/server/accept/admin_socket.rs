@@ -58,7 +58,7 @@ impl AdminSocket {
             };
             let visitor = crowd.enter(here)?;
             let (door, shutdown) = (self.door.clone(), shutdown.clone());
-            let answer = move |request| door.clone().answer(request, operator);
+            let answer = move |request| door.clone().answer(request, operator.clone());
             let serve = async move {
                 serve(TokioIo::new(stream), Speech::Http2, answer, &shutdown).await;
                 drop(visitor);
@@ -70,7 +70,7 @@ impl AdminSocket {
 
     fn operator(&self, stream: &UnixStream) -> Option<Operator> {
         let uid = stream.peer_cred().ok()?.uid();
-        (uid == 0 || uid == self.owner).then_some(Operator { uid })
+        (uid == 0 || uid == self.owner).then_some(Operator { uid, elsewhere: None })
     }
 }
 

@@ -1,19 +1,20 @@
-//! A TLS port that asks nobody for a certificate, and what answers behind it: readers of the bundle, operators elsewhere.
+//! A TLS port that judges nobody, and what answers behind it: readers of the bundle, operators elsewhere.
 
 use super::connection::{Speech, serve_together};
 use super::listen::listen;
-use crate::api::{Answers, BundleDoor, Crowd, RemoteAdminDoor};
+use crate::api::{Answers, BundleDoor, Crowd, Guest, RemoteAdminDoor, Visitor};
 use crate::telemetry::{Metrics, Shutdown};
 use crate::tls;
 use std::error::Error;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
 
 /// The bundle port: the trust bundle and the revocation lists, for anybody.
 pub type BundlePort = TlsPort<BundleDoor>;
-/// The admin port: operators who are elsewhere, each call with a token of theirs.
+/// The admin port: operators who are elsewhere, each call with a token or a certificate of theirs.
 pub type AdminPort = TlsPort<RemoteAdminDoor>;
 
 /// Readers come every few minutes and go, operators type commands; agents have the issuer port.
@@ -57,10 +58,7 @@ impl<D: Answers> TlsPort<D> {
                 return None;
             };
             let (tls, door, shutdown, metrics) = (tls.clone(), door.clone(), shutdown.clone(), metrics.clone());
-            let serve = async move {
-                connection(tcp, (tls, door), &metrics, &shutdown).await;
-                drop(visitor);
-            };
+            let serve = async move { connection((tcp, visitor), (tls, door), &metrics, &shutdown).await };
             Some((serve, Handle::current()))
         };
         listen(|context| listener.poll_accept(context), admit, &shutdown).await;
@@ -68,7 +66,7 @@ impl<D: Answers> TlsPort<D> {
 }
 
 async fn connection<D: Answers>(
-    tcp: TcpStream,
+    (tcp, visitor): (TcpStream, Arc<Visitor>),
     (tls, door): (tls::BundleDoor, D),
     metrics: &Metrics,
     shutdown: &Shutdown,
@@ -81,6 +79,7 @@ async fn connection<D: Answers>(
         }
     };
     let speech = if shaken.http2 { Speech::Http2 } else { Speech::Http1 };
-    let answer = move |request| door.clone().answer(request);
+    let guest = Arc::new(Guest { visitor, shown: shaken.shown() });
+    let answer = move |request| door.clone().answer(request, Arc::clone(&guest));
     Box::pin(serve_together(shaken.stream, speech, answer, shutdown)).await;
 }
