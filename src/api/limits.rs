@@ -9,6 +9,8 @@ use std::time::Duration;
 pub const CONNECTIONS_MAX: usize = 20_000;
 /// Nobody may take all places; half of them leaves room for a whole cluster behind one address.
 pub const CONNECTIONS_PER_ADDRESS_MAX: usize = CONNECTIONS_MAX / 2;
+/// For a balancer's PROXY header, which it sends at once; the protocol asks for three seconds at least.
+pub const INTRODUCED_WITHIN: Duration = Duration::from_secs(5);
 /// Between a connection and its first request; who waits longer holds a place for nothing.
 pub const FIRST_REQUEST_WITHIN: Duration = Duration::from_secs(10);
 /// Without an open stream. Agents keep one open, so only what is forgotten or held for its own sake stays so long quiet.

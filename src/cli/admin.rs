@@ -64,6 +64,11 @@ impl Interceptor for Shown {
 }
 
 impl AdminArgs {
+    /// The socket that was typed, whatever variables say.
+    pub(super) const fn at(socket: PathBuf) -> Self {
+        Self { admin_socket: Some(socket), admin_url: None, admin_ca: None, operator_token_file: None }
+    }
+
     /// The one that was named, or else this.
     pub(super) fn or_of(self, socket: Option<&Path>) -> Self {
         let named = self.admin_socket.filter(|path| !path.as_os_str().is_empty());

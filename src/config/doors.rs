@@ -1,6 +1,7 @@
 //! Where a server listens, and the certificate that it shows there.
 
 use super::section::Section;
+use crate::wire::{Network, Proxies};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -37,6 +38,8 @@ pub struct DoorsSettings {
     pub bundle: Vec<SocketAddr>,
     /// The port of the bundle endpoint's SPIFFE profile; none switches it off.
     pub bundle_spiffe: Vec<SocketAddr>,
+    /// Balancers whose connections to the TLS ports begin with a PROXY header.
+    pub proxies: Proxies,
     /// The server's own TLS certificate.
     pub certificate: DoorSettings,
     /// The bundle port's, where it is another.
@@ -52,6 +55,7 @@ pub(super) struct Listen {
     issuer: Vec<SocketAddr>,
     bundle: Vec<SocketAddr>,
     bundle_spiffe: Vec<SocketAddr>,
+    proxies: Proxies,
     pub(super) admin_socket: PathBuf,
     pub(super) health: Option<SocketAddr>,
 }
@@ -63,6 +67,8 @@ pub(super) fn read_listen(root: &mut Section<'_, '_>, data_dir: &Path) -> Listen
     let issuer = listen.list("issuer", "an address with a port, such as \"0.0.0.0:8443\"", str::parse);
     let bundle = listen.list("bundle", "an address with a port, such as \"0.0.0.0:8444\"", str::parse);
     let spiffe = listen.list("bundle_spiffe", "an address with a port, such as \"0.0.0.0:8445\"", str::parse);
+    let balancer = "a balancer's address or network, such as \"10.0.0.7\" or \"10.1.0.0/16\"";
+    let proxies = listen.list("proxy_protocol_from", balancer, str::parse::<Network>).unwrap_or_default();
     let health = read_health(&mut listen);
     let admin_socket = listen.path("admin_socket");
     let issuer = issuer.unwrap_or_else(|| LISTEN.parse().into_iter().collect());
@@ -71,7 +77,7 @@ pub(super) fn read_listen(root: &mut Section<'_, '_>, data_dir: &Path) -> Listen
     report_taken(&listen, lines, all);
     listen.finish();
     let admin_socket = admin_socket.unwrap_or_else(|| data_dir.join("admin.sock"));
-    Listen { issuer, bundle, bundle_spiffe, admin_socket, health }
+    Listen { issuer, bundle, bundle_spiffe, proxies: proxies.into_iter().collect(), admin_socket, health }
 }
 
 /// No address can be listened on twice.
@@ -97,9 +103,9 @@ fn are_one(one: SocketAddr, other: SocketAddr) -> bool {
 
 /// `[listen]` and `[tls]`.
 pub(super) fn read_doors(root: &mut Section<'_, '_>, data_dir: &Path) -> DoorsSettings {
-    let Listen { issuer, bundle, bundle_spiffe, admin_socket, health } = read_listen(root, data_dir);
+    let Listen { issuer, bundle, bundle_spiffe, proxies, admin_socket, health } = read_listen(root, data_dir);
     let (certificate, bundle_certificate) = read_certificates(root.section("tls"), &issuer);
-    DoorsSettings { issuer, bundle, bundle_spiffe, certificate, bundle_certificate, admin_socket, health }
+    DoorsSettings { issuer, bundle, bundle_spiffe, proxies, certificate, bundle_certificate, admin_socket, health }
 }
 
 /// `health = "off"` switches the plain port off.

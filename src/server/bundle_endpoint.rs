@@ -8,6 +8,7 @@ use crate::clock::Clock;
 use crate::config::ServerSettings;
 use crate::telemetry::{Metrics, Port, Shutdown};
 use crate::tls::{self, DoorCertificate};
+use crate::wire::Proxies;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::task::JoinSet;
@@ -32,14 +33,15 @@ impl BundleEndpoint {
     ) -> Result<Self, ServerError> {
         let certificate = settings.doors.bundle_certificate.as_ref().map(open_files).transpose()?.map(Arc::new);
         let (mut web, mut spiffe) = (Vec::new(), Vec::new());
+        let entrance = (settings.doors.proxies.clone(), metrics.clone());
         for address in &settings.doors.bundle {
             let shown = Arc::<DoorCertificate>::clone(certificate.as_ref().unwrap_or(servers));
-            web.push(port(*address, tls::BundleDoor::new(shown)?, BundleDoor::new(desk), metrics).await?);
+            web.push(port(*address, tls::BundleDoor::new(shown)?, BundleDoor::new(desk), &entrance).await?);
         }
         for (address, svid) in settings.doors.bundle_spiffe.iter().zip(std::iter::repeat(&svid)) {
             let Some(svid) = svid else { continue };
             let door = tls::BundleDoor::new(svid.shown())?;
-            spiffe.push(port(*address, door, BundleDoor::of_spiffe(desk), metrics).await?);
+            spiffe.push(port(*address, door, BundleDoor::of_spiffe(desk), &entrance).await?);
         }
         Ok(Self { web, spiffe, certificate, svid })
     }
@@ -77,9 +79,9 @@ async fn port(
     address: SocketAddr,
     tls: tls::BundleDoor,
     door: BundleDoor,
-    metrics: &Metrics,
+    entrance: &(Proxies, Metrics),
 ) -> Result<BundlePort, ServerError> {
-    let bound = BundlePort::bind(address, tls, door, metrics.clone()).await;
+    let bound = BundlePort::bind(address, tls, door, entrance.clone()).await;
     bound.map_err(|source| ServerError::Address { address, source })
 }
 

@@ -1,6 +1,6 @@
 //! The running server: what it starts, in which order, and in which order it stops.
 
-use super::accept::Crew;
+use super::accept::{Crew, Entrance};
 use super::accounts::{judge_when_something_happens, look_at_accounts};
 use super::build::{Parts, World, build};
 use super::bundle_endpoint::BundleEndpoint;
@@ -85,11 +85,12 @@ impl Server {
         let doors = IssuerDoors::new(&desk);
         raise_open_files();
         let crowd = Crowd::at_issuer_port(connections_of(crate::api::limits::CONNECTIONS_MAX));
+        let entrance = Entrance::new(crowd, settings.doors.proxies.clone(), parts.metrics.clone());
         let crew = Arc::new(Crew::muster().map_err(ServerError::Threads)?);
         let mut issuer_ports = Vec::new();
         for address in &settings.doors.issuer {
             let tls = IssuerDoor::new(Arc::<DoorCertificate>::clone(&certificate))?;
-            let place = (crowd.clone(), Arc::clone(&crew), parts.metrics.clone());
+            let place = (entrance.clone(), Arc::clone(&crew));
             let port = IssuerPort::bind(*address, tls, doors.clone(), place).await;
             issuer_ports.push(port.map_err(|source| ServerError::Address { address: *address, source })?);
         }
@@ -226,14 +227,14 @@ async fn open_admin_ports(
     let written = (parts.issuance.ledger.clone(), parts.issuance.people.clone());
     let operators = Operators::new(from.clone(), (Arc::clone(clock), fetch), written);
     let door = RemoteAdminDoor::new(desk, operators);
-    let mut bound = Vec::new();
+    let (mut bound, entrance) = (Vec::new(), (settings.doors.proxies.clone(), parts.metrics.clone()));
     for address in listen {
         let shown = Arc::<DoorCertificate>::clone(certificate);
         let tls = match &from.certificates {
             Some(_ca) => BundleDoor::for_operators_with_certificates(shown)?,
             None => BundleDoor::for_operators(shown)?,
         };
-        let port = AdminPort::bind(*address, tls, door.clone(), parts.metrics.clone()).await;
+        let port = AdminPort::bind(*address, tls, door.clone(), entrance.clone()).await;
         bound.push(port.map_err(|source| ServerError::Address { address: *address, source })?);
     }
     Ok(bound)

@@ -1,4 +1,4 @@
-//! Generated protobuf types, and conversions to and from nouns; how the server is reached, and how many may reach us.
+//! Generated protobuf types, and conversions to and from nouns; how the server is reached, by whom and by how many.
 
 mod channel;
 mod etcd_channel;
@@ -6,6 +6,8 @@ mod codec;
 mod workload_address;
 mod https;
 mod descriptors;
+mod proxies;
+mod introduction;
 mod job_end;
 
 pub use channel::{NotAServerUrl, ServerUrl, channel};
@@ -14,6 +16,8 @@ pub use descriptors::{connections_of, raise_open_files};
 pub use etcd_channel::{EtcdMembers, etcd_channel};
 pub use generated::{lanyard, sds, workload};
 pub use https::{HttpsClient, HttpsError};
+pub use introduction::{Introduction, IntroductionError};
+pub use proxies::{Network, NotANetwork, Proxies};
 pub use workload_address::{NotAnAddress, WorkloadAddress};
 
 /// The file that defines the Workload API and the one it imports, as a protobuf `FileDescriptorSet`.

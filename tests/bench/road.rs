@@ -2,7 +2,7 @@
 //!
 //! `cargo bench --bench road [-- NAME…]`. Prints and judges nothing: a busy machine must not turn a build red. Every
 //! number is the median of seven pairs, the floor measured right before the thing. Costs are processor time, latencies
-//! are the caller's wait.
+//! are the caller's wait. `LANYARD_BENCH_CALLS=100` asks for fewer calls than 5,000 each time, to see that it runs.
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
@@ -29,11 +29,18 @@ mod server;
 #[path = "../support/harness.rs"]
 mod harness;
 
+#[expect(dead_code, reason = "the tests of stores use the rest")]
+#[path = "../support/etcd.rs"]
+mod etcd;
+
+mod beside;
 mod crowd;
 mod exchange;
 mod floor;
 mod issuing_core;
 mod needs;
+mod other_roads;
+mod simulation;
 
 use floor::Floor;
 use lanyard::crypto::install_providers;
@@ -45,34 +52,76 @@ use std::time::Duration;
 /// Odd, so that the median is one of them.
 const PAIRS: usize = 7;
 
+/// The kernel counts processor time in hundredths of a second: so many calls make an error of a tick two per cent or less.
+const CALLS: u32 = 5000;
+
+/// What can be measured; only those up to the first that takes minutes unless they are named.
+const NAMES: [&str; 12] = [
+    "floor",
+    "issuing_core",
+    "exchange",
+    "renew",
+    "exchange_new_tls",
+    "exchange_etcd",
+    "busy",
+    "crowd",
+    "needs",
+    "rules",
+    "past",
+    "simulation",
+];
+const QUICK: usize = 7;
+
 fn main() {
-    // Cargo hands its own `--bench` along; a name chooses.
+    // Cargo hands its own `--bench` along; a name chooses, and a part of one all that have it.
     let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
-    let wants = |name: &str| {
-        wanted.is_empty() || wanted.iter().any(|wanted| name.contains(wanted.as_str()) || wanted.contains(name))
+    let wants = |name: &&&str| match &wanted[..] {
+        [] => NAMES[..QUICK].contains(name),
+        wanted => wanted.iter().any(|wanted| {
+            let is_one = NAMES.contains(&wanted.as_str());
+            if is_one { wanted == **name } else { name.contains(wanted.as_str()) || wanted.contains(**name) }
+        }),
     };
     install_providers();
     let floor = Floor::new();
     floor.measure();
-    if wants("floor") {
-        let floors = (0..PAIRS).map(|_| floor.measure()).map(|cost| Pair { floor: cost, cost });
-        print_median("floor", floors);
+    for name in NAMES.iter().filter(wants) {
+        match *name {
+            "floor" => {
+                let floors = (0..PAIRS).map(|_| floor.measure()).map(|cost| Pair { floor: cost, cost });
+                print_median("floor", floors);
+            }
+            "issuing_core" => {
+                let core = issuing_core::IssuingCore::new();
+                core.measure();
+                let pairs = (0..PAIRS).map(|_| Pair { floor: floor.measure(), cost: core.measure() });
+                print_median("issuing_core", pairs);
+            }
+            "exchange" => exchange::measure(&floor),
+            "renew" => other_roads::renew(&floor),
+            "exchange_new_tls" => other_roads::new_tls(&floor),
+            "exchange_etcd" => other_roads::etcd(&floor),
+            "busy" => other_roads::busy(),
+            "crowd" => crowd::measure(),
+            "needs" => needs::measure(),
+            "rules" => beside::rules(),
+            "past" => beside::past(),
+            "simulation" => simulation::measure(),
+            other => panic!("{other} has a name and no measurement"),
+        }
     }
-    if wants("issuing_core") {
-        let core = issuing_core::IssuingCore::new();
-        core.measure();
-        print_median("issuing_core", (0..PAIRS).map(|_| Pair { floor: floor.measure(), cost: core.measure() }));
-    }
-    if wants("exchange") {
-        exchange::measure(&floor);
-    }
-    // Only by their names: they take minutes.
-    if !wanted.is_empty() && wants("crowd") {
-        crowd::measure();
-    }
-    if !wanted.is_empty() && wants("needs") {
-        needs::measure();
-    }
+}
+
+/// So many calls each time.
+fn calls() -> u32 {
+    std::env::var("LANYARD_BENCH_CALLS").map_or(CALLS, |text| text.parse().unwrap())
+}
+
+/// `RssAnon` of a process, in KiB.
+fn memory_of(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
+    line.trim().strip_suffix(" kB").unwrap().parse().unwrap()
 }
 
 /// Processor time of this thread per turn: on a machine shared with others the clock on the wall also counts their turns.

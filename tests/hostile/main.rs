@@ -78,6 +78,7 @@ properties! {
     an_answer_about_a_job_counts_only_if_it_agrees_with_the_token: "job_answer", 800;
     a_changed_journal_is_not_believed: "journal", 1000;
     a_key_set_holds_what_it_lists: "jwks", 2000;
+    an_introduction_is_read_alike_however_it_comes: "introduction", 4000;
     a_jwt_svid_is_valid_only_if_we_signed_it: "jwt_svid", 1000;
     a_policy_grants_well_formed_ids_only: "policy", 600;
     a_token_is_believed_only_if_its_issuer_signed_it: "token", 1000;

@@ -57,6 +57,7 @@ const DOORS: &[(&[&str], &[&str])] = &[
     (&["prost", "prost_types"], &["wire/", "agent/"]),
     (&["sled"], &["store/sled"]),
     (&["cryptoki"], &["custody/"]),
+    (&["proxy_header"], &["wire/introduction.rs"]),
     (&["tar"], &["backup/"]),
     (&["reqwest"], &["discovery/", "wire/", "cli/"]),
     (&["loona_hpack"], &["agent/"]),

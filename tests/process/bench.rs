@@ -76,3 +76,90 @@ fn loads_closed_and_open_are_measured_and_drawn() {
     assert_eq!(used.status.code(), Some(1), "{}", words(&used));
     assert!(words(&used).contains("\"token_replayed\":4"), "{}", words(&used));
 }
+
+/// What a server's own operator adds.
+fn operator(place: &Place, server: &Server) -> [String; 4] {
+    let socket = place.data().join("admin.sock").display().to_string();
+    ["--admin-socket".to_owned(), socket, "--pid".to_owned(), server.pid().to_string()]
+}
+
+fn answered(output: &Output) -> Vec<(String, u64)> {
+    let row = |row: Value| (row["load"].as_str().unwrap().to_owned(), row["answered"].as_u64().unwrap());
+    rows(output).into_iter().map(row).collect()
+}
+
+fn told<const N: usize>(rows: [(&str, u64); N]) -> Vec<(String, u64)> {
+    rows.into_iter().map(|(load, answered)| (load.to_owned(), answered)).collect()
+}
+
+fn keys(place: &Place) -> Vec<(String, String)> {
+    let keys = crate::fleet::authority(place, &["list"])["keys"].clone();
+    let roots = keys.as_array().unwrap().iter().filter(|key| key["kind"] == "x509-root");
+    let said = |key: &Value, field: &str| key[field].as_str().unwrap().to_owned();
+    roots.map(|key| (said(key, "key_id"), said(key, "state"))).collect()
+}
+
+#[test]
+fn open_streams_hear_of_a_change_and_the_keys_are_as_before() {
+    let place = Place::new();
+    let daemon = Server::start(&place);
+    let (before, picture) = (keys(&place), place.file("streams.svg"));
+    let streams = bench(&place, "streams")
+        .args(server(&place))
+        .args(tokens(&place, 12))
+        .args(operator(&place, &daemon))
+        .args(["--agents", "4,8", "--at-once", "3", "--json", "--plot"])
+        .arg(&picture)
+        .output()
+        .unwrap();
+    let all = [
+        ("4 agents come, 3 in flight", 4),
+        ("4 agents have the new bundle", 4),
+        ("4 agents have said so", 4),
+        ("8 agents come, 3 in flight", 8),
+        ("8 agents have the new bundle", 8),
+        ("8 agents have said so", 8),
+    ];
+    assert_eq!(answered(&streams), told(all));
+    assert!(rows(&streams)[3]["server_kib_each"].is_u64(), "{}", words(&streams));
+    assert!(fs::read_to_string(&picture).unwrap().contains("latency over agents"));
+    let active: Vec<_> = keys(&place).into_iter().filter(|(_, state)| state != "removed").collect();
+    assert_eq!(active, before, "the root that was prepared is gone again");
+    let open = bench(&place, "streams")
+        .args(server(&place))
+        .args(tokens(&place, 5))
+        .args(["--agents", "5", "--rate", "50", "--json"])
+        .output()
+        .unwrap();
+    assert_eq!(answered(&open), told([("5 agents come, 50/s", 5)]), "without an operator nothing changes");
+}
+
+#[test]
+fn a_rotation_is_measured_from_the_first_bundle_to_the_last_and_on_no_other_server() {
+    let (place, other) = (Place::new(), Place::new());
+    let (daemon, elsewhere) = (Server::start(&place), Server::start(&other));
+    let before = keys(&place);
+    let rotation = |more: &[String]| {
+        let mut command = bench(&place, "rotation");
+        command.args(server(&place)).args(tokens(&place, 3)).args(["--agents", "3", "--json"]).args(more);
+        command.output().unwrap()
+    };
+    let nobodys = rotation(&[]);
+    assert_eq!(nobodys.status.code(), Some(2), "{}", words(&nobodys));
+    let anothers = rotation(&operator(&other, &elsewhere));
+    assert_eq!(anothers.status.code(), Some(2), "{}", words(&anothers));
+    assert!(words(&anothers).contains("another server"), "{}", words(&anothers));
+    assert_eq!((keys(&place), keys(&other).len()), (before.clone(), 1), "nothing was changed");
+    let whole = rotation(&operator(&place, &daemon));
+    let all = [
+        ("3 agents come, 32 in flight", 3),
+        ("3 agents have the new bundle", 3),
+        ("3 agents have said so", 3),
+        ("3 agents are on another key", 3),
+        ("3 agents trust the former no more", 3),
+    ];
+    assert_eq!(answered(&whole), told(all));
+    let now: Vec<_> = keys(&place).into_iter().filter(|(_, state)| state != "removed").collect();
+    assert_eq!((now.len(), now[0].1.as_str()), (1, "active"));
+    assert_ne!(now[0].0, before[0].0, "another root signs");
+}

@@ -52,14 +52,8 @@ fn every_agent_of_a_fleet_is_on_another_key_half_a_minute_after_a_taint() {
     if let Ok(order) = std::env::var(ORDER) {
         return agents(&serde_json::from_str(&order).unwrap());
     }
-    let count = std::env::var("LANYARD_FLEET_AGENTS").map_or(AGENTS, |text| text.parse().unwrap());
-    let place = Place::new();
-    if count > AGENTS_OF_A_PROCESS {
-        // One address may open half of all connections, so a large fleet comes from two.
-        let (port, config) = (place.port, fs::read_to_string(place.config()).unwrap());
-        let both = format!(r#"["127.0.0.1:{port}", "[::1]:{port}"]"#);
-        fs::write(place.config(), config.replace(&format!(r#""127.0.0.1:{port}""#), &both)).unwrap();
-    }
+    let count = agents_wanted(AGENTS);
+    let place = place_for(count);
     let server = Server::start(&place);
     let (empty, began) = (Cost::of(&server), Instant::now());
     let mut fleet = Fleet::join(&place, count);
@@ -86,6 +80,48 @@ fn every_agent_of_a_fleet_is_on_another_key_half_a_minute_after_a_taint() {
     let took = seen.last().unwrap().0 - seen.first().unwrap().0;
     assert!(took <= ALL_WITHIN, "{took}");
     authority(&place, &["revoke", &former]);
+}
+
+/// The server dies while all agents listen, and starts again: all come back to it, and no workload is without an identity.
+#[test]
+fn a_fleet_comes_back_to_a_server_that_died_and_no_agent_loses_its_identity() {
+    let count = agents_wanted(AGENTS / 10);
+    let place = place_for(count);
+    let server = Server::start(&place);
+    let mut fleet = Fleet::join(&place, count);
+    all_have_the_bundle(&place, count);
+    let before = fleet.signers();
+    assert_eq!(before.values().sum::<usize>(), count);
+    server.kill();
+    assert_eq!(fleet.signers(), before, "while there is no server");
+    let began = Instant::now();
+    let server = Server::start(&place);
+    let up = began.elapsed();
+    // The server that starts knows of no holder what it has: each says so when it listens again.
+    all_have_the_bundle(&place, count);
+    let cost = Cost::of(&server);
+    println!(
+        "{count} agents listen again {:.1?} after the start, {:.1?} after it was ready; the server's CPU {:.2?}",
+        began.elapsed(),
+        began.elapsed().saturating_sub(up),
+        cost.cpu
+    );
+    assert_eq!(fleet.signers(), before, "the sessions went on, and nobody asked for another one");
+}
+
+fn agents_wanted(unless_said: usize) -> usize {
+    std::env::var("LANYARD_FLEET_AGENTS").map_or(unless_said, |text| text.parse().unwrap())
+}
+
+/// One address may open half of all connections, so a large fleet comes from two.
+fn place_for(count: usize) -> Place {
+    let place = Place::new();
+    if count > AGENTS_OF_A_PROCESS {
+        let (port, config) = (place.port, fs::read_to_string(place.config()).unwrap());
+        let both = format!(r#"["127.0.0.1:{port}", "[::1]:{port}"]"#);
+        fs::write(place.config(), config.replace(&format!(r#""127.0.0.1:{port}""#), &both)).unwrap();
+    }
+    place
 }
 
 /// What the server has used so far.

@@ -46,6 +46,7 @@ mod agent_limits;
 mod away;
 mod backups;
 mod bad_backups;
+mod balanced;
 mod bench;
 mod certificates;
 mod chart;

@@ -18,11 +18,12 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 
 /// Every field that a line of ours may have. A new one is looked at by whoever adds it here.
-const FIELDS: [&str; 34] = [
+const FIELDS: [&str; 35] = [
     "agent",
     "again_at",
     "authority",
     "cause",
+    "client",
     "code",
     "connections",
     "error",

@@ -93,7 +93,7 @@ impl Agents {
 }
 
 /// The stable code of a refusal; gRPC's own where the answer is none of ours.
-fn code(status: &Status) -> String {
+pub(super) fn code(status: &Status) -> String {
     let stable = status.metadata().get(CODE).and_then(|code| code.to_str().ok());
     stable.map_or_else(|| format!("{:?}", status.code()), str::to_owned)
 }

@@ -1,9 +1,10 @@
 //! What can be typed; the loads, one after the other; what is shown of them.
 
 use super::agents::{Agents, Call};
+use super::listening::{Change, Listen};
 use super::load::Pace;
 use super::measured::Row;
-use super::plot::svg;
+use super::plot::{Across, svg};
 use super::tokens::{Supply, Tokens};
 use crate::cli::failure::{WrongUsage, plain};
 use crate::cli::remote::ServerArgs;
@@ -28,6 +29,12 @@ enum Load {
     Exchange(How),
     /// Running jobs: a hundred sessions are opened, and renewed in turns
     Renew(How),
+    /// A whole change of the root's key: agents hear of the new one, and leave the former, which is tainted and revoked
+    ///
+    /// The keys of the server change for good, whoever else relies on them.
+    Rotation(Listen),
+    /// Agents that hold a stream open, each with a session of its own, and hear of a change
+    Streams(Listen),
 }
 
 #[derive(clap::Args, Debug)]
@@ -65,32 +72,28 @@ const SESSIONS: usize = 100;
 
 /// Runs the loads.
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let (what, how) = match &args.load {
-        Load::Exchange(how) => ("exchange", how),
-        Load::Renew(how) => ("renew", how),
+    let (server, json, plot) = match &args.load {
+        Load::Exchange(how) | Load::Renew(how) => (&how.server, how.json, &how.plot),
+        Load::Rotation(listen) | Load::Streams(listen) => (&listen.server, listen.json, &listen.plot),
     };
-    if !how.server.is_typed() {
+    if !server.is_typed() {
         return Err(WrongUsage::new("name the server to put load on with --server URL; no variable counts here").into());
     }
-    let agents = Agents::connect(&how.server, usize::from(how.agents)).await?;
-    let (mut rows, mut tokens) = (Vec::new(), how.tokens.supply());
-    for pace in how.paces() {
-        render::progress(&format!("{pace}: preparing"));
-        let calls = args.load.calls((how, &mut tokens), &agents).await?;
-        render::progress(&format!("{pace}: {} calls, {} s at most", calls.len(), how.seconds));
-        let measured = pace.put(&agents, calls, Duration::from_secs(how.seconds)).await;
+    let told = |row: &Row| {
         render::progress("");
-        let row = measured.row(pace.to_string());
-        if how.json {
-            render::json(&row)?;
-        }
-        rows.push(row);
-    }
-    if let Some(file) = &how.plot {
+        if json { render::json(row) } else { Ok(()) }
+    };
+    let (what, across, rows) = match &args.load {
+        Load::Exchange(how) => ("exchange", Across::Rate, args.load.measure(how, told).await?),
+        Load::Renew(how) => ("renew", Across::Rate, args.load.measure(how, told).await?),
+        Load::Rotation(listen) => ("rotation", Across::Agents, listen.measure(Change::Whole, told).await?),
+        Load::Streams(listen) => ("streams", Across::Agents, listen.measure(Change::Published, told).await?),
+    };
+    if let Some(file) = plot {
         let told = |error| anyhow::anyhow!("{} cannot be written: {}", file.display(), plain(&error));
-        std::fs::write(file, svg(what, &rows)).map_err(told)?;
+        std::fs::write(file, svg(what, &rows, across)).map_err(told)?;
     }
-    if !how.json {
+    if !json {
         render::rows(&Row::HEAD, rows.iter().map(Row::cells).collect())?;
     }
     let all_answered = rows.iter().all(|row| row.answered > 0 && row.refused.is_empty());
@@ -98,12 +101,33 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 impl Load {
+    /// Each pace in turn, told when it is measured.
+    async fn measure(&self, how: &How, told: impl Fn(&Row) -> anyhow::Result<()>) -> anyhow::Result<Vec<Row>> {
+        let agents = Agents::connect(&how.server, usize::from(how.agents)).await?;
+        let (mut rows, mut tokens) = (Vec::new(), how.tokens.supply());
+        for pace in how.paces() {
+            render::progress(&format!("{pace}: preparing"));
+            let calls = self.calls((how, &mut tokens), &agents).await?;
+            render::progress(&format!("{pace}: {} calls, {} s at most", calls.len(), how.seconds));
+            let callers = agents.clone();
+            let call = move |turn, call| {
+                let callers = callers.clone();
+                async move { callers.call(call, turn).await }
+            };
+            let row = pace.put(calls, Duration::from_secs(how.seconds), call).await.row(pace.to_string());
+            told(&row)?;
+            rows.push(row);
+        }
+        Ok(rows)
+    }
+
     /// Made before the load begins: keys and tokens are not the server's time.
     async fn calls(&self, (how, tokens): (&How, &mut Supply<'_>), agents: &Agents) -> anyhow::Result<Vec<Call>> {
         let count = usize::try_from(how.count)?;
         match self {
             Self::Exchange(_) => Agents::exchanges(tokens.take(count)?),
             Self::Renew(_) => agents.renewals(tokens.take(SESSIONS)?, count).await,
+            Self::Rotation(_) | Self::Streams(_) => Ok(Vec::new()),
         }
     }
 }

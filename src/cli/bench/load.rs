@@ -4,7 +4,6 @@
 //! hide the calls that were not made meanwhile (coordinated omission). A closed load has no such times: it says how much
 //! the server can do, and how long an answer takes among so many.
 
-use super::agents::{Agents, Call};
 use super::measured::Measured;
 use std::fmt;
 use std::future::Future;
@@ -36,13 +35,17 @@ impl fmt::Display for Pace {
 
 impl Pace {
     /// Makes the calls, or as many as begin within this time.
-    pub(super) async fn put(self, agents: &Agents, calls: Vec<Call>, within: Duration) -> Measured {
+    pub(super) async fn put<C, F>(
+        self,
+        calls: Vec<C>,
+        within: Duration,
+        call: impl Fn(usize, C) -> F + Clone + Send + 'static,
+    ) -> Measured
+    where
+        C: Send + 'static,
+        F: Future<Output = Result<(), String>> + Send + 'static,
+    {
         let began = Instant::now();
-        let agents = agents.clone();
-        let call = move |turn, call| {
-            let agents = agents.clone();
-            async move { agents.call(call, turn).await }
-        };
         let mut measured = match self {
             Self::InFlight(count) => closed(count, calls, began + within, call).await,
             Self::Rate(rate) => open(rate, calls, began + within, call).await,
@@ -52,13 +55,14 @@ impl Pace {
     }
 }
 
-async fn closed<F>(
+async fn closed<C, F>(
     count: usize,
-    calls: Vec<Call>,
+    calls: Vec<C>,
     until: Instant,
-    call: impl Fn(usize, Call) -> F + Clone + Send + 'static,
+    call: impl Fn(usize, C) -> F + Clone + Send + 'static,
 ) -> Measured
 where
+    C: Send + 'static,
     F: Future<Output = Result<(), String>> + Send + 'static,
 {
     let calls = Arc::new(Mutex::new(calls.into_iter()));
@@ -76,7 +80,7 @@ where
 }
 
 /// One caller: each call when the one before has ended.
-async fn one_by_one<F>(mut next: impl FnMut() -> Option<Call>, until: Instant, call: impl Fn(Call) -> F) -> Measured
+async fn one_by_one<C, F>(mut next: impl FnMut() -> Option<C>, until: Instant, call: impl Fn(C) -> F) -> Measured
 where
     F: Future<Output = Result<(), String>>,
 {
@@ -91,7 +95,7 @@ where
     measured
 }
 
-async fn open<F>(rate: u32, calls: Vec<Call>, until: Instant, call: impl Fn(usize, Call) -> F) -> Measured
+async fn open<C, F>(rate: u32, calls: Vec<C>, until: Instant, call: impl Fn(usize, C) -> F) -> Measured
 where
     F: Future<Output = Result<(), String>> + Send + 'static,
 {
@@ -128,6 +132,7 @@ fn due_after(number: usize, rate: u32) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use super::super::agents::Call;
     use super::*;
     use crate::wire::lanyard::RenewRequest;
     use tokio::time::sleep;

@@ -42,6 +42,9 @@ pub(super) struct Row {
     pub(super) p99: u64,
     pub(super) p999: u64,
     pub(super) max: u64,
+    /// By how much the server's memory grew for each, where that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) server_kib_each: Option<u64>,
 }
 
 impl Default for Measured {
@@ -90,7 +93,18 @@ impl Measured {
         let answered = self.latencies.len();
         let per_second = answered.saturating_mul(1_000_000).checked_div(micros(self.took)).unwrap_or_default();
         let (p50, p90, p99, p999, max) = (at(0.5), at(0.9), at(0.99), at(0.999), at(1.0));
-        Row { load, answered, refused: self.refused.clone(), per_second, p50, p90, p99, p999, max }
+        Row {
+            load,
+            answered,
+            refused: self.refused.clone(),
+            per_second,
+            p50,
+            p90,
+            p99,
+            p999,
+            max,
+            server_kib_each: None,
+        }
     }
 }
 
@@ -103,7 +117,13 @@ impl Row {
     pub(super) fn cells(&self) -> Vec<String> {
         let refused: Vec<_> = self.refused.iter().map(|(code, count)| format!("{count} {code}")).collect();
         let refused = if refused.is_empty() { "0".to_owned() } else { refused.join(", ") };
-        let mut cells = vec![self.load.clone(), self.answered.to_string(), refused, self.per_second.to_string()];
+        let load = self.server_kib_each.map(|kib| format!("{}, {kib} KiB each", self.load));
+        let mut cells = vec![
+            load.unwrap_or_else(|| self.load.clone()),
+            self.answered.to_string(),
+            refused,
+            self.per_second.to_string(),
+        ];
         cells.extend([self.p50, self.p90, self.p99, self.p999, self.max].map(millis));
         cells
     }

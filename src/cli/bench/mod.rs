@@ -1,13 +1,16 @@
-//! `lanyard bench exchange|renew`: puts load on a server of one's own, and says how fast it answers.
+//! `lanyard bench exchange|renew|streams|rotation`: puts load on a server of one's own, and says how fast it answers.
 //!
 //! ```text
 //!   command ─▶ tokens, agents ─▶ load: closed or open, one pace after the other ─▶ measured ─▶ table, JSON, plot
+//!           └▶ tokens, listeners ─▶ listening: streams that open, and hear of a change ─▶ measured
 //! ```
 
 mod agents;
 mod tokens;
 mod measured;
 mod load;
+mod listeners;
+mod listening;
 mod plot;
 mod command;
 

@@ -17,13 +17,39 @@ type Line = (fn(&Row) -> u64, &'static str, &'static str);
 const LINES: [Line; 3] =
     [(|row| row.p50, "p50", "#1b7837"), (|row| row.p99, "p99", "#2166ac"), (|row| row.p999, "p99.9", "#b2182b")];
 
+/// What stands below the picture.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Across {
+    /// How many agents there were.
+    Agents,
+    /// How many answers there were in a second.
+    Rate,
+}
+
+impl Across {
+    const fn of(self, row: &Row) -> u64 {
+        match self {
+            Self::Agents => row.answered,
+            Self::Rate => row.per_second,
+        }
+    }
+
+    const fn unit(self) -> &'static str {
+        match self {
+            Self::Agents => "",
+            Self::Rate => "/s",
+        }
+    }
+}
+
 /// The picture; `what` is its heading.
-pub(super) fn svg(what: &str, rows: &[Row]) -> String {
-    let most = rows.iter().map(|row| row.per_second).max().unwrap_or_default().max(1);
+pub(super) fn svg(what: &str, rows: &[Row], across: Across) -> String {
+    let most = rows.iter().map(|row| across.of(row)).max().unwrap_or_default().max(1);
+    let over = if across == Across::Rate { "load" } else { "agents" };
     let mut out = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" font-family=\"sans-serif\" \
          font-size=\"13\">\n<rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n\
-         <text x=\"{MARGIN}\" y=\"30\" font-size=\"16\">{what}: latency over load</text>\n"
+         <text x=\"{MARGIN}\" y=\"30\" font-size=\"16\">{what}: latency over {over}</text>\n"
     );
     for (micros, name) in [(100, "0.1 ms"), (1000, "1 ms"), (10_000, "10 ms"), (100_000, "100 ms"), (1_000_000, "1 s")]
     {
@@ -40,7 +66,7 @@ pub(super) fn svg(what: &str, rows: &[Row]) -> String {
         .unwrap_or_default();
     }
     for (number, (latency, name, colour)) in (1_u32..).zip(LINES) {
-        let place = |row: &Row| format!("{:.1},{:.1}", place_of(row.per_second, most), height_of(latency(row)));
+        let place = |row: &Row| format!("{:.1},{:.1}", place_of(across.of(row), most), height_of(latency(row)));
         let places: Vec<_> = rows.iter().map(place).collect();
         writeln!(
             out,
@@ -55,10 +81,11 @@ pub(super) fn svg(what: &str, rows: &[Row]) -> String {
     for row in rows {
         writeln!(
             out,
-            "<text x=\"{:.1}\" y=\"{}\" text-anchor=\"middle\">{}/s</text>",
-            place_of(row.per_second, most),
+            "<text x=\"{:.1}\" y=\"{}\" text-anchor=\"middle\">{}{}</text>",
+            place_of(across.of(row), most),
             HEIGHT - MARGIN / 2,
-            row.per_second
+            across.of(row),
+            across.unit()
         )
         .unwrap_or_default();
     }
@@ -67,9 +94,9 @@ pub(super) fn svg(what: &str, rows: &[Row]) -> String {
 }
 
 /// From left to right.
-fn place_of(per_second: u64, most: u64) -> f64 {
+fn place_of(count: u64, most: u64) -> f64 {
     let room = f64::from(WIDTH - 2 * MARGIN);
-    f64::from(MARGIN) + room * number(per_second) / number(most)
+    f64::from(MARGIN) + room * number(count) / number(most)
 }
 
 /// From above.
@@ -100,8 +127,9 @@ mod tests {
             p99: 2 * p50,
             p999: 3 * p50,
             max: 4 * p50,
+            server_kib_each: None,
         };
-        let picture = svg("exchange", &[row(100, 1000), row(200, 100_000)]);
+        let picture = svg("exchange", &[row(100, 1000), row(200, 100_000)], Across::Rate);
         assert!(picture.contains("points=\"400.0,342.0 730.0,206.0\""), "{picture}");
         assert!(picture.starts_with("<svg ") && picture.ends_with("</svg>\n"));
     }

@@ -2,8 +2,9 @@
 
 use super::connection::{Speech, serve_together};
 use super::crew::{Crew, Seat};
+use super::entrance::{Entrance, Entrant};
 use super::listen::listen;
-use crate::api::{Caller, Crowd, IssuerDoors, Visitor, refusal_in};
+use crate::api::{Caller, IssuerDoors, refusal_in};
 use crate::telemetry::{Metrics, Shutdown};
 use crate::tls::IssuerDoor;
 use std::error::Error;
@@ -18,13 +19,12 @@ pub struct IssuerPort {
     listener: TcpListener,
     tls: IssuerDoor,
     doors: IssuerDoors,
-    crowd: Crowd,
+    entrance: Entrance,
     crew: Arc<Crew>,
-    metrics: Metrics,
 }
 
 impl IssuerPort {
-    /// Binds the port; connections wait until it runs. Ports of one crowd share its bounds, and those of one crew its threads.
+    /// Binds the port; connections wait until it runs. Ports of one entrance share its bounds, and those of one crew its threads.
     ///
     /// # Errors
     /// When the address is not to be had.
@@ -32,9 +32,9 @@ impl IssuerPort {
         address: SocketAddr,
         tls: IssuerDoor,
         doors: IssuerDoors,
-        (crowd, crew, metrics): (Crowd, Arc<Crew>, Metrics),
+        (entrance, crew): (Entrance, Arc<Crew>),
     ) -> io::Result<Self> {
-        Ok(Self { listener: TcpListener::bind(address).await?, tls, doors, crowd, crew, metrics })
+        Ok(Self { listener: TcpListener::bind(address).await?, tls, doors, entrance, crew })
     }
 
     /// Where it listens.
@@ -47,36 +47,39 @@ impl IssuerPort {
 
     /// Serves until shutdown; what was begun may end.
     pub async fn run(self, shutdown: Shutdown) {
-        let Self { listener, tls, doors, crowd, crew, metrics } = self;
+        let Self { listener, tls, doors, entrance, crew } = self;
         let admit = |(tcp, from): (TcpStream, SocketAddr)| {
-            let Some(visitor) = crowd.enter(from.ip()) else {
-                metrics.connection_refused("too_many");
-                return None;
-            };
+            let entrant = entrance.enter(from)?;
             let seat = crew.seat()?;
             let runtime = seat.runtime.clone();
-            let place = Counted::new(metrics.clone(), visitor, seat);
-            Some((connection(tcp, tls.clone(), doors.clone(), (place, shutdown.clone())), runtime))
+            let opened = Opened::new(entrance.metrics.clone(), seat);
+            Some((connection((tcp, entrant), tls.clone(), doors.clone(), (opened, shutdown.clone())), runtime))
         };
         listen(|context| listener.poll_accept(context), admit, &shutdown).await;
     }
 }
 
-async fn connection(tcp: TcpStream, tls: IssuerDoor, doors: IssuerDoors, (place, shutdown): (Counted, Shutdown)) {
+async fn connection(
+    (tcp, entrant): (TcpStream, Entrant),
+    tls: IssuerDoor,
+    doors: IssuerDoors,
+    (opened, shutdown): (Opened, Shutdown),
+) {
     // The thread that accepted it watches it no more; this one does.
-    let Ok(tcp) = tcp.into_std().and_then(TcpStream::from_std) else { return };
+    let Ok(mut tcp) = tcp.into_std().and_then(TcpStream::from_std) else { return };
     // Small answers must not wait for each other; without it they are only slower.
     let _undelayed = tcp.set_nodelay(true).is_ok();
+    let Some(client) = entrant.known(&mut tcp).await else { return };
     let shaken = match tls.shake(tcp).await {
         Ok(shaken) => shaken,
         Err(error) => {
-            place.metrics.connection_refused("handshake");
-            return tracing::debug!(%error, cause = error.source(), "no TLS with a client");
+            opened.metrics.connection_refused("handshake");
+            return tracing::debug!(client = %client.address, %error, cause = error.source(), "no TLS with a client");
         }
     };
-    let caller = Arc::new(Caller { key: shaken.peer_key, visitor: Arc::clone(&place.visitor) });
+    let caller = Arc::new(Caller { key: shaken.peer_key, visitor: client.visitor });
     let speech = if shaken.http2 { Speech::Http2 } else { Speech::Http1 };
-    let metrics = place.metrics.clone();
+    let metrics = opened.metrics.clone();
     let answer = move |request| {
         // On the heap at once: it is large, and would be copied into each of those that stand around it.
         let answered = Box::pin(doors.clone().answer(request, Arc::clone(&caller)));
@@ -93,20 +96,19 @@ async fn connection(tcp: TcpStream, tls: IssuerDoor, doors: IssuerDoors, (place,
 }
 
 /// Counts an open connection as long as it lives.
-struct Counted {
+struct Opened {
     metrics: Metrics,
-    visitor: Arc<Visitor>,
     _seat: Seat,
 }
 
-impl Counted {
-    fn new(metrics: Metrics, visitor: Arc<Visitor>, seat: Seat) -> Self {
+impl Opened {
+    fn new(metrics: Metrics, seat: Seat) -> Self {
         metrics.connection_opened();
-        Self { metrics, visitor, _seat: seat }
+        Self { metrics, _seat: seat }
     }
 }
 
-impl Drop for Counted {
+impl Drop for Opened {
     fn drop(&mut self) {
         self.metrics.connection_closed();
     }

@@ -2,6 +2,7 @@
 
 mod crew;
 mod listen;
+mod entrance;
 mod together;
 mod traffic;
 mod connection;
@@ -11,6 +12,7 @@ mod health_port;
 mod admin_socket;
 
 pub(in crate::server) use crew::Crew;
+pub(in crate::server) use entrance::Entrance;
 
 pub use admin_socket::AdminSocket;
 pub use health_port::HealthPort;

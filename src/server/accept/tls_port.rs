@@ -1,10 +1,12 @@
 //! A TLS port that judges nobody, and what answers behind it: readers of the bundle, operators elsewhere.
 
 use super::connection::{Speech, serve_together};
+use super::entrance::{Entrance, Entrant};
 use super::listen::listen;
-use crate::api::{Answers, BundleDoor, Crowd, Guest, RemoteAdminDoor, Visitor};
+use crate::api::{Answers, BundleDoor, Crowd, Guest, RemoteAdminDoor};
 use crate::telemetry::{Metrics, Shutdown};
 use crate::tls;
+use crate::wire::Proxies;
 use std::error::Error;
 use std::io;
 use std::net::SocketAddr;
@@ -28,7 +30,7 @@ pub struct TlsPort<D> {
     listener: TcpListener,
     tls: tls::BundleDoor,
     door: D,
-    metrics: Metrics,
+    entrance: Entrance,
 }
 
 impl<D: Answers> TlsPort<D> {
@@ -36,8 +38,15 @@ impl<D: Answers> TlsPort<D> {
     ///
     /// # Errors
     /// When the address is not to be had.
-    pub async fn bind(address: SocketAddr, tls: tls::BundleDoor, door: D, metrics: Metrics) -> io::Result<Self> {
-        Ok(Self { listener: TcpListener::bind(address).await?, tls, door, metrics })
+    pub async fn bind(
+        address: SocketAddr,
+        tls: tls::BundleDoor,
+        door: D,
+        (proxies, metrics): (Proxies, Metrics),
+    ) -> io::Result<Self> {
+        let crowd = Crowd::of_connections(CONNECTIONS_MAX, CONNECTIONS_PER_ADDRESS_MAX);
+        let entrance = Entrance::new(crowd, proxies, metrics);
+        Ok(Self { listener: TcpListener::bind(address).await?, tls, door, entrance })
     }
 
     /// Where it listens.
@@ -50,15 +59,12 @@ impl<D: Answers> TlsPort<D> {
 
     /// Serves until shutdown.
     pub async fn run(self, shutdown: Shutdown) {
-        let Self { listener, tls, door, metrics } = self;
-        let crowd = Crowd::of_connections(CONNECTIONS_MAX, CONNECTIONS_PER_ADDRESS_MAX);
+        let Self { listener, tls, door, entrance } = self;
         let admit = |(tcp, from): (TcpStream, SocketAddr)| {
-            let Some(visitor) = crowd.enter(from.ip()) else {
-                metrics.connection_refused("too_many");
-                return None;
-            };
-            let (tls, door, shutdown, metrics) = (tls.clone(), door.clone(), shutdown.clone(), metrics.clone());
-            let serve = async move { connection((tcp, visitor), (tls, door), &metrics, &shutdown).await };
+            let entrant = entrance.enter(from)?;
+            let (tls, door, shutdown, metrics) =
+                (tls.clone(), door.clone(), shutdown.clone(), entrance.metrics.clone());
+            let serve = async move { connection((tcp, entrant), (tls, door), &metrics, &shutdown).await };
             Some((serve, Handle::current()))
         };
         listen(|context| listener.poll_accept(context), admit, &shutdown).await;
@@ -66,20 +72,21 @@ impl<D: Answers> TlsPort<D> {
 }
 
 async fn connection<D: Answers>(
-    (tcp, visitor): (TcpStream, Arc<Visitor>),
+    (mut tcp, entrant): (TcpStream, Entrant),
     (tls, door): (tls::BundleDoor, D),
     metrics: &Metrics,
     shutdown: &Shutdown,
 ) {
+    let Some(client) = entrant.known(&mut tcp).await else { return };
     let shaken = match tls.shake(tcp).await {
         Ok(shaken) => shaken,
         Err(error) => {
             metrics.connection_refused("handshake");
-            return tracing::debug!(%error, cause = error.source(), "no TLS with a visitor");
+            return tracing::debug!(client = %client.address, %error, cause = error.source(), "no TLS with a visitor");
         }
     };
     let speech = if shaken.http2 { Speech::Http2 } else { Speech::Http1 };
-    let guest = Arc::new(Guest { visitor, shown: shaken.shown() });
+    let guest = Arc::new(Guest { visitor: client.visitor, shown: shaken.shown() });
     let answer = move |request| door.clone().answer(request, Arc::clone(&guest));
     Box::pin(serve_together(shaken.stream, speech, answer, shutdown)).await;
 }

@@ -24,6 +24,7 @@ pub mod header_block;
 pub mod hook;
 pub mod identity;
 pub mod index;
+pub mod introduction;
 pub mod job_answer;
 pub mod journal;
 pub mod jwks;
@@ -70,6 +71,6 @@ macro_rules! targets {
 }
 
 targets! {
-    backup bundle cgroup config csr discovery foreign form frames header_block hook identity index job_answer journal jwks jwt_svid
+    backup bundle cgroup config csr discovery foreign form frames header_block hook identity index introduction job_answer journal jwks jwt_svid
     policy token
 }

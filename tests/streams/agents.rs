@@ -1,0 +1,98 @@
+//! The agents' process: each opens a session over a connection of its own, closes that, and then listens over another.
+
+use crate::SAID;
+use crate::callers::{csr, now, p256};
+use lanyard::crypto::{Random, install_providers};
+use lanyard::tls::{ServerTrust, SessionCertificate, TlsClient};
+use lanyard::wire::lanyard::issuer_client::IssuerClient;
+use lanyard::wire::lanyard::{Event, ExchangeRequest, WatchRequest, event::Kind};
+use lanyard::wire::{ServerUrl, channel, raise_open_files};
+use serde_json::Value;
+use std::fs;
+use std::sync::Arc;
+use std::time::Instant;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tonic::Streaming;
+use tonic::transport::Channel;
+
+/// Come at a time.
+const AT_ONCE: usize = 32;
+
+struct Agent {
+    tls: TlsClient,
+    session: String,
+    /// Of the bundle that it holds.
+    sequence: u64,
+}
+
+/// Says how many there are, and waits for a word; says when all listen, and then how long a change took.
+pub(crate) fn listen(order: &Value) {
+    install_providers();
+    raise_open_files();
+    let server: ServerUrl = order["server"].as_str().unwrap().parse().unwrap();
+    let trust = ServerTrust::from_pem(&fs::read(order["ca"].as_str().unwrap()).unwrap(), "the door CA").unwrap();
+    let tokens = fs::read_to_string(order["tokens"].as_str().unwrap()).unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let agents = runtime
+        .block_on(at_once(tokens.lines().map(str::to_owned), |token| open((server.clone(), trust.clone()), token)));
+    println!("{SAID}{}", agents.len());
+    std::io::stdin().read_line(&mut String::new()).unwrap();
+    let streams = runtime.block_on(at_once(agents, |agent| watch(server.clone(), agent)));
+    println!("{SAID}up");
+    let mut told = runtime.block_on(at_once_all(streams));
+    told.sort();
+    println!("{SAID}{}", (*told.last().unwrap() - told[0]).as_micros().max(1));
+}
+
+async fn at_once<T, O, F>(all: impl IntoIterator<Item = T>, each: impl Fn(T) -> F) -> Vec<O>
+where
+    O: Send + 'static,
+    F: Future<Output = O> + Send + 'static,
+{
+    let (mut coming, places) = (JoinSet::new(), Arc::new(Semaphore::new(AT_ONCE)));
+    for one in all {
+        let (place, each) = (Arc::clone(&places).acquire_owned().await.unwrap(), each(one));
+        coming.spawn(async move {
+            let _place = place;
+            each.await
+        });
+    }
+    coming.join_all().await
+}
+
+async fn open((server, trust): (ServerUrl, ServerTrust), token: String) -> Agent {
+    let certificate = SessionCertificate::of(&p256(), &Random::system(), now()).unwrap();
+    let tls = TlsClient::new(&trust, Some(&certificate), &["h2"]).unwrap();
+    let mut client = IssuerClient::new(channel(&server, tls.clone()).unwrap());
+    let request = ExchangeRequest { token, csr: csr(&p256()).into(), profile: String::new() };
+    let answer = client.exchange(request).await.unwrap().into_inner();
+    let bundle: Value = serde_json::from_slice(&answer.bundle).unwrap();
+    Agent { tls, session: answer.session, sequence: bundle["spiffe_sequence"].as_u64().unwrap() }
+}
+
+/// The client stays with its stream: without it the connection would end.
+async fn watch(server: ServerUrl, agent: Agent) -> (IssuerClient<Channel>, Streaming<Event>) {
+    let mut client = IssuerClient::new(channel(&server, agent.tls).unwrap());
+    let (session, bundle_sequence) = (vec![agent.session], agent.sequence);
+    let held = WatchRequest { bundle_sequence, session, crls: None, federated: Vec::new() };
+    let mut events = client.watch(held).await.unwrap().into_inner();
+    events.message().await.unwrap().unwrap();
+    (client, events)
+}
+
+/// When each heard of the bundle.
+async fn at_once_all(streams: Vec<(IssuerClient<Channel>, Streaming<Event>)>) -> Vec<Instant> {
+    let mut listening = JoinSet::new();
+    for (client, mut events) in streams {
+        listening.spawn(async move {
+            let _connection = client;
+            loop {
+                if let Some(Kind::Bundle(_)) = events.message().await.unwrap().unwrap().kind {
+                    return (Instant::now(), events);
+                }
+            }
+        });
+    }
+    listening.join_all().await.into_iter().map(|(at, _open)| at).collect()
+}
