@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# The image and the package, built for real: two builds of the image from two places have one digest, the program in it starts
-# without anything around it, and says what it cannot do. Takes a quarter of an hour; called by `tests/run --all`.
+# The images and the package, built for real: two builds of the image from two places have one digest, the program in it starts
+# without anything around it, and says what it cannot do; so do the one for arm64, by emulation, and the one with the machine's C
+# library. Takes the better part of an hour; called by `tests/run --all`, which brings what it needs.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 readonly bytes_max=$((25 * 1024 * 1024)) rounds=20
@@ -38,11 +39,39 @@ file -b "$program" | grep -q "static" || wrong "not static: $(file -b "$program"
 if strings "$program" | grep -F -e "$PWD/" -e "$HOME/.cargo"; then wrong "the program names the machine that built it"; fi
 unshare --map-root-user chroot "$scratch/root" /usr/bin/lanyard --version
 
+# ── arm64 ───────────────────────────────────────────────────────────────────────────
+arm=$(LANYARD_TRIPLE=aarch64-unknown-linux-musl CARGO_TARGET_DIR=$target helm/image/build "$target/image-arm64" | tail -n 1)
+say "arm64:  $arm"
+[ "$(stat -c %s "$target/image-arm64/lanyard.tar")" -lt "$bytes_max" ] || wrong "the image for arm64 is too large"
+manifest=$(tar xOf "$target/image-arm64/lanyard.tar" index.json | jq -r '.manifests[0] | select(.platform.architecture == "arm64").digest' | tr : /)
+layer=$(tar xOf "$target/image-arm64/lanyard.tar" "blobs/$manifest" | jq -r '.layers[0].digest' | tr : /)
+mkdir "$scratch/arm64"
+tar xOf "$target/image-arm64/lanyard.tar" "blobs/$layer" | tar xz -C "$scratch/arm64"
+arm_program=$scratch/arm64/usr/bin/lanyard
+file -b "$arm_program" | grep "aarch64.*statically linked" || wrong "not static, or not of arm64: $(file -b "$arm_program")"
+# Emulated: slow, and a real program of that machine all the same.
+qemu-aarch64-static "$arm_program" --version
+XDG_RUNTIME_DIR=$scratch qemu-aarch64-static "$arm_program" dev --once --dir "$scratch/dev-arm64" > "$scratch/dev-arm64.txt"
+grep "spiffe://" "$scratch/dev-arm64.txt" || wrong "no identity: $(cat "$scratch/dev-arm64.txt")"
+
 # ── PKCS#11 is refused in words ─────────────────────────────────────────────────────
 printf '[keys]\nroot_place = "hsm"\n[[keys.place]]\nname = "hsm"\nin = "pkcs11"\nmodule = "m.so"\ntoken = "t"\npin_file = "p"\n' \
     > "$scratch/server.toml"
 "$program" config check "$scratch/server.toml" > "$scratch/said" 2>&1 && wrong "the static build takes PKCS#11"
 grep "this is the static build" "$scratch/said" || wrong "$(cat "$scratch/said")"
+
+# ── the second tag: with this machine's C library ───────────────────────────────────
+LANYARD_TRIPLE=x86_64-unknown-linux-gnu CARGO_TARGET_DIR=$target helm/image/build "$target/image-glibc" | tail -n 1
+manifest=$(tar xOf "$target/image-glibc/lanyard.tar" index.json | jq -r '.manifests[0].digest' | tr : /)
+layer=$(tar xOf "$target/image-glibc/lanyard.tar" "blobs/$manifest" | jq -r '.layers[0].digest' | tr : /)
+mkdir "$scratch/glibc"
+tar xOf "$target/image-glibc/lanyard.tar" "blobs/$layer" | tar xz -C "$scratch/glibc"
+unshare --map-root-user chroot "$scratch/glibc" /usr/bin/lanyard --version
+cp "$scratch/server.toml" "$scratch/glibc/server.toml"
+if unshare --map-root-user chroot "$scratch/glibc" /usr/bin/lanyard config check /server.toml 2>&1 | grep "static build"; then
+    wrong "the second tag is static"
+fi
+say "glibc:  $(stat -c %s "$target/image-glibc/lanyard.tar") bytes"
 
 # ── it starts ───────────────────────────────────────────────────────────────────────
 # The best of some starts of a server with its keys made, on the wall and on the processor. Told, not judged: a busy machine says

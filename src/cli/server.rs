@@ -3,11 +3,12 @@
 use super::daemon::until_signalled;
 use super::render;
 use crate::clock::{Clock, SystemClock};
-use crate::config::{SystemEnvironment, TelemetrySettings, load_server};
+use crate::config::{Collector, SystemEnvironment, TelemetrySettings, load_server};
 use crate::crypto::Random;
 use crate::discovery::HttpsFetch;
 use crate::server::{LogKeeper, Server, World};
-use crate::telemetry::{Delivery, Log, Shutdown};
+use crate::telemetry::{Delivery, Log, Shutdown, Tracing};
+use crate::wire::channel_without_pings;
 use std::convert::Infallible;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -50,11 +51,17 @@ fn begin_to_tell(
     log: Log,
     settings: &TelemetrySettings,
 ) -> anyhow::Result<(LogKeeper, Option<Delivery>)> {
-    let (tracing, traces) = settings.otlp_endpoint.as_deref().map(Delivery::to).transpose()?.unzip();
+    let (tracing, traces) = settings.collector.as_ref().map(delivery).transpose()?.unzip();
     let Log { format, filter: otherwise } = log;
     let filter = settings.log.clone().unwrap_or_else(|| otherwise.clone());
     let level = Log { format, filter: filter.clone() }.install(tracing.as_ref())?;
     Ok((LogKeeper { file, otherwise, filter, level }, traces))
+}
+
+fn delivery(collector: &Collector) -> anyhow::Result<(Tracing, Delivery)> {
+    let over_tls = collector.over_tls.clone();
+    let channel = over_tls.map(|(url, client)| channel_without_pings(&url, client)).transpose()?;
+    Ok(Delivery::to(&collector.endpoint, channel)?)
 }
 
 /// Serves, and meanwhile follows the log's filter and delivers traces; at last those of the last requests.

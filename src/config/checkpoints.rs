@@ -1,8 +1,13 @@
 //! The section `[checkpoints]`: what the journal is called, how often a checkpoint of it is signed, and where that goes.
 
+use super::Environment;
 use super::quantity::SPAN_MAX;
 use super::section::Section;
 use crate::store::CheckpointSettings;
+
+/// Says what a replica is called where one file is for all of them.
+const REPLICA_VARIABLE: &str = "LANYARD_REPLICA";
+const REPLICA_LIKE: &str = "letters, digits, '.', '_' and '-', such as \"ca-1\"";
 
 /// How the journal vouches for itself.
 #[derive(Clone, Debug)]
@@ -20,7 +25,23 @@ fn replica(name: &str) -> Result<String, &'static str> {
     if is_name { Ok(name.to_owned()) } else { Err("no name of a replica") }
 }
 
-pub(super) fn read_checkpoints(mut section: Section<'_, '_>) -> JournalCheckpoints {
+/// The file's word; without one, the environment's.
+fn read_replica(section: &mut Section<'_, '_>, environment: &dyn Environment) -> Option<String> {
+    if section.holds("replica") {
+        return section.parsed("replica", REPLICA_LIKE, replica);
+    }
+    let given = environment.value(REPLICA_VARIABLE)?;
+    match replica(&given) {
+        Ok(name) => Some(name),
+        Err(why) => {
+            let found = format!("{REPLICA_VARIABLE} is {given:?}, {why}");
+            section.problem("replica", None, found, REPLICA_LIKE);
+            None
+        }
+    }
+}
+
+pub(super) fn read_checkpoints(mut section: Section<'_, '_>, environment: &dyn Environment) -> JournalCheckpoints {
     let default = CheckpointSettings::default();
     let at_least_one = |text: &str| match text.parse() {
         Ok(0) | Err(_) => Err("not a number from 1 on"),
@@ -32,7 +53,7 @@ pub(super) fn read_checkpoints(mut section: Section<'_, '_>) -> JournalCheckpoin
         section.problem("every", line, "\"0s\"", "write a span such as \"1m\"");
     }
     let settings = JournalCheckpoints {
-        replica: section.parsed("replica", "letters, digits, '.', '_' and '-', such as \"ca-1\"", replica),
+        replica: read_replica(&mut section, environment),
         signing: CheckpointSettings {
             records: section.parsed("records", "how many, such as \"1000\"", at_least_one).unwrap_or(default.records),
             every,

@@ -168,7 +168,11 @@ pub(super) fn fit_replicas(reader: &Reader<'_>, settings: &mut ServerSettings) {
     };
     match &settings.checkpoints.replica {
         Some(replica) => place.settings.replica.clone_from(replica),
-        None => refuse("checkpoints.replica", "nothing", "name this replica, such as \"ca-1\"; each has its own"),
+        None => refuse(
+            "checkpoints.replica",
+            "nothing",
+            "name this replica, such as \"ca-1\", here or in LANYARD_REPLICA; each has its own",
+        ),
     }
     if settings.crl.is_some() {
         refuse("crl", "revocation lists", "leave them away: a replica knows the SVIDs of its own journal only");
@@ -191,6 +195,10 @@ mod tests {
     use std::fs;
 
     fn load(section: &str) -> Result<ServerSettings, Vec<Problem>> {
+        load_as(section, &[])
+    }
+
+    fn load_as(section: &str, environment: &[(&str, &str)]) -> Result<ServerSettings, Vec<Problem>> {
         let folder = tempfile::tempdir().unwrap();
         let put = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
         put("policy.toml", "[[rule]]\nname = \"r\"\nid = \"/{project_path}/-/x\"\nwhen = { issuer = \"corp\" }\n");
@@ -199,7 +207,8 @@ mod tests {
              \"corp\"\nurl = \"https://gitlab.example\"\naudience = \"https://lanyard.example\"\n"
         );
         put("server.toml", &text);
-        load_server(&folder.path().join("server.toml"), &MapEnvironment::default())
+        let named = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        load_server(&folder.path().join("server.toml"), &MapEnvironment(named))
     }
 
     const NAMED: &str = "checkpoints = { replica = \"ca-1\" }\n";
@@ -213,6 +222,23 @@ mod tests {
         assert_eq!(place.members.hosts, [("a".to_owned(), 2379), ("[::1]".to_owned(), 2)]);
         assert_eq!((&*place.settings.prefix, &*place.settings.replica), ("ci/", "ca-1"));
         assert!(place.members.tls.is_none());
+    }
+
+    /// One file for all of them, as a chart has it.
+    #[test]
+    fn a_replica_is_called_as_its_environment_says_where_its_file_does_not() {
+        let shared = "[store.etcd]\npreview = true\nendpoints = [\"http://a\"]\n";
+        let called = |section: &str, name: &str| {
+            let loaded = load_as(section, &[("LANYARD_REPLICA", name)]);
+            loaded.map(|settings| settings.checkpoints.replica.unwrap())
+        };
+        assert_eq!(called(shared, "lanyard-2").unwrap(), "lanyard-2");
+        assert_eq!(called(&format!("{NAMED}{shared}"), "lanyard-2").unwrap(), "ca-1");
+        let problems = called(shared, "a b").unwrap_err();
+        assert!(
+            problems.iter().any(|problem| problem.to_string().contains("LANYARD_REPLICA is \"a b\"")),
+            "{problems:?}"
+        );
     }
 
     #[test]

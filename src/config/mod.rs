@@ -74,6 +74,6 @@ pub use problem::Problem;
 pub(crate) use quantity::parse_duration;
 pub use server::{ServerSettings, StoreKind, load_server};
 pub use starter::Starter;
-pub use telemetry::{TelemetrySettings, load_log_filter};
+pub use telemetry::{Collector, TelemetrySettings, load_log_filter};
 pub use whereabouts::{Partly, Whereabouts, check_data_dir, load_health, load_whereabouts};
 pub use whose::{AnySettings, Whose, load_any};

@@ -137,7 +137,7 @@ pub(super) fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option
     let policy_file = root.path("policy_file").or_else(|| root.missing("policy_file", "write the file with the rules"));
     let store = read_store(&mut root);
     let segment_bytes = root.size("segment_bytes").unwrap_or(SEGMENT_BYTES);
-    let checkpoints = read_checkpoints(root.section("checkpoints"));
+    let checkpoints = read_checkpoints(root.section("checkpoints"), environment);
     // Where it is missing, that is a problem already.
     let folder = data_dir.clone().unwrap_or_default();
     let doors = read_doors(&mut root, &folder);

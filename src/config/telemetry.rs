@@ -1,8 +1,11 @@
 //! The section `[telemetry]`: where traces go, and what is logged.
 
+use super::ca_file::read_ca_file;
 use super::problem::{Problem, read_text};
 use super::section::{Reader, Section};
-use crate::telemetry::LogFilter;
+use crate::telemetry::{LogFilter, chain};
+use crate::tls::{ServerTrust, TlsClient};
+use crate::wire::ServerUrl;
 use http::Uri;
 use std::path::Path;
 
@@ -11,8 +14,17 @@ use std::path::Path;
 pub struct TelemetrySettings {
     /// What is logged; the command line says so where this does not.
     pub log: Option<LogFilter>,
-    /// The collector that takes our traces, `http://host:port`; none where nobody does.
-    pub otlp_endpoint: Option<String>,
+    /// Who takes our traces; none where nobody does.
+    pub collector: Option<Collector>,
+}
+
+/// A collector of OpenTelemetry.
+#[derive(Clone, Debug)]
+pub struct Collector {
+    /// `http://host:port` or `https://host:port`.
+    pub endpoint: String,
+    /// How it is reached, where not in the clear.
+    pub over_tls: Option<(ServerUrl, TlsClient)>,
 }
 
 /// What a server's file says of its log now, whatever else stands in it.
@@ -29,18 +41,39 @@ pub fn load_log_filter(file: &Path) -> Result<Option<LogFilter>, Vec<Problem>> {
 pub(super) fn read_telemetry(root: &mut Section<'_, '_>) -> TelemetrySettings {
     let mut section = root.section("telemetry");
     let log = section.parsed("log", "a level such as \"info\", or \"info,lanyard::token=debug\"", str::parse);
-    let would_do = "http://host:port of a collector that speaks OTLP over gRPC, such as \"http://localhost:4317\"; one beside \
-                    this server takes traces further over TLS";
-    let otlp_endpoint = section.parsed("otlp_endpoint", would_do, collector);
+    let collector = read_collector(&mut section);
     section.finish();
-    TelemetrySettings { log, otlp_endpoint }
+    TelemetrySettings { log, collector }
 }
 
-fn collector(text: &str) -> Result<String, &'static str> {
+fn read_collector(section: &mut Section<'_, '_>) -> Option<Collector> {
+    let would_do = "the collector's address for OTLP over gRPC, such as \"http://localhost:4317\" beside this server, or \
+                    \"https://otel.corp.example:4317\"";
+    let endpoint = section.parsed("otlp_endpoint", would_do, address);
+    let line = section.line_of("otlp_ca_file");
+    let trust = read_ca_file(section, "otlp_ca_file").map(|(_pem, trust)| trust);
+    let endpoint = endpoint?;
+    // What is no URL of a server is http, or no address at all.
+    let Ok(url) = endpoint.parse::<ServerUrl>() else {
+        if trust.is_some() {
+            section.problem("otlp_ca_file", line, "a CA beside http", "write https, or leave the file away");
+        }
+        return Some(Collector { endpoint, over_tls: None });
+    };
+    match TlsClient::new(&trust.unwrap_or(ServerTrust::System), None, &["h2"]) {
+        Ok(client) => Some(Collector { endpoint, over_tls: Some((url, client)) }),
+        Err(error) => {
+            section.problem("otlp_ca_file", line, chain(&error), "name a PEM file with the CA's certificate");
+            None
+        }
+    }
+}
+
+fn address(text: &str) -> Result<String, &'static str> {
     let uri: Uri = text.parse().map_err(|_invalid| "no address")?;
-    let is_bare = uri.path() == "/" && uri.query().is_none();
-    let is_plain = uri.scheme_str() == Some("http") && is_bare && !text.contains('@');
-    if is_plain && uri.port().is_some() { Ok(text.to_owned()) } else { Err("no address of a collector") }
+    let is_bare = uri.path() == "/" && uri.query().is_none() && !text.contains('@');
+    let is_known = matches!(uri.scheme_str(), Some("http" | "https"));
+    if is_known && is_bare && uri.port().is_some() { Ok(text.to_owned()) } else { Err("no address of a collector") }
 }
 
 #[cfg(test)]
@@ -57,12 +90,26 @@ mod tests {
     }
 
     #[test]
-    fn a_collector_is_a_plain_address_beside_the_server_and_a_filter_is_one_of_the_log_s() {
+    fn a_collector_is_an_address_with_a_port_and_a_filter_is_one_of_the_log_s() {
         let fine = "log = \"warn,lanyard::facts=debug\"\notlp_endpoint = \"http://127.0.0.1:4317\"";
         assert_eq!(problems_of(fine), [""; 0]);
-        for wrong in ["https://a:4317", "a:4317", "http://a", "http://a:4317/v1/traces", "http://u:p@a:1", ""] {
+        assert_eq!(problems_of("otlp_endpoint = \"https://a:4317\""), [""; 0]);
+        for wrong in
+            ["ftp://a:4317", "a:4317", "http://a", "https://a", "http://a:4317/v1/traces", "http://u:p@a:1", ""]
+        {
             assert_eq!(problems_of(&format!("otlp_endpoint = \"{wrong}\"")), ["telemetry.otlp_endpoint"], "{wrong}");
         }
+        let folder = tempfile::tempdir().unwrap();
+        let ca = folder.path().join("ca.pem");
+        let key = rcgen::generate_simple_self_signed(["a".to_owned()]).unwrap();
+        std::fs::write(&ca, key.cert.pem()).unwrap();
+        let with = |endpoint: &str| {
+            problems_of(&format!("otlp_endpoint = \"{endpoint}\"\notlp_ca_file = {:?}", ca.display().to_string()))
+        };
+        assert_eq!(with("https://a:4317"), [""; 0]);
+        assert_eq!(with("http://a:4317"), ["telemetry.otlp_ca_file"]);
+        let missing = "otlp_endpoint = \"https://a:4317\"\notlp_ca_file = \"/nowhere/ca.pem\"";
+        assert_eq!(problems_of(missing), ["telemetry.otlp_ca_file"]);
         assert_eq!(problems_of("log = \"lanyard=loud\""), ["telemetry.log"]);
         assert_eq!(problems_of("trace = \"x\""), ["telemetry.trace"]);
     }

@@ -65,11 +65,23 @@ pub fn channel(server: &ServerUrl, client: TlsClient) -> Result<Channel, tonic::
         .http2_keep_alive_interval(PING_EVERY)
         .keep_alive_timeout(PONG_WITHIN)
         .keep_alive_while_idle(true);
-    let server = server.clone();
-    Ok(endpoint.connect_with_connector_lazy(service_fn(move |_uri: Uri| {
+    Ok(over_tls(&endpoint, server.clone(), client))
+}
+
+/// The same to a program that is not ours, without pings: gRPC servers commonly hang up on whoever pings more often than every
+/// five minutes.
+///
+/// # Errors
+/// When the address cannot be written in a request.
+pub fn channel_without_pings(server: &ServerUrl, client: TlsClient) -> Result<Channel, tonic::transport::Error> {
+    Ok(over_tls(&Endpoint::from_shared(server.to_string())?, server.clone(), client))
+}
+
+fn over_tls(endpoint: &Endpoint, server: ServerUrl, client: TlsClient) -> Channel {
+    endpoint.connect_with_connector_lazy(service_fn(move |_uri: Uri| {
         let (client, server) = (client.clone(), server.clone());
         async move { client.connect(&server.host, server.port).await.map(TokioIo::new) }
-    })))
+    }))
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ mod proxies;
 mod introduction;
 mod job_end;
 
-pub use channel::{NotAServerUrl, ServerUrl, channel};
+pub use channel::{NotAServerUrl, ServerUrl, channel, channel_without_pings};
 pub use codec::{Fitting, FittingEncoder};
 pub use descriptors::{connections_of, raise_open_files};
 pub use etcd_channel::{EtcdMembers, etcd_channel};

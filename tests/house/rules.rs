@@ -48,7 +48,7 @@ const DOORS: &[(&[&str], &[&str])] = &[
     (&["x509_parser"], &["bundle/", "crypto/", "svid/", "tls/"]),
     (&["jsonwebtoken"], &["crypto/", "token/"]),
     (&["axum"], &["wire/", "api/", "agent/", "cli/", "dev/"]),
-    (&["tonic"], &["wire/", "api/", "agent/", "cli/", "dev/", "store/etcd/"]),
+    (&["tonic"], &["telemetry/traces/", "wire/", "api/", "agent/", "cli/", "dev/", "store/etcd/"]),
     (&["tonic_reflection"], &["agent/"]),
     (
         &["http_body_util", "hyper", "hyper_util", "tower"],

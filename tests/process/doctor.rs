@@ -2,14 +2,14 @@
 
 use crate::dev_env::variables;
 use crate::gitlab::Gitlab;
-use crate::place::free_port;
-use crate::server::{lanyard, words};
+use crate::place::{Place, free_port};
+use crate::server::{Server, lanyard, words};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::net::UnixListener;
-use std::path::PathBuf;
-use std::process::Output;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
 use tempfile::TempDir;
 
 /// A job's place where all is well, to be broken.
@@ -47,21 +47,35 @@ impl Job {
     }
 
     fn doctor(&self, more: &[&str]) -> Output {
-        let path = std::env::var_os("PATH").unwrap();
-        let mut command = lanyard();
-        command.env_clear().env("PATH", path).envs(&self.variables);
-        command.arg("doctor").args(&self.flags).args(more).output().unwrap()
+        self.looked(lanyard().arg("doctor").args(&self.flags).args(more))
+    }
+
+    /// In a pod that has the folder in which Istio's proxies look for an agent, with these files in it.
+    fn doctor_in_pod(&self, files: &str) -> Output {
+        let folder = "/run/secrets/workload-spiffe-uds";
+        let script = format!(
+            "mount -t tmpfs pod /run && mkdir -p {folder} && cd {folder} && touch . {files} && exec \"$0\" doctor --json"
+        );
+        let mut pod = Command::new("unshare");
+        self.looked(pod.args(["--map-root-user", "--mount", "sh", "-c", &script]).arg(lanyard().get_program()))
+    }
+
+    fn looked(&self, command: &mut Command) -> Output {
+        command.env_clear().env("PATH", std::env::var_os("PATH").unwrap()).envs(&self.variables).output().unwrap()
     }
 
     /// What is to be mended first, with what to do.
     fn first(&self) -> (String, String) {
-        let output = self.doctor(&["--json"]);
-        assert_eq!(output.status.code(), Some(1), "{}", words(&output));
-        let told: Value = serde_json::from_slice(&output.stdout).unwrap();
-        let wrong = told["findings"].as_array().unwrap().iter().find(|finding| finding["verdict"] == "wrong").unwrap();
-        let text = |name: &str| wrong[name].as_str().unwrap().to_owned();
-        (text("check"), format!("{}\n{}", text("found"), text("remedy")))
+        first_of(&self.doctor(&["--json"]))
     }
+}
+
+fn first_of(output: &Output) -> (String, String) {
+    assert_eq!(output.status.code(), Some(1), "{}", words(output));
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let wrong = told["findings"].as_array().unwrap().iter().find(|finding| finding["verdict"] == "wrong").unwrap();
+    let text = |name: &str| wrong[name].as_str().unwrap().to_owned();
+    (text("check"), format!("{}\n{}", text("found"), text("remedy")))
 }
 
 /// How a place is broken, what is to be mended first, and words that must be said.
@@ -273,4 +287,139 @@ fn a_server_s_place_is_diagnosed_by_its_configuration() {
     assert!(output.status.success() && !told.contains("token") && told.contains("readiness"), "{told}");
     job.set("LANYARD_ID_TOKEN", "none");
     assert_eq!(job.first().0, "token");
+}
+
+/// What only another server, another GitLab or another clock can break.
+#[test]
+fn rules_clocks_and_strangers_are_diagnosed_as_what_they_are() {
+    let (gitlab, other) = (Gitlab::start(), Gitlab::start());
+    let mut job = Job::new(&gitlab);
+    job.without_agent();
+    job.set("LANYARD_ID_TOKEN", other.token_for("https://lanyard.test", &[]));
+    let (first, told) = job.first();
+    assert!(first == "policy" && told.contains("issuer_unknown") && told.contains("another GitLab"), "{first}: {told}");
+
+    // No rule is for this project.
+    let policy = fs::read_to_string(gitlab.file("policy.toml")).unwrap();
+    fs::write(gitlab.file("policy.toml"), policy.replace("issuer = \"dev\"", "issuer = \"dev\"\nproject_id = 1\n"))
+        .unwrap();
+    let reloaded = lanyard().args(["policy", "reload", "--admin-socket"]).arg(gitlab.file("admin.sock")).output();
+    assert!(reloaded.unwrap().status.success());
+    job.set("LANYARD_ID_TOKEN", gitlab.token_for("https://lanyard.test", &[]));
+    let (first, told) = job.first();
+    assert!(
+        first == "policy" && told.contains("no_rule_matches") && told.contains("lanyard explain"),
+        "{first}: {told}"
+    );
+
+    let place = Place::new();
+    let mut late = lanyard();
+    late.arg("server").env("LD_PRELOAD", an_hour_late(job.folder.path()));
+    let mut server = Server::run(&mut late, &place.config());
+    server.wait_until_ready(&place);
+    job.set("LANYARD_SERVER", format!("https://127.0.0.1:{}", place.port));
+    job.set("LANYARD_SERVER_CA", place.data().join("door-ca.pem").display().to_string());
+    let (first, told) = job.first();
+    assert!(first == "clock" && told.contains("s ahead of the server") && told.contains("NTP"), "{first}: {told}");
+}
+
+/// A library that sets a process's clock back.
+fn an_hour_late(folder: &Path) -> PathBuf {
+    let library = folder.join("late_clock.so");
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/process/late_clock.c");
+    let made = Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).args([source, "-ldl"]).output();
+    let made = made.unwrap_or_else(|error| panic!("cc, which links every program of ours: {error}"));
+    assert!(made.status.success(), "{}", words(&made));
+    library
+}
+
+/// GitLab has gone before the server could read its keys.
+#[test]
+fn a_server_that_cannot_reach_gitlab_is_named_in_the_job() {
+    let mut gitlab = Gitlab::start();
+    let place = Place::new();
+    let text = fs::read_to_string(place.config()).unwrap();
+    let (ours, _) = text.split_once("[[issuer]]").unwrap();
+    let ca = fs::read(gitlab.file("gitlab-ca.pem")).unwrap();
+    fs::write(place.file("gitlab-ca.pem"), ca).unwrap();
+    let issuer = format!(
+        "[[issuer]]\nname = \"corp\"\nurl = \"{}\"\naudience = \"https://lanyard.test\"\nca_file = \"gitlab-ca.pem\"\n",
+        gitlab.url()
+    );
+    fs::write(place.config(), format!("{ours}{issuer}")).unwrap();
+    let mut job = Job::new(&gitlab);
+    job.without_agent();
+    gitlab.end();
+    let mut server = Server::spawn(&place.config());
+    let (port, door_ca) = (place.port, place.data().join("door-ca.pem"));
+    server.wait_until(|| door_ca.exists() && std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
+    job.set("LANYARD_SERVER", format!("https://127.0.0.1:{port}"));
+    job.set("LANYARD_SERVER_CA", door_ca.display().to_string());
+    let (first, told) = job.first();
+    assert!(first == "policy" && told.contains("issuer_unavailable"), "{first}: {told}");
+    assert!(told.contains("lanyard doctor --config server.toml"), "{told}");
+}
+
+#[test]
+fn a_runner_s_host_is_diagnosed_by_its_agent_s_configuration() {
+    let gitlab = Gitlab::start();
+    let places = variables(&gitlab);
+    let mut job = Job::new(&gitlab);
+    job.variables.clear();
+    let folder = job.folder.path().display().to_string();
+    let good = format!(
+        "server = \"{}\"\nserver_ca_file = \"{}\"\nmode = \"pod\"\nstate_dir = \"{folder}/state\"\n[listen]\nworkload = \
+         \"{folder}/api.sock\"\nagent = \"{folder}/agent.sock\"\n[token]\nsource = \"login\"\n",
+        places["LANYARD_SERVER"], places["LANYARD_SERVER_CA"]
+    );
+    let config = job.file("agent.toml", &good);
+    job.set("LANYARD_CONFIG", &config);
+    let look = |text: String| {
+        fs::write(&config, text).unwrap();
+        job.first()
+    };
+    let (first, told) = look(good.replace("mode = \"pod\"", "mode = \"host\""));
+    assert!(
+        first == "configuration" && told.contains("as an agent's") && told.contains("host.jobs"),
+        "{first}: {told}"
+    );
+    let (first, told) =
+        look(good.replace(&places["LANYARD_SERVER_CA"], &gitlab.file("gitlab-ca.pem").display().to_string()));
+    assert!(first == "server TLS" && told.contains("not the server's"), "{first}: {told}");
+    let (first, told) = look(good.replace(&places["LANYARD_SERVER"], &format!("https://127.0.0.1:{}", free_port())));
+    assert!(first == "server port" && told.contains("firewalls"), "{first}: {told}");
+    let (first, told) = look(good.clone());
+    assert!(first == "workload socket" && told.contains("is one running"), "{first}: {told}");
+
+    // Where nobody has logged in, nothing is wrong with the host; it is with the job.
+    let mut agent = Server::spawn_agent(Path::new(&config));
+    let socket = job.folder.path().join("agent.sock");
+    agent.wait_until(|| socket.exists());
+    let output = job.doctor(&[]);
+    assert!(
+        output.status.success() && words(&output).contains("a job gets its own when it logs in"),
+        "{}",
+        words(&output)
+    );
+    job.variables.clear();
+    job.set("SPIFFE_ENDPOINT_SOCKET", format!("unix://{folder}/api.sock"));
+    let (first, told) = job.first();
+    assert!(first == "SVID" && told.contains("lanyard login"), "{first}: {told}");
+    agent.kill();
+    let (first, told) = job.first();
+    assert!(first == "workload socket" && told.contains("the agent that made it has gone"), "{first}: {told}");
+}
+
+#[test]
+fn a_pod_whose_mesh_finds_no_agent_or_falls_back_in_silence_is_told_so() {
+    let gitlab = Gitlab::start();
+    let job = Job::new(&gitlab);
+    let (first, told) = first_of(&job.doctor_in_pod(""));
+    assert!(first == "mesh socket" && told.contains("[listen] sds"), "{first}: {told}");
+    let output = job.doctor_in_pod("socket");
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", words(&output)));
+    let warning = told["findings"].as_array().unwrap().iter().find(|finding| finding["verdict"] == "warning").unwrap();
+    assert!(warning["remedy"].as_str().unwrap().contains("WORKLOAD_IDENTITY_SOCKET_FILE=lanyard.sock"), "{warning}");
+    let fine = job.doctor_in_pod("lanyard.sock");
+    assert!(fine.status.success(), "{}", words(&fine));
 }

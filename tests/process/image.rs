@@ -1,5 +1,6 @@
 //! The image: the same bytes for the same program, one layer without a shell, nobody's rights; and what it is made of.
 
+use crate::server::{lanyard, words};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs;
@@ -91,6 +92,51 @@ fn an_image_is_one_layer_of_five_files_for_a_user_without_rights_and_twice_the_s
         ("usr/share/lanyard/lanyard.cdx.json", plain),
     ];
     assert_eq!(listed, wanted.into(), "and nothing that could be a shell");
+}
+
+/// The other tag: this program is not static, and starts where nothing is but the image.
+#[test]
+fn an_image_with_the_libraries_that_its_program_loads_starts_alone_and_names_them() {
+    let folder = TempDir::new().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    said(Command::new("strip").arg("-o").arg(at("program")).arg(lanyard().get_program()));
+    fs::write(at("sbom"), r#"{"components":[{"name":"a crate"}]}"#).unwrap();
+    let assemble = |program: &Path, image: &str| {
+        let mut assemble = Command::new(format!("{IMAGE}/assemble"));
+        said(assemble.args(["--loaded", "--sbom"]).arg(at("sbom")).arg(program).arg(at(image)))
+    };
+    let small = Path::new("/bin/sh");
+    assert_eq!(assemble(small, "image.tar"), assemble(small, "again.tar"), "twice the same");
+    assemble(&at("program"), "image.tar");
+    let image = at("image.tar");
+    let top = parsed(&file(&image, "index.json"))["manifests"][0].clone();
+    let tag = top["annotations"]["org.opencontainers.image.ref.name"].as_str().unwrap();
+    assert_eq!(tag, concat!(env!("CARGO_PKG_VERSION"), "-glibc"));
+    fs::write(at("layer.tar.gz"), blob(&image, &parsed(&blob(&image, &top))["layers"][0])).unwrap();
+    fs::create_dir(at("root")).unwrap();
+    said(Command::new("tar").arg("xzf").arg(at("layer.tar.gz")).arg("-C").arg(at("root")));
+
+    let alone = |arguments: &[&str]| {
+        let mut program = Command::new("unshare");
+        program.args(["--map-root-user", "chroot"]).arg(at("root")).arg("/usr/bin/lanyard").args(arguments);
+        program.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").output().unwrap()
+    };
+    let version = words(&alone(&["--version"]));
+    assert!(version.contains(env!("CARGO_PKG_VERSION")), "{version}");
+    // A module can be loaded here: what is missing is the module, and not the way to load it.
+    let place = "[keys]\nroot_place = \"hsm\"\n[[keys.place]]\nname = \"hsm\"\nin = \"pkcs11\"\nmodule = \"/m.so\"\ntoken = \"t\"\npin_file = \"/p\"\n";
+    fs::write(at("root/server.toml"), place).unwrap();
+    let checked = words(&alone(&["config", "check", "/server.toml"]));
+    assert!(checked.contains("server.toml") && !checked.contains("static build"), "{checked}");
+
+    let bom = parsed(&fs::read(at("root/usr/share/lanyard/lanyard.cdx.json")).unwrap());
+    let named: Vec<&str> = bom["components"].as_array().unwrap().iter().filter_map(|of| of["name"].as_str()).collect();
+    assert_eq!(named[0], "a crate");
+    let libraries = said(Command::new("find").arg(at("root")).args(["-path", "*/lib*/*.so*", "-printf", "/%P\n"]));
+    let mut libraries: Vec<&str> = libraries.lines().collect();
+    libraries.sort_unstable();
+    assert_eq!(named[1..], libraries, "each that is there, and no other");
+    assert!(libraries.iter().any(|path| path.ends_with("/libc.so.6")), "{libraries:?}");
 }
 
 /// The same user in the image and wherever the chart and the runner's pod name one.

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 pub(crate) struct OwnServer {
     folder: TempDir,
     gitlab: Gitlab,
-    _server: Server,
+    server: Server,
     port: u16,
     pub(crate) health_port: u16,
 }
@@ -41,7 +41,7 @@ impl OwnServer {
         let ready = format!("http://127.0.0.1:{health_port}/ready");
         let is_ready = || Command::new("curl").args(["--silent", "--fail", &ready]).output().unwrap().status.success();
         server.wait_until(is_ready);
-        Self { folder, gitlab, _server: server, port, health_port }
+        Self { folder, gitlab, server, port, health_port }
     }
 
     /// A file of the server's.
@@ -56,6 +56,16 @@ impl OwnServer {
     /// A new job's token; also when its GitLab is away.
     pub(crate) fn token_for(&self, audience: &str) -> String {
         self.gitlab.token_for(audience, &[])
+    }
+
+    /// The same with other claims.
+    pub(crate) fn token_with(&self, audience: &str, claims: &[&str]) -> String {
+        self.gitlab.token_for(audience, claims)
+    }
+
+    /// What it has logged so far.
+    pub(crate) fn log(&self) -> String {
+        self.server.log()
     }
 
     /// From now on nobody answers for GitLab.

@@ -64,7 +64,9 @@ fn job(file: &str, variables: &BTreeMap<String, String>) -> Map<String, Value> {
         let hidden = yaml(&filled).remove(1)[job["extends"].as_str().unwrap()].as_object().unwrap().clone();
         job = hidden.into_iter().chain(job).collect();
     }
-    job
+    // What a job says itself is not added to, but taken instead.
+    let default = pipeline["default"].as_object().cloned().unwrap_or_default();
+    default.into_iter().chain(job).collect()
 }
 
 /// Runs lines as a runner's shell does, with nothing but these variables.
@@ -188,6 +190,12 @@ fn a_job_that_takes_the_component_gets_its_identity() {
 }
 
 #[test]
+fn a_job_of_a_pipeline_that_gives_all_its_jobs_a_token_gets_its_identity() {
+    let output = deployed("default.gitlab-ci.yml");
+    assert!(output.status.success() && words(&output).contains(ID), "{}", words(&output));
+}
+
+#[test]
 fn a_job_that_says_all_itself_gets_its_identity_for_two_commands_and_no_third() {
     let output = deployed("exec.gitlab-ci.yml");
     assert!(output.status.success() && words(&output).matches(ID).count() == 2, "{}", words(&output));
@@ -229,6 +237,13 @@ fn a_runner_logs_in_jobs_that_have_a_token_and_is_silent_in_others() {
         let refused = shell(&script, &variables, folder.path());
         assert!(!refused.status.success() && words(&refused).contains("refused: "), "{file}: {}", words(&refused));
     }
+}
+
+#[test]
+fn the_values_for_the_runner_s_own_chart_say_what_its_file_says() {
+    let values = yaml(&fs::read_to_string(format!("{DOCS}/runners/values.yaml")).unwrap()).remove(0);
+    let file = fs::read_to_string(format!("{DOCS}/runners/kubernetes.toml")).unwrap();
+    assert_eq!(values, json!({ "runners": { "config": file } }));
 }
 
 /// The patch as the runner's own pod would have it.

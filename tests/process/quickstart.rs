@@ -124,6 +124,7 @@ impl Desk {
                 self.types(&text, &BTreeMap::new());
                 continue;
             }
+            assert!(["toml", "yaml"].contains(&&*kind), "{page}: {kind} is neither typed nor written");
             let name = text.lines().next().unwrap().trim_start_matches("# ").split(',').next().unwrap().to_owned();
             let place = self.at("desk").join(name.trim_start_matches('/'));
             fs::create_dir_all(place.parent().unwrap()).unwrap();
@@ -186,6 +187,7 @@ fn environment(runner: &toml::Value) -> BTreeMap<String, String> {
 fn a_laptop_takes_one_command() {
     let desk = Desk::new();
     let [block] = &blocks("README.md")[..] else { panic!("one block") };
+    assert_eq!(block.kind, "sh");
     assert_eq!(block.text.lines().count(), 1);
     let said = desk.types(&block.text, &BTreeMap::new());
     assert!(words(&said).contains("spiffe://dev.lanyard.test/"), "{}", words(&said));
@@ -196,6 +198,11 @@ fn a_gitlab_of_one_s_own_with_a_runner_on_a_virtual_machine() {
     let desk = Desk::new();
     let shown = desk.follows("vm.md");
     let runner: toml::Table = toml::from_str(&shown[&desk.here("/etc/gitlab-runner/config.toml")]).unwrap();
+    for file in ["server.toml", "policy.toml"] {
+        let mode = fs::metadata(desk.at("etc/lanyard").join(file)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o644, "{file}: root's, and the server reads it");
+    }
+    assert!(!desk.at("etc/lanyard/data").exists(), "the keys are where the server may write");
     let said = desk.job(&shown[".gitlab-ci.yml"], environment(&runner["runners"][0]), "");
     assert!(
         words(&said).contains("spiffe://ci.corp.example/acme/payments/api/-/protected/pipelines/"),
@@ -227,6 +234,36 @@ fn kubernetes_with_linkerd() {
     assert!(words(&said).contains(id), "{}", words(&said));
     let callers = fs::read_to_string(desk.at("desk/callers.yaml")).unwrap();
     assert!(callers.contains(&format!("- {id}\n")), "{callers}");
+}
+
+/// That the tests are there and run is held by the house's own rules.
+#[test]
+fn each_addition_over_the_peers_names_a_test() {
+    let page = fs::read_to_string(format!("{ROOT}/docs/compare.md")).unwrap();
+    let (choose, adds) = page.split_once("## What Lanyard adds").unwrap();
+    let rows = |text: &str| -> Vec<String> {
+        let all = text.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| addition"));
+        all.map(str::to_owned).collect()
+    };
+    let additions = rows(adds);
+    assert!(additions.len() > 10, "{additions:?}");
+    for row in additions {
+        assert!(row.contains(".rs)"), "{row}");
+    }
+    for peer in [
+        "SPIRE",
+        "spire-identity-exchange",
+        "Teleport",
+        "Fulcio",
+        "Vault",
+        "OpenBao",
+        "step-ca",
+        "cert-manager",
+        "Istio",
+        "Linkerd",
+    ] {
+        assert!(rows(choose).iter().any(|row| row.contains(peer)), "{peer}");
+    }
 }
 
 #[test]

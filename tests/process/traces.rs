@@ -82,6 +82,22 @@ fn the_trace_of_a_refusal_ends_at_the_step_that_refused() {
     assert_eq!(attribute(named(&spans, "issue"), "lanyard.code").as_deref(), answer["code"].as_str());
 }
 
+#[test]
+fn spans_go_over_tls_to_the_collector_that_the_named_ca_vouches_for_and_to_no_other() {
+    let (collector, other) = (Collector::over_tls(), Collector::over_tls());
+    let traced = OwnServer::with(&collector.section_over_tls(&collector.ca_file()));
+    traced.ask(&traced.token_for("https://lanyard.test"), &traceparent());
+    let spans = collector.trace(CALLERS_TRACE, "/v1/svid/x509");
+    assert_eq!(attribute(named(&spans, "issue"), "lanyard.code").as_deref(), Some("issued"));
+
+    let place = Place::with(&collector.section_over_tls(&other.ca_file()));
+    let server = Server::start(&place);
+    storm(&place, 3);
+    until(&place, "lanyard_spans_dropped_total", |dropped| dropped > 0.5);
+    assert_eq!(scraped(&place, "lanyard_spans_sent_total"), Some(0.0));
+    assert_eq!(server.log().matches("traces cannot be delivered").count(), 1, "{}", server.log());
+}
+
 /// As many identities as make more spans than the queue holds.
 fn storm(place: &Place, requests: usize) {
     let (runtime, door) = (Runtime::new().unwrap(), Door::of(place));

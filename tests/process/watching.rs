@@ -11,6 +11,7 @@ use lanyard::wire::lanyard::issuer_client::IssuerClient;
 use lanyard::wire::lanyard::{AcknowledgeRequest, ExchangeRequest};
 use regex::Regex;
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -31,10 +32,11 @@ struct Prometheus {
 }
 
 impl Prometheus {
-    fn watch(target: &str, folder: &Path) -> Self {
+    fn watch(targets: [u16; 2], folder: &Path) -> Self {
         let config = folder.join("prometheus.yml");
+        let targets = targets.map(|port| format!("'127.0.0.1:{port}'")).join(", ");
         let scrape = format!(
-            "global: {{scrape_interval: 1s}}\nscrape_configs: [{{job_name: lanyard, static_configs: [{{targets: ['{target}']}}]}}]\n"
+            "global: {{scrape_interval: 1s}}\nscrape_configs: [{{job_name: lanyard, static_configs: [{{targets: [{targets}]}}]}}]\n"
         );
         fs::write(&config, scrape).unwrap();
         let port = free_port();
@@ -106,6 +108,23 @@ fn live(server: &OwnServer) {
     assert!(!exec(&server.token_for("https://vault.test"), "other", &[]).status.success());
 }
 
+/// The agent of a host beside this server, whose numbers are at this port.
+fn agent_of(server: &OwnServer, port: u16) -> Server {
+    let place = server.file("agent");
+    fs::create_dir(&place).unwrap();
+    let (url, ca, at) = (server.url(), server.file("data/door-ca.pem"), place.display());
+    let text = format!(
+        "server = \"{url}\"\nserver_ca_file = \"{}\"\nmode = \"pod\"\nstate_dir = \"{at}/state\"\n[token]\nsource = \"login\"\n[listen]\n\
+         workload = \"{at}/api.sock\"\nagent = \"{at}/agent.sock\"\nsds = \"{at}/lanyard.sock\"\nmetrics = \"127.0.0.1:{port}\"\n",
+        ca.display()
+    );
+    let config = place.join("agent.toml");
+    fs::write(&config, text).unwrap();
+    let mut agent = Server::spawn_agent(&config);
+    agent.wait_until(|| place.join("agent.sock").exists());
+    agent
+}
+
 /// A change of the root, and a change of the rules that fails.
 fn change(server: &OwnServer) {
     let admin = |arguments: &[&str]| {
@@ -145,8 +164,9 @@ fn every_query_of_the_dashboard_and_of_the_alerts_has_data_under_load_denials_a_
     /// So often there is load before GitLab is gone.
     const ROUNDS: usize = 4;
     let mut server = OwnServer::with("");
-    let folder = TempDir::new().unwrap();
-    let prometheus = Prometheus::watch(&format!("127.0.0.1:{}", server.health_port), folder.path());
+    let (folder, agent_port) = (TempDir::new().unwrap(), free_port());
+    let _agent = agent_of(&server, agent_port);
+    let prometheus = Prometheus::watch([server.health_port, agent_port], folder.path());
     let mut wanted = queries();
     let deadline = Instant::now() + DATA_WITHIN;
     let mut round = 0;
@@ -169,9 +189,60 @@ fn every_query_of_the_dashboard_and_of_the_alerts_has_data_under_load_denials_a_
     }
 }
 
+/// Labels are codes, and names that an operator has written.
+#[test]
+fn no_caller_makes_a_series_whatever_it_sends() {
+    let server = OwnServer::with("");
+    let round = |number: u32| {
+        let project = format!("project_path=acme-{number}/api");
+        let (user, branch) = (format!("user_login=ada-{number}"), format!("ref=branch-{number}"));
+        let good = server.token_with("https://lanyard.test", &[&project, &user, &branch]);
+        server.ask(&good, "x: y");
+        server.ask(&good, "x: y"); // with another key
+        server.ask(&server.token_with(&format!("https://audience-{number}.test"), &[]), "x: y");
+        server.ask(&server.token_with("https://lanyard.test", &[&format!("iss=https://issuer-{number}.test")]), "x: y");
+        server.ask(&format!("garbage-{number}"), "x: y");
+        let told = told(server.health_port, "metrics");
+        assert!(!told.contains(&format!("-{number}")), "{told}");
+        let series = told.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.rsplit_once(' '));
+        series.map(|(series, _)| series.to_owned()).collect::<BTreeSet<_>>()
+    };
+    let first = round(7101);
+    for code in ["issued", "token_replayed", "token_audience_wrong", "issuer_unknown"] {
+        assert!(first.iter().any(|series| series.contains(&format!("code=\"{code}\""))), "{code}: {first:#?}");
+    }
+    assert_eq!(round(7102), first);
+    assert_eq!(round(7103), first);
+}
+
+#[test]
+fn a_refusal_has_one_request_id_in_the_answer_the_log_and_the_journal() {
+    let server = OwnServer::with("");
+    let token = server.token_for("https://lanyard.test");
+    assert!(server.ask(&token, "x: y")["spiffe_id"].is_string());
+    let refused = server.ask(&token, "x: y");
+    assert_eq!(refused["code"], "token_replayed");
+    let id = refused["request_id"].as_str().unwrap();
+    let line = server.log().lines().find(|line| line.contains("token_replayed")).unwrap_or_default().to_owned();
+    assert!(line.contains(id), "{id}: {}", server.log());
+    // A refusal is written beside the road: nobody waits for it.
+    let deadline = Instant::now() + DATA_WITHIN;
+    let config = server.file("server.toml");
+    let journal =
+        || lanyard().args(["audit", "show", "--refused", "--json", "--config"]).arg(&config).output().unwrap();
+    while !words(&journal()).contains(id) {
+        assert!(Instant::now() < deadline, "{id}: {}", words(&journal()));
+        thread::sleep(Duration::from_millis(100));
+    }
+}
+
 /// What the plain port tells.
 fn page(place: &Place, name: &str) -> String {
-    let url = format!("http://127.0.0.1:{}/{name}", place.health_port);
+    told(place.health_port, name)
+}
+
+fn told(health_port: u16, name: &str) -> String {
+    let url = format!("http://127.0.0.1:{health_port}/{name}");
     let page = Command::new("curl").args(["--silent", "--noproxy", "*", &url]).output().unwrap();
     String::from_utf8(page.stdout).unwrap()
 }

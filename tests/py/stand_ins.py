@@ -67,10 +67,10 @@ def apt_get(*words):
 
 
 def chown(*words):
-    if words[:2] != ("-R", "lanyard:") or not words[2:]:
+    """Keys and journal are the server's; its configuration and rules are not."""
+    if words != ("-R", "lanyard:", f"{STATE}/var/lib/lanyard"):
         refuse("not what the page says")
-    for path in words[2:]:
-        Path(path).resolve(strict=True)
+    Path(words[2]).resolve(strict=True)
 
 
 def install(*words):

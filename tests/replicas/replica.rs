@@ -3,7 +3,8 @@
 use crate::etcd::Etcd;
 use crate::place::Place;
 use crate::server::{Server, lanyard, words};
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -15,7 +16,7 @@ pub(crate) const WITHIN: Duration = Duration::from_secs(1);
 pub(crate) struct Replicas {
     pub(crate) etcd: Etcd,
     pub(crate) all: Vec<Replica>,
-    _shared: TempDir,
+    shared: TempDir,
 }
 
 /// One of them.
@@ -27,6 +28,27 @@ pub(crate) struct Replica {
 impl Replicas {
     /// So many, one after the other: each finds what the first has made.
     pub(crate) fn start(count: usize) -> Self {
+        let mut replicas = Self::prepare(count);
+        replicas.all.iter_mut().for_each(Replica::start_again);
+        replicas
+    }
+
+    /// So many at once, as a chart starts them: they have the sealing key, and nothing else yet.
+    pub(crate) fn start_at_once(count: usize) -> Self {
+        let mut replicas = Self::prepare(count);
+        let key = replicas.shared.path().join("sealing.key");
+        fs::write(&key, [7; 32]).unwrap();
+        fs::set_permissions(key, Permissions::from_mode(0o600)).unwrap();
+        for replica in &mut replicas.all {
+            replica.server = Some(Server::spawn(&replica.place.config()));
+        }
+        for Replica { place, server } in &mut replicas.all {
+            server.as_mut().unwrap().wait_until_ready(place);
+        }
+        replicas
+    }
+
+    fn prepare(count: usize) -> Self {
         let (etcd, shared) = (Etcd::start(), TempDir::new().unwrap());
         let url = format!("http://127.0.0.1:{}", etcd.port);
         let mut all: Vec<Replica> = Vec::new();
@@ -35,10 +57,9 @@ impl Replicas {
             if let Some(first) = all.first() {
                 fs::write(place.file("jwks.json"), first.place.issuer.jwks()).unwrap();
             }
-            let server = Some(Server::start(&place));
-            all.push(Replica { place, server });
+            all.push(Replica { place, server: None });
         }
-        Self { etcd, all, _shared: shared }
+        Self { etcd, all, shared }
     }
 }
 

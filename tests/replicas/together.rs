@@ -2,7 +2,7 @@
 
 use crate::agent::Agent;
 use crate::callers::{Door, now};
-use crate::replica::{Replicas, WITHIN, until};
+use crate::replica::{Replica, Replicas, WITHIN, until};
 use std::fs;
 use std::process::Command;
 use std::time::Duration;
@@ -27,6 +27,26 @@ async fn a_session_opened_at_one_replica_is_renewed_by_all_and_ended_by_any() {
     b.operator(&["session", "revoke", "--project", "acme/payments/api", "--reason", "a drill"]);
     for place in [&c.place, &a.place, &b.place] {
         assert_eq!(agent.renew(place, &session).await.unwrap_err(), "session_ended");
+    }
+}
+
+/// A chart starts all of them together.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn replicas_that_begin_at_once_have_one_set_of_keys() {
+    let replicas = Replicas::start_at_once(3);
+    let [a, b, c] = &replicas.all[..] else { panic!("three") };
+    let keys = |replica: &Replica| -> serde_json::Value {
+        serde_json::from_str(&replica.operator(&["authority", "list", "--json"])).unwrap()
+    };
+    assert_eq!(keys(a)["keys"], keys(b)["keys"]);
+    assert_eq!(keys(a)["keys"], keys(c)["keys"]);
+    let (at_a, agent) = (Door::of(&a.place), Agent::new());
+    for replica in [a, b, c] {
+        assert_eq!(Door::of(&replica.place).bundle().await, at_a.bundle().await);
+        let session = agent.exchange(&replica.place, &a.place.issuer.token(now())).await.unwrap().session;
+        for other in [a, b, c] {
+            agent.renew(&other.place, &session).await.unwrap();
+        }
     }
 }
 

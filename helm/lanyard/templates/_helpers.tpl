@@ -48,6 +48,25 @@ https://{{ $host }}{{ if not .Values.gateway.hostnames }}:{{ .Values.service.por
 {{- regexFind "[0-9]+$" $at -}}
 {{- end }}
 
+{{/* Whether several replicas keep their state together. */}}
+{{- define "lanyard.shares" -}}
+{{- if or .Values.etcd.endpoints (dig "store" "etcd" "" .Values.config) }}true{{ end -}}
+{{- end }}
+
+{{/* On which ports its etcd is asked. */}}
+{{- define "lanyard.etcdPorts" -}}
+{{- $ports := list -}}
+{{- range .Values.etcd.endpoints -}}
+{{- $ports = append $ports (regexFind ":[0-9]+$" . | trimPrefix ":" | default 2379 | int) -}}
+{{- end -}}
+{{- $ports | uniq | toJson -}}
+{{- end }}
+
+{{/* Whether the ports show a certificate that is not the server's own making. */}}
+{{- define "lanyard.givenCertificate" -}}
+{{- if or .Values.tlsSecret (dig "tls" "cert_file" "" .Values.config) }}true{{ end -}}
+{{- end }}
+
 {{/* What the server's file would say without `config`. */}}
 {{- define "lanyard.computed" -}}
 trust_domain: {{ .Values.trustDomain | quote }}
@@ -59,13 +78,19 @@ listen:
   {{- if .Values.bundle.enabled }}
   bundle: ["0.0.0.0:8444"]
   {{- end }}
+{{- if .Values.tlsSecret }}
+tls:
+  cert_file: /etc/lanyard/tls/tls.crt
+  key_file: /etc/lanyard/tls/tls.key
+{{- else if not (include "lanyard.givenCertificate" .) }}
 tls:
   names:
     {{- $name := include "lanyard.name" . }}
     {{- $own := list $name (printf "%s.%s" $name .Release.Namespace) (include "lanyard.host" .) "localhost" }}
-    {{- range concat $own .Values.gateway.hostnames .Values.names | uniq }}
+    {{- range concat $own .Values.gateway.hostnames .Values.gateway.bundleHostnames .Values.names | uniq }}
     - {{ . | quote }}
     {{- end }}
+{{- end }}
 issuer:
   - name: gitlab
     url: {{ .Values.gitlab.url | quote }}
@@ -73,11 +98,26 @@ issuer:
     {{- if .Values.gitlab.caConfigMap }}
     ca_file: /etc/lanyard/gitlab/ca.crt
     {{- end }}
+{{- if not (include "lanyard.shares" .) }}
 audit:
   people: sealed
+{{- end }}
 {{- if .Values.sealingKeySecret }}
 keys:
   sealing_key_file: /etc/lanyard/sealing/sealing.key
+{{- end }}
+{{- with .Values.etcd }}
+{{- if .endpoints }}
+store:
+  etcd:
+    endpoints:
+      {{- toYaml .endpoints | nindent 6 }}
+    {{- if .tlsSecret }}
+    ca_file: /etc/lanyard/etcd/ca.crt
+    certificate_file: /etc/lanyard/etcd/tls.crt
+    key_file: /etc/lanyard/etcd/tls.key
+    {{- end }}
+{{- end }}
 {{- end }}
 {{- end }}
 
@@ -129,6 +169,30 @@ seccompProfile:
   type: RuntimeDefault
 {{- end }}
 
+{{/* For the server, and for the Job that judges what it will be told. A replica is called after its pod. */}}
+{{- define "lanyard.environment" -}}
+{{- if include "lanyard.shares" . }}
+- name: LANYARD_REPLICA
+  valueFrom:
+    fieldRef:
+      fieldPath: metadata.name
+{{- end }}
+{{- with .Values.extraEnv }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/* The Secrets with files that the configuration names: where they lie, and what they are called here. */}}
+{{- define "lanyard.secrets" -}}
+{{- with .Values -}}
+{{- range $place, $secret := dict "etcd" .etcd.tlsSecret "sealing" .sealingKeySecret "tls" .tlsSecret }}
+{{- with $secret }}
+{{ $place }}: {{ . }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
 {{/* What `config` may name, at the same places in the server and in the Job that judges it. */}}
 {{- define "lanyard.configMounts" -}}
 - name: config
@@ -139,9 +203,9 @@ seccompProfile:
   mountPath: /etc/lanyard/gitlab
   readOnly: true
 {{- end }}
-{{- if .Values.sealingKeySecret }}
-- name: sealing
-  mountPath: /etc/lanyard/sealing
+{{- range $place, $_ := include "lanyard.secrets" . | fromYaml }}
+- name: {{ $place }}
+  mountPath: /etc/lanyard/{{ $place }}
   readOnly: true
 {{- end }}
 {{- with .Values.extraVolumeMounts }}
@@ -155,10 +219,10 @@ seccompProfile:
   configMap:
     name: {{ .Values.gitlab.caConfigMap }}
 {{- end }}
-{{- if .Values.sealingKeySecret }}
-- name: sealing
+{{- range $place, $secret := include "lanyard.secrets" . | fromYaml }}
+- name: {{ $place }}
   secret:
-    secretName: {{ .Values.sealingKeySecret }}
+    secretName: {{ $secret }}
     defaultMode: 0440
 {{- end }}
 {{- with .Values.extraVolumes }}

@@ -25,7 +25,7 @@
 {{- if not (regexMatch "^[1-9][0-9]*[sm]$" .Values.monitoring.interval) }}
 {{- fail (printf "monitoring.interval %q: write seconds or minutes, such as 30s" .Values.monitoring.interval) }}
 {{- end }}
-{{- range concat .Values.gateway.hostnames .Values.names }}
+{{- range concat .Values.gateway.hostnames .Values.gateway.bundleHostnames .Values.names }}
 {{- if not (regexMatch "^[A-Za-z0-9.:-]{1,253}$" .) }}
 {{- fail (printf "%q is no name of a server: write a DNS name or an address, without a scheme or a path" .) }}
 {{- end }}
@@ -37,13 +37,35 @@
 {{- if not .Values.gateway.hostnames }}
 {{- fail "gateway.hostnames is missing: by which name jobs come, such as lanyard.example.org" }}
 {{- end }}
+{{- range .Values.gateway.bundleHostnames }}
+{{- if or (has . $.Values.gateway.hostnames) (not $.Values.bundle.enabled) }}
+{{- fail (printf "gateway.bundleHostnames %q: a Gateway tells ports apart by name alone; write another than jobs use, and leave bundle.enabled on" .) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- range .Values.etcd.endpoints }}
+{{- if not (regexMatch "^https?://[A-Za-z0-9._:\\[\\]-]+$" .) }}
+{{- fail (printf "etcd.endpoints %q: write https://, the host and a port, such as https://etcd-1.corp.example:2379" .) }}
+{{- end }}
+{{- end }}
+{{- if and (gt (int .Values.replicas) 1) (not (include "lanyard.shares" .)) }}
+{{- fail (printf "etcd.endpoints is missing: %d replicas share an etcd; name its members, or leave replicas at 1" (int .Values.replicas)) }}
+{{- end }}
+{{- if and (include "lanyard.shares" .) (not (or .Values.sealingKeySecret (dig "keys" "sealing_key_file" "" .Values.config))) }}
+{{- fail "sealingKeySecret is missing: replicas open the same signing keys, so they need the same key: head -c 32 /dev/urandom > sealing.key, and a Secret of it" }}
+{{- end }}
+{{- if and (gt (int .Values.replicas) 1) (not (include "lanyard.givenCertificate" .)) }}
+{{- fail "tlsSecret is missing: each replica would make a door CA of its own, and clients know one; name a Secret with tls.crt and tls.key" }}
+{{- end }}
+{{- if and (include "lanyard.shares" .) (dig "checkpoints" "replica" "" .Values.config) }}
+{{- fail "config.checkpoints.replica: the chart says this; a replica is called after its pod" }}
 {{- end }}
 {{- range list "trust_domain" "data_dir" "policy_file" }}
 {{- if hasKey $.Values.config . }}
 {{- fail (printf "config.%s: the chart says this; %s" . (dict "trust_domain" "set trustDomain" "data_dir" "the volume has its place" "policy_file" "write the rules into policy" | dig . "")) }}
 {{- end }}
 {{- end }}
-{{- range list "data" "config" "gitlab" "sealing" }}
+{{- range list "data" "config" "gitlab" "sealing" "tls" "etcd" }}
 {{- $taken := . }}
 {{- range $.Values.extraVolumes }}
 {{- if eq .name $taken }}{{ fail (printf "extraVolumes: the name %q is the chart's own" $taken) }}{{ end }}

@@ -1,8 +1,9 @@
 //! A runner's or a server's machine, by its configuration.
 
 use super::finding::Finding;
+use super::sockets::Looker;
 use super::{server, sockets};
-use crate::agent::AgentSettings;
+use crate::agent::{AgentSettings, TokenSource};
 use crate::cli::failure::plain;
 use crate::cli::{health, operator};
 use crate::clock::SystemClock;
@@ -18,12 +19,12 @@ pub(super) async fn look(file: &Path) -> (Whose, Vec<Finding>) {
     let seen = match read {
         Err(problems) => {
             let all: Vec<String> = problems.iter().map(ToString::to_string).collect();
-            let found = format!(
-                "{} has {} as a {}'s",
-                file.display(),
-                crate::cli::render::count(all.len(), "problem"),
-                whose.as_str()
-            );
+            let problems = crate::cli::render::count(all.len(), "problem");
+            let of = match whose {
+                Whose::Agent => "an agent's",
+                Whose::Server => "a server's",
+            };
+            let found = format!("{} has {problems} as {of}", file.display());
             vec![Finding::wrong("configuration", found, all.join("\n"))]
         }
         Ok(AnySettings::Agent(settings)) => of_agent(file, &settings).await,
@@ -36,7 +37,9 @@ async fn of_agent(file: &Path, settings: &AgentSettings) -> Vec<Finding> {
     let mut seen = vec![Finding::good("configuration", format!("{} is an agent's", file.display()))];
     let wrong = server::at(&mut seen, &settings.server, &settings.trust).await.err();
     seen.extend(wrong);
-    seen.extend(sockets::workload(&format!("unix://{}", settings.workload_socket.display())).await);
+    // With a token of its own it should serve an identity to anybody here; else jobs bring theirs.
+    let looker = if settings.token == TokenSource::Login { Looker::Administrator } else { Looker::Job };
+    seen.extend(sockets::workload(&format!("unix://{}", settings.workload_socket.display()), looker).await);
     if let Some(socket) = &settings.agent_socket {
         seen.push(sockets::agent(socket).await);
     }

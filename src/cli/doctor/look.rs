@@ -2,6 +2,7 @@
 
 use super::finding::Findings;
 use super::named::Named;
+use super::sockets::Looker;
 use super::{host, server, sockets, token};
 use crate::cli::login::TokenArgs;
 use crate::cli::remote::ServerArgs;
@@ -41,7 +42,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     let mut behind = Vec::new();
     if let Some(endpoint) = &named.endpoint {
-        behind.extend(sockets::workload(endpoint).await);
+        behind.extend(sockets::workload(endpoint, Looker::Job).await);
     }
     if let Some(socket) = &named.agent_socket {
         behind.push(sockets::agent(socket).await);

@@ -21,8 +21,17 @@ const MESH_FOLDER: &str = "/var/run/secrets/workload-spiffe-uds";
 /// By this name Istio falls back to its own CA in silence, where the socket is not healthy.
 const MESH_FALLBACK: &str = "socket";
 
+/// Who looks at a Workload API.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Looker {
+    /// A job, which should be served.
+    Job,
+    /// Somebody beside the agent: that nobody has logged in is no fault, and what jobs get is not for him.
+    Administrator,
+}
+
 /// The Workload API, and what it gives us.
-pub(super) async fn workload(endpoint: &str) -> Vec<Finding> {
+pub(super) async fn workload(endpoint: &str, looker: Looker) -> Vec<Finding> {
     let check = "workload socket";
     let address: WorkloadAddress = match endpoint.parse() {
         Ok(address) => address,
@@ -41,7 +50,8 @@ pub(super) async fn workload(endpoint: &str) -> Vec<Finding> {
     let mut client = SpiffeWorkloadApiClient::new(address.channel());
     let svid = match tokio::time::timeout(SVID_WITHIN, first_svids(&mut client)).await {
         Ok(Ok((_stream, svids))) => given(&svids),
-        Ok(Err(status)) => refused(endpoint, &status),
+        Ok(Err(status)) => refused(endpoint, &status, looker),
+        Err(_late) if looker == Looker::Administrator => nobody_logged_in(),
         Err(_late) => Finding::wrong(
             "SVID",
             "the agent has none yet, and waits",
@@ -126,13 +136,20 @@ fn given(svids: &X509svidResponse) -> Finding {
     Finding::good("SVID", format!("{}, for {} s more", own.spiffe_id, left.whole_seconds()))
 }
 
-fn refused(endpoint: &str, status: &Status) -> Finding {
+fn nobody_logged_in() -> Finding {
+    Finding::good("SVID", "none for this process, which is no job's: a job gets its own when it logs in")
+}
+
+fn refused(endpoint: &str, status: &Status, looker: Looker) -> Finding {
     if status.code() == Code::Unimplemented || is_of_transport(status) {
         let remedy = "mend SPIFFE_ENDPOINT_SOCKET: it may be the agent's own socket, or another program's";
         return Finding::wrong("SVID", format!("{endpoint} does not speak the Workload API"), remedy);
     }
     let found = format!("{:?}: {}", status.code(), status.message());
     let is = |code| status.code() == code;
+    if looker == Looker::Administrator && (is(Code::PermissionDenied) || is(Code::Unavailable)) {
+        return nobody_logged_in();
+    }
     let remedy = if is(Code::PermissionDenied) {
         "the agent knows no job that this process is of: log in first, from the same container, cgroup and user; a final \
          refusal stands in the agent's log"

@@ -84,12 +84,12 @@ async fn explained(args: &Args, token: &str) -> Finding {
 /// By its code: whose business it is, and where to look.
 fn refused(code: &str, reason: &str, lines: &str) -> Finding {
     let remedy = match code {
+        "issuer_unknown" => {
+            "the server knows another GitLab, or another spelling of its URL: compare iss with url of server.toml"
+        }
         _ if !lines.is_empty() => lines,
         "issuer_unavailable" => {
             "the server cannot reach this GitLab's keys: `lanyard doctor --config server.toml` on the server says why"
-        }
-        "issuer_unknown" => {
-            "the server knows another GitLab, or another spelling of its URL: compare iss with url of server.toml"
         }
         "token_replayed" => "another key has used this token already: retry the job, and log in once a job",
         "no_rule_matches" => "`lanyard explain` shows each rule, and the term that does not hold",

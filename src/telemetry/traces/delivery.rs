@@ -11,6 +11,7 @@ use std::convert::Infallible;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
+use tonic::transport::Channel;
 
 /// As the OpenTelemetry specification has it.
 const BATCH_MAX: usize = 512;
@@ -46,19 +47,22 @@ pub struct Delivery {
 }
 
 impl Delivery {
-    /// What makes traces, and what delivers them to the collector at `http://host:port`.
+    /// What makes traces, and what delivers them to the collector at `http://host:port`, or where the channel leads.
     ///
     /// # Errors
     /// When that is no address.
-    pub fn to(endpoint: &str) -> Result<(Tracing, Self), TracesError> {
+    pub fn to(endpoint: &str, channel: Option<Channel>) -> Result<(Tracing, Self), TracesError> {
         let exporter = opentelemetry_otlp::SpanExporter::builder()
             .with_tonic()
             .with_endpoint(endpoint)
             .with_timeout(DELIVERED_WITHIN)
             // What waits for a second try would fill the queue just as well.
-            .with_retry_policy(RetryPolicy::disabled())
-            .build();
-        let mut exporter = exporter.map_err(|source| TracesError { endpoint: endpoint.to_owned(), source })?;
+            .with_retry_policy(RetryPolicy::disabled());
+        let exporter = match channel {
+            Some(channel) => exporter.with_channel(channel),
+            None => exporter,
+        };
+        let mut exporter = exporter.build().map_err(|source| TracesError { endpoint: endpoint.to_owned(), source })?;
         let service = [("service.name", env!("CARGO_PKG_NAME")), ("service.version", env!("CARGO_PKG_VERSION"))];
         let service = service.map(|(name, value)| KeyValue::new(name, value));
         let resource = Resource::builder_empty().with_attributes(service).build();
