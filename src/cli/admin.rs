@@ -66,7 +66,14 @@ impl Interceptor for Shown {
 impl AdminArgs {
     /// The socket that was typed, whatever variables say.
     pub(super) const fn at(socket: PathBuf) -> Self {
-        Self { admin_socket: Some(socket), admin_url: None, admin_ca: None, operator_token_file: None }
+        Self {
+            admin_socket: Some(socket),
+            admin_url: None,
+            admin_ca: None,
+            operator_token_file: None,
+            operator_cert: None,
+            operator_key: None,
+        }
     }
 
     /// The one that was named, or else this.
