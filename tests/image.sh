@@ -37,6 +37,7 @@ tar xOf "$target/image/lanyard.tar" "blobs/$layer" | tar xz -C "$scratch/root"
 program=$scratch/root/usr/bin/lanyard
 file -b "$program" | grep -q "static" || wrong "not static: $(file -b "$program")"
 if strings "$program" | grep -F -e "$PWD/" -e "$HOME/.cargo"; then wrong "the program names the machine that built it"; fi
+if strings "$program" | grep -F "$(date '+%b %e %Y')"; then wrong "the program names the day it was built"; fi
 unshare --map-root-user chroot "$scratch/root" /usr/bin/lanyard --version
 
 # ── arm64 ───────────────────────────────────────────────────────────────────────────

@@ -388,7 +388,7 @@ fn a_runner_s_host_is_diagnosed_by_its_agent_s_configuration() {
     assert!(first == "server TLS" && told.contains("not the server's"), "{first}: {told}");
     let (first, told) = look(good.replace(&places["LANYARD_SERVER"], &format!("https://127.0.0.1:{}", free_port())));
     assert!(first == "server port" && told.contains("firewalls"), "{first}: {told}");
-    let (first, told) = look(good.clone());
+    let (first, told) = look(good);
     assert!(first == "workload socket" && told.contains("is one running"), "{first}: {told}");
 
     // Where nobody has logged in, nothing is wrong with the host; it is with the job.

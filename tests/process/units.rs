@@ -68,6 +68,11 @@ fn what_the_package_names_is_there() {
         let source = asset[0].as_str().unwrap();
         assert!(source == "target/release/lanyard" || tree.join(source).is_file(), "{source}");
     }
+    let postinst = fs::read_to_string(format!("{SYSTEMD}/debian/postinst")).unwrap();
+    for tool in postinst.lines().filter_map(|line| line.trim().strip_prefix("systemd-")?.split(' ').next()) {
+        let needed = format!("systemd | systemd-standalone-{tool}");
+        assert!(package["depends"].as_str().unwrap().contains(&needed), "{needed}");
+    }
     for script in ["postinst", "prerm"] {
         let scripts = tree.join(package["maintainer-scripts"].as_str().unwrap());
         assert!(Command::new("sh").arg("-n").arg(scripts.join(script)).status().unwrap().success(), "{script}");

@@ -33,14 +33,22 @@ impl Replicas {
         replicas
     }
 
-    /// So many at once, as a chart starts them: they have the sealing key, and nothing else yet.
+    /// So many at once, as a chart starts them: they have the sealing key, and nothing else yet; one file says nothing of
+    /// their names, which their environment does.
     pub(crate) fn start_at_once(count: usize) -> Self {
         let mut replicas = Self::prepare(count);
         let key = replicas.shared.path().join("sealing.key");
         fs::write(&key, [7; 32]).unwrap();
         fs::set_permissions(key, Permissions::from_mode(0o600)).unwrap();
-        for replica in &mut replicas.all {
-            replica.server = Some(Server::spawn(&replica.place.config()));
+        for (number, replica) in (0..).zip(&mut replicas.all) {
+            let config = replica.place.config();
+            let text = fs::read_to_string(&config).unwrap();
+            let unnamed = text.replace(&format!("checkpoints = {{ replica = \"ca-{}\" }}\n", number + 1), "");
+            assert_ne!(unnamed, text);
+            fs::write(&config, unnamed).unwrap();
+            let mut server = lanyard();
+            server.arg("server").env("LANYARD_REPLICA", format!("lanyard-{number}"));
+            replica.server = Some(Server::run(&mut server, &config));
         }
         for Replica { place, server } in &mut replicas.all {
             server.as_mut().unwrap().wait_until_ready(place);

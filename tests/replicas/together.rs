@@ -35,6 +35,10 @@ async fn a_session_opened_at_one_replica_is_renewed_by_all_and_ended_by_any() {
 async fn replicas_that_begin_at_once_have_one_set_of_keys() {
     let replicas = Replicas::start_at_once(3);
     let [a, b, c] = &replicas.all[..] else { panic!("three") };
+    for (replica, name) in [(a, "lanyard-0"), (b, "lanyard-1"), (c, "lanyard-2")] {
+        let health = replica.health().to_string();
+        assert!(health.contains(name), "{health}");
+    }
     let keys = |replica: &Replica| -> serde_json::Value {
         serde_json::from_str(&replica.operator(&["authority", "list", "--json"])).unwrap()
     };
