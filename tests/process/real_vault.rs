@@ -8,6 +8,7 @@
 //! its leaf). So the leaf comes alone here, and the role holds our intermediate beside the roots, which Vault takes as well; that
 //! all of `svid.pem` logs in with the roots alone, `vault_page.rs` shows.
 
+use crate::installed::installed;
 use crate::place::{Place, free_port};
 use crate::server::{Server, lanyard, words};
 use lanyard::clock::{Clock, SystemClock};
@@ -123,7 +124,7 @@ impl World {
             assert!(Instant::now() < deadline, "no Vault: {status} {answer}");
             thread::sleep(Duration::from_millis(100));
         };
-        self.root_token = begun["root_token"].as_str().unwrap().to_owned();
+        begun["root_token"].as_str().unwrap().clone_into(&mut self.root_token);
         let (status, answer) = self.call("sys/unseal", Some(&json!({"key": begun["keys"][0]})), &[]);
         assert_eq!((status, &answer["sealed"]), (200, &json!(false)), "{answer}");
         self.as_root("sys/auth/cert", &json!({"type": "cert"}));
@@ -190,7 +191,7 @@ fn reached(place: &Place) -> [String; 2] {
 
 /// Starts it, with a certificate of its own.
 fn start_vault(place: &Place, port: u16) -> Child {
-    let program = std::env::var("LANYARD_TEST_VAULT").expect("tests/run sets LANYARD_TEST_VAULT, an rvault");
+    let program = installed("LANYARD_TEST_VAULT");
     let key = KeyPair::generate().unwrap();
     let certificate = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap().self_signed(&key).unwrap();
     fs::write(place.file("vault-ca.pem"), certificate.pem()).unwrap();
