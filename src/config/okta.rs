@@ -21,7 +21,9 @@ pub(super) fn read_okta(mut section: Section<'_, '_>, issuer: Option<&Issuer>) -
     let let_in = if OF_CLIENTS.iter().any(|key| section.holds(key)) {
         read_client(&mut section)
     } else {
-        OF_CLIENTS.iter().for_each(|key| section.skip(key));
+        for key in OF_CLIENTS {
+            section.skip(key);
+        }
         let remedy = "write the file with an API token of a Read Only Administrator, or client_id, key_id and key_file";
         read_token_file(&mut section, remedy).map(|token_file| (LetIn::Okta, token_file))
     };

@@ -156,6 +156,16 @@ mod tests {
     use tokio::io::AsyncReadExt as _;
     use tokio::net::TcpListener;
 
+    async fn listen(listener: TcpListener, door: IssuerDoor, heard: Arc<AtomicU32>) {
+        let mut silent = Vec::new();
+        while let Ok((tcp, _)) = listener.accept().await {
+            let Ok(mut shaken) = door.shake(tcp).await else { continue };
+            let read = shaken.stream.read(&mut [0; 512]).await.unwrap_or(0);
+            let times = heard.fetch_add(u32::from(read > 0), Ordering::Relaxed);
+            silent.extend((times >= 3).then_some(shaken));
+        }
+    }
+
     /// A server that hears who comes and with which password, and hangs up before it says anything, or, from the fourth time on, says
     /// nothing; and how often that was.
     async fn cut_off() -> (Server, ServerTrust, Arc<AtomicU32>) {
@@ -167,18 +177,8 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let server = Server::parse(&format!("ldaps://localhost:{}", listener.local_addr().unwrap().port())).unwrap();
         let heard = Arc::<AtomicU32>::default();
-        let hears = Arc::clone(&heard);
         #[expect(clippy::disallowed_methods, reason = "a server beside the test")]
-        tokio::spawn(async move {
-            let mut silent = Vec::new();
-            while let Ok((tcp, _)) = listener.accept().await {
-                let Ok(mut shaken) = door.shake(tcp).await else { continue };
-                let read = shaken.stream.read(&mut [0; 512]).await.unwrap_or(0);
-                if hears.fetch_add(u32::from(read > 0), Ordering::Relaxed) >= 3 {
-                    silent.push(shaken);
-                }
-            }
-        });
+        tokio::spawn(listen(listener, door, Arc::clone(&heard)));
         (server, trust, heard)
     }
 

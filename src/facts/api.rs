@@ -1,6 +1,6 @@
 //! Somebody's HTTP API: where it is, what lets us in, and what its answers mean.
 
-use super::okta_access::{Access, OktaClient};
+use super::okta_access::{Access, NoAccess, OktaClient};
 use super::{Silence, World};
 use crate::clock::Clock;
 use crate::discovery::{Answered, Fetch, FetchError, Secret, read_token, wait_of};
@@ -118,11 +118,11 @@ impl Api {
         if let Some(known) = access.as_ref().filter(|known| now < known.good_until) {
             return Ok((AUTHORIZATION, known.bearer.clone()));
         }
-        let given = client.access(&*self.fetch, &self.place, now).await.map_err(|no| {
-            no.unwrap_or_else(|answered| {
-                let wait = self.wait(&answered);
-                Silence::Down { why: OktaClient::refusal(&answered, &self.place), wait }
-            })
+        let given = client.access(&*self.fetch, &self.place, now).await.map_err(|no| match no {
+            NoAccess::Refused(answered) => {
+                Silence::Down { why: OktaClient::refusal(&answered, &self.place), wait: self.wait(&answered) }
+            }
+            NoAccess::Silent(silence) => silence,
         })?;
         let bearer = given.bearer.clone();
         *access = Some(given);

@@ -60,6 +60,14 @@ pub(super) struct Access {
     pub(super) good_until: OffsetDateTime,
 }
 
+/// Why there is no token.
+pub(super) enum NoAccess {
+    /// Okta says no.
+    Refused(Box<Answered>),
+    /// It was not asked, or did not answer.
+    Silent(Silence),
+}
+
 impl fmt::Debug for Access {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Access(until {})", self.good_until)
@@ -102,9 +110,9 @@ impl OktaClient {
         fetch: &dyn Fetch,
         place: &Place,
         now: OffsetDateTime,
-    ) -> Result<Access, Result<Silence, Answered>> {
+    ) -> Result<Access, NoAccess> {
         let url = format!("{}{TOKEN_PATH}", place.url);
-        let down = |why: String| Ok(Silence::down(why));
+        let down = |why: String| NoAccess::Silent(Silence::down(why));
         let assertion = self.assertion(&url, &place.token_file, now).map_err(down)?;
         let form = Zeroizing::new(format!(
             "grant_type=client_credentials&scope={}&client_assertion_type={}&client_assertion={}",
@@ -116,7 +124,7 @@ impl OktaClient {
         let answered = fetch.send(&url, place.ca_pem.as_deref(), sent).await;
         let answered = answered.map_err(|fault| down(chain(&fault)))?;
         if answered.status.as_u16() != 200 {
-            return Err(Err(answered));
+            return Err(NoAccess::Refused(Box::new(answered)));
         }
         let given: Given = serde_json::from_slice(&answered.body)
             .map_err(|odd| down(format!("{url} answered with no token ({})", quotable(&odd.to_string()))))?;

@@ -274,7 +274,9 @@ impl LiveIndex {
     ) -> Vec<(SessionId, KeyId)> {
         let inside = self.inside();
         let live = inside.of_project(issuer, project_id).filter(|one| one.ends_at > now);
-        live.map(|one| (one.id, one.owner)).collect()
+        let found = live.map(|one| (one.id, one.owner)).collect();
+        drop(inside);
+        found
     }
 
     /// How many sessions have a live SVID whose newest is from each of these signers. One that has ended counts until its

@@ -5,6 +5,7 @@
 //!                        ShownSvid ─────────────────┘
 //!   client: ServerTrust + SessionCertificate ─▶ TlsClient ─▶ stream
 //!           SpiffePeer: a server known by its SVID
+//!   operators: BundleDoor ─▶ Handshaken::shown ─▶ OperatorCa: chain, dates and names, at each call
 //! ```
 //! TLS 1.3 only, but at the bundle door, which proves nothing of its clients, and with servers that may be older. At the issuer door the client's certificate carries a key and nothing else: chain, names and dates
 //! in it are not judged, possession is proven by the handshake's own signature. Hence no resumption, tickets or early

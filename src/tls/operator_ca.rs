@@ -80,11 +80,13 @@ impl OperatorCa {
         let names = names.map(|extension| extension.value.general_names.iter()).into_iter().flatten();
         let mut told = Vec::new();
         for name in names {
-            match name {
-                GeneralName::URI(uri) if is_spiffe(uri) => return Err(NotOfTheCa::Workload),
-                GeneralName::URI(uri) => told.push(format!("uri:{uri}")),
-                GeneralName::RFC822Name(address) => told.push(format!("email:{address}")),
-                _ => {}
+            if let GeneralName::URI(uri) = name {
+                if is_spiffe(uri) {
+                    return Err(NotOfTheCa::Workload);
+                }
+                told.push(format!("uri:{uri}"));
+            } else if let GeneralName::RFC822Name(address) = name {
+                told.push(format!("email:{address}"));
             }
         }
         Ok(told)
@@ -147,8 +149,8 @@ mod tests {
             assert!(matches!(trust.names(&shown, when), Err(NotOfTheCa::Chain(_))), "{when}");
         }
         for stranger in [
-            leaf(&ca(), &[email.clone()], client.clone()),
-            leaf(&own, &[email.clone()], ExtendedKeyUsagePurpose::ServerAuth),
+            leaf(&ca(), std::slice::from_ref(&email), client.clone()),
+            leaf(&own, std::slice::from_ref(&email), ExtendedKeyUsagePurpose::ServerAuth),
             ShownChain::of(Some(&[own.der().clone()])).unwrap(),
             ShownChain::of(Some(&[CertificateDer::from(vec![1, 2, 3])])).unwrap(),
         ] {

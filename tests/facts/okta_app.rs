@@ -1,6 +1,6 @@
 //! Okta let in by an app that signs (`private_key_jwt`): what is sent for a token, how long that is shown, and every answer that gives
 //! none.
-#![expect(clippy::indexing_slicing, reason = "what lacks a member ends the test")]
+#![expect(clippy::unwrap_used, reason = "what cannot be set up ends the test")]
 
 use crate::asking::{Asking, corp, said};
 use crate::okta::{ID, LOGIN, NEED, groups, identity, user};

@@ -4,7 +4,11 @@
 //! Shown here, by a judge that is not ours: login by certificate over mutual TLS, the chain from leaf to root, `allowed_uri_sans`,
 //! dates, and that the role is taken as it is rendered. It has no policies of Vault's (whoever has a token reads), no login by
 //! JWT and no `kv` of version 2: those are shown by the Vault of `vault_page.rs` alone. Its errors are one text under `error`.
+//! Of a chain that a client sends it takes the first above the leaf for the client's own (OpenSSL gives a server the chain without
+//! its leaf). So the leaf comes alone here, and the role holds our intermediate beside the roots, which Vault takes as well; that
+//! all of `svid.pem` logs in with the roots alone, `vault_page.rs` shows.
 
+use crate::installed::installed;
 use crate::place::{Place, free_port};
 use crate::server::{Server, lanyard, words};
 use lanyard::clock::{Clock, SystemClock};
@@ -20,6 +24,7 @@ use tempfile::TempDir;
 const UP_WITHIN: Duration = Duration::from_secs(30);
 /// Three of its lives.
 const ENDS_WITHIN: Duration = Duration::from_secs(60);
+const END: &str = "-----END CERTIFICATE-----\n";
 const ROLE: &str = "deploy";
 const SECRET: &str = "correct-horse";
 const POLICY: &str = r#"
@@ -56,6 +61,19 @@ impl Drop for World {
 
 /// What a job holds: a certificate with its chain, and the key.
 struct Svid(TempDir);
+
+impl Svid {
+    fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.0.path().join(name)).unwrap()
+    }
+
+    /// For a person.
+    fn shown(&self) -> String {
+        let mut openssl = Command::new("openssl");
+        openssl.args(["x509", "-noout", "-text", "-in"]).arg(self.0.path().join("leaf.pem"));
+        words(&openssl.output().unwrap())
+    }
+}
 
 impl World {
     fn start() -> Self {
@@ -106,14 +124,14 @@ impl World {
             assert!(Instant::now() < deadline, "no Vault: {status} {answer}");
             thread::sleep(Duration::from_millis(100));
         };
-        self.root_token = begun["root_token"].as_str().unwrap().to_owned();
+        begun["root_token"].as_str().unwrap().clone_into(&mut self.root_token);
         let (status, answer) = self.call("sys/unseal", Some(&json!({"key": begun["keys"][0]})), &[]);
         assert_eq!((status, &answer["sealed"]), (200, &json!(false)), "{answer}");
         self.as_root("sys/auth/cert", &json!({"type": "cert"}));
     }
 
-    /// Writes the role as `policy render vault` prints it; what it is.
-    fn write_role(&self) -> Value {
+    /// The role as `policy render vault` prints it: where it is written, and what.
+    fn rendered_role(&self) -> (String, Value) {
         let [server, ca] = reached(&self.place);
         let roots = self.place.file("roots.pem");
         let shown =
@@ -130,8 +148,7 @@ impl World {
             calls["objects"].as_array().unwrap().iter().find(|call| call.to_string().contains("allowed_uri_sans"));
         let call = call.unwrap_or_else(|| panic!("{calls}"));
         let path = call["path"].as_str().unwrap();
-        self.as_root(path.trim_start_matches("/v1/"), &call["data"]);
-        call["data"].clone()
+        (path.to_owned(), call["data"].clone())
     }
 
     /// The SVID of a job with these claims.
@@ -146,12 +163,16 @@ impl World {
         exec.env("LANYARD_ID_TOKEN", self.place.issuer.mint(&all)).env("LANYARD_SERVER", server);
         let output = exec.env("LANYARD_SERVER_CA", ca).env("TMPDIR", folder.path()).output().unwrap();
         assert!(output.status.success(), "{}", words(&output));
+        let chain = fs::read_to_string(folder.path().join("svid.pem")).unwrap();
+        let (leaf, above) = chain.split_at(chain.find(END).unwrap() + END.len());
+        fs::write(folder.path().join("leaf.pem"), leaf).unwrap();
+        fs::write(folder.path().join("intermediate.pem"), above).unwrap();
         Svid(folder)
     }
 
     fn log_in(&self, svid: Option<&Svid>) -> (u16, Value) {
         let file = |name: &str| svid.map(|svid| svid.0.path().join(name).display().to_string()).unwrap_or_default();
-        let (certificate, key) = (file("svid.pem"), file("svid_key.pem"));
+        let (certificate, key) = (file("leaf.pem"), file("svid_key.pem"));
         let shown = ["--cert", &*certificate, "--key", &*key];
         let shown = if svid.is_some() { &shown[..] } else { &[] };
         self.call("auth/cert/login", Some(&json!({ "name": ROLE })), shown)
@@ -170,7 +191,7 @@ fn reached(place: &Place) -> [String; 2] {
 
 /// Starts it, with a certificate of its own.
 fn start_vault(place: &Place, port: u16) -> Child {
-    let program = std::env::var("LANYARD_TEST_VAULT").expect("tests/run sets LANYARD_TEST_VAULT, an rvault");
+    let program = installed("LANYARD_TEST_VAULT");
     let key = KeyPair::generate().unwrap();
     let certificate = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap().self_signed(&key).unwrap();
     fs::write(place.file("vault-ca.pem"), certificate.pem()).unwrap();
@@ -199,8 +220,8 @@ fn start_vault(place: &Place, port: u16) -> Child {
 #[ignore = "needs LANYARD_TEST_VAULT, an rvault, which takes minutes to build: tests/run --all"]
 fn a_real_vault_lets_in_the_role_s_jobs_by_their_svid_and_nobody_else() {
     let world = World::start();
-    let role = world.write_role();
-    assert!(role["certificate"].as_str().unwrap().contains("BEGIN CERTIFICATE"), "{role}");
+    let (path, mut role) = world.rendered_role();
+    world.as_root(&path, &role);
     world.as_root("secret/deploy", &json!({ "password": SECRET }));
     let production = [
         ("project_path", "acme/payments/api"),
@@ -209,8 +230,14 @@ fn a_real_vault_lets_in_the_role_s_jobs_by_their_svid_and_nobody_else() {
         ("environment_action", "start"),
     ];
     let deploy = world.svid(&production);
+    // Roots alone, and nothing between them and the leaf.
+    world.refused(Some(&deploy), "invalid certificate");
+    let both = format!("{}{}", role["certificate"].as_str().unwrap(), deploy.read("intermediate.pem").trim_start());
+    role["certificate"] = both.into();
+    world.as_root(&path, &role);
     let (status, answer) = world.log_in(Some(&deploy));
-    let token = answer["auth"]["client_token"].as_str().unwrap_or_else(|| panic!("{status} {answer}"));
+    let token = answer["auth"]["client_token"].as_str();
+    let token = token.unwrap_or_else(|| panic!("{status} {answer} for the role {role} and {}", deploy.shown()));
     assert_eq!((status, &answer["auth"]["policies"]), (200, &json!(["default", ROLE])), "{answer}");
     let (status, answer) = world.call("secret/deploy", None, &["-H", &format!("X-Vault-Token: {token}")]);
     assert_eq!((status, &answer["data"]["password"]), (200, &json!(SECRET)), "{answer}");
@@ -218,8 +245,17 @@ fn a_real_vault_lets_in_the_role_s_jobs_by_their_svid_and_nobody_else() {
     // The same project in another environment, and another project.
     let no_match = "no chain matching all constraints";
     world.refused(Some(&world.svid(&production[..1])), no_match);
-    let other =
-        [("project_id", "4712"), ("project_path", "acme/other"), ("namespace_id", "99"), ("namespace_path", "acme")];
+    let other = [
+        ("sub", "project_path:acme/other:ref_type:branch:ref:main"),
+        ("project_id", "4712"),
+        ("project_path", "acme/other"),
+        ("job_project_id", "4712"),
+        ("job_project_path", "acme/other"),
+        ("namespace_id", "99"),
+        ("namespace_path", "acme"),
+        ("job_namespace_id", "99"),
+        ("job_namespace_path", "acme"),
+    ];
     world.refused(Some(&world.svid(&other)), no_match);
     world.refused(None, "client certificate");
     let anonymous = json!({ "password": "stolen" });
@@ -242,7 +278,7 @@ fn stranger() -> Svid {
     let mut params = CertificateParams::default();
     params.subject_alt_names = vec![rcgen::SanType::URI(id.try_into().unwrap())];
     let certificate = params.self_signed(&key).unwrap();
-    fs::write(folder.path().join("svid.pem"), certificate.pem()).unwrap();
+    fs::write(folder.path().join("leaf.pem"), certificate.pem()).unwrap();
     fs::write(folder.path().join("svid_key.pem"), key.serialize_pem()).unwrap();
     Svid(folder)
 }

@@ -39,7 +39,7 @@ pub(super) async fn set(desk: &Desk, by: Operator, asked: wire::SetPinRequest) -
         return Err(malformed("a project's id is a number from 1 on", &id));
     }
     let pin = PathPin::of(IssuerName(issuer.into()), &path, project_id);
-    let by = word_of(by, &reason, &id)?;
+    let by = word_of(&by, &reason, &id)?;
     let old = desk.issuance.pins.set(&pin, &by, desk.issuance.now()).await;
     let old = old.map_err(|fault| unavailable(fault, &id))?;
     tracing::info!(issuer = %pin.issuer, path = pin.folded_path, project_id, old, %by, "a path was pinned");
@@ -55,7 +55,7 @@ pub(super) async fn delete(
     let id = desk.request_id();
     let wire::DeletePinRequest { issuer, path, reason } = asked;
     let pin = PathPin::of(IssuerName(issuer.into()), &path, 0);
-    let by = word_of(by, &reason, &id)?;
+    let by = word_of(&by, &reason, &id)?;
     let old = desk.issuance.pins.delete(&pin, &by, desk.issuance.now()).await;
     let Some(old) = old.map_err(|fault| unavailable(fault, &id))? else {
         let detail = format!("issuer {} has no pin for path {}", pin.issuer, pin.folded_path);
@@ -97,7 +97,7 @@ fn check_path(path: &str) -> Result<(), &'static str> {
     if path.contains('/') { Ok(()) } else { Err("a project's path names its group or user too, such as acme/api") }
 }
 
-fn word_of(operator: Operator, reason: &str, id: &RequestId) -> Result<PinnedBy, Status> {
+fn word_of(operator: &Operator, reason: &str, id: &RequestId) -> Result<PinnedBy, Status> {
     let reason = reason::read(reason, id)?;
     let who = operator.person();
     Ok(PinnedBy::Operator { who, reason: Some(reason.to_owned()).filter(|reason| !reason.is_empty()) })
