@@ -22,6 +22,7 @@ use lanyard::server::{BundlePort, Server, World};
 use lanyard::store::{Answer, Commit, Committed, Entry, Store, StoreError, Stored};
 use lanyard::telemetry::{Metrics, Shutdown};
 use lanyard::tls::{self, DoorCa, DoorCertificate};
+use lanyard::wire::Proxies;
 use rcgen::{CertificateParams, CertifiedIssuer, KeyPair};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ProtocolVersion, RootCertStore, SupportedProtocolVersion};
@@ -250,7 +251,8 @@ impl Counted {
         let certificate = DoorCertificate::from_ca(ca, vec![HOST.to_owned()], SystemClock.now()).unwrap();
         let tls = tls::BundleDoor::new(Arc::new(certificate)).unwrap();
         let local = "127.0.0.1:0".parse().unwrap();
-        let port = BundlePort::bind(local, tls, BundleDoor::new(&desk), Metrics::new()).await.unwrap();
+        let port =
+            BundlePort::bind(local, tls, BundleDoor::new(&desk), (Proxies::default(), Metrics::new())).await.unwrap();
         let address = port.address().unwrap();
         ports.spawn(port.run(shutdown));
         let readers = ["http/1.1", "h2"].map(|alpn| reader(Some(root.clone()), alpn, &rustls::version::TLS13));
