@@ -243,6 +243,15 @@ mod tests {
     }
 
     #[test]
+    fn balancers_are_named_by_address_and_never_everybody() {
+        let listening = |networks: &str| problems_of(&format!("{ISSUER}[listen]\nproxy_protocol_from = {networks}"));
+        assert_eq!(listening("[\"10.0.0.7\", \"10.1.0.0/24\", \"2001:db8::/64\"]"), [""; 0]);
+        for wrong in ["[\"0.0.0.0/0\"]", "[\"10.0.0.7/24\"]", "\"lb.corp.example\"", "[7]"] {
+            assert_eq!(listening(wrong), ["8 listen.proxy_protocol_from"], "{wrong}");
+        }
+    }
+
+    #[test]
     fn a_rule_without_a_ttl_has_the_server_s() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("server.toml");

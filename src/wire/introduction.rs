@@ -1,4 +1,4 @@
-//! Whom a balancer brings: the header that it sends before a connection's first byte (HAProxy, "The PROXY protocol", versions
+//! Whom a balancer brings: the header that it sends before a connection's first byte (`HAProxy`, "The PROXY protocol", versions
 //! 1 and 2).
 //!
 //! **Invariant**: what follows the header stays unread, for it is the client's TLS.
@@ -176,6 +176,7 @@ mod tests {
     }
 
     /// A connection on which these come one after the other, and its other end.
+    #[expect(clippy::disallowed_methods, reason = "the other end is a task of the test")]
     async fn given(pieces: &[&[u8]]) -> (TcpStream, tokio::task::JoinHandle<TcpStream>) {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
@@ -194,21 +195,21 @@ mod tests {
     #[tokio::test]
     async fn what_follows_a_header_stays_for_whoever_reads_next() {
         let (line, bytes) = (b"PROXY TCP4 192.0.2.7 10.0.0.1 258 443\r\n", version_2(0x21, 0x11, &OF_V4));
-        for pieces in [
+        let pieces = [
             vec![&line[..], b"hello"],
             vec![&line[..3], &line[3..20], &line[20..38], &line[38..], b"hello"],
             vec![&bytes, b"hello"],
             vec![&bytes[..1], &bytes[1..14], &bytes[14..20], &bytes[20..], b"hello"],
-        ] {
-            for pieces in [pieces.clone(), vec![&pieces.concat()]] {
-                let (mut tcp, writing) = given(&pieces).await;
-                let read = Introduction::read(&mut tcp, WITHIN).await.unwrap();
-                assert_eq!(read.client, Some("192.0.2.7".parse().unwrap()));
-                drop(writing.await.unwrap());
-                let mut rest = Vec::new();
-                tcp.read_to_end(&mut rest).await.unwrap();
-                assert_eq!(rest, b"hello");
-            }
+        ];
+        let at_once = pieces.each_ref().map(|pieces| pieces.concat());
+        for pieces in pieces.into_iter().chain(at_once.iter().map(|whole| vec![&whole[..]])) {
+            let (mut tcp, writing) = given(&pieces).await;
+            let read = Introduction::read(&mut tcp, WITHIN).await.unwrap();
+            assert_eq!(read.client, Some("192.0.2.7".parse().unwrap()));
+            drop(writing.await.unwrap());
+            let mut rest = Vec::new();
+            tcp.read_to_end(&mut rest).await.unwrap();
+            assert_eq!(rest, b"hello");
         }
     }
 

@@ -101,19 +101,21 @@ async fn remember(place: &Place, entries: [Box<RawValue>; 2], count: u32) {
     let store = Arc::<LocalStore>::clone(&build(&settings, world).await.unwrap().store);
     let (written, mut callers) = (Arc::new(AtomicU32::new(0)), JoinSet::new());
     for _ in 0..WAITING {
-        let (store, written, entries) = (Arc::clone(&store), Arc::clone(&written), entries.clone());
-        callers.spawn(async move {
-            while written.fetch_add(1, Ordering::Relaxed) < count {
-                for entry in entries.clone() {
-                    let (conditions, writes) = (Vec::new(), Vec::new());
-                    let commit = Commit { room: Room::Common, conditions, writes, entry, without_quorum: None };
-                    store.commit(commit).await.unwrap();
-                }
-            }
-        });
+        callers.spawn(write((Arc::clone(&store), entries.clone()), Arc::clone(&written), count));
     }
     callers.join_all().await;
     store.close();
+}
+
+/// One of those who write, until as many are written.
+async fn write((store, entries): (Arc<LocalStore>, [Box<RawValue>; 2]), written: Arc<AtomicU32>, count: u32) {
+    while written.fetch_add(1, Ordering::Relaxed) < count {
+        for entry in entries.clone() {
+            let (conditions, writes) = (Vec::new(), Vec::new());
+            let commit = Commit { room: Room::Common, conditions, writes, entry, without_quorum: None };
+            store.commit(commit).await.unwrap();
+        }
+    }
 }
 
 /// Cost, rate, latency and memory of the first by those of the second; who is last in one window is first in the next.

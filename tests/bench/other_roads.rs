@@ -8,18 +8,22 @@ use crate::floor::Floor;
 use crate::place::Place;
 use crate::server::Server;
 use crate::{PAIRS, Pair, calls, print, print_median};
-use lanyard::wire::lanyard::RenewRequest;
 use lanyard::wire::lanyard::issuer_client::IssuerClient;
+use lanyard::wire::lanyard::{ExchangeRequest, RenewRequest};
 use std::fs;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
+use tonic::transport::Channel;
 
 /// Sessions that are renewed in turns.
 const SESSIONS: u32 = 400;
 /// Of what a server can do.
 const BUSY: f64 = 0.7;
+
+/// An agent that has not connected yet, and what it will ask.
+type Newcomer = (IssuerClient<Channel>, ExchangeRequest);
 
 /// `renew`: what a renewal costs.
 pub(crate) fn renew(floor: &Floor) {
@@ -47,21 +51,23 @@ pub(crate) fn renew(floor: &Floor) {
         let all = async {
             let mut callers = JoinSet::new();
             for (turn, (agent, sessions)) in scene.agents.iter().zip(&opened).cycle().take(IN_FLIGHT).enumerate() {
-                let (mut agent, sessions, csrs) = (agent.clone(), sessions.clone(), Arc::clone(&csrs));
-                callers.spawn(async move {
-                    for session in sessions.iter().cycle().skip(turn) {
-                        let Some(csr) = next(&csrs) else { return };
-                        let (session, profile) = (session.clone(), String::new());
-                        let request = RenewRequest { session, csr: csr.into(), profile, bundle_sequence: 0 };
-                        agent.renew(request).await.unwrap();
-                    }
-                });
+                let sessions = sessions.iter().skip(turn % sessions.len()).cloned().collect();
+                callers.spawn(renew_in_turns(agent.clone(), sessions, Arc::clone(&csrs)));
             }
             callers.join_all().await;
         };
         pairs.push(Pair { floor, cost: scene.spent(calls(), all).0 });
     }
     print_median("renew", pairs.into_iter());
+}
+
+async fn renew_in_turns(mut agent: IssuerClient<Channel>, sessions: Vec<String>, csrs: Arc<Mutex<Vec<Vec<u8>>>>) {
+    for session in sessions.iter().cycle() {
+        let Some(csr) = next(&csrs) else { return };
+        let (session, profile) = (session.clone(), String::new());
+        let request = RenewRequest { session, csr: csr.into(), profile, bundle_sequence: 0 };
+        agent.renew(request).await.unwrap();
+    }
 }
 
 /// `exchange_new_tls`: with a connection and a session key for each.
@@ -82,18 +88,19 @@ pub(crate) fn new_tls(floor: &Floor) {
         let all = async {
             let mut callers = JoinSet::new();
             for _ in 0..IN_FLIGHT {
-                let agents = Arc::clone(&agents);
-                callers.spawn(async move {
-                    while let Some((mut agent, request)) = next(&agents) {
-                        agent.exchange(request).await.unwrap();
-                    }
-                });
+                callers.spawn(exchange_each(Arc::clone(&agents)));
             }
             callers.join_all().await;
         };
         pairs.push(Pair { floor, cost: scene.spent(count, all).0 });
     }
     print_median("exchange_new_tls", pairs.into_iter());
+}
+
+async fn exchange_each(agents: Arc<Mutex<Vec<Newcomer>>>) {
+    while let Some((mut agent, request)) = next(&agents) {
+        agent.exchange(request).await.unwrap();
+    }
 }
 
 /// `exchange_etcd`, `exchange_etcd_2` and `exchange_etcd_3`: by so many replicas on the same cores, and beside each what the one
@@ -126,7 +133,8 @@ fn pid_of_etcd() -> u32 {
     let ours = format!(" {} ", std::process::id());
     let is_it = |pid: &u32| {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        stat.contains("(etcd) ") && stat.rsplit_once(") ").is_some_and(|(_, rest)| rest[1..].starts_with(&ours))
+        stat.contains("(etcd) ")
+            && stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.get(1..).is_some_and(|rest| rest.starts_with(&ours)))
     };
     pids.into_iter().find(is_it).unwrap()
 }

@@ -3,6 +3,7 @@
 
 use crate::place::{Place, free_port};
 use crate::server::Server;
+use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
@@ -39,9 +40,11 @@ impl Haproxy {
         let mut text =
             "global\ndefaults\n mode tcp\n timeout connect 20s\n timeout client 20s\n timeout server 20s\n".to_owned();
         for (front, (port, how)) in fronts.iter().zip(ways) {
-            text += &format!(
+            write!(
+                text,
                 "listen {front}\n bind 127.0.0.1:{front}\n server one 127.0.0.1:{port} source {BALANCER} {how}\n"
-            );
+            )
+            .unwrap();
         }
         Self::run(place, &text, fronts)
     }
@@ -51,7 +54,8 @@ impl Haproxy {
         let config = place.file("haproxy.cfg");
         fs::write(&config, text).unwrap();
         let child = Command::new("haproxy").args(["-db", "-f"]).arg(config).stderr(Stdio::null()).spawn();
-        let haproxy = Self { child: child.expect("the Debian package haproxy is there"), fronts };
+        let child = child.unwrap_or_else(|fault| panic!("{fault}: install the Debian package haproxy"));
+        let haproxy = Self { child, fronts };
         let deadline = Instant::now() + WITHIN;
         while haproxy.fronts.iter().any(|front| TcpStream::connect((Ipv4Addr::LOCALHOST, *front)).is_err()) {
             assert!(Instant::now() < deadline, "HAProxy does not listen");

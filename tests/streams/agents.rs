@@ -84,15 +84,20 @@ async fn watch(server: ServerUrl, agent: Agent) -> (IssuerClient<Channel>, Strea
 /// When each heard of the bundle.
 async fn at_once_all(streams: Vec<(IssuerClient<Channel>, Streaming<Event>)>) -> Vec<Instant> {
     let mut listening = JoinSet::new();
-    for (client, mut events) in streams {
-        listening.spawn(async move {
-            let _connection = client;
-            loop {
-                if let Some(Kind::Bundle(_)) = events.message().await.unwrap().unwrap().kind {
-                    return (Instant::now(), events);
-                }
-            }
-        });
+    for (client, events) in streams {
+        listening.spawn(hears(client, events));
     }
     listening.join_all().await.into_iter().map(|(at, _open)| at).collect()
+}
+
+/// The client and the stream stay until all have heard.
+async fn hears(
+    client: IssuerClient<Channel>,
+    mut events: Streaming<Event>,
+) -> (Instant, (IssuerClient<Channel>, Streaming<Event>)) {
+    loop {
+        if let Some(Kind::Bundle(_)) = events.message().await.unwrap().unwrap().kind {
+            return (Instant::now(), (client, events));
+        }
+    }
 }

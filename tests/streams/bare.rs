@@ -20,7 +20,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::{ReceiverStream, WatchStream};
 use tokio_stream::{Stream, StreamExt};
@@ -67,16 +67,17 @@ fn connections(listener: TcpListener, door: IssuerDoor) -> impl Stream<Item = io
     let (shaken, connections) = mpsc::channel(WAITING);
     tokio::spawn(async move {
         while let Ok((tcp, _from)) = listener.accept().await {
-            let (door, shaken) = (door.clone(), shaken.clone());
-            tokio::spawn(async move {
-                tcp.set_nodelay(true).unwrap();
-                if let Ok(connection) = door.shake(tcp).await {
-                    drop(shaken.send(Shaken(connection.stream)).await);
-                }
-            });
+            tokio::spawn(shake(door.clone(), tcp, shaken.clone()));
         }
     });
     ReceiverStream::new(connections).map(Ok)
+}
+
+async fn shake(door: IssuerDoor, tcp: TcpStream, shaken: mpsc::Sender<Shaken>) {
+    tcp.set_nodelay(true).unwrap();
+    if let Ok(connection) = door.shake(tcp).await {
+        drop(shaken.send(Shaken(connection.stream)).await);
+    }
 }
 
 /// A stream that tonic takes.

@@ -76,7 +76,7 @@ impl Agents {
     }
 
     /// Calls as the agent whose turn it is; a no by its code.
-    pub(super) async fn call(&self, call: Call, turn: usize) -> Result<(), String> {
+    pub(super) async fn call(self, call: Call, turn: usize) -> Result<(), String> {
         self.answer(call, turn).await.map(drop).map_err(|status| code(&status))
     }
 

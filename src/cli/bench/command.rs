@@ -110,10 +110,7 @@ impl Load {
             let calls = self.calls((how, &mut tokens), &agents).await?;
             render::progress(&format!("{pace}: {} calls, {} s at most", calls.len(), how.seconds));
             let callers = agents.clone();
-            let call = move |turn, call| {
-                let callers = callers.clone();
-                async move { callers.call(call, turn).await }
-            };
+            let call = move |turn, call| callers.clone().call(call, turn);
             let row = pace.put(calls, Duration::from_secs(how.seconds), call).await.row(pace.to_string());
             told(&row)?;
             rows.push(row);

@@ -161,7 +161,7 @@ impl Listeners {
             let outcome = match heard {
                 Heard::Lost(code) => Err(code.clone()),
                 heard if awaited(heard) && *at >= since => Ok(()),
-                _ => return done.len(),
+                Heard::Acknowledged(_) | Heard::Bundle(_) | Heard::Rekeyed => return done.len(),
             };
             if done.insert(*number) {
                 measured.take(at.saturating_duration_since(since), outcome);

@@ -60,7 +60,7 @@ impl AdminSocket {
             let (door, shutdown) = (self.door.clone(), shutdown.clone());
             let answer = move |request| door.clone().answer(request, operator.clone());
             let serve = async move {
-                serve(TokioIo::new(stream), Speech::Http2, answer, &shutdown).await;
+                serve(TokioIo::new(stream), Speech::Http2, answer, shutdown).await;
                 drop(visitor);
             };
             Some((serve, Handle::current()))

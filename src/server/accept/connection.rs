@@ -17,7 +17,7 @@ use hyper::service::{HttpService, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use std::convert::Infallible;
 use std::error::Error;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 /// How a door's connections speak.
@@ -30,7 +30,10 @@ pub(super) enum Speech {
 }
 
 /// Serves one connection until its client is done, or until shutdown and the end of what was begun.
-pub(super) async fn serve<I, A, F, B>(io: I, speech: Speech, answer: A, shutdown: &Shutdown)
+///
+/// What is served lies on the heap before anything is waited for: a future keeps a place for each value that was moved
+/// through it, and there are as many as connections.
+pub(super) fn serve<I, A, F, B>(io: I, speech: Speech, answer: A, shutdown: Shutdown) -> impl Future<Output = ()>
 where
     I: Read + Write + Unpin + Send + 'static,
     A: Fn(Request<Incoming>) -> F + Send + 'static,
@@ -38,18 +41,25 @@ where
     B: hyper::body::Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + Unpin + 'static,
 {
     let traffic = Traffic::default();
-    let service = service_fn(|request| {
-        let (stream, response) = (traffic.enter(), answer(request));
+    let entered = traffic.clone();
+    let service = service_fn(move |request| {
+        let (stream, response) = (entered.enter(), answer(request));
         async move { Ok::<_, Infallible>(Carried::of(response.await, stream)) }
     });
-    match speech {
-        Speech::Http1 => attend(http1().serve_connection(io, service), &traffic, shutdown).await,
-        Speech::Http2 => attend(http2().serve_connection(io, service), &traffic, shutdown).await,
-    }
+    let connection: Pin<Box<dyn Polite + Send>> = match speech {
+        Speech::Http1 => Box::pin(http1().serve_connection(io, service)),
+        Speech::Http2 => Box::pin(http2().serve_connection(io, service)),
+    };
+    attend(connection, traffic, shutdown)
 }
 
 /// As [`serve`], with answers that are ready at the same time leaving together.
-pub(super) async fn serve_together<S, A, F, B>(stream: S, speech: Speech, answer: A, shutdown: &Shutdown)
+pub(super) fn serve_together<S, A, F, B>(
+    stream: S,
+    speech: Speech,
+    answer: A,
+    shutdown: Shutdown,
+) -> impl Future<Output = ()>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     A: Fn(Request<Incoming>) -> F + Send + 'static,
@@ -58,12 +68,11 @@ where
 {
     let turns = Turns::default();
     let together = TokioIo::new(Together::new(stream, turns.clone()));
-    turns.of(serve(together, speech, answer, shutdown)).await;
+    turns.of(serve(together, speech, answer, shutdown))
 }
 
 /// Drives a connection, and ends it when its time is over.
-async fn attend(connection: impl Polite, traffic: &Traffic, shutdown: &Shutdown) {
-    let mut connection = pin!(connection);
+async fn attend(mut connection: Pin<Box<dyn Polite + Send>>, traffic: Traffic, shutdown: Shutdown) {
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         () = traffic.silent_for(FIRST_REQUEST_WITHIN) => return,

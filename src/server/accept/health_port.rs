@@ -48,7 +48,7 @@ impl HealthPort {
             let (door, shutdown) = (door.clone(), shutdown.clone());
             let answer = move |request| door.clone().answer(request);
             let serve = async move {
-                serve(TokioIo::new(tcp), Speech::Http1, answer, &shutdown).await;
+                serve(TokioIo::new(tcp), Speech::Http1, answer, shutdown).await;
                 drop(visitor);
             };
             Some((serve, Handle::current()))

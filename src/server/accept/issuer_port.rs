@@ -10,6 +10,7 @@ use crate::tls::IssuerDoor;
 use std::error::Error;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use tokio::net::{TcpListener, TcpStream};
 
@@ -65,21 +66,35 @@ async fn connection(
     doors: IssuerDoors,
     (opened, shutdown): (Opened, Shutdown),
 ) {
+    // On the heap, and gone when it is served: a future keeps a place for each value that was moved through it.
+    let greeted = Box::pin(greet((tcp, entrant), tls, doors, (opened.metrics.clone(), shutdown))).await;
+    if let Some(serving) = greeted {
+        serving.await;
+    }
+}
+
+/// What serves the client, once it is known and has shaken hands.
+async fn greet(
+    (tcp, entrant): (TcpStream, Entrant),
+    tls: IssuerDoor,
+    doors: IssuerDoors,
+    (metrics, shutdown): (Metrics, Shutdown),
+) -> Option<Pin<Box<impl Future<Output = ()>>>> {
     // The thread that accepted it watches it no more; this one does.
-    let Ok(mut tcp) = tcp.into_std().and_then(TcpStream::from_std) else { return };
+    let mut tcp = tcp.into_std().and_then(TcpStream::from_std).ok()?;
     // Small answers must not wait for each other; without it they are only slower.
     let _undelayed = tcp.set_nodelay(true).is_ok();
-    let Some(client) = entrant.known(&mut tcp).await else { return };
+    let client = entrant.known(&mut tcp).await?;
     let shaken = match tls.shake(tcp).await {
         Ok(shaken) => shaken,
         Err(error) => {
-            opened.metrics.connection_refused("handshake");
-            return tracing::debug!(client = %client.address, %error, cause = error.source(), "no TLS with a client");
+            metrics.connection_refused("handshake");
+            tracing::debug!(client = %client.address, %error, cause = error.source(), "no TLS with a client");
+            return None;
         }
     };
     let caller = Arc::new(Caller { key: shaken.peer_key, visitor: client.visitor });
     let speech = if shaken.http2 { Speech::Http2 } else { Speech::Http1 };
-    let metrics = opened.metrics.clone();
     let answer = move |request| {
         // On the heap at once: it is large, and would be copied into each of those that stand around it.
         let answered = Box::pin(doors.clone().answer(request, Arc::clone(&caller)));
@@ -92,7 +107,7 @@ async fn connection(
             answer
         }
     };
-    Box::pin(serve_together(shaken.stream, speech, answer, &shutdown)).await;
+    Some(Box::pin(serve_together(shaken.stream, speech, answer, shutdown)))
 }
 
 /// Counts an open connection as long as it lives.

@@ -78,7 +78,7 @@ async fn connection<D: Answers>(
     shutdown: &Shutdown,
 ) {
     let Some(client) = entrant.known(&mut tcp).await else { return };
-    let shaken = match tls.shake(tcp).await {
+    let shaken = match Box::pin(tls.shake(tcp)).await {
         Ok(shaken) => shaken,
         Err(error) => {
             metrics.connection_refused("handshake");
@@ -88,5 +88,5 @@ async fn connection<D: Answers>(
     let speech = if shaken.http2 { Speech::Http2 } else { Speech::Http1 };
     let guest = Arc::new(Guest { visitor: client.visitor, shown: shaken.shown() });
     let answer = move |request| door.clone().answer(request, Arc::clone(&guest));
-    Box::pin(serve_together(shaken.stream, speech, answer, shutdown)).await;
+    Box::pin(serve_together(shaken.stream, speech, answer, shutdown.clone())).await;
 }
