@@ -5,6 +5,7 @@
 use lanyard::store::{Channels, EtcdSettings};
 use lanyard::wire::etcd_channel;
 use std::fs::File;
+use std::io::Write as _;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -20,15 +21,23 @@ pub(crate) struct Etcd {
     folder: TempDir,
     pub(crate) port: u16,
     peer_port: u16,
+    /// Over TLS, with these flags; else in the clear.
+    tls: Vec<String>,
 }
 
 impl Etcd {
     /// Starts one and waits until it answers.
     pub(crate) fn start() -> Self {
+        Self::over_tls(&[])
+    }
+
+    /// The same, with these flags for TLS where clients come in.
+    pub(crate) fn over_tls(flags: &[String]) -> Self {
         let folder = TempDir::new().unwrap();
         let (port, peer_port) = (free_port(), free_port());
-        let child = run(&folder, (port, peer_port));
-        let mut etcd = Self { child, folder, port, peer_port };
+        let tls = flags.to_vec();
+        let child = run(&folder, (port, peer_port), &tls);
+        let mut etcd = Self { child, folder, port, peer_port, tls };
         etcd.wait();
         etcd
     }
@@ -36,7 +45,7 @@ impl Etcd {
     /// SIGKILL, and the same again.
     pub(crate) fn restart(&mut self) {
         self.kill();
-        self.child = run(&self.folder, (self.port, self.peer_port));
+        self.child = run(&self.folder, (self.port, self.peer_port), &self.tls);
         self.wait();
     }
 
@@ -62,7 +71,7 @@ impl Etcd {
         restore.arg("--data-dir").arg(&data).args(["--name", "one", "--initial-cluster", &format!("one={peers}")]);
         let said = restore.args(["--initial-advertise-peer-urls", &peers]).output().unwrap();
         assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
-        self.child = run(&self.folder, (self.port, self.peer_port));
+        self.child = run(&self.folder, (self.port, self.peer_port), &self.tls);
         self.wait();
     }
 
@@ -72,6 +81,16 @@ impl Etcd {
         let said = Command::new("etcdctl").env("ETCDCTL_API", "3").arg(endpoint).args(arguments).output().unwrap();
         assert!(said.status.success(), "etcdctl {arguments:?}: {}", String::from_utf8_lossy(&said.stderr));
         String::from_utf8(said.stdout).unwrap()
+    }
+
+    /// The same, with something on its standard input.
+    pub(crate) fn ctl_with(&self, arguments: &[&str], input: &str) {
+        let endpoint = format!("--endpoints=http://127.0.0.1:{}", self.port);
+        let mut command = Command::new("etcdctl");
+        command.env("ETCDCTL_API", "3").arg(endpoint).args(arguments).stdin(Stdio::piped()).stdout(Stdio::null());
+        let mut asked = command.spawn().unwrap();
+        asked.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        assert!(asked.wait().unwrap().success(), "etcdctl {arguments:?}");
     }
 
     /// Below a prefix, for a replica of this name.
@@ -105,8 +124,9 @@ impl Drop for Etcd {
     }
 }
 
-fn run(folder: &TempDir, (port, peer_port): (u16, u16)) -> Child {
-    let (url, peers) = (format!("http://127.0.0.1:{port}"), format!("http://127.0.0.1:{peer_port}"));
+fn run(folder: &TempDir, (port, peer_port): (u16, u16), tls: &[String]) -> Child {
+    let scheme = if tls.is_empty() { "http" } else { "https" };
+    let (url, peers) = (format!("{scheme}://127.0.0.1:{port}"), format!("http://127.0.0.1:{peer_port}"));
     let log = File::options().create(true).append(true).open(folder.path().join("log")).unwrap();
     // setpriv: it must not outlive a test that is killed.
     Command::new("setpriv")
@@ -116,6 +136,7 @@ fn run(folder: &TempDir, (port, peer_port): (u16, u16)) -> Child {
         .args(["--listen-client-urls", &url, "--advertise-client-urls", &url])
         .args(["--listen-peer-urls", &peers, "--initial-advertise-peer-urls", &peers])
         .args(["--initial-cluster", &format!("one={peers}")])
+        .args(tls)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(log)
