@@ -94,6 +94,18 @@ impl SharedKeyring {
     }
 }
 
+/// A clock that is not believed stops a step before anybody is asked.
+fn perhaps_done(fault: StoreError) -> RotatorError {
+    match fault {
+        StoreError::Clock(_) | StoreError::ClocksApart { .. } => RotatorError::Store(fault),
+        StoreError::Index(_)
+        | StoreError::Journal(_)
+        | StoreError::Stopped
+        | StoreError::Unreachable { .. }
+        | StoreError::WentBack { .. } => RotatorError::Unsure(fault),
+    }
+}
+
 fn take(text: &str, file: &KeyringFile, trust_domain: &TrustDomain) -> Result<Keyring, RotatorError> {
     let known = file.load(trust_domain)?.map_or(0, |known| known.sequence);
     let keyring = file.parsed(text, trust_domain)?;
@@ -138,7 +150,7 @@ impl Rotator {
         let text = sealed(&self.file, next)?;
         let (condition, write) = Etcd::keyring_change(text.clone(), shared.revision);
         let changes = Changes { conditions: vec![condition], writes: vec![write] };
-        if !record_with(&self.ledger, taken, changes).await.map_err(RotatorError::Unsure)? {
+        if !record_with(&self.ledger, taken, changes).await.map_err(perhaps_done)? {
             return Err(RotatorError::Overtaken);
         }
         shared.settle(&text);

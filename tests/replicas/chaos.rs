@@ -74,7 +74,9 @@ impl Fault {
             Self::MoveLeader => move_leader(),
             Self::PrepareKeys => prepare_keys(fleet),
             Self::Restore => fleet.restore_snapshot(),
-            Self::Save => fleet.save_snapshot(),
+            Self::Save => {
+                let _saved = fleet.save_snapshot();
+            }
             Self::WrongClock(replica, offset) => {
                 fleet.kill_replica(replica);
                 fleet.start_replica_at(replica, offset);
@@ -148,7 +150,7 @@ fn prepare_keys(fleet: &Fleet) {
 /// Faults for so long; how long answers took to come back.
 async fn storm(fleet: &mut Fleet, load: &Load, (seed, lasts): (u64, Duration)) -> Vec<Duration> {
     let (chance, began, mut resumed) = (Random::seeded(seed), Instant::now(), Vec::new());
-    fleet.save_snapshot();
+    assert!(fleet.save_snapshot(), "no snapshot");
     while began.elapsed() < lasts {
         let fault = Fault::by(&chance);
         fault.begin(fleet);

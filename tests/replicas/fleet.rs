@@ -116,14 +116,13 @@ impl Fleet {
         self.replicas[replica] = Some(started(&mut lanyard, &config.with_extension("log")));
     }
 
-    /// Keeps what etcd holds now.
-    pub(crate) fn save_snapshot(&self) {
+    /// Keeps what etcd holds now, if a member lets it.
+    pub(crate) fn save_snapshot(&self) -> bool {
         let file = self.folder.path().join("snapshot");
         // One that cannot be reached saves nothing; then the former one stays.
         let aside = self.folder.path().join("snapshot.aside");
-        if (0..MEMBERS).any(|member| ctl(member, &["snapshot", "save", aside.to_str().unwrap()]).is_some()) {
-            fs::rename(aside, file).unwrap();
-        }
+        let saved = (0..MEMBERS).any(|member| ctl(member, &["snapshot", "save", aside.to_str().unwrap()]).is_some());
+        saved && fs::rename(aside, file).is_ok()
     }
 
     /// All members lose what they hold, and hold what was kept; then the replicas are reconciled as the manual says.

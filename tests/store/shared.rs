@@ -4,7 +4,7 @@ use super::*;
 use crate::etcd::Etcd;
 use crate::mute::Way;
 use lanyard::clock::{Clock, SystemClock};
-use lanyard::store::{Etcd as Connected, EtcdError, Hearing, JournalReader, Replica};
+use lanyard::store::{Etcd as Connected, EtcdError, Hearing, JournalReader, Replica, reconciled};
 use lanyard::wire::etcd_channel;
 use std::time::Instant;
 
@@ -27,10 +27,24 @@ impl Member {
         Self { place: Place::new(IndexKind::Memory), name }
     }
 
-    fn try_start(&self, port: u16, process: &str) -> Result<Running, EtcdError> {
+    fn connect(&self, port: u16, process: &str) -> Result<Arc<Connected>, EtcdError> {
         let clock: Arc<dyn Clock> = Arc::<ManualClock>::clone(&self.place.clock);
         let channels = Box::new(move || vec![etcd_channel(("127.0.0.1", port), None).unwrap()]);
-        let etcd = Connected::connect(Etcd::settings("test/", self.name), process, (channels, Arc::clone(&clock)))?;
+        Connected::connect(Etcd::settings("test/", self.name), process, (channels, clock))
+    }
+
+    /// As the command does it.
+    async fn reconcile(&self, port: u16) {
+        let etcd = self.connect(port, "2").unwrap();
+        let done = etcd.reconcile(self.place.dir(), (&[], None)).await.unwrap();
+        let journal = self.place.open();
+        reconciled(&journal, &etcd, &done).await.unwrap();
+        journal.close();
+    }
+
+    fn try_start(&self, port: u16, process: &str) -> Result<Running, EtcdError> {
+        let clock: Arc<dyn Clock> = Arc::<ManualClock>::clone(&self.place.clock);
+        let etcd = self.connect(port, process)?;
         Ok(Running { replica: Replica::open(etcd, self.place.open(), clock)? })
     }
 
@@ -117,6 +131,45 @@ async fn an_etcd_that_lost_a_write_of_anybody_decides_nothing_however_far_it_has
     at_a.stop();
 }
 
+/// What both know of a key is given back by whoever of them comes first.
+async fn the_newest_stays(first_is_a: bool) {
+    let (mut etcd, a, b) = (Etcd::start(), Member::named("a"), Member::named("b"));
+    let (at_a, at_b) = (a.start(etcd.port), b.start(etcd.port));
+    done(at_a.write("k", "0").await);
+    done(at_b.write("of-b", "0").await);
+    until(|| etcd.ctl(&["get", "--prefix", "test/~known/", "--keys-only"]).matches("~known").count() == 2).await;
+    etcd.save_snapshot();
+    done(at_a.write("k", "1").await);
+    done(at_a.write("gone", "1").await);
+    done(at_b.write("k", "2").await);
+    done(at_b.replica.commit(commit(vec![], vec![delete("gone")])).await);
+    at_a.stop();
+    at_b.stop();
+    etcd.restore_snapshot();
+    let order = if first_is_a { [&a, &b] } else { [&b, &a] };
+    for member in order {
+        member.reconcile(etcd.port).await;
+    }
+    assert_eq!(etcd.ctl(&["get", "--print-value-only", "test/k"]).trim(), "2");
+    assert_eq!(etcd.ctl(&["get", "test/gone"]), "");
+    assert_eq!(etcd.ctl(&["get", "--prefix", "test/~restored/"]), "");
+    for member in order {
+        let again = member.try_start(etcd.port, "3").unwrap();
+        done(again.write("k", "3").await);
+        again.stop();
+    }
+}
+
+#[tokio::test]
+async fn of_what_two_journals_know_the_newest_stays_when_the_older_comes_first() {
+    the_newest_stays(true).await;
+}
+
+#[tokio::test]
+async fn of_what_two_journals_know_the_newest_stays_when_the_older_comes_last() {
+    the_newest_stays(false).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_write_whose_answer_is_lost_is_done_once_and_its_caller_is_told_so() {
     let (etcd, a) = (Etcd::start(), Member::named("a"));
@@ -173,8 +226,8 @@ async fn what_a_killed_replica_had_done_and_not_told_its_next_start_tells() {
     // As if it had been killed: what is told stands there still, and what comes now is told by nobody.
     let untold = format!(r#"{{"v":1,"at":{at},"entry":{{"kind":"test","n":7}},"keys":["untold"]}}"#);
     at_a.stop();
-    let txn = format!("\nput test/untold 7\nput test/~intent/a/1/9 '{untold}'\n\n\n");
-    etcd.ctl_with(&["txn"], &txn);
+    etcd.ctl(&["put", "test/~intent/a/1/9", &untold]);
+    etcd.ctl(&["put", "test/untold", "7"]);
     let at_a = a.try_start(etcd.port, "2").unwrap();
     let late = |told: &[String]| told.iter().filter(|entry| entry.contains("told_late")).count();
     until(|| late(&a.told()) > 0).await;

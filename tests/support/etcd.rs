@@ -5,7 +5,6 @@
 use lanyard::store::{Channels, EtcdSettings};
 use lanyard::wire::etcd_channel;
 use std::fs::File;
-use std::io::Write as _;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -81,16 +80,6 @@ impl Etcd {
         let said = Command::new("etcdctl").env("ETCDCTL_API", "3").arg(endpoint).args(arguments).output().unwrap();
         assert!(said.status.success(), "etcdctl {arguments:?}: {}", String::from_utf8_lossy(&said.stderr));
         String::from_utf8(said.stdout).unwrap()
-    }
-
-    /// The same, with something on its standard input.
-    pub(crate) fn ctl_with(&self, arguments: &[&str], input: &str) {
-        let endpoint = format!("--endpoints=http://127.0.0.1:{}", self.port);
-        let mut command = Command::new("etcdctl");
-        command.env("ETCDCTL_API", "3").arg(endpoint).args(arguments).stdin(Stdio::piped()).stdout(Stdio::null());
-        let mut asked = command.spawn().unwrap();
-        asked.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
-        assert!(asked.wait().unwrap().success(), "etcdctl {arguments:?}");
     }
 
     /// Below a prefix, for a replica of this name.
