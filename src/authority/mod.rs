@@ -55,7 +55,7 @@ pub use crls::{BegunCrls, CrlDraft, CrlIssuersChanged, Crls, RevokedLeaf};
 pub use desk::{AuthorityDesk, Confirmation, OrderError};
 pub use draft::{Asked, Draft, DraftError, LimitedBy};
 pub use gate::{Gate, Holder, HolderKind, Known, Missing};
-pub use holders::{Holders, Readers};
+pub use holders::{AgentsHeard, Holders, Readers};
 pub use inventory::Inventory;
 pub use keyring::{Authority, AuthorityKind, AuthorityState, KeyOf, Keyring, Publication};
 pub use keyring_error::KeyringError;

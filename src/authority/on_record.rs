@@ -2,7 +2,7 @@
 
 use super::{AuthorityState, By, Keyring, StepKind, Taken};
 use crate::audit::{Auditable as _, Changes, Ledger};
-use crate::store::{Store, StoreError, Version, Write};
+use crate::store::{Committed, Store, StoreError, Version, Write};
 use serde::{Deserialize, Serialize};
 use serde_json::value::to_raw_value;
 
@@ -18,9 +18,14 @@ struct Recorded {
 /// Tells the journal the last step that the keyring took.
 pub(super) async fn record_latest(ledger: &Ledger, keyring: &Keyring) -> Result<(), StoreError> {
     match &keyring.latest {
-        Some(taken) => record(ledger, taken).await,
+        Some(taken) => record(ledger, taken, Changes::default()).await.map(drop),
         None => record_first(ledger, keyring).await,
     }
+}
+
+/// Tells the journal a step and changes something else in the same commit, or neither; whether it was done.
+pub(super) async fn record_with(ledger: &Ledger, taken: &Taken, beside: Changes) -> Result<bool, StoreError> {
+    Ok(matches!(record(ledger, taken, beside).await?, Committed::Done(_)))
 }
 
 async fn record_first(ledger: &Ledger, keyring: &Keyring) -> Result<(), StoreError> {
@@ -34,15 +39,15 @@ async fn record_first(ledger: &Ledger, keyring: &Keyring) -> Result<(), StoreErr
             intermediate: None,
             by: By::default(),
         };
-        record(ledger, &taken).await?;
+        record(ledger, &taken, Changes::default()).await?;
     }
     Ok(())
 }
 
-async fn record(ledger: &Ledger, taken: &Taken) -> Result<(), StoreError> {
-    let changes = Changes { conditions: Vec::new(), writes: vec![sequence_record(taken.sequence)?] };
-    ledger.commit(&taken.entry(), changes).await?;
-    Ok(())
+async fn record(ledger: &Ledger, taken: &Taken, beside: Changes) -> Result<Committed, StoreError> {
+    let Changes { conditions, mut writes } = beside;
+    writes.push(sequence_record(taken.sequence)?);
+    ledger.commit(&taken.entry(), Changes { conditions, writes }).await
 }
 
 /// What the journal is told of the keyring.

@@ -35,6 +35,8 @@ const ASKS_MAX: usize = 8;
 
 /// How often to look whether a key is due.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
+/// How often a keyring of other replicas is tried that could not be taken: a file may be mended.
+const TRY_UNFIT_EVERY: Duration = Duration::from_secs(5);
 
 /// Opens the keyring, or makes the first one where there is no history.
 ///
@@ -163,13 +165,15 @@ impl Rotator {
     pub async fn run(mut self, clock: Arc<dyn Clock>, shutdown: Shutdown) {
         loop {
             let now = self.even.look(&*clock);
+            self.try_unfit();
             let turned = if self.leads() { self.turn(now).await } else { Ok(()) };
             if let Err(fault) = turned {
                 tracing::error!(fault = %chain(&fault), "a key could not be changed; trying again in a minute");
             }
             let asks_at = self.ask_upstream(now).unwrap_or(now + LOOK_EVERY);
+            let looks_at = now + if self.is_unfit() { TRY_UNFIT_EVERY } else { LOOK_EVERY };
             tokio::select! {
-                () = clock.wait_until(asks_at.min(now + LOOK_EVERY)) => {}
+                () = clock.wait_until(asks_at.min(looks_at)) => {}
                 () = shutdown.wait() => return,
                 () = SharedKeyring::changed(self.shared.as_ref()) => self.follow_others(),
                 heard = Self::hear_upstream(&mut self.upstairs, self.patient.is_empty()) => {
@@ -311,8 +315,7 @@ impl Rotator {
         let making = Making { file: &self.file, plan: &self.plan, above, random: &self.random, now };
         let next = making.take(&mut self.keyring, step, adopted).await?;
         let signers = signers(&next).ok_or(RotatorError::NoSigner)?;
-        self.save(&next).await?;
-        record_latest(&self.ledger, &next).await.map_err(|fault| self.not_recorded(fault))?;
+        self.save_and_record(&next).await?;
         self.authorities.swap(&next, signers);
         self.keyring = next;
         if let Some(upstairs) = &mut self.upstairs {
@@ -326,7 +329,7 @@ impl Rotator {
     }
 
     /// What is surely not on record is taken out of the file again, or the next start would record it.
-    fn not_recorded(&self, fault: StoreError) -> RotatorError {
+    pub(super) fn not_recorded(&self, fault: StoreError) -> RotatorError {
         let surely = self.shared.is_none() && matches!(fault, StoreError::Clock(_));
         if surely && self.file.save(&self.keyring).is_ok() {
             return RotatorError::Store(fault);

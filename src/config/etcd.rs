@@ -1,6 +1,5 @@
 //! `[store.etcd]`: the etcd that several replicas share, and as whom this one comes.
 
-use super::ca_file::read_ca_file;
 use super::section::{Reader, Section};
 use super::vault::secret_file;
 use super::{ServerSettings, StoreKind};
@@ -8,8 +7,7 @@ use crate::discovery::read_token;
 use crate::people::Form;
 use crate::store::{EtcdLogin, EtcdSettings};
 use crate::telemetry::chain;
-use crate::tls::{ServerTrust, SessionCertificate, TlsClient};
-use crate::wire::EtcdMembers;
+use crate::wire::{EtcdMembers, EtcdTls};
 
 /// What all keys begin with where nothing else is said.
 const PREFIX: &str = "lanyard/";
@@ -99,32 +97,31 @@ fn read_preview(etcd: &mut Section<'_, '_>) {
 
 /// What is shown and believed; the inner none where members are reached in the clear.
 #[expect(clippy::option_option, reason = "whether it can be read, and whether there is one")]
-fn read_tls(etcd: &mut Section<'_, '_>, (over_tls, line): (bool, Option<usize>)) -> Option<Option<TlsClient>> {
-    let trust = read_ca_file(etcd, "ca_file").map(|(_pem, trust)| trust);
+fn read_tls(etcd: &mut Section<'_, '_>, (over_tls, line): (bool, Option<usize>)) -> Option<Option<EtcdTls>> {
+    let line_of_ca = etcd.line_of("ca_file");
+    let ca_file = etcd.path("ca_file");
     let shown = (etcd.path("certificate_file"), etcd.path("key_file"));
     let line_of_key = etcd.line_of("key_file").or(line);
     if !over_tls {
-        if trust.is_some() || shown.0.is_some() || shown.1.is_some() {
+        if ca_file.is_some() || shown.0.is_some() || shown.1.is_some() {
             etcd.problem("endpoints", line, "http beside files for TLS", "write https, or leave the files away");
         }
         return Some(None);
     }
-    let certificate = match shown {
+    if let Err(error) = EtcdTls::read(ca_file.clone(), None) {
+        etcd.problem("ca_file", line_of_ca, chain(&error), "name a PEM file with the CA's certificate");
+        return None;
+    }
+    let shown = match shown {
         (None, None) => None,
-        (Some(chain_file), Some(key_file)) => match SessionCertificate::from_files(&chain_file, &key_file) {
-            Ok(certificate) => Some(certificate),
-            Err(error) => {
-                etcd.problem("key_file", line_of_key, chain(&error), "name PEM files of a certificate and its key");
-                return None;
-            }
-        },
+        (Some(chain_file), Some(key_file)) => Some((chain_file, key_file)),
         (Some(_), None) => return etcd.missing("key_file", "name the certificate's key"),
         (None, Some(_)) => return etcd.missing("certificate_file", "name the key's certificate"),
     };
-    match TlsClient::new(&trust.unwrap_or(ServerTrust::System), certificate.as_ref(), &["h2"]) {
-        Ok(client) => Some(Some(client)),
+    match EtcdTls::read(ca_file, shown) {
+        Ok(tls) => Some(Some(tls)),
         Err(error) => {
-            etcd.problem("ca_file", None, chain(&error), "name a PEM file with the CA's certificate");
+            etcd.problem("key_file", line_of_key, chain(&error), "name PEM files of a certificate and its key");
             None
         }
     }

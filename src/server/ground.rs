@@ -46,7 +46,7 @@ pub(super) async fn lay_ground(
 
     let (vault, places) = open_places((settings.vault.as_ref(), &settings.keys.places), Arc::clone(clock))?;
     let above = connect(settings, vault.as_ref());
-    let etcd = connect_etcd(settings, random).await?;
+    let etcd = connect_etcd(settings, (clock, random)).await?;
     let Keys { file, sealing, plan, keyring, shared: shared_keyring } =
         open_keys(settings, (places, above.as_ref(), etcd.as_ref()), (clock, random)).await?;
     let store = open_journal(settings, &keyring, clock).await?;
@@ -161,11 +161,15 @@ async fn open_store(
 }
 
 /// Listing what is there takes a while, too.
-pub(super) async fn connect_etcd(settings: &ServerSettings, random: &Random) -> Result<Option<Arc<Etcd>>, ServerError> {
+pub(super) async fn connect_etcd(
+    settings: &ServerSettings,
+    (clock, random): (&Arc<dyn Clock>, &Random),
+) -> Result<Option<Arc<Etcd>>, ServerError> {
     let StoreKind::Etcd(place) = &settings.store else { return Ok(None) };
     let (members, to) = (place.members.clone(), place.settings.clone());
     let process = format!("{:016x}", u64::from_be_bytes(random.bytes()));
-    let connect = move || Etcd::connect(to, &process, members.channels());
+    let clock = Arc::clone(clock);
+    let connect = move || Etcd::connect(to, &process, (members.channels(), clock));
     let connected = tokio::task::spawn_blocking(connect).await.map_err(|_stopped| ServerError::Stopped)?;
     Ok(Some(connected?))
 }

@@ -275,7 +275,7 @@ fn start_keepers(
         parts;
     let heard = (issuance, federation.clone(), rotator.desk().holders().clone());
     let shown = (Arc::clone(clock), readiness.clone(), metrics.clone());
-    keepers.spawn(follow_replicas(replica, heard, shown, ended.clone()));
+    keepers.spawn(follow_replicas(replica, (heard, rotator.unfit()), shown, ended.clone()));
     let publishing = (publishers, rotator.desk().holders().clone(), rotator.authorities().published());
     let shown = (Arc::clone(clock), readiness.clone(), metrics.clone());
     keepers.spawn(keep_published(publishing, shown, ended.clone()));

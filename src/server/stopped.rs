@@ -29,7 +29,7 @@ impl Stopped {
         let random = Random::system();
         data_folder::own(&settings.data_dir)?;
         let (_vault, places) = open_places((settings.vault.as_ref(), &settings.keys.places), Arc::clone(&clock))?;
-        let etcd = connect_etcd(settings, &random).await?;
+        let etcd = connect_etcd(settings, (&clock, &random)).await?;
         let keys = open_keys(settings, (places, None, etcd.as_ref()), (&clock, &random)).await?;
         let journal = open_journal(settings, &keys.keyring, &clock).await?;
         let replica = etcd.map(|etcd| Replica::open(etcd, Arc::clone(&journal), clock)).transpose()?;
@@ -86,7 +86,7 @@ pub async fn reconcile(
 ) -> Result<Option<Reconciled>, ServerError> {
     let random = Random::system();
     data_folder::own(&settings.data_dir)?;
-    let Some(etcd) = connect_etcd(settings, &random).await? else { return Ok(None) };
+    let Some(etcd) = connect_etcd(settings, (&clock, &random)).await? else { return Ok(None) };
     let (_vault, places) = open_places((settings.vault.as_ref(), &settings.keys.places), Arc::clone(&clock))?;
     // The keys as this replica knows them: those in etcd may be older.
     let keys = open_keys(settings, (places, None, None), (&clock, &random)).await?;

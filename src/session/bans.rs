@@ -130,15 +130,16 @@ impl Bans {
     }
 
     /// Records a ban. It is in force before it is durable: whoever asks meanwhile is refused rather than let through.
-    pub(super) async fn add(&self, ledger: &Ledger, ban: &Ban) -> Result<(), SessionError> {
-        let former = self.find(&ban.id);
+    pub(super) async fn add(&self, store: &dyn Store, ledger: &Ledger, ban: &Ban) -> Result<(), SessionError> {
         self.put(ban.clone());
         match self.record(ledger, ban).await {
             Ok(()) => Ok(()),
             Err(fault) => {
+                // What it could not record may be done all the same, or be another's by now: what the store shows counts.
+                let kept = store.read(&Ban::key(&ban.id))?.map(|kept| parse::<Ban>(&kept.value)).transpose()?;
                 self.change(|bans| {
-                    bans.retain(|other| other != ban);
-                    bans.extend(former);
+                    bans.retain(|other| other.id != ban.id);
+                    bans.extend(kept);
                 });
                 Err(fault)
             }

@@ -205,6 +205,7 @@ impl Sessions {
         now: OffsetDateTime,
     ) -> Result<Struck, SessionError> {
         let Revocation { selector, uid, reason } = *wish;
+        self.know_all().await?; // others may have opened some just now
         let meant = self.would_strike(selector, now);
         let shown = selector.to_string();
         let sessions = meant.sessions.len();
@@ -223,6 +224,7 @@ impl Sessions {
         wish: &Revocation<'_>,
         now: OffsetDateTime,
     ) -> Result<Struck, SessionError> {
+        self.know_all().await?;
         let meant = self.would_strike(wish.selector, now);
         self.strike(ledger, meant, End::of_operator(EndReason::Erased, wish.uid, wish.reason)).await
     }
@@ -232,7 +234,8 @@ impl Sessions {
     /// # Errors
     /// `Store`; where the ban itself was recorded, none is renewed, and asking again ends the rest.
     pub async fn ban(&self, ledger: &Ledger, ban: &Ban, now: OffsetDateTime) -> Result<Struck, SessionError> {
-        self.bans.add(ledger, ban).await?;
+        self.bans.add(&*self.store, ledger, ban).await?;
+        self.know_all().await?;
         self.strike_banned(ledger, ban, now).await
     }
 

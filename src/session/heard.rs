@@ -20,6 +20,12 @@ impl Sessions {
         self.store.caught_up().await
     }
 
+    /// Resolves once the live sessions that are known here are all that were committed anywhere before.
+    pub(super) async fn know_all(&self) -> Result<(), StoreError> {
+        self.store.caught_up().await?;
+        self.store.all_heard().await
+    }
+
     /// Whether work that is enough for one replica is this one's.
     pub fn leads(&self) -> bool {
         self.store.leads()

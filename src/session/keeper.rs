@@ -317,12 +317,20 @@ impl Sessions {
         }
     }
 
-    /// Whether this key's session can still be renewed.
+    /// Whether this key's session can still be renewed. One that is not known here may have been opened at another replica
+    /// just now.
     ///
     /// # Errors
     /// `Store`: it cannot be said.
-    pub fn lives(&self, id: &SessionId, owner: KeyId, now: OffsetDateTime) -> Result<bool, SessionError> {
-        match self.kept(id, owner, now).and_then(|kept| kept.standing) {
+    pub async fn lives(&self, id: &SessionId, owner: KeyId, now: OffsetDateTime) -> Result<bool, SessionError> {
+        let kept = match self.kept(id, owner, now) {
+            Err(SessionError::Unknown) => {
+                self.catch_up().await?;
+                self.kept(id, owner, now)
+            }
+            kept => kept,
+        };
+        match kept.and_then(|kept| kept.standing) {
             Ok(_) => Ok(true),
             Err(SessionError::Store(fault)) => Err(fault.into()),
             Err(

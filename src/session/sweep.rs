@@ -4,14 +4,19 @@ use super::SessionError;
 use super::keeper::{Sessions, later, parse};
 use super::record::{JOB_PREFIX, SESSION_PREFIX, Tombstone};
 use crate::audit::{Changes, Entry, Ledger};
-use crate::store::{Committed, Condition, Revision, StoreError, Version, Write};
+use crate::store::{APART_MAX, CLOCK_STEP_MAX, Committed, Condition, Revision, StoreError, Version, Write};
 use crate::telemetry::chain;
+use crate::token::Expectations;
 use serde::Deserialize;
 use std::time::Duration;
 use time::OffsetDateTime;
 
-/// A record is kept this long after its token's `exp`, which is more than the leeway given to clocks.
+/// A record is kept this long after its token's `exp`: more than the leeway given to clocks, a step that is believed, and
+/// what two replicas' clocks may be apart, so that whoever drops it is not ahead of whoever still takes the token.
 const KEPT_AFTER_EXPIRY: Duration = Duration::from_secs(120);
+const _: () = assert!(
+    KEPT_AFTER_EXPIRY.as_secs() > Expectations::LEEWAY.as_secs() + CLOCK_STEP_MAX.as_secs() + 2 * APART_MAX.as_secs()
+);
 /// Tombstones read, and records dropped in one commit.
 const TOMBSTONES_AT_ONCE: usize = 100;
 

@@ -9,6 +9,8 @@ use std::io;
 
 /// Keys of one commit; etcd takes 128.
 const AT_ONCE: usize = 100;
+/// Bytes of one commit; etcd takes 1.5 MiB, with all that stands around them.
+const BYTES_AT_ONCE: usize = 512 << 10;
 
 /// See the file's opening words.
 #[derive(Debug, Deserialize, Serialize)]
@@ -63,7 +65,7 @@ impl StoreContent {
         let gone =
             there.into_iter().map(|(key, kept)| (Condition::Unchanged(key.clone(), kept.revision), Write::Delete(key)));
         wishes.extend(gone);
-        for some in wishes.chunks(AT_ONCE) {
+        for some in pieces(&wishes) {
             let (conditions, writes): (Vec<_>, Vec<_>) = some.iter().cloned().unzip();
             let entry = to_raw_value(&Imported { kind: "store_imported", keys: some.len() });
             let entry = entry.map_err(|odd| StoreError::Journal(odd.into()))?;
@@ -74,5 +76,46 @@ impl StoreContent {
             }
         }
         Ok(self.keys.len())
+    }
+}
+
+/// In their order, each piece small enough for one commit; what is larger alone goes alone.
+fn pieces(mut wishes: &[(Condition, Write)]) -> Vec<&[(Condition, Write)]> {
+    let bytes = |(_, write): &(Condition, Write)| match write {
+        Write::Put(key, value) => key.len() + value.get().len(),
+        Write::Delete(key) => key.len(),
+    };
+    let mut pieces = Vec::new();
+    while !wishes.is_empty() {
+        let mut room = BYTES_AT_ONCE;
+        let fits = |wish: &&(Condition, Write)| {
+            let left = room.checked_sub(bytes(wish));
+            room = left.unwrap_or(0);
+            left.is_some()
+        };
+        let count = wishes.iter().take(AT_ONCE).take_while(fits).count().max(1);
+        let (piece, rest) = wishes.split_at(count);
+        pieces.push(piece);
+        wishes = rest;
+    }
+    pieces
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wish(bytes: usize) -> (Condition, Write) {
+        let value = RawValue::from_string(format!("\"{}\"", "x".repeat(bytes))).unwrap();
+        (Condition::Absent("k".to_owned()), Write::Put("k".to_owned(), value))
+    }
+
+    #[test]
+    fn no_commit_is_larger_than_etcd_takes() {
+        let sizes = |wishes: &[_]| pieces(wishes).into_iter().map(<[_]>::len).collect::<Vec<_>>();
+        assert_eq!(sizes(&vec![wish(9); 250]), [100, 100, 50]);
+        assert_eq!(sizes(&vec![wish(200 << 10); 5]), [2, 2, 1]);
+        assert_eq!(sizes(&[wish(1), wish(900 << 10), wish(1)]), [1, 1, 1]);
+        assert!(pieces(&[]).is_empty());
     }
 }

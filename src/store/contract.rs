@@ -93,7 +93,7 @@ pub struct Commit {
     pub without_quorum: Option<Duration>,
 }
 
-/// A key that another replica wrote, and what it holds now.
+/// A key that another replica wrote, and what it holds by now.
 #[derive(Clone, Debug)]
 pub struct Heard {
     /// The key.
@@ -122,6 +122,12 @@ pub enum StoreError {
     /// The clock cannot be believed: nothing was written, and nothing is until it can.
     #[error(transparent)]
     Clock(#[from] ClockError),
+    /// The clock of this replica is apart from those of others: nothing was written, and nothing is until it is right.
+    #[error("{why}")]
+    ClocksApart {
+        /// From whose.
+        why: String,
+    },
     /// The index could not be read, or did not take what the journal already holds; then the store stops
     /// and a restart brings the index up to the journal.
     #[error("the index cannot be used")]
@@ -191,6 +197,11 @@ pub trait Store: Debug + Send + Sync + 'static {
 
     /// Resolves once reads show whatever was committed anywhere before. Where nobody else writes they always do.
     fn caught_up(&self) -> Answer<()> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    /// Resolves once whoever hears of others' writes has taken in all that reads show.
+    fn all_heard(&self) -> Answer<()> {
         Box::pin(std::future::ready(Ok(())))
     }
 

@@ -180,6 +180,11 @@ impl LocalStore {
         }))
     }
 
+    /// Its folder.
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// When the last record was written that opening found.
     pub(super) const fn last_at(&self) -> OffsetDateTime {
         self.last_at

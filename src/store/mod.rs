@@ -66,8 +66,10 @@ pub use content::StoreContent;
 pub use contract::{
     Answer, Commit, Committed, Condition, Entry, Heard, Position, Revision, Room, Store, StoreError, Stored, Write,
 };
+pub(crate) use etcd::APART_MAX;
 pub use etcd::{
-    Behind, Blob, Channels, Etcd, EtcdError, EtcdLogin, EtcdSettings, Peer, Reconciled, Replica, WentBack, reconciled,
+    Behind, Blob, Channels, ClockStand, Etcd, EtcdError, EtcdLogin, EtcdSettings, Hearing, Peer, Reconciled, Replica,
+    WentBack, reconciled,
 };
 pub use index::IndexKind;
 pub(crate) use journal::replace_file;
@@ -76,6 +78,7 @@ pub use notary::{CheckpointSettings, witnessed_beyond};
 pub use note::{NoteError, NoteSigner, VerifierKey};
 pub use point::{CopyFile, CopyFrom, JournalCopy};
 pub use reader::{Disproof, JournalError, JournalReader, TornTail};
+pub(crate) use reckoning::CLOCK_STEP_MAX;
 pub use reckoning::ClockError;
 pub use record::{Flaw, Record};
 pub(crate) use reserve::is_full;

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use time::{Duration, OffsetDateTime};
 
 /// Time services step a clock by less; more is somebody's mistake.
-pub(super) const CLOCK_STEP_MAX: Duration = Duration::seconds(30);
+pub(crate) const CLOCK_STEP_MAX: std::time::Duration = std::time::Duration::from_secs(30);
 /// A job that asks has had its token for no longer, mostly.
 const VOUCHED_LATELY: Duration = Duration::minutes(5);
 

@@ -13,7 +13,7 @@ mod job_end;
 pub use channel::{NotAServerUrl, ServerUrl, channel, channel_without_pings};
 pub use codec::{Fitting, FittingEncoder};
 pub use descriptors::{connections_of, raise_open_files};
-pub use etcd_channel::{EtcdMembers, etcd_channel};
+pub use etcd_channel::{EtcdMembers, EtcdTls, etcd_channel};
 pub use generated::{lanyard, sds, workload};
 pub use https::{HttpsClient, HttpsError};
 pub use introduction::{Introduction, IntroductionError};

@@ -25,7 +25,10 @@ const SEED: u64 = 20_261_122;
 /// What happens to somebody for a while.
 #[derive(Debug)]
 enum Fault {
-    Blackhole { from: usize, to: usize },
+    Blackhole {
+        from: usize,
+        to: usize,
+    },
     Compact,
     FreezeMember(usize),
     KillMember(usize),
@@ -33,12 +36,17 @@ enum Fault {
     LinkDown(usize),
     MoveLeader,
     PrepareKeys,
+    /// All members hold again what they held a while ago.
+    Restore,
+    Save,
+    /// A replica starts anew with a clock that is off by so many seconds.
+    WrongClock(usize, i64),
 }
 
 impl Fault {
     fn by(chance: &Random) -> Self {
         let node = pick(chance, MEMBERS + REPLICAS);
-        match pick(chance, 8) {
+        match pick(chance, 21) / 2 {
             0 => Self::Blackhole { from: node, to: pick(chance, MEMBERS) },
             1 => Self::Compact,
             2 => Self::FreezeMember(node % MEMBERS),
@@ -46,7 +54,12 @@ impl Fault {
             4 => Self::KillReplica(node % REPLICAS),
             5 => Self::LinkDown(node),
             6 => Self::MoveLeader,
-            _ => Self::PrepareKeys,
+            7 => Self::PrepareKeys,
+            8 => Self::Save,
+            // Less than what is taken, and so much that nothing may be written.
+            9 => Self::WrongClock(node % REPLICAS, [-300, -9, -5, 5, 9][pick(chance, 5)]),
+            // Half as often as the others.
+            _ => Self::Restore,
         }
     }
 
@@ -60,6 +73,14 @@ impl Fault {
             Self::LinkDown(node) => link(node, false),
             Self::MoveLeader => move_leader(),
             Self::PrepareKeys => prepare_keys(fleet),
+            Self::Restore => fleet.restore_snapshot(),
+            Self::Save => {
+                let _saved = fleet.save_snapshot();
+            }
+            Self::WrongClock(replica, offset) => {
+                fleet.kill_replica(replica);
+                fleet.start_replica_at(replica, offset);
+            }
         }
     }
 
@@ -70,21 +91,27 @@ impl Fault {
             Self::KillMember(member) => fleet.start_member(member),
             Self::KillReplica(replica) => fleet.start_replica(replica),
             Self::LinkDown(node) => link(node, true),
-            Self::Compact | Self::MoveLeader | Self::PrepareKeys => {}
+            Self::WrongClock(replica, _) => {
+                fleet.kill_replica(replica);
+                fleet.start_replica(replica);
+            }
+            Self::Compact | Self::MoveLeader | Self::PrepareKeys | Self::Restore | Self::Save => {}
         }
     }
 
     /// A process that was started again is not there at once.
     const fn restarted(&self) -> Option<usize> {
         match self {
-            Self::KillReplica(replica) => Some(*replica),
+            Self::KillReplica(replica) | Self::WrongClock(replica, _) => Some(*replica),
             Self::Blackhole { .. }
             | Self::Compact
             | Self::FreezeMember(_)
             | Self::KillMember(_)
             | Self::LinkDown(_)
             | Self::MoveLeader
-            | Self::PrepareKeys => None,
+            | Self::PrepareKeys
+            | Self::Restore
+            | Self::Save => None,
         }
     }
 }
@@ -123,6 +150,7 @@ fn prepare_keys(fleet: &Fleet) {
 /// Faults for so long; how long answers took to come back.
 async fn storm(fleet: &mut Fleet, load: &Load, (seed, lasts): (u64, Duration)) -> Vec<Duration> {
     let (chance, began, mut resumed) = (Random::seeded(seed), Instant::now(), Vec::new());
+    assert!(fleet.save_snapshot(), "no snapshot");
     while began.elapsed() < lasts {
         let fault = Fault::by(&chance);
         fault.begin(fleet);

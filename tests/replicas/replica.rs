@@ -90,6 +90,15 @@ impl Replica {
         words(&output)
     }
 
+    /// A command at its admin socket that is refused: why.
+    pub(crate) fn refuses(&self, arguments: &[&str]) -> String {
+        let mut command = lanyard();
+        command.args(arguments).arg("--admin-socket").arg(self.place.data().join("admin.sock"));
+        let output = command.output().unwrap();
+        assert!(!output.status.success(), "{arguments:?}: {}", words(&output));
+        words(&output)
+    }
+
     /// What `/ready` says.
     pub(crate) fn health(&self) -> serde_json::Value {
         let address = format!("127.0.0.1:{}", self.place.health_port);

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::etcd::Etcd;
+use lanyard::clock::Clock;
 use lanyard::store::{Etcd as Connected, JournalReader, Replica, Stored, TornTail, verify_journal};
 use std::ops::Deref;
 use std::os::unix::fs::PermissionsExt as _;
@@ -33,7 +34,8 @@ impl Ground {
         let journal = self.place.try_open()?;
         let Some(etcd) = &self.etcd else { return Ok(Open::Local(journal)) };
         let process = journal.list("").unwrap().len().to_string();
-        let connected = Connected::connect(Etcd::settings("test/", "a"), &process, etcd.channels()).unwrap();
+        let clock: Arc<dyn Clock> = Arc::<ManualClock>::clone(&self.place.clock);
+        let connected = Connected::connect(Etcd::settings("test/", "a"), &process, (etcd.channels(), clock)).unwrap();
         let replica = Replica::open(connected, Arc::clone(&journal), Arc::clone(&self.place.clock) as _).unwrap();
         Ok(Open::Shared(replica, journal))
     }

@@ -11,19 +11,22 @@
 #[path = "../support/alone.rs"]
 mod alone;
 #[path = "../support/etcd.rs"]
-#[expect(dead_code, reason = "each test program uses its own part")]
 mod etcd;
+#[path = "../support/mute.rs"]
+mod mute;
 
 mod archives;
 mod clock;
 mod conformance;
 mod cost;
 mod damage;
+mod etcd_login;
 mod evidence;
 mod harm;
 mod histories;
 mod listing;
 mod memory;
+mod shared;
 mod sled_harm;
 mod verdicts;
 

@@ -319,7 +319,7 @@ async fn whoever_finishes_an_end_that_broke_off_tells_the_reason_of_that_end() {
     let mut heard = issuance.sessions.listen(owner, 1).unwrap();
     let until = harness.now() + Duration::from_secs(60);
     hangs_up(issuance.sessions.close_job(&issuance.ledger, &job, EndReason::JobOver, until)).await;
-    while issuance.sessions.lives(&session, owner, harness.now()).unwrap() {
+    while issuance.sessions.lives(&session, owner, harness.now()).await.unwrap() {
         tokio::task::yield_now().await;
     }
     issuance.end(EndReason::Logout, &session, owner).await.unwrap();

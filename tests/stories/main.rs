@@ -11,6 +11,7 @@ mod addresses;
 mod auditors;
 mod advisories;
 mod applying;
+mod behind;
 mod bundle_port;
 mod clock;
 mod config_maps;

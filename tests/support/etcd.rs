@@ -20,15 +20,23 @@ pub(crate) struct Etcd {
     folder: TempDir,
     pub(crate) port: u16,
     peer_port: u16,
+    /// Over TLS, with these flags; else in the clear.
+    tls: Vec<String>,
 }
 
 impl Etcd {
     /// Starts one and waits until it answers.
     pub(crate) fn start() -> Self {
+        Self::over_tls(&[])
+    }
+
+    /// The same, with these flags for TLS where clients come in.
+    pub(crate) fn over_tls(flags: &[String]) -> Self {
         let folder = TempDir::new().unwrap();
         let (port, peer_port) = (free_port(), free_port());
-        let child = run(&folder, (port, peer_port));
-        let mut etcd = Self { child, folder, port, peer_port };
+        let tls = flags.to_vec();
+        let child = run(&folder, (port, peer_port), &tls);
+        let mut etcd = Self { child, folder, port, peer_port, tls };
         etcd.wait();
         etcd
     }
@@ -36,7 +44,7 @@ impl Etcd {
     /// SIGKILL, and the same again.
     pub(crate) fn restart(&mut self) {
         self.kill();
-        self.child = run(&self.folder, (self.port, self.peer_port));
+        self.child = run(&self.folder, (self.port, self.peer_port), &self.tls);
         self.wait();
     }
 
@@ -62,7 +70,7 @@ impl Etcd {
         restore.arg("--data-dir").arg(&data).args(["--name", "one", "--initial-cluster", &format!("one={peers}")]);
         let said = restore.args(["--initial-advertise-peer-urls", &peers]).output().unwrap();
         assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
-        self.child = run(&self.folder, (self.port, self.peer_port));
+        self.child = run(&self.folder, (self.port, self.peer_port), &self.tls);
         self.wait();
     }
 
@@ -105,8 +113,9 @@ impl Drop for Etcd {
     }
 }
 
-fn run(folder: &TempDir, (port, peer_port): (u16, u16)) -> Child {
-    let (url, peers) = (format!("http://127.0.0.1:{port}"), format!("http://127.0.0.1:{peer_port}"));
+fn run(folder: &TempDir, (port, peer_port): (u16, u16), tls: &[String]) -> Child {
+    let scheme = if tls.is_empty() { "http" } else { "https" };
+    let (url, peers) = (format!("{scheme}://127.0.0.1:{port}"), format!("http://127.0.0.1:{peer_port}"));
     let log = File::options().create(true).append(true).open(folder.path().join("log")).unwrap();
     // setpriv: it must not outlive a test that is killed.
     Command::new("setpriv")
@@ -116,6 +125,7 @@ fn run(folder: &TempDir, (port, peer_port): (u16, u16)) -> Child {
         .args(["--listen-client-urls", &url, "--advertise-client-urls", &url])
         .args(["--listen-peer-urls", &peers, "--initial-advertise-peer-urls", &peers])
         .args(["--initial-cluster", &format!("one={peers}")])
+        .args(tls)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(log)

@@ -116,7 +116,7 @@ impl Watcher {
     async fn event(&mut self) -> Result<Kind, Status> {
         loop {
             match self.due.pop_front() {
-                Some(Due::Sessions) => return self.sessions(),
+                Some(Due::Sessions) => return self.sessions().await,
                 Some(Due::Bundle) => return Ok(Kind::Bundle(self.bundles.borrow_and_update().json.clone())),
                 Some(Due::Tainted) => return Ok(renewed_soon(&self.tainted.borrow_and_update())),
                 Some(Due::Foreign) => self.foreign_news()?,
@@ -162,11 +162,11 @@ impl Watcher {
 
     /// Which of its sessions live. A key without any hears that and no more: its agent learns of an end that it missed,
     /// and a stranger holds no stream.
-    fn sessions(&mut self) -> Result<Kind, Status> {
+    async fn sessions(&mut self) -> Result<Kind, Status> {
         let (sessions, now) = (&self.desk.issuance.sessions, self.desk.issuance.now());
         let mut live = Vec::new();
         for id in &self.held {
-            let lives = sessions.lives(id, self.ends.owner(), now);
+            let lives = sessions.lives(id, self.ends.owner(), now).await;
             if lives.map_err(|error| self.refused(&error.into()))? {
                 live.push(*id);
             }

@@ -49,7 +49,7 @@ impl issuer_server::Issuer for Issuer {
         let id = self.0.request_id();
         let owner = needed_session_key(&caller.key, &id).map_err(Refused::into_status)?.id();
         let AcknowledgeRequest { session, bundle_sequence } = request.into_inner();
-        self.live_session(&session, owner, &id)?;
+        self.live_session(&session, owner, &id).await?;
         let published = self.0.bundle().bundle.sequence;
         if bundle_sequence > published {
             let detail = format!("the published bundle has sequence {published}; nobody can hold {bundle_sequence}");
@@ -67,7 +67,7 @@ impl issuer_server::Issuer for Issuer {
         let id = self.0.request_id();
         let owner = needed_session_key(&caller.key, &id).map_err(Refused::into_status)?.id();
         let RefreshBundleRequest { session, trust_domain } = request.into_inner();
-        let session = self.live_session(&session, owner, &id)?;
+        let session = self.live_session(&session, owner, &id).await?;
         let issuance = &self.0.issuance;
         let may_have = issuance.sessions.federates_with(&session);
         let may_have = may_have.map_err(|error| Refused::of(&Refusal::from(error), &id).into_status())?;
@@ -164,9 +164,9 @@ impl Issuer {
     }
 
     /// A session of this key that lives.
-    fn live_session(&self, text: &str, owner: KeyId, id: &RequestId) -> Result<SessionId, Status> {
+    async fn live_session(&self, text: &str, owner: KeyId, id: &RequestId) -> Result<SessionId, Status> {
         let (session, issuance) = (self.session(text)?, &self.0.issuance);
-        let lives = issuance.sessions.lives(&session, owner, issuance.now());
+        let lives = issuance.sessions.lives(&session, owner, issuance.now()).await;
         if lives.map_err(|error| Refused::of(&Refusal::from(error), id).into_status())? {
             return Ok(session);
         }

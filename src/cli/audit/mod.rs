@@ -21,7 +21,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 /// The kinds of entries, as the journal writes them.
-const KINDS: [&str; 34] = [
+const KINDS: [&str; 35] = [
     "account_forgotten",
     "account_remembered",
     "authority",
@@ -56,6 +56,7 @@ const KINDS: [&str; 34] = [
     "swept",
     "tail_cut",
     "time_accepted",
+    "told_late",
 ];
 
 /// What can be typed.

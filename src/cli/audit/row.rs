@@ -91,6 +91,10 @@ fn what(entry: &Received) -> String {
         "store_imported" => format!("{} keys", number("keys")),
         "store_reconciled" => format!("{} keys, since revision {}", number("written"), number("since")),
         "swept" => format!("{} records", number("records")),
+        "told_late" => {
+            let kind = entry.more.get("intended").and_then(|intended| intended.get("kind")).and_then(Value::as_str);
+            format!("{} of {}, at revision {}", kind.unwrap_or("?"), text("replica"), number("revision"))
+        }
         _ => String::new(),
     }
 }

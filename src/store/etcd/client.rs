@@ -144,12 +144,23 @@ impl Client {
         Ok(request)
     }
 
+    /// The next question logs in again.
+    pub(super) fn forget_token(&self) {
+        self.0.token.store(None);
+    }
+
+    /// Whether it is not ourselves but the token that is refused. Whatever else etcd has changed, a new one fits.
+    fn is_of_token(&self, status: &Status) -> bool {
+        let of_store = || status.message().contains("auth store") || status.message().contains("auth token");
+        self.0.token.load().is_some() && (status.code() == Code::Unauthenticated || of_store())
+    }
+
     fn fault(&self, at: usize, status: Status) -> Fault {
         match status.code() {
             Code::OutOfRange if status.message().contains("compacted") => Fault::Compacted,
-            Code::Unauthenticated if self.0.token.load().is_some() => {
+            _ if self.is_of_token(&status) => {
                 // It is too old, or etcd began anew: the next question logs in again.
-                self.0.token.store(None);
+                self.forget_token();
                 Fault::Away(status.message().to_owned())
             }
             Code::AlreadyExists

@@ -1,26 +1,28 @@
 //! etcd as a replica sees it before it has a journal: connected, copied, followed by a thread of its own.
 
-use super::client::Client;
+use super::client::{Client, EtcdLogin};
+use super::clocks::{CLOCKS, ClockStand, Clocks};
 use super::copy::Copy;
+use super::decide::{DECIDED_WITHIN, Decided, Wish};
 use super::error::{EtcdError, Fault};
 use super::follower::Follower;
+use super::hearing::Hearing;
 use super::lead::Lead;
-use super::proto::{RangeRequest, RangeResponse, TxnRequest, TxnResponse};
-use super::request::{Prefix, TICK, Tick, conflict, json, revision};
+use super::mark::{Marks, intent_key};
+use super::proto::{RangeRequest, RangeResponse};
+use super::request::{Prefix, json, revision, ticks_of};
 use super::tide::Tide;
-use crate::store::{Condition, Heard, Revision, Stored, Write};
+use crate::clock::Clock;
+use crate::store::{Condition, Revision, Write};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 use tokio::runtime::{self, Handle, Runtime};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tonic::transport::Channel;
-
-pub use super::client::EtcdLogin;
 
 /// How long a start waits for a quorum.
 const START_WITHIN: Duration = Duration::from_secs(20);
@@ -56,6 +58,9 @@ pub struct Peer {
     pub policy: String,
     /// How many records its journal has.
     pub journal: u64,
+    /// What the others must know of those who talk to it.
+    #[serde(default)]
+    pub more: serde_json::Value,
 }
 
 /// Something that is kept beside the store's keys, and when it was written; none where nobody has.
@@ -70,8 +75,8 @@ pub struct Etcd {
     pub(super) replica: String,
     pub(super) lead: Lead,
     pub(super) tide: Tide,
-    next: AtomicU64,
-    heard: Mutex<Option<mpsc::UnboundedReceiver<Heard>>>,
+    pub(super) marks: Marks,
+    pub(super) clocks: Clocks,
     runtime: Handle,
     thread: Mutex<Option<Thread>>,
 }
@@ -84,7 +89,11 @@ impl Etcd {
     ///
     /// # Errors
     /// `Away`, `Refused`, `Thread`.
-    pub fn connect(settings: EtcdSettings, process: &str, channels: Channels) -> Result<Arc<Self>, EtcdError> {
+    pub fn connect(
+        settings: EtcdSettings,
+        process: &str,
+        (channels, clock): (Channels, Arc<dyn Clock>),
+    ) -> Result<Arc<Self>, EtcdError> {
         let runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(EtcdError::Thread)?;
         let channels = {
             let _inside = runtime.enter();
@@ -92,7 +101,7 @@ impl Etcd {
         };
         let EtcdSettings { prefix, replica, login } = settings;
         let prefix = Prefix(prefix);
-        let (copy, heard) = Copy::new(format!("{replica}/{process}"), prefix.clone());
+        let (copy, clocks) = (Copy::new(process.to_owned(), prefix.clone()), Clocks::new(clock, &replica, process));
         let etcd = Arc::new(Self {
             client: Client::new(channels, login),
             copy,
@@ -100,8 +109,8 @@ impl Etcd {
             replica,
             lead: Lead::default(),
             tide: Tide::new(),
-            next: AtomicU64::new(1),
-            heard: Mutex::new(Some(heard)),
+            marks: Marks::default(),
+            clocks,
             runtime: runtime.handle().clone(),
             thread: Mutex::new(None),
         });
@@ -137,8 +146,8 @@ impl Etcd {
     }
 
     /// What others write from now on, and what a new listing shows; for the one who keeps something of it in memory.
-    pub fn heard(&self) -> Option<mpsc::UnboundedReceiver<Heard>> {
-        self.heard.lock().unwrap_or_else(PoisonError::into_inner).take()
+    pub fn hearing(self: &Arc<Self>) -> Hearing {
+        Hearing::of(Arc::clone(self))
     }
 
     /// What this replica is called.
@@ -146,9 +155,24 @@ impl Etcd {
         &self.replica
     }
 
+    /// It, among all processes.
+    pub(super) fn writer(&self) -> String {
+        format!("{}/{}", self.replica, self.process())
+    }
+
+    /// Where the intent of a transaction of this process stands.
+    pub(super) fn own_intent(&self, n: u64) -> String {
+        intent_key(&self.replica, (self.process(), n))
+    }
+
+    /// How its clock stands against the others'.
+    pub fn clocks(&self) -> ClockStand {
+        self.clocks.stand().borrow().clone()
+    }
+
     /// Which process of it this is.
     pub fn process(&self) -> &str {
-        self.copy.writer.rsplit('/').next().unwrap_or_default()
+        &self.copy.process
     }
 
     /// Tells the others of this one, from now on, as long as it lives.
@@ -192,25 +216,29 @@ impl Etcd {
         self.lead.is_ours()
     }
 
-    /// Replaces the sealed keys if nobody else has; the new revision, or none.
+    /// Puts the sealed keys where there are none, or in the place of those of a revision, and tells no journal. The new
+    /// revision; none where somebody was first.
     ///
     /// # Errors
     /// `Away`: it may have been done all the same.
-    pub async fn replace_keyring(
+    pub async fn put_keyring(
         self: &Arc<Self>,
         sealed: Box<RawValue>,
         was: Option<Revision>,
     ) -> Result<Option<Revision>, EtcdError> {
-        let key = KEYRING.to_owned();
-        let condition = was.map_or(Condition::Absent(key.clone()), |was| Condition::Unchanged(key.clone(), was));
-        let same = sealed.get().to_owned();
-        let done = self.decide(vec![condition], vec![Write::Put(key, sealed)], DECIDED_WITHIN).await?;
-        Ok(match done {
-            Decided::Done(revision) => Some(revision),
-            // An answer was lost, and the next attempt found our own word.
-            Decided::Conflict { found: Some(found), .. } if found.value.get() == same => Some(found.revision),
+        let (condition, write) = Self::keyring_change(sealed, was);
+        let wish = Wish::of(vec![condition], vec![write]);
+        Ok(match self.decide(wish, DECIDED_WITHIN).await? {
+            Decided::Done { revision, .. } => Some(revision),
             Decided::Conflict { .. } => None,
         })
+    }
+
+    /// What replaces the sealed keys by these, as long as they are of this revision.
+    pub fn keyring_change(sealed: Box<RawValue>, was: Option<Revision>) -> (Condition, Write) {
+        let key = KEYRING.to_owned();
+        let condition = was.map_or(Condition::Absent(key.clone()), |was| Condition::Unchanged(key.clone(), was));
+        (condition, Write::Put(key, sealed))
     }
 
     /// Runs something on the thread that follows etcd, whether anybody waits for it or not.
@@ -223,76 +251,16 @@ impl Etcd {
         answered
     }
 
-    /// Tries a transaction until it is known what became of it. A conflict is told once the copy shows what it was with.
-    pub(super) async fn decide(
-        self: &Arc<Self>,
-        conditions: Vec<Condition>,
-        writes: Vec<Write>,
-        within: Duration,
-    ) -> Result<Decided, Fault> {
-        let n = self.next.fetch_add(1, Ordering::Relaxed);
-        let tick = Tick { by: self.copy.writer.clone(), n };
-        let txn = self.prefix.txn(&conditions, &writes, &tick);
-        let (pending, until) = (self.copy.expect(n), Instant::now() + within);
-        let mut unsure = false;
-        loop {
-            let fault = match self.ask(txn.clone()).await {
-                Ok(answer) if answer.succeeded => return Ok(Decided::Done(at(&answer))),
-                Ok(answer) => {
-                    // The conflict stands, whatever can be shown of it.
-                    drop(self.catch_up(until).await);
-                    return Ok(match (pending.fate().filter(|_| unsure), conflict(&conditions, answer)) {
-                        (Some(revision), _) => Decided::Done(revision),
-                        (None, Some((key, found))) => Decided::Conflict { key, found },
-                        (None, None) => return Err(Fault::Away("etcd's answer makes no sense".to_owned())),
-                    });
-                }
-                Err(fault) => fault,
-            };
-            if let Some(revision) = pending.fate() {
-                return Ok(Decided::Done(revision));
-            }
-            let Fault::Away(why) = fault else { return Err(fault) };
-            unsure = true;
-            if Instant::now() >= until {
-                return Err(Fault::Away(why));
-            }
-            tokio::time::sleep(RETRY_AFTER).await;
-        }
-    }
-
-    async fn ask(&self, txn: TxnRequest) -> Result<TxnResponse, Fault> {
-        let before = self.tide.seen();
-        let answer = self.client.txn(txn).await?;
-        self.tide.judge(answer.header.as_ref().map(|header| (header.cluster_id, revision(header.revision))), before);
-        Ok(answer)
-    }
-
-    /// Resolves once the copy shows all that was acknowledged to anybody before.
-    pub(super) async fn catch_up(&self, until: Instant) -> Result<(), Fault> {
-        let tick = self.tick_of(until).await?;
-        let reached = tokio::time::timeout_at(until, self.copy.reaches(tick)).await;
-        reached.map_err(|_late| Fault::Away("the watch does not bring what etcd has".to_owned()))
-    }
-
-    /// The revision of the last transaction of any replica that wrote.
-    async fn tick_of(&self, until: Instant) -> Result<Revision, Fault> {
-        let before = self.tide.seen();
-        let range = RangeRequest { key: self.prefix.key(TICK), ..RangeRequest::default() };
-        let RangeResponse { header, kvs, .. } = self.client.range(&range, until).await?;
-        self.tide.judge(header.map(|header| (header.cluster_id, revision(header.revision))), before);
-        Ok(kvs.first().map(|kv| revision(kv.mod_revision)).unwrap_or_default())
-    }
-
     /// Makes the copy anew.
     pub(super) async fn list(&self, until: Instant) -> Result<(), Fault> {
         let (mut all, mut at, mut key) = (Vec::new(), 0, self.prefix.key(""));
+        let (seen, before) = (self.tide.seen(), self.tide.ticks());
         loop {
             let range = RangeRequest { key, range_end: self.prefix.end(), limit: PAGE, revision: at };
             let RangeResponse { header, kvs, more } = self.client.range(&range, until).await?;
             if let Some(header) = header.filter(|_| at == 0) {
                 at = header.revision;
-                self.tide.judge(Some((header.cluster_id, revision(at))), self.tide.seen());
+                self.tide.judge(Some((header.cluster_id, revision(at))), seen);
             }
             let last = kvs.last().map(|kv| [&*kv.key, &[0]].concat());
             all.extend(kvs);
@@ -301,7 +269,12 @@ impl Etcd {
                 Some(_) | None => break,
             }
         }
+        self.tide.hold(&ticks_of(&self.prefix, &all), &before);
         self.copy.replace(&all, revision(at));
+        for (key, kept) in self.copy.own(CLOCKS) {
+            let reading = serde_json::from_str(kept.value.get()).ok();
+            reading.into_iter().for_each(|reading| self.clocks.find(key.trim_start_matches(CLOCKS), reading));
+        }
         Ok(())
     }
 
@@ -321,20 +294,4 @@ impl Drop for Etcd {
     fn drop(&mut self) {
         self.close();
     }
-}
-
-/// Between two attempts of a transaction.
-const RETRY_AFTER: Duration = Duration::from_millis(50);
-/// Etcd elects a leader within about two seconds.
-pub(super) const DECIDED_WITHIN: Duration = Duration::from_secs(5);
-
-/// What became of a transaction.
-#[derive(Debug)]
-pub(super) enum Decided {
-    Done(Revision),
-    Conflict { key: String, found: Option<Stored> },
-}
-
-fn at(answer: &TxnResponse) -> Revision {
-    answer.header.as_ref().map(|header| revision(header.revision)).unwrap_or_default()
 }

@@ -1,14 +1,16 @@
 //! What etcd held at one revision, in memory: written by the follower alone, read by all.
 
+use super::hearing::Waiting;
+use super::mark::{TICKS, Tick};
 use super::proto::{Event, KeyValue, event::EventType};
-use super::request::{Prefix, TICK, Tick, revision, stored};
+use super::request::{Prefix, revision, stored};
 use crate::store::index::{Change, Index, Overlay};
 use crate::store::record::Link;
-use crate::store::{Heard, Revision, Stored};
+use crate::store::{Revision, Stored};
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 /// How names begin that only replicas read.
 const OWN: char = '~';
@@ -16,30 +18,42 @@ const OWN: char = '~';
 /// See the file's opening words.
 #[derive(Debug)]
 pub(super) struct Copy {
-    /// Names this process among those who write.
-    pub(super) writer: String,
+    /// This process, among those who write.
+    pub(super) process: String,
     prefix: Prefix,
     data: Index,
     own: Index,
     at: watch::Sender<Revision>,
-    /// Our own transactions that wait for an answer, and what the watch told of them.
-    fates: Mutex<HashMap<u64, Option<Revision>>>,
-    heard: mpsc::UnboundedSender<Heard>,
+    /// Our own transactions, until both their caller and the copy know of them.
+    fates: Mutex<HashMap<u64, Fate>>,
+    /// What others wrote, and what we wrote and nobody here knows.
+    pub(super) waiting: Waiting,
 }
 
-/// A transaction of ours that waits for its answer.
+/// How far it is known what became of a transaction of ours.
+#[derive(Debug)]
+enum Fate {
+    /// Whoever asked for it has been told.
+    Answered(Revision),
+    /// The copy shows it: these keys. Whoever asked for it waits still.
+    Shown(Revision, Vec<String>),
+    /// Nobody knows.
+    Waited,
+}
+
+/// A transaction of ours that waits for its answer. Where it goes without one, what it wrote is heard of as if others had
+/// written it.
 #[derive(Debug)]
 pub(super) struct Pending<'a> {
     copy: &'a Copy,
-    pub(super) n: u64,
+    n: u64,
 }
 
 impl Copy {
-    /// An empty one, and where it is told what others write.
-    pub(super) fn new(writer: String, prefix: Prefix) -> (Self, mpsc::UnboundedReceiver<Heard>) {
-        let (heard, told) = mpsc::unbounded_channel();
+    /// An empty one.
+    pub(super) fn new(process: String, prefix: Prefix) -> Self {
         let (data, own, at) = (Index::memory(), Index::memory(), watch::Sender::new(0));
-        (Self { writer, prefix, data, own, at, fates: Mutex::default(), heard }, told)
+        Self { process, prefix, data, own, at, fates: Mutex::default(), waiting: Waiting::new() }
     }
 
     pub(super) fn read(&self, key: &str) -> io::Result<Option<Stored>> {
@@ -79,78 +93,103 @@ impl Copy {
 
     /// Looks out for a transaction of ours.
     pub(super) fn expect(&self, n: u64) -> Pending<'_> {
-        self.fates().insert(n, None);
+        self.fates().insert(n, Fate::Waited);
         Pending { copy: self, n }
     }
 
-    /// Takes what a watch brings: whole revisions, in their order.
-    pub(super) fn take(&self, events: Vec<Event>) {
+    /// Whoever asked for a transaction cannot act by it: what it wrote is heard of.
+    pub(super) fn let_hear(&self, n: u64, keys: impl IntoIterator<Item = String>) {
+        if self.fates().remove(&n).is_none() {
+            keys.into_iter().filter(|key| !key.starts_with(OWN)).for_each(|key| self.waiting.add(key));
+        }
+    }
+
+    /// Takes what a watch brings: whole revisions, in their order. Who wrote, of those who say it.
+    pub(super) fn take(&self, events: Vec<Event>) -> Vec<(String, Revision)> {
         let events: Vec<_> = events.into_iter().filter_map(|event| Some((event.r#type(), event.kv?))).collect();
-        let ticks: HashMap<Revision, Tick> = events.iter().filter_map(|(_, kv)| self.tick(kv)).collect();
+        let ticks: HashMap<Revision, (String, Tick)> = events.iter().filter_map(|(_, kv)| self.tick(kv)).collect();
         let newest = events.iter().map(|(_, kv)| revision(kv.mod_revision)).max();
+        let mut written: BTreeMap<Revision, Vec<String>> = BTreeMap::new();
         for (kind, kv) in events {
-            let by_us = ticks.get(&revision(kv.mod_revision)).is_some_and(|tick| tick.by == self.writer);
-            let Some(name) = self.prefix.name(&kv.key).map(str::to_owned) else { continue };
+            let (Some(name), at) = (self.prefix.name(&kv.key).map(str::to_owned), revision(kv.mod_revision)) else {
+                continue;
+            };
             let now = match kind {
                 EventType::Put => stored(&kv),
                 EventType::Delete => None,
             };
-            self.apply(name, (now, revision(kv.mod_revision)), by_us);
+            written.entry(at).or_default().push(name.clone());
+            self.apply(name, (now, at));
         }
-        self.settle(&ticks);
+        for (at, keys) in written {
+            let ours = ticks.get(&at).filter(|(_, tick)| tick.by == self.process).map(|(_, tick)| tick.n);
+            self.tell(keys, ours.map(|n| (n, at)));
+        }
         self.at.send_if_modified(|at| newest.is_some_and(|newest| std::mem::replace(at, newest.max(*at)) < newest));
+        ticks.into_iter().map(|(at, (replica, _))| (replica, at)).collect()
+    }
+
+    /// Has it heard, unless it is ours, and its caller knows of it or may still.
+    fn tell(&self, keys: Vec<String>, ours: Option<(u64, Revision)>) {
+        let mut fates = self.fates();
+        if let Some((n, at)) = ours {
+            match fates.remove(&n) {
+                Some(Fate::Answered(_)) => return,
+                Some(Fate::Waited | Fate::Shown(..)) => {
+                    fates.insert(n, Fate::Shown(at, keys));
+                    return;
+                }
+                None => {}
+            }
+        }
+        drop(fates);
+        keys.into_iter().filter(|key| !key.starts_with(OWN)).for_each(|key| self.waiting.add(key));
     }
 
     /// Becomes what was listed at a revision, after more was missed than a watch can tell.
     pub(super) fn replace(&self, all: &[KeyValue], listed_at: Revision) {
-        let ticks: HashMap<Revision, Tick> = all.iter().filter_map(|kv| self.tick(kv)).collect();
         let named = all.iter().filter_map(|kv| Some((self.prefix.name(&kv.key)?.to_owned(), stored(kv)?)));
         let mut now: BTreeMap<String, Stored> = named.collect();
         let known = [self.page("", "", usize::MAX).unwrap_or_default(), self.own("")].concat();
+        let mut written = Vec::new();
         for (name, was) in known {
             match now.get(&name) {
                 Some(same) if same.revision == was.revision => drop(now.remove(&name)),
                 Some(_) => {}
-                None => self.apply(name, (None, listed_at), false),
+                None => {
+                    written.push(name.clone());
+                    self.apply(name, (None, listed_at));
+                }
             }
         }
         for (name, is) in now {
             let revision = is.revision;
-            self.apply(name, (Some(is), revision), false);
+            written.push(name.clone());
+            self.apply(name, (Some(is), revision));
         }
-        self.settle(&ticks);
+        self.fates().retain(|_, fate| !matches!(fate, Fate::Answered(at) if *at <= listed_at));
+        // Nobody has read anything before the first.
+        if self.at() > 0 {
+            self.tell(written, None);
+        }
         self.at.send_replace(listed_at);
     }
 
-    fn apply(&self, name: String, (now, revision): (Option<Stored>, Revision), by_us: bool) {
-        let change = now.clone().map_or(Change::Deleted(revision), Change::Put);
-        let mut overlay = Overlay(HashMap::from([(name.clone(), change)]));
+    fn apply(&self, name: String, (now, revision): (Option<Stored>, Revision)) {
+        let change = now.map_or(Change::Deleted(revision), Change::Put);
         let index = if name.starts_with(OWN) { &self.own } else { &self.data };
+        let mut overlay = Overlay(HashMap::from([(name, change)]));
         // In memory nothing fails.
         drop(index.apply(&mut overlay, Link::START.into()));
-        if !by_us {
-            // A server that does not listen keeps nothing in memory either.
-            drop(self.heard.send(Heard { key: name, now }));
-        }
     }
 
-    fn tick(&self, kv: &KeyValue) -> Option<(Revision, Tick)> {
-        let is_tick = self.prefix.name(&kv.key) == Some(TICK);
-        let tick = is_tick.then(|| serde_json::from_slice(&kv.value).ok()).flatten()?;
-        Some((revision(kv.mod_revision), tick))
-    }
-
-    fn settle(&self, ticks: &HashMap<Revision, Tick>) {
-        let mut fates = self.fates();
-        for (revision, tick) in ticks.iter().filter(|(_, tick)| tick.by == self.writer) {
-            if let Some(fate) = fates.get_mut(&tick.n) {
-                *fate = Some(*revision);
-            }
-        }
+    fn tick(&self, kv: &KeyValue) -> Option<(Revision, (String, Tick))> {
+        let replica = self.prefix.name(&kv.key)?.strip_prefix(TICKS)?.to_owned();
+        Some((revision(kv.mod_revision), (replica, serde_json::from_slice(&kv.value).ok()?)))
     }
 
     /// A holder that panicked left whole entries behind.
-    fn fates(&self) -> MutexGuard<'_, HashMap<u64, Option<Revision>>> {
+    fn fates(&self) -> MutexGuard<'_, HashMap<u64, Fate>> {
         self.fates.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -158,12 +197,34 @@ impl Copy {
 impl Pending<'_> {
     /// The revision it was done with, as far as the copy has come.
     pub(super) fn fate(&self) -> Option<Revision> {
-        self.copy.fates().get(&self.n).copied().flatten()
+        match self.copy.fates().get(&self.n) {
+            Some(Fate::Shown(at, _)) => Some(*at),
+            Some(Fate::Answered(_) | Fate::Waited) | None => None,
+        }
+    }
+
+    /// It was done, and whoever asked for it is told so now: he acts by it himself.
+    pub(super) fn is_done(self, at: Revision) {
+        let mut fates = self.copy.fates();
+        if matches!(fates.get(&self.n), Some(Fate::Waited)) && self.copy.at() < at {
+            fates.insert(self.n, Fate::Answered(at));
+        } else {
+            fates.remove(&self.n);
+        }
     }
 }
 
 impl Drop for Pending<'_> {
     fn drop(&mut self) {
-        self.copy.fates().remove(&self.n);
+        let mut fates = self.copy.fates();
+        let fate = fates.remove(&self.n);
+        match fate {
+            Some(Fate::Shown(_, keys)) => {
+                drop(fates);
+                self.copy.tell(keys, None);
+            }
+            Some(answered @ Fate::Answered(_)) => drop(fates.insert(self.n, answered)),
+            Some(Fate::Waited) | None => {}
+        }
     }
 }

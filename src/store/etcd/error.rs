@@ -38,8 +38,8 @@ pub enum EtcdError {
 /// How a store stands against what a journal has seen of it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error(
-    "etcd went back in time: this replica's journal has seen revision {seen} of cluster {journalled:x}, and this is \
-     revision {revision} of cluster {cluster:x}; stop the server and run `lanyard store reconcile`"
+    "etcd went back in time: what was written at revision {seen} of cluster {journalled:x}, which this replica has seen, is \
+     not there at revision {revision} of cluster {cluster:x}; stop the server and run `lanyard store reconcile`"
 )]
 pub struct WentBack {
     pub(super) seen: u64,
@@ -57,6 +57,8 @@ pub(super) enum Fault {
     Compacted,
     /// It was not done, and would not be.
     Refused(Box<Status>),
+    /// It was not done: this etcd has lost what we have seen.
+    WentBack(WentBack),
 }
 
 impl From<Fault> for EtcdError {
@@ -65,12 +67,18 @@ impl From<Fault> for EtcdError {
             Fault::Away(why) => Self::Away { why },
             Fault::Compacted => Self::Away { why: "the revision was compacted meanwhile".to_owned() },
             Fault::Refused(status) => Self::Refused(status),
+            Fault::WentBack(went_back) => Self::WentBack(went_back),
         }
     }
 }
 
 impl From<Fault> for StoreError {
     fn from(fault: Fault) -> Self {
-        Self::Unreachable { why: EtcdError::from(fault).to_string() }
+        match fault {
+            Fault::WentBack(went_back) => Self::WentBack { why: went_back.to_string() },
+            Fault::Away(_) | Fault::Compacted | Fault::Refused(_) => {
+                Self::Unreachable { why: EtcdError::from(fault).to_string() }
+            }
+        }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! It is the one key of the journal's own state, so that a checkpoint remembers the last of it.
 
+use super::Etcd;
 use crate::store::{Revision, StoreError, Version, Write};
 use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
@@ -20,6 +21,12 @@ pub(in crate::store) struct Evidence {
     pub(in crate::store) revision: Revision,
     /// The newest revision that this replica has seen.
     pub(in crate::store) seen: Revision,
+    /// The last transaction of each replica that it has seen.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(in crate::store) ticks: BTreeMap<String, Revision>,
+    /// How many restores there had been.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub(in crate::store) epoch: u64,
     /// It was decided on what the replica knew, because no quorum answered.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(in crate::store) without_quorum: bool,
@@ -29,16 +36,29 @@ pub(in crate::store) struct Evidence {
     pub(in crate::store) delete: Vec<String>,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants a reference")]
+const fn is_none(count: &u64) -> bool {
+    *count == 0
+}
+
 impl Evidence {
     /// Reads the journal's word.
     pub(in crate::store) fn parse(value: &RawValue) -> Result<Self, StoreError> {
         serde_json::from_str(value.get()).map_err(|fault| StoreError::Index(fault.into()))
     }
 
-    /// The same with what was written; of several writes to one key the last.
+    /// Of a transaction of that revision, as it stands now.
+    pub(super) fn at(etcd: &Etcd, revision: Revision) -> Self {
+        let (put, delete) = Default::default();
+        let (tide, epoch) = (&etcd.tide, etcd.epoch());
+        let (v, cluster, seen, ticks) = (Version, tide.cluster(), tide.seen(), tide.ticks());
+        Self { epoch, v, cluster, revision, seen, ticks, without_quorum: false, put, delete }
+    }
+
+    /// The same with what was written; of several writes to one key the last. The sealed keys stay out of journals.
     pub(super) fn of(self, writes: Vec<Write>) -> Self {
         let mut told = Self { put: BTreeMap::new(), delete: Vec::new(), ..self };
-        for write in writes {
+        for write in writes.into_iter().filter(|write| !write.key().starts_with('~')) {
             match write {
                 Write::Put(key, value) => {
                     told.delete.retain(|other| *other != key);

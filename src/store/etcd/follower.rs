@@ -1,9 +1,11 @@
 //! Keeps the copy: a watch, a new one when it breaks off, a new listing when etcd has forgotten what we missed.
 
 use super::Etcd;
+use super::clocks::CLOCKS;
 use super::error::Fault;
+use super::proto::event::EventType;
 use super::proto::watch_request::RequestUnion;
-use super::proto::{WatchCreateRequest, WatchRequest};
+use super::proto::{Event, WatchCreateRequest, WatchRequest};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
@@ -36,7 +38,7 @@ impl Follower {
             tracing::debug!(why = ?lost, "the watch of etcd begins anew");
             match lost {
                 Fault::Compacted => drop(etcd.list(Instant::now() + LIST_WITHIN).await),
-                Fault::Away(_) | Fault::Refused(_) => etcd.client.turn(place),
+                Fault::Away(_) | Fault::Refused(_) | Fault::WentBack(_) => etcd.client.turn(place),
             }
             drop(etcd);
             sleep(RETRY_AFTER).await;
@@ -46,6 +48,10 @@ impl Follower {
 
 /// Takes what comes until nothing does.
 async fn watch(etcd: &Arc<Etcd>) -> Fault {
+    // Whatever it brings must be of the etcd that we know.
+    if let Err(fault) = etcd.newest_tick(Instant::now() + BEGIN_WITHIN).await {
+        return fault;
+    }
     let start_revision = i64::try_from(etcd.copy.at().saturating_add(1)).unwrap_or(i64::MAX);
     let (key, range_end) = (etcd.prefix.key(""), etcd.prefix.end());
     let create = WatchCreateRequest { key, range_end, start_revision };
@@ -58,11 +64,30 @@ async fn watch(etcd: &Arc<Etcd>) -> Fault {
     loop {
         match brought.message().await {
             Ok(Some(response)) if response.compact_revision > 0 => return Fault::Compacted,
-            Ok(Some(response)) if response.canceled => return Fault::Away(response.cancel_reason),
-            Ok(Some(response)) => etcd.copy.take(response.events),
+            Ok(Some(response)) if response.canceled => {
+                // A watch says so of a token that is too old.
+                etcd.client.forget_token();
+                return Fault::Away(response.cancel_reason);
+            }
+            Ok(Some(response)) => take(etcd, response.events),
             Ok(None) => return Fault::Away("the watch has ended".to_owned()),
             Err(status) => return Fault::Away(status.message().to_owned()),
         }
+    }
+}
+
+fn take(etcd: &Etcd, events: Vec<Event>) {
+    let clocks = events.iter().filter_map(|event| Some((etcd.prefix.name(&event.kv.as_ref()?.key)?, event)));
+    for (replica, event) in clocks.filter_map(|(name, event)| Some((name.strip_prefix(CLOCKS)?, event))) {
+        let reading = event.kv.as_ref().and_then(|kv| serde_json::from_slice(&kv.value).ok());
+        match (event.r#type(), reading) {
+            (EventType::Put, Some(reading)) => etcd.clocks.hear(replica, reading),
+            (EventType::Put, None) => {}
+            (EventType::Delete, _) => etcd.clocks.forget(replica),
+        }
+    }
+    for (replica, at) in etcd.copy.take(events) {
+        etcd.tide.ticked(&replica, at);
     }
 }
 

@@ -1,6 +1,7 @@
 //! Who does what one replica is enough for: the holder of a lease. Nothing rests on it; revisions decide who wins.
 
 use super::Etcd;
+use super::clocks::CLOCKS;
 use super::cluster::REPLICAS;
 use super::error::Fault;
 use super::proto::compare::{Result as Wanted, Target, TargetUnion};
@@ -49,7 +50,10 @@ impl Lead {
                 Ok(leads) => self.tell(leads),
                 Err(fault) => return fault,
             }
-            sleep(KEEP_EVERY).await;
+            tokio::select! {
+                () = sleep(KEEP_EVERY) => {}
+                () = etcd.clocks.news.notified() => {}
+            }
         }
     }
 
@@ -84,16 +88,21 @@ async fn turn(etcd: &Arc<Etcd>, ending: &mut Ending<'_>) -> Result<bool, Fault> 
             id
         }
     };
+    let clock = PutRequest {
+        key: etcd.prefix.key(&format!("{CLOCKS}{}", etcd.replica())),
+        value: json(&etcd.clocks.reading()),
+        lease: id,
+    };
+    let known = PutRequest { key: etcd.prefix.key(&format!("{KNOWN}{}", etcd.replica())), value: NOTHING, lease: 0 };
+    let is_known = etcd.copy.own_revision(&format!("{KNOWN}{}", etcd.replica())).is_some();
+    let known = (!is_known).then_some(known);
+    let success = [clock].into_iter().chain(known).map(|put| RequestOp { request: Some(Op::Put(put)) }).collect();
+    etcd.client.txn(TxnRequest { compare: Vec::new(), success, failure: Vec::new() }).await?;
     let introduction = etcd.lead.introduction.load_full();
     if let Some(of) = introduction.filter(|of| ending.told.as_ref() != Some(of)) {
         let key = etcd.prefix.key(&format!("{REPLICAS}{}", etcd.replica()));
         let put = Op::Put(PutRequest { key, value: Bytes::clone(&of), lease: id });
-        let known = Op::Put(PutRequest {
-            key: etcd.prefix.key(&format!("{KNOWN}{}", etcd.replica())),
-            value: NOTHING,
-            lease: 0,
-        });
-        let success = [put, known].map(|put| RequestOp { request: Some(put) }).into();
+        let success = vec![RequestOp { request: Some(put) }];
         etcd.client.txn(TxnRequest { compare: Vec::new(), success, failure: Vec::new() }).await?;
         ending.told = Some(of);
     }
@@ -104,10 +113,10 @@ async fn turn(etcd: &Arc<Etcd>, ending: &mut Ending<'_>) -> Result<bool, Fault> 
         key: key.clone(),
         target_union: Some(TargetUnion::Version(0)),
     };
-    let put = Op::Put(PutRequest { key, value: json(&etcd.copy.writer), lease: id });
+    let put = Op::Put(PutRequest { key, value: json(&etcd.writer()), lease: id });
     let success = vec![RequestOp { request: Some(put) }];
     let taken = etcd.client.txn(TxnRequest { compare: vec![free], success, failure: Vec::new() }).await?.succeeded;
     let holder = etcd.copy.own(KEY).pop();
-    let is_ours = holder.is_some_and(|(_, kept)| kept.value.get().as_bytes() == &*json(&etcd.copy.writer));
+    let is_ours = holder.is_some_and(|(_, kept)| kept.value.get().as_bytes() == &*json(&etcd.writer()));
     Ok(taken || is_ours)
 }

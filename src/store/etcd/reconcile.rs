@@ -1,9 +1,10 @@
 //! After etcd was restored from a snapshot: what this replica's journal knows and etcd does not is written there again.
 //!
-//! The journal tells where they part: at its last transaction that etcd still shows. What came later is written again,
-//! unless somebody has written the key since. Until every replica that was known has done so, none of them writes.
+//! The journal tells where they part: at its last transaction that etcd still shows. What came later is written again, and
+//! beside it stands when it was written first: so of what several replicas know of a key the newest stays, whoever comes
+//! first. Until every replica that was known has done so, none of them writes.
 
-use super::cluster::{DECIDED_WITHIN, Decided};
+use super::decide::{DECIDED_WITHIN, Decided, Wish};
 use super::evidence::{Evidence, KEY};
 use super::{Etcd, EtcdError};
 use crate::store::{
@@ -20,7 +21,9 @@ use std::sync::Arc;
 pub(super) const WAITING: &str = "~reconcile";
 /// How the names of replicas begin that ever shared this store.
 pub(super) const KNOWN: &str = "~known/";
-/// Keys of one transaction; etcd takes 128.
+/// How many restores there were: what was written after one is newer than all before, whatever its revision.
+const EPOCH: &str = "~epoch";
+/// Keys of one transaction, each with a mark; etcd takes 128.
 const AT_ONCE: usize = 50;
 
 /// Who has yet to reconcile.
@@ -54,17 +57,30 @@ pub async fn reconciled(journal: &LocalStore, etcd: &Etcd, done: &Reconciled) ->
         #[serde(flatten)]
         done: &'a Reconciled,
     }
-    let (cluster, seen) = (etcd.tide.cluster(), etcd.tide.seen());
-    let (put, delete) = Default::default();
-    let evidence = Evidence { v: Version, cluster, revision: seen, seen, without_quorum: false, put, delete };
+    let evidence = Evidence::at(etcd, etcd.tide.seen());
     let entry =
         to_raw_value(&Told { kind: "store_reconciled", done }).map_err(|odd| StoreError::Journal(odd.into()))?;
     let (room, conditions, writes) = (Room::Reserve, Vec::new(), vec![evidence.write()?]);
     journal.commit(Commit { room, conditions, writes, entry, without_quorum: None }).await.map(drop)
 }
 
-/// What a key should hold; nothing, where it was deleted.
-type Last = BTreeMap<String, Option<Box<RawValue>>>;
+/// When a transaction was: after which restore, and at which revision.
+type Age = (u64, Revision);
+
+/// What a key should hold, nothing where it was deleted; and since when.
+type Last = BTreeMap<String, (Age, Option<Box<RawValue>>)>;
+
+/// How the names of these begin: when it was written first what a key holds again.
+const RESTORED: &str = "~restored/";
+
+/// Stands beside a key that was written again. What is of an earlier restore counts for nothing.
+#[derive(Deserialize, Serialize)]
+struct Restored {
+    /// The restore after which it was written again.
+    after: u64,
+    epoch: u64,
+    revision: Revision,
+}
 
 impl Etcd {
     /// Who has yet to reconcile, after a restore; none where all is well.
@@ -97,60 +113,110 @@ impl Etcd {
         dir: &Path,
         (lost, more): (&[String], Option<Write>),
     ) -> Result<Reconciled, EtcdError> {
-        self.wait_for_others(lost).await?;
-        let (since, later) = self.forgotten(dir).map_err(OpenError::from)?;
+        let (_, all) = self.forgotten(dir).map_err(OpenError::from)?;
+        let seen = all.values().map(|((epoch, _), _)| *epoch).max().unwrap_or_default();
+        self.wait_for_others((lost, seen)).await?;
+        let ((epoch, since), later) = self.forgotten(dir).map_err(OpenError::from)?;
         let (mut written, mut kept) = (0, Vec::new());
-        let mut wishes: Vec<(Condition, Write)> = Vec::new();
-        for (key, value) in later {
+        let mut wishes = Vec::new();
+        for (key, (age, value)) in later {
             let now = self.read(&key)?;
-            let condition = match &now {
-                None if value.is_none() => continue,
-                Some(now) if value.as_ref().is_some_and(|value| value.get() == now.value.get()) => continue,
-                Some(now) if now.revision > since => {
+            let mark = self
+                .copy
+                .own(&format!("{RESTORED}{key}"))
+                .into_iter()
+                .find(|(name, _)| name.len() == RESTORED.len() + key.len());
+            let restored = mark.as_ref().and_then(|(_, mark)| serde_json::from_str::<Restored>(mark.value.get()).ok());
+            let restored = restored.filter(|restored| restored.after == self.epoch());
+            let is_same = now.as_ref().map(|now| now.value.get()) == value.as_ref().map(|value| value.get());
+            let there = restored.map(|restored| (restored.epoch, restored.revision));
+            if there.or(now.as_ref().map(|now| (epoch, now.revision))).is_some_and(|there| there >= age) {
+                if !is_same {
                     kept.push(key);
-                    continue;
                 }
-                Some(now) => Condition::Unchanged(key.clone(), now.revision),
-                None => Condition::Absent(key.clone()),
-            };
-            wishes.push((condition, value.map_or(Write::Delete(key.clone()), |value| Write::Put(key, value))));
+                continue;
+            }
+            wishes.push(Again::of((key, value), (now, mark.map(|(_, mark)| mark)), (age, self.epoch()))?);
         }
         for some in wishes.chunks(AT_ONCE) {
-            let (conditions, writes): (Vec<_>, Vec<_>) = some.iter().cloned().unzip();
-            match self.decide(conditions, writes, DECIDED_WITHIN).await? {
-                Decided::Done(_) => written += some.len(),
+            let conditions = some.iter().flat_map(|again| again.conditions.clone()).collect();
+            let writes = some.iter().flat_map(|again| again.writes.clone()).collect();
+            match self.decide(Wish::of(conditions, writes), DECIDED_WITHIN).await? {
+                Decided::Done { .. } => written += some.len(),
                 Decided::Conflict { key, .. } => {
                     return Err(EtcdError::Away { why: format!("{key} was written meanwhile: ask again") });
                 }
             }
         }
         if let Some(write) = more {
-            self.decide(Vec::new(), vec![write], DECIDED_WITHIN).await?;
+            self.decide(Wish::of(Vec::new(), vec![write]), DECIDED_WITHIN).await?;
         }
         let waiting = self.is_reconciled().await?;
         Ok(Reconciled { since, written, kept, waiting })
     }
 
-    /// From now on nobody writes until all have reconciled.
-    async fn wait_for_others(self: &Arc<Self>, lost: &[String]) -> Result<(), EtcdError> {
+    /// Who has noticed that etcd lost something says so there: others may have no way to know, and must not go on. Where
+    /// we are not known this may be the etcd of others.
+    pub(super) async fn announce_loss(&self) {
+        let known = self.known();
+        if self.is_waiting() || !known.contains(self.replica()) {
+            return;
+        }
+        let Ok(waiting) = to_raw_value(&Waiting { v: Version, replicas: known }) else { return };
+        let wish = (Condition::Absent(WAITING.to_owned()), Write::Put(WAITING.to_owned(), waiting));
+        // It is said again until it stands.
+        drop(self.client.txn(self.prefix.bare(&wish)).await);
+    }
+
+    fn known(&self) -> BTreeSet<String> {
         let known = self.copy.own(KNOWN).into_iter();
-        let known: BTreeSet<_> = known.filter_map(|(key, _)| Some(key.strip_prefix(KNOWN)?.to_owned())).collect();
+        known.filter_map(|(key, _)| Some(key.strip_prefix(KNOWN)?.to_owned())).collect()
+    }
+
+    /// From now on nobody writes until all have reconciled.
+    async fn wait_for_others(self: &Arc<Self>, (lost, seen): (&[String], u64)) -> Result<(), EtcdError> {
         let begun = self.waiting();
-        let mut replicas = if begun.is_empty() { known } else { begun };
+        let begins = begun.is_empty();
+        let mut replicas = if begins { self.known() } else { begun };
         replicas.insert(self.replica().to_owned());
         replicas.retain(|replica| !lost.contains(replica));
-        self.set_waiting(replicas).await
+        // What is written from now on is newer than whatever was forgotten, whatever its revision.
+        let next = self.epoch().max(seen) + 1;
+        let epoch = (begins || seen >= self.epoch()).then(|| self.epoch_write(next)).transpose()?;
+        self.set_waiting(replicas, epoch).await
+    }
+
+    fn epoch_write(&self, next: u64) -> Result<Write, StoreError> {
+        let value = to_raw_value(&next).map_err(|odd| StoreError::Index(odd.into()))?;
+        Ok(Write::Put(EPOCH.to_owned(), value))
+    }
+
+    /// How many restores there were.
+    pub(super) fn epoch(&self) -> u64 {
+        let kept = self.copy.own(EPOCH).pop();
+        kept.and_then(|(_, kept)| serde_json::from_str(kept.value.get()).ok()).unwrap_or_default()
     }
 
     /// This one has.
     async fn is_reconciled(self: &Arc<Self>) -> Result<BTreeSet<String>, EtcdError> {
         let mut replicas = self.waiting();
         replicas.remove(self.replica());
-        self.set_waiting(replicas.clone()).await?;
+        self.set_waiting(replicas.clone(), None).await?;
+        if replicas.is_empty() {
+            self.forget_restored().await;
+        }
         Ok(replicas)
     }
 
-    async fn set_waiting(self: &Arc<Self>, replicas: BTreeSet<String>) -> Result<(), EtcdError> {
+    /// All have reconciled. What stays counts for nothing the next time.
+    async fn forget_restored(&self) {
+        let keys: Vec<_> = self.copy.own(RESTORED).into_iter().map(|(key, _)| key).collect();
+        for some in keys.chunks(2 * AT_ONCE) {
+            drop(self.client.txn(self.prefix.without(some)).await);
+        }
+    }
+
+    async fn set_waiting(self: &Arc<Self>, replicas: BTreeSet<String>, epoch: Option<Write>) -> Result<(), EtcdError> {
         let key = WAITING.to_owned();
         let condition = match self.copy.own_revision(WAITING) {
             Some(revision) => Condition::Unchanged(key.clone(), revision),
@@ -163,8 +229,8 @@ impl Etcd {
             Write::Put(key, waiting.map_err(|odd| StoreError::Index(odd.into()))?)
         };
         let within = DECIDED_WITHIN;
-        match self.decide(vec![condition], vec![write], within).await? {
-            Decided::Done(revision) => {
+        match self.decide(Wish::of(vec![condition], [write].into_iter().chain(epoch).collect()), within).await? {
+            Decided::Done { revision, .. } => {
                 drop(tokio::time::timeout(within, self.copy.reaches(revision)).await);
                 Ok(())
             }
@@ -174,22 +240,55 @@ impl Etcd {
         }
     }
 
-    /// What was written after the last transaction that etcd still shows, and which that was.
-    fn forgotten(&self, dir: &Path) -> Result<(Revision, Last), JournalError> {
-        let (mut since, mut last) = (0, Last::new());
+    /// What was written after the last transaction that etcd still shows, and when that was. A journal tells transactions in
+    /// about their order: what counts is that of etcd.
+    fn forgotten(&self, dir: &Path) -> Result<(Age, Last), JournalError> {
+        let (mut since, mut last) = ((0, 0), Last::new());
         for record in JournalReader::open(dir)? {
             let Some(told) = record?.put.get(KEY).and_then(|kept| Evidence::parse(kept).ok()) else { continue };
+            let age = (told.epoch, told.revision);
             let is_there = |key: &str, value: &RawValue| {
                 let found = self.copy.read(key).ok().flatten();
                 found.is_some_and(|found| found.revision == told.revision && found.value.get() == value.get())
             };
             if told.put.iter().any(|(key, value)| is_there(key, value)) {
-                (since, last) = (told.revision, Last::new());
-                continue;
+                since = age.max(since);
+                last.retain(|_, (age, _)| *age > since);
             }
-            last.extend(told.put.into_iter().map(|(key, value)| (key, Some(value))));
-            last.extend(told.delete.into_iter().map(|key| (key, None)));
+            let put = told.put.into_iter().map(|(key, value)| (key, Some(value)));
+            for (key, value) in put.chain(told.delete.into_iter().map(|key| (key, None))) {
+                let newest = last.entry(key).or_insert_with(|| ((0, 0), None));
+                if age >= newest.0 {
+                    *newest = (age, value);
+                }
+            }
         }
+        last.retain(|_, (age, _)| *age > since);
         Ok((since, last))
+    }
+}
+
+/// A key that is written again, and the mark beside it.
+struct Again {
+    conditions: [Condition; 2],
+    writes: [Write; 2],
+}
+
+impl Again {
+    fn of(
+        (key, value): (String, Option<Box<RawValue>>),
+        (now, mark): (Option<Stored>, Option<Stored>),
+        ((epoch, revision), after): (Age, u64),
+    ) -> Result<Self, StoreError> {
+        let unchanged = |key: &str, held: Option<&Stored>| match held {
+            Some(held) => Condition::Unchanged(key.to_owned(), held.revision),
+            None => Condition::Absent(key.to_owned()),
+        };
+        let beside = format!("{RESTORED}{key}");
+        let conditions = [unchanged(&key, now.as_ref()), unchanged(&beside, mark.as_ref())];
+        let restored =
+            to_raw_value(&Restored { after, epoch, revision }).map_err(|odd| StoreError::Index(odd.into()))?;
+        let write = value.map_or(Write::Delete(key.clone()), |value| Write::Put(key, value));
+        Ok(Self { conditions, writes: [write, Write::Put(beside, restored)] })
     }
 }

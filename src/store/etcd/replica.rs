@@ -1,15 +1,18 @@
 //! The store of one replica among several: etcd decides, then the journal tells, then the caller is answered.
 
-use super::cluster::{DECIDED_WITHIN, Decided, Etcd};
+use super::cluster::Etcd;
+use super::decide::{DECIDED_WITHIN, Decided, Wish};
 use super::error::{EtcdError, Fault};
 use super::evidence::{Evidence, KEY};
+use super::late::{LOOK_EVERY, Late};
+use super::mark::Open;
 use crate::clock::Clock;
 use crate::store::{
-    Answer, ClockError, Commit, Committed, Condition, Entry, LocalStore, Revision, Room, Store, StoreError, Stored,
-    Trouble, Version, Write,
+    Answer, CLOCK_STEP_MAX, ClockError, Commit, Committed, Condition, Entry, LocalStore, Revision, Room, Store,
+    StoreError, Stored, Trouble, Write,
 };
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 use time::OffsetDateTime;
 use tokio::time::Instant;
@@ -20,8 +23,8 @@ const SHOWN_WITHIN: Duration = Duration::from_secs(2);
 const TRIED_FOR: Duration = Duration::from_millis(500);
 /// Where nobody answered a moment ago, the next caller is not kept waiting either.
 const SILENT_FOR: Duration = Duration::from_secs(1);
-/// As the committer counts: time services step a clock by less.
-const CLOCK_STEP_MAX: time::Duration = time::Duration::seconds(30);
+/// A replica that lives says within this how it finds our clock, and one that died is forgotten.
+const COMPARED_WITHIN: Duration = Duration::from_secs(7);
 
 /// How far a replica is behind the others.
 #[derive(Clone, Copy, Debug)]
@@ -63,15 +66,27 @@ impl Replica {
     /// `Store`, when the journal's state cannot be read; `WentBack`.
     pub fn open(etcd: Arc<Etcd>, journal: Arc<LocalStore>, clock: Arc<dyn Clock>) -> Result<Arc<Self>, EtcdError> {
         if let Some(kept) = journal.read(KEY)? {
-            let Evidence { cluster, seen, .. } = Evidence::parse(&kept.value)?;
-            etcd.tide.expect(cluster, seen);
+            let Evidence { cluster, seen, ticks, .. } = Evidence::parse(&kept.value)?;
+            etcd.tide.expect((cluster, seen), &ticks);
         }
         if let Some(went_back) = etcd.tide.went_back() {
+            let (told, saying) = (Arc::clone(&etcd), std::sync::mpsc::channel::<()>());
+            drop(etcd.carry_out(async move {
+                told.announce_loss().await;
+                drop(saying.0);
+            }));
+            // Nothing is sent; it has ended, or takes too long.
+            let _ended = saying.1.recv_timeout(SHOWN_WITHIN).is_err();
             return Err(EtcdError::WentBack(went_back));
         }
         let last = Mutex::new(journal.last_at());
         let (under_way, position) = (UnderWay::default(), AtomicU64::new(0));
-        Ok(Arc::new(Self(Arc::new(Inside { etcd, journal, clock, under_way, last, position }))))
+        let late = Late::new(Arc::clone(&etcd), Arc::clone(&journal));
+        let inside = Arc::new(Inside { etcd, journal, clock, under_way, last, position });
+        let told = inside.etcd.carry_out(tell_late(Arc::downgrade(&inside), late));
+        // Nobody waits for it: it goes on until the end.
+        drop(told);
+        Ok(Arc::new(Self(inside)))
     }
 
     /// How far behind it is.
@@ -140,8 +155,30 @@ impl Store for Replica {
         Box::pin(async { Ok(caught_up.await.unwrap_or_else(|_ended| Err(stopped()))?) })
     }
 
+    fn all_heard(&self) -> Answer<()> {
+        let etcd = Arc::clone(&self.0.etcd);
+        Box::pin(async move {
+            let heard = tokio::time::timeout(SHOWN_WITHIN, etcd.copy.waiting.all_taken_in()).await;
+            heard.map_err(|_late| StoreError::Unreachable { why: "what others wrote is not taken in yet".to_owned() })
+        })
+    }
+
     fn leads(&self) -> bool {
         self.0.etcd.lead.is_ours()
+    }
+}
+
+/// As long as there is a replica.
+async fn tell_late(of: Weak<Inside>, late: Late) {
+    while let Some(inside) = of.upgrade() {
+        let under = inside.under_way.enter(&inside);
+        drop(inside);
+        if under.is_none() {
+            return;
+        }
+        late.look().await;
+        drop(under);
+        tokio::time::sleep(LOOK_EVERY).await;
     }
 }
 
@@ -156,38 +193,69 @@ impl Inside {
         if conditions.is_empty() && writes.is_empty() {
             return self.tell(room, entry, None).await;
         }
+        self.etcd.clocks.fit(COMPARED_WITHIN).await?;
+        let open = self.etcd.marks.open();
         let can_do_without = without_quorum.filter(|_| writes.is_empty());
-        let (decided, alone) = match self.decide(&conditions, &writes, can_do_without.is_some()).await {
+        let wish = Wish { conditions, writes, entry: Some(entry) };
+        let (decided, alone) = match self.decide(&open, &wish, can_do_without.is_some()).await {
             Err(Fault::Away(why)) => match can_do_without {
-                Some(span) if self.etcd.tide.behind() <= span => (self.judge(&conditions)?, true),
+                Some(span) if self.etcd.tide.behind() <= span => (self.judge(&wish.conditions)?, true),
                 Some(_) | None => return Err(Fault::Away(why).into()),
             },
             decided => (decided?, false),
         };
-        let revision = match decided {
-            Decided::Conflict { key, found } => return Ok(Committed::Conflict { key, found }),
-            Decided::Done(revision) => revision,
-        };
-        // It may have gone back under our hands: then what it took counts for nothing.
-        self.not_gone_back()?;
-        let (cluster, seen) = (self.etcd.tide.cluster(), self.etcd.tide.seen());
-        let (put, delete) = Default::default();
-        let evidence = Evidence { v: Version, cluster, revision, seen, without_quorum: alone, put, delete };
-        let wrote = !writes.is_empty();
-        let done = self.tell(room, entry, Some(evidence.of(writes).write()?)).await?;
-        if wrote {
-            drop(tokio::time::timeout(SHOWN_WITHIN, self.etcd.copy.reaches(revision)).await);
+        match decided {
+            Decided::Conflict { key, found } => Ok(Committed::Conflict { key, found }),
+            Decided::Done { revision, in_doubt } => {
+                self.conclude((room, wish), &open, (revision, in_doubt, alone)).await
+            }
         }
-        Ok(done)
     }
 
-    async fn decide(&self, conditions: &[Condition], writes: &[Write], can_do_without: bool) -> Result<Decided, Fault> {
+    /// Tells the journal of what was decided, and lets the copy come as far.
+    async fn conclude(
+        &self,
+        (room, wish): (Room, Wish),
+        open: &Open<'_>,
+        (revision, in_doubt, without_quorum): (Revision, bool, bool),
+    ) -> Result<Committed, StoreError> {
+        let Wish { writes, entry, .. } = wish;
+        let entry = entry.ok_or(StoreError::Stopped)?;
+        if writes.is_empty() {
+            // It may have gone back under our hands: then what it took counts for nothing.
+            self.not_gone_back()?;
+            let evidence = Evidence { without_quorum, ..Evidence::at(&self.etcd, revision) };
+            return self.tell(room, entry, Some(evidence.write()?)).await;
+        }
+        let keys: Vec<_> = writes.iter().map(|write| write.key().to_owned()).collect();
+        let told = match self.not_gone_back() {
+            Ok(()) => {
+                let evidence = Evidence::at(&self.etcd, revision).of(writes).write()?;
+                self.tell(room, entry, Some(evidence)).await
+            }
+            Err(went_back) => Err(went_back),
+        };
+        if told.is_err() {
+            // It is done, and whoever asked for it must believe that it is not.
+            self.etcd.copy.let_hear(open.n, keys);
+            return told;
+        }
+        let shown = tokio::time::timeout(SHOWN_WITHIN, self.etcd.copy.reaches(revision)).await.is_ok();
+        if !shown {
+            // Meanwhile something older may be heard of these keys.
+            self.etcd.copy.let_hear(open.n, []);
+        }
+        self.etcd.marks.is_told(open.n, in_doubt || !shown);
+        told
+    }
+
+    async fn decide(&self, open: &Open<'_>, wish: &Wish, can_do_without: bool) -> Result<Decided, Fault> {
         let within = match self.etcd.tide.answers() {
             true if !can_do_without => DECIDED_WITHIN,
             true => TRIED_FOR,
             false => SILENT_FOR,
         };
-        self.etcd.decide(conditions.to_vec(), writes.to_vec(), within).await
+        self.etcd.decide_as(open, wish, within).await
     }
 
     /// Decides by what is known here.
@@ -198,7 +266,7 @@ impl Inside {
                 return Ok(Decided::Conflict { key: condition.key().to_owned(), found });
             }
         }
-        Ok(Decided::Done(self.etcd.copy.at()))
+        Ok(Decided::Done { revision: self.etcd.copy.at(), in_doubt: false })
     }
 
     /// Writes the entry into this replica's journal.
@@ -230,9 +298,8 @@ impl Inside {
             Some(Trouble::DiskFull) if room == Room::Common => {
                 Err(StoreError::Journal(std::io::ErrorKind::StorageFull.into()))
             }
-            Some(Trouble::ClockLeapt | Trouble::ClockWentBack | Trouble::DiskFull | Trouble::Unwritable) | None => {
-                Ok(())
-            }
+            Some(Trouble::Unwritable) => Err(StoreError::Journal(std::io::Error::other("it took no writes of late"))),
+            Some(Trouble::ClockLeapt | Trouble::ClockWentBack | Trouble::DiskFull) | None => Ok(()),
         }
     }
 

@@ -1,5 +1,6 @@
 //! A commit as a transaction of etcd, and what its answer means. Functions of their arguments.
 
+use super::mark::{Mark, TICKS, Ticks, compared, tick_key};
 use super::proto::compare::{Result as Wanted, Target, TargetUnion};
 use super::proto::request_op::Request as Op;
 use super::proto::response_op::Response as Answered;
@@ -8,21 +9,9 @@ use super::proto::{
 };
 use crate::store::{Condition, Revision, Stored, Write};
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
-
-/// Who wrote last. Each transaction that writes puts one.
-pub(super) const TICK: &str = "~tick";
-
-/// The mark of one transaction.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub(super) struct Tick {
-    /// The process that wrote.
-    pub(super) by: String,
-    /// Which of its transactions.
-    pub(super) n: u64,
-}
 
 /// The part of etcd that is ours.
 #[derive(Clone, Debug)]
@@ -38,9 +27,14 @@ impl Prefix {
         std::str::from_utf8(key).ok()?.strip_prefix(&self.0)
     }
 
-    /// The first key that is not ours any more: the prefix with its last byte one higher.
+    /// The first key that is not ours any more.
     pub(super) fn end(&self) -> Bytes {
-        let mut end = self.0.clone().into_bytes();
+        self.end_of("")
+    }
+
+    /// The first key after those whose names begin so: that beginning with its last byte one higher.
+    pub(super) fn end_of(&self, names: &str) -> Bytes {
+        let mut end = format!("{}{names}", self.0).into_bytes();
         while let Some(last) = end.pop() {
             if let Some(next) = last.checked_add(1) {
                 end.push(next);
@@ -51,24 +45,63 @@ impl Prefix {
         Bytes::from_static(&[0])
     }
 
-    /// The transaction of these conditions and writes. Where a condition does not hold, it reads what all keys hold.
-    pub(super) fn txn(&self, conditions: &[Condition], writes: &[Write], tick: &Tick) -> TxnRequest {
-        let compare = conditions.iter().map(|condition| self.compare(condition)).collect();
-        let op = |request| RequestOp { request: Some(request) };
+    /// All ticks.
+    pub(super) fn ticks(&self) -> RangeRequest {
+        RangeRequest { key: self.key(TICKS), range_end: self.end_of(TICKS), ..RangeRequest::default() }
+    }
+
+    /// The transaction of these conditions and writes, where what each replica wrote last is still there. Where anything
+    /// does not hold, it reads what the conditions' keys hold, whether it was done before, and all ticks.
+    pub(super) fn txn(&self, (conditions, writes): (&[Condition], &[Write]), mark: &Mark, ticks: &Ticks) -> TxnRequest {
         // Of several writes to one key the last counts; etcd takes one.
-        let last: BTreeMap<&str, &Write> = writes.iter().map(|write| (name_of(write), write)).collect();
-        let tick = Op::Put(PutRequest { key: self.key(TICK), value: json(tick), lease: 0 });
+        let last: BTreeMap<&str, &Write> = writes.iter().map(|write| (write.key(), write)).collect();
+        let still_there = compared(ticks).into_iter().map(|(replica, written)| self.still_there(replica, written));
+        let done = Condition::Absent(mark.intent_key());
+        let done = Some(&done).filter(|_| !last.is_empty());
+        let compare =
+            conditions.iter().chain(done).map(|condition| self.compare(condition)).chain(still_there).collect();
+        let success = if last.is_empty() { Vec::new() } else { self.writes(&last, mark) };
+        let read = |condition: &Condition| {
+            Op::Range(RangeRequest { key: self.key(condition.key()), ..RangeRequest::default() })
+        };
+        let reads = conditions.iter().chain(done).map(read).chain([Op::Range(self.ticks())]);
+        TxnRequest { compare, success: ops(success), failure: ops(reads) }
+    }
+
+    fn writes(&self, last: &BTreeMap<&str, &Write>, mark: &Mark) -> Vec<Op> {
+        let put = |key, value| Op::Put(PutRequest { key, value, lease: 0 });
+        let tick = put(tick_key(self, &mark.replica), json(&mark.tick));
+        let intent = put(self.key(&mark.intent_key()), Bytes::clone(&mark.intent));
+        let told = mark.told.iter().map(|key| Op::DeleteRange(DeleteRangeRequest { key: self.key(key) }));
         let writes = last.values().map(|write| match write {
+            Write::Put(key, value) => put(self.key(key), value.get().to_owned().into()),
+            Write::Delete(key) => Op::DeleteRange(DeleteRangeRequest { key: self.key(key) }),
+        });
+        [tick, intent].into_iter().chain(writes).chain(told).collect()
+    }
+
+    /// One write under one condition, by whomever.
+    pub(super) fn bare(&self, (condition, write): &(Condition, Write)) -> TxnRequest {
+        let write = match write {
             Write::Put(key, value) => {
                 Op::Put(PutRequest { key: self.key(key), value: value.get().to_owned().into(), lease: 0 })
             }
             Write::Delete(key) => Op::DeleteRange(DeleteRangeRequest { key: self.key(key) }),
-        });
-        let success = if last.is_empty() { Vec::new() } else { std::iter::once(tick).chain(writes).map(op).collect() };
-        let read = |condition: &Condition| {
-            op(Op::Range(RangeRequest { key: self.key(condition.key()), ..RangeRequest::default() }))
         };
-        TxnRequest { compare, success, failure: conditions.iter().map(read).collect() }
+        TxnRequest { compare: vec![self.compare(condition)], success: ops([write]), failure: Vec::new() }
+    }
+
+    /// Takes these keys away, whoever reads what.
+    pub(super) fn without(&self, keys: &[String]) -> TxnRequest {
+        let gone = keys.iter().map(|key| Op::DeleteRange(DeleteRangeRequest { key: self.key(key) }));
+        TxnRequest { compare: Vec::new(), success: ops(gone), failure: Vec::new() }
+    }
+
+    /// What a replica wrote last, or something after it.
+    fn still_there(&self, replica: &str, written: Revision) -> Compare {
+        let before = i64::try_from(written.saturating_sub(1)).unwrap_or(i64::MAX);
+        let (result, target) = (Wanted::Greater.into(), Target::Mod.into());
+        Compare { result, target, key: tick_key(self, replica), target_union: Some(TargetUnion::ModRevision(before)) }
     }
 
     fn compare(&self, condition: &Condition) -> Compare {
@@ -84,16 +117,42 @@ impl Prefix {
     }
 }
 
-/// The first condition that did not hold, and what its key holds.
-pub(super) fn conflict(conditions: &[Condition], answer: TxnResponse) -> Option<(String, Option<Stored>)> {
-    let found = answer.responses.into_iter().map(|one| match one.response {
-        Some(Answered::Range(range)) => range.kvs.into_iter().next().and_then(|kv| stored(&kv)),
-        None => None,
-    });
-    let mut judged = conditions.iter().zip(found);
-    let (condition, found) =
-        judged.find(|(condition, found)| !condition.holds(found.as_ref().map(|found| found.revision)))?;
-    Some((condition.key().to_owned(), found))
+fn ops(all: impl IntoIterator<Item = Op>) -> Vec<RequestOp> {
+    all.into_iter().map(|request| RequestOp { request: Some(request) }).collect()
+}
+
+/// Why a transaction was not done now.
+#[derive(Debug)]
+pub(super) struct NotDone {
+    /// It had been done before, with this revision.
+    pub(super) before: Option<Revision>,
+    /// The last transactions of all replicas.
+    pub(super) ticks: Ticks,
+    /// The first condition that did not hold, and what its key holds.
+    pub(super) conflict: Option<(String, Option<Stored>)>,
+}
+
+impl NotDone {
+    /// Reads an answer to these conditions; whether it `wrote` tells what was asked.
+    pub(super) fn of(prefix: &Prefix, (conditions, wrote): (&[Condition], bool), answer: TxnResponse) -> Self {
+        let mut found = answer.responses.into_iter().map(|one| match one.response {
+            Some(Answered::Range(range)) => range.kvs,
+            None => Vec::new(),
+        });
+        let held: Vec<_> = found.by_ref().take(conditions.len()).map(|kvs| kvs.first().and_then(stored)).collect();
+        let before = if wrote { found.next().and_then(|kvs| Some(revision(kvs.first()?.mod_revision))) } else { None };
+        let ticks = ticks_of(prefix, &found.next().unwrap_or_default());
+        let holds =
+            |(condition, held): &(&Condition, Option<Stored>)| condition.holds(held.as_ref().map(|held| held.revision));
+        let conflict = conditions.iter().zip(held).find(|judged| !holds(judged));
+        Self { before, ticks, conflict: conflict.map(|(condition, held)| (condition.key().to_owned(), held)) }
+    }
+}
+
+/// What of these are ticks.
+pub(super) fn ticks_of(prefix: &Prefix, kvs: &[KeyValue]) -> Ticks {
+    let tick = |kv: &KeyValue| Some((prefix.name(&kv.key)?.strip_prefix(TICKS)?.to_owned(), revision(kv.mod_revision)));
+    kvs.iter().filter_map(tick).collect()
 }
 
 /// A value of ours; none where it is no JSON text.
@@ -112,14 +171,9 @@ pub(super) fn json(value: &impl Serialize) -> Bytes {
     serde_json::to_vec(value).unwrap_or_default().into()
 }
 
-fn name_of(write: &Write) -> &str {
-    match write {
-        Write::Delete(key) | Write::Put(key, _) => key,
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::mark::Tick;
     use super::*;
 
     #[test]
@@ -128,14 +182,32 @@ mod tests {
         assert_eq!(&*Prefix("a\u{7f}".to_owned()).end(), b"a\x80");
     }
 
+    fn mark() -> Mark {
+        let tick = Tick { by: "p".to_owned(), n: 2 };
+        let told = vec!["~intent/a/p/1".to_owned()];
+        Mark { replica: "a".to_owned(), tick, intent: Bytes::from_static(b"{}"), told }
+    }
+
     #[test]
     fn one_key_is_written_once_and_reading_writes_nothing() {
         let prefix = Prefix("p/".to_owned());
-        let tick = Tick { by: "a".to_owned(), n: 1 };
         let put = |value: &str| Write::Put("k".to_owned(), RawValue::from_string(value.to_owned()).unwrap());
-        let txn = prefix.txn(&[], &[put("1"), Write::Delete("k".to_owned()), put("2")], &tick);
-        let Some(Op::Put(last)) = &txn.success[1].request else { panic!("no put") };
-        assert_eq!((txn.success.len(), &*last.value), (2, &b"2"[..]));
-        assert!(prefix.txn(&[Condition::Present("k".to_owned())], &[], &tick).success.is_empty());
+        let writes = [put("1"), Write::Delete("k".to_owned()), put("2")];
+        let txn = prefix.txn((&[], &writes), &mark(), &Ticks::new());
+        let Some(Op::Put(last)) = &txn.success[2].request else { panic!("no put") };
+        // Tick, intent, the key, and an intent that is told.
+        assert_eq!((txn.success.len(), &*last.value), (4, &b"2"[..]));
+        let present = [Condition::Present("k".to_owned())];
+        assert!(prefix.txn((&present, &[]), &mark(), &Ticks::new()).success.is_empty());
+    }
+
+    #[test]
+    fn every_transaction_wants_the_last_ones_to_be_there() {
+        let (prefix, ticks) = (Prefix("p/".to_owned()), Ticks::from([("a".to_owned(), 7), ("b".to_owned(), 9)]));
+        let txn = prefix.txn((&[], &[]), &mark(), &ticks);
+        let wants: Vec<_> = txn.compare.iter().map(|one| (&*one.key, one.target_union, one.result())).collect();
+        let after = |revision| (Some(TargetUnion::ModRevision(revision)), Wanted::Greater);
+        let wanted = [(&b"p/~tick/b"[..], after(8)), (&b"p/~tick/a"[..], after(6))];
+        assert_eq!(wants, wanted.map(|(key, (value, result))| (key, value, result)));
     }
 }

@@ -1,9 +1,10 @@
 //! How far etcd has come, as this replica saw it: whether it went back, and whether the copy shows everything.
 
 use super::error::WentBack;
+use super::mark::Ticks;
 use crate::store::Revision;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -13,6 +14,8 @@ use tokio::time::Instant;
 pub(super) struct Tide {
     cluster: OnceLock<u64>,
     seen: AtomicU64,
+    /// The last transaction of each replica that anybody told us of. An etcd without it has lost something.
+    ticks: Mutex<Ticks>,
     went_back: OnceLock<WentBack>,
     /// When the copy was last known to show everything; none before the first time.
     confirmed: watch::Sender<Option<Instant>>,
@@ -24,6 +27,7 @@ impl Tide {
         Self {
             cluster: OnceLock::new(),
             seen: AtomicU64::new(0),
+            ticks: Mutex::default(),
             went_back: OnceLock::new(),
             confirmed: watch::Sender::new(None),
             answers: AtomicBool::new(true),
@@ -40,12 +44,39 @@ impl Tide {
         self.seen.fetch_max(revision, Ordering::Relaxed);
     }
 
+    /// What is known to have been written.
+    pub(super) fn ticks(&self) -> Ticks {
+        self.known().clone()
+    }
+
+    /// A replica wrote.
+    pub(super) fn ticked(&self, replica: &str, at: Revision) {
+        let mut known = self.known();
+        let last = known.entry(replica.to_owned()).or_default();
+        *last = at.max(*last);
+    }
+
+    /// Takes in the ticks that etcd holds; `before` is what we knew when we asked. The newest of them.
+    pub(super) fn hold(&self, found: &Ticks, before: &Ticks) -> Revision {
+        for (replica, seen) in before {
+            let revision = found.get(replica).copied().unwrap_or_default();
+            if revision < *seen {
+                let (seen, cluster) = (*seen, self.cluster());
+                self.goes_back(WentBack { seen, journalled: cluster, revision: self.seen(), cluster });
+            }
+        }
+        found.iter().for_each(|(replica, at)| self.ticked(replica, *at));
+        found.values().copied().max().unwrap_or_default()
+    }
+
     /// Holds what a journal has seen against what is there.
-    pub(super) fn expect(&self, journalled: u64, seen: Revision) {
+    pub(super) fn expect(&self, (journalled, seen): (u64, Revision), ticks: &Ticks) {
         let (cluster, revision) = (self.cluster(), self.seen());
         if cluster != journalled || revision < seen {
             self.goes_back(WentBack { seen, journalled, revision, cluster });
         }
+        let found = self.ticks();
+        self.hold(&found, ticks);
     }
 
     fn goes_back(&self, went_back: WentBack) {
@@ -67,6 +98,11 @@ impl Tide {
         self.seen.load(Ordering::Relaxed)
     }
 
+    /// A holder that panicked left a whole map behind.
+    fn known(&self) -> MutexGuard<'_, Ticks> {
+        self.ticks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The copy showed everything at that time.
     pub(super) fn confirm(&self, at: Instant) {
         self.answers.store(true, Ordering::Relaxed);
@@ -85,5 +121,49 @@ impl Tide {
     /// For how long it has not been known whether the copy shows everything.
     pub(super) fn behind(&self) -> Duration {
         self.confirmed.borrow().map_or(Duration::MAX, |at| at.elapsed())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ticks(of: &[(&str, Revision)]) -> Ticks {
+        of.iter().map(|(replica, at)| ((*replica).to_owned(), *at)).collect()
+    }
+
+    #[test]
+    fn an_etcd_without_what_somebody_wrote_last_went_back_however_far_it_has_come_since() {
+        let tide = Tide::new();
+        tide.judge(Some((1, 100)), 0);
+        assert_eq!(tide.hold(&ticks(&[("a", 40), ("b", 90)]), &Ticks::new()), 90);
+        let before = tide.ticks();
+        tide.judge(Some((1, 5000)), 100);
+        assert_eq!(tide.hold(&ticks(&[("a", 41), ("b", 90)]), &before), 90);
+        assert!(tide.went_back().is_none());
+        tide.hold(&ticks(&[("a", 4999), ("b", 60)]), &tide.ticks());
+        assert!(tide.went_back().is_some());
+    }
+
+    #[test]
+    fn what_is_learned_while_an_answer_is_on_its_way_does_not_count_against_it() {
+        let tide = Tide::new();
+        let (before, seen) = (tide.ticks(), tide.seen());
+        tide.judge(Some((1, 12)), tide.seen());
+        tide.ticked("b", 12);
+        tide.judge(Some((1, 10)), seen);
+        tide.hold(&ticks(&[("b", 10)]), &before);
+        assert!(tide.went_back().is_none());
+    }
+
+    #[test]
+    fn what_a_journal_knows_of_others_must_be_there_too() {
+        let tide = Tide::new();
+        tide.judge(Some((1, 100)), 0);
+        tide.hold(&ticks(&[("a", 40), ("b", 90)]), &Ticks::new());
+        tide.expect((1, 100), &ticks(&[("a", 40), ("b", 80)]));
+        assert!(tide.went_back().is_none());
+        tide.expect((1, 100), &ticks(&[("b", 91)]));
+        assert!(tide.went_back().is_some());
     }
 }

@@ -19,6 +19,7 @@ pub(super) struct Records {
     replica_revision: Gauge,
     replica_leads: Gauge,
     replicas_differ: Gauge,
+    replica_clock_apart: Gauge,
 }
 
 impl Records {
@@ -41,6 +42,10 @@ impl Records {
                 .number("replica_revision", "The revision of the replicas' store that this one shows"),
             replica_leads: page.number("replica_leads", "1 where this replica does what one is enough for"),
             replicas_differ: page.number("replicas_differ", "1 while replicas decide by different rules"),
+            replica_clock_apart: page.number(
+                "replica_clock_apart",
+                "1 while this replica's clock is apart from that of most others and it writes nothing",
+            ),
         }
     }
 }
@@ -67,6 +72,11 @@ impl Metrics {
     /// Whether replicas decide by different rules.
     pub fn replicas_differ(&self, differ: bool) {
         self.0.records.replicas_differ.set(differ.into());
+    }
+
+    /// Whether this replica's clock is apart from the others'.
+    pub fn replica_clock_is_apart(&self, apart: bool) {
+        self.0.records.replica_clock_apart.set(apart.into());
     }
 
     /// Whether the journal's disk is full.

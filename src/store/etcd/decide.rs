@@ -1,0 +1,149 @@
+//! A transaction, tried until it is known what became of it.
+
+use super::Etcd;
+use super::error::Fault;
+use super::mark::{Open, Ticks};
+use super::proto::{RangeResponse, TxnRequest, TxnResponse};
+use super::request::{NotDone, revision, ticks_of};
+use crate::store::{Condition, Entry, Revision, Stored, Write};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Between two attempts of a transaction.
+const RETRY_AFTER: Duration = Duration::from_millis(50);
+/// Etcd elects a leader within about two seconds.
+pub(super) const DECIDED_WITHIN: Duration = Duration::from_secs(5);
+
+/// What is to be decided, and what the journal is to say of it.
+#[derive(Clone, Debug)]
+pub(super) struct Wish {
+    pub(super) conditions: Vec<Condition>,
+    pub(super) writes: Vec<Write>,
+    /// None where no journal is told.
+    pub(super) entry: Option<Entry>,
+}
+
+/// What became of a transaction.
+#[derive(Debug)]
+pub(super) enum Decided {
+    Conflict {
+        key: String,
+        found: Option<Stored>,
+    },
+    /// Whether it took more than one attempt, too.
+    Done {
+        revision: Revision,
+        in_doubt: bool,
+    },
+}
+
+impl Wish {
+    /// Of which no journal is told.
+    pub(super) const fn of(conditions: Vec<Condition>, writes: Vec<Write>) -> Self {
+        Self { conditions, writes, entry: None }
+    }
+}
+
+impl Etcd {
+    /// Tries a transaction of which no journal is told. A conflict is told once the copy shows what it was with.
+    pub(super) async fn decide(self: &Arc<Self>, wish: Wish, within: Duration) -> Result<Decided, Fault> {
+        let open = self.marks.open();
+        let decided = self.decide_as(&open, &wish, within).await?;
+        if let Decided::Done { in_doubt, .. } = &decided {
+            self.marks.is_told(open.n, *in_doubt);
+        }
+        Ok(decided)
+    }
+
+    /// The same for a number that was opened before; where it writes, its intent stands there until it is told.
+    pub(super) async fn decide_as(&self, open: &Open<'_>, wish: &Wish, within: Duration) -> Result<Decided, Fault> {
+        let Wish { conditions, writes, entry } = wish;
+        let at = self.clocks.now().unix_timestamp();
+        let mark = self.marks.mark((&self.replica, self.process(), open.n), (entry.as_ref(), writes), at);
+        let txn = |ticks: &Ticks| self.prefix.txn((conditions, writes), &mark, ticks);
+        let decided = self.attempt(open, (wish, &txn), Instant::now() + within).await;
+        if !matches!(decided, Ok(Decided::Done { .. })) || writes.is_empty() {
+            self.marks.put_back(&mark.told);
+        }
+        decided
+    }
+
+    async fn attempt(
+        &self,
+        open: &Open<'_>,
+        (wish, txn): (&Wish, &(dyn Fn(&Ticks) -> TxnRequest + Sync)),
+        until: Instant,
+    ) -> Result<Decided, Fault> {
+        let wrote = !wish.writes.is_empty();
+        let pending = wrote.then(|| self.copy.expect(open.n));
+        let mut in_doubt = false;
+        loop {
+            let before = self.tide.ticks();
+            let why = match self.ask(txn(&before)).await {
+                Ok(answer) if answer.succeeded => {
+                    let revision = at(&answer);
+                    if let Some(pending) = pending {
+                        self.tide.ticked(&self.replica, revision);
+                        pending.is_done(revision);
+                    }
+                    return Ok(Decided::Done { revision, in_doubt });
+                }
+                Ok(answer) => {
+                    let NotDone { before: done, ticks, conflict } =
+                        NotDone::of(&self.prefix, (&wish.conditions, wrote), answer);
+                    if let Some(revision) = done {
+                        pending.into_iter().for_each(|pending| pending.is_done(revision));
+                        return Ok(Decided::Done { revision, in_doubt });
+                    }
+                    self.tide.hold(&ticks, &before);
+                    if let Some(went_back) = self.tide.went_back() {
+                        return Err(Fault::WentBack(went_back));
+                    }
+                    // The conflict stands, whatever can be shown of it.
+                    drop(self.catch_up(until).await);
+                    let (key, found) =
+                        conflict.ok_or_else(|| Fault::Away("etcd's answer makes no sense".to_owned()))?;
+                    return Ok(Decided::Conflict { key, found });
+                }
+                Err(Fault::Away(why)) => why,
+                Err(fault) => return Err(fault),
+            };
+            in_doubt = true;
+            if let Some(revision) = pending.as_ref().and_then(super::copy::Pending::fate) {
+                pending.into_iter().for_each(|pending| pending.is_done(revision));
+                return Ok(Decided::Done { revision, in_doubt });
+            }
+            if Instant::now() >= until {
+                return Err(Fault::Away(why));
+            }
+            tokio::time::sleep(RETRY_AFTER).await;
+        }
+    }
+
+    async fn ask(&self, txn: TxnRequest) -> Result<TxnResponse, Fault> {
+        let before = self.tide.seen();
+        let answer = self.client.txn(txn).await?;
+        self.tide.judge(answer.header.as_ref().map(|header| (header.cluster_id, revision(header.revision))), before);
+        Ok(answer)
+    }
+
+    /// Resolves once the copy shows all that was acknowledged to anybody before.
+    pub(super) async fn catch_up(&self, until: Instant) -> Result<(), Fault> {
+        let tick = self.newest_tick(until).await?;
+        let reached = tokio::time::timeout_at(until, self.copy.reaches(tick)).await;
+        reached.map_err(|_late| Fault::Away("the watch does not bring what etcd has".to_owned()))
+    }
+
+    /// The revision of the last transaction of any replica that wrote. All that we know of must be there.
+    pub(super) async fn newest_tick(&self, until: Instant) -> Result<Revision, Fault> {
+        let (before, seen) = (self.tide.ticks(), self.tide.seen());
+        let RangeResponse { header, kvs, .. } = self.client.range(&self.prefix.ticks(), until).await?;
+        self.tide.judge(header.map(|header| (header.cluster_id, revision(header.revision))), seen);
+        Ok(self.tide.hold(&ticks_of(&self.prefix, &kvs), &before))
+    }
+}
+
+fn at(answer: &TxnResponse) -> Revision {
+    answer.header.as_ref().map(|header| revision(header.revision)).unwrap_or_default()
+}
