@@ -26,7 +26,8 @@ pub const SOURCES: [(&str, &str); 6] = [
     ("gerrit.status", "an [issuer.gerrit] with url, user and token_file"),
     ("job.state", GITLAB),
 ];
-const DIRECTORY: &str = "a place in the issuers of [directory], or an [issuer.okta] with url, provider and token_file, or client_id, key_id and key_file in its place";
+const DIRECTORY: &str =
+    "a place in the issuers of [directory], or an [issuer.okta] with url, provider and token_file or key_file";
 const GITLAB: &str = "an [issuer.api] with a token_file";
 
 /// What one system knows, and how to ask it.
