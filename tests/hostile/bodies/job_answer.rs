@@ -78,21 +78,27 @@ pub fn seeds() -> Vec<Seed> {
 
 /// See the file's words.
 pub fn body(bytes: &[u8]) -> bool {
-    let rule = &*RULE;
+    // Both are made in a place of their own, so before this one.
+    let (rule, pins) = (&*RULE, &*PINS);
     place::with(&vec![(PathBuf::from("token"), b"glpat-hostile".to_vec())], |folder| {
-        let all = token::verified().iter().map(|one| speaks_of_its_own_job(rule, one.claims(), bytes, folder));
+        let all = token::verified().iter().map(|one| speaks_of_its_own_job((rule, pins), one.claims(), bytes, folder));
         all.filter(|agrees| *agrees).count() > 0
     })
 }
 
-fn speaks_of_its_own_job(rule: &Arc<Rule>, claims: &Claims, bytes: &[u8], folder: &Path) -> bool {
+fn speaks_of_its_own_job(
+    (rule, pins): (&Arc<Rule>, &AccountPins),
+    claims: &Claims,
+    bytes: &[u8],
+    folder: &Path,
+) -> bool {
     thread_local!(static RUNTIME: Runtime = Builder::new_current_thread().build().unwrap());
     let (issuer, url) = (IssuerName("corp".into()), "https://gitlab.example.com/api/v4".to_owned());
     let place = Place { url, let_in: LetIn::GitLab, token_file: folder.join("token"), ca_pem: None };
     let api = GitlabApi { issuer, place, limits: Limits::default() };
     let clock = Arc::new(ManualClock::at(datetime!(2026-11-21 12:00 UTC)));
     let fetch: Arc<dyn Fetch> = Arc::new(Says(bytes.to_vec()));
-    let facts = Facts::new(&[Arc::new(api)], World { clock, fetch, metrics: Metrics::new(), pins: PINS.clone() });
+    let facts = Facts::new(&[Arc::new(api)], World { clock, fetch, metrics: Metrics::new(), pins: pins.clone() });
     let asking = || RUNTIME.with(|runtime| runtime.block_on(facts.ask(rule, claims)));
     let answers = Cost::SMALL.of(bytes.len(), asking);
     let answer = answers.of("job.state").unwrap().clone();
