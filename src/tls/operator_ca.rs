@@ -80,16 +80,23 @@ impl OperatorCa {
         let names = names.map(|extension| extension.value.general_names.iter()).into_iter().flatten();
         let mut told = Vec::new();
         for name in names {
-            if let GeneralName::URI(uri) = name {
-                if is_spiffe(uri) {
-                    return Err(NotOfTheCa::Workload);
-                }
-                told.push(format!("uri:{uri}"));
-            } else if let GeneralName::RFC822Name(address) = name {
-                told.push(format!("email:{address}"));
+            if matches!(name, GeneralName::URI(uri) if is_spiffe(uri)) {
+                return Err(NotOfTheCa::Workload);
             }
+            told.extend(told_as(name));
         }
         Ok(told)
+    }
+}
+
+/// By which word and name a person is written down; none where it is no name of a person.
+fn told_as(name: &GeneralName<'_>) -> Option<String> {
+    if let GeneralName::URI(uri) = name {
+        Some(format!("uri:{uri}"))
+    } else if let GeneralName::RFC822Name(address) = name {
+        Some(format!("email:{address}"))
+    } else {
+        None
     }
 }
 

@@ -101,9 +101,7 @@ async fn small_steps_do_not_lead_a_clock_away_but_those_that_tokens_confirm() {
         let mut led = true;
         for _ in 0..3 {
             place.clock.set(place.clock.now() + Duration::from_secs(29));
-            if confirmed {
-                store.vouch(place.clock.now());
-            }
+            _ = confirmed.then(|| store.vouch(place.clock.now()));
             led &= store.commit(commit(vec![], vec![put("led away", "1")])).await.is_ok();
         }
         assert_eq!(led, confirmed);

@@ -1,4 +1,5 @@
 //! Replicas on a real etcd that loses what they wrote, or whose answers are lost.
+#![expect(clippy::disallowed_methods, reason = "a real etcd needs real time")]
 
 use super::*;
 use crate::etcd::Etcd;
@@ -301,10 +302,15 @@ async fn without_a_quorum_only_what_changes_nothing_is_decided_and_for_its_span_
     assert_eq!(alone.count(), 1);
 }
 
+async fn all_done(answers: Vec<lanyard::store::Answer<Committed>>) {
+    for answer in answers {
+        done(answer.await);
+    }
+}
+
 /// Run by hand, optimised: what ticks and intents cost.
 #[tokio::test]
 #[ignore = "a measurement, run by hand"]
-#[expect(clippy::print_stdout, reason = "a measurement speaks")]
 async fn what_a_write_costs() {
     let (etcd, a) = (Etcd::start(), Member::named("a"));
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -317,9 +323,7 @@ async fn what_a_write_costs() {
         for round in 0..rounds {
             let all = (0..callers)
                 .map(|n| replica.commit(commit(vec![], vec![put(&format!("k/{callers}/{round}/{n}"), &value)])));
-            for answer in all.collect::<Vec<_>>() {
-                done(answer.await);
-            }
+            all_done(all.collect()).await;
         }
         println!("{callers} at a time: {:?} each", began.elapsed() / u32::try_from(rounds).unwrap());
     }

@@ -85,7 +85,8 @@ async fn opened(harness: &Harness) -> (Agent, String) {
 }
 
 fn everybody(harness: &Harness) -> Selector {
-    let path = harness.issuance().sessions.select(None, harness.now()).sessions[0].project_path.to_string();
+    let listed = harness.issuance().sessions.select(None, harness.now()).sessions;
+    let path = listed.first().unwrap().project_path.to_string();
     serde_json::from_value(serde_json::json!({ "project": path })).unwrap()
 }
 

@@ -100,7 +100,7 @@ impl Site {
         let files = fs::read_dir(self.doors.folder.path().join("data/journal")).unwrap();
         let text: String = files.filter_map(|file| fs::read_to_string(file.unwrap().path()).ok()).collect();
         let record = |line: &str| serde_json::from_str::<Value>(line.get(65..)?).ok();
-        text.lines().filter_map(record).map(|record| record["entry"].clone()).collect()
+        text.lines().filter_map(record).filter_map(|record| record.get("entry").cloned()).collect()
     }
 }
 

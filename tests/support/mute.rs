@@ -23,6 +23,16 @@ enum State {
     Cut,
 }
 
+/// One connection, until it is cut.
+async fn lead(from: TcpStream, port: u16, mut state: watch::Receiver<State>) {
+    let Ok(to) = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await else { return };
+    let over = state.clone();
+    tokio::select! {
+        () = carry(from, to, over) => {}
+        _ = state.wait_for(|state| *state == State::Cut) => {}
+    }
+}
+
 impl Way {
     pub(crate) async fn to(port: u16) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
@@ -31,15 +41,7 @@ impl Way {
         let seen = Arc::clone(&state);
         drop(tokio::spawn(async move {
             while let Ok((from, _)) = listener.accept().await {
-                let mut state = seen.subscribe();
-                drop(tokio::spawn(async move {
-                    let Ok(to) = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await else { return };
-                    let over = state.clone();
-                    tokio::select! {
-                        () = carry(from, to, over) => {}
-                        _ = state.wait_for(|state| *state == State::Cut) => {}
-                    }
-                }));
+                drop(tokio::spawn(lead(from, port, seen.subscribe())));
             }
         }));
         Self { port: own, state }

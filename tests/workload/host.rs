@@ -152,12 +152,12 @@ async fn each_gets_its_own(hierarchy: &'static str) {
 /// Shows: EP-10.
 #[tokio::test(flavor = "multi_thread")]
 async fn two_jobs_of_two_projects_on_one_host_get_their_own_identity_until_their_cgroup_is_empty() {
-    each_gets_its_own("v2").await;
+    Box::pin(each_gets_its_own("v2")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_same_holds_where_cgroups_are_of_version_1() {
-    each_gets_its_own("pids").await;
+    Box::pin(each_gets_its_own("pids")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

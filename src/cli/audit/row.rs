@@ -52,12 +52,7 @@ fn what(entry: &Received) -> String {
         "intent" | "server_svid" => intent(entry),
         "issued" => format!("SHA-256 {}", short(text("digest"))),
         "observed" => format!("on trial, {}: {}", text("rule"), text("would")),
-        "operator_came" => {
-            let (operator, issuer, uid) = (text("operator"), text("issuer"), number("uid"));
-            let subject = Some(text("subject")).filter(|subject| !subject.is_empty());
-            let subject = subject.map(|subject| format!(" ({subject})")).unwrap_or_default();
-            format!("{operator} of {issuer}{subject} asks {}, as user id {uid}", text("asked"))
-        }
+        "operator_came" => operator_came(entry),
         "orphan_deleted" => {
             format!("{} in {}, by user id {}", text("label"), text("place"), number("uid"))
         }
@@ -97,6 +92,15 @@ fn what(entry: &Received) -> String {
         }
         _ => String::new(),
     }
+}
+
+/// Who asks for what from elsewhere.
+fn operator_came(entry: &Received) -> String {
+    let text = |name: &str| entry.more.get(name).and_then(Value::as_str).unwrap_or_default();
+    let uid = entry.more.get("uid").and_then(Value::as_u64).unwrap_or_default();
+    let subject = Some(text("subject")).filter(|subject| !subject.is_empty());
+    let subject = subject.map(|subject| format!(" ({subject})")).unwrap_or_default();
+    format!("{} of {}{subject} asks {}, as user id {uid}", text("operator"), text("issuer"), text("asked"))
 }
 
 /// What was done to which key.

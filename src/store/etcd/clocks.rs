@@ -193,12 +193,18 @@ mod tests {
         Clocks::new(Arc::new(ManualClock::at(NOW + time::Duration::seconds(offset))), name, "p")
     }
 
+    fn tell_all(all: &[Clocks], one: &Clocks) {
+        for other in all {
+            other.hear(&one.us, one.reading());
+        }
+    }
+
     /// Each hears what each other says, twice, so that all know what they were told of themselves.
     fn stands(offsets: &[i64]) -> Vec<ClockStand> {
         let all: Vec<_> = offsets.iter().enumerate().map(|(n, offset)| at(*offset, &format!("ca-{n}"))).collect();
         for _round in 0..2 {
             for one in &all {
-                all.iter().for_each(|other| other.hear(&one.us, one.reading()));
+                tell_all(&all, one);
             }
         }
         all.iter().map(|one| one.stand().borrow().clone()).collect()
@@ -222,13 +228,13 @@ mod tests {
     #[test]
     fn a_long_way_makes_no_clock_wrong() {
         let clock = Arc::new(ManualClock::at(NOW));
-        let (here, there) =
-            (Clocks::new(Arc::clone(&clock) as _, "a", "p"), Clocks::new(Arc::clone(&clock) as _, "b", "p"));
+        let of = |name| Clocks::new(Arc::<ManualClock>::clone(&clock), name, "p");
+        let (here, there) = (of("a"), of("b"));
         for _round in 0..2 {
-            let (to_there, to_here) = (here.reading(), there.reading());
+            let (ours, theirs) = (here.reading(), there.reading());
             clock.advance(Duration::from_secs(60));
-            there.hear("a", to_there);
-            here.hear("b", to_here);
+            there.hear("a", ours);
+            here.hear("b", theirs);
         }
         assert_eq!(*here.stand().borrow(), ClockStand { others: 1, ..ClockStand::default() });
     }

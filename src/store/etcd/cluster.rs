@@ -272,8 +272,9 @@ impl Etcd {
         self.tide.hold(&ticks_of(&self.prefix, &all), &before);
         self.copy.replace(&all, revision(at));
         for (key, kept) in self.copy.own(CLOCKS) {
-            let reading = serde_json::from_str(kept.value.get()).ok();
-            reading.into_iter().for_each(|reading| self.clocks.find(key.trim_start_matches(CLOCKS), reading));
+            if let Ok(reading) = serde_json::from_str(kept.value.get()) {
+                self.clocks.find(key.trim_start_matches(CLOCKS), reading);
+            }
         }
         Ok(())
     }

@@ -204,7 +204,7 @@ impl Pending<'_> {
     }
 
     /// It was done, and whoever asked for it is told so now: he acts by it himself.
-    pub(super) fn is_done(self, at: Revision) {
+    pub(super) fn was_done(self, at: Revision) {
         let mut fates = self.copy.fates();
         if matches!(fates.get(&self.n), Some(Fate::Waited)) && self.copy.at() < at {
             fates.insert(self.n, Fate::Answered(at));

@@ -1,6 +1,7 @@
 //! A transaction, tried until it is known what became of it.
 
 use super::Etcd;
+use super::copy::Pending;
 use super::error::Fault;
 use super::mark::{Open, Ticks};
 use super::proto::{RangeResponse, TxnRequest, TxnResponse};
@@ -81,44 +82,48 @@ impl Etcd {
         loop {
             let before = self.tide.ticks();
             let why = match self.ask(txn(&before)).await {
-                Ok(answer) if answer.succeeded => {
-                    let revision = at(&answer);
-                    if let Some(pending) = pending {
-                        self.tide.ticked(&self.replica, revision);
-                        pending.is_done(revision);
-                    }
-                    return Ok(Decided::Done { revision, in_doubt });
-                }
+                Ok(answer) if answer.succeeded => return Ok(self.done(pending, at(&answer), in_doubt)),
                 Ok(answer) => {
-                    let NotDone { before: done, ticks, conflict } =
-                        NotDone::of(&self.prefix, (&wish.conditions, wrote), answer);
-                    if let Some(revision) = done {
-                        pending.into_iter().for_each(|pending| pending.is_done(revision));
-                        return Ok(Decided::Done { revision, in_doubt });
-                    }
-                    self.tide.hold(&ticks, &before);
-                    if let Some(went_back) = self.tide.went_back() {
-                        return Err(Fault::WentBack(went_back));
-                    }
-                    // The conflict stands, whatever can be shown of it.
-                    drop(self.catch_up(until).await);
-                    let (key, found) =
-                        conflict.ok_or_else(|| Fault::Away("etcd's answer makes no sense".to_owned()))?;
-                    return Ok(Decided::Conflict { key, found });
+                    let not_done = NotDone::of(&self.prefix, (&wish.conditions, wrote), answer);
+                    return match not_done.before {
+                        Some(revision) => Ok(self.done(pending, revision, in_doubt)),
+                        None => self.conflict(not_done, &before, until).await,
+                    };
                 }
                 Err(Fault::Away(why)) => why,
                 Err(fault) => return Err(fault),
             };
             in_doubt = true;
-            if let Some(revision) = pending.as_ref().and_then(super::copy::Pending::fate) {
-                pending.into_iter().for_each(|pending| pending.is_done(revision));
-                return Ok(Decided::Done { revision, in_doubt });
+            if let Some(revision) = pending.as_ref().and_then(Pending::fate) {
+                return Ok(self.done(pending, revision, in_doubt));
             }
             if Instant::now() >= until {
                 return Err(Fault::Away(why));
             }
             tokio::time::sleep(RETRY_AFTER).await;
         }
+    }
+
+    /// It was done, and whoever asked is told so.
+    fn done(&self, pending: Option<Pending<'_>>, revision: Revision, in_doubt: bool) -> Decided {
+        if let Some(pending) = pending {
+            self.tide.ticked(&self.replica, revision);
+            pending.was_done(revision);
+        }
+        Decided::Done { revision, in_doubt }
+    }
+
+    /// It was not, and nor was it before: etcd has lost something, or a condition does not hold.
+    async fn conflict(&self, not_done: NotDone, before: &Ticks, until: Instant) -> Result<Decided, Fault> {
+        let NotDone { ticks, conflict, .. } = not_done;
+        self.tide.hold(&ticks, before);
+        if let Some(went_back) = self.tide.went_back() {
+            return Err(Fault::WentBack(went_back));
+        }
+        // The conflict stands, whatever can be shown of it.
+        drop(self.catch_up(until).await);
+        let (key, found) = conflict.ok_or_else(|| Fault::Away("etcd's answer makes no sense".to_owned()))?;
+        Ok(Decided::Conflict { key, found })
     }
 
     async fn ask(&self, txn: TxnRequest) -> Result<TxnResponse, Fault> {

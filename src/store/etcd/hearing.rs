@@ -82,19 +82,26 @@ impl Hearing {
     /// then it comes again. So nothing stays in memory that was overtaken while it was taken in.
     pub async fn next(&mut self) -> Heard {
         loop {
-            let waiting = &self.etcd.copy.waiting;
-            if let Some((key, was)) = self.last.take() {
-                let heard = self.look(key);
-                if heard.now.as_ref().map(|now| now.revision) != was {
-                    return self.tell(heard);
-                }
-                waiting.taken_in.send_modify(|taken_in| *taken_in += 1);
+            if let Some(overtaken) = self.overtaken() {
+                return self.tell(overtaken);
             }
+            let waiting = &self.etcd.copy.waiting;
             match waiting.take() {
                 Some(key) => return self.tell(self.look(key)),
                 None => waiting.news.notified().await,
             }
         }
+    }
+
+    /// The last one, where it holds something else by now; else it is taken in.
+    fn overtaken(&mut self) -> Option<Heard> {
+        let (key, was) = self.last.take()?;
+        let heard = self.look(key);
+        if heard.now.as_ref().map(|now| now.revision) != was {
+            return Some(heard);
+        }
+        self.etcd.copy.waiting.taken_in.send_modify(|taken_in| *taken_in += 1);
+        None
     }
 
     fn look(&self, key: String) -> Heard {

@@ -131,9 +131,7 @@ impl Etcd {
             let is_same = now.as_ref().map(|now| now.value.get()) == value.as_ref().map(|value| value.get());
             let there = restored.map(|restored| (restored.epoch, restored.revision));
             if there.or(now.as_ref().map(|now| (epoch, now.revision))).is_some_and(|there| there >= age) {
-                if !is_same {
-                    kept.push(key);
-                }
+                kept.extend((!is_same).then_some(key));
                 continue;
             }
             wishes.push(Again::of((key, value), (now, mark.map(|(_, mark)| mark)), (age, self.epoch()))?);
@@ -182,11 +180,11 @@ impl Etcd {
         replicas.retain(|replica| !lost.contains(replica));
         // What is written from now on is newer than whatever was forgotten, whatever its revision.
         let next = self.epoch().max(seen) + 1;
-        let epoch = (begins || seen >= self.epoch()).then(|| self.epoch_write(next)).transpose()?;
+        let epoch = (begins || seen >= self.epoch()).then(|| Self::epoch_write(next)).transpose()?;
         self.set_waiting(replicas, epoch).await
     }
 
-    fn epoch_write(&self, next: u64) -> Result<Write, StoreError> {
+    fn epoch_write(next: u64) -> Result<Write, StoreError> {
         let value = to_raw_value(&next).map_err(|odd| StoreError::Index(odd.into()))?;
         Ok(Write::Put(EPOCH.to_owned(), value))
     }
@@ -257,14 +255,18 @@ impl Etcd {
             }
             let put = told.put.into_iter().map(|(key, value)| (key, Some(value)));
             for (key, value) in put.chain(told.delete.into_iter().map(|key| (key, None))) {
-                let newest = last.entry(key).or_insert_with(|| ((0, 0), None));
-                if age >= newest.0 {
-                    *newest = (age, value);
-                }
+                keep_newest(&mut last, key, (age, value));
             }
         }
         last.retain(|_, (age, _)| *age > since);
         Ok((since, last))
+    }
+}
+
+fn keep_newest(last: &mut Last, key: String, (age, value): (Age, Option<Box<RawValue>>)) {
+    let newest = last.entry(key).or_insert_with(|| ((0, 0), None));
+    if age >= newest.0 {
+        *newest = (age, value);
     }
 }
 

@@ -52,8 +52,7 @@ impl Tide {
     /// A replica wrote.
     pub(super) fn ticked(&self, replica: &str, at: Revision) {
         let mut known = self.known();
-        let last = known.entry(replica.to_owned()).or_default();
-        *last = at.max(*last);
+        known.entry(replica.to_owned()).and_modify(|last| *last = at.max(*last)).or_insert(at);
     }
 
     /// Takes in the ticks that etcd holds; `before` is what we knew when we asked. The newest of them.
@@ -65,7 +64,9 @@ impl Tide {
                 self.goes_back(WentBack { seen, journalled: cluster, revision: self.seen(), cluster });
             }
         }
-        found.iter().for_each(|(replica, at)| self.ticked(replica, *at));
+        for (replica, at) in found {
+            self.ticked(replica, *at);
+        }
         found.values().copied().max().unwrap_or_default()
     }
 
