@@ -302,13 +302,31 @@ pub(crate) struct Beside {
 
 impl Beside {
     pub(crate) fn start(settings: AgentSettings, clock: &Arc<ManualClock>) -> Self {
+        Self::begin(settings, clock).unwrap()
+    }
+
+    /// Where another has just stopped: its last connections may hold the state folder a moment longer.
+    pub(crate) async fn follow(settings: AgentSettings, clock: &Arc<ManualClock>) -> Self {
+        within(async {
+            loop {
+                match Self::begin(settings.clone(), clock) {
+                    Ok(agent) => return agent,
+                    Err(held) => assert!(format!("{held:?}").contains("InUse"), "{held:?}"),
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        })
+        .await
+    }
+
+    fn begin(settings: AgentSettings, clock: &Arc<ManualClock>) -> Result<Self, AgentError> {
         let socket = settings.workload_socket.clone();
         let clock: Arc<dyn Clock> = Arc::<ManualClock>::clone(clock);
-        let agent = Agent::build(settings, clock, &Random::system()).unwrap();
+        let agent = Agent::build(settings, clock, &Random::system())?;
         let (stop, shutdown) = Shutdown::pair();
         let handle = agent.handle();
         let ended = tokio::spawn(agent.run(shutdown));
-        Self { socket, handle, stop, ended }
+        Ok(Self { socket, handle, stop, ended })
     }
 
     pub(crate) async fn login(&self, token: String) -> Result<LoggedIn, Refused> {

@@ -132,10 +132,10 @@ async fn a_pod_s_agent_that_starts_again_goes_on_with_what_is_left() {
     assert_eq!(id(&agent).await, RUNNER);
     agent.login(site.token()).await.unwrap();
     within(agent.ended()).await;
-    let agent = Beside::start(ends(), &site.clock);
+    let agent = Beside::follow(ends(), &site.clock).await;
     assert_eq!(id(&agent).await, FIRST_ID, "the job goes on, and nobody saw the runner's in between");
     within(agent.ended()).await;
-    let agent = Beside::start(ends(), &site.clock);
+    let agent = Beside::follow(ends(), &site.clock).await;
     assert_eq!(id(&agent).await, RUNNER, "the job has ended with its agent, the runner has not");
     within(agent.ended()).await;
 }
