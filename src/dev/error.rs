@@ -72,7 +72,7 @@ pub enum DevError {
     #[error("the Workload API's socket cannot be reached")]
     Socket(#[source] tonic::transport::Error),
     /// Nobody has made keys there yet.
-    #[error("{} holds no stand-in GitLab; start `lanyard dev` first, or name its folder with --dir", folder.display())]
+    #[error("{} holds no stand-in GitLab; start `lanyard dev` first, or name its folder", folder.display())]
     NoGitlab {
         /// The folder.
         folder: PathBuf,

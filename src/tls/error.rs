@@ -44,6 +44,12 @@ pub enum TlsError {
         /// A path, or where else the text came from.
         place: String,
     },
+    /// A certificate that may vouch for nobody stands where an authority's should.
+    #[error("a certificate in {place} is no CA's, so it can vouch for nobody: name the CA's own")]
+    NoCa {
+        /// Which file.
+        place: String,
+    },
     /// A name that no certificate can carry, or that no server can have.
     #[error("{name:?} is neither a DNS name nor an IP address")]
     Name {

@@ -53,13 +53,18 @@ impl OperatorCa {
     /// The CA of a PEM text; `place` says in errors where it came from.
     ///
     /// # Errors
-    /// `Missing`, `Unusable`.
+    /// `Missing`, `NoCa`, `Unusable`.
     pub fn from_pem(pem: &[u8], place: &str) -> Result<Self, TlsError> {
         let missing = || TlsError::Missing { what: "certificate", place: place.to_owned() };
         let unusable = |source| TlsError::Unusable { place: place.to_owned(), source };
         let mut roots = RootCertStore::empty();
         for certificate in CertificateDer::pem_slice_iter(pem) {
-            roots.add(certificate.map_err(|_not_pem| missing())?).map_err(unusable)?;
+            let certificate = certificate.map_err(|_not_pem| missing())?;
+            // As a root whoever has its key would vouch for others, whatever it was made for.
+            if !X509Certificate::from_der(&certificate).is_ok_and(|(_, certificate)| certificate.is_ca()) {
+                return Err(TlsError::NoCa { place: place.to_owned() });
+            }
+            roots.add(certificate).map_err(unusable)?;
         }
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
@@ -115,6 +120,7 @@ impl fmt::Debug for OperatorCa {
 mod tests {
     use super::*;
     use crate::clock::{Clock as _, SystemClock};
+    use crate::crypto::PemLabel;
     use rcgen::{
         BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose,
         SanType,
@@ -138,6 +144,16 @@ mod tests {
         (params.not_before, params.not_after) = (now - time::Duration::HOUR, now + time::Duration::HOUR);
         let made = params.signed_by(&KeyPair::generate().unwrap(), ca).unwrap();
         ShownChain::of(Some(&[made.der().clone()])).unwrap()
+    }
+
+    #[test]
+    fn an_operator_s_own_certificate_is_no_ca() {
+        let own = leaf(&ca(), &[], ExtendedKeyUsagePurpose::ClientAuth);
+        let pem = PemLabel::Certificate.armour(&own.0[0]).to_string();
+        for text in [pem.clone(), ca().pem() + &pem] {
+            let refused = OperatorCa::from_pem(text.as_bytes(), "ada.pem").unwrap_err();
+            assert!(matches!(refused, TlsError::NoCa { .. }), "{refused}");
+        }
     }
 
     #[test]

@@ -46,7 +46,7 @@ pub(super) struct Listen {
     #[arg(long, value_name = "PID")]
     pid: Option<u32>,
     /// Nobody is waited for longer
-    #[arg(long, default_value_t = 120, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, default_value_t = 120, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     seconds: u64,
     /// One JSON object a line; latencies in microseconds
     #[arg(long)]
