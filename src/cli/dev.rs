@@ -4,7 +4,7 @@ use super::render;
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::SystemEnvironment;
 use crate::crypto::Random;
-use crate::dev::{Claim, DevFolder, Limit, Report, RunningDev, mint};
+use crate::dev::{Claim, DevFolder, Limit, Mint, Report, RunningDev};
 use crate::telemetry::ShutdownTrigger;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -65,7 +65,8 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     if let Some(Action::Token { folder, mut claims, audience }) = args.action {
         claims.extend(audience.map(|audience| Claim::text("aud", audience)));
         let folder = DevFolder::at(&folder.path());
-        render::say(&mint(&folder, &claims, &Random::system(), SystemClock.now())?)?;
+        let now = SystemClock.now();
+        render::say(&Mint::of(&folder, now)?.token(&claims, &Random::system(), now)?)?;
         return Ok(ExitCode::SUCCESS);
     }
     let dev = Box::pin(RunningDev::start(&args.folder.path(), &SystemEnvironment, Arc::new(SystemClock))).await?;

@@ -132,7 +132,7 @@ fn discovery(issuer: &str) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use super::super::job::mint;
+    use super::super::job::Mint;
     use super::super::keys::{CA_PEM, tls_authority};
     use super::*;
     use crate::clock::{ManualClock, SystemClock};
@@ -160,7 +160,7 @@ mod tests {
         let gitlab = Gitlab::open(authority, &keys, (&url, listener), &SystemClock).unwrap();
         let gitlab = gitlab.showing_jobs(&folder, api_token);
 
-        let token = mint(&folder, &[], &random, now).unwrap();
+        let token = Mint::of(&folder, now).unwrap().token(&[], &random, now).unwrap();
         let claims = UnverifiedToken::parse(&token).unwrap().unproven(IssuerName("dev".into()), None).unwrap();
         let (issuer, token_file) = (claims.issuer.clone(), folder.place(jobs::API_TOKEN));
         let ca_pem = folder.read(CA_PEM).unwrap();

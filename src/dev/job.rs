@@ -72,15 +72,33 @@ impl FromStr for Claim {
     }
 }
 
-/// An `id_token` of a new job of the folder's stand-in GitLab.
-///
-/// # Errors
-/// `NoGitlab` when no dev run made keys there; `BrokenKey`, `Key`, `File`.
-pub fn mint(folder: &DevFolder, claimed: &[Claim], random: &Random, now: OffsetDateTime) -> Result<String, DevError> {
-    let issuer = issuer_of(folder)?;
-    let (keys, claims) = (GitlabKeys::of(folder)?, claims_of_a_new_job(&issuer, AUDIENCE, claimed, random, now));
-    jobs::remember(folder, &claims, now)?;
-    keys.sign(&claims)
+/// What gives jobs of the folder's stand-in GitLab their tokens: its keys are read once.
+pub struct Mint<'a> {
+    folder: &'a DevFolder,
+    issuer: String,
+    keys: GitlabKeys,
+}
+
+impl<'a> Mint<'a> {
+    /// That of this folder; jobs of yesterday are forgotten.
+    ///
+    /// # Errors
+    /// `NoGitlab` when no dev run made keys there; `BrokenKey`, `Key`, `File`.
+    pub fn of(folder: &'a DevFolder, now: OffsetDateTime) -> Result<Self, DevError> {
+        let (issuer, keys) = (issuer_of(folder)?, GitlabKeys::of(folder)?);
+        jobs::forget_old(folder, now)?;
+        Ok(Self { folder, issuer, keys })
+    }
+
+    /// An `id_token` of a new job.
+    ///
+    /// # Errors
+    /// `Key`, `File`.
+    pub fn token(&self, claimed: &[Claim], random: &Random, now: OffsetDateTime) -> Result<String, DevError> {
+        let claims = claims_of_a_new_job(&self.issuer, AUDIENCE, claimed, random, now);
+        jobs::remember(self.folder, &claims)?;
+        self.keys.sign(&claims)
+    }
 }
 
 /// The claims of a new job; what is claimed is taken as it is, and the rest follows from it.
@@ -258,7 +276,7 @@ mod tests {
         };
         let now = OffsetDateTime::from_unix_timestamp(1_793_611_800).unwrap();
         let [first, second] = [1, 2].map(|seed| {
-            let token = mint(&folder, &[], &Random::seeded(seed), now).unwrap();
+            let token = Mint::of(&folder, now).unwrap().token(&[], &Random::seeded(seed), now).unwrap();
             UnverifiedToken::parse(&token).unwrap().verify(&keys, &expectations, now).unwrap()
         });
         assert_eq!(keys.kids().count(), 2);

@@ -29,11 +29,11 @@ pub(super) fn api_token(folder: &DevFolder, random: &Random) -> Result<String, D
     Ok(token)
 }
 
-/// Remembers that a job runs, and forgets those of yesterday. One whose claims no job could have is not shown.
+/// Makes the folder of jobs where there is none, and forgets those of yesterday.
 ///
 /// # Errors
 /// `File`.
-pub(super) fn remember(folder: &DevFolder, claims: &Value, now: OffsetDateTime) -> Result<(), DevError> {
+pub(super) fn forget_old(folder: &DevFolder, now: OffsetDateTime) -> Result<(), DevError> {
     let jobs = folder.place(FOLDER);
     fs::create_dir_all(&jobs).map_err(DevError::file(&jobs))?;
     for entry in fs::read_dir(&jobs).map_err(DevError::file(&jobs))?.flatten() {
@@ -43,6 +43,14 @@ pub(super) fn remember(folder: &DevFolder, claims: &Value, now: OffsetDateTime) 
             let _gone = fs::remove_file(entry.path()).is_err();
         }
     }
+    Ok(())
+}
+
+/// Remembers that a job runs. One whose claims no job could have is not shown.
+///
+/// # Errors
+/// `File`.
+pub(super) fn remember(folder: &DevFolder, claims: &Value) -> Result<(), DevError> {
     let Ok(claims) = Claims::unproven(claims.to_string().as_bytes(), IssuerName("dev".into())) else { return Ok(()) };
     let id = |name: &str| if let Some(ClaimValue::Id(id)) = claims.value(name) { Some(id) } else { None };
     let text = |name: &str| claims.view(name).map(|value| value.to_string()).unwrap_or_default();

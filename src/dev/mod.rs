@@ -19,6 +19,6 @@ mod run;
 
 pub use error::DevError;
 pub use folder::DevFolder;
-pub use job::{Claim, NotAClaim, mint};
+pub use job::{Claim, Mint, NotAClaim};
 pub use report::{Limit, Part, Report, Signer};
 pub use run::RunningDev;

@@ -66,7 +66,8 @@ impl RunningDev {
         server?;
 
         let token = job::claims_of_a_new_job(&places.gitlab, AUDIENCE, &[], &Random::system(), clock.now());
-        jobs::remember(&folder, &token, clock.now())?;
+        jobs::forget_old(&folder, clock.now())?;
+        jobs::remember(&folder, &token)?;
         let session_ends_at = token.get("exp").and_then(serde_json::Value::as_i64).unwrap_or_default();
         let session_ends_at = OffsetDateTime::from_unix_timestamp(session_ends_at).unwrap_or(began_at);
         parts.start_agent(&folder, &places, keys.sign(&token)?, &clock).await?;

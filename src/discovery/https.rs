@@ -219,10 +219,12 @@ pub enum FetchError {
 /// The client.
 #[derive(Debug)]
 pub struct HttpsFetch {
-    usual: Client,
+    /// Whom to believe where a call does not say; the system's CAs where this does not either.
+    ca_pem: Option<Vec<u8>>,
     loopback_http: bool,
-    /// Clients that believe one CA only, by the digest of its PEM; as many as issuers with a `ca_file`.
-    pinned: Mutex<BTreeMap<Digest, Client>>,
+    /// Made when they are first needed, since the system's CAs are some hundred files; by the digest of the CA that each believes
+    /// alone, as many as issuers with a `ca_file`.
+    clients: Mutex<BTreeMap<Option<Digest>, Client>>,
 }
 
 impl HttpsFetch {
@@ -231,7 +233,11 @@ impl HttpsFetch {
     /// # Errors
     /// `Ca`, `Client`.
     pub fn new(ca_pem: Option<&[u8]>) -> Result<Self, FetchError> {
-        Ok(Self { usual: client(ca_pem)?, loopback_http: false, pinned: Mutex::default() })
+        let fetch = Self { ca_pem: ca_pem.map(<[u8]>::to_vec), loopback_http: false, clients: Mutex::default() };
+        if ca_pem.is_some() {
+            fetch.client(None)?;
+        }
+        Ok(fetch)
     }
 
     /// Lets plain HTTP through where it cannot leave the machine.
@@ -241,15 +247,15 @@ impl HttpsFetch {
     }
 
     fn client(&self, ca_pem: Option<&[u8]>) -> Result<Client, FetchError> {
-        let Some(pem) = ca_pem else { return Ok(self.usual.clone()) };
-        let digest = Digest::of(pem);
-        let pinned = || self.pinned.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = pinned().get(&digest).cloned();
+        let ca_pem = ca_pem.or(self.ca_pem.as_deref());
+        let believes = ca_pem.map(Digest::of);
+        let clients = || self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = clients().get(&believes).cloned();
         if let Some(known) = known {
             return Ok(known);
         }
-        let new = client(Some(pem))?;
-        pinned().insert(digest, new.clone());
+        let new = client(ca_pem)?;
+        clients().insert(believes, new.clone());
         Ok(new)
     }
 

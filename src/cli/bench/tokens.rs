@@ -3,7 +3,7 @@
 use crate::cli::failure::{WrongUsage, unreadable};
 use crate::clock::{Clock as _, SystemClock};
 use crate::crypto::Random;
-use crate::dev::{DevFolder, mint};
+use crate::dev::{DevFolder, Mint};
 use std::fs;
 use std::path::PathBuf;
 
@@ -40,8 +40,8 @@ impl Supply<'_> {
         self.taken = taken.saturating_add(count);
         if let Some(dir) = &self.tokens.dev_dir {
             let (folder, random) = (DevFolder::at(dir), Random::system());
-            let mint = |_| Ok(mint(&folder, &[], &random, SystemClock.now())?);
-            return (0..count).map(mint).collect();
+            let mint = Mint::of(&folder, SystemClock.now())?;
+            return (0..count).map(|_| Ok(mint.token(&[], &random, SystemClock.now())?)).collect();
         }
         let file = self.tokens.tokens_file.as_deref();
         let file = file.ok_or_else(|| WrongUsage::new("name the tokens: --tokens-file FILE or --dev-dir DIR"))?;
