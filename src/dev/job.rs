@@ -7,6 +7,7 @@ use super::keys::GitlabKeys;
 use super::{DevError, DevFolder, jobs};
 use crate::crypto::{Digest, Random};
 use serde_json::{Map, Value, json};
+use std::fmt;
 use std::str::FromStr;
 use time::OffsetDateTime;
 
@@ -77,6 +78,12 @@ pub struct Mint<'a> {
     folder: &'a DevFolder,
     issuer: String,
     keys: GitlabKeys,
+}
+
+impl fmt::Debug for Mint<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mint").field("issuer", &self.issuer).finish_non_exhaustive()
+    }
 }
 
 impl<'a> Mint<'a> {

@@ -73,7 +73,7 @@ impl Scene {
     /// A measurement beside the floor of its moment, and how many exchanges there were in a second.
     pub(crate) fn pair(&self, floor: &Floor) -> (Pair, f64) {
         let requests = unused(self.place(), calls());
-        let floor = floor.measure();
+        let floor = floor.measure_on_all_cores();
         let (cost, rate) = self.exchange(requests);
         (Pair { floor, cost }, rate)
     }

@@ -47,7 +47,7 @@ pub(crate) fn renew(floor: &Floor) {
     for pair in 1..=PAIRS {
         eprintln!("pair {pair} of {PAIRS}: {} renewals", calls());
         let csrs = Arc::new(Mutex::new(on_every_core(calls(), || csr(&p256()))));
-        let floor = floor.measure();
+        let floor = floor.measure_on_all_cores();
         let all = async {
             let mut callers = JoinSet::new();
             for (turn, (agent, sessions)) in scene.agents.iter().zip(&opened).cycle().take(IN_FLIGHT).enumerate() {
@@ -84,7 +84,7 @@ pub(crate) fn new_tls(floor: &Floor) {
         let agents: Vec<_> = agents.collect();
         drop(inside);
         let agents = Arc::new(Mutex::new(agents));
-        let floor = floor.measure();
+        let floor = floor.measure_on_all_cores();
         let all = async {
             let mut callers = JoinSet::new();
             for _ in 0..IN_FLIGHT {

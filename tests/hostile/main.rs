@@ -31,14 +31,16 @@ fn meets_mutations(name: &str, cases: u32) {
         "index" | "journal" => edits().boxed(),
         _ => mutations(documents).boxed(),
     };
+    // Before the reader has it: one that ends the whole process, by a stack that is full, leaves it there.
+    let file = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("hostile-{name}"));
     let outcome = TestRunner::new(trying(cases)).run(&inputs, |input| {
+        fs::write(&file, &input).unwrap();
         body(&input);
         Ok(())
     });
     match outcome {
-        Ok(()) => {}
+        Ok(()) => fs::remove_file(&file).unwrap(),
         Err(TestError::Fail(why, input)) => {
-            let file = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("hostile-{name}"));
             fs::write(&file, input).unwrap();
             panic!(
                 "{name}: {why}\nthe input is in {}; give it a name in tests/vectors/hostile/{name}/",
