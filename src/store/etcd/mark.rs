@@ -95,15 +95,10 @@ pub(super) struct Marks(Mutex<Inside>);
 struct Inside {
     last: u64,
     open: BTreeSet<u64>,
-    told: BTreeMap<u64, Told>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Told {
-    /// From when on its intent may be taken away.
-    from: Instant,
-    /// A transaction takes it away.
-    leaves: bool,
+    /// From when on each's intent may be taken away.
+    told: BTreeMap<u64, Instant>,
+    /// Of which a transaction takes the intent away. Apart, so that nobody looks through all of them for the next.
+    leaving: BTreeSet<u64>,
 }
 
 /// A transaction that is under way; when it ends untold, the next look tells it.
@@ -142,31 +137,34 @@ impl Marks {
     /// Some that are told, from now on somebody's to take away.
     pub(super) fn take_told(&self, most: usize) -> Vec<u64> {
         let (mut inside, now) = (self.inside(), Instant::now());
-        let due = inside.told.iter_mut().filter(|(_, told)| told.from <= now && !told.leaves).take(most);
-        due.map(|(n, told)| {
-            told.leaves = true;
-            *n
-        })
-        .collect()
+        let due = inside.told.iter().filter(|(_, from)| **from <= now).map(|(n, _)| *n);
+        let due: Vec<u64> = due.take(most).collect();
+        for n in &due {
+            inside.told.remove(n);
+            inside.leaving.insert(*n);
+        }
+        due
     }
 
     /// They may stand there still.
     pub(super) fn put_back(&self, told: &[String]) {
-        let mut inside = self.inside();
+        let (mut inside, now) = (self.inside(), Instant::now());
         for (.., n) in told.iter().filter_map(|key| intent_of(key)) {
-            inside.told.entry(n).and_modify(|told| told.leaves = false);
+            if inside.leaving.remove(&n) {
+                inside.told.insert(n, now);
+            }
         }
     }
 
     /// The journal has told of it, or it needs none. Where an attempt was given up, it stays for a while.
     pub(super) fn is_told(&self, n: u64, in_doubt: bool) {
         let from = if in_doubt { Instant::now() + KEPT_AFTER_DOUBT } else { Instant::now() };
-        self.inside().told.insert(n, Told { from, leaves: false });
+        self.inside().told.insert(n, from);
     }
 
     /// Those that left, and of which nothing stands any more, are forgotten.
     pub(super) fn forget_gone(&self, there: &BTreeSet<u64>) {
-        self.inside().told.retain(|n, told| !told.leaves || there.contains(n));
+        self.inside().leaving.retain(|n| there.contains(n));
     }
 
     /// How many transactions there have been.
@@ -177,7 +175,7 @@ impl Marks {
     /// Whether somebody still sees to it.
     pub(super) fn sees_to(&self, n: u64) -> bool {
         let inside = self.inside();
-        inside.open.contains(&n) || inside.told.contains_key(&n)
+        inside.open.contains(&n) || inside.told.contains_key(&n) || inside.leaving.contains(&n)
     }
 
     /// A holder that panicked left whole sets behind.
