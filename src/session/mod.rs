@@ -39,5 +39,5 @@ pub use owner::{OwnerError, Proof, SessionKey};
 pub use past::{PastAsked, PastRequest, PastRequests, Then};
 pub use pins::{PathPins, Pin, PinError};
 pub use record::{JobName, SessionId, claims_shown, piece_of_record};
-pub use selector::{Facets, PathOrId, Selector};
+pub use selector::{Facets, Nobodys, PathOrId, Selector};
 pub use sweep::Swept;

@@ -70,6 +70,7 @@ mod lifecycle;
 mod limits;
 mod lost;
 mod memory;
+mod operating;
 mod pipelines;
 mod policies;
 mod procedures;
