@@ -19,6 +19,7 @@ mod bans;
 mod loss;
 mod admission;
 mod keeper;
+mod foretold;
 mod restored;
 mod ending;
 mod heard;

@@ -79,6 +79,7 @@ mod race;
 mod roles_anywhere;
 mod sealing;
 mod secrets;
+mod standing;
 mod traces;
 mod units;
 mod real_vault;
