@@ -33,8 +33,8 @@ pub(super) async fn listens(socket: &Path) -> bool {
 
 /// What was wrong with the handshake, where a call had no success for that.
 pub(super) fn tls_fault(status: &Status) -> Option<&TlsError> {
-    let causes = std::iter::successors(std::error::Error::source(status), |cause| cause.source());
-    causes.into_iter().find_map(|cause| cause.downcast_ref())
+    let mut causes = std::iter::successors(std::error::Error::source(status), |cause| cause.source());
+    causes.find_map(|cause| cause.downcast_ref())
 }
 
 /// Why a call had no success, with the exit code that it deserves.
