@@ -305,7 +305,7 @@ mod tests {
     #[test]
     fn what_a_start_refuses_a_check_refuses_too() {
         let etcd = "[store.etcd]\npreview = true\nendpoints = [\"http://127.0.0.1\"]\n";
-        let place = "[[keys.place]]\nname = \"p\"\nkind = \"memory\"\n";
+        let place = "[[keys.place]]\nname = \"p\"\nin = \"memory\"\n";
         for (before, behind, wanted) in [
             ("", "", "checkpoints.replica"),
             (NAMED, "[crl]\n", "crl"),
