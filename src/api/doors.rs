@@ -187,7 +187,7 @@ impl RemoteAdminDoor {
 /// If it is an operator's: each request shows who asks.
 impl Answers for RemoteAdminDoor {
     async fn answer(self, mut request: Request<Incoming>, guest: Arc<Guest>) -> Response<Body> {
-        let asked = request.uri().path().rsplit('/').next().unwrap_or_default().to_owned();
+        let asked = order_in(request.uri().path()).to_owned();
         let admit = contained(self.operators.admit(request.headers(), &guest, &asked));
         let id = self.desk.request_id();
         let refused = match tokio::time::timeout(ANSWER_WITHIN, admit).await {
@@ -204,6 +204,14 @@ impl Answers for RemoteAdminDoor {
         };
         refused.into_status().into_http().map(Either::Left)
     }
+}
+
+/// What is asked for, as the journal names it. Whoever asks chooses the path: of one that leads nowhere nothing is written.
+fn order_in(path: &str) -> &str {
+    const NAME_BYTES_MAX: usize = 64;
+    let name = path.strip_prefix("/lanyard.v1.Admin/").unwrap_or_default();
+    let is_name = !name.is_empty() && name.len() <= NAME_BYTES_MAX && name.bytes().all(|c| c.is_ascii_alphanumeric());
+    if is_name { name } else { "nothing that there is" }
 }
 
 /// The health port. Cheap to clone.
@@ -260,4 +268,20 @@ async fn answered(mut routes: Router, request: Request<Incoming>) -> Response<Bo
 
 fn is_grpc(headers: &HeaderMap) -> bool {
     headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_path_only_an_order_s_name_is_written() {
+        assert_eq!(order_in("/lanyard.v1.Admin/AddBan"), "AddBan");
+        let long = format!("/lanyard.v1.Admin/{}", "A".repeat(65));
+        for junk in
+            ["/", "", "/x/AddBan", "/lanyard.v1.Admin/", "/lanyard.v1.Admin/a/b", "/lanyard.v1.Admin/%1b[2J", &long]
+        {
+            assert_eq!(order_in(junk), "nothing that there is", "{junk}");
+        }
+    }
 }

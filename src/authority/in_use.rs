@@ -38,6 +38,11 @@ pub(super) struct JwtSigner {
 }
 
 impl JwtSigners {
+    /// The name of the one that every consumer takes unless it says otherwise.
+    pub(super) fn usual(&self) -> &Arc<str> {
+        &self.es256.kid
+    }
+
     /// The one that signs by this.
     pub(super) fn by(&self, algorithm: JwsAlgorithm) -> Option<&Arc<JwtSigner>> {
         let signs = |signer: &&Arc<JwtSigner>| signer.key.public().algorithm().jws_algorithm() == Some(algorithm);

@@ -343,7 +343,7 @@ fn tell(step: &Step, keyring: &Keyring) {
     let (step, authority, key_id) = (step.kind.as_str(), step.authority.as_str(), taken.key_id);
     tracing::info!(step, authority, %key_id, sequence = keyring.sequence, "key changed");
     if !taken.by.in_spite_of.is_empty() {
-        let missing = taken.by.in_spite_of.join(", ");
+        let missing = taken.by.in_spite_in_short();
         tracing::error!(step, authority, %key_id, missing, "a key changed without proof that everybody holds it");
     }
 }

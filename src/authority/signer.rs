@@ -159,6 +159,14 @@ impl Authorities {
         self.x509.load().not_after
     }
 
+    /// What the key is called that signs now for this kind; of several, the one that signs for whoever wants no other.
+    pub fn signer_of(&self, kind: Kind) -> Arc<str> {
+        match kind {
+            Kind::X509 => Arc::clone(&self.x509.load().name),
+            Kind::Jwt => Arc::clone(self.jwt.load().usual()),
+        }
+    }
+
     /// All that will be signed for a grant.
     ///
     /// # Errors

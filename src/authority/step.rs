@@ -78,6 +78,18 @@ pub struct By {
     pub in_spite_of: Vec<String>,
 }
 
+impl By {
+    /// The first of those it was done in spite of, and how many more: thousands of agents may lack a key. The journal has all.
+    pub fn in_spite_in_short(&self) -> String {
+        const NAMED: usize = 5;
+        let named: Vec<&str> = self.in_spite_of.iter().take(NAMED).map(String::as_str).collect();
+        match self.in_spite_of.len().saturating_sub(NAMED) {
+            0 => named.join(", "),
+            more => format!("{} and {more} more", named.join(", ")),
+        }
+    }
+}
+
 impl Step {
     /// By the plan.
     pub(super) fn planned(kind: StepKind, authority: AuthorityKind) -> Self {

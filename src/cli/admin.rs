@@ -1,9 +1,11 @@
 //! How commands reach a server's admin socket.
 
-use super::failure::{NotReachable, WrongUsage, plain};
-use super::operator::{ANSWER_BYTES_MAX, listens, refused};
+use super::failure::{NotReachable, WrongUsage, plain, unreadable};
+use super::operator::{ANSWER_BYTES_MAX, listens, refused, tls_fault};
+use crate::crypto::check_secret_file;
 use crate::discovery::read_token;
-use crate::tls::{ServerTrust, SessionCertificate, TlsClient};
+use crate::telemetry::chain;
+use crate::tls::{CertificateFault, ServerTrust, SessionCertificate, TlsClient, TlsError};
 use crate::wire::lanyard::admin_client::AdminClient;
 use crate::wire::{ServerUrl, channel};
 use anyhow::Context as _;
@@ -107,7 +109,28 @@ impl AdminArgs {
     /// Why a call to it had no success.
     pub(super) fn refused(&self, status: &Status) -> anyhow::Error {
         let path = || self.path().unwrap_or_default().display().to_string();
+        if let (Some(url), Some(fault)) = (&self.admin_url, tls_fault(status)) {
+            let (what, place) = ("the server's admin port", url.to_string());
+            return NotReachable { what, place, why: self.distrusted(fault) }.into();
+        }
         refused(&self.admin_url.as_ref().map_or_else(path, ToString::to_string), status)
+    }
+
+    /// Why there was no TLS with it, and what would do.
+    fn distrusted(&self, fault: &TlsError) -> String {
+        let said = chain(fault);
+        match (fault.certificate_fault(), &self.admin_ca) {
+            (Some(CertificateFault::UnknownIssuer), Some(file)) => format!(
+                "{said}. The CA in {} has not signed its certificate: name the one that has by --admin-ca, such as \
+                 door-ca.pem of the server's data folder",
+                file.display()
+            ),
+            (Some(CertificateFault::UnknownIssuer), None) => format!(
+                "{said}. Name the CA of its certificate by --admin-ca, such as door-ca.pem of the server's data folder"
+            ),
+            (Some(CertificateFault::OtherName), _) => format!("{said}. Name the server as its certificate does"),
+            (Some(CertificateFault::Dates) | None, _) => said,
+        }
     }
 
     /// Opens it.
@@ -122,12 +145,15 @@ impl AdminArgs {
     fn elsewhere(&self, url: &ServerUrl) -> anyhow::Result<Channel> {
         let trust = match &self.admin_ca {
             Some(file) => {
-                let pem = std::fs::read(file).with_context(|| file.display().to_string())?;
+                let pem = std::fs::read(file).map_err(unreadable(file)).context("--admin-ca (or LANYARD_SERVER_CA)")?;
                 ServerTrust::from_pem(&pem, &file.to_string_lossy())?
             }
             None => ServerTrust::System,
         };
         let pair = self.operator_cert.as_ref().zip(self.operator_key.as_ref());
+        if let Some((_, key)) = pair {
+            check_secret_file(key).context("--operator-key (or LANYARD_OPERATOR_KEY)")?;
+        }
         let certificate = pair.map(|(chain, key)| SessionCertificate::from_files(chain, key)).transpose()?;
         Ok(channel(url, TlsClient::new(&trust, certificate.as_ref(), &["h2"])?)?)
     }

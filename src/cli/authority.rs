@@ -232,7 +232,7 @@ async fn taint(on: OrderedOn, no_wait: bool) -> anyhow::Result<()> {
 fn said(taken: &Taken) -> String {
     let Taken { step, authority, key_id, intermediate, by, .. } = taken;
     let below = intermediate.map(|intermediate| format!("\nx509-intermediate {intermediate} signs under it"));
-    let spite = (!by.in_spite_of.is_empty()).then(|| format!("\nin spite of: {}", by.in_spite_of.join(", ")));
+    let spite = (!by.in_spite_of.is_empty()).then(|| format!("\nin spite of: {}", by.in_spite_in_short()));
     let (below, spite) = (below.unwrap_or_default(), spite.unwrap_or_default());
     format!("{step}: {} {key_id}{below}{spite}", authority.as_str())
 }

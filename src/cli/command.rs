@@ -20,6 +20,7 @@ use tokio::runtime::{Builder, Runtime};
     max_term_width = 100,
     after_help = "\
 Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 not reachable.\n\
+Scripts take --json: in a pipe a table is columns between tabs, without a head, and may get more columns.\n\
 Commands find a server, an agent or an operators' socket through LANYARD_SERVER, LANYARD_SERVER_CA or\n\
 LANYARD_SERVER_CA_SHA256, LANYARD_AGENT_SOCKET, LANYARD_ADMIN_SOCKET and SPIFFE_ENDPOINT_SOCKET;\n\
 `lanyard dev` writes them into dev.env."

@@ -24,7 +24,8 @@ use zeroize::Zeroizing;
 /// Stands for the trust domain where only a policy is at hand, which names none (RFC 2606 §2: never a real one).
 const NO_TRUST_DOMAIN: &str = "trust-domain.invalid";
 /// Nobody vouched for a token that no server saw.
-const UNPROVEN: &str = "the token was only read: whether it is genuine, in its time and unused is the server's to say";
+const UNPROVEN: &str =
+    "the token was only read: whether it is genuine, in its time, unused and not banned is the server's to say";
 
 /// What can be typed. With nothing of it: what the server thinks of the job's own token
 #[derive(clap::Args, Debug)]

@@ -5,6 +5,7 @@ use super::login::Problem;
 use super::remote::RemoteError;
 use super::svid::is_of_transport;
 use crate::api::{AUDIENCE_METADATA, CODE_METADATA, REQUEST_ID_METADATA};
+use crate::tls::TlsError;
 use crate::wire::WorkloadAddress;
 use crate::wire::lanyard::admin_client::AdminClient;
 use crate::wire::lanyard::{AdminExplainRequest, admin_explain_request::Subject};
@@ -28,6 +29,12 @@ pub(super) async fn explain(socket: &Path, subject: Subject) -> anyhow::Result<V
 /// Whether a server of ours listens there, as far as a connection tells.
 pub(super) async fn listens(socket: &Path) -> bool {
     WorkloadAddress::Unix(socket.to_owned()).reach().await.is_ok()
+}
+
+/// What was wrong with the handshake, where a call had no success for that.
+pub(super) fn tls_fault(status: &Status) -> Option<&TlsError> {
+    let mut causes = std::iter::successors(std::error::Error::source(status), |cause| cause.source());
+    causes.find_map(|cause| cause.downcast_ref())
 }
 
 /// Why a call had no success, with the exit code that it deserves.

@@ -33,6 +33,11 @@ pub(super) struct ServerArgs {
     server_ca_sha256: Option<Digest>,
 }
 
+/// `--server` of a command that goes to no server which it does not name itself.
+pub(super) fn typed(server: clap::Arg) -> clap::Arg {
+    server.required(true).help("The server's https URL; no variable counts here")
+}
+
 /// Why a server gave no answer that helps.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum RemoteError {

@@ -68,7 +68,8 @@ pub(crate) fn json(fact: &impl Serialize) -> anyhow::Result<()> {
     say(&serde_json::to_string(fact)?)
 }
 
-/// Facts in rows: a table for a person, columns between tabs for a pipe.
+/// Facts in rows: a table for a person, columns between tabs for a pipe. That has no head, since `grep` and `cut` would take it for
+/// a row: who must know which column is which, and that it stays so, takes `--json`, as the help says.
 pub(crate) fn rows(head: &[&str], rows: Vec<Vec<String>>) -> anyhow::Result<()> {
     if is_terminal() {
         return say(&table(head, rows));

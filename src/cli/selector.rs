@@ -92,6 +92,7 @@ pub(super) fn facts(answer: &SessionsAnswer) -> Value {
     json!({
         "identities": answer.identities, "jobs": answer.jobs, "svids_end_at": time(answer.svids_end_at),
         "returning_issuers": answer.returning_issuer,
+        "doubt": Some(&answer.doubt).filter(|doubt| !doubt.is_empty()),
         "sessions": answer.session.iter().map(session).collect::<Vec<_>>(),
     })
 }

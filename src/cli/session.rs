@@ -75,6 +75,9 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     } else {
         render::unless_closed(table(&answer))?;
         render::aside(&sum(&answer, what));
+        if !answer.doubt.is_empty() {
+            render::aside(&format!("warning: {}", answer.doubt));
+        }
         if let Some(told) = returning(&answer) {
             render::aside(&told);
         }

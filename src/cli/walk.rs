@@ -231,6 +231,9 @@ fn caveat(walk: &Value) -> String {
     if is_true(walk, "person_erased") {
         said.push_str("who started the job is erased: what the rules would say of that person is not known\n");
     }
+    if is_true(walk, "used") {
+        said.push_str("the token is used: only the key that used it, such as the job's agent, gets more with it\n");
+    }
     if let Some(unproven) = walk.get("unproven").and_then(Value::as_str) {
         let _written = writeln!(said, "{}", render::harmless(unproven));
     }

@@ -54,6 +54,8 @@ pub(super) fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option
         listen.missing::<()>("agent", "write where jobs log in, an absolute path");
     }
     let program = socket(&mut listen, "program");
+    let all = [("workload", &workload_socket), ("agent", &agent_socket), ("sds", &sds_socket), ("program", &program)];
+    report_shared(&listen, all.map(|(key, path)| (key, path.as_deref())));
     let metrics = listen.parsed("metrics", "an address with a port, such as \"127.0.0.1:9465\"", str::parse);
     listen.finish();
     let secrets = read_secrets(root.section("sds"));
@@ -237,6 +239,17 @@ fn read_layouts(files: &mut Section<'_, '_>) -> Vec<Layout> {
     layouts.unwrap_or_else(|| vec![Layout::Pem])
 }
 
+/// Who comes second at a path would take it from the first.
+fn report_shared(listen: &Section<'_, '_>, all: [(&'static str, Option<&Path>); 4]) {
+    for (at, (key, path)) in all.iter().enumerate() {
+        let first = all.iter().take(at).find(|(_, other)| path.is_some() && other == path);
+        if let (Some((first, _)), Some(path)) = (first, path) {
+            let found = format!("\"{}\", which is {} already", path.display(), listen.key_path(first));
+            listen.problem(key, None, found, "write another path");
+        }
+    }
+}
+
 /// Other processes must find it from wherever they stand.
 fn socket(section: &mut Section<'_, '_>, key: &'static str) -> Option<PathBuf> {
     section.parsed(key, "an absolute path", |text| {
@@ -316,6 +329,20 @@ mod tests {
         assert_eq!(load(&format!("{GOOD}[runner]\n")), Err(vec!["runner.token_file".to_owned()]));
         let host = GOOD.replace("mode = \"pod\"", "mode = \"host\"") + "agent = \"/run/x/agent.sock\"\n" + own;
         assert!(load(&host).unwrap_err().contains(&"runner".to_owned()));
+    }
+
+    #[test]
+    fn each_socket_has_a_path_of_its_own() {
+        let told = |more: &str| {
+            let problems = load(&format!("{GOOD}{more}"), &MapEnvironment::default()).map(drop).err();
+            problems.unwrap_or_default().into_iter().map(|problem| problem.key).collect::<Vec<_>>()
+        };
+        assert_eq!(told("agent = \"/run/x/agent.sock\"\nsds = \"/run/x/sds.sock\""), [""; 0]);
+        assert_eq!(told("agent = \"/run/x/workload.sock\""), ["listen.agent"]);
+        assert_eq!(
+            told("agent = \"/run/x/a.sock\"\nsds = \"/run/x/a.sock\"\nprogram = \"/run/x/a.sock\""),
+            ["listen.sds", "listen.program"]
+        );
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Where a server listens, and the certificate that it shows there.
 
 use super::section::Section;
-use crate::wire::{Network, Proxies};
+use crate::wire::{Network, Proxies, are_everybody};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -68,7 +68,12 @@ pub(super) fn read_listen(root: &mut Section<'_, '_>, data_dir: &Path) -> Listen
     let bundle = listen.list("bundle", "an address with a port, such as \"0.0.0.0:8444\"", str::parse);
     let spiffe = listen.list("bundle_spiffe", "an address with a port, such as \"0.0.0.0:8445\"", str::parse);
     let balancer = "a balancer's address or network, such as \"10.0.0.7\" or \"10.1.0.0/16\"";
+    let line = listen.line_of("proxy_protocol_from");
     let proxies = listen.list("proxy_protocol_from", balancer, str::parse::<Network>).unwrap_or_default();
+    if are_everybody(&proxies) {
+        let found = "everybody, by parts; whoever is named here says whose connection it brings";
+        listen.problem("proxy_protocol_from", line, found, "write the balancers' own addresses and networks");
+    }
     let health = read_health(&mut listen);
     let admin_socket = listen.path("admin_socket");
     let issuer = issuer.unwrap_or_else(|| LISTEN.parse().into_iter().collect());
@@ -95,10 +100,21 @@ fn report_taken(listen: &Section<'_, '_>, lines: [(&'static str, Option<usize>);
 }
 
 /// Whether who listens on the one leaves no room for the other. Port 0 is any that is free.
-fn are_one(one: SocketAddr, other: SocketAddr) -> bool {
+pub(super) fn are_one(one: SocketAddr, other: SocketAddr) -> bool {
     let everywhere = one.ip().is_unspecified() || other.ip().is_unspecified();
     let same = one.ip() == other.ip() || (everywhere && one.is_ipv4() == other.is_ipv4());
     same && one.port() == other.port() && one.port() != 0
+}
+
+impl DoorsSettings {
+    /// What listens on an address already, by its key.
+    pub(super) fn taken(&self, address: SocketAddr) -> Option<&'static str> {
+        let Self { issuer, bundle, bundle_spiffe, health, .. } = self;
+        let all = [issuer.as_slice(), bundle, bundle_spiffe, health.as_slice()];
+        let taken = |addresses: &[SocketAddr]| addresses.iter().any(|other| are_one(*other, address));
+        let names = ["listen.issuer", "listen.bundle", "listen.bundle_spiffe", "listen.health"];
+        names.into_iter().zip(all).find(|(_, addresses)| taken(addresses)).map(|(name, _)| name)
+    }
 }
 
 /// `[listen]` and `[tls]`.

@@ -8,6 +8,7 @@ use crate::people::Form;
 use crate::store::{EtcdLogin, EtcdSettings};
 use crate::telemetry::chain;
 use crate::wire::{EtcdMembers, EtcdTls};
+use std::net::IpAddr;
 
 /// What all keys begin with where nothing else is said.
 const PREFIX: &str = "lanyard/";
@@ -28,6 +29,14 @@ struct Member {
     in_the_clear: bool,
     host: String,
     port: u16,
+}
+
+impl Member {
+    /// Whether no other machine is on the way.
+    fn is_here(&self) -> bool {
+        let address: Result<IpAddr, _> = self.host.trim_start_matches('[').trim_end_matches(']').parse();
+        address.map_or(self.host == "localhost", |address| address.to_canonical().is_loopback())
+    }
 }
 
 /// `store`: a word, or a table with the etcd.
@@ -65,6 +74,7 @@ fn read_etcd(etcd: &mut Section<'_, '_>) -> Option<EtcdPlace> {
     if clear > 0 && clear < members.len() {
         etcd.problem("endpoints", line, "some with http, some with https", "reach all members in the same way");
     }
+    check_clear(etcd, &members, line);
     let tls = read_tls(etcd, (clear == 0, line));
     let prefix = etcd.parsed("prefix", "what our keys begin with, such as \"lanyard/\"", |text| match text {
         "" => Err("empty"),
@@ -79,6 +89,27 @@ fn read_etcd(etcd: &mut Section<'_, '_>) -> Option<EtcdPlace> {
     };
     let hosts = members.into_iter().map(|member| (member.host, member.port)).collect();
     Some(EtcdPlace { members: EtcdMembers { hosts, tls: tls? }, settings })
+}
+
+/// What goes over the line in the clear: who holds which session and the user's password. Whoever changes it there changes
+/// what all replicas believe.
+fn check_clear(etcd: &mut Section<'_, '_>, members: &[Member], line: Option<usize>) {
+    let allowed_line = etcd.line_of("allow_http");
+    let allowed = etcd.parsed("allow_http", "the reason why nobody is on that line", |text| {
+        if text.trim().is_empty() { Err("no reason") } else { Ok(()) }
+    });
+    let open = members.iter().find(|member| member.in_the_clear && !member.is_here());
+    match (open, allowed) {
+        (Some(Member { host, .. }), None) => {
+            let remedy = "write https with ca_file; where no wire leads there, allow_http = \"the reason\" lets it be";
+            etcd.problem("endpoints", line, format!("sessions and passwords to \"{host}\" in the clear"), remedy);
+        }
+        (None, Some(())) if !members.is_empty() => {
+            let found = "given, and nothing leaves this machine in the clear";
+            etcd.problem("allow_http", allowed_line, found, "leave it out");
+        }
+        (Some(_) | None, _) => {}
+    }
 }
 
 /// Nobody is to run a CA on it by mistake while its page lists cases in which it is not safe.
@@ -175,7 +206,7 @@ pub(super) fn fit_replicas(reader: &Reader<'_>, settings: &mut ServerSettings) {
         refuse("crl", "revocation lists", "leave them away: a replica knows the SVIDs of its own journal only");
     }
     if settings.people == Form::Sealed {
-        refuse("people", "sealed persons", "leave it away: the persons' keys are in a file of one machine");
+        refuse("audit.people", "sealed persons", "leave it away: the persons' keys are in a file of one machine");
     }
     if settings.upstream.is_some() {
         refuse("upstream", "an authority above ours", "leave it away: replicas do not ask it together yet");
@@ -187,9 +218,10 @@ pub(super) fn fit_replicas(reader: &Reader<'_>, settings: &mut ServerSettings) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{MapEnvironment, Problem, load_server};
+    use super::super::{MapEnvironment, Problem, load_any, load_server};
     use super::*;
     use std::fs;
+    use std::path::PathBuf;
 
     fn load(section: &str) -> Result<ServerSettings, Vec<Problem>> {
         load_as(section, &[])
@@ -197,6 +229,11 @@ mod tests {
 
     fn load_as(section: &str, environment: &[(&str, &str)]) -> Result<ServerSettings, Vec<Problem>> {
         let folder = tempfile::tempdir().unwrap();
+        let named = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        load_server(&written(&folder, section), &MapEnvironment(named))
+    }
+
+    fn written(folder: &tempfile::TempDir, section: &str) -> PathBuf {
         let put = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
         put("policy.toml", "[[rule]]\nname = \"r\"\nid = \"/{project_path}/-/x\"\nwhen = { issuer = \"corp\" }\n");
         let text = format!(
@@ -204,8 +241,7 @@ mod tests {
              \"corp\"\nurl = \"https://gitlab.example\"\naudience = \"https://lanyard.example\"\n"
         );
         put("server.toml", &text);
-        let named = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        load_server(&folder.path().join("server.toml"), &MapEnvironment(named))
+        folder.path().join("server.toml")
     }
 
     const NAMED: &str = "checkpoints = { replica = \"ca-1\" }\n";
@@ -213,10 +249,10 @@ mod tests {
     #[test]
     fn a_store_of_replicas_is_read() {
         let section = format!(
-            "{NAMED}[store.etcd]\npreview = true\nendpoints = [\"http://a\", \"http://[::1]:2\"]\nprefix = \"ci/\"\n"
+            "{NAMED}[store.etcd]\npreview = true\nendpoints = [\"http://127.0.0.1\", \"http://[::1]:2\"]\nprefix = \"ci/\"\n"
         );
         let StoreKind::Etcd(place) = load(&section).unwrap().store else { panic!("another store") };
-        assert_eq!(place.members.hosts, [("a".to_owned(), 2379), ("[::1]".to_owned(), 2)]);
+        assert_eq!(place.members.hosts, [("127.0.0.1".to_owned(), 2379), ("[::1]".to_owned(), 2)]);
         assert_eq!((&*place.settings.prefix, &*place.settings.replica), ("ci/", "ca-1"));
         assert!(place.members.tls.is_none());
     }
@@ -224,7 +260,7 @@ mod tests {
     /// One file for all of them, as a chart has it.
     #[test]
     fn a_replica_is_called_as_its_environment_says_where_its_file_does_not() {
-        let shared = "[store.etcd]\npreview = true\nendpoints = [\"http://a\"]\n";
+        let shared = "[store.etcd]\npreview = true\nendpoints = [\"http://127.0.0.1\"]\n";
         let called = |section: &str, name: &str| {
             let loaded = load_as(section, &[("LANYARD_REPLICA", name)]);
             loaded.map(|settings| settings.checkpoints.replica.unwrap())
@@ -241,28 +277,65 @@ mod tests {
     #[test]
     fn what_is_wrong_with_it_is_said() {
         for (section, wanted) in [
-            ("[store.etcd]\npreview = true\nendpoints = [\"http://a\"]", &["checkpoints.replica"][..]),
+            ("[store.etcd]\npreview = true\nendpoints = [\"http://127.0.0.1\"]", &["checkpoints.replica"][..]),
             ("[store]", &["store.etcd"]),
-            (&format!("{NAMED}[store.etcd]\nendpoints = [\"http://a\"]"), &["store.etcd.preview"]),
+            (&format!("{NAMED}[store.etcd]\nendpoints = [\"http://127.0.0.1\"]"), &["store.etcd.preview"]),
             ("store = \"etcd\"", &["store"]),
             (&format!("{NAMED}[store.etcd]\npreview = true\nendpoints = []"), &["store.etcd.endpoints"]),
             (
-                &format!("{NAMED}[store.etcd]\npreview = true\nendpoints = [\"http://a\", \"https://b\"]"),
+                &format!("{NAMED}[store.etcd]\npreview = true\nendpoints = [\"http://127.0.0.1\", \"https://b\"]"),
                 &["store.etcd.endpoints"],
             ),
             (
-                &format!("{NAMED}[store.etcd]\npreview = true\nendpoints = [\"http://a\"]\nuser = \"u\""),
+                &format!("{NAMED}[store.etcd]\npreview = true\nendpoints = [\"http://127.0.0.1\"]\nuser = \"u\""),
                 &["store.etcd.password_file"],
             ),
             (
-                &format!("{NAMED}[store.etcd]\npreview = true\nendpoints = [\"http://a\"]\nprefix = \"x\""),
+                &format!("{NAMED}[store.etcd]\npreview = true\nendpoints = [\"http://127.0.0.1\"]\nprefix = \"x\""),
                 &["store.etcd.prefix"],
             ),
-            (&format!("{NAMED}[store.etcd]\npreview = true\nendpoints = [\"http://a\"]\n[crl]\n"), &["crl"]),
+            (&format!("{NAMED}[store.etcd]\npreview = true\nendpoints = [\"http://127.0.0.1\"]\n[crl]\n"), &["crl"]),
         ] {
             let problems = load(section).err().unwrap_or_default();
             let keys: Vec<_> = problems.iter().map(|problem| problem.key.as_str()).collect();
             assert_eq!(keys, wanted, "{section}: {problems:?}");
         }
+    }
+
+    #[test]
+    fn what_a_start_refuses_a_check_refuses_too() {
+        let etcd = "[store.etcd]\npreview = true\nendpoints = [\"http://127.0.0.1\"]\n";
+        let place = "[[keys.place]]\nname = \"p\"\nin = \"memory\"\n";
+        for (before, behind, wanted) in [
+            ("", "", "checkpoints.replica"),
+            (NAMED, "[crl]\n", "crl"),
+            (NAMED, "[audit]\npeople = \"sealed\"\n", "audit.people"),
+            (NAMED, place, "keys.place"),
+        ] {
+            let (text, folder) = (format!("{before}{etcd}{behind}"), tempfile::tempdir().unwrap());
+            let file = written(&folder, &text);
+            let started = load_server(&file, &MapEnvironment::default()).map(drop).unwrap_err();
+            assert_eq!(started.iter().map(|problem| problem.key.as_str()).collect::<Vec<_>>(), [wanted], "{started:?}");
+            let (_, checked) = load_any(&file, &MapEnvironment::default());
+            assert_eq!(checked.map(drop), Err(started), "{text}");
+        }
+    }
+
+    #[test]
+    fn sessions_go_to_no_other_machine_in_the_clear_unless_somebody_says_why() {
+        let etcd = |url: &str, more: &str| {
+            let text = format!("{NAMED}[store.etcd]\npreview = true\nendpoints = [\"{url}\"]\n{more}\n");
+            load(&text).map_err(|problems| problems.into_iter().map(|problem| problem.to_string()).collect::<Vec<_>>())
+        };
+        for here in ["http://127.0.0.1:2379", "http://[::1]:2379", "http://localhost:2379"] {
+            assert!(etcd(here, "").is_ok(), "{here}");
+        }
+        for elsewhere in ["http://10.0.0.7:2379", "http://etcd-1.corp.example:2379", "http://localhost.example"] {
+            let told = etcd(elsewhere, "").unwrap_err();
+            assert!(told[0].contains("store.etcd.endpoints") && told[0].contains("allow_http"), "{told:?}");
+            assert!(etcd(elsewhere, "allow_http = \"a network of namespaces, without wires\"").is_ok(), "{elsewhere}");
+            assert!(etcd(elsewhere, "allow_http = \" \"").is_err(), "{elsewhere}");
+        }
+        assert!(etcd("http://127.0.0.1", "allow_http = \"why not\"").is_err());
     }
 }

@@ -50,6 +50,12 @@ fn read_client(section: &mut Section<'_, '_>) -> Option<(LetIn, PathBuf)> {
     let client_id = client_id.or_else(|| section.missing("client_id", "write the id of the API services app"));
     let key_id = section.parsed("key_id", "the key's kid, as Okta shows it", one_word);
     let key_id = key_id.or_else(|| section.missing("key_id", "write the key's kid, as Okta shows it"));
+    let (scopes_line, has_none) = (section.line_of("scopes"), section.holds_empty_list("scopes"));
+    if has_none {
+        let remedy =
+            format!("write what the app was granted, or leave it out for {}", OktaClient::SCOPES.join(" and "));
+        section.problem("scopes", scopes_line, "an empty list, for which Okta gives no token", remedy);
+    }
     let scopes = section.list("scopes", "a scope, such as \"okta.users.read\"", one_word);
     let line = section.line_of("key_file");
     let key_file = section.path("key_file");
@@ -95,6 +101,7 @@ mod tests {
             (format!("{app}key_file = \"gone\""), "key_file", "cannot be read"),
             (format!("{app}key_file = \"gone\"\ntoken_file = \"api-token\""), "token_file", "not both"),
             (format!("{app}key_file = \"gone\"\nscopes = [\"two words\"]"), "scopes", "not one word"),
+            (format!("{app}key_file = \"gone\"\nscopes = []"), "scopes", "okta.groups.read"),
         ] {
             let problems = load(&format!("{okta}{lines}"), 0o600).unwrap_err();
             let is_it = |problem: &&super::super::Problem| {

@@ -1,5 +1,6 @@
 //! `[operators]`: who may operate this server from elsewhere, and at which port.
 
+use super::doors::{DoorsSettings, are_one};
 use super::issuer::{Own, check_https, check_name, read_issuer};
 use super::section::Section;
 use super::words::an;
@@ -40,11 +41,23 @@ pub struct OperatorSettings {
 }
 
 /// Reads it. None of the issuers may be one whose tokens others can have made as they like.
-pub(super) fn read_operators(root: &mut Section<'_, '_>, own: Own<'_>, of_jobs: &Issuers) -> OperatorSettings {
+pub(super) fn read_operators(
+    root: &mut Section<'_, '_>,
+    own: Own<'_>,
+    (of_jobs, doors): (&Issuers, &DoorsSettings),
+) -> OperatorSettings {
     let is_given = root.holds("operators");
     let mut section = root.section("operators");
+    let listen_line = section.line_of("listen");
     let listen = section.list("listen", "an address with a port, such as \"0.0.0.0:8446\"", str::parse);
     let listen = listen.unwrap_or_default();
+    for (at, address) in listen.iter().enumerate() {
+        let again = listen.iter().take(at).any(|other| are_one(*other, *address)).then_some("operators.listen");
+        if let Some(first) = doors.taken(*address).or(again) {
+            let found = format!("\"{address}\", where {first} listens already");
+            section.problem("listen", listen_line, found, "write another port");
+        }
+    }
     let sections = section.sections("issuer");
     if is_given && listen.is_empty() {
         section.missing::<()>("listen", "write where operators come in, such as [\"0.0.0.0:8446\"]");
@@ -225,6 +238,22 @@ mod tests {
             assert!(found.is_some(), "{lines}: {problems:#?}");
         }
     }
+
+    #[test]
+    fn operators_come_in_where_nobody_else_does() {
+        let people = "people.a = \"ada\"\n[listen]\nissuer = \"127.0.0.1:8443\"\nhealth = \"127.0.0.1:8081\"\n";
+        let at = |listen: &str| {
+            let whole = format!("{ONE}{people}").replace("[\"127.0.0.1:0\"]", listen);
+            let told = load(&whole, 0o600).map(drop).err().unwrap_or_default();
+            told.into_iter().map(|problem| problem.key).collect::<Vec<_>>()
+        };
+        assert_eq!(at("[\"127.0.0.1:8446\", \"127.0.0.1:8447\"]"), [""; 0]);
+        for taken in ["8443", "8081", "8446\", \"127.0.0.1:8446"] {
+            assert_eq!(at(&format!("[\"127.0.0.1:{taken}\"]")), ["operators.listen"], "{taken}");
+        }
+        assert_eq!(at("[\"0.0.0.0:8443\"]"), ["operators.listen"]);
+    }
+
     #[test]
     fn what_may_become_somebody_else_s_is_warned_of() {
         let people = "people.\"ada@corp.example\" = \"ada\"\n";

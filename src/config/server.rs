@@ -123,14 +123,18 @@ pub enum StoreKind {
 pub fn load_server(file: &Path, environment: &dyn Environment) -> Result<ServerSettings, Vec<Problem>> {
     let text = read_text(file, "name the server's configuration with --config")?;
     let reader = Reader::new(file, &text);
-    let mut settings = read(&reader, environment);
-    if let Some(settings) = &mut settings {
-        fit_replicas(&reader, settings);
-    }
+    let settings = read(&reader, environment);
     reader.settled(settings)
 }
 
+/// All that is there, and whether its parts fit: for a start as for a check.
 pub(super) fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option<ServerSettings> {
+    let mut settings = read_parts(reader, environment)?;
+    fit_replicas(reader, &mut settings);
+    Some(settings)
+}
+
+fn read_parts(reader: &Reader<'_>, environment: &dyn Environment) -> Option<ServerSettings> {
     let mut root = reader.document();
     let trust_domain = read_trust_domain(&mut root);
     let data_dir = root.path("data_dir").or_else(|| root.missing("data_dir", "write the folder for journal and keys"));
@@ -153,7 +157,7 @@ pub(super) fn read(reader: &Reader<'_>, environment: &dyn Environment) -> Option
     let consumers = read_consumers(&mut root, (&doors.bundle, changed_within));
     let own = Own { trust_domain: trust_domain.as_ref(), issuer: consumers.issuer.as_ref() };
     let ReadIssuers { issuers, hooks, systems } = read_issuers(&mut root, own);
-    let operators = read_operators(&mut root, own, &issuers);
+    let operators = read_operators(&mut root, own, (&issuers, &doors));
     let directory = read_directory(&mut root, (&issuers, &systems));
     let people = read_people(&mut root);
     let federation = read_federation(&mut root, trust_domain.as_ref());
@@ -246,7 +250,9 @@ mod tests {
     fn balancers_are_named_by_address_and_never_everybody() {
         let listening = |networks: &str| problems_of(&format!("{ISSUER}[listen]\nproxy_protocol_from = {networks}"));
         assert_eq!(listening("[\"10.0.0.7\", \"10.1.0.0/24\", \"2001:db8::/64\"]"), [""; 0]);
-        for wrong in ["[\"0.0.0.0/0\"]", "[\"10.0.0.7/24\"]", "\"lb.corp.example\"", "[7]"] {
+        let halves = ["[\"0.0.0.0/1\", \"128.0.0.0/1\"]", "[\"8000::/1\", \"10.0.0.7\", \"::/2\", \"4000::/2\"]"];
+        assert_eq!(listening("[\"0.0.0.0/1\", \"128.0.0.0/2\"]"), [""; 0]);
+        for wrong in ["[\"0.0.0.0/0\"]", "[\"10.0.0.7/24\"]", "\"lb.corp.example\"", "[7]"].into_iter().chain(halves) {
             assert_eq!(listening(wrong), ["8 listen.proxy_protocol_from"], "{wrong}");
         }
     }

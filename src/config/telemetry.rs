@@ -49,9 +49,14 @@ pub(super) fn read_telemetry(root: &mut Section<'_, '_>) -> TelemetrySettings {
 fn read_collector(section: &mut Section<'_, '_>) -> Option<Collector> {
     let would_do = "the collector's address for OTLP over gRPC, such as \"http://localhost:4317\" beside this server, or \
                     \"https://otel.corp.example:4317\"";
+    let is_given = section.holds("otlp_endpoint");
     let endpoint = section.parsed("otlp_endpoint", would_do, address);
     let line = section.line_of("otlp_ca_file");
     let trust = read_ca_file(section, "otlp_ca_file").map(|(_pem, trust)| trust);
+    if !is_given && line.is_some() {
+        let found = "a CA, and no otlp_endpoint";
+        section.problem("otlp_ca_file", line, found, "write where the collector is, or leave the file away");
+    }
     let endpoint = endpoint?;
     // What is no URL of a server is http, or no address at all.
     let Ok(url) = endpoint.parse::<ServerUrl>() else {
@@ -110,6 +115,8 @@ mod tests {
         assert_eq!(with("http://a:4317"), ["telemetry.otlp_ca_file"]);
         let missing = "otlp_endpoint = \"https://a:4317\"\notlp_ca_file = \"/nowhere/ca.pem\"";
         assert_eq!(problems_of(missing), ["telemetry.otlp_ca_file"]);
+        let alone = format!("otlp_ca_file = {:?}", ca.display().to_string());
+        assert_eq!(problems_of(&alone), ["telemetry.otlp_ca_file"]);
         assert_eq!(problems_of("log = \"lanyard=loud\""), ["telemetry.log"]);
         assert_eq!(problems_of("trace = \"x\""), ["telemetry.trace"]);
     }

@@ -1,6 +1,6 @@
 //! A private key that somebody else made and keeps in a file: of any kind that authorities have.
 
-use super::{CryptoError, PublicKey};
+use super::{CryptoError, PublicKey, is_encrypted};
 use rcgen::PublicKeyData as _;
 use rustls_pki_types::PrivateKeyDer;
 use rustls_pki_types::pem::PemObject as _;
@@ -19,6 +19,9 @@ impl ForeignKeyPair {
     /// `BadKey`: also for RSA below 2048 bits.
     pub fn from_pem(text: &[u8]) -> Result<Self, CryptoError> {
         const WHAT: CryptoError = CryptoError::BadKey { what: "unencrypted private key in PEM" };
+        if is_encrypted(text) {
+            return Err(CryptoError::Encrypted);
+        }
         let der = PrivateKeyDer::from_pem_slice(text).map_err(|_not_pem| WHAT)?;
         let library = rcgen::KeyPair::try_from(&der).map_err(|_rejected| WHAT)?;
         let public = PublicKey::from_spki_der(&library.subject_public_key_info())?;

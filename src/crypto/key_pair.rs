@@ -1,6 +1,6 @@
 //! Private keys that sign. They print as their public name only, cannot be cloned, and are wiped on drop.
 
-use super::{CryptoError, KeyAlgorithm, PublicKey};
+use super::{CryptoError, KeyAlgorithm, PublicKey, is_encrypted};
 use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa;
@@ -66,6 +66,9 @@ impl KeyPair {
     /// # Errors
     /// `BadKey`.
     pub fn from_pem(text: &[u8]) -> Result<Self, CryptoError> {
+        if is_encrypted(text) {
+            return Err(CryptoError::Encrypted);
+        }
         let der = PrivatePkcs8KeyDer::from_pem_slice(text);
         let der = der.map_err(|_not_pem| CryptoError::BadKey { what: "private key in PEM (PKCS#8)" })?;
         Self::from_pkcs8(Zeroizing::new(der.secret_pkcs8_der().to_vec()))

@@ -54,6 +54,12 @@ impl PemLabel {
     }
 }
 
+/// Whether a text holds a private key that a passphrase opens: PKCS#8's (RFC 5958 §3), or OpenSSL's older form.
+pub fn is_encrypted(text: &[u8]) -> bool {
+    let holds = |mark: &[u8]| text.windows(mark.len()).any(|piece| piece == mark);
+    holds(b"-----BEGIN ENCRYPTED PRIVATE KEY-----") || holds(b"Proc-Type: 4,ENCRYPTED")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -31,6 +31,9 @@ pub enum CryptoError {
         /// Which form was expected.
         what: &'static str,
     },
+    /// A passphrase would open it, and nobody is here to type it.
+    #[error("the private key is encrypted; decrypt it: (umask 077; openssl pkey -in KEY -out DECRYPTED)")]
+    Encrypted,
     /// The library could not make a key.
     #[error("key generation did not work")]
     Generation,

@@ -30,6 +30,18 @@ pub enum SecretFileError {
     },
 }
 
+/// Whether nobody else may read a secret that somebody other than us reads.
+///
+/// # Errors
+/// See [`SecretFileError`].
+pub fn check_secret_file(path: &Path) -> Result<(), SecretFileError> {
+    let found = std::fs::metadata(path).map_err(|source| SecretFileError::Io { path: path.to_owned(), source })?;
+    if is_open(found.mode(), found.uid(), geteuid().as_raw()) {
+        return Err(SecretFileError::Open { path: path.to_owned() });
+    }
+    Ok(())
+}
+
 /// All of a secret's file, unless it is open to others.
 ///
 /// # Errors

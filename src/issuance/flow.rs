@@ -10,10 +10,9 @@ use crate::directory::{AccountPins, Directory};
 use crate::discovery::IssuerKeys;
 use crate::facts::Facts;
 use crate::people::{Keeping, People};
-use crate::policy::{Answers, Denial, Grant, HeardRule, Policy, Rule, Verdict, Walk, Wish};
+use crate::policy::{Denial, Grant, HeardRule, Policy, Rule, Wish};
 use crate::session::{
-    Admission, EndReason, Kept, PathPins, PinError, Prepared, Proof, SessionError, SessionId, SessionKey, Sessions,
-    Standing,
+    Admission, EndReason, Kept, PathPins, Prepared, Proof, SessionError, SessionId, SessionKey, Sessions, Standing,
 };
 use crate::store::{Condition, JournalError};
 use crate::svid::{LeafProfile, ProvenKey};
@@ -150,7 +149,7 @@ impl Issuance {
     }
 
     #[tracing::instrument(level = "trace", name = "token verified", skip_all)]
-    async fn verify(&self, token: &str) -> Result<VerifiedClaims, Refusal> {
+    pub(super) async fn verify(&self, token: &str) -> Result<VerifiedClaims, Refusal> {
         let token = self.issuers.read(token)?; // who claims to ask
         let issuer = self.issuers.by_url(token.issuer()); // whose word counts
         let issuer = issuer.ok_or_else(|| Refusal::UnknownIssuer { issuer: quotable(token.issuer()) })?;
@@ -294,67 +293,6 @@ impl Issuance {
     pub(super) fn issuer(&self, claims: &Claims) -> Result<&Issuer, Refusal> {
         let issuer = self.issuers.by_name(&claims.issuer.0);
         issuer.map(|issuer| &**issuer).ok_or_else(|| Refusal::UnknownIssuer { issuer: claims.issuer.to_string() })
-    }
-
-    /// The walk of the policy for a genuine token's bearer: the road up to what other systems say. Operators ask it,
-    /// whatever else goes on.
-    ///
-    /// # Errors
-    /// When the token is not genuine, or a stranger's.
-    pub async fn explain(&self, token: &str) -> Result<(VerifiedClaims, Walk), Refusal> {
-        let claims = self.verify(token).await?;
-        self.issuer(claims.claims())?.admit(claims.claims())?;
-        let policy = self.policy.now();
-        let facts = self.facts_for(&policy, claims.claims()).await;
-        let walk = policy.walk_hearing(claims.claims(), &facts, self.authorities.trust_domain());
-        let walk = self.as_pinned(walk, &policy, (claims.claims(), ToString::to_string))?;
-        Ok((claims, walk))
-    }
-
-    /// The walk for the bearer itself: rules that cannot concern its project are not even looked at. Other systems are
-    /// asked for a token of ours that nobody has used; whoever brings a used one proves nothing here.
-    ///
-    /// # Errors
-    /// When the token is not genuine, or a stranger's; `TooMany`.
-    pub async fn explain_to_bearer(&self, token: &str) -> Result<Walk, Refusal> {
-        let claims = self.verify(token).await?;
-        let claims = claims.claims();
-        self.issuer(claims)?.admit(claims)?;
-        let _place = self.shares.enter(claims)?;
-        let part = self.policy.now().concerning(claims);
-        let is_unused = self.sessions.look(claims, None, self.clock.now()).is_ok();
-        let facts = if is_unused { self.facts_for(&part, claims).await } else { Answers::NONE };
-        let walk = part.walk_hearing(claims, &facts, self.authorities.trust_domain());
-        Ok(self.as_pinned(walk, &part, (claims, PinError::to_bearer))?.for_bearer())
-    }
-
-    /// A walk that ends in a grant, unless the path in it is another project's.
-    fn as_pinned(
-        &self,
-        walk: Walk,
-        policy: &Policy,
-        (claims, words): (&Claims, fn(&PinError) -> String),
-    ) -> Result<Walk, Refusal> {
-        let rule = policy.choose(claims).ok();
-        let pin = rule.as_ref().and_then(|rule| rule.svids.first()).and_then(|svid| svid.pin(claims));
-        let (Some(pin), Verdict::Granted { .. }) = (pin, &walk.verdict) else { return Ok(walk) };
-        match self.pins.judge(self.issuer(claims)?.pins, &pin) {
-            Ok(()) => Ok(walk),
-            Err(PinError::Store(fault)) => Err(fault.into()),
-            Err(no) => {
-                let reason = words(&no);
-                let code = Refusal::from(no).code().to_owned();
-                Ok(walk.as_decided(Verdict::Denied { code, reason, nearest: None }))
-            }
-        }
-    }
-
-    /// What other systems say to the rule that speaks, if one does.
-    async fn facts_for(&self, policy: &Policy, claims: &Claims) -> Answers {
-        match policy.choose(claims) {
-            Ok(rule) if !rule.needs.is_empty() => self.facts.ask(&rule, claims).await,
-            Ok(_) | Err(_) => Answers::NONE,
-        }
     }
 
     /// A request of the past, explained; none where the journal does not know it.

@@ -12,6 +12,7 @@ mod sampled;
 mod policy_in_use;
 mod recalled;
 mod flow;
+mod explained;
 mod carried_out;
 mod ends;
 mod erasure;

@@ -15,6 +15,9 @@ pub struct Walk {
     pub rules: Vec<RuleWalk>,
     /// What came out.
     pub verdict: Verdict,
+    /// Whether a key has used the token already: only that one gets more with it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub used: bool,
     /// Why not, as the bearer may read it.
     #[serde(skip)]
     to_bearer: Option<String>,
@@ -134,7 +137,7 @@ impl Policy {
                 (Verdict::Denied { code, reason, nearest }, Some(denial.to_bearer()))
             }
         };
-        Walk { refusals, rules, verdict, to_bearer }
+        Walk { refusals, rules, verdict, used: false, to_bearer }
     }
 }
 
@@ -179,6 +182,12 @@ impl Walk {
             granted @ Verdict::Granted { .. } => granted,
         };
         Self { refusals, rules, verdict, ..self }
+    }
+
+    /// The same walk, of a token that is used or not.
+    #[must_use]
+    pub fn of_token(self, used: bool) -> Self {
+        Self { used, ..self }
     }
 
     /// The same walk, with what was decided when it was asked: by the policy of that time, or for a reason beside policy.

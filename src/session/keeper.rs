@@ -255,7 +255,7 @@ impl Sessions {
     }
 
     /// What must hold for the job of these claims to stay as it is: not closed.
-    fn not_closed(&self, claims: &Claims) -> Result<Condition, SessionError> {
+    pub(super) fn not_closed(&self, claims: &Claims) -> Result<Condition, SessionError> {
         let key = JobName::of(claims).key();
         match self.store.read(&key)? {
             None => Ok(Condition::Absent(key)),
@@ -267,7 +267,7 @@ impl Sessions {
     }
 
     /// What a token got is known: no restore came between.
-    fn not_lost(&self, claims: &Claims) -> Result<(), SessionError> {
+    pub(super) fn not_lost(&self, claims: &Claims) -> Result<(), SessionError> {
         let is_lost = self.loss.is_some_and(|loss| loss.covers(claims.issued_at));
         if is_lost { Err(SessionError::Restored) } else { Ok(()) }
     }
@@ -367,7 +367,7 @@ pub(super) fn later(at: OffsetDateTime, by: Duration) -> OffsetDateTime {
     at.saturating_add(by.try_into().unwrap_or(time::Duration::MAX))
 }
 
-fn live(record: &Record<'_>, revision: Revision, now: OffsetDateTime) -> Result<Standing, SessionError> {
+pub(super) fn live(record: &Record<'_>, revision: Revision, now: OffsetDateTime) -> Result<Standing, SessionError> {
     if record.ended.is_some() || record.ends_at <= now {
         return Err(SessionError::Ended);
     }

@@ -123,7 +123,45 @@ impl<'a> Facets<'a> {
     }
 }
 
+/// Something is named that nobody can ever have.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("{flag} {named:?} can be nobody's: {instead}")]
+pub struct Nobodys {
+    flag: &'static str,
+    named: String,
+    instead: &'static str,
+}
+
 impl Selector {
+    /// Whether all that is named can be somebody's, so that a slip is not taken for a ban.
+    ///
+    /// # Errors
+    /// The first that cannot, with what would do.
+    pub fn check(&self) -> Result<(), Nobodys> {
+        let Self { project, namespace, reference, user, rule, signer, .. } = self;
+        let path = "write the id, or the path as the token has it, such as acme/payments; * stands for nothing here";
+        let text = |named: &Option<String>| named.clone();
+        let of = |named: &Option<PathOrId>| named.as_ref().map(ToString::to_string);
+        let all: [(_, _, fn(&str) -> bool, _); 6] = [
+            ("project", of(project), is_path, path),
+            ("namespace", of(namespace), is_path, path),
+            ("ref", text(reference), is_ref, "write it as refs/heads/main or main; * stands for nothing here"),
+            ("user", text(user), is_word, "write the id, or the login as the token has it; * stands for nothing here"),
+            ("rule", text(rule), is_line, "write its name as the policy has it, on one line"),
+            (
+                "signer",
+                text(signer),
+                is_key,
+                "write an intermediate's whole key id, as `lanyard authority list` has it, or a kid",
+            ),
+        ];
+        let odd = all.into_iter().find_map(|(flag, named, fits, instead)| {
+            let named = named.filter(|named| !fits(named))?;
+            Some(Nobodys { flag, named, instead })
+        });
+        odd.map_or(Ok(()), Err)
+    }
+
     /// Whether nothing is named.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
@@ -144,6 +182,29 @@ impl Selector {
             && rule.as_deref().is_none_or(|wanted| Some(wanted) == of.rule)
             && signer.as_deref().is_none_or(|wanted| of.signers.iter().any(|own| **own == *wanted))
     }
+}
+
+fn is_line(named: &str) -> bool {
+    !named.chars().any(char::is_control)
+}
+
+fn is_word(named: &str) -> bool {
+    named != "0" && !named.chars().any(|c| c.is_control() || c.is_whitespace() || c == '*')
+}
+
+fn is_path(named: &str) -> bool {
+    is_word(named) && !named.split('/').any(str::is_empty)
+}
+
+/// What git lets a ref be called (git-check-ref-format), as far as one can slip there.
+fn is_ref(named: &str) -> bool {
+    is_word(named) && !named.contains(['?', '[', '\\', '^', '~', ':']) && !named.contains("..")
+}
+
+/// A key id in hex, or a thumbprint (RFC 7638 §3.1) in base64url: of 32 bytes each.
+fn is_key(named: &str) -> bool {
+    let is_id = named.len() == 64 && named.bytes().all(|digit| digit.is_ascii_hexdigit());
+    is_id || (named.len() == 43 && named.bytes().all(|c| c.is_ascii_alphanumeric() || b"-_".contains(&c)))
 }
 
 fn is_project(wanted: &PathOrId, of: &Facets<'_>) -> bool {

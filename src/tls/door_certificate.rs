@@ -3,6 +3,7 @@
 use super::TlsError;
 use super::door_ca::{DoorCa, renew_at};
 use crate::clock::Clock;
+use crate::crypto::is_encrypted;
 use crate::stamp::Stamp;
 use crate::telemetry::{Metrics, Port, Shutdown};
 use arc_swap::ArcSwap;
@@ -122,6 +123,9 @@ pub(super) fn read(chain: &Path, key: &Path) -> Result<CertifiedKey, TlsError> {
         return Err(missing("certificate", chain));
     }
     let text = zeroize::Zeroizing::new(fs::read(key).map_err(|source| unreadable(key, source))?);
+    if is_encrypted(&text) {
+        return Err(TlsError::Encrypted { place: key.display().to_string() });
+    }
     let private = PrivateKeyDer::from_pem_slice(&text).map_err(|_not_pem| missing("private key", key))?;
     CertifiedKey::from_der(certificates, private, &rustls::crypto::aws_lc_rs::default_provider())
         .map_err(|source| TlsError::Unusable { place: format!("{} and {}", chain.display(), key.display()), source })

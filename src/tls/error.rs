@@ -15,6 +15,15 @@ pub enum TlsError {
     /// A client went away, or does not speak our TLS.
     #[error("no TLS with the client")]
     Client(#[source] io::Error),
+    /// A passphrase would open the key, and nobody is here to type it.
+    #[error(
+        "the private key in {place} is encrypted; decrypt it, and name what comes of that: \
+         (umask 077; openssl pkey -in {place} -out {place}.decrypted)"
+    )]
+    Encrypted {
+        /// Which file.
+        place: String,
+    },
     /// A file cannot be read.
     #[error("{} cannot be read", path.display())]
     File {

@@ -17,7 +17,7 @@ pub use etcd_channel::{EtcdMembers, EtcdTls, etcd_channel};
 pub use generated::{lanyard, sds, workload};
 pub use https::{HttpsClient, HttpsError};
 pub use introduction::{Introduction, IntroductionError};
-pub use proxies::{Network, NotANetwork, Proxies};
+pub use proxies::{Network, NotANetwork, Proxies, are_everybody};
 pub use workload_address::{NotAnAddress, WorkloadAddress};
 
 /// The file that defines the Workload API and the one it imports, as a protobuf `FileDescriptorSet`.

@@ -58,6 +58,14 @@ impl Network {
         }
     }
 
+    /// The address, from the first bit of 128 on.
+    fn leading_bits(self) -> u128 {
+        match self.address {
+            IpAddr::V4(v4) => u128::from(v4.to_bits()) << (u128::BITS - u32::BITS),
+            IpAddr::V6(v6) => v6.to_bits(),
+        }
+    }
+
     /// Bits of the address behind the prefix.
     fn strays(self) -> bool {
         match self.address {
@@ -65,6 +73,34 @@ impl Network {
             IpAddr::V6(v6) => v6.to_bits().checked_shl(self.prefix).unwrap_or_default() != 0,
         }
     }
+}
+
+/// Whether all addresses of IPv4, or all of IPv6, are in one of these.
+pub fn are_everybody(networks: &[Network]) -> bool {
+    let starts = |is_ours: fn(&IpAddr) -> bool| {
+        let ours = networks.iter().filter(|network| is_ours(&network.address));
+        ours.map(|network| (network.leading_bits(), network.prefix)).collect::<Vec<_>>()
+    };
+    covers_all(&starts(IpAddr::is_ipv4)) || covers_all(&starts(IpAddr::is_ipv6))
+}
+
+/// By their first bits and how many of them count: as if one walked through all addresses in order.
+fn covers_all(networks: &[(u128, u32)]) -> bool {
+    let mut sorted = networks.to_vec();
+    sorted.sort_unstable();
+    let mut next = 0_u128;
+    for (start, prefix) in sorted {
+        if start > next {
+            return false;
+        }
+        // No network is everybody by itself, so there is a bit to shift.
+        let end = start.checked_add(1_u128.checked_shl(u128::BITS - prefix).unwrap_or(1));
+        match end {
+            Some(end) => next = next.max(end),
+            None => return true,
+        }
+    }
+    false
 }
 
 impl FromStr for Network {
@@ -108,6 +144,24 @@ mod tests {
             assert!(!proxies.include(outside.parse().unwrap()), "{network} {outside}");
         }
         assert!(!Proxies::default().include("127.0.0.1".parse().unwrap()));
+    }
+
+    #[test]
+    fn everybody_is_everybody_also_by_parts() {
+        for (networks, all) in [
+            (&["0.0.0.0/1", "128.0.0.0/1"][..], true),
+            (&["128.0.0.0/2", "192.0.0.0/2", "0.0.0.0/1", "10.0.0.0/8"], true),
+            (&["::/1", "8000::/1"], true),
+            (&["0.0.0.0/1", "128.0.0.0/2", "192.0.0.0/3"], false),
+            (&["0.0.0.0/1", "8000::/1"], false),
+            (&["128.0.0.0/1"], false),
+            (&["255.255.255.255"], false),
+            (&["::/1", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"], false),
+            (&[], false),
+        ] {
+            let networks: Vec<Network> = networks.iter().map(|text| text.parse().unwrap()).collect();
+            assert_eq!(are_everybody(&networks), all, "{networks:?}");
+        }
     }
 
     #[test]

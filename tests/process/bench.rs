@@ -5,7 +5,8 @@ use crate::place::Place;
 use crate::server::{Server, lanyard, words};
 use serde_json::Value;
 use std::fs;
-use std::process::{Command, Output};
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Output, Stdio};
 
 /// `lanyard bench`, with the place's CA.
 fn bench(place: &Place, load: &str) -> Command {
@@ -162,4 +163,100 @@ fn a_rotation_is_measured_from_the_first_bundle_to_the_last_and_on_no_other_serv
     let now: Vec<_> = keys(&place).into_iter().filter(|(_, state)| state != "removed").collect();
     assert_eq!((now.len(), now[0].1.as_str()), (1, "active"));
     assert_ne!(now[0].0, before[0].0, "another root signs");
+}
+
+#[test]
+fn streams_are_counted_right_beside_a_tainted_root_and_renew_only_what_it_signed() {
+    let place = Place::new();
+    let daemon = Server::start(&place);
+    let old = keys(&place)[0].0.clone();
+    let new = crate::fleet::authority(&place, &["prepare"])["key_id"].as_str().unwrap().to_owned();
+    crate::fleet::authority(&place, &["activate", &new, "--force", "--reason", "drill"]);
+    crate::fleet::authority(&place, &["taint", &old, "--no-wait", "--reason", "drill"]);
+    let streams = bench(&place, "streams")
+        .args(server(&place))
+        .args(tokens(&place, 8))
+        .args(operator(&place, &daemon))
+        .args(["--agents", "8", "--json"])
+        .output()
+        .unwrap();
+    for row in rows(&streams) {
+        // The server lets those who hold what is tainted renew within 20 s, each at a moment of its own.
+        assert!(row["answered"] == 8 && row["max"].as_u64() < Some(8_000_000), "{row}");
+    }
+    let signed =
+        lanyard().args(["audit", "show", "--kind", "intent", "--json", "--data-dir"]).arg(place.data()).output();
+    let signed = String::from_utf8(signed.unwrap().stdout).unwrap();
+    assert_eq!(signed.lines().count(), 8, "one SVID each, and no renewal: {signed}");
+}
+
+#[test]
+fn a_rotation_that_does_not_finish_fails_and_says_what_is_left_to_do() {
+    let place = Place::new();
+    let daemon = Server::start(&place);
+    let started = || {
+        let mut command = bench(&place, "rotation");
+        command.args(server(&place)).args(tokens(&place, 8)).args(operator(&place, &daemon));
+        command.args(["--agents", "8", "--json"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let mut stopped = started();
+    let mut told = BufReader::new(stopped.stdout.take().unwrap()).lines();
+    told.find(|line| line.as_ref().unwrap().contains("have said so")).unwrap().unwrap();
+    let asked = Command::new("kill").args(["-INT", &stopped.id().to_string()]).status().unwrap();
+    assert!(asked.success());
+    let stopped = stopped.wait_with_output().unwrap();
+    assert_eq!(stopped.status.code(), Some(1), "{}", words(&stopped));
+    let socket = place.data().join("admin.sock");
+    for part in ["lanyard authority", &socket.display().to_string()] {
+        assert!(words(&stopped).contains(part), "{part}: {}", words(&stopped));
+    }
+    assert!(keys(&place).iter().any(|(key, _)| words(&stopped).contains(key)), "{}", words(&stopped));
+    // The command that was told is the one that goes on.
+    let line =
+        words(&stopped).lines().find_map(|line| line.trim().strip_prefix("lanyard ").map(str::to_owned)).unwrap();
+    let next = lanyard().args(line.split(' ').filter(|word| !word.is_empty())).arg("--help").output().unwrap();
+    assert!(next.status.success(), "{line}: {}", words(&next));
+}
+
+#[test]
+fn a_rotation_beside_somebody_else_s_job_is_not_finished() {
+    let place = Place::new();
+    let daemon = Server::start(&place);
+    let former = keys(&place)[0].0.clone();
+    let other = bench(&place, "exchange")
+        .args(server(&place))
+        .args(tokens(&place, 1))
+        .args(["--count", "1", "--in-flight", "1"])
+        .output()
+        .unwrap();
+    assert!(other.status.success(), "{}", words(&other));
+    let rotation = bench(&place, "rotation")
+        .args(server(&place))
+        .args(tokens(&place, 2))
+        .args(operator(&place, &daemon))
+        .args(["--agents", "2", "--json"])
+        .output()
+        .unwrap();
+    assert_eq!(rotation.status.code(), Some(1), "{}", words(&rotation));
+    assert!(words(&rotation).contains(&format!("lanyard authority revoke {former}")), "{}", words(&rotation));
+}
+
+#[test]
+fn what_is_typed_for_a_load_counts_or_is_refused() {
+    let place = Place::new();
+    let _daemon = Server::start(&place);
+    let help = lanyard().args(["bench", "streams", "--help"]).output().unwrap();
+    assert!(!words(&help).contains("[env: LANYARD_SERVER]"), "{}", words(&help));
+    let refused = |arguments: &[String], told: &str| {
+        let output = bench(&place, "streams").args(server(&place)).args(arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{}", words(&output));
+        assert!(words(&output).contains(told), "{told}: {}", words(&output));
+    };
+    let [flag, file] = tokens(&place, 2);
+    let own = [flag.clone(), file.clone(), "--agents".to_owned(), "2".to_owned()];
+    let nobody = [&own[..], &["--pid".to_owned(), "4194304".to_owned()]].concat();
+    refused(&nobody, "--pid 4194304");
+    let token = fs::read_to_string(&file).unwrap();
+    fs::write(&file, format!("{token}\n\n{}\n", token.lines().next().unwrap())).unwrap();
+    refused(&[flag, file, "--agents".to_owned(), "2".to_owned()], "lines 1 and 4");
 }

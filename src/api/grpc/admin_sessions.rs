@@ -1,8 +1,9 @@
 //! What operators ask about sessions: decode, call, encode.
 
 use super::pins::check_issuer;
-use super::{Admin, reason};
+use super::{Admin, authorities, reason};
 use crate::api::refused::{Class, Refused};
+use crate::bundle::JwtAuthority;
 use crate::issuance::Refusal;
 use crate::session::{self, LiveSession, PathOrId, Revocation, Struck};
 use crate::telemetry::chain;
@@ -14,6 +15,9 @@ use std::collections::BTreeSet;
 use time::OffsetDateTime;
 use tonic::Status;
 
+/// A SHA-256 in hex.
+const KEY_ID_DIGITS: usize = 64;
+
 impl Admin {
     pub(super) async fn listed(&self, asked: ListSessionsRequest) -> Result<SessionsAnswer, Status> {
         let ListSessionsRequest { selector, limit } = asked;
@@ -22,7 +26,11 @@ impl Admin {
             None => None,
         };
         let (sessions, now) = (&self.0.issuance.sessions, self.0.issuance.believed_now());
-        Ok(shown(sessions.select(selector.as_ref(), now), limit))
+        let doubt = match &selector {
+            Some(selector) => self.doubt(selector).await?,
+            None => String::new(),
+        };
+        Ok(SessionsAnswer { doubt, ..shown(sessions.select(selector.as_ref(), now), limit) })
     }
 
     pub(super) async fn revoked(&self, asked: RevokeSessionsRequest, uid: u32) -> Result<SessionsAnswer, Status> {
@@ -35,8 +43,8 @@ impl Admin {
             let wish = Revocation { selector: &selector, uid, reason: self.reason(&reason)? };
             issuance.revoke(&wish).await.map_err(|error| self.refused(error))?
         };
-        let returning_issuer = self.returning(&struck);
-        Ok(SessionsAnswer { returning_issuer, ..shown(struck, limit) })
+        let (returning_issuer, doubt) = (self.returning(&struck), self.doubt(&selector).await?);
+        Ok(SessionsAnswer { returning_issuer, doubt, ..shown(struck, limit) })
     }
 
     /// The issuers whose bearers come back with their next token.
@@ -70,18 +78,26 @@ impl Admin {
         } else {
             issuance.ban(&ban).await.map_err(|error| self.refused(error))?
         };
-        let doubt = self.doubt(&ban.selector);
+        let doubt = self.doubt(&ban.selector).await?;
         Ok(AddBanAnswer { ban: Some(told(ban)), ended: Some(shown(ended, limit)), doubt })
     }
 
-    /// Why a ban may mean nobody, where that can be seen: a rule may be written later.
-    fn doubt(&self, selector: &session::Selector) -> String {
+    /// Why it may mean nobody, where that can be seen: a rule may be written later, and a key made.
+    async fn doubt(&self, selector: &session::Selector) -> Result<String, Status> {
         let policy = self.0.issuance.policy.now();
         let lacks = |rule: &&String| policy.rules().iter().all(|known| known.name != **rule);
-        let missing = selector.rule.as_ref().filter(lacks);
-        missing
-            .map(|rule| format!("the policy in use has no rule {rule:?}: nobody is meant by it now"))
-            .unwrap_or_default()
+        if let Some(rule) = selector.rule.as_ref().filter(lacks) {
+            return Ok(format!("the policy in use has no rule {rule:?}: nobody is meant by it now"));
+        }
+        let Some(signer) = &selector.signer else { return Ok(String::new()) };
+        let of_jwt = |key: &JwtAuthority| key.kid == *signer;
+        let published = self.0.published.borrow().bundle.jwt_authorities.iter().any(of_jwt);
+        if published || authorities::has_intermediate(&self.0, signer).await? {
+            return Ok(String::new());
+        }
+        Ok(format!(
+            "no intermediate of this server has the key id {signer:?}, and no JWT key the kid: nobody is meant by it now"
+        ))
     }
 
     pub(super) async fn ban_lifted(&self, asked: &RemoveBanRequest, uid: u32) -> Result<RemoveBanAnswer, Status> {
@@ -104,12 +120,14 @@ impl Admin {
             check_issuer(&self.0, &issuer, &self.0.request_id())?;
         }
         if [&project, &namespace].into_iter().any(|path| path.contains('*')) {
-            let detail = "paths are named whole, without *; --namespace acme means all that is below acme";
+            let detail =
+                "a project or namespace is named whole, without *; --namespace acme means all that is below acme";
             return Err(self.malformed("selector_pattern", detail));
         }
         let text = |text: String| Some(text).filter(|text| !text.is_empty());
         let id = |id: u64| Some(id).filter(|id| *id != 0);
         let path = |named: String| text(named).and_then(|named| named.parse().ok());
+        let as_hex = |signer: String| if signer.len() == KEY_ID_DIGITS { signer.to_ascii_lowercase() } else { signer };
         let mut selector = session::Selector {
             issuer: text(issuer),
             project: path(project),
@@ -120,8 +138,12 @@ impl Admin {
             user: text(user),
             runner: id(runner),
             rule: text(rule),
-            signer: text(signer),
+            signer: text(signer).map(as_hex),
         };
+        selector.check().map_err(|nobodys| {
+            let id = self.0.request_id();
+            Refused::new(Class::Malformed, "selector_malformed", nobodys.to_string(), &id).into_status()
+        })?;
         if let Some(serial) = text(serial) {
             self.narrow(&mut selector, &serial).await?;
         }
@@ -179,7 +201,7 @@ fn shown(struck: Struck, limit: u32) -> SessionsAnswer {
     sessions.sort_unstable_by_key(|one| (one.job.job_id, one.id));
     sessions.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
     let session = sessions.into_iter().map(session_shown).collect();
-    SessionsAnswer { identities, jobs, svids_end_at, session, returning_issuer: Vec::new() }
+    SessionsAnswer { identities, jobs, svids_end_at, session, returning_issuer: Vec::new(), doubt: String::new() }
 }
 
 fn session_shown(live: LiveSession) -> SessionShown {

@@ -90,6 +90,15 @@ async fn key_named(desk: &Desk, (kind, text): (AuthorityKind, &str), id: &Reques
     }
 }
 
+/// Whether an intermediate is known by this key id.
+pub(super) async fn has_intermediate(desk: &Desk, key_id: &str) -> Result<bool, Status> {
+    let id = desk.request_id();
+    let outlook =
+        desk.authority.outlook(AuthorityKind::X509Intermediate).await.map_err(|error| refused(&error, &id))?;
+    let all = outlook.keys.iter().filter(|key| key.kind == AuthorityKind::X509Intermediate);
+    Ok(all.map(|key| key.key_id.to_string()).any(|known| known == key_id))
+}
+
 /// Takes an operator's word for a declared holder.
 pub(super) async fn confirm(
     desk: &Desk,

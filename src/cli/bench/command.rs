@@ -6,8 +6,8 @@ use super::load::Pace;
 use super::measured::Row;
 use super::plot::{Across, svg};
 use super::tokens::{Supply, Tokens};
-use crate::cli::failure::{WrongUsage, plain};
-use crate::cli::remote::ServerArgs;
+use crate::cli::failure::plain;
+use crate::cli::remote::{ServerArgs, typed};
 use crate::cli::render;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -38,6 +38,7 @@ enum Load {
 }
 
 #[derive(clap::Args, Debug)]
+#[command(mut_arg("server", typed))]
 struct How {
     #[command(flatten)]
     server: ServerArgs,
@@ -72,39 +73,44 @@ const SESSIONS: usize = 100;
 
 /// Runs the loads.
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let (server, json, plot) = match &args.load {
-        Load::Exchange(how) | Load::Renew(how) => (&how.server, how.json, &how.plot),
-        Load::Rotation(listen) | Load::Streams(listen) => (&listen.server, listen.json, &listen.plot),
+    let (json, plot) = match &args.load {
+        Load::Exchange(how) | Load::Renew(how) => (how.json, &how.plot),
+        Load::Rotation(listen) | Load::Streams(listen) => (listen.json, &listen.plot),
     };
-    if !server.is_typed() {
-        return Err(WrongUsage::new("name the server to put load on with --server URL; no variable counts here").into());
-    }
     let told = |row: &Row| {
         render::progress("");
-        if json { render::json(row) } else { Ok(()) }
+        // Who closed a pipe has read enough; a change of keys that has begun goes on.
+        if json { render::unless_closed(render::json(row)) } else { Ok(()) }
     };
-    let (what, across, rows) = match &args.load {
-        Load::Exchange(how) => ("exchange", Across::Rate, args.load.measure(how, told).await?),
-        Load::Renew(how) => ("renew", Across::Rate, args.load.measure(how, told).await?),
-        Load::Rotation(listen) => ("rotation", Across::Agents, listen.measure(Change::Whole, told).await?),
-        Load::Streams(listen) => ("streams", Across::Agents, listen.measure(Change::Published, told).await?),
+    let mut rows = Vec::new();
+    let (what, across, outcome) = match &args.load {
+        Load::Exchange(how) => ("exchange", Across::Rate, args.load.measure(how, told, &mut rows).await),
+        Load::Renew(how) => ("renew", Across::Rate, args.load.measure(how, told, &mut rows).await),
+        Load::Rotation(listen) => ("rotation", Across::Agents, listen.measure(Change::Whole, told, &mut rows).await),
+        Load::Streams(listen) => ("streams", Across::Agents, listen.measure(Change::Published, told, &mut rows).await),
     };
     if let Some(file) = plot {
         let told = |error| anyhow::anyhow!("{} cannot be written: {}", file.display(), plain(&error));
         std::fs::write(file, svg(what, &rows, across)).map_err(told)?;
     }
-    if !json {
-        render::rows(&Row::HEAD, rows.iter().map(Row::cells).collect())?;
+    if !json && (outcome.is_ok() || !rows.is_empty()) {
+        render::unless_closed(render::rows(&Row::HEAD, rows.iter().map(Row::cells).collect()))?;
     }
+    outcome?;
     let all_answered = rows.iter().all(|row| row.answered > 0 && row.refused.is_empty());
     Ok(if all_answered { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 impl Load {
     /// Each pace in turn, told when it is measured.
-    async fn measure(&self, how: &How, told: impl Fn(&Row) -> anyhow::Result<()>) -> anyhow::Result<Vec<Row>> {
+    async fn measure(
+        &self,
+        how: &How,
+        told: impl Fn(&Row) -> anyhow::Result<()>,
+        rows: &mut Vec<Row>,
+    ) -> anyhow::Result<()> {
         let agents = Agents::connect(&how.server, usize::from(how.agents)).await?;
-        let (mut rows, mut tokens) = (Vec::new(), how.tokens.supply());
+        let mut tokens = how.tokens.supply();
         for pace in how.paces() {
             render::progress(&format!("{pace}: preparing"));
             let calls = self.calls((how, &mut tokens), &agents).await?;
@@ -115,7 +121,7 @@ impl Load {
             told(&row)?;
             rows.push(row);
         }
-        Ok(rows)
+        Ok(())
     }
 
     /// Made before the load begins: keys and tokens are not the server's time.

@@ -6,14 +6,16 @@ use crate::agent::fresh_key;
 use crate::cli::remote::ServerArgs;
 use crate::clock::{Clock as _, SystemClock};
 use crate::crypto::{KeyAlgorithm, KeyPair, Random};
+use crate::svid::inspect_authority;
 use crate::tls::{ServerTrust, SessionCertificate, TlsClient};
 use crate::wire::lanyard::issuer_client::IssuerClient;
 use crate::wire::lanyard::{
-    AcknowledgeRequest, Event, ExchangeRequest, RenewRequest, Tainted, WatchRequest, event::Kind,
+    AcknowledgeRequest, Event, ExchangeRequest, RenewRequest, Tainted, WatchRequest, X509Answer, event::Kind,
 };
 use crate::wire::{ServerUrl, channel};
 use serde_json::Value;
 use std::collections::BTreeSet;
+use std::pin::Pin;
 use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
@@ -33,8 +35,13 @@ pub(super) struct Newcomer {
 pub(super) struct Listener {
     client: IssuerClient<Channel>,
     session: String,
+    /// The intermediate that its SVID is of, by key id.
+    signer: Option<String>,
     events: Streaming<Event>,
 }
+
+/// Another SVID that is due, by its signer.
+type Renewal = Pin<Box<dyn Future<Output = Result<Option<String>, Status>> + Send>>;
 
 /// What an agent heard, or did since.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -84,32 +91,35 @@ impl Newcomer {
     async fn open(self) -> Result<Listener, Status> {
         let Self { mut client, request } = self;
         let answer = client.exchange(request).await?.into_inner();
+        let signer = signer(&answer);
         let (session, bundle_sequence) = (answer.session, sequence(&answer.bundle));
         let held = WatchRequest { bundle_sequence, session: vec![session.clone()], crls: None, federated: Vec::new() };
         let mut events = client.watch(held).await?.into_inner();
         events.message().await?.ok_or_else(|| Status::unavailable("the stream has ended"))?;
-        Ok(Listener { client, session, events })
+        Ok(Listener { client, session, signer, events })
     }
 }
 
 impl Listener {
+    /// What waits for its moment keeps nobody from hearing.
     async fn listen(mut self, number: usize, news: UnboundedSender<News>) {
         // Where nobody waits for news any more, the task is about to be dropped.
         let tell = |heard| news.send((number, heard, Instant::now())).unwrap_or_default();
+        let mut renewal = None;
         let lost = loop {
-            let outcome = match self.events.message().await {
-                Ok(Some(Event { kind: Some(Kind::Bundle(json)) })) => {
-                    let bundle_sequence = sequence(&json);
-                    tell(Heard::Bundle(bundle_sequence));
-                    let told = self.acknowledge(bundle_sequence).await;
-                    told.map(|()| tell(Heard::Acknowledged(bundle_sequence)))
+            let outcome = tokio::select! {
+                event = self.events.message() => match event {
+                    Ok(Some(Event { kind })) => self.take(kind, &mut renewal, tell).await,
+                    Ok(None) => Err(Status::unavailable("the stream has ended")),
+                    Err(status) => Err(status),
+                },
+                renewed = due(&mut renewal) => {
+                    renewal = None;
+                    renewed.map(|signer| {
+                        self.signer = signer;
+                        tell(Heard::Rekeyed);
+                    })
                 }
-                Ok(Some(Event { kind: Some(Kind::Tainted(tainted)) })) if !tainted.signer.is_empty() => {
-                    self.renew(&tainted).await.map(|()| tell(Heard::Rekeyed))
-                }
-                Ok(Some(_other)) => Ok(()),
-                Ok(None) => Err(Status::unavailable("the stream has ended")),
-                Err(status) => Err(status),
             };
             if let Err(status) = outcome {
                 break code(&status);
@@ -118,19 +128,58 @@ impl Listener {
         tell(Heard::Lost(lost));
     }
 
+    async fn take(
+        &mut self,
+        kind: Option<Kind>,
+        renewal: &mut Option<Renewal>,
+        tell: impl Fn(Heard),
+    ) -> Result<(), Status> {
+        match kind {
+            Some(Kind::Bundle(json)) => {
+                let bundle_sequence = sequence(&json);
+                tell(Heard::Bundle(bundle_sequence));
+                self.acknowledge(bundle_sequence).await?;
+                tell(Heard::Acknowledged(bundle_sequence));
+            }
+            Some(Kind::Tainted(Tainted { signer, within_seconds, .. })) => {
+                let is_ours = self.signer.as_ref().is_some_and(|ours| signer.contains(ours));
+                if is_ours && renewal.is_none() {
+                    let within = Duration::from_secs(within_seconds.into());
+                    *renewal = Some(Box::pin(renew((self.client.clone(), self.session.clone()), within)));
+                }
+            }
+            Some(_) | None => {}
+        }
+        Ok(())
+    }
+
     async fn acknowledge(&mut self, bundle_sequence: u64) -> Result<(), Status> {
         let request = AcknowledgeRequest { session: self.session.clone(), bundle_sequence };
         self.client.acknowledge(request).await.map(drop)
     }
+}
 
-    /// At a moment of its own within the time that the server names, as real agents do.
-    async fn renew(&mut self, tainted: &Tainted) -> Result<(), Status> {
-        sleep(Random::system().jitter(Duration::from_secs(tainted.within_seconds.into()))).await;
-        let (_key, csr) = fresh_key().map_err(|_none| Status::internal("no key"))?;
-        let session = self.session.clone();
-        let request = RenewRequest { session, csr: csr.into(), profile: String::new(), bundle_sequence: 0 };
-        self.client.renew(request).await.map(drop)
+/// At a moment of its own within the time that the server names, as real agents do.
+async fn renew(
+    (mut client, session): (IssuerClient<Channel>, String),
+    within: Duration,
+) -> Result<Option<String>, Status> {
+    sleep(Random::system().jitter(within)).await;
+    let (_key, csr) = fresh_key().map_err(|_none| Status::internal("no key"))?;
+    let request = RenewRequest { session, csr: csr.into(), profile: String::new(), bundle_sequence: 0 };
+    client.renew(request).await.map(|answer| signer(answer.get_ref()))
+}
+
+async fn due(renewal: &mut Option<Renewal>) -> Result<Option<String>, Status> {
+    match renewal {
+        Some(renewal) => renewal.await,
+        None => std::future::pending().await,
     }
+}
+
+/// The key id of the intermediate behind the leaf.
+fn signer(answer: &X509Answer) -> Option<String> {
+    Some(inspect_authority(answer.certificate_chain.get(1)?).ok()?.key_id.to_string())
 }
 
 impl Listeners {

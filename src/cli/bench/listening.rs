@@ -1,5 +1,6 @@
 //! `bench streams` and `bench rotation`: what listening agents cost, and how soon all have heard of a change.
 
+use super::left::Left;
 use super::listeners::{Heard, Listener, Listeners, Newcomer, sequence};
 use super::load::Pace;
 use super::measured::Row;
@@ -7,23 +8,26 @@ use super::tokens::Tokens;
 use crate::authority::{AuthorityKind, AuthorityState, Outlook, Taken};
 use crate::cli::admin::AdminArgs;
 use crate::cli::failure::WrongUsage;
-use crate::cli::remote::ServerArgs;
+use crate::cli::remote::{ServerArgs, typed};
 use crate::cli::render;
 use crate::crypto::KeyId;
 use crate::wire::lanyard::{AuthorityOrder, ChangeAuthorityRequest, ShowAuthorityRequest, ShowBundleRequest};
 use crate::wire::raise_open_files;
 use anyhow::Context as _;
 use bytes::Bytes;
+use std::cell::Cell;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 
 /// Stands in the journal beside each order.
 const REASON: &str = "lanyard bench";
 
 #[derive(clap::Args, Debug)]
+#[command(mut_arg("server", typed))]
 pub(super) struct Listen {
     #[command(flatten)]
     pub(super) server: ServerArgs,
@@ -66,20 +70,44 @@ pub(super) enum Change {
 }
 
 impl Listen {
-    /// Measures each number of agents, and tells each row when it is there.
+    /// Measures each number of agents, and tells each row when it is there. Whatever ends it before its time, what it leaves of a
+    /// change of keys is told.
     pub(super) async fn measure(
         &self,
         change: Change,
         told: impl Fn(&Row) -> anyhow::Result<()>,
-    ) -> anyhow::Result<Vec<Row>> {
-        let operator = self.operator().await?;
-        if operator.is_none() && change == Change::Whole {
-            return Err(
-                WrongUsage::new("a rotation takes --admin-socket PATH: the keys of that server are changed").into()
-            );
+        rows: &mut Vec<Row>,
+    ) -> anyhow::Result<()> {
+        if self.pid.is_some() && self.kib().is_none() {
+            let pid = self.pid.unwrap_or_default();
+            return Err(WrongUsage::new(format!("--pid {pid}: there is no such process; name the server's")).into());
         }
+        let Some(operator) = self.operator().await? else {
+            if change == Change::Whole {
+                let what = "a rotation takes --admin-socket PATH: the keys of that server are changed";
+                return Err(WrongUsage::new(what).into());
+            }
+            return self.measured((change, None), told, rows).await;
+        };
+        let outcome = tokio::select! {
+            outcome = self.measured((change, Some(&operator)), told, rows) => outcome,
+            stopped = stopped() => Err(stopped),
+        };
+        render::progress("");
+        if let Some(words) = operator.left() {
+            render::aside(&words);
+        }
+        outcome
+    }
+
+    async fn measured(
+        &self,
+        (change, operator): (Change, Option<&Operator>),
+        told: impl Fn(&Row) -> anyhow::Result<()>,
+        rows: &mut Vec<Row>,
+    ) -> anyhow::Result<()> {
         raise_open_files();
-        let (mut rows, mut tokens) = (Vec::new(), self.tokens.supply());
+        let mut tokens = self.tokens.supply();
         let mut add = |row: Row| told(&row).map(|()| rows.push(row));
         for count in &self.agents {
             let before = self.kib();
@@ -90,12 +118,12 @@ impl Listen {
             let grown = self.kib().zip(before).map(|(now, before)| now.saturating_sub(before));
             let each = grown.and_then(|kib| kib.checked_div(row.answered));
             add(Row { server_kib_each: each, ..row })?;
-            if let Some(operator) = &operator {
+            if let Some(operator) = operator {
                 let within = Duration::from_secs(self.seconds);
                 operator.change(change, (&mut listeners, within), &mut add).await?;
             }
         }
-        Ok(rows)
+        Ok(())
     }
 
     /// Opens the streams; `answered` are those that are open.
@@ -127,7 +155,7 @@ impl Listen {
     /// Whoever gives the orders, if the socket is of the server that the agents are at: no other's keys are to be changed.
     async fn operator(&self) -> anyhow::Result<Option<Operator>> {
         let Some(socket) = &self.admin_socket else { return Ok(None) };
-        let operator = Operator(AdminArgs::at(socket.clone()));
+        let operator = Operator { admin: AdminArgs::at(socket.clone()), socket: socket.clone(), left: Cell::default() };
         let (here, there) = (operator.bundle().await?, self.server.fetch("/v1/bundle").await?);
         let [here, there]: [serde_json::Value; 2] = [serde_json::from_slice(&here)?, serde_json::from_slice(&there)?];
         if here.get("keys") != there.get("keys") {
@@ -139,13 +167,37 @@ impl Listen {
     }
 }
 
+/// Somebody has seen enough.
+async fn stopped() -> anyhow::Error {
+    let [interrupt, terminate, hangup] = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
+    let (mut interrupt, mut terminate, mut hangup) = match (signal(interrupt), signal(terminate), signal(hangup)) {
+        (Ok(interrupt), Ok(terminate), Ok(hangup)) => (interrupt, terminate, hangup),
+        (Err(error), ..) | (_, Err(error), _) | (.., Err(error)) => return error.into(),
+    };
+    let name = tokio::select! {
+        _ = interrupt.recv() => "SIGINT",
+        _ = terminate.recv() => "SIGTERM",
+        _ = hangup.recv() => "SIGHUP",
+    };
+    anyhow::anyhow!("stopped by {name}")
+}
+
 /// What an operator does, in our place.
-struct Operator(AdminArgs);
+struct Operator {
+    admin: AdminArgs,
+    socket: PathBuf,
+    /// What is left behind if the next answer never comes.
+    left: Cell<Left>,
+}
 
 impl Operator {
+    fn left(&self) -> Option<String> {
+        self.left.get().words(&self.socket)
+    }
+
     async fn bundle(&self) -> anyhow::Result<Bytes> {
         let ours = ShowBundleRequest { trust_domain: String::new() };
-        Ok(self.0.ask(async move |mut admin| admin.show_bundle(ours).await).await?.document)
+        Ok(self.admin.ask(async move |mut admin| admin.show_bundle(ours).await).await?.document)
     }
 
     /// A root's key, in force or not.
@@ -160,13 +212,13 @@ impl Operator {
             without: Vec::new(),
             adopt: String::new(),
         };
-        let answer = self.0.ask(async move |mut admin| admin.change_authority(question).await).await?;
+        let answer = self.admin.ask(async move |mut admin| admin.change_authority(question).await).await?;
         Ok(serde_json::from_slice(&answer.taken)?)
     }
 
     async fn active(&self) -> anyhow::Result<KeyId> {
         let question = ShowAuthorityRequest { authority: AuthorityKind::X509Root.as_str().to_owned() };
-        let answer = self.0.ask(async move |mut admin| admin.show_authority(question).await).await?;
+        let answer = self.admin.ask(async move |mut admin| admin.show_authority(question).await).await?;
         let outlook: Outlook = serde_json::from_slice(&answer.outlook)?;
         let active =
             outlook.keys.iter().find(|key| key.kind == AuthorityKind::X509Root && key.state == AuthorityState::Active);
@@ -185,7 +237,9 @@ impl Operator {
         let former = self.active().await?;
         step("a root is prepared");
         let since = Instant::now();
+        self.left.set(Left::Asked);
         let prepared = self.order(AuthorityOrder::Prepare, None).await?.key_id;
+        self.left.set(Left::Prepared(prepared));
         let published = sequence(&self.bundle().await?);
         let has = |heard: &Heard| matches!(heard, Heard::Bundle(number) if *number >= published);
         add(listeners.hear(has, since, within).await.row(format!("{count} agents have the new bundle")))?;
@@ -193,22 +247,22 @@ impl Operator {
         add(listeners.hear(said, since, within).await.row(format!("{count} agents have said so")))?;
         if change == Change::Published {
             self.order(AuthorityOrder::Revoke, Some(prepared)).await?;
+            self.left.set(Left::Nothing);
             return Ok(());
         }
         self.order(AuthorityOrder::Activate, Some(prepared)).await?;
+        self.left.set(Left::Former(former));
         step("the former root is tainted");
         let since = Instant::now();
         self.order(AuthorityOrder::Taint, Some(former)).await?;
+        self.left.set(Left::Tainted(former));
         let moved = |heard: &Heard| *heard == Heard::Rekeyed;
         add(listeners.hear(moved, since, within).await.row(format!("{count} agents are on another key")))?;
         step("the former root is revoked");
         let since = Instant::now();
-        if let Err(error) = self.order(AuthorityOrder::Revoke, Some(former)).await {
-            render::progress("");
-            // Of jobs that nobody here renews: they may go on until they are over.
-            render::aside(&format!("the former root stays published: {error}"));
-            return Ok(());
-        }
+        // Refused while jobs that nobody here renews are on it.
+        self.order(AuthorityOrder::Revoke, Some(former)).await?;
+        self.left.set(Left::Nothing);
         let last = sequence(&self.bundle().await?);
         let has = |heard: &Heard| matches!(heard, Heard::Bundle(number) if *number >= last);
         add(listeners.hear(has, since, within).await.row(format!("{count} agents trust the former no more")))

@@ -9,6 +9,7 @@ mod agents;
 mod tokens;
 mod measured;
 mod load;
+mod left;
 mod listeners;
 mod listening;
 mod plot;

@@ -4,8 +4,9 @@ use crate::cli::failure::{WrongUsage, unreadable};
 use crate::clock::{Clock as _, SystemClock};
 use crate::crypto::Random;
 use crate::dev::{DevFolder, Mint};
+use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What can be typed. There is no default: whoever puts load on a server says whose jobs it pretends.
 #[derive(clap::Args, Debug)]
@@ -46,6 +47,7 @@ impl Supply<'_> {
         let file = self.tokens.tokens_file.as_deref();
         let file = file.ok_or_else(|| WrongUsage::new("name the tokens: --tokens-file FILE or --dev-dir DIR"))?;
         let text = fs::read_to_string(file).map_err(unreadable(file))?;
+        refuse_twins(file, &text)?;
         let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
         let next: Vec<_> = lines.skip(taken).take(count).map(str::to_owned).collect();
         if next.len() < count {
@@ -55,4 +57,17 @@ impl Supply<'_> {
         }
         Ok(next)
     }
+}
+
+/// A token opens one session: the second of two that are equal would only count as a refusal.
+fn refuse_twins(file: &Path, text: &str) -> Result<(), WrongUsage> {
+    let mut seen = BTreeMap::new();
+    for (number, line) in (1_usize..).zip(text.lines().map(str::trim)).filter(|(_, line)| !line.is_empty()) {
+        if let Some(first) = seen.insert(line, number) {
+            let file = file.display();
+            let what = format!("{file} has the same token on lines {first} and {number}: each opens one session, once");
+            return Err(WrongUsage::new(what));
+        }
+    }
+    Ok(())
 }

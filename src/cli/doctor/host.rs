@@ -2,7 +2,7 @@
 
 use super::finding::Finding;
 use super::sockets::Looker;
-use super::{server, sockets};
+use super::{at_rest, server, sockets};
 use crate::agent::{AgentSettings, TokenSource};
 use crate::cli::failure::plain;
 use crate::cli::{health, operator};
@@ -68,9 +68,14 @@ async fn of_server(file: &Path, settings: &ServerSettings) -> Vec<Finding> {
             "mount it, or mend data_dir; run this as the server's user",
         ),
     });
-    seen.extend(issuers(settings).await);
     let socket = &settings.doors.admin_socket;
-    seen.push(if operator::listens(socket).await {
+    let is_running = operator::listens(socket).await;
+    // A running one sees to them itself, and writes meanwhile.
+    if !is_running && settings.data_dir.is_dir() {
+        seen.extend(at_rest::look(file, settings).await);
+    }
+    seen.extend(issuers(settings).await);
+    seen.push(if is_running {
         Finding::good("server", format!("it runs: {} answers", socket.display()))
     } else {
         Finding::wrong(

@@ -8,6 +8,7 @@ mod named;
 mod server;
 mod token;
 mod sockets;
+mod at_rest;
 mod host;
 mod look;
 

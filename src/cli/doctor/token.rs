@@ -37,7 +37,7 @@ pub(super) async fn look(args: &Args, server_answers: bool, has_svid: bool) -> V
     };
     let mut seen = vec![young];
     if server_answers {
-        seen.push(explained(args, &token).await);
+        seen.push(explained(args, &token, has_svid).await);
     }
     seen
 }
@@ -62,7 +62,7 @@ fn in_its_time(token: &str, now: OffsetDateTime) -> Result<Finding, Finding> {
     Ok(Finding::good("token", format!("good until {}", render::time(exp))))
 }
 
-async fn explained(args: &Args, token: &str) -> Finding {
+async fn explained(args: &Args, token: &str, has_svid: bool) -> Finding {
     let walk = match args.server.post("/v1/explain", &json!({ "token": token })).await {
         Ok(answer) => serde_json::from_slice::<Value>(&answer).unwrap_or_default(),
         Err(RemoteError::Refused(problem)) => {
@@ -76,6 +76,15 @@ async fn explained(args: &Args, token: &str) -> Finding {
         "denied" => {
             let lines = walk.get("audience").and_then(Value::as_str).map(snippet::block).unwrap_or_default();
             refused(said("/verdict/code"), said("/verdict/reason"), &lines)
+        }
+        // Where an SVID is served, it is the agent that has used it.
+        _ if walk.get("used").is_some_and(|used| used == true) && !has_svid => {
+            let found = format!("this token gets {}, and is used", said("/verdict/spiffe_id"));
+            Finding::warning(
+                "policy",
+                found,
+                "only the key that used it gets more with it: log in once a job, or retry the job",
+            )
         }
         _ => Finding::good("policy", format!("this token gets {}", said("/verdict/spiffe_id"))),
     }
@@ -92,6 +101,8 @@ fn refused(code: &str, reason: &str, lines: &str) -> Finding {
             "the server cannot reach this GitLab's keys: `lanyard doctor --config server.toml` on the server says why"
         }
         "token_replayed" => "another key has used this token already: retry the job, and log in once a job",
+        "banned" => "an operator keeps this job or its like out: ask them; `lanyard ban list` on the server says why",
+        "session_ended" => "its session was ended, and the job is closed for good: start a new job",
         "no_rule_matches" => "`lanyard explain` shows each rule, and the term that does not hold",
         _ => "`lanyard explain` shows the whole walk",
     };
