@@ -162,7 +162,7 @@ pub enum FetchError {
     #[error("the CA file is not usable PEM")]
     Ca(#[source] reqwest::Error),
     /// No client could be made.
-    #[error("no HTTPS client could be made")]
+    #[error("no HTTPS client could be made: install ca-certificates, or name a CA file")]
     Client(#[source] reqwest::Error),
     /// The URL is not one that we fetch.
     #[error("{url} is not https")]
@@ -219,19 +219,22 @@ pub enum FetchError {
 /// The client.
 #[derive(Debug)]
 pub struct HttpsFetch {
-    usual: Client,
+    /// For whoever names no CA, if that is not the system's.
+    usual: Option<Client>,
     loopback_http: bool,
-    /// Clients that believe one CA only, by the digest of its PEM; as many as issuers with a `ca_file`.
-    pinned: Mutex<BTreeMap<Digest, Client>>,
+    /// Clients that believe one CA only, by the digest of its PEM; as many as issuers with a `ca_file`. One without a digest
+    /// believes the system's, which are read when somebody needs them: an image may have none.
+    made: Mutex<BTreeMap<Option<Digest>, Client>>,
 }
 
 impl HttpsFetch {
     /// A client that believes `ca_pem` only, or the system's CAs.
     ///
     /// # Errors
-    /// `Ca`, `Client`.
+    /// `Ca`, `Client`; without a CA none.
     pub fn new(ca_pem: Option<&[u8]>) -> Result<Self, FetchError> {
-        Ok(Self { usual: client(ca_pem)?, loopback_http: false, pinned: Mutex::default() })
+        let usual = ca_pem.map(|pem| client(Some(pem))).transpose()?;
+        Ok(Self { usual, loopback_http: false, made: Mutex::default() })
     }
 
     /// Lets plain HTTP through where it cannot leave the machine.
@@ -241,15 +244,17 @@ impl HttpsFetch {
     }
 
     fn client(&self, ca_pem: Option<&[u8]>) -> Result<Client, FetchError> {
-        let Some(pem) = ca_pem else { return Ok(self.usual.clone()) };
-        let digest = Digest::of(pem);
-        let pinned = || self.pinned.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = pinned().get(&digest).cloned();
+        if let (None, Some(usual)) = (ca_pem, &self.usual) {
+            return Ok(usual.clone());
+        }
+        let digest = ca_pem.map(Digest::of);
+        let made = || self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = made().get(&digest).cloned();
         if let Some(known) = known {
             return Ok(known);
         }
-        let new = client(Some(pem))?;
-        pinned().insert(digest, new.clone());
+        let new = client(ca_pem)?;
+        made().insert(digest, new.clone());
         Ok(new)
     }
 
