@@ -27,12 +27,12 @@ unpack() { # unpack IMAGE FOLDER: all that a container of it sees
     tar xOf "$1" "blobs/$layer" | tar xz -C "$2"
 }
 
-serves_alone() { # serves_alone FOLDER: with nothing but what is there, public authorities neither
+serves_alone() { # serves_alone FOLDER: with nothing but what is there, and /proc; public authorities neither
+    mkdir "$1/proc"
     unshare --map-root-user chroot "$1" /usr/bin/lanyard --version
-    XDG_RUNTIME_DIR=/ unshare --map-root-user chroot "$1" /usr/bin/lanyard dev --once --dir /dev-try > "$scratch/alone" 2>&1 \
-        || wrong "$(cat "$scratch/alone")"
+    unshare --map-root-user --mount --pid --fork sh -c 'mount -t proc proc "$0/proc" && XDG_RUNTIME_DIR=/ exec chroot "$0" \
+        /usr/bin/lanyard dev --once --dir /dev-try' "$1" > "$scratch/alone" 2>&1 || wrong "$(cat "$scratch/alone")"
     grep "spiffe://" "$scratch/alone" || wrong "no identity: $(cat "$scratch/alone")"
-    rm -rf "$1/dev-try"
 }
 
 # ── two builds, one digest ──────────────────────────────────────────────────────────
