@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# The images and the package, built for real: two builds of the image from two places have one digest, the program in it starts
+# The images and the package, built for real: two builds of the image from two places have one digest, the program in it serves
 # without anything around it, and says what it cannot do; so do the one for arm64, by emulation, and the one with the machine's C
-# library. Takes the better part of an hour; called by `tests/run --all`, which brings what it needs.
+# library, whose very program the package brings. Takes more than an hour on two cores; called by `tests/run --all`, which brings
+# what it needs.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 readonly bytes_max=$((25 * 1024 * 1024)) rounds=20
@@ -18,6 +19,22 @@ trap leave EXIT
 say() { printf '   %s\n' "$*"; }
 wrong() { printf 'tests/image.sh: %s\n' "$*" >&2; exit 1; }
 
+unpack() { # unpack IMAGE FOLDER: all that a container of it sees
+    local manifest layer
+    manifest=$(tar xOf "$1" index.json | jq -r '.manifests[0].digest' | tr : /)
+    layer=$(tar xOf "$1" "blobs/$manifest" | jq -r '.layers[0].digest' | tr : /)
+    mkdir "$2"
+    tar xOf "$1" "blobs/$layer" | tar xz -C "$2"
+}
+
+serves_alone() { # serves_alone FOLDER: with nothing but what is there, and /proc; public authorities neither
+    mkdir "$1/proc"
+    unshare --map-root-user chroot "$1" /usr/bin/lanyard --version
+    unshare --map-root-user --mount --pid --fork sh -c 'mount -t proc proc "$0/proc" && XDG_RUNTIME_DIR=/ exec chroot "$0" \
+        /usr/bin/lanyard dev --once --dir /dev-try' "$1" > "$scratch/alone" 2>&1 || wrong "$(cat "$scratch/alone")"
+    grep "spiffe://" "$scratch/alone" || wrong "no identity: $(cat "$scratch/alone")"
+}
+
 # ── two builds, one digest ──────────────────────────────────────────────────────────
 one=$(CARGO_TARGET_DIR=$target helm/image/build "$target/image" | tail -n 1)
 git archive --format tar --prefix elsewhere/ HEAD | tar x -C "$scratch"
@@ -29,25 +46,21 @@ bytes=$(stat -c %s "$target/image/lanyard.tar")
 [ "$bytes" -lt "$bytes_max" ] || wrong "the image has $bytes bytes"
 
 # ── nothing around it ───────────────────────────────────────────────────────────────
-mkdir "$scratch/root"
-manifest=$(tar xOf "$target/image/lanyard.tar" index.json | jq -r '.manifests[0].digest' | tr : /)
-layer=$(tar xOf "$target/image/lanyard.tar" "blobs/$manifest" | jq -r '.layers[0].digest' | tr : /)
-tar xOf "$target/image/lanyard.tar" "blobs/$layer" | tar xz -C "$scratch/root"
+unpack "$target/image/lanyard.tar" "$scratch/root"
 [ "$(find "$scratch/root" -perm /111 -type f)" = "$scratch/root/usr/bin/lanyard" ] || wrong "more than one program in the image"
 program=$scratch/root/usr/bin/lanyard
 file -b "$program" | grep -q "static" || wrong "not static: $(file -b "$program")"
 if strings "$program" | grep -F -e "$PWD/" -e "$HOME/.cargo"; then wrong "the program names the machine that built it"; fi
 if strings "$program" | grep -F "$(date '+%b %e %Y')"; then wrong "the program names the day it was built"; fi
-unshare --map-root-user chroot "$scratch/root" /usr/bin/lanyard --version
+serves_alone "$scratch/root"
 
 # ── arm64 ───────────────────────────────────────────────────────────────────────────
 arm=$(LANYARD_TRIPLE=aarch64-unknown-linux-musl CARGO_TARGET_DIR=$target helm/image/build "$target/image-arm64" | tail -n 1)
 say "arm64:  $arm"
 [ "$(stat -c %s "$target/image-arm64/lanyard.tar")" -lt "$bytes_max" ] || wrong "the image for arm64 is too large"
-manifest=$(tar xOf "$target/image-arm64/lanyard.tar" index.json | jq -r '.manifests[0] | select(.platform.architecture == "arm64").digest' | tr : /)
-layer=$(tar xOf "$target/image-arm64/lanyard.tar" "blobs/$manifest" | jq -r '.layers[0].digest' | tr : /)
-mkdir "$scratch/arm64"
-tar xOf "$target/image-arm64/lanyard.tar" "blobs/$layer" | tar xz -C "$scratch/arm64"
+tar xOf "$target/image-arm64/lanyard.tar" index.json | jq -e '.manifests[0].platform.architecture == "arm64"' > /dev/null \
+    || wrong "the image does not say that it is for arm64"
+unpack "$target/image-arm64/lanyard.tar" "$scratch/arm64"
 arm_program=$scratch/arm64/usr/bin/lanyard
 file -b "$arm_program" | grep "aarch64.*statically linked" || wrong "not static, or not of arm64: $(file -b "$arm_program")"
 # Emulated: slow, and a real program of that machine all the same.
@@ -63,11 +76,8 @@ grep "this is the static build" "$scratch/said" || wrong "$(cat "$scratch/said")
 
 # ── the second tag: with this machine's C library ───────────────────────────────────
 LANYARD_TRIPLE=x86_64-unknown-linux-gnu CARGO_TARGET_DIR=$target helm/image/build "$target/image-glibc" | tail -n 1
-manifest=$(tar xOf "$target/image-glibc/lanyard.tar" index.json | jq -r '.manifests[0].digest' | tr : /)
-layer=$(tar xOf "$target/image-glibc/lanyard.tar" "blobs/$manifest" | jq -r '.layers[0].digest' | tr : /)
-mkdir "$scratch/glibc"
-tar xOf "$target/image-glibc/lanyard.tar" "blobs/$layer" | tar xz -C "$scratch/glibc"
-unshare --map-root-user chroot "$scratch/glibc" /usr/bin/lanyard --version
+unpack "$target/image-glibc/lanyard.tar" "$scratch/glibc"
+serves_alone "$scratch/glibc"
 cp "$scratch/server.toml" "$scratch/glibc/server.toml"
 if unshare --map-root-user chroot "$scratch/glibc" /usr/bin/lanyard config check /server.toml 2>&1 | grep "static build"; then
     wrong "the second tag is static"
@@ -95,7 +105,8 @@ done
 say "listens $((best / 1000)).$((best / 100 % 10)) ms after its start, at best of $rounds; $((work * 1000 / $(getconf CLK_TCK))) ms of a processor"
 
 # ── the package ─────────────────────────────────────────────────────────────────────
-deb=$(CARGO_TARGET_DIR=$target cargo deb --profile dist --quiet | tail -n 1)
+# Of the program that was just built, as it is.
+deb=$(CARGO_TARGET_DIR=$target cargo deb --no-build --no-strip --profile dist --target x86_64-unknown-linux-gnu --quiet | tail -n 1)
 dpkg-deb --contents "$deb"
 for path in usr/bin/lanyard usr/lib/systemd/system/lanyard.service usr/lib/systemd/system/lanyard-agent.service \
     usr/lib/sysusers.d/lanyard.conf usr/share/doc/lanyard/copyright; do
@@ -105,8 +116,11 @@ dpkg-deb --contents "$deb" | awk '$2 != "root/root" { print; bad = 1 } END { exi
 dpkg-deb --field "$deb" Package Version Architecture Maintainer Depends Description
 mkdir "$scratch/package"
 dpkg-deb --extract "$deb" "$scratch/package"
-file -b "$scratch/package/usr/bin/lanyard" | grep -q "stripped" || wrong "the package's program is not stripped"
+cmp "$scratch/package/usr/bin/lanyard" "$scratch/glibc/usr/bin/lanyard" || wrong "the package's program is not the second tag's"
+file -b "$scratch/package/usr/bin/lanyard" | grep -qw "stripped" || wrong "the package's program is not stripped"
 "$scratch/package/usr/bin/lanyard" config check "$scratch/server.toml" 2>&1 | grep -q "static build" && wrong "the package's build is static"
-for script in postinst prerm; do
+for script in postinst postrm prerm; do
     dpkg-deb --ctrl-tarfile "$deb" | tar xO "./$script" | sh -n || wrong "$script is no script"
 done
+say "package: $(stat -c %s "$deb") bytes"
+tests/package.sh "$deb"

@@ -60,7 +60,7 @@ fn begin_to_tell(
 
 fn delivery(collector: &Collector) -> anyhow::Result<(Tracing, Delivery)> {
     let over_tls = collector.over_tls.clone();
-    let channel = over_tls.map(|(url, client)| channel_without_pings(&url, client)).transpose()?;
+    let channel = over_tls.map(|(url, files)| channel_without_pings(&url, files)).transpose()?;
     Ok(Delivery::to(&collector.endpoint, channel)?)
 }
 

@@ -7,7 +7,7 @@ use crate::discovery::read_token;
 use crate::people::Form;
 use crate::store::{EtcdLogin, EtcdSettings};
 use crate::telemetry::chain;
-use crate::wire::{EtcdMembers, EtcdTls};
+use crate::wire::{EtcdMembers, TlsFiles};
 use std::net::IpAddr;
 
 /// What all keys begin with where nothing else is said.
@@ -128,7 +128,7 @@ fn read_preview(etcd: &mut Section<'_, '_>) {
 
 /// What is shown and believed; the inner none where members are reached in the clear.
 #[expect(clippy::option_option, reason = "whether it can be read, and whether there is one")]
-fn read_tls(etcd: &mut Section<'_, '_>, (over_tls, line): (bool, Option<usize>)) -> Option<Option<EtcdTls>> {
+fn read_tls(etcd: &mut Section<'_, '_>, (over_tls, line): (bool, Option<usize>)) -> Option<Option<TlsFiles>> {
     let line_of_ca = etcd.line_of("ca_file");
     let ca_file = etcd.path("ca_file");
     let shown = (etcd.path("certificate_file"), etcd.path("key_file"));
@@ -139,7 +139,7 @@ fn read_tls(etcd: &mut Section<'_, '_>, (over_tls, line): (bool, Option<usize>))
         }
         return Some(None);
     }
-    if let Err(error) = EtcdTls::read(ca_file.clone(), None) {
+    if let Err(error) = TlsFiles::read(ca_file.clone(), None) {
         etcd.problem("ca_file", line_of_ca, chain(&error), "name a PEM file with the CA's certificate");
         return None;
     }
@@ -149,7 +149,7 @@ fn read_tls(etcd: &mut Section<'_, '_>, (over_tls, line): (bool, Option<usize>))
         (Some(_), None) => return etcd.missing("key_file", "name the certificate's key"),
         (None, Some(_)) => return etcd.missing("certificate_file", "name the key's certificate"),
     };
-    match EtcdTls::read(ca_file, shown) {
+    match TlsFiles::read(ca_file, shown) {
         Ok(tls) => Some(Some(tls)),
         Err(error) => {
             etcd.problem("key_file", line_of_key, chain(&error), "name PEM files of a certificate and its key");

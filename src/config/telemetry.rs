@@ -1,11 +1,9 @@
 //! The section `[telemetry]`: where traces go, and what is logged.
 
-use super::ca_file::read_ca_file;
 use super::problem::{Problem, read_text};
 use super::section::{Reader, Section};
 use crate::telemetry::{LogFilter, chain};
-use crate::tls::{ServerTrust, TlsClient};
-use crate::wire::ServerUrl;
+use crate::wire::{ServerUrl, TlsFiles};
 use http::Uri;
 use std::path::Path;
 
@@ -24,7 +22,7 @@ pub struct Collector {
     /// `http://host:port` or `https://host:port`.
     pub endpoint: String,
     /// How it is reached, where not in the clear.
-    pub over_tls: Option<(ServerUrl, TlsClient)>,
+    pub over_tls: Option<(ServerUrl, TlsFiles)>,
 }
 
 /// What a server's file says of its log now, whatever else stands in it.
@@ -52,7 +50,7 @@ fn read_collector(section: &mut Section<'_, '_>) -> Option<Collector> {
     let is_given = section.holds("otlp_endpoint");
     let endpoint = section.parsed("otlp_endpoint", would_do, address);
     let line = section.line_of("otlp_ca_file");
-    let trust = read_ca_file(section, "otlp_ca_file").map(|(_pem, trust)| trust);
+    let ca_file = section.path("otlp_ca_file");
     if !is_given && line.is_some() {
         let found = "a CA, and no otlp_endpoint";
         section.problem("otlp_ca_file", line, found, "write where the collector is, or leave the file away");
@@ -60,13 +58,13 @@ fn read_collector(section: &mut Section<'_, '_>) -> Option<Collector> {
     let endpoint = endpoint?;
     // What is no URL of a server is http, or no address at all.
     let Ok(url) = endpoint.parse::<ServerUrl>() else {
-        if trust.is_some() {
+        if ca_file.is_some() {
             section.problem("otlp_ca_file", line, "a CA beside http", "write https, or leave the file away");
         }
         return Some(Collector { endpoint, over_tls: None });
     };
-    match TlsClient::new(&trust.unwrap_or(ServerTrust::System), None, &["h2"]) {
-        Ok(client) => Some(Collector { endpoint, over_tls: Some((url, client)) }),
+    match TlsFiles::read(ca_file, None) {
+        Ok(files) => Some(Collector { endpoint, over_tls: Some((url, files)) }),
         Err(error) => {
             section.problem("otlp_ca_file", line, chain(&error), "name a PEM file with the CA's certificate");
             None

@@ -162,7 +162,7 @@ pub enum FetchError {
     #[error("the CA file is not usable PEM")]
     Ca(#[source] reqwest::Error),
     /// No client could be made.
-    #[error("no HTTPS client could be made")]
+    #[error("no HTTPS client could be made: install ca-certificates, or name a CA file")]
     Client(#[source] reqwest::Error),
     /// The URL is not one that we fetch.
     #[error("{url} is not https")]
@@ -222,8 +222,8 @@ pub struct HttpsFetch {
     /// Whom to believe where a call does not say; the system's CAs where this does not either.
     ca_pem: Option<Vec<u8>>,
     loopback_http: bool,
-    /// Made when they are first needed, since the system's CAs are some hundred files; by the digest of the CA that each believes
-    /// alone, as many as issuers with a `ca_file`.
+    /// Made when they are first needed, since the system's CAs are some hundred files, and an image may have none; by the digest of the
+    /// CA that each believes alone, as many as issuers with a `ca_file`.
     clients: Mutex<BTreeMap<Option<Digest>, Client>>,
 }
 
@@ -231,7 +231,7 @@ impl HttpsFetch {
     /// A client that believes `ca_pem` only, or the system's CAs.
     ///
     /// # Errors
-    /// `Ca`, `Client`.
+    /// `Ca`, `Client`; without a CA none.
     pub fn new(ca_pem: Option<&[u8]>) -> Result<Self, FetchError> {
         let fetch = Self { ca_pem: ca_pem.map(<[u8]>::to_vec), loopback_http: false, clients: Mutex::default() };
         if ca_pem.is_some() {

@@ -1,5 +1,6 @@
 //! How agents reach the server: a gRPC channel over the session key's TLS.
 
+use super::TlsFiles;
 use crate::tls::TlsClient;
 use http::Uri;
 use hyper_util::rt::TokioIo;
@@ -65,21 +66,22 @@ pub fn channel(server: &ServerUrl, client: TlsClient) -> Result<Channel, tonic::
         .http2_keep_alive_interval(PING_EVERY)
         .keep_alive_timeout(PONG_WITHIN)
         .keep_alive_while_idle(true);
-    Ok(over_tls(&endpoint, server.clone(), client))
+    Ok(over_tls(&endpoint, server.clone(), move || client.clone()))
 }
 
-/// The same to a program that is not ours, without pings: gRPC servers commonly hang up on whoever pings more often than every
+/// The same to a program that is not ours, as these files say, without pings: gRPC servers commonly hang up on whoever pings more often than every
 /// five minutes.
 ///
 /// # Errors
 /// When the address cannot be written in a request.
-pub fn channel_without_pings(server: &ServerUrl, client: TlsClient) -> Result<Channel, tonic::transport::Error> {
-    Ok(over_tls(&Endpoint::from_shared(server.to_string())?, server.clone(), client))
+pub fn channel_without_pings(server: &ServerUrl, files: TlsFiles) -> Result<Channel, tonic::transport::Error> {
+    let host = server.host.clone();
+    Ok(over_tls(&Endpoint::from_shared(server.to_string())?, server.clone(), move || files.client(&host)))
 }
 
-fn over_tls(endpoint: &Endpoint, server: ServerUrl, client: TlsClient) -> Channel {
+fn over_tls(endpoint: &Endpoint, server: ServerUrl, client: impl Fn() -> TlsClient + Send + 'static) -> Channel {
     endpoint.connect_with_connector_lazy(service_fn(move |_uri: Uri| {
-        let (client, server) = (client.clone(), server.clone());
+        let (client, server) = (client(), server.clone());
         async move { client.connect(&server.host, server.port).await.map(TokioIo::new) }
     }))
 }

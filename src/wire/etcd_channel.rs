@@ -1,13 +1,9 @@
 //! How a server reaches the members of etcd: a gRPC channel each, over TLS where they have it.
 
+use super::TlsFiles;
 use crate::store::Channels;
-use crate::telemetry::chain;
-use crate::tls::{ServerTrust, SessionCertificate, TlsClient, TlsError};
-use arc_swap::ArcSwap;
 use http::Uri;
 use hyper_util::rt::TokioIo;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tonic::transport::{Channel, Endpoint, Error};
@@ -27,52 +23,7 @@ pub struct EtcdMembers {
     /// Hosts and ports.
     pub hosts: Vec<(String, u16)>,
     /// Over TLS, if there is any.
-    pub tls: Option<EtcdTls>,
-}
-
-/// What is believed of members, and shown to them: read again for each connection, so that a certificate that was renewed
-/// is shown.
-#[derive(Clone, Debug)]
-pub struct EtcdTls {
-    ca_file: Option<PathBuf>,
-    /// A certificate and its key.
-    shown: Option<(PathBuf, PathBuf)>,
-    /// As the files were read last.
-    last: Arc<ArcSwap<TlsClient>>,
-}
-
-impl EtcdTls {
-    /// Of these files; without one for the CA the system's are believed.
-    ///
-    /// # Errors
-    /// When one cannot be read or used.
-    pub fn read(ca_file: Option<PathBuf>, shown: Option<(PathBuf, PathBuf)>) -> Result<Self, TlsError> {
-        let client = read_client(ca_file.as_deref(), shown.as_ref())?;
-        Ok(Self { ca_file, shown, last: Arc::new(ArcSwap::from_pointee(client)) })
-    }
-
-    /// For a new connection.
-    fn client(&self) -> Arc<TlsClient> {
-        match read_client(self.ca_file.as_deref(), self.shown.as_ref()) {
-            Ok(client) => self.last.store(Arc::new(client)),
-            // Somebody is writing them just now.
-            Err(fault) => tracing::warn!(fault = %chain(&fault), "etcd is reached as the files for TLS were before"),
-        }
-        self.last.load_full()
-    }
-}
-
-fn read_client(ca_file: Option<&Path>, shown: Option<&(PathBuf, PathBuf)>) -> Result<TlsClient, TlsError> {
-    let trust = match ca_file {
-        Some(file) => {
-            let place = file.display().to_string();
-            let pem = std::fs::read(file).map_err(|source| TlsError::File { path: file.to_owned(), source })?;
-            ServerTrust::from_pem(&pem, &place)?
-        }
-        None => ServerTrust::System,
-    };
-    let shown = shown.map(|(chain, key)| SessionCertificate::from_files(chain, key)).transpose()?;
-    TlsClient::new(&trust, shown.as_ref(), &["h2"])
+    pub tls: Option<TlsFiles>,
 }
 
 impl EtcdMembers {
@@ -89,7 +40,7 @@ impl EtcdMembers {
 ///
 /// # Errors
 /// When the address cannot be written in a request.
-pub fn etcd_channel((host, port): (&str, u16), tls: Option<EtcdTls>) -> Result<Channel, Error> {
+pub fn etcd_channel((host, port): (&str, u16), tls: Option<TlsFiles>) -> Result<Channel, Error> {
     let scheme = if tls.is_some() { "https" } else { "http" };
     let endpoint = Endpoint::from_shared(format!("{scheme}://{host}:{port}"))?
         .http2_keep_alive_interval(PING_EVERY)
@@ -98,7 +49,7 @@ pub fn etcd_channel((host, port): (&str, u16), tls: Option<EtcdTls>) -> Result<C
     let host = host.to_owned();
     Ok(match tls {
         Some(tls) => endpoint.connect_with_connector_lazy(service_fn(move |_uri: Uri| {
-            let (client, host) = (tls.client(), host.clone());
+            let (client, host) = (tls.client(&host), host.clone());
             async move { client.connect(&host, port).await.map(TokioIo::new) }
         })),
         None => endpoint.connect_with_connector_lazy(service_fn(move |_uri: Uri| {

@@ -1,6 +1,7 @@
 //! Generated protobuf types, and conversions to and from nouns; how the server is reached, by whom and by how many.
 
 mod channel;
+mod tls_files;
 mod etcd_channel;
 mod codec;
 mod workload_address;
@@ -13,11 +14,12 @@ mod job_end;
 pub use channel::{NotAServerUrl, ServerUrl, channel, channel_without_pings};
 pub use codec::{Fitting, FittingEncoder};
 pub use descriptors::{connections_of, raise_open_files};
-pub use etcd_channel::{EtcdMembers, EtcdTls, etcd_channel};
+pub use etcd_channel::{EtcdMembers, etcd_channel};
 pub use generated::{lanyard, sds, workload};
 pub use https::{HttpsClient, HttpsError};
 pub use introduction::{Introduction, IntroductionError};
 pub use proxies::{Network, NotANetwork, Proxies, are_everybody};
+pub use tls_files::TlsFiles;
 pub use workload_address::{NotAnAddress, WorkloadAddress};
 
 /// The file that defines the Workload API and the one it imports, as a protobuf `FileDescriptorSet`.

@@ -64,6 +64,14 @@ fn houses() -> Vec<(&'static str, Value)> {
             json!({ "gateway": { "enabled": true, "parentRefs": [{ "name": "edge", "sectionName": "tls" }], "hostnames": ["lanyard.example.org"], "bundleHostnames": ["bundle.example.org"] } }),
         ),
         (
+            "ingress",
+            json!({ "bundle": { "ingress": { "host": "bundle.example.org", "className": "nginx", "annotations": { "nginx.ingress.kubernetes.io/ssl-passthrough": "true" } } } }),
+        ),
+        (
+            "ingress-ends-tls",
+            json!({ "bundle": { "ingress": { "host": "bundle.example.org", "tlsSecret": "public-tls" } }, "service": { "annotations": { "traefik.ingress.kubernetes.io/service.serversscheme": "https" } } }),
+        ),
+        (
             "watched",
             json!({ "monitoring": { "serviceMonitor": true, "alerts": true, "dashboard": true, "labels": { "release": "prometheus" } }, "networkPolicy": { "from": [{ "namespaceSelector": { "matchLabels": { "runners": "yes" } } }], "egressPorts": [8443] } }),
         ),
@@ -121,7 +129,7 @@ fn check(config: &Value, [ca, certificate, key]: [&[u8]; 3]) {
 }
 
 #[test]
-fn ten_houses_get_objects_that_kubernetes_takes_and_a_configuration_that_the_server_takes() {
+fn a_dozen_houses_get_objects_that_kubernetes_takes_and_a_configuration_that_the_server_takes() {
     let (houses, gitlab) = (houses(), Gitlab::start());
     let ca = fs::read(gitlab.file("gitlab-ca.pem")).unwrap();
     let pair = rcgen::generate_simple_self_signed(["lanyard.ci.svc".to_owned()]).unwrap();
@@ -164,6 +172,31 @@ fn ten_houses_get_objects_that_kubernetes_takes_and_a_configuration_that_the_ser
             "{name}: what is judged is what is installed"
         );
     }
+}
+
+fn wrong_of_ingresses() -> Vec<(Value, &'static str)> {
+    let cases = [
+        (json!({ "host": "https://bundle.example.org" }), "write a DNS name in lower case"),
+        (json!({ "host": "bundle.example.org:443" }), "without a scheme, a port or a path"),
+        (json!({ "className": "nginx" }), "bundle.ingress.host is missing: by which name readers"),
+        (json!({ "tlsSecret": "public-tls" }), "bundle.ingress.host is missing"),
+        (json!({ "host": "a" }), "such as nginx.ingress.kubernetes.io/ssl-passthrough: \"true\""),
+        (
+            json!({ "host": "a", "tlsSecret": "public-tls" }),
+            "speaks to it in the clear; such as nginx.ingress.kubernetes.io/backend-protocol: HTTPS",
+        ),
+        (json!({ "hostname": "a" }), "additional properties 'hostname' not allowed"),
+        (json!({ "annotations": { "a": true } }), "got boolean, want string"),
+    ];
+    let named = |ingress: &Value| json!({ "bundle": { "ingress": ingress } });
+    let mut cases: Vec<_> = cases.iter().map(|(ingress, sentence)| (named(ingress), *sentence)).collect();
+    let fine = json!({ "host": "a", "annotations": { "a": "b" } });
+    cases.push((json!({ "bundle": { "enabled": false, "ingress": fine } }), "leave bundle.enabled on"));
+    cases.push((
+        json!({ "bundle": { "ingress": fine }, "gateway": { "hostnames": ["a"] } }),
+        "bundle.ingress.host \"a\": jobs come by this name",
+    ));
+    cases
 }
 
 fn wrong_of_replicas() -> Vec<(Value, &'static str)> {
@@ -232,7 +265,7 @@ fn a_wrong_value_gets_a_sentence_that_helps() {
         ),
         (json!({ "extraVolumes": [{ "name": "etcd", "emptyDir": {} }] }), "the name \"etcd\" is the chart's own"),
     ];
-    let cases = [&cases[..], &wrong_of_replicas()].concat();
+    let cases = [&cases[..], &wrong_of_ingresses(), &wrong_of_replicas()].concat();
     let values: Vec<Value> = cases.iter().map(|(more, _)| with(more)).collect();
     let found = rendered(&[&[with(&json!({}))], &*values].concat());
     let answers = found["answers"].as_array().unwrap().iter().skip(1);

@@ -139,6 +139,16 @@ fn an_image_with_the_libraries_that_its_program_loads_starts_alone_and_names_the
     assert!(libraries.iter().any(|path| path.ends_with("/libc.so.6")), "{libraries:?}");
 }
 
+/// An image has the public authorities that its builder named, or none.
+#[test]
+fn where_no_authority_is_believed_by_all_a_server_serves_whose_issuer_names_its_own() {
+    let folder = TempDir::new().unwrap();
+    let mut dev = lanyard();
+    dev.args(["dev", "--once", "--dir"]).arg(folder.path().join("dev")).env("XDG_RUNTIME_DIR", folder.path());
+    let output = dev.env("SSL_CERT_FILE", "/dev/null").env("SSL_CERT_DIR", folder.path()).output().unwrap();
+    assert!(output.status.success() && words(&output).contains("spiffe://"), "{}", words(&output));
+}
+
 /// The same user in the image and wherever the chart and the runner's pod name one.
 #[test]
 fn chart_image_and_runner_name_the_same_user() {

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
+use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 const CALLERS_TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
@@ -96,6 +97,28 @@ fn spans_go_over_tls_to_the_collector_that_the_named_ca_vouches_for_and_to_no_ot
     until(&place, "lanyard_spans_dropped_total", |dropped| dropped > 0.5);
     assert_eq!(scraped(&place, "lanyard_spans_sent_total"), Some(0.0));
     assert_eq!(server.log().matches("traces cannot be delivered").count(), 1, "{}", server.log());
+}
+
+#[test]
+fn a_collector_s_ca_that_was_replaced_is_believed_at_the_next_connection() {
+    let (collector, other) = (Collector::over_tls(), Collector::over_tls());
+    let folder = TempDir::new().unwrap();
+    let believed = folder.path().join("ca.pem");
+    fs::copy(other.ca_file(), &believed).unwrap();
+    let place = Place::with(&collector.section_over_tls(&believed));
+    let server = Server::start(&place);
+    storm(&place, 1);
+    until(&place, "lanyard_spans_dropped_total", |dropped| dropped > 0.5);
+    // As long as it is no CA, the former one is believed, and nobody else.
+    fs::write(&believed, "the certificate comes later\n").unwrap();
+    let before = scraped(&place, "lanyard_spans_dropped_total").unwrap();
+    storm(&place, 1);
+    until(&place, "lanyard_spans_dropped_total", |dropped| dropped > before);
+    assert!(server.log().contains("as the files for TLS were before"), "{}", server.log());
+    assert_eq!(scraped(&place, "lanyard_spans_sent_total"), Some(0.0));
+    fs::copy(collector.ca_file(), &believed).unwrap();
+    storm(&place, 1);
+    until(&place, "lanyard_spans_sent_total", |sent| sent > 0.5);
 }
 
 /// As many identities as make more spans than the queue holds.

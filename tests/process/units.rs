@@ -73,7 +73,7 @@ fn what_the_package_names_is_there() {
         let needed = format!("systemd | systemd-standalone-{tool}");
         assert!(package["depends"].as_str().unwrap().contains(&needed), "{needed}");
     }
-    for script in ["postinst", "prerm"] {
+    for script in ["postinst", "postrm", "prerm"] {
         let scripts = tree.join(package["maintainer-scripts"].as_str().unwrap());
         assert!(Command::new("sh").arg("-n").arg(scripts.join(script)).status().unwrap().success(), "{script}");
     }

@@ -6,7 +6,7 @@ use crate::etcd::Etcd;
 use lanyard::clock::Clock;
 use lanyard::crypto::install_providers;
 use lanyard::store::{Channels, Etcd as Connected, EtcdLogin, EtcdSettings, Replica};
-use lanyard::wire::{EtcdMembers, EtcdTls};
+use lanyard::wire::{EtcdMembers, TlsFiles};
 use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair as RcgenKey};
 use std::time::Instant;
 
@@ -106,7 +106,7 @@ async fn a_client_certificate_that_was_renewed_is_shown_at_the_next_connection()
     let flag = |name: &str, path: &Path| format!("--{name}={}", path.display());
     let flags = [flag("cert-file", &chain), flag("key-file", &key), flag("trusted-ca-file", &clients)];
     let mut etcd = Etcd::over_tls(&[flags.as_slice(), &["--client-cert-auth".to_owned()]].concat());
-    let tls = EtcdTls::read(Some(ca), Some(shown)).unwrap();
+    let tls = TlsFiles::read(Some(ca), Some(shown)).unwrap();
     let replica =
         open(&place, None, EtcdMembers { hosts: vec![("127.0.0.1".to_owned(), etcd.port)], tls: Some(tls) }.channels());
     writes(&replica, "first").await;

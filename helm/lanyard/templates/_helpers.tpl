@@ -87,7 +87,7 @@ tls:
   names:
     {{- $name := include "lanyard.name" . }}
     {{- $own := list $name (printf "%s.%s" $name .Release.Namespace) (include "lanyard.host" .) "localhost" }}
-    {{- range concat $own .Values.gateway.hostnames .Values.gateway.bundleHostnames .Values.names | uniq }}
+    {{- range concat $own .Values.gateway.hostnames .Values.gateway.bundleHostnames (list .Values.bundle.ingress.host | compact) .Values.names | uniq }}
     - {{ . | quote }}
     {{- end }}
 {{- end }}

@@ -43,6 +43,24 @@
 {{- end }}
 {{- end }}
 {{- end }}
+{{- with .Values.bundle.ingress }}
+{{- if not (regexMatch "^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$|^$" .host) }}
+{{- fail (printf "bundle.ingress.host %q: write a DNS name in lower case, without a scheme, a port or a path" .host) }}
+{{- end }}
+{{- if and (not .host) (or .className .annotations .tlsSecret) }}
+{{- fail "bundle.ingress.host is missing: by which name readers of the trust bundle come, such as bundle.example.org" }}
+{{- end }}
+{{- if and .host (not $.Values.bundle.enabled) }}
+{{- fail "bundle.ingress.host: there is no port for it; leave bundle.enabled on" }}
+{{- end }}
+{{- if has .host $.Values.gateway.hostnames }}
+{{- fail (printf "bundle.ingress.host %q: jobs come by this name; write another" .host) }}
+{{- end }}
+{{- if and .host (not (or .annotations $.Values.service.annotations)) }}
+{{- $words := ternary "nginx.ingress.kubernetes.io/backend-protocol: HTTPS" "nginx.ingress.kubernetes.io/ssl-passthrough: \"true\"" (ne .tlsSecret "") }}
+{{- fail (printf "bundle.ingress.annotations is missing: the port has TLS, and a controller that is not told so speaks to it in the clear; such as %s" $words) }}
+{{- end }}
+{{- end }}
 {{- range .Values.etcd.endpoints }}
 {{- if not (regexMatch "^https?://[A-Za-z0-9._:\\[\\]-]+$" .) }}
 {{- fail (printf "etcd.endpoints %q: write https://, the host and a port, such as https://etcd-1.corp.example:2379" .) }}
