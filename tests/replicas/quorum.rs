@@ -141,13 +141,13 @@ async fn without_a_quorum_a_session_whose_rule_needs_something_is_not_renewed_th
         fs::write(place.config(), config + &more).unwrap();
     }
     replicas.all.iter_mut().for_each(Replica::start_again);
-    let (needy, plain) = (Agent::new(), Agent::new());
+    let (needing, plain) = (Agent::new(), Agent::new());
     let (a, b) = (&replicas.all[0].place, &replicas.all[1].place);
     let by_hand = a.issuer.token_with(now(), "pipeline_source", "web");
-    let needs = needy.exchange(a, &by_hand).await.unwrap();
+    let needs = needing.exchange(a, &by_hand).await.unwrap();
     let session = plain.exchange(a, &a.issuer.token(now())).await.unwrap().session;
     for place in [a, b] {
-        needy.renew(place, &needs.session).await.unwrap();
+        needing.renew(place, &needs.session).await.unwrap();
         plain.renew(place, &session).await.unwrap();
     }
     let asked = gitlab.0.load(Ordering::Relaxed);
@@ -157,12 +157,12 @@ async fn without_a_quorum_a_session_whose_rule_needs_something_is_not_renewed_th
     // Until what was heard before is too old.
     tokio::time::sleep(Duration::from_millis(1500)).await;
     for place in [a, b] {
-        assert_eq!(needy.renew(place, &needs.session).await.unwrap_err(), "store_unavailable");
+        assert_eq!(needing.renew(place, &needs.session).await.unwrap_err(), "store_unavailable");
         plain.renew(place, &session).await.unwrap();
     }
     assert!(gitlab.0.load(Ordering::Relaxed) > asked, "it was refused before GitLab was asked");
     replicas.etcd.restart();
     for Replica { place, .. } in &replicas.all {
-        until(RESUMES_WITHIN, || async { needy.renew(place, &needs.session).await.is_ok() }).await;
+        until(RESUMES_WITHIN, || async { needing.renew(place, &needs.session).await.is_ok() }).await;
     }
 }

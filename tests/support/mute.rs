@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-/// GOAWAY of all streams, ENHANCE_YOUR_CALM (RFC 9113 §6.8): so says the library of etcd to whoever pings too often.
+/// GOAWAY of all streams, `ENHANCE_YOUR_CALM` (RFC 9113 §6.8): so says the library of etcd to whoever pings too often.
 const TOO_MANY_PINGS: &[u8] = b"\0\0\x16\x07\0\0\0\0\0\x7f\xff\xff\xff\0\0\0\x0btoo_many_pings";
 
 /// To one port of loopback.
@@ -78,18 +78,20 @@ impl Way {
     }
 }
 
-async fn carry(from: TcpStream, to: TcpStream, (state, reproached): (&watch::Sender<State>, &AtomicUsize)) {
+/// One connection is reproached, and no other.
+fn is_over(state: &mut State) -> bool {
+    let reproaches = *state == State::Reproaching;
+    *state = if reproaches { State::Open } else { *state };
+    reproaches
+}
+
+async fn carry(from: TcpStream, to: TcpStream, (state, reproaches): (&watch::Sender<State>, &AtomicUsize)) {
     let ((mut asked, mut answers), (mut answered, mut asks)) = (from.into_split(), to.into_split());
     let back = async {
         let mut piece = vec![0; 1 << 14];
         while let Ok(length @ 1..) = answered.read(&mut piece).await {
-            let reproaches = state.send_if_modified(|state| {
-                let reproaches = *state == State::Reproaching;
-                *state = if reproaches { State::Open } else { *state };
-                reproaches
-            });
-            if reproaches {
-                reproached.fetch_add(1, Ordering::Relaxed);
+            if state.send_if_modified(is_over) {
+                reproaches.fetch_add(1, Ordering::Relaxed);
                 // Whoever has gone already needs to hear nothing.
                 let _told = answers.write_all(TOO_MANY_PINGS).await;
                 return;

@@ -240,10 +240,8 @@ impl Client {
         if let Some(token) = self.0.token.load_full() {
             return Ok((Some(token), until));
         }
-        let _alone = match self.0.logins.get(place) {
-            Some(login) => Some(login.lock().await),
-            None => None,
-        };
+        let first = self.0.logins.get(place).ok_or_else(|| Status::unavailable("there is no endpoint"))?;
+        let _first = first.lock().await;
         if self.0.token.load().is_none() {
             let (name, password) = (login.user.clone(), login.password.as_str().to_owned());
             let answer = AuthClient::new(channel.clone()).authenticate(AuthenticateRequest { name, password }).await?;
