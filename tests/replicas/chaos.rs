@@ -203,11 +203,14 @@ async fn storm(fleet: &mut Fleet, load: &Load, (seed, lasts): (u64, Duration)) -
 
 /// What was told to jobs, against journals, keys and what all replicas say now.
 async fn judge(fleet: &Fleet, load: &Load) {
-    let (sessions, serials, broken) = {
+    let (sessions, serials, broken, origins) = {
         let told = load.told();
-        (told.sessions.clone(), told.serials.clone(), told.broken.clone())
+        (told.sessions.clone(), told.serials.clone(), told.broken.clone(), told.origins.clone())
     };
-    let all_of = |told: &String| told.split(' ').nth(1).map(|session| fleet.all_of(session)).unwrap_or_default();
+    let all_of = |told: &String| {
+        let session = told.split(' ').nth(1).unwrap();
+        format!("{:?}\n{}", origins[session], fleet.all_of(session))
+    };
     let of_broken: Vec<_> = broken.iter().map(all_of).collect();
     assert!(broken.is_empty(), "{broken:#?}\n{}", of_broken.join("\n\n"));
     assert!(sessions.len() > 50, "there was no load: {} sessions", sessions.len());

@@ -87,6 +87,8 @@ impl Fleet {
             "zap",
             "--log-level",
             "error",
+            // Else a member that was away makes the others elect anew when it comes back.
+            "--pre-vote",
         ])
         .arg("--data-dir")
         .arg(self.folder.path().join(&name))
@@ -183,6 +185,9 @@ impl Fleet {
             }
             let mended = records(place).into_iter().filter(|record| record["entry"]["kind"] == "store_reconciled");
             all.extend(mended.map(|record| format!("{replica}: {} {}", record["at"], record["entry"])));
+            let log = fs::read_to_string(place.config().with_extension("log")).unwrap();
+            let odd = log.lines().filter(|line| !line.contains("INFO") && !line.contains("\"info\""));
+            all.extend(odd.map(|line| format!("{replica}: {line}")));
         }
         all.join("\n")
     }
