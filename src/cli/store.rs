@@ -125,6 +125,10 @@ async fn mend(settings: &ServerSettings, lost: &[String], json: bool) -> anyhow:
     for key in &done.kept {
         render::aside(&format!("{key} was written by others since, and stays so"));
     }
+    if done.told_late > 0 {
+        let left = render::count(u64::try_from(done.told_late)?, "record");
+        render::say(&format!("{left} of what lost replicas had done are told in this one's journal"))?;
+    }
     if done.waiting.is_empty() {
         return render::say("all replicas are reconciled: start them");
     }

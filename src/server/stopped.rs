@@ -7,7 +7,7 @@ use crate::clock::Clock;
 use crate::config::ServerSettings;
 use crate::crypto::Random;
 use crate::session::Loss;
-use crate::store::{Etcd, LocalStore, Reconciled, Replica, Store, StoreContent, reconciled};
+use crate::store::{Etcd, LocalStore, Reconciled, Replica, Store, StoreContent, reconciled, take_over};
 use serde_json::value::RawValue;
 use std::sync::Arc;
 
@@ -93,7 +93,12 @@ pub async fn reconcile(
     let journal = open_journal(settings, &keys.keyring, &clock).await?;
     let forgotten = Loss::until(clock.now(), settings.policy.longest_ttl());
     let write = if lost.is_empty() { None } else { Some(forgotten.beside_kept(etcd.read(Loss::KEY)?)?) };
-    let done = etcd.reconcile(&settings.data_dir, (lost, write)).await?;
+    // Before others may write: what the lost ones did must not go with the next restore.
+    let mut told_late = 0;
+    for replica in lost {
+        told_late += take_over(&journal, &etcd, replica).await?;
+    }
+    let done = Reconciled { told_late, ..etcd.reconcile(&settings.data_dir, (lost, write)).await? };
     give_back_keys(&keys.file, settings, &etcd).await?;
     reconciled(&journal, &etcd, &done).await?;
     journal.close();

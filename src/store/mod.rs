@@ -69,7 +69,7 @@ pub use contract::{
 pub(crate) use etcd::APART_MAX;
 pub use etcd::{
     Behind, Blob, Channels, ClockStand, Etcd, EtcdError, EtcdLogin, EtcdSettings, Hearing, Peer, Reconciled, Replica,
-    WentBack, reconciled,
+    WentBack, reconciled, take_over,
 };
 pub use index::IndexKind;
 pub(crate) use journal::replace_file;

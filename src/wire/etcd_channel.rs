@@ -4,6 +4,7 @@ use super::TlsFiles;
 use crate::store::Channels;
 use http::Uri;
 use hyper_util::rt::TokioIo;
+use nix::sys::socket::{setsockopt, sockopt};
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tonic::transport::{Channel, Endpoint, Error};
@@ -14,6 +15,9 @@ use tower::service_fn;
 const PING_EVERY: Duration = Duration::from_secs(6);
 /// How long a ping's answer may take.
 const PONG_WITHIN: Duration = Duration::from_secs(1);
+/// What was sent and not confirmed by then ends a connection. The system sends it again ever more seldom: once a member is
+/// there again, a new connection stands long before the old one is tried.
+const CONFIRMED_WITHIN_MS: u32 = 1000;
 /// For a connection to a member; the next one is asked meanwhile.
 const CONNECT_WITHIN: Duration = Duration::from_secs(1);
 
@@ -50,15 +54,26 @@ pub fn etcd_channel((host, port): (&str, u16), tls: Option<TlsFiles>) -> Result<
     Ok(match tls {
         Some(tls) => endpoint.connect_with_connector_lazy(service_fn(move |_uri: Uri| {
             let (client, host) = (tls.client(&host), host.clone());
-            async move { client.connect(&host, port).await.map(TokioIo::new) }
+            async move {
+                let tcp = ends_when_silent(client.reach(&host, port).await?);
+                client.shake_hands(&host, port, tcp).await.map(TokioIo::new)
+            }
         })),
         None => endpoint.connect_with_connector_lazy(service_fn(move |_uri: Uri| {
             let address = (host.trim_start_matches('[').trim_end_matches(']').to_owned(), port);
             async move {
                 let tcp = TcpStream::connect(address).await?;
                 tcp.set_nodelay(true)?;
-                Ok::<_, std::io::Error>(TokioIo::new(tcp))
+                Ok::<_, std::io::Error>(TokioIo::new(ends_when_silent(tcp)))
             }
         })),
     })
+}
+
+fn ends_when_silent(tcp: TcpStream) -> TcpStream {
+    // Without it a dead connection ends later, by its pings.
+    if let Err(fault) = setsockopt(&tcp, sockopt::TcpUserTimeout, &CONFIRMED_WITHIN_MS) {
+        tracing::debug!(%fault, "a connection to etcd goes without a limit for what is not confirmed");
+    }
+    tcp
 }

@@ -65,7 +65,7 @@ const DOORS: &[(&[&str], &[&str])] = &[
         &["kube"],
         &["discovery/kubernetes.rs", "federation/config_map.rs", "publish/cluster.rs", "upstream/cert_manager.rs"],
     ),
-    (&["nix"], &["agent/caller/"]),
+    (&["nix"], &["agent/caller/", "wire/etcd_channel.rs"]),
     (&["clap", "clap_complete", "comfy_table"], &["cli/", "main.rs"]),
     (&["anyhow"], &["cli/", "main.rs"]),
     (&["serde_saphyr"], &["mesh/"]),

@@ -2,6 +2,7 @@
 
 use crate::agent::Way;
 use crate::issuer::FakeIssuer;
+use crate::journal::records;
 use crate::lab::{Lab, address};
 use crate::place::Place;
 use crate::replica::place;
@@ -86,6 +87,8 @@ impl Fleet {
             "zap",
             "--log-level",
             "error",
+            // Else a member that was away makes the others elect anew when it comes back.
+            "--pre-vote",
         ])
         .arg("--data-dir")
         .arg(self.folder.path().join(&name))
@@ -164,6 +167,36 @@ impl Fleet {
         let pid = self.members[member].as_ref().unwrap().id().to_string();
         let signal = if frozen { "-STOP" } else { "-CONT" };
         assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+    }
+
+    /// What etcd holds of a session, and all journals tell of it.
+    pub(crate) fn all_of(&self, session: &str) -> String {
+        let key = format!("lanyard/session/{session}");
+        let held = (0..MEMBERS).map(|member| ctl(member, &["get", &key, "--write-out=json"]).unwrap_or_default());
+        let mut all: Vec<_> = held.collect();
+        for (replica, place) in self.places.iter().enumerate() {
+            for mut record in records(place).into_iter().filter(|record| record.to_string().contains(session)) {
+                let shared = &record["put"]["shared"];
+                let of = |key: &str| shared[key].to_string().contains(session);
+                let told = ["epoch", "revision", "seen"].map(|name| shared[name].to_string());
+                let what = format!("{told:?} put {} delete {}", of("put"), of("delete"));
+                let entry = record["entry"].take();
+                all.push(format!("{replica}: {} {} {what} {}", record["seq"], record["at"], entry["kind"]));
+            }
+            let mended = records(place).into_iter().filter(|record| record["entry"]["kind"] == "store_reconciled");
+            all.extend(mended.map(|record| format!("{replica}: {} {}", record["at"], record["entry"])));
+            let log = fs::read_to_string(place.config().with_extension("log")).unwrap();
+            let odd = log.lines().filter(|line| !line.contains("INFO") && !line.contains("\"info\""));
+            all.extend(odd.map(|line| format!("{replica}: {line}")));
+        }
+        all.join("\n")
+    }
+
+    /// The end of its log.
+    pub(crate) fn last_words(&self, replica: usize) -> String {
+        let log = fs::read_to_string(self.places[replica].config().with_extension("log")).unwrap();
+        let lines: Vec<_> = log.lines().collect();
+        lines[lines.len().saturating_sub(30)..].join("\n")
     }
 
     /// Until a replica that was started listens.

@@ -4,6 +4,9 @@
 //! however it ends.
 
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 const INSIDE: &str = "LANYARD_TEST_LAB";
 
@@ -51,7 +54,7 @@ impl Lab {
             // Until the holder has left our namespace.
             let ours = std::fs::read_link("/proc/self/ns/net").unwrap();
             while std::fs::read_link(format!("/proc/{pid}/ns/net")).is_ok_and(|theirs| theirs == ours) {
-                std::thread::sleep(std::time::Duration::from_millis(5));
+                std::thread::sleep(Duration::from_millis(5));
             }
             ip(&format!("link add v{number} type veth peer name eth0 netns {pid}"));
             ip(&format!("link set v{number} master bridge up"));
@@ -93,6 +96,31 @@ impl Drop for Lab {
         for node in &mut self.nodes {
             let _dead = node.holder.kill().and_then(|()| node.holder.wait());
         }
+    }
+}
+
+/// How late a thread that wants to run a hundred times a second is let: what the machine had no time for looks like a slow
+/// server otherwise.
+pub(crate) struct Starved(Arc<AtomicU64>);
+
+impl Starved {
+    pub(crate) fn watch() -> Self {
+        let most = Arc::new(AtomicU64::new(0));
+        let (told, tick) = (Arc::downgrade(&most), Duration::from_millis(10));
+        std::thread::spawn(move || {
+            while let Some(most) = told.upgrade() {
+                let began = Instant::now();
+                std::thread::sleep(tick);
+                let late = began.elapsed().saturating_sub(tick).as_millis();
+                most.fetch_max(u64::try_from(late).unwrap(), Ordering::Relaxed);
+            }
+        });
+        Self(most)
+    }
+
+    /// The longest since it was asked last.
+    pub(crate) fn take(&self) -> Duration {
+        Duration::from_millis(self.0.swap(0, Ordering::Relaxed))
     }
 }
 

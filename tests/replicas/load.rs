@@ -6,7 +6,7 @@ use crate::issuer::FakeIssuer;
 use lanyard::crypto::Random;
 use lanyard::wire::lanyard::X509Answer;
 use lanyard::wire::lanyard::issuer_client::IssuerClient;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -24,6 +24,8 @@ pub(crate) struct Told {
     /// Sessions, and whose they are.
     pub(crate) sessions: Vec<(Arc<Caller>, String)>,
     pub(crate) serials: BTreeSet<String>,
+    /// By session: which replicas said so, when, and with which serial number.
+    pub(crate) origins: BTreeMap<String, Vec<String>>,
     /// What must never be told.
     pub(crate) broken: Vec<String>,
     pub(crate) unavailable: usize,
@@ -71,7 +73,7 @@ impl Load {
     pub(crate) async fn one(&self, replica: usize) -> bool {
         let (caller, token) = (Caller::new(&self.ways), self.issuer.token(now()));
         let answer = caller.exchange(replica, &token).await;
-        self.note(&caller, answer).is_some()
+        self.note((&caller, replica), answer).is_some()
     }
 
     /// Two keys with one token, again and again; and renewals of what was given before.
@@ -96,7 +98,7 @@ impl Load {
     async fn ask_both(&self, pair: &[Arc<Caller>; 2], (token, chance): (&str, &Random)) -> [bool; 2] {
         let at = [pick(chance, self.ways.len()), pick(chance, self.ways.len())];
         let both = tokio::join!(pair[0].exchange(at[0], token), pair[1].exchange(at[1], token));
-        [self.note(&pair[0], both.0).is_some(), self.note(&pair[1], both.1).is_some()]
+        [self.note((&pair[0], at[0]), both.0).is_some(), self.note((&pair[1], at[1]), both.1).is_some()]
     }
 
     async fn renew_some(&self, chance: &Random) {
@@ -117,11 +119,14 @@ impl Load {
         }
     }
 
-    fn note(&self, caller: &Arc<Caller>, answer: Result<X509Answer, String>) -> Option<()> {
+    fn note(&self, (caller, replica): (&Arc<Caller>, usize), answer: Result<X509Answer, String>) -> Option<()> {
         let mut told = self.told();
         match answer {
             Ok(answer) => {
-                told.serials.insert(serial(&answer.certificate_chain[0]));
+                let serial = serial(&answer.certificate_chain[0]);
+                let origin = format!("{serial} by {replica} at {}", now());
+                told.origins.entry(answer.session.clone()).or_default().push(origin);
+                told.serials.insert(serial);
                 told.sessions.push((Arc::clone(caller), answer.session));
                 Some(())
             }

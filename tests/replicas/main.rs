@@ -11,15 +11,23 @@
 )]
 #![expect(clippy::print_stdout, reason = "what a storm has measured is told to whoever asks for it")]
 
+#[path = "../process/apart.rs"]
+#[expect(dead_code, reason = "each test program uses its own part")]
+mod apart;
 #[path = "../process/callers.rs"]
 #[expect(dead_code, reason = "each test program uses its own part")]
 mod callers;
 #[path = "../support/etcd.rs"]
 #[expect(dead_code, reason = "each test program uses its own part")]
 mod etcd;
-#[path = "../support/issuer.rs"]
+#[path = "../support/https.rs"]
 #[expect(dead_code, reason = "each test program uses its own part")]
+mod https;
+#[path = "../support/issuer.rs"]
 mod issuer;
+#[path = "../support/mute.rs"]
+#[expect(dead_code, reason = "each test program uses its own part")]
+mod mute;
 #[path = "../process/place.rs"]
 #[expect(dead_code, reason = "each test program uses its own part")]
 mod place;
@@ -37,6 +45,7 @@ mod fleet;
 mod load;
 
 mod chaos;
+mod full;
 mod moved;
 mod quorum;
 mod race;

@@ -2,8 +2,15 @@
 
 use crate::agent::Agent;
 use crate::callers::now;
+use crate::https::{Script, Scripted, json_answer};
 use crate::replica::{Replica, Replicas, until};
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Full;
+use hyper::body::Incoming;
 use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// From a quorum to the first answer (issue).
@@ -83,4 +90,79 @@ async fn a_new_key_waits_for_agents_that_talk_to_another_replica() {
     a.operator(&["authority", "prepare", "--kind", "jwt"]);
     let waits = || async { a.refuses(&["authority", "activate", "--kind", "jwt"]).contains("agents of replica ca-2") };
     until(LIMIT, waits).await;
+}
+
+/// A GitLab for which each job runs.
+#[derive(Default)]
+struct AllRun(AtomicUsize);
+
+impl Script for AllRun {
+    async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        let job = request.uri().path().rsplit('/').next().unwrap().parse::<u64>().unwrap();
+        let said = serde_json::json!({
+            "id": job, "status": "running", "ref": "main", "tag": false, "runner": { "id": 88 },
+            "user": { "id": 51, "state": "active" },
+            "pipeline": { "id": 574, "sha": "c3fc97ce000ebfe67b7ab7b7409507add907bf8d" },
+        });
+        json_answer(200, &said)
+    }
+}
+
+/// What is asked of a job that somebody began by hand.
+const NEEDY: &str = r#"
+[[rule]]
+name = "by hand, as long as it runs"
+id = "/{project_path}/-/by-hand/{pipeline_id}"
+ttl = "15m"
+need = { "job.state" = "running" }
+[rule.when]
+issuer = "corp"
+pipeline_source = "web"
+
+"#;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_quorum_a_session_whose_rule_needs_something_is_not_renewed_though_that_is_heard() {
+    let gitlab = Arc::<AllRun>::default();
+    let served = Scripted::serve(Arc::clone(&gitlab)).await;
+    let mut replicas = Replicas::prepare(2);
+    for Replica { place, .. } in &replicas.all {
+        let policy = fs::read_to_string(place.file("policy.toml")).unwrap();
+        fs::write(place.file("policy.toml"), format!("{NEEDY}{policy}")).unwrap();
+        fs::write(place.file("gitlab.pem"), &served.ca_pem).unwrap();
+        fs::write(place.file("api-token"), "glpat-story").unwrap();
+        fs::set_permissions(place.file("api-token"), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        let config = fs::read_to_string(place.config()).unwrap();
+        let api = format!("https://127.0.0.1:{}/api/v4", served.port);
+        let more = format!(
+            "[issuer.api]\ntoken_file = \"api-token\"\nurl = \"{api}\"\nca_file = \"gitlab.pem\"\ncache_for = \"1s\"\n"
+        );
+        fs::write(place.config(), config + &more).unwrap();
+    }
+    replicas.all.iter_mut().for_each(Replica::start_again);
+    let (needing, plain) = (Agent::new(), Agent::new());
+    let (a, b) = (&replicas.all[0].place, &replicas.all[1].place);
+    let by_hand = a.issuer.token_with(now(), "pipeline_source", "web");
+    let needs = needing.exchange(a, &by_hand).await.unwrap();
+    let session = plain.exchange(a, &a.issuer.token(now())).await.unwrap().session;
+    for place in [a, b] {
+        needing.renew(place, &needs.session).await.unwrap();
+        plain.renew(place, &session).await.unwrap();
+    }
+    let asked = gitlab.0.load(Ordering::Relaxed);
+    assert!(asked > 0, "nobody asked GitLab");
+    replicas.etcd.kill();
+    let (a, b) = (&replicas.all[0].place, &replicas.all[1].place);
+    // Until what was heard before is too old.
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    for place in [a, b] {
+        assert_eq!(needing.renew(place, &needs.session).await.unwrap_err(), "store_unavailable");
+        plain.renew(place, &session).await.unwrap();
+    }
+    assert!(gitlab.0.load(Ordering::Relaxed) > asked, "it was refused before GitLab was asked");
+    replicas.etcd.restart();
+    for Replica { place, .. } in &replicas.all {
+        until(RESUMES_WITHIN, || async { needing.renew(place, &needs.session).await.is_ok() }).await;
+    }
 }

@@ -1,6 +1,7 @@
 //! One replica: a folder, a process, and what operators type at it.
 
 use crate::etcd::Etcd;
+use crate::mute::Way;
 use crate::place::Place;
 use crate::server::{Server, lanyard, words};
 use std::fs::{self, Permissions};
@@ -56,7 +57,20 @@ impl Replicas {
         replicas
     }
 
-    fn prepare(count: usize) -> Self {
+    /// One more, which knows the same etcd by these ways.
+    pub(crate) fn join(&mut self, ways: &[&Way]) {
+        let urls: Vec<_> = ways.iter().map(|way| format!("http://127.0.0.1:{}", way.port)).collect();
+        let urls: Vec<_> = urls.iter().map(String::as_str).collect();
+        let name = format!("ca-{}", self.all.len() + 1);
+        let place = place(&name, &urls, &self.shared.path().join("sealing.key"));
+        fs::write(place.file("jwks.json"), self.all[0].place.issuer.jwks()).unwrap();
+        let mut replica = Replica { place, server: None };
+        replica.start_again();
+        self.all.push(replica);
+    }
+
+    /// So many that are not started yet.
+    pub(crate) fn prepare(count: usize) -> Self {
         let (etcd, shared) = (Etcd::start(), TempDir::new().unwrap());
         let url = format!("http://127.0.0.1:{}", etcd.port);
         let mut all: Vec<Replica> = Vec::new();

@@ -2,6 +2,7 @@
 
 use crate::agent::Agent;
 use crate::callers::{Door, now};
+use crate::mute::Way;
 use crate::replica::{Replica, Replicas, WITHIN, until};
 use std::fs;
 use std::process::Command;
@@ -100,4 +101,42 @@ async fn each_says_how_far_behind_it_is_and_whether_the_rules_differ() {
     let pid = b.server.as_ref().unwrap().pid().to_string();
     assert!(Command::new("kill").args(["-HUP", &pid]).status().unwrap().success());
     until(LIMIT, says("replicas differ in their rules")).await;
+}
+
+/// A second until a watch is noticed that brings nothing, and one until the ban is in force; and what a busy machine adds.
+const NOTICED_WITHIN: Duration = Duration::from_secs(3);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_ban_that_a_silent_watch_did_not_bring_is_in_force_soon_and_on_what_began_meanwhile() {
+    let mut replicas = Replicas::start(1);
+    let ways = [Way::to(replicas.etcd.port).await, Way::to(replicas.etcd.port).await];
+    replicas.join(&[&ways[0], &ways[1]]);
+    let [a, b] = &replicas.all[..] else { panic!("two") };
+    Agent::new().exchange(&b.place, &a.place.issuer.token(now())).await.unwrap();
+    // Whichever way the watch goes: the first ban, or the second, is one that it does not bring.
+    for way in &ways {
+        way.mute();
+        a.operator(&["ban", "add", "--project", "acme/payments/api", "--reason", "a drill"]);
+        let (banned, mut meanwhile) = (std::time::Instant::now(), Vec::new());
+        loop {
+            let agent = Agent::new();
+            match agent.exchange(&b.place, &a.place.issuer.token(now())).await {
+                Ok(answer) => meanwhile.push((agent, answer.session)),
+                Err(code) if code == "banned" => break,
+                Err(code) => assert_eq!(code, "store_unavailable"),
+            }
+            assert!(banned.elapsed() < NOTICED_WITHIN, "not in force after {:?}", banned.elapsed());
+        }
+        println!("in force after {:?}; {} began meanwhile", banned.elapsed(), meanwhile.len());
+        for (agent, session) in meanwhile {
+            assert!(agent.renew(&b.place, &session).await.is_err(), "it goes on");
+        }
+        let listed = a.operator(&["ban", "list", "--json"]);
+        let id =
+            serde_json::from_str::<serde_json::Value>(&listed).unwrap()["bans"][0]["ban"].as_str().unwrap().to_owned();
+        a.operator(&["ban", "remove", &id, "--reason", "the drill is over"]);
+        way.open_anew().await;
+        let offer = || async { Agent::new().exchange(&b.place, &a.place.issuer.token(now())).await.is_ok() };
+        until(LIMIT, offer).await;
+    }
 }

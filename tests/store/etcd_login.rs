@@ -31,9 +31,8 @@ async fn writes(replica: &Replica, key: &str) {
     }
 }
 
-#[tokio::test]
-async fn a_token_of_etcd_that_is_good_no_more_is_renewed() {
-    let (mut etcd, place) = (Etcd::start(), Place::new(IndexKind::Memory));
+/// From now on it asks for a password.
+fn ask_who_comes(etcd: &Etcd) -> EtcdLogin {
     for step in [
         &["user", "add", "root:secret"][..],
         &["user", "grant-role", "root", "root"],
@@ -45,13 +44,56 @@ async fn a_token_of_etcd_that_is_good_no_more_is_renewed() {
     ] {
         etcd.ctl(step);
     }
-    let login = EtcdLogin { user: "lanyard".to_owned(), password: "word".to_owned().into() };
+    EtcdLogin { user: "lanyard".to_owned(), password: "word".to_owned().into() }
+}
+
+#[tokio::test]
+async fn a_token_of_etcd_that_is_good_no_more_is_renewed() {
+    let (mut etcd, place) = (Etcd::start(), Place::new(IndexKind::Memory));
+    let login = ask_who_comes(&etcd);
     let replica = open(&place, Some(login), etcd.channels());
     writes(&replica, "first").await;
     // What etcd changes of its users makes tokens old.
     etcd.ctl(&["--user", "root:secret", "user", "add", "another:word"]);
     writes(&replica, "second").await;
     // They are in its memory only.
+    etcd.restart();
+    writes(&replica, "third").await;
+    let shown = Instant::now();
+    while replica.read("third").unwrap().is_none() {
+        assert!(shown.elapsed() < LIMIT, "no watch with the new token");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    replica.close();
+}
+
+/// Signed, for any member, and good for so many seconds.
+const TOKEN_SECONDS: u64 = 3;
+
+/// etcd's own advice for several members.
+#[tokio::test]
+async fn a_signed_token_of_etcd_that_has_ended_is_renewed_and_no_write_is_lost() {
+    let (folder, place) = (tempfile::tempdir().unwrap(), Place::new(IndexKind::Memory));
+    let (public, private) = (folder.path().join("public.pem"), folder.path().join("private.pem"));
+    let key = RcgenKey::generate().unwrap();
+    std::fs::write(&public, key.public_key_pem()).unwrap();
+    std::fs::write(&private, key.serialize_pem()).unwrap();
+    let (public, private) = (public.display(), private.display());
+    let kind = format!("--auth-token=jwt,pub-key={public},priv-key={private},sign-method=ES256,ttl={TOKEN_SECONDS}s");
+    let mut etcd = Etcd::with(&[kind]);
+    let login = ask_who_comes(&etcd);
+    let replica = open(&place, Some(login), etcd.channels());
+    let began = Instant::now();
+    for n in 0.. {
+        done(replica.commit(commit(vec![absent(&format!("k/{n}"))], vec![put(&format!("k/{n}"), "1")])).await);
+        if began.elapsed() > Duration::from_secs(3 * TOKEN_SECONDS) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    etcd.ctl(&["--user", "root:secret", "user", "add", "another:word"]);
+    writes(&replica, "second").await;
+    // A signed token outlives the member that gave it.
     etcd.restart();
     writes(&replica, "third").await;
     let shown = Instant::now();

@@ -28,7 +28,9 @@ mod listing;
 mod memory;
 mod shared;
 mod sled_harm;
+mod untold;
 mod verdicts;
+mod ways;
 
 use lanyard::clock::ManualClock;
 use lanyard::crypto::{KeyAlgorithm, KeyPair};

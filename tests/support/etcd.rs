@@ -22,6 +22,8 @@ pub(crate) struct Etcd {
     peer_port: u16,
     /// Over TLS, with these flags; else in the clear.
     tls: Vec<String>,
+    /// Whatever else it is told.
+    flags: Vec<String>,
 }
 
 impl Etcd {
@@ -32,11 +34,19 @@ impl Etcd {
 
     /// The same, with these flags for TLS where clients come in.
     pub(crate) fn over_tls(flags: &[String]) -> Self {
+        Self::told(flags, &[])
+    }
+
+    /// The same in the clear, with other flags.
+    pub(crate) fn with(flags: &[String]) -> Self {
+        Self::told(&[], flags)
+    }
+
+    fn told(tls: &[String], flags: &[String]) -> Self {
         let folder = TempDir::new().unwrap();
         let (port, peer_port) = (free_port(), free_port());
-        let tls = flags.to_vec();
-        let child = run(&folder, (port, peer_port), &tls);
-        let mut etcd = Self { child, folder, port, peer_port, tls };
+        let child = run(&folder, (port, peer_port), (tls, flags));
+        let mut etcd = Self { child, folder, port, peer_port, tls: tls.to_vec(), flags: flags.to_vec() };
         etcd.wait();
         etcd
     }
@@ -44,7 +54,7 @@ impl Etcd {
     /// SIGKILL, and the same again.
     pub(crate) fn restart(&mut self) {
         self.kill();
-        self.child = run(&self.folder, (self.port, self.peer_port), &self.tls);
+        self.child = run(&self.folder, (self.port, self.peer_port), (&self.tls, &self.flags));
         self.wait();
     }
 
@@ -70,7 +80,7 @@ impl Etcd {
         restore.arg("--data-dir").arg(&data).args(["--name", "one", "--initial-cluster", &format!("one={peers}")]);
         let said = restore.args(["--initial-advertise-peer-urls", &peers]).output().unwrap();
         assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
-        self.child = run(&self.folder, (self.port, self.peer_port), &self.tls);
+        self.child = run(&self.folder, (self.port, self.peer_port), (&self.tls, &self.flags));
         self.wait();
     }
 
@@ -113,7 +123,7 @@ impl Drop for Etcd {
     }
 }
 
-fn run(folder: &TempDir, (port, peer_port): (u16, u16), tls: &[String]) -> Child {
+fn run(folder: &TempDir, (port, peer_port): (u16, u16), (tls, flags): (&[String], &[String])) -> Child {
     let scheme = if tls.is_empty() { "http" } else { "https" };
     let (url, peers) = (format!("{scheme}://127.0.0.1:{port}"), format!("http://127.0.0.1:{peer_port}"));
     let log = File::options().create(true).append(true).open(folder.path().join("log")).unwrap();
@@ -126,6 +136,7 @@ fn run(folder: &TempDir, (port, peer_port): (u16, u16), tls: &[String]) -> Child
         .args(["--listen-peer-urls", &peers, "--initial-advertise-peer-urls", &peers])
         .args(["--initial-cluster", &format!("one={peers}")])
         .args(tls)
+        .args(flags)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(log)

@@ -1,4 +1,5 @@
-//! Questions to etcd: to the endpoint that answered last, and to the next one when that does not.
+//! Questions to etcd: to the endpoint that answered last, and to the next one when that does not. One that may be put twice
+//! goes to the next one soon, beside the first: a member that is cut off says nothing, and nobody waits to learn that it is.
 
 use super::error::Fault;
 use super::proto::auth_client::AuthClient;
@@ -10,10 +11,13 @@ use super::proto::{
     TxnResponse, WatchRequest, WatchResponse,
 };
 use arc_swap::ArcSwapOption;
+use std::error::Error as _;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::sync::{Mutex, Semaphore};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tonic::metadata::AsciiMetadataValue;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status, Streaming};
@@ -21,6 +25,14 @@ use zeroize::Zeroizing;
 
 /// An endpoint that answers later is as good as none: etcd's own elections take about as long.
 const ANSWER_WITHIN: Duration = Duration::from_secs(1);
+/// etcd takes its time to check a password, and more where it has much to do.
+const LOGGED_IN_WITHIN: Duration = Duration::from_secs(3);
+/// Without an answer by then the next endpoint is asked, too; many times what a member near by needs.
+const HEDGE_AFTER: Duration = Duration::from_millis(250);
+/// So many at the same time: an etcd that is slow for all is not asked everything three times.
+const HEDGES_MAX: usize = 32;
+/// etcd's word for: say at once where you know no leader, and end a watch then.
+const REQUIRE_LEADER: (&str, &str) = ("hasleader", "true");
 /// Between two endpoints, so that a cluster without a leader is not asked in a tight loop.
 const PAUSE: Duration = Duration::from_millis(50);
 /// A page of values, or what a watch brings at once; etcd's own limit for a request is far below.
@@ -35,6 +47,18 @@ pub struct EtcdLogin {
     pub password: Zeroizing<String>,
 }
 
+/// As whom we may ask, and until when an answer counts.
+type Admitted = (Option<Arc<AsciiMetadataValue>>, Instant);
+
+/// What an endpoint said.
+struct Said<A> {
+    answer: Result<A, Fault>,
+    /// Which one, counted as `place` counts.
+    at: usize,
+    /// Others were asked, too, and may do it still.
+    hedged: bool,
+}
+
 /// Asks. Clones share what they know of the endpoints.
 #[derive(Clone, Debug)]
 pub(super) struct Client(Arc<Inside>);
@@ -42,20 +66,32 @@ pub(super) struct Client(Arc<Inside>);
 #[derive(Debug)]
 struct Inside {
     channels: Vec<Channel>,
+    /// One login at a time at each: however many wait for it, etcd checks the password once.
+    logins: Vec<Mutex<()>>,
     /// Which one is asked, modulo their number.
     at: AtomicUsize,
+    hedges: Semaphore,
     login: Option<EtcdLogin>,
     token: ArcSwapOption<AsciiMetadataValue>,
 }
 
 impl Client {
     pub(super) fn new(channels: Vec<Channel>, login: Option<EtcdLogin>) -> Self {
-        Self(Arc::new(Inside { channels, at: AtomicUsize::new(0), login, token: ArcSwapOption::empty() }))
+        let (at, hedges, token) = (AtomicUsize::new(0), Semaphore::new(HEDGES_MAX), ArcSwapOption::empty());
+        let logins = channels.iter().map(|_| Mutex::default()).collect();
+        Self(Arc::new(Inside { channels, logins, at, hedges, login, token }))
     }
 
-    /// A transaction, tried once: when nobody answers it may have been done all the same.
+    /// A transaction, put to one endpoint: when that does not answer it may have been done all the same.
     pub(super) async fn txn(&self, txn: TxnRequest) -> Result<TxnResponse, Fault> {
         self.once(txn, |channel, request| async move { KvClient::new(channel).txn(request).await }).await
+    }
+
+    /// A transaction that does no harm when it arrives twice; and whether it may.
+    pub(super) async fn txn_hedged(&self, txn: &TxnRequest) -> (Result<TxnResponse, Fault>, bool) {
+        let ask = |channel, request| async move { KvClient::new(channel).txn(request).await };
+        let Said { answer, hedged, .. } = self.hedged(txn, &ask).await;
+        (answer, hedged)
     }
 
     /// A read that has seen whatever was acknowledged before.
@@ -64,7 +100,7 @@ impl Client {
             KvClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX).range(request).await
         };
         loop {
-            match self.once(range.clone(), ask).await {
+            match self.hedged(range, &ask).await.answer {
                 Err(Fault::Away(_)) if Instant::now() < until => sleep(PAUSE).await,
                 answer => return answer,
             }
@@ -99,7 +135,10 @@ impl Client {
 
     /// The next question goes to another endpoint, unless somebody has turned already.
     pub(super) fn turn(&self, from: usize) {
-        let next = from.wrapping_add(1);
+        self.prefer(from, from.wrapping_add(1));
+    }
+
+    fn prefer(&self, from: usize, next: usize) {
         let _turned = self.0.at.compare_exchange(from, next, Ordering::Relaxed, Ordering::Relaxed).is_ok();
     }
 
@@ -112,36 +151,105 @@ impl Client {
     where
         F: Future<Output = Result<Response<A>, Status>>,
     {
-        let (at, count) = (self.place(), self.0.channels.len());
-        let channel = at.checked_rem(count).and_then(|at| self.0.channels.get(at)).cloned();
-        let channel = channel.ok_or_else(|| Fault::Away("there is no endpoint".to_owned()))?;
-        let asked = async {
-            let request = self.request(body, &channel).await?;
-            ask(channel.clone(), request).await
+        self.ask_at((self.place(), Instant::now() + ANSWER_WITHIN), body, ask).await
+    }
+
+    /// The first good answer; the endpoint that gave it is asked first from then on.
+    async fn hedged<Q, A, F, K>(&self, body: &Q, ask: &K) -> Said<A>
+    where
+        Q: Clone + Send + Sync,
+        A: Send,
+        K: Fn(Channel, Request<Q>) -> F + Sync,
+        F: Future<Output = Result<Response<A>, Status>> + Send,
+    {
+        let (from, others) = (self.place(), self.0.channels.len().saturating_sub(1));
+        let said = self.hedged_from((from, others, Instant::now() + ANSWER_WITHIN), body, ask).await;
+        if said.answer.is_ok() {
+            self.prefer(from, said.at);
+        }
+        said
+    }
+
+    fn hedged_from<'a, Q, A, F, K>(
+        &'a self,
+        (at, others, until): (usize, usize, Instant),
+        body: &'a Q,
+        ask: &'a K,
+    ) -> Pin<Box<dyn Future<Output = Said<A>> + Send + 'a>>
+    where
+        Q: Clone + Send + Sync,
+        A: Send + 'a,
+        K: Fn(Channel, Request<Q>) -> F + Sync,
+        F: Future<Output = Result<Response<A>, Status>> + Send,
+    {
+        Box::pin(async move {
+            let mut first = pin!(self.ask_at((at, until), body.clone(), ask));
+            let soon = timeout_at(Instant::now() + HEDGE_AFTER, &mut first).await;
+            let hedge = if others == 0 { None } else { self.0.hedges.try_acquire().ok() };
+            let _hedge = match (soon, hedge) {
+                (Ok(answer), _) => return Said { answer, at, hedged: false },
+                (Err(_late), None) => return Said { answer: first.await, at, hedged: false },
+                (Err(_late), Some(hedge)) => hedge,
+            };
+            let mut rest = self.hedged_from((at.wrapping_add(1), others.saturating_sub(1), until), body, ask);
+            let said = tokio::select! {
+                answer = &mut first => match answer {
+                    Err(Fault::Away(_)) => rest.await,
+                    answer => Said { answer, at, hedged: true },
+                },
+                said = &mut rest => match said.answer {
+                    Err(Fault::Away(_)) => Said { answer: first.await, at, hedged: true },
+                    _ => said,
+                },
+            };
+            Said { hedged: true, ..said }
+        })
+    }
+
+    async fn ask_at<Q, A, F>(
+        &self,
+        (at, until): (usize, Instant),
+        body: Q,
+        ask: impl FnOnce(Channel, Request<Q>) -> F,
+    ) -> Result<A, Fault>
+    where
+        F: Future<Output = Result<Response<A>, Status>>,
+    {
+        let place = at.checked_rem(self.0.channels.len()).unwrap_or_default();
+        let channel = self.0.channels.get(place).ok_or_else(|| Fault::Away("there is no endpoint".to_owned()))?;
+        let answer = match timeout(LOGGED_IN_WITHIN, self.logged_in((place, channel), until)).await {
+            Ok(Ok((token, until))) => {
+                let mut request = Request::new(body);
+                request.metadata_mut().insert(REQUIRE_LEADER.0, AsciiMetadataValue::from_static(REQUIRE_LEADER.1));
+                token.map(|token| request.metadata_mut().insert("token", AsciiMetadataValue::clone(&token)));
+                let late = |_| Err(Status::deadline_exceeded("no answer within a second"));
+                timeout_at(until, ask(channel.clone(), request)).await.unwrap_or_else(late)
+            }
+            Ok(Err(refused)) => Err(refused),
+            Err(_late) => Err(Status::deadline_exceeded("no login within three seconds")),
         };
-        let answer = timeout(ANSWER_WITHIN, asked).await;
-        match answer.unwrap_or_else(|_late| Err(Status::deadline_exceeded("no answer within a second"))) {
+        match answer {
             Ok(answer) => Ok(answer.into_inner()),
             Err(status) => Err(self.fault(at, status)),
         }
     }
 
-    async fn request<Q>(&self, body: Q, channel: &Channel) -> Result<Request<Q>, Status> {
-        let mut request = Request::new(body);
-        if let Some(login) = &self.0.login {
-            if self.0.token.load().is_none() {
-                let (name, password) = (login.user.clone(), login.password.as_str().to_owned());
-                let answer =
-                    AuthClient::new(channel.clone()).authenticate(AuthenticateRequest { name, password }).await?;
-                let token = answer.into_inner().token.parse();
-                let token = token.map_err(|_odd| Status::permission_denied("etcd's token cannot be sent"))?;
-                self.0.token.store(Some(Arc::new(token)));
-            }
-            if let Some(token) = self.0.token.load_full() {
-                request.metadata_mut().insert("token", AsciiMetadataValue::clone(&token));
-            }
+    /// The token, if etcd asks for one, and until when the question's answer counts: a login does not take of its time.
+    async fn logged_in(&self, (place, channel): (usize, &Channel), until: Instant) -> Result<Admitted, Status> {
+        let Some(login) = &self.0.login else { return Ok((None, until)) };
+        if let Some(token) = self.0.token.load_full() {
+            return Ok((Some(token), until));
         }
-        Ok(request)
+        let first = self.0.logins.get(place).ok_or_else(|| Status::unavailable("there is no endpoint"))?;
+        let _first = first.lock().await;
+        if self.0.token.load().is_none() {
+            let (name, password) = (login.user.clone(), login.password.as_str().to_owned());
+            let answer = AuthClient::new(channel.clone()).authenticate(AuthenticateRequest { name, password }).await?;
+            let token = answer.into_inner().token.parse();
+            let token = token.map_err(|_odd| Status::permission_denied("etcd's token cannot be sent"))?;
+            self.0.token.store(Some(Arc::new(token)));
+        }
+        Ok((self.0.token.load_full(), Instant::now() + ANSWER_WITHIN))
     }
 
     /// The next question logs in again.
@@ -158,6 +266,11 @@ impl Client {
     fn fault(&self, at: usize, status: Status) -> Fault {
         match status.code() {
             Code::OutOfRange if status.message().contains("compacted") => Fault::Compacted,
+            // The connection says so, not etcd: one that ends for its pings is no refusal.
+            _ if status.source().is_some() => {
+                self.turn(at);
+                Fault::Away(status.message().to_owned())
+            }
             _ if self.is_of_token(&status) => {
                 // It is too old, or etcd began anew: the next question logs in again.
                 self.forget_token();

@@ -1,13 +1,13 @@
 //! What etcd held at one revision, in memory: written by the follower alone, read by all.
 
 use super::hearing::Waiting;
-use super::mark::{TICKS, Tick};
+use super::mark::{INTENTS, TICKS, Tick};
 use super::proto::{Event, KeyValue, event::EventType};
 use super::request::{Prefix, revision, stored};
 use crate::store::index::{Change, Index, Overlay};
 use crate::store::record::Link;
 use crate::store::{Revision, Stored};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
@@ -23,6 +23,8 @@ pub(super) struct Copy {
     prefix: Prefix,
     data: Index,
     own: Index,
+    /// Transactions whose intents stand: perhaps no journal tells of them yet.
+    untold: Mutex<HashSet<Revision>>,
     at: watch::Sender<Revision>,
     /// Our own transactions, until both their caller and the copy know of them.
     fates: Mutex<HashMap<u64, Fate>>,
@@ -53,7 +55,8 @@ impl Copy {
     /// An empty one.
     pub(super) fn new(process: String, prefix: Prefix) -> Self {
         let (data, own, at) = (Index::memory(), Index::memory(), watch::Sender::new(0));
-        Self { process, prefix, data, own, at, fates: Mutex::default(), waiting: Waiting::new() }
+        let (untold, fates) = (Mutex::default(), Mutex::default());
+        Self { process, prefix, data, own, untold, at, fates, waiting: Waiting::new() }
     }
 
     pub(super) fn read(&self, key: &str) -> io::Result<Option<Stored>> {
@@ -73,6 +76,11 @@ impl Copy {
     /// When one of them was written.
     pub(super) fn own_revision(&self, key: &str) -> Option<Revision> {
         self.own.revision(key).ok().flatten()
+    }
+
+    /// Whether what was written then may be in no journal yet.
+    pub(super) fn may_be_untold(&self, revision: Revision) -> bool {
+        self.untold().contains(&revision)
     }
 
     /// How far it has come, and each step.
@@ -176,6 +184,12 @@ impl Copy {
     }
 
     fn apply(&self, name: String, (now, revision): (Option<Stored>, Revision)) {
+        if name.starts_with(INTENTS) {
+            let was = self.own_revision(&name);
+            let mut untold = self.untold();
+            was.map(|was| untold.remove(&was));
+            untold.extend(now.as_ref().map(|now| now.revision));
+        }
         let change = now.map_or(Change::Deleted(revision), Change::Put);
         let index = if name.starts_with(OWN) { &self.own } else { &self.data };
         let mut overlay = Overlay(HashMap::from([(name, change)]));
@@ -186,6 +200,11 @@ impl Copy {
     fn tick(&self, kv: &KeyValue) -> Option<(Revision, (String, Tick))> {
         let replica = self.prefix.name(&kv.key)?.strip_prefix(TICKS)?.to_owned();
         Some((revision(kv.mod_revision), (replica, serde_json::from_slice(&kv.value).ok()?)))
+    }
+
+    /// A holder that panicked left a whole set behind.
+    fn untold(&self) -> MutexGuard<'_, HashSet<Revision>> {
+        self.untold.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A holder that panicked left whole entries behind.

@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Between two attempts of a transaction.
-const RETRY_AFTER: Duration = Duration::from_millis(50);
+/// Between the first two attempts of a transaction; then twice as long each time, up to the other.
+const RETRY_AFTER: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(250)];
 /// Etcd elects a leader within about two seconds.
 pub(super) const DECIDED_WITHIN: Duration = Duration::from_secs(5);
 
@@ -32,7 +32,7 @@ pub(super) enum Decided {
         key: String,
         found: Option<Stored>,
     },
-    /// Whether it took more than one attempt, too.
+    /// Whether it was put more than once, too.
     Done {
         revision: Revision,
         in_doubt: bool,
@@ -78,10 +78,12 @@ impl Etcd {
     ) -> Result<Decided, Fault> {
         let wrote = !wish.writes.is_empty();
         let pending = wrote.then(|| self.copy.expect(open.n));
-        let mut in_doubt = false;
+        let (mut in_doubt, [mut pause, longest]) = (false, RETRY_AFTER);
         loop {
             let before = self.tide.ticks();
-            let why = match self.ask(txn(&before)).await {
+            let (answer, hedged) = self.ask(&txn(&before)).await;
+            in_doubt |= hedged;
+            let why = match answer {
                 Ok(answer) if answer.succeeded => return Ok(self.done(pending, at(&answer), in_doubt)),
                 Ok(answer) => {
                     let not_done = NotDone::of(&self.prefix, (&wish.conditions, wrote), answer);
@@ -100,7 +102,8 @@ impl Etcd {
             if Instant::now() >= until {
                 return Err(Fault::Away(why));
             }
-            tokio::time::sleep(RETRY_AFTER).await;
+            tokio::time::sleep(pause).await;
+            pause = longest.min(pause * 2);
         }
     }
 
@@ -126,11 +129,15 @@ impl Etcd {
         Ok(Decided::Conflict { key, found })
     }
 
-    async fn ask(&self, txn: TxnRequest) -> Result<TxnResponse, Fault> {
+    /// Its intent keeps it from being done twice. And whether it may arrive twice.
+    async fn ask(&self, txn: &TxnRequest) -> (Result<TxnResponse, Fault>, bool) {
         let before = self.tide.seen();
-        let answer = self.client.txn(txn).await?;
-        self.tide.judge(answer.header.as_ref().map(|header| (header.cluster_id, revision(header.revision))), before);
-        Ok(answer)
+        let (answer, hedged) = self.client.txn_hedged(txn).await;
+        if let Ok(answer) = &answer {
+            let header = answer.header.as_ref();
+            self.tide.judge(header.map(|header| (header.cluster_id, revision(header.revision))), before);
+        }
+        (answer, hedged)
     }
 
     /// Resolves once the copy shows all that was acknowledged to anybody before.

@@ -13,8 +13,10 @@ use tokio::time::{Instant, sleep, timeout};
 /// How often it is asked whether the copy shows everything: a revocation elsewhere is in force here within a second, or
 /// it is known that it may not be.
 const CONFIRM_EVERY: Duration = Duration::from_millis(300);
-/// A watch that brings less than etcd has for so long is of a member that is cut off.
+/// For the question how far etcd has come.
 const CONFIRM_WITHIN: Duration = Duration::from_millis(1500);
+/// A watch that brings less than etcd has for so long is of a member that is cut off.
+const BROUGHT_WITHIN: Duration = Duration::from_millis(700);
 /// Between two attempts to watch.
 const RETRY_AFTER: Duration = Duration::from_millis(50);
 /// A listing of everything; more than a hundred pages.
@@ -95,13 +97,17 @@ fn take(etcd: &Etcd, events: Vec<Event>) {
 async fn confirm(etcd: &Arc<Etcd>) -> Fault {
     loop {
         let asked = Instant::now();
-        match etcd.catch_up(asked + CONFIRM_WITHIN).await {
-            Ok(()) => etcd.tide.confirm(asked),
+        let tick = match etcd.newest_tick(asked + CONFIRM_WITHIN).await {
+            Ok(tick) => tick,
             Err(fault) => {
                 etcd.tide.is_silent();
                 return fault;
             }
+        };
+        if timeout(BROUGHT_WITHIN, etcd.copy.reaches(tick)).await.is_err() {
+            return Fault::Away("the watch does not bring what etcd has".to_owned());
         }
+        etcd.tide.confirm(asked);
         sleep(CONFIRM_EVERY).await;
     }
 }

@@ -55,6 +55,16 @@ struct Told<'a> {
     intended: &'a RawValue,
 }
 
+/// Tells in this journal what a replica left whose own is gone: nobody waits for it. How many.
+///
+/// # Errors
+/// When the journal cannot be read or written.
+pub async fn take_over(journal: &Arc<LocalStore>, etcd: &Arc<Etcd>, lost: &str) -> Result<usize, StoreError> {
+    let late = Late::new(Arc::clone(etcd), Arc::clone(journal));
+    let left = late.intents_of(lost).map(|(key, .., kept)| (key, kept)).collect();
+    late.tell((lost, left)).await
+}
+
 impl Late {
     pub(super) const fn new(etcd: Arc<Etcd>, journal: Arc<LocalStore>) -> Self {
         Self { etcd, journal, had_been: AtomicU64::new(0) }

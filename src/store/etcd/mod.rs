@@ -37,5 +37,6 @@ pub use clocks::ClockStand;
 pub use cluster::{Blob, Channels, Etcd, EtcdSettings, Peer};
 pub use error::{EtcdError, WentBack};
 pub use hearing::Hearing;
+pub use late::take_over;
 pub use reconcile::{Reconciled, reconciled};
 pub use replica::{Behind, Replica};

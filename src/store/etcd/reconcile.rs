@@ -44,6 +44,14 @@ pub struct Reconciled {
     pub kept: Vec<String>,
     /// Replicas that have yet to reconcile.
     pub waiting: BTreeSet<String>,
+    /// What replicas that are lost had left, and this one's journal tells.
+    #[serde(skip_serializing_if = "is_none")]
+    pub told_late: usize,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants a reference")]
+const fn is_none(count: &usize) -> bool {
+    *count == 0
 }
 
 /// Tells the journal, which from now on expects etcd as it is.
@@ -150,7 +158,7 @@ impl Etcd {
             self.decide(Wish::of(Vec::new(), vec![write]), DECIDED_WITHIN).await?;
         }
         let waiting = self.is_reconciled().await?;
-        Ok(Reconciled { since, written, kept, waiting })
+        Ok(Reconciled { since, written, kept, waiting, told_late: 0 })
     }
 
     /// Who has noticed that etcd lost something says so there: others may have no way to know, and must not go on. Where

@@ -219,12 +219,13 @@ impl Inside {
         open: &Open<'_>,
         (revision, in_doubt, without_quorum): (Revision, bool, bool),
     ) -> Result<Committed, StoreError> {
-        let Wish { writes, entry, .. } = wish;
+        let Wish { conditions, writes, entry } = wish;
         let entry = entry.ok_or(StoreError::Stopped)?;
         if writes.is_empty() {
             // It may have gone back under our hands: then what it took counts for nothing.
             self.not_gone_back()?;
-            let evidence = Evidence { without_quorum, ..Evidence::at(&self.etcd, revision) };
+            let rests_on = self.untold(&conditions)?;
+            let evidence = Evidence { without_quorum, ..Evidence::at(&self.etcd, revision).of(rests_on) };
             return self.tell(room, entry, Some(evidence.write()?)).await;
         }
         let keys: Vec<_> = writes.iter().map(|write| write.key().to_owned()).collect();
@@ -247,6 +248,18 @@ impl Inside {
         }
         self.etcd.marks.is_told(open.n, in_doubt || !shown);
         told
+    }
+
+    /// What is confirmed by these conditions and stands perhaps in no journal: whoever wrote it may be gone. From now on it
+    /// stands in ours.
+    fn untold(&self, conditions: &[Condition]) -> Result<Vec<Write>, StoreError> {
+        let mut writes = Vec::new();
+        for key in conditions.iter().map(Condition::key) {
+            let held = self.etcd.copy.read(key).map_err(StoreError::Index)?;
+            let held = held.filter(|held| self.etcd.copy.may_be_untold(held.revision));
+            writes.extend(held.map(|held| Write::Put(key.to_owned(), held.value)));
+        }
+        Ok(writes)
     }
 
     async fn decide(&self, open: &Open<'_>, wish: &Wish, can_do_without: bool) -> Result<Decided, Fault> {

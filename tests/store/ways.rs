@@ -1,0 +1,98 @@
+//! Members that are silent, and ways that break off: what is asked goes another way, soon, and is done once.
+#![expect(clippy::disallowed_methods, reason = "a real etcd needs real time")]
+
+use super::*;
+use crate::etcd::Etcd;
+use crate::mute::Way;
+use lanyard::clock::Clock;
+use lanyard::store::{Etcd as Connected, Replica};
+use lanyard::wire::etcd_channel;
+use std::time::Instant;
+
+/// Two quarters of a second until the third member is asked, a second until a watch is noticed that brings nothing; and what a
+/// busy machine adds.
+const TWO_ARE_SILENT: Duration = Duration::from_millis(2500);
+
+/// A replica that knows its etcd by these ways.
+fn open(place: &Place, ways: &[&Way]) -> Arc<Replica> {
+    let ports: Vec<_> = ways.iter().map(|way| way.port).collect();
+    let channels =
+        Box::new(move || ports.iter().map(|port| etcd_channel(("127.0.0.1", *port), None).unwrap()).collect());
+    let clock: Arc<dyn Clock> = Arc::<ManualClock>::clone(&place.clock);
+    let etcd = Connected::connect(Etcd::settings("test/", "a"), "1", (channels, Arc::clone(&clock))).unwrap();
+    Replica::open(etcd, place.open(), clock).unwrap()
+}
+
+async fn write(replica: &Replica, key: &str) {
+    done(replica.commit(commit(vec![absent(key)], vec![put(key, "1")])).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_write_goes_past_two_silent_members_of_three_soon_and_is_done_once() {
+    let (etcd, place) = (Etcd::start(), Place::new(IndexKind::Memory));
+    let ways = [Way::to(etcd.port).await, Way::to(etcd.port).await, Way::to(etcd.port).await];
+    // Whichever is asked first.
+    for silent in [[0, 1], [1, 2], [2, 0]] {
+        let replica = open(&place, &[&ways[0], &ways[1], &ways[2]]);
+        write(&replica, &format!("before/{silent:?}")).await;
+        for one in silent {
+            ways[one].mute();
+        }
+        let asked = Instant::now();
+        write(&replica, &format!("after/{silent:?}")).await;
+        let took = asked.elapsed();
+        println!("with {silent:?} silent: {took:?}");
+        assert!(took < TWO_ARE_SILENT, "{took:?} with {silent:?} silent");
+        let held = etcd.ctl(&["get", &format!("test/after/{silent:?}"), "--write-out=json"]);
+        assert!(held.contains(r#""version":1,"#), "{held}");
+        let asked = Instant::now();
+        replica.caught_up().await.unwrap();
+        assert!(asked.elapsed() < TWO_ARE_SILENT, "{:?} to read with {silent:?} silent", asked.elapsed());
+        replica.close();
+        for one in silent {
+            ways[one].open_anew().await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_watch_that_has_gone_silent_is_noticed_within_a_second() {
+    let (etcd, here, there) = (Etcd::start(), Place::new(IndexKind::Memory), Place::new(IndexKind::Memory));
+    let ways = [Way::to(etcd.port).await, Way::to(etcd.port).await];
+    let replica = open(&here, &[&ways[0], &ways[1]]);
+    write(&replica, "before").await;
+    let (clock, channels): (Arc<dyn Clock>, _) = (Arc::<ManualClock>::clone(&there.clock), etcd.channels());
+    let other = Connected::connect(Etcd::settings("test/", "b"), "1", (channels, Arc::clone(&clock))).unwrap();
+    let other = Replica::open(other, there.open(), clock).unwrap();
+    write(&other, "known").await;
+    ways[0].mute();
+    write(&other, "after").await;
+    let written = Instant::now();
+    while replica.read("after").unwrap().is_none() {
+        assert!(written.elapsed() < Duration::from_millis(2500), "still not shown");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    println!("shown after {:?}", written.elapsed());
+    replica.close();
+    other.close();
+}
+
+/// etcd says so to whoever pings too often for it, and hangs up.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_that_etcd_ends_for_its_pings_costs_no_write() {
+    let (etcd, place) = (Etcd::start(), Place::new(IndexKind::Memory));
+    let way = Way::to(etcd.port).await;
+    let replica = open(&place, &[&way]);
+    write(&replica, "before").await;
+    for round in 0..20 {
+        let key = format!("k/{round}");
+        // One is on its way, the other comes when the connection is gone.
+        way.reproach();
+        write(&replica, &key).await;
+        write(&replica, &format!("{key}/more")).await;
+        let held = etcd.ctl(&["get", &format!("test/{key}"), "--write-out=json"]);
+        assert!(held.contains(r#""version":1,"#), "{held}");
+    }
+    assert!(way.reproached() >= 20, "{} connections were ended", way.reproached());
+    replica.close();
+}
