@@ -12,12 +12,13 @@ scratch=$(mktemp -d)
 root=$scratch/root
 become=()
 [ "$(id -u)" = 0 ] || become=(sudo -n)
-trap '"${become[@]}" rm -rf "$scratch"' EXIT
+trap '"${become[@]}" rm -rf --one-file-system "$scratch"' EXIT
 command -v mmdebstrap > /dev/null || wrong "mmdebstrap is missing: install the Debian package of that name"
 
 # ── a Debian ────────────────────────────────────────────────────────────────────────
 release=$(. /etc/os-release && echo "$VERSION_CODENAME")
-"${become[@]}" mmdebstrap --quiet --variant=apt --include=systemd "$release" "$root"
+# Its mounts are its own: one that is interrupted leaves none of this machine's below what is removed at the end.
+"${become[@]}" unshare --mount mmdebstrap --quiet --variant=apt --include=systemd "$release" "$root"
 # Whoever is asked to start something writes it down; nobody is asked by mistake, for scripts believe that systemd runs.
 "${become[@]}" mkdir -p "$root/run/systemd/system"
 printf '#!/bin/sh\necho "$*" >> /asked\n' | "${become[@]}" install -m 755 /dev/stdin "$root/usr/local/sbin/systemctl"
