@@ -171,6 +171,30 @@ async fn of_what_two_journals_know_the_newest_stays_when_the_older_comes_last() 
     the_newest_stays(false).await;
 }
 
+/// What the first writes again has revisions that the second's journal tells of, too: of other transactions, before the restore.
+#[tokio::test]
+async fn what_one_wrote_again_is_no_sign_that_etcd_still_knows_what_another_wrote() {
+    let (mut etcd, a, b) = (Etcd::start(), Member::named("a"), Member::named("b"));
+    let (at_a, at_b) = (a.start(etcd.port), b.start(etcd.port));
+    done(at_a.write("of-a", "0").await);
+    done(at_b.write("of-b", "0").await);
+    until(|| etcd.ctl(&["get", "--prefix", "test/~known/", "--keys-only"]).matches("~known").count() == 2).await;
+    etcd.save_snapshot();
+    done(at_b.write("alone", "1").await);
+    for n in 0..40 {
+        done(at_b.write(&format!("both/{n}"), "1").await);
+    }
+    for n in 0..40 {
+        done(at_a.write(&format!("both/{n}"), "1").await);
+    }
+    at_a.stop();
+    at_b.stop();
+    etcd.restore_snapshot();
+    a.reconcile(etcd.port).await;
+    b.reconcile(etcd.port).await;
+    assert_eq!(etcd.ctl(&["get", "--print-value-only", "test/alone"]).trim(), "1", "it is lost");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_write_whose_answer_is_lost_is_done_once_and_its_caller_is_told_so() {
     let (etcd, a) = (Etcd::start(), Member::named("a"));

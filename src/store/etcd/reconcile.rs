@@ -129,12 +129,8 @@ impl Etcd {
         let mut wishes = Vec::new();
         for (key, (age, value)) in later {
             let now = self.read(&key)?;
-            let mark = self
-                .copy
-                .own(&format!("{RESTORED}{key}"))
-                .into_iter()
-                .find(|(name, _)| name.len() == RESTORED.len() + key.len());
-            let restored = mark.as_ref().and_then(|(_, mark)| serde_json::from_str::<Restored>(mark.value.get()).ok());
+            let mark = self.mark_of(&key);
+            let restored = mark.as_ref().and_then(|mark| serde_json::from_str::<Restored>(mark.value.get()).ok());
             let restored = restored.filter(|restored| restored.after == self.epoch());
             let is_same = now.as_ref().map(|now| now.value.get()) == value.as_ref().map(|value| value.get());
             let there = restored.map(|restored| (restored.epoch, restored.revision));
@@ -142,7 +138,7 @@ impl Etcd {
                 kept.extend((!is_same).then_some(key));
                 continue;
             }
-            wishes.push(Again::of((key, value), (now, mark.map(|(_, mark)| mark)), (age, self.epoch()))?);
+            wishes.push(Again::of((key, value), (now, mark), (age, self.epoch()))?);
         }
         for some in wishes.chunks(AT_ONCE) {
             let conditions = some.iter().flat_map(|again| again.conditions.clone()).collect();
@@ -177,6 +173,12 @@ impl Etcd {
     fn known(&self) -> BTreeSet<String> {
         let known = self.copy.own(KNOWN).into_iter();
         known.filter_map(|(key, _)| Some(key.strip_prefix(KNOWN)?.to_owned())).collect()
+    }
+
+    /// What stands beside a key that was written again.
+    fn mark_of(&self, key: &str) -> Option<Stored> {
+        let beside = format!("{RESTORED}{key}");
+        self.copy.own(&beside).into_iter().find(|(name, _)| *name == beside).map(|(_, mark)| mark)
     }
 
     /// From now on nobody writes until all have reconciled.
@@ -255,7 +257,10 @@ impl Etcd {
             let age = (told.epoch, told.revision);
             let is_there = |key: &str, value: &RawValue| {
                 let found = self.copy.read(key).ok().flatten();
-                found.is_some_and(|found| found.revision == told.revision && found.value.get() == value.get())
+                let is_same =
+                    found.is_some_and(|found| found.revision == told.revision && found.value.get() == value.get());
+                // What somebody has written again since may have just that revision by chance.
+                is_same && self.mark_of(key).is_none()
             };
             if told.put.iter().any(|(key, value)| is_there(key, value)) {
                 since = age.max(since);
