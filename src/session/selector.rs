@@ -132,6 +132,9 @@ pub struct Nobodys {
     instead: &'static str,
 }
 
+/// A flag, what is named by it, what that must fit, and what to write instead.
+type Named = (&'static str, Option<String>, fn(&str) -> bool, &'static str);
+
 impl Selector {
     /// Whether all that is named can be somebody's, so that a slip is not taken for a ban.
     ///
@@ -142,7 +145,7 @@ impl Selector {
         let path = "write the id, or the path as the token has it, such as acme/payments; * stands for nothing here";
         let text = |named: &Option<String>| named.clone();
         let of = |named: &Option<PathOrId>| named.as_ref().map(ToString::to_string);
-        let all: [(_, _, fn(&str) -> bool, _); 6] = [
+        let all: [Named; 6] = [
             ("project", of(project), is_path, path),
             ("namespace", of(namespace), is_path, path),
             ("ref", text(reference), is_ref, "write it as refs/heads/main or main; * stands for nothing here"),

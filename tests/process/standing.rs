@@ -54,8 +54,8 @@ fn whoever_is_banned_hears_it_from_explain_and_a_used_token_is_called_used() {
         let listed: Value = serde_json::from_slice(&listed.stdout).unwrap();
         let name = listed["bans"][0]["ban"].as_str().unwrap();
         assert!(words(&told).contains(name), "{}", words(&told));
-        let lifted = operator(&place, &["ban", "remove", name, "--reason", "drill"]).output().unwrap();
-        assert!(lifted.status.success(), "{}", words(&lifted));
+        let removed = operator(&place, &["ban", "remove", name, "--reason", "drill"]).output().unwrap();
+        assert!(removed.status.success(), "{}", words(&removed));
     }
     // The ban has closed the job, which a lifted ban does not open again.
     let ended = explained(&place, &token);

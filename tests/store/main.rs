@@ -41,7 +41,8 @@ use lanyard::store::{Position, Room, Store, StoreError, Write};
 use serde_json::value::RawValue;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use time::macros::datetime;
 
@@ -84,8 +85,15 @@ impl Place {
         LocalStore::open(settings, self.signer.clone(), Arc::clone(&self.clock) as _)
     }
 
+    /// A process that another test starts just now holds the lock as well, until it has become another program.
     fn open(&self) -> Arc<LocalStore> {
-        self.try_open().unwrap()
+        let began = Instant::now();
+        loop {
+            match self.try_open() {
+                Err(OpenError::InUse { .. }) if began.elapsed() < Duration::from_secs(2) => thread::yield_now(),
+                opened => return opened.unwrap(),
+            }
+        }
     }
 
     /// Removes the index of a closed store, if it is in a folder.

@@ -16,7 +16,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
-use tokio::sync::{Mutex, Semaphore};
+use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tonic::metadata::AsciiMetadataValue;
 use tonic::transport::Channel;
@@ -184,13 +184,10 @@ impl Client {
     {
         Box::pin(async move {
             let mut first = pin!(self.ask_at((at, until), body.clone(), ask));
-            let soon = timeout_at(Instant::now() + HEDGE_AFTER, &mut first).await;
-            let hedge = if others == 0 { None } else { self.0.hedges.try_acquire().ok() };
-            let _hedge = match (soon, hedge) {
-                (Ok(answer), _) => return Said { answer, at, hedged: false },
-                (Err(_late), None) => return Said { answer: first.await, at, hedged: false },
-                (Err(_late), Some(hedge)) => hedge,
-            };
+            if let Ok(answer) = timeout_at(Instant::now() + HEDGE_AFTER, &mut first).await {
+                return Said { answer, at, hedged: false };
+            }
+            let Some(_hedge) = self.hedge(others) else { return Said { answer: first.await, at, hedged: false } };
             let mut rest = self.hedged_from((at.wrapping_add(1), others.saturating_sub(1), until), body, ask);
             let said = tokio::select! {
                 answer = &mut first => match answer {
@@ -204,6 +201,11 @@ impl Client {
             };
             Said { hedged: true, ..said }
         })
+    }
+
+    /// The right to ask another member besides, if there is one.
+    fn hedge(&self, others: usize) -> Option<SemaphorePermit<'_>> {
+        (others > 0).then(|| self.0.hedges.try_acquire().ok()).flatten()
     }
 
     async fn ask_at<Q, A, F>(
