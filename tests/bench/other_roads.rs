@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
+use tonic::Code;
 use tonic::transport::Channel;
 
 /// Sessions that are renewed in turns.
@@ -166,11 +167,15 @@ pub(crate) fn busy() {
     rates.sort_by(f64::total_cmp);
     let rate = rates[PAIRS / 2] * BUSY;
     print("busy_rate", rate, "1/s", None);
-    let mut latencies = Vec::new();
+    let mut answers = Vec::new();
     for window in 1..=PAIRS {
         eprintln!("window {window} of {PAIRS}: {} tokens of new jobs, {rate:.0} a second", calls());
-        latencies.extend(scene.runtime.block_on(at_their_times(&scene, rate)));
+        answers.extend(scene.runtime.block_on(at_their_times(&scene, rate)));
     }
+    let all = u32::try_from(answers.len()).unwrap();
+    let mut latencies: Vec<Duration> = answers.into_iter().flatten().collect();
+    let refused = all - u32::try_from(latencies.len()).unwrap();
+    print("busy_refused", f64::from(refused) / f64::from(all), "share", None);
     latencies.sort();
     let at = |percent: usize| latencies[(latencies.len() - 1) * percent / 100].as_secs_f64();
     print("busy_latency_p50", at(50) * 1e6, "us", None);
@@ -178,15 +183,19 @@ pub(crate) fn busy() {
     print("busy_latency_p99_by_p50", at(99) / at(50), "ratio", None);
 }
 
-async fn at_their_times(scene: &Scene, rate: f64) -> Vec<Duration> {
+/// How long each waited from when it was due; none who was told to come back, since too many were waiting.
+async fn at_their_times(scene: &Scene, rate: f64) -> Vec<Option<Duration>> {
     let (requests, mut under_way) = (unused(scene.place(), calls()), JoinSet::new());
     let (began, pause) = (Instant::now(), Duration::from_secs_f64(1.0 / rate));
     for (number, (request, agent)) in (0_u32..).zip(requests.into_iter().zip(scene.agents.iter().cycle())) {
         let (due, mut agent) = (began + pause * number, agent.clone());
         tokio::time::sleep_until(due.into()).await;
         under_way.spawn(async move {
-            agent.exchange(request).await.unwrap();
-            due.elapsed()
+            match agent.exchange(request).await {
+                Ok(_answer) => Some(due.elapsed()),
+                Err(status) if status.code() == Code::ResourceExhausted => None,
+                Err(status) => panic!("{status}"),
+            }
         });
     }
     under_way.join_all().await
