@@ -53,18 +53,21 @@ async fn a_token_of_etcd_that_is_good_no_more_is_renewed() {
     let login = ask_who_comes(&etcd);
     let replica = open(&place, Some(login), etcd.channels());
     writes(&replica, "first").await;
-    // What etcd changes of its users makes tokens old.
+    goes_on(&mut etcd, &replica).await;
+    replica.close();
+}
+
+/// Whatever becomes of the token: a change of etcd's users makes each old, and a restart forgets those that are not signed.
+async fn goes_on(etcd: &mut Etcd, replica: &Replica) {
     etcd.ctl(&["--user", "root:secret", "user", "add", "another:word"]);
-    writes(&replica, "second").await;
-    // They are in its memory only.
+    writes(replica, "second").await;
     etcd.restart();
-    writes(&replica, "third").await;
+    writes(replica, "third").await;
     let shown = Instant::now();
     while replica.read("third").unwrap().is_none() {
         assert!(shown.elapsed() < LIMIT, "no watch with the new token");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    replica.close();
 }
 
 /// Signed, for any member, and good for so many seconds.
@@ -91,16 +94,7 @@ async fn a_signed_token_of_etcd_that_has_ended_is_renewed_and_no_write_is_lost()
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    etcd.ctl(&["--user", "root:secret", "user", "add", "another:word"]);
-    writes(&replica, "second").await;
-    // A signed token outlives the member that gave it.
-    etcd.restart();
-    writes(&replica, "third").await;
-    let shown = Instant::now();
-    while replica.read("third").unwrap().is_none() {
-        assert!(shown.elapsed() < LIMIT, "no watch with the new token");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    goes_on(&mut etcd, &replica).await;
     replica.close();
 }
 

@@ -84,6 +84,11 @@ async fn next(hearing: &mut Hearing) -> (String, Option<String>) {
     (heard.key, heard.now.map(|now| now.value.get().to_owned()))
 }
 
+/// Until etcd knows that there are two replicas.
+async fn both_are_known(etcd: &Etcd) {
+    until(|| etcd.ctl(&["get", "--prefix", "test/~known/", "--keys-only"]).matches("~known").count() == 2).await;
+}
+
 /// More revisions than there were, by somebody else.
 fn overtake(etcd: &Etcd) {
     for n in 0..60 {
@@ -97,7 +102,7 @@ async fn an_etcd_that_lost_a_write_of_anybody_decides_nothing_however_far_it_has
     let (at_a, at_b) = (a.start(etcd.port), b.start(etcd.port));
     done(at_a.write("idle", "1").await);
     done(at_b.write("before", "1").await);
-    until(|| etcd.ctl(&["get", "--prefix", "test/~known/", "--keys-only"]).matches("~known").count() == 2).await;
+    both_are_known(&etcd).await;
     etcd.save_snapshot();
     // Only one of them writes what is lost: the other must notice it too.
     done(at_b.write("token", r#""key of b""#).await);
@@ -138,7 +143,7 @@ async fn the_newest_stays(first_is_a: bool) {
     let (at_a, at_b) = (a.start(etcd.port), b.start(etcd.port));
     done(at_a.write("k", "0").await);
     done(at_b.write("of-b", "0").await);
-    until(|| etcd.ctl(&["get", "--prefix", "test/~known/", "--keys-only"]).matches("~known").count() == 2).await;
+    both_are_known(&etcd).await;
     etcd.save_snapshot();
     done(at_a.write("k", "1").await);
     done(at_a.write("gone", "1").await);
@@ -178,7 +183,7 @@ async fn what_one_wrote_again_is_no_sign_that_etcd_still_knows_what_another_wrot
     let (at_a, at_b) = (a.start(etcd.port), b.start(etcd.port));
     done(at_a.write("of-a", "0").await);
     done(at_b.write("of-b", "0").await);
-    until(|| etcd.ctl(&["get", "--prefix", "test/~known/", "--keys-only"]).matches("~known").count() == 2).await;
+    both_are_known(&etcd).await;
     etcd.save_snapshot();
     done(at_b.write("alone", "1").await);
     for n in 0..40 {
