@@ -323,7 +323,7 @@ fn foreign(place: &Place, journal: &Path) {
     let store = other.open();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     // On a thread of its own: the test that asks has a runtime already.
-    let wrote = std::thread::scope(|scope| {
+    let wrote = thread::scope(|scope| {
         let history = async {
             for n in 0..19 {
                 write(&store, vec![put(&format!("k/{n}"), &format!(r#"{{"n":{n}}}"#))]).await;

@@ -42,7 +42,7 @@ use serde_json::value::RawValue;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tempfile::TempDir;
 use time::macros::datetime;
 
@@ -86,14 +86,17 @@ impl Place {
     }
 
     /// A process that another test starts just now holds the lock as well, until it has become another program.
+    #[expect(clippy::disallowed_methods, reason = "processes take real time")]
     fn open(&self) -> Arc<LocalStore> {
-        let began = Instant::now();
-        loop {
-            match self.try_open() {
-                Err(OpenError::InUse { .. }) if began.elapsed() < Duration::from_secs(2) => thread::yield_now(),
-                opened => return opened.unwrap(),
+        let mut opened = self.try_open();
+        for _moment in 0..2000 {
+            if !matches!(opened, Err(OpenError::InUse { .. })) {
+                break;
             }
+            thread::sleep(Duration::from_millis(1));
+            opened = self.try_open();
         }
+        opened.unwrap()
     }
 
     /// Removes the index of a closed store, if it is in a folder.
