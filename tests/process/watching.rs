@@ -104,23 +104,46 @@ fn each_alert_fires_when_it_should_and_is_silent_otherwise() {
     }
 }
 
+/// A job's `lanyard exec` of this, at a place of its own.
+fn exec(server: &OwnServer, (token, at): (&str, &str), rest: &[&str]) -> Command {
+    let place = server.file(at);
+    fs::create_dir_all(&place).unwrap();
+    let mut exec = lanyard();
+    exec.arg("exec").args(rest).env_clear().env("LANYARD_SERVER", server.url());
+    exec.env("LANYARD_SERVER_CA", server.file("data/door-ca.pem")).env("TMPDIR", &place);
+    exec.env("LANYARD_ID_TOKEN", token).env("PATH", "/usr/bin:/bin");
+    exec
+}
+
 /// Something of everything that is counted: an identity for which GitLab was asked, its end, a thief, one that stays, a token
 /// for others.
 fn live(server: &OwnServer) {
-    let exec = |token: &str, at: &str, flags: &[&str]| {
-        let place = server.file(at);
-        fs::create_dir_all(&place).unwrap();
-        let mut exec = lanyard();
-        exec.arg("exec").args(flags).args(["--", "true"]).env_clear().env("LANYARD_SERVER", server.url());
-        exec.env("LANYARD_SERVER_CA", server.file("data/door-ca.pem")).env("TMPDIR", &place);
-        exec.env("LANYARD_ID_TOKEN", token).env("PATH", "/usr/bin:/bin").output().unwrap()
+    let succeeds = |token: &str, at: &str, flags: &[&str]| {
+        exec(server, (token, at), &[flags, &["--", "true"]].concat()).output().unwrap().status.success()
     };
     let token = server.token_for("https://lanyard.test");
-    assert!(exec(&token, "job", &[]).status.success());
-    assert!(!exec(&token, "thief", &[]).status.success());
-    assert!(exec(&token, "job", &["--end"]).status.success());
-    assert!(exec(&server.token_for("https://lanyard.test"), "stays", &[]).status.success());
-    assert!(!exec(&server.token_for("https://vault.test"), "other", &[]).status.success());
+    assert!(succeeds(&token, "job", &[]));
+    assert!(!succeeds(&token, "thief", &[]));
+    assert!(succeeds(&token, "job", &["--end"]));
+    assert!(succeeds(&server.token_for("https://lanyard.test"), "stays", &[]));
+    assert!(!succeeds(&server.token_for("https://vault.test"), "other", &[]));
+}
+
+/// A job that listens for as long as this lives: those above may be over before they are heard again.
+struct Listening(Child);
+
+impl Listening {
+    fn at(server: &OwnServer) -> Self {
+        let token = server.token_for("https://lanyard.test");
+        Self(exec(server, (&token, "listens"), &["--", "sleep", "600"]).stderr(Stdio::null()).spawn().unwrap())
+    }
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        let told = Command::new("kill").arg(self.0.id().to_string()).status();
+        let _ended = told.and_then(|_| self.0.wait());
+    }
 }
 
 /// The agent of a host beside this server, whose numbers are at this port.
@@ -180,7 +203,7 @@ fn every_query_of_the_dashboard_and_of_the_alerts_has_data_under_load_denials_a_
     const ROUNDS: usize = 4;
     let mut server = OwnServer::with("");
     let (folder, agent_port) = (TempDir::new().unwrap(), free_port());
-    let _agent = agent_of(&server, agent_port);
+    let (_agent, _job) = (agent_of(&server, agent_port), Listening::at(&server));
     let prometheus = Prometheus::watch([server.health_port, agent_port], folder.path());
     let mut wanted = queries();
     let deadline = Instant::now() + DATA_WITHIN;
