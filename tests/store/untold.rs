@@ -12,15 +12,15 @@ const LIMIT: Duration = Duration::from_secs(30);
 /// Longer than a replica may be away before it is taken for gone.
 const AWAY: Duration = Duration::from_secs(11 * 60);
 
-fn connect(etcd: &Etcd, place: &Place, name: &str) -> Arc<Connected> {
+fn connect(etcd: &Etcd, place: &Place, (name, process): (&str, &str)) -> Arc<Connected> {
     let clock: Arc<dyn Clock> = Arc::<ManualClock>::clone(&place.clock);
-    Connected::connect(Etcd::settings("test/", name), "1", (etcd.channels(), clock)).unwrap()
+    Connected::connect(Etcd::settings("test/", name), process, (etcd.channels(), clock)).unwrap()
 }
 
 /// A replica, and its journal.
 fn start(etcd: &Etcd, place: &Place, name: &str) -> (Arc<Replica>, Arc<LocalStore>) {
     let (journal, clock): (_, Arc<dyn Clock>) = (place.open(), Arc::<ManualClock>::clone(&place.clock));
-    (Replica::open(connect(etcd, place, name), Arc::clone(&journal), clock).unwrap(), journal)
+    (Replica::open(connect(etcd, place, (name, "1")), Arc::clone(&journal), clock).unwrap(), journal)
 }
 
 fn identity(serial: &str) -> Commit {
@@ -85,7 +85,7 @@ async fn whoever_reconciles_for_a_lost_replica_tells_what_it_left_at_once() {
     leave_untold(&etcd, &b, "b", &["b1"]).await;
     etcd.save_snapshot();
     etcd.restore_snapshot();
-    let (journal, connected) = (a.open(), connect(&etcd, &a, "a"));
+    let (journal, connected) = (a.open(), connect(&etcd, &a, ("a", "2")));
     // All of it: what the lost journal told, nobody else can read.
     let left = take_over(&journal, &connected, "b").await.unwrap();
     assert!((1..=2).contains(&left), "{left}");
@@ -97,7 +97,7 @@ async fn whoever_reconciles_for_a_lost_replica_tells_what_it_left_at_once() {
 
 /// As the command does it.
 async fn reconcile(etcd: &Etcd, place: &Place, name: &str) {
-    let connected = connect(etcd, place, name);
+    let connected = connect(etcd, place, (name, "2"));
     let done = connected.reconcile(place.dir(), (&[], None)).await.unwrap();
     let journal = place.open();
     reconciled(&journal, &connected, &done).await.unwrap();

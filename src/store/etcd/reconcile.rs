@@ -1,15 +1,17 @@
 //! After etcd was restored from a snapshot: what this replica's journal knows and etcd does not is written there again.
 //!
-//! The journal tells where they part: at its last transaction that etcd still shows. What came later is written again, and
-//! beside it stands when it was written first: so of what several replicas know of a key the newest stays, whoever comes
-//! first. Until every replica that was known has done so, none of them writes.
+//! The restored etcd tells where they part: at the last tick of this replica that it holds. What the journal tells up to there
+//! is known, all later is lost and written again, and beside it stands when it was written first: so of what several replicas
+//! know of a key the newest stays, whoever comes first. Until every replica that was known has done so, none of them writes.
 
 use super::decide::{DECIDED_WITHIN, Decided, Wish};
+use super::epoch::Age;
 use super::evidence::{Evidence, KEY};
+use super::mark::TICKS;
 use super::{Etcd, EtcdError};
 use crate::store::{
-    Commit, Condition, JournalError, JournalReader, LocalStore, OpenError, Revision, Room, Store as _, StoreError,
-    Stored, Version, Write,
+    Commit, Condition, JournalError, JournalReader, LocalStore, OpenError, Record, Revision, Room, Store as _,
+    StoreError, Stored, Version, Write,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
@@ -21,16 +23,36 @@ use std::sync::Arc;
 pub(super) const WAITING: &str = "~reconcile";
 /// How the names of replicas begin that ever shared this store.
 pub(super) const KNOWN: &str = "~known/";
-/// How many restores there were: what was written after one is newer than all before, whatever its revision.
-const EPOCH: &str = "~epoch";
 /// Keys of one transaction, each with a mark; etcd takes 128.
 const AT_ONCE: usize = 50;
 
 /// Who has yet to reconcile.
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Debug, Default, Deserialize, Serialize)]
 struct Waiting {
-    v: Version<1>,
-    replicas: BTreeSet<String>,
+    v: Version<2>,
+    /// After which restore: whoever has been through it, and misses something, tells of another. None where nobody has begun.
+    restore: u64,
+    /// What marks of it say.
+    marks: u64,
+    /// And how far etcd, as it was restored, knows their journals.
+    replicas: BTreeMap<String, Option<Since>>,
+}
+
+/// Where a journal and the restored etcd part.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
+struct Since {
+    /// The last transaction of the replica.
+    own: Age,
+    /// The last of any.
+    any: Age,
+}
+
+/// A journal, read for where it stands.
+#[derive(Default)]
+struct Stand {
+    /// The most restores it has seen.
+    epoch: u64,
+    last: Option<Evidence>,
 }
 
 /// What a reconciliation did.
@@ -72,9 +94,6 @@ pub async fn reconciled(journal: &LocalStore, etcd: &Etcd, done: &Reconciled) ->
     journal.commit(Commit { room, conditions, writes, entry, without_quorum: None }).await.map(drop)
 }
 
-/// When a transaction was: after which restore, and at which revision.
-type Age = (u64, Revision);
-
 /// What a key should hold, nothing where it was deleted; and since when.
 type Last = BTreeMap<String, (Age, Option<Box<RawValue>>)>;
 
@@ -93,10 +112,12 @@ struct Restored {
 impl Etcd {
     /// Who has yet to reconcile, after a restore; none where all is well.
     pub fn waiting(&self) -> BTreeSet<String> {
-        let kept = self.copy.own(WAITING).pop();
-        kept.and_then(|(_, kept)| serde_json::from_str::<Waiting>(kept.value.get()).ok())
-            .map(|waiting| waiting.replicas)
-            .unwrap_or_default()
+        self.waits().map(|waiting| waiting.replicas.into_keys().collect()).unwrap_or_default()
+    }
+
+    fn waits(&self) -> Option<Waiting> {
+        let (_, kept) = self.copy.own(WAITING).pop()?;
+        serde_json::from_str(kept.value.get()).ok()
     }
 
     /// Whether there is any; cheap.
@@ -121,24 +142,23 @@ impl Etcd {
         dir: &Path,
         (lost, more): (&[String], Option<Write>),
     ) -> Result<Reconciled, EtcdError> {
-        let (_, all) = self.forgotten(dir).map_err(OpenError::from)?;
-        let seen = all.values().map(|((epoch, _), _)| *epoch).max().unwrap_or_default();
-        self.wait_for_others((lost, seen)).await?;
-        let ((epoch, since), later) = self.forgotten(dir).map_err(OpenError::from)?;
+        let since = self.begin(stand(dir).map_err(OpenError::from)?, lost).await?;
+        let marks = self.waits().map(|waiting| waiting.marks).unwrap_or_default();
         let (mut written, mut kept) = (0, Vec::new());
         let mut wishes = Vec::new();
-        for (key, (age, value)) in later {
+        for (key, (age, value)) in lost_since(dir, (&since, self.replica())).map_err(OpenError::from)? {
             let now = self.read(&key)?;
             let mark = self.mark_of(&key);
             let restored = mark.as_ref().and_then(|mark| serde_json::from_str::<Restored>(mark.value.get()).ok());
-            let restored = restored.filter(|restored| restored.after == self.epoch());
+            let restored = restored.filter(|restored| restored.after >= marks);
             let is_same = now.as_ref().map(|now| now.value.get()) == value.as_ref().map(|value| value.get());
             let there = restored.map(|restored| (restored.epoch, restored.revision));
-            if there.or(now.as_ref().map(|now| (epoch, now.revision))).is_some_and(|there| there >= age) {
+            let held = || now.as_ref().map(|now| self.epochs().age(now.revision));
+            if there.or_else(held).is_some_and(|there| there >= age) {
                 kept.extend((!is_same).then_some(key));
                 continue;
             }
-            wishes.push(Again::of((key, value), (now, mark), (age, self.epoch()))?);
+            wishes.push(Again::of((key, value), (now, mark), (age, marks))?);
         }
         for some in wishes.chunks(AT_ONCE) {
             let conditions = some.iter().flat_map(|again| again.conditions.clone()).collect();
@@ -154,7 +174,7 @@ impl Etcd {
             self.decide(Wish::of(Vec::new(), vec![write]), DECIDED_WITHIN).await?;
         }
         let waiting = self.is_reconciled().await?;
-        Ok(Reconciled { since, written, kept, waiting, told_late: 0 })
+        Ok(Reconciled { since: since.own.1, written, kept, waiting, told_late: 0 })
     }
 
     /// Who has noticed that etcd lost something says so there: others may have no way to know, and must not go on. Where
@@ -164,7 +184,9 @@ impl Etcd {
         if self.is_waiting() || !known.contains(self.replica()) {
             return;
         }
-        let Ok(waiting) = to_raw_value(&Waiting { v: Version, replicas: known }) else { return };
+        // How far etcd knows them tells who comes first: this copy may be of before the restore.
+        let replicas = known.into_iter().map(|replica| (replica, None)).collect();
+        let Ok(waiting) = to_raw_value(&Waiting { replicas, ..Waiting::default() }) else { return };
         let wish = (Condition::Absent(WAITING.to_owned()), Write::Put(WAITING.to_owned(), waiting));
         // It is said again until it stands.
         drop(self.client.txn(self.prefix.bare(&wish)).await);
@@ -181,35 +203,60 @@ impl Etcd {
         self.copy.own(&beside).into_iter().find(|(name, _)| *name == beside).map(|(_, mark)| mark)
     }
 
-    /// From now on nobody writes until all have reconciled.
-    async fn wait_for_others(self: &Arc<Self>, (lost, seen): (&[String], u64)) -> Result<(), EtcdError> {
-        let begun = self.waiting();
-        let begins = begun.is_empty();
-        let mut replicas = if begins { self.known() } else { begun };
-        replicas.insert(self.replica().to_owned());
-        replicas.retain(|replica| !lost.contains(replica));
+    /// From now on nobody writes until all have reconciled. How far etcd knows this replica's journal.
+    async fn begin(self: &Arc<Self>, stand: Stand, lost: &[String]) -> Result<Since, EtcdError> {
+        let (epochs, ticks) = (self.epochs(), self.copy.own(TICKS));
+        let next = epochs.now().max(stand.epoch) + 1;
+        let mut waiting = self.waits().unwrap_or_default();
+        // It was restored again, since this one was done.
+        let again = stand.epoch >= waiting.restore && stand.last.as_ref().is_some_and(|told| self.lacks(told));
+        let for_all = waiting.restore == 0 || again;
+        if for_all {
+            waiting.restore = next;
+            for known in self.known() {
+                waiting.replicas.entry(known).or_default();
+            }
+        }
+        waiting.marks = if waiting.marks == 0 { next } else { waiting.marks };
+        let own = |replica: &str| {
+            let name = format!("{TICKS}{replica}");
+            let tick = ticks.iter().find(|(tick, _)| *tick == name);
+            tick.map(|(_, tick)| epochs.age(tick.revision)).unwrap_or_default()
+        };
+        let any = ticks.iter().map(|(_, tick)| epochs.age(tick.revision)).max().unwrap_or_default();
+        for (replica, since) in &mut waiting.replicas {
+            since.get_or_insert_with(|| Since { own: own(replica), any });
+        }
+        // Others have written again since: that tells nothing of what the snapshot knew.
+        let late = own(self.replica());
+        let came = waiting.replicas.entry(self.replica().to_owned()).or_insert(None);
+        let since = *came.get_or_insert(Since { own: late, any: if for_all { any } else { late } });
+        waiting.replicas.retain(|replica, _| !lost.contains(replica));
+        // Whoever writes meanwhile does not know of the restore.
+        let mut conditions: Vec<_> =
+            ticks.into_iter().map(|(key, tick)| Condition::Unchanged(key, tick.revision)).collect();
+        conditions.truncate(AT_ONCE);
+        let gone = lost.iter().map(|lost| Write::Delete(format!("{KNOWN}{lost}")));
         // What is written from now on is newer than whatever was forgotten, whatever its revision.
-        let next = self.epoch().max(seen) + 1;
-        let epoch = (begins || seen >= self.epoch()).then(|| Self::epoch_write(next)).transpose()?;
-        self.set_waiting(replicas, epoch).await
+        let is_old = epochs.now() < waiting.marks || epochs.now() <= stand.epoch;
+        let epoch = is_old.then(|| epochs.becomes(next)).transpose()?;
+        self.set_waiting(waiting, (conditions, gone.chain(epoch).collect())).await?;
+        Ok(since)
     }
 
-    fn epoch_write(next: u64) -> Result<Write, StoreError> {
-        let value = to_raw_value(&next).map_err(|odd| StoreError::Index(odd.into()))?;
-        Ok(Write::Put(EPOCH.to_owned(), value))
-    }
-
-    /// How many restores there were.
-    pub(super) fn epoch(&self) -> u64 {
-        let kept = self.copy.own(EPOCH).pop();
-        kept.and_then(|(_, kept)| serde_json::from_str(kept.value.get()).ok()).unwrap_or_default()
+    /// Whether a journal has seen what is not there.
+    fn lacks(&self, told: &Evidence) -> bool {
+        let there = self.tide.ticks();
+        let is_gone = |(replica, at): (&String, &Revision)| there.get(replica).is_none_or(|there| there < at);
+        self.tide.cluster() != told.cluster || self.tide.seen() < told.seen || told.ticks.iter().any(is_gone)
     }
 
     /// This one has.
     async fn is_reconciled(self: &Arc<Self>) -> Result<BTreeSet<String>, EtcdError> {
-        let mut replicas = self.waiting();
-        replicas.remove(self.replica());
-        self.set_waiting(replicas.clone(), None).await?;
+        let mut waiting = self.waits().unwrap_or_default();
+        waiting.replicas.remove(self.replica());
+        let replicas: BTreeSet<_> = waiting.replicas.keys().cloned().collect();
+        self.set_waiting(waiting, Default::default()).await?;
         if replicas.is_empty() {
             self.forget_restored().await;
         }
@@ -224,20 +271,23 @@ impl Etcd {
         }
     }
 
-    async fn set_waiting(self: &Arc<Self>, replicas: BTreeSet<String>, epoch: Option<Write>) -> Result<(), EtcdError> {
+    async fn set_waiting(
+        self: &Arc<Self>,
+        waiting: Waiting,
+        (mut conditions, mut writes): (Vec<Condition>, Vec<Write>),
+    ) -> Result<(), EtcdError> {
         let key = WAITING.to_owned();
-        let condition = match self.copy.own_revision(WAITING) {
+        conditions.push(match self.copy.own_revision(WAITING) {
             Some(revision) => Condition::Unchanged(key.clone(), revision),
             None => Condition::Absent(key.clone()),
-        };
-        let write = if replicas.is_empty() {
+        });
+        writes.push(if waiting.replicas.is_empty() {
             Write::Delete(key)
         } else {
-            let waiting = to_raw_value(&Waiting { v: Version, replicas });
-            Write::Put(key, waiting.map_err(|odd| StoreError::Index(odd.into()))?)
-        };
+            Write::Put(key, to_raw_value(&waiting).map_err(|odd| StoreError::Index(odd.into()))?)
+        });
         let within = DECIDED_WITHIN;
-        match self.decide(Wish::of(vec![condition], [write].into_iter().chain(epoch).collect()), within).await? {
+        match self.decide(Wish::of(conditions, writes), within).await? {
             Decided::Done { revision, .. } => {
                 drop(tokio::time::timeout(within, self.copy.reaches(revision)).await);
                 Ok(())
@@ -247,33 +297,57 @@ impl Etcd {
             }
         }
     }
+}
 
-    /// What was written after the last transaction that etcd still shows, and when that was. A journal tells transactions in
-    /// about their order: what counts is that of etcd.
-    fn forgotten(&self, dir: &Path) -> Result<(Age, Last), JournalError> {
-        let (mut since, mut last) = ((0, 0), Last::new());
-        for record in JournalReader::open(dir)? {
-            let Some(told) = record?.put.get(KEY).and_then(|kept| Evidence::parse(kept).ok()) else { continue };
-            let age = (told.epoch, told.revision);
-            let is_there = |key: &str, value: &RawValue| {
-                let found = self.copy.read(key).ok().flatten();
-                let is_same =
-                    found.is_some_and(|found| found.revision == told.revision && found.value.get() == value.get());
-                // What somebody has written again since may have just that revision by chance.
-                is_same && self.mark_of(key).is_none()
-            };
-            if told.put.iter().any(|(key, value)| is_there(key, value)) {
-                since = age.max(since);
-                last.retain(|_, (age, _)| *age > since);
-            }
-            let put = told.put.into_iter().map(|(key, value)| (key, Some(value)));
-            for (key, value) in put.chain(told.delete.into_iter().map(|key| (key, None))) {
-                keep_newest(&mut last, key, (age, value));
-            }
-        }
-        last.retain(|_, (age, _)| *age > since);
-        Ok((since, last))
+impl Since {
+    /// Whether etcd, as it was restored, knows a transaction of that age.
+    fn knows(&self, age: Age, is_own: impl FnOnce() -> bool) -> bool {
+        age <= self.own || (age <= self.any && !is_own())
     }
+}
+
+/// Where a journal stands.
+fn stand(dir: &Path) -> Result<Stand, JournalError> {
+    let mut stand = Stand::default();
+    for record in JournalReader::open(dir)? {
+        let Some(told) = told(&record?) else { continue };
+        stand = Stand { epoch: stand.epoch.max(told.epoch), last: Some(told) };
+    }
+    Ok(stand)
+}
+
+/// What a replica's journal tells and the restored etcd does not know, and when that was. A journal tells transactions in about
+/// their order: what counts is that of etcd.
+fn lost_since(dir: &Path, (since, replica): (&Since, &str)) -> Result<Last, JournalError> {
+    let mut last = Last::new();
+    for record in JournalReader::open(dir)? {
+        let record = record?;
+        let Some(told) = told(&record) else { continue };
+        let age = (told.epoch, told.revision);
+        if since.knows(age, || !told.looked && !is_of_another(&record, replica)) {
+            continue;
+        }
+        let put = told.put.into_iter().map(|(key, value)| (key, Some(value)));
+        for (key, value) in put.chain(told.delete.into_iter().map(|key| (key, None))) {
+            keep_newest(&mut last, key, (age, value));
+        }
+    }
+    Ok(last)
+}
+
+fn told(record: &Record) -> Option<Evidence> {
+    Evidence::parse(record.put.get(KEY)?).ok()
+}
+
+/// Whether the journal tells late what another replica did.
+fn is_of_another(record: &Record, replica: &str) -> bool {
+    #[derive(Deserialize)]
+    struct Entry {
+        kind: String,
+        replica: Option<String>,
+    }
+    let entry = serde_json::from_str::<Entry>(record.entry.get()).ok().filter(|entry| entry.kind == "told_late");
+    entry.and_then(|entry| entry.replica).is_some_and(|who| who != replica)
 }
 
 fn keep_newest(last: &mut Last, key: String, (age, value): (Age, Option<Box<RawValue>>)) {

@@ -225,7 +225,8 @@ impl Inside {
             // It may have gone back under our hands: then what it took counts for nothing.
             self.not_gone_back()?;
             let rests_on = self.untold(&conditions)?;
-            let evidence = Evidence { without_quorum, ..Evidence::at(&self.etcd, revision).of(rests_on) };
+            let looked = !rests_on.is_empty();
+            let evidence = Evidence { without_quorum, looked, ..Evidence::at(&self.etcd, revision).of(rests_on) };
             return self.tell(room, entry, Some(evidence.write()?)).await;
         }
         let keys: Vec<_> = writes.iter().map(|write| write.key().to_owned()).collect();
