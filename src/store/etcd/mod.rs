@@ -31,6 +31,7 @@ mod cluster;
 mod decide;
 mod late;
 mod replica;
+mod lost;
 mod reconcile;
 
 pub use client::EtcdLogin;

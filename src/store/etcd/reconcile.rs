@@ -6,18 +6,19 @@
 
 use super::decide::{DECIDED_WITHIN, Decided, Wish};
 use super::epoch::Age;
-use super::evidence::{Evidence, KEY};
+use super::evidence::Evidence;
+use super::lost::{Since, Stand, lost_since, stand};
 use super::mark::TICKS;
 use super::{Etcd, EtcdError};
 use crate::store::{
-    Commit, Condition, JournalError, JournalReader, LocalStore, OpenError, Record, Revision, Room, Store as _,
-    StoreError, Stored, Version, Write,
+    Commit, Condition, LocalStore, OpenError, Revision, Room, Store as _, StoreError, Stored, Version, Write,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
+use time::OffsetDateTime;
 
 /// Where it stands who has yet to reconcile.
 pub(super) const WAITING: &str = "~reconcile";
@@ -38,25 +39,14 @@ struct Waiting {
     replicas: BTreeMap<String, Option<Since>>,
 }
 
-/// Where a journal and the restored etcd part.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
-struct Since {
-    /// The last transaction of the replica.
-    own: Age,
-    /// The last of any.
-    any: Age,
-}
-
-/// A journal, read for where it stands.
-#[derive(Default)]
-struct Stand {
-    /// The most restores it has seen.
-    epoch: u64,
-    last: Option<Evidence>,
+/// What reconciling begins with.
+struct Part {
+    waiting: Waiting,
+    since: Since,
 }
 
 /// What a reconciliation did.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct Reconciled {
     /// The last transaction of this replica that etcd knew.
     pub since: Revision,
@@ -66,14 +56,26 @@ pub struct Reconciled {
     pub kept: Vec<String>,
     /// Replicas that have yet to reconcile.
     pub waiting: BTreeSet<String>,
-    /// What replicas that are lost had left, and this one's journal tells.
+    /// Replicas whose journals are gone.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub lost: Vec<String>,
+    /// What they had left, and this one's journal tells.
     #[serde(skip_serializing_if = "is_none")]
     pub told_late: usize,
+    /// Nothing that was minted before is good for anything, since nobody knows what became of it at the lost ones.
+    #[serde(skip_serializing_if = "Option::is_none", with = "time::serde::timestamp::option")]
+    pub refused_before: Option<OffsetDateTime>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants a reference")]
 const fn is_none(count: &usize) -> bool {
     *count == 0
+}
+
+impl Reconciled {
+    fn of(lost: &[String]) -> Self {
+        Self { lost: lost.to_vec(), ..Self::default() }
+    }
 }
 
 /// Tells the journal, which from now on expects etcd as it is.
@@ -93,9 +95,6 @@ pub async fn reconciled(journal: &LocalStore, etcd: &Etcd, done: &Reconciled) ->
     let (room, conditions, writes) = (Room::Reserve, Vec::new(), vec![evidence.write()?]);
     journal.commit(Commit { room, conditions, writes, entry, without_quorum: None }).await.map(drop)
 }
-
-/// What a key should hold, nothing where it was deleted; and since when.
-type Last = BTreeMap<String, (Age, Option<Box<RawValue>>)>;
 
 /// How the names of these begin: when it was written first what a key holds again.
 const RESTORED: &str = "~restored/";
@@ -142,24 +141,12 @@ impl Etcd {
         dir: &Path,
         (lost, more): (&[String], Option<Write>),
     ) -> Result<Reconciled, EtcdError> {
-        let since = self.begin(stand(dir).map_err(OpenError::from)?, lost).await?;
-        let marks = self.waits().map(|waiting| waiting.marks).unwrap_or_default();
-        let (mut written, mut kept) = (0, Vec::new());
-        let mut wishes = Vec::new();
-        for (key, (age, value)) in lost_since(dir, (&since, self.replica())).map_err(OpenError::from)? {
-            let now = self.read(&key)?;
-            let mark = self.mark_of(&key);
-            let restored = mark.as_ref().and_then(|mark| serde_json::from_str::<Restored>(mark.value.get()).ok());
-            let restored = restored.filter(|restored| restored.after >= marks);
-            let is_same = now.as_ref().map(|now| now.value.get()) == value.as_ref().map(|value| value.get());
-            let there = restored.map(|restored| (restored.epoch, restored.revision));
-            let held = || now.as_ref().map(|now| self.epochs().age(now.revision));
-            if there.or_else(held).is_some_and(|there| there >= age) {
-                kept.extend((!is_same).then_some(key));
-                continue;
-            }
-            wishes.push(Again::of((key, value), (now, mark), (age, marks))?);
-        }
+        let stand = stand(dir).map_err(OpenError::from)?;
+        let part = self.part(&stand, lost);
+        let (marks, since) = (part.waiting.marks, part.since);
+        self.begin(part, &stand, lost).await?;
+        let (wishes, kept) = self.wishes(dir, (&since, marks))?;
+        let mut written = 0;
         for some in wishes.chunks(AT_ONCE) {
             let conditions = some.iter().flat_map(|again| again.conditions.clone()).collect();
             let writes = some.iter().flat_map(|again| again.writes.clone()).collect();
@@ -174,7 +161,48 @@ impl Etcd {
             self.decide(Wish::of(Vec::new(), vec![write]), DECIDED_WITHIN).await?;
         }
         let waiting = self.is_reconciled().await?;
-        Ok(Reconciled { since: since.own.1, written, kept, waiting, told_late: 0 })
+        Ok(Reconciled { since: since.own.1, written, kept, waiting, ..Reconciled::of(lost) })
+    }
+
+    /// The same, without writing anything.
+    ///
+    /// # Errors
+    /// When the journal or the copy cannot be read.
+    pub fn would_reconcile(&self, dir: &Path, lost: &[String]) -> Result<Reconciled, EtcdError> {
+        let Part { mut waiting, since } = self.part(&stand(dir).map_err(OpenError::from)?, lost);
+        let (wishes, kept) = self.wishes(dir, (&since, waiting.marks))?;
+        waiting.replicas.remove(self.replica());
+        let waiting = waiting.replicas.into_keys().collect();
+        Ok(Reconciled { since: since.own.1, written: wishes.len(), kept, waiting, ..Reconciled::of(lost) })
+    }
+
+    /// Whether nobody waits for this replica, and its journal has seen nothing that etcd does not hold.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub fn has_all_of(&self, dir: &Path) -> Result<bool, EtcdError> {
+        let stand = stand(dir).map_err(OpenError::from)?;
+        Ok(!self.waiting().contains(self.replica()) && !stand.last.is_some_and(|told| self.lacks(&told)))
+    }
+
+    /// What of a journal is to be written again, and the keys that somebody else wrote later.
+    fn wishes(&self, dir: &Path, (since, marks): (&Since, u64)) -> Result<(Vec<Again>, Vec<String>), EtcdError> {
+        let (mut wishes, mut kept) = (Vec::new(), Vec::new());
+        for (key, (age, value)) in lost_since(dir, (since, self.replica())).map_err(OpenError::from)? {
+            let now = self.read(&key)?;
+            let mark = self.mark_of(&key);
+            let restored = mark.as_ref().and_then(|mark| serde_json::from_str::<Restored>(mark.value.get()).ok());
+            let restored = restored.filter(|restored| restored.after >= marks);
+            let is_same = now.as_ref().map(|now| now.value.get()) == value.as_ref().map(|value| value.get());
+            let there = restored.map(|restored| (restored.epoch, restored.revision));
+            let held = || now.as_ref().map(|now| self.epochs().age(now.revision));
+            if there.or_else(held).is_some_and(|there| there >= age) {
+                kept.extend((!is_same).then_some(key));
+                continue;
+            }
+            wishes.push(Again::of((key, value), (now, mark), (age, marks))?);
+        }
+        Ok((wishes, kept))
     }
 
     /// Who has noticed that etcd lost something says so there: others may have no way to know, and must not go on. Where
@@ -192,7 +220,8 @@ impl Etcd {
         drop(self.client.txn(self.prefix.bare(&wish)).await);
     }
 
-    fn known(&self) -> BTreeSet<String> {
+    /// The replicas that ever shared this store, but for those that were said to be lost.
+    pub fn known(&self) -> BTreeSet<String> {
         let known = self.copy.own(KNOWN).into_iter();
         known.filter_map(|(key, _)| Some(key.strip_prefix(KNOWN)?.to_owned())).collect()
     }
@@ -203,8 +232,8 @@ impl Etcd {
         self.copy.own(&beside).into_iter().find(|(name, _)| *name == beside).map(|(_, mark)| mark)
     }
 
-    /// From now on nobody writes until all have reconciled. How far etcd knows this replica's journal.
-    async fn begin(self: &Arc<Self>, stand: Stand, lost: &[String]) -> Result<Since, EtcdError> {
+    /// Where this replica's journal and etcd part, and who is to reconcile.
+    fn part(&self, stand: &Stand, lost: &[String]) -> Part {
         let (epochs, ticks) = (self.epochs(), self.copy.own(TICKS));
         let next = epochs.now().max(stand.epoch) + 1;
         let mut waiting = self.waits().unwrap_or_default();
@@ -232,16 +261,20 @@ impl Etcd {
         let came = waiting.replicas.entry(self.replica().to_owned()).or_insert(None);
         let since = *came.get_or_insert(Since { own: late, any: if for_all { any } else { late } });
         waiting.replicas.retain(|replica, _| !lost.contains(replica));
+        Part { waiting, since }
+    }
+
+    /// From now on nobody writes until all have reconciled.
+    async fn begin(self: &Arc<Self>, part: Part, stand: &Stand, lost: &[String]) -> Result<(), EtcdError> {
         // Whoever writes meanwhile does not know of the restore.
-        let mut conditions: Vec<_> =
-            ticks.into_iter().map(|(key, tick)| Condition::Unchanged(key, tick.revision)).collect();
-        conditions.truncate(AT_ONCE);
+        let ticks = self.copy.own(TICKS).into_iter().take(AT_ONCE);
+        let conditions = ticks.map(|(key, tick)| Condition::Unchanged(key, tick.revision)).collect();
         let gone = lost.iter().map(|lost| Write::Delete(format!("{KNOWN}{lost}")));
         // What is written from now on is newer than whatever was forgotten, whatever its revision.
-        let is_old = epochs.now() < waiting.marks || epochs.now() <= stand.epoch;
-        let epoch = is_old.then(|| epochs.becomes(next)).transpose()?;
-        self.set_waiting(waiting, (conditions, gone.chain(epoch).collect())).await?;
-        Ok(since)
+        let epochs = self.epochs();
+        let next = part.waiting.marks.max(stand.epoch + 1);
+        let epoch = (epochs.now() < next).then(|| epochs.becomes(next)).transpose()?;
+        self.set_waiting(part.waiting, (conditions, gone.chain(epoch).collect())).await
     }
 
     /// Whether a journal has seen what is not there.
@@ -296,64 +329,6 @@ impl Etcd {
                 Err(EtcdError::Away { why: "another replica reconciles: ask again".to_owned() })
             }
         }
-    }
-}
-
-impl Since {
-    /// Whether etcd, as it was restored, knows a transaction of that age.
-    fn knows(&self, age: Age, is_own: impl FnOnce() -> bool) -> bool {
-        age <= self.own || (age <= self.any && !is_own())
-    }
-}
-
-/// Where a journal stands.
-fn stand(dir: &Path) -> Result<Stand, JournalError> {
-    let mut stand = Stand::default();
-    for record in JournalReader::open(dir)? {
-        let Some(told) = told(&record?) else { continue };
-        stand = Stand { epoch: stand.epoch.max(told.epoch), last: Some(told) };
-    }
-    Ok(stand)
-}
-
-/// What a replica's journal tells and the restored etcd does not know, and when that was. A journal tells transactions in about
-/// their order: what counts is that of etcd.
-fn lost_since(dir: &Path, (since, replica): (&Since, &str)) -> Result<Last, JournalError> {
-    let mut last = Last::new();
-    for record in JournalReader::open(dir)? {
-        let record = record?;
-        let Some(told) = told(&record) else { continue };
-        let age = (told.epoch, told.revision);
-        if since.knows(age, || !told.looked && !is_of_another(&record, replica)) {
-            continue;
-        }
-        let put = told.put.into_iter().map(|(key, value)| (key, Some(value)));
-        for (key, value) in put.chain(told.delete.into_iter().map(|key| (key, None))) {
-            keep_newest(&mut last, key, (age, value));
-        }
-    }
-    Ok(last)
-}
-
-fn told(record: &Record) -> Option<Evidence> {
-    Evidence::parse(record.put.get(KEY)?).ok()
-}
-
-/// Whether the journal tells late what another replica did.
-fn is_of_another(record: &Record, replica: &str) -> bool {
-    #[derive(Deserialize)]
-    struct Entry {
-        kind: String,
-        replica: Option<String>,
-    }
-    let entry = serde_json::from_str::<Entry>(record.entry.get()).ok().filter(|entry| entry.kind == "told_late");
-    entry.and_then(|entry| entry.replica).is_some_and(|who| who != replica)
-}
-
-fn keep_newest(last: &mut Last, key: String, (age, value): (Age, Option<Box<RawValue>>)) {
-    let newest = last.entry(key).or_insert_with(|| ((0, 0), None));
-    if age >= newest.0 {
-        *newest = (age, value);
     }
 }
 
