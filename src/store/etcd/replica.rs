@@ -95,6 +95,11 @@ impl Replica {
         Behind { unconfirmed_for: etcd.tide.behind(), revision: etcd.copy.at() }
     }
 
+    /// Why it writes nothing until the store is reconciled, where etcd has lost what was written.
+    pub fn went_back(&self) -> Option<String> {
+        self.0.not_gone_back().err().map(|why| why.to_string())
+    }
+
     /// How many records its journal has, about.
     pub fn journal_is_at(&self) -> u64 {
         self.0.position.load(Ordering::Relaxed)
