@@ -56,9 +56,8 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     })?;
     render::unless_closed(if args.json {
         // A server before this one knows words only.
-        let told = serde_json::from_str::<serde_json::Map<_, _>>(&words);
-        let told = told.unwrap_or_else(|_words| [("answer".to_owned(), words.trim().into())].into_iter().collect());
-        render::json(&serde_json::Map::from_iter(told.into_iter().chain([("ready".to_owned(), ready.into())])))
+        let in_words = || serde_json::json!({ "ready": ready, "answer": words.trim() });
+        render::json(&serde_json::from_str::<serde_json::Value>(&words).unwrap_or_else(|_words| in_words()))
     } else {
         render::say(words.trim())
     })?;

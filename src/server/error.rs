@@ -149,12 +149,10 @@ pub enum ServerError {
 
 fn who_may_be_lost(here: &str, known: &BTreeSet<String>) -> String {
     let others: Vec<_> = known.iter().map(String::as_str).collect();
-    match others.is_empty() {
-        true => format!("etcd knows no replica but this one, {here}"),
-        false => {
-            format!("this is {here}, and the others that etcd knows are {}; nothing was changed", others.join(", "))
-        }
+    if others.is_empty() {
+        return format!("etcd knows no replica but this one, {here}; nothing was changed");
     }
+    format!("this is {here}, and the others that etcd knows are {}; nothing was changed", others.join(", "))
 }
 
 impl From<PeopleError> for ServerError {

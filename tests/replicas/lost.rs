@@ -2,6 +2,7 @@
 
 use crate::agent::Agent;
 use crate::callers::now;
+use crate::etcd::Etcd;
 use crate::journal::records;
 use crate::place::Place;
 use crate::replica::{Replica, Replicas, until};
@@ -30,6 +31,20 @@ async fn refused(agent: &Agent, replica: &Replica, token: &str, wanted: &str) {
     assert_eq!(code, wanted);
 }
 
+/// A name that nobody has, this one's own, and a dry run.
+fn what_is_only_asked_or_mistyped_changes_nothing(place: &Place, etcd: &Etcd) {
+    for (name, says) in
+        [("ca-9", "--lost ca-9: this is ca-1, and the others that etcd knows are ca-2"), ("ca-1", "this is ca-1")]
+    {
+        let (code, said) = reconcile(place, &["--lost", name]);
+        assert!(code == Some(1) && said.contains(says), "{code:?}: {said}");
+    }
+    let (code, said) = reconcile(place, &["--dry-run", "--lost", "ca-2"]);
+    assert!(code == Some(0) && said.contains("nothing is written") && said.contains("is refused"), "{said}");
+    assert_eq!((etcd.ctl(&["get", "lanyard/~reconcile"]), etcd.ctl(&["get", "lanyard/restored"])), Default::default());
+    assert_eq!(reconciliations(place).len(), 0);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_a_restore_a_replica_that_is_gone_with_its_journal_costs_the_tokens_of_before_and_nothing_else() {
     let mut replicas = Replicas::start(2);
@@ -50,18 +65,7 @@ async fn after_a_restore_a_replica_that_is_gone_with_its_journal_costs_the_token
     fs::remove_dir_all(b.place.data()).unwrap();
     fs::create_dir(b.place.data()).unwrap();
 
-    // A name that nobody has, and this one's own, change nothing.
-    for (name, says) in
-        [("ca-9", "--lost ca-9: this is ca-1, and the others that etcd knows are ca-2"), ("ca-1", "this is ca-1")]
-    {
-        let (code, said) = reconcile(&a.place, &["--lost", name]);
-        assert!(code == Some(1) && said.contains(says), "{code:?}: {said}");
-    }
-    let (code, said) = reconcile(&a.place, &["--dry-run", "--lost", "ca-2"]);
-    assert!(code == Some(0) && said.contains("nothing is written") && said.contains("is refused"), "{said}");
-    assert_eq!((etcd.ctl(&["get", "lanyard/~reconcile"]), etcd.ctl(&["get", "lanyard/restored"])), Default::default());
-    assert_eq!(reconciliations(&a.place).len(), 0);
-
+    what_is_only_asked_or_mistyped_changes_nothing(&a.place, etcd);
     let (code, said) = reconcile(&a.place, &[]);
     println!("first:\n{said}");
     assert!(

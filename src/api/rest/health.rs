@@ -17,7 +17,7 @@ pub(in crate::api) fn routes(readiness: Readiness, metrics: Metrics) -> Router {
 
 /// In words, for people and probes; as JSON for whoever asks for that.
 #[derive(Serialize)]
-struct Ready {
+struct Health {
     ready: bool,
     answer: String,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -40,7 +40,7 @@ async fn ready(State(readiness): State<Readiness>, headers: HeaderMap) -> Respon
     };
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     if headers.get(header::ACCEPT).is_some_and(|accepted| accepted == "application/json") {
-        return (status, Json(Ready { ready, answer, waiting_for, worries, stands })).into_response();
+        return (status, Json(Health { ready, answer, waiting_for, worries, stands })).into_response();
     }
     (status, answer + "\n").into_response()
 }

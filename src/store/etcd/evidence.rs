@@ -56,7 +56,7 @@ impl Evidence {
         let (tide, (epoch, _)) = (&etcd.tide, etcd.epochs().age(revision));
         let (v, cluster, seen, ticks) = (Version, tide.cluster(), tide.seen(), tide.ticks());
         let (without_quorum, looked) = (false, false);
-        Self { epoch, v, cluster, revision, seen, ticks, without_quorum, looked, put, delete }
+        Self { v, cluster, revision, seen, ticks, epoch, without_quorum, looked, put, delete }
     }
 
     /// The same with what was written; of several writes to one key the last. The sealed keys stay out of journals.
