@@ -48,13 +48,16 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
             return Err(WrongUsage::new("name the server: --config FILE, --address ADDRESS, or LANYARD_CONFIG").into());
         }
     };
-    let (ready, words) = ask(reachable(address)).await.map_err(|error| NotReachable {
+    let form = if args.json { "application/json" } else { "text/plain" };
+    let (ready, words) = ask_for(form, reachable(address)).await.map_err(|error| NotReachable {
         what: "the server's health",
         place: address.to_string(),
         why: error.downcast_ref().map_or_else(|| error.to_string(), plain),
     })?;
     render::unless_closed(if args.json {
-        render::json(&serde_json::json!({ "ready": ready, "answer": words.trim() }))
+        // A server before this one knows words only.
+        let in_words = || serde_json::json!({ "ready": ready, "answer": words.trim() });
+        render::json(&serde_json::from_str::<serde_json::Value>(&words).unwrap_or_else(|_words| in_words()))
     } else {
         render::say(words.trim())
     })?;
@@ -71,11 +74,16 @@ pub(super) fn reachable(mut address: SocketAddr) -> SocketAddr {
 
 /// Whether it is ready, in its words.
 pub(super) async fn ask(address: SocketAddr) -> anyhow::Result<(bool, String)> {
+    ask_for("text/plain", address).await
+}
+
+async fn ask_for(form: &'static str, address: SocketAddr) -> anyhow::Result<(bool, String)> {
     let exchange = async {
         let tcp = TcpStream::connect(address).await?;
         let (mut requests, connection) = http1::handshake(TokioIo::new(tcp)).await?;
         let request = http::Request::get("/ready")
             .header(http::header::HOST, address.to_string())
+            .header(http::header::ACCEPT, form)
             .body(Empty::<bytes::Bytes>::new())?;
         let answer = async {
             let answer = requests.send_request(request).await?;

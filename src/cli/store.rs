@@ -5,9 +5,11 @@ use super::remote::named_config;
 use super::render;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{ServerSettings, SystemEnvironment, load_server};
-use crate::server::{Stopped, reconcile};
-use crate::store::{StoreContent, replace_file};
+use crate::server::{Reconcile, Reconciling, Stopped, reconcile};
+use crate::store::{Reconciled, StoreContent, replace_file};
 use anyhow::{Context as _, bail};
+use serde::Serialize;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -37,9 +39,12 @@ enum Action {
     },
     /// After etcd was restored from a snapshot: writes what this replica's journal knows and etcd has forgotten
     Reconcile {
-        /// A replica whose journal is gone: what it did since the snapshot is lost; may be repeated
+        /// A replica whose journal is gone; every token and session from before now is refused then; may be repeated
         #[arg(long, value_name = "REPLICA")]
         lost: Vec<String>,
+        /// Tells what would be done, and writes nothing
+        #[arg(long)]
+        dry_run: bool,
         #[command(flatten)]
         of: Of,
     },
@@ -62,7 +67,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     match &args.action {
         Action::Export { file, .. } => export(&settings, file, json).await?,
         Action::Import { file, .. } => import(&settings, file, json).await?,
-        Action::Reconcile { lost, .. } => mend(&settings, lost, json).await?,
+        Action::Reconcile { lost, dry_run, .. } => mend(&settings, Reconcile { lost, dry_run: *dry_run }, json).await?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -113,25 +118,69 @@ fn told(json: bool, keys: usize, what: &str) -> anyhow::Result<()> {
     render::say(&format!("{} {what}", render::count(u64::try_from(keys)?, "key")))
 }
 
-async fn mend(settings: &ServerSettings, lost: &[String], json: bool) -> anyhow::Result<()> {
-    let Some(done) = Box::pin(reconcile(settings, lost, clock())).await? else {
-        bail!("this server shares its store with nobody: there is nothing to reconcile");
-    };
-    if json {
-        return render::json(&done);
+/// What became of a reconciliation.
+#[derive(Serialize)]
+struct Told {
+    /// False where etcd held all that this replica's journal has seen, and nothing was done.
+    needed: bool,
+    dry_run: bool,
+    #[serde(flatten)]
+    done: Reconciled,
+}
+
+async fn mend(settings: &ServerSettings, asked: Reconcile<'_>, json: bool) -> anyhow::Result<()> {
+    let dry_run = asked.dry_run;
+    match Box::pin(reconcile(settings, asked, clock())).await? {
+        Reconciling::Alone => bail!("this server shares its store with nobody: there is nothing to reconcile"),
+        Reconciling::Done(done) if json => render::json(&Told { needed: true, dry_run, done }),
+        Reconciling::Whole(waiting) if json => {
+            render::json(&Told { needed: false, dry_run, done: Reconciled { waiting, ..Reconciled::default() } })
+        }
+        Reconciling::Done(done) => {
+            if dry_run {
+                render::say("nothing is written; without --dry-run:")?;
+            }
+            render::say(&mended(&done)?)
+        }
+        Reconciling::Whole(waiting) => {
+            render::say("nothing to do here: etcd holds all that this replica's journal has seen")?;
+            render::say(&what_next(&waiting))
+        }
     }
+}
+
+/// What became of this replica's part, and what is to be done now.
+fn mended(done: &Reconciled) -> anyhow::Result<String> {
     let written = render::count(u64::try_from(done.written)?, "key");
-    render::say(&format!("{written} written again, from after revision {}", done.since))?;
-    for key in &done.kept {
-        render::aside(&format!("{key} was written by others since, and stays so"));
-    }
+    let mut said = vec![match done.written {
+        0 => format!("the restore lost nothing of this replica's journal (all up to revision {})", done.since),
+        _ => format!("{written} written again: what this replica's journal tells since revision {}", done.since),
+    }];
+    said.extend(done.kept.iter().map(|key| format!("{key} stays as it is: another replica wrote it later")));
+    let lost = done.lost.join(", ");
     if done.told_late > 0 {
         let left = render::count(u64::try_from(done.told_late)?, "record");
-        render::say(&format!("{left} of what lost replicas had done are told in this one's journal"))?;
+        said.push(format!("{left} that {lost} had left in etcd: told in this replica's journal (told_late)"));
     }
-    if done.waiting.is_empty() {
-        return render::say("all replicas are reconciled: start them");
+    if let Some(before) = done.refused_before {
+        let before = render::time(before);
+        said.push(format!(
+            "{lost} may have admitted or ended what nobody knows now: every token and session from before {before} is \
+             refused, on all replicas. Jobs that run now get no further SVID; start them again"
+        ));
     }
-    let waiting: Vec<_> = done.waiting.iter().map(String::as_str).collect();
-    render::say(&format!("nobody issues yet: run this on {} too, or name who is gone with --lost", waiting.join(", ")))
+    said.push(what_next(&done.waiting));
+    Ok(said.join("\n"))
+}
+
+fn what_next(waiting: &BTreeSet<String>) -> String {
+    if waiting.is_empty() {
+        return "all replicas are reconciled: start them".to_owned();
+    }
+    let names: Vec<_> = waiting.iter().map(String::as_str).collect();
+    format!(
+        "no replica issues yet: stop {} and run `lanyard store reconcile` there; for one whose journal is gone, run it here \
+         with --lost NAME",
+        names.join(", ")
+    )
 }

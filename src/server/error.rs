@@ -7,6 +7,7 @@ use crate::store::{EtcdError, NoteError, OpenError, StoreError};
 use crate::tls::TlsError;
 use crate::upstream::UpstreamError;
 use crate::vault::VaultError;
+use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -84,6 +85,16 @@ pub enum ServerError {
     /// The keys are not to be had.
     #[error(transparent)]
     Keys(#[from] RotatorError),
+    /// Nobody is called so, or it is this replica itself.
+    #[error("--lost {replica}: {}", who_may_be_lost(here, known))]
+    NotLost {
+        /// What was said.
+        replica: String,
+        /// What this replica is called.
+        here: String,
+        /// What the others are.
+        known: BTreeSet<String>,
+    },
     /// The journal's key cannot sign checkpoints.
     #[error("the journal's checkpoints cannot be signed: {0}")]
     Notes(#[from] NoteError),
@@ -134,6 +145,14 @@ pub enum ServerError {
     /// There is no client for the Vault.
     #[error(transparent)]
     Vault(#[from] VaultError),
+}
+
+fn who_may_be_lost(here: &str, known: &BTreeSet<String>) -> String {
+    let others: Vec<_> = known.iter().map(String::as_str).collect();
+    if others.is_empty() {
+        return format!("etcd knows no replica but this one, {here}; nothing was changed");
+    }
+    format!("this is {here}, and the others that etcd knows are {}; nothing was changed", others.join(", "))
 }
 
 impl From<PeopleError> for ServerError {

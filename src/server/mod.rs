@@ -31,4 +31,4 @@ pub use ground::JOURNAL_KEY_FILE;
 pub use log_keeper::LogKeeper;
 pub use places::open_places;
 pub use run::Server;
-pub use stopped::{Stopped, reconcile};
+pub use stopped::{Reconcile, Reconciling, Stopped, reconcile};

@@ -5,7 +5,7 @@ use crate::clock::Clock;
 use crate::federation::Federation;
 use crate::issuance::Issuance;
 use crate::store::{Behind, ClockStand, Etcd, Heard, Peer, Replica, Revision};
-use crate::telemetry::{Metrics, Readiness, Shutdown, chain};
+use crate::telemetry::{Metrics, Readiness, Shutdown, Standing, chain};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +20,8 @@ const DIFFER: &str = "replicas differ in their rules: the log says who has which
 const UNFIT: &str = "another replica's keyring cannot be taken: the log says why, and it is tried again";
 /// Not ready while this replica's clock is not to be believed.
 const APART: &str = "the clock, which is apart from other replicas': the log says from whose, and which way";
+/// Not ready either, since nothing is written.
+const WENT_BACK: &str = "an operator: etcd was restored and has lost what was written since";
 /// Later than the others by more than this is worth a worry; well above what an election of etcd takes.
 const WORRY_AFTER: Duration = Duration::from_secs(3);
 /// How often it is looked at.
@@ -60,8 +62,16 @@ async fn hear(replica: &Replica, (issuance, federation, holders): (Arc<Issuance>
     }
 }
 
-fn apart_in_words(clocks: &ClockStand) -> String {
-    if clocks.apart.is_empty() { String::new() } else { format!(", clocks apart: {}", clocks.apart_in_words()) }
+fn standing(replica: &Replica, clocks: &ClockStand) -> Standing {
+    let (Behind { unconfirmed_for, revision }, etcd) = (replica.behind(), replica.etcd());
+    Standing {
+        replica: etcd.replica().to_owned(),
+        revision,
+        behind_seconds: unconfirmed_for.as_secs_f64(),
+        leads: etcd.leads(),
+        clocks_apart: if clocks.apart.is_empty() { String::new() } else { clocks.apart_in_words() },
+        went_back: replica.went_back(),
+    }
 }
 
 /// The agents that talk to us, as long as they are waited for.
@@ -83,7 +93,7 @@ async fn look(
     (clock, readiness, metrics): (&dyn Clock, &Readiness, &Metrics),
 ) {
     let etcd = replica.etcd();
-    let (mut alone, mut apart, mut wrong, mut misfit) = (None, None, None, None);
+    let (mut alone, mut apart, mut wrong, mut misfit, mut gone) = (None, None, None, None, None);
     loop {
         etcd.introduce(&Peer {
             replica: etcd.replica().to_owned(),
@@ -99,14 +109,9 @@ async fn look(
         wrong = clocks.is_apart().then(|| wrong.take().unwrap_or_else(|| readiness.wait_for(APART)));
         let cannot = unfit.as_ref().is_some_and(|unfit| unfit.borrow().is_some());
         misfit = cannot.then(|| misfit.take().unwrap_or_else(|| readiness.worry(UNFIT)));
-        readiness.stands(
-            format!(
-                "replica {} at revision {revision}, {:.1} s behind{}",
-                etcd.replica(),
-                unconfirmed_for.as_secs_f64(),
-                if etcd.leads() { ", leading" } else { "" }
-            ) + &apart_in_words(&clocks),
-        );
+        let stands = standing(replica, &clocks);
+        gone = stands.went_back.as_ref().map(|_| gone.take().unwrap_or_else(|| readiness.wait_for(WENT_BACK)));
+        readiness.stands(stands);
         alone = (unconfirmed_for > WORRY_AFTER).then(|| alone.take().unwrap_or_else(|| readiness.worry(ALONE)));
         let differing = etcd.differing_policies();
         metrics.replicas_differ(!differing.is_empty());

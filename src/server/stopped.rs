@@ -9,6 +9,7 @@ use crate::crypto::Random;
 use crate::session::Loss;
 use crate::store::{Etcd, LocalStore, Reconciled, Replica, Store, StoreContent, reconciled, take_over};
 use serde_json::value::RawValue;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Opened as its server would.
@@ -75,34 +76,75 @@ impl Stopped {
     }
 }
 
-/// Writes into the replicas' etcd what this one's journal knows and etcd has forgotten; none where there is no etcd.
+/// What is asked of a reconciliation.
+#[derive(Debug)]
+pub struct Reconcile<'a> {
+    /// Replicas whose journals are gone.
+    pub lost: &'a [String],
+    /// Nothing is to be written.
+    pub dry_run: bool,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub enum Reconciling {
+    /// There is no etcd.
+    Alone,
+    /// It was done, or would be.
+    Done(Reconciled),
+    /// Etcd holds all that this replica's journal has seen, and does not wait for this one, but perhaps for others.
+    Whole(BTreeSet<String>),
+}
+
+/// Writes into the replicas' etcd what this one's journal knows and etcd has forgotten.
 ///
 /// # Errors
-/// When keys, journal or etcd cannot be used; asking again goes on.
+/// When a lost one is not known, or keys, journal or etcd cannot be used; asking again goes on.
 pub async fn reconcile(
     settings: &ServerSettings,
-    lost: &[String],
+    Reconcile { lost, dry_run }: Reconcile<'_>,
     clock: Arc<dyn Clock>,
-) -> Result<Option<Reconciled>, ServerError> {
+) -> Result<Reconciling, ServerError> {
     let random = Random::system();
     data_folder::own(&settings.data_dir)?;
-    let Some(etcd) = connect_etcd(settings, (&clock, &random)).await? else { return Ok(None) };
+    let Some(etcd) = connect_etcd(settings, (&clock, &random)).await? else { return Ok(Reconciling::Alone) };
+    may_be_lost(&etcd, lost)?;
+    if lost.is_empty() && etcd.has_all_of(&settings.data_dir)? {
+        return Ok(Reconciling::Whole(etcd.waiting()));
+    }
+    let forgotten = (!lost.is_empty()).then(|| Loss::until(clock.now(), settings.policy.longest_ttl()));
+    let refused_before = forgotten.map(|loss| loss.refuses_before());
+    if dry_run {
+        let would = etcd.would_reconcile(&settings.data_dir, lost)?;
+        return Ok(Reconciling::Done(Reconciled { refused_before, ..would }));
+    }
     let (_vault, places) = open_places((settings.vault.as_ref(), &settings.keys.places), Arc::clone(&clock))?;
     // The keys as this replica knows them: those in etcd may be older.
     let keys = open_keys(settings, (places, None, None), (&clock, &random)).await?;
     let journal = open_journal(settings, &keys.keyring, &clock).await?;
-    let forgotten = Loss::until(clock.now(), settings.policy.longest_ttl());
-    let write = if lost.is_empty() { None } else { Some(forgotten.beside_kept(etcd.read(Loss::KEY)?)?) };
+    let write = forgotten.map(|loss| loss.beside_kept(etcd.read(Loss::KEY)?)).transpose()?;
     // Before others may write: what the lost ones did must not go with the next restore.
     let mut told_late = 0;
     for replica in lost {
         told_late += take_over(&journal, &etcd, replica).await?;
     }
-    let done = Reconciled { told_late, ..etcd.reconcile(&settings.data_dir, (lost, write)).await? };
+    let done = etcd.reconcile(&settings.data_dir, (lost, write)).await?;
+    let done = Reconciled { told_late, refused_before, ..done };
     give_back_keys(&keys.file, settings, &etcd).await?;
     reconciled(&journal, &etcd, &done).await?;
     journal.close();
-    Ok(Some(done))
+    Ok(Reconciling::Done(done))
+}
+
+/// A name that was mistyped must not cost anybody a token.
+fn may_be_lost(etcd: &Etcd, lost: &[String]) -> Result<(), ServerError> {
+    let mut known = etcd.known();
+    known.extend(etcd.waiting());
+    known.remove(etcd.replica());
+    match lost.iter().find(|lost| !known.contains(*lost)) {
+        Some(replica) => Err(ServerError::NotLost { replica: replica.clone(), here: etcd.replica().to_owned(), known }),
+        None => Ok(()),
+    }
 }
 
 /// The newer keyring counts.

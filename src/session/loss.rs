@@ -57,9 +57,14 @@ impl Loss {
         Ok(Write::Put(KEY.to_owned(), text(&both)?))
     }
 
+    /// What was minted before counts for nothing.
+    pub fn refuses_before(&self) -> OffsetDateTime {
+        later(self.until, LEEWAY)
+    }
+
     /// Whether something minted then may have been used, or ended, without our knowing.
     pub(super) fn covers(&self, issued_at: OffsetDateTime) -> bool {
-        issued_at < later(self.until, LEEWAY)
+        issued_at < self.refuses_before()
     }
 
     /// Until when something lives that nobody knows of, and that could stand on no list.

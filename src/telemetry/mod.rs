@@ -13,7 +13,7 @@ pub use fault::{chain, quotable};
 pub use logs::{Log, LogFilter, LogFormat, LogInstalled, LogLevel, NotALogFilter, NotALogFormat};
 pub use metrics::{AgentMetrics, Door, ForeignStanding, KeyStock, Metrics, Port, SourceMetrics};
 pub use panics::{Panicked, contained, watch_panics};
-pub use readiness::{Readiness, Unready, Worry};
+pub use readiness::{Readiness, Standing, Unready, Worry};
 pub use shutdown::{Shutdown, ShutdownTrigger};
 pub use told_time::rfc3339;
 pub use traces::{Delivery, TracesError, Tracing, request_span, traced};

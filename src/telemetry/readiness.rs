@@ -1,6 +1,8 @@
 //! Ready is what nobody contradicts: a part that must be ready first takes a guard at start and drops it when it is.
 
+use serde::Serialize;
 use std::collections::BTreeMap;
+use std::fmt::{self, Display, Formatter};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Whether the process may be sent work.
@@ -12,7 +14,26 @@ struct Waiting {
     next: u64,
     parts: BTreeMap<u64, &'static str>,
     worries: BTreeMap<u64, &'static str>,
-    stands: Option<String>,
+    stands: Option<Standing>,
+}
+
+/// Where a process stands among others that share its store.
+#[derive(Clone, Debug, Serialize)]
+pub struct Standing {
+    /// What it is called.
+    pub replica: String,
+    /// Which revision of the store it shows.
+    pub revision: u64,
+    /// For so long it has not been known whether that is all.
+    pub behind_seconds: f64,
+    /// Whether it does what one is enough for.
+    pub leads: bool,
+    /// Whose clocks are apart from its own, in words.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub clocks_apart: String,
+    /// Why it writes nothing until somebody has reconciled the store.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub went_back: Option<String>,
 }
 
 /// While it lives, the process is ready, and somebody should look after it.
@@ -53,12 +74,12 @@ impl Readiness {
     }
 
     /// Where the process stands among others, for whoever asks whether it is ready.
-    pub fn stands(&self, so: String) {
+    pub fn stands(&self, so: Standing) {
         self.waiting().stands = Some(so);
     }
 
     /// Where it stands; none where it is alone.
-    pub fn standing(&self) -> Option<String> {
+    pub fn standing(&self) -> Option<Standing> {
         self.waiting().stands.clone()
     }
 
@@ -74,6 +95,18 @@ impl Readiness {
 
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Display for Standing {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Self { replica, revision, behind_seconds, leads, clocks_apart, went_back } = self;
+        write!(f, "replica {replica} at revision {revision}, known to be current {behind_seconds:.1} s ago")?;
+        f.write_str(if *leads { ", leading" } else { "" })?;
+        if !clocks_apart.is_empty() {
+            write!(f, ", clocks apart: {clocks_apart}")?;
+        }
+        went_back.iter().try_for_each(|why| write!(f, ": {why}"))
     }
 }
 

@@ -51,12 +51,14 @@ async fn story() {
         }
         assert!(given.len() < 1000, "the disk was never full");
     };
-    let opened = replicas.etcd.ctl(&["get", "--prefix", "lanyard/session/", "--keys-only"]).matches("session/").count();
-    assert_eq!(opened, given.len() + 1, "etcd had said yes, or this shows nothing");
+    let opened =
+        || replicas.etcd.ctl(&["get", "--prefix", "lanyard/session/", "--keys-only"]).matches("session/").count();
+    assert_eq!(opened(), given.len() + 1, "etcd had said yes, or this shows nothing");
     let late = || records(&b.place).into_iter().filter(|record| record["entry"]["kind"] == "told_late");
     until(LIMIT, || async { late().any(|record| record["entry"]["intended"]["kind"] == "intent") }).await;
     // Full as it is, it decides nothing more: the other does.
     assert_eq!(agent.exchange(&b.place, &a.place.issuer.token(now())).await.unwrap_err(), "store_unavailable");
+    assert_eq!(opened(), given.len() + 1, "etcd was asked");
     assert_eq!(Agent::new().exchange(&a.place, &token).await.unwrap_err(), "token_replayed");
     let joined = agent.exchange(&a.place, &token).await.unwrap();
     fs::remove_file(ballast).unwrap();

@@ -43,6 +43,7 @@ mod agent;
 mod lab;
 mod fleet;
 mod load;
+mod lost;
 
 mod chaos;
 mod full;

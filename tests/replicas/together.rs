@@ -5,6 +5,8 @@ use crate::callers::{Door, now};
 use crate::mute::Way;
 use crate::replica::{Replica, Replicas, WITHIN, until};
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::process::Command;
 use std::time::Duration;
 
@@ -101,6 +103,49 @@ async fn each_says_how_far_behind_it_is_and_whether_the_rules_differ() {
     let pid = b.server.as_ref().unwrap().pid().to_string();
     assert!(Command::new("kill").args(["-HUP", &pid]).status().unwrap().success());
     until(LIMIT, says("replicas differ in their rules")).await;
+}
+
+/// A line of what Prometheus is told.
+fn metric(replica: &Replica, name: &str) -> f64 {
+    let mut asked = TcpStream::connect(("127.0.0.1", replica.place.health_port)).unwrap();
+    asked.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+    let mut page = String::new();
+    asked.read_to_string(&mut page).unwrap();
+    let line = page.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("no {name}"));
+    line.trim().parse().unwrap()
+}
+
+/// For scripts, and for whoever is woken.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_says_in_numbers_how_far_behind_it_is_and_that_its_store_went_back_and_what_to_do() {
+    let mut replicas = Replicas::start(2);
+    let health = |number: usize| replicas.all[number].health();
+    until(LIMIT, || async { health(0)["leads"] != health(1)["leads"] }).await;
+    for (number, name) in [(0, "ca-1"), (1, "ca-2")] {
+        let health = health(number);
+        println!("{health}");
+        assert_eq!((&health["ready"], &health["replica"]), (&true.into(), &name.into()), "{health}");
+        assert!(health["behind_seconds"].as_f64().unwrap() < 3.0 && health["revision"].as_u64().unwrap() > 0);
+        assert!(metric(&replicas.all[number], "lanyard_replica_behind_seconds ") < 3.0);
+    }
+    replicas.etcd.save_snapshot();
+    let token = replicas.all[0].place.issuer.token(now());
+    Agent::new().exchange(&replicas.all[0].place, &token).await.unwrap();
+    replicas.etcd.kill();
+    let behind = || async { replicas.all[1].health()["behind_seconds"].as_f64().unwrap() > 4.0 };
+    until(LIMIT, behind).await;
+    let alone = replicas.all[1].health();
+    println!("{alone}");
+    assert!(alone["ready"] == true && alone["worries"][0].as_str().unwrap().contains("does not answer"), "{alone}");
+    assert!(metric(&replicas.all[1], "lanyard_replica_behind_seconds ") > 3.0);
+    replicas.etcd.restore_snapshot();
+    for replica in &replicas.all {
+        until(LIMIT, || async { replica.health()["ready"] == false }).await;
+        let lost = replica.health();
+        println!("{lost}");
+        assert!(lost["went_back"].as_str().unwrap().contains("`lanyard store reconcile`"), "{lost}");
+        assert!(lost["answer"].as_str().unwrap().contains("`lanyard store reconcile`"), "{lost}");
+    }
 }
 
 /// A second until a watch is noticed that brings nothing, and one until the ban is in force; and what a busy machine adds.

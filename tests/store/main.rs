@@ -26,6 +26,7 @@ mod harm;
 mod histories;
 mod listing;
 mod memory;
+mod restored;
 mod shared;
 mod sled_harm;
 mod untold;

@@ -7,24 +7,25 @@ use crate::mute::Way;
 use lanyard::clock::{Clock, SystemClock};
 use lanyard::store::{Etcd as Connected, EtcdError, Hearing, JournalReader, Replica, reconciled};
 use lanyard::wire::etcd_channel;
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 /// Longer than anything here should take on a machine with much else to do.
 const LIMIT: Duration = Duration::from_secs(30);
 
 /// A replica's folder and clock.
-struct Member {
-    place: Place,
+pub(super) struct Member {
+    pub(super) place: Place,
     name: &'static str,
 }
 
 /// One that runs.
-struct Running {
-    replica: Arc<Replica>,
+pub(super) struct Running {
+    pub(super) replica: Arc<Replica>,
 }
 
 impl Member {
-    fn named(name: &'static str) -> Self {
+    pub(super) fn named(name: &'static str) -> Self {
         Self { place: Place::new(IndexKind::Memory), name }
     }
 
@@ -34,22 +35,32 @@ impl Member {
         Connected::connect(Etcd::settings("test/", self.name), process, (channels, clock))
     }
 
-    /// As the command does it.
-    async fn reconcile(&self, port: u16) {
+    /// As the command does it; who has yet to.
+    pub(super) async fn reconcile(&self, port: u16) -> BTreeSet<String> {
         let etcd = self.connect(port, "2").unwrap();
         let done = etcd.reconcile(self.place.dir(), (&[], None)).await.unwrap();
         let journal = self.place.open();
         reconciled(&journal, &etcd, &done).await.unwrap();
         journal.close();
+        done.waiting
     }
 
-    fn try_start(&self, port: u16, process: &str) -> Result<Running, EtcdError> {
+    pub(super) fn try_start(&self, port: u16, process: &str) -> Result<Running, EtcdError> {
+        self.try_start_with((port, process), &self.place.open())
+    }
+
+    fn try_start_with(&self, (port, process): (u16, &str), journal: &Arc<LocalStore>) -> Result<Running, EtcdError> {
         let clock: Arc<dyn Clock> = Arc::<ManualClock>::clone(&self.place.clock);
         let etcd = self.connect(port, process)?;
-        Ok(Running { replica: Replica::open(etcd, self.place.open(), clock)? })
+        Ok(Running { replica: Replica::open(etcd, Arc::clone(journal), clock)? })
     }
 
-    fn start(&self, port: u16) -> Running {
+    /// With a journal that the test may close under its hands.
+    pub(super) fn start_with(&self, port: u16, journal: &Arc<LocalStore>) -> Running {
+        self.try_start_with((port, "1"), journal).unwrap()
+    }
+
+    pub(super) fn start(&self, port: u16) -> Running {
         self.try_start(port, "1").unwrap()
     }
 
@@ -61,17 +72,17 @@ impl Member {
 }
 
 impl Running {
-    async fn write(&self, key: &str, value: &str) -> Result<Committed, StoreError> {
+    pub(super) async fn write(&self, key: &str, value: &str) -> Result<Committed, StoreError> {
         self.replica.commit(commit(vec![], vec![put(key, value)])).await
     }
 
-    fn stop(self) {
+    pub(super) fn stop(self) {
         self.replica.close();
     }
 }
 
 /// Until it is so.
-async fn until(mut so: impl FnMut() -> bool) {
+pub(super) async fn until(mut so: impl FnMut() -> bool) {
     let began = Instant::now();
     while !so() {
         assert!(began.elapsed() < LIMIT, "not within {LIMIT:?}");
@@ -86,11 +97,16 @@ async fn next(hearing: &mut Hearing) -> (String, Option<String>) {
 
 /// Until etcd knows that there are two replicas.
 async fn both_are_known(etcd: &Etcd) {
-    until(|| etcd.ctl(&["get", "--prefix", "test/~known/", "--keys-only"]).matches("~known").count() == 2).await;
+    all_are_known(etcd, 2).await;
+}
+
+/// The same of more.
+pub(super) async fn all_are_known(etcd: &Etcd, count: usize) {
+    until(|| etcd.ctl(&["get", "--prefix", "test/~known/", "--keys-only"]).matches("~known").count() == count).await;
 }
 
 /// More revisions than there were, by somebody else.
-fn overtake(etcd: &Etcd) {
+pub(super) fn overtake(etcd: &Etcd) {
     for n in 0..60 {
         etcd.ctl(&["put", &format!("other/{n}"), "x"]);
     }

@@ -84,7 +84,7 @@ fn what(entry: &Received) -> String {
         "started" => text("version").to_owned(),
         "time_accepted" => format!("instead of {}: {}", text("instead_of"), text("reason")),
         "store_imported" => format!("{} keys", number("keys")),
-        "store_reconciled" => format!("{} keys, since revision {}", number("written"), number("since")),
+        "store_reconciled" => reconciled(entry),
         "swept" => format!("{} records", number("records")),
         "told_late" => {
             let kind = entry.more.get("intended").and_then(|intended| intended.get("kind")).and_then(Value::as_str);
@@ -92,6 +92,25 @@ fn what(entry: &Received) -> String {
         }
         _ => String::new(),
     }
+}
+
+/// What etcd got back, who is gone with a journal, and what of theirs is told here.
+fn reconciled(entry: &Received) -> String {
+    let number = |name: &str| entry.more.get(name).and_then(Value::as_u64).unwrap_or_default();
+    let names = |name: &str| {
+        let all = entry.more.get(name).and_then(Value::as_array).into_iter().flatten();
+        all.filter_map(Value::as_str).collect::<Vec<_>>().join(", ")
+    };
+    let told = |lead: &str, what: String| if what.is_empty() { what } else { format!("{lead} {what}") };
+    let before = entry.more.get("refused_before").and_then(seconds).map(render::time).unwrap_or_default();
+    let late = entry.more.get("told_late").and_then(Value::as_u64);
+    join([
+        format!("{} keys, since revision {}", number("written"), number("since")),
+        told("without the journal of", names("lost")),
+        told("told late:", late.map(|count| render::count(count, "record")).unwrap_or_default()),
+        told("refuses what is from before", before),
+        told("waits for", names("waiting")),
+    ])
 }
 
 /// Who asks for what from elsewhere.
@@ -255,6 +274,19 @@ mod tests {
         policy["uid"] = 7.into();
         assert_eq!(told(policy), "9eb280bf instead of 7d491b79, by user id 7");
         assert_eq!(told(json!({ "kind": "of tomorrow" })), "");
+    }
+
+    #[test]
+    fn a_reconciliation_tells_what_was_written_and_whose_journals_are_gone() {
+        let mut entry = json!({ "kind": "store_reconciled", "since": 41, "written": 3, "kept": [], "waiting": ["c"] });
+        assert_eq!(told(entry.clone()), "3 keys, since revision 41, waits for c");
+        (entry["waiting"], entry["lost"], entry["told_late"]) = (json!([]), json!(["b"]), 1.into());
+        entry["refused_before"] = 1_700_000_000.into();
+        assert_eq!(
+            told(entry),
+            "3 keys, since revision 41, without the journal of b, told late: 1 record, refuses what is from before \
+             2023-11-14T22:13:20Z"
+        );
     }
 
     #[test]

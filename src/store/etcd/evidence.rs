@@ -24,12 +24,15 @@ pub(in crate::store) struct Evidence {
     /// The last transaction of each replica that it has seen.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(in crate::store) ticks: BTreeMap<String, Revision>,
-    /// How many restores there had been.
+    /// How many restores there had been at that revision.
     #[serde(default, skip_serializing_if = "is_none")]
     pub(in crate::store) epoch: u64,
     /// It was decided on what the replica knew, because no quorum answered.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(in crate::store) without_quorum: bool,
+    /// It wrote nothing: what is told of keys is what it rests on.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(in crate::store) looked: bool,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(in crate::store) put: BTreeMap<String, Box<RawValue>>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -50,9 +53,10 @@ impl Evidence {
     /// Of a transaction of that revision, as it stands now.
     pub(super) fn at(etcd: &Etcd, revision: Revision) -> Self {
         let (put, delete) = Default::default();
-        let (tide, epoch) = (&etcd.tide, etcd.epoch());
+        let (tide, (epoch, _)) = (&etcd.tide, etcd.epochs().age(revision));
         let (v, cluster, seen, ticks) = (Version, tide.cluster(), tide.seen(), tide.ticks());
-        Self { epoch, v, cluster, revision, seen, ticks, without_quorum: false, put, delete }
+        let (without_quorum, looked) = (false, false);
+        Self { v, cluster, revision, seen, ticks, epoch, without_quorum, looked, put, delete }
     }
 
     /// The same with what was written; of several writes to one key the last. The sealed keys stay out of journals.

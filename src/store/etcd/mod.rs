@@ -6,7 +6,8 @@
 //! ```
 //! Below a prefix stand the keys of the store as they are called, and beside them, with names that begin with `~`, what
 //! only replicas read: `~tick/…` (who wrote last, of each replica), `~intent/…` (what is done and perhaps in no journal
-//! yet), `~clock/…` (what their clocks show), `~lead` (who does periodic work), `~replica/…`, `~known/…`, `~keyring`.
+//! yet), `~clock/…` (what their clocks show), `~lead` (who does periodic work), `~epoch` (how many restores there were), `~reconcile`,
+//! `~restored/…`, `~replica/…`, `~known/…`, `~keyring`.
 //!
 //! Invariants: the copy is never the judge of anything that must be unique; it shows all writes up to one revision and none
 //! after. Every transaction wants the last writes of all replicas to be there: an etcd that lost one decides nothing. One that
@@ -19,6 +20,7 @@ mod client;
 mod mark;
 mod request;
 mod tide;
+mod epoch;
 pub(super) mod evidence;
 mod hearing;
 mod copy;
@@ -29,6 +31,7 @@ mod cluster;
 mod decide;
 mod late;
 mod replica;
+mod lost;
 mod reconcile;
 
 pub use client::EtcdLogin;

@@ -95,6 +95,11 @@ impl Replica {
         Behind { unconfirmed_for: etcd.tide.behind(), revision: etcd.copy.at() }
     }
 
+    /// Why it writes nothing until the store is reconciled, where etcd has lost what was written.
+    pub fn went_back(&self) -> Option<String> {
+        self.0.not_gone_back().err().map(|why| why.to_string())
+    }
+
     /// How many records its journal has, about.
     pub fn journal_is_at(&self) -> u64 {
         self.0.position.load(Ordering::Relaxed)
@@ -225,7 +230,8 @@ impl Inside {
             // It may have gone back under our hands: then what it took counts for nothing.
             self.not_gone_back()?;
             let rests_on = self.untold(&conditions)?;
-            let evidence = Evidence { without_quorum, ..Evidence::at(&self.etcd, revision).of(rests_on) };
+            let looked = !rests_on.is_empty();
+            let evidence = Evidence { without_quorum, looked, ..Evidence::at(&self.etcd, revision).of(rests_on) };
             return self.tell(room, entry, Some(evidence.write()?)).await;
         }
         let keys: Vec<_> = writes.iter().map(|write| write.key().to_owned()).collect();
