@@ -238,7 +238,7 @@ async fn a_write_that_was_given_up_is_heard_of_and_told_late() {
     way.open_anew().await;
     assert_eq!(next(&mut hearing).await, ("given-up".to_owned(), Some("1".to_owned())), "and not what is known");
     until(|| a.told().iter().any(|entry| entry.contains(r#""kind":"told_late","replica":"a""#))).await;
-    let intents = || etcd.ctl(&["get", "--prefix", "test/~intent/", "--keys-only"]);
+    let intents = || etcd.ctl(&["get", "--prefix", "test/~~intent/", "--keys-only"]);
     until(|| intents().trim().is_empty()).await;
     at_a.stop();
     let records: Vec<_> =
@@ -251,17 +251,17 @@ async fn what_a_killed_replica_had_done_and_not_told_its_next_start_tells() {
     let (etcd, a) = (Etcd::start(), Member::named("a"));
     let at_a = a.start(etcd.port);
     done(at_a.write("told", "1").await);
-    let told = etcd.ctl(&["get", "--prefix", "test/~intent/a/1/", "--print-value-only"]);
+    let told = etcd.ctl(&["get", "--prefix", "test/~~intent/a/1/", "--print-value-only"]);
     let at = told.split(r#""at":"#).nth(1).unwrap().split([',', '}']).next().unwrap().to_owned();
     // As if it had been killed: what is told stands there still, and what comes now is told by nobody.
     let untold = format!(r#"{{"v":1,"at":{at},"entry":{{"kind":"test","n":7}},"keys":["untold"]}}"#);
     at_a.stop();
-    etcd.ctl(&["put", "test/~intent/a/1/9", &untold]);
+    etcd.ctl(&["put", "test/~~intent/a/1/9", &untold]);
     etcd.ctl(&["put", "test/untold", "7"]);
     let at_a = a.try_start(etcd.port, "2").unwrap();
     let late = |told: &[String]| told.iter().filter(|entry| entry.contains("told_late")).count();
     until(|| late(&a.told()) > 0).await;
-    until(|| etcd.ctl(&["get", "--prefix", "test/~intent/", "--keys-only"]).trim().is_empty()).await;
+    until(|| etcd.ctl(&["get", "--prefix", "test/~~intent/", "--keys-only"]).trim().is_empty()).await;
     at_a.stop();
     let told = a.told();
     assert_eq!(late(&told), 1, "what was told is not told again: {told:?}");
@@ -275,7 +275,7 @@ async fn intents_leave_when_they_are_told_with_the_next_write_or_in_peace() {
     for n in 0..20 {
         done(at_a.write(&format!("k/{n}"), "1").await);
     }
-    let count = || etcd.ctl(&["get", "--prefix", "test/~intent/", "--keys-only"]).matches("~intent").count();
+    let count = || etcd.ctl(&["get", "--prefix", "test/~~intent/", "--keys-only"]).matches("~intent").count();
     assert!(count() <= 9, "{} intents", count());
     until(|| count() == 0).await;
     at_a.stop();

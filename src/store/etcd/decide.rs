@@ -3,9 +3,9 @@
 use super::Etcd;
 use super::copy::Pending;
 use super::error::Fault;
-use super::mark::{Open, Ticks};
+use super::mark::{Open, Tick, Ticks};
 use super::proto::{RangeResponse, TxnRequest, TxnResponse};
-use super::request::{NotDone, revision, ticks_of};
+use super::request::{NotDone, found, revision, ticks_of};
 use crate::store::{Condition, Entry, Revision, Stored, Write};
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,10 +49,10 @@ impl Wish {
 impl Etcd {
     /// Tries a transaction of which no journal is told. A conflict is told once the copy shows what it was with.
     pub(super) async fn decide(self: &Arc<Self>, wish: Wish, within: Duration) -> Result<Decided, Fault> {
-        let open = self.marks.open();
+        let open = self.copy.marks.open();
         let decided = self.decide_as(&open, &wish, within).await?;
-        if let Decided::Done { in_doubt, .. } = &decided {
-            self.marks.is_told(open.n, *in_doubt);
+        if let Decided::Done { in_doubt, revision } = &decided {
+            self.copy.marks.is_told((open.n, *revision), *in_doubt);
         }
         Ok(decided)
     }
@@ -60,12 +60,14 @@ impl Etcd {
     /// The same for a number that was opened before; where it writes, its intent stands there until it is told.
     pub(super) async fn decide_as(&self, open: &Open<'_>, wish: &Wish, within: Duration) -> Result<Decided, Fault> {
         let Wish { conditions, writes, entry } = wish;
-        let at = self.clocks.now().unix_timestamp();
-        let mark = self.marks.mark((&self.replica, self.process(), open.n), (entry.as_ref(), writes), at);
+        let (now, brought) = (self.clocks.now().unix_timestamp(), self.copy.at());
+        let whose = (self.replica(), self.process(), open.n);
+        let mark = self.copy.marks.mark(whose, (entry.as_ref(), writes), (now, brought));
         let txn = |ticks: &Ticks| self.prefix.txn((conditions, writes), &mark, ticks);
         let decided = self.attempt(open, (wish, &txn), Instant::now() + within).await;
-        if !matches!(decided, Ok(Decided::Done { .. })) || writes.is_empty() {
-            self.marks.put_back(&mark.told);
+        match decided {
+            Ok(Decided::Done { .. }) if !writes.is_empty() => self.copy.marks.are_gone(&mark.told),
+            _ => self.copy.marks.put_back(&mark.told),
         }
         decided
     }
@@ -105,6 +107,22 @@ impl Etcd {
             tokio::time::sleep(pause).await;
             pause = longest.min(pause * 2);
         }
+    }
+
+    /// Takes away what is told, where nothing else that is done takes it along; and says how far all is told.
+    pub(super) async fn leave(&self, told: &[String]) -> Result<(), Fault> {
+        let before = self.tide.ticks();
+        let tick = Tick { by: self.process().to_owned(), n: None, told: self.copy.told_up_to() };
+        let seen = self.tide.seen();
+        let answer = self.client.txn(self.prefix.leave((self.replica(), &tick, told), &before)).await?;
+        self.tide.judge(answer.header.as_ref().map(|header| (header.cluster_id, revision(header.revision))), seen);
+        if answer.succeeded {
+            self.tide.ticked(self.replica(), at(&answer));
+            return Ok(());
+        }
+        let ticks = found(answer).next().unwrap_or_default();
+        self.tide.hold(&ticks_of(&self.prefix, &ticks), &before);
+        Err(Fault::Away("etcd does not hold what was written last".to_owned()))
     }
 
     /// It was done, and whoever asked is told so.

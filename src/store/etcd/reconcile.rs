@@ -22,7 +22,7 @@ pub(super) const WAITING: &str = "~reconcile";
 /// How the names of replicas begin that ever shared this store.
 pub(super) const KNOWN: &str = "~known/";
 /// How many restores there were: what was written after one is newer than all before, whatever its revision.
-const EPOCH: &str = "~epoch";
+pub(super) const EPOCH: &str = "~epoch";
 /// Keys of one transaction, each with a mark; etcd takes 128.
 const AT_ONCE: usize = 50;
 
@@ -79,7 +79,7 @@ type Age = (u64, Revision);
 type Last = BTreeMap<String, (Age, Option<Box<RawValue>>)>;
 
 /// How the names of these begin: when it was written first what a key holds again.
-const RESTORED: &str = "~restored/";
+pub(super) const RESTORED: &str = "~restored/";
 
 /// Stands beside a key that was written again. What is of an earlier restore counts for nothing.
 #[derive(Deserialize, Serialize)]

@@ -5,12 +5,13 @@ use super::decide::{DECIDED_WITHIN, Decided, Wish};
 use super::error::{EtcdError, Fault};
 use super::evidence::{Evidence, KEY};
 use super::late::{LOOK_EVERY, Late};
-use super::mark::Open;
+use super::mark::{Open, UNWATCHED};
 use crate::clock::Clock;
 use crate::store::{
     Answer, CLOCK_STEP_MAX, ClockError, Commit, Committed, Condition, Entry, LocalStore, Revision, Room, Store,
     StoreError, Stored, Trouble, Write,
 };
+use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -190,11 +191,15 @@ impl Inside {
     async fn commit(&self, commit: Commit) -> Result<Committed, StoreError> {
         self.may_write(commit.room)?;
         let Commit { room, conditions, writes, entry, without_quorum } = commit;
+        if writes.iter().any(|write| write.key() >= UNWATCHED) {
+            let why = "a key that sorts after all that is watched";
+            return Err(StoreError::Index(io::Error::new(io::ErrorKind::InvalidInput, why)));
+        }
         if conditions.is_empty() && writes.is_empty() {
             return self.tell(room, entry, None).await;
         }
         self.etcd.clocks.fit(COMPARED_WITHIN).await?;
-        let open = self.etcd.marks.open();
+        let open = self.etcd.copy.marks.open();
         let can_do_without = without_quorum.filter(|_| writes.is_empty());
         let wish = Wish { conditions, writes, entry: Some(entry) };
         let (decided, alone) = match self.decide(&open, &wish, can_do_without.is_some()).await {
@@ -246,7 +251,7 @@ impl Inside {
             // Meanwhile something older may be heard of these keys.
             self.etcd.copy.let_hear(open.n, []);
         }
-        self.etcd.marks.is_told(open.n, in_doubt || !shown);
+        self.etcd.copy.marks.is_told((open.n, revision), in_doubt || !shown);
         told
     }
 
@@ -309,9 +314,9 @@ impl Inside {
         drop(last);
         match *self.journal.trouble().borrow() {
             Some(Trouble::DiskFull) if room == Room::Common => {
-                Err(StoreError::Journal(std::io::ErrorKind::StorageFull.into()))
+                Err(StoreError::Journal(io::ErrorKind::StorageFull.into()))
             }
-            Some(Trouble::Unwritable) => Err(StoreError::Journal(std::io::Error::other("it took no writes of late"))),
+            Some(Trouble::Unwritable) => Err(StoreError::Journal(io::Error::other("it took no writes of late"))),
             Some(Trouble::ClockLeapt | Trouble::ClockWentBack | Trouble::DiskFull) | None => Ok(()),
         }
     }
