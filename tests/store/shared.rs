@@ -254,7 +254,7 @@ async fn what_a_killed_replica_had_done_and_not_told_its_next_start_tells() {
     let told = etcd.ctl(&["get", "--prefix", "test/~~intent/a/1/", "--print-value-only"]);
     let at = told.split(r#""at":"#).nth(1).unwrap().split([',', '}']).next().unwrap().to_owned();
     // As if it had been killed: what is told stands there still, and what comes now is told by nobody.
-    let untold = format!(r#"{{"v":1,"at":{at},"entry":{{"kind":"test","n":7}},"keys":["untold"]}}"#);
+    let untold = format!(r#"{{"v":1,"at":{at},"deeds":[{{"entry":{{"kind":"test","n":7}},"keys":["untold"]}}]}}"#);
     at_a.stop();
     etcd.ctl(&["put", "test/~~intent/a/1/9", &untold]);
     etcd.ctl(&["put", "test/untold", "7"]);

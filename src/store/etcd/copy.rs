@@ -9,7 +9,7 @@ use crate::store::record::Link;
 use crate::store::{Revision, Stored};
 use std::collections::{BTreeMap, HashMap};
 use std::io;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
 /// How names begin that only replicas read.
@@ -26,7 +26,7 @@ pub(super) struct Copy {
     own: Index,
     /// How far each replica's journal has told, and what the replica wrote last: what lies between is perhaps in no journal.
     told: Mutex<HashMap<String, (Revision, Revision)>>,
-    pub(super) marks: Marks,
+    pub(super) marks: Arc<Marks>,
     at: watch::Sender<Revision>,
     /// Our own transactions, until both their caller and the copy know of them.
     fates: Mutex<HashMap<u64, Fate>>,
@@ -57,7 +57,7 @@ impl Copy {
     /// An empty one.
     pub(super) fn new((replica, process): (String, String), prefix: Prefix) -> Self {
         let (data, own, at) = (Index::memory(), Index::memory(), watch::Sender::new(0));
-        let (told, fates, marks) = (Mutex::default(), Mutex::default(), Marks::default());
+        let (told, fates, marks) = (Mutex::default(), Mutex::default(), Arc::default());
         Self { process, replica, prefix, data, own, told, marks, at, fates, waiting: Waiting::new() }
     }
 

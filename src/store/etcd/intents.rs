@@ -12,8 +12,8 @@ use tokio::time::Instant;
 
 /// Nobody waits for the answer; more than a hundred pages of names.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(10);
-/// Values of one answer: some kilobytes each, and etcd takes 128.
-pub(super) const AT_ONCE: usize = 50;
+/// Values of one answer: some kilobytes for each commit, of which one may tell of fifty.
+pub(super) const AT_ONCE: usize = 16;
 
 /// That an intent stands.
 #[derive(Clone, Debug)]

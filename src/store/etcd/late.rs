@@ -7,7 +7,7 @@ use super::Etcd;
 use super::clocks::CLOCKS;
 use super::evidence::{Evidence, KEY};
 use super::intents::{AT_ONCE, Standing};
-use super::mark::{Intent, intent_of};
+use super::mark::{Deed, intent_of};
 use crate::store::{Commit, JournalError, LocalStore, Revision, Room, Store as _, StoreError, Write, records_since};
 use crate::telemetry::chain;
 use serde::Serialize;
@@ -45,6 +45,9 @@ pub(super) struct Late {
     /// When etcd was last asked for our own, and for those of all.
     asked: [Pace; 2],
 }
+
+/// A commit: its transaction, and which part of it.
+type Which = (Revision, usize);
 
 /// When something was last done.
 #[derive(Debug, Default)]
@@ -170,20 +173,17 @@ impl Late {
         let shown = timeout(SHOWN_WITHIN, self.etcd.copy.reaches(newest.revision)).await;
         shown.map_err(|_late| StoreError::Unreachable { why: "the watch does not bring what was done".to_owned() })?;
         let told_before = self.told_before(oldest, &found).await?;
-        let (before, untold): (Vec<_>, Vec<_>) = found.into_iter().partition(|one| told_before.contains(&one.revision));
         let mut told = 0;
-        for some in untold.chunks(AT_ONCE) {
+        for some in found.chunks(AT_ONCE) {
             let said = self.etcd.said(some).await?;
             for (one, intent) in &said {
-                if let Some(entry) = &intent.entry {
-                    self.tell_one((replica, one.revision), intent, entry).await?;
-                    told += 1;
-                    tracing::warn!(replica, revision = one.revision, "the journal tells late what was done in etcd");
+                let deeds = intent.deeds.iter().enumerate().map(|(part, deed)| ((one.revision, part), deed));
+                for (which, deed) in deeds.filter(|(which, _)| !told_before.contains(which)) {
+                    told += usize::from(self.tell_one((replica, which), intent.at, deed).await?);
                 }
             }
             self.take_these(said.into_iter().map(|(one, _)| one)).await;
         }
-        self.take_these(before.into_iter()).await;
         Ok(told)
     }
 
@@ -195,17 +195,14 @@ impl Late {
         }
     }
 
-    async fn tell_one(
-        &self,
-        (replica, revision): (&str, Revision),
-        intent: &Intent,
-        intended: &RawValue,
-    ) -> Result<(), StoreError> {
-        let intended_at = OffsetDateTime::from_unix_timestamp(intent.at).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+    /// Whether there was anything to tell.
+    async fn tell_one(&self, (replica, which): (&str, Which), at: i64, deed: &Deed) -> Result<bool, StoreError> {
+        let (Some(intended), (revision, _)) = (&deed.entry, which) else { return Ok(false) };
+        let intended_at = OffsetDateTime::from_unix_timestamp(at).unwrap_or(OffsetDateTime::UNIX_EPOCH);
         let told = Told { kind: "told_late", replica, revision, intended_at, intended };
         let entry = to_raw_value(&told).map_err(|odd| StoreError::Journal(odd.into()))?;
         let mut writes = Vec::new();
-        for key in &intent.keys {
+        for key in &deed.keys {
             match self.etcd.copy.read(key).map_err(StoreError::Index)? {
                 Some(held) if held.revision == revision => writes.push(Write::Put(key.clone(), held.value)),
                 // Who wrote it since tells of that.
@@ -213,13 +210,15 @@ impl Late {
                 None => writes.push(Write::Delete(key.clone())),
             }
         }
-        let writes = vec![Evidence::at(&self.etcd, revision).of(writes).write()?];
+        let writes = vec![Evidence::at(&self.etcd, which).of(writes).write()?];
         let (room, conditions) = (Room::Reserve, Vec::new());
-        self.journal.commit(Commit { room, conditions, writes, entry, without_quorum: None }).await.map(drop)
+        self.journal.commit(Commit { room, conditions, writes, entry, without_quorum: None }).await?;
+        tracing::warn!(replica, revision, "the journal tells late what was done in etcd");
+        Ok(true)
     }
 
     /// Which of them the journal has told: a replica that died may have had no time to take its intent away.
-    async fn told_before(&self, oldest: i64, all: &[Standing]) -> Result<BTreeSet<Revision>, StoreError> {
+    async fn told_before(&self, oldest: i64, all: &[Standing]) -> Result<BTreeSet<Which>, StoreError> {
         let since = OffsetDateTime::from_unix_timestamp(oldest).unwrap_or(OffsetDateTime::UNIX_EPOCH) - SLACK;
         let dir = self.journal.dir().to_owned();
         let revisions: BTreeSet<_> = all.iter().map(|one| one.revision).collect();
@@ -243,15 +242,12 @@ impl Late {
 }
 
 /// Of these transactions those that a journal tells of.
-fn told_of(
-    dir: &Path,
-    since: OffsetDateTime,
-    revisions: &BTreeSet<Revision>,
-) -> Result<BTreeSet<Revision>, JournalError> {
+fn told_of(dir: &Path, since: OffsetDateTime, revisions: &BTreeSet<Revision>) -> Result<BTreeSet<Which>, JournalError> {
     let mut told = BTreeSet::new();
     records_since(dir, since, &[&format!("\"{KEY}\":{{")], |record| {
         let evidence = record.put.get(KEY).and_then(|kept| Evidence::parse(kept).ok());
-        told.extend(evidence.map(|told| told.revision).filter(|revision| revisions.contains(revision)));
+        let which = evidence.map(|told| (told.revision, told.part));
+        told.extend(which.filter(|(revision, _)| revisions.contains(revision)));
     })?;
     Ok(told)
 }

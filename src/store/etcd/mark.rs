@@ -5,12 +5,14 @@
 //! until the journal has told of it: so a replica that dies in between tells it at its next start, and an attempt whose answer
 //! was lost is known by it. Nobody hears of intents: whoever needs them asks.
 
+use super::decide::Wish;
 use super::request::{Prefix, json};
 use crate::store::{Entry, Revision, Version, Write};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -44,18 +46,32 @@ pub(super) struct Tick {
     pub(super) told: Revision,
 }
 
-/// What a transaction's journal entry will be.
+/// What the journal will say of a transaction.
 #[derive(Debug, Deserialize, Serialize)]
 pub(super) struct Intent {
     pub(super) v: Version<1>,
     /// When, in Unix seconds.
     pub(super) at: i64,
+    /// Of each commit that it carries out.
+    pub(super) deeds: Vec<Deed>,
+}
+
+/// What the journal will say of a commit.
+#[derive(Debug, Deserialize, Serialize)]
+pub(super) struct Deed {
     /// None where no journal is told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) entry: Option<Entry>,
     /// Which keys it wrote; what they hold stands there.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub(super) keys: BTreeSet<String>,
+}
+
+impl Deed {
+    fn of(wish: &Wish) -> Self {
+        let own = wish.writes.iter().map(Write::key).filter(|key| !key.starts_with('~'));
+        Self { entry: wish.entry.clone(), keys: own.map(str::to_owned).collect() }
+    }
 }
 
 /// See the file's opening words.
@@ -128,36 +144,49 @@ impl Known {
     }
 }
 
-/// A transaction that is under way; when it ends untold, the next look tells it.
+/// A transaction that is under way; when it ends and not all of its deeds are told, the next look tells them.
 #[derive(Debug)]
-pub(super) struct Open<'a> {
-    marks: &'a Marks,
+pub(super) struct Open {
+    marks: Arc<Marks>,
     pub(super) n: u64,
+    /// So many deeds the journal has not told.
+    untold: AtomicUsize,
+    in_doubt: AtomicBool,
+}
+
+impl Open {
+    /// The journal has told of one of its deeds, or that needs none. Where an attempt was given up, the intent stays for a
+    /// while.
+    pub(super) fn is_told(&self, at: Revision, in_doubt: bool) {
+        self.in_doubt.fetch_or(in_doubt, Ordering::SeqCst);
+        if self.untold.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.marks.is_told((self.n, at), self.in_doubt.load(Ordering::SeqCst));
+        }
+    }
 }
 
 impl Marks {
-    /// The next transaction's number.
-    pub(super) fn open(&self) -> Open<'_> {
+    /// The next transaction's number; of so many deeds.
+    pub(super) fn open(self: &Arc<Self>, deeds: usize) -> Open {
         let mut inside = self.inside();
         inside.last += 1;
         let n = inside.last;
         inside.open.insert(n);
         drop(inside);
-        Open { marks: self, n }
+        Open { marks: Arc::clone(self), n, untold: AtomicUsize::new(deeds), in_doubt: AtomicBool::new(false) }
     }
 
-    /// The mark of a transaction of these writes, which takes some of the told away. The watch has brought all up to a
-    /// revision.
+    /// The mark of a transaction that carries out these, and takes some of the told away; of none, where it writes nothing. The
+    /// watch has brought all up to a revision.
     pub(super) fn mark(
         &self,
         (replica, process, n): (&str, &str, u64),
-        (entry, writes): (Option<&Entry>, &[Write]),
+        wishes: &[Wish],
         (at, brought): (i64, Revision),
     ) -> Mark {
-        let own = |write: &Write| !write.key().starts_with('~');
-        let keys = writes.iter().filter(|write| own(write)).map(|write| write.key().to_owned()).collect();
-        let intent = json(&Intent { v: Version, at, entry: entry.cloned(), keys });
-        let told = self.take_told(TAKEN_AT_ONCE).into_iter().map(|n| intent_key(replica, (process, n))).collect();
+        let intent = json(&Intent { v: Version, at, deeds: wishes.iter().map(Deed::of).collect() });
+        let taken = if wishes.is_empty() { Vec::new() } else { self.take_told(TAKEN_AT_ONCE) };
+        let told = taken.into_iter().map(|n| intent_key(replica, (process, n))).collect();
         let tick = Tick { by: process.to_owned(), n: Some(n), told: self.told_up_to(brought) };
         Mark { replica: replica.to_owned(), tick, intent: (intent_key(replica, (process, n)), intent), told }
     }
@@ -234,8 +263,8 @@ impl Marks {
         }
     }
 
-    /// The journal has told of it, or it needs none. Where an attempt was given up, it stays for a while.
-    pub(super) fn is_told(&self, (n, at): (u64, Revision), in_doubt: bool) {
+    /// The journal has told of it, or it needs none.
+    fn is_told(&self, (n, at): (u64, Revision), in_doubt: bool) {
         let from = if in_doubt { Instant::now() + KEPT_AFTER_DOUBT } else { Instant::now() };
         let mut inside = self.inside();
         inside.told.insert(n, from);
@@ -261,7 +290,7 @@ impl Marks {
     }
 }
 
-impl Drop for Open<'_> {
+impl Drop for Open {
     fn drop(&mut self) {
         self.marks.inside().open.remove(&self.n);
     }
@@ -278,14 +307,14 @@ mod tests {
 
     #[test]
     fn an_intent_is_seen_to_until_it_is_told_and_taken_away() {
-        let marks = Marks::default();
+        let marks = Arc::new(Marks::default());
         let is_left = |n| marks.look(true).unwrap().is_left(n);
-        let (first, second) = (marks.open(), marks.open());
+        let (first, second) = (marks.open(1), marks.open(1));
         assert!(!is_left(1) && !is_left(2) && !is_left(3), "of the third nothing is known");
-        marks.is_told((first.n, 11), false);
+        first.is_told(11, false);
         drop((first, second));
         assert!(!is_left(1) && is_left(2), "the second was never told");
-        let mark = marks.mark(("a", "p", 3), (None, &[]), (0, 0));
+        let mark = marks.mark(("a", "p", 3), &[Wish::of(vec![], vec![])], (0, 0));
         assert_eq!(
             (mark.intent.0.as_str(), mark.told.as_slice()),
             ("~~intent/a/p/3", &["~~intent/a/p/1".to_owned()][..])
@@ -302,10 +331,10 @@ mod tests {
 
     #[test]
     fn nobody_looks_for_intents_unless_something_was_left() {
-        let marks = Marks::default();
-        let (first, second) = (marks.open(), marks.open());
+        let marks = Arc::new(Marks::default());
+        let (first, second) = (marks.open(1), marks.open(1));
         marks.brings(5, Some(first.n));
-        marks.is_told((first.n, 5), false);
+        first.is_told(5, false);
         marks.brings(6, Some(second.n));
         assert!(marks.look(false).is_none(), "the second is under way");
         drop(second);
@@ -319,15 +348,15 @@ mod tests {
 
     #[test]
     fn all_is_told_up_to_the_first_that_is_not_and_no_further_than_the_watch_has_come() {
-        let marks = Marks::default();
-        let (first, second) = (marks.open(), marks.open());
+        let marks = Arc::new(Marks::default());
+        let (first, second) = (marks.open(1), marks.open(1));
         assert_eq!(marks.told_up_to(9), 9);
         marks.brings(12, Some(second.n));
         marks.brings(10, Some(first.n));
         assert_eq!(marks.told_up_to(20), 9);
-        marks.is_told((first.n, 10), false);
+        first.is_told(10, false);
         assert_eq!(marks.told_up_to(20), 11);
-        marks.is_told((second.n, 12), false);
+        second.is_told(12, false);
         assert_eq!(marks.told_up_to(20), 20);
         marks.brings(12, Some(second.n));
         assert_eq!(marks.told_up_to(20), 20, "the watch may come later than the journal");
@@ -335,18 +364,29 @@ mod tests {
 
     #[test]
     fn what_the_watch_missed_is_untold_until_the_intents_were_looked_at() {
-        let marks = Marks::default();
+        let marks = Arc::new(Marks::default());
         marks.misses(30);
         let known = marks.look(false).unwrap();
         marks.misses(40);
         marks.looked(known, &[]);
         assert_eq!(marks.told_up_to(50), 30, "it missed more since that look began");
-        let open = marks.open();
+        let open = marks.open(1);
         let known = marks.look(false).unwrap();
         marks.looked(known, &[(open.n, 35)]);
         assert_eq!(marks.told_up_to(50), 34, "this one stood there, and is told soon");
-        marks.is_told((open.n, 35), false);
+        open.is_told(35, false);
         assert_eq!(marks.told_up_to(50), 50);
+    }
+
+    #[test]
+    fn a_transaction_of_several_deeds_is_told_when_all_of_them_are() {
+        let marks = Arc::new(Marks::default());
+        let open = marks.open(2);
+        marks.brings(8, Some(open.n));
+        open.is_told(8, false);
+        assert_eq!((marks.told_up_to(9), marks.take_told(9)), (7, vec![]));
+        open.is_told(8, false);
+        assert_eq!((marks.told_up_to(9), marks.take_told(9)), (9, vec![open.n]));
     }
 
     #[test]

@@ -29,6 +29,7 @@ mod lead;
 mod intents;
 mod cluster;
 mod decide;
+mod joint;
 mod late;
 mod replica;
 mod reconcile;

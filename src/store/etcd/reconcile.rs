@@ -65,7 +65,7 @@ pub async fn reconciled(journal: &LocalStore, etcd: &Etcd, done: &Reconciled) ->
         #[serde(flatten)]
         done: &'a Reconciled,
     }
-    let evidence = Evidence::at(etcd, etcd.tide.seen());
+    let evidence = Evidence::at(etcd, (etcd.tide.seen(), 0));
     let entry =
         to_raw_value(&Told { kind: "store_reconciled", done }).map_err(|odd| StoreError::Journal(odd.into()))?;
     let (room, conditions, writes) = (Room::Reserve, Vec::new(), vec![evidence.write()?]);

@@ -4,6 +4,7 @@ use super::cluster::Etcd;
 use super::decide::{DECIDED_WITHIN, Decided, Wish};
 use super::error::{EtcdError, Fault};
 use super::evidence::{Evidence, KEY};
+use super::joint::Joined;
 use super::late::{LOOK_EVERY, Late};
 use super::mark::{Open, UNWATCHED};
 use crate::clock::Clock;
@@ -199,20 +200,39 @@ impl Inside {
             return self.tell(room, entry, None).await;
         }
         self.etcd.clocks.fit(COMPARED_WITHIN).await?;
-        let open = self.etcd.copy.marks.open();
-        let can_do_without = without_quorum.filter(|_| writes.is_empty());
         let wish = Wish { conditions, writes, entry: Some(entry) };
-        let (decided, alone) = match self.decide(&open, &wish, can_do_without.is_some()).await {
-            Err(Fault::Away(why)) => match can_do_without {
+        if wish.writes.is_empty() {
+            return self.confirm(room, wish, without_quorum).await;
+        }
+        let Joined { decided, wish, open, part } = self.etcd.join(wish, self.within(DECIDED_WITHIN)).await?;
+        match decided {
+            Decided::Conflict { key, found } => Ok(Committed::Conflict { key, found }),
+            Decided::Done { revision, in_doubt } => {
+                self.conclude((room, wish), (&open, part), (revision, in_doubt)).await
+            }
+        }
+    }
+
+    /// What writes nothing: whether its conditions hold.
+    async fn confirm(&self, room: Room, wish: Wish, without_quorum: Option<Duration>) -> Result<Committed, StoreError> {
+        let open = self.etcd.copy.marks.open(1);
+        let within = self.within(if without_quorum.is_some() { TRIED_FOR } else { DECIDED_WITHIN });
+        let (decided, without_quorum) = match self.etcd.decide_as(&open, std::slice::from_ref(&wish), within).await {
+            Err(Fault::Away(why)) => match without_quorum {
                 Some(span) if self.etcd.tide.behind() <= span => (self.judge(&wish.conditions)?, true),
                 Some(_) | None => return Err(Fault::Away(why).into()),
             },
             decided => (decided?, false),
         };
+        let Wish { conditions, entry, .. } = wish;
         match decided {
             Decided::Conflict { key, found } => Ok(Committed::Conflict { key, found }),
-            Decided::Done { revision, in_doubt } => {
-                self.conclude((room, wish), &open, (revision, in_doubt, alone)).await
+            Decided::Done { revision, .. } => {
+                // It may have gone back under our hands: then what it took counts for nothing.
+                self.not_gone_back()?;
+                let rests_on = self.untold(&conditions)?;
+                let evidence = Evidence { without_quorum, ..Evidence::at(&self.etcd, (revision, 0)).of(rests_on) };
+                self.tell(room, entry.ok_or(StoreError::Stopped)?, Some(evidence.write()?)).await
             }
         }
     }
@@ -221,22 +241,15 @@ impl Inside {
     async fn conclude(
         &self,
         (room, wish): (Room, Wish),
-        open: &Open<'_>,
-        (revision, in_doubt, without_quorum): (Revision, bool, bool),
+        (open, part): (&Open, usize),
+        (revision, in_doubt): (Revision, bool),
     ) -> Result<Committed, StoreError> {
-        let Wish { conditions, writes, entry } = wish;
+        let Wish { writes, entry, .. } = wish;
         let entry = entry.ok_or(StoreError::Stopped)?;
-        if writes.is_empty() {
-            // It may have gone back under our hands: then what it took counts for nothing.
-            self.not_gone_back()?;
-            let rests_on = self.untold(&conditions)?;
-            let evidence = Evidence { without_quorum, ..Evidence::at(&self.etcd, revision).of(rests_on) };
-            return self.tell(room, entry, Some(evidence.write()?)).await;
-        }
         let keys: Vec<_> = writes.iter().map(|write| write.key().to_owned()).collect();
         let told = match self.not_gone_back() {
             Ok(()) => {
-                let evidence = Evidence::at(&self.etcd, revision).of(writes).write()?;
+                let evidence = Evidence::at(&self.etcd, (revision, part)).of(writes).write()?;
                 self.tell(room, entry, Some(evidence)).await
             }
             Err(went_back) => Err(went_back),
@@ -251,7 +264,7 @@ impl Inside {
             // Meanwhile something older may be heard of these keys.
             self.etcd.copy.let_hear(open.n, []);
         }
-        self.etcd.copy.marks.is_told((open.n, revision), in_doubt || !shown);
+        open.is_told(revision, in_doubt || !shown);
         told
     }
 
@@ -267,13 +280,9 @@ impl Inside {
         Ok(writes)
     }
 
-    async fn decide(&self, open: &Open<'_>, wish: &Wish, can_do_without: bool) -> Result<Decided, Fault> {
-        let within = match self.etcd.tide.answers() {
-            true if !can_do_without => DECIDED_WITHIN,
-            true => TRIED_FOR,
-            false => SILENT_FOR,
-        };
-        self.etcd.decide_as(open, wish, within).await
+    /// How long is tried to decide something.
+    fn within(&self, where_it_answers: Duration) -> Duration {
+        if self.etcd.tide.answers() { where_it_answers } else { SILENT_FOR }
     }
 
     /// Decides by what is known here.

@@ -52,19 +52,29 @@ impl Prefix {
 
     /// The transaction of these conditions and writes, where what each replica wrote last is still there. Where anything
     /// does not hold, it reads what the conditions' keys hold, whether it was done before, and all ticks.
-    pub(super) fn txn(&self, (conditions, writes): (&[Condition], &[Write]), mark: &Mark, ticks: &Ticks) -> TxnRequest {
+    pub(super) fn txn(
+        &self,
+        (conditions, writes): (&[&Condition], &[&Write]),
+        mark: &Mark,
+        ticks: &Ticks,
+    ) -> TxnRequest {
         // Of several writes to one key the last counts; etcd takes one.
-        let last: BTreeMap<&str, &Write> = writes.iter().map(|write| (write.key(), write)).collect();
+        let last: BTreeMap<&str, &Write> = writes.iter().map(|write| (write.key(), *write)).collect();
         let still_there = compared(ticks).into_iter().map(|(replica, written)| self.still_there(replica, written));
         let done = Condition::Absent(mark.intent.0.clone());
         let done = Some(&done).filter(|_| !last.is_empty());
-        let compare =
-            conditions.iter().chain(done).map(|condition| self.compare(condition)).chain(still_there).collect();
+        let compare = conditions
+            .iter()
+            .copied()
+            .chain(done)
+            .map(|condition| self.compare(condition))
+            .chain(still_there)
+            .collect();
         let success = if last.is_empty() { Vec::new() } else { self.writes(&last, mark) };
         let read = |condition: &Condition| {
             Op::Range(RangeRequest { key: self.key(condition.key()), ..RangeRequest::default() })
         };
-        let reads = conditions.iter().chain(done).map(read).chain([Op::Range(self.ticks())]);
+        let reads = conditions.iter().copied().chain(done).map(read).chain([Op::Range(self.ticks())]);
         TxnRequest { compare, success: ops(success), failure: ops(reads) }
     }
 
@@ -158,13 +168,14 @@ pub(super) struct NotDone {
 
 impl NotDone {
     /// Reads an answer to these conditions; whether it `wrote` tells what was asked.
-    pub(super) fn of(prefix: &Prefix, (conditions, wrote): (&[Condition], bool), answer: TxnResponse) -> Self {
+    pub(super) fn of(prefix: &Prefix, (conditions, wrote): (&[&Condition], bool), answer: TxnResponse) -> Self {
         let mut found = found(answer);
         let held: Vec<_> = found.by_ref().take(conditions.len()).map(|kvs| kvs.first().and_then(stored)).collect();
         let before = if wrote { found.next().and_then(|kvs| Some(revision(kvs.first()?.mod_revision))) } else { None };
         let ticks = ticks_of(prefix, &found.next().unwrap_or_default());
-        let holds =
-            |(condition, held): &(&Condition, Option<Stored>)| condition.holds(held.as_ref().map(|held| held.revision));
+        let holds = |(condition, held): &(&&Condition, Option<Stored>)| {
+            condition.holds(held.as_ref().map(|held| held.revision))
+        };
         let conflict = conditions.iter().zip(held).find(|judged| !holds(judged));
         Self { before, ticks, conflict: conflict.map(|(condition, held)| (condition.key().to_owned(), held)) }
     }
@@ -228,12 +239,12 @@ mod tests {
         let prefix = Prefix("p/".to_owned());
         let put = |value: &str| Write::Put("k".to_owned(), RawValue::from_string(value.to_owned()).unwrap());
         let writes = [put("1"), Write::Delete("k".to_owned()), put("2")];
-        let txn = prefix.txn((&[], &writes), &mark(), &Ticks::new());
+        let txn = prefix.txn((&[], &writes.each_ref()), &mark(), &Ticks::new());
         let Some(Op::Put(last)) = &txn.success[2].request else { panic!("no put") };
         // Tick, intent, the key, and an intent that is told.
         assert_eq!((txn.success.len(), &*last.value), (4, &b"2"[..]));
         let present = [Condition::Present("k".to_owned())];
-        assert!(prefix.txn((&present, &[]), &mark(), &Ticks::new()).success.is_empty());
+        assert!(prefix.txn((&present.each_ref(), &[]), &mark(), &Ticks::new()).success.is_empty());
     }
 
     #[test]
