@@ -331,14 +331,8 @@ async fn without_a_quorum_only_what_changes_nothing_is_decided_and_for_its_span_
     assert_eq!(alone.count(), 1);
 }
 
-async fn all_done(answers: Vec<lanyard::store::Answer<Committed>>) {
-    for answer in answers {
-        done(answer.await);
-    }
-}
-
-/// Run by hand, optimised: what ticks and intents cost.
-#[tokio::test]
+/// Run by hand, optimised: what a write costs with ticks and intents, and how many share a transaction.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a measurement, run by hand"]
 async fn what_a_write_costs() {
     let (etcd, a) = (Etcd::start(), Member::named("a"));
@@ -347,14 +341,23 @@ async fn what_a_write_costs() {
         Connected::connect(Etcd::settings("test/", "a"), "1", (etcd.channels(), Arc::clone(&clock))).unwrap();
     let replica = Replica::open(connected, a.place.open(), clock).unwrap();
     let value = format!(r#""{}""#, "x".repeat(500));
-    for callers in [1_usize, 16] {
-        let (began, rounds) = (Instant::now(), 60);
-        for round in 0..rounds {
-            let all = (0..callers)
-                .map(|n| replica.commit(commit(vec![], vec![put(&format!("k/{callers}/{round}/{n}"), &value)])));
-            all_done(all.collect()).await;
+    for callers in [1_u32, 4, 16, 64] {
+        let (began, rounds) = (Instant::now(), 2000 / (callers + 4));
+        let mut all = tokio::task::JoinSet::new();
+        for caller in 0..callers {
+            let (replica, value) = (Arc::clone(&replica), value.clone());
+            all.spawn(async move {
+                for round in 0..rounds {
+                    let key = format!("k/{callers}/{caller}/{round}");
+                    done(replica.commit(commit(vec![absent(&key)], vec![put(&key, &value)])).await);
+                }
+            });
         }
-        println!("{callers} at a time: {:?} each", began.elapsed() / u32::try_from(rounds).unwrap());
+        all.join_all().await;
+        let took = began.elapsed();
+        let held = replica.list(&format!("k/{callers}/")).unwrap().into_iter().map(|(_, held)| held.revision);
+        let held = held.collect::<std::collections::BTreeSet<_>>().len();
+        println!("{callers} at a time: {:?} each, {held} transactions for {}", took / rounds, callers * rounds);
     }
     replica.close();
 }
