@@ -331,6 +331,12 @@ async fn without_a_quorum_only_what_changes_nothing_is_decided_and_for_its_span_
     assert_eq!(alone.count(), 1);
 }
 
+async fn write_all(replica: Arc<Replica>, keys: impl Iterator<Item = String> + Send, value: String) {
+    for key in keys {
+        done(replica.commit(commit(vec![absent(&key)], vec![put(&key, &value)])).await);
+    }
+}
+
 /// Run by hand, optimised: what a write costs with ticks and intents, and how many share a transaction.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a measurement, run by hand"]
@@ -345,13 +351,8 @@ async fn what_a_write_costs() {
         let (began, rounds) = (Instant::now(), 2000 / (callers + 4));
         let mut all = tokio::task::JoinSet::new();
         for caller in 0..callers {
-            let (replica, value) = (Arc::clone(&replica), value.clone());
-            all.spawn(async move {
-                for round in 0..rounds {
-                    let key = format!("k/{callers}/{caller}/{round}");
-                    done(replica.commit(commit(vec![absent(&key)], vec![put(&key, &value)])).await);
-                }
-            });
+            let keys = (0..rounds).map(move |round| format!("k/{callers}/{caller}/{round}"));
+            all.spawn(write_all(Arc::clone(&replica), keys, value.clone()));
         }
         all.join_all().await;
         let took = began.elapsed();

@@ -25,6 +25,9 @@ pub(super) struct Wish {
     pub(super) entry: Option<Entry>,
 }
 
+/// A transaction that wants these ticks to be there.
+type Txn<'a> = &'a (dyn Fn(&Ticks) -> TxnRequest + Sync);
+
 /// What became of a transaction.
 #[derive(Clone, Debug)]
 pub(super) enum Decided {
@@ -78,7 +81,7 @@ impl Etcd {
     async fn attempt(
         &self,
         open: &Open,
-        ((conditions, wrote), txn): ((&[&Condition], bool), &(dyn Fn(&Ticks) -> TxnRequest + Sync)),
+        ((conditions, wrote), txn): ((&[&Condition], bool), Txn<'_>),
         until: Instant,
     ) -> Result<Decided, Fault> {
         let pending = wrote.then(|| self.copy.expect(open.n));

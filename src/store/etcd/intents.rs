@@ -30,10 +30,10 @@ impl Etcd {
         let (key, range_end) = (self.prefix.key(&names), self.prefix.end_of(&names));
         let range = RangeRequest { key, range_end, keys_only: true, ..RangeRequest::default() };
         let (_, all) = self.all_of(range, Instant::now() + ANSWERED_WITHIN).await?;
-        let named = all.iter().filter_map(|kv| Some((self.prefix.name(&kv.key)?, revision(kv.mod_revision))));
+        let found = all.iter().filter_map(|kv| Some((self.prefix.name(&kv.key)?, revision(kv.mod_revision))));
         // Another's name may begin as this one does.
         let is_of = |key: &str| intent_of(key).is_some_and(|(whose, ..)| of.is_none_or(|of| of == whose));
-        let all = named.filter(|(key, _)| is_of(key));
+        let all = found.filter(|(key, _)| is_of(key));
         Ok(all.map(|(key, revision)| Standing { key: key.to_owned(), revision }).collect())
     }
 

@@ -81,9 +81,9 @@ impl Joint {
 
     /// Those that go together, the first first. Whoever takes none has nothing under way any more.
     fn take(&self) -> (Instant, Vec<Asked>) {
-        let mut inside = self.inside();
         let mut load = Load::default();
         let (mut taken, mut left) = (Vec::new(), VecDeque::new());
+        let mut inside = self.inside();
         for asked in inside.waiting.drain(..) {
             if load.takes(&asked.wish) {
                 taken.push(asked);
@@ -94,6 +94,7 @@ impl Joint {
         let now = Instant::now();
         (inside.waiting, inside.company) = (left, taken.len());
         inside.under_way = (!taken.is_empty()).then_some(now);
+        drop(inside);
         (now, taken)
     }
 
@@ -166,9 +167,8 @@ impl Etcd {
         self.joint.wait(Asked { wish, within, answer });
         loop {
             if self.joint.is_free() {
-                let etcd = Arc::clone(self);
                 // Each caller waits for its own answer.
-                drop(self.carry_out(async move { etcd.decide_those_that_wait().await }));
+                drop(self.carry_out(Arc::clone(self).decide_those_that_wait()));
             }
             tokio::select! {
                 joined = &mut answered => {
@@ -185,8 +185,13 @@ impl Etcd {
         Ok(Joined { decided, wish, open, part: 0 })
     }
 
+    async fn decide_alone(self: Arc<Self>, Asked { wish, within, answer }: Asked) {
+        // Whoever asked may have gone.
+        drop(answer.send(self.alone(wish, within).await));
+    }
+
     /// One transaction after the other, as long as commits wait.
-    async fn decide_those_that_wait(self: &Arc<Self>) {
+    async fn decide_those_that_wait(self: Arc<Self>) {
         loop {
             self.hold().await;
             let (began, some) = self.joint.take();
@@ -228,8 +233,7 @@ impl Etcd {
             let open = Arc::clone(&open);
             let joined = match &decided {
                 Err(Fault::Refused(_)) | Ok(Decided::Conflict { .. }) if !is_alone => {
-                    let etcd = Arc::clone(self);
-                    drop(self.carry_out(async move { drop(answer.send(etcd.alone(wish, within).await)) }));
+                    drop(self.carry_out(Arc::clone(self).decide_alone(Asked { wish, within, answer })));
                     continue;
                 }
                 Ok(decided) => Ok(Joined { decided: decided.clone(), wish, open, part }),

@@ -7,7 +7,7 @@ use super::Etcd;
 use super::clocks::CLOCKS;
 use super::evidence::{Evidence, KEY};
 use super::intents::{AT_ONCE, Standing};
-use super::mark::{Deed, intent_of};
+use super::mark::{Deed, Intent, intent_of};
 use crate::store::{Commit, JournalError, LocalStore, Revision, Room, Store as _, StoreError, Write, records_since};
 use crate::telemetry::chain;
 use serde::Serialize;
@@ -177,12 +177,25 @@ impl Late {
         for some in found.chunks(AT_ONCE) {
             let said = self.etcd.said(some).await?;
             for (one, intent) in &said {
-                let deeds = intent.deeds.iter().enumerate().map(|(part, deed)| ((one.revision, part), deed));
-                for (which, deed) in deeds.filter(|(which, _)| !told_before.contains(which)) {
-                    told += usize::from(self.tell_one((replica, which), intent.at, deed).await?);
-                }
+                told += self.tell_untold((replica, one.revision), intent, &told_before).await?;
             }
             self.take_these(said.into_iter().map(|(one, _)| one)).await;
+        }
+        Ok(told)
+    }
+
+    async fn tell_untold(
+        &self,
+        (replica, revision): (&str, Revision),
+        intent: &Intent,
+        told_before: &BTreeSet<Which>,
+    ) -> Result<usize, StoreError> {
+        let mut told = 0;
+        for (part, deed) in intent.deeds.iter().enumerate() {
+            let which = (revision, part);
+            if !told_before.contains(&which) {
+                told += usize::from(self.tell_one((replica, which), intent.at, deed).await?);
+            }
         }
         Ok(told)
     }

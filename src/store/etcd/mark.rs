@@ -218,9 +218,13 @@ impl Marks {
         let inside = self.inside();
         let is_left = |n: &Option<u64>| n.is_none_or(|n| !inside.open.contains(&n));
         let untold: Vec<_> = inside.untold.iter().filter(|(_, n)| is_left(n)).map(|(at, _)| *at).collect();
-        let is_due = anyway || inside.unsure.is_some() || !untold.is_empty();
-        let seen_to = || inside.open.iter().chain(inside.told.keys()).chain(&inside.leaving).copied().collect();
-        is_due.then(|| Known { last: inside.last, seen_to: seen_to(), untold, missed: inside.missed })
+        if !anyway && inside.unsure.is_none() && untold.is_empty() {
+            return None;
+        }
+        let seen_to = inside.open.iter().chain(inside.told.keys()).chain(&inside.leaving).copied().collect();
+        let (last, missed) = (inside.last, inside.missed);
+        drop(inside);
+        Some(Known { last, seen_to, untold, missed })
     }
 
     /// All that was left is told, of what stood there after that was known: these of this process.
