@@ -82,7 +82,11 @@ impl Copy {
 
     /// Whether what was written then may be in no journal yet.
     pub(super) fn may_be_untold(&self, revision: Revision) -> bool {
-        self.told().values().any(|(told, last)| (told + 1..=*last).contains(&revision))
+        let ours = self.told_up_to();
+        self.told().iter().any(|(replica, (told, last))| {
+            let told = if *replica == self.replica { ours } else { *told };
+            told < revision && revision <= *last
+        })
     }
 
     /// How far this replica's journal has told, as far as the copy has come.
