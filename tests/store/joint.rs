@@ -3,8 +3,10 @@
 
 use super::*;
 use crate::etcd::Etcd;
+use crate::mute::Way;
 use lanyard::clock::Clock;
 use lanyard::store::{Answer, Etcd as Connected, JournalReader, Replica};
+use lanyard::wire::etcd_channel;
 use std::collections::BTreeSet;
 use std::time::Instant;
 
@@ -12,8 +14,13 @@ use std::time::Instant;
 const LIMIT: Duration = Duration::from_secs(30);
 
 fn start(etcd: &Etcd, place: &Place, process: &str) -> (Arc<Replica>, Arc<LocalStore>) {
+    start_by(etcd.port, place, process)
+}
+
+fn start_by(port: u16, place: &Place, process: &str) -> (Arc<Replica>, Arc<LocalStore>) {
     let (journal, clock): (_, Arc<dyn Clock>) = (place.open(), Arc::<ManualClock>::clone(&place.clock));
-    let connected = Connected::connect(Etcd::settings("test/", "a"), process, (etcd.channels(), Arc::clone(&clock)));
+    let channels = Box::new(move || vec![etcd_channel(("127.0.0.1", port), None).unwrap()]);
+    let connected = Connected::connect(Etcd::settings("test/", "a"), process, (channels, Arc::clone(&clock)));
     (Replica::open(connected.unwrap(), Arc::clone(&journal), clock).unwrap(), journal)
 }
 
@@ -82,6 +89,31 @@ async fn one_that_is_in_conflict_hinders_none_of_those_beside_it() {
         }
     }
     assert_eq!(winners, 1);
+    replica.close();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn commits_whose_common_answer_is_lost_are_done_once_and_their_callers_are_told_so() {
+    let (etcd, place) = (Etcd::start(), Place::new(IndexKind::Memory));
+    let way = Way::to(etcd.port).await;
+    let (replica, _) = start_by(way.port, &place, "1");
+    done(replica.commit(opens("session/first", 0)).await);
+    way.mute();
+    let keys: Vec<_> = (0..20).map(|n| format!("session/{n}")).collect();
+    let mut answers = Box::pin(all(keys.iter().map(|key| replica.commit(opens(key, 1))).collect()));
+    tokio::select! {
+        early = &mut answers => panic!("{early:?}"),
+        () = tokio::time::sleep(Duration::from_millis(1500)) => {}
+    }
+    way.open_anew().await;
+    for said in answers.await {
+        done(said);
+    }
+    for key in keys {
+        let held = etcd.ctl(&["get", &format!("test/{key}"), "--write-out=json"]);
+        assert!(held.contains(r#""version":1,"#), "{held}");
+    }
+    assert!(revisions(&replica).len() < 10, "they went alone");
     replica.close();
 }
 
