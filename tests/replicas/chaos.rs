@@ -28,8 +28,8 @@ const LASTS: [Duration; 8] = [
     Duration::from_secs(3),
     Duration::from_secs(7),
 ];
-/// Callers at the same time.
-const CALLERS: u64 = 4;
+/// Callers at the same time: enough for commits to go together.
+const CALLERS: u64 = 12;
 /// The one that runs by default; another is tried with `LANYARD_TEST_SEED`, for `LANYARD_TEST_SECONDS` instead of three minutes.
 const SEED: u64 = 20_261_122;
 

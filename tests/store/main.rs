@@ -24,6 +24,7 @@ mod etcd_login;
 mod evidence;
 mod harm;
 mod histories;
+mod joint;
 mod listing;
 mod memory;
 mod restored;

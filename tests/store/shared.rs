@@ -8,6 +8,7 @@ use lanyard::clock::{Clock, SystemClock};
 use lanyard::store::{Etcd as Connected, EtcdError, Hearing, JournalReader, Replica, reconciled};
 use lanyard::wire::etcd_channel;
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 /// Longer than anything here should take on a machine with much else to do.
@@ -29,15 +30,15 @@ impl Member {
         Self { place: Place::new(IndexKind::Memory), name }
     }
 
-    fn connect(&self, port: u16, process: &str) -> Result<Arc<Connected>, EtcdError> {
+    fn connect(&self, port: u16) -> Result<Arc<Connected>, EtcdError> {
         let clock: Arc<dyn Clock> = Arc::<ManualClock>::clone(&self.place.clock);
         let channels = Box::new(move || vec![etcd_channel(("127.0.0.1", port), None).unwrap()]);
-        Connected::connect(Etcd::settings("test/", self.name), process, (channels, clock))
+        Connected::connect(Etcd::settings("test/", self.name), &another_process(), (channels, clock))
     }
 
     /// As the command does it; who has yet to.
     pub(super) async fn reconcile(&self, port: u16) -> BTreeSet<String> {
-        let etcd = self.connect(port, "2").unwrap();
+        let etcd = self.connect(port).unwrap();
         let done = etcd.reconcile(self.place.dir(), (&[], None)).await.unwrap();
         let journal = self.place.open();
         reconciled(&journal, &etcd, &done).await.unwrap();
@@ -45,23 +46,23 @@ impl Member {
         done.waiting
     }
 
-    pub(super) fn try_start(&self, port: u16, process: &str) -> Result<Running, EtcdError> {
-        self.try_start_with((port, process), &self.place.open())
+    pub(super) fn try_start(&self, port: u16) -> Result<Running, EtcdError> {
+        self.try_start_with(port, &self.place.open())
     }
 
-    fn try_start_with(&self, (port, process): (u16, &str), journal: &Arc<LocalStore>) -> Result<Running, EtcdError> {
+    fn try_start_with(&self, port: u16, journal: &Arc<LocalStore>) -> Result<Running, EtcdError> {
         let clock: Arc<dyn Clock> = Arc::<ManualClock>::clone(&self.place.clock);
-        let etcd = self.connect(port, process)?;
+        let etcd = self.connect(port)?;
         Ok(Running { replica: Replica::open(etcd, Arc::clone(journal), clock)? })
     }
 
     /// With a journal that the test may close under its hands.
     pub(super) fn start_with(&self, port: u16, journal: &Arc<LocalStore>) -> Running {
-        self.try_start_with((port, "1"), journal).unwrap()
+        self.try_start_with(port, journal).unwrap()
     }
 
     pub(super) fn start(&self, port: u16) -> Running {
-        self.try_start(port, "1").unwrap()
+        self.try_start(port).unwrap()
     }
 
     /// What the journal tells, oldest first.
@@ -79,6 +80,12 @@ impl Running {
     pub(super) fn stop(self) {
         self.replica.close();
     }
+}
+
+/// No process ever has the name of one before it.
+pub(super) fn another_process() -> String {
+    static PROCESSES: AtomicUsize = AtomicUsize::new(0);
+    PROCESSES.fetch_add(1, Ordering::Relaxed).to_string()
 }
 
 /// Until it is so.
@@ -145,7 +152,7 @@ async fn an_etcd_that_lost_a_write_of_anybody_decides_nothing_however_far_it_has
     until(|| !etcd.ctl(&["get", "test/~reconcile"]).is_empty()).await;
     at_a.stop();
     at_b.stop();
-    assert!(matches!(b.try_start(etcd.port, "2"), Err(EtcdError::WentBack(_))));
+    assert!(matches!(b.try_start(etcd.port), Err(EtcdError::WentBack(_))));
     // Its own journal knows nothing of what is lost.
     let at_a = a.start(etcd.port);
     let Err(StoreError::WentBack { why }) = at_a.write("token", "1").await else { panic!("it wrote") };
@@ -176,7 +183,7 @@ async fn the_newest_stays(first_is_a: bool) {
     assert_eq!(etcd.ctl(&["get", "test/gone"]), "");
     assert_eq!(etcd.ctl(&["get", "--prefix", "test/~restored/"]), "");
     for member in order {
-        let again = member.try_start(etcd.port, "3").unwrap();
+        let again = member.start(etcd.port);
         done(again.write("k", "3").await);
         again.stop();
     }
@@ -254,7 +261,7 @@ async fn a_write_that_was_given_up_is_heard_of_and_told_late() {
     way.open_anew().await;
     assert_eq!(next(&mut hearing).await, ("given-up".to_owned(), Some("1".to_owned())), "and not what is known");
     until(|| a.told().iter().any(|entry| entry.contains(r#""kind":"told_late","replica":"a""#))).await;
-    let intents = || etcd.ctl(&["get", "--prefix", "test/~intent/", "--keys-only"]);
+    let intents = || etcd.ctl(&["get", "--prefix", "test/~~intent/", "--keys-only"]);
     until(|| intents().trim().is_empty()).await;
     at_a.stop();
     let records: Vec<_> =
@@ -267,17 +274,17 @@ async fn what_a_killed_replica_had_done_and_not_told_its_next_start_tells() {
     let (etcd, a) = (Etcd::start(), Member::named("a"));
     let at_a = a.start(etcd.port);
     done(at_a.write("told", "1").await);
-    let told = etcd.ctl(&["get", "--prefix", "test/~intent/a/1/", "--print-value-only"]);
+    let told = etcd.ctl(&["get", "--prefix", "test/~~intent/a/", "--print-value-only"]);
     let at = told.split(r#""at":"#).nth(1).unwrap().split([',', '}']).next().unwrap().to_owned();
     // As if it had been killed: what is told stands there still, and what comes now is told by nobody.
-    let untold = format!(r#"{{"v":1,"at":{at},"entry":{{"kind":"test","n":7}},"keys":["untold"]}}"#);
+    let untold = format!(r#"{{"v":1,"at":{at},"deeds":[{{"entry":{{"kind":"test","n":7}},"keys":["untold"]}}]}}"#);
     at_a.stop();
-    etcd.ctl(&["put", "test/~intent/a/1/9", &untold]);
+    etcd.ctl(&["put", "test/~~intent/a/killed/9", &untold]);
     etcd.ctl(&["put", "test/untold", "7"]);
-    let at_a = a.try_start(etcd.port, "2").unwrap();
+    let at_a = a.start(etcd.port);
     let late = |told: &[String]| told.iter().filter(|entry| entry.contains("told_late")).count();
     until(|| late(&a.told()) > 0).await;
-    until(|| etcd.ctl(&["get", "--prefix", "test/~intent/", "--keys-only"]).trim().is_empty()).await;
+    until(|| etcd.ctl(&["get", "--prefix", "test/~~intent/", "--keys-only"]).trim().is_empty()).await;
     at_a.stop();
     let told = a.told();
     assert_eq!(late(&told), 1, "what was told is not told again: {told:?}");
@@ -291,7 +298,7 @@ async fn intents_leave_when_they_are_told_with_the_next_write_or_in_peace() {
     for n in 0..20 {
         done(at_a.write(&format!("k/{n}"), "1").await);
     }
-    let count = || etcd.ctl(&["get", "--prefix", "test/~intent/", "--keys-only"]).matches("~intent").count();
+    let count = || etcd.ctl(&["get", "--prefix", "test/~~intent/", "--keys-only"]).matches("~intent").count();
     assert!(count() <= 9, "{} intents", count());
     until(|| count() == 0).await;
     at_a.stop();
@@ -347,14 +354,14 @@ async fn without_a_quorum_only_what_changes_nothing_is_decided_and_for_its_span_
     assert_eq!(alone.count(), 1);
 }
 
-async fn all_done(answers: Vec<lanyard::store::Answer<Committed>>) {
-    for answer in answers {
-        done(answer.await);
+async fn write_all(replica: Arc<Replica>, keys: impl Iterator<Item = String> + Send, value: String) {
+    for key in keys {
+        done(replica.commit(commit(vec![absent(&key)], vec![put(&key, &value)])).await);
     }
 }
 
-/// Run by hand, optimised: what ticks and intents cost.
-#[tokio::test]
+/// Run by hand, optimised: what a write costs with ticks and intents, and how many share a transaction.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a measurement, run by hand"]
 async fn what_a_write_costs() {
     let (etcd, a) = (Etcd::start(), Member::named("a"));
@@ -363,14 +370,18 @@ async fn what_a_write_costs() {
         Connected::connect(Etcd::settings("test/", "a"), "1", (etcd.channels(), Arc::clone(&clock))).unwrap();
     let replica = Replica::open(connected, a.place.open(), clock).unwrap();
     let value = format!(r#""{}""#, "x".repeat(500));
-    for callers in [1_usize, 16] {
-        let (began, rounds) = (Instant::now(), 60);
-        for round in 0..rounds {
-            let all = (0..callers)
-                .map(|n| replica.commit(commit(vec![], vec![put(&format!("k/{callers}/{round}/{n}"), &value)])));
-            all_done(all.collect()).await;
+    for callers in [1_u32, 4, 16, 64] {
+        let (began, rounds) = (Instant::now(), 2000 / (callers + 4));
+        let mut all = tokio::task::JoinSet::new();
+        for caller in 0..callers {
+            let keys = (0..rounds).map(move |round| format!("k/{callers}/{caller}/{round}"));
+            all.spawn(write_all(Arc::clone(&replica), keys, value.clone()));
         }
-        println!("{callers} at a time: {:?} each", began.elapsed() / u32::try_from(rounds).unwrap());
+        all.join_all().await;
+        let took = began.elapsed();
+        let held = replica.list(&format!("k/{callers}/")).unwrap().into_iter().map(|(_, held)| held.revision);
+        let held = held.collect::<BTreeSet<_>>().len();
+        println!("{callers} at a time: {:?} each, {held} transactions for {}", took / rounds, callers * rounds);
     }
     replica.close();
 }

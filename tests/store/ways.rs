@@ -21,8 +21,11 @@ fn open(place: &Place, ways: &[&Way]) -> Arc<Replica> {
     let channels =
         Box::new(move || ports.iter().map(|port| etcd_channel(("127.0.0.1", *port), None).unwrap()).collect());
     let clock: Arc<dyn Clock> = Arc::<ManualClock>::clone(&place.clock);
-    let etcd = Connected::connect(Etcd::settings("test/", "a"), "1", (channels, Arc::clone(&clock))).unwrap();
-    Replica::open(etcd, place.open(), clock).unwrap()
+    let journal = place.open();
+    // Each process has a name of its own.
+    let process = place.files("jsonl").iter().map(|file| file.metadata().unwrap().len()).sum::<u64>().to_string();
+    let etcd = Connected::connect(Etcd::settings("test/", "a"), &process, (channels, Arc::clone(&clock))).unwrap();
+    Replica::open(etcd, journal, clock).unwrap()
 }
 
 async fn write(replica: &Replica, key: &str) {

@@ -84,7 +84,10 @@ impl Client {
 
     /// A transaction, put to one endpoint: when that does not answer it may have been done all the same.
     pub(super) async fn txn(&self, txn: TxnRequest) -> Result<TxnResponse, Fault> {
-        self.once(txn, |channel, request| async move { KvClient::new(channel).txn(request).await }).await
+        let ask = |channel, request| async move {
+            KvClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX).txn(request).await
+        };
+        self.once(txn, ask).await
     }
 
     /// A transaction that does no harm when it arrives twice; and whether it may.

@@ -7,9 +7,10 @@ use super::decide::{DECIDED_WITHIN, Decided, Wish};
 use super::error::{EtcdError, Fault};
 use super::follower::Follower;
 use super::hearing::Hearing;
+use super::joint::Joint;
 use super::lead::Lead;
-use super::mark::{Marks, intent_key};
-use super::proto::{RangeRequest, RangeResponse};
+use super::mark::intent_key;
+use super::proto::{KeyValue, RangeRequest, RangeResponse};
 use super::request::{Prefix, json, revision, ticks_of};
 use super::tide::Tide;
 use crate::clock::Clock;
@@ -31,7 +32,7 @@ const PAGE: i64 = 1000;
 /// How the names of replicas' own records begin.
 pub(super) const REPLICAS: &str = "~replica/";
 /// Where the sealed keys are.
-const KEYRING: &str = "~keyring";
+pub(super) const KEYRING: &str = "~keyring";
 
 /// Makes the channels to the endpoints; called once, on the runtime that drives them.
 pub type Channels = Box<dyn FnOnce() -> Vec<Channel> + Send>;
@@ -75,8 +76,8 @@ pub struct Etcd {
     pub(super) replica: String,
     pub(super) lead: Lead,
     pub(super) tide: Tide,
-    pub(super) marks: Marks,
     pub(super) clocks: Clocks,
+    pub(super) joint: Joint,
     runtime: Handle,
     thread: Mutex<Option<Thread>>,
 }
@@ -101,7 +102,8 @@ impl Etcd {
         };
         let EtcdSettings { prefix, replica, login } = settings;
         let prefix = Prefix(prefix);
-        let (copy, clocks) = (Copy::new(process.to_owned(), prefix.clone()), Clocks::new(clock, &replica, process));
+        let copy = Copy::new((replica.clone(), process.to_owned()), prefix.clone());
+        let clocks = Clocks::new(clock, &replica, process);
         let etcd = Arc::new(Self {
             client: Client::new(channels, login),
             copy,
@@ -109,8 +111,8 @@ impl Etcd {
             replica,
             lead: Lead::default(),
             tide: Tide::new(),
-            marks: Marks::default(),
             clocks,
+            joint: Joint::default(),
             runtime: runtime.handle().clone(),
             thread: Mutex::new(None),
         });
@@ -253,30 +255,40 @@ impl Etcd {
 
     /// Makes the copy anew.
     pub(super) async fn list(&self, until: Instant) -> Result<(), Fault> {
-        let (mut all, mut at, mut key) = (Vec::new(), 0, self.prefix.key(""));
-        let (seen, before) = (self.tide.seen(), self.tide.ticks());
-        loop {
-            let range = RangeRequest { key, range_end: self.prefix.end(), limit: PAGE, revision: at };
-            let RangeResponse { header, kvs, more } = self.client.range(&range, until).await?;
-            if let Some(header) = header.filter(|_| at == 0) {
-                at = header.revision;
-                self.tide.judge(Some((header.cluster_id, revision(at))), seen);
-            }
-            let last = kvs.last().map(|kv| [&*kv.key, &[0]].concat());
-            all.extend(kvs);
-            match last {
-                Some(last) if more => key = last.into(),
-                Some(_) | None => break,
-            }
-        }
+        let before = self.tide.ticks();
+        let range = RangeRequest { key: self.prefix.key(""), range_end: self.prefix.end(), ..RangeRequest::default() };
+        let (at, all) = self.all_of(range, until).await?;
         self.tide.hold(&ticks_of(&self.prefix, &all), &before);
-        self.copy.replace(&all, revision(at));
+        self.copy.replace(&all, at);
         for (key, kept) in self.copy.own(CLOCKS) {
             if let Ok(reading) = serde_json::from_str(kept.value.get()) {
                 self.clocks.find(key.trim_start_matches(CLOCKS), reading);
             }
         }
         Ok(())
+    }
+
+    /// Reads a range, page by page, as it was at one revision.
+    pub(super) async fn all_of(
+        &self,
+        mut range: RangeRequest,
+        until: Instant,
+    ) -> Result<(Revision, Vec<KeyValue>), Fault> {
+        let (mut all, seen) = (Vec::new(), self.tide.seen());
+        range.limit = PAGE;
+        loop {
+            let RangeResponse { header, kvs, more } = self.client.range(&range, until).await?;
+            if let Some(header) = header.filter(|_| range.revision == 0) {
+                range.revision = header.revision;
+                self.tide.judge(Some((header.cluster_id, revision(header.revision))), seen);
+            }
+            let last = kvs.last().map(|kv| [&*kv.key, &[0]].concat());
+            all.extend(kvs);
+            match last {
+                Some(last) if more => range.key = last.into(),
+                Some(_) | None => return Ok((revision(range.revision), all)),
+            }
+        }
     }
 
     /// Ends the thread; whoever still waits hears that the store has stopped.

@@ -1,15 +1,15 @@
 //! What etcd held at one revision, in memory: written by the follower alone, read by all.
 
 use super::hearing::Waiting;
-use super::mark::{INTENTS, TICKS, Tick};
+use super::mark::{Marks, TICKS, Tick};
 use super::proto::{Event, KeyValue, event::EventType};
 use super::request::{Prefix, revision, stored};
 use crate::store::index::{Change, Index, Overlay};
 use crate::store::record::Link;
 use crate::store::{Revision, Stored};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::io;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
 /// How names begin that only replicas read.
@@ -20,11 +20,13 @@ const OWN: char = '~';
 pub(super) struct Copy {
     /// This process, among those who write.
     pub(super) process: String,
+    replica: String,
     prefix: Prefix,
     data: Index,
     own: Index,
-    /// Transactions whose intents stand: perhaps no journal tells of them yet.
-    untold: Mutex<HashSet<Revision>>,
+    /// How far each replica's journal has told, and what the replica wrote last: what lies between is perhaps in no journal.
+    told: Mutex<HashMap<String, (Revision, Revision)>>,
+    pub(super) marks: Arc<Marks>,
     at: watch::Sender<Revision>,
     /// Our own transactions, until both their caller and the copy know of them.
     fates: Mutex<HashMap<u64, Fate>>,
@@ -53,10 +55,10 @@ pub(super) struct Pending<'a> {
 
 impl Copy {
     /// An empty one.
-    pub(super) fn new(process: String, prefix: Prefix) -> Self {
+    pub(super) fn new((replica, process): (String, String), prefix: Prefix) -> Self {
         let (data, own, at) = (Index::memory(), Index::memory(), watch::Sender::new(0));
-        let (untold, fates) = (Mutex::default(), Mutex::default());
-        Self { process, prefix, data, own, untold, at, fates, waiting: Waiting::new() }
+        let (told, fates, marks) = (Mutex::default(), Mutex::default(), Arc::default());
+        Self { process, replica, prefix, data, own, told, marks, at, fates, waiting: Waiting::new() }
     }
 
     pub(super) fn read(&self, key: &str) -> io::Result<Option<Stored>> {
@@ -80,7 +82,16 @@ impl Copy {
 
     /// Whether what was written then may be in no journal yet.
     pub(super) fn may_be_untold(&self, revision: Revision) -> bool {
-        self.untold().contains(&revision)
+        let ours = self.told_up_to();
+        self.told().iter().any(|(replica, (told, last))| {
+            let told = if *replica == self.replica { ours } else { *told };
+            told < revision && revision <= *last
+        })
+    }
+
+    /// How far this replica's journal has told, as far as the copy has come.
+    pub(super) fn told_up_to(&self) -> Revision {
+        self.marks.told_up_to(self.at())
     }
 
     /// How far it has come, and each step.
@@ -115,7 +126,8 @@ impl Copy {
     /// Takes what a watch brings: whole revisions, in their order. Who wrote, of those who say it.
     pub(super) fn take(&self, events: Vec<Event>) -> Vec<(String, Revision)> {
         let events: Vec<_> = events.into_iter().filter_map(|event| Some((event.r#type(), event.kv?))).collect();
-        let ticks: HashMap<Revision, (String, Tick)> = events.iter().filter_map(|(_, kv)| self.tick(kv)).collect();
+        let ticks: BTreeMap<Revision, (String, Tick)> = events.iter().filter_map(|(_, kv)| self.tick(kv)).collect();
+        self.hear(&ticks);
         let newest = events.iter().map(|(_, kv)| revision(kv.mod_revision)).max();
         let mut written: BTreeMap<Revision, Vec<String>> = BTreeMap::new();
         for (kind, kv) in events {
@@ -130,11 +142,22 @@ impl Copy {
             self.apply(name, (now, at));
         }
         for (at, keys) in written {
-            let ours = ticks.get(&at).filter(|(_, tick)| tick.by == self.process).map(|(_, tick)| tick.n);
+            let ours = ticks.get(&at).filter(|(_, tick)| tick.by == self.process).and_then(|(_, tick)| tick.n);
             self.tell(keys, ours.map(|n| (n, at)));
         }
         self.at.send_if_modified(|at| newest.is_some_and(|newest| std::mem::replace(at, newest.max(*at)) < newest));
         ticks.into_iter().map(|(at, (replica, _))| (replica, at)).collect()
+    }
+
+    /// Before anybody can read what was written with them.
+    fn hear(&self, ticks: &BTreeMap<Revision, (String, Tick)>) {
+        for (at, (replica, tick)) in ticks {
+            let is_ours = tick.by == self.process;
+            if *replica == self.replica && tick.n.is_some() {
+                self.marks.brings(*at, tick.n.filter(|_| is_ours));
+            }
+            self.told().insert(replica.clone(), (tick.told, *at));
+        }
     }
 
     /// Has it heard, unless it is ours, and its caller knows of it or may still.
@@ -156,6 +179,11 @@ impl Copy {
 
     /// Becomes what was listed at a revision, after more was missed than a watch can tell.
     pub(super) fn replace(&self, all: &[KeyValue], listed_at: Revision) {
+        let ticks: HashMap<_, _> =
+            all.iter().filter_map(|kv| self.tick(kv)).map(|(at, tick)| (tick.0, (tick.1, at))).collect();
+        let ours = ticks.get(&self.replica).map_or(0, |(tick, _)| tick.told);
+        self.marks.misses(if self.at() > 0 { self.told_up_to() } else { ours });
+        *self.told() = ticks.into_iter().map(|(replica, (tick, at))| (replica, (tick.told, at))).collect();
         let named = all.iter().filter_map(|kv| Some((self.prefix.name(&kv.key)?.to_owned(), stored(kv)?)));
         let mut now: BTreeMap<String, Stored> = named.collect();
         let known = [self.page("", "", usize::MAX).unwrap_or_default(), self.own("")].concat();
@@ -184,12 +212,6 @@ impl Copy {
     }
 
     fn apply(&self, name: String, (now, revision): (Option<Stored>, Revision)) {
-        if name.starts_with(INTENTS) {
-            let was = self.own_revision(&name);
-            let mut untold = self.untold();
-            was.map(|was| untold.remove(&was));
-            untold.extend(now.as_ref().map(|now| now.revision));
-        }
         let change = now.map_or(Change::Deleted(revision), Change::Put);
         let index = if name.starts_with(OWN) { &self.own } else { &self.data };
         let mut overlay = Overlay(HashMap::from([(name, change)]));
@@ -202,9 +224,9 @@ impl Copy {
         Some((revision(kv.mod_revision), (replica, serde_json::from_slice(&kv.value).ok()?)))
     }
 
-    /// A holder that panicked left a whole set behind.
-    fn untold(&self) -> MutexGuard<'_, HashSet<Revision>> {
-        self.untold.lock().unwrap_or_else(PoisonError::into_inner)
+    /// A holder that panicked left whole entries behind.
+    fn told(&self) -> MutexGuard<'_, HashMap<String, (Revision, Revision)>> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A holder that panicked left whole entries behind.

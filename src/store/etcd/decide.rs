@@ -2,10 +2,10 @@
 
 use super::Etcd;
 use super::copy::Pending;
-use super::error::Fault;
-use super::mark::{Open, Ticks};
+use super::error::{EtcdError, Fault};
+use super::mark::{Open, Tick, Ticks};
 use super::proto::{RangeResponse, TxnRequest, TxnResponse};
-use super::request::{NotDone, revision, ticks_of};
+use super::request::{NotDone, found, revision, ticks_of};
 use crate::store::{Condition, Entry, Revision, Stored, Write};
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,8 +25,11 @@ pub(super) struct Wish {
     pub(super) entry: Option<Entry>,
 }
 
+/// A transaction that wants these ticks to be there.
+type Txn<'a> = &'a (dyn Fn(&Ticks) -> TxnRequest + Sync);
+
 /// What became of a transaction.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Decided {
     Conflict {
         key: String,
@@ -49,34 +52,38 @@ impl Wish {
 impl Etcd {
     /// Tries a transaction of which no journal is told. A conflict is told once the copy shows what it was with.
     pub(super) async fn decide(self: &Arc<Self>, wish: Wish, within: Duration) -> Result<Decided, Fault> {
-        let open = self.marks.open();
-        let decided = self.decide_as(&open, &wish, within).await?;
-        if let Decided::Done { in_doubt, .. } = &decided {
-            self.marks.is_told(open.n, *in_doubt);
+        let open = self.copy.marks.open(1);
+        let decided = self.decide_as(&open, &[wish], within).await?;
+        if let Decided::Done { in_doubt, revision } = &decided {
+            open.is_told(*revision, *in_doubt);
         }
         Ok(decided)
     }
 
-    /// The same for a number that was opened before; where it writes, its intent stands there until it is told.
-    pub(super) async fn decide_as(&self, open: &Open<'_>, wish: &Wish, within: Duration) -> Result<Decided, Fault> {
-        let Wish { conditions, writes, entry } = wish;
-        let at = self.clocks.now().unix_timestamp();
-        let mark = self.marks.mark((&self.replica, self.process(), open.n), (entry.as_ref(), writes), at);
-        let txn = |ticks: &Ticks| self.prefix.txn((conditions, writes), &mark, ticks);
-        let decided = self.attempt(open, (wish, &txn), Instant::now() + within).await;
-        if !matches!(decided, Ok(Decided::Done { .. })) || writes.is_empty() {
-            self.marks.put_back(&mark.told);
+    /// The same for a number that was opened before, and for several wishes that are done together or not at all; where
+    /// anything is written, its intent stands there until it is told.
+    pub(super) async fn decide_as(&self, open: &Open, wishes: &[Wish], within: Duration) -> Result<Decided, Fault> {
+        let conditions: Vec<_> = wishes.iter().flat_map(|wish| &wish.conditions).collect();
+        let writes: Vec<_> = wishes.iter().flat_map(|wish| &wish.writes).collect();
+        let (now, brought) = (self.clocks.now().unix_timestamp(), self.copy.at());
+        let to_tell = if writes.is_empty() { &[] } else { wishes };
+        let mark = self.copy.marks.mark((self.replica(), self.process(), open.n), to_tell, (now, brought));
+        let txn = |ticks: &Ticks| self.prefix.txn((&conditions, &writes), &mark, ticks);
+        let asked = (conditions.as_slice(), !writes.is_empty());
+        let decided = self.attempt(open, (asked, &txn), Instant::now() + within).await;
+        match decided {
+            Ok(Decided::Done { .. }) if !writes.is_empty() => self.copy.marks.are_gone(&mark.told),
+            _ => self.copy.marks.put_back(&mark.told),
         }
         decided
     }
 
     async fn attempt(
         &self,
-        open: &Open<'_>,
-        (wish, txn): (&Wish, &(dyn Fn(&Ticks) -> TxnRequest + Sync)),
+        open: &Open,
+        ((conditions, wrote), txn): ((&[&Condition], bool), Txn<'_>),
         until: Instant,
     ) -> Result<Decided, Fault> {
-        let wrote = !wish.writes.is_empty();
         let pending = wrote.then(|| self.copy.expect(open.n));
         let (mut in_doubt, [mut pause, longest]) = (false, RETRY_AFTER);
         loop {
@@ -86,13 +93,15 @@ impl Etcd {
             let why = match answer {
                 Ok(answer) if answer.succeeded => return Ok(self.done(pending, at(&answer), in_doubt)),
                 Ok(answer) => {
-                    let not_done = NotDone::of(&self.prefix, (&wish.conditions, wrote), answer);
+                    let not_done = NotDone::of(&self.prefix, (conditions, wrote), answer);
                     return match not_done.before {
                         Some(revision) => Ok(self.done(pending, revision, in_doubt)),
                         None => self.conflict(not_done, &before, until).await,
                     };
                 }
                 Err(Fault::Away(why)) => why,
+                // Another attempt may have been taken.
+                Err(fault) if in_doubt => return Err(Fault::Away(EtcdError::from(fault).to_string())),
                 Err(fault) => return Err(fault),
             };
             in_doubt = true;
@@ -105,6 +114,22 @@ impl Etcd {
             tokio::time::sleep(pause).await;
             pause = longest.min(pause * 2);
         }
+    }
+
+    /// Takes away what is told, where nothing else that is done takes it along; and says how far all is told.
+    pub(super) async fn leave(&self, told: &[String]) -> Result<(), Fault> {
+        let before = self.tide.ticks();
+        let tick = Tick { by: self.process().to_owned(), n: None, told: self.copy.told_up_to() };
+        let seen = self.tide.seen();
+        let answer = self.client.txn(self.prefix.leave((self.replica(), &tick, told), &before)).await?;
+        self.tide.judge(answer.header.as_ref().map(|header| (header.cluster_id, revision(header.revision))), seen);
+        if answer.succeeded {
+            self.tide.ticked(self.replica(), at(&answer));
+            return Ok(());
+        }
+        let ticks = found(answer).next().unwrap_or_default();
+        self.tide.hold(&ticks_of(&self.prefix, &ticks), &before);
+        Err(Fault::Away("etcd does not hold what was written last".to_owned()))
     }
 
     /// It was done, and whoever asked is told so.

@@ -7,7 +7,7 @@ use serde_json::value::to_raw_value;
 use std::collections::BTreeMap;
 
 /// Where it stands how many restores there were.
-const KEY: &str = "~epoch";
+pub(super) const KEY: &str = "~epoch";
 
 /// When a transaction was: after which restore, and at which revision.
 pub(super) type Age = (u64, Revision);

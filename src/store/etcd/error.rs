@@ -49,7 +49,7 @@ pub struct WentBack {
 }
 
 /// What became of one question to one endpoint.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Fault {
     /// Nobody knows whether it was done; another endpoint may answer.
     Away(String),

@@ -19,6 +19,9 @@ pub(in crate::store) struct Evidence {
     pub(in crate::store) cluster: u64,
     /// The transaction's own revision; of one that wrote nothing, where it looked.
     pub(in crate::store) revision: Revision,
+    /// Which of the commits that it carried out.
+    #[serde(default, skip_serializing_if = "is_first")]
+    pub(in crate::store) part: usize,
     /// The newest revision that this replica has seen.
     pub(in crate::store) seen: Revision,
     /// The last transaction of each replica that it has seen.
@@ -40,6 +43,11 @@ pub(in crate::store) struct Evidence {
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants a reference")]
+const fn is_first(part: &usize) -> bool {
+    *part == 0
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants a reference")]
 const fn is_none(count: &u64) -> bool {
     *count == 0
 }
@@ -50,13 +58,13 @@ impl Evidence {
         serde_json::from_str(value.get()).map_err(|fault| StoreError::Index(fault.into()))
     }
 
-    /// Of a transaction of that revision, as it stands now.
-    pub(super) fn at(etcd: &Etcd, revision: Revision) -> Self {
+    /// Of that part of a transaction of that revision, as it stands now.
+    pub(super) fn at(etcd: &Etcd, (revision, part): (Revision, usize)) -> Self {
         let (put, delete) = Default::default();
         let (tide, (epoch, _)) = (&etcd.tide, etcd.epochs().age(revision));
         let (v, cluster, seen, ticks) = (Version, tide.cluster(), tide.seen(), tide.ticks());
         let (without_quorum, looked) = (false, false);
-        Self { v, cluster, revision, seen, ticks, epoch, without_quorum, looked, put, delete }
+        Self { v, cluster, revision, part, seen, ticks, epoch, without_quorum, looked, put, delete }
     }
 
     /// The same with what was written; of several writes to one key the last. The sealed keys stay out of journals.

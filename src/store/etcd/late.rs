@@ -6,28 +6,34 @@
 use super::Etcd;
 use super::clocks::CLOCKS;
 use super::evidence::{Evidence, KEY};
-use super::mark::{INTENTS, Intent, intent_of};
-use crate::store::{
-    Commit, JournalError, LocalStore, Revision, Room, Store as _, StoreError, Stored, Write, records_since,
-};
+use super::intents::{AT_ONCE, Standing};
+use super::mark::{Deed, Intent, intent_of};
+use crate::store::{Commit, JournalError, LocalStore, Revision, Room, Store as _, StoreError, Write, records_since};
 use crate::telemetry::chain;
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use time::OffsetDateTime;
+use tokio::time::{Instant, timeout};
 
-/// How often is looked for them.
+/// How often is looked whether there is anything to tell.
 pub(super) const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// How often etcd is asked for our own where nothing says that any is left.
+const ASK_ANYWAY_EVERY: Duration = Duration::from_secs(60);
+/// How often whoever leads asks for those of all.
+const ASK_FOR_ALL_EVERY: Duration = Duration::from_secs(10);
 /// Intents that are told and that no transaction took along.
 const TAKEN_AT_ONCE: usize = 100;
 /// A replica that is away for so long may be gone for good; what it tells itself when it comes back stands twice then.
 const GONE_AFTER: time::Duration = time::Duration::minutes(10);
 /// A record is dated a little before or after its intent.
 const SLACK: time::Duration = time::Duration::minutes(2);
+/// The copy shows what was done about as soon as its intent is there.
+const SHOWN_WITHIN: Duration = Duration::from_secs(2);
 
 /// Tells late, in this journal.
 #[derive(Debug)]
@@ -36,13 +42,26 @@ pub(super) struct Late {
     journal: Arc<LocalStore>,
     /// How many transactions there had been at the last look.
     had_been: AtomicU64,
+    /// When etcd was last asked for our own, and for those of all.
+    asked: [Pace; 2],
 }
 
-/// Done in etcd, and not told as far as is known.
-struct Untold {
-    key: String,
-    revision: Revision,
-    intent: Intent,
+/// A commit: its transaction, and which part of it.
+type Which = (Revision, usize);
+
+/// When something was last done.
+#[derive(Debug, Default)]
+struct Pace(Mutex<Option<Instant>>);
+
+impl Pace {
+    fn is_due(&self, every: Duration) -> bool {
+        // A holder that panicked left a whole time behind.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_none_or(|last| last.elapsed() >= every)
+    }
+
+    fn is_done(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
 }
 
 #[derive(Serialize)]
@@ -58,19 +77,19 @@ struct Told<'a> {
 /// Tells in this journal what a replica left whose own is gone: nobody waits for it. How many.
 ///
 /// # Errors
-/// When the journal cannot be read or written.
+/// When the journal cannot be read or written, or etcd does not answer.
 pub async fn take_over(journal: &Arc<LocalStore>, etcd: &Arc<Etcd>, lost: &str) -> Result<usize, StoreError> {
     let late = Late::new(Arc::clone(etcd), Arc::clone(journal));
-    let left = late.intents_of(lost).map(|(key, .., kept)| (key, kept)).collect();
+    let left = etcd.standing(Some(lost)).await?;
     late.tell((lost, left)).await
 }
 
 impl Late {
-    pub(super) const fn new(etcd: Arc<Etcd>, journal: Arc<LocalStore>) -> Self {
-        Self { etcd, journal, had_been: AtomicU64::new(0) }
+    pub(super) fn new(etcd: Arc<Etcd>, journal: Arc<LocalStore>) -> Self {
+        Self { etcd, journal, had_been: AtomicU64::new(0), asked: <[Pace; 2]>::default() }
     }
 
-    /// One look at our own.
+    /// One look.
     pub(super) async fn look(&self) {
         if self.etcd.tide.went_back().is_some() {
             return self.etcd.announce_loss().await;
@@ -78,103 +97,142 @@ impl Late {
         if self.etcd.is_waiting() {
             return;
         }
-        let (mut there, mut untold) = (BTreeSet::new(), Vec::new());
-        for (key, process, n, kept) in self.intents_of(self.etcd.replica()) {
-            let is_ours = process == self.etcd.process();
-            there.extend(is_ours.then_some(n));
-            if !is_ours || !self.etcd.marks.sees_to(n) {
-                untold.push((key, kept));
-            }
-        }
-        self.etcd.marks.forget_gone(&there);
-        if let Err(fault) = self.tell((self.etcd.replica(), untold)).await {
+        if let Err(fault) = self.look_at_own().await {
             tracing::error!(fault = %chain(&fault), "what was done and not told cannot be told yet");
         }
-        self.look_after_others().await;
+        if let Err(fault) = self.look_after_others().await {
+            tracing::error!(fault = %chain(&fault), "what other replicas left untold cannot be told yet");
+        }
         // While others come, they take along what is told.
-        let been = self.etcd.marks.been();
+        let been = self.etcd.copy.marks.been();
         if self.had_been.swap(been, Ordering::Relaxed) == been {
             self.take_away().await;
         }
     }
 
+    /// Ours, where the watch brought what nobody here has told, or may have missed it; and now and then.
+    async fn look_at_own(&self) -> Result<(), StoreError> {
+        let [of_own, _] = &self.asked;
+        let Some(known) = self.etcd.copy.marks.look(of_own.is_due(ASK_ANYWAY_EVERY)) else { return Ok(()) };
+        let (mut left, mut seen_to) = (Vec::new(), Vec::new());
+        for one in self.etcd.standing(Some(self.etcd.replica())).await? {
+            match intent_of(&one.key) {
+                Some((_, process, n)) if process == self.etcd.process() && !known.is_left(n) => {
+                    seen_to.push((n, one.revision));
+                }
+                Some(_) | None => left.push(one),
+            }
+        }
+        self.tell((self.etcd.replica(), left)).await?;
+        self.etcd.copy.marks.looked(known, &seen_to);
+        of_own.is_done();
+        Ok(())
+    }
+
     /// What a replica left that does not come back is told by whoever leads.
-    async fn look_after_others(&self) {
+    async fn look_after_others(&self) -> Result<(), StoreError> {
+        let [_, of_all] = &self.asked;
+        if !self.etcd.leads() || !of_all.is_due(ASK_FOR_ALL_EVERY) {
+            return Ok(());
+        }
+        let mut of: BTreeMap<String, Vec<Standing>> = BTreeMap::new();
+        for one in self.etcd.standing(None).await? {
+            let whose = intent_of(&one.key).map(|(replica, ..)| replica.to_owned()).unwrap_or_default();
+            let is_live = || self.etcd.copy.own_revision(&format!("{CLOCKS}{whose}")).is_some();
+            if whose != self.etcd.replica() && !is_live() {
+                of.entry(whose).or_default().push(one);
+            }
+        }
         let long_ago = (self.etcd.clocks.now() - GONE_AFTER).unix_timestamp();
-        let live: BTreeSet<_> = self.etcd.copy.own(CLOCKS).into_iter().map(|(key, _)| key).collect();
-        let is_gone = |(key, kept): &(String, Stored)| {
-            let whose = intent_of(key).map(|(replica, ..)| replica).unwrap_or_default();
-            let intent = serde_json::from_str::<Intent>(kept.value.get());
-            let is_old = intent.is_ok_and(|intent| intent.at < long_ago);
-            is_old && whose != self.etcd.replica() && !live.contains(&format!("{CLOCKS}{whose}"))
-        };
-        let all = if self.etcd.leads() { self.etcd.copy.own(INTENTS) } else { Vec::new() };
-        let mut of: BTreeMap<String, Vec<(String, Stored)>> = BTreeMap::new();
-        for (key, kept) in all.into_iter().filter(is_gone) {
-            let whose = intent_of(&key).map(|(replica, ..)| replica.to_owned()).unwrap_or_default();
-            of.entry(whose).or_default().push((key, kept));
-        }
-        for (replica, found) in of {
-            if let Err(fault) = self.tell((&replica, found)).await {
-                tracing::error!(replica, fault = %chain(&fault), "what another replica left untold cannot be told yet");
+        for (replica, mut found) in of {
+            found.sort_by_key(|one| std::cmp::Reverse(one.revision));
+            let youngest = self.first_date(&found).await?;
+            if youngest.is_some_and(|at| at < long_ago) {
+                self.tell((&replica, found)).await?;
             }
         }
+        of_all.is_done();
+        Ok(())
     }
 
-    fn intents_of(&self, replica: &str) -> impl Iterator<Item = (String, String, u64, Stored)> {
-        let all = self.etcd.copy.own(&format!("{INTENTS}{replica}/")).into_iter();
-        // Another's name may begin as ours does.
-        all.filter_map(move |(key, kept)| {
-            let (who, process, n) = intent_of(&key)?;
-            let process = (who == replica).then(|| process.to_owned())?;
-            Some((key, process, n, kept))
-        })
-    }
-
-    async fn tell(&self, (replica, found): (&str, Vec<(String, Stored)>)) -> Result<usize, StoreError> {
-        if found.is_empty() {
-            return Ok(0);
+    /// When the first of them was intended that can be read.
+    async fn first_date(&self, all: &[Standing]) -> Result<Option<i64>, StoreError> {
+        for some in all.chunks(AT_ONCE) {
+            if let Some((_, intent)) = self.etcd.said(some).await?.first() {
+                return Ok(Some(intent.at));
+            }
         }
-        let all: Vec<_> = found.into_iter().filter_map(|(key, kept)| Untold::parse(key, &kept)).collect();
-        let told_before = self.told_before(&all).await?;
+        Ok(None)
+    }
+
+    /// Tells them, but for those that this journal has told; then takes them away.
+    async fn tell(&self, (replica, mut found): (&str, Vec<Standing>)) -> Result<usize, StoreError> {
+        found.sort_by_key(|one| one.revision);
+        let (Some(newest), Some(oldest)) = (found.last(), self.first_date(&found).await?) else { return Ok(0) };
+        // What they wrote is read from there.
+        let shown = timeout(SHOWN_WITHIN, self.etcd.copy.reaches(newest.revision)).await;
+        shown.map_err(|_late| StoreError::Unreachable { why: "the watch does not bring what was done".to_owned() })?;
+        let told_before = self.told_before(oldest, &found).await?;
         let mut told = 0;
-        for one in &all {
-            if let Some(entry) = one.intent.entry.as_ref().filter(|_| !told_before.contains(&one.revision)) {
-                self.tell_one(replica, one, entry).await?;
-                told += 1;
-                tracing::warn!(replica, revision = one.revision, "the journal tells late what was done in etcd");
+        for some in found.chunks(AT_ONCE) {
+            let said = self.etcd.said(some).await?;
+            for (one, intent) in &said {
+                told += self.tell_untold((replica, one.revision), intent, &told_before).await?;
             }
-        }
-        let keys: Vec<_> = all.into_iter().map(|one| one.key).collect();
-        for some in keys.chunks(TAKEN_AT_ONCE) {
-            // Those that stay are found in the journal the next time.
-            drop(self.etcd.client.txn(self.etcd.prefix.without(some)).await);
+            self.take_these(said.into_iter().map(|(one, _)| one)).await;
         }
         Ok(told)
     }
 
-    async fn tell_one(&self, replica: &str, one: &Untold, intended: &RawValue) -> Result<(), StoreError> {
-        let intended_at = OffsetDateTime::from_unix_timestamp(one.intent.at).unwrap_or(OffsetDateTime::UNIX_EPOCH);
-        let told = Told { kind: "told_late", replica, revision: one.revision, intended_at, intended };
+    async fn tell_untold(
+        &self,
+        (replica, revision): (&str, Revision),
+        intent: &Intent,
+        told_before: &BTreeSet<Which>,
+    ) -> Result<usize, StoreError> {
+        let mut told = 0;
+        for (part, deed) in intent.deeds.iter().enumerate() {
+            let which = (revision, part);
+            if !told_before.contains(&which) {
+                told += usize::from(self.tell_one((replica, which), intent.at, deed).await?);
+            }
+        }
+        Ok(told)
+    }
+
+    /// Those that stay are found in the journal the next time.
+    async fn take_these(&self, told: impl Iterator<Item = Standing>) {
+        let keys: Vec<_> = told.map(|one| one.key).collect();
+        for some in keys.chunks(TAKEN_AT_ONCE) {
+            drop(self.etcd.client.txn(self.etcd.prefix.without(some)).await);
+        }
+    }
+
+    /// Whether there was anything to tell.
+    async fn tell_one(&self, (replica, which): (&str, Which), at: i64, deed: &Deed) -> Result<bool, StoreError> {
+        let (Some(intended), (revision, _)) = (&deed.entry, which) else { return Ok(false) };
+        let intended_at = OffsetDateTime::from_unix_timestamp(at).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+        let told = Told { kind: "told_late", replica, revision, intended_at, intended };
         let entry = to_raw_value(&told).map_err(|odd| StoreError::Journal(odd.into()))?;
         let mut writes = Vec::new();
-        for key in &one.intent.keys {
+        for key in &deed.keys {
             match self.etcd.copy.read(key).map_err(StoreError::Index)? {
-                Some(held) if held.revision == one.revision => writes.push(Write::Put(key.clone(), held.value)),
+                Some(held) if held.revision == revision => writes.push(Write::Put(key.clone(), held.value)),
                 // Who wrote it since tells of that.
                 Some(_) => {}
                 None => writes.push(Write::Delete(key.clone())),
             }
         }
-        let writes = vec![Evidence::at(&self.etcd, one.revision).of(writes).write()?];
+        let writes = vec![Evidence::at(&self.etcd, which).of(writes).write()?];
         let (room, conditions) = (Room::Reserve, Vec::new());
-        self.journal.commit(Commit { room, conditions, writes, entry, without_quorum: None }).await.map(drop)
+        self.journal.commit(Commit { room, conditions, writes, entry, without_quorum: None }).await?;
+        tracing::warn!(replica, revision, "the journal tells late what was done in etcd");
+        Ok(true)
     }
 
     /// Which of them the journal has told: a replica that died may have had no time to take its intent away.
-    async fn told_before(&self, all: &[Untold]) -> Result<BTreeSet<Revision>, StoreError> {
-        let Some(first) = all.iter().map(|one| one.intent.at).min() else { return Ok(BTreeSet::new()) };
-        let since = OffsetDateTime::from_unix_timestamp(first).unwrap_or(OffsetDateTime::UNIX_EPOCH) - SLACK;
+    async fn told_before(&self, oldest: i64, all: &[Standing]) -> Result<BTreeSet<Which>, StoreError> {
+        let since = OffsetDateTime::from_unix_timestamp(oldest).unwrap_or(OffsetDateTime::UNIX_EPOCH) - SLACK;
         let dir = self.journal.dir().to_owned();
         let revisions: BTreeSet<_> = all.iter().map(|one| one.revision).collect();
         // Files: no work for the thread that follows etcd.
@@ -184,39 +242,25 @@ impl Late {
     }
 
     async fn take_away(&self) {
-        let told = self.etcd.marks.take_told(TAKEN_AT_ONCE);
+        let told = self.etcd.copy.marks.take_told(TAKEN_AT_ONCE);
         if told.is_empty() {
             return;
         }
         let keys: Vec<_> = told.into_iter().map(|n| self.etcd.own_intent(n)).collect();
-        if self.etcd.client.txn(self.etcd.prefix.without(&keys)).await.is_err() {
-            self.etcd.marks.put_back(&keys);
-        }
-    }
-}
-
-impl Untold {
-    fn parse(key: String, kept: &Stored) -> Option<Self> {
-        match serde_json::from_str(kept.value.get()) {
-            Ok(intent) => Some(Self { key, revision: kept.revision, intent }),
-            Err(odd) => {
-                tracing::error!(key, %odd, "an intent cannot be read, and stays");
-                None
-            }
+        match self.etcd.leave(&keys).await {
+            Ok(()) => self.etcd.copy.marks.are_gone(&keys),
+            Err(_) => self.etcd.copy.marks.put_back(&keys),
         }
     }
 }
 
 /// Of these transactions those that a journal tells of.
-fn told_of(
-    dir: &Path,
-    since: OffsetDateTime,
-    revisions: &BTreeSet<Revision>,
-) -> Result<BTreeSet<Revision>, JournalError> {
+fn told_of(dir: &Path, since: OffsetDateTime, revisions: &BTreeSet<Revision>) -> Result<BTreeSet<Which>, JournalError> {
     let mut told = BTreeSet::new();
     records_since(dir, since, &[&format!("\"{KEY}\":{{")], |record| {
         let evidence = record.put.get(KEY).and_then(|kept| Evidence::parse(kept).ok());
-        told.extend(evidence.map(|told| told.revision).filter(|revision| revisions.contains(revision)));
+        let which = evidence.map(|told| (told.revision, told.part));
+        told.extend(which.filter(|(revision, _)| revisions.contains(revision)));
     })?;
     Ok(told)
 }

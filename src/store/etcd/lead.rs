@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 /// Where the holder stands.
-const KEY: &str = "~lead";
+pub(super) const KEY: &str = "~lead";
 /// A replica that died is followed by another within about so many seconds.
 const LEASE_SECONDS: i64 = 5;
 /// What stands under the name of a replica that is known: its name says all.

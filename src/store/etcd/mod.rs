@@ -5,9 +5,9 @@
 //!                         etcd ─▶ watch ─▶ copy (read by all) ─▶ whoever keeps something of it in memory
 //! ```
 //! Below a prefix stand the keys of the store as they are called, and beside them, with names that begin with `~`, what
-//! only replicas read: `~tick/…` (who wrote last, of each replica), `~intent/…` (what is done and perhaps in no journal
-//! yet), `~clock/…` (what their clocks show), `~lead` (who does periodic work), `~epoch` (how many restores there were), `~reconcile`,
-//! `~restored/…`, `~replica/…`, `~known/…`, `~keyring`.
+//! only replicas read: `~tick/…` (who wrote last, of each replica), `~~intent/…` (what is done and perhaps in no journal
+//! yet; the one thing that no watch brings), `~clock/…` (what their clocks show), `~lead` (who does periodic work), `~epoch` (how
+//! many restores there were), `~reconcile`, `~restored/…`, `~replica/…`, `~known/…`, `~keyring`.
 //!
 //! Invariants: the copy is never the judge of anything that must be unique; it shows all writes up to one revision and none
 //! after. Every transaction wants the last writes of all replicas to be there: an etcd that lost one decides nothing. One that
@@ -27,8 +27,10 @@ mod copy;
 mod clocks;
 mod follower;
 mod lead;
+mod intents;
 mod cluster;
 mod decide;
+mod joint;
 mod late;
 mod replica;
 mod lost;

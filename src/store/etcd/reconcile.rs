@@ -89,7 +89,7 @@ pub async fn reconciled(journal: &LocalStore, etcd: &Etcd, done: &Reconciled) ->
         #[serde(flatten)]
         done: &'a Reconciled,
     }
-    let evidence = Evidence::at(etcd, etcd.tide.seen());
+    let evidence = Evidence::at(etcd, (etcd.tide.seen(), 0));
     let entry =
         to_raw_value(&Told { kind: "store_reconciled", done }).map_err(|odd| StoreError::Journal(odd.into()))?;
     let (room, conditions, writes) = (Room::Reserve, Vec::new(), vec![evidence.write()?]);
@@ -97,7 +97,7 @@ pub async fn reconciled(journal: &LocalStore, etcd: &Etcd, done: &Reconciled) ->
 }
 
 /// How the names of these begin: when it was written first what a key holds again.
-const RESTORED: &str = "~restored/";
+pub(super) const RESTORED: &str = "~restored/";
 
 /// Stands beside a key that was written again. What is of an earlier restore counts for nothing.
 #[derive(Deserialize, Serialize)]

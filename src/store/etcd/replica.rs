@@ -4,13 +4,15 @@ use super::cluster::Etcd;
 use super::decide::{DECIDED_WITHIN, Decided, Wish};
 use super::error::{EtcdError, Fault};
 use super::evidence::{Evidence, KEY};
+use super::joint::Joined;
 use super::late::{LOOK_EVERY, Late};
-use super::mark::Open;
+use super::mark::{Open, UNWATCHED};
 use crate::clock::Clock;
 use crate::store::{
     Answer, CLOCK_STEP_MAX, ClockError, Commit, Committed, Condition, Entry, LocalStore, Revision, Room, Store,
     StoreError, Stored, Trouble, Write,
 };
+use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -195,24 +197,48 @@ impl Inside {
     async fn commit(&self, commit: Commit) -> Result<Committed, StoreError> {
         self.may_write(commit.room)?;
         let Commit { room, conditions, writes, entry, without_quorum } = commit;
+        if writes.iter().any(|write| write.key() >= UNWATCHED) {
+            let why = "a key that sorts after all that is watched";
+            return Err(StoreError::Index(io::Error::new(io::ErrorKind::InvalidInput, why)));
+        }
         if conditions.is_empty() && writes.is_empty() {
             return self.tell(room, entry, None).await;
         }
         self.etcd.clocks.fit(COMPARED_WITHIN).await?;
-        let open = self.etcd.marks.open();
-        let can_do_without = without_quorum.filter(|_| writes.is_empty());
         let wish = Wish { conditions, writes, entry: Some(entry) };
-        let (decided, alone) = match self.decide(&open, &wish, can_do_without.is_some()).await {
-            Err(Fault::Away(why)) => match can_do_without {
+        if wish.writes.is_empty() {
+            return self.confirm(room, wish, without_quorum).await;
+        }
+        let Joined { decided, wish, open, part } = self.etcd.join(wish, self.within(DECIDED_WITHIN)).await?;
+        match decided {
+            Decided::Conflict { key, found } => Ok(Committed::Conflict { key, found }),
+            Decided::Done { revision, in_doubt } => {
+                self.conclude((room, wish), (&open, part), (revision, in_doubt)).await
+            }
+        }
+    }
+
+    /// What writes nothing: whether its conditions hold.
+    async fn confirm(&self, room: Room, wish: Wish, without_quorum: Option<Duration>) -> Result<Committed, StoreError> {
+        let open = self.etcd.copy.marks.open(1);
+        let within = self.within(if without_quorum.is_some() { TRIED_FOR } else { DECIDED_WITHIN });
+        let (decided, without_quorum) = match self.etcd.decide_as(&open, std::slice::from_ref(&wish), within).await {
+            Err(Fault::Away(why)) => match without_quorum {
                 Some(span) if self.etcd.tide.behind() <= span => (self.judge(&wish.conditions)?, true),
                 Some(_) | None => return Err(Fault::Away(why).into()),
             },
             decided => (decided?, false),
         };
+        let Wish { conditions, entry, .. } = wish;
         match decided {
             Decided::Conflict { key, found } => Ok(Committed::Conflict { key, found }),
-            Decided::Done { revision, in_doubt } => {
-                self.conclude((room, wish), &open, (revision, in_doubt, alone)).await
+            Decided::Done { revision, .. } => {
+                // It may have gone back under our hands: then what it took counts for nothing.
+                self.not_gone_back()?;
+                let rests_on = self.untold(&conditions)?;
+                let (looked, evidence) = (!rests_on.is_empty(), Evidence::at(&self.etcd, (revision, 0)).of(rests_on));
+                let evidence = Evidence { without_quorum, looked, ..evidence };
+                self.tell(room, entry.ok_or(StoreError::Stopped)?, Some(evidence.write()?)).await
             }
         }
     }
@@ -221,23 +247,15 @@ impl Inside {
     async fn conclude(
         &self,
         (room, wish): (Room, Wish),
-        open: &Open<'_>,
-        (revision, in_doubt, without_quorum): (Revision, bool, bool),
+        (open, part): (&Open, usize),
+        (revision, in_doubt): (Revision, bool),
     ) -> Result<Committed, StoreError> {
-        let Wish { conditions, writes, entry } = wish;
+        let Wish { writes, entry, .. } = wish;
         let entry = entry.ok_or(StoreError::Stopped)?;
-        if writes.is_empty() {
-            // It may have gone back under our hands: then what it took counts for nothing.
-            self.not_gone_back()?;
-            let rests_on = self.untold(&conditions)?;
-            let looked = !rests_on.is_empty();
-            let evidence = Evidence { without_quorum, looked, ..Evidence::at(&self.etcd, revision).of(rests_on) };
-            return self.tell(room, entry, Some(evidence.write()?)).await;
-        }
         let keys: Vec<_> = writes.iter().map(|write| write.key().to_owned()).collect();
         let told = match self.not_gone_back() {
             Ok(()) => {
-                let evidence = Evidence::at(&self.etcd, revision).of(writes).write()?;
+                let evidence = Evidence::at(&self.etcd, (revision, part)).of(writes).write()?;
                 self.tell(room, entry, Some(evidence)).await
             }
             Err(went_back) => Err(went_back),
@@ -252,7 +270,7 @@ impl Inside {
             // Meanwhile something older may be heard of these keys.
             self.etcd.copy.let_hear(open.n, []);
         }
-        self.etcd.marks.is_told(open.n, in_doubt || !shown);
+        open.is_told(revision, in_doubt || !shown);
         told
     }
 
@@ -268,13 +286,9 @@ impl Inside {
         Ok(writes)
     }
 
-    async fn decide(&self, open: &Open<'_>, wish: &Wish, can_do_without: bool) -> Result<Decided, Fault> {
-        let within = match self.etcd.tide.answers() {
-            true if !can_do_without => DECIDED_WITHIN,
-            true => TRIED_FOR,
-            false => SILENT_FOR,
-        };
-        self.etcd.decide_as(open, wish, within).await
+    /// How long is tried to decide something.
+    fn within(&self, where_it_answers: Duration) -> Duration {
+        if self.etcd.tide.answers() { where_it_answers } else { SILENT_FOR }
     }
 
     /// Decides by what is known here.
@@ -315,9 +329,9 @@ impl Inside {
         drop(last);
         match *self.journal.trouble().borrow() {
             Some(Trouble::DiskFull) if room == Room::Common => {
-                Err(StoreError::Journal(std::io::ErrorKind::StorageFull.into()))
+                Err(StoreError::Journal(io::ErrorKind::StorageFull.into()))
             }
-            Some(Trouble::Unwritable) => Err(StoreError::Journal(std::io::Error::other("it took no writes of late"))),
+            Some(Trouble::Unwritable) => Err(StoreError::Journal(io::Error::other("it took no writes of late"))),
             Some(Trouble::ClockLeapt | Trouble::ClockWentBack | Trouble::DiskFull) | None => Ok(()),
         }
     }

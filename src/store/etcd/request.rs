@@ -1,6 +1,6 @@
 //! A commit as a transaction of etcd, and what its answer means. Functions of their arguments.
 
-use super::mark::{Mark, TICKS, Ticks, compared, tick_key};
+use super::mark::{Mark, TICKS, Tick, Ticks, UNWATCHED, compared, tick_key};
 use super::proto::compare::{Result as Wanted, Target, TargetUnion};
 use super::proto::request_op::Request as Op;
 use super::proto::response_op::Response as Answered;
@@ -27,9 +27,9 @@ impl Prefix {
         std::str::from_utf8(key).ok()?.strip_prefix(&self.0)
     }
 
-    /// The first key that is not ours any more.
+    /// The first key that is not watched: after all that are.
     pub(super) fn end(&self) -> Bytes {
-        self.end_of("")
+        self.key(UNWATCHED)
     }
 
     /// The first key after those whose names begin so: that beginning with its last byte one higher.
@@ -52,26 +52,36 @@ impl Prefix {
 
     /// The transaction of these conditions and writes, where what each replica wrote last is still there. Where anything
     /// does not hold, it reads what the conditions' keys hold, whether it was done before, and all ticks.
-    pub(super) fn txn(&self, (conditions, writes): (&[Condition], &[Write]), mark: &Mark, ticks: &Ticks) -> TxnRequest {
+    pub(super) fn txn(
+        &self,
+        (conditions, writes): (&[&Condition], &[&Write]),
+        mark: &Mark,
+        ticks: &Ticks,
+    ) -> TxnRequest {
         // Of several writes to one key the last counts; etcd takes one.
-        let last: BTreeMap<&str, &Write> = writes.iter().map(|write| (write.key(), write)).collect();
+        let last: BTreeMap<&str, &Write> = writes.iter().map(|write| (write.key(), *write)).collect();
         let still_there = compared(ticks).into_iter().map(|(replica, written)| self.still_there(replica, written));
-        let done = Condition::Absent(mark.intent_key());
+        let done = Condition::Absent(mark.intent.0.clone());
         let done = Some(&done).filter(|_| !last.is_empty());
-        let compare =
-            conditions.iter().chain(done).map(|condition| self.compare(condition)).chain(still_there).collect();
+        let compare = conditions
+            .iter()
+            .copied()
+            .chain(done)
+            .map(|condition| self.compare(condition))
+            .chain(still_there)
+            .collect();
         let success = if last.is_empty() { Vec::new() } else { self.writes(&last, mark) };
         let read = |condition: &Condition| {
             Op::Range(RangeRequest { key: self.key(condition.key()), ..RangeRequest::default() })
         };
-        let reads = conditions.iter().chain(done).map(read).chain([Op::Range(self.ticks())]);
+        let reads = conditions.iter().copied().chain(done).map(read).chain([Op::Range(self.ticks())]);
         TxnRequest { compare, success: ops(success), failure: ops(reads) }
     }
 
     fn writes(&self, last: &BTreeMap<&str, &Write>, mark: &Mark) -> Vec<Op> {
         let put = |key, value| Op::Put(PutRequest { key, value, lease: 0 });
         let tick = put(tick_key(self, &mark.replica), json(&mark.tick));
-        let intent = put(self.key(&mark.intent_key()), Bytes::clone(&mark.intent));
+        let intent = put(self.key(&mark.intent.0), Bytes::clone(&mark.intent.1));
         let told = mark.told.iter().map(|key| Op::DeleteRange(DeleteRangeRequest { key: self.key(key) }));
         let writes = last.values().map(|write| match write {
             Write::Put(key, value) => put(self.key(key), value.get().to_owned().into()),
@@ -89,6 +99,22 @@ impl Prefix {
             Write::Delete(key) => Op::DeleteRange(DeleteRangeRequest { key: self.key(key) }),
         };
         TxnRequest { compare: vec![self.compare(condition)], success: ops([write]), failure: Vec::new() }
+    }
+
+    /// Takes told intents of a replica away and ticks, where what each replica wrote last is still there. Where not, it reads
+    /// all ticks.
+    pub(super) fn leave(&self, (replica, tick, told): (&str, &Tick, &[String]), ticks: &Ticks) -> TxnRequest {
+        let compare =
+            compared(ticks).into_iter().map(|(replica, written)| self.still_there(replica, written)).collect();
+        let tick = Op::Put(PutRequest { key: tick_key(self, replica), value: json(tick), lease: 0 });
+        let gone = told.iter().map(|key| Op::DeleteRange(DeleteRangeRequest { key: self.key(key) }));
+        TxnRequest { compare, success: ops([tick].into_iter().chain(gone)), failure: ops([Op::Range(self.ticks())]) }
+    }
+
+    /// Reads these keys.
+    pub(super) fn values(&self, keys: &[String]) -> TxnRequest {
+        let read = |key: &String| Op::Range(RangeRequest { key: self.key(key), ..RangeRequest::default() });
+        TxnRequest { compare: Vec::new(), success: ops(keys.iter().map(read)), failure: Vec::new() }
     }
 
     /// Takes these keys away, whoever reads what.
@@ -121,6 +147,14 @@ fn ops(all: impl IntoIterator<Item = Op>) -> Vec<RequestOp> {
     all.into_iter().map(|request| RequestOp { request: Some(request) }).collect()
 }
 
+/// What each of an answer's reads found.
+pub(super) fn found(answer: TxnResponse) -> impl Iterator<Item = Vec<KeyValue>> {
+    answer.responses.into_iter().map(|one| match one.response {
+        Some(Answered::Range(range)) => range.kvs,
+        None => Vec::new(),
+    })
+}
+
 /// Why a transaction was not done now.
 #[derive(Debug)]
 pub(super) struct NotDone {
@@ -134,16 +168,14 @@ pub(super) struct NotDone {
 
 impl NotDone {
     /// Reads an answer to these conditions; whether it `wrote` tells what was asked.
-    pub(super) fn of(prefix: &Prefix, (conditions, wrote): (&[Condition], bool), answer: TxnResponse) -> Self {
-        let mut found = answer.responses.into_iter().map(|one| match one.response {
-            Some(Answered::Range(range)) => range.kvs,
-            None => Vec::new(),
-        });
+    pub(super) fn of(prefix: &Prefix, (conditions, wrote): (&[&Condition], bool), answer: TxnResponse) -> Self {
+        let mut found = found(answer);
         let held: Vec<_> = found.by_ref().take(conditions.len()).map(|kvs| kvs.first().and_then(stored)).collect();
         let before = if wrote { found.next().and_then(|kvs| Some(revision(kvs.first()?.mod_revision))) } else { None };
         let ticks = ticks_of(prefix, &found.next().unwrap_or_default());
-        let holds =
-            |(condition, held): &(&Condition, Option<Stored>)| condition.holds(held.as_ref().map(|held| held.revision));
+        let holds = |(condition, held): &(&&Condition, Option<Stored>)| {
+            condition.holds(held.as_ref().map(|held| held.revision))
+        };
         let conflict = conditions.iter().zip(held).find(|judged| !holds(judged));
         Self { before, ticks, conflict: conflict.map(|(condition, held)| (condition.key().to_owned(), held)) }
     }
@@ -173,19 +205,34 @@ pub(super) fn json(value: &impl Serialize) -> Bytes {
 
 #[cfg(test)]
 mod tests {
-    use super::super::mark::Tick;
+    use super::super::clocks::CLOCKS;
+    use super::super::cluster::{KEYRING, REPLICAS};
+    use super::super::epoch::KEY as EPOCH;
+    use super::super::lead::KEY as LEAD;
+    use super::super::mark::INTENTS;
+    use super::super::reconcile::{KNOWN, RESTORED, WAITING};
     use super::*;
 
     #[test]
     fn a_prefix_ends_where_the_next_name_begins() {
-        assert_eq!(&*Prefix("lanyard/".to_owned()).end(), b"lanyard0");
-        assert_eq!(&*Prefix("a\u{7f}".to_owned()).end(), b"a\x80");
+        assert_eq!(&*Prefix("lanyard/".to_owned()).end_of(""), b"lanyard0");
+        assert_eq!(&*Prefix("a\u{7f}".to_owned()).end_of(""), b"a\x80");
+    }
+
+    #[test]
+    fn all_that_replicas_tell_each_other_is_watched_but_for_intents() {
+        let prefix = Prefix("p/".to_owned());
+        let is_watched = |name: &str| prefix.key(name) < prefix.end();
+        for name in [TICKS, CLOCKS, REPLICAS, KEYRING, KNOWN, WAITING, EPOCH, RESTORED, LEAD, "session/\u{10ffff}"] {
+            assert!(is_watched(name) && is_watched(&format!("{name}\u{10ffff}")), "{name}");
+        }
+        assert!(!is_watched(INTENTS) && INTENTS > UNWATCHED);
     }
 
     fn mark() -> Mark {
-        let tick = Tick { by: "p".to_owned(), n: 2 };
-        let told = vec!["~intent/a/p/1".to_owned()];
-        Mark { replica: "a".to_owned(), tick, intent: Bytes::from_static(b"{}"), told }
+        let tick = Tick { by: "p".to_owned(), n: Some(2), told: 0 };
+        let told = vec!["~~intent/a/p/1".to_owned()];
+        Mark { replica: "a".to_owned(), tick, intent: ("~~intent/a/p/2".to_owned(), Bytes::from_static(b"{}")), told }
     }
 
     #[test]
@@ -193,12 +240,12 @@ mod tests {
         let prefix = Prefix("p/".to_owned());
         let put = |value: &str| Write::Put("k".to_owned(), RawValue::from_string(value.to_owned()).unwrap());
         let writes = [put("1"), Write::Delete("k".to_owned()), put("2")];
-        let txn = prefix.txn((&[], &writes), &mark(), &Ticks::new());
+        let txn = prefix.txn((&[], &writes.each_ref()), &mark(), &Ticks::new());
         let Some(Op::Put(last)) = &txn.success[2].request else { panic!("no put") };
         // Tick, intent, the key, and an intent that is told.
         assert_eq!((txn.success.len(), &*last.value), (4, &b"2"[..]));
         let present = [Condition::Present("k".to_owned())];
-        assert!(prefix.txn((&present, &[]), &mark(), &Ticks::new()).success.is_empty());
+        assert!(prefix.txn((&present.each_ref(), &[]), &mark(), &Ticks::new()).success.is_empty());
     }
 
     #[test]
