@@ -1,22 +1,20 @@
 //! Jobs that ask all replicas at once, and what they were told: the promises are held against that.
 
-use crate::agent::{Agent, Way, exchange, renew};
+use crate::agent::{Agent, Way};
 use crate::callers::{now, serial};
 use crate::issuer::FakeIssuer;
 use lanyard::crypto::Random;
 use lanyard::wire::lanyard::X509Answer;
-use lanyard::wire::lanyard::issuer_client::IssuerClient;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
-use tonic::transport::Channel;
 
 /// Who does not hear by then asks another replica.
 const PATIENCE: Duration = Duration::from_secs(8);
 /// So that a test machine has time for the servers, too.
-const PAUSE: Duration = Duration::from_millis(20);
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// What was told to jobs.
 #[derive(Default)]
@@ -31,8 +29,11 @@ pub(crate) struct Told {
     pub(crate) unavailable: usize,
 }
 
-/// One agent with its connections to all replicas.
-pub(crate) struct Caller(Vec<IssuerClient<Channel>>);
+/// One agent, which each time connects anew: there are more of them than a process may have files.
+pub(crate) struct Caller {
+    agent: Agent,
+    ways: Arc<Vec<Way>>,
+}
 
 /// What all callers share.
 #[derive(Clone)]
@@ -44,18 +45,17 @@ pub(crate) struct Load {
 }
 
 impl Caller {
-    fn new(ways: &[Way]) -> Arc<Self> {
-        let agent = Agent::new();
-        Arc::new(Self(ways.iter().map(|way| agent.at(way)).collect()))
+    fn new(ways: &Arc<Vec<Way>>) -> Arc<Self> {
+        Arc::new(Self { agent: Agent::new(), ways: Arc::clone(ways) })
     }
 
     async fn exchange(&self, replica: usize, token: &str) -> Result<X509Answer, String> {
-        let asked = timeout(PATIENCE, exchange(self.0[replica].clone(), token));
+        let asked = timeout(PATIENCE, self.agent.exchange(self.ways[replica].clone(), token));
         asked.await.unwrap_or_else(|_late| Err("no answer".to_owned()))
     }
 
     pub(crate) async fn renew(&self, replica: usize, session: &str) -> Result<X509Answer, String> {
-        let asked = timeout(PATIENCE, renew(self.0[replica].clone(), session));
+        let asked = timeout(PATIENCE, self.agent.renew(self.ways[replica].clone(), session));
         asked.await.unwrap_or_else(|_late| Err("no answer".to_owned()))
     }
 }
