@@ -27,12 +27,8 @@ use tracing::{error, warn};
 
 /// More in one batch would only make the first wait longer: the sync is shared well by then.
 const BATCH_MAX: usize = 256;
-/// How often a batch that is held looks whether somebody came. Where few come they wait little; where many come, a look more
-/// costs them more than it brings.
-const LOOKS_FOR_FEW: u32 = 8;
-const LOOKS_FOR_MANY: u32 = 2;
-/// So many in one batch are many.
-const MANY: usize = 16;
+/// How often a batch that is held looks whether somebody came.
+const HOLD_STEPS: u32 = 8;
 /// A note waits no longer than this for company, well within the second it is promised.
 const NOTE_WAITS: Duration = Duration::from_millis(500);
 /// What could not be written is tried again that often: nobody tells when there is room, or when the clock is right.
@@ -163,11 +159,10 @@ impl Committer {
 
     /// Lets the batch grow as long as others keep coming, `hold_for` at most: a sync costs as much for one as for many.
     fn hold(&mut self) {
-        let looks = if self.company < MANY { LOOKS_FOR_FEW } else { LOOKS_FOR_MANY };
-        for _ in 0..looks {
+        for _ in 0..HOLD_STEPS {
             let before = self.commits.len();
             // Asleep rather than waiting on the queue: so that no sender pays for waking us.
-            thread::park_timeout(self.settings.hold_for / looks);
+            thread::park_timeout(self.settings.hold_for / HOLD_STEPS);
             self.take_waiting();
             if self.commits.len() == before || self.commits.len() >= BATCH_MAX {
                 return;
