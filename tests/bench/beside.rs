@@ -70,9 +70,9 @@ pub(crate) fn past() {
 
 /// A place whose journal tells so often what it tells of one exchange: what a server keeps of sessions that are over.
 fn happened(count: u32) -> Place {
-    let scene = Scene::new();
+    let mut scene = Scene::new();
     let pid = scene.servers[0].1.pid();
-    let (place, server) = scene.servers.into_iter().next().unwrap();
+    let (place, server) = scene.servers.remove(0);
     server.ask_to_end();
     drop(server.wait());
     assert!(!fs::exists(format!("/proc/{pid}")).unwrap(), "the server has ended");

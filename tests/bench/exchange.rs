@@ -109,6 +109,18 @@ impl Scene {
     }
 }
 
+impl Drop for Scene {
+    /// Ends as a server ends that is asked to: only then does one that was built to write down where it has been do so.
+    fn drop(&mut self) {
+        for (_, server) in &self.servers {
+            server.ask_to_end();
+        }
+        for (_, server) in self.servers.drain(..) {
+            drop(server.wait());
+        }
+    }
+}
+
 /// `exchange_durable`, `exchange_rate` and `exchange_latency_p50`.
 pub(crate) fn measure(floor: &Floor) {
     let scene = Scene::new();

@@ -125,9 +125,10 @@ impl Drop for Server {
     }
 }
 
-/// The binary, without whatever environment the tests run in.
+/// The binary (`LANYARD_TEST_PROGRAM` names another one, built elsewhere), without whatever environment the tests run in.
 pub(crate) fn lanyard() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_lanyard"));
+    let built = std::env::var_os("LANYARD_TEST_PROGRAM").unwrap_or_else(|| env!("CARGO_BIN_EXE_lanyard").into());
+    let mut command = Command::new(built);
     let inherited = std::env::vars_os().map(|(name, _)| name);
     for name in inherited.filter(|name| name.to_string_lossy().starts_with("LANYARD_")) {
         command.env_remove(name);
