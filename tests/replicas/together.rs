@@ -12,6 +12,7 @@ use std::time::Duration;
 
 /// Longer than anything here should take on a machine with much else to do.
 const LIMIT: Duration = Duration::from_secs(20);
+const ROUNDS: u32 = 5;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_session_opened_at_one_replica_is_renewed_by_all_and_ended_by_any() {
@@ -63,17 +64,18 @@ async fn a_ban_and_its_end_are_in_force_on_all_replicas_within_a_second() {
     let [a, b] = &replicas.all[..] else { panic!("two") };
     let agent = Agent::new();
     let offer = || async { agent.exchange(&b.place, &a.place.issuer.token(now())).await.map(drop) };
-    let session = agent.exchange(&b.place, &a.place.issuer.token(now())).await.unwrap().session;
-    a.operator(&["ban", "add", "--project", "acme/payments/api", "--reason", "a drill"]);
-    let took = until(LIMIT, || async { offer().await.is_err_and(|code| code == "banned") }).await;
-    println!("a ban was in force elsewhere after {took:?}");
-    assert!(took < WITHIN, "{took:?}");
-    assert_ne!(agent.renew(&b.place, &session).await.map(drop), Ok(()));
-    let listed = b.operator(&["ban", "list", "--json"]);
-    let id = serde_json::from_str::<serde_json::Value>(&listed).unwrap()["bans"][0]["ban"].as_str().unwrap().to_owned();
-    a.operator(&["ban", "remove", &id, "--reason", "over"]);
-    let took = until(LIMIT, || async { offer().await.is_ok() }).await;
-    assert!(took < WITHIN, "{took:?}");
+    in_time("a ban, and its end", || async {
+        let session = agent.exchange(&b.place, &a.place.issuer.token(now())).await.unwrap().session;
+        a.operator(&["ban", "add", "--project", "acme/payments/api", "--reason", "a drill"]);
+        let began = until(LIMIT, || async { offer().await.is_err_and(|code| code == "banned") }).await;
+        assert_ne!(agent.renew(&b.place, &session).await.map(drop), Ok(()));
+        let listed = b.operator(&["ban", "list", "--json"]);
+        let listed = serde_json::from_str::<serde_json::Value>(&listed).unwrap();
+        let id = listed["bans"][0]["ban"].as_str().unwrap();
+        a.operator(&["ban", "remove", id, "--reason", "over"]);
+        began.max(until(LIMIT, || async { offer().await.is_ok() }).await)
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -83,12 +85,27 @@ async fn a_key_that_one_replica_prepares_is_published_by_all_and_there_is_one_of
     let (at_a, at_b) = (Door::of(&a.place), Door::of(&b.place));
     assert_eq!(at_a.bundle().await, at_b.bundle().await, "both go on with the keys of the first");
     let activate = ["authority", "activate", "--kind", "jwt", "--force", "--reason", "a drill"];
-    for (replica, step) in [(a, &["authority", "prepare", "--kind", "jwt"][..]), (b, &activate)] {
-        replica.operator(step);
-        let took = until(LIMIT, || async { at_a.bundle().await == at_b.bundle().await }).await;
-        println!("a key was published elsewhere after {took:?}");
-        assert!(took < WITHIN, "{took:?}");
+    in_time("a key, and its use", || async {
+        let mut slower = Duration::ZERO;
+        for (replica, step) in [(a, &["authority", "prepare", "--kind", "jwt"][..]), (b, &activate)] {
+            replica.operator(step);
+            slower = slower.max(until(LIMIT, || async { at_a.bundle().await == at_b.bundle().await }).await);
+        }
+        slower
+    })
+    .await;
+}
+
+/// Other work of the machine may hold up a round; a promise that does not hold is broken in each.
+async fn in_time<F: Future<Output = Duration>>(what: &str, round: impl Fn() -> F) {
+    for number in 1..=ROUNDS {
+        let took = round().await;
+        println!("{what}: elsewhere after {took:?} in round {number}");
+        if took < WITHIN {
+            return;
+        }
     }
+    panic!("{what}: not within {WITHIN:?} in any of {ROUNDS} rounds");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

