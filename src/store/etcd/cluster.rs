@@ -7,7 +7,6 @@ use super::decide::{DECIDED_WITHIN, Decided, Wish};
 use super::error::{EtcdError, Fault};
 use super::follower::Follower;
 use super::hearing::Hearing;
-use super::joint::Joint;
 use super::lead::Lead;
 use super::mark::intent_key;
 use super::proto::{KeyValue, RangeRequest, RangeResponse};
@@ -77,7 +76,6 @@ pub struct Etcd {
     pub(super) lead: Lead,
     pub(super) tide: Tide,
     pub(super) clocks: Clocks,
-    pub(super) joint: Joint,
     runtime: Handle,
     thread: Mutex<Option<Thread>>,
 }
@@ -112,7 +110,6 @@ impl Etcd {
             lead: Lead::default(),
             tide: Tide::new(),
             clocks,
-            joint: Joint::default(),
             runtime: runtime.handle().clone(),
             thread: Mutex::new(None),
         });
