@@ -199,12 +199,12 @@ impl Etcd {
 
     /// Resolves when they are of none of these revisions.
     pub async fn keyring_changes(&self, known: [Option<Revision>; 2]) {
-        let mut at = self.copy.watch();
+        let mut written = self.copy.keyring();
         loop {
             if !known.contains(&self.copy.own_revision(KEYRING)) {
                 return;
             }
-            if at.changed().await.is_err() {
+            if written.changed().await.is_err() {
                 return std::future::pending().await;
             }
         }

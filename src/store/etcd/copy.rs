@@ -1,5 +1,6 @@
 //! What etcd held at one revision, in memory: written by the follower alone, read by all.
 
+use super::cluster::KEYRING;
 use super::hearing::Waiting;
 use super::mark::{Marks, TICKS, Tick};
 use super::proto::{Event, KeyValue, event::EventType};
@@ -28,6 +29,7 @@ pub(super) struct Copy {
     told: Mutex<HashMap<String, (Revision, Revision)>>,
     pub(super) marks: Arc<Marks>,
     at: watch::Sender<Revision>,
+    keyring: watch::Sender<()>,
     /// Our own transactions, until both their caller and the copy know of them.
     fates: Mutex<HashMap<u64, Fate>>,
     /// What others wrote, and what we wrote and nobody here knows.
@@ -72,9 +74,10 @@ pub(super) struct Pending<'a> {
 impl Copy {
     /// An empty one.
     pub(super) fn new((replica, process): (String, String), prefix: Prefix) -> Self {
-        let (data, own, at) = (Index::memory(), Index::memory(), watch::Sender::new(0));
+        let (data, own) = (Index::memory(), Index::memory());
+        let (at, keyring) = (watch::Sender::new(0), watch::Sender::new(()));
         let (told, fates, marks) = (Mutex::default(), Mutex::default(), Arc::default());
-        Self { process, replica, prefix, data, own, told, marks, at, fates, waiting: Waiting::new() }
+        Self { process, replica, prefix, data, own, told, marks, at, keyring, fates, waiting: Waiting::new() }
     }
 
     pub(super) fn read(&self, key: &str) -> io::Result<Option<Stored>> {
@@ -116,9 +119,9 @@ impl Copy {
         self.marks.told_up_to(self.at())
     }
 
-    /// How far it has come, and each step.
-    pub(super) fn watch(&self) -> watch::Receiver<Revision> {
-        self.at.subscribe()
+    /// Each time that the sealed keys were written. Who waits for that is not woken by anything else.
+    pub(super) fn keyring(&self) -> watch::Receiver<()> {
+        self.keyring.subscribe()
     }
 
     /// All writes up to this revision are here, and none after.
@@ -245,7 +248,11 @@ impl Copy {
     fn apply(&self, Changes { mut data, mut own }: Changes) {
         // In memory nothing fails.
         drop(self.data.apply(&mut data, Link::START.into()));
+        let has_keyring = own.0.contains_key(KEYRING);
         drop(self.own.apply(&mut own, Link::START.into()));
+        if has_keyring {
+            self.keyring.send_replace(());
+        }
     }
 
     fn tick(&self, kv: &KeyValue) -> Option<(Revision, (String, Tick))> {
@@ -296,5 +303,33 @@ impl Drop for Pending<'_> {
             Some(answered @ Fate::Answered(_)) => drop(fates.insert(self.n, answered)),
             Some(Fate::Waited) | None => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn put(name: &str, at: i64) -> Event {
+        let (key, value) = (format!("p/{name}").into_bytes().into(), b"1".to_vec().into());
+        Event { r#type: EventType::Put.into(), kv: Some(KeyValue { key, mod_revision: at, value }) }
+    }
+
+    #[test]
+    fn whoever_waits_for_the_sealed_keys_is_woken_when_they_are_written_and_by_nothing_else() {
+        let copy = Copy::new(("a".to_owned(), "1".to_owned()), Prefix("p/".to_owned()));
+        let written = copy.keyring();
+        copy.take(vec![put("session/1", 5), put("~lead", 6)]);
+        assert!(copy.at() == 6 && !written.has_changed().unwrap());
+        copy.take(vec![put(KEYRING, 7)]);
+        assert!(written.has_changed().unwrap());
+    }
+
+    #[test]
+    fn of_what_a_watch_brings_together_the_last_of_each_key_stays() {
+        let copy = Copy::new(("a".to_owned(), "1".to_owned()), Prefix("p/".to_owned()));
+        let gone = Event { r#type: EventType::Delete.into(), ..put("ended", 7) };
+        copy.take(vec![put("again", 5), put("ended", 5), put("again", 6), gone]);
+        assert_eq!((copy.revision("again"), copy.revision("ended"), copy.at()), (Some(6), None, 7));
     }
 }
