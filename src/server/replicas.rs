@@ -2,10 +2,12 @@
 
 use crate::authority::{AgentsHeard, Holders};
 use crate::clock::Clock;
+use crate::crypto::KeyId;
 use crate::federation::Federation;
 use crate::issuance::Issuance;
 use crate::store::{Behind, ClockStand, Etcd, Heard, Peer, Replica, Revision};
 use crate::telemetry::{Metrics, Readiness, Shutdown, Standing, chain};
+use std::collections::HashSet;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,6 +28,8 @@ const WENT_BACK: &str = "an operator: etcd was restored and has lost what was wr
 const WORRY_AFTER: Duration = Duration::from_secs(3);
 /// How often it is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Which agents own live sessions is looked at in each of so many looks: there may be a hundred thousand sessions.
+const OWNERS_EVERY: u32 = 5;
 
 /// Which keyring of others cannot be taken.
 type Unfit = Option<watch::Receiver<Option<Revision>>>;
@@ -74,10 +78,9 @@ fn standing(replica: &Replica, clocks: &ClockStand) -> Standing {
     }
 }
 
-/// The agents that talk to us, as long as they are waited for.
-fn agents_here(issuance: &Issuance, holders: &Holders) -> serde_json::Value {
+/// The agents that talk to us, of those whose sessions live, as long as they are waited for.
+fn agents_here(issuance: &Issuance, holders: &Holders, live: &HashSet<KeyId>) -> serde_json::Value {
     let (now, policy) = (issuance.now(), issuance.policy.now());
-    let live = issuance.sessions.owners(now);
     let heard = holders.heard_since(now - policy.longest_ttl(), |owner| live.contains(owner));
     serde_json::to_value(heard).unwrap_or_default()
 }
@@ -94,13 +97,17 @@ async fn look(
 ) {
     let etcd = replica.etcd();
     let (mut alone, mut apart, mut wrong, mut misfit, mut gone) = (None, None, None, None, None);
+    let (mut owners, mut looks) = (HashSet::new(), 0..);
     loop {
+        if looks.next().is_some_and(|look: u32| look.is_multiple_of(OWNERS_EVERY)) {
+            owners = issuance.sessions.owners(issuance.now());
+        }
         etcd.introduce(&Peer {
             replica: etcd.replica().to_owned(),
             process: etcd.process().to_owned(),
             policy: issuance.policy.now().digest().to_string(),
             journal: replica.journal_is_at(),
-            more: agents_here(issuance, holders),
+            more: agents_here(issuance, holders, &owners),
         });
         holders.hear_of(agents_elsewhere(etcd));
         let (Behind { unconfirmed_for, revision }, clocks) = (replica.behind(), etcd.clocks());

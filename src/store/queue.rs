@@ -97,11 +97,10 @@ pub(super) fn queue() -> (Queue, Incoming) {
 impl Queue {
     /// Queues a commit; resolves when it is decided and durable.
     pub(super) fn commit(&self, commit: Commit) -> impl Future<Output = Outcome> + Send + use<> {
-        let (sender, answered) = oneshot::channel();
-        let reply = Reply { sender, home: Handle::try_current().ok() };
+        let (reply, answered) = Reply::new();
         // When the committer is gone the message is dropped, and with it `reply`.
         drop(self.messages.send(Message::Commit(commit, reply)));
-        async { answered.await.unwrap_or(Err(StoreError::Stopped)) }
+        answered
     }
 
     /// Queues an entry that nobody waits for.
@@ -139,6 +138,15 @@ impl Queue {
     pub(super) fn close(&self) {
         // A committer that has stopped by itself takes no message.
         drop(self.messages.send(Message::Close));
+    }
+}
+
+impl Reply {
+    /// Where the caller waits from now on; where it is dropped, he hears that the store has stopped.
+    pub(super) fn new() -> (Self, impl Future<Output = Outcome> + Send + use<>) {
+        let (sender, answered) = oneshot::channel();
+        let reply = Self { sender, home: Handle::try_current().ok() };
+        (reply, async { answered.await.unwrap_or(Err(StoreError::Stopped)) })
     }
 }
 

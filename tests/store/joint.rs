@@ -117,6 +117,29 @@ async fn commits_whose_common_answer_is_lost_are_done_once_and_their_callers_are
     replica.close();
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_waits_already_is_decided_beside_a_transaction_whose_answer_is_lost() {
+    let (etcd, place) = (Etcd::start(), Place::new(IndexKind::Memory));
+    let way = Way::to(etcd.port).await;
+    let (replica, _) = start_by(way.port, &place, "1");
+    done(replica.commit(opens("session/first", 0)).await);
+    way.mute();
+    let lost = tokio::spawn(replica.commit(opens("session/lost", 1)));
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    let waits = tokio::spawn(replica.commit(opens("session/waits", 1)));
+    // The first is tried for five seconds.
+    let began = Instant::now();
+    while etcd.ctl(&["get", "test/session/waits"]).is_empty() {
+        assert!(began.elapsed() < Duration::from_secs(3), "it waits for the first");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    way.open_anew().await;
+    for said in [lost, waits] {
+        done(said.await.unwrap());
+    }
+    replica.close();
+}
+
 fn revision_of(etcd: &Etcd, key: &str) -> u64 {
     let held: serde_json::Value = serde_json::from_str(&etcd.ctl(&["get", key, "--write-out=json"])).unwrap();
     held["kvs"][0]["mod_revision"].as_u64().unwrap()

@@ -129,6 +129,12 @@ impl Clocks {
         self.stand.subscribe()
     }
 
+    /// Whether our clock was held against all others that live, and is not the one that is apart.
+    pub(super) fn is_fit(&self) -> bool {
+        let stand = self.stand.borrow();
+        stand.unknown.is_empty() && !stand.is_apart()
+    }
+
     /// Resolves once our clock was held against all others that live; fails where it is the one that is apart.
     pub(super) async fn fit(&self, within: Duration) -> Result<(), StoreError> {
         let mut stand = self.stand.subscribe();

@@ -7,7 +7,6 @@ use super::decide::{DECIDED_WITHIN, Decided, Wish};
 use super::error::{EtcdError, Fault};
 use super::follower::Follower;
 use super::hearing::Hearing;
-use super::joint::Joint;
 use super::lead::Lead;
 use super::mark::intent_key;
 use super::proto::{KeyValue, RangeRequest, RangeResponse};
@@ -77,7 +76,6 @@ pub struct Etcd {
     pub(super) lead: Lead,
     pub(super) tide: Tide,
     pub(super) clocks: Clocks,
-    pub(super) joint: Joint,
     runtime: Handle,
     thread: Mutex<Option<Thread>>,
 }
@@ -112,7 +110,6 @@ impl Etcd {
             lead: Lead::default(),
             tide: Tide::new(),
             clocks,
-            joint: Joint::default(),
             runtime: runtime.handle().clone(),
             thread: Mutex::new(None),
         });
@@ -202,12 +199,12 @@ impl Etcd {
 
     /// Resolves when they are of none of these revisions.
     pub async fn keyring_changes(&self, known: [Option<Revision>; 2]) {
-        let mut at = self.copy.watch();
+        let mut written = self.copy.keyring();
         loop {
             if !known.contains(&self.copy.own_revision(KEYRING)) {
                 return;
             }
-            if at.changed().await.is_err() {
+            if written.changed().await.is_err() {
                 return std::future::pending().await;
             }
         }

@@ -1,5 +1,6 @@
 //! What etcd held at one revision, in memory: written by the follower alone, read by all.
 
+use super::cluster::KEYRING;
 use super::hearing::Waiting;
 use super::mark::{Marks, TICKS, Tick};
 use super::proto::{Event, KeyValue, event::EventType};
@@ -28,6 +29,7 @@ pub(super) struct Copy {
     told: Mutex<HashMap<String, (Revision, Revision)>>,
     pub(super) marks: Arc<Marks>,
     at: watch::Sender<Revision>,
+    keyring: watch::Sender<()>,
     /// Our own transactions, until both their caller and the copy know of them.
     fates: Mutex<HashMap<u64, Fate>>,
     /// What others wrote, and what we wrote and nobody here knows.
@@ -45,6 +47,22 @@ enum Fate {
     Waited,
 }
 
+/// What became of keys, of the store's and of those that only replicas read.
+#[derive(Debug, Default)]
+struct Changes {
+    data: Overlay,
+    own: Overlay,
+}
+
+impl Changes {
+    /// Of several changes of one key the last counts.
+    fn add(&mut self, name: String, (now, revision): (Option<Stored>, Revision)) {
+        let change = now.map_or(Change::Deleted(revision), Change::Put);
+        let Overlay(changes) = if name.starts_with(OWN) { &mut self.own } else { &mut self.data };
+        changes.insert(name, change);
+    }
+}
+
 /// A transaction of ours that waits for its answer. Where it goes without one, what it wrote is heard of as if others had
 /// written it.
 #[derive(Debug)]
@@ -56,13 +74,20 @@ pub(super) struct Pending<'a> {
 impl Copy {
     /// An empty one.
     pub(super) fn new((replica, process): (String, String), prefix: Prefix) -> Self {
-        let (data, own, at) = (Index::memory(), Index::memory(), watch::Sender::new(0));
+        let (data, own) = (Index::memory(), Index::memory());
+        let (at, keyring) = (watch::Sender::new(0), watch::Sender::new(()));
         let (told, fates, marks) = (Mutex::default(), Mutex::default(), Arc::default());
-        Self { process, replica, prefix, data, own, told, marks, at, fates, waiting: Waiting::new() }
+        Self { process, replica, prefix, data, own, told, marks, at, keyring, fates, waiting: Waiting::new() }
     }
 
     pub(super) fn read(&self, key: &str) -> io::Result<Option<Stored>> {
         self.data.read(key)
+    }
+
+    /// When a key was written.
+    pub(super) fn revision(&self, key: &str) -> Option<Revision> {
+        // In memory nothing fails.
+        self.data.revision(key).ok().flatten()
     }
 
     pub(super) fn page(&self, prefix: &str, after: &str, max: usize) -> io::Result<Vec<(String, Stored)>> {
@@ -94,9 +119,9 @@ impl Copy {
         self.marks.told_up_to(self.at())
     }
 
-    /// How far it has come, and each step.
-    pub(super) fn watch(&self) -> watch::Receiver<Revision> {
-        self.at.subscribe()
+    /// Each time that the sealed keys were written. Who waits for that is not woken by anything else.
+    pub(super) fn keyring(&self) -> watch::Receiver<()> {
+        self.keyring.subscribe()
     }
 
     /// All writes up to this revision are here, and none after.
@@ -119,7 +144,7 @@ impl Copy {
     /// Whoever asked for a transaction cannot act by it: what it wrote is heard of.
     pub(super) fn let_hear(&self, n: u64, keys: impl IntoIterator<Item = String>) {
         if self.fates().remove(&n).is_none() {
-            keys.into_iter().filter(|key| !key.starts_with(OWN)).for_each(|key| self.waiting.add(key));
+            self.waiting.add(keys.into_iter().filter(|key| !key.starts_with(OWN)));
         }
     }
 
@@ -130,6 +155,7 @@ impl Copy {
         self.hear(&ticks);
         let newest = events.iter().map(|(_, kv)| revision(kv.mod_revision)).max();
         let mut written: BTreeMap<Revision, Vec<String>> = BTreeMap::new();
+        let mut changes = Changes::default();
         for (kind, kv) in events {
             let (Some(name), at) = (self.prefix.name(&kv.key).map(str::to_owned), revision(kv.mod_revision)) else {
                 continue;
@@ -139,12 +165,15 @@ impl Copy {
                 EventType::Delete => None,
             };
             written.entry(at).or_default().push(name.clone());
-            self.apply(name, (now, at));
+            changes.add(name, (now, at));
         }
+        self.apply(changes);
+        let mut left = Vec::new();
         for (at, keys) in written {
             let ours = ticks.get(&at).filter(|(_, tick)| tick.by == self.process).and_then(|(_, tick)| tick.n);
-            self.tell(keys, ours.map(|n| (n, at)));
+            left.extend(self.left_to_hear(keys, ours.map(|n| (n, at))));
         }
+        self.waiting.add(left);
         self.at.send_if_modified(|at| newest.is_some_and(|newest| std::mem::replace(at, newest.max(*at)) < newest));
         ticks.into_iter().map(|(at, (replica, _))| (replica, at)).collect()
     }
@@ -160,21 +189,24 @@ impl Copy {
         }
     }
 
-    /// Has it heard, unless it is ours, and its caller knows of it or may still.
-    fn tell(&self, keys: Vec<String>, ours: Option<(u64, Revision)>) {
+    /// What of these is to be heard: nothing, where they are ours and their caller knows of them or may still.
+    fn left_to_hear(&self, keys: Vec<String>, ours: Option<(u64, Revision)>) -> impl Iterator<Item = String> {
         let mut fates = self.fates();
-        if let Some((n, at)) = ours {
-            match fates.remove(&n) {
-                Some(Fate::Answered(_)) => return,
-                Some(Fate::Waited | Fate::Shown(..)) => {
-                    fates.insert(n, Fate::Shown(at, keys));
-                    return;
-                }
-                None => {}
+        let left = match ours.and_then(|(n, at)| Some((n, at, fates.remove(&n)?))) {
+            Some((_, _, Fate::Answered(_))) => Vec::new(),
+            Some((n, at, Fate::Waited | Fate::Shown(..))) => {
+                fates.insert(n, Fate::Shown(at, keys));
+                Vec::new()
             }
-        }
+            None => keys,
+        };
         drop(fates);
-        keys.into_iter().filter(|key| !key.starts_with(OWN)).for_each(|key| self.waiting.add(key));
+        left.into_iter().filter(|key| !key.starts_with(OWN))
+    }
+
+    /// Has it heard.
+    fn tell(&self, keys: Vec<String>) {
+        self.waiting.add(self.left_to_hear(keys, None));
     }
 
     /// Becomes what was listed at a revision, after more was missed than a watch can tell.
@@ -187,36 +219,40 @@ impl Copy {
         let named = all.iter().filter_map(|kv| Some((self.prefix.name(&kv.key)?.to_owned(), stored(kv)?)));
         let mut now: BTreeMap<String, Stored> = named.collect();
         let known = [self.page("", "", usize::MAX).unwrap_or_default(), self.own("")].concat();
-        let mut written = Vec::new();
+        let (mut written, mut changes) = (Vec::new(), Changes::default());
         for (name, was) in known {
             match now.get(&name) {
                 Some(same) if same.revision == was.revision => drop(now.remove(&name)),
                 Some(_) => {}
                 None => {
                     written.push(name.clone());
-                    self.apply(name, (None, listed_at));
+                    changes.add(name, (None, listed_at));
                 }
             }
         }
         for (name, is) in now {
             let revision = is.revision;
             written.push(name.clone());
-            self.apply(name, (Some(is), revision));
+            changes.add(name, (Some(is), revision));
         }
+        self.apply(changes);
         self.fates().retain(|_, fate| !matches!(fate, Fate::Answered(at) if *at <= listed_at));
         // Nobody has read anything before the first.
         if self.at() > 0 {
-            self.tell(written, None);
+            self.tell(written);
         }
         self.at.send_replace(listed_at);
     }
 
-    fn apply(&self, name: String, (now, revision): (Option<Stored>, Revision)) {
-        let change = now.map_or(Change::Deleted(revision), Change::Put);
-        let index = if name.starts_with(OWN) { &self.own } else { &self.data };
-        let mut overlay = Overlay(HashMap::from([(name, change)]));
+    /// What a watch brings together is read together.
+    fn apply(&self, Changes { mut data, mut own }: Changes) {
         // In memory nothing fails.
-        drop(index.apply(&mut overlay, Link::START.into()));
+        drop(self.data.apply(&mut data, Link::START.into()));
+        let has_keyring = own.0.contains_key(KEYRING);
+        drop(self.own.apply(&mut own, Link::START.into()));
+        if has_keyring {
+            self.keyring.send_replace(());
+        }
     }
 
     fn tick(&self, kv: &KeyValue) -> Option<(Revision, (String, Tick))> {
@@ -262,10 +298,38 @@ impl Drop for Pending<'_> {
         match fate {
             Some(Fate::Shown(_, keys)) => {
                 drop(fates);
-                self.copy.tell(keys, None);
+                self.copy.tell(keys);
             }
             Some(answered @ Fate::Answered(_)) => drop(fates.insert(self.n, answered)),
             Some(Fate::Waited) | None => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn put(name: &str, at: i64) -> Event {
+        let (key, value) = (format!("p/{name}").into_bytes().into(), b"1".to_vec().into());
+        Event { r#type: EventType::Put.into(), kv: Some(KeyValue { key, mod_revision: at, value }) }
+    }
+
+    #[test]
+    fn whoever_waits_for_the_sealed_keys_is_woken_when_they_are_written_and_by_nothing_else() {
+        let copy = Copy::new(("a".to_owned(), "1".to_owned()), Prefix("p/".to_owned()));
+        let written = copy.keyring();
+        copy.take(vec![put("session/1", 5), put("~lead", 6)]);
+        assert!(copy.at() == 6 && !written.has_changed().unwrap());
+        copy.take(vec![put(KEYRING, 7)]);
+        assert!(written.has_changed().unwrap());
+    }
+
+    #[test]
+    fn of_what_a_watch_brings_together_the_last_of_each_key_stays() {
+        let copy = Copy::new(("a".to_owned(), "1".to_owned()), Prefix("p/".to_owned()));
+        let gone = Event { r#type: EventType::Delete.into(), ..put("ended", 7) };
+        copy.take(vec![put("again", 5), put("ended", 5), put("again", 6), gone]);
+        assert_eq!((copy.revision("again"), copy.revision("ended"), copy.at()), (Some(6), None, 7));
     }
 }

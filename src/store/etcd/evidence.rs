@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 pub(in crate::store) const KEY: &str = "shared";
 
 /// A transaction, as a record tells of it.
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub(in crate::store) struct Evidence {
     pub(in crate::store) v: Version<1>,
     /// Which etcd it was.

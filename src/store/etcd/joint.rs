@@ -1,20 +1,25 @@
 //! Commits that wait at the same time are decided together, by one transaction: it has one tick, one intent, one sync and one
 //! word to each watch, however many they are. Where it is not done, each is decided alone.
 //!
+//! Whoever commits while a transaction is under way wakes nobody: whoever decides that one takes along what waits then, and the
+//! journal is told of all, and all callers are answered, by one task.
+//!
 //! Invariants: none of those that go together writes what another writes or depends on, so that their order means nothing. Each
 //! depends on something that it writes: so whichever was decided alone keeps an attempt of the joint one that lies somewhere
 //! from being done after it. Nobody waits long behind a transaction that gets no answer.
 
-use super::Etcd;
 use super::decide::{DECIDED_WITHIN, Decided, Wish};
 use super::error::Fault;
+use super::evidence::Evidence;
 use super::mark::Open;
-use crate::store::{Condition, Write};
+use super::replica::{COMPARED_WITHIN, Inside, SHOWN_WITHIN, Under};
+use crate::store::queue::{Answers, Outcome, Reply};
+use crate::store::{Committed, Condition, Room, StoreError, Write};
 use std::collections::{HashSet, VecDeque};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::oneshot;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 /// Conditions, and writes, of one transaction; etcd takes 128 of each, with ticks, the intent and what is told.
 const AT_ONCE: usize = 96;
@@ -27,30 +32,29 @@ const WAITED_FOR: Duration = Duration::from_millis(20);
 const HELD_FROM: usize = 5;
 const HELD: (Duration, usize) = (Duration::from_millis(1), 4);
 
-/// What became of a commit.
-#[derive(Debug)]
-pub(super) struct Joined {
-    pub(super) decided: Decided,
-    pub(super) wish: Wish,
-    /// The transaction, and which part of it the commit is.
-    pub(super) open: Arc<Open>,
-    pub(super) part: usize,
-}
-
 /// A commit that waits.
 #[derive(Debug)]
-struct Asked {
-    wish: Wish,
-    within: Duration,
-    answer: oneshot::Sender<Result<Joined, Fault>>,
+pub(super) struct Asked {
+    pub(super) wish: Wish,
+    pub(super) within: Duration,
+    pub(super) caller: Caller,
+}
+
+/// Who is told what became of it.
+#[derive(Debug)]
+pub(super) struct Caller {
+    pub(super) room: Room,
+    pub(super) reply: Reply,
+    /// Nobody may cut it off.
+    pub(super) under: Option<Under>,
 }
 
 /// See the file's opening words.
 #[derive(Debug, Default)]
-pub(super) struct Joint(Mutex<Inside>);
+pub(super) struct Joint(Mutex<Queued>);
 
 #[derive(Debug, Default)]
-struct Inside {
+struct Queued {
     waiting: VecDeque<Asked>,
     /// Since when the last transaction is under way.
     under_way: Option<Instant>,
@@ -69,7 +73,7 @@ impl Joint {
         is_free
     }
 
-    fn wait(&self, asked: Asked) {
+    pub(super) fn wait(&self, asked: Asked) {
         self.inside().waiting.push_back(asked);
     }
 
@@ -104,8 +108,15 @@ impl Joint {
         inside.under_way == Some(began)
     }
 
+    /// All that wait, where nobody decides any more.
+    fn forsake(&self) -> VecDeque<Asked> {
+        let mut inside = self.inside();
+        inside.under_way = None;
+        std::mem::take(&mut inside.waiting)
+    }
+
     /// A holder that panicked left a whole queue behind.
-    fn inside(&self) -> MutexGuard<'_, Inside> {
+    fn inside(&self) -> MutexGuard<'_, Queued> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -148,7 +159,7 @@ fn bytes_of(wish: &Wish) -> usize {
 }
 
 /// Whether it is of the kind that goes along: what it writes decides that it is not done again.
-fn is_companionable(wish: &Wish) -> bool {
+pub(super) fn is_companionable(wish: &Wish) -> bool {
     let writes = |key: &str| wish.writes.iter().any(|write| write.key() == key);
     wish.conditions.iter().any(|condition| match condition {
         Condition::Absent(key) => wish.writes.iter().any(|write| matches!(write, Write::Put(put, _) if put == key)),
@@ -157,52 +168,58 @@ fn is_companionable(wish: &Wish) -> bool {
     })
 }
 
-impl Etcd {
-    /// Decides a commit, together with others that wait where that may be.
-    pub(super) async fn join(self: &Arc<Self>, wish: Wish, within: Duration) -> Result<Joined, Fault> {
-        if !is_companionable(&wish) {
-            return self.alone(wish, within).await;
+/// Has others go on beside what takes long; they do not know when it ends.
+async fn not_waited_for<T>(deciding: impl Future<Output = T>, others_go_on: impl FnOnce()) -> T {
+    let mut deciding = pin!(deciding);
+    if let Ok(decided) = timeout(WAITED_FOR, &mut deciding).await {
+        return decided;
+    }
+    others_go_on();
+    deciding.await
+}
+
+/// The right to decide what waits. Where it ends before its time, with its thread, those that wait hear so.
+struct Turn {
+    of: Arc<Inside>,
+    is_over: bool,
+}
+
+impl Inside {
+    /// Decides a commit, together with others that wait where that may be; its caller is told.
+    pub(super) fn join(self: &Arc<Self>, asked: Asked) {
+        if !is_companionable(&asked.wish) || !self.etcd.clocks.is_fit() {
+            // The caller is told.
+            drop(self.etcd.carry_out(Arc::clone(self).join_when_fit(asked)));
+            return;
         }
-        let (answer, mut answered) = oneshot::channel();
-        self.joint.wait(Asked { wish, within, answer });
-        loop {
-            if self.joint.is_free() {
-                // Each caller waits for its own answer.
-                drop(self.carry_out(Arc::clone(self).decide_those_that_wait()));
+        self.joint.wait(asked);
+        self.see_to_those_that_wait();
+    }
+
+    async fn join_when_fit(self: Arc<Self>, asked: Asked) {
+        match self.etcd.clocks.fit(COMPARED_WITHIN).await {
+            Ok(()) if is_companionable(&asked.wish) => {
+                self.joint.wait(asked);
+                self.see_to_those_that_wait();
             }
-            tokio::select! {
-                joined = &mut answered => {
-                    return joined.unwrap_or_else(|_ended| Err(Fault::Away("the server is stopping".to_owned())));
-                }
-                () = sleep(WAITED_FOR) => {}
-            }
+            Ok(()) => self.decide_alone(asked).await,
+            Err(apart) => asked.caller.answer(Err(apart)),
         }
     }
 
-    async fn alone(&self, wish: Wish, within: Duration) -> Result<Joined, Fault> {
-        let open = Arc::new(self.copy.marks.open(1));
-        let decided = self.decide_as(&open, std::slice::from_ref(&wish), within).await?;
-        Ok(Joined { decided, wish, open, part: 0 })
-    }
-
-    async fn decide_alone(self: Arc<Self>, Asked { wish, within, answer }: Asked) {
-        // Whoever asked may have gone.
-        drop(answer.send(self.alone(wish, within).await));
-    }
-
-    /// One transaction after the other, as long as commits wait.
-    async fn decide_those_that_wait(self: Arc<Self>) {
-        loop {
-            self.hold().await;
-            let (began, some) = self.joint.take();
-            if some.is_empty() {
-                return;
-            }
-            self.decide_together(some).await;
-            if !self.joint.goes_on(began) {
-                return;
-            }
+    /// Begins a transaction, unless somebody is at it who takes them along.
+    fn see_to_those_that_wait(self: &Arc<Self>) {
+        if self.joint.is_free() {
+            // Each caller is told.
+            let turn = Turn { of: Arc::clone(self), is_over: false };
+            drop(self.etcd.carry_out(turn.decide_those_that_wait()));
         }
+    }
+
+    async fn decide_alone(self: Arc<Self>, Asked { wish, within, caller }: Asked) {
+        let (open, wishes) = (self.etcd.copy.marks.open(1), vec![wish]);
+        let decided = self.etcd.decide_as(&open, &wishes, within).await;
+        self.conclude(&open, (wishes, vec![caller]), decided).await;
     }
 
     async fn hold(&self) {
@@ -220,28 +237,114 @@ impl Etcd {
     }
 
     async fn decide_together(self: &Arc<Self>, some: Vec<Asked>) {
-        let (mut wishes, mut answers) = (Vec::with_capacity(some.len()), Vec::with_capacity(some.len()));
         let within = some.iter().map(|asked| asked.within).min().unwrap_or(DECIDED_WITHIN);
-        for Asked { wish, within, answer } in some {
-            wishes.push(wish);
-            answers.push((within, answer));
+        let split = |Asked { wish, within, caller }| (wish, (within, caller));
+        let (wishes, callers): (Vec<_>, Vec<_>) = some.into_iter().map(split).unzip();
+        let open = self.etcd.copy.marks.open(wishes.len());
+        let decided = self.etcd.decide_as(&open, &wishes, within);
+        let decided = not_waited_for(decided, || self.see_to_those_that_wait()).await;
+        let falls_apart = matches!(decided, Err(Fault::Refused(_)) | Ok(Decided::Conflict { .. })) && wishes.len() > 1;
+        // Each caller is told; the next transaction does not wait for that.
+        if falls_apart {
+            for (wish, (within, caller)) in wishes.into_iter().zip(callers) {
+                let asked = Asked { wish, within, caller };
+                drop(self.etcd.carry_out(Arc::clone(self).decide_alone(asked)));
+            }
+        } else {
+            let (of, callers) = (Arc::clone(self), callers.into_iter().map(|(_, caller)| caller).collect());
+            drop(self.etcd.carry_out(async move { of.conclude(&open, (wishes, callers), decided).await }));
         }
-        let open = Arc::new(self.copy.marks.open(wishes.len()));
-        let decided = self.decide_as(&open, &wishes, within).await;
-        let is_alone = wishes.len() == 1;
-        for (part, (wish, (within, answer))) in wishes.into_iter().zip(answers).enumerate() {
-            let open = Arc::clone(&open);
-            let joined = match &decided {
-                Err(Fault::Refused(_)) | Ok(Decided::Conflict { .. }) if !is_alone => {
-                    drop(self.carry_out(Arc::clone(self).decide_alone(Asked { wish, within, answer })));
-                    continue;
-                }
-                Ok(decided) => Ok(Joined { decided: decided.clone(), wish, open, part }),
-                Err(fault) => Err(fault.clone()),
+    }
+
+    /// Tells the callers what became of a transaction.
+    async fn conclude(
+        &self,
+        open: &Open,
+        (wishes, callers): (Vec<Wish>, Vec<Caller>),
+        decided: Result<Decided, Fault>,
+    ) {
+        match decided {
+            Ok(Decided::Done { revision, in_doubt }) => {
+                let all = wishes.into_iter().zip(callers).collect();
+                self.tell_all(open, all, (revision, in_doubt)).await;
+            }
+            Ok(Decided::Conflict { key, found }) => callers.into_iter().for_each(|caller| {
+                caller.answer(Ok(Committed::Conflict { key: key.clone(), found: found.clone() }));
+            }),
+            Err(fault) => callers.into_iter().for_each(|caller| caller.answer(Err(fault.clone().into()))),
+        }
+    }
+
+    /// It is done: the journal tells of each, the copy comes as far, and each caller is told.
+    async fn tell_all(&self, open: &Open, all: Vec<(Wish, Caller)>, (revision, in_doubt): (u64, bool)) {
+        let base = Evidence::at(&self.etcd, (revision, 0));
+        let mut telling = Vec::with_capacity(all.len());
+        for (part, (Wish { writes, entry, .. }, caller)) in all.into_iter().enumerate() {
+            let keys: Vec<_> = writes.iter().map(|write| write.key().to_owned()).collect();
+            let told = self.not_gone_back().and_then(|()| {
+                let evidence = Evidence { part, ..base.clone() }.of(writes).write()?;
+                Ok(self.tell(caller.room, entry.ok_or(StoreError::Stopped)?, Some(evidence)))
+            });
+            telling.push((keys, caller, told));
+        }
+        let (mut answers, mut under, mut told_of) = (Answers::default(), Vec::new(), 0_usize);
+        for (keys, caller, told) in telling {
+            let told: Outcome = match told {
+                Ok(told) => told.await,
+                Err(untold) => Err(untold),
             };
-            // Whoever asked may have gone.
-            drop(answer.send(joined));
+            match &told {
+                Ok(_) => told_of += 1,
+                // It is done, and whoever asked for it must believe that it is not.
+                Err(_) => self.etcd.copy.let_hear(open.n, keys),
+            }
+            answers.push(caller.reply, told, None);
+            under.extend(caller.under);
         }
+        if told_of > 0 {
+            let shown = timeout(SHOWN_WITHIN, self.etcd.copy.reaches(revision)).await.is_ok();
+            if !shown {
+                // Meanwhile something older may be heard of these keys.
+                self.etcd.copy.let_hear(open.n, []);
+            }
+            (0..told_of).for_each(|_| open.is_told(revision, in_doubt || !shown));
+        }
+        answers.hand_out();
+        drop(under);
+    }
+}
+
+impl Turn {
+    /// One transaction after the other, as long as commits wait.
+    async fn decide_those_that_wait(mut self) {
+        loop {
+            self.of.hold().await;
+            let (began, some) = self.of.joint.take();
+            let is_last = some.is_empty();
+            if !is_last {
+                self.of.decide_together(some).await;
+            }
+            if is_last || !self.of.joint.goes_on(began) {
+                self.is_over = true;
+                return;
+            }
+        }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if !self.is_over {
+            drop(self.of.joint.forsake());
+        }
+    }
+}
+
+impl Caller {
+    fn answer(self, outcome: Outcome) {
+        let mut answers = Answers::default();
+        answers.push(self.reply, outcome, None);
+        answers.hand_out();
     }
 }
 
@@ -249,6 +352,7 @@ impl Etcd {
 mod tests {
     use super::*;
     use serde_json::value::RawValue;
+    use tokio::sync::oneshot;
 
     fn wish(conditions: &[Condition], writes: &[&str]) -> Wish {
         let put = |key: &&str| Write::Put((*key).to_owned(), RawValue::NULL.to_owned());
@@ -296,12 +400,32 @@ mod tests {
         assert!(!is_companionable(&gone), "it stays absent");
     }
 
+    #[tokio::test]
+    async fn those_that_wait_already_go_on_beside_a_transaction_that_gets_no_answer() {
+        let (answer, answered) = oneshot::channel();
+        // It is answered only because others went on.
+        let slow = not_waited_for(answered, || assert!(answer.send(7).is_ok()));
+        assert_eq!(timeout(DECIDED_WITHIN, slow).await.ok(), Some(Ok(7)));
+        let others = || panic!("they wait for the next");
+        assert_eq!(not_waited_for(std::future::ready(7), others).await, 7);
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_hears_when_nobody_decides_any_more() {
+        let (joint, (reply, answered)) = (Joint::default(), Reply::new());
+        let caller = Caller { room: Room::Common, reply, under: None };
+        joint.wait(Asked { wish: wish(&[absent("a")], &["a"]), within: DECIDED_WITHIN, caller });
+        assert!(joint.is_free());
+        drop(joint.forsake());
+        assert!(matches!(answered.await, Err(StoreError::Stopped)));
+    }
+
     #[test]
     fn nobody_waits_behind_a_transaction_that_gets_no_answer() {
         let joint = Joint::default();
         let wait = |key: &str| {
-            let (answer, _) = oneshot::channel();
-            joint.wait(Asked { wish: wish(&[absent(key)], &[key]), within: DECIDED_WITHIN, answer });
+            let caller = Caller { room: Room::Common, reply: Reply::new().0, under: None };
+            joint.wait(Asked { wish: wish(&[absent(key)], &[key]), within: DECIDED_WITHIN, caller });
         };
         assert!(!joint.is_free(), "nobody waits");
         wait("a");

@@ -4,10 +4,11 @@ use super::cluster::Etcd;
 use super::decide::{DECIDED_WITHIN, Decided, Wish};
 use super::error::{EtcdError, Fault};
 use super::evidence::{Evidence, KEY};
-use super::joint::Joined;
+use super::joint::{Asked, Caller, Joint};
 use super::late::{LOOK_EVERY, Late};
-use super::mark::{Open, UNWATCHED};
+use super::mark::UNWATCHED;
 use crate::clock::Clock;
+use crate::store::queue::Reply;
 use crate::store::{
     Answer, CLOCK_STEP_MAX, ClockError, Commit, Committed, Condition, Entry, LocalStore, Revision, Room, Store,
     StoreError, Stored, Trouble, Write,
@@ -20,13 +21,13 @@ use time::OffsetDateTime;
 use tokio::time::Instant;
 
 /// The copy shows a write of ours about as soon as etcd has answered; a reader is not kept waiting for longer.
-const SHOWN_WITHIN: Duration = Duration::from_secs(2);
+pub(super) const SHOWN_WITHIN: Duration = Duration::from_secs(2);
 /// What can be decided without a quorum does not wait long for one.
 const TRIED_FOR: Duration = Duration::from_millis(500);
 /// Where nobody answered a moment ago, the next caller is not kept waiting either.
 const SILENT_FOR: Duration = Duration::from_secs(1);
 /// A replica that lives says within this how it finds our clock, and one that died is forgotten.
-const COMPARED_WITHIN: Duration = Duration::from_secs(7);
+pub(super) const COMPARED_WITHIN: Duration = Duration::from_secs(7);
 
 /// How far a replica is behind the others.
 #[derive(Clone, Copy, Debug)]
@@ -42,8 +43,9 @@ pub struct Behind {
 pub struct Replica(Arc<Inside>);
 
 #[derive(Debug)]
-struct Inside {
-    etcd: Arc<Etcd>,
+pub(super) struct Inside {
+    pub(super) etcd: Arc<Etcd>,
+    pub(super) joint: Joint,
     journal: Arc<LocalStore>,
     clock: Arc<dyn Clock>,
     under_way: UnderWay,
@@ -59,7 +61,8 @@ struct UnderWay {
 }
 
 /// One of them.
-struct Under(Arc<Inside>);
+#[derive(Debug)]
+pub(super) struct Under(Arc<Inside>);
 
 impl Replica {
     /// Joins a connected etcd and the journal of this replica. What the journal has seen of etcd must still be there.
@@ -82,9 +85,9 @@ impl Replica {
             return Err(EtcdError::WentBack(went_back));
         }
         let last = Mutex::new(journal.last_at());
-        let (under_way, position) = (UnderWay::default(), AtomicU64::new(0));
+        let (joint, under_way, position) = (Joint::default(), UnderWay::default(), AtomicU64::new(0));
         let late = Late::new(Arc::clone(&etcd), Arc::clone(&journal));
-        let inside = Arc::new(Inside { etcd, journal, clock, under_way, last, position });
+        let inside = Arc::new(Inside { etcd, joint, journal, clock, under_way, last, position });
         let told = inside.etcd.carry_out(tell_late(Arc::downgrade(&inside), late));
         // Nobody waits for it: it goes on until the end.
         drop(told);
@@ -139,9 +142,18 @@ impl Store for Replica {
         let Some(under) = self.0.under_way.enter(&self.0) else {
             return Box::pin(std::future::ready(Err(StoreError::Stopped)));
         };
-        let deed = async move { under.0.commit(commit).await };
-        let answered = self.0.etcd.carry_out(deed);
-        Box::pin(async { answered.await.unwrap_or(Err(StoreError::Stopped)) })
+        if let Err(refused) = self.0.may_take(&commit) {
+            return Box::pin(std::future::ready(Err(refused)));
+        }
+        if commit.writes.is_empty() {
+            let answered = self.0.etcd.carry_out(async move { under.0.confirm(commit).await });
+            return Box::pin(async { answered.await.unwrap_or(Err(StoreError::Stopped)) });
+        }
+        let Commit { room, conditions, writes, entry, .. } = commit;
+        let ((reply, answered), wish) = (Reply::new(), Wish { conditions, writes, entry: Some(entry) });
+        let caller = Caller { room, reply, under: Some(under) };
+        self.0.join(Asked { wish, within: self.0.within(DECIDED_WITHIN), caller });
+        Box::pin(answered)
     }
 
     fn note(&self, entry: Entry) -> Result<(), StoreError> {
@@ -194,32 +206,24 @@ fn stopped() -> Fault {
 }
 
 impl Inside {
-    async fn commit(&self, commit: Commit) -> Result<Committed, StoreError> {
+    /// What is decided by nobody.
+    fn may_take(&self, commit: &Commit) -> Result<(), StoreError> {
         self.may_write(commit.room)?;
-        let Commit { room, conditions, writes, entry, without_quorum } = commit;
-        if writes.iter().any(|write| write.key() >= UNWATCHED) {
+        if commit.writes.iter().any(|write| write.key() >= UNWATCHED) {
             let why = "a key that sorts after all that is watched";
             return Err(StoreError::Index(io::Error::new(io::ErrorKind::InvalidInput, why)));
         }
-        if conditions.is_empty() && writes.is_empty() {
+        Ok(())
+    }
+
+    /// What writes nothing: whether its conditions hold.
+    async fn confirm(&self, commit: Commit) -> Result<Committed, StoreError> {
+        let Commit { room, conditions, writes, entry, without_quorum } = commit;
+        if conditions.is_empty() {
             return self.tell(room, entry, None).await;
         }
         self.etcd.clocks.fit(COMPARED_WITHIN).await?;
         let wish = Wish { conditions, writes, entry: Some(entry) };
-        if wish.writes.is_empty() {
-            return self.confirm(room, wish, without_quorum).await;
-        }
-        let Joined { decided, wish, open, part } = self.etcd.join(wish, self.within(DECIDED_WITHIN)).await?;
-        match decided {
-            Decided::Conflict { key, found } => Ok(Committed::Conflict { key, found }),
-            Decided::Done { revision, in_doubt } => {
-                self.conclude((room, wish), (&open, part), (revision, in_doubt)).await
-            }
-        }
-    }
-
-    /// What writes nothing: whether its conditions hold.
-    async fn confirm(&self, room: Room, wish: Wish, without_quorum: Option<Duration>) -> Result<Committed, StoreError> {
         let open = self.etcd.copy.marks.open(1);
         let within = self.within(if without_quorum.is_some() { TRIED_FOR } else { DECIDED_WITHIN });
         let (decided, without_quorum) = match self.etcd.decide_as(&open, std::slice::from_ref(&wish), within).await {
@@ -241,37 +245,6 @@ impl Inside {
                 self.tell(room, entry.ok_or(StoreError::Stopped)?, Some(evidence.write()?)).await
             }
         }
-    }
-
-    /// Tells the journal of what was decided, and lets the copy come as far.
-    async fn conclude(
-        &self,
-        (room, wish): (Room, Wish),
-        (open, part): (&Open, usize),
-        (revision, in_doubt): (Revision, bool),
-    ) -> Result<Committed, StoreError> {
-        let Wish { writes, entry, .. } = wish;
-        let entry = entry.ok_or(StoreError::Stopped)?;
-        let keys: Vec<_> = writes.iter().map(|write| write.key().to_owned()).collect();
-        let told = match self.not_gone_back() {
-            Ok(()) => {
-                let evidence = Evidence::at(&self.etcd, (revision, part)).of(writes).write()?;
-                self.tell(room, entry, Some(evidence)).await
-            }
-            Err(went_back) => Err(went_back),
-        };
-        if told.is_err() {
-            // It is done, and whoever asked for it must believe that it is not.
-            self.etcd.copy.let_hear(open.n, keys);
-            return told;
-        }
-        let shown = tokio::time::timeout(SHOWN_WITHIN, self.etcd.copy.reaches(revision)).await.is_ok();
-        if !shown {
-            // Meanwhile something older may be heard of these keys.
-            self.etcd.copy.let_hear(open.n, []);
-        }
-        open.is_told(revision, in_doubt || !shown);
-        told
     }
 
     /// What is confirmed by these conditions and stands perhaps in no journal: whoever wrote it may be gone. From now on it
@@ -302,15 +275,22 @@ impl Inside {
         Ok(Decided::Done { revision: self.etcd.copy.at(), in_doubt: false })
     }
 
-    /// Writes the entry into this replica's journal.
-    async fn tell(&self, room: Room, entry: Entry, evidence: Option<Write>) -> Result<Committed, StoreError> {
+    /// Writes the entry into this replica's journal, from now on, whether anybody waits for it or not.
+    pub(super) fn tell(
+        &self,
+        room: Room,
+        entry: Entry,
+        evidence: Option<Write>,
+    ) -> impl Future<Output = Result<Committed, StoreError>> + Send {
         let writes = evidence.into_iter().collect();
-        let commit = Commit { room, conditions: Vec::new(), writes, entry, without_quorum: None };
-        let done = self.journal.commit(commit).await?;
-        if let Committed::Done(position) = done {
-            self.position.fetch_max(position, Ordering::Relaxed);
+        let told = self.journal.commit(Commit { room, conditions: Vec::new(), writes, entry, without_quorum: None });
+        async {
+            let done = told.await?;
+            if let Committed::Done(position) = done {
+                self.position.fetch_max(position, Ordering::Relaxed);
+            }
+            Ok(done)
         }
-        Ok(done)
     }
 
     /// What the journal would refuse is not done in etcd first.
@@ -336,7 +316,7 @@ impl Inside {
         }
     }
 
-    fn not_gone_back(&self) -> Result<(), StoreError> {
+    pub(super) fn not_gone_back(&self) -> Result<(), StoreError> {
         if let Some(went_back) = self.etcd.tide.went_back() {
             return Err(StoreError::WentBack { why: went_back.to_string() });
         }
@@ -380,7 +360,12 @@ impl UnderWay {
 impl Drop for Under {
     fn drop(&mut self) {
         let under_way = &self.0.under_way;
-        under_way.open().0 -= 1;
-        under_way.ended.notify_all();
+        let mut open = under_way.open();
+        open.0 -= 1;
+        let was_waited_for = *open == (0, true);
+        drop(open);
+        if was_waited_for {
+            under_way.ended.notify_all();
+        }
     }
 }
