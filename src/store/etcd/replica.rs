@@ -205,6 +205,10 @@ impl Inside {
             return self.tell(room, entry, None).await;
         }
         self.etcd.clocks.fit(COMPARED_WITHIN).await?;
+        // What ends or takes away does not wait: by it those that hear take in what they heard.
+        if room == Room::Common {
+            self.etcd.wakes().await?;
+        }
         let wish = Wish { conditions, writes, entry: Some(entry) };
         if wish.writes.is_empty() {
             return self.confirm(room, wish, without_quorum).await;
