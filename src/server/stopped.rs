@@ -140,6 +140,7 @@ pub async fn reconcile(
     give_back_keys(&keys.file, settings, &etcd).await?;
     let waiting = reconciled(&journal, &etcd, &done).await?;
     journal.close();
+    etcd.close();
     Ok(Reconciling::Done(Reconciled { waiting, ..done }))
 }
 

@@ -148,10 +148,10 @@ async fn a_reconciliation_that_dies_before_its_journal_tells_of_it_is_finished_b
     a.reconcile(etcd.port).await;
     let connected = b.connect(etcd.port).unwrap();
     assert!(!b.dies_reconciling(&connected, (&[], None)).await.resumed);
-    drop(connected);
+    connected.close();
     let connected = b.connect(etcd.port).unwrap();
     assert!(b.dies_reconciling(&connected, (&[], None)).await.resumed);
-    drop(connected);
+    connected.close();
     assert_eq!(held(&etcd, "k"), "1");
     let at_a = a.start(etcd.port);
     let Err(StoreError::WentBack { why }) = at_a.write("early", "1").await else { panic!("it wrote") };
@@ -174,7 +174,7 @@ async fn what_is_refused_for_a_lost_replica_is_refused_from_the_moment_on_in_whi
     let (connected, lost) = (a.connect(etcd.port).unwrap(), ["b".to_owned()]);
     let done = a.dies_reconciling(&connected, (&lost, Some(put("restored", "1")))).await;
     assert_eq!((done.resumed, connected.given_up().into_iter().collect::<Vec<_>>()), (false, lost.to_vec()));
-    drop(connected);
+    connected.close();
     let since = etcd.ctl(&["get", "test/restored", "-w", "json"]);
     let since: serde_json::Value = serde_json::from_str(&since).unwrap();
     let since = since["kvs"][0]["mod_revision"].as_u64().unwrap();
@@ -198,6 +198,7 @@ async fn what_is_refused_for_a_lost_replica_stays_refused_after_the_next_restore
         let journal = a.place.open();
         reconciled(&journal, &connected, &done).await.unwrap();
         journal.close();
+        connected.close();
     }
     etcd.restore_snapshot();
     a.reconcile(etcd.port).await;
@@ -231,7 +232,9 @@ async fn a_replica_that_was_cut_off_during_a_restore_shows_what_was_written_sinc
     all_are_known(&etcd, 3).await;
     until(|| etcd.ctl(&["get", "--prefix", "test/~~intent/c/"]).is_empty()).await;
     etcd.save_snapshot();
-    overtake(&etcd);
+    for _more_than_comes_before_the_ban in 0..3 {
+        overtake(&etcd);
+    }
     writes(&a, &etcd, &[("x", "1")]).await;
     until(|| at_c.replica.read("x").unwrap().is_some()).await;
     way.mute();
@@ -241,10 +244,13 @@ async fn a_replica_that_was_cut_off_during_a_restore_shows_what_was_written_sinc
     let journal = a.place.open();
     reconciled(&journal, &connected, &done_at_a).await.unwrap();
     journal.close();
-    drop((connected, journal));
+    connected.close();
+    drop(journal);
     b.reconcile(etcd.port).await;
     writes(&a, &etcd, &[("ban", "1")]).await;
-    overtake(&etcd);
+    for _more_than_it_knows in 0..4 {
+        overtake(&etcd);
+    }
     // Whose write c misses has written since.
     writes(&a, &etcd, &[("later", "1")]).await;
     way.open_anew().await;

@@ -43,6 +43,7 @@ impl Member {
         let journal = self.place.open();
         reconciled(&journal, &etcd, &done).await.unwrap();
         journal.close();
+        etcd.close();
         done.waiting
     }
 
