@@ -42,6 +42,9 @@ enum Action {
         /// A replica whose journal is gone; every token and session from before now is refused then; may be repeated
         #[arg(long, value_name = "REPLICA")]
         lost: Vec<String>,
+        /// With --lost: etcd was restored, though this replica's journal has seen nothing that it lost
+        #[arg(long, requires = "lost")]
+        restored: bool,
         /// Tells what would be done, and writes nothing
         #[arg(long)]
         dry_run: bool,
@@ -67,7 +70,9 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     match &args.action {
         Action::Export { file, .. } => export(&settings, file, json).await?,
         Action::Import { file, .. } => import(&settings, file, json).await?,
-        Action::Reconcile { lost, dry_run, .. } => mend(&settings, Reconcile { lost, dry_run: *dry_run }, json).await?,
+        Action::Reconcile { lost, restored, dry_run, .. } => {
+            mend(&settings, Reconcile { lost, restored: *restored, dry_run: *dry_run }, json).await?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -129,7 +134,7 @@ struct Told {
 }
 
 async fn mend(settings: &ServerSettings, asked: Reconcile<'_>, json: bool) -> anyhow::Result<()> {
-    let dry_run = asked.dry_run;
+    let (dry_run, lost) = (asked.dry_run, asked.lost.join(", "));
     match Box::pin(reconcile(settings, asked, clock())).await? {
         Reconciling::Alone => bail!("this server shares its store with nobody: there is nothing to reconcile"),
         Reconciling::Done(done) if json => render::json(&Told { needed: true, dry_run, done }),
@@ -144,7 +149,7 @@ async fn mend(settings: &ServerSettings, asked: Reconcile<'_>, json: bool) -> an
         }
         Reconciling::Whole(waiting) => {
             render::say("nothing to do here: etcd holds all that this replica's journal has seen")?;
-            render::say(&what_next(&waiting))
+            render::say(&if lost.is_empty() { what_next(&waiting) } else { merely_died(&lost) })
         }
     }
 }
@@ -153,6 +158,11 @@ async fn mend(settings: &ServerSettings, asked: Reconcile<'_>, json: bool) -> an
 fn mended(done: &Reconciled) -> anyhow::Result<String> {
     let written = render::count(u64::try_from(done.written)?, "key");
     let mut said = vec![match done.written {
+        0 if done.resumed => format!(
+            "what an earlier run of this command began is finished: all that this replica's journal tells since revision {} is \
+             written again",
+            done.since
+        ),
         0 => format!("the restore lost nothing of this replica's journal (all up to revision {})", done.since),
         _ => format!("{written} written again: what this replica's journal tells since revision {}", done.since),
     }];
@@ -171,6 +181,15 @@ fn mended(done: &Reconciled) -> anyhow::Result<String> {
     }
     said.push(what_next(&done.waiting));
     Ok(said.join("\n"))
+}
+
+/// Of replicas that are gone while etcd has lost nothing.
+fn merely_died(lost: &str) -> String {
+    format!(
+        "and nobody says that it was restored: for {lost}, none of this is needed, and nothing was changed. Whoever leads tells \
+         what it left after ten minutes; it may come back.\nIf etcd was restored all the same, and no replica has seen what it \
+         lost, say so with --restored"
+    )
 }
 
 fn what_next(waiting: &BTreeSet<String>) -> String {

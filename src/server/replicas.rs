@@ -117,6 +117,7 @@ async fn look(
         let cannot = unfit.as_ref().is_some_and(|unfit| unfit.borrow().is_some());
         misfit = cannot.then(|| misfit.take().unwrap_or_else(|| readiness.worry(UNFIT)));
         let stands = standing(replica, &clocks);
+        metrics.replica_store_went_back(stands.went_back.is_some());
         gone = stands.went_back.as_ref().map(|_| gone.take().unwrap_or_else(|| readiness.wait_for(WENT_BACK)));
         readiness.stands(stands);
         alone = (unconfirmed_for > WORRY_AFTER).then(|| alone.take().unwrap_or_else(|| readiness.worry(ALONE)));

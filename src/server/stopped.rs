@@ -81,6 +81,8 @@ impl Stopped {
 pub struct Reconcile<'a> {
     /// Replicas whose journals are gone.
     pub lost: &'a [String],
+    /// Etcd was restored, whatever this replica's journal has seen.
+    pub restored: bool,
     /// Nothing is to be written.
     pub dry_run: bool,
 }
@@ -102,15 +104,20 @@ pub enum Reconciling {
 /// When a lost one is not known, or keys, journal or etcd cannot be used; asking again goes on.
 pub async fn reconcile(
     settings: &ServerSettings,
-    Reconcile { lost, dry_run }: Reconcile<'_>,
+    Reconcile { lost, restored, dry_run }: Reconcile<'_>,
     clock: Arc<dyn Clock>,
 ) -> Result<Reconciling, ServerError> {
     let random = Random::system();
     data_folder::own(&settings.data_dir)?;
     let Some(etcd) = connect_etcd(settings, (&clock, &random)).await? else { return Ok(Reconciling::Alone) };
     may_be_lost(&etcd, lost)?;
-    if lost.is_empty() && etcd.has_all_of(&settings.data_dir)? {
-        return Ok(Reconciling::Whole(etcd.waiting()));
+    // What was begun is finished as it was begun.
+    let given_up = etcd.given_up().into_iter().filter(|name| !lost.contains(name));
+    let lost: &[String] = &lost.iter().cloned().chain(given_up).collect::<Vec<_>>();
+    let waiting = etcd.waiting();
+    let is_restored = !waiting.is_empty() || restored;
+    if (lost.is_empty() || !is_restored) && etcd.has_all_of(&settings.data_dir)? {
+        return Ok(Reconciling::Whole(waiting));
     }
     let forgotten = (!lost.is_empty()).then(|| Loss::until(clock.now(), settings.policy.longest_ttl()));
     let refused_before = forgotten.map(|loss| loss.refuses_before());
@@ -131,15 +138,17 @@ pub async fn reconcile(
     let done = etcd.reconcile(&settings.data_dir, (lost, write)).await?;
     let done = Reconciled { told_late, refused_before, ..done };
     give_back_keys(&keys.file, settings, &etcd).await?;
-    reconciled(&journal, &etcd, &done).await?;
+    let waiting = reconciled(&journal, &etcd, &done).await?;
     journal.close();
-    Ok(Reconciling::Done(done))
+    etcd.close();
+    Ok(Reconciling::Done(Reconciled { waiting, ..done }))
 }
 
 /// A name that was mistyped must not cost anybody a token.
 fn may_be_lost(etcd: &Etcd, lost: &[String]) -> Result<(), ServerError> {
     let mut known = etcd.known();
     known.extend(etcd.waiting());
+    known.extend(etcd.given_up());
     known.remove(etcd.replica());
     match lost.iter().find(|lost| !known.contains(*lost)) {
         Some(replica) => Err(ServerError::NotLost { replica: replica.clone(), here: etcd.replica().to_owned(), known }),

@@ -129,6 +129,11 @@ pub(crate) fn link(node: usize, up: bool) {
     ip(&format!("link set v{node} {}", if up { "up" } else { "down" }));
 }
 
+/// The bridge passes on what comes from a node and goes to it, or loses all of that without a word to anybody: the link is up.
+pub(crate) fn passes(node: usize, all: bool) {
+    ip(&format!("link set v{node} {}", if all { "master bridge" } else { "nomaster" }));
+}
+
 /// Where a node is.
 pub(crate) fn address(node: usize) -> String {
     format!("10.77.0.{}", 11 + node)

@@ -105,3 +105,36 @@ async fn after_a_restore_a_replica_that_is_gone_with_its_journal_costs_the_token
         assert!(audit_verify(place).status.success(), "{}", words(&audit_verify(place)));
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_that_merely_died_costs_nobody_a_token_whatever_an_operator_types() {
+    let mut replicas = Replicas::start(2);
+    let agent = Agent::new();
+    let (token, job) = (replicas.all[0].place.issuer.token(now()), replicas.all[0].place.issuer.token(now()));
+    let session = agent.exchange(&replicas.all[1].place, &token).await.unwrap().session;
+    replicas.all.iter_mut().for_each(Replica::kill);
+    let before = replicas.etcd.ctl(&["get", "--prefix", "lanyard/", "--keys-only"]);
+    let Replicas { etcd, all, .. } = &mut replicas;
+    let [a, _] = &mut all[..] else { panic!("two") };
+    let (code, said) = reconcile(&a.place, &["--lost", "ca-2"]);
+    println!("{said}");
+    assert!(code == Some(0) && said.contains("none of this is needed, and nothing was changed"), "{code:?}: {said}");
+    assert!(said.contains("after ten minutes") && said.contains("--restored"), "{said}");
+    let (code, said) = reconcile(&a.place, &["--lost", "ca-2", "--json"]);
+    let told: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert!(code == Some(0) && told["needed"] == false, "{said}");
+    let after = etcd.ctl(&["get", "--prefix", "lanyard/", "--keys-only"]);
+    let stays = |name: &&str| !name.contains("/~lead") && !name.contains("/~clock/") && !name.contains("/~replica/");
+    let lasting = |all: &str| all.lines().filter(stays).map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(lasting(&before), lasting(&after));
+    assert_eq!(reconciliations(&a.place).len(), 0);
+    a.start_again();
+    agent.renew(&a.place, &session).await.unwrap();
+    agent.exchange(&a.place, &job).await.unwrap();
+    // Nobody saw what it lost: then only an operator can know.
+    a.kill();
+    let (code, said) = reconcile(&a.place, &["--lost", "ca-2", "--restored"]);
+    assert!(code == Some(0) && said.contains("every token and session from before"), "{code:?}: {said}");
+    a.start_again();
+    assert!(agent.renew(&a.place, &session).await.is_err());
+}

@@ -50,4 +50,5 @@ mod full;
 mod moved;
 mod quorum;
 mod race;
+mod silent;
 mod together;

@@ -144,6 +144,7 @@ async fn each_says_in_numbers_how_far_behind_it_is_and_that_its_store_went_back_
         assert_eq!((&health["ready"], &health["replica"]), (&true.into(), &name.into()), "{health}");
         assert!(health["behind_seconds"].as_f64().unwrap() < 3.0 && health["revision"].as_u64().unwrap() > 0);
         assert!(metric(&replicas.all[number], "lanyard_replica_behind_seconds ") < 3.0);
+        assert!(metric(&replicas.all[number], "lanyard_replica_went_back ").abs() < 0.5);
     }
     replicas.etcd.save_snapshot();
     let token = replicas.all[0].place.issuer.token(now());
@@ -162,6 +163,7 @@ async fn each_says_in_numbers_how_far_behind_it_is_and_that_its_store_went_back_
         println!("{lost}");
         assert!(lost["went_back"].as_str().unwrap().contains("`lanyard store reconcile`"), "{lost}");
         assert!(lost["answer"].as_str().unwrap().contains("`lanyard store reconcile`"), "{lost}");
+        assert!(metric(replica, "lanyard_replica_went_back ") > 0.5);
     }
 }
 

@@ -27,6 +27,7 @@ mod histories;
 mod joint;
 mod listing;
 mod memory;
+mod paused;
 mod restored;
 mod shared;
 mod sled_harm;

@@ -4,6 +4,8 @@
 use super::shared::{Member, Running, all_are_known, overtake, until};
 use super::*;
 use crate::etcd::Etcd;
+use crate::mute::Way;
+use lanyard::store::reconciled;
 
 /// What etcd holds under a key.
 fn held(etcd: &Etcd, key: &str) -> String {
@@ -133,4 +135,126 @@ async fn a_replica_of_which_the_snapshot_knows_nothing_but_its_name_gives_back_a
         member.reconcile(etcd.port).await;
     }
     assert_eq!(held(&etcd, "k"), "2");
+}
+
+#[tokio::test]
+async fn a_reconciliation_that_dies_before_its_journal_tells_of_it_is_finished_by_another_run_and_nobody_repeats_theirs()
+ {
+    let mut etcd = Etcd::start();
+    let [a, b] = two(&etcd).await;
+    etcd.save_snapshot();
+    writes(&b, &etcd, &[("k", "1")]).await;
+    etcd.restore_snapshot();
+    a.reconcile(etcd.port).await;
+    let connected = b.connect(etcd.port).unwrap();
+    assert!(!b.dies_reconciling(&connected, (&[], None)).await.resumed);
+    connected.close();
+    let connected = b.connect(etcd.port).unwrap();
+    assert!(b.dies_reconciling(&connected, (&[], None)).await.resumed);
+    connected.close();
+    assert_eq!(held(&etcd, "k"), "1");
+    let at_a = a.start(etcd.port);
+    let Err(StoreError::WentBack { why }) = at_a.write("early", "1").await else { panic!("it wrote") };
+    assert!(why.contains("`lanyard store reconcile` on b"), "{why}");
+    at_a.stop();
+    assert!(b.reconcile(etcd.port).await.is_empty(), "what was begun is finished");
+    writes(&b, &etcd, &[("later", "1")]).await;
+    writes(&a, &etcd, &[("k", "2")]).await;
+    assert_eq!((&*held(&etcd, "k"), &*held(&etcd, "later")), ("2", "1"));
+}
+
+/// A name that counts no more, and what that costs: never the one without the other.
+#[tokio::test]
+async fn what_is_refused_for_a_lost_replica_is_refused_from_the_moment_on_in_which_it_is_given_up() {
+    let mut etcd = Etcd::start();
+    let [a, _b] = two(&etcd).await;
+    etcd.save_snapshot();
+    writes(&a, &etcd, &[("k", "1")]).await;
+    etcd.restore_snapshot();
+    let (connected, lost) = (a.connect(etcd.port).unwrap(), ["b".to_owned()]);
+    let done = a.dies_reconciling(&connected, (&lost, Some(put("restored", "1")))).await;
+    assert_eq!((done.resumed, connected.given_up().into_iter().collect::<Vec<_>>()), (false, lost.to_vec()));
+    connected.close();
+    let since = etcd.ctl(&["get", "test/restored", "-w", "json"]);
+    let since: serde_json::Value = serde_json::from_str(&since).unwrap();
+    let since = since["kvs"][0]["mod_revision"].as_u64().unwrap();
+    let knows_b = |at: u64| !etcd.ctl(&["get", "test/~known/b", "--rev", &at.to_string()]).is_empty();
+    assert!(knows_b(since - 1) && !knows_b(since));
+    assert!(a.reconcile(etcd.port).await.is_empty());
+    assert_eq!((&*held(&etcd, "restored"), &*held(&etcd, "k")), ("1", "1"));
+}
+
+/// It is in no journal but that of whoever said so.
+#[tokio::test]
+async fn what_is_refused_for_a_lost_replica_stays_refused_after_the_next_restore() {
+    let mut etcd = Etcd::start();
+    let [a, _b] = two(&etcd).await;
+    etcd.save_snapshot();
+    writes(&a, &etcd, &[("k", "1")]).await;
+    etcd.restore_snapshot();
+    {
+        let connected = a.connect(etcd.port).unwrap();
+        let done = a.dies_reconciling(&connected, (&["b".to_owned()], Some(put("restored", "1")))).await;
+        let journal = a.place.open();
+        reconciled(&journal, &connected, &done).await.unwrap();
+        journal.close();
+        connected.close();
+    }
+    etcd.restore_snapshot();
+    a.reconcile(etcd.port).await;
+    assert_eq!((&*held(&etcd, "restored"), &*held(&etcd, "k")), ("1", "1"));
+}
+
+#[tokio::test]
+async fn what_is_too_much_for_one_transaction_is_given_back_in_several() {
+    let mut etcd = Etcd::start();
+    let [a, b] = two(&etcd).await;
+    etcd.save_snapshot();
+    let (large, running) = (format!("\"{}\"", "x".repeat(60_000)), a.start(etcd.port));
+    for n in 0..40 {
+        done(running.write(&format!("bundle/{n}"), &large).await);
+    }
+    running.stop();
+    etcd.restore_snapshot();
+    a.reconcile(etcd.port).await;
+    b.reconcile(etcd.port).await;
+    let there = etcd.ctl(&["get", "--prefix", "test/bundle/", "--keys-only"]);
+    assert_eq!(there.matches("bundle/").count(), 40);
+}
+
+/// Nobody waits for one that is cut off and said to be lost; it lives, and comes back when etcd has come further than it knows.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_that_was_cut_off_during_a_restore_shows_what_was_written_since_however_far_etcd_has_come() {
+    let mut etcd = Etcd::start();
+    let ([a, b], c, way) = (two(&etcd).await, Member::named("c"), Way::to(etcd.port).await);
+    let at_c = c.start(way.port);
+    done(at_c.write("of-c", "1").await);
+    all_are_known(&etcd, 3).await;
+    until(|| etcd.ctl(&["get", "--prefix", "test/~~intent/c/"]).is_empty()).await;
+    etcd.save_snapshot();
+    for _more_than_comes_before_the_ban in 0..3 {
+        overtake(&etcd);
+    }
+    writes(&a, &etcd, &[("x", "1")]).await;
+    until(|| at_c.replica.read("x").unwrap().is_some()).await;
+    way.mute();
+    etcd.restore_snapshot();
+    let connected = a.connect(etcd.port).unwrap();
+    let done_at_a = a.dies_reconciling(&connected, (&["c".to_owned()], None)).await;
+    let journal = a.place.open();
+    reconciled(&journal, &connected, &done_at_a).await.unwrap();
+    journal.close();
+    connected.close();
+    drop(journal);
+    b.reconcile(etcd.port).await;
+    writes(&a, &etcd, &[("ban", "1")]).await;
+    for _more_than_it_knows in 0..4 {
+        overtake(&etcd);
+    }
+    // Whose write c misses has written since.
+    writes(&a, &etcd, &[("later", "1")]).await;
+    way.open_anew().await;
+    until(|| at_c.replica.read("later").unwrap().is_some()).await;
+    assert!(at_c.replica.read("ban").unwrap().is_some(), "it shows what came later, and not this");
+    at_c.stop();
 }

@@ -5,7 +5,7 @@ use super::*;
 use crate::etcd::Etcd;
 use crate::mute::Way;
 use lanyard::clock::{Clock, SystemClock};
-use lanyard::store::{Etcd as Connected, EtcdError, Hearing, JournalReader, Replica, reconciled};
+use lanyard::store::{Etcd as Connected, EtcdError, Hearing, JournalReader, Reconciled, Replica, reconciled};
 use lanyard::wire::etcd_channel;
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -30,7 +30,7 @@ impl Member {
         Self { place: Place::new(IndexKind::Memory), name }
     }
 
-    fn connect(&self, port: u16) -> Result<Arc<Connected>, EtcdError> {
+    pub(super) fn connect(&self, port: u16) -> Result<Arc<Connected>, EtcdError> {
         let clock: Arc<dyn Clock> = Arc::<ManualClock>::clone(&self.place.clock);
         let channels = Box::new(move || vec![etcd_channel(("127.0.0.1", port), None).unwrap()]);
         Connected::connect(Etcd::settings("test/", self.name), &another_process(), (channels, clock))
@@ -39,11 +39,17 @@ impl Member {
     /// As the command does it; who has yet to.
     pub(super) async fn reconcile(&self, port: u16) -> BTreeSet<String> {
         let etcd = self.connect(port).unwrap();
-        let done = etcd.reconcile(self.place.dir(), (&[], None)).await.unwrap();
+        let done = self.dies_reconciling(&etcd, (&[], None)).await;
         let journal = self.place.open();
         reconciled(&journal, &etcd, &done).await.unwrap();
         journal.close();
+        etcd.close();
         done.waiting
+    }
+
+    /// The same, until the journal is to tell of it.
+    pub(super) async fn dies_reconciling(&self, etcd: &Arc<Connected>, lost: (&[String], Option<Write>)) -> Reconciled {
+        etcd.reconcile(self.place.dir(), lost).await.unwrap()
     }
 
     pub(super) fn try_start(&self, port: u16) -> Result<Running, EtcdError> {

@@ -105,6 +105,7 @@ async fn reconcile(etcd: &Etcd, place: &Place, name: &str) {
     let journal = place.open();
     reconciled(&journal, &connected, &done).await.unwrap();
     journal.close();
+    connected.close();
 }
 
 /// Who renews what the other opened untold.

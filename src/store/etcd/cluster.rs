@@ -288,8 +288,8 @@ impl Etcd {
         }
     }
 
-    /// Ends the thread; whoever still waits hears that the store has stopped.
-    pub(super) fn close(&self) {
+    /// Ends the thread, which holds it till then; whoever still waits hears that the store has stopped.
+    pub fn close(&self) {
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some((stop, thread)) = thread else { return };
         // A thread that has ended by itself hears nothing.

@@ -1,10 +1,14 @@
 //! After which restore something was written: revisions begin again at each, the numbers of restores do not.
 
 use super::Etcd;
+use super::error::Fault;
+use super::proto::RangeRequest;
+use super::request;
 use crate::store::{Revision, StoreError, Stored, Write};
 use serde::{Deserialize, Serialize};
 use serde_json::value::to_raw_value;
 use std::collections::BTreeMap;
+use tokio::time::Instant;
 
 /// Where it stands how many restores there were.
 pub(super) const KEY: &str = "~epoch";
@@ -60,6 +64,14 @@ impl Etcd {
     /// What the copy tells of restores.
     pub(super) fn epochs(&self) -> Epochs {
         self.copy.own(KEY).pop().map(|(_, kept)| Epochs::parse(&kept)).unwrap_or_default()
+    }
+
+    /// Whether etcd was restored and reconciled since the copy was made: then its past is another than the copy shows, however
+    /// far it has come.
+    pub(super) async fn has_another_past(&self, until: Instant) -> Result<bool, Fault> {
+        let range = RangeRequest { key: self.prefix.key(KEY), ..RangeRequest::default() };
+        let found = self.client.range(&range, until).await?.kvs;
+        Ok(found.first().map(|kv| request::revision(kv.mod_revision)) != self.copy.own_revision(KEY))
     }
 }
 

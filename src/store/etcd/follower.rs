@@ -63,6 +63,13 @@ async fn watch(etcd: &Arc<Etcd>) -> Fault {
         Ok(Err(fault)) => return fault,
         Err(_late) => return Fault::Away("no watch within two seconds".to_owned()),
     };
+    // A restored etcd begins as another process: whatever this watch brings is of the one that answers now.
+    match etcd.has_another_past(Instant::now() + BEGIN_WITHIN).await {
+        Ok(false) => {}
+        // What was missed no watch can bring.
+        Ok(true) => return Fault::Compacted,
+        Err(fault) => return fault,
+    }
     loop {
         match brought.message().await {
             Ok(Some(response)) if response.compact_revision > 0 => return Fault::Compacted,

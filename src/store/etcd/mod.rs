@@ -31,9 +31,11 @@ mod intents;
 mod cluster;
 mod decide;
 mod joint;
+mod wakes;
 mod late;
 mod replica;
 mod lost;
+mod waiting;
 mod reconcile;
 
 pub use client::EtcdLogin;

@@ -2,47 +2,37 @@
 //!
 //! The restored etcd tells where they part: at the last tick of this replica that it holds. What the journal tells up to there
 //! is known, all later is lost and written again, and beside it stands when it was written first: so of what several replicas
-//! know of a key the newest stays, whoever comes first. Until every replica that was known has done so, none of them writes.
+//! know of a key the newest stays, whoever comes first. Until every replica that was known has done so, none of them writes
+//! (`waiting`). What was begun and not told in the journal another run finishes.
 
 use super::decide::{DECIDED_WITHIN, Decided, Wish};
 use super::epoch::Age;
 use super::evidence::Evidence;
 use super::lost::{Since, Stand, lost_since, stand};
 use super::mark::TICKS;
+use super::waiting::Waiting;
 use super::{Etcd, EtcdError};
-use crate::store::{
-    Commit, Condition, LocalStore, OpenError, Revision, Room, Store as _, StoreError, Stored, Version, Write,
-};
+use crate::store::{Commit, Condition, LocalStore, OpenError, Revision, Room, Store as _, StoreError, Stored, Write};
 use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use time::OffsetDateTime;
 
-/// Where it stands who has yet to reconcile.
-pub(super) const WAITING: &str = "~reconcile";
 /// How the names of replicas begin that ever shared this store.
 pub(super) const KNOWN: &str = "~known/";
 /// Keys of one transaction, each with a mark; etcd takes 128.
 const AT_ONCE: usize = 50;
-
-/// Who has yet to reconcile.
-#[derive(Debug, Default, Deserialize, Serialize)]
-struct Waiting {
-    v: Version<2>,
-    /// After which restore: whoever has been through it, and misses something, tells of another. None where nobody has begun.
-    restore: u64,
-    /// What marks of it say.
-    marks: u64,
-    /// And how far etcd, as it was restored, knows their journals.
-    replicas: BTreeMap<String, Option<Since>>,
-}
+/// And bytes; etcd takes 1.5 MiB, and a bundle of others alone may have 64 KiB.
+const BYTES_AT_ONCE: usize = 512 << 10;
 
 /// What reconciling begins with.
 struct Part {
     waiting: Waiting,
     since: Since,
+    /// A run before this one began it.
+    is_begun: bool,
 }
 
 /// What a reconciliation did.
@@ -56,6 +46,9 @@ pub struct Reconciled {
     pub kept: Vec<String>,
     /// Replicas that have yet to reconcile.
     pub waiting: BTreeSet<String>,
+    /// A run before this one began it, and did not end it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub resumed: bool,
     /// Replicas whose journals are gone.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub lost: Vec<String>,
@@ -65,6 +58,9 @@ pub struct Reconciled {
     /// Nothing that was minted before is good for anything, since nobody knows what became of it at the lost ones.
     #[serde(skip_serializing_if = "Option::is_none", with = "time::serde::timestamp::option")]
     pub refused_before: Option<OffsetDateTime>,
+    /// What was written besides, which this journal gives back after the next restore.
+    #[serde(skip)]
+    pub besides: Option<Write>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants a reference")]
@@ -72,28 +68,32 @@ const fn is_none(count: &usize) -> bool {
     *count == 0
 }
 
-impl Reconciled {
-    fn of(lost: &[String]) -> Self {
-        Self { lost: lost.to_vec(), ..Self::default() }
-    }
-}
-
-/// Tells the journal, which from now on expects etcd as it is.
+/// Tells the journal, which from now on expects etcd as it is; then nobody waits for this replica any more. Who has yet to
+/// reconcile.
 ///
 /// # Errors
-/// When the journal cannot be written.
-pub async fn reconciled(journal: &LocalStore, etcd: &Etcd, done: &Reconciled) -> Result<(), StoreError> {
+/// When the journal or etcd cannot be written: another run finishes it.
+pub async fn reconciled(
+    journal: &LocalStore,
+    etcd: &Arc<Etcd>,
+    done: &Reconciled,
+) -> Result<BTreeSet<String>, EtcdError> {
     #[derive(Serialize)]
     struct Told<'a> {
         kind: &'static str,
         #[serde(flatten)]
         done: &'a Reconciled,
     }
-    let evidence = Evidence::at(etcd, (etcd.tide.seen(), 0));
+    let evidence = Evidence::at(etcd, (etcd.tide.seen(), 0)).of(done.besides.iter().cloned().collect());
     let entry =
         to_raw_value(&Told { kind: "store_reconciled", done }).map_err(|odd| StoreError::Journal(odd.into()))?;
     let (room, conditions, writes) = (Room::Reserve, Vec::new(), vec![evidence.write()?]);
-    journal.commit(Commit { room, conditions, writes, entry, without_quorum: None }).await.map(drop)
+    journal.commit(Commit { room, conditions, writes, entry, without_quorum: None }).await?;
+    let waiting = etcd.waits_no_more().await?;
+    if waiting.is_empty() {
+        etcd.forget_restored().await;
+    }
+    Ok(waiting)
 }
 
 /// How the names of these begin: when it was written first what a key holds again.
@@ -109,21 +109,6 @@ struct Restored {
 }
 
 impl Etcd {
-    /// Who has yet to reconcile, after a restore; none where all is well.
-    pub fn waiting(&self) -> BTreeSet<String> {
-        self.waits().map(|waiting| waiting.replicas.into_keys().collect()).unwrap_or_default()
-    }
-
-    fn waits(&self) -> Option<Waiting> {
-        let (_, kept) = self.copy.own(WAITING).pop()?;
-        serde_json::from_str(kept.value.get()).ok()
-    }
-
-    /// Whether there is any; cheap.
-    pub(super) fn is_waiting(&self) -> bool {
-        self.copy.own_revision(WAITING).is_some()
-    }
-
     /// What a key holds.
     ///
     /// # Errors
@@ -133,21 +118,25 @@ impl Etcd {
     }
 
     /// Writes again what etcd has forgotten of this replica's journal, and more. `lost` are replicas whose journals are gone.
+    /// All wait for this one still, until its journal tells of it (`reconciled`).
     ///
     /// # Errors
     /// When the journal cannot be read, or etcd not written; asking again goes on.
     pub async fn reconcile(
         self: &Arc<Self>,
         dir: &Path,
-        (lost, more): (&[String], Option<Write>),
+        (lost, besides): (&[String], Option<Write>),
     ) -> Result<Reconciled, EtcdError> {
         let stand = stand(dir).map_err(OpenError::from)?;
         let part = self.part(&stand, lost);
+        let would = self.would(&part, lost);
         let (marks, since) = (part.waiting.marks, part.since);
-        self.begin(part, &stand, lost).await?;
-        let (wishes, kept) = self.wishes(dir, (&since, marks))?;
-        let mut written = 0;
-        for some in wishes.chunks(AT_ONCE) {
+        self.begin(part, (lost, besides.clone())).await?;
+        let (wishes, mut kept) = self.wishes(dir, (&since, marks))?;
+        kept.retain(|key| besides.as_ref().is_none_or(|write| write.key() != key));
+        let (mut written, mut rest) = (0, wishes.as_slice());
+        while let Some((some, later)) = rest.split_at_checked(fit_together(rest)) {
+            rest = later;
             let conditions = some.iter().flat_map(|again| again.conditions.clone()).collect();
             let writes = some.iter().flat_map(|again| again.writes.clone()).collect();
             match self.decide(Wish::of(conditions, writes), DECIDED_WITHIN).await? {
@@ -157,11 +146,7 @@ impl Etcd {
                 }
             }
         }
-        if let Some(write) = more {
-            self.decide(Wish::of(Vec::new(), vec![write]), DECIDED_WITHIN).await?;
-        }
-        let waiting = self.is_reconciled().await?;
-        Ok(Reconciled { since: since.own.1, written, kept, waiting, ..Reconciled::of(lost) })
+        Ok(Reconciled { written, kept, besides, ..would })
     }
 
     /// The same, without writing anything.
@@ -169,11 +154,14 @@ impl Etcd {
     /// # Errors
     /// When the journal or the copy cannot be read.
     pub fn would_reconcile(&self, dir: &Path, lost: &[String]) -> Result<Reconciled, EtcdError> {
-        let Part { mut waiting, since } = self.part(&stand(dir).map_err(OpenError::from)?, lost);
-        let (wishes, kept) = self.wishes(dir, (&since, waiting.marks))?;
-        waiting.replicas.remove(self.replica());
-        let waiting = waiting.replicas.into_keys().collect();
-        Ok(Reconciled { since: since.own.1, written: wishes.len(), kept, waiting, ..Reconciled::of(lost) })
+        let part = self.part(&stand(dir).map_err(OpenError::from)?, lost);
+        let (wishes, kept) = self.wishes(dir, (&part.since, part.waiting.marks))?;
+        Ok(Reconciled { written: wishes.len(), kept, ..self.would(&part, lost) })
+    }
+
+    fn would(&self, Part { waiting, since, is_begun }: &Part, lost: &[String]) -> Reconciled {
+        let waiting = waiting.replicas.keys().filter(|replica| *replica != self.replica()).cloned().collect();
+        Reconciled { since: since.own.1, waiting, resumed: *is_begun, lost: lost.to_vec(), ..Reconciled::default() }
     }
 
     /// Whether nobody waits for this replica, and its journal has seen nothing that etcd does not hold.
@@ -203,21 +191,6 @@ impl Etcd {
             wishes.push(Again::of((key, value), (now, mark), (age, marks))?);
         }
         Ok((wishes, kept))
-    }
-
-    /// Who has noticed that etcd lost something says so there: others may have no way to know, and must not go on. Where
-    /// we are not known this may be the etcd of others.
-    pub(super) async fn announce_loss(&self) {
-        let known = self.known();
-        if self.is_waiting() || !known.contains(self.replica()) {
-            return;
-        }
-        // How far etcd knows them tells who comes first: this copy may be of before the restore.
-        let replicas = known.into_iter().map(|replica| (replica, None)).collect();
-        let Ok(waiting) = to_raw_value(&Waiting { replicas, ..Waiting::default() }) else { return };
-        let wish = (Condition::Absent(WAITING.to_owned()), Write::Put(WAITING.to_owned(), waiting));
-        // It is said again until it stands.
-        drop(self.client.txn(self.prefix.bare(&wish)).await);
     }
 
     /// The replicas that ever shared this store, but for those that were said to be lost.
@@ -258,23 +231,29 @@ impl Etcd {
         }
         // Others have written again since: that tells nothing of what the snapshot knew.
         let late = own(self.replica());
+        // Nobody writes then but whoever reconciles.
+        let is_begun = !for_all && waiting.replicas.contains_key(self.replica()) && late.0 >= waiting.restore;
         let came = waiting.replicas.entry(self.replica().to_owned()).or_insert(None);
         let since = *came.get_or_insert(Since { own: late, any: if for_all { any } else { late } });
         waiting.replicas.retain(|replica, _| !lost.contains(replica));
-        Part { waiting, since }
+        waiting.lost.extend(lost.iter().map(|lost| (lost.clone(), self.replica().to_owned())));
+        Part { waiting, since, is_begun }
     }
 
-    /// From now on nobody writes until all have reconciled.
-    async fn begin(self: &Arc<Self>, part: Part, stand: &Stand, lost: &[String]) -> Result<(), EtcdError> {
+    /// From now on nobody writes until all have reconciled. What a lost replica may have done is refused in the same moment: a
+    /// run that dies after this knows of it.
+    async fn begin(self: &Arc<Self>, part: Part, (lost, besides): (&[String], Option<Write>)) -> Result<(), EtcdError> {
         // Whoever writes meanwhile does not know of the restore.
         let ticks = self.copy.own(TICKS).into_iter().take(AT_ONCE);
         let conditions = ticks.map(|(key, tick)| Condition::Unchanged(key, tick.revision)).collect();
         let gone = lost.iter().map(|lost| Write::Delete(format!("{KNOWN}{lost}")));
         // What is written from now on is newer than whatever was forgotten, whatever its revision.
-        let epochs = self.epochs();
-        let next = part.waiting.marks.max(stand.epoch + 1);
+        let (epochs, next) = (self.epochs(), part.waiting.restore);
         let epoch = (epochs.now() < next).then(|| epochs.becomes(next)).transpose()?;
-        self.set_waiting(part.waiting, (conditions, gone.chain(epoch).collect())).await
+        // Now is when it was written first.
+        let mark = besides.as_ref().map(|write| Write::Delete(format!("{RESTORED}{}", write.key())));
+        let writes = gone.chain(epoch).chain(mark).chain(besides).collect();
+        self.set_waiting(part.waiting, (conditions, writes)).await
     }
 
     /// Whether a journal has seen what is not there.
@@ -284,18 +263,6 @@ impl Etcd {
         self.tide.cluster() != told.cluster || self.tide.seen() < told.seen || told.ticks.iter().any(is_gone)
     }
 
-    /// This one has.
-    async fn is_reconciled(self: &Arc<Self>) -> Result<BTreeSet<String>, EtcdError> {
-        let mut waiting = self.waits().unwrap_or_default();
-        waiting.replicas.remove(self.replica());
-        let replicas: BTreeSet<_> = waiting.replicas.keys().cloned().collect();
-        self.set_waiting(waiting, Default::default()).await?;
-        if replicas.is_empty() {
-            self.forget_restored().await;
-        }
-        Ok(replicas)
-    }
-
     /// All have reconciled. What stays counts for nothing the next time.
     async fn forget_restored(&self) {
         let keys: Vec<_> = self.copy.own(RESTORED).into_iter().map(|(key, _)| key).collect();
@@ -303,33 +270,16 @@ impl Etcd {
             drop(self.client.txn(self.prefix.without(some)).await);
         }
     }
+}
 
-    async fn set_waiting(
-        self: &Arc<Self>,
-        waiting: Waiting,
-        (mut conditions, mut writes): (Vec<Condition>, Vec<Write>),
-    ) -> Result<(), EtcdError> {
-        let key = WAITING.to_owned();
-        conditions.push(match self.copy.own_revision(WAITING) {
-            Some(revision) => Condition::Unchanged(key.clone(), revision),
-            None => Condition::Absent(key.clone()),
-        });
-        writes.push(if waiting.replicas.is_empty() {
-            Write::Delete(key)
-        } else {
-            Write::Put(key, to_raw_value(&waiting).map_err(|odd| StoreError::Index(odd.into()))?)
-        });
-        let within = DECIDED_WITHIN;
-        match self.decide(Wish::of(conditions, writes), within).await? {
-            Decided::Done { revision, .. } => {
-                drop(tokio::time::timeout(within, self.copy.reaches(revision)).await);
-                Ok(())
-            }
-            Decided::Conflict { .. } => {
-                Err(EtcdError::Away { why: "another replica reconciles: ask again".to_owned() })
-            }
-        }
-    }
+/// How many of these one transaction takes; one at least.
+fn fit_together(wishes: &[Again]) -> usize {
+    let mut bytes = 0;
+    let has_room = |again: &&Again| {
+        bytes += again.bytes();
+        bytes <= BYTES_AT_ONCE
+    };
+    wishes.iter().take(AT_ONCE).take_while(has_room).count().max(1)
 }
 
 /// A key that is written again, and the mark beside it.
@@ -339,6 +289,14 @@ struct Again {
 }
 
 impl Again {
+    fn bytes(&self) -> usize {
+        let bytes = |write: &Write| match write {
+            Write::Put(_, value) => value.get().len(),
+            Write::Delete(_) => 0,
+        };
+        self.writes.iter().map(bytes).sum()
+    }
+
     fn of(
         (key, value): (String, Option<Box<RawValue>>),
         (now, mark): (Option<Stored>, Option<Stored>),

@@ -223,6 +223,10 @@ impl Inside {
             return self.tell(room, entry, None).await;
         }
         self.etcd.clocks.fit(COMPARED_WITHIN).await?;
+        // What ends or takes away does not wait: by it those that hear take in what they heard.
+        if room == Room::Common {
+            self.etcd.wakes().await?;
+        }
         let wish = Wish { conditions, writes, entry: Some(entry) };
         let open = self.etcd.copy.marks.open(1);
         let within = self.within(if without_quorum.is_some() { TRIED_FOR } else { DECIDED_WITHIN });

@@ -210,7 +210,8 @@ mod tests {
     use super::super::epoch::KEY as EPOCH;
     use super::super::lead::KEY as LEAD;
     use super::super::mark::INTENTS;
-    use super::super::reconcile::{KNOWN, RESTORED, WAITING};
+    use super::super::reconcile::{KNOWN, RESTORED};
+    use super::super::waiting::WAITING;
     use super::*;
 
     #[test]

@@ -20,6 +20,7 @@ pub(super) struct Records {
     replica_leads: Gauge,
     replicas_differ: Gauge,
     replica_clock_apart: Gauge,
+    replica_went_back: Gauge,
 }
 
 impl Records {
@@ -45,6 +46,10 @@ impl Records {
             replica_clock_apart: page.number(
                 "replica_clock_apart",
                 "1 while this replica's clock is apart from that of most others and it writes nothing",
+            ),
+            replica_went_back: page.number(
+                "replica_went_back",
+                "1 while this replica writes nothing, because etcd was restored and has lost what was written since",
             ),
         }
     }
@@ -77,6 +82,11 @@ impl Metrics {
     /// Whether this replica's clock is apart from the others'.
     pub fn replica_clock_is_apart(&self, apart: bool) {
         self.0.records.replica_clock_apart.set(apart.into());
+    }
+
+    /// Whether etcd was restored, and this replica writes nothing.
+    pub fn replica_store_went_back(&self, went_back: bool) {
+        self.0.records.replica_went_back.set(went_back.into());
     }
 
     /// Whether the journal's disk is full.
