@@ -35,9 +35,11 @@ impl Stopping {
 
 impl Clock for Stopping {
     fn now(&self) -> OffsetDateTime {
-        let stops = self.stops.lock().unwrap();
-        self.has_stopped.fetch_or(*stops, Ordering::Relaxed);
-        drop(self.goes_on.wait_while(stops, |stops| *stops).unwrap());
+        let stops = |stops: &mut bool| {
+            self.has_stopped.fetch_or(*stops, Ordering::Relaxed);
+            *stops
+        };
+        drop(self.goes_on.wait_while(self.stops.lock().unwrap(), stops).unwrap());
         self.clock.now()
     }
 
