@@ -81,7 +81,6 @@ fn read_etcd(etcd: &mut Section<'_, '_>) -> Option<EtcdPlace> {
         text if text.contains('~') || !text.ends_with('/') => Err("it ends with a slash and has no ~"),
         text => Ok(text.to_owned()),
     });
-    read_preview(etcd);
     let settings = EtcdSettings {
         prefix: prefix.unwrap_or_else(|| PREFIX.to_owned()),
         replica: String::new(),
@@ -109,20 +108,6 @@ fn check_clear(etcd: &mut Section<'_, '_>, members: &[Member], line: Option<usiz
             etcd.problem("allow_http", allowed_line, found, "leave it out");
         }
         (Some(_) | None, _) => {}
-    }
-}
-
-/// Nobody is to run a CA on it by mistake while its page lists cases in which it is not safe.
-fn read_preview(etcd: &mut Section<'_, '_>) {
-    let line = etcd.line_of("preview");
-    if etcd.flag("preview") != Some(true) {
-        let found = "a store for several replicas that is not safe in every case yet";
-        etcd.problem(
-            "preview",
-            line,
-            found,
-            "read \"A preview\" in docs/scale.md; to try it all the same, write preview = true",
-        );
     }
 }
 
@@ -248,9 +233,8 @@ mod tests {
 
     #[test]
     fn a_store_of_replicas_is_read() {
-        let section = format!(
-            "{NAMED}[store.etcd]\npreview = true\nendpoints = [\"http://127.0.0.1\", \"http://[::1]:2\"]\nprefix = \"ci/\"\n"
-        );
+        let section =
+            format!("{NAMED}[store.etcd]\nendpoints = [\"http://127.0.0.1\", \"http://[::1]:2\"]\nprefix = \"ci/\"\n");
         let StoreKind::Etcd(place) = load(&section).unwrap().store else { panic!("another store") };
         assert_eq!(place.members.hosts, [("127.0.0.1".to_owned(), 2379), ("[::1]".to_owned(), 2)]);
         assert_eq!((&*place.settings.prefix, &*place.settings.replica), ("ci/", "ca-1"));
@@ -260,7 +244,7 @@ mod tests {
     /// One file for all of them, as a chart has it.
     #[test]
     fn a_replica_is_called_as_its_environment_says_where_its_file_does_not() {
-        let shared = "[store.etcd]\npreview = true\nendpoints = [\"http://127.0.0.1\"]\n";
+        let shared = "[store.etcd]\nendpoints = [\"http://127.0.0.1\"]\n";
         let called = |section: &str, name: &str| {
             let loaded = load_as(section, &[("LANYARD_REPLICA", name)]);
             loaded.map(|settings| settings.checkpoints.replica.unwrap())
@@ -277,24 +261,23 @@ mod tests {
     #[test]
     fn what_is_wrong_with_it_is_said() {
         for (section, wanted) in [
-            ("[store.etcd]\npreview = true\nendpoints = [\"http://127.0.0.1\"]", &["checkpoints.replica"][..]),
+            ("[store.etcd]\nendpoints = [\"http://127.0.0.1\"]", &["checkpoints.replica"][..]),
             ("[store]", &["store.etcd"]),
-            (&format!("{NAMED}[store.etcd]\nendpoints = [\"http://127.0.0.1\"]"), &["store.etcd.preview"]),
             ("store = \"etcd\"", &["store"]),
-            (&format!("{NAMED}[store.etcd]\npreview = true\nendpoints = []"), &["store.etcd.endpoints"]),
+            (&format!("{NAMED}[store.etcd]\nendpoints = []"), &["store.etcd.endpoints"]),
             (
-                &format!("{NAMED}[store.etcd]\npreview = true\nendpoints = [\"http://127.0.0.1\", \"https://b\"]"),
+                &format!("{NAMED}[store.etcd]\nendpoints = [\"http://127.0.0.1\", \"https://b\"]"),
                 &["store.etcd.endpoints"],
             ),
             (
-                &format!("{NAMED}[store.etcd]\npreview = true\nendpoints = [\"http://127.0.0.1\"]\nuser = \"u\""),
+                &format!("{NAMED}[store.etcd]\nendpoints = [\"http://127.0.0.1\"]\nuser = \"u\""),
                 &["store.etcd.password_file"],
             ),
             (
-                &format!("{NAMED}[store.etcd]\npreview = true\nendpoints = [\"http://127.0.0.1\"]\nprefix = \"x\""),
+                &format!("{NAMED}[store.etcd]\nendpoints = [\"http://127.0.0.1\"]\nprefix = \"x\""),
                 &["store.etcd.prefix"],
             ),
-            (&format!("{NAMED}[store.etcd]\npreview = true\nendpoints = [\"http://127.0.0.1\"]\n[crl]\n"), &["crl"]),
+            (&format!("{NAMED}[store.etcd]\nendpoints = [\"http://127.0.0.1\"]\n[crl]\n"), &["crl"]),
         ] {
             let problems = load(section).err().unwrap_or_default();
             let keys: Vec<_> = problems.iter().map(|problem| problem.key.as_str()).collect();
@@ -304,7 +287,7 @@ mod tests {
 
     #[test]
     fn what_a_start_refuses_a_check_refuses_too() {
-        let etcd = "[store.etcd]\npreview = true\nendpoints = [\"http://127.0.0.1\"]\n";
+        let etcd = "[store.etcd]\nendpoints = [\"http://127.0.0.1\"]\n";
         let place = "[[keys.place]]\nname = \"p\"\nin = \"memory\"\n";
         for (before, behind, wanted) in [
             ("", "", "checkpoints.replica"),
@@ -324,7 +307,7 @@ mod tests {
     #[test]
     fn sessions_go_to_no_other_machine_in_the_clear_unless_somebody_says_why() {
         let etcd = |url: &str, more: &str| {
-            let text = format!("{NAMED}[store.etcd]\npreview = true\nendpoints = [\"{url}\"]\n{more}\n");
+            let text = format!("{NAMED}[store.etcd]\nendpoints = [\"{url}\"]\n{more}\n");
             load(&text).map_err(|problems| problems.into_iter().map(|problem| problem.to_string()).collect::<Vec<_>>())
         };
         for here in ["http://127.0.0.1:2379", "http://[::1]:2379", "http://localhost:2379"] {

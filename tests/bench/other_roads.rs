@@ -147,7 +147,7 @@ fn replicas(count: usize, etcd: &Etcd, shared: &TempDir) -> Vec<(Place, Server)>
     for number in 1..=count {
         let place = Place::with(&format!(
             "checkpoints = {{ replica = \"ca-{number}\" }}\nkeys = {{ sealing_key_file = \"{}\" }}\n\
-             [store.etcd]\npreview = true\nendpoints = [\"http://127.0.0.1:{port}\"]\n",
+             [store.etcd]\nendpoints = [\"http://127.0.0.1:{port}\"]\n",
             sealing_key.display()
         ));
         if let Some((first, _)) = all.first() {

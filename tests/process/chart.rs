@@ -40,7 +40,6 @@ fn shared(more: &Value) -> Value {
     let mut values = json!({
         "replicas": 3, "sealingKeySecret": "lanyard-sealing", "tlsSecret": "lanyard-tls",
         "etcd": { "endpoints": ["https://etcd-1.corp.example:2379", "https://etcd-2.corp.example"], "tlsSecret": "etcd-client" },
-        "config": { "store": { "etcd": { "preview": true } } },
     });
     merge(&mut values, more);
     values

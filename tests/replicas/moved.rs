@@ -32,7 +32,7 @@ fn with_etcd(place: &Place, etcd: &Etcd) -> PathBuf {
     let text = fs::read_to_string(place.config()).unwrap();
     let line = "policy_file = \"policy.toml\"\n";
     let store = format!(
-        "{line}checkpoints = {{ replica = \"ca-1\" }}\nstore = {{ etcd = {{ preview = true, endpoints = [\"http://127.0.0.1:{}\"] }} }}\n",
+        "{line}checkpoints = {{ replica = \"ca-1\" }}\nstore = {{ etcd = {{ endpoints = [\"http://127.0.0.1:{}\"] }} }}\n",
         etcd.port
     );
     let config = place.file("with-etcd.toml");

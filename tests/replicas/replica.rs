@@ -130,7 +130,7 @@ pub(crate) fn place(name: &str, endpoints: &[&str], sealing_key: &Path) -> Place
     let sealing_key = sealing_key.display();
     Place::with(&format!(
         "checkpoints = {{ replica = \"{name}\" }}\nkeys = {{ sealing_key_file = \"{sealing_key}\" }}\n\
-         [store.etcd]\npreview = true\nendpoints = [{endpoints}]\n{allowed}"
+         [store.etcd]\nendpoints = [{endpoints}]\n{allowed}"
     ))
 }
 

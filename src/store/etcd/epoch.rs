@@ -30,7 +30,7 @@ struct Kept {
 impl Epochs {
     fn parse(kept: &Stored) -> Self {
         let text = kept.value.get();
-        // A preview before this one kept the number alone: what came before is only known to be older.
+        // An earlier version kept the number alone: what came before is only known to be older.
         let plain = || {
             let now: u64 = serde_json::from_str(text).ok()?;
             Some(Kept { now, before: BTreeMap::from([(0, now.saturating_sub(1))]) })
