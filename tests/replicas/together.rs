@@ -85,11 +85,12 @@ async fn a_key_that_one_replica_prepares_is_published_by_all_and_there_is_one_of
     let (at_a, at_b) = (Door::of(&a.place), Door::of(&b.place));
     assert_eq!(at_a.bundle().await, at_b.bundle().await, "both go on with the keys of the first");
     let activate = ["authority", "activate", "--kind", "jwt", "--force", "--reason", "a drill"];
+    let is_elsewhere = || async { at_a.bundle().await == at_b.bundle().await };
     in_time("a key, and its use", || async {
         let mut slower = Duration::ZERO;
         for (replica, step) in [(a, &["authority", "prepare", "--kind", "jwt"][..]), (b, &activate)] {
             replica.operator(step);
-            slower = slower.max(until(LIMIT, || async { at_a.bundle().await == at_b.bundle().await }).await);
+            slower = slower.max(until(LIMIT, is_elsewhere).await);
         }
         slower
     })
