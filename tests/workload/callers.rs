@@ -1,6 +1,6 @@
 //! Who may ask: processes of other users, and jobs that see our folder through a mount.
 
-use crate::support::beside::{Beside, Site, TWO_PROFILES};
+use crate::support::beside::{Beside, Site, TWO_PROFILES, within};
 use lanyard::agent::{AgentSettings, Callers};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -9,7 +9,7 @@ use std::process::Output;
 use tokio::process::Command;
 
 /// `nobody`, and certainly not us.
-const ANOTHER: u32 = 65_534;
+pub(crate) const ANOTHER: u32 = 65_534;
 
 /// A workload that is a process of its own: curl, which any user may run, asking for the X.509 bundles.
 fn workload(socket: &Path, request: &Path) -> Command {
@@ -34,17 +34,19 @@ fn status(ran: &Output) -> Option<String> {
     ended
 }
 
-/// The status with which another user's call is refused. curl may lose an answer that comes before all of its request
-/// is out, and then shows nothing; it asks again, and never may it be given anything.
-pub(crate) async fn refusal(call: impl Fn() -> Command) -> String {
-    for _ in 0..9 {
-        let ran = call().uid(ANOTHER).output().await.unwrap();
-        assert!(ran.stdout.is_empty(), "something was served");
-        if String::from_utf8_lossy(&ran.stderr).contains("< grpc-status: ") {
-            return status(&ran).unwrap();
+/// The status with which a user's call is refused. curl may lose an answer that comes before all of its request is out, and
+/// then shows nothing; it asks again, and never may it be given anything.
+pub(crate) async fn refusal(uid: u32, call: impl Fn() -> Command) -> String {
+    let asked = async {
+        loop {
+            let ran = call().uid(uid).output().await.unwrap();
+            assert!(ran.stdout.is_empty(), "something was served");
+            if String::from_utf8_lossy(&ran.stderr).contains("< grpc-status: ") {
+                break status(&ran).unwrap();
+            }
         }
-    }
-    panic!("no answer at all")
+    };
+    within(asked).await
 }
 
 pub(crate) fn is_root() -> bool {
@@ -74,7 +76,7 @@ async fn a_pod_s_agent_serves_every_user_and_one_for_its_own_user_nobody_else() 
     assert_eq!(status(&served), None, "the mount is the check");
     for call in ["SpiffeWorkloadAPI/FetchX509Bundles", "grpc.reflection.v1.ServerReflection/ServerReflectionInfo"] {
         // Were it let through by the file's mode, as a lax operator may set it, it would still be refused.
-        assert_eq!(refusal(|| calling(call, &own.socket, &request)).await, "7", "{call}");
+        assert_eq!(refusal(ANOTHER, || calling(call, &own.socket, &request)).await, "7", "{call}");
     }
 }
 

@@ -1,7 +1,7 @@
 //! A pod's agent that answers some users only, by the real program: the others are refused at every door, counted, and told
 //! once a minute each.
 
-use crate::callers::{calling, is_root};
+use crate::callers::{ANOTHER, calling, is_root, refusal};
 use crate::raw::Raw;
 use crate::support::beside::{until, within};
 use std::fs::{self, File};
@@ -14,7 +14,6 @@ use tokio::process::{Child, Command};
 
 /// The user of Istio's proxy, in whose place curl asks.
 const ISTIO: u32 = 1337;
-const NOBODY: u32 = 65_534;
 
 /// `PERMISSION_DENIED`, and `UNIMPLEMENTED` from behind the check.
 const DENIED: &str = "7";
@@ -60,18 +59,9 @@ impl Agent {
         within(raw.answer(stream)).await.field("grpc-status").unwrap().to_owned()
     }
 
-    /// The status of the same call by a process of another user. curl may lose an answer that comes before all of its
-    /// request is out; then it asks again.
+    /// The status of the same call by a process of another user.
     async fn call_by(&self, uid: u32) -> String {
-        for _ in 0..9 {
-            let mut curl = calling(DELTA, &self.path("api.sock"), &self.path("request"));
-            let ran = curl.uid(uid).output().await.unwrap();
-            let said = String::from_utf8_lossy(&ran.stderr).into_owned();
-            if let Some(code) = said.lines().find_map(|line| line.strip_prefix("< grpc-status: ")) {
-                return code.trim().to_owned();
-            }
-        }
-        panic!("no answer at all")
+        refusal(uid, || calling(DELTA, &self.path("api.sock"), &self.path("request"))).await
     }
 
     async fn login(&self) -> Output {
@@ -130,7 +120,7 @@ async fn istio_s_user_is_answered_where_it_is_listed_and_root_itself_is_not() {
     let agent = Agent::of(&[ISTIO]).await;
     assert_ne!(agent.call_by(ISTIO).await, DENIED);
     assert_eq!(agent.counted().await, 0);
-    assert_eq!([agent.call_by(NOBODY).await, agent.call_by(0).await], [DENIED; 2]);
-    assert!(agent.told_of(NOBODY) > 0 && agent.told_of(0) > 0);
+    assert_eq!([agent.call_by(ANOTHER).await, agent.call_by(0).await], [DENIED; 2]);
+    assert!(agent.told_of(ANOTHER) > 0 && agent.told_of(0) > 0);
     assert_eq!(agent.told_of(ISTIO), 0);
 }

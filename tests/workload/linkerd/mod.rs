@@ -5,7 +5,7 @@ mod real;
 mod store;
 mod wire;
 
-use crate::callers::{calling, is_root, refusal};
+use crate::callers::{ANOTHER, calling, is_root, refusal};
 use crate::rotation::certificates;
 use crate::support::beside::{Beside, FIRST_ID, SECOND_ID, Site, TWO_PROFILES, until, within};
 use client::{Watch, process, read};
@@ -200,7 +200,7 @@ async fn a_job_that_policy_refuses_and_a_caller_who_is_no_part_of_it_are_denied(
     own.login(site.token()).await.unwrap();
     let request = site.path("request");
     std::fs::write(&request, [0; 5]).unwrap();
-    let denied = refusal(|| calling("SpiffeWorkloadAPI/FetchX509SVID", &own.socket, &request)).await;
+    let denied = refusal(ANOTHER, || calling("SpiffeWorkloadAPI/FetchX509SVID", &own.socket, &request)).await;
     assert_eq!(denied, "7", "PermissionDenied");
 }
 
