@@ -19,8 +19,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-/// Seconds, so that SVIDs follow a new key while a test waits.
-const TTL: Duration = Duration::from_secs(6);
+/// Seconds, so that SVIDs follow a new key while a test waits; enough of them that a machine which stands still for some loses none.
+const TTL: Duration = Duration::from_secs(10);
 /// So long that only a taint renews it.
 const LONG_TTL: Duration = Duration::from_secs(1800);
 /// A new key waits for its holders, and `propagation` and a ttl besides.

@@ -324,10 +324,10 @@ async fn a_token_of_a_key_newer_than_the_held_bundle_has_the_other_side_asked_an
     assert!(refused.code() == Code::InvalidArgument && refused.message().contains("invented"), "{refused}");
     assert_eq!(sides.seen_at().await, before);
     sides.clock.advance(Duration::from_secs(31));
-    let of_theirs = format!("spiffe://{THEIRS}/");
+    let (of_theirs, began) = (format!("spiffe://{THEIRS}/"), sides.clock.now().unix_timestamp());
     assert!(sides.verdict(&svid).await.unwrap().starts_with(&of_theirs));
     let asked_at = sides.seen_at().await;
-    assert!(asked_at > before && sides.clock.now().unix_timestamp() - asked_at < 30, "ahead of its turn");
+    assert!(asked_at > before && asked_at >= began, "ahead of its turn");
     for _made_up in 0..5 {
         assert!(sides.verdict(&invented(&svid)).await.is_err());
     }
