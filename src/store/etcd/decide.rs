@@ -108,10 +108,11 @@ impl Etcd {
             if let Some(revision) = pending.as_ref().and_then(Pending::fate) {
                 return Ok(self.done(pending, revision, in_doubt));
             }
+            tokio::time::sleep(pause).await;
+            // Whoever was stopped meanwhile decides nothing by what was true then.
             if Instant::now() >= until {
                 return Err(Fault::Away(why));
             }
-            tokio::time::sleep(pause).await;
             pause = longest.min(pause * 2);
         }
     }

@@ -12,7 +12,7 @@ use super::decide::{DECIDED_WITHIN, Decided, Wish};
 use super::error::Fault;
 use super::evidence::Evidence;
 use super::mark::Open;
-use super::replica::{COMPARED_WITHIN, Inside, SHOWN_WITHIN, Under};
+use super::replica::{Inside, SHOWN_WITHIN, Under};
 use crate::store::queue::{Answers, Outcome, Reply};
 use crate::store::{Committed, Condition, Room, StoreError, Write};
 use std::collections::{HashSet, VecDeque};
@@ -188,23 +188,37 @@ impl Inside {
     /// Decides a commit, together with others that wait where that may be; its caller is told.
     pub(super) fn join(self: &Arc<Self>, asked: Asked) {
         if !is_companionable(&asked.wish) || !self.etcd.clocks.is_fit() {
-            // The caller is told.
-            drop(self.etcd.carry_out(Arc::clone(self).join_when_fit(asked)));
+            self.join_later(asked);
             return;
         }
         self.joint.wait(asked);
         self.see_to_those_that_wait();
     }
 
-    async fn join_when_fit(self: Arc<Self>, asked: Asked) {
-        match self.etcd.clocks.fit(COMPARED_WITHIN).await {
+    fn join_later(self: &Arc<Self>, asked: Asked) {
+        // The caller is told.
+        drop(self.etcd.carry_out(Arc::clone(self).join_when_ready(asked)));
+    }
+
+    async fn join_when_ready(self: Arc<Self>, asked: Asked) {
+        match self.ready(asked.caller.room).await {
             Ok(()) if is_companionable(&asked.wish) => {
                 self.joint.wait(asked);
                 self.see_to_those_that_wait();
             }
             Ok(()) => self.decide_alone(asked).await,
-            Err(apart) => asked.caller.answer(Err(apart)),
+            Err(not_ready) => asked.caller.answer(Err(not_ready)),
         }
+    }
+
+    /// Those that may be decided now; the others come again.
+    fn send_back_what_must_hear_first(self: &Arc<Self>, some: Vec<Asked>) -> Vec<Asked> {
+        if !self.etcd.may_have_slept() {
+            return some;
+        }
+        let (hear_first, now): (Vec<_>, _) = some.into_iter().partition(|asked| asked.caller.room == Room::Common);
+        hear_first.into_iter().for_each(|asked| self.join_later(asked));
+        now
     }
 
     /// Begins a transaction, unless somebody is at it who takes them along.
@@ -321,7 +335,8 @@ impl Turn {
             self.of.hold().await;
             let (began, some) = self.of.joint.take();
             let is_last = some.is_empty();
-            if !is_last {
+            let some = self.of.send_back_what_must_hear_first(some);
+            if !some.is_empty() {
                 self.of.decide_together(some).await;
             }
             if is_last || !self.of.joint.goes_on(began) {

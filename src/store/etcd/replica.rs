@@ -27,7 +27,7 @@ const TRIED_FOR: Duration = Duration::from_millis(500);
 /// Where nobody answered a moment ago, the next caller is not kept waiting either.
 const SILENT_FOR: Duration = Duration::from_secs(1);
 /// A replica that lives says within this how it finds our clock, and one that died is forgotten.
-pub(super) const COMPARED_WITHIN: Duration = Duration::from_secs(7);
+const COMPARED_WITHIN: Duration = Duration::from_secs(7);
 
 /// How far a replica is behind the others.
 #[derive(Clone, Copy, Debug)]
@@ -222,11 +222,7 @@ impl Inside {
         if conditions.is_empty() {
             return self.tell(room, entry, None).await;
         }
-        self.etcd.clocks.fit(COMPARED_WITHIN).await?;
-        // What ends or takes away does not wait: by it those that hear take in what they heard.
-        if room == Room::Common {
-            self.etcd.wakes().await?;
-        }
+        self.ready(room).await?;
         let wish = Wish { conditions, writes, entry: Some(entry) };
         let open = self.etcd.copy.marks.open(1);
         let within = self.within(if without_quorum.is_some() { TRIED_FOR } else { DECIDED_WITHIN });
@@ -249,6 +245,16 @@ impl Inside {
                 self.tell(room, entry.ok_or(StoreError::Stopped)?, Some(evidence.write()?)).await
             }
         }
+    }
+
+    /// Resolves once something of the kind may be decided here.
+    pub(super) async fn ready(&self, room: Room) -> Result<(), StoreError> {
+        self.etcd.clocks.fit(COMPARED_WITHIN).await?;
+        // What ends or takes away does not wait: by it those that hear take in what they heard.
+        if room == Room::Common {
+            self.etcd.wakes().await?;
+        }
+        Ok(())
     }
 
     /// What is confirmed by these conditions and stands perhaps in no journal: whoever wrote it may be gone. From now on it

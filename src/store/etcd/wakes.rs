@@ -13,16 +13,26 @@ const STALE_AFTER: Duration = Duration::from_secs(2);
 const TAKEN_IN_WITHIN: Duration = Duration::from_secs(2);
 
 impl Etcd {
+    /// Whether others may have done something that was not heard here, and could be. Whatever admits asks last of all, since a
+    /// process stops at any point.
+    pub(super) fn may_have_slept(&self) -> bool {
+        self.tide.behind() >= STALE_AFTER && self.tide.answers()
+    }
+
     /// Resolves once what others did meanwhile is taken in: then a ban has closed the job that is about to be admitted, and the
     /// conditions of its commit do not hold. At once where nothing was missed, and where nobody answers.
     pub(super) async fn wakes(&self) -> Result<(), StoreError> {
-        if self.tide.behind() < STALE_AFTER || !self.tide.answers() {
+        if !self.may_have_slept() {
             return Ok(());
         }
-        let until = Instant::now() + TAKEN_IN_WITHIN;
+        let asked = Instant::now();
+        let until = asked + TAKEN_IN_WITHIN;
         let tick = match self.newest_tick(until).await {
             // What may be done without a quorum is decided by that.
-            Err(Fault::Away(_)) => return Ok(()),
+            Err(Fault::Away(_)) => {
+                self.tide.is_silent();
+                return Ok(());
+            }
             tick => tick?,
         };
         let taken_in = async {
@@ -30,6 +40,8 @@ impl Etcd {
             self.copy.waiting.all_taken_in().await;
         };
         let late = |_| StoreError::Unreachable { why: "what others did meanwhile is not taken in yet".to_owned() };
-        timeout_at(until, taken_in).await.map_err(late)
+        timeout_at(until, taken_in).await.map_err(late)?;
+        self.tide.confirm(asked);
+        Ok(())
     }
 }
