@@ -47,8 +47,10 @@ pub struct EtcdLogin {
     pub password: Zeroizing<String>,
 }
 
-/// As whom we may ask, and until when an answer counts.
-type Admitted = (Option<Arc<AsciiMetadataValue>>, Instant);
+/// As whom we ask.
+type Token = Arc<AsciiMetadataValue>;
+/// The same, and until when an answer counts.
+type Admitted = (Option<Token>, Instant);
 
 /// What an endpoint said.
 struct Said<A> {
@@ -222,11 +224,13 @@ impl Client {
     {
         let place = at.checked_rem(self.0.channels.len()).unwrap_or_default();
         let channel = self.0.channels.get(place).ok_or_else(|| Fault::Away("there is no endpoint".to_owned()))?;
+        let mut shown = None;
         let answer = match timeout(LOGGED_IN_WITHIN, self.logged_in((place, channel), until)).await {
             Ok(Ok((token, until))) => {
                 let mut request = Request::new(body);
                 request.metadata_mut().insert(REQUIRE_LEADER.0, AsciiMetadataValue::from_static(REQUIRE_LEADER.1));
-                token.map(|token| request.metadata_mut().insert("token", AsciiMetadataValue::clone(&token)));
+                shown = token;
+                shown.as_deref().map(|token| request.metadata_mut().insert("token", token.clone()));
                 let late = |_| Err(Status::deadline_exceeded("no answer within a second"));
                 timeout_at(until, ask(channel.clone(), request)).await.unwrap_or_else(late)
             }
@@ -235,7 +239,7 @@ impl Client {
         };
         match answer {
             Ok(answer) => Ok(answer.into_inner()),
-            Err(status) => Err(self.fault(at, status)),
+            Err(status) => Err(self.fault((at, shown), status)),
         }
     }
 
@@ -262,23 +266,23 @@ impl Client {
         self.0.token.store(None);
     }
 
-    /// Whether it is not ourselves but the token that is refused. Whatever else etcd has changed, a new one fits.
-    fn is_of_token(&self, status: &Status) -> bool {
-        let of_store = || status.message().contains("auth store") || status.message().contains("auth token");
-        self.0.token.load().is_some() && (status.code() == Code::Unauthenticated || of_store())
+    /// The same, unless somebody has by now.
+    fn forget(&self, token: &Token) {
+        self.0.token.rcu(|now| now.clone().filter(|now| !Arc::ptr_eq(now, token)));
     }
 
-    fn fault(&self, at: usize, status: Status) -> Fault {
+    fn fault(&self, (at, shown): (usize, Option<Token>), status: Status) -> Fault {
+        // Else the connection says so, not etcd: one that ends for its pings is no refusal.
+        let says_etcd = status.source().is_none();
+        if let Some(token) = shown.filter(|_| says_etcd && is_of_token(&status)) {
+            // It is too old, or etcd began anew.
+            self.forget(&token);
+            return Fault::Away(status.message().to_owned());
+        }
         match status.code() {
             Code::OutOfRange if status.message().contains("compacted") => Fault::Compacted,
-            // The connection says so, not etcd: one that ends for its pings is no refusal.
-            _ if status.source().is_some() => {
+            _ if !says_etcd => {
                 self.turn(at);
-                Fault::Away(status.message().to_owned())
-            }
-            _ if self.is_of_token(&status) => {
-                // It is too old, or etcd began anew: the next question logs in again.
-                self.forget_token();
                 Fault::Away(status.message().to_owned())
             }
             Code::AlreadyExists
@@ -302,5 +306,38 @@ impl Client {
                 Fault::Away(status.message().to_owned())
             }
         }
+    }
+}
+
+/// Whether it is not ourselves but the token that is refused. Whatever else etcd has changed, a new one fits.
+fn is_of_token(status: &Status) -> bool {
+    let of_store = || status.message().contains("auth store") || status.message().contains("auth token");
+    status.code() == Code::Unauthenticated || of_store()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_two_that_are_refused_with_one_token_both_may_ask_again_and_a_newer_one_stays() {
+        let client = Client::new(Vec::new(), None);
+        let [old, new] = ["old", "new"].map(|token| Arc::new(AsciiMetadataValue::from_static(token)));
+        let refuse = |token: &Token| {
+            let fault =
+                client.fault((0, Some(Arc::clone(token))), Status::unauthenticated("etcdserver: invalid auth token"));
+            assert!(matches!(fault, Fault::Away(_)), "{fault:?}");
+        };
+        client.0.token.store(Some(Arc::clone(&old)));
+        refuse(&old);
+        assert!(client.0.token.load().is_none());
+        refuse(&old);
+        client.0.token.store(Some(Arc::clone(&new)));
+        refuse(&old);
+        assert!(client.0.token.load().is_some());
+        refuse(&new);
+        assert!(client.0.token.load().is_none());
+        let ourselves = client.fault((0, None), Status::unauthenticated("etcdserver: authentication failed"));
+        assert!(matches!(ourselves, Fault::Refused(_)), "{ourselves:?}");
     }
 }
