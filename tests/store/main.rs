@@ -27,6 +27,7 @@ mod histories;
 mod joint;
 mod listing;
 mod memory;
+mod namesakes;
 mod paused;
 mod restored;
 mod shared;

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, sleep_until};
 
 /// Where the holder stands.
 pub(super) const KEY: &str = "~lead";
@@ -24,6 +24,8 @@ const LEASE_SECONDS: i64 = 5;
 const NOTHING: Bytes = Bytes::from_static(b"{}");
 /// Three times in the life of a lease.
 const KEEP_EVERY: Duration = Duration::from_millis(1500);
+/// Two processes of one name would answer each other's words as fast as etcd takes them.
+const ANSWER_EVERY: Duration = Duration::from_millis(250);
 
 /// Whether this replica leads.
 #[derive(Debug, Default)]
@@ -46,13 +48,14 @@ impl Lead {
     pub(super) async fn keep(&self, etcd: &Arc<Etcd>) -> Fault {
         let mut ending = Ending { lead: self, lease: None, told: None };
         loop {
+            let began = Instant::now();
             match turn(etcd, &mut ending).await {
                 Ok(leads) => self.tell(leads),
                 Err(fault) => return fault,
             }
             tokio::select! {
                 () = sleep(KEEP_EVERY) => {}
-                () = etcd.clocks.news.notified() => {}
+                () = etcd.clocks.news.notified() => sleep_until(began + ANSWER_EVERY).await,
             }
         }
     }
