@@ -354,6 +354,9 @@ async fn without_a_quorum_only_what_changes_nothing_is_decided_and_for_its_span_
     until(|| at_a.replica.behind().unconfirmed_for > Duration::from_secs(2)).await;
     let late = at_a.replica.commit(renewal(Some(Duration::from_secs(2)), present())).await;
     assert!(matches!(late, Err(StoreError::Unreachable { .. })));
+    a.place.clock.sleep(LIMIT);
+    let slept = at_a.replica.commit(renewal(Some(LIMIT), present())).await;
+    assert!(matches!(slept, Err(StoreError::Unreachable { .. })), "{slept:?}");
     at_a.stop();
     let all = JournalReader::open(a.place.dir()).unwrap().map(|record| record.unwrap());
     let alone = all.filter(|record| record.put.get("shared").is_some_and(|told| told.get().contains("without_quorum")));

@@ -101,14 +101,14 @@ impl Etcd {
         let EtcdSettings { prefix, replica, login } = settings;
         let prefix = Prefix(prefix);
         let copy = Copy::new((replica.clone(), process.to_owned()), prefix.clone());
-        let clocks = Clocks::new(clock, &replica, process);
+        let (tide, clocks) = (Tide::new(Arc::clone(&clock)), Clocks::new(clock, &replica, process));
         let etcd = Arc::new(Self {
             client: Client::new(channels, login),
             copy,
             prefix,
             replica,
             lead: Lead::default(),
-            tide: Tide::new(),
+            tide,
             clocks,
             runtime: runtime.handle().clone(),
             thread: Mutex::new(None),
@@ -123,8 +123,9 @@ impl Etcd {
         let (begun, begins) = std::sync::mpsc::channel();
         let (etcd, follower) = (Arc::clone(self), Follower(Arc::downgrade(self)));
         let run = async move {
+            let asked = etcd.tide.moment();
             let listed = etcd.list(Instant::now() + START_WITHIN).await;
-            etcd.tide.confirm(Instant::now());
+            etcd.tide.confirm(asked);
             drop(etcd);
             let goes_on = listed.is_ok();
             // Whoever began this waits for it.

@@ -103,8 +103,8 @@ fn take(etcd: &Etcd, events: Vec<Event>) {
 /// Asks again and again whether the copy shows everything; ends when the watch does not bring it.
 async fn confirm(etcd: &Arc<Etcd>) -> Fault {
     loop {
-        let asked = Instant::now();
-        let tick = match etcd.newest_tick(asked + CONFIRM_WITHIN).await {
+        let asked = etcd.tide.moment();
+        let tick = match etcd.newest_tick(Instant::now() + CONFIRM_WITHIN).await {
             Ok(tick) => tick,
             Err(fault) => {
                 etcd.tide.is_silent();

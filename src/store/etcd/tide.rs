@@ -2,9 +2,10 @@
 
 use super::error::WentBack;
 use super::mark::Ticks;
+use crate::clock::Clock;
 use crate::store::Revision;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -18,12 +19,20 @@ pub(super) struct Tide {
     ticks: Mutex<Ticks>,
     went_back: OnceLock<WentBack>,
     /// When the copy was last known to show everything; none before the first time.
-    confirmed: watch::Sender<Option<Instant>>,
+    confirmed: watch::Sender<Option<Moment>>,
     answers: AtomicBool,
+    clock: Arc<dyn Clock>,
+}
+
+/// When something was asked; what has passed since counts also where the machine slept.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Moment {
+    at: Instant,
+    slept: Duration,
 }
 
 impl Tide {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
         Self {
             cluster: OnceLock::new(),
             seen: AtomicU64::new(0),
@@ -31,6 +40,7 @@ impl Tide {
             went_back: OnceLock::new(),
             confirmed: watch::Sender::new(None),
             answers: AtomicBool::new(true),
+            clock,
         }
     }
 
@@ -104,8 +114,18 @@ impl Tide {
         self.ticks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Now.
+    pub(super) fn moment(&self) -> Moment {
+        Moment { at: Instant::now(), slept: self.slept() }
+    }
+
+    /// The machine, since whenever.
+    fn slept(&self) -> Duration {
+        self.clock.elapsed().saturating_sub(self.clock.uptime())
+    }
+
     /// The copy showed everything at that time.
-    pub(super) fn confirm(&self, at: Instant) {
+    pub(super) fn confirm(&self, at: Moment) {
         self.answers.store(true, Ordering::Relaxed);
         self.confirmed.send_replace(Some(at));
     }
@@ -121,13 +141,20 @@ impl Tide {
 
     /// For how long it has not been known whether the copy shows everything.
     pub(super) fn behind(&self) -> Duration {
-        self.confirmed.borrow().map_or(Duration::MAX, |at| at.elapsed())
+        let confirmed = *self.confirmed.borrow();
+        confirmed.map_or(Duration::MAX, |Moment { at, slept }| at.elapsed() + self.slept().saturating_sub(slept))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::ManualClock;
+    use time::OffsetDateTime;
+
+    fn a_clock() -> Arc<ManualClock> {
+        Arc::new(ManualClock::at(OffsetDateTime::UNIX_EPOCH))
+    }
 
     fn ticks(of: &[(&str, Revision)]) -> Ticks {
         of.iter().map(|(replica, at)| ((*replica).to_owned(), *at)).collect()
@@ -135,7 +162,7 @@ mod tests {
 
     #[test]
     fn an_etcd_without_what_somebody_wrote_last_went_back_however_far_it_has_come_since() {
-        let tide = Tide::new();
+        let tide = Tide::new(a_clock());
         tide.judge(Some((1, 100)), 0);
         assert_eq!(tide.hold(&ticks(&[("a", 40), ("b", 90)]), &Ticks::new()), 90);
         let before = tide.ticks();
@@ -148,7 +175,7 @@ mod tests {
 
     #[test]
     fn what_is_learned_while_an_answer_is_on_its_way_does_not_count_against_it() {
-        let tide = Tide::new();
+        let tide = Tide::new(a_clock());
         let (before, seen) = (tide.ticks(), tide.seen());
         tide.judge(Some((1, 12)), tide.seen());
         tide.ticked("b", 12);
@@ -159,12 +186,25 @@ mod tests {
 
     #[test]
     fn what_a_journal_knows_of_others_must_be_there_too() {
-        let tide = Tide::new();
+        let tide = Tide::new(a_clock());
         tide.judge(Some((1, 100)), 0);
         tide.hold(&ticks(&[("a", 40), ("b", 90)]), &Ticks::new());
         tide.expect((1, 100), &ticks(&[("a", 40), ("b", 80)]));
         assert!(tide.went_back().is_none());
         tide.expect((1, 100), &ticks(&[("b", 91)]));
         assert!(tide.went_back().is_some());
+    }
+
+    #[test]
+    fn nobody_knows_what_others_did_while_the_machine_slept() {
+        let (clock, hour) = (a_clock(), Duration::from_secs(3600));
+        let tide = Tide::new(Arc::<ManualClock>::clone(&clock));
+        tide.confirm(tide.moment());
+        clock.advance(hour);
+        assert!(tide.behind() < hour, "by its own time it was just now");
+        clock.sleep(hour);
+        assert!(tide.behind() >= hour);
+        tide.confirm(tide.moment());
+        assert!(tide.behind() < hour);
     }
 }

@@ -1,5 +1,5 @@
-//! A replica that could not hear for a while: its process was stopped, or its machine had no time for it. When it goes on it
-//! has judged, and is asked, by what it knew before.
+//! A replica that could not hear for a while: its process was stopped, or its machine slept or had no time for it. When it
+//! goes on it has judged, and is asked, by what it knew before.
 
 use super::Etcd;
 use super::error::Fault;
@@ -25,8 +25,7 @@ impl Etcd {
         if !self.may_have_slept() {
             return Ok(());
         }
-        let asked = Instant::now();
-        let until = asked + TAKEN_IN_WITHIN;
+        let (asked, until) = (self.tide.moment(), Instant::now() + TAKEN_IN_WITHIN);
         let tick = match self.newest_tick(until).await {
             // What may be done without a quorum is decided by that.
             Err(Fault::Away(_)) => {
