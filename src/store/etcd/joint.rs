@@ -211,9 +211,9 @@ impl Inside {
         }
     }
 
-    /// Those that may be decided now; the others come again.
+    /// Those that may be decided now; the others come again. Whoever decides asks last of all: a process stops at any point.
     fn send_back_what_must_hear_first(self: &Arc<Self>, some: Vec<Asked>) -> Vec<Asked> {
-        if !self.etcd.may_have_slept() {
+        if !self.etcd.tide.may_have_missed() {
             return some;
         }
         let (hear_first, now): (Vec<_>, _) = some.into_iter().partition(|asked| asked.caller.room == Room::Common);

@@ -18,10 +18,22 @@ pub(super) struct Tide {
     /// The last transaction of each replica that anybody told us of. An etcd without it has lost something.
     ticks: Mutex<Ticks>,
     went_back: OnceLock<WentBack>,
-    /// When the copy was last known to show everything; none before the first time.
-    confirmed: watch::Sender<Option<Moment>>,
+    /// None before the first time.
+    confirmed: watch::Sender<Option<Confirmed>>,
     answers: AtomicBool,
     clock: Arc<dyn Clock>,
+}
+
+/// It is asked many times as often whether all is shown; where nobody answers, that is known sooner.
+const STALE_AFTER: Duration = Duration::from_secs(2);
+
+/// When the copy was last known to show everything.
+#[derive(Clone, Copy, Debug)]
+struct Confirmed {
+    at: Moment,
+    /// Until then it had not been known for long, and whoever hears of what others do has perhaps not taken in what came
+    /// meanwhile.
+    missed_until: Option<Instant>,
 }
 
 /// When something was asked; what has passed since counts also where the machine slept.
@@ -29,6 +41,12 @@ pub(super) struct Tide {
 pub(super) struct Moment {
     at: Instant,
     slept: Duration,
+}
+
+impl Moment {
+    fn until(self, later: Self) -> Duration {
+        later.at.saturating_duration_since(self.at) + later.slept.saturating_sub(self.slept)
+    }
 }
 
 impl Tide {
@@ -127,7 +145,28 @@ impl Tide {
     /// The copy showed everything at that time.
     pub(super) fn confirm(&self, at: Moment) {
         self.answers.store(true, Ordering::Relaxed);
-        self.confirmed.send_replace(Some(at));
+        self.confirmed.send_modify(|confirmed| {
+            let missed_until = confirmed.and_then(|last| {
+                let is_news = last.at.until(at) >= STALE_AFTER;
+                if is_news { Some(at.at) } else { last.missed_until }
+            });
+            *confirmed = Some(Confirmed { at, missed_until });
+        });
+    }
+
+    /// What the copy showed then is taken in by whoever hears.
+    pub(super) fn is_taken_in(&self, at: Moment) {
+        let confirmed = |confirmed: &mut Option<Confirmed>| {
+            let whole = confirmed.as_mut().filter(|last| last.missed_until.is_some_and(|missed| missed <= at.at));
+            whole.map(|last| last.missed_until = None).is_some()
+        };
+        self.confirmed.send_if_modified(confirmed);
+    }
+
+    /// Whether others may have done something that nobody here has taken in, and that could be.
+    pub(super) fn may_have_missed(&self) -> bool {
+        let missed = self.confirmed.borrow().is_some_and(|last| last.missed_until.is_some());
+        (missed || self.behind() >= STALE_AFTER) && self.answers()
     }
 
     /// Nobody answered for a quorum.
@@ -142,7 +181,7 @@ impl Tide {
     /// For how long it has not been known whether the copy shows everything.
     pub(super) fn behind(&self) -> Duration {
         let confirmed = *self.confirmed.borrow();
-        confirmed.map_or(Duration::MAX, |Moment { at, slept }| at.elapsed() + self.slept().saturating_sub(slept))
+        confirmed.map_or(Duration::MAX, |last| last.at.until(self.moment()))
     }
 }
 
@@ -206,5 +245,26 @@ mod tests {
         assert!(tide.behind() >= hour);
         tide.confirm(tide.moment());
         assert!(tide.behind() < hour);
+    }
+
+    #[test]
+    fn after_a_pause_nothing_is_taken_for_heard_until_it_is_though_the_copy_shows_it() {
+        let clock = a_clock();
+        let tide = Tide::new(Arc::<ManualClock>::clone(&clock));
+        tide.confirm(tide.moment());
+        let before = tide.moment();
+        assert!(!tide.may_have_missed());
+        clock.sleep(STALE_AFTER);
+        assert!(tide.may_have_missed());
+        tide.confirm(tide.moment());
+        assert!(tide.behind() < STALE_AFTER && tide.may_have_missed(), "the copy shows it, and nobody has heard");
+        tide.confirm(tide.moment());
+        tide.is_taken_in(before);
+        assert!(tide.may_have_missed(), "what was taken in is of before");
+        tide.is_taken_in(tide.moment());
+        assert!(!tide.may_have_missed());
+        clock.sleep(STALE_AFTER);
+        tide.is_silent();
+        assert!(!tide.may_have_missed(), "nobody answers");
     }
 }

@@ -7,22 +7,14 @@ use crate::store::StoreError;
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
-/// It is asked many times as often whether all is shown; where nobody answers, that is known sooner.
-const STALE_AFTER: Duration = Duration::from_secs(2);
 /// For what came meanwhile.
 const TAKEN_IN_WITHIN: Duration = Duration::from_secs(2);
 
 impl Etcd {
-    /// Whether others may have done something that was not heard here, and could be. Whatever admits asks last of all, since a
-    /// process stops at any point.
-    pub(super) fn may_have_slept(&self) -> bool {
-        self.tide.behind() >= STALE_AFTER && self.tide.answers()
-    }
-
     /// Resolves once what others did meanwhile is taken in: then a ban has closed the job that is about to be admitted, and the
     /// conditions of its commit do not hold. At once where nothing was missed, and where nobody answers.
     pub(super) async fn wakes(&self) -> Result<(), StoreError> {
-        if !self.may_have_slept() {
+        if !self.tide.may_have_missed() {
             return Ok(());
         }
         let (asked, until) = (self.tide.moment(), Instant::now() + TAKEN_IN_WITHIN);
@@ -41,6 +33,7 @@ impl Etcd {
         let late = |_| StoreError::Unreachable { why: "what others did meanwhile is not taken in yet".to_owned() };
         timeout_at(until, taken_in).await.map_err(late)?;
         self.tide.confirm(asked);
+        self.tide.is_taken_in(asked);
         Ok(())
     }
 }
