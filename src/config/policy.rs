@@ -38,22 +38,48 @@ pub fn load_policy(path: &Path, issuers: &[KnownIssuer], ttl: Duration) -> Resul
 /// # Errors
 /// Every problem of the files, by line.
 pub fn check_policy(path: &Path, issuers: &[KnownIssuer], ttl: Duration) -> Result<CheckedPolicy, Vec<Problem>> {
-    if !path.is_dir() {
-        let text = read_text(path, "name a file with rules that this user may read")?;
-        return Reading::new(Form::File).read(&[(path.to_owned(), text)], (issuers, ttl));
-    }
-    let (mut files, mut problems) = (Vec::new(), Vec::new());
-    check_closed(path)?;
-    for file in files_of(path)? {
-        match read_text(&file, "let this user read it, or give it a name that does not end in .toml") {
-            Ok(text) => files.push((file, text)),
-            Err(unreadable) => problems.extend(unreadable),
-        }
-    }
-    let read = Reading::new(Form::Folder).read(&files, (issuers, ttl));
+    let Files { form, texts, unreadable } = Files::read(path)?;
+    let read = Reading::new(form).read(&texts, (issuers, ttl));
     match read {
-        Ok(checked) if problems.is_empty() => Ok(checked),
-        read => Err(problems.into_iter().chain(read.err().unwrap_or_default()).collect()),
+        Ok(checked) if unreadable.is_empty() => Ok(checked),
+        read => Err(unreadable.into_iter().chain(read.err().unwrap_or_default()).collect()),
+    }
+}
+
+/// The digest that the policy of this place would have, found without a look at its rules.
+///
+/// # Errors
+/// Every file that cannot be read.
+pub(super) fn digest_at(path: &Path) -> Result<Digest, Vec<Problem>> {
+    let Files { texts, unreadable, .. } = Files::read(path)?;
+    if unreadable.is_empty() { Ok(digest_of(&texts)) } else { Err(unreadable) }
+}
+
+/// What a policy is read from.
+#[derive(Debug)]
+struct Files {
+    form: Form,
+    /// In the order of their names.
+    texts: Vec<(PathBuf, String)>,
+    /// Files beside these.
+    unreadable: Vec<Problem>,
+}
+
+impl Files {
+    fn read(path: &Path) -> Result<Self, Vec<Problem>> {
+        if !path.is_dir() {
+            let text = read_text(path, "name a file with rules that this user may read")?;
+            return Ok(Self { form: Form::File, texts: vec![(path.to_owned(), text)], unreadable: Vec::new() });
+        }
+        let (mut texts, mut unreadable) = (Vec::new(), Vec::new());
+        check_closed(path)?;
+        for file in files_of(path)? {
+            match read_text(&file, "let this user read it, or give it a name that does not end in .toml") {
+                Ok(text) => texts.push((file, text)),
+                Err(problems) => unreadable.extend(problems),
+            }
+        }
+        Ok(Self { form: Form::Folder, texts, unreadable })
     }
 }
 

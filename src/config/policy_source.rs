@@ -1,10 +1,11 @@
 //! Where a server's policy comes from, and what it is held against: the same at the start as at every reload.
 
 use super::KnownIssuer;
-use super::policy::{CheckedPolicy, check_policy};
+use super::policy::{CheckedPolicy, check_policy, digest_at};
 use super::problem::Problem;
 use super::shared::NamedBy;
 use crate::consumer::{Consumers, Doubt};
+use crate::crypto::Digest;
 use crate::identity::TrustDomain;
 use crate::policy::{Policy, SharedId};
 use std::path::PathBuf;
@@ -41,6 +42,11 @@ impl PolicySource {
             problems.extend(for_linkerd(&checked.policy).map(|rule| self.cannot_serve(rule)));
         }
         if problems.is_empty() { Ok(checked) } else { Err(problems) }
+    }
+
+    /// Whether what stands there now is what a policy of this digest was read from: then it would load alike.
+    pub fn still_has(&self, digest: &Digest) -> bool {
+        digest_at(&self.place).is_ok_and(|now| now == *digest)
     }
 
     fn with_ourselves(&self, policy: &Policy) -> impl Iterator<Item = Problem> {
