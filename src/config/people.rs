@@ -19,7 +19,7 @@ pub(super) fn read_people(root: &mut Section<'_, '_>) -> Form {
 
 /// What to know of an ID that names a person, where persons are to be kept apart.
 pub(super) fn warn_of_ids(reader: &Reader<'_>, form: Form, policy: Option<&Policy>) -> Option<Problem> {
-    let templates = policy?.rules().iter().flat_map(|rule| &rule.svids).map(|svid| &svid.id);
+    let templates = policy?.rules().iter().flat_map(|rule| &rule.gives.svids).map(|svid| &svid.id);
     let named = templates.into_iter().find(|id| form == Form::Sealed && id.holes().any(|hole| hole == "user_id"))?;
     let remedy = "name the project, not the person: an ID stands in every entry and certificate, and cannot be erased";
     Some(reader.problem_at(None, "audit.people", format!("\"sealed\" beside the ID {named}"), remedy))

@@ -4,7 +4,7 @@ use super::accept::Warning;
 use super::conditions::Lists;
 use super::issuer::KnownIssuer;
 use super::problem::{Problem, check_closed, read_text};
-use super::rule::{Place, Rules};
+use super::rule::{Known, Place, Rules};
 use super::scope::{SCOPE, Scope};
 use super::section::{Reader, Section};
 use super::shared::NamedBy;
@@ -116,14 +116,16 @@ enum Form {
 #[derive(Debug)]
 struct Reading {
     form: Form,
+    known: Known,
     places: BTreeMap<String, Place>,
     refusals: Vec<RefusalRule>,
     rules: Vec<Rule>,
 }
 
 impl Reading {
-    const fn new(form: Form) -> Self {
-        Self { form, places: BTreeMap::new(), refusals: Vec::new(), rules: Vec::new() }
+    fn new(form: Form) -> Self {
+        let (refusals, rules) = (Vec::new(), Vec::new());
+        Self { form, known: Known::default(), places: BTreeMap::new(), refusals, rules }
     }
 
     fn read(
@@ -136,7 +138,8 @@ impl Reading {
             let mut root = reader.document();
             let scope = self.read_head(&mut root, issuers);
             let lists = Lists::read(&mut root.section("lists"));
-            let mut rules = Rules { issuers, ttl, files, file, lists, scope, places: &mut self.places };
+            let mut rules =
+                Rules { issuers, ttl, files, file, lists, scope, places: &mut self.places, known: &mut self.known };
             let sections = root.sections("refuse");
             self.refusals.extend(sections.into_iter().filter_map(|section| rules.refusal(section)));
             let sections = root.sections("rule");
@@ -366,9 +369,9 @@ mod tests {
             let policy = read(&format!("{head}when.issuer = \"corp\"\n")).unwrap();
             let rule = policy.rules().first().unwrap();
             let set = [
-                ("build_claims", rule.build_claims.is_some()),
-                ("jwt_without_key", rule.jwt_without_key),
-                ("multi_audience", rule.multi_audience),
+                ("build_claims", rule.gives.build_claims.is_some()),
+                ("jwt_without_key", rule.gives.jwt_without_key),
+                ("multi_audience", rule.gives.multi_audience),
                 ("observe", rule.observe),
             ];
             assert_eq!(set.map(|(name, is)| (name, is)), set.map(|(name, _)| (name, name == flag)), "{flag}");
@@ -398,7 +401,7 @@ mod tests {
             let svids: String = (0..count).map(svid).collect();
             read(&format!("[[rule]]\nname = \"a\"\nwhen.issuer = \"corp\"\n{svids}"))
         };
-        assert_eq!(policy(100).unwrap().rules()[0].svids.len(), 100);
+        assert_eq!(policy(100).unwrap().rules()[0].gives.svids.len(), 100);
         let problems = policy(101).unwrap_err();
         assert_eq!(problems.len(), 1);
         assert!(problems[0].contains("policy.toml:304") && problems[0].contains("101 SVIDs"), "{problems:?}");

@@ -52,7 +52,7 @@ impl PolicySource {
     fn with_ourselves(&self, policy: &Policy) -> impl Iterator<Item = Problem> {
         let own = self.trust_domain.iter();
         let wrong = own.flat_map(|own| {
-            policy.rules().iter().filter(|rule| rule.federates_with.contains(own)).map(move |rule| (own, rule))
+            policy.rules().iter().filter(|rule| rule.gives.federates_with.contains(own)).map(move |rule| (own, rule))
         });
         wrong.map(|(own, rule)| Problem {
             file: self.place.clone(),
@@ -118,7 +118,9 @@ impl PolicySource {
 
 /// The rules that give SVIDs meant for Linkerd.
 fn for_linkerd(policy: &Policy) -> impl Iterator<Item = &str> {
-    let gives =
-        policy.rules().iter().filter(|rule| rule.svids.iter().any(|svid| svid.profile.as_deref() == Some("linkerd")));
+    let gives = policy
+        .rules()
+        .iter()
+        .filter(|rule| rule.gives.svids.iter().any(|svid| svid.profile.as_deref() == Some("linkerd")));
     gives.map(|rule| rule.name.as_str())
 }

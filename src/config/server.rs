@@ -271,7 +271,7 @@ mod tests {
         );
         std::fs::write(&file, text).unwrap();
         let policy = load_server(&file, &MapEnvironment::default()).unwrap().policy;
-        let ttls: Vec<u64> = policy.rules().iter().map(|rule| rule.ttl.as_secs() / 60).collect();
+        let ttls: Vec<u64> = policy.rules().iter().map(|rule| rule.gives.ttl.as_secs() / 60).collect();
         assert_eq!(ttls, [5, 7]);
     }
 

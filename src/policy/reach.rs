@@ -30,8 +30,8 @@ impl Rule {
 
 impl Contradiction {
     /// Two terms that contradict each other, of those that all must hold and those of which none may.
-    pub fn find(when: &[Condition], unless: &[Condition]) -> Option<Self> {
-        let terms: Vec<&Condition> = when.iter().flat_map(parts).collect();
+    pub fn find<'t, T: Copy + IntoIterator<Item = &'t Condition>>(when: T, unless: T) -> Option<Self> {
+        let terms: Vec<&Condition> = when.into_iter().flat_map(parts).collect();
         let more: Vec<(&Condition, Condition)> =
             terms.iter().flat_map(|term| consequences(term).into_iter().map(|follows| (*term, follows))).collect();
         let told = terms.iter().map(|term| (*term, *term)).chain(more.iter().map(|(term, follows)| (*term, follows)));
@@ -41,7 +41,7 @@ impl Contradiction {
             if let Some((second, _)) = later {
                 return Some(Self::of(said, second.to_string()));
             }
-            if let Some(unless) = unless.iter().find(|unless| first.implies(unless)) {
+            if let Some(unless) = unless.into_iter().find(|unless| first.implies(unless)) {
                 return Some(Self::of(said, format!("unless {unless}")));
             }
         }
