@@ -24,7 +24,10 @@ pub(crate) struct Args {
 
 /// Serves until SIGINT or SIGTERM, or until a part ends by itself.
 pub(crate) async fn run(args: Args, log: Log) -> anyhow::Result<ExitCode> {
-    let settings = match load_server(&args.config, &SystemEnvironment) {
+    let config = args.config.clone();
+    // What a thread lets go of stays with it while it rests, and this one would rest from here on.
+    let loading = tokio::task::spawn_blocking(move || load_server(&config, &SystemEnvironment));
+    let settings = match loading.await? {
         Ok(settings) => settings,
         Err(problems) => {
             render::problems(&problems);

@@ -67,7 +67,7 @@ fn templates(table: &mut Section<'_, '_>) -> Vec<(usize, String, ClaimTemplate)>
 
 #[cfg(test)]
 mod tests {
-    use super::super::section::Reader;
+    use super::super::reader::Reader;
     use super::*;
     use std::path::Path;
 

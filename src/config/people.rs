@@ -1,7 +1,8 @@
 //! How journal and store tell of persons: `[audit]` in the server's file.
 
 use super::problem::Problem;
-use super::section::{Reader, Section};
+use super::reader::Reader;
+use super::section::Section;
 use crate::people::Form;
 use crate::policy::Policy;
 

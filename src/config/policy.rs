@@ -3,15 +3,18 @@
 use super::accept::Warning;
 use super::conditions::Lists;
 use super::issuer::KnownIssuer;
+use super::pieces::Pieces;
 use super::problem::{Problem, check_closed, read_text};
+use super::reader::Reader;
 use super::rule::{Known, Place, Rules};
 use super::scope::{SCOPE, Scope};
-use super::section::{Reader, Section};
+use super::section::Section;
 use super::shared::NamedBy;
 use crate::crypto::Digest;
 use crate::policy::{Policy, RefusalRule, Rule, find_covered};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A policy, and what loads but should be known.
@@ -119,7 +122,7 @@ struct Reading {
     known: Known,
     places: BTreeMap<String, Place>,
     refusals: Vec<RefusalRule>,
-    rules: Vec<Rule>,
+    rules: Vec<Arc<Rule>>,
 }
 
 impl Reading {
@@ -135,18 +138,19 @@ impl Reading {
     ) -> Result<CheckedPolicy, Vec<Problem>> {
         let readers: Vec<Reader<'_>> = files.iter().map(|(file, text)| Reader::new(file, text)).collect();
         for (file, reader) in readers.iter().enumerate() {
-            let mut root = reader.document();
+            let (head, pieces) = Pieces::of(reader.text);
+            let mut root = reader.beginning(head);
             let scope = self.read_head(&mut root, issuers);
             let lists = Lists::read(&mut root.section("lists"));
             let mut rules =
                 Rules { issuers, ttl, files, file, lists, scope, places: &mut self.places, known: &mut self.known };
-            let sections = root.sections("refuse");
-            self.refusals.extend(sections.into_iter().filter_map(|section| rules.refusal(section)));
-            let sections = root.sections("rule");
-            if sections.is_empty() && self.form == Form::File {
+            let sections = root.sections("refuse").into_iter().chain(pieces.sections("refuse", reader));
+            self.refusals.extend(sections.filter_map(|section| rules.refusal(section)));
+            let mut sections = root.sections("rule").into_iter().chain(pieces.sections("rule", reader)).peekable();
+            if sections.peek().is_none() && self.form == Form::File {
                 root.problem("rule", None, "no rule", "add a [[rule]]; without one every job is refused");
             }
-            self.rules.extend(sections.into_iter().filter_map(|section| rules.rule(section)));
+            self.rules.extend(sections.filter_map(|section| rules.rule(section).map(Arc::new)));
             rules.lists.report_unused(&root);
             root.finish();
         }

@@ -9,6 +9,7 @@ use crate::telemetry::quotable;
 use crate::token::{Claims, IssuerName, VerifiedClaims};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use std::borrow::Borrow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ pub struct Policy {
     digest: Digest,
     refusals: Vec<RefusalRule>,
     refusal_index: Index,
-    rules: Vec<Arc<Rule>>,
+    rules: Box<[Arc<Rule>]>,
     rule_index: Index,
 }
 
@@ -93,15 +94,19 @@ impl Policy {
     /// # Errors
     /// Pairs of rules that could give one ID while demanding different things, or to different projects; the first
     /// hundred.
-    pub fn new(refusals: Vec<RefusalRule>, rules: Vec<Rule>, digest: Digest) -> Result<Self, Vec<SharedId>> {
+    pub fn new<R: Borrow<Rule> + Into<Arc<Rule>>>(
+        refusals: Vec<RefusalRule>,
+        rules: Vec<R>,
+        digest: Digest,
+    ) -> Result<Self, Vec<SharedId>> {
         let shared = super::shared_ids::find(&rules);
         if !shared.is_empty() {
             return Err(shared);
         }
-        Ok(Self::of(refusals, rules.into_iter().map(Arc::new).collect(), digest))
+        Ok(Self::of(refusals, rules.into_iter().map(Into::into).collect(), digest))
     }
 
-    fn of(refusals: Vec<RefusalRule>, rules: Vec<Arc<Rule>>, digest: Digest) -> Self {
+    fn of(refusals: Vec<RefusalRule>, rules: Box<[Arc<Rule>]>, digest: Digest) -> Self {
         let refusal_index = Index::of(refusals.iter().map(|refusal| (issuer_of(&refusal.when), &refusal.when)));
         let rule_index = Index::of(rules.iter().map(|rule| (Some(&*rule.issuer.0), &rule.when)));
         Self { digest, refusals, refusal_index, rules, rule_index }

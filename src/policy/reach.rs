@@ -1,6 +1,7 @@
 //! Rules that no job can reach: their own terms contradict each other, or an earlier rule takes all that they match.
 
 use super::{Condition, RefusalRule, Rule, Test};
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -100,11 +101,11 @@ pub struct Covered {
 const KEYS: [&str; 4] = ["project_id", "project_path", "namespace_id", "namespace_path"];
 
 /// The rules that are never reached. Rules that only observe cover nothing, and are never covered: they are on trial.
-pub fn find_covered(refusals: &[RefusalRule], rules: &[Rule]) -> Vec<Covered> {
+pub fn find_covered<R: Borrow<Rule>>(refusals: &[RefusalRule], rules: &[R]) -> Vec<Covered> {
     let mut keyed: BTreeMap<(&str, String), Vec<&Rule>> = BTreeMap::new();
     let mut broad: Vec<&Rule> = Vec::new();
     let mut covered = Vec::new();
-    for rule in rules.iter().filter(|rule| !rule.observe) {
+    for rule in rules.iter().map(Borrow::borrow).filter(|rule| !rule.observe) {
         let refusal = refusals.iter().find(|refusal| refusal.when.iter().all(|term| rule.demands(term)));
         let near = KEYS.iter().filter_map(|key| keyed.get(&(*key, rule.fixed(key)?.into_iter().next()?)));
         let earlier = near.flatten().chain(&broad).find(|earlier| earlier.takes_all_of(rule));
