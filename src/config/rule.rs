@@ -252,7 +252,8 @@ impl Rules<'_> {
         };
         match named {
             Some((_, Test::Text(name))) if known.is_empty() || known.contains(&name.as_str()) => {
-                Some(IssuerName(name.as_str().into()))
+                let known = self.issuers.iter().find(|known| *known.name.0 == **name);
+                Some(known.map_or_else(|| IssuerName(name.as_str().into()), |known| known.name.clone()))
             }
             Some((line, Test::Text(name))) => {
                 section.problem("when.issuer", Some(line), format!("\"{name}\", no configured issuer"), remedy);
