@@ -78,3 +78,42 @@ fn list_begun_by(line: &str) -> Option<&'static str> {
     let (name, _comment) = line.trim_start().strip_prefix("[[")?.split_once("]]")?;
     LISTS.into_iter().find(|list| *list == name.trim())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    fn rule(name: &str) -> String {
+        format!("[[rule]]\nname = \"{name}\"\n[rule.when]\nissuer = \"corp\"\n")
+    }
+
+    /// Where the tables of both lists begin, how problems call them and what name they have.
+    fn tables(text: &str, in_pieces: bool) -> Vec<(Option<usize>, String, Option<String>)> {
+        let reader = Reader::new(Path::new("policy.toml"), text);
+        let (head, pieces) = if in_pieces { Pieces::of(text) } else { (text, Pieces(Vec::new())) };
+        let mut root = reader.beginning(head);
+        let all = LISTS.iter().flat_map(|list| root.sections(list).into_iter().chain(pieces.sections(list, &reader)));
+        let told = |mut one: Section<'_, '_>| (one.line_of("name"), one.key_path("name"), one.text("name", "a name"));
+        all.map(told).collect()
+    }
+
+    #[test]
+    fn a_file_is_read_in_pieces_where_each_rule_stands_apart_and_says_the_same() {
+        let (a, b) = (rule("a"), rule("b"));
+        for (text, count) in [
+            (format!("owner = \"x\"\n[lists]\nl = [1]\n{a}\t[[ refuse ]] # no\r\nname = \"c\"\n{b}"), 3),
+            (format!("{a}{b}[[rule.svid]]\nid = \"/b\"\n[[rule.svid]]\nid = \"/c\""), 2),
+            (format!("{a}{b}[lists]\nl = [1]\n"), 0),
+            (format!("{a}say = \"\"\"\n{b}\"\"\"\n"), 0),
+            (format!("rule = []\n{a}{b}"), 0),
+            (format!("[[refuse]]\nname = \"c\"\n{a}[refuse.when]\nissuer = \"corp\"\n"), 0),
+            (format!("{a}[[\"rule\"]]\nname = \"b\"\n"), 0),
+            (format!("{a}name = = 1\n{b}"), 0),
+            (String::new(), 0),
+        ] {
+            assert_eq!(Pieces::of(&text).1.0.len(), count, "{text}");
+            assert_eq!(tables(&text, true), tables(&text, false), "{text}");
+        }
+    }
+}
