@@ -3,14 +3,15 @@
 use super::daemon::until_signalled;
 use super::render;
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Collector, SystemEnvironment, TelemetrySettings, load_server};
+use crate::config::{Collector, Problem, ServerSettings, SystemEnvironment, TelemetrySettings, load_server};
 use crate::crypto::Random;
 use crate::discovery::HttpsFetch;
 use crate::server::{LogKeeper, Server, World};
 use crate::telemetry::{Delivery, Log, Shutdown, Tracing};
 use crate::wire::channel_without_pings;
 use std::convert::Infallible;
-use std::path::PathBuf;
+use std::panic::resume_unwind;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -24,7 +25,7 @@ pub(crate) struct Args {
 
 /// Serves until SIGINT or SIGTERM, or until a part ends by itself.
 pub(crate) async fn run(args: Args, log: Log) -> anyhow::Result<ExitCode> {
-    let settings = match load_server(&args.config, &SystemEnvironment) {
+    let settings = match load_apart(&args.config) {
         Ok(settings) => settings,
         Err(problems) => {
             render::problems(&problems);
@@ -43,6 +44,12 @@ pub(crate) async fn run(args: Args, log: Log) -> anyhow::Result<ExitCode> {
     let places: Vec<_> = server.addresses().iter().map(ToString::to_string).collect();
     tracing::info!(trust_domain = %settings.trust_domain, listens = places.join(" "), "serving");
     telling(Box::pin(until_signalled(server.run(), trigger)), keeper.run(clock), traces).await
+}
+
+/// Loads on a thread that then ends: what a thread lets go of stays with it while it rests, and ours would rest.
+fn load_apart(config: &Path) -> Result<ServerSettings, Vec<Problem>> {
+    let loading = std::thread::scope(|scope| scope.spawn(|| load_server(config, &SystemEnvironment)).join());
+    loading.unwrap_or_else(|panic| resume_unwind(panic))
 }
 
 /// The log, and traces where the configuration says so.

@@ -2,7 +2,8 @@
 //! policy's digest.
 
 use super::problem::read_text;
-use super::section::{Reader, Section};
+use super::reader::Reader;
+use super::section::Section;
 use super::svids::TTL_MAX;
 use super::words::an;
 use super::{KnownIssuer, Problem};

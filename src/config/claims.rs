@@ -41,7 +41,7 @@ fn read_aws(mut section: Section<'_, '_>, claims: &mut ExtraClaims) {
 pub(super) fn report_untold(section: &Section<'_, '_>, rule: &Rule) {
     let facts = rule.facts();
     for (shown, fact) in SHOWN_FACTS {
-        if rule.claims.holes().any(|hole| hole == shown) && !facts.contains(&fact) {
+        if rule.gives.claims.holes().any(|hole| hole == shown) && !facts.contains(&fact) {
             let found = format!("{{{shown}}}, which nobody tells where the rule does not need {fact}");
             section.problem("claims", None, found, format!("add {fact:?} to the rule's need, or take the claim out"));
         }
@@ -67,7 +67,7 @@ fn templates(table: &mut Section<'_, '_>) -> Vec<(usize, String, ClaimTemplate)>
 
 #[cfg(test)]
 mod tests {
-    use super::super::section::Reader;
+    use super::super::reader::Reader;
     use super::*;
     use std::path::Path;
 

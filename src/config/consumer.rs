@@ -123,7 +123,7 @@ fn read_audiences(section: &mut Section<'_, '_>, kind: Option<ConsumerKind>, oth
 
 #[cfg(test)]
 mod tests {
-    use super::super::section::Reader;
+    use super::super::reader::Reader;
     use super::*;
     use std::path::Path;
 

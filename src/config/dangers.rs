@@ -33,7 +33,7 @@ pub(super) fn of_rule(rule: &Rule, kind: IssuerKind) -> Vec<Danger> {
     found.extend(cannot_exist(&every, &[kind]));
     found.extend(lets_forks_in(rule));
     found.extend(path_that_decides_alone(rule).filter(|_| rule.path_only.is_none()));
-    if rule.only_project().is_none() && !rule.svids.iter().all(|svid| svid.id.holes().any(is_project)) {
+    if rule.only_project().is_none() && !rule.gives.svids.iter().all(|svid| svid.id.holes().any(is_project)) {
         found.push(NO_PROJECT);
     }
     found.into_iter().map(|danger| mendable(danger, kind)).collect()
@@ -75,8 +75,8 @@ pub(super) fn of_refusal(when: &[Condition], kinds: &[IssuerKind]) -> Vec<Danger
 }
 
 /// The tests of terms by which a job is turned away.
-fn kept_out(terms: &[Condition]) -> impl Iterator<Item = Use<'_>> {
-    terms.iter().flat_map(Condition::tests).map(|(name, test, positive)| (name, test, !positive))
+fn kept_out<'t>(terms: impl IntoIterator<Item = &'t Condition>) -> impl Iterator<Item = Use<'t>> {
+    terms.into_iter().flat_map(Condition::tests).map(|(name, test, positive)| (name, test, !positive))
 }
 
 /// Names that somebody can change, give up or make up.
@@ -147,7 +147,7 @@ pub(super) fn path_that_decides_alone(rule: &Rule) -> Option<Danger> {
         return None;
     }
     let shows = |hole: &str| matches!(hole, "project_path" | "namespace_path");
-    let pinned = rule.svids.iter().all(|svid| svid.id.holes().any(shows));
+    let pinned = rule.gives.svids.iter().all(|svid| svid.id.holes().any(shows));
     let job_pinned = pins(["job_project_id", "job_namespace_id"]);
     rule.when.iter().flat_map(Condition::tests).find_map(|(name, test, _)| match name {
         "namespace_path" => Some(Danger { claim: "namespace_path", ..PATH }),

@@ -1,6 +1,7 @@
 //! `[store.etcd]`: the etcd that several replicas share, and as whom this one comes.
 
-use super::section::{Reader, Section};
+use super::reader::Reader;
+use super::section::Section;
 use super::vault::secret_file;
 use super::{ServerSettings, StoreKind};
 use crate::discovery::read_token;

@@ -2,7 +2,8 @@
 
 use super::issuer::KnownIssuer;
 use super::problem::Problem;
-use super::section::{Reader, Section};
+use super::reader::Reader;
+use super::section::Section;
 use crate::crypto::KeyAlgorithm;
 use crate::svid::{DnsNames, DnsSuffix, LeafProfile, SanOrder, SubjectForm};
 

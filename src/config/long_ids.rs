@@ -29,6 +29,6 @@ fn longest(rule: &Rule) -> Option<SpiffeId> {
         let fixed = rule.fixed(claim).into_iter().flatten().max_by_key(String::len);
         Some(fixed.unwrap_or_else(|| if claim.ends_with("_path") { PATH } else { ID }.to_owned()))
     };
-    let ids = rule.svids.iter().filter_map(|svid| svid.id.fill(&trust_domain, value).ok());
+    let ids = rule.gives.svids.iter().filter_map(|svid| svid.id.fill(&trust_domain, value).ok());
     ids.max_by_key(|id| id.as_str().len())
 }

@@ -10,6 +10,8 @@ mod problem;
 mod quantity;
 mod environment;
 mod words;
+mod reader;
+mod pieces;
 mod section;
 mod ca_file;
 mod hook;

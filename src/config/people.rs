@@ -1,7 +1,8 @@
 //! How journal and store tell of persons: `[audit]` in the server's file.
 
 use super::problem::Problem;
-use super::section::{Reader, Section};
+use super::reader::Reader;
+use super::section::Section;
 use crate::people::Form;
 use crate::policy::Policy;
 
@@ -19,7 +20,7 @@ pub(super) fn read_people(root: &mut Section<'_, '_>) -> Form {
 
 /// What to know of an ID that names a person, where persons are to be kept apart.
 pub(super) fn warn_of_ids(reader: &Reader<'_>, form: Form, policy: Option<&Policy>) -> Option<Problem> {
-    let templates = policy?.rules().iter().flat_map(|rule| &rule.svids).map(|svid| &svid.id);
+    let templates = policy?.rules().iter().flat_map(|rule| &rule.gives.svids).map(|svid| &svid.id);
     let named = templates.into_iter().find(|id| form == Form::Sealed && id.holes().any(|hole| hole == "user_id"))?;
     let remedy = "name the project, not the person: an ID stands in every entry and certificate, and cannot be erased";
     Some(reader.problem_at(None, "audit.people", format!("\"sealed\" beside the ID {named}"), remedy))

@@ -1,7 +1,8 @@
 //! `[[keys.place]]`: where keys live outside the keyring, and which of these places takes new roots.
 
 use super::Problem;
-use super::section::{Reader, Section};
+use super::reader::Reader;
+use super::section::Section;
 use super::vault::read_mount;
 use crate::crypto::read_secret_file;
 use crate::custody::{PlaceKind, PlaceSettings, PlacesSettings};

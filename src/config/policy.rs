@@ -3,15 +3,18 @@
 use super::accept::Warning;
 use super::conditions::Lists;
 use super::issuer::KnownIssuer;
+use super::pieces::Pieces;
 use super::problem::{Problem, check_closed, read_text};
-use super::rule::{Place, Rules};
+use super::reader::Reader;
+use super::rule::{Known, Place, Rules};
 use super::scope::{SCOPE, Scope};
-use super::section::{Reader, Section};
+use super::section::Section;
 use super::shared::NamedBy;
 use crate::crypto::Digest;
 use crate::policy::{Policy, RefusalRule, Rule, find_covered};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A policy, and what loads but should be known.
@@ -38,22 +41,48 @@ pub fn load_policy(path: &Path, issuers: &[KnownIssuer], ttl: Duration) -> Resul
 /// # Errors
 /// Every problem of the files, by line.
 pub fn check_policy(path: &Path, issuers: &[KnownIssuer], ttl: Duration) -> Result<CheckedPolicy, Vec<Problem>> {
-    if !path.is_dir() {
-        let text = read_text(path, "name a file with rules that this user may read")?;
-        return Reading::new(Form::File).read(&[(path.to_owned(), text)], (issuers, ttl));
-    }
-    let (mut files, mut problems) = (Vec::new(), Vec::new());
-    check_closed(path)?;
-    for file in files_of(path)? {
-        match read_text(&file, "let this user read it, or give it a name that does not end in .toml") {
-            Ok(text) => files.push((file, text)),
-            Err(unreadable) => problems.extend(unreadable),
-        }
-    }
-    let read = Reading::new(Form::Folder).read(&files, (issuers, ttl));
+    let Files { form, texts, unreadable } = Files::read(path)?;
+    let read = Reading::new(form).read(&texts, (issuers, ttl));
     match read {
-        Ok(checked) if problems.is_empty() => Ok(checked),
-        read => Err(problems.into_iter().chain(read.err().unwrap_or_default()).collect()),
+        Ok(checked) if unreadable.is_empty() => Ok(checked),
+        read => Err(unreadable.into_iter().chain(read.err().unwrap_or_default()).collect()),
+    }
+}
+
+/// The digest that the policy of this place would have, found without a look at its rules.
+///
+/// # Errors
+/// Every file that cannot be read.
+pub(super) fn digest_at(path: &Path) -> Result<Digest, Vec<Problem>> {
+    let Files { texts, unreadable, .. } = Files::read(path)?;
+    if unreadable.is_empty() { Ok(digest_of(&texts)) } else { Err(unreadable) }
+}
+
+/// What a policy is read from.
+#[derive(Debug)]
+struct Files {
+    form: Form,
+    /// In the order of their names.
+    texts: Vec<(PathBuf, String)>,
+    /// Files beside these.
+    unreadable: Vec<Problem>,
+}
+
+impl Files {
+    fn read(path: &Path) -> Result<Self, Vec<Problem>> {
+        if !path.is_dir() {
+            let text = read_text(path, "name a file with rules that this user may read")?;
+            return Ok(Self { form: Form::File, texts: vec![(path.to_owned(), text)], unreadable: Vec::new() });
+        }
+        let (mut texts, mut unreadable) = (Vec::new(), Vec::new());
+        check_closed(path)?;
+        for file in files_of(path)? {
+            match read_text(&file, "let this user read it, or give it a name that does not end in .toml") {
+                Ok(text) => texts.push((file, text)),
+                Err(problems) => unreadable.extend(problems),
+            }
+        }
+        Ok(Self { form: Form::Folder, texts, unreadable })
     }
 }
 
@@ -90,14 +119,16 @@ enum Form {
 #[derive(Debug)]
 struct Reading {
     form: Form,
+    known: Known,
     places: BTreeMap<String, Place>,
     refusals: Vec<RefusalRule>,
-    rules: Vec<Rule>,
+    rules: Vec<Arc<Rule>>,
 }
 
 impl Reading {
-    const fn new(form: Form) -> Self {
-        Self { form, places: BTreeMap::new(), refusals: Vec::new(), rules: Vec::new() }
+    fn new(form: Form) -> Self {
+        let (refusals, rules) = (Vec::new(), Vec::new());
+        Self { form, known: Known::default(), places: BTreeMap::new(), refusals, rules }
     }
 
     fn read(
@@ -107,17 +138,19 @@ impl Reading {
     ) -> Result<CheckedPolicy, Vec<Problem>> {
         let readers: Vec<Reader<'_>> = files.iter().map(|(file, text)| Reader::new(file, text)).collect();
         for (file, reader) in readers.iter().enumerate() {
-            let mut root = reader.document();
+            let (head, pieces) = Pieces::of(reader.text);
+            let mut root = reader.beginning(head);
             let scope = self.read_head(&mut root, issuers);
             let lists = Lists::read(&mut root.section("lists"));
-            let mut rules = Rules { issuers, ttl, files, file, lists, scope, places: &mut self.places };
-            let sections = root.sections("refuse");
-            self.refusals.extend(sections.into_iter().filter_map(|section| rules.refusal(section)));
-            let sections = root.sections("rule");
-            if sections.is_empty() && self.form == Form::File {
+            let mut rules =
+                Rules { issuers, ttl, files, file, lists, scope, places: &mut self.places, known: &mut self.known };
+            let sections = root.sections("refuse").into_iter().chain(pieces.sections("refuse", reader));
+            self.refusals.extend(sections.filter_map(|section| rules.refusal(section)));
+            let mut sections = root.sections("rule").into_iter().chain(pieces.sections("rule", reader)).peekable();
+            if sections.peek().is_none() && self.form == Form::File {
                 root.problem("rule", None, "no rule", "add a [[rule]]; without one every job is refused");
             }
-            self.rules.extend(sections.into_iter().filter_map(|section| rules.rule(section)));
+            self.rules.extend(sections.filter_map(|section| rules.rule(section).map(Arc::new)));
             rules.lists.report_unused(&root);
             root.finish();
         }
@@ -340,9 +373,9 @@ mod tests {
             let policy = read(&format!("{head}when.issuer = \"corp\"\n")).unwrap();
             let rule = policy.rules().first().unwrap();
             let set = [
-                ("build_claims", rule.build_claims.is_some()),
-                ("jwt_without_key", rule.jwt_without_key),
-                ("multi_audience", rule.multi_audience),
+                ("build_claims", rule.gives.build_claims.is_some()),
+                ("jwt_without_key", rule.gives.jwt_without_key),
+                ("multi_audience", rule.gives.multi_audience),
                 ("observe", rule.observe),
             ];
             assert_eq!(set.map(|(name, is)| (name, is)), set.map(|(name, _)| (name, name == flag)), "{flag}");
@@ -372,7 +405,7 @@ mod tests {
             let svids: String = (0..count).map(svid).collect();
             read(&format!("[[rule]]\nname = \"a\"\nwhen.issuer = \"corp\"\n{svids}"))
         };
-        assert_eq!(policy(100).unwrap().rules()[0].svids.len(), 100);
+        assert_eq!(policy(100).unwrap().rules()[0].gives.svids.len(), 100);
         let problems = policy(101).unwrap_err();
         assert_eq!(problems.len(), 1);
         assert!(problems[0].contains("policy.toml:304") && problems[0].contains("101 SVIDs"), "{problems:?}");

@@ -1,10 +1,11 @@
 //! Where a server's policy comes from, and what it is held against: the same at the start as at every reload.
 
 use super::KnownIssuer;
-use super::policy::{CheckedPolicy, check_policy};
+use super::policy::{CheckedPolicy, check_policy, digest_at};
 use super::problem::Problem;
 use super::shared::NamedBy;
 use crate::consumer::{Consumers, Doubt};
+use crate::crypto::Digest;
 use crate::identity::TrustDomain;
 use crate::policy::{Policy, SharedId};
 use std::path::PathBuf;
@@ -43,10 +44,15 @@ impl PolicySource {
         if problems.is_empty() { Ok(checked) } else { Err(problems) }
     }
 
+    /// Whether what stands there now is what a policy of this digest was read from: then it would load alike.
+    pub fn still_has(&self, digest: &Digest) -> bool {
+        digest_at(&self.place).is_ok_and(|now| now == *digest)
+    }
+
     fn with_ourselves(&self, policy: &Policy) -> impl Iterator<Item = Problem> {
         let own = self.trust_domain.iter();
         let wrong = own.flat_map(|own| {
-            policy.rules().iter().filter(|rule| rule.federates_with.contains(own)).map(move |rule| (own, rule))
+            policy.rules().iter().filter(|rule| rule.gives.federates_with.contains(own)).map(move |rule| (own, rule))
         });
         wrong.map(|(own, rule)| Problem {
             file: self.place.clone(),
@@ -112,7 +118,9 @@ impl PolicySource {
 
 /// The rules that give SVIDs meant for Linkerd.
 fn for_linkerd(policy: &Policy) -> impl Iterator<Item = &str> {
-    let gives =
-        policy.rules().iter().filter(|rule| rule.svids.iter().any(|svid| svid.profile.as_deref() == Some("linkerd")));
+    let gives = policy
+        .rules()
+        .iter()
+        .filter(|rule| rule.gives.svids.iter().any(|svid| svid.profile.as_deref() == Some("linkerd")));
     gives.map(|rule| rule.name.as_str())
 }

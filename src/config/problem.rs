@@ -61,11 +61,14 @@ pub(super) fn unreadable(file: &Path, error: &io::Error) -> String {
 /// All of a file, unless it is larger than any that configures something. A pipe that a shell lays is read, one with a name
 /// of its own is not: nobody may ever write to it.
 pub(super) fn read_bytes(file: &Path) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
     if std::fs::metadata(file)?.file_type().is_fifo() && !file.starts_with("/dev") && !file.starts_with("/proc") {
         return Err(io::Error::new(ErrorKind::InvalidInput, "a named pipe"));
     }
-    let count = File::open(file)?.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    let opened = File::open(file)?;
+    // As much as is there, and a byte to see that there is no more.
+    let expected = opened.metadata()?.len().min(FILE_BYTES_MAX) + 1;
+    let mut bytes = Vec::with_capacity(usize::try_from(expected).unwrap_or_default());
+    let count = opened.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
     if u64::try_from(count).map_or(true, |count| count > FILE_BYTES_MAX) {
         return Err(io::Error::new(ErrorKind::FileTooLarge, "more than 4 MiB"));
     }

@@ -14,7 +14,7 @@ use super::section::Section;
 use super::svids::{read_svids, read_ttl};
 use super::untold::{Asked, report_untold_of_rule, tested};
 use super::words::key;
-use crate::policy::{AwsTemplate, Condition, Contradiction, Kind, RefusalRule, Rule, Test};
+use crate::policy::{AwsTemplate, Condition, Contradiction, Gives, Kind, Once, RefusalRule, Rule, Terms, Test};
 use crate::token::{ClaimView, IssuerName};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -47,6 +47,21 @@ pub(super) struct Rules<'p> {
     pub(super) scope: Option<Scope>,
     /// Of all files, by name.
     pub(super) places: &'p mut BTreeMap<String, Place>,
+    /// Of all files too.
+    pub(super) known: &'p mut Known,
+}
+
+/// What rules have in common, each held once.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    gives: Once<Gives>,
+    terms: Once<Condition>,
+}
+
+impl Known {
+    fn terms(&mut self, terms: Vec<Condition>) -> Terms {
+        terms.into_iter().map(|term| self.terms.keep(term)).collect()
+    }
 }
 
 impl Rules<'_> {
@@ -73,10 +88,10 @@ impl Rules<'_> {
         }
         let kinds: Vec<_> = concerned.iter().map(|issuer| issuer.kind).collect();
         report(&section, &lines, &dangers::of_refusal(&when, &kinds), &accepted);
-        report_contradiction(&section, &lines, Contradiction::find(&when, &[]), REFUSAL);
+        report_contradiction(&section, &lines, Contradiction::find::<&[Condition]>(&when, &[]), REFUSAL);
         self.keep(name.as_ref(), &section, accepted);
         section.finish();
-        Some(RefusalRule { name: name?, say: say?, when })
+        Some(RefusalRule { name: name?, say: say?, when: self.known.terms(when) })
     }
 
     pub(super) fn rule(&mut self, mut section: Section<'_, '_>) -> Option<Rule> {
@@ -106,29 +121,26 @@ impl Rules<'_> {
         all.extend(Rule::implied_terms(&all, &unless_terms));
         let lines: Vec<_> = when.iter().chain(&unless).cloned().collect();
         let complete = name.clone().zip(issuer).zip(svids).zip(ttl);
-        let rule = complete.map(|(((name, issuer), svids), ttl)| Rule {
-            audiences,
-            build_claims: build_claims.then(|| self.url_of(&issuer)),
-            claims,
-            federates_with,
-            issuer,
-            jwt_without_key,
-            kinds,
-            max_session,
-            multi_audience,
-            name,
-            needs,
-            observe,
-            path_only,
-            svids,
-            tags,
-            ttl,
-            unless: unless_terms,
-            when: all,
+        let rule = complete.map(|(((name, issuer), svids), ttl)| {
+            let gives = Gives {
+                audiences,
+                build_claims: build_claims.then(|| self.url_of(&issuer)),
+                claims,
+                federates_with,
+                jwt_without_key,
+                kinds,
+                max_session,
+                multi_audience,
+                svids,
+                tags,
+                ttl,
+            };
+            let (unless, when) = (self.known.terms(unless_terms), self.known.terms(all));
+            Rule { gives: self.known.gives.keep(gives), issuer, name, needs, observe, path_only, unless, when }
         });
         if let Some(rule) = &rule {
-            let kind = self.known(&rule.issuer).map(|issuer| issuer.kind).unwrap_or_default();
-            if let Some(issuer) = self.known(&rule.issuer) {
+            let kind = self.issuer_called(&rule.issuer).map(|issuer| issuer.kind).unwrap_or_default();
+            if let Some(issuer) = self.issuer_called(&rule.issuer) {
                 report_untold_of_rule(&section, rule, issuer, [&when, &unless]);
             }
             report(&section, &lines, &dangers::of_rule(rule, kind), &accepted);
@@ -210,16 +222,16 @@ impl Rules<'_> {
 
     /// Where the issuer's GitLab is. A policy that is checked by itself does not know; it issues nothing either.
     fn url_of(&self, issuer: &IssuerName) -> String {
-        self.known(issuer).map_or_else(|| format!("https://{issuer}"), |known| known.url.clone())
+        self.issuer_called(issuer).map_or_else(|| format!("https://{issuer}"), |known| known.url.clone())
     }
 
-    fn known(&self, issuer: &IssuerName) -> Option<&KnownIssuer> {
+    fn issuer_called(&self, issuer: &IssuerName) -> Option<&KnownIssuer> {
         self.issuers.iter().find(|known| known.name == *issuer)
     }
 
     /// Whom its needs can be put to.
     fn sources(&self, issuer: Option<&IssuerName>) -> Sources<'_> {
-        match issuer.and_then(|issuer| self.known(issuer)) {
+        match issuer.and_then(|issuer| self.issuer_called(issuer)) {
             Some(known) => Sources::Of(known),
             None if self.issuers.is_empty() => Sources::NotLookedAt,
             // That the rule's issuer is none has been told.
@@ -240,7 +252,8 @@ impl Rules<'_> {
         };
         match named {
             Some((_, Test::Text(name))) if known.is_empty() || known.contains(&name.as_str()) => {
-                Some(IssuerName(name.as_str().into()))
+                let known = self.issuers.iter().find(|known| *known.name.0 == **name);
+                Some(known.map_or_else(|| IssuerName(name.as_str().into()), |known| known.name.clone()))
             }
             Some((line, Test::Text(name))) => {
                 section.problem("when.issuer", Some(line), format!("\"{name}\", no configured issuer"), remedy);
@@ -311,14 +324,14 @@ const IDLE: [&str; 7] =
 
 /// What a rule says to no effect, so that whoever reads it believes what is not so.
 fn report_idle(section: &Section<'_, '_>, lines: [Option<usize>; IDLE.len()], rule: &Rule) {
-    let [no_jwt, no_x509] = [Kind::Jwt, Kind::X509].map(|kind| !rule.kinds.contains(&kind));
+    let [no_jwt, no_x509] = [Kind::Jwt, Kind::X509].map(|kind| !rule.gives.kinds.contains(&kind));
     let idle = [
-        no_jwt && !rule.audiences.is_empty(),
-        no_jwt && rule.jwt_without_key,
-        no_jwt && rule.multi_audience,
-        no_jwt && rule.claims.names().next().is_some(),
-        no_jwt && rule.claims.aws != AwsTemplate::default(),
-        no_x509 && rule.build_claims.is_some(),
+        no_jwt && !rule.gives.audiences.is_empty(),
+        no_jwt && rule.gives.jwt_without_key,
+        no_jwt && rule.gives.multi_audience,
+        no_jwt && rule.gives.claims.names().next().is_some(),
+        no_jwt && rule.gives.claims.aws != AwsTemplate::default(),
+        no_x509 && rule.gives.build_claims.is_some(),
         rule.path_only.is_some() && dangers::path_that_decides_alone(rule).is_none(),
     ];
     for ((key, line), _) in IDLE.into_iter().zip(lines).zip(idle).filter(|(_, idle)| *idle) {

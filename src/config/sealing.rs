@@ -2,7 +2,8 @@
 
 use super::Environment;
 use super::places::{in_memory, read_name};
-use super::section::{Reader, Section};
+use super::reader::Reader;
+use super::section::Section;
 use crate::authority::SealingSettings;
 use crate::custody::PlacesSettings;
 use std::path::{Path, PathBuf};

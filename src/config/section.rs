@@ -2,131 +2,22 @@
 //!
 //! Serde would stop at the first wrong key; a person wants them all at once.
 
-use super::problem::{Lines, Problem, read_bytes};
+use super::problem::read_bytes;
 use super::quantity::{parse_duration, parse_size, render_duration};
-use super::words::{an, did_you_mean, readable};
-use std::cell::{Cell, RefCell};
+use super::reader::Reader;
+use super::words::{an, did_you_mean};
 use std::fmt::Display;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
-
-/// A file that is not of our form at all has a problem in each line, and each takes a hundred times its size to tell.
-const PROBLEMS_MAX: usize = 1000;
-
-/// One file while it is read, and what is wrong with it so far.
-#[derive(Debug)]
-pub(super) struct Reader<'t> {
-    file: &'t Path,
-    text: &'t str,
-    lines: Lines,
-    problems: RefCell<Vec<Problem>>,
-    /// How many more there are than anybody reads.
-    more: Cell<usize>,
-    /// What loads, but should be known.
-    pub(super) warnings: RefCell<Vec<Problem>>,
-    /// Whether the file is not TOML: then whatever else seems wrong may follow from that alone, and is not told.
-    pub(super) broken: Cell<bool>,
-}
-
-impl<'t> Reader<'t> {
-    pub(super) fn new(file: &'t Path, text: &'t str) -> Self {
-        Self {
-            file,
-            text,
-            lines: Lines::of(text),
-            problems: RefCell::default(),
-            more: Cell::new(0),
-            warnings: RefCell::default(),
-            broken: Cell::new(false),
-        }
-    }
-
-    /// The whole document. Each line that is not TOML is a problem, and then there are no others.
-    pub(super) fn document(&self) -> Section<'_, 't> {
-        let (table, errors) = DeTable::parse_recoverable(self.text);
-        let line = |error: &toml::de::Error| error.span().map(|span| self.lines.line_of(span.start));
-        let mut told: Vec<_> = errors.iter().map(|error| (line(error), error.message())).collect();
-        told.dedup_by_key(|(line, _)| *line);
-        for (line, message) in &told {
-            self.report(*line, String::new(), format!("not TOML: {message}"), "mend the line".to_owned());
-        }
-        self.broken.set(!told.is_empty());
-        Section {
-            reader: self,
-            path: String::new(),
-            line: None,
-            table: table.into_inner(),
-            known: Vec::new(),
-            found: Vec::new(),
-        }
-    }
-
-    pub(super) fn report(&self, line: Option<usize>, key: String, found: String, remedy: String) {
-        let [key, found, remedy] = [key, found, remedy].map(readable);
-        self.keep(Problem { file: self.file.to_owned(), line, key, found, remedy });
-    }
-
-    /// Says what loads, but should be known.
-    pub(super) fn warn(&self, line: Option<usize>, key: String, found: String, remedy: String) {
-        let [key, found, remedy] = [key, found, remedy].map(readable);
-        self.warnings.borrow_mut().push(Problem { file: self.file.to_owned(), line, key, found, remedy });
-    }
-
-    /// All problems at once, but no more than a person can mend at once.
-    fn keep(&self, problem: Problem) {
-        if self.broken.get() {
-            return;
-        }
-        let mut problems = self.problems.borrow_mut();
-        if problems.len() < PROBLEMS_MAX { problems.push(problem) } else { self.more.set(self.more.get() + 1) }
-    }
-
-    /// Takes over the problems of another file that this one names.
-    pub(super) fn adopt(&self, problems: Vec<Problem>) {
-        for problem in problems {
-            self.keep(problem);
-        }
-    }
-
-    /// A problem of this file that is not reported here, such as a warning.
-    pub(super) fn problem_at(&self, line: Option<usize>, key: &str, found: String, remedy: &str) -> Problem {
-        Problem { file: self.file.to_owned(), line, key: key.to_owned(), found, remedy: remedy.to_owned() }
-    }
-
-    /// All that was found, each by line: problems, and warnings.
-    pub(super) fn into_found(self) -> (Vec<Problem>, Vec<Problem>) {
-        let mut warnings = self.warnings.take();
-        warnings.sort_by_key(|warning| warning.line);
-        (self.settled(None::<()>).err().unwrap_or_default(), warnings)
-    }
-
-    /// The settings if nothing is wrong, else all that is, by line.
-    pub(super) fn settled<T>(self, settings: Option<T>) -> Result<T, Vec<Problem>> {
-        let mut problems = self.problems.into_inner();
-        problems.sort_by_key(|problem| (problem.file != self.file, problem.line));
-        if self.more.get() > 0 {
-            let found = format!("{} more problems", self.more.get());
-            let (file, remedy) = (self.file.to_owned(), "mend these first".to_owned());
-            problems.push(Problem { file, line: None, key: String::new(), found, remedy });
-        }
-        match settings {
-            Some(settings) if problems.is_empty() => Ok(settings),
-            _ => Err(problems),
-        }
-    }
-
-    /// A path as the file means it: relative to the file's own folder.
-    fn resolve(&self, path: &str) -> PathBuf {
-        self.file.parent().unwrap_or(Path::new("")).join(path)
-    }
-}
 
 /// One table; each key is taken out once, and what is left at the end is unknown.
 #[derive(Debug)]
 pub(super) struct Section<'r, 't> {
     reader: &'r Reader<'t>,
+    /// Where the text that its places count from begins in the file.
+    begins: usize,
     path: String,
     line: Option<usize>,
     table: DeTable<'t>,
@@ -140,7 +31,20 @@ struct Found<'t> {
     line: usize,
 }
 
-impl<'t> Section<'_, 't> {
+impl<'r, 't> Section<'r, 't> {
+    /// The root of a document, or of a piece that begins somewhere in it.
+    pub(super) const fn root(reader: &'r Reader<'t>, begins: usize, table: DeTable<'t>) -> Self {
+        Self { reader, begins, path: String::new(), line: None, table, known: Vec::new(), found: Vec::new() }
+    }
+
+    fn within(&self, path: String, line: Option<usize>, table: DeTable<'t>) -> Self {
+        Self { path, line, ..Self::root(self.reader, self.begins, table) }
+    }
+
+    fn line_at(&self, offset: usize) -> usize {
+        self.reader.line_of(self.begins + offset)
+    }
+
     pub(super) fn key_path(&self, key: &str) -> String {
         if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
     }
@@ -149,7 +53,7 @@ impl<'t> Section<'_, 't> {
         self.known.push(key);
         let value: Spanned<DeValue<'t>> = self.table.remove(key)?;
         self.found.push(key);
-        let line = self.reader.lines.line_of(value.span().start);
+        let line = self.line_at(value.span().start);
         Some(Found { value: value.into_inner(), line })
     }
 
@@ -307,11 +211,16 @@ impl<'t> Section<'_, 't> {
             }
             None => (DeTable::new(), self.line),
         };
-        Section { reader: self.reader, path: self.key_path(key), line, table, known: Vec::new(), found: Vec::new() }
+        self.within(self.key_path(key), line, table)
     }
 
     /// The tables of a list, `[[key]]`.
     pub(super) fn sections(&mut self, key: &'static str) -> Vec<Self> {
+        self.sections_from(0, key)
+    }
+
+    /// The same, where so many stand in the pieces before this.
+    pub(super) fn sections_from(&mut self, before: usize, key: &'static str) -> Vec<Self> {
         let remedy = format!("write a list of tables, [[{}]]", self.key_path(key));
         let array = match self.take(key) {
             Some(Found { value: DeValue::Array(array), .. }) => array,
@@ -323,12 +232,11 @@ impl<'t> Section<'_, 't> {
         };
         let mut sections = Vec::new();
         for (index, value) in array.into_iter().enumerate() {
-            let line = self.reader.lines.line_of(value.span().start);
-            let path = format!("{}[{index}]", self.key_path(key));
+            let line = self.line_at(value.span().start);
+            let path = format!("{}[{}]", self.key_path(key), before + index);
             let value = value.into_inner();
             if let DeValue::Table(table) = value {
-                let (reader, line) = (self.reader, Some(line));
-                sections.push(Self { reader, path, line, table, known: Vec::new(), found: Vec::new() });
+                sections.push(self.within(path, Some(line), table));
             } else {
                 self.problem(key, Some(line), an(&value), remedy.as_str());
             }
@@ -339,7 +247,7 @@ impl<'t> Section<'_, 't> {
     /// Takes out all keys that are left, whatever they are called, by line: for tables whose keys are data.
     pub(super) fn entries(&mut self) -> Vec<(usize, String, Spanned<DeValue<'t>>)> {
         let table = std::mem::take(&mut self.table).into_iter();
-        let line = |offset| self.reader.lines.line_of(offset);
+        let line = |offset| self.line_at(offset);
         let mut entries: Vec<_> =
             table.map(|(key, value)| (line(key.span().start), key.into_inner().into_owned(), value)).collect();
         entries.sort_by_key(|(.., value)| value.span().start);
@@ -348,7 +256,7 @@ impl<'t> Section<'_, 't> {
 
     /// The line of a value that was taken with its place.
     pub(super) fn line_of_value<T>(&self, value: &Spanned<T>) -> usize {
-        self.reader.lines.line_of(value.span().start)
+        self.line_at(value.span().start)
     }
 
     /// Where the table begins.
@@ -363,7 +271,7 @@ impl<'t> Section<'_, 't> {
 
     /// The line of a key that was not taken yet.
     pub(super) fn line_of(&self, key: &str) -> Option<usize> {
-        self.table.get(key).map(|value| self.reader.lines.line_of(value.span().start))
+        self.table.get(key).map(|value| self.line_at(value.span().start))
     }
 
     /// Whether a key stands here and was not taken yet.
@@ -383,13 +291,13 @@ impl<'t> Section<'_, 't> {
 
     /// How many problems the file has so far.
     pub(super) fn problems_so_far(&self) -> usize {
-        self.reader.problems.borrow().len() + self.reader.more.get()
+        self.reader.problems_so_far()
     }
 
     /// Ends the reading: what was not taken is unknown.
     pub(super) fn finish(mut self) {
         for (key, _value) in std::mem::take(&mut self.table) {
-            let line = self.reader.lines.line_of(key.span().start);
+            let line = self.line_at(key.span().start);
             let remedy = did_you_mean(key.get_ref(), &self.known)
                 .unwrap_or_else(|| format!("known here: {}", self.known.join(", ")));
             self.problem(key.get_ref(), Some(line), "a key that nobody reads", remedy);

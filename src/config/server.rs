@@ -14,7 +14,8 @@ use super::operators::{OperatorSettings, read_operators};
 use super::people::{read_people, warn_of_ids};
 use super::problem::{Problem, read_text};
 use super::publish::read_publish;
-use super::section::{Reader, Section};
+use super::reader::Reader;
+use super::section::Section;
 use super::telemetry::{TelemetrySettings, read_telemetry};
 use super::upstream::read_upstream;
 use super::vault::read_vault;
@@ -271,7 +272,7 @@ mod tests {
         );
         std::fs::write(&file, text).unwrap();
         let policy = load_server(&file, &MapEnvironment::default()).unwrap().policy;
-        let ttls: Vec<u64> = policy.rules().iter().map(|rule| rule.ttl.as_secs() / 60).collect();
+        let ttls: Vec<u64> = policy.rules().iter().map(|rule| rule.gives.ttl.as_secs() / 60).collect();
         assert_eq!(ttls, [5, 7]);
     }
 

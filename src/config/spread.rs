@@ -2,7 +2,8 @@
 
 use super::problem::Problem;
 use super::quantity::render_duration;
-use super::section::{Reader, Section};
+use super::reader::Reader;
+use super::section::Section;
 use crate::authority::KeyPlan;
 use std::time::Duration;
 

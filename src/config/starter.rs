@@ -194,7 +194,7 @@ mod tests {
         let folder = written(&bare, used);
         let settings = load_server(&folder.path().join(Starter::SERVER), &MapEnvironment::default()).unwrap();
         assert_eq!(settings.doors.admin_socket, folder.path().join("data/admin.sock"));
-        assert_eq!(settings.policy.rules()[2].audiences, ["https://vault.corp.example"]);
+        assert_eq!(settings.policy.rules()[2].gives.audiences, ["https://vault.corp.example"]);
         let agent = load_agent(&folder.path().join(Starter::AGENT), &MapEnvironment::default()).unwrap();
         assert!(agent.sds_socket.is_some() && agent.program.is_some());
     }

@@ -1,7 +1,8 @@
 //! The section `[telemetry]`: where traces go, and what is logged.
 
 use super::problem::{Problem, read_text};
-use super::section::{Reader, Section};
+use super::reader::Reader;
+use super::section::Section;
 use crate::telemetry::{LogFilter, chain};
 use crate::wire::{ServerUrl, TlsFiles};
 use http::Uri;

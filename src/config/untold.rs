@@ -51,7 +51,7 @@ pub(super) fn tested(terms: &[(usize, Condition)]) -> Claims<'_> {
 
 /// What its texts want of the token; the rest other systems tell.
 fn told_by_tokens(rule: &Rule) -> impl Iterator<Item = &str> {
-    rule.claims.holes().filter(|hole| !SHOWN_FACTS.iter().any(|(shown, _)| shown == hole))
+    rule.gives.claims.holes().filter(|hole| !SHOWN_FACTS.iter().any(|(shown, _)| shown == hole))
 }
 
 /// All that a rule asks of its issuer's tokens.
@@ -64,9 +64,13 @@ pub(super) fn report_untold_of_rule(
     let asked = Asked::by_rule(issuer);
     asked.report(section, "when", tested(when));
     asked.report(section, "unless", tested(unless));
-    asked.report(section, "id", rule.svids.iter().flat_map(|svid| svid.id.holes()).map(|hole| (None, hole)).collect());
+    asked.report(
+        section,
+        "id",
+        rule.gives.svids.iter().flat_map(|svid| svid.id.holes()).map(|hole| (None, hole)).collect(),
+    );
     asked.report(section, "claims", told_by_tokens(rule).map(|hole| (None, hole)).collect());
-    if issuer.kind != IssuerKind::Kubernetes && rule.svids.iter().any(|svid| svid.id.is_for_runners()) {
+    if issuer.kind != IssuerKind::Kubernetes && rule.gives.svids.iter().any(|svid| svid.id.is_for_runners()) {
         let found = format!("a runner's ID for bearers of issuer {} ({})", issuer.name, issuer.kind.as_str());
         let remedy = "choose another beginning: runners are known by the tokens of their cluster";
         section.problem("id", section.line_of("id"), found, remedy);

@@ -1,7 +1,7 @@
 //! Any configuration, for a check that is told no more than its name: a server's or an agent's.
 
 use super::problem::{Problem, read_text};
-use super::section::Reader;
+use super::reader::Reader;
 use super::{Environment, ServerSettings, agent, server};
 use crate::agent::AgentSettings;
 use std::path::Path;

@@ -69,7 +69,7 @@ impl Consumer {
         }
         let rules = policy.rules().iter().map(|rule| &**rule);
         let rules: Vec<&Rule> = rules.filter(|rule| self.is_granted_by(rule)).collect();
-        let keys: BTreeSet<&str> = rules.iter().flat_map(|rule| rule.claims.aws.keys()).collect();
+        let keys: BTreeSet<&str> = rules.iter().flat_map(|rule| rule.gives.claims.aws.keys()).collect();
         let of_key = |key: &str| {
             find_shared_in_aws(&rules, key).into_iter().map(|shared| (key.to_owned(), shared)).collect::<Vec<_>>()
         };
@@ -86,19 +86,20 @@ impl Consumer {
             return vec![doubt(None, DoubtKind::NoRule)];
         }
         let found = granting.flat_map(|rule| {
-            let of_svids = rule.svids.iter().filter_map(|svid| self.doubt_of(rule, &svid.id, trust_domain));
+            let of_svids = rule.gives.svids.iter().filter_map(|svid| self.doubt_of(rule, &svid.id, trust_domain));
             of_svids.take(1).map(|kind| doubt(Some(&rule.name), kind)).collect::<Vec<_>>()
         });
         found.collect()
     }
 
     fn is_granted_by(&self, rule: &Rule) -> bool {
-        rule.kinds.contains(&Kind::Jwt) && self.audiences.iter().any(|audience| rule.audiences.contains(audience))
+        rule.gives.kinds.contains(&Kind::Jwt)
+            && self.audiences.iter().any(|audience| rule.gives.audiences.contains(audience))
     }
 
     fn doubt_of(&self, rule: &Rule, id: &IdTemplate, trust_domain: &TrustDomain) -> Option<DoubtKind> {
         if self.subject != SUB {
-            let is_said = rule.claims.names().any(|name| name == self.subject);
+            let is_said = rule.gives.claims.names().any(|name| name == self.subject);
             return (!is_said).then(|| DoubtKind::NoSubject { claim: self.subject.clone() });
         }
         let most = match self.kind {
@@ -174,6 +175,7 @@ mod tests {
     use crate::crypto::Digest;
     use crate::policy::tests::rule_for;
     use crate::policy::{ClaimTemplate, Clash, Condition, Test};
+    use std::sync::Arc;
 
     /// Who names its bearers so.
     fn consumer(kind: ConsumerKind, subject: &str) -> Consumer {
@@ -190,8 +192,9 @@ mod tests {
     /// A rule that grants it tokens with this claim.
     fn granting(issuer: &str, id: &str, workload: &str) -> Rule {
         let mut rule = rule_for(issuer, id);
-        (rule.kinds, rule.audiences) = (vec![Kind::Jwt], vec!["a".to_owned()]);
-        rule.claims.add("workload", ClaimTemplate::parse(workload).unwrap()).unwrap();
+        let gives = Arc::make_mut(&mut rule.gives);
+        (gives.kinds, gives.audiences) = (vec![Kind::Jwt], vec!["a".to_owned()]);
+        gives.claims.add("workload", ClaimTemplate::parse(workload).unwrap()).unwrap();
         rule
     }
 
@@ -220,14 +223,21 @@ mod tests {
         assert_eq!(doubted(Google, by_id, "sub", as_it_is), []);
         assert_eq!(doubted(Google, &format!("/{}", "a".repeat(200)), "sub", as_it_is), too_long(Some(224)));
         assert_eq!(doubted(Google, by_path, "workload", as_it_is), []);
-        let fixed: fn(&mut Rule) = |rule| rule.when.push(exactly("project_path", Test::Text("acme/api".to_owned())));
+        let fixed: fn(&mut Rule) =
+            |rule| rule.when = rule.when.and(&[exactly("project_path", Test::Text("acme/api".to_owned()))]);
         assert_eq!(doubted(Google, by_path, "sub", fixed), [], "the path's length is known");
         assert_eq!(doubted(Vault, by_path, "nobody", as_it_is), [DoubtKind::NoSubject { claim: "nobody".to_owned() }]);
         let changes = DoubtKind::NeverTheSame { claim: "pipeline_id".to_owned() };
         assert_eq!(doubted(Entra, by_id, "sub", as_it_is), [changes]);
         assert_eq!(doubted(Entra, "/projects/{project_id}", "sub", as_it_is), []);
-        assert_eq!(doubted(Vault, by_path, "sub", |rule| rule.kinds = vec![Kind::X509]), [DoubtKind::NoRule]);
-        assert_eq!(doubted(Vault, by_path, "sub", |rule| rule.audiences.clear()), [DoubtKind::NoRule]);
+        assert_eq!(
+            doubted(Vault, by_path, "sub", |rule| Arc::make_mut(&mut rule.gives).kinds = vec![Kind::X509]),
+            [DoubtKind::NoRule]
+        );
+        assert_eq!(
+            doubted(Vault, by_path, "sub", |rule| Arc::make_mut(&mut rule.gives).audiences.clear()),
+            [DoubtKind::NoRule]
+        );
     }
 
     /// A rule by its issuer, its claim and what it demands beyond.
@@ -238,7 +248,8 @@ mod tests {
         let rules = rules.into_iter().enumerate().map(|(at, (issuer, workload, terms))| {
             let mut rule = granting(issuer, &format!("/{issuer}/{{project_path}}/-/r{at}"), workload);
             rule.name = format!("r{at}");
-            rule.when.extend(terms.iter().map(|(name, test)| exactly(name, test.clone())));
+            let terms: Vec<_> = terms.iter().map(|(name, test)| exactly(name, test.clone())).collect();
+            rule.when = rule.when.and(&terms);
             rule
         });
         let policy = Policy::new(Vec::new(), rules.collect(), Digest::of(b"")).unwrap();
@@ -292,8 +303,9 @@ mod tests {
                 let mut rule = granting(issuer, &format!("/{issuer}/{{project_path}}"), "{project_id}");
                 issuer.clone_into(&mut rule.name);
                 let template = ClaimTemplate::parse(text).unwrap();
-                rule.claims.aws.principal_tags = [("project".to_owned(), template.clone())].into();
-                rule.claims.aws.source_identity = Some(template);
+                let aws = &mut Arc::make_mut(&mut rule.gives).claims.aws;
+                aws.principal_tags = [("project".to_owned(), template.clone())].into();
+                aws.source_identity = Some(template);
                 rule
             });
             let policy = Policy::new(Vec::new(), rules.into(), Digest::of(b"")).unwrap();

@@ -7,7 +7,8 @@ impl Federation {
     /// What is told when a policy comes into use.
     pub fn unheld(&self, policy: &Policy) -> Vec<String> {
         let now = self.now();
-        let named = policy.rules().iter().flat_map(|rule| rule.federates_with.iter().map(move |name| (rule, name)));
+        let named =
+            policy.rules().iter().flat_map(|rule| rule.gives.federates_with.iter().map(move |name| (rule, name)));
         let unheld = named.filter(|(_, name)| now.of(name).is_none());
         unheld
             .map(|(rule, name)| {

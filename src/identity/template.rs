@@ -21,13 +21,13 @@ const RUNNERS: &str = "runners";
 const PATH_END: &str = "-";
 
 /// A legal template: filled with values that fit, it always gives a well-formed ID.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct IdTemplate {
     text: String,
     segments: Vec<Segment>,
 }
 
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 enum Segment {
     /// One of [`PATH_CLAIMS`].
     Path(&'static str),
@@ -35,7 +35,7 @@ enum Segment {
     Pieces(Vec<Piece>),
 }
 
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 enum Piece {
     /// One of [`ID_CLAIMS`].
     Id(&'static str),

@@ -62,7 +62,7 @@ impl Issuance {
     /// Whether the token is used; or why it is good for nothing, whoever brings it.
     fn foretold(&self, verified: &VerifiedClaims, rule: &Rule) -> Result<bool, Refusal> {
         let (claims, now) = (verified.claims(), self.clock.now());
-        let kind = if rule.kinds.contains(&Kind::X509) { Kind::X509 } else { Kind::Jwt };
+        let kind = if rule.gives.kinds.contains(&Kind::X509) { Kind::X509 } else { Kind::Jwt };
         let signer = [self.authorities.signer_of(kind)];
         let is_used = self.sessions.foretell(claims, (&rule.name, &signer), now)?;
         if !is_used {
@@ -78,7 +78,7 @@ impl Issuance {
         rule: &Rule,
         (claims, words): (&Claims, fn(&PinError) -> String),
     ) -> Result<Walk, Refusal> {
-        let pin = rule.svids.first().and_then(|svid| svid.pin(claims));
+        let pin = rule.gives.svids.first().and_then(|svid| svid.pin(claims));
         let (Some(pin), Verdict::Granted { .. }) = (pin, &walk.verdict) else { return Ok(walk) };
         match self.pins.judge(self.issuer(claims)?.pins, &pin) {
             Ok(()) => Ok(walk),

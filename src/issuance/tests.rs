@@ -97,8 +97,9 @@ fn draft(authorities: &Authorities, wanted: &Wanted) -> Draft {
     let pipeline = ("pipeline_id".to_owned(), json!(wanted.pipeline_id.to_string()));
     let claims = claims_of("deploy_production_protected", &[pipeline]).unwrap();
     let mut rule = rule_for("corp", "/{project_path}/-/pipelines/{pipeline_id}");
-    (rule.kinds, rule.audiences) = (vec![Kind::X509, Kind::Jwt], vec!["a".to_owned(), "b".to_owned()]);
-    rule.build_claims = wanted.tells_of_the_build.then(|| "https://gitlab.example.com".to_owned());
+    let gives = Arc::make_mut(&mut rule.gives);
+    (gives.kinds, gives.audiences) = (vec![Kind::X509, Kind::Jwt], vec!["a".to_owned(), "b".to_owned()]);
+    gives.build_claims = wanted.tells_of_the_build.then(|| "https://gitlab.example.com".to_owned());
     let policy = Policy::new(Vec::new(), vec![rule], Digest::of(b"")).unwrap();
     let rule = policy.choose(claims.claims()).unwrap();
     let heard = rule.hear(Answers::NONE).unwrap();

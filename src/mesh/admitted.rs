@@ -83,8 +83,8 @@ impl Callers<'_> {
     }
 
     fn svids<'r>(&self, rule: &'r Rule) -> Result<Vec<&'r ProfileTemplate>, Unfit> {
-        let Some(profile) = self.profile else { return Ok(rule.svids.iter().collect()) };
-        let found = rule.svids.iter().find(|svid| svid.profile.as_deref() == Some(profile));
+        let Some(profile) = self.profile else { return Ok(rule.gives.svids.iter().collect()) };
+        let found = rule.gives.svids.iter().find(|svid| svid.profile.as_deref() == Some(profile));
         found.map(|svid| vec![svid]).ok_or_else(|| Unfit::NoProfile { profile: profile.to_owned() })
     }
 

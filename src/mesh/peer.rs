@@ -55,15 +55,15 @@ impl Mesh {
     /// Whether a rule gives what it reads.
     pub(super) fn reads_what_is_given_by(&self, rule: &Rule) -> Result<(), Unfit> {
         let Self::Vault(VaultLogin::Token { audience, user_claim }) = self else {
-            return if rule.kinds.contains(&Kind::X509) { Ok(()) } else { Err(Unfit::NoCertificate) };
+            return if rule.gives.kinds.contains(&Kind::X509) { Ok(()) } else { Err(Unfit::NoCertificate) };
         };
         if !self.reads().is_given_by(rule) {
             return Err(Unfit::NoToken { audience: audience.clone() });
         }
-        if rule.multi_audience {
+        if rule.gives.multi_audience {
             return Err(Unfit::SharedToken);
         }
-        if user_claim != "sub" && !rule.claims.names().any(|name| name == user_claim) {
+        if user_claim != "sub" && !rule.gives.claims.names().any(|name| name == user_claim) {
             return Err(Unfit::NoClaim { claim: user_claim.clone() });
         }
         Ok(())

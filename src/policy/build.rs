@@ -22,7 +22,7 @@ impl Rule {
     /// The build claims of these claims; none where the rule does not ask for them.
     pub(super) fn build_claims_of(&self, claims: &Claims) -> Result<BuildClaims, Denial> {
         let mut all = BuildClaims::default();
-        let Some(gitlab) = &self.build_claims else { return Ok(all) };
+        let Some(gitlab) = &self.gives.build_claims else { return Ok(all) };
         for (claim, value) in told(gitlab, claims) {
             let refuse = |source| Denial::BuildClaimDoesNotFit { rule: self.name.clone(), claim, source };
             all.add(claim, value).map_err(refuse)?;

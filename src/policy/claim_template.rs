@@ -12,13 +12,13 @@ use std::fmt;
 const TEXT_BYTES_MAX: usize = 1024;
 
 /// A legal template: with values that fit it gives a text that names its values.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct ClaimTemplate {
     text: String,
     pieces: Vec<Piece>,
 }
 
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 enum Piece {
     Hole(String),
     Literal(String),

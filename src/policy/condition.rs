@@ -50,7 +50,7 @@ impl std::ops::Not for Truth {
 }
 
 /// A condition.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum Condition {
     /// All hold; true of none.
     All(Vec<Self>),
@@ -70,7 +70,7 @@ pub enum Condition {
 }
 
 /// What a claim must be.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum Test {
     /// This truth.
     Bool(bool),

@@ -9,6 +9,7 @@ use crate::telemetry::quotable;
 use crate::token::{Claims, IssuerName, VerifiedClaims};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use std::borrow::Borrow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ pub struct Policy {
     digest: Digest,
     refusals: Vec<RefusalRule>,
     refusal_index: Index,
-    rules: Vec<Arc<Rule>>,
+    rules: Box<[Arc<Rule>]>,
     rule_index: Index,
 }
 
@@ -93,17 +94,21 @@ impl Policy {
     /// # Errors
     /// Pairs of rules that could give one ID while demanding different things, or to different projects; the first
     /// hundred.
-    pub fn new(refusals: Vec<RefusalRule>, rules: Vec<Rule>, digest: Digest) -> Result<Self, Vec<SharedId>> {
+    pub fn new<R: Borrow<Rule> + Into<Arc<Rule>>>(
+        refusals: Vec<RefusalRule>,
+        rules: Vec<R>,
+        digest: Digest,
+    ) -> Result<Self, Vec<SharedId>> {
         let shared = super::shared_ids::find(&rules);
         if !shared.is_empty() {
             return Err(shared);
         }
-        Ok(Self::of(refusals, rules.into_iter().map(Arc::new).collect(), digest))
+        Ok(Self::of(refusals, rules.into_iter().map(Into::into).collect(), digest))
     }
 
-    fn of(refusals: Vec<RefusalRule>, rules: Vec<Arc<Rule>>, digest: Digest) -> Self {
-        let refusal_index = Index::of(refusals.iter().map(|refusal| (issuer_of(&refusal.when), &*refusal.when)));
-        let rule_index = Index::of(rules.iter().map(|rule| (Some(&*rule.issuer.0), &*rule.when)));
+    fn of(refusals: Vec<RefusalRule>, rules: Box<[Arc<Rule>]>, digest: Digest) -> Self {
+        let refusal_index = Index::of(refusals.iter().map(|refusal| (issuer_of(&refusal.when), &refusal.when)));
+        let rule_index = Index::of(rules.iter().map(|rule| (Some(&*rule.issuer.0), &rule.when)));
         Self { digest, refusals, refusal_index, rules, rule_index }
     }
 
@@ -131,7 +136,7 @@ impl Policy {
 
     /// The longest life that a rule gives an SVID.
     pub fn longest_ttl(&self) -> Duration {
-        self.rules.iter().map(|rule| rule.ttl).max().unwrap_or_default()
+        self.rules.iter().map(|rule| rule.gives.ttl).max().unwrap_or_default()
     }
 
     /// The refusals that can concern these claims, in order: no other is for them.
@@ -225,7 +230,7 @@ impl Rule {
     /// What a JWT-SVID says of these claims beside what all say.
     fn told(&self, claims: &Claims, facts: &Answers) -> Result<Map<String, Value>, Denial> {
         let rule = || self.name.clone();
-        self.claims.fill(claims, facts).map_err(|(claim, source)| Denial::ClaimDoesNotFit {
+        self.gives.claims.fill(claims, facts).map_err(|(claim, source)| Denial::ClaimDoesNotFit {
             rule: rule(),
             claim,
             source,
@@ -233,7 +238,7 @@ impl Rule {
     }
 
     fn check_kind(&self, kind: Kind) -> Result<(), Denial> {
-        if self.kinds.contains(&kind) {
+        if self.gives.kinds.contains(&kind) {
             return Ok(());
         }
         let kind = match kind {
@@ -246,16 +251,16 @@ impl Rule {
     /// The whole request or nothing: never a part of its audiences.
     fn check_jwt(&self, audiences: &[String], has_key: bool) -> Result<(), Denial> {
         self.check_kind(Kind::Jwt)?;
-        if !has_key && !self.jwt_without_key {
+        if !has_key && !self.gives.jwt_without_key {
             return Err(Denial::JwtNeedsKey { rule: self.name.clone() });
         }
-        let foreign = audiences.iter().find(|asked| !self.audiences.contains(asked));
+        let foreign = audiences.iter().find(|asked| !self.gives.audiences.contains(asked));
         if let Some(asked) = foreign.cloned().or_else(|| audiences.is_empty().then(String::new)) {
-            let granted = words(self.audiences.iter().map(String::as_str));
+            let granted = words(self.gives.audiences.iter().map(String::as_str));
             return Err(Denial::AudienceNotGranted { rule: self.name.clone(), asked: quotable(&asked), granted });
         }
         // More than the rule has can only be one of them again and again.
-        let most = if self.multi_audience { self.audiences.len() } else { 1 };
+        let most = if self.gives.multi_audience { self.gives.audiences.len() } else { 1 };
         if audiences.len() > most {
             return Err(Denial::TooManyAudiences { rule: self.name.clone(), asked: audiences.len() });
         }
@@ -264,13 +269,13 @@ impl Rule {
 
     fn svid(&self, profile: Option<&str>) -> Result<&ProfileTemplate, Denial> {
         let found = match profile {
-            None => self.svids.first(),
-            Some(name) => self.svids.iter().find(|svid| svid.profile.as_deref() == Some(name)),
+            None => self.gives.svids.first(),
+            Some(name) => self.gives.svids.iter().find(|svid| svid.profile.as_deref() == Some(name)),
         };
         found.ok_or_else(|| Denial::ProfileUnknown {
             rule: self.name.clone(),
             asked: quotable(profile.unwrap_or_default()),
-            known: words(self.svids.iter().filter_map(|svid| svid.profile.as_deref())),
+            known: words(self.gives.svids.iter().filter_map(|svid| svid.profile.as_deref())),
         })
     }
 }
@@ -308,12 +313,12 @@ impl Grant {
 
     /// Of which other trust domains the bearer gets the bundles.
     pub fn federates_with(&self) -> &[TrustDomain] {
-        &self.rule.federates_with
+        &self.rule.gives.federates_with
     }
 
     /// How long its session may last, if the rule limits it.
     pub fn max_session(&self) -> Option<Duration> {
-        self.rule.max_session
+        self.rule.gives.max_session
     }
 
     /// The path that the ID rests on, if it rests on one.
@@ -328,7 +333,7 @@ impl Grant {
 
     /// The names of all SVIDs that the rule grants, the default first; empty where its only one has no name.
     pub fn profiles(&self) -> Vec<String> {
-        self.rule.svids.iter().filter_map(|svid| svid.profile.clone()).collect()
+        self.rule.gives.svids.iter().filter_map(|svid| svid.profile.clone()).collect()
     }
 
     /// The rule's name.
@@ -343,11 +348,11 @@ impl Grant {
 
     /// The rule's words for whoever reads the journal.
     pub fn tags(&self) -> &[String] {
-        &self.rule.tags
+        &self.rule.gives.tags
     }
 
     /// Longest life of one SVID.
     pub fn ttl(&self) -> Duration {
-        self.rule.ttl
+        self.rule.gives.ttl
     }
 }

@@ -1,6 +1,6 @@
 //! Why: the same tests as in a decision, each with what it wanted and what it got.
 
-use super::{Answers, Condition, Denial, Kind, NeedWalk, Policy, Rule, Test, Truth};
+use super::{Answers, Condition, Denial, Kind, NeedWalk, Policy, Rule, Terms, Test, Truth};
 use crate::identity::TrustDomain;
 use crate::token::Claims;
 use serde::Serialize;
@@ -150,17 +150,17 @@ fn granted(rule: &Arc<Rule>, claims: &Claims, facts: &Answers, trust_domain: &Tr
         }
         Err(denial) => return Err(denial),
     };
-    let default = rule.svids.first().ok_or(Denial::NoRuleMatches)?;
+    let default = rule.gives.svids.first().ok_or(Denial::NoRuleMatches)?;
     let id = rule.name(default, claims, trust_domain)?;
-    let as_x509 = rule.kinds.contains(&Kind::X509);
+    let as_x509 = rule.gives.kinds.contains(&Kind::X509);
     if as_x509 {
         rule.build_claims_of(claims)?;
     }
     Ok(Verdict::Granted {
         rule: rule.name.clone(),
         spiffe_id: id.to_string(),
-        ttl_seconds: rule.ttl.as_secs(),
-        build_claims: rule.build_claims.is_some() && as_x509,
+        ttl_seconds: rule.gives.ttl.as_secs(),
+        build_claims: rule.gives.build_claims.is_some() && as_x509,
         not_asked,
     })
 }
@@ -260,7 +260,7 @@ fn nearest(rules: &[RuleWalk]) -> Option<String> {
     Some(near.name.clone())
 }
 
-fn terms(conditions: &[Condition], part: &'static str, wanted: Truth, claims: &Claims) -> Vec<TermWalk> {
+fn terms(conditions: &Terms, part: &'static str, wanted: Truth, claims: &Claims) -> Vec<TermWalk> {
     conditions.iter().map(|term| TermWalk::new(term, (part, wanted), claims)).collect()
 }
 

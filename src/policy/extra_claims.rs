@@ -11,7 +11,7 @@ const CLAIMS_MAX: usize = 32;
 const NAME_BYTES_MAX: usize = 128;
 
 /// Claims to be filled for each job.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
 pub struct ExtraClaims {
     texts: BTreeMap<String, ClaimTemplate>,
     /// What AWS reads.
@@ -19,7 +19,7 @@ pub struct ExtraClaims {
 }
 
 /// AWS's session tags and source identity, to be filled for each job.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
 pub struct AwsTemplate {
     /// By key.
     pub principal_tags: BTreeMap<String, ClaimTemplate>,

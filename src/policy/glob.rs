@@ -3,13 +3,13 @@
 use std::fmt;
 
 /// A pattern with at least one `*`.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Glob {
     text: String,
     parts: Vec<Part>,
 }
 
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 enum Part {
     /// `**`
     Anything,

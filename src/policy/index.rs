@@ -3,7 +3,7 @@
 //! **Invariants**: whatever is left out has a term that cannot hold for these claims, and what is found comes in the file's
 //! order. So whoever looks at these alone decides as if it had looked at all.
 
-use super::{Condition, Test};
+use super::{Condition, Terms, Test};
 use crate::token::{ClaimView, Claims};
 use std::collections::HashMap;
 
@@ -55,14 +55,14 @@ enum Value {
 
 impl Index {
     /// Of rules given as their issuer (none for any) and the terms that all must hold.
-    pub(super) fn of<'r>(rules: impl Iterator<Item = (Option<&'r str>, &'r [Condition])>) -> Self {
+    pub(super) fn of<'r>(rules: impl Iterator<Item = (Option<&'r str>, &'r Terms)>) -> Self {
         let mut index = Self::default();
         for (at, (issuer, when)) in rules.enumerate() {
             let shelf = match issuer {
                 Some(issuer) => index.by_issuer.entry(issuer.to_owned()).or_default(),
                 None => &mut index.of_any_issuer,
             };
-            match narrowest(when) {
+            match narrowest(when.iter()) {
                 Some(keys) => keys.into_iter().for_each(|key| shelf.put(key, at)),
                 None => shelf.anywhere.push(at),
             }
@@ -85,7 +85,7 @@ impl Index {
 }
 
 /// The issuer that these terms demand, if it is one.
-pub(super) fn issuer_of(when: &[Condition]) -> Option<&str> {
+pub(super) fn issuer_of(when: &Terms) -> Option<&str> {
     when.iter().find_map(|term| match term {
         Condition::Claim { name, test: Test::Text(issuer), .. } if name == "issuer" => Some(issuer.as_str()),
         Condition::All(_) | Condition::Any(_) | Condition::Claim { .. } | Condition::Not(_) => None,
@@ -141,14 +141,14 @@ impl Iterator for Places<'_> {
 }
 
 /// Of terms that all must hold, the one that leaves the fewest jobs; none where none tells whose.
-fn narrowest(terms: &[Condition]) -> Option<Vec<Key>> {
-    terms.iter().filter_map(keys_of).min_by_key(|keys| (keys.iter().map(Key::breadth).max(), keys.len()))
+fn narrowest<'t, T: Iterator<Item = &'t Condition>>(terms: T) -> Option<Vec<Key>> {
+    terms.filter_map(keys_of).min_by_key(|keys| (keys.iter().map(Key::breadth).max(), keys.len()))
 }
 
 /// Keys of which at least one fits any claims for which the condition holds.
 fn keys_of(condition: &Condition) -> Option<Vec<Key>> {
     let mut keys = match condition {
-        Condition::All(all) => narrowest(all)?,
+        Condition::All(all) => narrowest(all.iter())?,
         Condition::Any(some) => some.iter().map(keys_of).collect::<Option<Vec<_>>>()?.concat(),
         Condition::Claim { name, test, .. } => {
             let claim = CLAIMS.iter().position(|known| known == name)?;

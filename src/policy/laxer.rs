@@ -41,8 +41,10 @@ impl ShownIn<'_> {
     /// Whether a rule gives such.
     pub fn is_given_by(self, rule: &Rule) -> bool {
         match self {
-            Self::Certificate => rule.kinds.contains(&Kind::X509),
-            Self::TokenFor(whom) => rule.kinds.contains(&Kind::Jwt) && rule.audiences.iter().any(|name| name == whom),
+            Self::Certificate => rule.gives.kinds.contains(&Kind::X509),
+            Self::TokenFor(whom) => {
+                rule.gives.kinds.contains(&Kind::Jwt) && rule.gives.audiences.iter().any(|name| name == whom)
+            }
         }
     }
 }
@@ -56,7 +58,7 @@ impl Policy {
             if alike { shown.terms } else { &[] }
         };
         self.others(rule, shown.within).find_map(|other| {
-            let mut met = other.svids.iter().filter(|svid| can_meet(&wanted, &segments(&svid.id)));
+            let mut met = other.gives.svids.iter().filter(|svid| can_meet(&wanted, &segments(&svid.id)));
             met.find_map(|svid| rule.laxer(other, terms_for(other, &svid.id)))
         })
     }
@@ -92,7 +94,7 @@ impl Rule {
     }
 
     fn knowing(&self, shown: &[Condition]) -> Self {
-        Self { when: [&self.when, shown].concat(), ..self.clone() }
+        Self { when: self.when.and(shown), ..self.clone() }
     }
 
     /// The first thing that the stricter rule demands and this one does not, in words.

@@ -10,6 +10,7 @@
 mod glob;
 mod condition;
 mod compare;
+mod terms;
 mod need;
 mod facts;
 mod claim_template;
@@ -47,9 +48,10 @@ pub use laxer::{Laxer, Shown, ShownIn};
 pub use need::{FactKind, KNOWN_FACTS, Need, SHOWN_FACTS, Wanted};
 pub use reach::{Contradiction, Covered, find_covered};
 pub use replay::{Before, Change, Group, Replay, Told};
-pub use rule::{Kind, ProfileTemplate, RefusalRule, Rule};
+pub use rule::{Gives, Kind, ProfileTemplate, RefusalRule, Rule};
 pub use ruling::Ruling;
 pub use shared_ids::{Clash, SharedId, find_shared_claims, find_shared_in_aws};
+pub use terms::{Once, Terms};
 
 #[cfg(test)]
 pub(crate) mod tests;

@@ -18,7 +18,7 @@ pub(super) struct Naming<'r> {
 impl<'r> Naming<'r> {
     /// By its IDs.
     pub(super) fn ids(rule: &'r Rule) -> Vec<Self> {
-        let each = rule.svids.iter().map(|svid| {
+        let each = rule.gives.svids.iter().map(|svid| {
             let text = svid.id.to_string();
             let project = up_to_project(&text).map(str::to_owned);
             Self { text, holes: svid.id.holes().collect(), steps: segments(&svid.id), project }
@@ -28,12 +28,12 @@ impl<'r> Naming<'r> {
 
     /// By a claim, where it writes that.
     pub(super) fn claim(rule: &'r Rule, name: &str) -> Option<Self> {
-        rule.claims.text(name).map(Self::text)
+        rule.gives.claims.text(name).map(Self::text)
     }
 
     /// By something that AWS reads, where it writes that.
     pub(super) fn aws(rule: &'r Rule, name: &str) -> Option<Self> {
-        rule.claims.aws.text(name).map(Self::text)
+        rule.gives.claims.aws.text(name).map(Self::text)
     }
 
     /// A text can have any hole in it, so nothing tells where a project ends.

@@ -1,6 +1,7 @@
 //! Rules that no job can reach: their own terms contradict each other, or an earlier rule takes all that they match.
 
 use super::{Condition, RefusalRule, Rule, Test};
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -30,8 +31,8 @@ impl Rule {
 
 impl Contradiction {
     /// Two terms that contradict each other, of those that all must hold and those of which none may.
-    pub fn find(when: &[Condition], unless: &[Condition]) -> Option<Self> {
-        let terms: Vec<&Condition> = when.iter().flat_map(parts).collect();
+    pub fn find<'t, T: Copy + IntoIterator<Item = &'t Condition>>(when: T, unless: T) -> Option<Self> {
+        let terms: Vec<&Condition> = when.into_iter().flat_map(parts).collect();
         let more: Vec<(&Condition, Condition)> =
             terms.iter().flat_map(|term| consequences(term).into_iter().map(|follows| (*term, follows))).collect();
         let told = terms.iter().map(|term| (*term, *term)).chain(more.iter().map(|(term, follows)| (*term, follows)));
@@ -41,7 +42,7 @@ impl Contradiction {
             if let Some((second, _)) = later {
                 return Some(Self::of(said, second.to_string()));
             }
-            if let Some(unless) = unless.iter().find(|unless| first.implies(unless)) {
+            if let Some(unless) = unless.into_iter().find(|unless| first.implies(unless)) {
                 return Some(Self::of(said, format!("unless {unless}")));
             }
         }
@@ -100,11 +101,11 @@ pub struct Covered {
 const KEYS: [&str; 4] = ["project_id", "project_path", "namespace_id", "namespace_path"];
 
 /// The rules that are never reached. Rules that only observe cover nothing, and are never covered: they are on trial.
-pub fn find_covered(refusals: &[RefusalRule], rules: &[Rule]) -> Vec<Covered> {
+pub fn find_covered<R: Borrow<Rule>>(refusals: &[RefusalRule], rules: &[R]) -> Vec<Covered> {
     let mut keyed: BTreeMap<(&str, String), Vec<&Rule>> = BTreeMap::new();
     let mut broad: Vec<&Rule> = Vec::new();
     let mut covered = Vec::new();
-    for rule in rules.iter().filter(|rule| !rule.observe) {
+    for rule in rules.iter().map(Borrow::borrow).filter(|rule| !rule.observe) {
         let refusal = refusals.iter().find(|refusal| refusal.when.iter().all(|term| rule.demands(term)));
         let near = KEYS.iter().filter_map(|key| keyed.get(&(*key, rule.fixed(key)?.into_iter().next()?)));
         let earlier = near.flatten().chain(&broad).find(|earlier| earlier.takes_all_of(rule));

@@ -1,14 +1,15 @@
 //! One rule: whom it is for, what identity it grants, and within which limits.
 
-use super::{Condition, ExtraClaims, Need, Truth};
+use super::{Condition, ExtraClaims, Need, Terms, Truth};
 use crate::identity::{IdTemplate, TrustDomain};
 use crate::token::{Claims, IssuerName};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A document that a rule may grant.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
     /// A JWT-SVID.
@@ -18,7 +19,7 @@ pub enum Kind {
 }
 
 /// One SVID of a rule.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct ProfileTemplate {
     /// Its name among the rule's SVIDs; none where it is the only one.
     pub profile: Option<String>,
@@ -29,24 +30,10 @@ pub struct ProfileTemplate {
 /// A rule that grants.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Rule {
-    /// What a JWT-SVID of this rule may be for; none by default.
-    pub audiences: Vec<String>,
-    /// The URL of the issuer's GitLab, where X.509-SVIDs tell of the build with Fulcio's extensions; none where not.
-    pub build_claims: Option<String>,
-    /// What JWT-SVIDs of this rule say beside what all do.
-    pub claims: ExtraClaims,
-    /// Which other trust domains' workloads it shall be able to talk to: it gets their bundles.
-    pub federates_with: Vec<TrustDomain>,
+    /// What it grants; shared with other rules that grant the same.
+    pub gives: Arc<Gives>,
     /// Whose tokens it is for; also a term of `when`.
     pub issuer: IssuerName,
-    /// Whether a token alone, bound to no key, buys a JWT-SVID.
-    pub jwt_without_key: bool,
-    /// Which documents it grants.
-    pub kinds: Vec<Kind>,
-    /// How long a session of this rule may last.
-    pub max_session: Option<Duration>,
-    /// Whether one JWT-SVID may be for several audiences.
-    pub multi_audience: bool,
     /// Unique in its policy.
     pub name: String,
     /// What other systems must say.
@@ -55,16 +42,37 @@ pub struct Rule {
     pub observe: bool,
     /// Why it is fine that a glob over paths decides, where it is.
     pub path_only: Option<String>,
+    /// Terms of which none may hold; each must be known.
+    pub unless: Terms,
+    /// Terms that all must hold.
+    pub when: Terms,
+}
+
+/// What a rule grants to whom it is for, and within which limits.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct Gives {
+    /// What a JWT-SVID of this rule may be for; none by default.
+    pub audiences: Vec<String>,
+    /// The URL of the issuer's GitLab, where X.509-SVIDs tell of the build with Fulcio's extensions; none where not.
+    pub build_claims: Option<String>,
+    /// What JWT-SVIDs of this rule say beside what all do.
+    pub claims: ExtraClaims,
+    /// Which other trust domains' workloads it shall be able to talk to: it gets their bundles.
+    pub federates_with: Vec<TrustDomain>,
+    /// Whether a token alone, bound to no key, buys a JWT-SVID.
+    pub jwt_without_key: bool,
+    /// Which documents it grants.
+    pub kinds: Vec<Kind>,
+    /// How long a session of this rule may last.
+    pub max_session: Option<Duration>,
+    /// Whether one JWT-SVID may be for several audiences.
+    pub multi_audience: bool,
     /// What it grants, the default first; never empty.
     pub svids: Vec<ProfileTemplate>,
     /// Words for whoever reads the journal.
     pub tags: Vec<String>,
     /// Longest life of one SVID.
     pub ttl: Duration,
-    /// Terms of which none may hold; each must be known.
-    pub unless: Vec<Condition>,
-    /// Terms that all must hold.
-    pub when: Vec<Condition>,
 }
 
 impl Rule {
@@ -136,7 +144,7 @@ pub struct RefusalRule {
     /// What the refused job reads.
     pub say: String,
     /// Terms that all must hold.
-    pub when: Vec<Condition>,
+    pub when: Terms,
 }
 
 impl RefusalRule {

@@ -93,7 +93,7 @@ impl Policy {
             Ruling::Granted { rule, .. } => {
                 let rule = self.named(rule)?;
                 // Terms that we put in ourselves, and whose token it is, tell nobody why this rule is the one.
-                let telling = rule.when.iter().find(|term| !is_plain(term)).or_else(|| rule.when.first())?;
+                let telling = rule.when.iter().find(|term| !is_plain(term)).or_else(|| rule.when.iter().next())?;
                 Some(tell(&rule.name, "when", telling, claims))
             }
             Ruling::Denied { rule: None, .. } => {
@@ -105,7 +105,7 @@ impl Policy {
             Ruling::Denied { rule: Some(rule), reason, .. } => {
                 let refusal = self.refusals().iter().find(|refusal| refusal.name == *rule);
                 let first = refusal.and_then(|refusal| {
-                    refusal.when.iter().find(|term| !is_plain(term)).or_else(|| refusal.when.first())
+                    refusal.when.iter().find(|term| !is_plain(term)).or_else(|| refusal.when.iter().next())
                 });
                 Some(first.map_or_else(|| reason.clone(), |term| tell(rule, "when", term, claims)))
             }
@@ -117,8 +117,12 @@ impl Policy {
         let of_rules = self.rules().iter().flat_map(|rule| rule.when.iter().chain(&rule.unless));
         let mut conditions = of_rules.chain(self.refusals().iter().flat_map(|refusal| &refusal.when));
         conditions.any(|condition| condition.tests().iter().any(|(name, ..)| *name == claim))
-            || self.rules().iter().flat_map(|rule| &rule.svids).any(|svid| svid.id.holes().any(|hole| hole == claim))
-            || self.rules().iter().any(|rule| rule.claims.holes().any(|hole| hole == claim))
+            || self
+                .rules()
+                .iter()
+                .flat_map(|rule| &rule.gives.svids)
+                .any(|svid| svid.id.holes().any(|hole| hole == claim))
+            || self.rules().iter().any(|rule| rule.gives.claims.holes().any(|hole| hole == claim))
     }
 
     fn named(&self, name: &str) -> Option<&Arc<Rule>> {

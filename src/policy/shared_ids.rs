@@ -5,9 +5,11 @@
 
 use super::naming::Naming;
 use super::segments::{Segment, Step, Templates, can_meet};
-use super::{Condition, Rule, shared_prefix};
+use super::{Condition, ProfileTemplate, Rule, shared_prefix};
 use crate::token::IssuerName;
+use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::rc::Rc;
 
 /// Two rules, or two templates of one, that could give the same ID and must not.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -53,8 +55,13 @@ pub(super) const PAIRS_MAX: usize = 100;
 const VALUES_MAX: usize = 64;
 
 /// The first hundred of such pairs, by their IDs. Rules that only observe grant nothing and do not count.
-pub(super) fn find(rules: &[Rule]) -> Vec<SharedId> {
-    find_by(rules.iter().filter(|rule| !rule.observe).map(|rule| (rule, Naming::ids(rule))))
+pub(super) fn find<R: Borrow<Rule>>(rules: &[R]) -> Vec<SharedId> {
+    let mut known: HashMap<&[ProfileTemplate], Rc<[Naming<'_>]>> = HashMap::new();
+    let granting = rules.iter().map(Borrow::borrow).filter(|rule| !rule.observe);
+    find_by(granting.map(|rule| {
+        let names = known.entry(&rule.gives.svids).or_insert_with(|| Naming::ids(rule).into());
+        (rule, Rc::clone(names))
+    }))
 }
 
 /// The same by the values of a claim, among rules that write it.
@@ -77,7 +84,7 @@ pub fn find_shared_in_aws(rules: &[&Rule], key: &str) -> Vec<SharedId> {
     prefixes.into_shared().into_iter().filter(is_filled).collect()
 }
 
-fn find_by<'r>(granting: impl Iterator<Item = (&'r Rule, Vec<Naming<'r>>)>) -> Vec<SharedId> {
+fn find_by<'r>(granting: impl Iterator<Item = (&'r Rule, Rc<[Naming<'r>]>)>) -> Vec<SharedId> {
     let mut of_issuers: BTreeMap<&IssuerName, Vec<Granting<'r>>> = BTreeMap::new();
     let mut prefixes = shared_prefix::Beginnings::default();
     for (rule, names) in granting {
@@ -127,7 +134,7 @@ struct OfTemplate {
 }
 
 /// Rules by what they demand. Those that demand the same may share an ID.
-type ByDemand = BTreeMap<usize, Vec<usize>>;
+type ByDemand = HashMap<usize, Vec<usize>>;
 
 /// One SVID of a rule, for comparison.
 #[derive(Debug)]
@@ -135,7 +142,7 @@ struct Grant {
     template: usize,
     demand: usize,
     /// What the template's pivot, the hole that most rules fix, is fixed to.
-    fixed: Option<BTreeSet<String>>,
+    fixed: Option<Box<[String]>>,
 }
 
 impl Before {
@@ -173,7 +180,8 @@ impl Before {
             let new = known.len();
             let demand = *known.entry(demands(rule, name).into_keys().collect::<Vec<_>>()).or_insert(new);
             let fixed = pivots.get(template).copied().flatten().and_then(|hole| rule.fixed(hole));
-            Some(Grant { template, demand, fixed: fixed.filter(|values| values.len() <= VALUES_MAX) })
+            let few = fixed.filter(|values| values.len() <= VALUES_MAX);
+            Some(Grant { template, demand, fixed: few.map(|values| values.into_iter().collect()) })
         };
         let of_rule = |one: &Granting<'_>| one.names.iter().filter_map(|name| grant(one.rule, name)).collect();
         (before, granting.iter().map(of_rule).collect())
@@ -204,10 +212,10 @@ impl Before {
     }
 }
 
-/// A rule, and its templates taken apart once for all pairs.
+/// A rule, and its templates taken apart once for all pairs and for all rules that have the same.
 struct Granting<'r> {
     rule: &'r Rule,
-    names: Vec<Naming<'r>>,
+    names: Rc<[Naming<'r>]>,
 }
 
 impl Granting<'_> {
@@ -279,8 +287,11 @@ fn told_apart(first: &Rule, second: &Rule, name: &Naming<'_>) -> bool {
 
 #[cfg(test)]
 pub(super) fn find_among_all_pairs(rules: &[Rule]) -> Vec<SharedId> {
-    let granting: Vec<Granting<'_>> =
-        rules.iter().filter(|rule| !rule.observe).map(|rule| Granting { rule, names: Naming::ids(rule) }).collect();
+    let granting: Vec<Granting<'_>> = rules
+        .iter()
+        .filter(|rule| !rule.observe)
+        .map(|rule| Granting { rule, names: Naming::ids(rule).into() })
+        .collect();
     let pairs =
         granting.iter().enumerate().flat_map(|(at, second)| granting[..=at].iter().map(move |one| (one, second)));
     pairs.filter_map(|(first, second)| first.shared_with(second)).take(PAIRS_MAX).collect()

@@ -55,6 +55,7 @@ mod tests {
     use crate::policy::ProfileTemplate;
     use proptest::prelude::*;
     use std::collections::BTreeSet;
+    use std::sync::Arc;
     use std::sync::LazyLock;
 
     const TEMPLATES: [&str; 22] = [
@@ -145,7 +146,7 @@ mod tests {
                 let mut rule = rule_for(issuer, ids[0]);
                 let svid =
                     |id: &&str| ProfileTemplate { profile: Some((*id).to_owned()), id: IdTemplate::parse(id).unwrap() };
-                rule.svids = ids.iter().map(svid).collect();
+                Arc::make_mut(&mut rule.gives).svids = ids.iter().map(svid).collect();
                 (rule.name, rule.observe) = (format!("r{at}"), observe);
                 rule
             });
@@ -157,7 +158,7 @@ mod tests {
         #[test]
         fn rules_load_where_no_pattern_for_bearers_of_one_issuer_admits_anothers(rules in some_rules()) {
             let granting: Vec<&Rule> = rules.iter().filter(|rule| !rule.observe).collect();
-            let ids = |rule: &Rule| rule.svids.iter().map(|svid| svid.id.to_string()).collect::<Vec<_>>();
+            let ids = |rule: &Rule| rule.gives.svids.iter().map(|svid| svid.id.to_string()).collect::<Vec<_>>();
             let meet = |one: &Rule, other: &Rule| {
                 ids(one).iter().any(|a| ids(other).iter().any(|b| MEETING.contains(&(a.clone(), b.clone()))))
             };

@@ -73,25 +73,28 @@ fn some_when() -> impl Strategy<Value = Vec<Condition>> {
 
 fn rule(name: String, issuer: &str, observe: bool, (when, unless): (Vec<Condition>, Vec<Condition>)) -> Rule {
     let id = format!("/{issuer}/{{project_path}}/-/{name}");
-    Rule {
+    let gives = Gives {
         audiences: Vec::new(),
         build_claims: None,
         claims: ExtraClaims::default(),
         federates_with: Vec::new(),
-        issuer: IssuerName(issuer.into()),
         jwt_without_key: false,
         kinds: vec![Kind::X509],
         max_session: None,
         multi_audience: false,
+        svids: vec![ProfileTemplate { profile: None, id: IdTemplate::parse(&id).unwrap() }],
+        tags: Vec::new(),
+        ttl: Duration::from_secs(900),
+    };
+    Rule {
+        gives: Arc::new(gives),
+        issuer: IssuerName(issuer.into()),
         name,
         needs: Vec::new(),
         observe,
         path_only: None,
-        svids: vec![ProfileTemplate { profile: None, id: IdTemplate::parse(&id).unwrap() }],
-        tags: Vec::new(),
-        ttl: Duration::from_secs(900),
-        unless,
-        when,
+        unless: unless.into(),
+        when: when.into(),
     }
 }
 
@@ -103,7 +106,7 @@ pub(crate) fn a_rule() -> Rule {
 /// A rule for all jobs of an issuer.
 pub(crate) fn rule_for(issuer: &str, id: &str) -> Rule {
     let mut rule = rule("all".to_owned(), issuer, false, (vec![issuer_term(issuer)], Vec::new()));
-    rule.svids = vec![ProfileTemplate { profile: None, id: IdTemplate::parse(id).unwrap() }];
+    Arc::make_mut(&mut rule.gives).svids = vec![ProfileTemplate { profile: None, id: IdTemplate::parse(id).unwrap() }];
     rule
 }
 
@@ -123,7 +126,8 @@ fn some_rules() -> impl Strategy<Value = Vec<Rule>> {
 fn some_refusals() -> impl Strategy<Value = Vec<RefusalRule>> {
     prop::collection::vec(some_when(), 0..3).prop_map(|all| {
         let each = all.into_iter().enumerate();
-        each.map(|(at, when)| RefusalRule { name: format!("no{at}"), say: "no".to_owned(), when }).collect()
+        each.map(|(at, when)| RefusalRule { name: format!("no{at}"), say: "no".to_owned(), when: when.into() })
+            .collect()
     })
 }
 
@@ -209,7 +213,8 @@ pub(super) fn rules_of_projects(projects: u64, pin: impl Fn(u64) -> Condition) -
             let when = vec![issuer_term("corp"), pinned.clone(), environment];
             let mut one = rule(format!("p{project}-{at}"), "corp", false, (when, Vec::new()));
             let id = format!("/{{project_path}}/-/environments/e{at}/pipelines/{{pipeline_id}}");
-            one.svids = vec![ProfileTemplate { profile: None, id: IdTemplate::parse(&id).unwrap() }];
+            Arc::make_mut(&mut one.gives).svids =
+                vec![ProfileTemplate { profile: None, id: IdTemplate::parse(&id).unwrap() }];
             one
         })
     };
@@ -264,7 +269,7 @@ fn some_granting() -> impl Strategy<Value = Vec<Rule>> {
             let mut one = rule(format!("r{at}"), "corp", observe, (when, Vec::new()));
             let svid =
                 |id: &&str| ProfileTemplate { profile: Some((*id).to_owned()), id: IdTemplate::parse(id).unwrap() };
-            one.svids = ids.iter().map(svid).collect();
+            Arc::make_mut(&mut one.gives).svids = ids.iter().map(svid).collect();
             one
         });
         each.collect()

@@ -58,7 +58,7 @@ fn the_aws_page_loads_and_its_role_names_the_very_jobs_that_the_rule_grants() {
     let wanted = &trust["Statement"][0]["Condition"]["StringEquals"];
     assert_eq!(wanted["ci.example.org:sub"], spiffe_id);
     assert_eq!(wanted["ci.example.org:aud"], "sts.amazonaws.com");
-    let said = settings.policy.rules()[0].claims.fill(&claims, &Answers::NONE).unwrap();
+    let said = settings.policy.rules()[0].gives.claims.fill(&claims, &Answers::NONE).unwrap();
     let tags = &said["https://aws.amazon.com/tags"]["principal_tags"];
     assert_eq!(tags["project_id"][0], wanted["aws:RequestTag/project_id"]);
     let deploy: Value = serde_json::from_str(&block(&page, "json", "deploy.json")).unwrap();

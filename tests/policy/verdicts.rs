@@ -47,7 +47,10 @@ fn rows(policy: &Policy, claims: &Claims) -> Vec<Row> {
     let trial = if trial.is_empty() { String::new() } else { format!("  (on trial: {})", trial.join(", ")) };
     let wishes = policy.choose(claims).map_or_else(
         |_refused| vec![Wish::X509 { profile: None }],
-        |rule| rule.svids.iter().map(|svid| wish(&rule.kinds, &rule.audiences, svid.profile.clone())).collect(),
+        |rule| {
+            let gives = &rule.gives;
+            gives.svids.iter().map(|svid| wish(&gives.kinds, &gives.audiences, svid.profile.clone())).collect()
+        },
     );
     let row = |wish: &Wish| {
         let ruling = policy.rule_on((claims, &Answers::NONE), wish, &trust_domain());

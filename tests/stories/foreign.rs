@@ -364,7 +364,10 @@ async fn the_manual_s_chapter_on_other_trust_domains_is_what_one_can_write_and_t
     let named = POLICY.replace("ttl =", &format!("{}\nttl =", rule.lines().last().unwrap()));
     let harness = Harness::whose_issuer_says(federation.leak(), &named, "memory").await;
     let name = TrustDomain::parse("mesh.example.org").unwrap();
-    assert_eq!(harness.issuance().policy.now().rules().first().unwrap().federates_with, std::slice::from_ref(&name));
+    assert_eq!(
+        harness.issuance().policy.now().rules().first().unwrap().gives.federates_with,
+        std::slice::from_ref(&name)
+    );
     assert!(harness.parts.federation.relation(&name).unwrap().source.to_string().ends_with("/mesh-roots.pem"));
 
     let program = std::path::Path::new(env!("CARGO_BIN_EXE_lanyard")).parent().unwrap().display();

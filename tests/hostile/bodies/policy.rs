@@ -74,9 +74,11 @@ pub fn grants_only_ids(policy: &Policy) {
     assert_eq!(names.len(), policy.rules().len());
     for rule in policy.rules() {
         assert!(
-            !rule.svids.is_empty() && rule.ttl >= Duration::from_secs(1) && rule.ttl <= Duration::from_secs(86_400)
+            !rule.gives.svids.is_empty()
+                && rule.gives.ttl >= Duration::from_secs(1)
+                && rule.gives.ttl <= Duration::from_secs(86_400)
         );
-        for svid in &rule.svids {
+        for svid in &rule.gives.svids {
             assert_eq!(IdTemplate::parse(&svid.id.to_string()).as_ref(), Ok(&svid.id));
         }
     }

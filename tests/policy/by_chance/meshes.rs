@@ -44,7 +44,7 @@ fn dns() -> LeafProfile {
 pub(super) fn granted<'j>(policy: &Policy, jobs: &'j [Job]) -> Vec<Granted<'j>> {
     let of = |job: &'j Job| {
         let rule = policy.choose(&job.claims).ok()?;
-        let profiles = rule.svids.iter().map(|svid| svid.profile.clone());
+        let profiles = rule.gives.svids.iter().map(|svid| svid.profile.clone());
         let asked = profiles
             .map(|profile| policy.rule_on((&job.claims, &Answers::NONE), &Wish::X509 { profile }, &trust_domain()));
         let ids = asked.filter_map(|ruling| match ruling {
