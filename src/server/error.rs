@@ -70,6 +70,33 @@ pub enum ServerError {
         /// One of the files in it.
         found: String,
     },
+    /// A replica's folder, and no etcd.
+    #[error(
+        "{path} is a replica's: what was admitted and ended stands in etcd, and without it tokens would be taken once more; \
+         put [store.etcd] back, or bring all of it here with `lanyard store export` and `import`"
+    )]
+    InEtcd {
+        /// The data folder.
+        path: PathBuf,
+    },
+    /// The folder of a server that ran alone, and etcd.
+    #[error(
+        "{path} holds what a server without etcd has admitted and ended, and etcd does not: bring it along with \
+         `lanyard store export`, by the former configuration, and `import`; or leave [store.etcd] away"
+    )]
+    NotInEtcd {
+        /// The data folder.
+        path: PathBuf,
+    },
+    /// What they write meanwhile would be lost.
+    #[error(
+        "on this store run {}: stop all of them first; one that was killed counts for some seconds more",
+        names(replicas)
+    )]
+    OthersRun {
+        /// Which.
+        replicas: BTreeSet<String>,
+    },
     /// What the replicas share is not to be had.
     #[error("the replicas' store cannot be used")]
     Etcd(#[from] EtcdError),
@@ -148,11 +175,14 @@ pub enum ServerError {
 }
 
 fn who_may_be_lost(here: &str, known: &BTreeSet<String>) -> String {
-    let others: Vec<_> = known.iter().map(String::as_str).collect();
-    if others.is_empty() {
+    if known.is_empty() {
         return format!("etcd knows no replica but this one, {here}; nothing was changed");
     }
-    format!("this is {here}, and the others that etcd knows are {}; nothing was changed", others.join(", "))
+    format!("this is {here}, and the others that etcd knows are {}; nothing was changed", names(known))
+}
+
+fn names(all: &BTreeSet<String>) -> String {
+    all.iter().map(String::as_str).collect::<Vec<_>>().join(", ")
 }
 
 impl From<PeopleError> for ServerError {

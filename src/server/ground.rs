@@ -11,7 +11,9 @@ use crate::clock::Clock;
 use crate::config::{ServerSettings, StoreKind};
 use crate::crypto::{JwsAlgorithm, KeyId, Random, Sealing};
 use crate::custody::Places;
-use crate::store::{Etcd, IndexKind, LocalSettings, LocalStore, NoteSigner, Replica, Store, VerifierKey, replace_file};
+use crate::store::{
+    Etcd, IndexKind, LocalSettings, LocalStore, NoteSigner, Replica, Store, StoreContent, VerifierKey, replace_file,
+};
 use crate::vault::Vault;
 use std::path::Path;
 use std::sync::Arc;
@@ -50,6 +52,7 @@ pub(super) async fn lay_ground(
     let Keys { file, sealing, plan, keyring, shared: shared_keyring } =
         open_keys(settings, (places, above.as_ref(), etcd.as_ref()), (clock, random)).await?;
     let store = open_journal(settings, &keyring, clock).await?;
+    moved_as_configured(&store, settings, etcd.is_some())?;
     let replica = etcd.map(|etcd| Replica::open(etcd, Arc::clone(&store), Arc::clone(clock))).transpose()?;
     let shared: Arc<dyn Store> = match &replica {
         Some(replica) => Arc::<Replica>::clone(replica),
@@ -61,6 +64,18 @@ pub(super) async fn lay_ground(
         Rotator::begin(file, keyring, plan, (&*shared, ledger.clone()), (clock.now(), random.clone())).await?;
     let rotator = rotator.sharing(shared_keyring);
     Ok(Ground { vault, above, sealing, store, replica, shared, ledger, rotator, sequence })
+}
+
+/// What was admitted and ended stands where this configuration looks for it: else a token would be taken once more.
+fn moved_as_configured(journal: &LocalStore, settings: &ServerSettings, with_etcd: bool) -> Result<(), ServerError> {
+    let path = || settings.data_dir.clone();
+    if with_etcd && StoreContent::is_here(journal)? {
+        return Err(ServerError::NotInEtcd { path: path() });
+    }
+    if !with_etcd && StoreContent::is_in_etcd(journal)? {
+        return Err(ServerError::InEtcd { path: path() });
+    }
+    Ok(())
 }
 
 /// What signs, and how long.

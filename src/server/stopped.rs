@@ -25,12 +25,16 @@ impl Stopped {
     /// Opens keys, journal and store.
     ///
     /// # Errors
-    /// Whatever keeps the server from starting.
+    /// `OthersRun`, and whatever keeps the server from starting.
     pub async fn open(settings: &ServerSettings, clock: Arc<dyn Clock>) -> Result<Self, ServerError> {
         let random = Random::system();
         data_folder::own(&settings.data_dir)?;
         let (_vault, places) = open_places((settings.vault.as_ref(), &settings.keys.places), Arc::clone(&clock))?;
         let etcd = connect_etcd(settings, (&clock, &random)).await?;
+        let replicas = etcd.as_ref().map(|etcd| etcd.others_that_run()).unwrap_or_default();
+        if !replicas.is_empty() {
+            return Err(ServerError::OthersRun { replicas });
+        }
         let keys = open_keys(settings, (places, None, etcd.as_ref()), (&clock, &random)).await?;
         let journal = open_journal(settings, &keys.keyring, &clock).await?;
         let replica = etcd.map(|etcd| Replica::open(etcd, Arc::clone(&journal), clock)).transpose()?;
@@ -55,9 +59,10 @@ impl Stopped {
     /// When it cannot be written.
     pub async fn take(&self, content: &StoreContent) -> Result<usize, ServerError> {
         let count = content.lay_into(self.store()).await?;
-        if self.replica.is_some() {
+        match &self.replica {
             // What this folder's journal knew alone is everybody's now.
-            StoreContent::nothing().lay_into(&*self.journal).await?;
+            Some(_) => drop(StoreContent::nothing().lay_into(&*self.journal).await?),
+            None => StoreContent::leave_etcd(&*self.journal).await?,
         }
         Ok(count)
     }

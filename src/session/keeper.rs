@@ -287,6 +287,8 @@ impl Sessions {
         let svid = admission.serial.filter(|_| self.revoked.is_some());
         let svid = svid.map(|serial| LiveSvid { serial, signer: Arc::clone(admission.signer), ends_at: svids_end_at });
         let svid = svid.as_ref().map(|svid| (svid, admission.now));
+        // Others renew it, too, and nobody tells.
+        let svids_end_at = if self.store.is_shared() { ends_at } else { svids_end_at };
         let noted =
             Noted { id, owner, job: &job, job_project_path, facets, ends_at, svids_end_at, token_ends_at, svid };
         self.live.note(&noted);

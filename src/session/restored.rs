@@ -79,6 +79,8 @@ struct Restored<'a> {
     live: &'a LiveIndex,
     people: &'a People,
     loss: Option<Loss>,
+    /// Whether others give to these sessions, too.
+    is_shared: bool,
     /// The longest that an SVID of theirs may live, in seconds.
     longest: AtomicU64,
 }
@@ -94,7 +96,8 @@ impl Sessions {
         let prefixes: Vec<_> = session_prefixes().collect();
         let loss = Loss::of(&*store)?;
         let live = LiveIndex::default();
-        let into = Restored { live: &live, people: &people, loss, longest: AtomicU64::new(0) };
+        let is_shared = store.is_shared();
+        let into = Restored { live: &live, people: &people, loss, is_shared, longest: AtomicU64::new(0) };
         // Reading is all in memory and parsing by then, so each core takes its part.
         let part = prefixes.len().div_ceil(available_parallelism().map_or(1, NonZero::get));
         thread::scope(|scope| {
@@ -111,7 +114,8 @@ impl Sessions {
 impl Sessions {
     /// Takes up a session that another replica has admitted, or has learned something of.
     pub(super) fn take_up(&self, key: &str, kept: &Stored, now: OffsetDateTime) -> Result<(), StoreError> {
-        let into = Restored { live: &self.live, people: &self.people, loss: self.loss, longest: AtomicU64::new(0) };
+        let (longest, is_shared) = (AtomicU64::new(0), true);
+        let into = Restored { live: &self.live, people: &self.people, loss: self.loss, is_shared, longest };
         restore(&into, key, kept, (&|job| self.store.read(job), now))
     }
 }
@@ -170,7 +174,8 @@ fn restore(
         signers: &signers,
     };
     // Renewals leave no trace in the record: the last SVID may have been given just before the stop.
-    let svids_end_at = ttl.map_or(ends_at, |ttl| ends_at.min(later(now, Duration::from_secs(ttl))));
+    let given_before = ttl.filter(|_| !into.is_shared);
+    let svids_end_at = given_before.map_or(ends_at, |ttl| ends_at.min(later(now, Duration::from_secs(ttl))));
     let (token_ends_at, job_project_path, svid) = (expires_at, &**path, None);
     into.live.restore(&Noted {
         id,

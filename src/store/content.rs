@@ -47,6 +47,31 @@ impl StoreContent {
         Self { v: Version, trust_domain, keyring, keys }
     }
 
+    /// Whether a journal is a replica's: what it tells of stands in etcd.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn is_in_etcd(journal: &dyn Store) -> Result<bool, StoreError> {
+        Ok(journal.read(KEY)?.is_some())
+    }
+
+    /// Whether a journal's store holds something by itself.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn is_here(journal: &dyn Store) -> Result<bool, StoreError> {
+        Ok(journal.page("", "", 2)?.iter().any(|(key, _)| key != KEY))
+    }
+
+    /// From now on a journal is no replica's any more.
+    ///
+    /// # Errors
+    /// When it cannot be written; then asking again goes on.
+    pub async fn leave_etcd(journal: &dyn Store) -> Result<(), StoreError> {
+        let Some(seen) = journal.read(KEY)? else { return Ok(()) };
+        commit(journal, &[(Condition::Unchanged(KEY.to_owned(), seen.revision), Write::Delete(KEY.to_owned()))]).await
+    }
+
     /// Makes a store hold this, as long as nobody else writes there; how many keys it has.
     ///
     /// # Errors
@@ -66,17 +91,22 @@ impl StoreContent {
             there.into_iter().map(|(key, kept)| (Condition::Unchanged(key.clone(), kept.revision), Write::Delete(key)));
         wishes.extend(gone);
         for some in pieces(&wishes) {
-            let (conditions, writes): (Vec<_>, Vec<_>) = some.iter().cloned().unzip();
-            let entry = to_raw_value(&Imported { kind: "store_imported", keys: some.len() });
-            let entry = entry.map_err(|odd| StoreError::Journal(odd.into()))?;
-            let commit = Commit { room: Room::Common, conditions, writes, entry, without_quorum: None };
-            if let Committed::Conflict { key, .. } = store.commit(commit).await? {
-                let why = format!("{key} was written meanwhile: no server may run on this store");
-                return Err(StoreError::Index(io::Error::other(why)));
-            }
+            commit(store, some).await?;
         }
         Ok(self.keys.len())
     }
+}
+
+async fn commit(store: &dyn Store, some: &[(Condition, Write)]) -> Result<(), StoreError> {
+    let (conditions, writes): (Vec<_>, Vec<_>) = some.iter().cloned().unzip();
+    let entry = to_raw_value(&Imported { kind: "store_imported", keys: some.len() });
+    let entry = entry.map_err(|odd| StoreError::Journal(odd.into()))?;
+    let commit = Commit { room: Room::Common, conditions, writes, entry, without_quorum: None };
+    if let Committed::Conflict { key, .. } = store.commit(commit).await? {
+        let why = format!("{key} was written meanwhile: no server may run on this store");
+        return Err(StoreError::Index(io::Error::other(why)));
+    }
+    Ok(())
 }
 
 /// In their order, each piece small enough for one commit; what is larger alone goes alone.

@@ -209,4 +209,9 @@ pub trait Store: Debug + Send + Sync + 'static {
     fn leads(&self) -> bool {
         true
     }
+
+    /// Whether others write here, too.
+    fn is_shared(&self) -> bool {
+        false
+    }
 }

@@ -27,6 +27,13 @@ fn store(arguments: &[&str], config: &Path) -> String {
     words(&output)
 }
 
+/// What the same said that refused.
+fn refused(arguments: &[&str], config: &Path) -> String {
+    let output = lanyard().args(arguments).arg("--config").arg(config).output().unwrap();
+    assert!(!output.status.success(), "{arguments:?}: {}", words(&output));
+    words(&output)
+}
+
 /// The same place with its store in etcd.
 fn with_etcd(place: &Place, etcd: &Etcd) -> PathBuf {
     let text = fs::read_to_string(place.config()).unwrap();
@@ -69,8 +76,12 @@ async fn a_server_that_ran_alone_moves_to_etcd_with_its_sessions_and_keys_and_ba
     let second = place.issuer.token(now());
     let opened = agent.exchange(&place, &second).await.unwrap().session;
     stop(server);
+    let former = refused(&["server"], &place.config());
+    assert!(former.contains("put [store.etcd] back"), "{former}");
     store(&["export", back.to_str().unwrap()], &config);
     store(&["import", back.to_str().unwrap()], &place.config());
+    let former = refused(&["server"], &config);
+    assert!(former.contains("leave [store.etcd] away"), "{former}");
     let server = Server::start(&place);
     knows(&place, &agent, (&session, &token)).await;
     knows(&place, &agent, (&opened, &second)).await;
@@ -122,4 +133,23 @@ async fn an_etcd_that_went_back_gives_no_identity_until_all_have_reconciled() {
         }
         assert!(audit_verify(place).status.success(), "{}", words(&audit_verify(place)));
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_is_not_moved_while_replicas_run_on_it() {
+    let mut replicas = Replicas::start(2);
+    let [a, b] = &mut replicas.all[..] else { panic!("two") };
+    stop(a.server.take().unwrap());
+    let file = a.place.file("out.json");
+    let moved = |action: &str| refused(&["store", action, file.to_str().unwrap()], &a.place.config());
+    assert!(moved("export").contains("on this store run ca-2"), "{}", moved("export"));
+    stop(b.server.take().unwrap());
+    let exported = || {
+        let mut export = lanyard();
+        let output = export.args(["store", "export"]).arg(&file).arg("--config").arg(a.place.config()).output();
+        std::future::ready(output.unwrap().status.success())
+    };
+    until(LIMIT, exported).await;
+    b.start_again();
+    assert!(moved("import").contains("on this store run ca-2"), "{}", moved("import"));
 }

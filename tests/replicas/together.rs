@@ -4,15 +4,23 @@ use crate::agent::Agent;
 use crate::callers::{Door, now};
 use crate::mute::Way;
 use crate::replica::{Replica, Replicas, WITHIN, until};
+use lanyard::wire::lanyard::X509Answer;
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::Command;
 use std::time::Duration;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 /// Longer than anything here should take on a machine with much else to do.
 const LIMIT: Duration = Duration::from_secs(20);
 const ROUNDS: u32 = 5;
+
+/// When an answer's SVID ends.
+fn ends(answer: &X509Answer) -> OffsetDateTime {
+    OffsetDateTime::from_unix_timestamp(answer.not_after).unwrap()
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_session_opened_at_one_replica_is_renewed_by_all_and_ended_by_any() {
@@ -22,6 +30,15 @@ async fn a_session_opened_at_one_replica_is_renewed_by_all_and_ended_by_any() {
     let session = agent.exchange(&a.place, &a.place.issuer.token(now())).await.unwrap().session;
     for place in [&b.place, &c.place, &a.place] {
         agent.renew(place, &session).await.unwrap();
+    }
+    // The next one ends a second later at least, and whoever has not given it counts it, too.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let ends_at = ends(&agent.renew(&b.place, &session).await.unwrap());
+    for replica in [&*a, &*b, &*c] {
+        let listed = replica.operator(&["session", "list", "--json", "--project", "acme/payments/api"]);
+        let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
+        let told = OffsetDateTime::parse(listed["svids_end_at"].as_str().unwrap(), &Rfc3339).unwrap();
+        assert!(told >= ends_at, "{told} is before {ends_at}");
     }
     // Where it was opened it may die: nothing that was confirmed is lost.
     a.kill();

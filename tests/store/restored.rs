@@ -258,3 +258,23 @@ async fn a_replica_that_was_cut_off_during_a_restore_shows_what_was_written_sinc
     assert!(at_c.replica.read("ban").unwrap().is_some(), "it shows what came later, and not this");
     at_c.stop();
 }
+
+/// It is cleared of what the snapshot lacks by then: a session that is not found there may be in somebody's journal.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_restored_etcd_lacks_is_not_said_to_be_unknown() {
+    let mut etcd = Etcd::start();
+    let [a, b] = two(&etcd).await;
+    etcd.save_snapshot();
+    writes(&a, &etcd, &[("first", "1")]).await;
+    etcd.restore_snapshot();
+    a.reconcile(etcd.port).await;
+    b.reconcile(etcd.port).await;
+    let at_a = a.start(etcd.port);
+    done(at_a.write("session", "1").await);
+    // Of before the first restore: so the copy is listed anew.
+    etcd.restore_snapshot();
+    until(|| at_a.replica.read("session").unwrap().is_none()).await;
+    let caught_up = at_a.replica.caught_up().await;
+    assert!(matches!(caught_up, Err(StoreError::WentBack { .. })), "{caught_up:?}");
+    at_a.stop();
+}

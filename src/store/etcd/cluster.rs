@@ -16,6 +16,7 @@ use crate::clock::Clock;
 use crate::store::{Condition, Revision, Write};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
@@ -143,6 +144,13 @@ impl Etcd {
         *self.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some((stop, thread));
         let listed = begins.recv().unwrap_or_else(|_ended| Err(Fault::Away("its thread has ended".to_owned())));
         Ok(listed?)
+    }
+
+    /// The other replicas that run; one that was killed counts until its lease has ended.
+    pub fn others_that_run(&self) -> BTreeSet<String> {
+        let clocks = self.copy.own(CLOCKS).into_iter();
+        let names = clocks.filter_map(|(key, _)| key.strip_prefix(CLOCKS).map(str::to_owned));
+        names.filter(|name| name != self.replica()).collect()
     }
 
     /// What others write from now on, and what a new listing shows; for the one who keeps something of it in memory.

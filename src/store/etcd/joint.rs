@@ -217,7 +217,9 @@ impl Inside {
             return some;
         }
         let (hear_first, now): (Vec<_>, _) = some.into_iter().partition(|asked| asked.caller.room == Room::Common);
-        hear_first.into_iter().for_each(|asked| self.join_later(asked));
+        for asked in hear_first {
+            self.join_later(asked);
+        }
         now
     }
 

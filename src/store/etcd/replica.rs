@@ -169,9 +169,13 @@ impl Store for Replica {
     }
 
     fn caught_up(&self) -> Answer<()> {
-        let etcd = Arc::clone(&self.0.etcd);
-        let caught_up = self.0.etcd.carry_out(async move { etcd.catch_up(Instant::now() + SHOWN_WITHIN).await });
-        Box::pin(async { Ok(caught_up.await.unwrap_or_else(|_ended| Err(stopped()))?) })
+        let inside = Arc::clone(&self.0);
+        let caught_up = self.0.etcd.carry_out(async move {
+            inside.etcd.catch_up(Instant::now() + SHOWN_WITHIN).await?;
+            // An etcd that lost something shows less than was committed.
+            inside.not_gone_back()
+        });
+        Box::pin(async { caught_up.await.unwrap_or_else(|_ended| Err(stopped().into())) })
     }
 
     fn all_heard(&self) -> Answer<()> {
@@ -184,6 +188,10 @@ impl Store for Replica {
 
     fn leads(&self) -> bool {
         self.0.etcd.lead.is_ours()
+    }
+
+    fn is_shared(&self) -> bool {
+        true
     }
 }
 

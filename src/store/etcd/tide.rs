@@ -145,12 +145,9 @@ impl Tide {
     /// The copy showed everything at that time.
     pub(super) fn confirm(&self, at: Moment) {
         self.answers.store(true, Ordering::Relaxed);
+        let missed = |last: Confirmed| if last.at.until(at) >= STALE_AFTER { Some(at.at) } else { last.missed_until };
         self.confirmed.send_modify(|confirmed| {
-            let missed_until = confirmed.and_then(|last| {
-                let is_news = last.at.until(at) >= STALE_AFTER;
-                if is_news { Some(at.at) } else { last.missed_until }
-            });
-            *confirmed = Some(Confirmed { at, missed_until });
+            *confirmed = Some(Confirmed { at, missed_until: confirmed.and_then(missed) });
         });
     }
 
