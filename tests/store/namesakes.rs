@@ -1,5 +1,4 @@
 //! Two processes by one name, as where a replica was started twice.
-#![expect(clippy::disallowed_methods, reason = "a real etcd needs real time")]
 
 use super::shared::{Member, until};
 use super::*;
