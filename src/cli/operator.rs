@@ -12,7 +12,7 @@ use crate::wire::lanyard::{AdminExplainRequest, admin_explain_request::Subject};
 use anyhow::Context as _;
 use serde_json::Value;
 use std::path::Path;
-use tonic::{Code, Status};
+use tonic::Status;
 
 /// A walk of many rules, or a hundred thousand sessions.
 pub(super) const ANSWER_BYTES_MAX: usize = 64 << 20;
@@ -44,7 +44,7 @@ pub(super) fn refused(place: &str, status: &Status) -> anyhow::Error {
     if code.is_empty() && (is_of_transport(status) || status.message().is_empty()) {
         return WrongSocket { place: place.to_owned(), what: "a server's admin API" }.into();
     }
-    if code.is_empty() || status.code() == Code::Unavailable {
+    if code.is_empty() {
         let (place, why) = (place.to_owned(), status.message().to_owned());
         return NotReachable { what: "the server's admin door", place, why }.into();
     }
