@@ -252,8 +252,8 @@ impl Rules<'_> {
         };
         match named {
             Some((_, Test::Text(name))) if known.is_empty() || known.contains(&name.as_str()) => {
-                let known = self.issuers.iter().find(|known| *known.name.0 == **name);
-                Some(known.map_or_else(|| IssuerName(name.as_str().into()), |known| known.name.clone()))
+                let name = IssuerName(name.as_str().into());
+                Some(self.issuer_called(&name).map(|known| known.name.clone()).unwrap_or(name))
             }
             Some((line, Test::Text(name))) => {
                 section.problem("when.issuer", Some(line), format!("\"{name}\", no configured issuer"), remedy);

@@ -10,11 +10,13 @@ use crate::session::Loss;
 use crate::store::{Etcd, LocalStore, Reconciled, Replica, Store, StoreContent, reconciled, take_over};
 use serde_json::value::RawValue;
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Opened as its server would.
 #[derive(Debug)]
 pub struct Stopped {
+    folder: PathBuf,
     file: KeyringFile,
     journal: Arc<LocalStore>,
     replica: Option<Arc<Replica>>,
@@ -38,14 +40,19 @@ impl Stopped {
         let keys = open_keys(settings, (places, None, etcd.as_ref()), (&clock, &random)).await?;
         let journal = open_journal(settings, &keys.keyring, &clock).await?;
         let replica = etcd.map(|etcd| Replica::open(etcd, Arc::clone(&journal), clock)).transpose()?;
-        Ok(Self { file: keys.file, journal, replica, trust_domain: settings.trust_domain.to_string() })
+        let (folder, trust_domain) = (settings.data_dir.clone(), settings.trust_domain.to_string());
+        Ok(Self { folder, file: keys.file, journal, replica, trust_domain })
     }
 
     /// All that it holds.
     ///
     /// # Errors
-    /// When something of it cannot be read.
+    /// `InEtcd`, where that is nothing because it stands there; when something of it cannot be read.
     pub fn content(&self) -> Result<StoreContent, ServerError> {
+        let journal = &*self.journal;
+        if self.replica.is_none() && StoreContent::is_in_etcd(journal)? && !StoreContent::is_here(journal)? {
+            return Err(ServerError::InEtcd { path: self.folder.clone() });
+        }
         let path = self.file.path();
         let unreadable = |source| ServerError::File { path: path.to_owned(), source };
         let keyring = std::fs::read_to_string(path).map_err(unreadable)?;

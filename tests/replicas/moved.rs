@@ -78,6 +78,8 @@ async fn a_server_that_ran_alone_moves_to_etcd_with_its_sessions_and_keys_and_ba
     stop(server);
     let former = refused(&["server"], &place.config());
     assert!(former.contains("put [store.etcd] back"), "{former}");
+    let former = refused(&["store", "export", place.file("nothing.json").to_str().unwrap()], &place.config());
+    assert!(former.contains("put [store.etcd] back") && !place.file("nothing.json").exists(), "{former}");
     store(&["export", back.to_str().unwrap()], &config);
     store(&["import", back.to_str().unwrap()], &place.config());
     let former = refused(&["server"], &config);
